@@ -1,0 +1,251 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that survive a crash: write aside and rename, publish a directory at once, locks that die with their holder."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import typing as t
+
+from ._errors import NotReadyError, StoreError
+
+_CHUNK = 1024 * 1024
+
+
+def utc_now() -> str:
+    """The time now as RFC 3339 in UTC, to the millisecond: ``2026-01-31T12:00:00.000Z``."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"
+
+
+def parse_utc(text: str) -> float:
+    """Seconds since the epoch of a time that :func:`utc_now` wrote."""
+    parsed = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ")
+    return parsed.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+def fsync_dir(path: str) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
+    """Replace a file with new content: a reader sees the old or the new, never a part.
+
+    :raises NotReadyError: when the disk is full.
+    """
+    raw = data.encode("utf-8") if isinstance(data, str) else data
+    parent = os.path.dirname(path) or "."
+    fd, temporary = tempfile.mkstemp(prefix=".new-", dir=parent)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise disk_error(error, path) from error
+        raise
+    fsync_dir(parent)
+
+
+def write_json(path: str, value: t.Any, mode: int = 0o644) -> None:
+    """Write readable, sorted JSON with :func:`write_atomic`."""
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", mode)
+
+
+def read_json(path: str, default: t.Any = None) -> t.Any:
+    """Read JSON; a missing file gives ``default``.
+
+    :raises StoreError: when the file is there and is not JSON.
+    """
+    try:
+        with open(path, "rb") as stream:
+            raw = stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return default
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is not valid JSON: {error}.",
+            "It was damaged outside of this program: restore it, or move it away and run again.",
+        ) from error
+
+
+def append_json_line(path: str, value: t.Any) -> None:
+    """Append one JSON object as a line, in a single write."""
+    line = (json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, line)
+    finally:
+        os.close(fd)
+
+
+def sha256_file(path: str) -> str:
+    """Hex SHA-256 of a file, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while True:
+            chunk = stream.read(_CHUNK)
+            if not chunk:
+                return digest.hexdigest()
+            digest.update(chunk)
+
+
+def tail_lines(path: str, count: int, limit: int = 64 * 1024) -> list[str]:
+    """The last lines of a text file, reading at most ``limit`` bytes from its end; a missing file gives none."""
+    try:
+        with open(path, "rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - limit))
+            raw = stream.read(limit)
+    except FileNotFoundError:
+        return []
+    # a progress bar rewrites its line with carriage returns: only what stands last was meant to stay
+    lines = [line.rsplit("\r", 1)[-1] for line in raw.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")]
+    return [line for line in lines if line.strip()][-count:]
+
+
+def list_files(root: str, skip: t.Container[str] = ()) -> list[str]:
+    """Relative paths of the regular files under a directory, sorted; names in ``skip`` at the top are left out."""
+    found: list[str] = []
+    for folder, dirs, names in os.walk(root):
+        dirs.sort()
+        inside = os.path.relpath(folder, root)
+        for name in names:
+            relative = name if inside == "." else os.path.join(inside, name)
+            if relative not in skip and os.path.isfile(os.path.join(folder, name)):
+                found.append(relative)
+    return sorted(found)
+
+
+def fsync_tree(root: str) -> None:
+    """Make every file and directory under ``root`` durable."""
+    for folder, _dirs, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                continue
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        fsync_dir(folder)
+
+
+def publish_dir(work: str, final: str) -> None:
+    """Give a finished directory its final name: fsync all of it, then one rename.
+
+    An artifact that is there already is left alone and the work thrown away: same name, same content.
+
+    :raises StoreError: when the two are not on one filesystem.
+    """
+    parent = os.path.dirname(final)
+    os.makedirs(parent, exist_ok=True)
+    fsync_tree(work)
+    try:
+        os.rename(work, final)
+    except OSError as error:
+        if not os.path.isdir(final):
+            raise StoreError(f"Cannot publish {work} as {final}: {error.strerror}.") from error
+        shutil.rmtree(work)
+    fsync_dir(parent)
+    fsync_dir(os.path.dirname(work))
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all in it: renamed aside first, so that a crash leaves no half of it under its name."""
+    if not os.path.lexists(path):
+        return
+    aside = tempfile.mkdtemp(prefix=".gone-", dir=os.path.dirname(path))
+    os.rename(path, os.path.join(aside, "x"))
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def free_bytes(path: str) -> int:
+    """Bytes an ordinary user can still write on the filesystem that holds ``path`` (or will hold it)."""
+    probe = os.path.abspath(path)
+    while not os.path.exists(probe):
+        probe = os.path.dirname(probe)
+    stat = os.statvfs(probe)
+    return stat.f_bavail * stat.f_frsize
+
+
+def disk_error(error: OSError, path: str) -> Exception:
+    """A full disk said with figures; any other OSError as it is."""
+    import errno
+
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    free = free_bytes(os.path.dirname(path) or ".")
+    return NotReadyError(
+        f"The disk is full: {path} could not be written ({free / 1e6:.1f} MB free there).",
+        "Make room on that filesystem and run again: what was finished before is kept.",
+        {"path": path, "free_bytes": free},
+    )
+
+
+class FileLock:
+    """An exclusive flock: the kernel drops it when its holder dies. Close-on-exec, so that no child keeps it.
+
+    :param path: the lock file; made when missing, never removed (removing it would let two hold it).
+    :param timeout: seconds to wait; 0 tries once.
+    """
+
+    def __init__(self, path: str, timeout: float = 60.0) -> None:
+        self.path = path
+        self.timeout = timeout
+        self._fd: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock; False when another held it for the whole of ``timeout``."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        end = time.monotonic() + self.timeout
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    os.close(fd)
+                    return False
+                time.sleep(0.02)
+            else:
+                self._fd = fd
+                return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> FileLock:
+        if not self.acquire():
+            raise StoreError(
+                f"{self.path} has been locked by another process for {self.timeout:.0f} seconds.",
+                "Find its holder with 'fuser' or 'lsof' on that file.",
+            )
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.release()
