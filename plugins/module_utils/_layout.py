@@ -1,0 +1,88 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where things lie under the data directory. The one place that knows a path."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ._errors import InputError, StoreError
+from ._files import read_json
+
+#: The steps that leave an artifact, in the order of the flow.
+KINDS = ("base", "dataset", "train", "merge", "gguf", "register")
+
+_PARENTS = {
+    "base": "models/base",
+    "dataset": "datasets/versions",
+    "train": "outputs/adapters",
+    "merge": "models/merged",
+    "gguf": "models/gguf",
+    "register": "outputs/models",
+}
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
+RECEIPT = "receipt.json"
+
+
+class Layout:
+    """The tree under one data directory.
+
+    :param data_dir: absolute path without blanks (LLaMA-Factory's launcher splits its command line on them).
+    :raises InputError: for a path that cannot serve.
+    """
+
+    def __init__(self, data_dir: str) -> None:
+        if not os.path.isabs(data_dir):
+            raise InputError(f"The data directory must be an absolute path, not {data_dir!r}.")
+        if re.search(r"\s", data_dir):
+            raise InputError(
+                f"The data directory {data_dir!r} has a blank in its path.",
+                "LLaMA-Factory's launcher splits its command line on blanks: choose another path.",
+            )
+        self.root = os.path.normpath(data_dir)
+
+    def path(self, *parts: str) -> str:
+        """A path below the data directory."""
+        return os.path.join(self.root, *parts)
+
+    def parent(self, kind: str) -> str:
+        """The directory that holds a step's artifacts."""
+        return self.path(_PARENTS[kind])
+
+    def artifact(self, kind: str, fingerprint: str) -> str:
+        """The directory of an artifact, whether it is there or not."""
+        if not _FINGERPRINT.match(fingerprint):
+            raise StoreError(f"{fingerprint!r} is not a fingerprint (64 hexadecimal digits).")
+        return os.path.join(self.parent(kind), fingerprint)
+
+    def work(self, kind: str, fingerprint: str) -> str:
+        """Where an artifact is made before it gets its name; kept between attempts."""
+        return os.path.join(self.parent(kind), ".work-" + os.path.basename(self.artifact(kind, fingerprint)))
+
+    def receipt(self, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
+        """The receipt of an artifact, pruned or not; None when it was never made."""
+        found = read_json(os.path.join(self.artifact(kind, fingerprint), RECEIPT))
+        return found if isinstance(found, dict) else None
+
+    @property
+    def jobs(self) -> str:
+        """The job store."""
+        return self.path("jobs")
+
+    @property
+    def datasets(self) -> str:
+        """The directory LLaMA-Factory and its WebUI read datasets from."""
+        return self.path("datasets")
+
+    @property
+    def cache(self) -> str:
+        """The Hugging Face cache (``HF_HOME``)."""
+        return self.path("cache", "huggingface")
+
+    def create(self) -> None:
+        """Make the tree; directories that are there are left as they are."""
+        for sub in [*_PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
+            os.makedirs(self.path(sub), exist_ok=True)
