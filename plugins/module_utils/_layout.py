@@ -15,13 +15,15 @@ from ._files import read_json
 #: The steps that leave an artifact, in the order of the flow.
 KINDS = ("base", "dataset", "train", "merge", "gguf", "register")
 
-_PARENTS = {
+#: Where each kind of artifact lies.
+PARENTS = {
     "base": "models/base",
     "dataset": "datasets/versions",
     "train": "outputs/adapters",
     "merge": "models/merged",
     "gguf": "models/gguf",
     "register": "outputs/models",
+    "probe": "outputs/probes",
 }
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 RECEIPT = "receipt.json"
@@ -50,7 +52,7 @@ class Layout:
 
     def parent(self, kind: str) -> str:
         """The directory that holds a step's artifacts."""
-        return self.path(_PARENTS[kind])
+        return self.path(PARENTS[kind])
 
     def artifact(self, kind: str, fingerprint: str) -> str:
         """The directory of an artifact, whether it is there or not."""
@@ -84,5 +86,5 @@ class Layout:
 
     def create(self) -> None:
         """Make the tree; directories that are there are left as they are."""
-        for sub in [*_PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
+        for sub in [*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
             os.makedirs(self.path(sub), exist_ok=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import os
+import signal
 import typing as t
 
 from ._errors import NotReadyError
@@ -150,11 +151,15 @@ class Step(abc.ABC):
     heavy: t.ClassVar[bool] = False
 
     @abc.abstractmethod
-    def command(self, ctx: StepContext) -> Command:
-        """Prepare ``ctx.work`` (which may hold an earlier attempt) and say what to run.
+    def command(self, ctx: StepContext) -> Command | None:
+        """Prepare ``ctx.work`` (which may hold an earlier attempt) and say what to run; None for nothing.
 
         :raises CoreError: when it cannot run; nothing has been started then.
         """
+
+    def perform(self, ctx: StepContext) -> None:
+        """The step's own work, in a process of its own (see ``_worker``). Only steps that ask for it have one."""
+        raise NotImplementedError(f"{self.kind} has no work of its own in {ctx.work}")
 
     def progress(self, ctx: StepContext) -> Progress | None:
         """How far the running command is; None when nothing is known yet. Reads only."""
@@ -167,6 +172,21 @@ class Step(abc.ABC):
 
         :raises JobError: when it is not whole; the command's exit status was no proof.
         """
+
+    def drift(self, ctx: StepContext) -> list[str]:
+        """What is no longer as the receipt says, outside of the data directory; reads only."""
+        del ctx
+        return []
+
+    def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
+        """Ask the running command to end well, keeping what it can go on from.
+
+        :param send: sends a signal to all of the command's processes.
+        :returns: seconds it may take before it is killed.
+        """
+        del ctx
+        send(signal.SIGTERM)
+        return 10.0
 
     def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
         """Message and hint for a command that failed, from the end of its log."""

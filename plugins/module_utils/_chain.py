@@ -1,0 +1,141 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a declaration to an ordered list of steps. Pure: looks at nothing, decides everything."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ._fingerprint import digest, fingerprint
+from ._steps import StepSpec, Toolchain
+from ._store import Run, RunStep
+
+#: Made straight from the merged weights; everything else is quantized from f16.
+DIRECT = ("f16", "bf16", "f32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What an upstream result is: its fingerprint, and what was found out about it.
+
+    :param fingerprint: of the base or the dataset.
+    :param settings: what the fingerprint was made from.
+    :param options: what the step needs beyond that.
+    """
+
+    fingerprint: str
+    settings: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+
+
+def make_step(
+    kind: str,
+    settings: t.Mapping[str, t.Any],
+    upstream: t.Mapping[str, str],
+    options: t.Mapping[str, t.Any] | None = None,
+    label: str = "",
+) -> RunStep:
+    """A step under its label (its kind unless one is given), with its fingerprint worked out."""
+    spec = StepSpec(kind, fingerprint(kind, settings, upstream), dict(settings), dict(upstream), dict(options or {}))
+    return RunStep(label or kind, spec)
+
+
+def base_step(base: Identity) -> RunStep:
+    """The step that fetches, or refers to, the base model."""
+    return make_step("base", base.settings, {}, base.options)
+
+
+def gguf_steps(merged: str, quantizations: t.Sequence[str], options: t.Mapping[str, t.Any]) -> list[RunStep]:
+    """Conversion, and a quantization from f16 for each type that needs one.
+
+    :param merged: fingerprint of the merged weights.
+    """
+    upstream = {"merge": merged}
+    half = make_step("gguf", {"quantization": "f16"}, upstream, {**options, "quantization": "f16"}, "gguf-f16")
+    steps = [half] if any(name not in DIRECT or name == "f16" for name in quantizations) else []
+    for name in quantizations:
+        if name != "f16":
+            more = {**options, "quantization": name}
+            if name not in DIRECT:
+                more["f16"] = half.spec.fingerprint
+            steps.append(make_step("gguf", {"quantization": name}, upstream, more, f"gguf-{name}"))
+    return steps
+
+
+def register_steps(
+    ggufs: t.Mapping[str, str],
+    settings: t.Mapping[str, t.Any],
+    aliases: t.Sequence[str],
+    options: t.Mapping[str, t.Any],
+) -> list[RunStep]:
+    """A registration for each quantization; the aliases go to the one declared first.
+
+    :param ggufs: fingerprint of each quantized file, by quantization, in declared order.
+    """
+    steps = []
+    for index, (name, found) in enumerate(ggufs.items()):
+        more = {**options, "quantization": name, "aliases": list(aliases) if index == 0 else []}
+        steps.append(make_step("register", settings, {"gguf": found}, more, f"register-{name}"))
+    return steps
+
+
+def finetune_steps(
+    base: Identity,
+    dataset: Identity,
+    train: t.Mapping[str, t.Any],
+    train_options: t.Mapping[str, t.Any],
+    quantizations: t.Sequence[str],
+    register: t.Mapping[str, t.Any] | None,
+    aliases: t.Sequence[str] = ("latest",),
+) -> tuple[list[RunStep], list[str]]:
+    """All steps of a fine-tune, and the labels of those that are wanted for their own sake.
+
+    :param train: settings of the training that are not at their default.
+    :param train_options: the same with the defaults filled in, and what else the training needs.
+    :param register: settings of the registration; None leaves it at the GGUF files.
+    """
+    steps = [base_step(base)]
+    trained = make_step("train", train, {"base": base.fingerprint, "dataset": dataset.fingerprint}, train_options)
+    merged = make_step("merge", {}, {"base": base.fingerprint, "train": trained.spec.fingerprint}, train_options)
+    more = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
+    ggufs = gguf_steps(merged.spec.fingerprint, quantizations, more)
+    steps += [trained, merged, *ggufs]
+    by_name = {step.spec.options["quantization"]: step.spec.fingerprint for step in ggufs}
+    wanted = {name: by_name[name] for name in quantizations}
+    if register is None:
+        return steps, [f"gguf-{name}" for name in wanted]
+    registers = register_steps(wanted, register, aliases, {"name": train_options.get("name", "")})
+    return steps + registers, [step.label for step in registers]
+
+
+def run_id(name: str, goals: t.Iterable[RunStep]) -> str:
+    """The id of a run: readable, and the same for the same request."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "run"
+    parts = [[goal.label, goal.spec.fingerprint, goal.spec.options.get("aliases")] for goal in goals]
+    return f"{slug[:60]}-{digest([name, parts])[:12]}"
+
+
+def make_run(
+    name: str,
+    steps: t.Sequence[RunStep],
+    goals: t.Sequence[str],
+    toolchain: Toolchain,
+    declaration: t.Mapping[str, t.Any] | None = None,
+    submitted_by: str = "ansible",
+    runner: str = "process",
+) -> Run:
+    """A run that is not in the store yet."""
+    wanted = [step for step in steps if step.label in goals]
+    return Run(
+        id=run_id(name, wanted),
+        name=name,
+        steps=tuple(steps),
+        goals=tuple(goals),
+        toolchain=toolchain,
+        runner=runner,
+        declaration=dict(declaration or {}),
+        submitted_by=submitted_by,
+    )

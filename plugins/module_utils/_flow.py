@@ -1,0 +1,97 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps by their kind, and whether what they made is whole."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ._errors import InputError
+from ._layout import Layout
+from ._steps import Step, StepContext, StepSpec, Toolchain, artifact_path
+
+
+def get_step(kind: str) -> Step:
+    """The step of that kind.
+
+    :raises InputError: when there is none that runs as a job.
+    """
+    if kind == "base":
+        from ._step_base import BaseStep
+
+        return BaseStep()
+    if kind == "train":
+        from ._step_train import TrainStep
+
+        return TrainStep()
+    if kind == "merge":
+        from ._step_merge import MergeStep
+
+        return MergeStep()
+    if kind == "gguf":
+        from ._step_gguf import GgufStep
+
+        return GgufStep()
+    if kind == "register":
+        from ._step_register import RegisterStep
+
+        return RegisterStep()
+    if kind == "probe":
+        from ._step_probe import ProbeStep
+
+        return ProbeStep()
+    raise InputError(f"There is no step {kind!r} that runs as a job.")
+
+
+def context(layout: Layout, spec: StepSpec, toolchain: Toolchain, job_dir: str = "") -> StepContext:
+    """What a step works on."""
+    return StepContext(layout, spec, toolchain, layout.work(spec.kind, spec.fingerprint), job_dir)
+
+
+def missing(layout: Layout, kind: str, fingerprint: str) -> str:
+    """Why an artifact is not whole, in a few words; empty when it is.
+
+    Sizes are compared, content is not read: files of a published artifact are never written again.
+    """
+    receipt = layout.receipt(kind, fingerprint)
+    if receipt is None:
+        return "not made yet"
+    if receipt.get("fingerprint") != fingerprint:
+        return "its receipt belongs to another result"
+    if receipt.get("pruned_at"):
+        return "pruned"
+    root = layout.artifact(kind, fingerprint)
+    for name, facts in receipt["files"].items():
+        try:
+            size = os.stat(os.path.join(root, name)).st_size
+        except FileNotFoundError:
+            return f"{name} is gone"
+        if size != facts["bytes"]:
+            return f"{name} has {size} bytes instead of {facts['bytes']}"
+    location = artifact_path(layout, kind, fingerprint)
+    return "" if os.path.isdir(location) else f"{location} is gone"
+
+
+def not_whole(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> str:
+    """Why a step's result is not as it should be, in a few words; empty when it is."""
+    reason = missing(layout, spec.kind, spec.fingerprint)
+    if reason:
+        return reason
+    return "; ".join(get_step(spec.kind).drift(context(layout, spec, toolchain)))
+
+
+def depends_on(spec: StepSpec) -> dict[str, str]:
+    """What must be whole before the step can run: kind → fingerprint.
+
+    A quantized file is made from the f16 one alone, though its name is derived from the merged weights.
+    """
+    half = spec.options.get("f16")
+    return {"gguf": str(half)} if spec.kind == "gguf" and half else dict(spec.upstream)
+
+
+def results_of(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
+    """What a step found out, from its receipt; empty when it was never made."""
+    receipt = layout.receipt(kind, fingerprint) or {}
+    return dict(receipt.get("results") or {})

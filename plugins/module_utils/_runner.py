@@ -1,0 +1,68 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs a command: the interface, and the choice of one."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+
+from ._errors import InputError
+from ._steps import Command
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """What is known of a job's command.
+
+    :param state: ``absent`` (never started), ``running`` or ``ended``.
+    :param exit_code: exit status; negative for a signal; None while it runs or when nobody saw it end.
+    :param out_of_memory: whether the kernel or the engine says that it was killed for memory.
+    """
+
+    state: str
+    exit_code: int | None = None
+    out_of_memory: bool = False
+
+
+class Runner(abc.ABC):
+    """Starts, looks at and ends the one command of a job.
+
+    All state is in the job's directory and in the kernel (or the engine): any process may ask.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def start(self, command: Command, job_dir: str) -> None:
+        """Start the command with its output appended to ``log.txt`` of the job.
+
+        Who it is is written down before its first instruction runs.
+
+        :raises NotReadyError: when it cannot be started.
+        """
+
+    @abc.abstractmethod
+    def probe(self, job_dir: str) -> Probe:
+        """Look at the command; changes nothing."""
+
+    @abc.abstractmethod
+    def signal(self, job_dir: str, number: int) -> None:
+        """Send a signal to all processes of the command."""
+
+    @abc.abstractmethod
+    def clear(self, job_dir: str, grace: float = 0.0) -> None:
+        """See to it that nothing of the command runs any more: SIGTERM, ``grace`` seconds, SIGKILL."""
+
+
+def get_runner(name: str) -> Runner:
+    """The runner of that name.
+
+    :raises InputError: when there is none.
+    """
+    if name == "process":
+        from ._runner_process import ProcessRunner
+
+        return ProcessRunner()
+    raise InputError(f"There is no runner {name!r}.", "Known runners: process.")
