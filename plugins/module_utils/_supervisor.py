@@ -25,6 +25,7 @@ from ._files import (
     list_files,
     publish_dir,
     read_json,
+    remove_tree,
     sha256_file,
     tail_lines,
     utc_now,
