@@ -1,0 +1,326 @@
+#!/usr/bin/env bash
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+readonly ROOT=$PWD
+readonly ALL_PARTS=(lint sanity unit integration real kill e2e)
+
+usage() {
+    cat <<'END'
+Usage: ./test.sh [--fail-fast] [part ...]
+
+Runs the tests of the collection, all of them or the named parts. What they need is installed
+from the package registries on the first run and kept outside of this directory.
+
+Parts, in the order they run:
+  lint         ruff, mypy, shellcheck, ansible-lint (production), changelog; the collection builds and installs
+  sanity       ansible-test sanity, every test, nothing ignored
+  unit         the core, without any tool                             (tests/unit)
+  integration  each module: check, run, check again, run again        (tests/integration/targets)
+  real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
+  kill         killed at random moments, then run again               (tests/kill)
+  e2e          the quickstart in a clean clone                        (tests/e2e)
+
+  tools        only installs what integration, real, kill and e2e need
+
+Options:
+  --fail-fast  stop after the first part that fails
+  --help       this text
+
+Environment:
+  IA_HOMELAB_CACHE      what is slow to install or build (~/.cache/ia-homelab-llamafactory)
+  IA_HOMELAB_ARTIFACTS  logs and reports of this run (<cache>/artifacts/<time>)
+  IA_HOMELAB_PYTHON     the Python to use, 3.11 or newer (the first found that works)
+  IA_HOMELAB_PYTEST     more arguments for pytest, such as "-k name -x"
+END
+}
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'test.sh: %s\n' "$*" >&2; exit 2; }
+
+# ---------------------------------------------------------------- what the tests need
+
+# need COMMAND:PACKAGE ...   installs missing system packages as root, else names the command that would
+need() {
+    local pair missing=()
+    for pair; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null || die "not found: ${missing[*]}. Please install it."
+    [[ $(id -u) == 0 ]] || die "not found: ${missing[*]}. Please run: sudo apt-get install -y ${missing[*]}"
+    say "Installing ${missing[*]}"
+    DEBIAN_FRONTEND=noninteractive apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
+}
+
+# The first Python that really runs (a version manager's shim may be there and fail) and can make environments.
+find_python() {
+    local candidate
+    for candidate in ${IA_HOMELAB_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 /usr/bin/python3}; do
+        "$candidate" -c '
+import sys
+if sys.version_info < (3, 11):
+    sys.exit(1)
+import ensurepip, venv
+print(sys.executable)' 2>/dev/null && return 0
+    done
+    return 1
+}
+
+# An older Python, for what has to work on managed hosts; where none is installed, that is said.
+find_old_python() {
+    local candidate
+    for candidate in python3.9 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.9.*/bin/python3.9; do
+        "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return 0
+    done
+    return 1
+}
+
+# uv knows none of pip's settings: hand over those that decide where packages come from.
+uv_as_pip() {
+    local pip=$1 index cert
+    index=${PIP_INDEX_URL:-$("$pip" config get global.index-url 2>/dev/null || true)}
+    cert=${PIP_CERT:-$("$pip" config get global.cert 2>/dev/null || true)}
+    [[ -z $index || -n ${UV_DEFAULT_INDEX:-} ]] || export UV_DEFAULT_INDEX=$index
+    [[ -z $cert || -n ${SSL_CERT_FILE:-} ]] || export SSL_CERT_FILE=$cert
+}
+
+# The environment with Ansible and the checking tools, named after what is in it.
+dev_venv() {
+    local key pip
+    key=$(cat requirements.txt requirements-dev.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    VENV=$CACHE/dev/$key
+    mkdir -p "$CACHE/dev"
+    exec 9>"$CACHE/dev/lock"
+    flock 9
+    if [[ ! -e $VENV/.complete ]]; then
+        say "Making the environment of the tests ($("$PYTHON" -V))"
+        rm -rf "$VENV"
+        "$PYTHON" -m venv "$VENV"
+        pip=$VENV/bin/pip
+        "$pip" install -q --disable-pip-version-check "$(grep -E '^uv==' requirements-dev.txt | cut -d' ' -f1)"
+        (
+            uv_as_pip "$pip"
+            VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q -r requirements-dev.txt
+        ) || "$pip" install -q --disable-pip-version-check -r requirements-dev.txt
+        touch "$VENV/.complete"
+    fi
+    exec 9>&-
+    export PATH=$VENV/bin:$PATH
+    PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+}
+
+# ansible-test wants the path …/ansible_collections/<namespace>/<name>, and what git would not commit left out.
+# The link of the collection to itself is no part of it (see build_ignore in galaxy.yml).
+export_tree() {
+    EXPORT=$WORK/ansible_collections/ia_homelab/llamafactory
+    rm -rf "$EXPORT"
+    mkdir -p "$EXPORT"
+    git -c safe.directory="$ROOT" ls-files -z --cached --others --exclude-standard |
+        while IFS= read -r -d '' file; do
+            [[ $file == playbooks/collections/* || ! -e $file ]] || printf '%s\0' "$file"
+        done | tar -c --null --no-recursion -T - | tar -x -C "$EXPORT"
+}
+
+# ansible-test gives its children neither pip's variables nor anything but HOME to find settings in, and fetches
+# pip's bootstrap script from a site of its own: so it gets a home with both. Its environments are kept there too.
+ansible_test() {
+    local home=$CACHE/ansible-test
+    mkdir -p "$home/.ansible/test/cache" "$home/.config/pip"
+    "$VENV/bin/python" "$ROOT/tests/ansible_test_home.py" "$home"
+    HOME=$home "$VENV/bin/ansible-test" "$@"
+}
+
+# ---------------------------------------------------------------- counting
+
+# tally PASSED FAILED
+tally() { echo "$1 $2" >>"$WORK/tally.$PART"; }
+
+# check NAME COMMAND...   one check of its own: goes on when it fails
+check() {
+    local name=$1 start=$SECONDS
+    shift
+    if "$@" >"$WORK/check.log" 2>&1; then
+        printf '  ok      %-28s %4ds\n' "$name" $((SECONDS - start))
+        tally 1 0
+    else
+        printf '  FAILED  %-28s %4ds\n' "$name" $((SECONDS - start))
+        sed 's/^/          /' "$WORK/check.log"
+        tally 0 1
+    fi
+}
+
+# run_pytest DIRECTORY [ARGUMENT...]   a skipped test proves nothing: it counts as failed
+run_pytest() {
+    local directory=$1 report=$ARTIFACTS/$PART.xml select=() status=0
+    shift
+    if ! nvidia-smi >/dev/null 2>&1; then
+        select=(-m 'not gpu')
+        grep -rqs 'pytest.mark.gpu' "$directory" && echo "Tests marked gpu are left out: no GPU works here."
+    fi
+    # shellcheck disable=SC2086  # several arguments in one variable
+    python -m pytest "$directory" -p no:cacheprovider -rfEs --durations=5 --durations-min=5 --timeout=900 \
+        --junit-xml="$report" "${select[@]}" "$@" ${IA_HOMELAB_PYTEST:-} || status=$?
+    [[ -e $report ]] && python - "$report" <<'END' >>"$WORK/tally.$PART"
+import sys, xml.etree.ElementTree as tree
+count = lambda name: sum(int(suite.get(name, 0)) for suite in tree.parse(sys.argv[1]).iter("testsuite"))
+failed = count("failures") + count("errors") + count("skipped")
+print(count("tests") - failed, failed)
+END
+    return $status
+}
+
+# ---------------------------------------------------------------- the parts
+
+part_lint() {
+    export_tree
+    local scripts=()
+    mapfile -t scripts < <(cd "$EXPORT" && grep -rlE '^#!.*\b(ba)?sh\b' . | sort)
+    check "ruff check" ruff check --no-cache .
+    check "ruff format" ruff format --no-cache --check .
+    check "mypy" mypy --cache-dir "$CACHE/mypy"
+    (cd "$EXPORT" && check "shellcheck" shellcheck "${scripts[@]}")
+    (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_HOME="$WORK/ansible-home" ansible-lint --offline --nocolor -q)
+    (cd "$EXPORT" && check "changelog" antsibull-changelog lint)
+    check "collection builds" collection_builds
+}
+
+# The artifact holds what it should, is small, and Ansible finds the modules in it once installed.
+collection_builds() {
+    local out=$WORK/build
+    mkdir -p "$out"
+    ansible-galaxy collection build --output-path "$out" "$EXPORT"
+    [[ $(stat -c %s "$out"/*.tar.gz) -lt 2000000 ]] || { ls -l "$out"; return 1; }
+    if tar -tzf "$out"/*.tar.gz | grep -E '^(tests|playbooks/collections|\.git|\.ci)(/|$)'; then return 1; fi
+    ANSIBLE_COLLECTIONS_PATH=$out ansible-galaxy collection install --offline --no-cache -p "$out" "$out"/*.tar.gz
+    ANSIBLE_COLLECTIONS_PATH=$out ansible-doc --list ia_homelab.llamafactory >"$out/modules"
+    local module
+    while read -r module; do
+        module=$(basename "$module" .py)
+        grep -q "^ia_homelab.llamafactory.$module " "$out/modules" || { echo "not found: $module"; return 1; }
+    done < <(find plugins/modules -name '*.py')
+}
+
+part_sanity() {
+    export_tree
+    cd "$EXPORT"
+    local status=0 old
+    ansible_test sanity --python "$PYTHON_MINOR" --color no --junit || status=$?
+    if old=$(find_old_python); then
+        mkdir -p "$WORK/old"
+        ln -sf "$old" "$WORK/old/python3.9"
+        PATH=$PATH:$WORK/old ansible_test sanity --python 3.9 --color no --junit \
+            --test compile --test import || status=$?
+    else
+        echo "No Python 3.9 here: compile and import were tested with $PYTHON_MINOR alone."
+    fi
+    mkdir -p "$ARTIFACTS/sanity"
+    cp -r tests/output/junit/. "$ARTIFACTS/sanity/"
+    local failed passed
+    failed=$(grep -rlE '<(failure|error)' "$ARTIFACTS/sanity" | wc -l)
+    passed=$(find "$ARTIFACTS/sanity" -name '*.xml' | wc -l)
+    tally $((passed - failed)) "$failed"
+    return $status
+}
+
+part_unit() { run_pytest tests/unit; }
+
+part_integration() { tools_env && run_integration; }
+part_real() { tools_env && run_pytest tests/real; }
+part_kill() { tools_env && run_pytest tests/kill; }
+part_e2e() { tools_env && run_pytest tests/e2e; }
+
+# The real tools, installed by the roles as a user would, but into the cache. Says in tools.env where they are.
+part_tools() {
+    ANSIBLE_NOCOLOR=1 ansible-playbook -i localhost, tests/tools.yml \
+        -e llamafactory_tools_dir="$CACHE/tools" -e tests_tools_env="$WORK/tools.env"
+    cat "$WORK/tools.env"
+}
+
+tools_env() {
+    [[ -e $WORK/tools.env ]] || { echo "The tools are missing: see the part tools."; return 1; }
+    # shellcheck disable=SC1091  # written by tests/tools.yml
+    set -a && . "$WORK/tools.env" && set +a
+}
+
+# ---------------------------------------------------------------- running
+
+# run_part NAME   output to the terminal and to a log; the status is the part's
+run_part() {
+    PART=$1
+    local status=0 start=$SECONDS pipe=$WORK/output tee waited
+    say "$PART"
+    mkfifo "$pipe"
+    tee "$ARTIFACTS/$PART.log" <"$pipe" &
+    tee=$!
+    set +e
+    (set -euo pipefail; "part_$PART") >"$pipe" 2>&1
+    status=$?
+    set -e
+    rm "$pipe"
+    # Something left running may hold the output open; then tee would not end by itself.
+    for ((waited = 0; waited < 20; waited++)); do
+        kill -0 "$tee" 2>/dev/null || break
+        sleep 0.1
+    done
+    if kill "$tee" 2>/dev/null; then
+        echo "The part left a process behind that holds its output."
+        status=1
+    fi
+    local passed=0 failed=0 p f
+    if [[ -e $WORK/tally.$PART ]]; then
+        while read -r p f; do
+            passed=$((passed + p)) failed=$((failed + f))
+        done <"$WORK/tally.$PART"
+    fi
+    # A part that broke before, or beside, its own counting is a failure too.
+    if ((status != 0 && failed == 0)); then failed=1; fi
+    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+    SUMMARY+=("$(printf '%-12s %5d passed %4d failed %5ds' "$PART" "$passed" "$failed" $((SECONDS - start)))")
+    ((failed == 0))
+}
+
+parts=() fail_fast=0
+while (($#)); do
+    case $1 in
+        -h | --help) usage; exit 0 ;;
+        --fail-fast) fail_fast=1 ;;
+        lint | sanity | unit | integration | real | kill | e2e | tools) parts+=("$1") ;;
+        *) usage >&2; die "unknown: $1" ;;
+    esac
+    shift
+done
+((${#parts[@]})) || parts=("${ALL_PARTS[@]}")
+case " ${parts[*]} " in
+    *" tools "*) ;;
+    *" integration "* | *" real "* | *" kill "* | *" e2e "*) parts=(tools "${parts[@]}") ;;
+esac
+
+# Ansible wants UTF-8; a bare machine has often no locale at all.
+export LC_ALL=C.UTF-8
+export PYTHONDONTWRITEBYTECODE=1
+CACHE=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}
+ARTIFACTS=${IA_HOMELAB_ARTIFACTS:-$CACHE/artifacts/$(date +%Y%m%d-%H%M%S)-$$}
+mkdir -p "$CACHE" "$ARTIFACTS"
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/ia-homelab-test.XXXXXX")
+trap 'rm -rf "$WORK"' EXIT
+export HYPOTHESIS_STORAGE_DIRECTORY=$CACHE/hypothesis
+
+need git:git flock:util-linux
+PYTHON=$(find_python) || { need no-python-3.11-with-venv:python3-venv; PYTHON=$(find_python); } ||
+    die "no Python 3.11 or newer with venv was found; name one in IA_HOMELAB_PYTHON"
+dev_venv
+
+PASSED=0 FAILED=0 SUMMARY=() PART=''
+for part in "${parts[@]}"; do
+    run_part "$part" || ((fail_fast == 0)) || break
+done
+
+say "Summary (logs in $ARTIFACTS)"
+printf '%s\n' "${SUMMARY[@]}"
+echo
+echo "$PASSED passed, $FAILED failed"
+((FAILED == 0))
