@@ -42,18 +42,22 @@ die() { printf 'test.sh: %s\n' "$*" >&2; exit 2; }
 
 # ---------------------------------------------------------------- what the tests need
 
-# need COMMAND:PACKAGE ...   installs missing system packages as root, else names the command that would
+# install PACKAGE ...   as root, else names the command that would
+install() {
+    command -v apt-get >/dev/null || die "not found: $*. Please install it."
+    [[ $(id -u) == 0 ]] || die "not found: $*. Please run: sudo apt-get install -y $*"
+    say "Installing $*"
+    DEBIAN_FRONTEND=noninteractive apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"
+}
+
+# need COMMAND:PACKAGE ...   installs what is missing
 need() {
     local pair missing=()
     for pair; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
-    ((${#missing[@]})) || return 0
-    command -v apt-get >/dev/null || die "not found: ${missing[*]}. Please install it."
-    [[ $(id -u) == 0 ]] || die "not found: ${missing[*]}. Please run: sudo apt-get install -y ${missing[*]}"
-    say "Installing ${missing[*]}"
-    DEBIAN_FRONTEND=noninteractive apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
+    ((${#missing[@]} == 0)) || install "${missing[@]}"
 }
 
 # The first Python that really runs (a version manager's shim may be there and fail) and can make environments.
@@ -106,8 +110,8 @@ dev_venv() {
             uv_as_pip "$pip"
             VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q -r requirements-dev.txt
         ) || "$pip" install -q --disable-pip-version-check -r requirements-dev.txt
-        touch "$VENV/.complete"
     fi
+    touch "$VENV" "$VENV/.complete"
     exec 9>&-
     export PATH=$VENV/bin:$PATH
     PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -228,10 +232,32 @@ part_sanity() {
 
 part_unit() { run_pytest tests/unit; }
 
-part_integration() { tools_env && run_integration; }
 part_real() { tools_env && run_pytest tests/real; }
 part_kill() { tools_env && run_pytest tests/kill; }
 part_e2e() { tools_env && run_pytest tests/e2e; }
+
+# Every target in a play of its own, as ansible-test does (setup_* are only there for the others).
+part_integration() {
+    tools_env
+    local target log status=0 start
+    mkdir -p "$ARTIFACTS/integration"
+    while read -r target; do
+        start=$SECONDS log=$ARTIFACTS/integration/$target.log
+        mkdir -p "$WORK/output/$target"
+        if ANSIBLE_ROLES_PATH=tests/integration/targets timeout -k 30 1200 ansible-playbook -i localhost, \
+            tests/integration/run.yml -e target="$target" -e output_dir="$WORK/output/$target" </dev/null >"$log" 2>&1; then
+            printf '  ok      %-28s %4ds\n' "$target" $((SECONDS - start))
+            tally 1 0
+        else
+            printf '  FAILED  %-28s %4ds\n' "$target" $((SECONDS - start))
+            tail -n 60 "$log" | sed 's/^/          /'
+            tally 0 1
+            status=1
+        fi
+    done < <(find tests/integration/targets -mindepth 1 -maxdepth 1 -type d ! -name 'setup_*' -printf '%f\n' | sort)
+    [[ -s $WORK/tally.$PART ]] || { echo "There are no targets."; status=1; }
+    return $status
+}
 
 # The real tools, installed by the roles as a user would, but into the cache. Says in tools.env where they are.
 part_tools() {
@@ -305,12 +331,14 @@ export PYTHONDONTWRITEBYTECODE=1
 CACHE=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}
 ARTIFACTS=${IA_HOMELAB_ARTIFACTS:-$CACHE/artifacts/$(date +%Y%m%d-%H%M%S)-$$}
 mkdir -p "$CACHE" "$ARTIFACTS"
+# What nobody used for a month goes.
+find "$CACHE/dev" "$CACHE/artifacts" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + 2>/dev/null || true
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/ia-homelab-test.XXXXXX")
 trap 'rm -rf "$WORK"' EXIT
 export HYPOTHESIS_STORAGE_DIRECTORY=$CACHE/hypothesis
 
 need git:git flock:util-linux
-PYTHON=$(find_python) || { need no-python-3.11-with-venv:python3-venv; PYTHON=$(find_python); } ||
+PYTHON=$(find_python) || { install python3-venv && PYTHON=$(find_python); } ||
     die "no Python 3.11 or newer with venv was found; name one in IA_HOMELAB_PYTHON"
 dev_venv
 
