@@ -134,7 +134,7 @@ export_tree() {
 ansible_test() {
     local home=$CACHE/ansible-test
     mkdir -p "$home/.ansible/test/cache" "$home/.config/pip"
-    "$VENV/bin/python" "$ROOT/tests/ansible_test_home.py" "$home"
+    "$VENV/bin/python" "$ROOT/tests/ansible_test_home.py" "$home" || return
     HOME=$home "$VENV/bin/ansible-test" "$@"
 }
 
@@ -145,9 +145,13 @@ tally() { echo "$1 $2" >>"$WORK/tally.$PART"; }
 
 # check NAME COMMAND...   one check of its own: goes on when it fails
 check() {
-    local name=$1 start=$SECONDS
+    local name=$1 start=$SECONDS status
     shift
-    if "$@" >"$WORK/check.log" 2>&1; then
+    set +e # and not "if": under one of those, set -e has no effect in anything called
+    (set -e; "$@") >"$WORK/check.log" 2>&1
+    status=$?
+    set -e
+    if ((status == 0)); then
         printf '  ok      %-28s %4ds\n' "$name" $((SECONDS - start))
         tally 1 0
     else
@@ -264,6 +268,7 @@ part_tools() {
     ANSIBLE_NOCOLOR=1 ansible-playbook -i localhost, tests/tools.yml \
         -e llamafactory_tools_dir="$CACHE/tools" -e tests_tools_env="$WORK/tools.env"
     cat "$WORK/tools.env"
+    tally 1 0
 }
 
 tools_env() {
@@ -274,7 +279,7 @@ tools_env() {
 
 # ---------------------------------------------------------------- running
 
-# run_part NAME   output to the terminal and to a log; the status is the part's
+# run_part NAME   output to the terminal and to a log; leaves in PART_FAILED how many checks failed
 run_part() {
     PART=$1
     local status=0 start=$SECONDS pipe=$WORK/output tee waited
@@ -306,7 +311,7 @@ run_part() {
     if ((status != 0 && failed == 0)); then failed=1; fi
     PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
     SUMMARY+=("$(printf '%-12s %5d passed %4d failed %5ds' "$PART" "$passed" "$failed" $((SECONDS - start)))")
-    ((failed == 0))
+    PART_FAILED=$failed
 }
 
 parts=() fail_fast=0
@@ -342,9 +347,10 @@ PYTHON=$(find_python) || { install python3-venv && PYTHON=$(find_python); } ||
     die "no Python 3.11 or newer with venv was found; name one in IA_HOMELAB_PYTHON"
 dev_venv
 
-PASSED=0 FAILED=0 SUMMARY=() PART=''
+PASSED=0 FAILED=0 SUMMARY=() PART='' PART_FAILED=0
 for part in "${parts[@]}"; do
-    run_part "$part" || ((fail_fast == 0)) || break
+    run_part "$part" # by itself: after "if" or before "||", set -e would have no effect in the part
+    ((PART_FAILED == 0 || fail_fast == 0)) || break
 done
 
 say "Summary (logs in $ARTIFACTS)"
