@@ -52,15 +52,20 @@ def floors() -> list[list[str]]:
 
 
 def floor_of(module: str) -> int | None:
-    """Height of a core module: 0 is the ground. An exact name goes before a pattern; None where there is neither."""
+    """Height of a core module: 0 is the ground. None where the document names neither it nor its family.
+
+    An exact name goes before a pattern, and ``_models`` stands for ``_models_data`` too.
+    """
     rising = [*reversed(floors()), [EDGE]]
-    for name in dict.fromkeys([module, module.removesuffix(PROGRAM)]):
+    name = module
+    while name:
         for height, patterns in enumerate(rising):
             if name in patterns:
                 return height
         for height, patterns in enumerate(rising):
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
                 return height
+        name = name.rpartition("_")[0]
     return None
 
 
