@@ -191,7 +191,8 @@ part_lint() {
     check "ruff format" ruff format --no-cache --check .
     check "mypy" mypy --cache-dir "$CACHE/mypy"
     (cd "$EXPORT" && check "shellcheck" shellcheck "${scripts[@]}")
-    (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_HOME="$WORK/ansible-home" ansible-lint --offline --nocolor -q)
+    (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_COLLECTIONS_PATH="$WORK" \
+        ANSIBLE_HOME="$WORK/ansible-home" ansible-lint --offline --nocolor -q)
     (cd "$EXPORT" && check "changelog" antsibull-changelog lint)
     check "collection builds" collection_builds
 }
