@@ -43,3 +43,40 @@ class Progress:
         """The progress that :meth:`as_dict` gave; unknown keys are passed over."""
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{key: item for key, item in value.items() if key in names})
+
+    @property
+    def percent(self) -> int | None:
+        """Whole percent done, rounded down; None when the total is not known."""
+        return int(100 * min(self.current, self.total) / self.total) if self.total else None
+
+    def words(self) -> str:
+        """The progress in a few words: ``41%  step 62/150  loss 0.83  ETA 0:01:12``."""
+        parts = []
+        if self.percent is not None:
+            parts.append(f"{self.percent}%")
+        if self.total:
+            parts.append(_amount(self.current, self.total, self.unit))
+        if self.loss is not None:
+            parts.append(f"loss {self.loss:.4g}")
+        if self.eval_loss is not None:
+            parts.append(f"eval loss {self.eval_loss:.4g}")
+        if self.eta_seconds is not None:
+            parts.append(f"ETA {clock(self.eta_seconds)}")
+        if self.note:
+            parts.append(self.note)
+        return "  ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """A duration as ``H:MM:SS``."""
+    whole = max(0, int(round(seconds)))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _amount(current: float, total: float, unit: str) -> str:
+    if unit != "B":
+        return f"{unit} {current:g}/{total:g}"
+    for name, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if total >= size:
+            return f"{current / size:.1f}/{total / size:.1f} {name}"
+    return f"{current:g}/{total:g} B"

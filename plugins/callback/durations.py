@@ -1,0 +1,56 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: durations
+type: aggregate
+short_description: Say how long each play took
+version_added: 0.1.0
+description:
+  - Prints a line with the duration of each play, and one with the whole at the end.
+author:
+  - ia_homelab contributors (@ia-homelab)
+requirements:
+  - enable in configuration
+"""
+
+import time
+import typing as t
+
+from ansible.plugins.callback import CallbackBase
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._progress import clock
+
+
+class CallbackModule(CallbackBase):
+    """Prints how long each play took, on stderr."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "ia_homelab.llamafactory.durations"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._began = time.monotonic()
+        self._play = ""
+        self._play_began = self._began
+
+    def _close(self) -> None:
+        if self._play:
+            spent = clock(time.monotonic() - self._play_began)
+            self._display.display(f"-- {self._play}: {spent}", stderr=True)
+        self._play = ""
+
+    def v2_playbook_on_play_start(self, play: t.Any) -> None:
+        """A play begins: the one before it has ended."""
+        self._close()
+        self._play = play.get_name()
+        self._play_began = time.monotonic()
+
+    def v2_playbook_on_stats(self, stats: t.Any) -> None:
+        """All plays have ended."""
+        self._close()
+        self._display.display(f"-- all of it: {clock(time.monotonic() - self._began)}", stderr=True)

@@ -1,0 +1,64 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of the modules that start detached work on the host and follow it."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Where things lie, where the tools are, and how long to wait."""
+
+    DOCUMENTATION = r"""
+options:
+  data_dir:
+    description:
+      - The directory on the host under which models, datasets, outputs and jobs lie.
+      - The roles and playbooks set it from C(llamafactory_data_dir).
+      - It must be absolute and must not hold blanks.
+    type: path
+    required: true
+  toolchain:
+    description:
+      - Where the tools are on the host. The role C(ia_homelab.llamafactory.llamafactory) installs them and sets
+        C(llamafactory_toolchain).
+      - Not part of what a result is known by.
+    type: dict
+    suboptions:
+      llamafactory_venv:
+        description: Virtual environment with LLaMA-Factory.
+        type: path
+      converter_venv:
+        description: Virtual environment for llama.cpp's converter.
+        type: path
+      llama_cpp_dir:
+        description: Directory with C(convert_hf_to_gguf.py), and C(llama-quantize) and C(llama-tokenize) under C(bin).
+        type: path
+  ollama_url:
+    description:
+      - Base URL of the Ollama server, as seen from the host.
+    type: str
+    default: http://127.0.0.1:11434
+  token_file:
+    description:
+      - File on the host that holds the Hugging Face token, for gated base models. Only the user of the jobs needs to
+        be able to read it.
+    type: path
+  runs:
+    description:
+      - What an earlier task with the module M(ia_homelab.llamafactory.job) has returned as RV(ignore:runs). Their steps
+        are followed then, and nothing new is asked for.
+    type: list
+    elements: dict
+  wait:
+    description:
+      - Follow the work to its end, and show how far it is.
+      - The work itself goes on when this is V(false), and when the connection is lost.
+    type: bool
+    default: true
+  timeout:
+    description:
+      - Give up following after this many seconds. The work goes on, and the next run of the task attaches to it.
+      - Without it, there is no limit.
+    type: float
+"""

@@ -1,0 +1,86 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: job_table
+short_description: Turn runs into the lines of a readable table
+version_added: 0.1.0
+description:
+  - Takes what M(ia_homelab.llamafactory.job_info) returns as RV(ia_homelab.llamafactory.job_info#module:runs) and gives
+    the lines of a table, one run a line.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  _input:
+    description: The runs.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the runs
+  ansible.builtin.debug:
+    msg: "{{ jobs.runs | ia_homelab.llamafactory.job_table }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines of the table, the first one its heads.
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._progress import Progress, clock
+
+_HEADS = ("RUN", "STATE", "STEP", "PROGRESS", "LOSS", "ETA", "AGE", "GPU")
+
+
+def job_table(runs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """The lines of the table.
+
+    :raises AnsibleFilterError: when this is not a list of runs.
+    """
+    try:
+        rows = [_HEADS, *(_row(run) for run in runs)]
+    except (KeyError, TypeError) as error:
+        raise AnsibleFilterError(f"job_table wants the runs that job_info returns: {error}") from error
+    if len(rows) == 1:
+        return ["no runs"]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    progress = Progress.from_dict(run.get("progress") or {})
+    state = run["state"]
+    if state == "queued" and run.get("position") is not None:
+        state = f"queued ({run['position'] + 1})"
+    if run.get("cancelling"):
+        state = "cancelling"
+    step = run.get("current") or ((run.get("error") or {}).get("step") or "")
+    done = f"{progress.percent}%  {progress.current:g}/{progress.total:g}" if progress.percent is not None else "-"
+    return (
+        run["id"],
+        state,
+        step or "-",
+        done,
+        f"{progress.loss:.4g}" if progress.loss is not None else "-",
+        clock(progress.eta_seconds) if progress.eta_seconds is not None else "-",
+        clock(run.get("age_seconds") or 0),
+        run.get("accelerator") or "-",
+    )
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """By its name."""
+        return {"job_table": job_table}

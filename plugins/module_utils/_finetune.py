@@ -1,0 +1,274 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is declared to a run: names become identities, settings become fingerprints.
+
+Here the core looks things up (what a base name is on the hub, what a dataset holds); how the
+steps hang together is decided in ``_chain``, which looks at nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing as t
+
+from . import _chain, _dataset, _gpu, _hub, _hyperparameters, _lf_arguments, _models, _templates
+from ._chain import Identity
+from ._errors import InputError, NotReadyError
+from ._hyperparameters import Hyperparameters
+from ._layout import Layout
+from ._steps import Toolchain
+from ._store import Run
+
+#: Keys of a declared fine-tune beside the hyperparameters. Held equal to the role's argument_specs by a test.
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "name": {"type": "str", "required": True},
+    "base_model": {"type": "str", "required": True},
+    "base_revision": {"type": "str", "default": "main"},
+    "dataset": {"type": "str", "required": True},
+    "system": {"type": "str"},
+    "parameters": {"type": "dict", "default": {}},
+    "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
+    "register": {"type": "bool", "default": True},
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """A declared fine-tune, checked."""
+
+    name: str
+    base_model: str
+    base_revision: str
+    dataset: str
+    system: str | None
+    parameters: dict[str, t.Any]
+    aliases: tuple[str, ...]
+    register: bool
+    hyper: Hyperparameters
+
+
+def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
+    """Check one entry of ``finetunes``.
+
+    :raises InputError: naming the key that is wrong.
+    """
+    who = str(raw.get("name") or "a fine-tune")
+    for key in raw:
+        if key not in OPTIONS and difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85):
+            meant = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
+            raise InputError(f"{who}: there is no option {key!r}.", f"Did you mean {meant}?")
+    values = {name: raw.get(name) for name in OPTIONS}
+    for name, option in OPTIONS.items():
+        if values[name] is None:
+            if option.get("required"):
+                raise InputError(f"{who}: {name} is missing.")
+            values[name] = option.get("default")
+    name = str(values["name"])
+    if not _NAME.match(name):
+        raise InputError(
+            f"{name!r} is not a name for a model.", "Use letters, digits, '.', '_' and '-', at most 80, a letter first."
+        )
+    try:
+        hyper = _hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
+    except InputError as error:
+        raise InputError(f"{who}: {error.message}", error.hint, error.details) from error
+    return Declared(
+        name=name,
+        base_model=str(values["base_model"]),
+        base_revision=str(values["base_revision"]),
+        dataset=_dataset.dataset_name(str(values["dataset"])),
+        system=values["system"],
+        parameters=dict(values["parameters"]),
+        aliases=tuple(values["aliases"]),
+        register=bool(values["register"]),
+        hyper=hyper,
+    )
+
+
+def plan_run(
+    layout: Layout,
+    raw: t.Mapping[str, t.Any],
+    toolchain: Toolchain,
+    bases: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+    datasets: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+    accelerator: str = "auto",
+    write: bool = True,
+    submitted_by: str = "ansible",
+) -> Run:
+    """The run that makes one declared fine-tune true.
+
+    :param raw: one entry of ``finetunes``.
+    :param datasets: what is known of datasets that are not published yet (check mode): ``fingerprint``, ``results``.
+    :param accelerator: auto, cuda or cpu.
+    :param write: whether what a base name was resolved to may be written down.
+    :raises InputError: when the declaration cannot be.
+    """
+    del bases
+    declared = read_declaration(raw)
+    base = resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
+    dataset, found_out = _resolve_dataset(layout, declared.dataset, datasets or {})
+    settings, options = training(declared.hyper, base, toolchain, accelerator, declared.name)
+    template = _templates.template_for(options["resolved"]["template"])
+    register = None
+    if declared.register:
+        system = declared.system
+        if system is None:
+            system, _warning = _templates.system_for(template, found_out)
+        register = _register_settings(declared.name, template.name, system, declared.parameters)
+    steps, goals = _chain.finetune_steps(
+        Identity(base.fingerprint, base.settings, base.options),
+        Identity(dataset),
+        settings,
+        options,
+        declared.hyper.quantizations,
+        register,
+        declared.aliases,
+    )
+    return _chain.make_run(declared.name, steps, goals, toolchain, dict(raw), submitted_by)
+
+
+def resolve_base(
+    layout: Layout, name: str, revision: str, toolchain: Toolchain, write: bool = True
+) -> _hub.BaseIdentity:
+    """What a declared base model is, exactly."""
+    return _hub.resolve_base(layout, _models.resolve(name), revision, toolchain.token_file, write=write)
+
+
+def _resolve_dataset(
+    layout: Layout, name: str, known: t.Mapping[str, t.Mapping[str, t.Any]]
+) -> tuple[str, dict[str, t.Any]]:
+    if name in known and known[name].get("fingerprint"):
+        return str(known[name]["fingerprint"]), dict(known[name].get("results") or {})
+    info = _dataset.load(layout, name)
+    return info.fingerprint, info.results
+
+
+def training(
+    hyper: Hyperparameters,
+    base: _hub.BaseIdentity,
+    toolchain: Toolchain,
+    accelerator: str,
+    name: str,
+) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """Settings of a training for its fingerprint, and its options.
+
+    :raises InputError: when a hyperparameter cannot be.
+    """
+    device = _gpu.accelerator(accelerator)
+    reason = ""
+    if hyper.method == "auto":
+        found = _gpu.gpus() if device == "cuda" else []
+        total = max((gpu.total_bytes for gpu in found), default=None)
+        method, reason = _hyperparameters.resolve_method(hyper.method, total)
+        hyper = hyper.with_method(method)
+    hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
+    if hyper.extra:
+        hyper = _lf_arguments.check(hyper, toolchain.llamafactory_venv)
+    options = {
+        "resolved": _hyperparameters.resolved(hyper),
+        "accelerator": device,
+        "name": name,
+        "method_reason": reason,
+    }
+    return _hyperparameters.settings(hyper), options
+
+
+def _register_settings(name: str, template: str, system: str, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {"name": name, "template": template, "system": system, "parameters": dict(parameters)}
+
+
+# -- one step at a time --------------------------------------------------------------------------------------------
+
+
+def plan_base(layout: Layout, name: str, revision: str, toolchain: Toolchain, write: bool = True) -> Run:
+    """The run that has a base model on the host."""
+    base = resolve_base(layout, name, revision, toolchain, write)
+    step = _chain.base_step(Identity(base.fingerprint, base.settings, base.options))
+    return _chain.make_run(f"base-{name.rsplit('/', 1)[-1]}", [step], ["base"], toolchain)
+
+
+def plan_train(
+    layout: Layout,
+    name: str,
+    base_model: str,
+    revision: str,
+    dataset: str,
+    hyper: Hyperparameters,
+    toolchain: Toolchain,
+    accelerator: str = "auto",
+    write: bool = True,
+) -> Run:
+    """The run that trains on a dataset, with its base."""
+    base = resolve_base(layout, base_model, revision, toolchain, write)
+    found, _results = _resolve_dataset(layout, dataset, {})
+    settings, options = training(hyper, base, toolchain, accelerator, name)
+    steps = [
+        _chain.base_step(Identity(base.fingerprint, base.settings, base.options)),
+        _chain.make_step("train", settings, {"base": base.fingerprint, "dataset": found}, options),
+    ]
+    return _chain.make_run(name, steps, ["train"], toolchain)
+
+
+def _receipt(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
+    receipt = layout.receipt(kind, fingerprint)
+    if receipt is None:
+        raise NotReadyError(
+            f"There is no {kind} {fingerprint[:12]} in {layout.parent(kind)}.",
+            f"Give the fingerprint that the module ia_homelab.llamafactory.{kind} has returned.",
+        )
+    return receipt
+
+
+def plan_merge(layout: Layout, adapter: str, toolchain: Toolchain) -> Run:
+    """The run that merges what a training has made into its base."""
+    receipt = _receipt(layout, "train", adapter)
+    upstream = {"base": receipt["upstream"]["base"], "train": adapter}
+    step = _chain.make_step("merge", {}, upstream, receipt["options"])
+    return _chain.make_run(str(receipt["options"].get("name") or "merge"), [step], ["merge"], toolchain)
+
+
+def plan_gguf(layout: Layout, merged: str, quantizations: t.Any, toolchain: Toolchain) -> Run:
+    """The run that converts and quantizes merged weights."""
+    receipt = _receipt(layout, "merge", merged)
+    trained = layout.receipt("train", receipt["upstream"]["train"]) or {}
+    options = {
+        "name": receipt["options"].get("name", ""),
+        "base": receipt["upstream"]["base"],
+        "dataset": (trained.get("upstream") or {}).get("dataset"),
+    }
+    wanted = _hyperparameters.normalise({"quantizations": quantizations}).quantizations
+    steps = _chain.gguf_steps(merged, wanted, options)
+    return _chain.make_run(options["name"] or "gguf", steps, [f"gguf-{name}" for name in wanted], toolchain)
+
+
+def plan_register(
+    layout: Layout,
+    gguf: str,
+    name: str,
+    toolchain: Toolchain,
+    template: str | None = None,
+    system: str | None = None,
+    parameters: t.Mapping[str, t.Any] | None = None,
+    aliases: t.Sequence[str] = ("latest",),
+) -> Run:
+    """The run that registers a GGUF file in Ollama."""
+    receipt = _receipt(layout, "gguf", gguf)
+    merged = layout.receipt("merge", receipt["upstream"]["merge"]) or {}
+    known = (merged.get("options") or {}).get("resolved") or {}
+    chosen = template or known.get("template")
+    if not chosen:
+        raise InputError(f"Nothing tells the chat template of {gguf[:12]}.", "Give template.")
+    found = _templates.template_for(chosen)
+    if system is None:
+        dataset = receipt["options"].get("dataset")
+        results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
+        system, _warning = _templates.system_for(found, results)
+    settings = _register_settings(name, found.name, system, parameters or {})
+    quantization = str(receipt["settings"]["quantization"])
+    steps = _chain.register_steps({quantization: gguf}, settings, aliases, {"name": name})
+    return _chain.make_run(name, steps, [step.label for step in steps], toolchain)

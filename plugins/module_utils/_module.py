@@ -1,0 +1,162 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge to Ansible that all modules share: options, errors, and what a step module answers.
+
+The only file of ``module_utils`` that may import Ansible. Not part of the installed core.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._engine import Engine, Submission
+from ._errors import CoreError, JobError
+from ._files import read_json
+from ._layout import RECEIPT
+from ._steps import Toolchain
+from ._store import ENDED, Run
+from ._view import RunView
+
+TOOLCHAIN_SPEC: dict[str, t.Any] = {
+    "llamafactory_venv": {"type": "path"},
+    "converter_venv": {"type": "path"},
+    "llama_cpp_dir": {"type": "path"},
+}
+
+#: Options of every module that starts or follows detached work.
+FOLLOW_SPEC: dict[str, t.Any] = {
+    "data_dir": {"type": "path", "required": True},
+    "toolchain": {"type": "dict", "options": TOOLCHAIN_SPEC},
+    "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
+    "token_file": {"type": "path", "no_log": False},
+    "runs": {"type": "list", "elements": "dict"},
+    "wait": {"type": "bool", "default": True},
+    "timeout": {"type": "float"},
+}
+
+
+def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
+    """Where the tools are, from a module's options."""
+    given = {name: value for name, value in (params.get("toolchain") or {}).items() if value}
+    return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **given)
+
+
+def fail(module: AnsibleModule, error: CoreError, **more: t.Any) -> t.NoReturn:
+    """End a module with an error of the core."""
+    module.fail_json(msg=str(error), hint=error.hint, details=error.details, **more)
+    raise AssertionError("fail_json came back")
+
+
+def main(spec: dict[str, t.Any], body: t.Callable[[AnsibleModule], dict[str, t.Any]], **more: t.Any) -> None:
+    """Run a module: its body takes the module and gives what it answers."""
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **more)
+    try:
+        module.exit_json(**body(module))
+    except CoreError as error:
+        fail(module, error)
+
+
+def run_entry(view: RunView, pending: t.Sequence[str], kinds: t.Container[str] | None) -> dict[str, t.Any]:
+    """A run as modules hand it on to each other.
+
+    :param pending: labels of the steps that had to be made when the run was asked for.
+    :param kinds: the kinds of step that the asking module answers for; None for all.
+    """
+    value = view.as_dict()
+    value["pending"] = list(pending)
+    value["waiting"] = [
+        step.label
+        for step in view.steps
+        if step.label in view.pending and step.label in pending and (kinds is None or step.kind in kinds)
+        if view.state not in ENDED
+    ]
+    return value
+
+
+def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callable[[Engine], Run]) -> dict[str, t.Any]:
+    """What a step module does: converge, or follow the runs that an earlier task asked for.
+
+    :param kinds: the kinds of step it answers for.
+    :param prepare: makes the run when none was handed over.
+    :returns: the module's answer.
+    """
+    engine = Engine(module.params["data_dir"])
+    handed = module.params["runs"]
+    if handed is None:
+        run = prepare(engine)
+        if module.check_mode:
+            view = engine.preview(run)
+            handed = [run_entry(view, view.pending, kinds)]
+        else:
+            handed = [submission_entry(engine.submit(run), kinds)]
+    elif not module.check_mode:
+        handed = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in handed]
+    if module.params["wait"] and not module.check_mode:
+        for entry in handed:
+            if entry["waiting"]:
+                view = engine.follow(entry["id"], set(entry["waiting"]), module.params["timeout"])
+                entry.update(run_entry(view, entry["pending"], kinds))
+    return answer(handed, kinds)
+
+
+def submission_entry(submission: Submission, kinds: t.Container[str] | None) -> dict[str, t.Any]:
+    """The entry of a run that was just asked for."""
+    return run_entry(submission.view, submission.pending, kinds)
+
+
+def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[str, t.Any]:
+    """Results of the steps of these kinds, over all runs.
+
+    :raises JobError: when one of them failed, with all that failed.
+    """
+    failures = []
+    steps = []
+    for run in runs:
+        mine = [step for step in run["steps"] if step["kind"] in kinds]
+        for step in mine:
+            receipt = read_json(os.path.join(step["path"], RECEIPT)) or {}
+            steps.append(
+                {
+                    "run": run["id"],
+                    "name": run["name"],
+                    "step": step["label"],
+                    "kind": step["kind"],
+                    "fingerprint": step["fingerprint"],
+                    "path": (receipt.get("results") or {}).get("location") or step["path"],
+                    "changed": step["label"] in run["pending"],
+                    "reason": step["reason"],
+                    "results": receipt.get("results") or {},
+                    "finished_at": receipt.get("finished_at", ""),
+                }
+            )
+        undone = any(step["label"] in run["pending"] and step["state"] != "whole" for step in mine)
+        if undone and run["state"] in ("failed", "cancelled"):
+            failures.append(run)
+    if failures:
+        raise JobError(*_failure_words(failures), {"runs": [run["error"] or {} for run in failures]})
+    changed = any(step["changed"] for step in steps)
+    value: dict[str, t.Any] = {"changed": changed, "runs": list(runs), "steps": steps}
+    if len(steps) == 1:
+        only = steps[0]
+        value.update(fingerprint=only["fingerprint"], path=only["path"], results=only["results"])
+    return value
+
+
+def _failure_words(runs: t.Sequence[dict[str, t.Any]]) -> tuple[str, str]:
+    sentences, hints = [], []
+    for run in runs:
+        error = run["error"] or {}
+        if run["state"] == "cancelled":
+            sentences.append(f"{run['name']}: cancelled.")
+            hints.append("Apply again to go on from its checkpoint.")
+        else:
+            sentences.append(f"{run['name']}: {error.get('step', '')}: {error.get('message', 'failed')}")
+            hints.append(error.get("hint", ""))
+            log = (error.get("details") or {}).get("log")
+            if log:
+                hints.append(f"Log: {log}")
+    return " ".join(sentences), " ".join(dict.fromkeys(hint for hint in hints if hint))

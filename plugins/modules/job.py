@@ -1,0 +1,249 @@
+#!/usr/bin/python
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: job
+short_description: Ask for fine-tuning runs, follow them, cancel them
+version_added: 0.1.0
+description:
+  - Asks for all the steps of one or many fine-tunes at once. They go on by themselves, in order, whatever becomes of
+    the controller and the connection.
+  - What is needed is found backwards from the served model. When that is whole, nothing is done, even if something it
+    was made from has been pruned since.
+  - The same request is the same run. A run at work is joined, a failed one is tried again from its checkpoint.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  state:
+    description:
+      - V(submitted) asks for the O(finetunes) and comes back at once.
+      - V(finished) asks for the O(finetunes), if there are any, and follows them, or the one O(run), to the end.
+      - V(cancelled) stops the run O(run), or all active runs of the fine-tune O(name). Their checkpoints are kept.
+    type: str
+    choices: [submitted, finished, cancelled]
+    default: finished
+  finetunes:
+    description:
+      - What is wanted, as declared in C(finetunes) of the inventory. See the role
+        P(ia_homelab.llamafactory.finetune#role) for its keys.
+    type: list
+    elements: dict
+  bases:
+    description:
+      - What the module M(ia_homelab.llamafactory.base) has found out, by the declared name.
+      - Needed only in check mode on a host where the base has not been resolved yet.
+    type: dict
+    default: {}
+  datasets:
+    description:
+      - What the module M(ia_homelab.llamafactory.dataset) has found out, by the dataset's name.
+      - Needed only in check mode on a host where the dataset has not been published yet.
+    type: dict
+    default: {}
+  run:
+    description:
+      - Id of a run to follow or to cancel.
+    type: str
+  name:
+    description:
+      - Name of the fine-tune whose active runs are to be cancelled.
+    type: str
+  until:
+    description:
+      - Follow O(run) only until none of the steps of these labels is still to be made.
+    type: list
+    elements: str
+  accelerator:
+    description:
+      - What trainings run on. V(auto) looks for an NVIDIA GPU.
+    type: str
+    choices: [auto, cuda, cpu]
+    default: auto
+extends_documentation_fragment:
+  - ia_homelab.llamafactory.attributes
+  - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+  - ia_homelab.llamafactory.follow
+attributes:
+  diff_mode:
+    support: none
+seealso:
+  - module: ia_homelab.llamafactory.job_info
+"""
+
+EXAMPLES = r"""
+- name: Fine-tune, and follow it to the answering model
+  ia_homelab.llamafactory.job:
+    data_dir: /data/llamafactory
+    toolchain: "{{ llamafactory_toolchain }}"
+    finetunes:
+      - name: homelab-model
+        base_model: qwen2.5:7b
+        dataset: homelab_prompts
+        method: lora
+
+- name: Stop it; its checkpoint is kept
+  ia_homelab.llamafactory.job:
+    data_dir: /data/llamafactory
+    name: homelab-model
+    state: cancelled
+"""
+
+RETURN = r"""
+runs:
+  description: The runs, with what was to be done when they were asked for.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id of the run.
+      type: str
+      sample: homelab-model-3fa9c1d2e4b5
+    name:
+      description: Name of the fine-tune.
+      type: str
+      sample: homelab-model
+    state:
+      description: Its state now.
+      type: str
+      sample: queued
+    pending:
+      description: Labels of the steps that had to be made when it was asked for, in order.
+      type: list
+      elements: str
+      sample: [train, merge, gguf-f16, gguf-q4_K_M, register-q4_K_M]
+    waiting:
+      description: Those of them that are still to be made.
+      type: list
+      elements: str
+    steps:
+      description: All steps in order, with label, kind, fingerprint, state, path, and why one is not whole.
+      type: list
+      elements: dict
+steps:
+  description: The steps of all runs with their results.
+  returned: when O(state) is V(submitted) or V(finished)
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import (
+    FOLLOW_SPEC,
+    answer,
+    run_entry,
+    submission_entry,
+    toolchain,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import ENDED
+
+
+def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
+    run_id, name = module.params["run"], module.params["name"]
+    active = [view for view in engine.observe_all(0) if view.state not in ENDED and not view.cancelling]
+    if run_id:
+        engine.observe(run_id)
+    chosen = [view for view in active if view.id == run_id or (name and view.name == name)]
+    if not module.check_mode:
+        for view in chosen:
+            engine.cancel(view.id)
+        if module.params["wait"]:
+            for view in chosen:
+                engine.follow(view.id, timeout=module.params["timeout"])
+    runs = [run_entry(view if module.check_mode else engine.observe(view.id), [], None) for view in chosen]
+    return {"changed": bool(chosen), "runs": runs}
+
+
+def follow_one(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
+    until = module.params["until"]
+    if module.check_mode:
+        view = engine.observe(module.params["run"])
+    else:
+        view = engine.follow(module.params["run"], set(until) if until is not None else None, module.params["timeout"])
+    labels = until if until is not None else [step.label for step in view.steps]
+    return {"changed": False, "runs": [run_entry(view, labels, None)]}
+
+
+def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
+    handed = module.params["runs"]
+    if handed is not None:
+        entries = [run_entry(engine.observe(run["id"]), run["pending"], None) for run in handed]
+        return answer(entries, KINDS)
+    runs = [
+        plan_run(
+            engine.layout,
+            declared,
+            toolchain(module.params),
+            bases=module.params["bases"],
+            datasets=module.params["datasets"],
+            accelerator=module.params["accelerator"],
+            write=not module.check_mode,
+        )
+        for declared in module.params["finetunes"]
+    ]
+    if module.check_mode:
+        views = [engine.preview(run) for run in runs]
+        return answer([run_entry(view, view.pending, None) for view in views], KINDS)
+    entries = [submission_entry(engine.submit(run), None) for run in runs]
+    if module.params["state"] == "submitted":
+        changed = any(entry["pending"] for entry in entries)
+        return {**answer_quietly(entries), "changed": changed}
+    if module.params["wait"]:
+        entries = [
+            run_entry(engine.follow(entry["id"], timeout=module.params["timeout"]), entry["pending"], None)
+            if entry["waiting"]
+            else entry
+            for entry in entries
+        ]
+    return answer(entries, KINDS)
+
+
+def answer_quietly(entries: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    # a run that failed between being asked for and being looked at is told by the task that follows it
+    return answer([{**entry, "state": "running"} if entry["pending"] else entry for entry in entries], KINDS)
+
+
+def act(module: AnsibleModule) -> dict[str, t.Any]:
+    engine = Engine(module.params["data_dir"])
+    if module.params["state"] == "cancelled":
+        if not module.params["run"] and not module.params["name"]:
+            raise InputError("Say which run to cancel: give run or name.")
+        return cancel(module, engine)
+    if module.params["run"]:
+        return follow_one(module, engine)
+    if module.params["finetunes"] is None and module.params["runs"] is None:
+        raise InputError("Say what is wanted: give finetunes, or the run to follow.")
+    return submit(module, engine)
+
+
+def main() -> None:
+    run_module(
+        {
+            **FOLLOW_SPEC,
+            "state": {"type": "str", "choices": ["submitted", "finished", "cancelled"], "default": "finished"},
+            "finetunes": {"type": "list", "elements": "dict"},
+            "bases": {"type": "dict", "default": {}},
+            "datasets": {"type": "dict", "default": {}},
+            "run": {"type": "str"},
+            "name": {"type": "str"},
+            "until": {"type": "list", "elements": "str"},
+            "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
+        },
+        act,
+        mutually_exclusive=[("run", "name"), ("run", "finetunes"), ("finetunes", "runs")],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+#!/usr/bin/python
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: job_info
+short_description: Look at the fine-tuning runs of a host
+version_added: 0.1.0
+description:
+  - Tells the state, the progress and the results of runs, without changing anything.
+  - A run is all the steps of one fine-tune; a job is one attempt at one of its steps.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  data_dir:
+    description:
+      - The directory on the host under which models, datasets, outputs and jobs lie.
+    type: path
+    required: true
+  run:
+    description:
+      - Id of the one run to look at.
+      - Without it, all active runs in the order of the queue, then the latest ended ones.
+    type: str
+  name:
+    description:
+      - Only runs of the fine-tune of this name.
+    type: str
+  limit:
+    description:
+      - How many ended runs to tell at most.
+    type: int
+    default: 20
+  log_lines:
+    description:
+      - How many lines from the end of each run's last log to return.
+    type: int
+    default: 0
+extends_documentation_fragment:
+  - ia_homelab.llamafactory.attributes
+  - ia_homelab.llamafactory.attributes.info_module
+  - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+seealso:
+  - module: ia_homelab.llamafactory.job
+"""
+
+EXAMPLES = r"""
+- name: See what runs on the PC IA
+  ia_homelab.llamafactory.job_info:
+    data_dir: /data/llamafactory
+  register: jobs
+
+- name: See the last lines of one run's log
+  ia_homelab.llamafactory.job_info:
+    data_dir: /data/llamafactory
+    run: homelab-model-3fa9c1d2e4b5
+    log_lines: 20
+"""
+
+RETURN = r"""
+runs:
+  description: The runs; active ones first, in the order of the queue.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id of the run.
+      type: str
+      sample: homelab-model-3fa9c1d2e4b5
+    name:
+      description: Name of the fine-tune.
+      type: str
+      sample: homelab-model
+    state:
+      description: One of V(queued), V(running), V(succeeded), V(failed), V(cancelled).
+      type: str
+      sample: running
+    current:
+      description: Label of the step at work.
+      type: str
+      sample: train
+    position:
+      description: Place in the queue while it waits; V(0) is next.
+      type: int
+      sample: 0
+    progress:
+      description: How far the step at work is; what is not known is left out.
+      type: dict
+      sample: {current: 62, total: 150, unit: step, loss: 0.83, eta_seconds: 72.0}
+    steps:
+      description: The steps in order, with label, kind, fingerprint, state, path, and why one is not whole.
+      type: list
+      elements: dict
+    error:
+      description: Why it failed (message, hint, details, step).
+      type: dict
+    job:
+      description: Directory of the job at work, or of the last one.
+      type: str
+    age_seconds:
+      description: Seconds since the run was asked for.
+      type: float
+    log:
+      description: The last lines of the log of that job, when O(log_lines) is more than V(0).
+      type: list
+      elements: str
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import age_seconds, tail_lines
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+
+
+def look(module: AnsibleModule) -> dict[str, t.Any]:
+    engine = Engine(module.params["data_dir"])
+    if module.params["run"]:
+        views = [engine.observe(module.params["run"])]
+    else:
+        views = engine.observe_all(module.params["limit"])
+    wanted = module.params["name"]
+    return {
+        "changed": False,
+        "runs": [tell(view, module.params["log_lines"]) for view in views if not wanted or view.name == wanted],
+    }
+
+
+def tell(view: RunView, log_lines: int) -> dict[str, t.Any]:
+    value = view.as_dict()
+    value["age_seconds"] = age_seconds(view.submitted_at) if view.submitted_at else 0.0
+    if log_lines and view.job:
+        value["log"] = tail_lines(os.path.join(view.job, "log.txt"), log_lines)
+    return value
+
+
+def main() -> None:
+    run_module(
+        {
+            "data_dir": {"type": "path", "required": True},
+            "run": {"type": "str"},
+            "name": {"type": "str"},
+            "limit": {"type": "int", "default": 20},
+            "log_lines": {"type": "int", "default": 0},
+        },
+        look,
+        mutually_exclusive=[("run", "name")],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+#!/usr/bin/python
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: merge
+short_description: Merge an adapter into its base model
+version_added: 0.1.0
+description:
+  - Merges what M(ia_homelab.llamafactory.train) has made into the 16-bit base with C(llamafactory-cli export), on the
+    CPU, and puts the base's tokenizer files back, which the export leaves out or rewrites.
+  - For the methods V(full) and V(freeze) there is no adapter; the trained weights are exported in the same way.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  adapter:
+    description:
+      - Fingerprint of the training, as M(ia_homelab.llamafactory.train) returns it.
+      - Required unless O(runs) is given.
+    type: str
+extends_documentation_fragment:
+  - ia_homelab.llamafactory.attributes
+  - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+  - ia_homelab.llamafactory.follow
+attributes:
+  diff_mode:
+    support: none
+seealso:
+  - module: ia_homelab.llamafactory.train
+  - module: ia_homelab.llamafactory.gguf
+"""
+
+EXAMPLES = r"""
+- name: Merge
+  ia_homelab.llamafactory.merge:
+    adapter: "{{ trained.fingerprint }}"
+    data_dir: /data/llamafactory
+    toolchain: "{{ llamafactory_toolchain }}"
+  register: merged
+"""
+
+RETURN = r"""
+fingerprint:
+  description: Fingerprint of the result, when there is exactly one.
+  returned: when there is exactly one result
+  type: str
+  sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
+path:
+  description: Where that result lies on the host, or will lie.
+  returned: when there is exactly one result
+  type: str
+  sample: /data/llamafactory/models/merged/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
+results:
+  description: Number of tensors, bytes and type of the merged weights.
+  returned: when there is exactly one result
+  type: dict
+  sample: {tensors: 339, bytes: 15231233024, dtype: bfloat16}
+steps:
+  description: All results, also those that were there already.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the fine-tune.
+      type: str
+    step:
+      description: Label of the step.
+      type: str
+    fingerprint:
+      description: Fingerprint of the result.
+      type: str
+    path:
+      description: Where it lies on the host, or will lie.
+      type: str
+    changed:
+      description: Whether it had to be made.
+      type: bool
+    reason:
+      description: In check mode, why it would be made.
+      type: str
+    results:
+      description: What the step found out; empty until it has been made.
+      type: dict
+runs:
+  description: The runs, to be handed on to the next step.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_merge
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
+
+
+def act(module: AnsibleModule) -> dict[str, t.Any]:
+    def prepare(engine: Engine) -> Run:
+        return plan_merge(engine.layout, module.params["adapter"], toolchain(module.params))
+
+    return follow_step(module, ("merge",), prepare)
+
+
+def main() -> None:
+    run_module({**FOLLOW_SPEC, "adapter": {"type": "str"}}, act, required_one_of=[("adapter", "runs")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+#!/usr/bin/python
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ollama_model
+short_description: Register a GGUF file as an Ollama model
+version_added: 0.1.0
+description:
+  - Creates the model under a content tag (12 digits of the fingerprint and the quantization), checks it, then moves the
+    O(aliases), C(latest) by default, to it. The tag people use answers all the time.
+  - Template, stop strings and system prompt are always sent, so that the model is asked in the words it was trained in.
+  - The file is streamed over HTTP, and never sent when the server has it.
+  - Ollama's copy is a cache. When it is gone or was changed, it is made again from the GGUF file.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  state:
+    description:
+      - V(present) has the model registered.
+      - V(absent) removes the tag O(name) (C(latest) unless it says another) from the server.
+    type: str
+    choices: [present, absent]
+    default: present
+  name:
+    description:
+      - Name of the model, without a tag for V(present).
+      - Required unless O(runs) is given.
+    type: str
+  gguf:
+    description:
+      - Fingerprint of the GGUF file, as M(ia_homelab.llamafactory.gguf) returns it.
+    type: str
+  template:
+    description:
+      - Name of the LLaMA-Factory template the model was trained with.
+      - By default the one the training used.
+    type: str
+  system:
+    description:
+      - System prompt.
+      - By default the one of the training data.
+    type: str
+  parameters:
+    description:
+      - Ollama parameters such as C(temperature) or C(num_ctx). The stop strings of the template are added.
+    type: dict
+    default: {}
+  aliases:
+    description:
+      - Tags that are moved to the model.
+    type: list
+    elements: str
+    default: [latest]
+extends_documentation_fragment:
+  - ia_homelab.llamafactory.attributes
+  - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+  - ia_homelab.llamafactory.follow
+attributes:
+  diff_mode:
+    support: none
+seealso:
+  - module: ia_homelab.llamafactory.gguf
+"""
+
+EXAMPLES = r"""
+- name: Register
+  ia_homelab.llamafactory.ollama_model:
+    name: homelab-model
+    gguf: "{{ file.fingerprint }}"
+    data_dir: /data/llamafactory
+
+- name: Remove a tag
+  ia_homelab.llamafactory.ollama_model:
+    name: homelab-model:old
+    state: absent
+    data_dir: /data/llamafactory
+"""
+
+RETURN = r"""
+fingerprint:
+  description: Fingerprint of the result, when there is exactly one.
+  returned: when there is exactly one result
+  type: str
+  sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
+path:
+  description: Where that result lies on the host, or will lie.
+  returned: when there is exactly one result
+  type: str
+  sample: /data/llamafactory/outputs/models/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
+results:
+  description: Tag, digest and aliases in Ollama, and what they pointed to before.
+  returned: when there is exactly one result
+  type: dict
+  sample: {tag: "homelab-model:3fa9c1d2e4b5-q4_K_M", aliases: ["homelab-model:latest"]}
+steps:
+  description: All results, also those that were there already.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the fine-tune.
+      type: str
+    step:
+      description: Label of the step.
+      type: str
+    fingerprint:
+      description: Fingerprint of the result.
+      type: str
+    path:
+      description: Where it lies on the host, or will lie.
+      type: str
+    changed:
+      description: Whether it had to be made.
+      type: bool
+    reason:
+      description: In check mode, why it would be made.
+      type: str
+    results:
+      description: What the step found out; empty until it has been made.
+      type: dict
+runs:
+  description: The runs, to be handed on to the next step.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_register
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
+
+
+def remove(module: AnsibleModule) -> dict[str, t.Any]:
+    ollama = Ollama(module.params["ollama_url"])
+    there = ollama.find(module.params["name"]) is not None
+    if there and not module.check_mode:
+        ollama.delete(module.params["name"])
+    return {"changed": there, "runs": [], "steps": []}
+
+
+def act(module: AnsibleModule) -> dict[str, t.Any]:
+    if module.params["state"] == "absent":
+        return remove(module)
+
+    def prepare(engine: Engine) -> Run:
+        return plan_register(
+            engine.layout,
+            module.params["gguf"],
+            module.params["name"],
+            toolchain(module.params),
+            template=module.params["template"],
+            system=module.params["system"],
+            parameters=module.params["parameters"],
+            aliases=module.params["aliases"],
+        )
+
+    return follow_step(module, ("register",), prepare)
+
+
+def main() -> None:
+    run_module(
+        {
+            **FOLLOW_SPEC,
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "name": {"type": "str"},
+            "gguf": {"type": "str"},
+            "template": {"type": "str"},
+            "system": {"type": "str"},
+            "parameters": {"type": "dict", "default": {}},
+            "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
+        },
+        act,
+        required_one_of=[("name", "runs")],
+        mutually_exclusive=[("name", "runs")],
+    )
+
+
+if __name__ == "__main__":
+    main()

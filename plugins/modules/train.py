@@ -1,0 +1,177 @@
+#!/usr/bin/python
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: train
+short_description: Fine-tune a base model on a dataset
+version_added: 0.1.0
+description:
+  - Trains with C(llamafactory-cli train). The result is known by the hyperparameters that change it, the base and the
+    dataset, so a second run of the task trains nothing.
+  - The training goes on when the connection to the controller is lost; running the task again attaches to it. One that
+    was stopped or killed goes on from its last whole checkpoint.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  name:
+    description:
+      - Name of the fine-tune, for people to read. It does not change the result.
+      - Required unless O(runs) is given.
+    type: str
+  base_model:
+    description:
+      - Ollama-style name, Hugging Face id, or absolute path of a directory on the host.
+    type: str
+  base_revision:
+    description:
+      - Branch, tag or commit of the Hugging Face repository.
+    type: str
+    default: main
+  dataset:
+    description:
+      - Name of a dataset that M(ia_homelab.llamafactory.dataset) has published.
+    type: str
+  accelerator:
+    description:
+      - What to train on. V(auto) looks for an NVIDIA GPU.
+    type: str
+    choices: [auto, cuda, cpu]
+    default: auto
+extends_documentation_fragment:
+  - ia_homelab.llamafactory.attributes
+  - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+  - ia_homelab.llamafactory.follow
+  - ia_homelab.llamafactory.hyperparameters
+attributes:
+  diff_mode:
+    support: none
+seealso:
+  - module: ia_homelab.llamafactory.dataset
+  - module: ia_homelab.llamafactory.merge
+"""
+
+EXAMPLES = r"""
+- name: Train a LoRA adapter
+  ia_homelab.llamafactory.train:
+    name: homelab-model
+    base_model: qwen2.5:7b
+    dataset: homelab_prompts
+    lora_rank: 16
+    epochs: 3
+    data_dir: /data/llamafactory
+    toolchain: "{{ llamafactory_toolchain }}"
+  register: trained
+
+- name: Have the loss plot
+  ansible.builtin.fetch:
+    src: "{{ trained.path }}/{{ trained.results.loss_plot }}"
+    dest: plots/
+"""
+
+RETURN = r"""
+fingerprint:
+  description: Fingerprint of the result, when there is exactly one.
+  returned: when there is exactly one result
+  type: str
+  sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
+path:
+  description: Where that result lies on the host, or will lie.
+  returned: when there is exactly one result
+  type: str
+  sample: /data/llamafactory/outputs/adapters/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
+results:
+  description: Metrics, steps, duration in seconds and the name of the loss plot of the training.
+  returned: when there is exactly one result
+  type: dict
+  sample: {method: lora, steps: 100, loss_plot: training_loss.png, duration_seconds: 20.3, metrics: {train_loss: 0.62}}
+steps:
+  description: All results, also those that were there already.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the fine-tune.
+      type: str
+    step:
+      description: Label of the step.
+      type: str
+    fingerprint:
+      description: Fingerprint of the result.
+      type: str
+    path:
+      description: Where it lies on the host, or will lie.
+      type: str
+    changed:
+      description: Whether it had to be made.
+      type: bool
+    reason:
+      description: In check mode, why it would be made.
+      type: str
+    results:
+      description: What the step found out; empty until it has been made.
+      type: dict
+runs:
+  description: The runs, to be handed on to the next step.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_train
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperparameters import (
+    argument_spec,
+    normalise,
+    option_names,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
+
+
+def act(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+
+    def prepare(engine: Engine) -> Run:
+        return plan_train(
+            engine.layout,
+            params["name"],
+            params["base_model"],
+            params["base_revision"],
+            params["dataset"],
+            normalise({name: params[name] for name in option_names("train")}),
+            toolchain(params),
+            params["accelerator"],
+            write=not module.check_mode,
+        )
+
+    return follow_step(module, ("train",), prepare)
+
+
+def main() -> None:
+    run_module(
+        {
+            **FOLLOW_SPEC,
+            **argument_spec("train"),
+            "name": {"type": "str"},
+            "base_model": {"type": "str"},
+            "base_revision": {"type": "str", "default": "main"},
+            "dataset": {"type": "str"},
+            "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
+        },
+        act,
+        required_one_of=[("name", "runs")],
+        required_by={"name": ("base_model", "dataset")},
+    )
+
+
+if __name__ == "__main__":
+    main()

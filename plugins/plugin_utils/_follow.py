@@ -1,0 +1,133 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Live progress for tasks that take long: whole lines on stderr, throttled, one host a line.
+
+Lines on stderr disturb neither a JSON callback nor a redirected log, and lines of several hosts
+do not run into each other. The work itself runs detached on the host: when the connection or the
+controller goes away it goes on, and the next play attaches to it.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._progress import Progress
+
+display = Display()
+
+_JOB = "ia_homelab.llamafactory.job"
+_SHORTEST_SECONDS = 1.0
+_LONGEST_SECONDS = 10.0
+
+
+class ProgressPrinter:
+    """Decides when a line is due: on a new step, on every tenth percent, and at least every ten seconds.
+
+    :param host: name of the host, as in the inventory.
+    :param write: gets each line.
+    :param now: a clock in seconds.
+    """
+
+    def __init__(self, host: str, write: t.Callable[[str], None], now: t.Callable[[], float] = time.monotonic) -> None:
+        self._host = host
+        self._write = write
+        self._now = now
+        self._label = ""
+        self._percent = -100
+        self._at = float("-inf")
+        self._text = ""
+
+    def show(self, view: t.Mapping[str, t.Any]) -> None:
+        """Print a line about a run, if one is due."""
+        progress = Progress.from_dict(view.get("progress") or {})
+        label = view["current"] or view["state"]
+        percent = progress.percent if progress.percent is not None else -1
+        age = self._now() - self._at
+        new_label = label != self._label
+        if not new_label and age < _SHORTEST_SECONDS:
+            return
+        if not new_label and percent // 10 == self._percent // 10 and age < _LONGEST_SECONDS:
+            return
+        text = self._line(view, label, progress)
+        if text == self._text and age < 6 * _LONGEST_SECONDS:
+            return
+        self._label, self._percent, self._at, self._text = label, percent, self._now(), text
+        self._write(text)
+
+    def _line(self, view: t.Mapping[str, t.Any], label: str, progress: Progress) -> str:
+        head = f"[{self._host}] {label} {view['name']}"
+        if view.get("waiting_for"):
+            return f"{head}  waiting for {view['waiting_for']}"
+        words = progress.words()
+        return f"{head}  {words}" if words else head
+
+
+class FollowAction(ActionBase):
+    """Runs a module that starts detached work, then follows that work and prints how far it is.
+
+    The module is called with ``wait=false`` first; what it started is followed through the module
+    ``job``; then the module is called once more, with what it has said, and tells the results.
+    """
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        task_vars = task_vars or {}
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        args = dict(self._task.args)
+        wait = boolean(args.pop("wait", True))
+        first = self._call(self._task.action, {**args, "wait": False}, task_vars)
+        pending = [run for run in first.get("runs") or [] if run["waiting"]]
+        if not wait or self._task.check_mode or first.get("failed") or not pending:
+            result.update(first)
+            return result
+        deadline = time.monotonic() + float(args["timeout"]) if args.get("timeout") else None
+        for run in pending:
+            failure = self._follow(args["data_dir"], run, deadline, task_vars)
+            if failure is not None:
+                result.update(failure, changed=True, runs=first["runs"])
+                return result
+        result.update(self._call(self._task.action, {**args, "wait": False, "runs": first["runs"]}, task_vars))
+        return result
+
+    def _call(self, name: str, args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        answer: dict[str, t.Any] = self._execute_module(module_name=name, module_args=args, task_vars=task_vars)
+        answer.pop("invocation", None)
+        return answer
+
+    def _follow(
+        self, data_dir: str, run: t.Mapping[str, t.Any], deadline: float | None, task_vars: dict[str, t.Any]
+    ) -> dict[str, t.Any] | None:
+        """Follow one run until nothing of what is waited for is still to be made.
+
+        :returns: None, or the failed answer when it could not be followed.
+        """
+        host = str(task_vars.get("inventory_hostname", "localhost"))
+        printer = ProgressPrinter(host, lambda line: display.display(line, stderr=True))
+        began = time.monotonic()
+        while True:
+            slice_seconds = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (time.monotonic() - began) / 4)
+            answer = self._call(
+                _JOB,
+                {"data_dir": data_dir, "run": run["id"], "until": run["waiting"], "timeout": slice_seconds},
+                task_vars,
+            )
+            if answer.get("failed"):
+                return answer
+            view = answer["runs"][0]
+            printer.show(view)
+            if not view["waiting"]:
+                return None
+            if deadline is not None and time.monotonic() > deadline:
+                return {
+                    "failed": True,
+                    "msg": f"{view['name']}: still at {view['current'] or view['state']}. It goes on: "
+                    "apply again to attach to it.",
+                }

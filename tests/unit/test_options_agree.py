@@ -1,0 +1,64 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of a fine-tune are declared once, in the core's tables; what repeats them agrees."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+import yaml
+
+from ansible_collections.ia_homelab.llamafactory.plugins.doc_fragments import hyperparameters as fragment
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _core, _finetune, _hyperparameters
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
+
+
+def load(*parts: str) -> t.Any:
+    return yaml.safe_load(ROOT.joinpath(*parts).read_text(encoding="utf-8"))
+
+
+def plain(options: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+    """Options without their descriptions."""
+    return {
+        name: {key: value for key, value in option.items() if key != "description"} for name, option in options.items()
+    }
+
+
+def test_the_role_takes_what_the_core_takes() -> None:
+    role = load("roles", "finetune", "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    core: dict[str, t.Any] = {**_finetune.OPTIONS, **_hyperparameters.argument_spec()}
+    assert plain(role["finetune_models"]["options"]) == plain(core)
+
+
+def test_the_modules_documentation_is_the_cores_table() -> None:
+    documented = yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert plain(documented) == plain(_hyperparameters.argument_spec("train"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_argument_specs_equal_the_defaults(role: str) -> None:
+    options = load("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = load("roles", role, "defaults", "main.yml")
+    assert {name: option["default"] for name, option in options.items() if "default" in option} == defaults
+    for name, option in options.items():
+        assert option.get("description"), f"{name} is not described"
+
+
+def test_the_core_has_the_version_of_the_collection() -> None:
+    assert load("galaxy.yml")["version"] == _core.VERSION
+
+
+def test_the_installed_core_is_all_of_it() -> None:
+    utils = ROOT / "plugins" / "module_utils"
+    there = {path.stem for path in utils.glob("_*.py")} - {"_module", "__init__"}
+    assert {module.__name__.rpartition(".")[2] for module in _core._modules()} == there
+
+
+def test_every_module_is_in_the_action_group() -> None:
+    group = load("meta", "runtime.yml")["action_groups"]["llamafactory"]
+    assert sorted(group) == sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
