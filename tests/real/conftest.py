@@ -1,0 +1,209 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Ollama server of the tests' own, and GGUF files small enough to make on the spot."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import os
+import socket
+import struct
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+
+
+@dataclasses.dataclass
+class Server:
+    """An Ollama server that can be stopped and started again."""
+
+    program: str
+    root: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All it has logged so far, every request included."""
+        return (self.root / "log").read_text("utf-8", "replace")
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root),
+            "OLLAMA_HOST": f"127.0.0.1:{self.port}",
+            "OLLAMA_MODELS": str(self.root / "models"),
+            "OLLAMA_KEEP_ALIVE": "10m",
+            "GIN_MODE": "release",
+        }
+        with open(self.root / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, "serve"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        client = Ollama(self.url, timeout=2)
+        for _attempt in range(200):
+            assert self.process.poll() is None, self.log[-2000:]
+            try:
+                client.version()
+                return
+            except RemoteError:
+                time.sleep(0.1)
+        raise AssertionError(self.log[-2000:])
+
+    def stop(self, hard: bool = False) -> None:
+        """End it, and with it the models it runs."""
+        if self.process is not None:
+            if hard:
+                self.process.kill()
+            else:
+                self.process.terminate()
+            self.process.wait(30)
+            self.process = None
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def ollama_server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Server]:
+    """A server for the whole session. Each test uses names of its own."""
+    server = Server(os.environ["IA_OLLAMA_BIN"], tmp_path_factory.mktemp("ollama"), free_port())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def ollama(ollama_server: Server) -> Ollama:
+    """A client of the server."""
+    return Ollama(ollama_server.url, slow_timeout=120)
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode("utf-8")
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _entry(key: str, value: t.Any) -> bytes:
+    head = _text(key)
+    if isinstance(value, bool):
+        return head + struct.pack("<I?", 7, value)
+    if isinstance(value, int):
+        return head + struct.pack("<II", 4, value)
+    if isinstance(value, float):
+        return head + struct.pack("<If", 6, value)
+    if isinstance(value, str):
+        return head + struct.pack("<I", 8) + _text(value)
+    if isinstance(value[0], str):
+        return head + struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))
+    return head + struct.pack(f"<IIQ{len(value)}i", 9, 5, len(value), *value)
+
+
+def write_gguf(
+    path: Path,
+    metadata: dict[str, t.Any],
+    tensors: dict[str, tuple[int, ...]],
+    values: t.Mapping[str, array.array[float]] | None = None,
+) -> None:
+    """A GGUF file, version 3, of F32 tensors (sizes divisible by 8: each begins on its 32 bytes).
+
+    :param values: content of tensors; those that are not named are zeros.
+    """
+    parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
+    parts += [_entry(key, value) for key, value in metadata.items()]
+    offset = 0
+    filled: dict[int, bytes] = {}
+    for name, shape in tensors.items():
+        parts.append(_text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset))
+        size = 4
+        for count in shape:
+            size *= count
+        if values and name in values:
+            filled[offset] = values[name].tobytes()
+        offset += size
+    head = b"".join(parts)
+    with open(path, "wb") as stream:
+        begin = stream.write(head + bytes(-len(head) % 32))
+        stream.truncate(begin + offset)
+        for position, raw in filled.items():
+            stream.seek(begin + position)
+            stream.write(raw)
+
+
+def write_model(path: Path, tokens: t.Sequence[str], merges: t.Sequence[str], special: int, add_bos: bool) -> None:
+    """A Llama of one layer that answers nothing: whatever it is asked, its most likely token is EOS.
+
+    :param special: so many tokens at the beginning are special; the first is EOS, the second BOS.
+    """
+    pieces = [*tokens, *(f"<unused{number}>" for number in range(-len(tokens) % 8))]
+    width, inner = 64, 128
+    metadata = {
+        "general.architecture": "llama",
+        "general.file_type": 0,
+        "llama.block_count": 1,
+        "llama.context_length": 4096,
+        "llama.embedding_length": width,
+        "llama.feed_forward_length": inner,
+        "llama.attention.head_count": 2,
+        "llama.attention.head_count_kv": 2,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "llama.rope.dimension_count": 32,
+        "llama.vocab_size": len(pieces),
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "llama-bpe",
+        "tokenizer.ggml.tokens": pieces,
+        "tokenizer.ggml.token_type": [3 if number < special else 1 for number in range(len(pieces))],
+        "tokenizer.ggml.merges": list(merges),
+        "tokenizer.ggml.eos_token_id": 0,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.add_bos_token": add_bos,
+    }
+    block = {
+        "attn_norm": (width,),
+        "attn_q": (width, width),
+        "attn_k": (width, width),
+        "attn_v": (width, width),
+        "attn_output": (width, width),
+        "ffn_norm": (width,),
+        "ffn_gate": (width, inner),
+        "ffn_up": (width, inner),
+        "ffn_down": (inner, width),
+    }
+    tensors: dict[str, tuple[int, ...]] = {"token_embd.weight": (width, len(pieces)), "output_norm.weight": (width,)}
+    tensors.update({f"blk.0.{name}.weight": shape for name, shape in block.items()})
+    # all tokens look alike, only EOS looks more so; it is both what is read and what is compared with
+    embedding = array.array("f", [1.0]) * (width * len(pieces))
+    embedding[:width] = array.array("f", [2.0]) * width
+    ones = array.array("f", [1.0]) * width
+    write_gguf(path, metadata, tensors, {"token_embd.weight": embedding, "output_norm.weight": ones})
+
+
+class Maker(t.NamedTuple):
+    """What tests make GGUF files with."""
+
+    gguf: t.Callable[..., None]
+    model: t.Callable[[Path, t.Sequence[str], t.Sequence[str], int, bool], None]
+
+
+@pytest.fixture(scope="session")
+def make() -> Maker:
+    """Makers of GGUF files."""
+    return Maker(write_gguf, write_model)
