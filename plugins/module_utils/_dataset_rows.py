@@ -1,0 +1,267 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a row must look like, format by format: what is wrong with it, or what it means.
+
+Each format has a quick way for rows that are plainly fine and a thorough one for all others. The quick way must never
+take what the thorough one refuses; where it is not sure, it gives None. (A test holds the two together.)
+"""
+
+from __future__ import annotations
+
+import abc
+import typing as t
+
+from ._dataset_forms import ASSISTANT, HUMAN, AlpacaForm, Sample
+from ._dataset_problems import kind_of, nearest
+from ._errors import InputError
+
+#: Field, what is wrong with it, what to do about it.
+Fault = tuple[str, str, str]
+
+_PREFERENCES = ("chosen", "rejected", "kto_tag", "label")
+_MEDIA = ("images", "image", "videos", "audios")
+_TURNS = ("messages", "conversations")
+#: what others call these columns
+_ALSO = {
+    "question": "prompt",
+    "prompt": "prompt",
+    "context": "query",
+    "answer": "response",
+    "response": "response",
+    "completion": "response",
+    "system_prompt": "system",
+    "conversation": "messages",
+    "dialog": "messages",
+    "functions": "tools",
+}
+
+
+class Rules(abc.ABC):
+    """The rules of one format.
+
+    :param columns: names of fields in the data, by LLaMA-Factory's name of the column (``prompt``, ``messages``, …);
+        what is not named has the usual name of the format.
+    :param ignored: fields that may be there and are left out.
+    :raises InputError: for a column the format does not have, or a field named twice.
+    """
+
+    format: t.ClassVar[str]
+    #: column of LLaMA-Factory → usual name of the field
+    usual: t.ClassVar[dict[str, str]]
+    required: t.ClassVar[tuple[str, ...]]
+
+    def __init__(self, columns: t.Mapping[str, str], ignored: t.Iterable[str] = ()) -> None:
+        for column in columns:
+            if column not in self.usual:
+                raise InputError(
+                    f"The format {self.format} has no column {column!r}.",
+                    f"{nearest(column, self.usual)} Its columns are {', '.join(self.usual)}.".lstrip(),
+                )
+        self.field = {**self.usual, **columns}
+        names = [*self.field.values(), *ignored]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"The field {twice[0]!r} is named twice in columns and ignore_fields.", "Name it once.")
+        self.ignored = frozenset(ignored)
+        self.known = frozenset(self.field.values())
+
+    def header(self, names: t.Sequence[str]) -> list[Fault]:
+        """What is wrong with the header of a CSV."""
+        found = self.names(names)
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                found.append((name or "(empty)", "the header has it twice", "Give each column a name of its own."))
+        return found
+
+    def names(self, names: t.Collection[t.Any]) -> list[Fault]:
+        """Fields that are missing and fields that nobody knows."""
+        missing = [self.field[column] for column in self.required if self.field[column] not in names]
+        unknown = [name for name in names if name not in self.known and name not in self.ignored]
+        found = [(name, "it is missing", f"Give every row the field {name!r}.") for name in missing]
+        return found + [(str(name) or "(empty)", *self._stranger(str(name), missing)) for name in unknown]
+
+    def _stranger(self, name: str, missing: t.Sequence[str]) -> tuple[str, str]:
+        if name in _PREFERENCES:
+            return "it belongs to preference data (dpo, kto)", "Only data for supervised fine-tuning (sft) is read."
+        if name in _MEDIA:
+            return "pictures, films and sounds are not trained on here", "Leave these rows out."
+        if name in _TURNS and name != self.usual.get("messages"):
+            return f"it does not belong to the format {self.format}", "Set the format, and keep to one in a dataset."
+        guess = nearest(name, missing or sorted(self.known))
+        column = _ALSO.get(name.lower(), "")
+        if not guess and column in self.usual:
+            guess = f"Set columns to {{{column}: {name}}} if that is what it is."
+        fix = (
+            f"{guess} Else remove it, or name it in ignore_fields."
+            if guess
+            else "Remove it, or name it in ignore_fields."
+        )
+        return f"the format {self.format} has no such field, it would be lost", fix
+
+    @abc.abstractmethod
+    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> tuple[str, str] | None:
+        """The line and the system prompt of a row that is plainly fine; None where that is not plain.
+
+        :param form: the form that rows of this format have of their own.
+        :param text: the JSON text the row was read from, from ``start`` to ``end``; None when it was not JSON.
+        """
+
+    @abc.abstractmethod
+    def check(self, row: t.Any) -> list[Fault]:
+        """All that is wrong with a row; nothing when it is fine."""
+
+    @abc.abstractmethod
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        """What a row means that :meth:`check` found nothing wrong with."""
+
+    def text(self, value: t.Any, field: str, blank: bool = False) -> list[Fault]:
+        """What is wrong with a text.
+
+        :param blank: whether it may be empty.
+        """
+        if not isinstance(value, str):
+            return [
+                (field, f"it is {kind_of(value)}, not text", "Put it in quotes." if _scalar(value) else "Write text.")
+            ]
+        if not blank and (not value or value.isspace()):
+            return [(field, "it is empty", "Write it, or leave the row out.")]
+        if "\0" in value:
+            return [(field, "it holds a NUL character", "Remove it.")]
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            what = f"it holds half of a surrogate pair (U+{ord(value[error.start]):04X}) at character {error.start + 1}"
+            return [(field, what, "Write the character itself, or both halves.")]
+        return []
+
+    def optional(self, row: t.Mapping[str, t.Any], column: str) -> str:
+        """A text that may be missing or null."""
+        return t.cast(str, row.get(self.field[column]) or "")
+
+    def not_an_object(self, row: t.Any) -> list[Fault]:
+        """The fault of a row that is something else altogether."""
+        return [("", f"the row is {kind_of(row)}, not an object", f"Write rows as {{{self.example()}}}.")]
+
+    def example(self) -> str:
+        """The required fields as they stand in an object."""
+        return ", ".join(f'"{self.field[column]}": …' for column in self.required)
+
+
+def _scalar(value: t.Any) -> bool:
+    return isinstance(value, (bool, int, float))
+
+
+def plain_text(text: str | None, start: int, end: int, strings: int) -> int:
+    """How sure it is that the JSON text a row was read from holds just these strings, keys counted, and none twice.
+
+    A key given twice vanishes in a dict, but its quotes stand in the text. The reckoning holds where all values are
+    text and there is no escaped backslash, which could make a closing quote look escaped.
+
+    :param strings: number of strings in the row as it was read, keys counted.
+    :returns: 0 not sure, 1 sure, 2 sure and nothing is escaped in it.
+    """
+    if text is None:
+        return 1
+    if text.find("\\", start, end) < 0:
+        return 2 if text.count('"', start, end) == 2 * strings else 0
+    if text.find("\\\\", start, end) >= 0:
+        return 0
+    return int(text.count('"', start, end) - text.count('\\"', start, end) == 2 * strings)
+
+
+class AlpacaRules(Rules):
+    """``instruction`` and ``output``, with ``input``, ``system`` and ``history`` where they are needed."""
+
+    format = "alpaca"
+    usual: t.ClassVar[dict[str, str]] = {
+        "prompt": "instruction",
+        "query": "input",
+        "response": "output",
+        "system": "system",
+        "history": "history",
+    }
+    required = ("prompt", "response")
+
+    def __init__(self, columns: t.Mapping[str, str], ignored: t.Iterable[str] = ()) -> None:
+        super().__init__(columns, ignored)
+        field = self.field
+        self._prompt, self._query, self._response = field["prompt"], field["query"], field["response"]
+        self._system, self._history = field["system"], field["history"]
+
+    def quick(self, form: AlpacaForm, row: t.Any, text: str | None, start: int, end: int) -> tuple[str, str] | None:
+        if type(row) is not dict:
+            return None
+        get = row.get
+        prompt, response, query, system = get(self._prompt), get(self._response), get(self._query), get(self._system)
+        size = 2
+        if query is None:
+            query = ""
+        else:
+            size += 1
+        if system is None:
+            system = ""
+        else:
+            size += 1
+        if (
+            len(row) != size
+            or type(prompt) is not str
+            or type(response) is not str
+            or type(query) is not str
+            or type(system) is not str
+            or not response
+            or response.isspace()
+            or ((not prompt or prompt.isspace()) and (not query or query.isspace()))
+        ):
+            return None
+        sure = plain_text(text, start, end, 2 * size)
+        if not sure:
+            return None
+        line = form.line(prompt, query, response, system, sure == 2)
+        if sure != 2 and "\\u0000" in line:
+            return None
+        return line, system
+
+    def check(self, row: t.Any) -> list[Fault]:
+        if not isinstance(row, t.Mapping):
+            return self.not_an_object(row)
+        found = self.names(row)
+        for name, blank in ((self._prompt, True), (self._response, False)):
+            if name in row:
+                found += self.text(row[name], name, blank)
+        for name in (self._query, self._system):
+            if row.get(name) is not None:
+                found += self.text(row[name], name, blank=True)
+        if not found and not row[self._prompt].strip() and not (row.get(self._query) or "").strip():
+            found.append((self._prompt, "it is empty", "Write it, or leave the row out."))
+        return found + self._check_history(row.get(self._history))
+
+    def _check_history(self, history: t.Any) -> list[Fault]:
+        fix = "Write it as a list of pairs, [[question, answer], …]."
+        if history is None:
+            return []
+        if not isinstance(history, list):
+            return [(self._history, f"it is {kind_of(history)}, not a list", fix)]
+        found: list[Fault] = []
+        for index, pair in enumerate(history):
+            place = f"{self._history}[{index}]"
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                found.append((place, f"it is {kind_of(pair)}, not a pair", fix))
+            else:
+                found += self.text(pair[0], f"{place}[0]") + self.text(pair[1], f"{place}[1]")
+        return found
+
+    def flat(self, row: t.Mapping[str, t.Any]) -> tuple[str, str, str, str] | None:
+        """Prompt, query, response and system of a row without a history; None when it has one."""
+        if row.get(self._history):
+            return None
+        return row[self._prompt], self.optional(row, "query"), row[self._response], self.optional(row, "system")
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        turns: list[tuple[str, str]] = []
+        for asked, answered in row.get(self._history) or ():
+            turns += [(HUMAN, asked), (ASSISTANT, answered)]
+        # how LLaMA-Factory joins the two (data/converter.py)
+        question = "\n".join(text for text in (row[self._prompt], self.optional(row, "query")) if text)
+        turns += [(HUMAN, question), (ASSISTANT, row[self._response])]
+        return Sample(turns, self.optional(row, "system"))
