@@ -10,8 +10,8 @@ import re
 import typing as t
 
 from ._fingerprint import digest, fingerprint
+from ._run import Run, RunStep
 from ._steps import StepSpec, Toolchain
-from ._store import Run, RunStep
 
 #: Made straight from the merged weights; everything else is quantized from f16.
 DIRECT = ("f16", "bf16", "f32")

@@ -19,13 +19,12 @@ import types
 import typing as t
 
 from ._errors import NotReadyError
-from ._files import publish_dir
+from ._files import NEW, aside, discard, make_dirs, publish_dir, remove_tree, sweep
 from ._layout import Layout
+from ._process import Identity, identify
+from ._worker import PACKAGE, clean_environment
 
 VERSION = "0.1.0"
-
-#: The name under which the installed copy is imported.
-PACKAGE = "ia_homelab_core"
 
 
 def _modules() -> tuple[types.ModuleType, ...]:
@@ -33,72 +32,133 @@ def _modules() -> tuple[types.ModuleType, ...]:
     # Written as imports so that Ansible, which ships only what a module imports, ships all of it.
     from . import (
         _chain,
+        _checkpoints,
         _core,
+        _dataset,
+        _dataset_compare,
+        _dataset_forms,
+        _dataset_info,
+        _dataset_json,
+        _dataset_problems,
+        _dataset_read,
+        _dataset_render,
+        _dataset_rows,
+        _dataset_sources,
+        _dataset_text,
+        _dataset_turns,
+        _dataset_versions,
         _engine,
         _errors,
+        _explain,
         _files,
+        _finetune,
         _fingerprint,
         _flow,
+        _gguf,
+        _gpu,
+        _hub,
+        _hub_client,
+        _hub_download,
+        _hyperparameters,
+        _hyperparameters_table,
         _layout,
+        _lf_arguments,
+        _lf_arguments_program,
+        _models,
+        _models_data,
+        _models_dir,
+        _ollama,
+        _ollama_text,
+        _perform,
         _process,
         _progress,
+        _reconcile,
+        _run,
         _runner,
         _runner_process,
+        _safetensors,
+        _step_base,
+        _step_environment,
+        _step_gguf,
+        _step_merge,
         _step_probe,
+        _step_train,
         _steps,
         _store,
         _supervisor,
+        _templates,
+        _token_program,
+        _trainer_log,
         _view,
         _worker,
     )
 
     return (
         _chain,
+        _checkpoints,
         _core,
+        _dataset,
+        _dataset_compare,
+        _dataset_forms,
+        _dataset_info,
+        _dataset_json,
+        _dataset_problems,
+        _dataset_read,
+        _dataset_render,
+        _dataset_rows,
+        _dataset_sources,
+        _dataset_text,
+        _dataset_turns,
+        _dataset_versions,
         _engine,
         _errors,
+        _explain,
         _files,
+        _finetune,
         _fingerprint,
         _flow,
+        _gguf,
+        _gpu,
+        _hub,
+        _hub_client,
+        _hub_download,
+        _hyperparameters,
+        _hyperparameters_table,
         _layout,
+        _lf_arguments,
+        _lf_arguments_program,
+        _models,
+        _models_data,
+        _models_dir,
+        _ollama,
+        _ollama_text,
+        _perform,
         _process,
         _progress,
+        _reconcile,
+        _run,
         _runner,
         _runner_process,
+        _safetensors,
+        _step_base,
+        _step_environment,
+        _step_gguf,
+        _step_merge,
         _step_probe,
+        _step_train,
         _steps,
         _store,
         _supervisor,
+        _templates,
+        _token_program,
+        _trainer_log,
         _view,
         _worker,
     )
 
 
-_INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-_INHERITED_PREFIXES = ("CUDA_", "NVIDIA_")
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HF_ENDPOINT")
-
-
-def clean_environment() -> dict[str, str]:
-    """The part of this process's environment that jobs inherit: an allowlist, so that no secret slips in."""
-    kept = {}
-    for name, value in os.environ.items():
-        if (
-            name in _INHERITED
-            or name in _CERTIFICATES
-            or name.lower() in _PROXIES
-            or name.startswith(_INHERITED_PREFIXES)
-        ):
-            kept[name] = value
-    kept.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    kept.setdefault("HOME", os.path.expanduser("~"))
-    kept["PYTHONDONTWRITEBYTECODE"] = "1"
-    return kept
-
-
 def _sources() -> dict[str, bytes]:
-    found = {}
+    found = {"__init__.py": b""}
     for module in _modules():
         loader: t.Any = getattr(module.__spec__, "loader", None)
         source = loader.get_source(module.__name__) if loader else None
@@ -119,26 +179,40 @@ def install(layout: Layout) -> str:
     digest = hashlib.sha256()
     for name in sorted(sources):
         digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name]).digest())
-    final = layout.path("core", f"{VERSION}-{digest.hexdigest()[:12]}")
-    if os.path.isdir(final):
+    parent = layout.path("core")
+    final = os.path.join(parent, f"{VERSION}-{digest.hexdigest()[:12]}")
+    if is_installed(final):
         return final
-    os.makedirs(layout.path("core"), exist_ok=True)
-    fresh = tempfile.mkdtemp(prefix=".new-", dir=layout.path("core"))
-    package = os.path.join(fresh, PACKAGE)
-    os.makedirs(package)
-    for name, data in {**sources, "__init__.py": b""}.items():
-        with open(os.path.join(package, name), "wb") as stream:
-            stream.write(data)
-    os.chmod(fresh, 0o755)
-    publish_dir(fresh, final)
+    make_dirs(parent)
+    sweep(parent)
+    fresh = tempfile.mkdtemp(prefix=aside(NEW), dir=parent)
+    try:
+        os.chmod(fresh, 0o755)
+        package = os.path.join(fresh, PACKAGE)
+        make_dirs(package)
+        for name, data in sources.items():
+            path = os.path.join(package, name)
+            with open(path, "wb") as stream:
+                stream.write(data)
+            os.chmod(path, 0o644)
+        remove_tree(final)  # somebody took files out of it
+        publish_dir(fresh, final)
+    except BaseException:
+        discard(fresh)
+        raise
     return final
+
+
+def is_installed(core_dir: str) -> bool:
+    """Whether a core lies there."""
+    return os.path.isfile(os.path.join(core_dir, PACKAGE, "__init__.py"))
 
 
 def _under_systemd() -> bool:
     return os.geteuid() == 0 and os.path.isdir("/run/systemd/system") and shutil.which("systemd-run") is not None
 
 
-def spawn(core_dir: str, python: str, module: str, argument: str, log: str, unit: str) -> None:
+def spawn(core_dir: str, python: str, module: str, argument: str, log: str, unit: str) -> Identity | None:
     """Start a module of the installed core so that it outlives the caller, its session and the SSH connection.
 
     As root under systemd it becomes a transient unit (``KillMode=process``: the supervisor looks after its own
@@ -147,30 +221,50 @@ def spawn(core_dir: str, python: str, module: str, argument: str, log: str, unit
     :param argument: its one argument.
     :param log: file its output is appended to.
     :param unit: name of the unit.
+    :returns: who it is; None when it has ended already.
     :raises NotReadyError: when it cannot be started.
     """
     env = {**clean_environment(), "PYTHONPATH": core_dir}
     argv = [python, "-m", f"{PACKAGE}.{module}", argument]
-    if _under_systemd():
-        settings = [f"--setenv={name}={value}" for name, value in env.items()]
-        result = subprocess.run(
-            ["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--property=KillMode=process",
-             f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}",
-             *settings, "--", *argv],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
+    os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    os.chmod(log, 0o644)
+    pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
+    if pid is None:
+        pid = _spawn_orphan(argv, env, log)
+    return identify(pid)
+
+
+def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> int | None:
+    # a variable is named without its value, which systemd-run then takes from its own environment (systemd 248):
+    # a proxy's password has no business in an argument list
+    names = [f"--setenv={name}" for name in env]
+    plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False, "text": True}
+    started = subprocess.run(
+        ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
+         "--property=KillMode=process", f"--property=WorkingDirectory={env['PYTHONPATH']}",
+         f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", *names, "--", *argv],
+        env={**os.environ, **env}, stdout=subprocess.DEVNULL, **plain,
+    )  # fmt: skip
+    if started.returncode != 0:
+        return None
+    shown = subprocess.run(
+        ["systemctl", "show", "--property=MainPID", "--value", f"{unit}.service"], stdout=subprocess.PIPE, **plain
+    )
+    # 0 when it has ended already: no process has that id
+    return int(shown.stdout.strip() or 0) if shown.returncode == 0 else 0
+
+
+def _spawn_orphan(argv: list[str], env: dict[str, str], log: str) -> int:
+    try:
+        # the shell ends at once: what it leaves behind belongs to nobody's process tree, and nobody's zombie it will be
+        done = subprocess.run(
+            ["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', log, *argv],
+            stdin=subprocess.DEVNULL, capture_output=True,
+            env=env, cwd=env["PYTHONPATH"], start_new_session=True, check=True, text=True,
         )  # fmt: skip
-        if result.returncode == 0:
-            return
-    with open(log, "ab") as stream:
-        try:
-            # the shell ends at once: what it leaves behind belongs to nobody's process tree
-            subprocess.run(
-                ["/bin/sh", "-c", '"$0" "$@" &', *argv],
-                stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=env, cwd="/",
-                start_new_session=True, check=True,
-            )  # fmt: skip
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise NotReadyError(f"The supervisor could not be started: {error}.") from error
+        return int(done.stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise NotReadyError(f"The supervisor could not be started: {error}.") from error
 
 
 def this_python() -> str:

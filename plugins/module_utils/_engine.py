@@ -10,21 +10,26 @@ that moment, never from what an earlier call had in mind. So any call may be kil
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import time
 import typing as t
 
 from . import _core
-from ._errors import CoreError, InputError, JobError, NotReadyError
-from ._files import read_json, utc_now
-from ._flow import context, depends_on, get_step, missing, not_whole
+from ._errors import CoreError, InputError, JobError
+from ._files import disk_errors, read_record, utc_now
+from ._flow import context, get_step, missing, need
 from ._layout import Layout
-from ._store import CANCELLED, ENDED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job, Run, RunStep, Store
+from ._reconcile import Reconciler, damage_error
+from ._run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run
+from ._store import Store
 from ._view import FAILED as STEP_FAILED
 from ._view import IDLE, NEEDED, WHOLE, RunView, StepView
 from ._view import RUNNING as STEP_RUNNING
 
-_SPAWN_SECONDS = 5.0
+#: Seconds between two reconciles of somebody who follows a run that waits: supervisors do it when a job ends, this
+#: is for when one of them was killed.
+_PUSH_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,56 +62,35 @@ class Engine:
 
         :raises NotReadyError: when something is needed that the run itself cannot make.
         """
-        by_fingerprint = {(step.spec.kind, step.spec.fingerprint): step for step in run.steps}
-        reasons: dict[str, str] = {}
-
-        def visit(step: RunStep) -> None:
-            if step.label in reasons:
-                return
-            reason = not_whole(self.layout, step.spec, run.toolchain)
-            if not reason:
-                return
-            reasons[step.label] = reason
-            for kind, fingerprint in depends_on(step.spec).items():
-                source = by_fingerprint.get((kind, fingerprint))
-                if source is not None:
-                    visit(source)
-                else:
-                    gone = missing(self.layout, kind, fingerprint)
-                    if gone:
-                        raise NotReadyError(
-                            f"{run.name}: {step.label} needs the {kind} {fingerprint[:12]}: {gone}.",
-                            f"Make it first, with the module ia_homelab.llamafactory.{kind}.",
-                        )
-
-        for label in run.goals:
-            visit(run.step(label))
-        return {step.label: reasons[step.label] for step in run.steps if step.label in reasons}
+        return need(self.layout, run)
 
     def observe(self, run_id: str) -> RunView:
         """A run as it stands now.
 
         :raises InputError: when there is no such run.
         """
-        run = self.store.load(run_id)
-        if run is None:
+        record = self.store.record(run_id)
+        if record is None:
             raise InputError(f"There is no run {run_id!r} in {self.layout.jobs}.", self._nearest(run_id))
-        return self._view(run)
+        return self._view_record(record, self.store.active() if record.active else [])
 
     def _nearest(self, run_id: str) -> str:
-        import difflib
-
-        known = [run.id for run in self.store.active()] + self.store.done_ids(200)
+        known = [record.id for record in self.store.active()] + self.store.done_ids(200)
         close = difflib.get_close_matches(run_id, known, 3, 0.5)
         return f"Did you mean {', '.join(close)}?" if close else ""
 
     def observe_all(self, limit: int = 50) -> list[RunView]:
-        """Active runs in their order, then the latest ended ones."""
-        views = [self._view(run) for run in self.store.active()]
+        """Active runs in their order, then the latest ended ones.
+
+        :param limit: how many ended ones at most.
+        """
+        queue = self.store.active()
+        views = [self._view_record(record, queue) for record in queue]
+        seen = {record.id for record in queue}
         for run_id in self.store.done_ids(limit):
-            run = self.store.load(run_id)
-            if run is not None:
-                views.append(self._view(run))
+            record = self.store.record(run_id) if run_id not in seen else None
+            if record is not None:
+                views.append(self._view_record(record, queue))
         return views
 
     def preview(self, run: Run) -> RunView:
@@ -114,37 +98,82 @@ class Engine:
 
         Its state is ``absent`` when there is something to do that nobody has asked for yet.
         """
-        known = self.store.load(run.id)
-        if known is not None and self.store.is_active(run.id):
-            return self._view(known)
-        view = self._view(run, fresh=True)
-        if not view.pending and known is not None:
+        record = self.store.record(run.id)
+        if record is not None and record.at_work:
+            return self._view_record(record, self.store.active())
+        return self._preview(run, record, None)
+
+    def _preview(self, run: Run, record: Record | None, needed: dict[str, str] | None) -> RunView:
+        view = RunView(run.id, run.name, "absent", submitted_by=run.submitted_by)
+        self._add_steps(view, run, None, needed)
+        if record is not None and not view.pending:
             view.state = SUCCEEDED
+            if record.run is not None:
+                view.submitted_at, view.submitted_by = record.run.submitted_at, record.run.submitted_by
+            view.finished_at = str(record.state.get("finished_at", ""))
+            self._add_job(view, record)
         return view
 
-    def _view(self, run: Run, fresh: bool = False) -> RunView:
-        state = {"state": "absent"} if fresh else self.store.state(run.id)
-        jobs = [] if fresh else self.store.jobs(run.id)
-        last = jobs[-1] if jobs else None
+    def _view_record(self, record: Record, queue: t.Sequence[Record]) -> RunView:
+        run, live = record.run, record.unfinished
+        state = str(record.state["state"])
+        error = record.state.get("error")
+        if record.damage:
+            state, error = (RUNNING if live is not None and live.attended() else FAILED), damage_error(record)
+        elif record.at_work and live is not None:
+            state = RUNNING
         view = RunView(
-            id=run.id,
-            name=run.name,
-            state=state["state"],
-            submitted_at=run.submitted_at,
-            submitted_by=run.submitted_by,
-            finished_at=state.get("finished_at", ""),
-            error=state.get("error"),
-            cancelling=not fresh and state["state"] not in ENDED and self.store.cancel_requested(run.id),
+            id=record.id,
+            name=run.name if run else record.id,
+            state=state,
+            submitted_at=run.submitted_at if run else "",
+            submitted_by=run.submitted_by if run else "",
+            finished_at=str(record.state.get("finished_at", "")),
+            error=error if isinstance(error, dict) else None,
+            cancelling=record.at_work and record.cancelling,
         )
-        live = last if last is not None and last.outcome is None else None
+        self._add_job(view, record)
+        if run is not None:
+            self._add_steps(view, run, live, {} if state == SUCCEEDED else None)
+        if live is not None:
+            view.current = live.label
+            view.progress = self._progress(run, live) if run is not None else {}
+            if not live.attended():
+                view.waiting_for = "a new supervisor, since its own was lost: whoever applies next starts one"
+        elif record.at_work:
+            self._explain_waiting(record, view, queue)
+        return view
+
+    def _add_job(self, view: RunView, record: Record) -> None:
+        if not record.jobs:
+            return
+        last = record.jobs[-1]
+        view.job = last.directory
+        view.job_started_at = str((read_record(os.path.join(last.directory, "supervisor.json")) or {}).get("at", ""))
+        details = (view.error or {}).get("details")
+        if isinstance(details, dict) and "log" in details:
+            details["log"] = os.path.join(last.directory, "log.txt")  # the run may have moved since
+
+    def _add_steps(self, view: RunView, run: Run, live: Job | None, needed: dict[str, str] | None) -> None:
+        """The steps of a run.
+
+        :param needed: what is needed, when that is known already.
+        """
         problem = ""
-        try:
-            needed = {} if view.state == SUCCEEDED else self.need(run)
-        except CoreError as error:
-            needed, problem = {}, error.message
+        if needed is None:
+            try:
+                needed = self.need(run)
+            except CoreError as error:
+                # what is needed cannot be told: all that is not there
+                problem = error.message
+                needed = {
+                    step.label: problem
+                    for step in run.steps
+                    if missing(self.layout, step.spec.kind, step.spec.fingerprint)
+                }
         for step in run.steps:
             whole = view.state == SUCCEEDED and step.label in run.goals
-            reason = "" if whole else not_whole_quietly(self.layout, step, run)
+            reason = "" if whole else missing(self.layout, step.spec.kind, step.spec.fingerprint)
             shown = NEEDED if step.label in needed else (IDLE if reason else WHOLE)
             if live is not None and live.label == step.label:
                 shown = STEP_RUNNING
@@ -152,166 +181,102 @@ class Engine:
                 shown = STEP_FAILED
             view.steps.append(
                 StepView(
-                    step.label, step.spec.kind, step.spec.fingerprint, shown, problem or reason,
-                    self.layout.artifact(step.spec.kind, step.spec.fingerprint),
+                    label=step.label,
+                    kind=step.spec.kind,
+                    fingerprint=step.spec.fingerprint,
+                    state=shown,
+                    reason=problem or needed.get(step.label, "") or reason,
+                    path=self.layout.artifact(step.spec.kind, step.spec.fingerprint),
                 )
-            )  # fmt: skip
-        if last is not None:
-            view.job = last.directory
-            recorded = read_json(os.path.join(last.directory, "supervisor.json")) or {}
-            view.job_started_at = recorded.get("at", "")
-            if view.error and "log" in view.error.get("details", {}):
-                view.error["details"]["log"] = os.path.join(last.directory, "log.txt")  # the run may have moved since
-        if live is not None:
-            view.current = live.label
-            view.progress = self._progress(run, live)
-        elif view.state in (QUEUED, RUNNING):
-            self._explain_waiting(run, view, needed)
-        return view
+            )
 
     def _progress(self, run: Run, job: Job) -> dict[str, t.Any]:
         step = run.step(job.label)
         ctx = context(self.layout, step.spec, run.toolchain, job.directory)
         try:
             found = get_step(step.spec.kind).progress(ctx)
-        except (CoreError, OSError, ValueError):
+        except (CoreError, OSError, ValueError, TypeError, KeyError):
             return {}  # a file caught in the middle of a write: the next look will tell
         return found.as_dict() if found else {}
 
-    def _explain_waiting(self, run: Run, view: RunView, needed: t.Mapping[str, str]) -> None:
-        ahead = [other for other in self.store.active() if other.seq < run.seq]
-        view.position = len(ahead)
-        if ahead and needed:
-            view.current = next(iter(needed))
-            view.waiting_for = f"the run {ahead[-1].id}"
+    def _explain_waiting(self, record: Record, view: RunView, queue: t.Sequence[Record]) -> None:
+        place = next((index for index, other in enumerate(queue) if other.id == record.id), 0)
+        view.position = place
+        pending = view.pending
+        if place and pending:
+            view.current = pending[0]
+            view.waiting_for = f"the run {queue[place - 1].id}"
 
     # -- changing ----------------------------------------------------------------------------------------------
 
     def submit(self, run: Run) -> Submission:
-        """Ask for a run. Nothing happens when all it wants is whole; a run at work is joined.
+        """Ask for a run. Nothing happens, and nothing is written, when all it wants is whole; one at work is joined.
 
         :raises NotReadyError: when it needs something that it cannot make.
         """
-        self.store.prepare()
-        with self.store.lock():
-            known = self.store.load(run.id)
-            if known is not None and self.store.is_active(run.id) and self.store.state(run.id)["state"] not in ENDED:
-                pending = tuple(self.need(known))
-                attached = True
-            else:
-                pending = tuple(self.need(run))
-                attached = False
-                if pending:
-                    self._enqueue(run, known)
+        record = self.store.record(run.id)
+        if record is None or not record.at_work:
+            needed = self.need(run)
+            if not needed:
+                if not self.store.is_idle():
+                    self.reconcile()
+                return Submission(self._preview(run, record, needed), ())
+        elif record.damage:
+            self.reconcile()  # sets it aside, unless somebody is at work on it
+        with disk_errors(self.layout.jobs):
+            self.store.prepare()
+            with self.store.lock():
+                pending, attached = self._ask(run)
+        self.reconcile()
         if not pending and not attached:
             return Submission(self.preview(run), ())
-        self.reconcile()
         return Submission(self.observe(run.id), pending, attached)
 
-    def _enqueue(self, run: Run, known: Run | None) -> None:
-        self.store.enqueue(
-            dataclasses.replace(
-                run,
-                seq=self.store.next_seq(),
-                round=(known.round if known else 0) + 1,
-                submitted_at=utc_now(),
-                core_dir=_core.install(self.layout),
-                python=_core.this_python(),
-            )
+    def _ask(self, run: Run) -> tuple[tuple[str, ...], bool]:
+        """Put a run into the queue unless it is there; labels of what is to be made, and whether it was there."""
+        record = self.store.record(run.id)
+        if record is None or not record.at_work:
+            pending = tuple(self.need(run))
+            if pending:
+                self.store.enqueue(self._asked_for(run, record, self.store.next_seq()))
+            return pending, False
+        known = record.run or run
+        if record.cancelling and record.run is not None:
+            # it is wanted again: how the job that is being stopped ends does not count any more
+            self.store.ask_again(self._asked_for(run, record, known.seq))
+        try:
+            return tuple(self.need(known)), True
+        except CoreError:
+            return (), True  # the queue finds the same, and ends the run with it
+
+    def _asked_for(self, run: Run, record: Record | None, seq: int) -> Run:
+        return dataclasses.replace(
+            run,
+            seq=seq,
+            round=(record.round if record else 0) + 1,
+            submitted_at=utc_now(),
+            core_dir=_core.install(self.layout),
+            python=_core.this_python(),
         )
 
     def cancel(self, run_id: str) -> bool:
-        """Ask for a run to be stopped, its checkpoint kept; False when it was not at work."""
-        self.store.prepare()
-        with self.store.lock():
-            asked = self.store.request_cancel(run_id)
+        """Ask for a run to be stopped, its checkpoint kept; False, and nothing is written, when it was not at work."""
+        record = self.store.record(run_id)
+        if record is None or not record.at_work:
+            return False
+        with disk_errors(self.layout.jobs):
+            self.store.prepare()
+            with self.store.lock():
+                record = self.store.record(run_id)
+                asked = record is not None and record.at_work
+                if asked:
+                    self.store.request_cancel(run_id)
         self.reconcile()
         return asked
 
     def reconcile(self) -> None:
         """Settle what has ended and start what is next."""
-        self.store.prepare()
-        with self.store.lock():
-            self.store.sweep()
-            live: set[tuple[str, str]] = set()
-            heavy = False
-            idle: list[Run] = []
-            for run in self.store.active():
-                job = self._unfinished(run)
-                if job is None:
-                    idle.append(run)
-                    continue
-                spec = run.step(job.label).spec
-                live.add((spec.kind, spec.fingerprint))
-                heavy = heavy or get_step(spec.kind).heavy
-                if not job.supervisor_alive():
-                    self._spawn(run, job)
-            for run in idle:
-                step = self._next_step(run)
-                if step is None:
-                    continue
-                key = (step.spec.kind, step.spec.fingerprint)
-                takes_machine = get_step(step.spec.kind).heavy
-                if key in live or (takes_machine and heavy):
-                    continue
-                live.add(key)
-                heavy = heavy or takes_machine
-                self._spawn(run, self.store.add_job(run, step.label))
-                self.store.set_state(run.id, RUNNING)
-
-    def _unfinished(self, run: Run) -> Job | None:
-        jobs = self.store.jobs(run.id)
-        return jobs[-1] if jobs and jobs[-1].outcome is None else None
-
-    def _next_step(self, run: Run) -> RunStep | None:
-        """The step whose turn it is; None when the run has ended, which is then written down."""
-        if self.store.state(run.id)["state"] in ENDED:
-            self.store.retire(run.id)
-            return None
-        mine = [job for job in self.store.jobs(run.id) if job.round == run.round]
-        last = mine[-1].outcome if mine else None
-        if last is not None and last["state"] == FAILED:
-            return self._end(run, FAILED, {**last["error"], "step": mine[-1].label})
-        if (last is not None and last["state"] == CANCELLED) or self.store.cancel_requested(run.id):
-            return self._end(run, CANCELLED)
-        try:
-            needed = self.need(run)
-        except CoreError as error:
-            return self._end(run, FAILED, {"message": error.message, "hint": error.hint, "details": error.details})
-        if not needed:
-            return self._end(run, SUCCEEDED)
-        label = next(iter(needed))
-        if any(job.label == label and job.outcome and job.outcome["state"] == SUCCEEDED for job in mine):
-            return self._end(
-                run,
-                FAILED,
-                {
-                    "message": f"{label} was made and is not whole all the same: {needed[label]}.",
-                    "hint": "Something else changes it: look for another program that writes there.",
-                    "step": label,
-                },
-            )
-        return run.step(label)
-
-    def _end(self, run: Run, state: str, error: dict[str, t.Any] | None = None) -> None:
-        self.store.set_state(run.id, state, error)
-        self.store.retire(run.id)
-
-    def _spawn(self, run: Run, job: Job) -> None:
-        before = read_json(os.path.join(job.directory, "supervisor.json"))
-        _core.spawn(
-            run.core_dir,
-            run.python,
-            "_supervisor",
-            job.directory,
-            os.path.join(job.directory, "supervisor.log"),
-            f"ia-homelab-{run.id}-{job.name}-{time.time_ns()}",
-        )
-        end = time.monotonic() + _SPAWN_SECONDS
-        while time.monotonic() < end:
-            if read_json(os.path.join(job.directory, "supervisor.json")) != before:
-                return
-            time.sleep(0.01)
+        Reconciler(self.layout).reconcile()
 
     # -- following ---------------------------------------------------------------------------------------------
 
@@ -331,9 +296,15 @@ class Engine:
         :param poll: seconds between two looks.
         """
         end = None if timeout is None else time.monotonic() + timeout
+        pushed = None
         while True:
-            self.reconcile()
             view = self.observe(run_id)
+            now = time.monotonic()
+            due = pushed is None or now - pushed >= max(_PUSH_SECONDS, poll)
+            if due and view.state not in ENDED and not self._attended(run_id):
+                self.reconcile()
+                pushed = now
+                view = self.observe(run_id)
             if on_view is not None:
                 on_view(view)
             if view.state in ENDED:
@@ -344,10 +315,10 @@ class Engine:
                 return view
             time.sleep(poll)
 
-
-def not_whole_quietly(layout: Layout, step: RunStep, run: Run) -> str:
-    """As :func:`_flow.not_whole`, from the data directory alone: no server is asked."""
-    return missing(layout, step.spec.kind, step.spec.fingerprint)
+    def _attended(self, run_id: str) -> bool:
+        record = self.store.record(run_id)
+        job = record.unfinished if record is not None else None
+        return job is not None and job.attended()
 
 
 def raise_if_failed(view: RunView) -> None:

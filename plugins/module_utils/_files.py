@@ -7,18 +7,34 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 import time
 import typing as t
 
 from ._errors import NotReadyError, StoreError
+from ._process import identify
 
 _CHUNK = 1024 * 1024
+
+#: Something half written, and something on its way out. After the prefix comes who made it: ``PID.STARTED-``.
+NEW = ".new-"
+GONE = ".gone-"
+_ASIDE = re.compile(r"\.(?:new|gone)-(?:(\d+)\.(\d+)-)?")
+
+#: What has no owner in its name is taken for abandoned after this long.
+_ABANDONED_SECONDS = 24 * 3600.0
+
+
+class DiskFullError(NotReadyError):
+    """There is no room left: goes away by itself once somebody makes some."""
 
 
 def utc_now() -> str:
@@ -42,28 +58,96 @@ def fsync_dir(path: str) -> None:
         os.close(fd)
 
 
+def aside(prefix: str) -> str:
+    """The beginning of a temporary name that tells :func:`sweep` whose it is.
+
+    :param prefix: :data:`NEW` or :data:`GONE`.
+    """
+    me = identify(os.getpid())
+    return f"{prefix}{me.pid}.{me.started}-" if me else prefix
+
+
+def _abandoned(path: str, match: re.Match[str]) -> bool:
+    pid, started = match.groups()
+    if pid is not None:
+        owner = identify(int(pid))
+        return owner is None or owner.started != int(started)
+    try:
+        return time.time() - os.lstat(path).st_mtime > _ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def sweep(folder: str, deep: bool = False) -> None:
+    """Remove what processes that are no more left half written or half removed in a directory.
+
+    :param deep: look into its subdirectories as well.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        match = _ASIDE.match(entry.name)
+        if match is not None:
+            if _abandoned(entry.path, match):
+                discard(entry.path)
+        elif deep and entry.is_dir(follow_symlinks=False):
+            sweep(entry.path, deep)
+
+
+def discard(path: str) -> None:
+    """Remove a file or a directory with all in it; what cannot be removed stays."""
+    try:
+        os.unlink(path)
+    except IsADirectoryError:
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        pass
+
+
+def make_dirs(path: str) -> None:
+    """Make a directory and those above it, readable by everybody whatever the umask; one that is there is left so."""
+    missing = []
+    path = os.path.abspath(path)
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            if not os.path.isdir(folder):
+                raise
+        else:
+            os.chmod(folder, 0o755)
+
+
 def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
     """Replace a file with new content: a reader sees the old or the new, never a part.
 
-    :raises NotReadyError: when the disk is full.
+    :raises DiskFullError: when the disk is full.
     """
     raw = data.encode("utf-8") if isinstance(data, str) else data
     parent = os.path.dirname(path) or "."
-    fd, temporary = tempfile.mkstemp(prefix=".new-", dir=parent)
+    temporary = ""
     try:
+        fd, temporary = tempfile.mkstemp(prefix=aside(NEW), dir=parent)
         with os.fdopen(fd, "wb") as stream:
             stream.write(raw)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+        fsync_dir(parent)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise disk_error(error, path) from error
-        raise
-    fsync_dir(parent)
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        known = disk_error(error, path) if isinstance(error, OSError) else error
+        if known is error:
+            raise
+        raise known from error
 
 
 def write_json(path: str, value: t.Any, mode: int = 0o644) -> None:
@@ -88,6 +172,15 @@ def read_json(path: str, default: t.Any = None) -> t.Any:
             f"{path} is not valid JSON: {error}.",
             "It was damaged outside of this program: restore it, or move it away and run again.",
         ) from error
+
+
+def read_record(path: str) -> dict[str, t.Any] | None:
+    """A JSON object that can be done without: None when it is missing, damaged or no object."""
+    try:
+        found = read_json(path)
+    except (StoreError, OSError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def append_json_line(path: str, value: t.Any) -> None:
@@ -143,7 +236,7 @@ def fsync_tree(root: str) -> None:
     for folder, _dirs, names in os.walk(root):
         for name in names:
             path = os.path.join(folder, name)
-            if os.path.islink(path):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
                 continue
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -161,25 +254,26 @@ def publish_dir(work: str, final: str) -> None:
     :raises StoreError: when the two are not on one filesystem.
     """
     parent = os.path.dirname(final)
-    os.makedirs(parent, exist_ok=True)
+    make_dirs(parent)
     fsync_tree(work)
     try:
         os.rename(work, final)
     except OSError as error:
         if not os.path.isdir(final):
             raise StoreError(f"Cannot publish {work} as {final}: {error.strerror}.") from error
-        shutil.rmtree(work)
+        remove_tree(work)
     fsync_dir(parent)
-    fsync_dir(os.path.dirname(work))
+    if os.path.dirname(work) != parent:
+        fsync_dir(os.path.dirname(work))
 
 
 def remove_tree(path: str) -> None:
     """Remove a directory and all in it: renamed aside first, so that a crash leaves no half of it under its name."""
     if not os.path.lexists(path):
         return
-    aside = tempfile.mkdtemp(prefix=".gone-", dir=os.path.dirname(path))
-    os.rename(path, os.path.join(aside, "x"))
-    shutil.rmtree(aside, ignore_errors=True)
+    gone = tempfile.mkdtemp(prefix=aside(GONE), dir=os.path.dirname(path))
+    os.rename(path, os.path.join(gone, "x"))
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def free_bytes(path: str) -> int:
@@ -192,17 +286,37 @@ def free_bytes(path: str) -> int:
 
 
 def disk_error(error: OSError, path: str) -> Exception:
-    """A full disk said with figures; any other OSError as it is."""
-    import errno
+    """A full disk said with figures, a directory that is not ours to write said as such; any other as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = free_bytes(os.path.dirname(path) or ".")
+        return DiskFullError(
+            f"The disk is full: {path} could not be written ({free / 1e6:.1f} MB free there).",
+            "Make room on that filesystem and run again: what was finished before is kept.",
+            {"path": path, "free_bytes": free},
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotReadyError(
+            f"{path} cannot be written by the user with id {os.geteuid()}: {error.strerror}.",
+            "Run as the user the data directory belongs to.",
+            {"path": path},
+        )
+    return error
 
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    free = free_bytes(os.path.dirname(path) or ".")
-    return NotReadyError(
-        f"The disk is full: {path} could not be written ({free / 1e6:.1f} MB free there).",
-        "Make room on that filesystem and run again: what was finished before is kept.",
-        {"path": path, "free_bytes": free},
-    )
+
+@contextlib.contextmanager
+def disk_errors(path: str) -> t.Iterator[None]:
+    """Within it every failure of the filesystem becomes an error of the core.
+
+    :param path: what is named where the failure names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        at = error.filename if isinstance(error.filename, str) else path
+        known = disk_error(error, at)
+        if isinstance(known, OSError):
+            known = StoreError(f"{at}: {error.strerror or error}.")
+        raise known from error
 
 
 class FileLock:
@@ -249,3 +363,8 @@ class FileLock:
 
     def __exit__(self, *_exc: object) -> None:
         self.release()
+
+
+def age_seconds(stamp: str) -> float:
+    """Seconds that have passed since a time that :func:`utc_now` wrote; 0 for one in the future."""
+    return max(0.0, time.time() - parse_utc(stamp))

@@ -19,8 +19,8 @@ from ._chain import Identity
 from ._errors import InputError, NotReadyError
 from ._hyperparameters import Hyperparameters
 from ._layout import Layout
+from ._run import Run
 from ._steps import Toolchain
-from ._store import Run
 
 #: Keys of a declared fine-tune beside the hyperparameters. Held equal to the role's argument_specs by a test.
 OPTIONS: dict[str, dict[str, t.Any]] = {

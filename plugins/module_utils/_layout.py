@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ._errors import InputError, StoreError
-from ._files import read_json
+from ._files import make_dirs, read_json
 
 #: The steps that leave an artifact, in the order of the flow.
 KINDS = ("base", "dataset", "train", "merge", "gguf", "register")
@@ -24,6 +24,7 @@ PARENTS = {
     "gguf": "models/gguf",
     "register": "outputs/models",
     "probe": "outputs/probes",
+    "light_probe": "outputs/probes",
 }
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 RECEIPT = "receipt.json"
@@ -87,4 +88,4 @@ class Layout:
     def create(self) -> None:
         """Make the tree; directories that are there are left as they are."""
         for sub in [*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
-            os.makedirs(self.path(sub), exist_ok=True)
+            make_dirs(self.path(sub))

@@ -17,8 +17,8 @@ from ._engine import Engine, Submission
 from ._errors import CoreError, JobError
 from ._files import read_json
 from ._layout import RECEIPT
+from ._run import ENDED, Run
 from ._steps import Toolchain
-from ._store import ENDED, Run
 from ._view import RunView
 
 TOOLCHAIN_SPEC: dict[str, t.Any] = {

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Processes known for certain: a pid alone is reused, (pid, start time, boot id) is not.
 
-Sources: proc(5), fields 5 (pgrp), 6 (session) and 22 (starttime, clock ticks since boot) of /proc/PID/stat.
+Sources: proc(5), fields 3 (state), 6 (session) and 22 (starttime, clock ticks since boot) of /proc/PID/stat;
+/proc/PID/environ; the counter ``oom_kill`` of /proc/vmstat.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import os
 import signal
 import time
 import typing as t
+
+#: Environment variable that every process of a job inherits. A launcher may put its workers into sessions of their
+#: own (torchrun does) and die before them: this is how they are found all the same.
+MARK = "IA_HOMELAB_JOB"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +38,12 @@ class Identity:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, value: t.Mapping[str, t.Any]) -> Identity:
-        """The identity that :meth:`as_dict` gave."""
-        return cls(pid=int(value["pid"]), started=int(value["started"]), boot=str(value["boot"]))
+    def from_dict(cls, value: t.Any) -> Identity | None:
+        """The identity that :meth:`as_dict` gave; None for anything else (a record that is missing or damaged)."""
+        try:
+            return cls(pid=int(value["pid"]), started=int(value["started"]), boot=str(value["boot"]))
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 def boot_id() -> str:
@@ -48,7 +56,7 @@ def _stat(pid: int) -> list[str] | None:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             # the second field is the program's name in brackets and may hold blanks and brackets itself
-            return stream.read().rpartition(")")[2].split()
+            return stream.read().rpartition(")")[2].split() or None
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -61,45 +69,111 @@ def identify(pid: int) -> Identity | None:
     return Identity(pid, int(fields[19]), boot_id())
 
 
-def alive(identity: Identity) -> bool:
+def this_process() -> Identity:
+    """Who we are."""
+    found = identify(os.getpid())
+    assert found is not None, "a process that runs is in /proc"
+    return found
+
+
+def alive(identity: Identity | None) -> bool:
     """Whether this very process still runs."""
-    return identify(identity.pid) == identity
+    return identity is not None and identify(identity.pid) == identity
 
 
-def session_members(leader: Identity) -> list[int]:
-    """Pids of the live processes in the session that this process led, itself included if it lives."""
-    if leader.boot != boot_id():
-        return []
+def _carries(pid: int, needle: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return needle in b"\0" + stream.read() + b"\0"
+    except OSError:
+        return False  # gone, or another user's: then not ours
+
+
+def members(leader: Identity | None, mark: str) -> list[Identity]:
+    """The live processes of a command.
+
+    Those that carry its mark, wherever they are; and all in its session, as long as its leader is there (be it as a
+    zombie): after that the pid, and with it the number of the session, may belong to a stranger.
+
+    :param leader: the command's first process, a session leader; None when it is not known.
+    :param mark: value of :data:`MARK` in the command's environment.
+    """
+    boot = boot_id()
+    needle = f"\0{MARK}={mark}\0".encode("utf-8", "surrogateescape")
+    session = None
+    if leader is not None and leader.boot == boot:
+        fields = _stat(leader.pid)
+        if fields is not None and int(fields[19]) == leader.started:
+            session = leader.pid
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         fields = _stat(int(name))
-        # a session id is not given to a new process while anybody is still in that session
-        if fields and fields[0] not in "ZX" and int(fields[3]) == leader.pid and int(fields[19]) >= leader.started:
-            found.append(int(name))
-    return sorted(found)
+        if fields is None or fields[0] in "ZX":
+            continue
+        if int(fields[3]) == session or _carries(int(name), needle):
+            found.append(Identity(int(name), int(fields[19]), boot))
+    return sorted(found, key=lambda identity: identity.pid)
 
 
-def send(pids: t.Iterable[int], number: int) -> None:
-    """Send a signal to processes; those that are gone already are passed over."""
-    for pid in pids:
+def send(targets: t.Iterable[Identity], number: int) -> None:
+    """Send a signal to processes; those that are gone already, or are not ours to signal, are passed over."""
+    for target in targets:
         try:
-            os.kill(pid, number)
-        except ProcessLookupError:
+            _send(target, number)
+        except (ProcessLookupError, PermissionError):
             continue
 
 
-def end_session(leader: Identity, grace: float = 0.0) -> None:
-    """End everything in a session: SIGTERM, ``grace`` seconds, then SIGKILL until nothing is left."""
-    if grace > 0:
-        send(session_members(leader), signal.SIGTERM)
-        end = time.monotonic() + grace
-        while time.monotonic() < end and session_members(leader):
-            time.sleep(0.05)
-    for _attempt in range(200):
-        members = session_members(leader)
-        if not members:
+def _send(target: Identity, number: int) -> None:
+    if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal"):
+        try:
+            handle = os.pidfd_open(target.pid)
+        except OSError as error:
+            if isinstance(error, ProcessLookupError):
+                raise
+        else:
+            # the handle holds on to one process: looked at after it was opened, it cannot become another's
+            try:
+                if alive(target):
+                    signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)
             return
-        send(members, signal.SIGKILL)
-        time.sleep(0.02)
+    if alive(target):
+        os.kill(target.pid, number)
+
+
+def end(leader: Identity | None, mark: str, grace: float = 0.0, patience: float = 10.0) -> list[Identity]:
+    """End all processes of a command: SIGTERM, ``grace`` seconds, then SIGKILL until nothing is left.
+
+    :param patience: seconds after which processes that SIGKILL does not end (in an uninterruptible call) are given up.
+    :returns: those.
+    """
+    if grace > 0:
+        send(members(leader, mark), signal.SIGTERM)
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline and members(leader, mark):
+            time.sleep(0.05)
+    deadline = time.monotonic() + patience
+    if leader is not None:
+        send([leader], signal.SIGSTOP)  # it shall neither start more nor go before the others: it vouches for them
+    while True:
+        left = members(leader, mark)
+        if not left or time.monotonic() >= deadline:
+            return left
+        send([found for found in left if found != leader] or left, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel has ended for want of memory since boot; None where it does not tell."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as stream:
+            for line in stream:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None

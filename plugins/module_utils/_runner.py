@@ -1,14 +1,13 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs a command: the interface, and the choice of one."""
+"""What runs a command: the interface. ``_flow.get_runner`` knows which ones there are."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 
-from ._errors import InputError
 from ._steps import Command
 
 
@@ -18,7 +17,7 @@ class Probe:
 
     :param state: ``absent`` (never started), ``running`` or ``ended``.
     :param exit_code: exit status; negative for a signal; None while it runs or when nobody saw it end.
-    :param out_of_memory: whether the kernel or the engine says that it was killed for memory.
+    :param out_of_memory: whether the kernel or the engine killed something for memory while it ran, and it failed.
     """
 
     state: str
@@ -48,21 +47,23 @@ class Runner(abc.ABC):
         """Look at the command; changes nothing."""
 
     @abc.abstractmethod
+    def settle(self, job_dir: str) -> Probe:
+        """As :meth:`probe`, for the one process that holds the job.
+
+        A command found to have ended has its exit status written down and nothing of it left running.
+        """
+
+    @abc.abstractmethod
     def signal(self, job_dir: str, number: int) -> None:
         """Send a signal to all processes of the command."""
 
     @abc.abstractmethod
     def clear(self, job_dir: str, grace: float = 0.0) -> None:
-        """See to it that nothing of the command runs any more: SIGTERM, ``grace`` seconds, SIGKILL."""
+        """See to it that nothing of the command runs any more: SIGTERM, ``grace`` seconds, SIGKILL.
 
+        :raises JobError: when something of it cannot be ended.
+        """
 
-def get_runner(name: str) -> Runner:
-    """The runner of that name.
-
-    :raises InputError: when there is none.
-    """
-    if name == "process":
-        from ._runner_process import ProcessRunner
-
-        return ProcessRunner()
-    raise InputError(f"There is no runner {name!r}.", "Known runners: process.")
+    @abc.abstractmethod
+    def forget(self, job_dir: str) -> None:
+        """Take away what is known of a command that was lost, so that it counts as never started."""

@@ -5,18 +5,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import typing as t
 
 from . import _process
-from ._errors import NotReadyError
-from ._files import append_json_line, read_json, utc_now, write_json
+from ._errors import JobError, NotReadyError
+from ._files import append_json_line, read_record, utc_now, write_json
 from ._runner import Probe, Runner
 from ._steps import Command
 
 _COMMAND = "command.json"
 _EXIT = "exit.json"
+
+
+def job_mark(job_dir: str) -> str:
+    """What marks the processes of a job; the same wherever its run lies in the store, and for no other job."""
+    run_dir, job = os.path.split(os.path.abspath(job_dir))
+    store = os.path.realpath(os.path.dirname(os.path.dirname(run_dir)))
+    return f"{store}:{os.path.basename(run_dir)}/{job}"
 
 
 class ProcessRunner(Runner):
@@ -28,57 +37,93 @@ class ProcessRunner(Runner):
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, command: Command, job_dir: str) -> None:
-        def record() -> None:
-            # runs in the child, after setsid and before exec: if we are killed right here no command ever ran
-            identity = _process.identify(os.getpid())
-            if identity is not None:
-                write_json(os.path.join(job_dir, _COMMAND), {"argv": command.argv, **identity.as_dict()})
+        def become() -> None:
+            # Runs in the child, after setsid and before exec. The child still has its supervisor's lock open: should
+            # the supervisor be killed right here, the next one gets the lock when this is written (or we are dead).
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            me = _process.this_process().as_dict()
+            write_json(record, {"argv": command.argv, "oom_kills": _process.oom_kills(), **me})
 
+        record = os.path.join(job_dir, _COMMAND)
+        env = {**command.env, _process.MARK: job_mark(job_dir)}
         with open(os.path.join(job_dir, "log.txt"), "ab") as log:
             try:
                 # PLW1509: the supervisor has one thread
                 self._children[job_dir] = subprocess.Popen(  # noqa: PLW1509
                     command.argv,
                     cwd=command.cwd,
-                    env=command.env,
+                    env=env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=record,
+                    preexec_fn=become,
                 )
-            except OSError as error:
-                raise NotReadyError(f"{command.argv[0]} could not be started: {error.strerror}.") from error
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                self.forget(job_dir)
+                if isinstance(error, subprocess.SubprocessError):
+                    write_json(record, {})  # says what is wrong with the disk: an exception does not cross from a child
+                    self.forget(job_dir)
+                reason = getattr(error, "strerror", None) or str(error)
+                at = getattr(error, "filename", None) or command.argv[0]
+                raise NotReadyError(f"{command.argv[0]} could not be started: {at}: {reason}.") from error
 
-    def _leader(self, job_dir: str) -> _process.Identity | None:
-        recorded = read_json(os.path.join(job_dir, _COMMAND))
-        return _process.Identity.from_dict(recorded) if recorded else None
+    def _record(self, job_dir: str) -> dict[str, t.Any] | None:
+        return read_record(os.path.join(job_dir, _COMMAND))
 
     def probe(self, job_dir: str) -> Probe:
-        ended: dict[str, t.Any] | None = read_json(os.path.join(job_dir, _EXIT))
+        ended = read_record(os.path.join(job_dir, _EXIT))
         if ended is not None:
-            return Probe("ended", ended.get("exit_code"), bool(ended.get("out_of_memory")))
+            code = ended.get("exit_code")
+            return Probe("ended", code if isinstance(code, int) else None, bool(ended.get("out_of_memory")))
+        recorded = self._record(job_dir)
+        if recorded is not None and _process.alive(_process.Identity.from_dict(recorded)):
+            return Probe("running")
+        if recorded is not None or os.path.exists(os.path.join(job_dir, _COMMAND)):
+            return Probe("ended")
+        return Probe("absent")
+
+    def settle(self, job_dir: str) -> Probe:
         child = self._children.get(job_dir)
-        if child is not None:
-            code = child.poll()
-            if code is None:
-                return Probe("running")
-            # SIGKILL that nobody here sent: on Linux nearly always the kernel's out-of-memory killer
-            verdict = Probe("ended", code, out_of_memory=False)
-            write_json(os.path.join(job_dir, _EXIT), {"exit_code": code, "at": utc_now()})
-            return verdict
-        leader = self._leader(job_dir)
-        if leader is None:
-            return Probe("absent")
-        return Probe("running") if _process.alive(leader) else Probe("ended")
+        if child is None or os.path.exists(os.path.join(job_dir, _EXIT)):
+            probe = self.probe(job_dir)
+            if probe.state == "ended":
+                self.clear(job_dir)
+            return probe
+        if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return Probe("running")
+        self.clear(job_dir)  # before it is reaped: till then its pid, and with it its session, is nobody else's
+        code = child.wait()
+        before = (self._record(job_dir) or {}).get("oom_kills")
+        now = _process.oom_kills()
+        starved = code != 0 and isinstance(before, int) and now is not None and now > before
+        write_json(
+            os.path.join(job_dir, _EXIT),
+            {"exit_code": code, "out_of_memory": starved, "at": utc_now()},
+        )
+        return Probe("ended", code, starved)
 
     def signal(self, job_dir: str, number: int) -> None:
-        leader = self._leader(job_dir)
-        if leader is not None:
+        with contextlib.suppress(OSError):  # a note for people; a full disk must not keep anybody from stopping a job
             append_json_line(os.path.join(job_dir, "signals.jsonl"), {"signal": number, "at": utc_now()})
-            _process.send(_process.session_members(leader), number)
+        leader = _process.Identity.from_dict(self._record(job_dir))
+        _process.send(_process.members(leader, job_mark(job_dir)), number)
 
     def clear(self, job_dir: str, grace: float = 0.0) -> None:
-        leader = self._leader(job_dir)
-        if leader is not None:
-            _process.end_session(leader, grace)
+        leader = _process.Identity.from_dict(self._record(job_dir))
+        left = _process.end(leader, job_mark(job_dir), grace)
+        if left:
+            pids = [found.pid for found in left]
+            raise JobError(
+                f"{len(left)} of the command's processes cannot be ended (pid {', '.join(map(str, pids))}).",
+                "They wait inside the kernel, for a disk or a GPU that does not answer: a reboot may be needed.",
+                {"pids": pids},
+            )
+
+    def forget(self, job_dir: str) -> None:
+        # the exit status first: without a command it would be taken for the next one's
+        for name in (_EXIT, _COMMAND):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(job_dir, name))

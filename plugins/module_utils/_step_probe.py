@@ -12,21 +12,25 @@ import os
 import typing as t
 
 from ._errors import JobError
-from ._files import read_json
+from ._files import read_json, tail_lines
 from ._progress import Progress
 from ._steps import Command, Step, StepContext
 
 
 class ProbeStep(Step):
-    """Runs ``options["argv"]`` in its work directory and expects the files ``options["expects"]`` there."""
+    """Runs a command in its work directory.
+
+    ``options``: ``argv`` of the command (none: nothing to run), ``expects`` (files it has to leave), ``drift`` (a
+    file outside of the data directory: what stands in it is what has drifted).
+    """
 
     kind = "probe"
     heavy = True
 
-    def command(self, ctx: StepContext) -> Command:
-        os.makedirs(ctx.work, exist_ok=True)
+    def command(self, ctx: StepContext) -> Command | None:
+        argv = [str(part) for part in ctx.spec.options.get("argv", [])]
         env = {"PATH": os.environ.get("PATH", os.defpath), "JOB_DIR": ctx.job_dir, "WORK": ctx.work}
-        return Command([str(part) for part in ctx.spec.options["argv"]], env, ctx.work)
+        return Command(argv, {**env, **ctx.toolchain.environment}, ctx.work) if argv else None
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(os.path.join(ctx.work, "progress.json"))
@@ -37,3 +41,14 @@ class ProbeStep(Step):
             if not os.path.exists(os.path.join(ctx.work, name)):
                 raise JobError(f"The command left no {name}.")
         return {}
+
+    def drift(self, ctx: StepContext) -> list[str]:
+        path = ctx.spec.options.get("drift")
+        return tail_lines(path, 10) if path else []
+
+
+class LightProbeStep(ProbeStep):
+    """The same for a step that others may run beside."""
+
+    kind = "light_probe"
+    heavy = False

@@ -11,6 +11,7 @@ the artifact published, the command ended, the command still running, or never s
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -18,45 +19,61 @@ import typing as t
 
 from . import _process
 from ._core import VERSION
-from ._errors import CoreError, JobError
+from ._errors import CoreError, JobError, StoreError
 from ._files import (
+    DiskFullError,
     FileLock,
-    disk_error,
+    disk_errors,
+    free_bytes,
     list_files,
     publish_dir,
     read_json,
+    read_record,
     remove_tree,
     sha256_file,
+    sweep,
     tail_lines,
     utc_now,
     write_json,
 )
-from ._flow import context, get_step, missing
+from ._flow import context, get_runner, get_step, missing
 from ._layout import RECEIPT, Layout
-from ._runner import Probe, Runner, get_runner
+from ._reconcile import Reconciler, as_error
+from ._run import CANCELLED, FAILED, SUCCEEDED, Run
+from ._runner import Probe, Runner
 from ._steps import Command, Step, StepContext
-from ._store import CANCELLED, FAILED, SUCCEEDED, Run
 
 #: A command that was lost this often (with its supervisor: a crash, a reboot) is given up.
 MAX_STARTS = 20
 _POLL_SECONDS = 0.1
 
+#: The one before may just be dying, or its command may be about to be started and hold the lock till then.
+_LOCK_SECONDS = 5.0
 
-def load_run(job_dir: str) -> tuple[Layout, Run, dict[str, t.Any]]:
-    """The data directory, the run and the job record that a job's directory belongs to."""
+#: How often, and after how many seconds at first, what is next is started again when that could not be done.
+_NEXT_ATTEMPTS, _NEXT_SECONDS = 8, 1.0
+
+#: A command that failed with less than this left on the disk most likely failed for that.
+_TIGHT_BYTES = 16 * 1024 * 1024
+
+
+def load_run(job_dir: str) -> tuple[Layout, Run, str]:
+    """The data directory, the run, and the label of the step that a job's directory belongs to.
+
+    :raises StoreError: when one of their records is damaged.
+    """
     run_dir = os.path.dirname(os.path.abspath(job_dir))
     layout = Layout(os.path.dirname(os.path.dirname(os.path.dirname(run_dir))))
-    return (
-        layout,
-        Run.from_dict(read_json(os.path.join(run_dir, "run.json"))),
-        read_json(os.path.join(job_dir, "job.json")),
-    )
+    job = read_record(os.path.join(job_dir, "job.json"))
+    if job is None:
+        raise StoreError(f"The record of the job {job_dir} is missing or damaged.")
+    return layout, Run.from_dict(read_json(os.path.join(run_dir, "run.json"))), str(job.get("label"))
 
 
 def load_context(job_dir: str) -> StepContext:
     """What the step of a job works on."""
-    layout, run, job = load_run(job_dir)
-    return context(layout, run.step(job["label"]).spec, run.toolchain, os.path.abspath(job_dir))
+    layout, run, label = load_run(job_dir)
+    return context(layout, run.step(label).spec, run.toolchain, os.path.abspath(job_dir))
 
 
 class Supervisor:
@@ -64,7 +81,7 @@ class Supervisor:
 
     def __init__(self, job_dir: str) -> None:
         self.job_dir = os.path.abspath(job_dir)
-        self.layout, self.run, self.job = load_run(job_dir)
+        self.layout, self.run, _label = load_run(job_dir)
         self.ctx = load_context(job_dir)
         self.step: Step = get_step(self.ctx.spec.kind)
         self.runner: Runner = get_runner(self.run.runner)
@@ -75,99 +92,105 @@ class Supervisor:
         return os.path.join(self.job_dir, name)
 
     def supervise(self) -> None:
-        """Do it. Returns when the outcome is written, or at once when another supervisor has the job."""
-        lock = FileLock(self._path("supervisor.lock"), timeout=0)
+        """Do it. Returns when the outcome is written, or when another supervisor has the job.
+
+        :raises DiskFullError: when what has become of it cannot be written: the next supervisor finds it out again.
+        """
+        lock = FileLock(self._path("supervisor.lock"), timeout=_LOCK_SECONDS)
         if not lock.acquire():
             return
-        if read_json(self._path("outcome.json")) is None:
-            me = _process.identify(os.getpid())
-            earlier = read_json(self._path("supervisor.json"), {})
-            starts = int(earlier.get("starts", 0)) + 1
-            self.started_at = earlier.get("at", self.started_at)
-            write_json(
-                self._path("supervisor.json"),
-                {**(me.as_dict() if me else {}), "at": self.started_at, "starts": starts, "core_version": VERSION},
-            )
-            self._write_outcome(starts)
-        lock.release()
+        try:
+            if read_record(self._path("outcome.json")) is None:
+                earlier = read_record(self._path("supervisor.json")) or {}
+                before = earlier.get("starts")
+                starts = (before if isinstance(before, int) else 0) + 1
+                self.started_at = str(earlier.get("at") or self.started_at)
+                me = _process.this_process().as_dict()
+                write_json(
+                    self._path("supervisor.json"),
+                    {**me, "at": self.started_at, "starts": starts, "core_version": VERSION},
+                )
+                outcome = self._outcome(starts)
+                outcome.update(started_at=self.started_at, finished_at=utc_now())
+                sweep(self.job_dir)
+                write_json(self._path("outcome.json"), outcome)
+        finally:
+            lock.release()
 
-    def _write_outcome(self, starts: int) -> None:
-        outcome: dict[str, t.Any]
+    def _outcome(self, starts: int) -> dict[str, t.Any]:
         try:
             if starts > MAX_STARTS:
                 raise JobError(f"Given up: the supervisor of this job was lost {MAX_STARTS} times.")
-            outcome = {"state": SUCCEEDED, "results": self._make()}
-        except CoreError as error:
-            cancelled = os.path.exists(self._cancel_file())
-            outcome = {
-                "state": CANCELLED if cancelled else FAILED,
-                "error": {"message": error.message, "hint": error.hint, "details": error.details},
-            }
+            with disk_errors(self.ctx.work):
+                return {"state": SUCCEEDED, "results": self._make()}
         except Exception as error:
-            traceback.print_exc()
-            outcome = {
-                "state": FAILED,
-                "error": {
-                    "message": f"{type(error).__name__}: {error}",
-                    "hint": f"A defect of the collection: please report it, with {self._path('supervisor.log')}.",
-                },
-            }
-        self.runner.clear(self.job_dir)
-        outcome.update(started_at=self.started_at, finished_at=utc_now())
-        write_json(self._path("outcome.json"), outcome)
+            if not isinstance(error, CoreError):
+                traceback.print_exc()
+            told = as_error(error)
+            state = CANCELLED if self._cancelled() and isinstance(error, CoreError) else FAILED
+            try:
+                self.runner.clear(self.job_dir)
+            except CoreError as stuck:
+                told = {**told, "message": f"{told['message']} {stuck.message}"}
+            return {"state": state, "error": told}
 
-    def _cancel_file(self) -> str:
-        return os.path.join(os.path.dirname(self.job_dir), "cancel.json")
+    def _cancelled(self) -> bool:
+        return os.path.exists(os.path.join(os.path.dirname(self.job_dir), "cancel.json"))
 
     def _make(self) -> dict[str, t.Any]:
         spec = self.ctx.spec
         if not missing(self.layout, spec.kind, spec.fingerprint) and not self.step.drift(self.ctx):
-            return dict((self.layout.receipt(spec.kind, spec.fingerprint) or {}).get("results") or {})
-        try:
+            self.runner.clear(self.job_dir)
+            results = dict((self.layout.receipt(spec.kind, spec.fingerprint) or {}).get("results") or {})
+        else:
             os.makedirs(self.ctx.work, exist_ok=True)
-            return self._run_and_publish()
-        except OSError as error:
-            known = disk_error(error, error.filename or self.ctx.work)
-            raise known from error
+            results = self._run_and_publish()
+        remove_tree(self.ctx.work)  # what was left of it when it was published
+        sweep(self.layout.parent(spec.kind))
+        return results
 
     def _run_and_publish(self) -> dict[str, t.Any]:
-        probe = self.runner.probe(self.job_dir)
-        argv: list[str] = list((read_json(self._path("command.json")) or {}).get("argv", []))
+        probe = self.runner.settle(self.job_dir)
         if probe.state == "running":
             self._note("The command still runs: following it.")
             probe = self._wait()
-        elif probe.state == "absent":
-            argv, probe = self._start_and_wait()
         if probe.state == "ended" and probe.exit_code is None:
             # nobody saw it end: what it left tells whether it had come to its end
+            if read_record(self._path("error.json")):
+                raise self._failure(probe)
             try:
-                return self._publish(argv, self.step.finish(self.ctx))
-            except CoreError:
+                return self._publish(self.step.finish(self.ctx))
+            except DiskFullError:
+                raise
+            except Exception:  # it is not whole, in whatever way
                 self._note("The command was lost with its supervisor: starting it again.")
-                self.runner.clear(self.job_dir)
-                for name in ("command.json", "exit.json"):
-                    if os.path.exists(self._path(name)):
-                        os.unlink(self._path(name))
-                argv, probe = self._start_and_wait()
-        if probe.exit_code:
+            self.runner.forget(self.job_dir)
+            probe = Probe("absent")
+        if probe.state == "absent":
+            probe = self._start_and_wait()
+        if probe.exit_code != 0:
             raise self._failure(probe)
-        return self._publish(argv, self.step.finish(self.ctx))
+        return self._publish(self.step.finish(self.ctx))
 
-    def _start_and_wait(self) -> tuple[list[str], Probe]:
+    def _start_and_wait(self) -> Probe:
+        if self._cancelled():
+            raise JobError(f"{self.step.kind} was cancelled before it began.")
         if os.path.exists(self._path("error.json")):
             os.unlink(self._path("error.json"))
         command: Command | None = self.step.command(self.ctx)
         if command is None:
-            return [], Probe("ended", 0)
+            return Probe("ended", 0)
         self.runner.start(command, self.job_dir)
-        return command.argv, self._wait()
+        return self._wait()
 
     def _wait(self) -> Probe:
         while True:
-            probe = self.runner.probe(self.job_dir)
+            probe = self.runner.settle(self.job_dir)
             if probe.state != "running":
                 return probe
-            if os.path.exists(self._cancel_file()):
+            if not os.path.isdir(self.job_dir):
+                raise StoreError(f"The job's directory {self.job_dir} was taken away while it ran.")
+            if self._cancelled():
                 self._stop()
             time.sleep(_POLL_SECONDS)
 
@@ -182,22 +205,36 @@ class Supervisor:
             self.runner.clear(self.job_dir)
             self._stop_deadline = now + 3600
 
-    def _failure(self, probe: Probe) -> JobError:
-        recorded = read_json(self._path("error.json"))
-        code = probe.exit_code or 0
-        details: dict[str, t.Any] = {"exit_code": code, "log": self._path("log.txt")}
-        if os.path.exists(self._cancel_file()):
+    def _failure(self, probe: Probe) -> CoreError:
+        details: dict[str, t.Any] = {"exit_code": probe.exit_code, "log": self._path("log.txt")}
+        if self._cancelled():
             return JobError(f"{self.step.kind} was cancelled.", "", details)
+        recorded = read_record(self._path("error.json"))
         if recorded:
-            return JobError(recorded["message"], recorded["hint"], {**recorded["details"], **details})
+            more = recorded.get("details")
+            return JobError(
+                str(recorded.get("message")),
+                str(recorded.get("hint", "")),
+                {**(more if isinstance(more, dict) else {}), **details},
+            )
         tail = tail_lines(self._path("log.txt"), 40)
         message, hint = self.step.explain(tail)
+        code = probe.exit_code or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
         details["log_tail"] = tail[-15:]
+        free = free_bytes(self.ctx.work)
+        if free < _TIGHT_BYTES or any("No space left on device" in line for line in tail):
+            message += f" The disk is full: {free / 1e6:.1f} MB free at {self.ctx.work}."
+            hint = "Make room on that filesystem and run again: what was finished before is kept."
+            details["free_bytes"] = free
+        elif probe.out_of_memory:
+            message += " The kernel ended a process for want of memory while it ran."
         return JobError(f"{self.step.kind} {how}: {message}", hint, details)
 
-    def _publish(self, argv: list[str], results: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _publish(self, results: dict[str, t.Any]) -> dict[str, t.Any]:
         spec, work = self.ctx.spec, self.ctx.work
+        argv = (read_record(self._path("command.json")) or {}).get("argv", [])
+        sweep(work, deep=True)
         files = {}
         for name in list_files(work, skip=(RECEIPT,)):
             path = os.path.join(work, name)
@@ -230,13 +267,29 @@ class Supervisor:
         print(f"{utc_now()} {text}", flush=True)
 
 
+def start_next(layout: Layout) -> None:
+    """Start what is next: nobody else may be there to do it, so not only once."""
+    for attempt in range(_NEXT_ATTEMPTS):
+        try:
+            Reconciler(layout).reconcile()
+            return
+        except CoreError as error:
+            print(f"{utc_now()} What is next could not be started: {error}", flush=True)
+        time.sleep(_NEXT_SECONDS * 2**attempt)
+
+
 def main(job_dir: str) -> int:
     """Supervise the job, then start what is next."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # a shell in the background, or nohup, had them ignored
+    os.umask(0o022)
     supervisor = Supervisor(job_dir)
-    supervisor.supervise()
-    from ._engine import Engine
-
-    Engine(supervisor.layout.root).reconcile()
+    try:
+        supervisor.supervise()
+    except DiskFullError as error:
+        print(f"{utc_now()} {error}", flush=True)
+        return 1
+    start_next(supervisor.layout)
     return 0
 
 

@@ -1,20 +1,42 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a step's own work as a job's command: ``python -m PACKAGE._worker JOB_DIR``.
+"""A step's own work as a job's command, ``python -m PACKAGE._perform JOB_DIR``.
 
 So that it can be watched, stopped and killed as any other command.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
-from ._core import clean_environment
-from ._errors import CoreError
 from ._steps import Command, StepContext
+
+#: The name under which the installed copy of the core is imported.
+PACKAGE = "ia_homelab_core"
+
+_INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_INHERITED_PREFIXES = ("CUDA_", "NVIDIA_")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HF_ENDPOINT")
+
+
+def clean_environment() -> dict[str, str]:
+    """The part of this process's environment that jobs inherit: an allowlist, so that no secret slips in."""
+    kept = {}
+    for name, value in os.environ.items():
+        if (
+            name in _INHERITED
+            or name in _CERTIFICATES
+            or name.lower() in _PROXIES
+            or name.startswith(_INHERITED_PREFIXES)
+        ):
+            kept[name] = value
+    kept.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    kept.setdefault("HOME", os.path.expanduser("~"))
+    kept["PYTHONDONTWRITEBYTECODE"] = "1"
+    return kept
 
 
 def worker_command(ctx: StepContext) -> Command:
@@ -25,25 +47,4 @@ def worker_command(ctx: StepContext) -> Command:
         root = os.path.dirname(root)
     env = {**clean_environment(), **ctx.toolchain.environment, "PYTHONPATH": os.path.dirname(root)}
     env["PYTHONUNBUFFERED"] = "1"
-    return Command([sys.executable, "-m", f"{package}._worker", ctx.job_dir], env, "/")
-
-
-def main(job_dir: str) -> int:
-    """Perform the step of a job; its error goes to the job's directory, where the supervisor finds it."""
-    from ._files import write_json
-    from ._flow import get_step
-    from ._supervisor import load_context
-
-    ctx = load_context(job_dir)
-    try:
-        get_step(ctx.spec.kind).perform(ctx)
-    except CoreError as error:
-        print(f"ERROR: {error.message} {error.hint}", flush=True)
-        value = {"message": error.message, "hint": error.hint, "details": json.loads(json.dumps(error.details))}
-        write_json(os.path.join(job_dir, "error.json"), value)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    return Command([sys.executable, "-m", f"{package}._perform", ctx.job_dir], env, os.path.dirname(root))

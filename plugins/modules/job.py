@@ -146,7 +146,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module im
     toolchain,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import ENDED
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED
 
 
 def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:

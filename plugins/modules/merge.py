@@ -99,7 +99,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine im
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_merge
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:

@@ -138,7 +138,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 
 
 def remove(module: AnsibleModule) -> dict[str, t.Any]:

@@ -134,7 +134,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperpara
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
