@@ -122,10 +122,11 @@ def _is_local(ctx: StepContext) -> bool:
 
 
 def _told(ctx: StepContext, inspection: Inspection) -> dict[str, t.Any]:
-    """What is known of a model: by the catalogue, else by its files."""
+    """What is known of a model: its template by the catalogue, else by its files; its shape by its files."""
     options = ctx.spec.options
     own = bool(options.get("template"))
-    shape = options.get("shape") or (dataclasses.asdict(inspection.shape) if inspection.shape else None)
+    counted = inspection.shape is not None and inspection.shape.parameters > 0
+    shape = dataclasses.asdict(inspection.shape) if inspection.shape and counted else options.get("shape")
     return {
         "template": options["template"] if own else inspection.template,
         "template_source": options.get("template_source", "") if own else "files" if inspection.template else "",
