@@ -215,8 +215,8 @@ class GgufInfo:
         if number is None:
             return ""
         tokens = self.metadata.get("tokenizer.ggml.tokens")
-        listed = isinstance(tokens, GgufArray) and tokens.item_type == _STRING
-        if not listed or not isinstance(number, int) or not 0 <= number < tokens.count:
+        count = tokens.count if isinstance(tokens, GgufArray) and tokens.item_type == _STRING else 0
+        if not isinstance(tokens, GgufArray) or not isinstance(number, int) or not 0 <= number < count:
             raise _damaged(self.path, f"its {name.upper()} token {number} is not in its vocabulary")
         with _open(self.path) as stream:
             reader = _Reader(self.path, stream, self.file_bytes)

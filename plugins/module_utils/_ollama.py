@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import ssl
+import time
 import typing as t
 import urllib.parse
 
@@ -24,6 +25,9 @@ from ._ollama_text import full_name
 _CHUNK = 1024 * 1024
 _MAX_REPLY = 256 * 1024 * 1024  # bytes; the vocabulary of a model can be in it
 _MAX_LINE = 16 * 1024 * 1024  # bytes of one line of a stream
+#: Ollama writes the manifest of a model in place: while a tag is moved, a question that meets the empty file gets the
+#: error ``EOF``. Seen for milliseconds, and up to 1.4 s beside other heavy writers.
+_REWRITE_SECONDS = 5.0
 DEFAULT_URL = "http://127.0.0.1:11434"
 
 #: Told of the bytes sent so far and all that there are.
@@ -283,6 +287,10 @@ class Ollama:
 
     def _json(self, method: str, path: str, body: t.Any, what: str, timeout: float = 0) -> dict[str, t.Any]:
         status, raw = self._call(method, path, body, what, timeout or self.timeout)
+        end = time.monotonic() + _REWRITE_SECONDS
+        while status == 500 and raw.strip() == b'{"error":"EOF"}' and time.monotonic() < end:
+            time.sleep(0.02)
+            status, raw = self._call(method, path, body, what, timeout or self.timeout)
         if status != 200:
             raise self._refused(status, raw, what)
         reply = self._parse(raw, what) if raw else {}

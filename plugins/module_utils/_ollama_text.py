@@ -87,6 +87,11 @@ def same_name(one: str, other: str) -> bool:
     return full_name(one) == full_name(other)
 
 
+def same_model(one: str, other: str) -> bool:
+    """Whether two names differ in nothing but the tag."""
+    return full_name(one).rpartition(":")[0] == full_name(other).rpartition(":")[0]
+
+
 def check_parameters(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The parameters with their right types; ``stop`` always a list.
 
