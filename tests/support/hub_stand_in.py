@@ -209,9 +209,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if revision not in ("main", repository.commit):
             self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         elif rest[:1] == ["tree"]:
-            self._send_json(
-                [{"type": "file", "path": name, **repository.entry(name)} for name in sorted(repository.files)]
-            )
+            self._send_json(_tree(repository))
         else:
             self._send_json(_info(repository, "blobs" in query))
 
@@ -330,6 +328,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(raw)
+
+
+def _tree(repository: Repository) -> list[dict[str, t.Any]]:
+    found = []
+    for name in sorted(repository.files):
+        entry = {"type": "file", "path": name, **repository.entry(name)}
+        if "lfs" in entry:  # here the digest has another name than among the siblings
+            entry["lfs"]["oid"] = entry["lfs"].pop("sha256")
+        found.append(entry)
+    return found
 
 
 def _info(repository: Repository, blobs: bool) -> dict[str, t.Any]:

@@ -1,0 +1,132 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The list of arguments against the real LLaMA-Factory: what is read from its source is what its parser takes.
+
+Needs ``IA_LF_VENV``; fails where it is missing. About half a minute, nearly all of it LLaMA-Factory's imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import typing as t
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _hyperparameters as hp
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _lf_arguments
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperparameters_table import OPTIONS, OURS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._lf_arguments import LfArguments
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._models_data import CATALOGUE
+
+#: Asks LLaMA-Factory itself, the slow way: its fields, its templates, and whether its parser takes what we write.
+_ASK = """
+import dataclasses, json, sys
+from transformers import HfArgumentParser
+from llamafactory.data.template import TEMPLATES
+from llamafactory.extras.constants import DEFAULT_TEMPLATE, SUPPORTED_MODELS
+from llamafactory.hparams.parser import _TRAIN_ARGS, _parse_train_args
+fields = [field.name for kind in _TRAIN_ARGS for field in dataclasses.fields(kind) if field.init]
+taken = []
+for each in json.load(sys.stdin):
+    model, data, training, finetuning, generating = _parse_train_args(each)
+    alpha = finetuning.lora_alpha if finetuning.finetuning_type == "lora" else None
+    taken.append([finetuning.finetuning_type, alpha, training.warmup_steps, training.adam_beta2])
+families = {}
+for name, template in DEFAULT_TEMPLATE.items():
+    for address in SUPPORTED_MODELS.get(name, {}).values():
+        families[address] = template
+print("ANSWER" + json.dumps({"fields": fields, "templates": list(TEMPLATES), "taken": taken, "families": families}))
+"""
+
+
+@pytest.fixture(scope="module")
+def venv() -> str:
+    """LLaMA-Factory's virtual environment."""
+    path = os.environ.get("IA_LF_VENV", "")
+    assert path, "set IA_LF_VENV to run these tests"
+    return path
+
+
+@pytest.fixture(scope="module")
+def known(venv: str) -> LfArguments:
+    """What we read from its source."""
+    return _lf_arguments.read_arguments(venv)
+
+
+@pytest.fixture(scope="module")
+def answer(venv: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
+    """What LLaMA-Factory itself says."""
+    root = str(tmp_path_factory.mktemp("answer"))
+    given = []
+    for declared in ({}, {"method": "full", "gradient_checkpointing": False}, {"method": "freeze"}, EXTRA):
+        values = hp.resolved(hp.normalise({"template": "qwen", **declared}))
+        given.append(hp.llamafactory_train_arguments(values, root, "d", root, os.path.join(root, "out"), "cpu"))
+    done = subprocess.run(
+        [os.path.join(venv, "bin", "python"), "-c", _ASK],
+        input=json.dumps(given),
+        env={"PATH": os.environ["PATH"], "HOME": root, "DISABLE_VERSION_CHECK": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, t.Any] = json.loads(done.stdout.partition("ANSWER")[2])
+    return found
+
+
+EXTRA = {"extra": {"adam_beta2": "9.5e-1", "neftune_noise_alpha": 5, "optim": "adafactor"}}
+
+
+def test_the_list_is_the_parsers(known: LfArguments, answer: dict[str, t.Any]) -> None:
+    assert set(known.arguments) == set(answer["fields"])
+    assert set(known.templates) == set(answer["templates"])
+
+
+def test_it_is_quick(venv: str) -> None:
+    """It is asked while somebody waits for a plan: far from the half minute that importing it may take."""
+    start = time.monotonic()
+    _lf_arguments.read_arguments(venv)
+    assert time.monotonic() - start < 5
+
+
+def test_its_parser_takes_what_we_write(answer: dict[str, t.Any]) -> None:
+    assert answer["taken"] == [
+        ["lora", 32, 0.1, 0.999],
+        ["full", None, 0.1, 0.999],
+        ["freeze", None, 0.1, 0.999],
+        ["lora", 32, 0.1, 0.95],
+    ]
+
+
+def test_every_key_we_know_is_one_of_its(known: LfArguments) -> None:
+    for option in OPTIONS:
+        assert not option.lf_argument or option.lf_argument in known.arguments, option.name
+    assert not [name for name in OURS if name not in known.arguments and name not in _OF_OTHER_VERSIONS]
+
+
+#: Of transformers 4, which LLaMA-Factory runs with as well.
+_OF_OTHER_VERSIONS = {"logging_dir", "push_to_hub_token"}
+
+
+def test_extra(venv: str) -> None:
+    checked = _lf_arguments.check(hp.normalise({"extra": {"use_dora": "true", "loraplus_lr_ratio": "16"}}), venv)
+    assert checked.extra == {"use_dora": True, "loraplus_lr_ratio": 16.0}
+    with pytest.raises(InputError, match="neftune_noise_alpa") as caught:
+        _lf_arguments.check(hp.normalise({"extra": {"neftune_noise_alpa": 5}}), venv)
+    assert "Did you mean neftune_noise_alpha" in caught.value.hint
+    with pytest.raises(InputError, match="no chat template"):
+        _lf_arguments.check(hp.normalise({"template": "qwen25"}), venv)
+
+
+def test_the_catalogues_templates_are_its_own(known: LfArguments, answer: dict[str, t.Any]) -> None:
+    for entry in CATALOGUE:
+        assert entry.template in known.templates, entry.hub_id
+        # not every repository of the catalogue is in its table by the same address
+        assert answer["families"].get(entry.hub_id, entry.template) == entry.template, entry.hub_id
+    assert sum(entry.hub_id in answer["families"] for entry in CATALOGUE) > 30
