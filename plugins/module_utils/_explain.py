@@ -1,0 +1,122 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a tool failed, and what can be done, from the end of its log."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+_LOG = "The whole log lies in the job's directory."
+
+#: Pattern, message, hint; the first that matches counts. ``{0}`` is the pattern's first group.
+_KNOWN: tuple[tuple[str, str, str], ...] = (
+    (
+        r"CUDA out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory",
+        "The GPU ran out of memory.",
+        "Lower batch_size (and raise gradient_accumulation by as much), then cutoff_len, then lora_rank; or use the "
+        "method qlora. Models that Ollama keeps loaded take GPU memory as well.",
+    ),
+    (
+        r"can't allocate memory|Cannot allocate memory|\bMemoryError\b|std::bad_alloc|^Killed\b",
+        "The machine ran out of memory (RAM).",
+        "Lower batch_size or cutoff_len, close what else runs, or add swap. Merging needs about 2 GB of RAM for each "
+        "billion parameters.",
+    ),
+    (
+        r"No space left on device|Errno 28\b|Disk quota exceeded|basic_ios::clear: iostream error|write error",
+        "The disk is full.",
+        "Make room under the data directory and run again: a training goes on from its last whole checkpoint.",
+    ),
+    (
+        r"GatedRepoError|gated repo|awaiting a review|401 Client Error|403 Client Error",
+        "The model's weights are gated: the hub wants a token whose owner accepted the licence.",
+        "Accept the licence on the model's page and give its token to the step base.",
+    ),
+    (
+        r"Template (\S+) does not exist",
+        "LLaMA-Factory knows no template {0}.",
+        "Set template to one that this version of LLaMA-Factory has.",
+    ),
+    (
+        r"Some keys are not used by the HfArgumentParser: (\[.*?\])",
+        "LLaMA-Factory does not know {0}.",
+        "Look for a misspelling in extra, or for an argument of another version.",
+    ),
+    (
+        r"PackageNotFoundError.*bitsandbytes|No module named 'bitsandbytes'|bitsandbytes>?=?[\d.]* .*required|"
+        r"requires the latest version of bitsandbytes|pip install .*bitsandbytes",
+        "The method qlora needs the package bitsandbytes, which is not installed.",
+        "Install it into LLaMA-Factory's virtual environment, or use the method lora.",
+    ),
+    (
+        r"Your setup doesn't support bf16|bf16/gpu|does not support `?(?:pure_)?bf16",
+        "This device cannot compute in bf16.",
+        "Set precision to fp16 or fp32.",
+    ),
+    (
+        r"Found no NVIDIA driver|CUDA driver version is insufficient|CUDA error: no kernel image is available",
+        "PyTorch cannot use this GPU: {line}",
+        "The driver, the GPU and the installed build of PyTorch do not fit together.",
+    ),
+    (
+        r"Cannot find valid samples|Undefined dataset (\S+)|Cannot find `dataset_info\.json`",
+        "LLaMA-Factory could not use the dataset: {line}",
+        "Make the dataset again with the module dataset.",
+    ),
+    (
+        r"PytorchStreamReader failed|failed finding central directory|SafetensorError|HeaderTooLarge|"
+        r"MetadataIncompleteBuffer|InvalidHeaderDeserialization",
+        "A weight or checkpoint file is torn: {line}",
+        "Apply again: broken checkpoints are put aside. If the base model is broken, fetch it again.",
+    ),
+    (
+        r"BPE pre-tokenizer was not recognized|Tokenizer class (\S+) does not exist",
+        "The converter does not know the model's tokenizer: {line}",
+        "Is this base model supported by the installed llama.cpp? Were its tokenizer files put back after merging?",
+    ),
+    (
+        r"Model (\S+) is not supported",
+        "The converter of the installed llama.cpp does not know the architecture {0}.",
+        "Install a newer llama.cpp, or choose another base model.",
+    ),
+    (
+        r"does not appear to have a file named|Error no file named|LocalEntryNotFoundError|OfflineModeIsEnabled|"
+        r"couldn't connect to|Repo id must be|is not a valid model identifier|FileNotFoundError|"
+        r"No such file or directory",
+        "A file is missing: {line}",
+        "Is the base model's directory complete? Fetch it again.",
+    ),
+)
+
+_ERROR = re.compile(r"^(?:\[rank\d+\]: ?)?[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b(?::.*)?$")
+_LONGEST = 400
+
+
+def explain(log_tail: t.Sequence[str]) -> tuple[str, str]:
+    """Message and hint for a tool that failed.
+
+    What stands last counts most: a warning further up may hold the same words.
+
+    :param log_tail: the last lines of its output.
+    """
+    lines = [line.strip() for line in log_tail if line.strip()]
+    if not lines:
+        return "It wrote nothing.", _LOG
+    for part in (_last_error(lines), *reversed(lines)):
+        for pattern, message, hint in _KNOWN:
+            found = re.search(pattern, part)
+            if found:
+                group = next((text for text in found.groups() if text), "")
+                return message.format(group.rstrip("."), line=_short(part)), hint
+    return _short(_last_error(lines)), _LOG
+
+
+def _last_error(lines: t.Sequence[str]) -> str:
+    """The last line that names an exception; the very last line when none does."""
+    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

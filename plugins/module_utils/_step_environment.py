@@ -1,0 +1,144 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tools of the heavy steps are started with: their environment, their configuration file."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import math
+import os
+import re
+import shutil
+import typing as t
+
+from ._errors import InputError, NotReadyError
+from ._files import free_bytes
+from ._steps import StepContext
+from ._worker import clean_environment
+
+#: Python's multiprocessing puts sockets below TMPDIR, whose path may have 107 bytes (unix(7)): 32 of them are its own.
+_LONGEST_TMPDIR = 75
+
+#: Weights below this many bytes are computed faster by one thread than by several.
+_TINY = 64_000_000
+
+
+def scratch(ctx: StepContext) -> str:
+    """The job's directory for temporary files; removed by :func:`remove_scratch` at the end."""
+    return os.path.join(ctx.job_dir, "tmp")
+
+
+def remove_scratch(ctx: StepContext) -> None:
+    """Remove the job's temporary files."""
+    shutil.rmtree(scratch(ctx), ignore_errors=True)
+
+
+def tool_environment(ctx: StepContext, venv: str, threads: int) -> dict[str, str]:
+    """The whole environment of a tool in a virtual environment: no secret, no network, nothing written elsewhere.
+
+    :param venv: the virtual environment, whose programs are found first.
+    :param threads: threads for computing.
+    """
+    env = clean_environment()
+    env["PATH"] = os.path.join(venv, "bin") + os.pathsep + env["PATH"]
+    env.update(
+        VIRTUAL_ENV=venv,
+        PYTHONUNBUFFERED="1",
+        OMP_NUM_THREADS=str(threads),
+        TOKENIZERS_PARALLELISM="false",
+        HF_HOME=ctx.layout.cache,
+        HF_HUB_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        TRANSFORMERS_OFFLINE="1",
+        HF_DATASETS_CACHE=os.path.join(scratch(ctx), "datasets"),
+        # the cache of fonts takes seconds to make
+        MPLCONFIGDIR=ctx.layout.path("cache", "matplotlib"),
+    )
+    os.makedirs(scratch(ctx), exist_ok=True)
+    if len(scratch(ctx).encode()) <= _LONGEST_TMPDIR:
+        env["TMPDIR"] = scratch(ctx)
+    env.update(ctx.toolchain.environment)
+    return env
+
+
+def cpus() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def compute_threads(weight_bytes: int, accelerator: str) -> int:
+    """Threads for computing with a model of so many bytes: all on a CPU, few beside a GPU, one for a tiny model."""
+    if accelerator == "cpu":
+        return 1 if weight_bytes < _TINY else cpus()
+    return min(8, cpus())
+
+
+def weight_bytes(directory: str) -> int:
+    """Bytes of the weight files at the top of a directory."""
+    return sum(
+        entry.stat().st_size
+        for entry in os.scandir(directory)
+        if entry.is_file() and entry.name.endswith((".safetensors", ".bin", ".pt", ".pth"))
+    )
+
+
+def need_room(path: str, expected: int) -> None:
+    """Make sure beforehand that a result fits on the disk.
+
+    :param path: where it will be written.
+    :param expected: its size in bytes.
+    :raises NotReadyError: when it does not.
+    """
+    free = free_bytes(path)
+    if free < expected:
+        raise NotReadyError(
+            f"Not enough room on the disk: about {expected / 1e9:.1f} GB will be written to {path}, "
+            f"{free / 1e9:.1f} GB are free there.",
+            "Make room on that filesystem and run again: what was finished before is kept.",
+            {"path": path, "free_bytes": free, "needed_bytes": expected},
+        )
+
+
+def need_directory(path: str, what: str) -> str:
+    """The path of a directory that must be there.
+
+    :raises NotReadyError: when it is not.
+    """
+    if not os.path.isdir(path):
+        raise NotReadyError(f"{what} is not at {path}.", "It was moved or removed: run again to make it anew.")
+    return path
+
+
+# -- YAML ------------------------------------------------------------------------------------------------------------
+
+#: What YAML 1.1 does not allow as it is inside a quoted string (its production c-printable), beside what JSON escapes.
+_NOT_PRINTABLE = re.compile("[\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+
+
+def yaml_scalar(value: t.Any) -> str:
+    """One value in YAML's flow style, read the same by YAML 1.1 and 1.2.
+
+    A float always has a point and no exponent: YAML 1.1 reads ``2e-4`` as a string.
+
+    :raises InputError: for what has no form.
+    """
+    if isinstance(value, str):
+        quoted = json.dumps(value, ensure_ascii=False)
+        return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", quoted)
+    if value is None or isinstance(value, (bool, int)):
+        return json.dumps(value)
+    if isinstance(value, float) and math.isfinite(value):
+        text = format(decimal.Decimal(repr(value)), "f")
+        return text if "." in text else text + ".0"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(yaml_scalar(item) for item in value) + "]"
+    if isinstance(value, t.Mapping):
+        return "{" + ", ".join(f"{yaml_scalar(str(key))}: {yaml_scalar(item)}" for key, item in value.items()) + "}"
+    raise InputError(f"{value!r} cannot be written to LLaMA-Factory's configuration.")
+
+
+def yaml_text(settings: t.Mapping[str, t.Any]) -> str:
+    """LLaMA-Factory's configuration file (its reader of JSON files is broken); what is None is left out."""
+    return "".join(f"{key}: {yaml_scalar(value)}\n" for key, value in settings.items() if value is not None)

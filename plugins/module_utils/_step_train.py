@@ -1,0 +1,248 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fine-tuning: ``llamafactory-cli train`` in an output directory of its own, gone on from where it was stopped."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import os
+import re
+import signal
+import typing as t
+
+from . import _checkpoints, _trainer_log
+from ._errors import JobError, NotReadyError, StoreError
+from ._explain import explain
+from ._files import list_files, write_atomic
+from ._hyperparameters import llamafactory_train_arguments
+from ._progress import Progress
+from ._safetensors import ADAPTER, first_not_finite, model_files, read_tensors
+from ._step_environment import (
+    compute_threads,
+    need_directory,
+    remove_scratch,
+    tool_environment,
+    weight_bytes,
+    yaml_text,
+)
+from ._steps import Command, Step, StepContext
+
+CONFIG = "train.yaml"
+
+#: Draws the loss plot of a training that was killed between its last save and the plot.
+_PLOT = "import sys; from llamafactory.extras.ploting import plot_loss; plot_loss(sys.argv[1], ['loss', 'eval_loss'])"
+
+_LOG_HEAD = 4 * 1024 * 1024
+_TRAINABLE = re.compile(r"trainable params: ([\d,]+) \|\|")
+
+#: Seconds a training may take to come to the end of its step and save, after it was asked to stop.
+_STOP_SECONDS = 600.0
+
+
+class TrainStep(Step):
+    """Makes an adapter (or full weights) from a base and a dataset.
+
+    ``options``: ``resolved`` (all hyperparameters, defaults filled in), ``accelerator`` (``cpu`` or ``cuda``),
+    ``name`` (of the fine-tune).
+    """
+
+    kind = "train"
+    heavy = True
+
+    def command(self, ctx: StepContext) -> Command | None:
+        venv = ctx.toolchain.llamafactory_venv
+        program = ctx.toolchain.program(venv, "bin", "llamafactory-cli")
+        base = need_directory(ctx.upstream_path("base"), "The base model")
+        found = _checkpoints.prepare(ctx.work)
+        env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)))
+        # the version check asks the package index what is new; peak GPU memory goes into trainer_log.jsonl
+        env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
+        if found.finished:
+            if os.path.exists(os.path.join(ctx.work, _checkpoints.PLOT)):
+                return None
+            return Command([ctx.toolchain.program(venv, "bin", "python"), "-c", _PLOT, ctx.work], env, ctx.job_dir)
+        for name, reason in found.broken.items():
+            _note(ctx, f"{name} is put aside: {reason}")
+        settings = self._settings(ctx, base, found.step)
+        config = os.path.join(ctx.job_dir, CONFIG)
+        write_atomic(config, yaml_text(settings))
+        return Command([program, "train", config], env, ctx.job_dir)
+
+    def _settings(self, ctx: StepContext, base: str, step: int | None) -> dict[str, t.Any]:
+        dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
+        resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
+        settings = llamafactory_train_arguments(
+            ctx.spec.options["resolved"],
+            base=base,
+            dataset=dataset_name(dataset),
+            dataset_dir=dataset,
+            output_dir=ctx.work,
+            accelerator=_accelerator(ctx),
+        )
+        if _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
+            settings["enable_jit_checkpoint"] = True
+        settings["resume_from_checkpoint"] = resume
+        return settings
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        return _trainer_log.progress(os.path.join(ctx.work, _trainer_log.NAME))
+
+    def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
+        # transformers waits three seconds, ends its step, writes a checkpoint and exits with status 0; before the
+        # first step, or where it knows nothing of this, SIGTERM ends it at once and the last checkpoint stays
+        del ctx
+        send(signal.SIGTERM)
+        return _STOP_SECONDS
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        state = self._checked_state(ctx)
+        metrics = _checkpoints.read_object(os.path.join(ctx.work, _checkpoints.METRICS))
+        log = _trainer_log.totals(os.path.join(ctx.work, _trainer_log.NAME))
+        resolved = ctx.spec.options["resolved"]
+        results: dict[str, t.Any] = {
+            "method": resolved["method"],
+            "metrics": _metrics(state, metrics, log),
+            "steps": state["global_step"],
+            "epochs": round(float(state.get("epoch") or 0.0), 4),
+            "total_tokens": state.get("num_input_tokens_seen") or None,
+            "trainable_parameters": _trainable_parameters(ctx),
+            "loss_plot": _checkpoints.PLOT if os.path.exists(os.path.join(ctx.work, _checkpoints.PLOT)) else None,
+            "resumed_from": _resumed_from(ctx),
+            "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
+        }
+        _checkpoints.tidy(ctx.work)
+        remove_scratch(ctx)
+        for name in list_files(ctx.work):
+            # safetensors writes 0600: whoever may read the directory may read the weights
+            os.chmod(os.path.join(ctx.work, name), 0o644)
+        return results
+
+    def _checked_state(self, ctx: StepContext) -> dict[str, t.Any]:
+        """``trainer_state.json`` of a training that is complete.
+
+        :raises JobError: when it is not.
+        """
+        try:
+            state = _checkpoints.read_object(os.path.join(ctx.work, _checkpoints.STATE))
+        except StoreError as error:
+            raise JobError(
+                "The training ended without saving a result.",
+                "It may have been stopped before its first step; look into the job's log.",
+                {"reason": error.message},
+            ) from error
+        if not _checkpoints.is_complete(state):
+            done, total = state.get("global_step"), state.get("max_steps")
+            raise JobError(
+                f"The training was stopped at step {done} of {total}; its checkpoint is kept.",
+                "Apply again to go on from there.",
+                {"current_steps": done, "total_steps": total},
+            )
+        if not _checkpoints.finished(ctx.work):
+            raise JobError(
+                "The training went through all its steps but what it saved is not whole.",
+                "Look whether the disk is full, and apply again: it goes on from its last checkpoint.",
+            )
+        for path in _weights(ctx.work):
+            tensor = first_not_finite(path)
+            if tensor:
+                raise JobError(
+                    f"The training diverged: {os.path.basename(path)} holds values that are no numbers ({tensor}).",
+                    "Lower learning_rate (to a tenth), or raise warmup_ratio.",
+                    {"tensor": tensor},
+                )
+        return state
+
+    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+        return explain(log_tail)
+
+
+def dataset_name(directory: str) -> str:
+    """The name of the one entry of a dataset artifact's ``dataset_info.json``.
+
+    :raises NotReadyError: when it is not as the step ``dataset`` leaves it.
+    """
+    try:
+        names = list(_checkpoints.read_object(os.path.join(directory, "dataset_info.json")))
+    except StoreError as error:
+        raise NotReadyError(f"The dataset at {directory} is not whole: {error.message}") from error
+    if len(names) != 1:
+        raise NotReadyError(f"dataset_info.json in {directory} should have one entry, not {len(names)}.")
+    return names[0]
+
+
+def _accelerator(ctx: StepContext) -> str:
+    return str(ctx.spec.options.get("accelerator") or "cpu")
+
+
+def _saves_on_sigterm(venv: str) -> bool:
+    """Whether the transformers there can write a checkpoint on SIGTERM (``enable_jit_checkpoint``, from 5.0)."""
+    pattern = os.path.join(glob.escape(venv), "lib", "python3*", "site-packages", "transformers")
+    return bool(glob.glob(os.path.join(pattern, "trainer_jit_checkpoint.py")))
+
+
+def _note(ctx: StepContext, text: str) -> None:
+    with open(os.path.join(ctx.job_dir, "log.txt"), "a", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+
+
+def _weights(work: str) -> list[str]:
+    adapter = os.path.join(work, ADAPTER)
+    return [adapter] if os.path.exists(adapter) else model_files(work)
+
+
+def mean_loss(state: t.Mapping[str, t.Any]) -> float | None:
+    """Mean training loss over all steps, from the history in ``trainer_state.json``; None when nothing was logged.
+
+    The Trainer's own ``train_loss`` counts, after a resume, the steps since then and divides by all steps.
+    """
+    total, last = 0.0, 0
+    for entry in state.get("log_history") or []:
+        loss, step = entry.get("loss"), entry.get("step")
+        # each entry holds the mean over the steps since the one before
+        if isinstance(loss, (int, float)) and isinstance(step, int) and step > last and math.isfinite(loss):
+            total += loss * (step - last)
+            last = step
+    return total / last if last else None
+
+
+def _metrics(
+    state: t.Mapping[str, t.Any], saved: t.Mapping[str, t.Any], log: t.Mapping[str, t.Any]
+) -> dict[str, t.Any]:
+    found = {name: value for name, value in saved.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+    mean = mean_loss(state)
+    if mean is not None:
+        found["train_loss"] = round(mean, 6)
+    if "eval_loss" not in found and "eval_loss" in log:
+        found["eval_loss"] = log["eval_loss"]
+    if "vram_gib" in log:
+        found["vram_gib"] = log["vram_gib"]
+    return found
+
+
+def _trainable_parameters(ctx: StepContext) -> int | None:
+    try:
+        with open(os.path.join(ctx.job_dir, "log.txt"), encoding="utf-8", errors="replace") as stream:
+            found = _TRAINABLE.search(stream.read(_LOG_HEAD))
+    except OSError:
+        found = None
+    if found:
+        return int(found.group(1).replace(",", ""))
+    adapter = os.path.join(ctx.work, ADAPTER)
+    return sum(tensor.elements for tensor in read_tensors(adapter).values()) if os.path.exists(adapter) else None
+
+
+def _resumed_from(ctx: StepContext) -> int | None:
+    """The step this job went on from, as its own configuration has it."""
+    try:
+        with open(os.path.join(ctx.job_dir, CONFIG), encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, _, value = line.partition(": ")
+        if key == "resume_from_checkpoint":
+            return int(json.loads(value).rpartition("-")[2])
+    return None

@@ -1,0 +1,402 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training, merging and conversion with the real tools, on a tiny base, through the steps' own three calls.
+
+Needs ``IA_LF_VENV`` (LLaMA-Factory), ``IA_CONV_VENV`` (llama.cpp's converter) and ``IA_LLAMA_CPP_DIR``
+(``convert_hf_to_gguf.py``, ``bin/llama-quantize``, ``bin/llama-tokenize``); fails where one is missing.
+About two minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _hyperparameters as hp
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import JobError, NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import publish_dir, sha256_file, write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._gguf import read_header
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_gguf import GgufStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_merge import MergeStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_train import TrainStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import (
+    Command,
+    Step,
+    StepContext,
+    StepSpec,
+    Toolchain,
+)
+
+FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
+ROWS = 50
+#: Long enough to be stopped in: transformers takes three seconds from the signal to the checkpoint.
+STEPS = 80
+DECLARED = {
+    "template": "qwen",
+    "epochs": STEPS * 10 / ROWS,
+    "batch_size": 10,
+    "gradient_accumulation": 1,
+    "learning_rate": 3e-3,
+    "cutoff_len": 512,
+    "save_steps": 5,
+}
+WAIT_SECONDS = 400.0
+
+
+def tool(name: str) -> str:
+    """A directory with tools, from the environment."""
+    path = os.environ.get(name, "")
+    assert path, f"set {name} to run these tests"
+    assert os.path.isdir(path), f"{name}={path} is not there"
+    return path
+
+
+class House:
+    """A data directory, and a harness that does what a supervisor does, in the foreground."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.layout = Layout(str(root / "data"))
+        self.layout.create()
+        self.tools = Toolchain(tool("IA_LF_VENV"), tool("IA_CONV_VENV"), tool("IA_LLAMA_CPP_DIR"))
+        self.jobs = 0
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def context(self, kind: str, settings: dict[str, t.Any], upstream: dict[str, str], **options: t.Any) -> StepContext:
+        """A new job for a step."""
+        spec = StepSpec(kind, fingerprint(kind, settings, upstream), settings, upstream, options)
+        self.jobs += 1
+        job_dir = self.root / f"job-{self.jobs}"
+        job_dir.mkdir()
+        return StepContext(self.layout, spec, self.tools, self.layout.work(kind, spec.fingerprint), str(job_dir))
+
+    def again(self, ctx: StepContext) -> StepContext:
+        """Another job for the same step."""
+        spec = ctx.spec
+        return self.context(spec.kind, spec.settings, spec.upstream, **spec.options)
+
+    def start(self, command: Command, ctx: StepContext) -> subprocess.Popen[bytes]:
+        """Start a command as a runner does: a session of its own, output into the job's log."""
+        with open(os.path.join(ctx.job_dir, "log.txt"), "ab") as log:
+            process = subprocess.Popen(
+                command.argv,
+                env=command.env,
+                cwd=command.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process
+
+    def clear(self) -> None:
+        """End what a failed test has left."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def run(self, step: Step, ctx: StepContext) -> dict[str, t.Any]:
+        """Command and finish."""
+        command = step.command(ctx)
+        if command is not None:
+            status = self.start(command, ctx).wait(WAIT_SECONDS)
+            assert status == 0, log_of(ctx)[-3000:]
+        return step.finish(ctx)
+
+    def publish(self, ctx: StepContext, results: dict[str, t.Any]) -> str:
+        """Give what was made its name; tells where it is now."""
+        spec = ctx.spec
+        final = self.layout.artifact(spec.kind, spec.fingerprint)
+        write_json(os.path.join(ctx.work, "receipt.json"), {"fingerprint": spec.fingerprint, "results": results})
+        publish_dir(ctx.work, final)
+        return final
+
+    def make(self, step: Step, ctx: StepContext) -> tuple[str, dict[str, t.Any]]:
+        """Command, finish and publish."""
+        results = self.run(step, ctx)
+        return self.publish(ctx, results), results
+
+
+def log_of(ctx: StepContext) -> str:
+    """What a job's command wrote."""
+    return Path(ctx.job_dir, "log.txt").read_text(encoding="utf-8", errors="replace")
+
+
+def wait_for(reached: t.Callable[[], t.Any], process: subprocess.Popen[bytes]) -> None:
+    """Wait until something is true while a process runs."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not reached():
+        assert process.poll() is None, "it ended before"
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
+    """A data directory with the tiny base and the shipped prompts in it."""
+    root = tmp_path_factory.mktemp("steps")
+    made = House(root)
+    python = os.path.join(made.tools.llamafactory_venv, "bin", "python")
+    prompts = FILES / "homelab_prompts.json"
+    subprocess.run(
+        [python, FILES / "make_tiny_base.py", "--prompts", prompts, "--output", root / "base"],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    location = made.layout.artifact("base", BASE)
+    os.makedirs(location)
+    write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(root / "base")}})
+    dataset = Path(made.layout.artifact("dataset", DATASET))
+    dataset.mkdir()
+    rows = json.loads(prompts.read_text(encoding="utf-8"))
+    (dataset / "data.jsonl").write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
+    columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": None}
+    entry = {"file_name": "data.jsonl", "formatting": "alpaca", "columns": columns}
+    write_json(str(dataset / "dataset_info.json"), {"homelab": entry})
+    yield made
+    made.clear()
+    shutil.rmtree(root)
+
+
+BASE = fingerprint("base", {"n": 1}, {})
+DATASET = fingerprint("dataset", {"n": 1}, {})
+
+
+def training(house: House, attempt: int = 0, **declared: t.Any) -> StepContext:
+    """A job for a training; another attempt is another artifact of the same settings."""
+    wanted = hp.normalise({**DECLARED, **declared})
+    settings = {**hp.settings(wanted), "attempt": attempt}
+    upstream = {"base": BASE, "dataset": DATASET}
+    return house.context("train", settings, upstream, resolved=hp.resolved(wanted), accelerator="cpu", name="essai")
+
+
+@pytest.fixture(scope="module")
+def trained(house: House) -> tuple[StepContext, str, dict[str, t.Any]]:
+    """An undisturbed training."""
+    ctx = training(house)
+    where, results = house.make(TrainStep(), ctx)
+    return ctx, where, results
+
+
+@pytest.fixture(scope="module")
+def merged(house: House, trained: tuple[StepContext, str, t.Any]) -> tuple[StepContext, str, dict[str, t.Any]]:
+    """Its adapter in the base's weights."""
+    source = trained[0].spec
+    upstream = {"base": BASE, "train": source.fingerprint}
+    ctx = house.context("merge", {}, upstream, resolved=source.options["resolved"])
+    where, results = house.make(MergeStep(), ctx)
+    return ctx, where, results
+
+
+def conversion(house: House, merged: str, quantization: str = "f16", **options: t.Any) -> StepContext:
+    """A job that makes a GGUF file."""
+    more = {"quantization": quantization, "name": "essai", "base": BASE, "dataset": DATASET, **options}
+    return house.context("gguf", {"quantization": quantization}, {"merge": merged}, **more)
+
+
+@pytest.fixture(scope="module")
+def converted(house: House, merged: tuple[StepContext, str, t.Any]) -> tuple[StepContext, str, dict[str, t.Any]]:
+    """The 16-bit GGUF file."""
+    ctx = conversion(house, merged[0].spec.fingerprint)
+    where, results = house.make(GgufStep(), ctx)
+    return ctx, where, results
+
+
+def test_training(trained: tuple[StepContext, str, dict[str, t.Any]]) -> None:
+    """What an undisturbed training leaves and tells."""
+    ctx, where, results = trained
+    assert results["steps"] == STEPS
+    assert results["method"] == "lora"
+    assert results["resumed_from"] is None
+    assert results["total_tokens"] > 1000
+    assert results["trainable_parameters"] == 131_072
+    assert 0 < results["metrics"]["train_loss"] < 6
+    # the Trainer's own figure, which only holds for a training without interruption, is the same here
+    log = [json.loads(line) for line in Path(where, "trainer_log.jsonl").read_text(encoding="utf-8").splitlines()]
+    saved = json.loads(Path(where, "all_results.json").read_text(encoding="utf-8"))
+    assert results["metrics"]["train_loss"] == pytest.approx(saved["train_loss"], abs=1e-4)
+    assert log[-2]["loss"] < log[0]["loss"] / 10
+    names = set(os.listdir(where))
+    assert {"adapter_model.safetensors", "adapter_config.json", "training_loss.png", "trainer_log.jsonl"} <= names
+    assert not [name for name in names if name.startswith((".", "checkpoint-"))]
+    assert not os.path.exists(os.path.join(ctx.job_dir, "tmp"))
+    assert "HF_TOKEN" not in log_of(ctx)
+
+
+def test_stopped_killed_and_torn(house: House, trained: tuple[StepContext, str, t.Any]) -> None:
+    """Stopped well, killed, its last checkpoint torn: the end is, byte for byte, that of a training left in peace."""
+    step = TrainStep()
+    ctx = training(house, attempt=1)
+    process = house.start(t.cast(Command, step.command(ctx)), ctx)
+    wait_for(lambda: step.progress(ctx), process)
+    grace = step.stop(ctx, lambda number: os.killpg(process.pid, number))
+    assert process.wait(grace) == 0
+    with pytest.raises(JobError, match=f"stopped at step .* of {STEPS}"):
+        step.finish(ctx)
+    stopped_at = max(checkpoint_steps(ctx))
+    assert json_of(ctx, "trainer_state.json")["global_step"] - stopped_at in (0, 1)
+
+    ctx = house.again(ctx)
+    process = house.start(t.cast(Command, step.command(ctx)), ctx)
+    wait_for(lambda: max(checkpoint_steps(ctx)) > stopped_at, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert f"global step {stopped_at}" in log_of(ctx)
+    whole, torn = sorted(checkpoint_steps(ctx))[-2:]
+    optimizer = Path(ctx.work, f"checkpoint-{torn}", "optimizer.pt")
+    if optimizer.exists():  # else the kill itself has torn it
+        os.truncate(optimizer, optimizer.stat().st_size // 2)
+
+    ctx = house.again(ctx)
+    where, results = house.make(step, ctx)
+    assert results["resumed_from"] == whole
+    assert f"checkpoint-{torn} is put aside" in log_of(ctx)
+    assert results["steps"] == STEPS
+    assert results["metrics"]["train_loss"] == pytest.approx(trained[2]["metrics"]["train_loss"], abs=1e-6)
+    # the step that was cut short by the stop is counted twice by the Trainer itself
+    assert results["total_tokens"] == pytest.approx(trained[2]["total_tokens"], rel=0.03)
+    adapter = "adapter_model.safetensors"
+    assert sha256_file(os.path.join(where, adapter)) == sha256_file(os.path.join(trained[1], adapter))
+
+
+def checkpoint_steps(ctx: StepContext) -> list[int]:
+    """Steps of the checkpoints in a work directory; never empty."""
+    names = os.listdir(ctx.work) if os.path.isdir(ctx.work) else []
+    return [0] + [int(name.partition("-")[2]) for name in names if name.startswith("checkpoint-")]
+
+
+def json_of(ctx: StepContext, name: str) -> dict[str, t.Any]:
+    """A JSON file in the work directory."""
+    found: dict[str, t.Any] = json.loads(Path(ctx.work, name).read_text(encoding="utf-8"))
+    return found
+
+
+def test_finished_training_is_not_run_again(house: House, trained: tuple[StepContext, str, t.Any]) -> None:
+    """A supervisor killed between the end and the publishing: nothing is left to run; a lost plot is drawn again."""
+    step = TrainStep()
+    ctx = training(house, attempt=2)
+    shutil.copytree(trained[1], ctx.work)
+    assert step.command(ctx) is None
+    assert step.finish(ctx)["steps"] == STEPS
+    os.unlink(os.path.join(ctx.work, "training_loss.png"))
+    before = sha256_file(os.path.join(ctx.work, "all_results.json"))
+    assert house.run(step, ctx)["loss_plot"] == "training_loss.png"
+    assert sha256_file(os.path.join(ctx.work, "all_results.json")) == before
+
+
+def test_full_training_and_its_merge(house: House) -> None:
+    """All weights trained: merging has no adapter to put in, and gives the base's type."""
+    ctx = training(house, method="full", epochs=1, learning_rate=1e-4)
+    where, results = house.make(TrainStep(), ctx)
+    assert results["steps"] == ROWS / 10
+    assert results["trainable_parameters"] > 1_000_000
+    upstream = {"base": BASE, "train": ctx.spec.fingerprint}
+    merge = house.context("merge", {}, upstream, resolved=ctx.spec.options["resolved"])
+    results = house.run(MergeStep(), merge)
+    assert results["dtype"] == "BF16"
+    base = str(house.root / "base" / "model.safetensors")
+    assert sha256_file(os.path.join(merge.work, "model.safetensors")) != sha256_file(base)
+
+
+def test_merge(house: House, merged: tuple[StepContext, str, dict[str, t.Any]]) -> None:
+    """Weights of the base's type, its tokenizer and configuration put back, nothing of LLaMA-Factory's for Ollama."""
+    _, where, results = merged
+    assert results["dtype"] == "BF16"
+    assert results["tensors"] == 20
+    assert results["tokenizer"] == "base"
+    assert not os.path.exists(os.path.join(where, "Modelfile"))
+    for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert sha256_file(os.path.join(where, name)) == sha256_file(str(house.root / "base" / name))
+
+
+def test_conversion(converted: tuple[StepContext, str, dict[str, t.Any]]) -> None:
+    """The whole model in one file, under the name of the fine-tune, tokenized as the base is."""
+    ctx, where, results = converted
+    assert os.listdir(where).count("model.gguf") == 1
+    assert results["tensors"] == 20
+    assert results["file_type"] == "F16"
+    assert results["fallbacks"] == []
+    assert results["texts_compared"] > 50
+    assert read_header(os.path.join(where, "model.gguf")).metadata["general.name"] == "essai"
+    found = GgufStep().progress(ctx)
+    assert found is not None and found.note == "comparing tokens"
+
+
+@pytest.mark.parametrize("quantization", ["q8_0", "q4_K_M"])
+def test_quantization(house: House, converted: tuple[StepContext, str, dict[str, t.Any]], quantization: str) -> None:
+    """Smaller files from the 16-bit one."""
+    spec = converted[0].spec
+    ctx = conversion(house, spec.upstream["merge"], quantization, f16=spec.fingerprint)
+    results = house.run(GgufStep(), ctx)
+    assert results["tensors"] == 20
+    assert results["file_type"].lower() == quantization.lower()
+    assert results["bytes"] < converted[2]["bytes"] * 0.6
+    assert results["fallbacks"] == []
+    assert os.listdir(ctx.work) == ["model.gguf"]
+    found = GgufStep().progress(ctx)
+    assert found is not None and (found.current, found.total) == (20, 20)
+
+
+def test_failed_quantization_leaves_nothing(house: House, converted: tuple[StepContext, str, dict[str, t.Any]]) -> None:
+    """What a broken tool left half made is no result."""
+    spec = converted[0].spec
+    ctx = conversion(house, spec.upstream["merge"], "q8_0", f16=spec.fingerprint)
+    command = GgufStep().command(ctx)
+    # the kernel ends the tool when its file grows beyond this, as a full disk would
+    limited = Command(["/bin/sh", "-c", 'ulimit -f 200; exec "$0" "$@"', *command.argv], command.env, command.cwd)
+    assert house.start(limited, ctx).wait(WAIT_SECONDS) != 0
+    with pytest.raises(JobError):
+        GgufStep().finish(ctx)
+    assert os.listdir(ctx.work) == []
+
+
+def broken_merge(house: House, merged: str, name: str) -> str:
+    """A copy of a merged model under another fingerprint, without one of its files."""
+    fake = fingerprint("merge", {"without": name}, {})
+    where = house.layout.artifact("merge", fake)
+    shutil.copytree(merged, where)
+    os.unlink(os.path.join(where, name))
+    return fake
+
+
+def test_lost_tokenizer_model_is_noticed(house: House, merged: tuple[StepContext, str, t.Any]) -> None:
+    """Without tokenizer.model the converter exits with 0 and guesses: only the comparison of ids tells."""
+    ctx = conversion(house, broken_merge(house, merged[1], "tokenizer.model"))
+    with pytest.raises(JobError, match="tokenizer differs from the base's") as caught:
+        house.run(GgufStep(), ctx)
+    wrong = caught.value.details["wrong"][0]
+    assert wrong["trained"] != wrong["served"]
+    assert not os.path.exists(os.path.join(ctx.work, "model.gguf"))
+
+
+def test_conversion_without_weights_is_noticed(house: House, merged: tuple[StepContext, str, t.Any]) -> None:
+    """Refused beforehand; and when the weights go missing in between, the empty file is not taken for a model."""
+    fake = broken_merge(house, merged[1], "model.safetensors")
+    step = GgufStep()
+    with pytest.raises(NotReadyError, match="no weights"):
+        step.command(conversion(house, fake))
+    weights = os.path.join(house.layout.artifact("merge", fake), "model.safetensors")
+    shutil.copyfile(os.path.join(merged[1], "model.safetensors"), weights)
+    ctx = conversion(house, fake)
+    command = step.command(ctx)
+    os.unlink(weights)
+    assert house.start(command, ctx).wait(WAIT_SECONDS) == 0
+    assert read_header(os.path.join(ctx.work, "model.gguf.part")).tensor_count == 0
+    with pytest.raises(JobError, match="no tensors"):
+        step.finish(ctx)
+    assert os.listdir(ctx.work) == []
