@@ -478,3 +478,16 @@ def test_rate_and_rest() -> None:
     assert meter.progress().eta_seconds == 15.0
     now[0] += 100
     assert meter.progress().eta_seconds is None  # nothing came for half a minute and more
+
+
+def test_a_server_that_stalls(hub: HubStandIn, tmp_path: Path) -> None:
+    """Nothing comes, and the connection stays open: after the time-out it goes on where it was."""
+    info = client(hub).model_info(QWEN, "main")
+    files = _hub.select_files(_hub.hub_files(info), QWEN)
+    impatient = HubClient(env(hub), timeout=0.3, sleep=lambda _seconds: None)
+    hub.rate = 1
+    recovery = threading.Timer(0.7, setattr, (hub, "rate", 0))
+    recovery.start()
+    Download(impatient, QWEN, info["sha"], files, str(tmp_path)).run(lambda _progress: None, 0.05)
+    recovery.join()
+    assert (tmp_path / "model.safetensors").read_bytes() == FILES["model.safetensors"]
