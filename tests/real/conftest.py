@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import hashlib
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -39,6 +41,15 @@ class Server:
     def log(self) -> str:
         """All it has logged so far, every request included."""
         return (self.root / "log").read_text("utf-8", "replace")
+
+    def requests(self, method: str, path: str) -> list[int]:
+        """Status of each request of that kind so far, from its log."""
+        found = re.findall(r"\[GIN\][^|]*\|\s*(\d+) \|[^|]*\|[^|]*\| (\w+)\s+\"([^\"]*)\"", self.log)
+        return [int(status) for status, verb, where in found if (verb, where) == (method, path)]
+
+    def another(self, root: Path) -> Server:
+        """One more server of the same program, not started yet."""
+        return Server(self.program, root, free_port())
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -196,14 +207,51 @@ def write_model(path: Path, tokens: t.Sequence[str], merges: t.Sequence[str], sp
     write_gguf(path, metadata, tensors, {"token_embd.weight": embedding, "output_norm.weight": ones})
 
 
-class Maker(t.NamedTuple):
+class File(t.NamedTuple):
+    """A GGUF file on the disk, and its digest as Ollama writes it."""
+
+    path: str
+    digest: str
+
+
+class Maker:
     """What tests make GGUF files with."""
 
-    gguf: t.Callable[..., None]
-    model: t.Callable[[Path, t.Sequence[str], t.Sequence[str], int, bool], None]
+    gguf = staticmethod(write_gguf)
+    model = staticmethod(write_model)
+
+    @staticmethod
+    def file(path: Path) -> File:
+        """A file that is there."""
+        return File(str(path), "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def small(self, path: Path, add_bos: bool = False, *more: str) -> File:
+        """A model that answers nothing.
+
+        :param more: tokens beside its alphabet.
+        """
+        alphabet = [*map(chr, range(0x100, 0x144)), *map(chr, range(33, 127)), "ab", *more]
+        special = ["</s>", "<s>", "<|im_start|>", "<|im_end|>"]
+        write_model(path, [*special, *alphabet], ["a b"], len(special), add_bos)
+        return self.file(path)
 
 
 @pytest.fixture(scope="session")
 def make() -> Maker:
     """Makers of GGUF files."""
-    return Maker(write_gguf, write_model)
+    return Maker()
+
+
+@pytest.fixture(scope="session")
+def gguf(tmp_path_factory: pytest.TempPathFactory, make: Maker) -> File:
+    """A model that answers nothing."""
+    return make.small(tmp_path_factory.mktemp("gguf") / "model.gguf")
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory, make: Maker) -> t.Iterator[File]:
+    """A file that takes a moment to send: 400 MB, of nothing."""
+    path = tmp_path_factory.mktemp("gguf") / "model.gguf"
+    make.gguf(path, {"general.architecture": "llama", "general.file_type": 0}, {"nothing": (100_000_000,)})
+    yield make.file(path)
+    path.unlink()

@@ -1,0 +1,307 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registration of a GGUF file on a real Ollama server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import JobError, RemoteError, StoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._gguf import read_header
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama_text import parse_parameters
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import (
+    RegisterStep,
+    promote,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._templates import template_for
+
+TEMPLATE = template_for("qwen").go_template()
+SYSTEM = 'Tu es l\'assistant du « homelab ».\n\nRéponds en "français" : {{ .Content }} \\n 日本\u00a0!\n'
+ASK = [{"role": "user", "content": "Bonjour"}]
+
+
+class House:
+    """A data directory with GGUF files in it."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.layout = Layout(str(root))
+        self.layout.create()
+        self.toolchain = Toolchain(ollama_url=url)
+
+    def context(self, file: t.Any, name: str, **more: t.Any) -> StepContext:
+        """The registration of a file."""
+        made_of = fingerprint("gguf", {"quantization": "f32"}, {"merge": file.digest})
+        folder = Path(self.layout.artifact("gguf", made_of))
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            os.link(file.path, folder / "model.gguf")
+            stat = os.stat(file.path)
+            facts = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": file.digest[7:]}
+            write_json(str(folder / "receipt.json"), {"files": {"model.gguf": facts}})
+        settings = {"name": name, "template": "qwen", "system": SYSTEM, "parameters": {}, **more.pop("settings", {})}
+        options = {"quantization": "f32", "aliases": ["latest"], **more}
+        made = fingerprint("register", settings, {"gguf": made_of})
+        job = Path(self.layout.jobs) / "job" / made[:12]
+        job.mkdir(parents=True, exist_ok=True)
+        spec = StepSpec("register", made, settings, {"gguf": made_of}, options)
+        return StepContext(self.layout, spec, self.toolchain, self.layout.work("register", made), str(job))
+
+    def register(self, ctx: StepContext) -> dict[str, t.Any]:
+        """What the supervisor and its worker do."""
+        step = RegisterStep()
+        command = step.command(ctx)
+        assert command is not None and ctx.job_dir in command.argv
+        step.perform(ctx)
+        results = step.finish(ctx)
+        folder = self.layout.artifact("register", ctx.spec.fingerprint)
+        os.makedirs(folder, exist_ok=True)
+        write_json(os.path.join(folder, "receipt.json"), {"results": results})
+        return results
+
+
+@pytest.fixture
+def house(tmp_path_factory: pytest.TempPathFactory, ollama: Ollama, gguf: t.Any) -> House:
+    # on the filesystem of the file, so that it can be linked
+    return House(tmp_path_factory.mktemp("data"), ollama.url)
+
+
+def test_registered(house: House, ollama: Ollama, gguf: t.Any) -> None:
+    ctx = house.context(gguf, "Reg-Model", settings={"parameters": {"temperature": "0.5", "stop": ["Q:"]}})
+    results = house.register(ctx)
+    assert results["tag"] == f"Reg-Model:{ctx.spec.fingerprint[:12]}-f32"
+    assert results["aliases"] == ["Reg-Model:latest"]
+    assert results["previous"] == {"Reg-Model:latest": None}
+    assert results["blob"] == gguf.digest
+    assert results["digest"] == ollama.digest("reg-model") == ollama.digest(results["tag"])
+    assert results["bos"] == "nobody" and results["warnings"] == []
+    shown = ollama.show("reg-model")
+    assert shown["template"] == TEMPLATE and shown["system"] == SYSTEM
+    assert parse_parameters(shown["parameters"]) == {"temperature": 0.5, "stop": ["<|im_end|>", "Q:"]}
+    assert (
+        (Path(ctx.work) / "Modelfile").read_text("utf-8").startswith(f"FROM {ctx.upstream_path('gguf')}/model.gguf\n")
+    )
+    assert RegisterStep().drift(ctx) == []
+    progress = RegisterStep().progress(ctx)
+    assert progress is not None and progress.note == "promoting"
+
+
+def test_registered_again_nothing_changes(house: House, ollama: Ollama, ollama_server: t.Any, gguf: t.Any) -> None:
+    ctx = house.context(gguf, "again")
+    first = house.register(ctx)
+    before = [len(ollama_server.requests("POST", where)) for where in ("/api/create", "/api/copy")]
+    modified = ollama.find("again")
+    assert house.register(ctx) == first
+    assert [len(ollama_server.requests("POST", where)) for where in ("/api/create", "/api/copy")] == before
+    assert ollama.find("again") == modified
+
+
+def test_what_an_alias_pointed_to_is_remembered(house: House, ollama: Ollama, gguf: t.Any) -> None:
+    one = house.register(house.context(gguf, "moved"))
+    ctx = house.context(gguf, "moved", settings={"system": "Autre."})
+    two = house.register(ctx)
+    assert two["previous"] == {"moved:latest": {"digest": one["digest"], "tag": one["tag"]}}
+    assert ollama.show("moved")["system"] == "Autre."
+    assert ollama.show(one["tag"])["system"] == SYSTEM
+    assert house.register(ctx) == two
+
+
+def test_a_model_of_the_user_is_kept(house: House, ollama: Ollama, gguf: t.Any) -> None:
+    """It had no other name than the one that is taken."""
+    ollama.push_blob(gguf.path, gguf.digest)
+    ollama.create("theirs", files={"model.gguf": gguf.digest}, template="{{ .Prompt }} theirs")
+    digest = ollama.digest("theirs")
+    results = house.register(house.context(gguf, "theirs"))
+    kept = f"theirs:before-{digest[:12]}"
+    assert results["previous"] == {"theirs:latest": {"digest": digest, "tag": kept}}
+    assert ollama.show(kept)["template"] == "{{ .Prompt }} theirs"
+    assert ollama.digest(kept) == digest
+
+
+def test_drift_is_seen_and_mended(house: House, ollama: Ollama, gguf: t.Any) -> None:
+    ctx = house.context(gguf, "drift")
+    results = house.register(ctx)
+    step = RegisterStep()
+    ollama.delete("drift")
+    assert step.drift(ctx) == [f"drift:latest is not there, and shall be {results['tag']}"]
+    ollama.create("drift", from_=results["tag"], system="Autre chose.")
+    assert step.drift(ctx) == [f"drift:latest is another model than {results['tag']}"]
+    house.register(ctx)
+    assert step.drift(ctx) == []
+    ollama.create(results["tag"], files={"model.gguf": gguf.digest}, template="{{ .Prompt }}", system=SYSTEM)
+    assert step.drift(ctx) == [f"{results['tag']} has another template and parameters"]
+    house.register(ctx)
+    assert step.drift(ctx) == []
+    ollama.delete(results["tag"])
+    assert step.drift(ctx) == [f"{results['tag']} is not in Ollama"]
+    house.register(ctx)
+    assert step.drift(ctx) == []
+    # the same in other words, as another version of the server would write it: no drift
+    ollama.create(
+        results["tag"],
+        files={"other.gguf": gguf.digest},
+        template=TEMPLATE,
+        system=SYSTEM,
+        license_="MIT",
+        parameters={"stop": ["<|im_end|>"]},
+    )
+    ollama.copy(results["tag"], "drift")
+    assert ollama.digest("drift") != results["digest"]
+    assert step.drift(ctx) == []
+
+
+def test_without_promotion(house: House, ollama: Ollama, gguf: t.Any) -> None:
+    """A gate may stand between creating and promoting."""
+    ctx = house.context(gguf, "gated", promote=False)
+    results = house.register(ctx)
+    assert results["aliases"] == [] and ollama.find("gated") is None
+    assert RegisterStep().drift(ctx) == []
+    assert promote(ollama, "gated", results["tag"], ["latest", "stable"]) == ["gated:latest", "gated:stable"]
+    assert promote(ollama, "gated", results["tag"], ["latest", "stable"]) == []
+    with pytest.raises(RemoteError, match="gated:none is not in Ollama"):
+        promote(ollama, "gated", "gated:none", ["latest"])
+
+
+def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> None:
+    """Asked all the while: the old or the new one answers, and never nobody."""
+    tags = [
+        house.register(house.context(gguf, "busy", settings={"system": f"Système {number}."}, promote=False))["tag"]
+        for number in range(2)
+    ]
+    promote(ollama, "busy", tags[0], ["latest"])
+    stop = threading.Event()
+    wrong: list[str] = []
+    answers: dict[str, int] = {}
+
+    def ask(how: t.Callable[[Ollama], str]) -> None:
+        client = Ollama(ollama.url)
+        while not stop.is_set():
+            try:
+                said = how(client)
+                answers[said] = answers.get(said, 0) + 1
+            except RemoteError as error:
+                wrong.append(str(error))
+
+    hows = [
+        lambda client: str(client.show("busy")["system"]),
+        lambda client: client.render("busy", ASK).split("\n")[1].split("<")[0],
+    ]
+    threads = [threading.Thread(target=ask, args=(how,)) for how in hows]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        assert promote(ollama, "busy", tags[(number + 1) % 2], ["latest"]) == ["busy:latest"]
+        time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert set(answers) == {"Système 0.", "Système 1."} and sum(answers.values()) > 40
+
+
+def test_killed_in_mid_upload(house: House, ollama: Ollama, big: t.Any, tmp_path: Path) -> None:
+    """kill -9 while it uploads, then again: created, with nothing left behind."""
+    ctx = house.context(big, "killed")
+    context = tmp_path / "context.json"
+    context.write_text(json.dumps([house.layout.root, ctx.spec.as_dict(), ollama.url, ctx.work, ctx.job_dir]))
+    os.makedirs(ctx.work, exist_ok=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", PERFORM, str(context)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 60
+    while time.monotonic() < end and child.poll() is None:
+        progress = RegisterStep().progress(ctx)
+        if progress is not None and 0 < progress.current < progress.total:
+            break
+        time.sleep(0.002)
+    assert child.poll() is None, "it was over before it could be killed"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not ollama.has_blob(big.digest) and ollama.find("killed") is None
+    house.register(ctx)
+    assert ollama.has_blob(big.digest) and RegisterStep().drift(ctx) == []
+    ollama.delete("killed")
+
+
+#: What the worker does, in a process that can be killed.
+PERFORM = """
+import json, sys
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import RegisterStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
+root, spec, url, work, job = json.load(open(sys.argv[1]))
+ctx = StepContext(Layout(root), StepSpec.from_dict(spec), Toolchain(ollama_url=url), work, job)
+RegisterStep().perform(ctx)
+"""
+
+
+def test_what_cannot_be_registered(house: House, gguf: t.Any, make: t.Any, tmp_path: Path) -> None:
+    """Refused before anything is sent."""
+    step = RegisterStep()
+    with pytest.raises(StoreError, match="is F32, and not Q4_K_M"):
+        step.command(house.context(gguf, "wrong", quantization="q4_K_M"))
+    empty = tmp_path / "empty.gguf"
+    make.gguf(empty, {"general.architecture": "llama"}, {})
+    with pytest.raises(StoreError, match="no tensors"):
+        step.command(house.context(make.file(empty), "wrong"))
+    ctx = house.context(gguf, "unfinished")
+    os.makedirs(ctx.work)
+    with pytest.raises(JobError, match="is not in Ollama"):
+        step.finish(ctx)
+
+
+def test_the_receipt_saves_hashing(house: House, gguf: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _step_register
+
+    hashed: list[str] = []
+    monkeypatch.setattr(_step_register, "sha256_file", lambda path: hashed.append(path) or gguf.digest[7:])
+    ctx = house.context(gguf, "hashed")
+    house.register(ctx)
+    assert hashed == []
+    path = os.path.join(ctx.upstream_path("gguf"), "model.gguf")
+    stat = os.stat(path)
+    try:
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        house.register(ctx)
+        assert hashed == [path]
+        monkeypatch.setattr(_step_register, "sha256_file", lambda _path: "0" * 64)
+        with pytest.raises(StoreError, match="not the file its receipt tells of"):
+            RegisterStep().perform(ctx)
+    finally:
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_bos_is_put_once(house: House, ollama: Ollama, make: t.Any, tmp_path: Path) -> None:
+    """By the server, by the template, or by nobody: as in training, or it is warned of."""
+    files = {}
+    for add_bos in (True, False):
+        files[add_bos] = make.small(tmp_path / f"{add_bos}.gguf", add_bos)
+        assert read_header(files[add_bos].path).adds_bos is add_bos
+    by_server = house.register(house.context(files[True], "bos-1", settings={"template": "mistral"}))
+    assert by_server["bos"] == "server" and by_server["warnings"] == []
+    assert not ollama.render("bos-1", ASK).startswith("<s>")
+    by_template = house.register(house.context(files[False], "bos-2", settings={"template": "mistral"}))
+    assert by_template["bos"] == "template" and by_template["warnings"] == []
+    assert ollama.render("bos-2", ASK).startswith("<s>[INST] Tu es")
+    assert "</s>" in by_template["parameters"]["stop"]
+    unwanted = house.register(house.context(files[True], "bos-3"))
+    assert unwanted["bos"] == "server" and "add_bos_token" in unwanted["warnings"][0]
+    counts = [ollama.chat(name, ASK, {"num_predict": 1})["prompt_eval_count"] for name in ("bos-1", "bos-2")]
+    assert counts[0] == counts[1]
