@@ -35,7 +35,7 @@ class _CsvLines:
         self.number, line, self.wrong = next(self.lines)
         if "\0" in line:
             self.wrong = "it holds a NUL character"
-        self.row_size += len(line)
+        self.row_size += len(line) + 1
         if self.row_size > ROW_LIMIT:
             self.wrong = f"the row is longer than {ROW_LIMIT} characters; a quote that is never closed may be why"
         if self.wrong:

@@ -131,7 +131,10 @@ def identify(source: Source, known: t.Iterable[t.Mapping[str, t.Any]]) -> Source
         return source
     if source.records is not None:
         # as rows will be compared by content, the order of the keys says nothing; NaN and the like are found later
-        text = json.dumps(source.records, sort_keys=True, default=repr).encode("ascii")
+        try:
+            text = json.dumps(source.records, sort_keys=True, default=repr).encode("ascii")
+        except (ValueError, TypeError, RecursionError):
+            text = b"rows that cannot be written are refused later, with their place"
         return dataclasses.replace(source, sha256=hashlib.sha256(text).hexdigest(), size=len(text))
     open_file(source.path, source.label).close()
     identity = identity_of(source.path)
