@@ -22,7 +22,7 @@ from ._flow import context, get_step, missing, need
 from ._layout import Layout
 from ._reconcile import Reconciler, damage_error
 from ._run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run
-from ._store import Store
+from ._store import Store, is_supervised
 from ._view import FAILED as STEP_FAILED
 from ._view import IDLE, NEEDED, WHOLE, RunView, StepView
 from ._view import RUNNING as STEP_RUNNING
@@ -119,7 +119,7 @@ class Engine:
         state = str(record.state["state"])
         error = record.state.get("error")
         if record.damage:
-            state, error = (RUNNING if live is not None and live.attended() else FAILED), damage_error(record)
+            state, error = (RUNNING if is_supervised(record) else FAILED), damage_error(record)
         elif record.at_work and live is not None:
             state = RUNNING
         view = RunView(
@@ -304,6 +304,9 @@ class Engine:
             if due and view.state not in ENDED and not self._attended(run_id):
                 self.reconcile()
                 pushed = now
+                view = self.observe(run_id)
+            if view.state in ENDED and self.store.is_active(run_id):
+                self.reconcile()  # it is about to be moved: what is told of its paths shall stay true
                 view = self.observe(run_id)
             if on_view is not None:
                 on_view(view)

@@ -22,8 +22,8 @@ from ._files import DiskFullError, FileLock, disk_errors, read_record, tail_line
 from ._flow import get_runner, get_step, need
 from ._layout import Layout
 from ._process import Identity
-from ._run import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run, RunStep, supervisors
-from ._store import Store, job_dirs
+from ._run import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run, RunStep, read_outcome
+from ._store import Store, is_supervised, job_dirs
 
 #: A job whose supervisors died this often in a row before they had so much as said who they are is given up.
 MAX_VAIN_SPAWNS = 5
@@ -98,7 +98,7 @@ class Reconciler:
     def _at_work(self, record: Record, slots: _Slots) -> bool:
         """Whether a job of the run is being made; then it has its supervisor."""
         if record.run is None or record.damage:
-            if self._supervised(record):
+            if is_supervised(record):
                 slots.take_for(record)
                 return True
             return False
@@ -173,9 +173,6 @@ class Reconciler:
         self.store.retire(run.id)
         return None
 
-    def _supervised(self, record: Record) -> bool:
-        return any(any(supervisors(directory)) for directory in job_dirs(record.directory))
-
     def _set_aside(self, record: Record) -> None:
         """End a run whose record cannot be read, and of which nothing is supervised."""
         for directory in job_dirs(record.directory):
@@ -236,9 +233,9 @@ class Reconciler:
         if not lock.acquire():
             return False
         try:
-            path = os.path.join(job.directory, "outcome.json")
-            if read_record(path) is None:
+            if read_outcome(job.directory) is None:
                 _clear(job.directory, job.runner)
+                path = os.path.join(job.directory, "outcome.json")
                 write_json(path, {"state": FAILED, "error": error, "finished_at": utc_now()})
         finally:
             lock.release()

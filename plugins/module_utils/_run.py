@@ -181,3 +181,9 @@ class Record:
     def round(self) -> int:
         """How often it has been asked for, as far as can be told."""
         return max([self.run.round if self.run else 0, *(job.round for job in self.jobs)])
+
+
+def read_outcome(job_dir: str) -> dict[str, t.Any] | None:
+    """How a job ended; None while it has not, or when that cannot be told."""
+    found = read_record(os.path.join(job_dir, "outcome.json"))
+    return found if found is not None and found.get("state") in ENDED else None

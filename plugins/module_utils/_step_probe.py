@@ -21,7 +21,7 @@ class ProbeStep(Step):
     """Runs a command in its work directory.
 
     ``options``: ``argv`` of the command (none: nothing to run), ``expects`` (files it has to leave), ``drift`` (a
-    file outside of the data directory: what stands in it is what has drifted).
+    file outside of the data directory: what stands in it is what has drifted), ``grace`` (seconds to stop in).
     """
 
     kind = "probe"
@@ -45,6 +45,9 @@ class ProbeStep(Step):
     def drift(self, ctx: StepContext) -> list[str]:
         path = ctx.spec.options.get("drift")
         return tail_lines(path, 10) if path else []
+
+    def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
+        return float(ctx.spec.options.get("grace", super().stop(ctx, send)))
 
 
 class LightProbeStep(ProbeStep):

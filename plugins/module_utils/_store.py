@@ -45,7 +45,7 @@ from ._files import (
     write_json,
 )
 from ._layout import Layout
-from ._run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run
+from ._run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run, read_outcome, supervisors
 
 SCHEMA = 1
 
@@ -156,6 +156,10 @@ class Store:
     def is_idle(self) -> bool:
         """Whether the queue is empty."""
         return not self._ids("active")
+
+    def is_active(self, run_id: str) -> bool:
+        """Whether the run is in the queue."""
+        return os.path.isdir(os.path.join(self._folder("active"), run_id))
 
     def active(self) -> list[Record]:
         """The queue: active runs in the order they came."""
@@ -276,6 +280,11 @@ def job_dirs(run_dir: str) -> list[str]:
     return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
+def is_supervised(record: Record) -> bool:
+    """Whether somebody is at work in a run, as far as the process table tells."""
+    return record.active and any(any(supervisors(directory)) for directory in job_dirs(record.directory))
+
+
 def _read_job(directory: str) -> Job:
     raw = read_json(os.path.join(directory, "job.json"))
     try:
@@ -288,12 +297,7 @@ def _read_job(directory: str) -> Job:
             runner=str(raw["runner"]),
             round=int(raw["round"]),
             order=int(raw["order"]),
-            outcome=_outcome(directory),
+            outcome=read_outcome(directory),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"It is not the record of a job: {type(error).__name__}: {error}.") from error
-
-
-def _outcome(directory: str) -> dict[str, t.Any] | None:
-    found = read_record(os.path.join(directory, "outcome.json"))
-    return found if found is not None and found.get("state") in ENDED else None

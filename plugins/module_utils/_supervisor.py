@@ -39,7 +39,7 @@ from ._files import (
 from ._flow import context, get_runner, get_step, missing
 from ._layout import RECEIPT, Layout
 from ._reconcile import Reconciler, as_error
-from ._run import CANCELLED, FAILED, SUCCEEDED, Run
+from ._run import CANCELLED, FAILED, SUCCEEDED, Run, read_outcome
 from ._runner import Probe, Runner
 from ._steps import Command, Step, StepContext
 
@@ -100,7 +100,7 @@ class Supervisor:
         if not lock.acquire():
             return
         try:
-            if read_record(self._path("outcome.json")) is None:
+            if read_outcome(self.job_dir) is None:
                 earlier = read_record(self._path("supervisor.json")) or {}
                 before = earlier.get("starts")
                 starts = (before if isinstance(before, int) else 0) + 1

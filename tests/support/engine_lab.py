@@ -1,0 +1,327 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An engine with a data directory of its own, runs of trivial real commands, and eyes for what they leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _core, _process
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._chain import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import PARENTS, Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Job, Record, Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+
+#: Counts up to COUNT with a checkpoint after each, goes on from there when it is started again, and ends by giving
+#: its last checkpoint the name of the result. Says in EVIDENCE (outside of the data directory) what it does. Leaves
+#: two helpers behind that do not end by themselves, one of them in a session of its own.
+COUNTING = r"""
+say() { echo "$1 $STEP ${2:-0} $$ $(date +%s%N)" >> "$EVIDENCE"; }
+[ -z "$UPSTREAM" ] || [ "$(cat "$UPSTREAM/result")" = "$COUNT" ] || exit 9
+sleep 1000 & setsid sleep 1000 &
+[ ! -e result ] || exit 0
+n=0; [ ! -e checkpoint ] || n=$(cat checkpoint)
+say start "$n"
+while [ "$n" -lt "$COUNT" ]; do
+    sleep "$PAUSE"; n=$((n + 1))
+    echo "$n" > .checkpoint; mv .checkpoint checkpoint
+    say done "$n"
+done
+say end "$n"
+mv checkpoint result
+"""
+
+
+class Evidence(t.NamedTuple):
+    """One thing a counting command said.
+
+    :param what: start, done or end.
+    :param step: which command.
+    :param number: how far it had counted.
+    :param pid: its process id.
+    :param at: nanoseconds since the epoch.
+    """
+
+    what: str
+    step: str
+    number: int
+    pid: int
+    at: int
+
+
+class Lab:
+    """One data directory.
+
+    :param root: a directory of the test's own.
+    :param core: an installed core to copy instead of installing one (which syncs some sixty files).
+    """
+
+    def __init__(self, root: Path, core: Path | None = None) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.evidence_file = root / "evidence"
+        self.layout = Layout(str(self.data))
+        self.engine = Engine(str(self.data))
+        self.store = self.engine.store
+        if core is not None:
+            shutil.copytree(core, self.data / "core" / core.name)
+
+    # -- runs --------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        name: str,
+        *scripts: str,
+        kind: str = "probe",
+        expects: t.Sequence[str] = (),
+        environment: t.Mapping[str, str] | None = None,
+        **options: t.Any,
+    ) -> Run:
+        """A run of shell scripts, each made from the one before; its goal is the last."""
+        steps, upstream = [], {}
+        for index, script in enumerate(scripts or ("true",)):
+            step = make_step(
+                kind,
+                {"run": name, "step": index},
+                upstream,
+                {"argv": ["/bin/sh", "-c", script], "expects": list(expects), **options},
+                f"step-{index}",
+            )
+            steps.append(step)
+            upstream = {kind: step.spec.fingerprint}
+        return make_run(name, steps, [steps[-1].label], Toolchain(environment=dict(environment or {})))
+
+    def counting(self, name: str, steps: int = 2, count: int = 3, pause: float = 0.02, kind: str = "probe") -> Run:
+        """A run of counting commands (see :data:`COUNTING`)."""
+        scripts, fingerprint = [], ""
+        run = None
+        for index in range(steps):
+            upstream = self.layout.artifact(kind, fingerprint) if fingerprint else ""
+            values = {
+                "EVIDENCE": self.evidence_file, "STEP": f"{name}-{index}", "COUNT": count, "PAUSE": pause,
+                "UPSTREAM": upstream,
+            }  # fmt: skip
+            scripts.append("".join(f"{key}='{value}'\n" for key, value in values.items()) + COUNTING)
+            run = self.run(name, *scripts, kind=kind, expects=["result"])
+            fingerprint = run.steps[-1].spec.fingerprint
+        assert run is not None
+        return run
+
+    def apply(self, run: Run, timeout: float = 30.0, **options: t.Any) -> RunView:
+        """What a controller does: ask, and follow to the end."""
+        submission = self.engine.submit(run)
+        if not submission.pending and not submission.attached:
+            return submission.view
+        return self.engine.follow(run.id, timeout=timeout, poll=0.02, **options)
+
+    def record(self, run: Run) -> Record:
+        """The run as it stands in the store."""
+        found = self.store.record(run.id)
+        assert found is not None, f"{run.id} is not in the store"
+        return found
+
+    def job(self, run: Run) -> Job:
+        """The last job of a run."""
+        return self.record(run).jobs[-1]
+
+    def artifact(self, run: Run, index: int = -1) -> Path:
+        """Where the result of a step lies."""
+        spec = run.steps[index].spec
+        return Path(self.layout.artifact(spec.kind, spec.fingerprint))
+
+    # -- processes ---------------------------------------------------------------------------------------------
+
+    def wait(self, what: t.Callable[[], t.Any], timeout: float = 15.0) -> t.Any:
+        """Wait until something is so, and give it back."""
+        end = time.monotonic() + timeout
+        while True:
+            found = what()
+            if found or time.monotonic() > end:
+                assert found, "it did not come to be in time"
+                return found
+            time.sleep(0.01)
+
+    def identity(self, run: Run, name: str) -> _process.Identity | None:
+        """Who a file of the run's last job names: ``supervisor.json`` or ``command.json``."""
+        record = self.store.record(run.id)
+        if record is None or not record.jobs:
+            return None
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return _process.Identity.from_dict(json.loads(Path(record.jobs[-1].directory, name).read_text()))
+        return None
+
+    def wait_for_command(self, run: Run, said: str = "done") -> _process.Identity:
+        """Wait until the run's command runs and has said something of its own."""
+        self.wait(lambda: any(entry.what == said for entry in self.evidence()))
+        found: _process.Identity = self.wait(lambda: self.identity(run, "command.json"))
+        return found
+
+    def kill(self, identity: _process.Identity | None) -> None:
+        """SIGKILL, and wait until it is gone."""
+        assert identity is not None, "there is nobody to kill"
+        _process.send([identity], signal.SIGKILL)
+        self.wait(lambda: not _process.alive(identity))
+
+    def processes(self) -> dict[int, str]:
+        """Processes that have to do with this data directory, ourselves left out."""
+        needle = str(self.data).encode()
+        found = {}
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            if int(name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):
+                line = Path("/proc", name, "cmdline").read_bytes()
+                ours = needle in line or needle in Path("/proc", name, "environ").read_bytes()
+                if ours and _process.identify(int(name)) is not None:
+                    found[int(name)] = line.replace(b"\0", b" ").decode(errors="replace")
+        return found
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        end = time.monotonic() + 10
+        while self.processes() and time.monotonic() < end:
+            for pid in self.processes():
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    # -- what is there -----------------------------------------------------------------------------------------
+
+    def evidence(self) -> list[Evidence]:
+        """What the counting commands said, in the order they said it."""
+        try:
+            lines = self.evidence_file.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        parts = [line.split() for line in lines]
+        return [Evidence(w, s, int(n), int(p), int(at)) for w, s, n, p, at in parts]
+
+    def tree(self) -> dict[str, t.Any]:
+        """Every path of the data directory with all that a write would change."""
+        found: dict[str, t.Any] = {}
+        for folder, _dirs, names in os.walk(self.data):
+            for path in [Path(folder), *(Path(folder, name) for name in names)]:
+                stat = path.lstat()
+                content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+                found[str(path)] = (
+                    stat.st_mode,
+                    stat.st_ino,
+                    stat.st_size,
+                    stat.st_mtime_ns,
+                    stat.st_ctime_ns,
+                    content,
+                )
+        return found
+
+    def artifacts(self) -> dict[str, dict[str, str]]:
+        """Digest of each file of each published artifact, receipts left out (they hold times)."""
+        found: dict[str, dict[str, str]] = {}
+        for parent in sorted(set(PARENTS.values())):
+            for path in sorted((self.data / parent).glob("[0-9a-f]*")):
+                found[f"{parent}/{path.name}"] = {
+                    str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+                    for file in sorted(path.rglob("*"))
+                    if file.is_file() and file.name != "receipt.json"
+                }
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Names of what was left half made or half removed, anywhere. Work that was not finished may stay."""
+        found = []
+        for folder, dirs, names in os.walk(self.data):
+            for name in [*dirs, *names]:
+                finished = name.startswith(".work-") and os.path.exists(os.path.join(folder, name[len(".work-") :]))
+                if finished or name.startswith((".new-", ".gone-")):
+                    found.append(os.path.relpath(os.path.join(folder, name), self.data))
+        return sorted(found)
+
+    def broken(self, damaged: t.Collection[str] = ()) -> list[str]:
+        """What is not as it should be once everything has come to its end; waits for supervisors to leave.
+
+        :param damaged: names of files that the test itself damaged, and that nobody has to make good.
+        """
+        end = time.monotonic() + 10
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.01)
+        found = [f"process {pid}: {line}" for pid, line in self.processes().items()]
+        found += [f"left over: {name}" for name in self.leftovers()]
+        found += [f"still in the queue: {record.id}" for record in self.store.active()]
+        for path in (self.data / "jobs").rglob("*.json"):
+            try:
+                json.loads(path.read_text())
+            except ValueError as error:
+                if path.name not in damaged:
+                    found.append(f"{path}: {error}")
+        for parent in sorted(set(PARENTS.values())):
+            for path in (self.data / parent).glob("[0-9a-f]*"):
+                receipt = json.loads((path / "receipt.json").read_text())
+                for name, facts in receipt["files"].items():
+                    if hashlib.sha256((path / name).read_bytes()).hexdigest() != facts["sha256"]:
+                        found.append(f"{path}/{name} is not what its receipt says")
+                there = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+                if there != {*receipt["files"], "receipt.json"}:
+                    found.append(f"{path}: {there} instead of {set(receipt['files'])}")
+        return found
+
+
+def install_core(root: Path) -> Path:
+    """An installed core, to be copied into labs."""
+    return Path(_core.install(Layout(str(root / "core-source"))))
+
+
+@contextlib.contextmanager
+def forked(body: t.Callable[[], t.Any]) -> t.Iterator[int]:
+    """A child process that does something and ends; its id. Killed and reaped at the end."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            body()
+            status = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    try:
+        yield pid
+    finally:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def in_child(body: t.Callable[[], t.Any]) -> t.Any:
+    """What a function gives, worked out in a child process. For what must not touch ours: ids, umask, audit hooks."""
+    with tempfile.TemporaryFile() as answer:
+
+        def write() -> None:
+            try:
+                value = {"ok": body()}
+            except Exception as error:
+                value = {"error": f"{type(error).__name__}: {error}"}
+            answer.write(json.dumps(value).encode())
+            answer.flush()
+
+        with forked(write) as pid:
+            os.waitpid(pid, 0)
+        answer.seek(0)
+        found = json.loads(answer.read() or b'{"error": "it died"}')
+    assert "error" not in found, found["error"]
+    return found["ok"]
