@@ -186,6 +186,6 @@ def tidy(work: str) -> None:
         path = os.path.join(work, name)
         if os.path.isdir(path) and (_CHECKPOINT.match(name) or name.startswith(".gone-") or name == "runs"):
             shutil.rmtree(path)
-        elif name == "training_args.bin":
-            # a pickle with paths of this machine; nothing reads it again
+        elif name in ("training_args.bin", "README.md"):
+            # a pickle, and a model card generated without knowing the model: paths of this machine in both
             os.unlink(path)

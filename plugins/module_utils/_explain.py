@@ -25,7 +25,8 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "billion parameters.",
     ),
     (
-        r"No space left on device|Errno 28\b|Disk quota exceeded|basic_ios::clear: iostream error|write error",
+        r"No space left on device|Errno 28\b|Disk quota exceeded|basic_ios::clear: iostream error|"
+        r"PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos",
         "The disk is full.",
         "Make room under the data directory and run again: a training goes on from its last whole checkpoint.",
     ),

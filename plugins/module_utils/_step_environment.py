@@ -113,8 +113,9 @@ def need_directory(path: str, what: str) -> str:
 
 # -- YAML ------------------------------------------------------------------------------------------------------------
 
-#: What YAML 1.1 does not allow as it is inside a quoted string (its production c-printable), beside what JSON escapes.
-_NOT_PRINTABLE = re.compile("[\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+#: What a quoted string may not hold as it is, beside what JSON escapes: what is not printable (YAML's production
+#: c-printable), and what YAML 1.1 takes for the end of a line.
+_NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def yaml_scalar(value: t.Any) -> str:

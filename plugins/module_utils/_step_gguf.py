@@ -53,12 +53,9 @@ _LONGEST_TEXT = 2000
 
 _WRITING = re.compile(r"^Writing:\s+(\d+)%")
 _QUANTIZING = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
-#: A line for each tensor whose rows the wanted type cannot hold; llama.cpp's wording of 2026 and of before.
+#: A line for each tensor whose rows the wanted type cannot hold (``src/llama-quant.cpp``).
 _FALLBACK = re.compile(
-    r"^(?:warning: )?(\S+)\s+- ncols\s+(\d+) not divisible by\s+\d+ \(required for type\s+(\S+)\)\s*->"
-    r" falling back to\s+(\S+)"
-    r"|tensor cols (\d+) x \d+ are not divisible by \d+, required for (\S+?)(?: -|,) "
-    r"(?:using|falling back to)(?: fallback quantization)? (\S+)"
+    r"^warning: (\S+)\s+- ncols\s+\d+ not divisible by\s+\d+ \(required for type\s+(\S+)\) -> falling back to\s+(\S+)"
 )
 
 
@@ -261,18 +258,13 @@ def _checked_quantization(ctx: StepContext, info: GgufInfo) -> int:
 
 def fallbacks(log: str) -> list[dict[str, str]]:
     """Tensors that could not be quantized as wanted, with the type that was used instead, from the tool's output."""
-    found: dict[str, dict[str, str]] = {}
     try:
         with open(log, encoding="utf-8", errors="replace") as stream:
-            for line in stream:
-                match = _FALLBACK.search(line)
-                if match:
-                    name = match.group(1) or f"{match.group(5)} columns"
-                    wanted, used = match.group(3) or match.group(6), match.group(4) or match.group(7)
-                    found[name] = {"tensor": name, "wanted": wanted, "used": used.rstrip(".")}
+            # a command that was started again has said the same before
+            found = dict.fromkeys(match.groups() for match in map(_FALLBACK.match, stream) if match)
     except FileNotFoundError:
         return []
-    return list(found.values())
+    return [{"tensor": name, "wanted": wanted, "used": used} for name, wanted, used in found]
 
 
 # -- texts for the comparison ------------------------------------------------------------------------------------------

@@ -134,14 +134,14 @@ def _eta(entries: t.Sequence[Entry], left: float) -> float | None:
     after a resume. So the pace is taken from the lines of the last attempt."""
     if left <= 0:
         return 0.0
-    attempt = attempts(entries)[-1]
-    first, last = attempt[0], attempt[-1]
+    seen = attempts(entries)
+    first, last = seen[-1][0], seen[-1][-1]
     since, until = (parse_duration(entry.get("elapsed_time")) for entry in (first, last))
-    done = last["current_steps"] - first["current_steps"]
+    done: float = last["current_steps"] - first["current_steps"]
     # the clock has whole seconds: over a short time it says nothing about the pace
     if since is not None and until is not None and done > 0 and until - since >= 5:
         return round(left * (until - since) / done, 1)
-    return parse_duration(last.get("remaining_time"))
+    return parse_duration(last.get("remaining_time")) if len(seen) == 1 else None
 
 
 def totals(path: str) -> dict[str, t.Any]:
