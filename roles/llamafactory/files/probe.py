@@ -237,7 +237,10 @@ class Probe:
         """An interpreter able to make a virtual environment with pip in it, for the builder."""
         candidates = [chosen, getattr(sys, "_base_executable", "") or sys.executable, "/usr/bin/python3"]
         for candidate in filter(None, candidates):
-            if ask(candidate, "import sys, venv, ensurepip; assert sys.version_info >= (3, 9)") is not None:
+            if (
+                ask(candidate, "import sys, venv, ensurepip; ensurepip.version(); assert sys.version_info >= (3, 9)")
+                is not None
+            ):
                 return candidate
         version = os.path.basename(chosen or "python3")
         self.problem("venv", "No Python here can make a virtual environment.", version + "-venv")

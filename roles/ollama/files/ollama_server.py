@@ -161,7 +161,8 @@ def probe(wish: dict) -> dict:
     archive = wish["archives"].get(machine) or {}
     methods = {
         "archive": component(wish["tools_dir"], "archive", sha256=archive.get("sha256", "")),
-        "go": component(wish["tools_dir"], "go", version=wish["version"]),
+        # Built against this host's C library; the archive is not.
+        "go": component(wish["tools_dir"], "go", version=wish["version"], libc="-".join(platform.libc_ver())),
     }
     made = next((it["path"] for it in methods.values() if it["whole"]), "")
     record = Server(wish).record()

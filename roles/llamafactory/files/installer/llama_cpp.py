@@ -57,6 +57,9 @@ def make_llama_cpp(shop: Workshop) -> None:
     )
     # ninja itself and not `cmake --build`: it ends its compilers when it is told to end.
     shop.run([ninja, "-C", build, "-j", str(_jobs(shop)), *TARGETS], "Building " + " and ".join(TARGETS))
+    headers = Workshop(shop.spec, "headers")
+    if not headers.whole():
+        _make_headers(headers, source, work, started)
     result = work / "result"
     (result / "bin").mkdir(parents=True)
     for item in KEPT:
@@ -66,9 +69,6 @@ def make_llama_cpp(shop: Workshop) -> None:
     _check(shop, result)
     shop.mark(result, started, options=options)
     shop.publish(result)
-    headers = Workshop(shop.spec, "headers")
-    if not headers.whole():
-        _make_headers(headers, source, work, started)
     shop.clear(work)
 
 

@@ -123,6 +123,9 @@ def main() -> int:
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}; the log is {shop.log}", file=sys.stderr)
+        return 1
     print(json.dumps({"changed": changed, "path": str(shop.path), "seconds": round(time.monotonic() - started, 1)}))
     return 0
 
