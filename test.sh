@@ -33,7 +33,7 @@ Environment:
   IA_HOMELAB_CACHE      what is slow to install or build (~/.cache/ia-homelab-llamafactory)
   IA_HOMELAB_ARTIFACTS  logs and reports of this run (<cache>/artifacts/<time>)
   IA_HOMELAB_PYTHON     the Python to use, 3.11 or newer (the first found that works)
-  IA_HOMELAB_PYTEST     more arguments for pytest, such as "-k name -x"
+  PYTEST_ADDOPTS        more arguments for pytest, such as "-x -k 'resume and not merge'"
 END
 }
 
@@ -169,9 +169,8 @@ run_pytest() {
         select=(-m 'not gpu')
         grep -rqs 'pytest.mark.gpu' "$directory" && echo "Tests marked gpu are left out: no GPU works here."
     fi
-    # shellcheck disable=SC2086  # several arguments in one variable
     python -m pytest "$directory" -p no:cacheprovider -rfEs --durations=5 --durations-min=5 --timeout=900 \
-        --junit-xml="$report" "${select[@]}" "$@" ${IA_HOMELAB_PYTEST:-} || status=$?
+        --junit-xml="$report" "${select[@]}" "$@" || status=$?
     [[ -e $report ]] && python - "$report" <<'END' >>"$WORK/tally.$PART"
 import sys, xml.etree.ElementTree as tree
 count = lambda name: sum(int(suite.get(name, 0)) for suite in tree.parse(sys.argv[1]).iter("testsuite"))
@@ -266,7 +265,7 @@ part_integration() {
 
 # The real tools, installed by the roles as a user would, but into the cache. Says in tools.env where they are.
 part_tools() {
-    ANSIBLE_NOCOLOR=1 ansible-playbook -i localhost, tests/tools.yml \
+    ANSIBLE_NOCOLOR=1 ANSIBLE_DISPLAY_SKIPPED_HOSTS=false ansible-playbook -i localhost, tests/tools.yml \
         -e llamafactory_tools_dir="$CACHE/tools" -e tests_tools_env="$WORK/tools.env"
     cat "$WORK/tools.env"
     tally 1 0
