@@ -116,11 +116,20 @@ clean)
     rm -rf "$HOME_DIR"
     ;;
 stop) have_python; have_ansible; play playbooks/quickstart-stop.yml ;;
-serve) have_python; have_ansible; play playbooks/quickstart.yml --tags serve ;;
-run)
+run | serve)
     have_python
     have_ansible
     say "From the prompts to a model answering in Ollama"
-    play playbooks/quickstart.yml
+    SERVE=false
+    [[ $ACTION == run ]] || SERVE=true
+    if ! play playbooks/quickstart.yml -e "quickstart_serve=$SERVE"; then
+        play playbooks/quickstart-stop.yml >/dev/null 2>&1 || true
+        die "it did not come to its end: see above. Put right what it names and run it again: what was made is kept."
+    fi
+    if [[ $SERVE == true ]]; then
+        say "The server stays at http://127.0.0.1:$PORT. To ask: curl http://127.0.0.1:$PORT/api/chat -d '{\"model\":\"homelab-model\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"...\"}]}'"
+    else
+        say "Done. To go on asking it: ./quickstart.sh --serve"
+    fi
     ;;
 esac

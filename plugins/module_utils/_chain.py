@@ -90,6 +90,7 @@ def finetune_steps(
     quantizations: t.Sequence[str],
     register: t.Mapping[str, t.Any] | None,
     aliases: t.Sequence[str] = ("latest",),
+    register_options: t.Mapping[str, t.Any] | None = None,
 ) -> tuple[list[RunStep], list[str]]:
     """All steps of a fine-tune, and the labels of those that are wanted for their own sake.
 
@@ -107,7 +108,8 @@ def finetune_steps(
     wanted = {name: by_name[name] for name in quantizations}
     if register is None:
         return steps, [f"gguf-{name}" for name in wanted]
-    registers = register_steps(wanted, register, aliases, {"name": train_options.get("name", "")})
+    more = {"name": train_options.get("name", ""), **(register_options or {})}
+    registers = register_steps(wanted, register, aliases, more)
     return steps + registers, [step.label for step in registers]
 
 

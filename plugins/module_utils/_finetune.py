@@ -112,14 +112,12 @@ def plan_run(
     declared = read_declaration(raw)
     base = resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
     dataset, found_out = _resolve_dataset(layout, declared.dataset, datasets or {})
-    settings, options = training(declared.hyper, base, toolchain, accelerator, declared.name)
-    template = _templates.template_for(options["resolved"]["template"])
-    register = None
+    settings, options = read_training(declared.hyper, base, toolchain, accelerator, declared.name)
+    register, warning = None, ""
     if declared.register:
-        system = declared.system
-        if system is None:
-            system, _warning = _templates.system_for(template, found_out)
-        register = _register_settings(declared.name, template.name, system, declared.parameters)
+        register, warning = _register_settings(
+            declared.name, options["resolved"], found_out, declared.system, declared.parameters
+        )
     steps, goals = _chain.finetune_steps(
         Identity(base.fingerprint, base.settings, base.options),
         Identity(dataset),
@@ -128,6 +126,7 @@ def plan_run(
         declared.hyper.quantizations,
         register,
         declared.aliases,
+        {"warning": warning},
     )
     return _chain.make_run(declared.name, steps, goals, toolchain, dict(raw), submitted_by)
 
@@ -148,7 +147,7 @@ def _resolve_dataset(
     return info.fingerprint, info.results
 
 
-def training(
+def read_training(
     hyper: Hyperparameters,
     base: _hub.BaseIdentity,
     toolchain: Toolchain,
@@ -178,8 +177,27 @@ def training(
     return _hyperparameters.settings(hyper), options
 
 
-def _register_settings(name: str, template: str, system: str, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {"name": name, "template": template, "system": system, "parameters": dict(parameters)}
+def _register_settings(
+    name: str,
+    training: t.Mapping[str, t.Any],
+    dataset: t.Mapping[str, t.Any],
+    system: str | None,
+    parameters: t.Mapping[str, t.Any],
+) -> tuple[dict[str, t.Any], str]:
+    """Settings of a registration, and a warning where it cannot serve all as it was trained.
+
+    :param training: hyperparameters of the training: its template, and whether thoughts were on.
+    :param dataset: what was found out about the dataset.
+    """
+    thinking = (training.get("extra") or {}).get("enable_thinking")
+    template = _templates.template_for(str(training["template"]), True if thinking is None else bool(thinking))
+    warning = ""
+    if system is None:
+        system, warning = _templates.system_for(template, dataset)
+    settings = {"name": name, "template": template.name, "system": system, "parameters": dict(parameters)}
+    if thinking is not None:
+        settings["enable_thinking"] = bool(thinking)
+    return settings, warning
 
 
 # -- one step at a time --------------------------------------------------------------------------------------------
@@ -206,7 +224,7 @@ def plan_train(
     """The run that trains on a dataset, with its base."""
     base = resolve_base(layout, base_model, revision, toolchain, write)
     found, _results = _resolve_dataset(layout, dataset, {})
-    settings, options = training(hyper, base, toolchain, accelerator, name)
+    settings, options = read_training(hyper, base, toolchain, accelerator, name)
     steps = [
         _chain.base_step(Identity(base.fingerprint, base.settings, base.options)),
         _chain.make_step("train", settings, {"base": base.fingerprint, "dataset": found}, options),
@@ -263,12 +281,15 @@ def plan_register(
     chosen = template or known.get("template")
     if not chosen:
         raise InputError(f"Nothing tells the chat template of {gguf[:12]}.", "Give template.")
-    found = _templates.template_for(chosen)
-    if system is None:
-        dataset = receipt["options"].get("dataset")
-        results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
-        system, _warning = _templates.system_for(found, results)
-    settings = _register_settings(name, found.name, system, parameters or {})
+    dataset = receipt["options"].get("dataset")
+    results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
+    settings, warning = _register_settings(name, {**known, "template": chosen}, results, system, parameters or {})
     quantization = str(receipt["settings"]["quantization"])
-    steps = _chain.register_steps({quantization: gguf}, settings, aliases, {"name": name})
+    steps = _chain.register_steps({quantization: gguf}, settings, aliases, {"name": name, "warning": warning})
     return _chain.make_run(name, steps, [step.label for step in steps], toolchain)
+
+
+def warnings_of(run: Run) -> list[str]:
+    """What the one who declared a run should know, though it can be made."""
+    found = [f"{run.name}: {step.spec.options.get('warning')}" for step in run.steps if step.spec.options.get("warning")]
+    return list(dict.fromkeys(found))

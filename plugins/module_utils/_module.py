@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ._engine import Engine, Submission
 from ._errors import CoreError, JobError
 from ._files import read_json
+from ._finetune import warnings_of
 from ._layout import RECEIPT
 from ._run import ENDED, Run
 from ._steps import Toolchain
@@ -88,6 +89,8 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
     handed = module.params["runs"]
     if handed is None:
         run = prepare(engine)
+        for warning in warnings_of(run):
+            module.warn(warning)
         if module.check_mode:
             view = engine.preview(run)
             handed = [run_entry(view, view.pending, kinds)]
@@ -129,7 +132,7 @@ def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[s
                     "path": (receipt.get("results") or {}).get("location") or step["path"],
                     "changed": step["label"] in run["pending"],
                     "reason": step["reason"],
-                    "results": receipt.get("results") or {},
+                    "outcome": receipt.get("results") or {},
                     "finished_at": receipt.get("finished_at", ""),
                 }
             )
@@ -142,7 +145,7 @@ def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[s
     value: dict[str, t.Any] = {"changed": changed, "runs": list(runs), "steps": steps}
     if len(steps) == 1:
         only = steps[0]
-        value.update(fingerprint=only["fingerprint"], path=only["path"], results=only["results"])
+        value.update(fingerprint=only["fingerprint"], path=only["path"], outcome=only["outcome"])
     return value
 
 

@@ -15,7 +15,7 @@ class Progress:
 
     :param current: units done so far (steps, bytes, files).
     :param total: units in all; 0 when not known.
-    :param unit: what is counted: ``step``, ``B``, ``file``.
+    :param unit: what is counted: ``step``, ``B``, ``file``, or ``%`` where only the share is known.
     :param loss: the last training loss.
     :param eval_loss: the last validation loss.
     :param learning_rate: the last learning rate.
@@ -54,7 +54,7 @@ class Progress:
         parts = []
         if self.percent is not None:
             parts.append(f"{self.percent}%")
-        if self.total:
+        if self.total and self.unit != "%":
             parts.append(_amount(self.current, self.total, self.unit))
         if self.loss is not None:
             parts.append(f"loss {self.loss:.4g}")

@@ -60,7 +60,7 @@ path:
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/models/base/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
-results:
+outcome:
   description: Where the weights are, their repository and commit, and the template of the family.
   returned: when there is exactly one result
   type: dict
@@ -89,7 +89,7 @@ steps:
     reason:
       description: In check mode, why it would be made.
       type: str
-    results:
+    outcome:
       description: What the step found out; empty until it has been made.
       type: dict
 runs:

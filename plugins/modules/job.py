@@ -136,7 +136,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run, warnings_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import (
     FOLLOW_SPEC,
@@ -192,6 +192,8 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         )
         for declared in module.params["finetunes"]
     ]
+    for warning in [warning for run in runs for warning in warnings_of(run)]:
+        module.warn(warning)
     if module.check_mode:
         views = [engine.preview(run) for run in runs]
         return answer([run_entry(view, view.pending, None) for view in views], KINDS)
@@ -241,7 +243,7 @@ def main() -> None:
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         act,
-        mutually_exclusive=[("run", "name"), ("run", "finetunes"), ("finetunes", "runs")],
+        mutually_exclusive=[("run", "name"), ("run", "finetunes")],
     )
 
 

@@ -52,7 +52,7 @@ path:
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/models/merged/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
-results:
+outcome:
   description: Number of tensors, bytes and type of the merged weights.
   returned: when there is exactly one result
   type: dict
@@ -81,7 +81,7 @@ steps:
     reason:
       description: In check mode, why it would be made.
       type: str
-    results:
+    outcome:
       description: What the step found out; empty until it has been made.
       type: dict
 runs:

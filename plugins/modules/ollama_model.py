@@ -90,7 +90,7 @@ path:
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/outputs/models/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
-results:
+outcome:
   description: Tag, digest and aliases in Ollama, and what they pointed to before.
   returned: when there is exactly one result
   type: dict
@@ -119,7 +119,7 @@ steps:
     reason:
       description: In check mode, why it would be made.
       type: str
-    results:
+    outcome:
       description: What the step found out; empty until it has been made.
       type: dict
 runs:
@@ -182,7 +182,6 @@ def main() -> None:
         },
         act,
         required_one_of=[("name", "runs")],
-        mutually_exclusive=[("name", "runs")],
     )
 
 

@@ -67,7 +67,7 @@ EXAMPLES = r"""
 
 - name: Have the loss plot
   ansible.builtin.fetch:
-    src: "{{ trained.path }}/{{ trained.results.loss_plot }}"
+    src: "{{ trained.path }}/{{ trained.outcome.loss_plot }}"
     dest: plots/
 """
 
@@ -82,7 +82,7 @@ path:
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/outputs/adapters/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
-results:
+outcome:
   description: Metrics, steps, duration in seconds and the name of the loss plot of the training.
   returned: when there is exactly one result
   type: dict
@@ -111,7 +111,7 @@ steps:
     reason:
       description: In check mode, why it would be made.
       type: str
-    results:
+    outcome:
       description: What the step found out; empty until it has been made.
       type: dict
 runs:

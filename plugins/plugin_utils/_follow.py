@@ -77,13 +77,15 @@ class FollowAction(ActionBase):
 
     _supports_check_mode = True
     _supports_async = False
+    #: States of the module in which there is nothing to follow, or that it follows itself.
+    _NOT_FOLLOWED: t.ClassVar[tuple[str, ...]] = ("submitted", "cancelled", "absent")
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
-        wait = boolean(args.pop("wait", True))
-        first = self._call(self._task.action, {**args, "wait": False}, task_vars)
+        wait = boolean(args.pop("wait", True)) and args.get("state") not in self._NOT_FOLLOWED
+        first = self._call(self._task.action, {**args, "wait": args.get("state") == "cancelled"}, task_vars)
         pending = [run for run in first.get("runs") or [] if run["waiting"]]
         if not wait or self._task.check_mode or first.get("failed") or not pending:
             result.update(first)
