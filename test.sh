@@ -282,7 +282,7 @@ tools_env() {
 # run_part NAME   output to the terminal and to a log; leaves in PART_FAILED how many checks failed
 run_part() {
     PART=$1
-    local status=0 start=$SECONDS pipe=$WORK/output tee waited
+    local status=0 start=$SECONDS pipe=$WORK/pipe tee waited
     say "$PART"
     mkfifo "$pipe"
     tee "$ARTIFACTS/$PART.log" <"$pipe" &
