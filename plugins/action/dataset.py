@@ -144,7 +144,7 @@ def yaml_to_lines(path: str, label: str, name: str) -> str:
     """
     problems = Problems()
     with open_file(path, label) as stream:
-        file = SourceFile(label, stream, problems)
+        file = SourceFile(label, stream, problems, os.fstat(stream.fileno()).st_size)
         raw = b""
         if file.encoding():
             raw = file.head + stream.read()

@@ -16,7 +16,7 @@ import typing as t
 from ._dataset_json import read_lines, read_list
 from ._dataset_problems import Problems
 from ._dataset_sources import Source, kind_of_file, open_file, refuse
-from ._dataset_text import BLANK, ROW_LIMIT, SAVE_AS_UTF8, Row, SourceFile, lines
+from ._dataset_text import BLANK, ROW_LIMIT, SAVE_AS_UTF8, Grown, Row, SourceFile, lines
 
 
 class _CsvLines:
@@ -95,17 +95,21 @@ def read(source: Source, problems: Problems, header_is_fine: t.Callable[[t.Seque
             yield number, None, row, None, 0, 0
         return
     kind = source.kind or kind_of_file(source.label)
+    changed = False
     with open_file(source.path, source.label) as stream:
         before = os.fstat(stream.fileno())
-        file = SourceFile(source.label, stream, problems)
+        file = SourceFile(source.label, stream, problems, before.st_size)
         if not file.encoding():
             return
-        if kind == "csv":
-            yield from _read_csv(file, header_is_fine)
-        elif file.head.lstrip(BLANK.encode())[:1] == b"[":
-            yield from read_list(file)
-        else:
-            yield from read_lines(file)
+        try:
+            if kind == "csv":
+                yield from _read_csv(file, header_is_fine)
+            elif file.head.lstrip(BLANK.encode())[:1] == b"[":
+                yield from read_list(file)
+            else:
+                yield from read_lines(file)
+        except Grown:
+            changed = True
         after = os.fstat(stream.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if changed or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise refuse(source.label, "it was changed while it was read", "Run again once nobody writes to it.")

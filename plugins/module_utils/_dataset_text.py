@@ -25,11 +25,19 @@ _MARKS = {b"\xef\xbb\xbf": "UTF-8 with a byte order mark", b"\xff\xfe": "UTF-16"
 Row = tuple[int, t.Optional[int], t.Any, t.Optional[str], int, int]
 
 
-class SourceFile:
-    """One source being read: its bytes in pieces, and a place to complain."""
+class Grown(Exception):
+    """There is more of a file than there was when it was opened."""
 
-    def __init__(self, label: str, stream: t.BinaryIO, problems: Problems) -> None:
+
+class SourceFile:
+    """One source being read: its bytes in pieces, and a place to complain.
+
+    :param size: bytes that are in it.
+    """
+
+    def __init__(self, label: str, stream: t.BinaryIO, problems: Problems, size: int) -> None:
         self.label = label
+        self.size = size
         self.stream = stream
         self.problems = problems
         self.head = stream.read(CHUNK)
@@ -39,6 +47,8 @@ class SourceFile:
         """The next bytes; empty at the end."""
         data, self.head = self.head or self.stream.read(size), b""
         self.offset += len(data)
+        if self.offset > self.size:  # somebody writes to it, perhaps without end
+            raise Grown
         return data
 
     def wrong(self, row: int | None, line: int | None, field: str, what: str, fix: str) -> None:
