@@ -196,7 +196,7 @@ part_lint() {
     check "collection builds" collection_builds
 }
 
-# The artifact holds what it should, is small, and Ansible finds the modules in it once installed.
+# The artifact holds what it should, is small, and once installed Ansible finds the modules and playbooks in it.
 collection_builds() {
     local out=$WORK/build
     mkdir -p "$out"
@@ -210,6 +210,8 @@ collection_builds() {
         module=$(basename "$module" .py)
         grep -q "^ia_homelab.llamafactory.$module " "$out/modules" || { echo "not found: $module"; return 1; }
     done < <(find plugins/modules -name '*.py')
+    (cd "$out" && ANSIBLE_COLLECTIONS_PATH=$out ansible-playbook -i localhost, --syntax-check \
+        ia_homelab.llamafactory.finetune)
 }
 
 part_sanity() {
