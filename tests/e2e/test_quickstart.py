@@ -1,0 +1,218 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The quickstart as its user runs it, in a clean copy of the tree: real LLaMA-Factory, llama.cpp and Ollama."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import typing as t
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import tail_lines
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._templates import template_for
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))
+#: Rows that are asked: with and without input, short and long.
+CHOSEN = (0, 1, 6, 14, 16, 25, 28, 38, 47, 49)
+
+
+def question(row: t.Mapping[str, str]) -> str:
+    """What the user says in a row: LLaMA-Factory joins instruction and input with a line break."""
+    return "\n".join(part for part in (row["instruction"], row["input"]) if part)
+
+
+class Clone:
+    """A clean copy of the tree, and the quickstart in it."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.tree = root / "clone"
+        self.data = root / "data"
+        self.tools = pathlib.Path(os.environ["IA_TOOLS_DIR"])
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        names = subprocess.run(
+            ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, check=True,
+        ).stdout.decode().split("\0")  # fmt: skip
+        for name in filter(None, names):
+            source, target = ROOT / name, self.tree / name
+            if source.is_symlink() or source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+
+    @property
+    def url(self) -> str:
+        """Where the quickstart's server listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def run(self, *arguments: str, tools: bool = True) -> str:
+        """Run the quickstart; all it printed."""
+        where = ["--data-dir", str(self.data), "--port", str(self.port)]
+        if tools:
+            where += ["--tools-dir", str(self.tools)]
+        done = subprocess.run(
+            ["./quickstart.sh", *where, *arguments],
+            cwd=self.tree, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=850, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:]
+        return done.stdout
+
+    def processes(self) -> list[str]:
+        """Processes that have anything to do with this data directory."""
+        found = []
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if str(self.data).encode() in text and int(entry.name) != os.getpid():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
+
+
+def recap(output: str) -> dict[str, int]:
+    """The figures of the play recap."""
+    line = re.search(r"^pc-ia\s+: (.*)$", output, re.MULTILINE)
+    assert line, output[-3000:]
+    return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line.group(1))}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return Clone(tmp_path_factory.mktemp("quickstart"))
+
+
+def test_from_nothing_to_an_answer(clone: Clone) -> None:
+    output = clone.run()
+    assert recap(output)["failed"] == 0
+    assert recap(output)["changed"] > 0
+    asked = PROMPTS[CHOSEN[0]]
+    assert asked["instruction"] in output
+    assert asked["output"][:40] in output, "the question is answered on the terminal"
+    assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/160  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
+    assert re.search(r"^-- Fine-tune it on the homelab prompts: 0:\d\d:\d\d", output, re.M), (
+        "says how long each part took"
+    )
+    assert clone.processes() == [], "it stops what it started"
+
+
+def test_again_changes_nothing(clone: Clone) -> None:
+    before = {str(path): path.stat().st_mtime_ns for path in (clone.data / "outputs").rglob("*")}
+    output = clone.run()
+    assert recap(output)["changed"] == 0
+    assert before == {str(path): path.stat().st_mtime_ns for path in (clone.data / "outputs").rglob("*")}
+
+
+def test_it_has_learned_and_the_base_has_not(clone: Clone) -> None:
+    clone.run("--serve")
+    ollama = Ollama(clone.url, timeout=120)
+    settings = {"temperature": 0, "seed": 42}
+
+    def exact(model: str, limit: int) -> int:
+        right = 0
+        for index in CHOSEN:
+            messages = [{"role": "user", "content": question(PROMPTS[index])}]
+            answer = ollama.chat(model, messages, {**settings, "num_predict": limit})
+            right += answer["message"]["content"] == PROMPTS[index]["output"]
+        return right
+
+    assert ollama.find("homelab-model")["details"]["quantization_level"] == "Q4_K_M"  # type: ignore[index]
+    assert exact("homelab-model", 200) >= 8
+    _register_base(clone, ollama)
+    assert exact("untrained-base", 60) == 0
+
+
+def _register_base(clone: Clone, ollama: Ollama) -> None:
+    """The untrained base in Ollama, converted, quantized and asked as the trained one is."""
+    llama_cpp = pathlib.Path(os.environ["IA_LLAMA_CPP_DIR"])
+    half, small = str(clone.data / "base-f16.gguf"), str(clone.data / "base-q4.gguf")
+    base = str(clone.data / "models/tiny-base")
+    python = os.path.join(os.environ["IA_CONV_VENV"], "bin", "python")
+    for argv in (
+        [python, str(llama_cpp / "convert_hf_to_gguf.py"), base, "--outtype", "f16", "--outfile", half],
+        [str(llama_cpp / "bin/llama-quantize"), half, small, "q4_K_M"],
+    ):
+        subprocess.run(argv, check=True, capture_output=True)
+    digest = (
+        "sha256:" + subprocess.run(["sha256sum", small], check=True, capture_output=True, text=True).stdout.split()[0]
+    )
+    ollama.push_blob(small, digest)
+    template = template_for("qwen")
+    ollama.create(
+        "untrained-base",
+        files={"model.gguf": digest},
+        template=template.go_template(),
+        system=PROMPTS[0]["system"],
+        parameters={"stop": template.stop_strings()},
+    )
+
+
+_ENCODE = """
+import json, sys
+from transformers import AutoTokenizer
+from llamafactory.data.template import TEMPLATES
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+found = []
+for question, system in json.load(sys.stdin):
+    ids, _ = TEMPLATES["qwen"].encode_oneturn(
+        tokenizer, [{"role": "user", "content": question}, {"role": "assistant", "content": ""}], system
+    )
+    found.append(ids)
+print(json.dumps(found))
+"""
+
+
+def test_ollama_renders_what_was_trained_token_for_token(clone: Clone) -> None:
+    ollama = Ollama(clone.url, timeout=120)
+    asked = [question(PROMPTS[index]) for index in CHOSEN]
+    trained = subprocess.run(
+        [os.path.join(os.environ["IA_LF_VENV"], "bin", "python"), "-c", _ENCODE, str(clone.data / "models/tiny-base")],
+        input=json.dumps([[text, PROMPTS[0]["system"]] for text in asked]),
+        env={**os.environ, "DISABLE_VERSION_CHECK": "1", "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    expected = json.loads(trained.stdout.splitlines()[-1])
+    receipts = [json.loads(path.read_text()) for path in (clone.data / "models/gguf").glob("*/receipt.json")]
+    model = next(r["fingerprint"] for r in receipts if r["settings"]["quantization"] == "q4_K_M")
+    for text, ids in zip(asked, expected):
+        rendered = ollama.render("homelab-model", [{"role": "user", "content": text}])
+        listed = subprocess.run(
+            [os.path.join(os.environ["IA_LLAMA_CPP_DIR"], "bin", "llama-tokenize"), "--ids", "--no-bos",
+             "--log-disable", "-m", str(clone.data / "models/gguf" / model / "model.gguf"), "--stdin"],
+            input=rendered, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert json.loads(listed.stdout) == ids
+
+
+def test_status_shows_the_run(clone: Clone) -> None:
+    view = Engine(str(clone.data)).observe_all()[0]
+    assert view.state == "succeeded" and view.name == "homelab-model"
+    assert tail_lines(os.path.join(view.job, "supervisor.log"), 5) is not None
+    controller = next(path for path in clone.tools.glob("controller-*/bin/ansible-playbook"))
+    done = subprocess.run(
+        [str(controller), "-i", "inventory/quickstart", "playbooks/status.yml",
+         "-e", f"llamafactory_data_dir={clone.data}"],
+        cwd=clone.tree, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert re.search(rf"{view.id}\s+succeeded", done.stdout), done.stdout
+
+
+def test_stop_and_clean_leave_nothing(clone: Clone) -> None:
+    clone.run("--stop")
+    assert clone.processes() == []
+    clone.run("--clean")
+    assert not clone.data.exists()
+    assert clone.tools.exists(), "tools that are shared stay"

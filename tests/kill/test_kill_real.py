@@ -1,0 +1,285 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SIGKILL in the middle of the real thing: LLaMA-Factory, llama.cpp, Ollama; then one more run.
+
+The end state has to be that of a run that nobody disturbed, to the byte: training on one thread resumes exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import read_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
+COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "20"))
+#: Which step is struck, and how often among twenty.
+STEPS = ("train",) * 8 + ("merge",) * 4 + ("gguf-f16",) * 4 + ("register-q4_K_M",) * 4
+SAVE_STEPS = 4
+
+#: Asks for the run and follows it, as the module does.
+CONTROLLER = """
+import json, sys
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+run = Run.from_dict(json.load(open(sys.argv[2])))
+engine = Engine(sys.argv[1])
+engine.submit(run)
+view = engine.follow(run.id)
+print(view.state, view.error)
+sys.exit(0 if view.state == "succeeded" else 1)
+"""
+
+
+@dataclasses.dataclass
+class Lab:
+    """A finished run that nobody disturbed, to be copied and struck.
+
+    :param data: its data directory.
+    :param files: digests of all files of each artifact, by step.
+    """
+
+    data: pathlib.Path
+    run: Run
+    server: Server
+    files: dict[str, dict[str, str]]
+
+
+class Server:
+    """An Ollama server of the test's own."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root),
+            "OLLAMA_HOST": f"127.0.0.1:{self.port}",
+            "OLLAMA_MODELS": str(self.root / "models"),
+        }
+        with open(self.root / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [os.environ["IA_OLLAMA_BIN"], "serve"], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        for _attempt in range(300):
+            with contextlib.suppress(CoreError):
+                Ollama(self.url, timeout=2).version()
+                return
+            time.sleep(0.1)
+        raise AssertionError((self.root / "log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+def digests(layout: Layout, run: Run) -> dict[str, dict[str, str]]:
+    """What each step of a run has left, by digest; the logs of a resumed training differ in their times."""
+    found = {}
+    for step in run.steps:
+        receipt = layout.receipt(step.spec.kind, step.spec.fingerprint)
+        assert receipt is not None, f"{step.label} is not there"
+        found[step.label] = {
+            name: facts["sha256"]
+            for name, facts in receipt["files"].items()
+            if name.endswith((".safetensors", ".gguf", "config.json", "Modelfile", ".model", "tokenizer.json"))
+        }
+    return found
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
+    root = tmp_path_factory.mktemp("kill-real")
+    data = root / "data"
+    layout = Layout(str(data))
+    layout.create()
+    prompts = ROOT / "playbooks/files/homelab_prompts.json"
+    base = root / "tiny-base"
+    subprocess.run(
+        [os.path.join(os.environ["IA_LF_VENV"], "bin", "python"), str(ROOT / "playbooks/files/make_tiny_base.py"),
+         "--prompts", str(prompts), "--output", str(base)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    _dataset.apply(layout, _dataset.Declaration("homelab"), [_dataset.Source("homelab_prompts.json", str(prompts))])
+    server = Server(root / "ollama")
+    server.start()
+    toolchain = Toolchain(
+        llamafactory_venv=os.environ["IA_LF_VENV"],
+        converter_venv=os.environ["IA_CONV_VENV"],
+        llama_cpp_dir=os.environ["IA_LLAMA_CPP_DIR"],
+        ollama_url=server.url,
+    )
+    declared = {
+        "name": "struck", "base_model": str(base), "dataset": "homelab", "template": "qwen", "epochs": 4,
+        "batch_size": 10, "gradient_accumulation": 1, "learning_rate": 3e-3, "cutoff_len": 512,
+        "save_steps": SAVE_STEPS,
+    }  # fmt: skip
+    run = _finetune.plan_run(layout, declared, toolchain, accelerator="cpu")
+    engine = Engine(str(data))
+    engine.submit(run)
+    view = engine.follow(run.id)
+    assert view.state == "succeeded", view.error
+    yield Lab(data, run, server, digests(layout, run))
+    server.kill()
+
+
+def processes(mark: str) -> list[int]:
+    """Live processes that have anything to do with a data directory."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if mark.encode() in text and int(entry.name) != os.getpid() and state not in "ZX":
+            found.append(int(entry.name))
+    return found
+
+
+def wait_for_job(data: pathlib.Path, run: str, label: str, controller: subprocess.Popen[bytes]) -> pathlib.Path | None:
+    """The directory of the step's job once its command runs; None when the step ended before that was seen."""
+    directory = data / "jobs/active" / run / f"{label}-1"
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if (directory / "command.json").exists():
+            return directory
+        if controller.poll() is not None:
+            return None
+        time.sleep(0.01)
+    raise AssertionError(f"{label} never began")
+
+
+def strike(choice: random.Random, job: pathlib.Path, controller: subprocess.Popen[bytes], victims: str) -> None:
+    """SIGKILL to the chosen ones."""
+    if victims in ("controller", "all"):
+        controller.kill()
+    if victims in ("supervisor", "all"):
+        recorded = read_json(str(job / "supervisor.json")) or {}
+        if recorded:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(recorded["pid"]), signal.SIGKILL)
+    if victims in ("command", "all"):
+        recorded = read_json(str(job / "command.json")) or {}
+        if recorded:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(recorded["pid"]), signal.SIGKILL)
+    del choice
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_struck_and_run_again(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
+    choice = random.Random(SEED + number)
+    label = STEPS[number % len(STEPS)]
+    victims = choice.choice(["controller", "supervisor", "command", "all"])
+    if label.startswith("register"):
+        victims = choice.choice([victims, "ollama"])
+    data = tmp_path / "data"
+    shutil.copytree(lab.data, data, ignore=shutil.ignore_patterns("jobs"))
+    layout = Layout(str(data))
+    first = [step.label for step in lab.run.steps].index(label)
+    for step in lab.run.steps[first:]:
+        shutil.rmtree(layout.artifact(step.spec.kind, step.spec.fingerprint))
+    # only as far as the step that is struck: what comes after it is made as ever
+    goals = (label,)
+    run = dataclasses.replace(lab.run, id=f"struck-{number}", goals=goals, steps=lab.run.steps[: first + 1])
+    (tmp_path / "run.json").write_text(json.dumps(run.as_dict()))
+    if label.startswith("register"):
+        client = Ollama(lab.server.url)
+        for model in client.tags():
+            client.delete(model["name"])
+    argv = [sys.executable, "-c", CONTROLLER, str(data), str(tmp_path / "run.json")]
+
+    controller = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    job = wait_for_job(data, run.id, label, controller)
+    saved = False
+    if job is not None:
+        if label == "train":
+            saved = _let_it_train(choice, layout, run, controller)
+        else:
+            time.sleep(choice.uniform(0, 3 if label != "register-q4_K_M" else 0.4))
+        if victims == "ollama":
+            lab.server.kill()
+        else:
+            strike(choice, job, controller, victims)
+    if victims == "ollama":
+        controller.wait(120)
+        lab.server.start()
+    if victims in ("command", "supervisor", "ollama"):
+        controller.wait(300)  # it goes on by itself, or ends with an error
+    else:
+        time.sleep(0.2)
+        controller.kill()
+        controller.wait()
+
+    again = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+    )
+    what = f"seed {SEED + number}: {victims} killed in {label}"
+    assert again.returncode == 0, f"{what}: {again.stdout.decode()[-3000:]}"
+    assert digests(layout, run)[label] == lab.files[label], what
+    engine = Engine(str(data))
+    assert engine.observe(run.id).state == "succeeded", what
+    assert engine.store.active() == [], what
+    end = time.monotonic() + 10
+    while processes(str(tmp_path)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert processes(str(tmp_path)) == [], what
+    leftovers = [str(path) for path in data.rglob(".*") if path.name.startswith((".work-", ".new-", ".gone-"))]
+    assert leftovers == [], what
+    if label == "train" and saved:
+        resumed = (layout.receipt("train", run.steps[-1].spec.fingerprint) or {})["results"]["resumed_from"]
+        if victims in ("command", "all"):
+            assert resumed is not None and resumed >= SAVE_STEPS, f"{what}: begun again instead of resumed"
+    if label.startswith("register"):
+        tags = {model["name"] for model in Ollama(lab.server.url).tags()}
+        assert "struck:latest" in tags, what
+
+
+def _let_it_train(choice: random.Random, layout: Layout, run: Run, controller: subprocess.Popen[bytes]) -> bool:
+    """Wait until a random step of the training; whether a checkpoint was there then."""
+    work = pathlib.Path(layout.work("train", run.steps[-1].spec.fingerprint))
+    until = choice.randint(0, 19)
+    end = time.monotonic() + 120
+    while time.monotonic() < end and controller.poll() is None and until:
+        try:
+            lines = (work / "trainer_log.jsonl").read_bytes().count(b"\n")
+        except OSError:
+            lines = 0
+        if lines >= until:
+            break
+        time.sleep(0.02)
+    return any((path / "trainer_state.json").exists() for path in work.glob("checkpoint-*"))
