@@ -18,7 +18,7 @@ import typing as t
 from . import _core
 from ._errors import CoreError, InputError, JobError
 from ._files import disk_errors, read_record, utc_now
-from ._flow import context, get_step, missing, need
+from ._flow import context, get_runner, get_step, missing, need
 from ._layout import Layout
 from ._reconcile import Reconciler, damage_error
 from ._run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run
@@ -241,8 +241,10 @@ class Engine:
                 self.store.enqueue(self._asked_for(run, record, self.store.next_seq()))
             return pending, False
         known = record.run or run
-        if record.cancelling and record.run is not None:
-            # it is wanted again: how the job that is being stopped ends does not count any more
+        job = record.unfinished
+        ending = record.cancelling or (job is not None and get_runner(job.runner).probe(job.directory).state == "ended")
+        if ending and record.run is not None:
+            # it was stopped, or its command has come to an end: should that be a failure, it was before this request
             self.store.ask_again(self._asked_for(run, record, known.seq))
         try:
             return tuple(self.need(known)), True

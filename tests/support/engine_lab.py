@@ -268,12 +268,11 @@ class Lab:
         for parent in sorted(set(PARENTS.values())):
             for path in (self.data / parent).glob("[0-9a-f]*"):
                 receipt = json.loads((path / "receipt.json").read_text())
-                for name, facts in receipt["files"].items():
-                    if hashlib.sha256((path / name).read_bytes()).hexdigest() != facts["sha256"]:
-                        found.append(f"{path}/{name} is not what its receipt says")
-                there = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
-                if there != {*receipt["files"], "receipt.json"}:
-                    found.append(f"{path}: {there} instead of {set(receipt['files'])}")
+                files = {str(file.relative_to(path)): file for file in path.rglob("*") if file.is_file()}
+                del files["receipt.json"]
+                digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+                if digests != {name: facts["sha256"] for name, facts in receipt["files"].items()}:
+                    found.append(f"{path} is not what its receipt says: {sorted(files)}")
         return found
 
 

@@ -71,6 +71,24 @@ def test_a_killed_command_fails_clearly_and_the_next_request_goes_on(lab: Lab) -
     assert lab.broken() == []
 
 
+def test_asking_right_after_a_kill_is_asking_after_it(lab: Lab) -> None:
+    """The supervisor has not found out yet; what it will find was before the request."""
+    run = lab.counting("a", steps=1, count=10, pause=0.05)
+    lab.engine.submit(run)
+    command = lab.wait_for_command(run)
+    supervisor = lab.identity(run, "supervisor.json")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    lab.kill(command)
+    submission = lab.engine.submit(run)
+    os.kill(supervisor.pid, signal.SIGCONT)
+    assert submission.attached
+    assert lab.engine.follow(run.id, timeout=30, poll=0.02).state == "succeeded"
+    assert len(starts(lab)) == 2 and starts(lab)[1] > 0
+    assert [(job.outcome or {})["state"] for job in lab.record(run).jobs] == ["failed", "succeeded"]
+    assert lab.broken() == []
+
+
 def test_both_killed_and_the_step_goes_on_from_its_checkpoint(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=10, pause=0.05)
     lab.engine.submit(run)

@@ -1,0 +1,96 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Killed anywhere, then applied once more: the same artifacts, nothing running, nothing left over, nothing lost.
+
+``IA_KILL_COUNT`` (200): kills in all; the more, the more at random moments. ``IA_KILL_SEED``: the first seed of those
+(printed). ``python -m ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios SEED`` repeats one.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import random
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.kill import scenarios
+from ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios import Result
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import install_core
+
+KILLS = int(os.environ.get("IA_KILL_COUNT", "200"))
+SEED = int(os.environ.get("IA_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+WORKERS = int(os.environ.get("IA_KILL_WORKERS", "2"))
+
+#: Kills in one life of random ones.
+PER_LIFE = 6
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_core(tmp_path_factory.mktemp("core"))
+
+
+def lives(live: t.Callable[..., Result], arguments: t.Iterable[tuple[t.Any, ...]]) -> list[Result]:
+    """Live them, as many at a time as there are workers."""
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+        return [future.result() for future in [pool.submit(live, *more) for more in arguments]]
+
+
+def test_the_judge_sees_what_is_wrong(core: Path) -> None:
+    """Else all of this would prove nothing."""
+    expected = scenarios.undisturbed(core, scenarios.some_runs)
+    with scenarios._lab(core) as lab:
+        runs = scenarios.some_runs(lab)
+        for run in runs:
+            lab.apply(run)
+        (lab.artifact(runs[0]) / "result").write_text("7\n")
+        (lab.data / "jobs" / "active" / ".new-1.1-x").mkdir()
+        (lab.data / "outputs" / "probes" / "f00").mkdir()
+        lab.evidence_file.write_text(lab.evidence_file.read_text() + "start a-0 1 1 1\ndone a-0 2 2 2\n")
+        with scenarios.forked(lambda: os.execvp("sh", ["sh", "-c", "sleep 60; :", str(lab.data)])):
+            result = Result("spoilt")
+            (lab.data / "outputs" / "probes" / "f00" / "receipt.json").write_text('{"files": {}}')
+            scenarios.judge(lab, runs, expected, result)
+    told = "\n".join(result.problems)
+    for word in (
+        "artifacts:",
+        "is not what its receipt says",
+        "left over:",
+        "process",
+        "began again",
+        "goes on beside",
+    ):
+        assert word in told, f"{word} is missing in {told}"
+
+
+def test_killed_before_every_change(core: Path) -> None:
+    faults = scenarios.every_fault(core)
+    expected = scenarios.undisturbed(core, lambda lab: [scenarios.one_run(lab)])
+    results = lives(scenarios.at_point, [(core, fault, expected) for fault in faults])
+    print(scenarios.report(results))
+    assert not [result for result in results if result.problems], scenarios.report(results)
+    missed = [result.name for result in results if not result.kills]
+    assert len(missed) < len(results) / 10, missed
+
+
+def test_killed_while_the_core_is_installed(core: Path) -> None:
+    results = lives(scenarios.at_install, [(core, point) for point in range(1, 75, 4)])
+    print(scenarios.report(results))
+    assert not [result for result in results if result.problems], scenarios.report(results)
+    assert sum(result.kills for result in results) >= 10
+
+
+def test_killed_at_random_moments(core: Path) -> None:
+    expected = scenarios.undisturbed(core, scenarios.some_runs)
+    count = max(8, (KILLS - 130) // PER_LIFE)
+    print(f"IA_KILL_SEED={SEED}, {count} lives")
+    results = lives(scenarios.at_random, [(core, SEED + number, PER_LIFE, expected) for number in range(count)])
+    print(scenarios.report(results))
+    assert not [result for result in results if result.problems], scenarios.report(results)
+    assert sum(result.kills for result in results) >= count * PER_LIFE * 0.7
