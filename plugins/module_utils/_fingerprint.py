@@ -48,8 +48,15 @@ def canonical_json(value: t.Any) -> str:
 
 
 def digest(value: t.Any) -> str:
-    """Hex SHA-256 of the canonical JSON of a value."""
-    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
+    """Hex SHA-256 of the canonical JSON of a value.
+
+    :raises InputError: for what has no canonical form.
+    """
+    try:
+        raw = canonical_json(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"Half a character (a lone surrogate) cannot be declared: {error.object!r:.80}.") from error
+    return hashlib.sha256(raw).hexdigest()
 
 
 def fingerprint(kind: str, settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str]) -> str:

@@ -49,6 +49,9 @@ from ._run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run, read_outcome
 
 SCHEMA = 1
 
+#: How often a run is read that seems damaged: it may only have been moved meanwhile.
+_ATTEMPTS = 5
+
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\Z")
 
 
@@ -100,52 +103,57 @@ class Store:
 
         :raises InputError: when that is no id.
         """
-        path = self._find(run_id)
-        while path is not None:
-            found = self._read(run_id, path)
-            if os.path.isdir(path):
-                return found
-            path = self._find(run_id)  # it moved while we read
-        return None
+        found = None
+        for _attempt in range(_ATTEMPTS):
+            path = self._find(run_id)
+            if path is None:
+                return None
+            try:
+                found = self._read(run_id, path)
+            except FileNotFoundError:
+                continue  # it moved just now
+            if not found.damage:
+                break
+        return found
 
     def _read(self, run_id: str, path: str) -> Record:
-        run, damage = None, ""
+        # through the open directory, which stays the same wherever it is moved meanwhile
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            raw = read_json(os.path.join(path, "run.json"))
-            if raw is None:
-                raise StoreError("It is missing.")
-            run = Run.from_dict(raw)
-            if run.id != run_id:
-                raise StoreError(f"It belongs to the run {run.id}.")
-        except (StoreError, OSError) as error:
-            damage = f"run.json: {error}"
-        jobs, job_damage = self._jobs(path)
-        active = os.path.dirname(path) == self._folder("active")
-        state = read_record(os.path.join(path, "state.json")) or {}
-        if state.get("state") not in (QUEUED, RUNNING, *ENDED):
-            state = {"state": QUEUED if active else FAILED}
-            if not active:
-                damage = damage or "state.json: It does not tell how the run ended."
+            base = f"/proc/self/fd/{handle}"
+            run, damage = None, ""
+            try:
+                raw = read_json(os.path.join(base, "run.json"))
+                if raw is None:
+                    raise StoreError("It is missing.")
+                run = Run.from_dict(raw)
+                if run.id != run_id:
+                    raise StoreError(f"It belongs to the run {run.id}.")
+            except (StoreError, OSError) as error:
+                damage = f"run.json: {error}".replace(base, path)
+            jobs, job_damage = _read_jobs(base)
+            state = read_record(os.path.join(base, "state.json")) or {}
+            cancelling = os.path.exists(os.path.join(base, "cancel.json"))
+            section = os.path.basename(os.path.dirname(os.readlink(base)))
+        finally:
+            os.close(handle)
+        directory = os.path.join(self._folder(section), run_id)
+        active = section == "active"
+        if active and state.get("state") not in (QUEUED, RUNNING, *ENDED):
+            state = {"state": QUEUED}
+        elif not active and state.get("state") not in ENDED:
+            state = {"state": FAILED}
+            damage = damage or "state.json: It does not tell how the run ended."
         return Record(
             id=run_id,
-            directory=path,
+            directory=directory,
             run=run,
             state=state,
-            jobs=jobs,
+            jobs=tuple(dataclasses.replace(job, directory=os.path.join(directory, job.name)) for job in jobs),
             active=active,
-            cancelling=os.path.exists(os.path.join(path, "cancel.json")),
+            cancelling=cancelling,
             damage=damage or job_damage,
         )
-
-    def _jobs(self, run_dir: str) -> tuple[tuple[Job, ...], str]:
-        found: list[Job] = []
-        damage = ""
-        for directory in job_dirs(run_dir):
-            try:
-                found.append(_read_job(directory))
-            except StoreError as error:
-                damage = f"{os.path.basename(directory)}/job.json: {error}"
-        return tuple(sorted(found, key=lambda job: job.order)), damage
 
     def _ids(self, section: str) -> list[str]:
         try:
@@ -191,11 +199,9 @@ class Store:
         active = os.path.join(self._folder("active"), run.id)
         old = self._find(run.id)
         if old is None:
-            fresh = tempfile.mkdtemp(prefix=aside(NEW), dir=self._folder("active"))
-            os.chmod(fresh, 0o755)
-            write_json(os.path.join(fresh, "state.json"), {"state": QUEUED})
-            write_json(os.path.join(fresh, "run.json"), _run_file(run))
-            os.rename(fresh, active)
+            with _fresh_dir(active) as fresh:
+                write_json(os.path.join(fresh, "state.json"), {"state": QUEUED})
+                write_json(os.path.join(fresh, "run.json"), _run_file(run))
         else:
             if old != active:
                 os.rename(old, active)
@@ -250,12 +256,12 @@ class Store:
         order = record.jobs[-1].order + 1 if record.jobs else 1
         directory = os.path.join(record.directory, f"{label}-{number}")
         job = Job(directory, label, spec.kind, spec.fingerprint, heavy, run.runner, run.round, order, None)
-        fresh = tempfile.mkdtemp(prefix=aside(NEW), dir=record.directory)
-        os.chmod(fresh, 0o755)
         plain = dataclasses.asdict(job)
         del plain["directory"], plain["outcome"]
-        write_json(os.path.join(fresh, "job.json"), {**plain, "schema": SCHEMA, "run": run.id, "created_at": utc_now()})
-        os.rename(fresh, directory)
+        with _fresh_dir(directory) as fresh:
+            write_json(
+                os.path.join(fresh, "job.json"), {**plain, "schema": SCHEMA, "run": run.id, "created_at": utc_now()}
+            )
         fsync_dir(record.directory)
         return job
 
@@ -265,6 +271,19 @@ class Store:
         sweep(self._folder("active"))
         for run_id in self._ids("active"):
             sweep(os.path.join(self._folder("active"), run_id))
+
+
+@contextlib.contextmanager
+def _fresh_dir(path: str) -> t.Iterator[str]:
+    """A directory that gets its name when everything is in it, or is not there at all."""
+    fresh = tempfile.mkdtemp(prefix=aside(NEW), dir=os.path.dirname(path))
+    try:
+        os.chmod(fresh, 0o755)
+        yield fresh
+        os.rename(fresh, path)
+    except BaseException:
+        discard(fresh)
+        raise
 
 
 def _run_file(run: Run) -> dict[str, t.Any]:
@@ -283,6 +302,17 @@ def job_dirs(run_dir: str) -> list[str]:
 def is_supervised(record: Record) -> bool:
     """Whether somebody is at work in a run, as far as the process table tells."""
     return record.active and any(any(supervisors(directory)) for directory in job_dirs(record.directory))
+
+
+def _read_jobs(run_dir: str) -> tuple[list[Job], str]:
+    found: list[Job] = []
+    damage = ""
+    for directory in job_dirs(run_dir):
+        try:
+            found.append(_read_job(directory))
+        except (StoreError, OSError) as error:
+            damage = f"{os.path.basename(directory)}/job.json: {error}"
+    return sorted(found, key=lambda job: job.order), damage
 
 
 def _read_job(directory: str) -> Job:

@@ -54,7 +54,7 @@ _LOCK_SECONDS = 5.0
 _NEXT_ATTEMPTS, _NEXT_SECONDS = 8, 1.0
 
 #: A command that failed with less than this left on the disk most likely failed for that.
-_TIGHT_BYTES = 16 * 1024 * 1024
+_TIGHT_BYTES = 1024 * 1024
 
 
 def load_run(job_dir: str) -> tuple[Layout, Run, str]:

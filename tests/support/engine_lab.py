@@ -29,6 +29,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view impo
 #: its last checkpoint the name of the result. Says in EVIDENCE (outside of the data directory) what it does. Leaves
 #: two helpers behind that do not end by themselves, one of them in a session of its own.
 COUNTING = r"""
+set -e
 say() { echo "$1 $STEP ${2:-0} $$ $(date +%s%N)" >> "$EVIDENCE"; }
 [ -z "$UPSTREAM" ] || [ "$(cat "$UPSTREAM/result")" = "$COUNT" ] || exit 9
 sleep 1000 & setsid sleep 1000 &

@@ -322,9 +322,9 @@ def test_a_full_disk_is_told_with_figures(lab: Lab, monkeypatch: pytest.MonkeyPa
     error = supervisor._failure(Probe("ended", 1))
     assert "The disk is full: " in error.message and "MB free" in error.message
     assert error.details["free_bytes"] > 0
-    monkeypatch.setattr(_supervisor, "free_bytes", lambda path: 1_500_000)
+    monkeypatch.setattr(_supervisor, "free_bytes", lambda path: 500_000)
     supervisor = _supervisor_of(lab, "something else\n")
-    assert "The disk is full: 1.5 MB free" in supervisor._failure(Probe("ended", 1)).message
+    assert "The disk is full: 0.5 MB free" in supervisor._failure(Probe("ended", 1)).message
 
 
 def test_want_of_memory_is_told(lab: Lab) -> None:
