@@ -30,9 +30,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset i
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import (
-    CoreError,
     InputError,
-    NotReadyError,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import sha256_file
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
