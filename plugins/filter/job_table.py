@@ -23,7 +23,7 @@ options:
 EXAMPLES = r"""
 - name: Show the runs
   ansible.builtin.debug:
-    msg: "{{ jobs.runs | ia_homelab.llamafactory.job_table }}"
+    msg: "{{ jobs.runs | ia_homelab.llamafactory.job_table | join('\n') }}"
 """
 
 RETURN = r"""

@@ -243,7 +243,8 @@ def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> in
     plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False, "text": True}
     started = subprocess.run(
         ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
-         "--property=KillMode=process", f"--property=WorkingDirectory={env['PYTHONPATH']}",
+         "--property=KillMode=process", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
+         f"--property=WorkingDirectory={env['PYTHONPATH']}",
          f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", *names, "--", *argv],
         env={**os.environ, **env}, stdout=subprocess.DEVNULL, **plain,
     )  # fmt: skip

@@ -9,6 +9,7 @@ that moment, never from what an earlier call had in mind. So any call may be kil
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -17,7 +18,7 @@ import typing as t
 
 from . import _core
 from ._errors import CoreError, InputError, JobError
-from ._files import disk_errors, read_record, utc_now
+from ._files import LockedError, disk_errors, read_record, utc_now
 from ._flow import context, get_runner, get_step, missing, need
 from ._layout import Layout
 from ._reconcile import Reconciler, damage_error
@@ -304,8 +305,9 @@ class Engine:
             now = time.monotonic()
             due = pushed is None or now - pushed >= max(_PUSH_SECONDS, poll)
             if due and view.state not in ENDED and not self._attended(run_id):
-                self.reconcile()
                 pushed = now
+                with contextlib.suppress(LockedError):  # whoever holds it is at it
+                    self.reconcile()
                 view = self.observe(run_id)
             if view.state in ENDED and self.store.is_active(run_id):
                 self.reconcile()  # it is about to be moved: what is told of its paths shall stay true

@@ -319,6 +319,10 @@ def disk_errors(path: str) -> t.Iterator[None]:
         raise known from error
 
 
+class LockedError(StoreError):
+    """Somebody else has held a lock for longer than one waits."""
+
+
 class FileLock:
     """An exclusive flock: the kernel drops it when its holder dies. Close-on-exec, so that no child keeps it.
 
@@ -355,7 +359,7 @@ class FileLock:
 
     def __enter__(self) -> FileLock:
         if not self.acquire():
-            raise StoreError(
+            raise LockedError(
                 f"{self.path} has been locked by another process for {self.timeout:.0f} seconds.",
                 "Find its holder with 'fuser' or 'lsof' on that file.",
             )

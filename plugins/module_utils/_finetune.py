@@ -103,7 +103,7 @@ def plan_run(
     """The run that makes one declared fine-tune true.
 
     :param raw: one entry of ``finetunes``.
-    :param datasets: what is known of datasets that are not published yet (check mode): ``fingerprint``, ``results``.
+    :param datasets: what is known of datasets that are not published yet (check mode): ``fingerprint``, ``outcome``.
     :param accelerator: auto, cuda or cpu.
     :param write: whether what a base name was resolved to may be written down.
     :raises InputError: when the declaration cannot be.
@@ -142,7 +142,7 @@ def _resolve_dataset(
     layout: Layout, name: str, known: t.Mapping[str, t.Mapping[str, t.Any]]
 ) -> tuple[str, dict[str, t.Any]]:
     if name in known and known[name].get("fingerprint"):
-        return str(known[name]["fingerprint"]), dict(known[name].get("results") or {})
+        return str(known[name]["fingerprint"]), dict(known[name].get("outcome") or {})
     info = _dataset.load(layout, name)
     return info.fingerprint, info.results
 

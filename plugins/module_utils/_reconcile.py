@@ -175,8 +175,9 @@ class Reconciler:
 
     def _set_aside(self, record: Record) -> None:
         """End a run whose record cannot be read, and of which nothing is supervised."""
+        runners = {job.directory: job.runner for job in record.jobs}
         for directory in job_dirs(record.directory):
-            _clear(directory)
+            _clear(directory, runners.get(directory, record.run.runner if record.run else "process"))
         self.store.set_state(record.id, FAILED, damage_error(record))
         self.store.retire(record.id)
 
@@ -242,7 +243,7 @@ class Reconciler:
         return True
 
 
-def _clear(job_dir: str, runner: str = "process") -> None:
+def _clear(job_dir: str, runner: str) -> None:
     try:
         get_runner(runner).clear(job_dir)
     except CoreError:

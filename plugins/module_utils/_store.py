@@ -33,6 +33,7 @@ import typing as t
 from ._errors import InputError, StoreError
 from ._files import (
     NEW,
+    DiskFullError,
     FileLock,
     aside,
     discard,
@@ -129,7 +130,7 @@ class Store:
                 run = Run.from_dict(raw)
                 if run.id != run_id:
                     raise StoreError(f"It belongs to the run {run.id}.")
-            except (StoreError, OSError) as error:
+            except (StoreError, IsADirectoryError) as error:
                 damage = f"run.json: {error}".replace(base, path)
             jobs, job_damage = _read_jobs(base)
             state = read_record(os.path.join(base, "state.json")) or {}
@@ -243,7 +244,12 @@ class Store:
 
     def request_cancel(self, run_id: str) -> None:
         """Ask for an active run to be stopped."""
-        write_json(os.path.join(self._folder("active"), run_id, "cancel.json"), {"at": utc_now()})
+        path = os.path.join(self._folder("active"), run_id, "cancel.json")
+        try:
+            write_json(path, {"at": utc_now()})
+        except DiskFullError:
+            # that it is there is enough: what fills the disk must not be what cannot be stopped
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def add_job(self, record: Record, run: Run, label: str, heavy: bool) -> Job:
         """Make a new attempt at a step."""
@@ -310,7 +316,7 @@ def _read_jobs(run_dir: str) -> tuple[list[Job], str]:
     for directory in job_dirs(run_dir):
         try:
             found.append(_read_job(directory))
-        except (StoreError, OSError) as error:
+        except (StoreError, IsADirectoryError) as error:
             damage = f"{os.path.basename(directory)}/job.json: {error}"
     return sorted(found, key=lambda job: job.order), damage
 

@@ -233,7 +233,7 @@ systems:
       description: How many rows have none.
       type: int
       sample: 0
-summary:
+outcome:
   description:
     - All that was found out about the version, as it stands in its receipt. Besides what is returned above, these are
       C(bytes), C(columns), C(formatting) (the form the rows were published in), C(longest_row) and C(sources).
@@ -371,7 +371,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
             rows=found.rows,
             format=found.results.get("format"),
             systems=found.results.get("systems"),
-            summary=found.results,
+            outcome=found.results,
             sources=found.sources,
         )
     if module._diff and not outcome.needs_rows:

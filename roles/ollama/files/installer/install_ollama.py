@@ -93,6 +93,12 @@ def from_go(shop: Workshop, work: Path) -> None:
     )
 
 
+def _check(shop: Workshop, result: Path) -> None:
+    answer = shop.run([result / "bin/ollama", "--version"], "Checking ollama", OLLAMA_HOST="127.0.0.1:1")
+    if shop.spec["version"] not in answer:
+        raise Failed(f"This ollama is another version than {shop.spec['version']}: {answer.strip()}")
+
+
 MAKERS = {"archive": from_archive, "go": from_go}
 
 
@@ -109,14 +115,14 @@ def main() -> int:
             if changed:
                 shop.clear(work)
                 work.mkdir()
-                MAKERS[method](shop, work)
-                result = work / "result"
-                answer = shop.run([result / "bin/ollama", "--version"], "Checking ollama", OLLAMA_HOST="127.0.0.1:1")
-                if shop.spec["version"] not in answer:
-                    raise Failed(f"This ollama is another version than {shop.spec['version']}: {answer.strip()}")
-                shop.mark(result, started, method=method)
-                shop.publish(result)
-                shop.clear(work)
+                try:
+                    MAKERS[method](shop, work)
+                    _check(shop, work / "result")
+                    shop.mark(work / "result", started, method=method)
+                    shop.publish(work / "result")
+                finally:
+                    # Gigabytes, and nothing that the next attempt could use.
+                    shop.clear(work)
     except Unavailable as error:
         print(error, file=sys.stderr)
         return EX_TEMPFAIL
