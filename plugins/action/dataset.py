@@ -187,15 +187,18 @@ def _yaml_rows(loader: t.Any, label: str, problems: Problems) -> t.Iterator[t.An
         problems.add(Problem(label, None, None, "", what, "Write one list of rows, each begun by a dash."))
         return
     for number, node in enumerate(root.value, 1):
-        faults = list(_yaml_faults(node, "", set()))
+        faults = list(_yaml_faults(node, "", set(), node.start_mark.line + 1))
         for field, line, what, fix in faults:
             problems.add(Problem(label, number, line, field, what, fix))
         if not faults:
             yield loader.construct_document(node)
 
 
-def _yaml_faults(node: t.Any, place: str, seen: set[int]) -> t.Iterator[tuple[str, int, str, str]]:
-    """What YAML can say and JSON cannot, or what would be lost in between: field, line, what, fix."""
+def _yaml_faults(node: t.Any, place: str, seen: set[int], above: int) -> t.Iterator[tuple[str, int, str, str]]:
+    """What YAML can say and JSON cannot, or what would be lost in between: field, line, what, fix.
+
+    :param above: line of what the node stands in: an alias has no place of its own, only that of what it refers to.
+    """
     line = node.start_mark.line + 1
     if node.tag == _DATE:
         yield place, line, f"{node.value} is a date to YAML, not text", "Put it in quotes."
@@ -204,12 +207,12 @@ def _yaml_faults(node: t.Any, place: str, seen: set[int]) -> t.Iterator[tuple[st
     if isinstance(node, yaml.ScalarNode):
         return
     if id(node) in seen:
-        yield place, line, "it is an alias of a list or an object", "Only texts can be referred to."
+        yield place, above, "it is an alias of a list or an object", "Only texts can be referred to."
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            yield from _yaml_faults(item, f"{place}[{index}]", seen)
+            yield from _yaml_faults(item, f"{place}[{index}]", seen, line)
         return
     keys: set[str] = set()
     for key, value in node.value:
@@ -220,4 +223,4 @@ def _yaml_faults(node: t.Any, place: str, seen: set[int]) -> t.Iterator[tuple[st
         elif name in keys:
             yield inside, key.start_mark.line + 1, "it is given twice in one object", "Keep one of them."
         keys.add(name)
-        yield from _yaml_faults(value, inside, seen)
+        yield from _yaml_faults(value, inside, seen, key.start_mark.line + 1)

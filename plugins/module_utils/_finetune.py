@@ -62,7 +62,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         if key not in OPTIONS and difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85):
             meant = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
             raise InputError(f"{who}: there is no option {key!r}.", f"Did you mean {meant}?")
-    values = {name: raw.get(name) for name in OPTIONS}
+    values: dict[str, t.Any] = {name: raw.get(name) for name in OPTIONS}
     for name, option in OPTIONS.items():
         if values[name] is None:
             if option.get("required"):
@@ -194,7 +194,12 @@ def _register_settings(
     warning = ""
     if system is None:
         system, warning = _templates.system_for(template, dataset)
-    settings = {"name": name, "template": template.name, "system": system, "parameters": dict(parameters)}
+    settings: dict[str, t.Any] = {
+        "name": name,
+        "template": template.name,
+        "system": system,
+        "parameters": dict(parameters),
+    }
     if thinking is not None:
         settings["enable_thinking"] = bool(thinking)
     return settings, warning
@@ -291,5 +296,5 @@ def plan_register(
 
 def warnings_of(run: Run) -> list[str]:
     """What the one who declared a run should know, though it can be made."""
-    found = [f"{run.name}: {step.spec.options.get('warning')}" for step in run.steps if step.spec.options.get("warning")]
-    return list(dict.fromkeys(found))
+    found = [step.spec.options.get("warning") for step in run.steps]
+    return list(dict.fromkeys(f"{run.name}: {warning}" for warning in found if warning))

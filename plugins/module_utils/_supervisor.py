@@ -100,7 +100,8 @@ class Supervisor:
         if not lock.acquire():
             return
         try:
-            if read_outcome(self.job_dir) is None:
+            # the one before may have just ended the job, and its run been moved away: no outcome is here then
+            if read_outcome(self.job_dir) is None and os.path.isdir(self.job_dir):
                 earlier = read_record(self._path("supervisor.json")) or {}
                 before = earlier.get("starts")
                 starts = (before if isinstance(before, int) else 0) + 1

@@ -68,7 +68,7 @@ GOOD = "- {instruction: a, output: b}\n"
 
 BAD: dict[str, tuple[str | bytes, int | None, int | None, str, str]] = {
     "date": (GOOD + "- instruction: a\n  output: 2024-01-01\n", 2, 3, "output", "is a date to YAML"),
-    "date and time": (GOOD + "- {instruction: 2024-01-01 10:00:00, output: b}", 2, 2, "instruction", "is a date to YAML"),
+    "date and time": (GOOD + "- {instruction: 2024-01-01 10:00:00}", 2, 2, "instruction", "is a date to YAML"),
     "date inside": ("- {history: [[a, 2024-01-01]]}", 1, 1, "history[0][1]", "is a date to YAML"),
     "key twice": (GOOD + "- instruction: a\n  output: b\n  output: c\n", 2, 4, "output", "given twice"),
     "key twice inside": ("- {conversations: [{from: human, from: gpt}]}", 1, 1, "conversations[0].from", "given twice"),
@@ -81,11 +81,12 @@ BAD: dict[str, tuple[str | bytes, int | None, int | None, str, str]] = {
     "key is a list": ("- {[a]: b}", 1, 1, "?", "name of a field is text"),
     "alias of a list": ("- {history: &h [[a, b]], tools: *h}", 1, 1, "tools", "alias of a list or an object"),
     "laughs": (
-        "- a: &a [x, x, x, x, x, x, x, x, x]\n  b: &b [*a, *a, *a, *a, *a]\n  c: [*b, *b, *b, *b]\n", 1, 2, "b[0]", "alias of a list"
+        "- a: &a [x, x, x, x, x, x, x, x, x]\n  b: &b [*a, *a, *a, *a, *a]\n  c: [*b, *b, *b, *b]\n",
+        1, 2, "b[0]", "alias of a list",
     ),
     "endless": ("- &a [*a]", 1, 1, "[0]", "alias of a list or an object"),
     "indent": (GOOD + "- instruction: a\n   output: b\n", None, 3, "", "not valid YAML"),
-    "tab": ("-\tinstruction: a\n\toutput: b\n", None, 2, "", "not valid YAML"),
+    "tab": ("- instruction: a\n\toutput: b\n", None, 2, "", "not valid YAML"),
     "open quote": (GOOD + '- instruction: "a\n', None, 3, "", "not valid YAML"),
     "unknown alias": ("- *a", None, 1, "", "not valid YAML"),
     "two documents": (GOOD + "---\n" + GOOD, None, 2, "", "not valid YAML"),
