@@ -1,0 +1,214 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad rows: what a row is, fields of alpaca, conversations, messages."""
+
+from __future__ import annotations
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.bad_data import (
+    GOOD,
+    TOOL,
+    Bad,
+    alpaca,
+    call,
+    chat,
+    say,
+    turns,
+)
+
+ROWS: dict[str, Bad] = {
+    # what a row is
+    "row is text": alpaca("x", "", "text ('x'), not an object"),
+    "row is null": alpaca(None, "", "null, not an object"),
+    "row is a number": alpaca(3, "", "a number (3), not an object"),
+    "row is a list": alpaca(["a", "b"], "", "a list of 2, not an object"),
+    "row is empty": alpaca({}, "instruction", "missing"),
+    # fields of alpaca
+    "no output": alpaca({"instruction": "a"}, "output", "missing"),
+    "no instruction": alpaca({"input": "a", "output": "b"}, "instruction", "missing"),
+    "output is a number": alpaca({"instruction": "a", "output": 42}, "output", "a number (42), not text"),
+    "output is a float": alpaca({"instruction": "a", "output": 1.5}, "output", "a number (1.5), not text"),
+    "output is true": alpaca({"instruction": "a", "output": True}, "output", "a boolean (true), not text"),
+    "output is null": alpaca({"instruction": "a", "output": None}, "output", "null, not text"),
+    "output is a list": alpaca({"instruction": "a", "output": ["b"]}, "output", "a list of 1, not text"),
+    "output is an object": alpaca({"instruction": "a", "output": {"b": 1}}, "output", "an object, not text"),
+    "output is a huge number": alpaca({"instruction": "a", "output": 10**5000}, "output", "a huge one"),
+    "output is empty": alpaca({"instruction": "a", "output": ""}, "output", "empty"),
+    "output is blank": alpaca({"instruction": "a", "output": " \n\t"}, "output", "empty"),
+    "instruction is a number": alpaca({"instruction": 1, "output": "b"}, "instruction", "a number (1), not text"),
+    "instruction is null": alpaca({"instruction": None, "output": "b"}, "instruction", "null, not text"),
+    "instruction is empty": alpaca({"instruction": "", "output": "b"}, "instruction", "empty"),
+    "instruction and input are blank": alpaca(
+        {"instruction": " ", "input": "\n", "output": "b"}, "instruction", "empty"
+    ),
+    "input is a list": alpaca({"instruction": "a", "input": [], "output": "b"}, "input", "a list of 0, not text"),
+    "system is a number": alpaca({"instruction": "a", "output": "b", "system": 0}, "system", "a number (0), not text"),
+    "misspelt output": alpaca({"instruction": "a", "ouput": "b", "output": "b"}, "ouput", "no such field"),
+    "unknown field": alpaca({**GOOD, "id": "1"}, "id", "no such field"),
+    "field of a preference": alpaca({**GOOD, "chosen": "x"}, "chosen", "preference data"),
+    "field of a picture": alpaca({**GOOD, "images": ["x"]}, "images", "not trained on here"),
+    "field of another format": alpaca({**GOOD, "messages": []}, "messages", "does not belong to the format alpaca"),
+    "field without a name": alpaca({**GOOD, "": "x"}, "(empty)", "no such field"),
+    "NUL in output": alpaca({"instruction": "a", "output": "b\0c"}, "output", "a NUL character"),
+    "NUL in instruction": alpaca({"instruction": "\0", "output": "b"}, "instruction", "a NUL character"),
+    "half a pair in output": alpaca({"instruction": "a", "output": "b\ud83d"}, "output", "(U+D83D) at character 2"),
+    "half a pair in system": alpaca({**GOOD, "system": "\udc00"}, "system", "(U+DC00) at character 1"),
+    "history is text": alpaca({**GOOD, "history": "a"}, "history", "not a list"),
+    "history of texts": alpaca({**GOOD, "history": ["a", "b"]}, "history[0]", "not a pair"),
+    "history of three": alpaca({**GOOD, "history": [["a", "b", "c"]]}, "history[0]", "not a pair"),
+    "history of one": alpaca({**GOOD, "history": [["a", "b"], ["a"]]}, "history[1]", "not a pair"),
+    "history of numbers": alpaca({**GOOD, "history": [["a", 2]]}, "history[0][1]", "a number (2), not text"),
+    "history without an answer": alpaca({**GOOD, "history": [["a", ""]]}, "history[0][1]", "empty"),
+    # conversations
+    "no conversations": Bad("records", [{"system": "s"}], 1, "conversations", "missing", "sharegpt"),
+    "conversations are text": Bad("records", [{"conversations": "a"}], 1, "conversations", "not a list", "sharegpt"),
+    "conversations are empty": turns(field="conversations", what="empty"),
+    "turn is text": turns("a", ("gpt", "b"), field="conversations[0]", what="not an object"),
+    "turn without role": turns({"value": "a"}, ("gpt", "b"), field="conversations[0].from", what="missing"),
+    "turn without text": turns({"from": "human"}, ("gpt", "b"), field="conversations[0].value", what="missing"),
+    "turn with a number": turns(("human", "a"), ("gpt", 1), field="conversations[1].value", what="a number (1)"),
+    "turn with null": turns(("human", None), ("gpt", "b"), field="conversations[0].value", what="null"),
+    "turn is empty": turns(("human", "a"), ("gpt", ""), field="conversations[1].value", what="empty"),
+    "role of another format": turns(("user", "a"), ("gpt", "b"), field="conversations[0].from", what="no role 'user'"),
+    "role is a number": turns((1, "a"), ("gpt", "b"), field="conversations[0].from", what="a number (1), not text"),
+    "role in capitals": turns(("Human", "a"), ("gpt", "b"), field="conversations[0].from", what="no role 'Human'"),
+    "answer first": turns(("gpt", "b"), ("human", "a"), field="conversations[0].from", what="it is the first"),
+    "two questions": turns(
+        ("human", "a"), ("human", "b"), ("gpt", "c"), field="conversations[1].from", what="'human' comes before it"
+    ),
+    "two answers": turns(
+        ("human", "a"), ("gpt", "b"), ("gpt", "c"), field="conversations[2].from", what="'gpt' comes before it"
+    ),
+    "ends with a question": turns(
+        ("human", "a"), ("gpt", "b"), ("human", "c"), field="conversations[2].from", what="not the assistant's"
+    ),
+    "only a question": turns(("human", "a"), field="conversations[0].from", what="not the assistant's"),
+    "only a system prompt": turns(("system", "a"), field="conversations[0].from", what="not the assistant's"),
+    "system in the middle": turns(
+        ("human", "a"), ("system", "s"), ("gpt", "b"), field="conversations[1].from", what="only at the beginning"
+    ),
+    "two system prompts": turns(
+        ("system", "s"), ("human", "a"), ("gpt", "b"), field="system", what="differs", system="other"
+    ),
+    "unknown key of a turn": turns(
+        {**say("human", "a"), "weight": 1}, ("gpt", "b"), field="conversations[0].weight", what="no such key"
+    ),
+    "observation without a call": turns(
+        ("human", "a"),
+        ("gpt", "b"),
+        ("observation", "o"),
+        ("gpt", "c"),
+        field="conversations[2].from",
+        what="'gpt' comes before it",
+    ),
+    "call is not JSON": turns(
+        ("human", "a"), ("function_call", "f(1)"), field="conversations[1].value", what="a call is JSON"
+    ),
+    "call without arguments": turns(
+        ("human", "a"), ("function_call", '{"name": "f"}'), field="conversations[1].value", what="name and arguments"
+    ),
+    "call of nothing": turns(
+        ("human", "a"), ("function_call", "[]"), field="conversations[1].value", what="calls nothing"
+    ),
+    "half a pair in a turn": turns(
+        ("human", "\ud800"), ("gpt", "b"), field="conversations[0].value", what="half of a surrogate pair"
+    ),
+    "NUL in a turn": turns(("human", "a"), ("gpt", "\0"), field="conversations[1].value", what="a NUL character"),
+    "tools are not JSON": turns(("human", "a"), ("gpt", "b"), tools="f()", field="tools", what="not JSON"),
+    "tools are an object": turns(("human", "a"), ("gpt", "b"), tools='{"name": "f"}', field="tools", what="not a list"),
+    "tool without a name": turns(("human", "a"), ("gpt", "b"), tools=[{}], field="tools[0].name", what="null"),
+    "tool without parameters": turns(
+        ("human", "a"), ("gpt", "b"), tools=[{"name": "f"}], field="tools[0].parameters", what="no JSON schema"
+    ),
+    "tool is text": turns(("human", "a"), ("gpt", "b"), tools=[TOOL, "f"], field="tools[1]", what="not an object"),
+    "tool with infinity": turns(
+        ("human", "a"),
+        ("gpt", "b"),
+        tools=[{**TOOL, "x": float("inf")}],
+        field="tools",
+        what="cannot be written as JSON",
+    ),
+    # OpenAI's messages
+    "message is text": chat("a", ("assistant", "b"), field="messages[0]", what="not an object"),
+    "message without role": chat({"content": "a"}, ("assistant", "b"), field="messages[0].role", what="missing"),
+    "role of sharegpt": chat(("human", "a"), ("assistant", "b"), field="messages[0].role", what="no role 'human'"),
+    "role function": chat(
+        ("user", "a"), ("function", "b"), ("assistant", "c"), field="messages[1].role", what="no role 'function'"
+    ),
+    "message without content": chat(("user", "a"), {"role": "assistant"}, field="messages[1].content", what="missing"),
+    "content is null": chat(("user", "a"), ("assistant", None), field="messages[1].content", what="null, not text"),
+    "content is empty": chat(("user", ""), ("assistant", "b"), field="messages[0].content", what="empty"),
+    "content of parts": chat(
+        ("user", [{"type": "text", "text": "a"}]), ("assistant", "b"), field="messages[0].content", what="list of parts"
+    ),
+    "message with a weight": chat(
+        ("user", "a"),
+        {"role": "assistant", "content": "b", "weight": 0},
+        field="messages[1].weight",
+        what="no such key",
+    ),
+    "message with a name": chat(
+        {"role": "user", "content": "a", "name": "x"}, ("assistant", "b"), field="messages[0].name", what="no such key"
+    ),
+    "assistant first": chat(("assistant", "a"), field="messages[0].role", what="it is the first"),
+    "two users": chat(
+        ("user", "a"), ("user", "b"), ("assistant", "c"), field="messages[1].role", what="'user' comes before it"
+    ),
+    "ends with a user": chat(
+        ("user", "a"), ("assistant", "b"), ("user", "c"), field="messages[2].role", what="not the assistant's"
+    ),
+    "ends with a tool": chat(
+        ("user", "a"),
+        call(name="f", arguments="{}"),
+        ("tool", "b"),
+        field="messages[2].role",
+        what="not the assistant's",
+    ),
+    "system at the end": chat(
+        ("user", "a"), ("assistant", "b"), ("system", "s"), field="messages[2].role", what="only at the beginning"
+    ),
+    "tool without a call": chat(
+        ("user", "a"),
+        ("assistant", "b"),
+        ("tool", "c"),
+        ("assistant", "d"),
+        field="messages[2].role",
+        what="comes before",
+    ),
+    "text beside a call": chat(
+        ("user", "a"),
+        {**call(name="f", arguments="{}"), "content": "b"},
+        field="messages[1].content",
+        what="would be lost in training",
+    ),
+    "call without a name": chat(
+        ("user", "a"), call(arguments="{}"), field="messages[1].tool_calls[0].function", what="no name"
+    ),
+    "arguments are not JSON": chat(
+        ("user", "a"),
+        call(name="f", arguments="{x"),
+        field="messages[1].tool_calls[0].function.arguments",
+        what="not JSON",
+    ),
+    "arguments are a list": chat(
+        ("user", "a"),
+        call(name="f", arguments="[1]"),
+        field="messages[1].tool_calls[0].function.arguments",
+        what="not an object",
+    ),
+    "calls are an object": chat(
+        ("user", "a"),
+        {"role": "assistant", "tool_calls": {"function": {}}},
+        field="messages[1].tool_calls",
+        what="not a list",
+    ),
+    # only dates (a good conversation before it would hold something else)
+    "conversations of dates": Bad(
+        "records",
+        [{"conversations": [say("human", "2024-01-01"), say("gpt", "2024-01-02 10:00")]}],
+        None,
+        "value",
+        "is a date and nothing else",
+        "sharegpt",
+    ),
+}
