@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+Usage: docker_engine.sh start DIRECTORY    a Docker Engine answers, with Compose and buildx; one is installed and
+                                           started if need be. DIRECTORY then holds its log and its process id.
+       docker_engine.sh stop DIRECTORY     stops the engine that `start` started, and no other
+END
+}
+
+die() { printf 'docker_engine.sh: %s\n' "$*" >&2; exit 1; }
+
+whole() {
+    command -v dockerd >/dev/null && command -v containerd >/dev/null &&
+        docker compose version >/dev/null 2>&1 && docker buildx version >/dev/null 2>&1
+}
+
+answers() { docker info >/dev/null 2>&1; }
+
+# shellcheck disable=SC1091  # of the machine
+from_os_release() { (. /etc/os-release && printf '%s' "${!1:-}"); }
+
+# Engine 26 or newer: an older one does not start privileged containers where the machine itself lacks a capability.
+# Debian 12 has 20.10 and no Compose v2, so there the packages of Debian 13 are taken (they need no newer libc),
+# through an apt state of its own: the machine's sources stay as they are.
+install_packages() {
+    [[ $(id -u) == 0 ]] || die "Docker Engine with Compose and buildx is not here; installing it takes root."
+    command -v apt-get >/dev/null || die "Docker Engine with Compose and buildx is not here; please install it."
+    export DEBIAN_FRONTEND=noninteractive
+    case $(from_os_release ID):$(from_os_release VERSION_ID) in
+        debian:12) install_from trixie "$(from_os_release VERSION_CODENAME)" ;;
+        ubuntu:*)
+            apt-get update -qq
+            apt-get install -yqq --no-install-recommends docker.io docker-compose-v2 docker-buildx containerd iptables
+            ;;
+        *)
+            apt-get update -qq
+            apt-get install -yqq --no-install-recommends docker.io docker-cli docker-compose docker-buildx containerd \
+                iptables
+            ;;
+    esac
+}
+
+# shellcheck disable=SC2016  # apt's variable
+debian_mirror() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' | head -n 1; }
+
+# install_from SUITE CODENAME   SUITE beside the machine's own suite, from the mirror the machine uses
+install_from() {
+    local suite=$1 codename=$2 mirror state
+    [[ -n $(debian_mirror) ]] || apt-get update -qq
+    mirror=$(debian_mirror)
+    [[ -n $mirror ]] || die "apt knows no Debian mirror."
+    state=$(mktemp -d)
+    chmod 755 "$state"
+    mkdir -p "$state/lists/partial"
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+        "$mirror" "$codename" "$mirror" "$suite" >"$state/sources.list"
+    printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "$suite" >"$state/preferences"
+    cat >"$state/apt.conf" <<END
+Dir::State::lists "$state/lists";
+Dir::Etc::sourcelist "$state/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "$state/preferences";
+END
+    APT_CONFIG=$state/apt.conf apt-get update -qq
+    APT_CONFIG=$state/apt.conf apt-get install -yqq --no-install-recommends iptables \
+        "docker.io/$suite" "docker-cli/$suite" "docker-compose/$suite" "docker-buildx/$suite" "containerd/$suite"
+    rm -rf "$state"
+}
+
+start() {
+    local record=$1 waited
+    mkdir -p "$record"
+    exec 8>"${TMPDIR:-/tmp}/ia-homelab-docker-engine.lock"
+    flock 8
+    # What apt prints is of interest only when it fails.
+    if ! whole; then
+        set +e
+        (set -e; install_packages) >"$record/install.log" 2>&1 8>&-
+        set -e
+        whole || { cat "$record/install.log" >&2; die "Docker Engine, Compose or buildx could not be installed."; }
+    fi
+    answers && return
+    [[ $(id -u) == 0 ]] || die "No Docker Engine answers; starting one takes root."
+    if [[ -d /run/systemd/system ]]; then
+        systemctl start docker
+    else
+        setsid dockerd >"$record/dockerd.log" 2>&1 8>&- </dev/null &
+        echo $! >"$record/dockerd.pid"
+    fi
+    for ((waited = 0; waited < 120; waited++)); do
+        answers && return
+        sleep 0.5
+    done
+    tail -n 20 "$record/dockerd.log" >&2 || true
+    die "The engine did not answer within a minute."
+}
+
+stop() {
+    local record=$1 pid waited
+    [[ -s $record/dockerd.pid ]] || return 0
+    pid=$(<"$record/dockerd.pid")
+    # The number may be somebody else's by now.
+    [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || return 0
+    kill "$pid"
+    for ((waited = 0; waited < 120; waited++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.5
+    done
+    rm -f "$record/dockerd.pid"
+}
+
+case ${1:-}:${2:-} in
+    start:?*) start "$2" ;;
+    stop:?*) stop "$2" ;;
+    *) usage >&2; exit 2 ;;
+esac
