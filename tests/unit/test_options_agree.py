@@ -31,7 +31,12 @@ def plain(options: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, dict[str,
 
 def test_the_role_takes_what_the_core_takes() -> None:
     role = load("roles", "finetune", "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
-    core: dict[str, t.Any] = {**_finetune.OPTIONS, **_hyperparameters.argument_spec()}
+    core: dict[str, t.Any] = {**_finetune.OPTIONS}
+    for name, option in _hyperparameters.argument_spec().items():
+        # the format of a role's argument specs has no aliases: each is an option of its own
+        names = option.pop("aliases", [])
+        core[name] = option
+        core.update({alias: {key: option[key] for key in option if key != "default"} for alias in names})
     assert plain(role["finetune_models"]["options"]) == plain(core)
 
 
