@@ -89,6 +89,17 @@ def _carries(pid: int, needle: bytes) -> bool:
         return False  # gone, or another user's: then not ours
 
 
+def mark_of(pid: int) -> str:
+    """The job a process belongs to, by the mark in its environment; empty for a stranger's, or one that is gone."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            entries = stream.read().split(b"\0")
+    except OSError:
+        return ""
+    head = f"{MARK}=".encode()
+    return next((entry[len(head) :].decode("utf-8", "replace") for entry in entries if entry.startswith(head)), "")
+
+
 def members(leader: Identity | None, mark: str) -> list[Identity]:
     """The live processes of a command.
 
