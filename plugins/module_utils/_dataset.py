@@ -17,7 +17,7 @@ import re
 import typing as t
 
 from ._dataset_compare import Changes
-from ._dataset_forms import DATA_FILE, ENTRY, FORMS
+from ._dataset_forms import DATA_FILE, ENTRY, FORMS, SFT
 from ._dataset_info import InfoFile, version_of
 from ._dataset_problems import nearest
 from ._dataset_render import RENDERER, render
@@ -38,7 +38,7 @@ class Declaration:
     """What a dataset shall be, without its rows.
 
     :param name: its name.
-    :param format: one of :data:`_dataset_render.FORMATS`.
+    :param format: one of :data:`_dataset_kinds.FORMATS`.
     :param columns: fields of the data by LLaMA-Factory's name of the column, where they are not the usual ones.
     :param ignore_fields: fields of the data that are left out.
     """
@@ -79,6 +79,11 @@ class DatasetInfo:
     rows: int
     results: dict[str, t.Any]
     sources: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """What its rows are for (``SFT``, ``PREFERENCE``, … of ``_dataset_forms``)."""
+        return str(self.results.get("kind") or SFT)
 
     @property
     def entry(self) -> str:

@@ -18,10 +18,19 @@ _WIDTH = 160
 def _question_and_answer(line: str) -> tuple[str, str]:
     """What is asked in a published row, with all that comes before it, and the last answer."""
     row = json.loads(line)
+    if "text" in row:
+        return f"\0\0{row['text']}", ""
     if "conversations" not in row:
         asked = "\n".join(text for text in (row["instruction"], row["input"]) if text)
         return f"{row['system']}\0\0{asked}", row["output"]
     turns = [turn["value"] for turn in row["conversations"]]
+    if "chosen" in row:
+        return (
+            f"{row['system']}\0{row['tools']}\0" + "\0".join(turns),
+            f"{row['chosen']['value']} (rather than {row['rejected']['value']})",
+        )
+    if "kto_tag" in row:
+        turns[-1] += " (liked)" if row["kto_tag"] else " (not liked)"
     return f"{row['system']}\0{row['tools']}\0" + "\0".join(turns[:-1]), turns[-1]
 
 

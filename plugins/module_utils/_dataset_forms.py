@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two forms in which datasets are published for LLaMA-Factory, whatever they were written in.
+"""The forms in which datasets are published for LLaMA-Factory, whatever they were written in.
 
 Read in LLaMA-Factory 0.9.5 (``data/parser.py``, ``data/converter.py``) and ``datasets`` 4.0, which reads the files:
 
@@ -11,11 +11,14 @@ Read in LLaMA-Factory 0.9.5 (``data/parser.py``, ``data/converter.py``) and ``da
   LLaMA-Factory turns into the same samples.
 * A column that holds nothing but dates in one such piece becomes a timestamp; LLaMA-Factory drops an ``output`` that is
   not text. :attr:`Form.dates` watches for that.
+* ``ranking`` is true for pairs of answers (dpo, rm) and must not be for anything else; ``kto_tag`` counts as a real
+  boolean only, and a ``chosen`` that is text instead of a turn is passed over for what else is in the row.
 * The ``openai`` formatting adds ``detailed thinking off`` to every system prompt, so nothing is written in it.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import re
 import typing as t
@@ -26,6 +29,9 @@ PIECE = 10 << 20
 #: The one entry of the ``dataset_info.json`` that lies beside the rows.
 ENTRY = "dataset"
 DATA_FILE = "data.jsonl"
+
+#: What rows are for: a question and its answer; two answers to choose from; one answer and whether it was liked; text.
+SFT, PREFERENCE, KTO, PRETRAINING = "sft", "preference", "kto", "pretraining"
 
 HUMAN, ASSISTANT, OBSERVATION, CALL = "human", "gpt", "observation", "function_call"
 
@@ -38,24 +44,55 @@ class Sample:
     """What one row means.
 
     :param turns: role (:data:`HUMAN`, :data:`ASSISTANT`, :data:`OBSERVATION`, :data:`CALL`) and text, in order; asked
-        and answered by turns, the last one answers.
+        and answered by turns, the last one answers. Where there are two answers to choose from, the last one asks; of
+        a text there is nothing but one turn.
     :param system: the system prompt; empty when there is none.
     :param tools: the tools as JSON text; empty when there are none.
+    :param chosen: the better answer: role and text; None where there are no two.
+    :param rejected: the worse answer.
+    :param liked: whether the answer was liked; None where that is not the question.
     """
 
     turns: t.Sequence[tuple[str, str]]
     system: str = ""
     tools: str = ""
+    chosen: tuple[str, str] | None = None
+    rejected: tuple[str, str] | None = None
+    liked: bool | None = None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What duplicates and contradictions are found by: of what is asked, and of what is answered, in this process.
+
+        Rows with the same first one are about the same thing; those with another second one disagree about it.
+        """
+        if self.chosen and self.rejected:
+            # the same two answers, and the other one is better: that disagrees
+            asked = hash((self.system, self.tools, *self._texts(), *sorted((self.chosen, self.rejected))))
+            return asked, hash(self.chosen)
+        if self.liked is not None:
+            return hash((self.system, self.tools, *self._texts())), int(self.liked)
+        if len(self.turns) == 1:
+            return hash(self.turns[0][1]), 0
+        *before, last = self._texts()
+        if len(before) == 1 and not self.tools:
+            return hash((before[0], self.system)), hash(last)
+        return hash((self.system, self.tools, *before)), hash(last)
+
+    def _texts(self) -> list[str]:
+        return [text for _role, text in self.turns]
 
 
 class Form:
     """A form of published rows.
 
-    :cvar name: its name in LLaMA-Factory (``formatting``).
+    :cvar name: its name; that of LLaMA-Factory's ``formatting`` where it holds questions and answers.
+    :cvar kind: what its rows are for.
     :cvar fields: fields of a row, in order.
     """
 
     name: t.ClassVar[str]
+    kind: t.ClassVar[str] = SFT
     fields: t.ClassVar[tuple[str, ...]]
     #: the places whose text is watched for being dates only
     watched: t.ClassVar[tuple[str, ...]]
@@ -113,7 +150,30 @@ class AlpacaForm(Form):
         )
 
 
-class MessagesForm(Form):
+_TAGS = {
+    "role_tag": "from",
+    "content_tag": "value",
+    "user_tag": HUMAN,
+    "assistant_tag": ASSISTANT,
+    "observation_tag": OBSERVATION,
+    "function_tag": CALL,
+    "system_tag": "system",
+}
+
+
+def _turn(turn: tuple[str, str]) -> str:
+    return f'{{"from":"{turn[0]}","value":{quote(turn[1])}}}'
+
+
+class SampleForm(Form):
+    """A form that can hold any sample of its kind."""
+
+    @abc.abstractmethod
+    def line(self, sample: Sample) -> str:
+        """A row as a line."""
+
+
+class MessagesForm(SampleForm):
     """``conversations``, ``system``, ``tools``: what LLaMA-Factory calls sharegpt."""
 
     name = "sharegpt"
@@ -123,19 +183,10 @@ class MessagesForm(Form):
         "formatting": "sharegpt",
         "ranking": False,
         "columns": {"messages": "conversations", "system": "system", "tools": "tools"},
-        "tags": {
-            "role_tag": "from",
-            "content_tag": "value",
-            "user_tag": HUMAN,
-            "assistant_tag": ASSISTANT,
-            "observation_tag": OBSERVATION,
-            "function_tag": CALL,
-            "system_tag": "system",
-        },
+        "tags": _TAGS,
     }
 
     def line(self, sample: Sample) -> str:
-        """A row as a line."""
         if self.dates:
             self._look(sample)
         turns = ",".join([f'{{"from":"{role}","value":{quote(text)}}}' for role, text in sample.turns])
@@ -146,4 +197,78 @@ class MessagesForm(Form):
             self.watch(text, sample.system)
 
 
-FORMS: dict[str, type[Form]] = {form.name: form for form in (AlpacaForm, MessagesForm)}
+class PreferenceForm(SampleForm):
+    """``conversations`` that end with a question, ``chosen`` and ``rejected``, each a turn, ``system``, ``tools``."""
+
+    name = kind = PREFERENCE
+    fields = ("conversations", "chosen", "rejected", "system", "tools")
+    watched = ("conversations.value", "system", "chosen.value", "rejected.value")
+    _entry: t.ClassVar[dict[str, t.Any]] = {
+        "formatting": "sharegpt",
+        "ranking": True,
+        "columns": {
+            "messages": "conversations",
+            "chosen": "chosen",
+            "rejected": "rejected",
+            "system": "system",
+            "tools": "tools",
+        },
+        "tags": _TAGS,
+    }
+
+    def line(self, sample: Sample) -> str:
+        chosen, rejected = t.cast("tuple[str, str]", sample.chosen), t.cast("tuple[str, str]", sample.rejected)
+        if self.dates:
+            for _role, text in sample.turns:
+                self.watch(text, sample.system, chosen[1], rejected[1])
+        turns = ",".join(map(_turn, sample.turns))
+        return (
+            f'{{"conversations":[{turns}],"chosen":{_turn(chosen)},"rejected":{_turn(rejected)},'
+            f'"system":{quote(sample.system)},"tools":{quote(sample.tools)}}}\n'
+        )
+
+
+class KtoForm(SampleForm):
+    """``conversations`` that end with the answer, ``kto_tag`` (whether it was liked), ``system``, ``tools``."""
+
+    name = kind = KTO
+    fields = ("conversations", "kto_tag", "system", "tools")
+    watched = ("conversations.value", "system")
+    _entry: t.ClassVar[dict[str, t.Any]] = {
+        "formatting": "sharegpt",
+        "ranking": False,
+        "columns": {"messages": "conversations", "kto_tag": "kto_tag", "system": "system", "tools": "tools"},
+        "tags": _TAGS,
+    }
+
+    def line(self, sample: Sample) -> str:
+        if self.dates:
+            for _role, text in sample.turns:
+                self.watch(text, sample.system)
+        turns = ",".join(map(_turn, sample.turns))
+        return (
+            f'{{"conversations":[{turns}],"kto_tag":{"true" if sample.liked else "false"},'
+            f'"system":{quote(sample.system)},"tools":{quote(sample.tools)}}}\n'
+        )
+
+
+class TextForm(SampleForm):
+    """``text``, to go on training on before any questions are asked."""
+
+    name = kind = PRETRAINING
+    fields = ("text",)
+    watched = fields
+    # LLaMA-Factory trains on the column it calls prompt
+    _entry: t.ClassVar[dict[str, t.Any]] = {"formatting": "alpaca", "ranking": False, "columns": {"prompt": "text"}}
+
+    def line(self, sample: Sample) -> str:
+        text = sample.turns[0][1]
+        if self.dates:
+            self.watch(text)
+        return f'{{"text":{quote(text)}}}\n'
+
+
+_FORMS: tuple[type[Form], ...] = (AlpacaForm, MessagesForm, PreferenceForm, KtoForm, TextForm)
+FORMS: dict[str, type[Form]] = {form.name: form for form in _FORMS}
+#: By the kind of rows, the form that can hold all of them.
+BY_KIND: dict[str, type[SampleForm]] = {form.kind: form for form in (MessagesForm, PreferenceForm, KtoForm, TextForm)}

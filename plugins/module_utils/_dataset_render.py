@@ -10,23 +10,19 @@ import dataclasses
 import hashlib
 import typing as t
 
-from ._dataset_forms import PIECE, AlpacaForm, Form, MessagesForm
+from ._dataset_forms import BY_KIND, PIECE, AlpacaForm, Form, SampleForm
 from ._dataset_json import strictly
-from ._dataset_problems import Problem, Problems, TooManyProblems, nearest
+from ._dataset_kinds import make_rules
+from ._dataset_problems import Problem, Problems, TooManyProblems
 from ._dataset_read import read
-from ._dataset_rows import AlpacaRules, Fault, Rules
+from ._dataset_rows import AlpacaRules, Fault, Made, Rules
 from ._dataset_sources import Source
 from ._dataset_text import CHUNK, ROW_LIMIT
-from ._dataset_turns import OpenAIRules, SharegptRules
-from ._errors import InputError
 from ._files import disk_error
 from ._fingerprint import fingerprint
 
 #: Raised when the same sources are rendered otherwise than before: what was rendered is then looked at anew.
 RENDERER = 1
-
-RULES: dict[str, type[Rules]] = {rules.format: rules for rules in (AlpacaRules, SharegptRules, OpenAIRules)}
-FORMATS = ("auto", *RULES)
 
 #: Different system prompts that are counted apart, and characters of them that are kept.
 _SYSTEMS = 1000
@@ -70,29 +66,6 @@ class Watcher(t.Protocol):
 
 class _OtherForm(Exception):
     """The rows do not fit the form they are being written in: all of them are written as messages."""
-
-
-def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[str], first: t.Any) -> Rules:
-    """The rules of the declared format, or of the one the first row looks like.
-
-    :raises InputError: for a format that is not known, or columns it does not have.
-    """
-    if declared not in FORMATS:
-        raise InputError(
-            f"There is no format {declared!r}.", f"{nearest(declared, FORMATS)} One of {', '.join(FORMATS)}.".lstrip()
-        )
-    if declared != "auto":
-        return RULES[declared](columns, ignored)
-    names = [columns["messages"]] if "messages" in columns else ["conversations", "messages"]
-    name = next((name for name in names if isinstance(first, t.Mapping) and name in first), "")
-    if not name:
-        return SharegptRules(columns, ignored) if "messages" in columns else AlpacaRules(columns, ignored)
-    turns = first[name]
-    turn = turns[0] if isinstance(turns, list) and turns else {}
-    openai = (
-        "role" in turn if isinstance(turn, t.Mapping) and ("role" in turn or "from" in turn) else name == "messages"
-    )
-    return (OpenAIRules if openai else SharegptRules)({**columns, "messages": name}, ignored)
 
 
 def _first_row(sources: t.Sequence[Source]) -> t.Any:
@@ -160,7 +133,7 @@ def render(
     """
     problems = Problems()
     rules = make_rules(declared, columns or {}, ignored, _first_row(sources))
-    form: Form = AlpacaForm() if isinstance(rules, AlpacaRules) else MessagesForm()
+    form: Form = AlpacaForm() if type(rules) is AlpacaRules else BY_KIND[rules.kind]()
     try:
         output = _Output(path)
         try:
@@ -173,7 +146,7 @@ def render(
                     one_pass.run(sources)
                     break
                 except _OtherForm:
-                    form = MessagesForm()
+                    form = BY_KIND[rules.kind]()
                 except TooManyProblems:
                     break
         finally:
@@ -231,7 +204,7 @@ class _Pass:
                 made = self._thoroughly(source, number, line_number, row, text, start)
                 if made is None:
                     continue
-            line, system = made
+            line, system, key = made
             try:
                 raw = line.encode("utf-8")
             except UnicodeEncodeError:
@@ -267,8 +240,8 @@ class _Pass:
 
     def _thoroughly(
         self, source: Source, number: int, line_number: int | None, row: t.Any, text: str | None, start: int
-    ) -> tuple[str, str] | None:
-        """The line and the system prompt of a row that needs a second look; None when something is wrong with it."""
+    ) -> Made | None:
+        """What becomes of a row that needs a second look; None when something is wrong with it."""
         fault = strictly(text, start) if text is not None else None
         faults = [fault] if fault else self.rules.check(row)
         if faults:
@@ -278,9 +251,9 @@ class _Pass:
             flat = t.cast(AlpacaRules, self.rules).flat(row)
             if flat is None:
                 raise _OtherForm
-            return self.form.line(*flat), flat[3]
+            return self.form.line(*flat), flat[3], self.rules.sample(row).key
         sample = self.rules.sample(row)
-        return t.cast(MessagesForm, self.form).line(sample), sample.system
+        return t.cast(SampleForm, self.form).line(sample), sample.system, sample.key
 
     def _note(self, source: Source, row: int | None, line: int | None, faults: t.Iterable[Fault]) -> None:
         for field, what, fix in faults:
@@ -310,6 +283,7 @@ class _Pass:
         # of several as common the first one met
         common = max(counts, key=lambda text: counts[text], default="")
         return {
+            "kind": self.rules.kind,
             "format": self.rules.format,
             "formatting": self.form.name,
             "columns": list(self.form.fields),

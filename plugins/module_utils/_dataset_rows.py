@@ -12,12 +12,14 @@ from __future__ import annotations
 import abc
 import typing as t
 
-from ._dataset_forms import ASSISTANT, HUMAN, AlpacaForm, Sample
+from ._dataset_forms import ASSISTANT, HUMAN, SFT, AlpacaForm, Sample
 from ._dataset_problems import kind_of, nearest
 from ._errors import InputError
 
 #: Field, what is wrong with it, what to do about it.
 Fault = tuple[str, str, str]
+#: A row as it is published: the line, its system prompt, and :attr:`Sample.key`.
+Made = tuple[str, str, tuple[int, int]]
 
 _PREFERENCES = ("chosen", "rejected", "kto_tag", "label")
 _MEDIA = ("images", "image", "videos", "audios")
@@ -42,11 +44,13 @@ class Rules(abc.ABC):
 
     :param columns: names of fields in the data, by LLaMA-Factory's name of the column (``prompt``, ``messages``, …);
         what is not named has the usual name of the format.
+    :cvar kind: what the rows are for.
     :param ignored: fields that may be there and are left out.
     :raises InputError: for a column the format does not have, or a field named twice.
     """
 
     format: t.ClassVar[str]
+    kind: t.ClassVar[str] = SFT
     #: column of LLaMA-Factory → usual name of the field
     usual: t.ClassVar[dict[str, str]]
     required: t.ClassVar[tuple[str, ...]]
@@ -83,7 +87,10 @@ class Rules(abc.ABC):
 
     def _stranger(self, name: str, missing: t.Sequence[str]) -> tuple[str, str]:
         if name in _PREFERENCES:
-            return "it belongs to preference data (dpo, kto)", "Only data for supervised fine-tuning (sft) is read."
+            return (
+                f"it belongs to preference data (dpo, rm, kto), and the first row makes this a dataset for {self.kind}",
+                "Keep one kind of rows in a dataset, or name the field in ignore_fields.",
+            )
         if name in _MEDIA:
             return "pictures, films and sounds are not trained on here", "Leave these rows out."
         if name in _TURNS and name != self.usual.get("messages"):
@@ -100,8 +107,8 @@ class Rules(abc.ABC):
         return f"the format {self.format} has no such field, it would be lost", fix
 
     @abc.abstractmethod
-    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> tuple[str, str] | None:
-        """The line and the system prompt of a row that is plainly fine; None where that is not plain.
+    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+        """What becomes of a row that is plainly fine; None where that is not plain.
 
         :param form: the form that rows of this format have of their own.
         :param text: the JSON text the row was read from, from ``start`` to ``end``; None when it was not JSON.
@@ -181,15 +188,17 @@ class AlpacaRules(Rules):
         "system": "system",
         "history": "history",
     }
-    required = ("prompt", "response")
+    required: t.ClassVar[tuple[str, ...]] = ("prompt", "response")
+    #: the columns with an answer in them
+    answers: t.ClassVar[tuple[str, ...]] = ("response",)
 
     def __init__(self, columns: t.Mapping[str, str], ignored: t.Iterable[str] = ()) -> None:
         super().__init__(columns, ignored)
         field = self.field
-        self._prompt, self._query, self._response = field["prompt"], field["query"], field["response"]
+        self._prompt, self._query, self._response = field["prompt"], field["query"], field.get("response", "")
         self._system, self._history = field["system"], field["history"]
 
-    def quick(self, form: AlpacaForm, row: t.Any, text: str | None, start: int, end: int) -> tuple[str, str] | None:
+    def quick(self, form: AlpacaForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
         if type(row) is not dict:
             return None
         get = row.get
@@ -220,13 +229,15 @@ class AlpacaRules(Rules):
         line = form.line(prompt, query, response, system, sure == 2)
         if sure != 2 and "\\u0000" in line:
             return None
-        return line, system
+        if query:
+            prompt = f"{prompt}\n{query}" if prompt else query
+        return line, system, (hash((prompt, system)), hash(response))
 
     def check(self, row: t.Any) -> list[Fault]:
         if not isinstance(row, t.Mapping):
             return self.not_an_object(row)
         found = self.names(row)
-        for name, blank in ((self._prompt, True), (self._response, False)):
+        for name, blank in ((self._prompt, True), *((self.field[column], False) for column in self.answers)):
             if name in row:
                 found += self.text(row[name], name, blank)
         for name in (self._query, self._system):
@@ -257,11 +268,14 @@ class AlpacaRules(Rules):
             return None
         return row[self._prompt], self.optional(row, "query"), row[self._response], self.optional(row, "system")
 
-    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+    def asked(self, row: t.Mapping[str, t.Any]) -> list[tuple[str, str]]:
+        """The turns up to the question."""
         turns: list[tuple[str, str]] = []
         for asked, answered in row.get(self._history) or ():
             turns += [(HUMAN, asked), (ASSISTANT, answered)]
         # how LLaMA-Factory joins the two (data/converter.py)
         question = "\n".join(text for text in (row[self._prompt], self.optional(row, "query")) if text)
-        turns += [(HUMAN, question), (ASSISTANT, row[self._response])]
-        return Sample(turns, self.optional(row, "system"))
+        return [*turns, (HUMAN, question)]
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        return Sample([*self.asked(row), (ASSISTANT, row[self._response])], self.optional(row, "system"))

@@ -16,7 +16,7 @@ import typing as t
 
 from ._dataset_forms import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesForm, Sample
 from ._dataset_problems import kind_of, nearest
-from ._dataset_rows import Fault, Rules, plain_text
+from ._dataset_rows import Fault, Made, Rules, plain_text
 
 SYSTEM = "system"
 
@@ -67,7 +67,7 @@ class TurnRules(Rules):
     :cvar role: key of a turn's role; :cvar content: key of its text; :cvar roles: role in the data → role of a sample.
     """
 
-    required = ("messages",)
+    required: t.ClassVar[tuple[str, ...]] = ("messages",)
     role: t.ClassVar[str]
     content: t.ClassVar[str]
     roles: t.ClassVar[dict[str, str]]
@@ -76,7 +76,10 @@ class TurnRules(Rules):
         super().__init__(columns, ignored)
         self._messages, self._system, self._tools = (self.field[name] for name in ("messages", "system", "tools"))
 
-    def quick(self, form: MessagesForm, row: t.Any, text: str | None, start: int, end: int) -> tuple[str, str] | None:
+    #: who speaks last in a row that is fine
+    last: t.ClassVar[tuple[str, ...]] = (ASSISTANT, CALL)
+
+    def quick(self, form: MessagesForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
         if type(row) is not dict:
             return None
         messages = row.get(self._messages)
@@ -112,8 +115,9 @@ class TurnRules(Rules):
         # keys and values: two strings for "messages" less its list, two for a system prompt, four a message
         if not plain_text(text, start, end, 1 + 2 * (size - 1) + 4 * len(messages)):
             return None
-        line = form.line(Sample(turns, system))
-        return None if "\\u0000" in line else (line, system)
+        sample = Sample(turns, system)
+        line = form.line(sample)
+        return None if "\\u0000" in line else (line, system, sample.key)
 
     def check(self, row: t.Any) -> list[Fault]:
         if not isinstance(row, t.Mapping):
@@ -195,9 +199,13 @@ class TurnRules(Rules):
                 fix = "Let question and answer take turns."
                 return [(role % index, f"it is {message[self.role]!r}, and {wanted} is expected: {after}", fix)]
             before = now
-        if before not in (ASSISTANT, CALL):
-            fix = "End with the answer the model shall learn, or leave the row out."
-            return [(role % (len(messages) - 1), "the last turn is not the assistant's", fix)]
+        if before not in self.last:
+            place = role % (len(messages) - 1)
+            if ASSISTANT in self.last:
+                fix = "End with the answer the model shall learn, or leave the row out."
+                return [(place, "the last turn is not the assistant's", fix)]
+            fix = "End with what both answers answer; they stand in chosen and rejected."
+            return [(place, "the last turn is no question", fix)]
         return []
 
     #: several observations in a row are one

@@ -59,15 +59,21 @@ options:
         V(function_call)) and C(value), and where they are needed C(system) and C(tools).
       - V(openai) has C(messages), a list of turns with C(role) (V(user), V(assistant), V(system), V(tool)), C(content)
         and C(tool_calls), and where it is needed C(tools).
+      - V(text) has C(text) and nothing else, for pretraining (O(ia_homelab.llamafactory.train#module:stage=pt)).
       - V(auto) tells it from the first row.
+      - A row for C(dpo) and C(rm) has the answers C(chosen) and C(rejected) instead of one. They are texts in
+        V(alpaca); in the others they are one turn each, and the turns before them end with the question.
+      - A row for C(kto) has C(kto_tag) besides, which is true where the answer was liked, else false.
+      - All rows of a dataset are of the kind of the first one.
     type: str
-    choices: [auto, alpaca, sharegpt, openai]
+    choices: [auto, alpaca, sharegpt, openai, text]
     default: auto
   columns:
     description:
       - Names of the fields where they are not the usual ones, by LLaMA-Factory's name of the column.
       - These are V(prompt), V(query), V(response), V(system) and V(history) for V(alpaca), and V(messages), V(system)
-        and V(tools) for the others.
+        and V(tools) for the others; with V(chosen) and V(rejected), or V(kto_tag), where there are such. For V(text) it
+        is V(prompt).
     type: dict
     default: {}
   ignore_fields:
@@ -208,6 +214,13 @@ format:
   returned: when O(state=present)
   type: str
   sample: alpaca
+kind:
+  description:
+    - What the rows are for. V(sft) for supervised fine-tuning, V(preference) for C(dpo) and C(rm), V(kto) for C(kto),
+      V(pretraining) for C(pt).
+  returned: when O(state=present)
+  type: str
+  sample: sft
 systems:
   description: The system prompts found in the rows.
   returned: when O(state=present)
@@ -289,6 +302,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset i
     absent,
     apply,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_kinds import FORMATS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
@@ -300,7 +314,7 @@ SPEC: dict[str, t.Any] = {
     "records": {"type": "list", "elements": "raw"},
     "src": {"type": "list", "elements": "path"},
     "remote_src": {"type": "bool", "default": False},
-    "format": {"type": "str", "choices": ["auto", "alpaca", "sharegpt", "openai"], "default": "auto"},
+    "format": {"type": "str", "choices": list(FORMATS), "default": "auto"},
     "columns": {"type": "dict", "default": {}},
     "ignore_fields": {"type": "list", "elements": "str", "default": []},
     "data_dir": {"type": "path", "required": True},
@@ -370,6 +384,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
             path=found.path,
             rows=found.rows,
             format=found.results.get("format"),
+            kind=found.kind,
             systems=found.results.get("systems"),
             outcome=found.results,
             sources=found.sources,

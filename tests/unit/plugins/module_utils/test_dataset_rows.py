@@ -18,9 +18,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset_forms, _dataset_text
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_forms import AlpacaForm, MessagesForm
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_forms import (
+    BY_KIND,
+    AlpacaForm,
+    MessagesForm,
+    TextForm,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_json import strictly
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_render import RULES, Rendered, render
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_kinds import RULES, TextRules
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_render import Rendered, render
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_rows import AlpacaRules
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_turns import OpenAIRules, SharegptRules
@@ -366,7 +372,9 @@ odd_turn = st.dictionaries(
     max_size=3,
 )
 odd_row = st.dictionaries(
-    st.sampled_from(["instruction", "input", "output", "system", "history", "conversations", "messages", "tools", "x"]),
+    st.sampled_from(
+        ["instruction", "input", "output", "system", "history", "conversations", "messages", "tools", "text", "x"]
+    ),
     any_value | text | st.lists(odd_turn, max_size=4) | st.sampled_from(["\ud800", "\0", "\\", '"', "\\\\", " "]),
     max_size=5,
 )
@@ -374,10 +382,12 @@ odd_row = st.dictionaries(
 
 @given(odd_row, st.sampled_from(sorted(RULES)), st.booleans())
 @settings(max_examples=600, deadline=None)
-def test_the_quick_way_takes_only_what_the_thorough_one_takes(row: t.Any, name: str, from_text: bool) -> None:
+def test_the_quick_way_takes_only_what_the_thorough_one_takes(
+    row: t.Any, name: tuple[str, str], from_text: bool
+) -> None:
     """And makes the same line of it."""
     rules = RULES[name]({})
-    form = AlpacaForm() if name == "alpaca" else MessagesForm()
+    form = AlpacaForm() if name == ("alpaca", "sft") else BY_KIND[rules.kind]()
     written = json.dumps(row) if from_text else None
     made = rules.quick(form, row, written, 0, len(written or ""))
     if made is None:
@@ -391,10 +401,10 @@ def test_the_quick_way_takes_only_what_the_thorough_one_takes(row: t.Any, name: 
     if isinstance(form, AlpacaForm):
         flat = t.cast(AlpacaRules, rules).flat(row)
         assert flat is not None
-        assert made == (form.line(*flat), flat[3])
+        assert made == (form.line(*flat), flat[3], rules.sample(row).key)
     else:
         sample = rules.sample(row)
-        assert made == (t.cast(MessagesForm, form).line(sample), sample.system)
+        assert made == (form.line(sample), sample.system, sample.key)
 
 
 @given(
@@ -422,6 +432,7 @@ def test_quick_is_the_usual_way() -> None:
         (AlpacaRules({}), AlpacaForm(), {**ROW, "output": 'Avec "guillemets",\n à la ligne'}),
         (SharegptRules({}), MessagesForm(), {"conversations": asked}),
         (OpenAIRules({}), MessagesForm(), {"messages": messages}),
+        (TextRules({}), TextForm(), {"text": "Il était une fois"}),
     ]
     for rules, form, row in rows:
         written = json.dumps(row, ensure_ascii=False)
