@@ -1,0 +1,215 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a request to a declaration: the seed's spellings, every wrong field named, one schema for all interfaces.
+
+What the options are, their bounds and defaults stands in the core's tables; nothing of it is repeated here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing as t
+
+from ia_homelab_core import _dataset, _finetune, _hyperparameters, _ollama_text
+from ia_homelab_core._errors import InputError
+
+from .errors import FieldError, FieldErrors
+
+#: train: up to the trained adapter. model: up to the model that answers in Ollama.
+GOALS = ("train", "model")
+
+#: Other spellings of the keys that are no hyperparameters (whose spellings stand in the core's table).
+ALIASES = {"model_name": "base_model", "model": "base_model", "dataset_path": "dataset", "revision": "base_revision"}
+
+_MEANINGS = {
+    "name": "Name of the fine-tune and of its model in Ollama; made from base model and dataset when left out.",
+    "base_model": "An Ollama-style name, a Hugging Face id, or a directory on the host.",
+    "base_revision": "Branch, tag or commit on the hub.",
+    "dataset": "Name of a dataset; /app/data/NAME.json means NAME.",
+    "system": "System prompt of the served model; that of the data when left out.",
+    "parameters": "Parameters of the served model, such as temperature.",
+    "aliases": "Tags that the served model gets.",
+    "register": "Whether the model is registered in Ollama.",
+}
+_TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
+_A = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list"}
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request for a fine-tune, checked.
+
+    :param declaration: the entry of ``finetunes`` that means the same; names as the core has them.
+    :param goal: one of :data:`GOALS`.
+    """
+
+    declaration: dict[str, t.Any]
+    goal: str
+
+
+def _hyper() -> dict[str, dict[str, t.Any]]:
+    return _hyperparameters.argument_spec()
+
+
+def known_fields() -> dict[str, str]:
+    """Every spelling of every field, and the name it stands for."""
+    found = {"goal": "goal", **{name: name for name in _finetune.OPTIONS}, **ALIASES}
+    for name, option in _hyper().items():
+        found.update(dict.fromkeys((name, *option.get("aliases", ())), name))
+    return found
+
+
+def fold(key: str) -> str:
+    """A key as it is compared."""
+    return re.sub(r"[\s-]+", "_", key.strip().lower())
+
+
+def unknown(key: str, known: t.Iterable[str]) -> FieldError:
+    """The error for a field that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(fold(key), list(known), 1, 0.6)
+    return FieldError(key, f"There is no field {key!r}.", f"Did you mean {near[0]}?" if near else "")
+
+
+def read(raw: t.Mapping[str, t.Any], goal: str = "train") -> Request:
+    """Check a request for a fine-tune.
+
+    :param goal: what it is for when it does not say.
+    :raises FieldErrors: with every field that is wrong.
+    """
+    known = known_fields()
+    hyper = _hyper()
+    values: dict[str, t.Any] = {}
+    spelled: dict[str, str] = {}
+    errors: list[FieldError] = []
+    for key, value in raw.items():
+        name = known.get(fold(str(key)))
+        if name is None:
+            errors.append(unknown(str(key), known))
+            continue
+        if name in spelled:
+            errors.append(FieldError(str(key), f"{name} is given twice: as {spelled[name]} and as {key}."))
+            continue
+        spelled[name] = str(key)
+        if value is None:
+            continue
+        try:
+            values[name] = _value(name, value, hyper)
+        except InputError as error:
+            errors.append(FieldError(str(key), error.message, error.hint))
+    for name, option in _finetune.OPTIONS.items():
+        if option.get("required") and name not in spelled and name != "name":
+            errors.append(FieldError(name, f"{name} is missing."))
+    if errors:
+        raise FieldErrors(errors)
+    for name in ("base_model", "dataset"):
+        if values.get(name) is None:
+            raise FieldErrors([FieldError(spelled.get(name, name), f"{name} is missing.")])
+    wanted = str(values.pop("goal", goal))
+    values.setdefault("name", default_name(str(values["base_model"]), str(values["dataset"])))
+    try:
+        _finetune.read_declaration(values)
+    except InputError as error:
+        raise FieldErrors([FieldError("", error.message, error.hint)]) from error
+    return Request(values, wanted)
+
+
+def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
+    if name in hyper:
+        # text such as "2e-4" is taken as the number it is, as from YAML
+        return _hyperparameters.normalise({name: value})[name]
+    if name == "goal":
+        if value not in GOALS:
+            raise InputError(f"goal must be one of {', '.join(GOALS)}, not {value!r}.")
+        return value
+    kind = _finetune.OPTIONS[name]["type"]
+    wanted: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list}[kind]
+    if isinstance(value, wanted):
+        return _declared(name, value)
+    raise InputError(f"{name} must be {_A[kind]}, not {value!r}.")
+
+
+def _declared(name: str, value: t.Any) -> t.Any:
+    if name == "dataset":
+        return _dataset.dataset_name(value)
+    if name == "name":
+        if not re.match(_NAME, value):
+            raise InputError(f"{value!r} is not a name for a model.", "Use up to 80 letters, digits, '.', '_' and '-'.")
+    elif name == "base_model":
+        value = value.strip()
+        if not value or any(ord(letter) < 32 for letter in value):
+            raise InputError(f"{name} must name a model, not {value!r}.")
+    elif name == "parameters":
+        _ollama_text.check_parameters(value)
+    elif name == "aliases":
+        for alias in value:
+            if not isinstance(alias, str):
+                raise InputError(f"aliases must be a list of tags, not {value!r}.")
+            _ollama_text.check_name(f"model:{alias}")
+    return value
+
+
+def default_name(base_model: str, dataset: str) -> str:
+    """The name of a fine-tune that was given none: the same for the same base model and dataset."""
+    leaf = base_model.rstrip("/").rpartition("/")[2]
+    slug = re.sub(r"[^a-z0-9._-]+", "-", f"{leaf}-{dataset}".lower()).strip("-._")
+    return slug[:80].rstrip("-._") or "finetune"
+
+
+def form_schema() -> dict[str, t.Any]:
+    """The fields of a fine-tune as a JSON schema (draft 2020-12), under their own names: the page's form, MCP."""
+    properties: dict[str, t.Any] = {}
+    for name, option in _finetune.OPTIONS.items():
+        entry: dict[str, t.Any] = {"type": _TYPES[option["type"]], "description": _MEANINGS.get(name, "")}
+        if option.get("default") is not None:
+            entry["default"] = option["default"]
+        if option["type"] == "list":
+            entry["items"] = {"type": "string"}
+        if name == "name":
+            entry["pattern"] = _NAME
+        properties[name] = entry
+    properties.update(_hyperparameters.schema()["properties"])
+    properties["goal"] = {
+        "type": "string",
+        "enum": list(GOALS),
+        "default": "train",
+        "description": "train: up to the trained adapter. model: up to the model that answers in Ollama.",
+    }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["base_model", "dataset"],
+        "additionalProperties": False,
+    }
+
+
+def request_schema() -> dict[str, t.Any]:
+    """The same with every spelling that is accepted, for the OpenAPI document."""
+    schema = form_schema()
+    properties: dict[str, t.Any] = dict(schema["properties"])
+    for spelling, name in known_fields().items():
+        if spelling != name:
+            properties[spelling] = {**schema["properties"][name], "description": f"The same as {name}."}
+            properties[spelling].pop("default", None)
+    spellings: dict[str, list[str]] = {}
+    for spelling, name in known_fields().items():
+        spellings.setdefault(name, []).append(spelling)
+    return {
+        "type": "object",
+        "properties": properties,
+        "allOf": [{"anyOf": [{"required": [one]} for one in spellings[name]]} for name in schema["required"]],
+        "additionalProperties": False,
+        "examples": [
+            {
+                "model_name": "qwen2.5:7b",
+                "dataset": "homelab_prompts",
+                "training_method": "lora",
+                "lora_rank": 16,
+                "num_epochs": 3,
+                "learning_rate": 2e-4,
+            }
+        ],
+    }

@@ -1,0 +1,145 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service's own loop: keeps the queue moving, writes down what happens, wakes those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import typing as t
+
+from anyio import to_thread
+
+from ia_homelab_core._errors import CoreError
+
+from .operations import Operations
+from .shapes import Event
+
+log = logging.getLogger("ia_homelab_service")
+
+#: Seconds between two looks at the store: while something is at work, and while nothing is.
+_BUSY, _IDLE = 0.5, 2.0
+#: Not heard of for so long, the loop is taken for stuck.
+STUCK_SECONDS = 120.0
+
+
+class Loop:
+    """Level-triggered: looks at the store again and again, so that whoever asks for something, by whatever way, is
+    served, and nothing has to be told to it."""
+
+    def __init__(self, operations: Operations) -> None:
+        self.operations = operations
+        self.beat = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+        self._kick = asyncio.Event()
+        self._changed: dict[str, asyncio.Event] = {}
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it has not come round for long."""
+        return time.monotonic() - self.beat > STUCK_SECONDS
+
+    def kick(self) -> None:
+        """Look at once."""
+        self._kick.set()
+
+    async def _run(self) -> None:
+        seen: set[str] = set(await to_thread.run_sync(self._unsettled))
+        while True:
+            active: set[str] = set()
+            try:
+                active = await to_thread.run_sync(self._active)
+                for job_id in await to_thread.run_sync(self._turn, seen | active):
+                    self._wake(job_id)
+            except CoreError as error:
+                log.warning("%s", error)
+            except Exception:
+                log.exception("the loop failed at something and goes on")
+            seen = active
+            self.beat = time.monotonic()
+            self._kick.clear()
+            try:
+                await asyncio.wait_for(self._kick.wait(), _BUSY if active else _IDLE)
+            except asyncio.TimeoutError:
+                pass
+
+    def _active(self) -> set[str]:
+        return {record.id for record in self.operations.engine.store.active()}
+
+    def _unsettled(self) -> list[str]:
+        """Runs that ended while nobody looked: the latest ones whose journal does not tell so."""
+        operations = self.operations
+        return [
+            job_id
+            for job_id in operations.engine.store.done_ids(100)
+            if operations.journal.exists(job_id) and not operations.journal.ended(job_id)
+        ]
+
+    def _turn(self, ids: t.Iterable[str]) -> list[str]:
+        changed = self.operations.reconcile()
+        for job_id in ids:
+            try:
+                if self.operations.journal.sync(job_id):
+                    changed.append(job_id)
+            except CoreError as error:
+                log.warning("%s: %s", job_id, error)
+        for job_id in changed:
+            self.operations.jobs.forget(job_id)
+        return list(dict.fromkeys(changed))
+
+    def _wake(self, job_id: str) -> None:
+        event = self._changed.pop(job_id, None)
+        if event is not None:
+            event.set()
+
+    # -- following -------------------------------------------------------------------------------------------------
+
+    async def wait(self, job_id: str, after: int, seconds: float) -> list[Event]:
+        """Events after that id, as soon as there are any; none when there were none for so long.
+
+        :raises NotFoundError: when there is no such run.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            changed = self._changed.setdefault(job_id, asyncio.Event())
+            found = await to_thread.run_sync(self.operations.events, job_id, after)
+            left = end - time.monotonic()
+            if found or left <= 0:
+                return found
+            try:
+                await asyncio.wait_for(changed.wait(), left)
+            except asyncio.TimeoutError:
+                return []
+
+    async def follow(self, job_id: str, after: int = 0, beat: float = 15.0) -> t.AsyncIterator[Event | None]:
+        """Events after that id until the run has ended; None where nothing happened for ``beat`` seconds."""
+        while True:
+            found = await self.wait(job_id, after, beat)
+            for event in found:
+                after = event.id
+                yield event
+            if not found:
+                yield None
+            if found and found[-1].data.get("ended") and not await to_thread.run_sync(self._goes_on, job_id, after):
+                return
+            if not found and await to_thread.run_sync(self._over, job_id, after):
+                return
+
+    def _goes_on(self, job_id: str, after: int) -> bool:
+        return bool(self.operations.events(job_id, after)) or not self.operations.look(job_id).ended
+
+    def _over(self, job_id: str, after: int) -> bool:
+        """Whether a stream that begins after the last event has nothing to wait for."""
+        return self.operations.look(job_id).ended and not self.operations.events(job_id, after)

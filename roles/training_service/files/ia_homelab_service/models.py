@@ -1,0 +1,151 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registered models: where each comes from, which one answers, moving the tags people use."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ia_homelab_core._errors import CoreError
+from ia_homelab_core._layout import Layout
+from ia_homelab_core._ollama import Ollama
+from ia_homelab_core._ollama_text import same_model, same_name
+from ia_homelab_core._step_register import promote
+
+from .errors import ConflictError, NotFoundError
+from .shapes import Model, Promotion
+
+
+class Models:
+    """The models that runs have registered in one Ollama."""
+
+    def __init__(self, layout: Layout, ollama_url: str) -> None:
+        self.layout = layout
+        self.ollama = Ollama(ollama_url, timeout=10.0)
+
+    def all(self, name: str = "") -> list[Model]:
+        """Registered models, the latest first.
+
+        :param name: only those of this name.
+        """
+        try:
+            tags = self.ollama.tags()
+        except CoreError:
+            tags = None
+        found = [self._model(fingerprint, tags) for fingerprint in self._fingerprints()]
+        chosen = [model for model in found if model is not None and (not name or same_model(model.name, name))]
+        return sorted(chosen, key=lambda model: model.registered_at, reverse=True)
+
+    def _fingerprints(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.layout.parent("register")) if len(name) == 64]
+        except FileNotFoundError:
+            return []
+
+    def _model(self, fingerprint: str, tags: t.Sequence[t.Mapping[str, t.Any]] | None) -> Model | None:
+        try:
+            receipt = self.layout.receipt("register", fingerprint)
+        except CoreError:
+            return None
+        if not receipt:
+            return None
+        results, settings = receipt.get("results") or {}, receipt.get("settings") or {}
+        tag = str(results.get("tag", ""))
+        digest = next((str(one["digest"]) for one in tags or () if same_name(str(one.get("name", "")), tag)), "")
+        return Model(
+            name=str(settings.get("name", "")),
+            tag=tag,
+            fingerprint=fingerprint,
+            digest=digest or str(results.get("digest") or ""),
+            quantization=str((receipt.get("options") or {}).get("quantization", "")),
+            served=sorted(
+                str(one["name"])
+                for one in tags or ()
+                if digest and one.get("digest") == digest and not same_name(str(one["name"]), tag)
+            ),
+            present=None if tags is None else bool(digest),
+            registered_at=str(receipt.get("finished_at", "")),
+            lineage=self._lineage(receipt),
+        )
+
+    def _lineage(self, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """What a model was made from, step by step, from the receipts."""
+        found: dict[str, t.Any] = {"run": receipt.get("run", "")}
+        current: t.Mapping[str, t.Any] = receipt
+        for kind in ("gguf", "merge", "train"):
+            fingerprint = (current.get("upstream") or {}).get(kind)
+            current = (self._receipt(kind, fingerprint) if fingerprint else None) or {}
+            if fingerprint:
+                found[kind] = {"fingerprint": fingerprint, "finished_at": current.get("finished_at", "")}
+        upstream = current.get("upstream") or {}
+        if "train" in found:
+            resolved = (current.get("options") or {}).get("resolved") or {}
+            found["train"].update(method=resolved.get("method"), results=current.get("results") or {})
+        for kind in ("base", "dataset"):
+            if kind in upstream:
+                source = self._receipt(kind, upstream[kind]) or {}
+                about = source.get("results") or {}
+                found[kind] = {
+                    "fingerprint": upstream[kind],
+                    "settings": source.get("settings") or {},
+                    "rows": about.get("rows"),
+                    "name": about.get("name"),
+                    "sources": about.get("sources"),
+                }
+        return found
+
+    def _receipt(self, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
+        try:
+            return self.layout.receipt(kind, fingerprint)
+        except CoreError:
+            return None
+
+    def find(self, tag: str) -> Model:
+        """The model of a content tag, a served name or a fingerprint's beginning.
+
+        :raises NotFoundError: when no run registered it.
+        """
+        known = self.all()
+        for model in known:
+            if same_name(model.tag, tag) or any(same_name(one, tag) for one in model.served):
+                return model
+        for model in known:
+            if len(tag) >= 8 and model.fingerprint.startswith(tag):
+                return model
+        raise NotFoundError(f"There is no model {tag!r} that a run has registered.")
+
+    def promote(self, tag: str, aliases: t.Sequence[str] = ("latest",)) -> Promotion:
+        """Move the tags people use to a model; they answer all the while."""
+        model = self.find(tag)
+        if not model.present:
+            raise ConflictError(f"{model.tag} is not in Ollama any more.", "Ask for its fine-tune again.")
+        before = next(
+            (
+                one.tag
+                for one in self.all(model.name)
+                if any(same_name(name, f"{model.name}:{aliases[0]}") for name in one.served)
+            ),
+            "",
+        )
+        moved = promote(self.ollama, model.name, model.tag, aliases)
+        return Promotion(name=model.name, tag=model.tag, moved=moved, before=before)
+
+    def rollback(self, name: str, to: str = "") -> Promotion:
+        """Move the tag people use back: to the version before the one that answers, or to a named one."""
+        if to:
+            return self.promote(to)
+        known = self.all(name)
+        served = next((one for one in known if any(same_name(tag, name) for tag in one.served)), None)
+        if served is None:
+            raise NotFoundError(f"No run has registered what {name} stands for.")
+        receipt = self._receipt("register", served.fingerprint) or {}
+        previous = ((receipt.get("results") or {}).get("previous") or {}).values()
+        target = next((str(one["tag"]) for one in previous if one and one.get("tag")), "")
+        if not target:
+            target = next((one.tag for one in known if one.registered_at < served.registered_at and one.present), "")
+        if not target:
+            raise ConflictError(f"There is no version of {name} before {served.tag}.")
+        moved = promote(self.ollama, served.name, target, ["latest"])
+        return Promotion(name=served.name, tag=target, moved=moved, before=served.tag)

@@ -1,0 +1,95 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the service is told when it starts: one JSON file, written by the role."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pydantic
+
+from ia_homelab_core._errors import InputError
+from ia_homelab_core._steps import Toolchain
+
+
+class Settings(pydantic.BaseModel):
+    """Settings of the service.
+
+    :param data_dir: the data directory, as of the Ansible modules.
+    :param tokens_file: JSON list of tokens (see ``access``); empty for none.
+    :param allow_unauthenticated: listen beyond loopback without a token.
+    :param allowed_hosts: names, beside loopback's, that clients may call this service by.
+    :param allowed_origins: origins of other sites whose pages may call it (``https://homelab.lan``).
+    :param max_body_bytes: largest body of a request that is no upload.
+    :param max_upload_bytes: largest upload.
+    :param upload_quota_bytes: most that uploads may take on disk, all together.
+    :param llamafactory_api_url: LLaMA-Factory's own API, for models that are not in Ollama; empty for none.
+    :param event_streams: most event streams at once.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    data_dir: str
+    host: str = "127.0.0.1"
+    port: int = pydantic.Field(default=8000, ge=0, le=65535)
+    llamafactory_venv: str = ""
+    converter_venv: str = ""
+    llama_cpp_dir: str = ""
+    ollama_url: str = "http://127.0.0.1:11434"
+    token_file: str = ""
+    accelerator: t.Literal["auto", "cuda", "cpu"] = "auto"
+    tokens_file: str = ""
+    allow_unauthenticated: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = pydantic.Field(default=1024 * 1024, ge=1024)
+    max_upload_bytes: int = pydantic.Field(default=512 * 1024 * 1024, ge=1024)
+    upload_quota_bytes: int = pydantic.Field(default=2 * 1024 * 1024 * 1024, ge=1024)
+    llamafactory_api_url: str = ""
+    event_streams: int = pydantic.Field(default=1000, ge=1)
+
+    @property
+    def toolchain(self) -> Toolchain:
+        """Where the tools are."""
+        return Toolchain(
+            llamafactory_venv=self.llamafactory_venv,
+            converter_venv=self.converter_venv,
+            llama_cpp_dir=self.llama_cpp_dir,
+            ollama_url=self.ollama_url,
+            token_file=self.token_file,
+        )
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def path(self, *parts: str) -> str:
+        """A path among what the service keeps for itself below the data directory."""
+        return os.path.join(self.data_dir, "service", *parts)
+
+
+def load(path: str | Path) -> Settings:
+    """The settings in a file.
+
+    :raises InputError: naming what is wrong in it.
+    """
+    try:
+        return Settings.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        if not isinstance(error, pydantic.ValidationError):
+            raise InputError(f"{path} is not JSON: {error}.") from error
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise InputError(f"{path}: {found}.") from error
