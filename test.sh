@@ -188,6 +188,7 @@ part_lint() {
     mapfile -t scripts < <(cd "$EXPORT" && grep -rlE '^#!.*\b(ba)?sh\b' . | sort)
     check "ruff check" ruff check --no-cache .
     check "ruff format" ruff format --no-cache --check .
+    check "README of the roles" python tests/role_readmes.py --check
     check "mypy" mypy --cache-dir "$CACHE/mypy"
     (cd "$EXPORT" && check "shellcheck" shellcheck "${scripts[@]}")
     (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_COLLECTIONS_PATH="$WORK" \
