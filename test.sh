@@ -24,6 +24,7 @@ Parts, in the order they run:
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
   tools        only installs what integration, real, kill and e2e need
+  bench        the benchmarks; not among "all": IA_BENCHMARK="no_change hosts" ./test.sh bench   (benchmarks)
 
 Options:
   --fail-fast  stop after the first part that fails
@@ -274,6 +275,17 @@ part_tools() {
     tally 1 0
 }
 
+# By hand: what is measured on a machine that does something else means nothing.
+part_bench() {
+    tools_env
+    local name
+    for name in ${IA_BENCHMARK:-no_change pipeline hosts}; do
+        say "$name"
+        python "benchmarks/$name.py"
+        tally 1 0
+    done
+}
+
 tools_env() {
     [[ -e $WORK/tools.env ]] || { echo "The tools are missing: see the part tools."; return 1; }
     # shellcheck disable=SC1091  # written by tests/tools.yml
@@ -322,7 +334,7 @@ while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
         --fail-fast) fail_fast=1 ;;
-        lint | sanity | unit | integration | real | kill | e2e | tools) parts+=("$1") ;;
+        lint | sanity | unit | integration | real | kill | e2e | tools | bench) parts+=("$1") ;;
         *) usage >&2; die "unknown: $1" ;;
     esac
     shift
@@ -330,7 +342,7 @@ done
 ((${#parts[@]})) || parts=("${ALL_PARTS[@]}")
 case " ${parts[*]} " in
     *" tools "*) ;;
-    *" integration "* | *" real "* | *" kill "* | *" e2e "*) parts=(tools "${parts[@]}") ;;
+    *" integration "* | *" real "* | *" kill "* | *" e2e "* | *" bench "*) parts=(tools "${parts[@]}") ;;
 esac
 
 # Ansible wants UTF-8; a bare machine has often no locale at all.

@@ -15,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._engine import Engine, Submission
 from ._errors import CoreError, JobError
-from ._files import read_json
+from ._files import disk_errors, read_json
 from ._finetune import warnings_of
 from ._layout import RECEIPT
 from ._run import ENDED, Run
@@ -56,9 +56,11 @@ def main(spec: dict[str, t.Any], body: t.Callable[[AnsibleModule], dict[str, t.A
     """Run a module: its body takes the module and gives what it answers."""
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **more)
     try:
-        module.exit_json(**body(module))
+        with disk_errors(str(module.params.get("data_dir") or os.curdir)):
+            found = body(module)
     except CoreError as error:
         fail(module, error)
+    module.exit_json(**found)
 
 
 def run_entry(view: RunView, pending: t.Sequence[str], kinds: t.Container[str] | None) -> dict[str, t.Any]:

@@ -16,7 +16,6 @@ import pathlib
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,12 +25,12 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import read_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
@@ -68,44 +67,6 @@ class Lab:
     files: dict[str, dict[str, str]]
 
 
-class Server:
-    """An Ollama server of the test's own."""
-
-    def __init__(self, root: pathlib.Path) -> None:
-        self.root = root
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.root),
-            "OLLAMA_HOST": f"127.0.0.1:{self.port}",
-            "OLLAMA_MODELS": str(self.root / "models"),
-        }
-        with open(self.root / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [os.environ["IA_OLLAMA_BIN"], "serve"], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        for _attempt in range(300):
-            with contextlib.suppress(CoreError):
-                Ollama(self.url, timeout=2).version()
-                return
-            time.sleep(0.1)
-        raise AssertionError((self.root / "log").read_text()[-2000:])
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 def digests(layout: Layout, run: Run) -> dict[str, dict[str, str]]:
     """What each step of a run has left, by digest; the logs of a resumed training differ in their times."""
     found = {}
@@ -134,7 +95,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
         check=True, capture_output=True,
     )  # fmt: skip
     _dataset.apply(layout, _dataset.Declaration("homelab"), [_dataset.Source("homelab_prompts.json", str(prompts))])
-    server = Server(root / "ollama")
+    server = Server(os.environ["IA_OLLAMA_BIN"], root / "ollama", free_port())
+    server.root.mkdir()
     server.start()
     toolchain = Toolchain(
         llamafactory_venv=os.environ["IA_LF_VENV"],
@@ -153,7 +115,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     view = engine.follow(run.id)
     assert view.state == "succeeded", view.error
     yield Lab(data, run, server, digests(layout, run))
-    server.kill()
+    server.stop(hard=True)
 
 
 def processes(mark: str) -> list[int]:
@@ -232,7 +194,7 @@ def test_struck_and_run_again(lab: Lab, number: int, tmp_path: pathlib.Path) -> 
         else:
             time.sleep(choice.uniform(0, 3 if label != "register-q4_K_M" else 0.4))
         if victims == "ollama":
-            lab.server.kill()
+            lab.server.stop(hard=True)
         else:
             strike(choice, job, controller, victims)
     if victims == "ollama":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -35,6 +36,31 @@ class Ballast:
 
     def drop(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+def on_small_disk(root: Path, scenario: Path, size: str, *arguments: str) -> dict[str, t.Any]:
+    """Run a scenario, ``SCENARIO DISK ANSWER ARGUMENT...``, on a tmpfs of its own; what it wrote to ANSWER.
+
+    In a mount namespace that goes with the processes in it (as root, or as root of a user namespace).
+    """
+    private = ["unshare", "--mount", "--propagation", "private"]
+    if os.geteuid() != 0:
+        private += ["--user", "--map-root-user"]
+    disk, answer = root / "disk", root / "answer.json"
+    disk.mkdir(parents=True)
+    script = f'mount -t tmpfs -o size={size},nr_inodes=10k none "$1" && shift && exec "$@"'
+    argv = [sys.executable, str(scenario), str(disk), str(answer), *arguments]
+    done = subprocess.run(
+        [*private, "sh", "-c", script, "sh", str(disk), *argv],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    found: dict[str, t.Any] = json.loads(answer.read_text())
+    return found
 
 
 def tell(found: dict[str, t.Any], body: t.Callable[[], t.Any]) -> t.Any:

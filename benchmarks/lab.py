@@ -1,0 +1,123 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the benchmarks share: a place to work in, a clock, and plays of ``ping`` to compare with.
+
+They run by hand, ``IA_BENCHMARK=NAME ./test.sh bench``, and print what ``benchmarks/README.md`` shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "playbooks" / "collections"))
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (  # noqa: E402
+    Played,
+    PlayLab,
+    make_tiny_base,
+)
+
+
+class Spent(t.NamedTuple):
+    """What something took.
+
+    :param wall: seconds by the clock.
+    :param cpu: seconds of processor time, of the command and all its children that were waited for.
+    """
+
+    wall: float
+    cpu: float
+
+
+def timed(body: t.Callable[[], t.Any]) -> tuple[Spent, t.Any]:
+    """What a function took, and what it gave."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    value = body()
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(wall, cpu), value
+
+
+def interleaved(bodies: t.Mapping[str, t.Callable[[], t.Any]], times: int) -> dict[str, list[Spent]]:
+    """Run each in turn, so many times over, so that what else the machine does meets them all alike."""
+    found: dict[str, list[Spent]] = {name: [] for name in bodies}
+    for number in range(times):
+        for name, body in bodies.items():
+            found[name].append(timed(body)[0])
+        print(f"  {number + 1}/{times}  " + "  ".join(f"{n} {s[-1].wall:.2f} s" for n, s in found.items()), flush=True)
+    return found
+
+
+def compare(found: t.Mapping[str, t.Sequence[Spent]], what: str, against: str) -> None:
+    """Print medians and their ratio."""
+    middle = {
+        name: Spent(statistics.median(s.wall for s in spent), statistics.median(s.cpu for s in spent))
+        for name, spent in found.items()
+    }
+    for name, spent in middle.items():
+        print(f"{name:28} {spent.wall:7.2f} s   CPU {spent.cpu:7.2f} s   (median of {len(found[name])})")
+    wall = [a.wall / b.wall for a, b in zip(found[what], found[against])]
+    cpu = middle[what].cpu / middle[against].cpu
+    print(f"{what} / {against}: {statistics.median(wall):.2f} by the clock (median of pairs), {cpu:.2f} by CPU time")
+
+
+def pings(lab: PlayLab, count: int) -> str:
+    """A playbook of so many ``ping`` tasks for the host group ``pc_ia``; its path."""
+    path = lab.root / f"pings-{count}.yml"
+    tasks = [{"name": f"Ping {number}", "ansible.builtin.ping": {}} for number in range(count)]
+    path.write_text(json.dumps([{"name": "Pings", "hosts": "pc_ia", "gather_facts": False, "tasks": tasks}]))
+    return str(path)
+
+
+@contextlib.contextmanager
+def workplace() -> t.Iterator[PlayLab]:
+    """A host with an Ollama server and a tiny base, on which nothing was made yet."""
+    root = Path(tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("IA_BENCHMARK_DIR")))
+    lab = PlayLab(root / "lab", str(make_tiny_base(root / "base")))
+    lab.server.start()
+    try:
+        yield lab
+    finally:
+        lab.server.stop()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def well(status: int, argv: t.Sequence[str]) -> None:
+    """Stop where a command failed."""
+    if status != 0:
+        sys.exit(f"failed with status {status}: {' '.join(argv)}")
+
+
+def run(argv: t.Sequence[str], **more: t.Any) -> None:
+    """Run a command to its end, quietly."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
+    if done.returncode != 0:
+        print(done.stdout.decode(errors="replace")[-4000:])
+    well(done.returncode, argv)
+
+
+__all__ = [
+    "Played",
+    "PlayLab",
+    "Spent",
+    "compare",
+    "interleaved",
+    "make_tiny_base",
+    "pings",
+    "run",
+    "timed",
+    "workplace",
+]

@@ -1,0 +1,39 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A full disk at each real step: said with figures, earlier results as they were, and on it goes once there is room.
+
+About two minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.full_disk import on_small_disk
+from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
+
+SCENARIO = Path(__file__).parents[1] / "support" / "full_disk_real.py"
+STEPS = ("dataset", "base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M")
+
+
+def test_full_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HubStandIn() as hub:
+        hub.add("homelab/Tiny-Chat", make_tiny_base(tmp_path / "base"))
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        found = on_small_disk(tmp_path, SCENARIO, "32m", "homelab/Tiny-Chat")
+    print(found["told"])
+    assert found["problems"] == []
+    told = found["told"]
+    for step in STEPS:
+        assert any(key.startswith(step) for key in told), f"{step} was not hindered"
+    for key, message in told.items():
+        assert re.search(r"[Dd]isk|[Rr]oom", message), f"{key}: {message}"
+        assert re.search(r"[\d.]+ [MG]B", message), f"{key} tells no figures: {message}"
+        assert re.search(r"[Mm]ake room", message), f"{key} does not say what to do: {message}"
+    assert "full:latest" in found["tags"]
+    assert found["leftovers"] == []

@@ -1,0 +1,161 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes a fine-tune through all its real steps on a small disk that is full at each of them, before it or during it.
+
+Usage: full_disk_real.py DISK ANSWER BASE HUB. Data directory and Ollama's models lie both on that disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import disk_errors
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.tests.support.full_disk import PAGE, Ballast
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import PROMPTS, TRAINING, toolchain, tree
+
+#: Room that the records of a run take, and that no artifact fits into: some of its files are written, none of weights.
+RECORDS = 60 * PAGE
+
+
+class House:
+    """A data directory and an Ollama server on one small disk."""
+
+    def __init__(self, disk: Path, hub_model: str) -> None:
+        self.disk = disk
+        self.ballast = Ballast(disk)
+        self.data = disk / "data"
+        self.engine = Engine(str(self.data))
+        self.layout = self.engine.layout
+        self.server = Server(os.environ["IA_OLLAMA_BIN"], disk / "ollama", free_port())
+        self.server.root.mkdir()
+        self.hub_model = hub_model
+        self.answer: dict[str, t.Any] = {"told": {}, "problems": []}
+
+    def publish(self) -> None:
+        """The step that is no job: the dataset."""
+        with disk_errors(str(self.data)):
+            _dataset.apply(
+                self.layout, _dataset.Declaration("prompts"), [_dataset.Source("prompts.json", str(PROMPTS))]
+            )
+
+    def run(self, until: str) -> Run:
+        """The fine-tune up to a step."""
+        declared = {"name": "full", "base_model": self.hub_model, "dataset": "prompts", **TRAINING}
+        run = _finetune.plan_run(self.layout, declared, toolchain(self.server.url), accelerator="cpu")
+        labels = [step.label for step in run.steps]
+        steps = run.steps[: labels.index(until) + 1]
+        return dataclasses.replace(run, id=f"full-{until}", goals=(until,), steps=steps)
+
+    def apply(self, until: str) -> None:
+        """Ask for it and follow it to the end.
+
+        :raises CoreError: when it did not come to it.
+        """
+        run = self.run(until)
+        with disk_errors(str(self.data)):
+            self.engine.submit(run)
+            view = self.engine.follow(run.id, timeout=240)
+        if view.state != "succeeded":
+            error = view.error or {}
+            raise CoreError(f"{error.get('message', view.state)}", error.get("hint", ""), error.get("details"))
+
+    def kept(self) -> dict[str, t.Any]:
+        """All published artifacts and all registered models."""
+        roots = [
+            path
+            for kind in ("base", "dataset", "train", "merge", "gguf", "register")
+            for path in Path(self.layout.parent(kind)).glob("[0-9a-f]*")
+        ]
+        return {name: (facts[0], facts[2], facts[3], facts[5]) for name, facts in tree(*roots).items()}
+
+    def strike(self, what: str, when: str, attempt: t.Callable[[], None]) -> None:
+        """Try something on a full disk, then with room again."""
+        before = self.kept()
+        stop = threading.Event()
+        filler = threading.Thread(target=self._fill_during, args=(stop,))
+        if when == "before":
+            self.ballast.leave(RECORDS // PAGE)
+        else:
+            filler.start()
+        try:
+            attempt()
+        except CoreError as error:
+            self.answer["told"][f"{what} {when}"] = str(error)
+        except Exception as error:
+            self.answer["problems"].append(f"{what} {when}: {type(error).__name__}: {error}")
+        finally:
+            stop.set()
+            if filler.ident:
+                filler.join()
+        after = self.kept()
+        if {name: after.get(name) for name in before} != before:
+            self.answer["problems"].append(f"{what} {when}: earlier results are not as they were")
+        self.ballast.drop()
+
+    def _fill_during(self, stop: threading.Event) -> None:
+        """Fill the disk once a command of a job runs, and keep it full."""
+        while not stop.is_set() and not list(self.data.glob("jobs/active/*/*/command.json")):
+            time.sleep(0.01)
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                self.ballast.leave(0)
+            time.sleep(0.02)
+
+    def go_on(self, what: str, attempt: t.Callable[[], None]) -> None:
+        """With room again it comes to its end."""
+        try:
+            attempt()
+        except CoreError as error:
+            self.answer["problems"].append(f"{what}, with room again: {error}")
+
+
+def main(disk: str, answer: str, hub_model: str) -> None:
+    """Every step in turn."""
+    house = House(Path(disk), hub_model)
+    house.server.start()
+    try:
+        house.layout.create()
+        house.strike("dataset", "before", house.publish)
+        house.go_on("dataset", house.publish)
+        labels = [step.label for step in house.run("train").steps]
+        assert labels[-1] == "train", labels
+        for label in ("base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M"):
+            moments = ["before"] if label in ("gguf-q4_K_M", "base") else ["before", "during"]
+            for when in moments:
+                house.strike(label, when, lambda label=label: house.apply(label))  # type: ignore[misc]
+            house.go_on(label, lambda label=label: house.apply(label))  # type: ignore[misc]
+        house.answer["tags"] = sorted(str(model["name"]) for model in toolchain_tags(house))
+        house.answer["leftovers"] = [
+            str(path) for path in house.data.rglob(".*") if path.name.startswith((".work-", ".new-", ".gone-"))
+        ]
+    finally:
+        house.server.stop(hard=True)
+        with contextlib.suppress(OSError):
+            shutil.copytree(house.data / "jobs", Path(answer).with_name("jobs"), dirs_exist_ok=True)
+    Path(answer).write_text(json.dumps(house.answer))
+
+
+def toolchain_tags(house: House) -> list[dict[str, t.Any]]:
+    """Models of the server."""
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+
+    return Ollama(house.server.url).tags()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

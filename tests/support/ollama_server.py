@@ -1,0 +1,87 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Ollama server of a test's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+
+
+@dataclasses.dataclass
+class Server:
+    """An Ollama server that can be stopped and started again."""
+
+    program: str
+    root: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All it has logged so far, every request included."""
+        return (self.root / "log").read_text("utf-8", "replace")
+
+    def requests(self, method: str, path: str) -> list[int]:
+        """Status of each request of that kind so far, from its log."""
+        found = re.findall(r"\[GIN\][^|]*\|\s*(\d+) \|[^|]*\|[^|]*\| (\w+)\s+\"([^\"]*)\"", self.log)
+        return [int(status) for status, verb, where in found if (verb, where) == (method, path)]
+
+    def another(self, root: Path) -> Server:
+        """One more server of the same program, not started yet."""
+        return Server(self.program, root, free_port())
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root),
+            "OLLAMA_HOST": f"127.0.0.1:{self.port}",
+            "OLLAMA_MODELS": str(self.root / "models"),
+            "OLLAMA_KEEP_ALIVE": "10m",
+            "GIN_MODE": "release",
+        }
+        with open(self.root / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, "serve"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        client = Ollama(self.url, timeout=2)
+        for _attempt in range(200):
+            assert self.process.poll() is None, self.log[-2000:]
+            try:
+                client.version()
+                return
+            except RemoteError:
+                time.sleep(0.1)
+        raise AssertionError(self.log[-2000:])
+
+    def stop(self, hard: bool = False) -> None:
+        """End it, and with it the models it runs."""
+        if self.process is not None:
+            if hard:
+                self.process.kill()
+            else:
+                self.process.terminate()
+            self.process.wait(30)
+            self.process = None
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
