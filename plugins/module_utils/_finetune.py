@@ -14,7 +14,7 @@ import difflib
 import re
 import typing as t
 
-from . import _chain, _dataset, _gpu, _hub, _hyperparameters, _lf_arguments, _models, _templates
+from . import _chain, _dataset, _hub, _hyperparameters, _lf_arguments, _models, _sizing, _templates
 from ._chain import Identity
 from ._errors import InputError, NotReadyError
 from ._hyperparameters import Hyperparameters
@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "parameters": {"type": "dict", "default": {}},
     "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
     "register": {"type": "bool", "default": True},
+    "memory_check": {"type": "str", "default": "enforce", "choices": list(_sizing.CHECKS)},
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
@@ -49,6 +50,7 @@ class Declared:
     parameters: dict[str, t.Any]
     aliases: tuple[str, ...]
     register: bool
+    memory_check: str
     hyper: Hyperparameters
 
 
@@ -68,6 +70,8 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
             if option.get("required"):
                 raise InputError(f"{who}: {name} is missing.")
             values[name] = option.get("default")
+        elif values[name] not in option.get("choices", (values[name],)):
+            raise InputError(f"{who}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}.")
     name = str(values["name"])
     if not _NAME.match(name):
         raise InputError(
@@ -86,6 +90,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         parameters=dict(values["parameters"]),
         aliases=tuple(values["aliases"]),
         register=bool(values["register"]),
+        memory_check=str(values["memory_check"]),
         hyper=hyper,
     )
 
@@ -112,7 +117,10 @@ def plan_run(
     declared = read_declaration(raw)
     base = resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
     dataset, found_out = _resolve_dataset(layout, declared.dataset, datasets or {})
-    settings, options = read_training(declared.hyper, base, toolchain, accelerator, declared.name)
+    subject = _subject(declared.base_model, base, dataset, found_out)
+    settings, options = read_training(
+        layout, declared.hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, write
+    )
     register, warning = None, ""
     if declared.register:
         register, warning = _register_settings(
@@ -147,33 +155,47 @@ def _resolve_dataset(
     return info.fingerprint, info.results
 
 
+def _subject(
+    base_model: str, base: _hub.BaseIdentity, dataset: str, found_out: t.Mapping[str, t.Any]
+) -> _sizing.Subject:
+    """What a training is about, for deciding what suits the machine."""
+    known = "" if base.location else _models.resolve(base_model).ollama_name
+    return _sizing.Subject(base.fingerprint, dataset, base.shape, found_out, known)
+
+
 def read_training(
+    layout: Layout,
     hyper: Hyperparameters,
     base: _hub.BaseIdentity,
+    subject: _sizing.Subject,
     toolchain: Toolchain,
     accelerator: str,
     name: str,
+    memory_check: str = "enforce",
+    write: bool = True,
 ) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     """Settings of a training for its fingerprint, and its options.
 
-    :raises InputError: when a hyperparameter cannot be.
+    :param write: whether it may be written down what ``method: auto`` came to.
+    :raises InputError: when a hyperparameter cannot be, or the training cannot fit this machine.
     """
-    device = _gpu.accelerator(accelerator)
-    reason = ""
-    if hyper.method == "auto":
-        found = _gpu.gpus() if device == "cuda" else []
-        total = max((gpu.total_bytes for gpu in found), default=None)
-        method, reason = _hyperparameters.resolve_method(hyper.method, total)
-        hyper = hyper.with_method(method)
+    machine = _sizing.look(accelerator)
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = _lf_arguments.check(hyper, toolchain.llamafactory_venv)
+    hyper, reason = _sizing.settle_method(layout, hyper, subject, machine, write)
     options = {
         "resolved": _hyperparameters.resolved(hyper),
-        "accelerator": device,
+        "accelerator": machine.accelerator,
         "name": name,
         "method_reason": reason,
     }
+    estimate = _sizing.size(hyper, subject, machine)
+    if estimate is not None:
+        options["estimate"] = estimate.as_dict()
+    warning = _sizing.check(layout, hyper, subject, machine, name, memory_check)
+    if warning:
+        options["warning"] = warning
     return _hyperparameters.settings(hyper), options
 
 
@@ -225,11 +247,13 @@ def plan_train(
     toolchain: Toolchain,
     accelerator: str = "auto",
     write: bool = True,
+    memory_check: str = "enforce",
 ) -> Run:
     """The run that trains on a dataset, with its base."""
     base = resolve_base(layout, base_model, revision, toolchain, write)
-    found, _results = _resolve_dataset(layout, dataset, {})
-    settings, options = read_training(hyper, base, toolchain, accelerator, name)
+    found, results = _resolve_dataset(layout, dataset, {})
+    subject = _subject(base_model, base, found, results)
+    settings, options = read_training(layout, hyper, base, subject, toolchain, accelerator, name, memory_check, write)
     steps = [
         _chain.base_step(Identity(base.fingerprint, base.settings, base.options)),
         _chain.make_step("train", settings, {"base": base.fingerprint, "dataset": found}, options),

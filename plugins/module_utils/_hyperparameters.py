@@ -23,10 +23,6 @@ from ._hyperparameters_table import (
     Option,
 )
 
-#: GPU memory in bytes from which ``auto`` takes lora rather than qlora; cards are sold in these gigabytes and report
-#: a little less.
-_LORA_FROM = int(12e9 * 0.97)
-
 _BY_NAME = {option.name: option for option in OPTIONS}
 _CANONICAL = {alias: option.name for option in OPTIONS for alias in (option.name, *option.aliases)}
 #: YAML 1.1 reads these as text.
@@ -263,24 +259,6 @@ def _extra(value: t.Any) -> dict[str, t.Any]:
 
 def _number_if_one(value: t.Any) -> t.Any:
     return float(value) if isinstance(value, str) and _EXPONENT.match(value.strip()) else value
-
-
-def resolve_method(method: str, gpu_total_bytes: int | None) -> tuple[str, str]:
-    """The method that ``auto`` means on a host, and why; any other method is itself.
-
-    The rule: no GPU → lora; a GPU with less than 12 GB → qlora; else lora.
-
-    :param gpu_total_bytes: all the memory of the GPU, free or not (what is free just now is no property of the host);
-        None without a GPU.
-    """
-    if method != "auto":
-        return method, "declared"
-    if gpu_total_bytes is None:
-        return "lora", "no GPU: quantized training needs one"
-    size = f"{gpu_total_bytes / 1e9:.1f} GB of GPU memory"
-    if gpu_total_bytes < _LORA_FROM:
-        return "qlora", f"{size}, less than 12 GB"
-    return "lora", f"{size}, 12 GB or more"
 
 
 def _need_method(method: str) -> None:

@@ -40,6 +40,13 @@ options:
     type: str
     choices: [auto, cuda, cpu]
     default: auto
+  memory_check:
+    description:
+      - What becomes of a training that cannot fit the GPU or the machine, by what it is estimated to take.
+      - V(enforce) refuses it, and names the nearest setting that fits. V(warn) tries it all the same.
+    type: str
+    choices: [enforce, warn]
+    default: enforce
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -151,6 +158,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             toolchain(params),
             params["accelerator"],
             write=not module.check_mode,
+            memory_check=params["memory_check"],
         )
 
     return follow_step(module, ("train",), prepare)
@@ -166,6 +174,7 @@ def main() -> None:
             "base_revision": {"type": "str", "default": "main"},
             "dataset": {"type": "str"},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
+            "memory_check": {"type": "str", "choices": ["enforce", "warn"], "default": "enforce"},
         },
         act,
         required_one_of=[("name", "runs")],

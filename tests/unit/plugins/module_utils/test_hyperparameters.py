@@ -272,23 +272,6 @@ def test_anything_else_is_an_input_error_or_has_a_fingerprint(declared: dict[str
 # -- auto ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("total", "method"),
-    [
-        (None, "lora"),
-        (6 * 1024**3, "qlora"),
-        (8 * 1024**3, "qlora"),
-        (12282 * 1024**2, "lora"),  # an RTX 4070, sold with 12 GB
-        (24 * 1024**3, "lora"),
-    ],
-)
-def test_auto(total: int | None, method: str) -> None:
-    found, reason = hp.resolve_method("auto", total)
-    assert found == method
-    assert reason
-    assert hp.resolve_method("full", total)[0] == "full"
-
-
 def test_auto_has_no_fingerprint() -> None:
     declared = hp.normalise({"method": "AUTO"})
     with pytest.raises(InputError, match="auto"):

@@ -1,0 +1,104 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host to plan for: a base that was resolved before, datasets, results as the supervisors leave them.
+
+Nothing is trained here: planning reads receipts. Where a GPU is needed a program stands in for nvidia-smi, which prints
+what a real one did.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import make_dirs, write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+
+COMMIT = "a09a35458c702b33eeacc393d103063234e8bc28"
+BASES = {"Qwen/Qwen2.5-7B-Instruct": 15242751861, "Qwen/Qwen2.5-0.5B-Instruct": 999584000}
+
+Rows = t.Sequence[t.Mapping[str, t.Any]]
+
+
+def rows(count: int, start: int = 0) -> list[dict[str, t.Any]]:
+    """Rows of a dataset, all different."""
+    return [{"instruction": f"Question {n} ?", "output": f"Réponse {n}."} for n in range(start, start + count)]
+
+
+def nvidia_smi(directory: Path, total_mib: int, free_mib: int, name: str = "NVIDIA GeForce RTX 4090") -> Path:
+    """A program that prints what nvidia-smi prints of one GPU; the directory it lies in, for PATH."""
+    directory.mkdir(parents=True, exist_ok=True)
+    program = directory / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\ncase $1 in --query-gpu=*)\n"
+        "echo 'index, name, memory.total [MiB], memory.free [MiB]'\n"
+        f"echo '0, {name}, {total_mib} MiB, {free_mib} MiB';; esac\n"
+    )
+    program.chmod(0o755)
+    return directory
+
+
+class PlanLab:
+    """A data directory on a host that has resolved two base models."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.layout = Layout(str(root / "data"))
+        records = {
+            f"{name}@main": {"hub": name, "commit": COMMIT, "gated": False, "bytes": size}
+            for name, size in BASES.items()
+        }
+        make_dirs(self.layout.parent("base"))
+        write_json(os.path.join(self.layout.parent("base"), "resolved.json"), records)
+
+    def publish(self, name: str, records: Rows) -> _dataset.DatasetInfo:
+        """A dataset under a name."""
+        found = _dataset.apply(
+            self.layout, _dataset.Declaration(name), [Source("records", records=[dict(row) for row in records])]
+        )
+        assert found.dataset is not None
+        return found.dataset
+
+    def plan(self, accelerator: str = "cpu", write: bool = True, **declared: t.Any) -> Run:
+        """The run of a declaration."""
+        raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab", **declared}
+        return plan_run(self.layout, raw, Toolchain(), accelerator=accelerator, write=write)
+
+    def make(self, run: Run, only: t.Container[str] | None = None, at: str = "2026-01-01T00:00:00Z") -> None:
+        """Results of a run, as if its steps had been made; they hold nothing but their receipts.
+
+        :param only: labels of the steps; all of them by default.
+        """
+        for step in run.steps:
+            spec = step.spec
+            path = self.layout.artifact(spec.kind, spec.fingerprint)
+            if (only is not None and step.label not in only) or os.path.exists(path):
+                continue
+            os.makedirs(path)
+            receipt = {
+                "schema": 1,
+                **spec.as_dict(),
+                "files": {},
+                "results": {"duration_seconds": 60.0} if spec.kind == "train" else {},
+                "run": run.id,
+                "started_at": "2026-01-01T00:00:00Z",
+                "finished_at": at,
+            }
+            write_json(os.path.join(path, "receipt.json"), receipt)
+
+    def tree(self) -> dict[str, bytes]:
+        """Every file below the data directory, with its content."""
+        found = {}
+        for directory, _names, files in os.walk(self.layout.root):
+            for name in files:
+                path = os.path.join(directory, name)
+                with open(path, "rb") as stream:
+                    found[path] = stream.read()
+        return found
