@@ -168,6 +168,7 @@ class Ollama:
         model: str,
         *,
         files: t.Mapping[str, str] | None = None,
+        adapters: t.Mapping[str, str] | None = None,
         from_: str = "",
         template: str = "",
         system: str = "",
@@ -180,10 +181,12 @@ class Ollama:
         Under a status of 200 it may still fail: an ``error`` line, or a stream that ends without ``success``, is one.
 
         :param files: file name → digest.
+        :param adapters: the same for adapters that are put on them.
         :param from_: name of a model (one that is missing is pulled from the registry by the server).
         """
         body: dict[str, t.Any] = {"model": model, "stream": True}
-        more = {"files": dict(files or {}), "from": from_, "template": template, "system": system, "license": license_}
+        more = {"files": dict(files or {}), "adapters": dict(adapters or {}), "from": from_, "license": license_}
+        more.update(template=template, system=system)
         body.update({key: value for key, value in more.items() if value})
         if parameters:
             body["parameters"] = dict(parameters)

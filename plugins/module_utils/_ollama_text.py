@@ -172,7 +172,18 @@ def _go_value(raw: str) -> t.Any:
         return raw
 
 
-def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str, t.Any]) -> str:
+def modelfile_blobs(text: str) -> dict[str, list[str]]:
+    """The files a model is made of, by command (``FROM``, ``ADAPTER``), from the Modelfile ``/api/show`` answers.
+
+    :returns: digests as ``sha256:…``, sorted; a command without any is left out.
+    """
+    found: dict[str, list[str]] = {}
+    for command, digest in re.findall(r"^(FROM|ADAPTER) \S*sha256[-:]([0-9a-f]{64})\s*$", text, re.MULTILINE):
+        found.setdefault(command, []).append(f"sha256:{digest}")
+    return {command: sorted(digests) for command, digests in found.items()}
+
+
+def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str, t.Any], adapter: str = "") -> str:
     """A Modelfile that makes the model again with ``ollama create``.
 
     It is for people: models are registered over the API, which takes every text as it is. A Modelfile does not: its
@@ -180,8 +191,9 @@ def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str,
     a row. What it cannot hold is said in a comment.
 
     :param from_: file or model to make it from.
+    :param adapter: file of an adapter to put on it; empty for none.
     """
-    lines = [f"FROM {from_}"]
+    lines = [f"FROM {from_}", *([f"ADAPTER {adapter}"] if adapter else [])]
     for command, value in (("TEMPLATE", template), ("SYSTEM", system)):
         if value:
             lines += ["", _command(command, value)]

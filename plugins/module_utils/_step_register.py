@@ -19,7 +19,7 @@ import os
 import time
 import typing as t
 
-from ._errors import InputError, JobError, RemoteError, StoreError
+from ._errors import InputError, JobError, StoreError
 from ._files import read_json, sha256_file, write_atomic, write_json
 from ._gguf import GgufInfo, check_complete, read_header
 from ._ollama import Ollama
@@ -27,17 +27,18 @@ from ._ollama_text import (
     check_name,
     check_parameters,
     modelfile,
+    modelfile_blobs,
     parse_parameters,
-    same_model,
-    same_name,
     same_parameters,
 )
 from ._progress import Progress
+from ._release import Ahead, Releases, digest_of
 from ._steps import Command, Step, StepContext
 from ._templates import OllamaTemplate, template_for
 from ._worker import worker_command
 
 GGUF = "model.gguf"
+ADAPTER = "adapter.gguf"
 MODELFILE = "Modelfile"
 #: What the work found out, in the work directory: outlives a kill, so that what an alias pointed to is not forgotten.
 _RECORD = "registration.json"
@@ -51,6 +52,7 @@ class Registration:
     :param tag: full content tag.
     :param aliases: tags that shall point to it, without the model's name.
     :param path: the GGUF file.
+    :param adapter: the GGUF file of an adapter that is put on it when it is loaded; empty when it is merged already.
     :param bos: who puts the BOS token first: ``server``, ``template`` or ``nobody``.
     :param warnings: where what is served cannot be what was trained.
     """
@@ -59,6 +61,7 @@ class Registration:
     tag: str
     aliases: tuple[str, ...]
     path: str
+    adapter: str
     template: str
     system: str
     parameters: dict[str, t.Any]
@@ -67,14 +70,16 @@ class Registration:
 
 
 class RegisterStep(Step):
-    """Registers ``upstream["gguf"]`` as ``settings["name"]``.
+    """Registers ``upstream["gguf"]``, with ``upstream["gguf_adapter"]`` on it where there is one, as
+    ``settings["name"]``.
 
     Settings: ``name``, ``template``, ``system``, ``parameters``, and ``enable_thinking`` where the training had it off.
     Options: ``quantization``, ``aliases`` (tags to move to it), ``promote`` (False leaves the aliases where they are).
 
-    ``results``: ``tag``, ``digest`` (of the manifest), ``blob``, ``aliases``, ``previous`` (for each alias that was
-    moved, the ``digest`` it had and a ``tag`` that still has it; None where it was new), ``template``, ``system``,
-    ``parameters``, ``bos``, ``server_version``, ``warnings``.
+    ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (what was sent), ``stored`` (what
+    the server keeps of it), ``aliases``, ``previous`` (for each alias that was moved, the ``digest`` it had and a
+    ``tag`` that still has it; None where it was new), ``template``, ``system``, ``parameters``, ``bos``,
+    ``server_version``, ``warnings``.
     """
 
     kind = "register"
@@ -90,31 +95,47 @@ class RegisterStep(Step):
         ollama = Ollama(ctx.toolchain.ollama_url)
         report = _Report(ctx.progress_file)
         record: dict[str, t.Any] = read_json(os.path.join(ctx.work, _RECORD), {})
-        record.update(server_version=ollama.version(), blob=_digest(ctx, wanted.path, report))
-        text = modelfile(wanted.path, wanted.template, wanted.system, wanted.parameters)
+        record.update(server_version=ollama.version(), blob=_digest(ctx, "gguf", wanted.path, report))
+        if wanted.adapter:
+            record["adapter_blob"] = _digest(ctx, "gguf_adapter", wanted.adapter, report)
+        text = modelfile(wanted.path, wanted.template, wanted.system, wanted.parameters, wanted.adapter)
         write_atomic(os.path.join(ctx.work, MODELFILE), text)
 
         found = ollama.find(wanted.tag)
-        if found is None or differences(ollama.show(wanted.tag), wanted.template, wanted.system, wanted.parameters):
-            print(f"Uploading {wanted.path} to {ollama.url}", flush=True)
-            sent = ollama.push_blob(wanted.path, record["blob"], report.upload)
-            print("Uploaded" if sent else "The server has it already", flush=True)
-            ollama.create(
-                wanted.tag,
-                files={GGUF: record["blob"]},
-                template=wanted.template,
-                system=wanted.system,
-                parameters=wanted.parameters,
-                on_status=report.note,
-            )
-        record["digest"] = _verified(ollama, wanted)
+        shown = ollama.show(wanted.tag) if found else {}
+        if _different(shown, wanted) or (found and self._other_weights(ctx, shown)):
+            self._create(ollama, wanted, record, report)
+        record["digest"], record["stored"] = _verified(ollama, wanted)
         print(f"Created {wanted.tag}", flush=True)
-        if ctx.spec.options.get("promote", True):
+        if _promotes(ctx):
             report.note("promoting")
             ahead = _write_ahead(os.path.join(ctx.work, _RECORD), record)
-            for full in promote(ollama, wanted.name, wanted.tag, wanted.aliases, ahead):
-                print(f"{full} is now {wanted.tag}", flush=True)
+            change = Releases(ctx.layout, wanted.name).promote(ollama, wanted.tag, _full(wanted), ahead)
+            for full in change.moved:
+                print(f"{full} is now {change.tag}", flush=True)
         write_json(os.path.join(ctx.work, _RECORD), record)
+
+    def _create(self, ollama: Ollama, wanted: Registration, record: t.Mapping[str, t.Any], report: _Report) -> None:
+        adapters = {ADAPTER: record["adapter_blob"]} if wanted.adapter else {}
+        for path, digest in ((wanted.path, record["blob"]), *((wanted.adapter, one) for one in adapters.values())):
+            print(f"Uploading {path} to {ollama.url}", flush=True)
+            sent = ollama.push_blob(path, digest, report.upload)
+            print("Uploaded" if sent else "The server has it already", flush=True)
+        ollama.create(
+            wanted.tag,
+            files={GGUF: record["blob"]},
+            adapters=adapters,
+            template=wanted.template,
+            system=wanted.system,
+            parameters=wanted.parameters,
+            on_status=report.note,
+        )
+
+    def _other_weights(self, ctx: StepContext, shown: t.Mapping[str, t.Any]) -> bool:
+        """Whether the model under the tag has other weights than it was registered with."""
+        receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
+        stored = (receipt.get("results") or {}).get("stored")
+        return bool(stored) and stored != modelfile_blobs(str(shown.get("modelfile") or ""))
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(ctx.progress_file)
@@ -124,15 +145,17 @@ class RegisterStep(Step):
         wanted = plan(ctx)
         ollama = Ollama(ctx.toolchain.ollama_url)
         record: dict[str, t.Any] = read_json(os.path.join(ctx.work, _RECORD), {})
-        digest = _verified(ollama, wanted)
-        promoted = [f"{wanted.name}:{alias}" for alias in wanted.aliases] if _promotes(ctx) else []
-        wrong = _misplaced(ollama, digest, wanted.tag, promoted)
+        digest, stored = _verified(ollama, wanted)
+        promoted = _full(wanted) if _promotes(ctx) else []
+        wrong = Releases(ctx.layout, wanted.name).misplaced(ollama.tags(), wanted.tag, promoted) if promoted else []
         if wrong:
             raise JobError(f"{'; '.join(wrong)}.", "Another program changed it meanwhile: run again.")
         return {
             "tag": wanted.tag,
             "digest": digest,
             "blob": record.get("blob"),
+            "adapter_blob": record.get("adapter_blob"),
+            "stored": stored,
             "aliases": promoted,
             "previous": dict(record.get("previous") or {}),
             "template": wanted.template,
@@ -150,17 +173,21 @@ class RegisterStep(Step):
             return ["it was never registered"]
         ollama = Ollama(ctx.toolchain.ollama_url)
         tag = str(results["tag"])
-        digest = ollama.digest(tag)
+        models = ollama.tags()
+        digest = digest_of(models, tag)
         if not digest:
             return [f"{tag} is not in Ollama"]
         if digest != results["digest"]:
             # another version of the server writes another manifest for the same model: it is its meaning that counts
-            other = differences(ollama.show(tag), results["template"], results["system"], results["parameters"])
+            shown = ollama.show(tag)
+            other = differences(shown, results["template"], results["system"], results["parameters"])
+            if self._other_weights(ctx, shown):
+                other.append("weights")
             if other:
                 return [f"{tag} has another {' and '.join(other)}"]
         name = str(ctx.spec.settings["name"])
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options.get("aliases") or []] if _promotes(ctx) else []
-        return _misplaced(ollama, digest, tag, aliases)
+        return Releases(ctx.layout, name).misplaced(models, tag, aliases) if aliases else []
 
 
 def content_tag(name: str, fingerprint: str, quantization: str) -> str:
@@ -186,6 +213,7 @@ def plan(ctx: StepContext) -> Registration:
     for alias in aliases:
         check_name(f"{name}:{alias}")
     path = os.path.join(ctx.upstream_path("gguf"), GGUF)
+    adapter = os.path.join(ctx.upstream_path("gguf_adapter"), ADAPTER) if "gguf_adapter" in ctx.spec.upstream else ""
     info = read_header(path)
     check_complete(info)
     _check_type(info, quantization)
@@ -195,7 +223,7 @@ def plan(ctx: StepContext) -> Registration:
     stops = template.stop_strings(info.token("eos") if template.needs_eos else "")
     parameters = {**given, "stop": list(dict.fromkeys([*stops, *given.get("stop", [])]))}
     system = str(settings.get("system") or "")
-    return Registration(name, tag, aliases, path, text, system, parameters, bos, tuple(warnings))
+    return Registration(name, tag, aliases, path, adapter, text, system, parameters, bos, tuple(warnings))
 
 
 def template_text(template: OllamaTemplate, info: GgufInfo) -> tuple[str, str, list[str]]:
@@ -237,51 +265,7 @@ def differences(
     return found
 
 
-def promote(
-    ollama: Ollama,
-    name: str,
-    tag: str,
-    aliases: t.Sequence[str],
-    ahead: t.Callable[[str, dict[str, str] | None], None] | None = None,
-) -> list[str]:
-    """Move the tags people use to a model, each with one copy of its manifest: old or new, a tag always answers.
-
-    What a tag pointed to stays: where it has no other tag, it is given ``<name>:before-<digest>`` first.
-
-    :param tag: full content tag of the model.
-    :param aliases: tags to move, without the name.
-    :param ahead: told, before a tag is moved, its full name and where it points (``digest``, ``tag``; None when new).
-    :returns: full names of the tags that were moved; those that are there already are left alone.
-    :raises RemoteError: when there is no model under ``tag``.
-    """
-    wanted = [f"{name}:{alias}" for alias in aliases]
-    moved = []
-    for full in wanted:
-        models = ollama.tags()
-        digest = _digest_of(models, tag)
-        if not digest:
-            raise RemoteError(f"{tag} is not in Ollama at {ollama.url}.", "Register it again.", {"url": ollama.url})
-        old = _digest_of(models, full)
-        if old == digest:
-            continue
-        before = None
-        if old:
-            names = [str(model["name"]) for model in models if model.get("digest") == old]
-            others = [
-                other for other in names if same_model(other, full) and not any(same_name(other, one) for one in wanted)
-            ]
-            if not others:
-                others = [f"{name}:before-{old[:12]}"]
-                ollama.copy(full, others[0])
-            before = {"digest": old, "tag": others[0]}
-        if ahead is not None:
-            ahead(full, before)
-        ollama.copy(tag, full)
-        moved.append(full)
-    return moved
-
-
-def _write_ahead(path: str, record: dict[str, t.Any]) -> t.Callable[[str, dict[str, str] | None], None]:
+def _write_ahead(path: str, record: dict[str, t.Any]) -> Ahead:
     """Notes where an alias points before it is moved: after a kill nobody could tell."""
 
     def ahead(full: str, previous: dict[str, str] | None) -> None:
@@ -316,9 +300,9 @@ class _Report:
         write_json(self._path, progress.as_dict())
 
 
-def _digest(ctx: StepContext, path: str, report: _Report) -> str:
-    receipt = ctx.layout.receipt("gguf", ctx.spec.upstream["gguf"]) or {}
-    facts = (receipt.get("files") or {}).get(GGUF) or {}
+def _digest(ctx: StepContext, kind: str, path: str, report: _Report) -> str:
+    receipt = ctx.layout.receipt(kind, ctx.spec.upstream[kind]) or {}
+    facts = (receipt.get("files") or {}).get(os.path.basename(path)) or {}
     stat = os.stat(path)
     if facts.get("bytes") == stat.st_size and facts.get("mtime_ns") == stat.st_mtime_ns and facts.get("sha256"):
         return f"sha256:{facts['sha256']}"
@@ -339,35 +323,32 @@ def _check_type(info: GgufInfo, quantization: str) -> None:
         raise StoreError(f"{info.path} is {found}, and not {wanted} as its name says.", "Make it again.")
 
 
-def _verified(ollama: Ollama, wanted: Registration) -> str:
-    """Digest of the model, when it is what is wanted.
+def _different(shown: t.Mapping[str, t.Any], wanted: Registration) -> list[str]:
+    found = differences(shown, wanted.template, wanted.system, wanted.parameters) if shown else ["existence"]
+    blobs = modelfile_blobs(str(shown.get("modelfile") or ""))
+    if shown and bool(blobs.get("ADAPTER")) != bool(wanted.adapter):
+        found.append("adapter")
+    return found
+
+
+def _verified(ollama: Ollama, wanted: Registration) -> tuple[str, dict[str, list[str]]]:
+    """Digest of the model, and the files the server keeps of it, when it is what is wanted.
 
     :raises JobError: when it is not.
     """
     digest = ollama.digest(wanted.tag)
     if not digest:
         raise JobError(f"{wanted.tag} is not in Ollama at {ollama.url}.", "Its log says more; run again.")
-    other = differences(ollama.show(wanted.tag), wanted.template, wanted.system, wanted.parameters)
+    shown = ollama.show(wanted.tag)
+    other = _different(shown, wanted)
     if other:
         what = " and ".join(other)
         raise JobError(f"{wanted.tag} has another {what} than it was created with.", "Look at the log of Ollama.")
-    return digest
+    return digest, modelfile_blobs(str(shown.get("modelfile") or ""))
 
 
-def _misplaced(ollama: Ollama, digest: str, tag: str, aliases: t.Sequence[str]) -> list[str]:
-    if not aliases:
-        return []
-    models = ollama.tags()
-    wrong = []
-    for full in aliases:
-        found = _digest_of(models, full)
-        if found != digest:
-            wrong.append(f"{full} is {'another model than' if found else 'not there, and shall be'} {tag}")
-    return wrong
-
-
-def _digest_of(models: t.Sequence[t.Mapping[str, t.Any]], name: str) -> str:
-    return next((str(model["digest"]) for model in models if same_name(str(model.get("name", "")), name)), "")
+def _full(wanted: Registration) -> list[str]:
+    return [f"{wanted.name}:{alias}" for alias in wanted.aliases]
 
 
 def _promotes(ctx: StepContext) -> bool:
