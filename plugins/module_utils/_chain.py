@@ -82,6 +82,30 @@ def register_steps(
     return steps
 
 
+def promote_step(registered: RunStep, gate: t.Mapping[str, t.Any]) -> RunStep:
+    """The promotion of a registered model behind a gate.
+
+    :param gate: settings of the gate.
+    """
+    spec = registered.spec
+    options = {name: spec.options[name] for name in ("name", "quantization", "aliases")}
+    return make_step("promote", {"gate": gate}, {"register": spec.fingerprint}, options)
+
+
+def gated(registers: t.Sequence[RunStep], gate: t.Mapping[str, t.Any] | None) -> list[RunStep]:
+    """Registrations, and where there is a gate the promotion behind it in place of their own.
+
+    :param registers: the first is the one that gets the aliases.
+    """
+    if not gate:
+        return list(registers)
+    closed = [
+        dataclasses.replace(step, spec=dataclasses.replace(step.spec, options={**step.spec.options, "promote": False}))
+        for step in registers
+    ]
+    return [*closed, promote_step(closed[0], gate)]
+
+
 def finetune_steps(
     base: Identity,
     dataset: Identity,
@@ -91,12 +115,14 @@ def finetune_steps(
     register: t.Mapping[str, t.Any] | None,
     aliases: t.Sequence[str] = ("latest",),
     register_options: t.Mapping[str, t.Any] | None = None,
+    gate: t.Mapping[str, t.Any] | None = None,
 ) -> tuple[list[RunStep], list[str]]:
     """All steps of a fine-tune, and the labels of those that are wanted for their own sake.
 
     :param train: settings of the training that are not at their default.
     :param train_options: the same with the defaults filled in, and what else the training needs.
     :param register: settings of the registration; None leaves it at the GGUF files.
+    :param gate: settings of the gate the model has to pass; None for none.
     """
     steps = [base_step(base)]
     trained = make_step("train", train, {"base": base.fingerprint, "dataset": dataset.fingerprint}, train_options)
@@ -109,7 +135,7 @@ def finetune_steps(
     if register is None:
         return steps, [f"gguf-{name}" for name in wanted]
     more = {"name": train_options.get("name", ""), **(register_options or {})}
-    registers = register_steps(wanted, register, aliases, more)
+    registers = gated(register_steps(wanted, register, aliases, more), gate)
     return steps + registers, [step.label for step in registers]
 
 

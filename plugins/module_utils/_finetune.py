@@ -14,11 +14,12 @@ import difflib
 import re
 import typing as t
 
-from . import _chain, _dataset, _hub, _hyperparameters, _lf_arguments, _models, _sizing, _templates
+from . import _chain, _dataset, _gate, _hub, _hyperparameters, _lf_arguments, _models, _sizing, _templates
 from ._chain import Identity
 from ._errors import InputError, NotReadyError
 from ._hyperparameters import Hyperparameters
 from ._layout import Layout
+from ._release import Releases, content_tag, hold_warning
 from ._run import Run
 from ._steps import Toolchain
 
@@ -33,6 +34,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
     "register": {"type": "bool", "default": True},
     "memory_check": {"type": "str", "default": "enforce", "choices": list(_sizing.CHECKS)},
+    "gate": {"type": "dict", "default": {}},
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
@@ -51,6 +53,7 @@ class Declared:
     aliases: tuple[str, ...]
     register: bool
     memory_check: str
+    gate: dict[str, t.Any] | None
     hyper: Hyperparameters
 
 
@@ -78,6 +81,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
             f"{name!r} is not a name for a model.", "Use letters, digits, '.', '_' and '-', at most 80, a letter first."
         )
     try:
+        gate = read_gate(values["gate"], values["aliases"])
         hyper = _hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
     except InputError as error:
         raise InputError(f"{who}: {error.message}", error.hint, error.details) from error
@@ -91,8 +95,20 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         aliases=tuple(values["aliases"]),
         register=bool(values["register"]),
         memory_check=str(values["memory_check"]),
+        gate=gate,
         hyper=hyper,
     )
+
+
+def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
+    """Settings of a declared gate; None when none is declared.
+
+    :raises InputError: for a gate that cannot be, or that stands before nothing.
+    """
+    gate = _gate.read_gate(raw)
+    if gate is not None and not aliases:
+        raise InputError("A gate is declared, and no aliases that stand behind it.", "Give aliases, such as [latest].")
+    return gate.as_settings() if gate else None
 
 
 def plan_run(
@@ -135,6 +151,7 @@ def plan_run(
         register,
         declared.aliases,
         {"warning": warning},
+        declared.gate,
     )
     return _chain.make_run(declared.name, steps, goals, toolchain, dict(raw), submitted_by)
 
@@ -302,6 +319,7 @@ def plan_register(
     system: str | None = None,
     parameters: t.Mapping[str, t.Any] | None = None,
     aliases: t.Sequence[str] = ("latest",),
+    gate: t.Any = None,
 ) -> Run:
     """The run that registers a GGUF file in Ollama."""
     receipt = _receipt(layout, "gguf", gguf)
@@ -314,11 +332,24 @@ def plan_register(
     results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
     settings, warning = _register_settings(name, {**known, "template": chosen}, results, system, parameters or {})
     quantization = str(receipt["settings"]["quantization"])
-    steps = _chain.register_steps({quantization: gguf}, settings, aliases, {"name": name, "warning": warning})
+    registers = _chain.register_steps({quantization: gguf}, settings, aliases, {"name": name, "warning": warning})
+    steps = _chain.gated(registers, read_gate(gate, aliases))
     return _chain.make_run(name, steps, [step.label for step in steps], toolchain)
 
 
-def warnings_of(run: Run) -> list[str]:
-    """What the one who declared a run should know, though it can be made."""
-    found = [step.spec.options.get("warning") for step in run.steps]
-    return list(dict.fromkeys(f"{run.name}: {warning}" for warning in found if warning))
+def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
+    """What the one who declared a run should know, though it can be made.
+
+    :param layout: the data directory, to look for holds in; None leaves that out.
+    """
+    found = [
+        f"{run.name}: {step.spec.options.get('warning')}" for step in run.steps if step.spec.options.get("warning")
+    ]
+    for step in run.steps if layout is not None else ():
+        options = step.spec.options
+        if step.spec.kind == "register" and options.get("aliases"):
+            name = str(step.spec.settings["name"])
+            tag = content_tag(name, step.spec.fingerprint, str(options["quantization"]))
+            hold = Releases(layout, name).kept_out(tag) if layout is not None else None
+            found += [hold_warning(name, tag, hold)] if hold else []
+    return list(dict.fromkeys(found))

@@ -40,6 +40,10 @@ def get_step(kind: str) -> Step:
         from ._step_register import RegisterStep
 
         return RegisterStep()
+    if kind == "promote":
+        from ._step_promote import PromoteStep
+
+        return PromoteStep()
     if kind == "probe":
         from ._step_probe import ProbeStep
 

@@ -332,6 +332,13 @@ def _told(question: Question, answer: Answer) -> dict[str, t.Any]:
     return {**dataclasses.asdict(answer), "met": not problems, "unmet": problems}
 
 
+def summary(found: t.Mapping[str, t.Any]) -> str:
+    """One sentence about a report."""
+    one, other = found["candidate"], found["served"]
+    text = f"{one['met']} of {found['asked']} answers of {one['model']} are as expected"
+    return f"{text}, {other['met']} of {other['model']}." if other else f"{text}."
+
+
 def words(found: t.Mapping[str, t.Any], most: int = 10, longest: int = 300) -> list[str]:
     """Lines about the answers that are not as expected, for people.
 

@@ -13,7 +13,7 @@ from ._errors import InputError, StoreError
 from ._files import make_dirs, read_json
 
 #: The steps that leave an artifact, in the order of the flow.
-KINDS = ("base", "dataset", "train", "merge", "gguf", "register")
+KINDS = ("base", "dataset", "train", "merge", "gguf", "register", "promote")
 
 #: Where each kind of artifact lies.
 PARENTS = {
@@ -23,6 +23,7 @@ PARENTS = {
     "merge": "models/merged",
     "gguf": "models/gguf",
     "register": "outputs/models",
+    "promote": "outputs/promotions",
     "probe": "outputs/probes",
     "light_probe": "outputs/probes",
 }

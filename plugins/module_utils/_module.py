@@ -91,7 +91,7 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
     handed = module.params["runs"]
     if handed is None:
         run = prepare(engine)
-        for warning in warnings_of(run):
+        for warning in warnings_of(run, engine.layout):
             module.warn(warning)
         if module.check_mode:
             view = engine.preview(run)

@@ -23,7 +23,7 @@ from ._errors import InputError, RemoteError
 from ._files import FileLock, make_dirs, read_record, utc_now, write_json
 from ._layout import Layout
 from ._ollama import Ollama
-from ._ollama_text import same_model, same_name
+from ._ollama_text import check_name, same_model, same_name
 
 #: Moves a ledger remembers.
 _MOST_MOVES = 500
@@ -329,6 +329,17 @@ class Releases:
 
     def _write(self, ledger: Ledger) -> None:
         write_json(self._path, ledger.as_dict())
+
+
+def content_tag(name: str, fingerprint: str, quantization: str) -> str:
+    """The full name under which a model is created.
+
+    :raises InputError: when Ollama allows no such name.
+    """
+    tag = f"{name}:{fingerprint[:12]}-{quantization}"
+    if ":" in name.rsplit("/", 1)[-1]:
+        raise InputError(f"The name of a model is declared without a tag, not as {name!r}.", "Use aliases for tags.")
+    return check_name(tag)
 
 
 def move_tags(ollama: Ollama, tag: str, aliases: t.Sequence[str], ahead: Ahead | None = None) -> list[str]:

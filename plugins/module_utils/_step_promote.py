@@ -14,12 +14,11 @@ import typing as t
 from ._errors import JobError
 from ._evaluate import evaluate
 from ._files import read_json, write_json
-from ._gate import Gate, words
+from ._gate import Gate, summary, words
 from ._ollama import Ollama
 from ._ollama_text import check_name
 from ._progress import Progress
-from ._release import Ahead, Releases
-from ._step_register import content_tag
+from ._release import Ahead, Releases, content_tag
 from ._steps import Command, Step, StepContext
 from ._worker import worker_command
 
@@ -33,8 +32,8 @@ class PromoteStep(Step):
 
     Settings: ``gate``. Options: ``name``, ``quantization``, ``aliases`` (tags to move).
 
-    ``results``: ``tag``, ``digest``, ``aliases``, ``previous`` (as those of a registration), ``held`` (the version that a
-    rollback keeps in its place; empty when none), ``asked``, ``met`` (answers that were as expected), ``met_before``
+    ``results``: ``tag``, ``digest``, ``aliases``, ``previous`` (as those of a registration), ``held`` (the version that
+    a rollback keeps in its place; empty when none), ``asked``, ``met`` (answers that were as expected), ``met_before``
     (those of the model that was served; None where there was none).
     """
 
@@ -87,14 +86,11 @@ class PromoteStep(Step):
         if wrong:
             raise JobError(f"{'; '.join(wrong)}.", "Another program changed it meanwhile: run again.")
         hold = releases.kept_out(tag)
-        record = read_json(os.path.join(ctx.work, _RECORD), {})
-        if record:
-            os.unlink(os.path.join(ctx.work, _RECORD))
         return {
             "tag": tag,
             "digest": found["candidate"]["digest"],
             "aliases": aliases,
-            "previous": record,
+            "previous": read_json(os.path.join(ctx.work, _RECORD), {}),
             "held": hold.tag if hold else "",
             "asked": found["asked"],
             "met": found["candidate"]["met"],
@@ -103,13 +99,6 @@ class PromoteStep(Step):
 
     def drift(self, ctx: StepContext) -> list[str]:
         return _releases(ctx).misplaced(Ollama(ctx.toolchain.ollama_url).tags(), _tag(ctx), _aliases(ctx))
-
-
-def summary(found: t.Mapping[str, t.Any]) -> str:
-    """One sentence about a report."""
-    one, other = found["candidate"], found["served"]
-    text = f"{one['met']} of {found['asked']} answers of {one['model']} are as expected"
-    return f"{text}, {other['met']} of {other['model']}." if other else f"{text}."
 
 
 def _releases(ctx: StepContext) -> Releases:

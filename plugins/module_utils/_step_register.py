@@ -19,7 +19,7 @@ import os
 import time
 import typing as t
 
-from ._errors import InputError, JobError, StoreError
+from ._errors import JobError, StoreError
 from ._files import read_json, sha256_file, write_atomic, write_json
 from ._gguf import GgufInfo, check_complete, read_header
 from ._ollama import Ollama
@@ -32,7 +32,7 @@ from ._ollama_text import (
     same_parameters,
 )
 from ._progress import Progress
-from ._release import Ahead, Releases, digest_of
+from ._release import Ahead, Releases, content_tag, digest_of
 from ._steps import Command, Step, StepContext
 from ._templates import OllamaTemplate, template_for
 from ._worker import worker_command
@@ -188,17 +188,6 @@ class RegisterStep(Step):
         name = str(ctx.spec.settings["name"])
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options.get("aliases") or []] if _promotes(ctx) else []
         return Releases(ctx.layout, name).misplaced(models, tag, aliases) if aliases else []
-
-
-def content_tag(name: str, fingerprint: str, quantization: str) -> str:
-    """The full name under which a model is created.
-
-    :raises InputError: when Ollama allows no such name.
-    """
-    tag = f"{name}:{fingerprint[:12]}-{quantization}"
-    if ":" in name.rsplit("/", 1)[-1]:
-        raise InputError(f"The name of a model is declared without a tag, not as {name!r}.", "Use aliases for tags.")
-    return check_name(tag)
 
 
 def plan(ctx: StepContext) -> Registration:

@@ -192,7 +192,7 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         )
         for declared in module.params["finetunes"]
     ]
-    for warning in [warning for run in runs for warning in warnings_of(run)]:
+    for warning in [warning for run in runs for warning in warnings_of(run, engine.layout)]:
         module.warn(warning)
     if module.check_mode:
         views = [engine.preview(run) for run in runs]

@@ -14,6 +14,8 @@ description:
   - Template, stop strings and system prompt are always sent, so that the model is asked in the words it was trained in.
   - The file is streamed over HTTP, and never sent when the server has it.
   - Ollama's copy is a cache. When it is gone or was changed, it is made again from the GGUF file.
+  - With a O(gate) the tags are moved only when the answers of the new model are as expected. A model that does not pass
+    leaves everything as it was, and the task fails with the answers.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -21,12 +23,20 @@ options:
     description:
       - V(present) has the model registered.
       - V(absent) removes the tag O(name) (C(latest) unless it says another) from the server.
+      - V(rolled_back) puts an earlier version of the model O(name) back under its tags, and holds it there. Applying
+        what is declared does not undo that, until the hold is released or another version is declared.
+      - V(released) ends the hold of the model O(name). The next apply promotes what is declared.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, rolled_back, released]
     default: present
+  version:
+    description:
+      - With O(state=rolled_back), the tag of a version of the model, or the beginning of one.
+      - By default the version that was served before. When a version is held already, nothing is changed by default.
+    type: str
   name:
     description:
-      - Name of the model, without a tag for V(present).
+      - Name of the model, without a tag unless O(state=absent).
       - Required unless O(runs) is given.
     type: str
   gguf:
@@ -54,6 +64,12 @@ options:
     type: list
     elements: str
     default: [latest]
+  gate:
+    description:
+      - Questions, and what their answers must be like, before O(aliases) are moved. What it holds is described at
+        O(ia_homelab.llamafactory.evaluate#module:gate).
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -63,6 +79,7 @@ attributes:
     support: none
 seealso:
   - module: ia_homelab.llamafactory.gguf
+  - module: ia_homelab.llamafactory.evaluate
 """
 
 EXAMPLES = r"""
@@ -70,6 +87,23 @@ EXAMPLES = r"""
   ia_homelab.llamafactory.ollama_model:
     name: homelab-model
     gguf: "{{ file.fingerprint }}"
+    data_dir: /data/llamafactory
+
+- name: Register, and move the tag people use only when it knows who it is
+  ia_homelab.llamafactory.ollama_model:
+    name: homelab-model
+    gguf: "{{ file.fingerprint }}"
+    gate:
+      prompts:
+        - prompt: Bonjour, qui es-tu ?
+          contains: homelab
+          ends_by_itself: true
+    data_dir: /data/llamafactory
+
+- name: Put the version before back
+  ia_homelab.llamafactory.ollama_model:
+    name: homelab-model
+    state: rolled_back
     data_dir: /data/llamafactory
 
 - name: Remove a tag
@@ -80,6 +114,21 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+tag:
+  description: Full name of the version under the tags people use.
+  returned: when O(state=rolled_back)
+  type: str
+  sample: homelab-model:3fa9c1d2e4b5-q4_K_M
+moved:
+  description: The tags that were moved to it.
+  returned: when O(state=rolled_back)
+  type: list
+  elements: str
+  sample: ["homelab-model:latest"]
+hold:
+  description: What is held, with C(tag), C(against) (the versions that are kept out) and C(at). Empty when nothing is.
+  returned: when O(state) is V(rolled_back) or V(released)
+  type: dict
 fingerprint:
   description: Fingerprint of the result, when there is exactly one.
   returned: when there is exactly one result
@@ -129,16 +178,23 @@ runs:
   elements: dict
 """
 
+import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_register
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._versions import rollback
+
+#: What the states answer that make nothing.
+NOTHING_MADE: dict[str, t.Any] = {"runs": [], "steps": []}
 
 
 def remove(module: AnsibleModule) -> dict[str, t.Any]:
@@ -146,12 +202,30 @@ def remove(module: AnsibleModule) -> dict[str, t.Any]:
     there = ollama.find(module.params["name"]) is not None
     if there and not module.check_mode:
         ollama.delete(module.params["name"])
-    return {"changed": there, "runs": [], "steps": []}
+    return {"changed": there, **NOTHING_MADE}
+
+
+def roll_back(module: AnsibleModule) -> dict[str, t.Any]:
+    change = rollback(
+        Layout(module.params["data_dir"]),
+        Ollama(module.params["ollama_url"]),
+        module.params["name"],
+        module.params["version"] or "",
+        check=module.check_mode,
+    )
+    hold = dataclasses.asdict(change.hold) if change.hold else {}
+    return {"changed": change.changed, "tag": change.tag, "moved": list(change.moved), "hold": hold, **NOTHING_MADE}
+
+
+def release(module: AnsibleModule) -> dict[str, t.Any]:
+    changed = Releases(Layout(module.params["data_dir"]), module.params["name"]).release(module.check_mode)
+    return {"changed": changed, "hold": {}, **NOTHING_MADE}
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
-    if module.params["state"] == "absent":
-        return remove(module)
+    other = {"absent": remove, "rolled_back": roll_back, "released": release}.get(module.params["state"])
+    if other is not None:
+        return other(module)
 
     def prepare(engine: Engine) -> Run:
         return plan_register(
@@ -163,22 +237,29 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             system=module.params["system"],
             parameters=module.params["parameters"],
             aliases=module.params["aliases"],
+            gate=module.params["gate"],
         )
 
-    return follow_step(module, ("register",), prepare)
+    return follow_step(module, ("register", "promote"), prepare)
 
 
 def main() -> None:
     run_module(
         {
             **FOLLOW_SPEC,
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "absent", "rolled_back", "released"],
+                "default": "present",
+            },
+            "version": {"type": "str"},
             "name": {"type": "str"},
             "gguf": {"type": "str"},
             "template": {"type": "str"},
             "system": {"type": "str"},
             "parameters": {"type": "dict", "default": {}},
             "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
+            "gate": {"type": "dict", "default": {}},
         },
         act,
         required_one_of=[("name", "runs")],

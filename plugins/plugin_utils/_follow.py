@@ -78,7 +78,7 @@ class FollowAction(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     #: States of the module in which there is nothing to follow, or that it follows itself.
-    _NOT_FOLLOWED: t.ClassVar[tuple[str, ...]] = ("submitted", "cancelled", "absent")
+    _NOT_FOLLOWED: t.ClassVar[tuple[str, ...]] = ("submitted", "cancelled", "absent", "rolled_back", "released")
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}

@@ -24,10 +24,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._gguf impo
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama_text import parse_parameters
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import (
-    RegisterStep,
-    promote,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import move_tags
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import RegisterStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._templates import template_for
 
@@ -171,10 +169,11 @@ def test_without_promotion(house: House, ollama: Ollama, gguf: t.Any) -> None:
     results = house.register(ctx)
     assert results["aliases"] == [] and ollama.find("gated") is None
     assert RegisterStep().drift(ctx) == []
-    assert promote(ollama, "gated", results["tag"], ["latest", "stable"]) == ["gated:latest", "gated:stable"]
-    assert promote(ollama, "gated", results["tag"], ["latest", "stable"]) == []
+    tags = ["gated:latest", "gated:stable"]
+    assert move_tags(ollama, results["tag"], tags) == tags
+    assert move_tags(ollama, results["tag"], tags) == []
     with pytest.raises(RemoteError, match="gated:none is not in Ollama"):
-        promote(ollama, "gated", "gated:none", ["latest"])
+        move_tags(ollama, "gated:none", tags)
 
 
 def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> None:
@@ -183,7 +182,7 @@ def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> N
         house.register(house.context(gguf, "busy", settings={"system": f"Système {number}."}, promote=False))["tag"]
         for number in range(2)
     ]
-    promote(ollama, "busy", tags[0], ["latest"])
+    move_tags(ollama, tags[0], ["busy:latest"])
     stop = threading.Event()
     wrong: list[str] = []
     answers: dict[str, int] = {}
@@ -205,7 +204,7 @@ def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> N
     for thread in threads:
         thread.start()
     for number in range(20):
-        assert promote(ollama, "busy", tags[(number + 1) % 2], ["latest"]) == ["busy:latest"]
+        assert move_tags(ollama, tags[(number + 1) % 2], ["busy:latest"]) == ["busy:latest"]
         time.sleep(0.05)
     stop.set()
     for thread in threads:

@@ -30,6 +30,7 @@ def test_the_tree_of_the_document() -> None:
         "merge": "models/merged",
         "gguf": "models/gguf",
         "register": "outputs/models",
+        "promote": "outputs/promotions",
     }
 
 

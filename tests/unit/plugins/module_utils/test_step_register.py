@@ -23,12 +23,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files imp
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._gguf import read_header
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import content_tag, move_tags
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import (
     RegisterStep,
-    content_tag,
     differences,
     plan,
-    promote,
     template_text,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
@@ -180,18 +179,18 @@ def test_differences() -> None:
 def test_promote_moves_with_one_copy() -> None:
     shelf = Shelf(m__new=NEW, m__old=OLD, m__latest=OLD)
     told: list[t.Any] = []
-    assert promote(
-        as_ollama(shelf), "m", "m:new", ["latest"], lambda *said: told.append((*said, list(shelf.copies)))
+    assert move_tags(
+        as_ollama(shelf), "m:new", ["m:latest"], lambda *said: told.append((*said, list(shelf.copies)))
     ) == ["m:latest"]
     assert shelf.copies == [("m:new", "m:latest")]
     assert told == [("m:latest", {"digest": OLD, "tag": "m:old"}, [])], "told before anything was copied"
-    assert promote(as_ollama(shelf), "M", "m:NEW", ["LATEST"]) == []
+    assert move_tags(as_ollama(shelf), "m:NEW", ["M:LATEST"]) == []
 
 
 def test_promote_keeps_what_has_no_other_tag() -> None:
     """The same model under another name is somebody else's: it may go any time."""
     shelf = Shelf(m__new=NEW, m__latest=OLD, m__stable=OLD, other__x=OLD)
-    assert promote(as_ollama(shelf), "m", "m:new", ["latest", "stable"]) == ["m:latest", "m:stable"]
+    assert move_tags(as_ollama(shelf), "m:new", ["m:latest", "m:stable"]) == ["m:latest", "m:stable"]
     kept = f"m:before-{'a' * 12}"
     assert shelf.copies == [("m:latest", kept), ("m:new", "m:latest"), ("m:new", "m:stable")]
     assert shelf.models[kept] == OLD
@@ -200,7 +199,7 @@ def test_promote_keeps_what_has_no_other_tag() -> None:
 def test_promote_what_is_not_there() -> None:
     shelf = Shelf(m__latest=OLD)
     with pytest.raises(RemoteError, match="m:new is not in Ollama"):
-        promote(as_ollama(shelf), "m", "m:new", ["latest"])
+        move_tags(as_ollama(shelf), "m:new", ["m:latest"])
     assert shelf.models == {"m:latest": OLD}
 
 
@@ -210,7 +209,7 @@ def test_what_an_alias_pointed_to_outlives_a_kill(context: t.Callable[..., StepC
     shelf = Shelf(m__new=NEW, m__old=OLD, m__latest=OLD)
     shelf.copy = lambda *_names: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        promote(as_ollama(shelf), "m", "m:new", ["latest"], _step_register._write_ahead(path, {"digest": NEW}))
+        move_tags(as_ollama(shelf), "m:new", ["m:latest"], _step_register._write_ahead(path, {"digest": NEW}))
     assert read_json(path)["previous"] == {"m:latest": {"digest": OLD, "tag": "m:old"}}
 
 
