@@ -13,8 +13,10 @@ class ModuleDocFragment:
 options:
   stage:
     description:
-      - Kind of training; sft is supervised fine-tuning.
-      - Only V(sft) so far.
+      - "Kind of training: on answers (sft), on pairs of them (dpo), on answers that were liked or not (kto), on text
+        (pt), or of a reward model (rm)."
+      - One of V(sft), V(dpo), V(kto), V(pt) and V(rm). A dataset of another kind is refused. ORPO and SimPO are V(dpo)
+        with another O(pref_loss).
     type: str
     default: sft
   method:
@@ -131,6 +133,55 @@ options:
       - It is at least V(0), at most V(1).
     type: float
     default: 0.0
+  validation_share:
+    description:
+      - Share of the rows that is not trained on but looked at after each epoch (eval_loss). A row is chosen by what
+        it asks, so it stays where it is as the dataset grows.
+      - It is at least V(0), at most V(0.5).
+    type: float
+    default: 0.0
+  pref_loss:
+    description:
+      - Loss of dpo; sigmoid is DPO itself. For orpo and simpo no copy of the base is needed beside.
+      - Only for the stage V(dpo).
+    type: str
+    choices: [sigmoid, hinge, ipo, kto_pair, orpo, simpo]
+    default: sigmoid
+  pref_beta:
+    description:
+      - How closely the model stays to its base.
+      - It is more than V(0), at most V(100).
+      - Only for the stages V(dpo) and V(kto).
+    type: float
+    default: 0.1
+  pref_ftx:
+    description:
+      - Weight of the loss of sft on the better answer, added to that of the preference.
+      - It is at least V(0), at most V(100).
+      - Only for the stages V(dpo) and V(kto).
+    type: float
+    default: 0.0
+  simpo_gamma:
+    description:
+      - Margin by which simpo wants the better answer to win.
+      - It is at least V(0), at most V(100).
+      - Only for the stage V(dpo).
+    type: float
+    default: 0.5
+  kto_chosen_weight:
+    description:
+      - Weight of the answers that were liked.
+      - It is at least V(0), at most V(1000).
+      - Only for the stage V(kto).
+    type: float
+    default: 1.0
+  kto_rejected_weight:
+    description:
+      - Weight of the answers that were not liked.
+      - It is at least V(0), at most V(1000).
+      - Only for the stage V(kto).
+    type: float
+    default: 1.0
   seed:
     description:
       - Start of all that is random.

@@ -21,7 +21,7 @@ import zipfile
 
 from ._errors import StoreError
 from ._files import remove_tree
-from ._safetensors import ADAPTER, INDEX, SINGLE, read_model, read_tensors
+from ._safetensors import ADAPTER, INDEX, SINGLE, VALUE_HEAD, read_model, read_tensors
 
 STATE = "trainer_state.json"
 METRICS = "all_results.json"
@@ -173,7 +173,8 @@ def prepare(work: str) -> Attempt:
         # of an attempt that was stopped: what is finished shall be told by what this attempt writes
         path = os.path.join(work, name)
         if os.path.isfile(path) and (
-            name in (ADAPTER, SINGLE, INDEX, STATE, METRICS, "train_results.json", "eval_results.json", PLOT)
+            name
+            in (ADAPTER, VALUE_HEAD, SINGLE, INDEX, STATE, METRICS, "train_results.json", "eval_results.json", PLOT)
             or re.match(r"model-\d+-of-\d+\.safetensors\Z", name)
         ):
             os.unlink(path)

@@ -14,13 +14,13 @@ import difflib
 import re
 import typing as t
 
-from . import _chain, _dataset, _gate, _hub, _hyperparameters, _lf_arguments, _models, _sizing, _templates
+from . import _chain, _dataset, _gate, _hub, _hyperparameters, _lf_arguments, _models, _sizing, _stages, _templates
 from ._chain import Identity
 from ._errors import InputError, NotReadyError
 from ._hyperparameters import Hyperparameters
 from ._layout import Layout
 from ._release import Releases, content_tag, hold_warning
-from ._run import Run
+from ._run import Run, RunStep
 from ._steps import Toolchain
 
 #: Keys of a declared fine-tune beside the hyperparameters. Held equal to the role's argument_specs by a test.
@@ -83,6 +83,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
     try:
         gate = read_gate(values["gate"], values["aliases"])
         hyper = _hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
+        register = _stages.registers(hyper["stage"], raw.get("register"))
     except InputError as error:
         raise InputError(f"{who}: {error.message}", error.hint, error.details) from error
     return Declared(
@@ -93,7 +94,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         system=values["system"],
         parameters=dict(values["parameters"]),
         aliases=tuple(values["aliases"]),
-        register=bool(values["register"]),
+        register=register,
         memory_check=str(values["memory_check"]),
         gate=gate,
         hyper=hyper,
@@ -133,10 +134,14 @@ def plan_run(
     declared = read_declaration(raw)
     base = resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
     dataset, found_out = _resolve_dataset(layout, declared.dataset, datasets or {})
+    _stages.check_dataset(declared.hyper.values, declared.dataset, found_out)
     subject = _subject(declared.base_model, base, dataset, found_out)
     settings, options = read_training(
         layout, declared.hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, write
     )
+    if not _stages.STAGES[declared.hyper["stage"]].answers:
+        steps = _train_steps(base, dataset, settings, options)
+        return _chain.make_run(declared.name, steps, ["train"], toolchain, dict(raw), submitted_by)
     register, warning = None, ""
     if declared.register:
         register, warning = _register_settings(
@@ -210,9 +215,9 @@ def read_training(
     estimate = _sizing.size(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
-    warning = _sizing.check(layout, hyper, subject, machine, name, memory_check)
-    if warning:
-        options["warning"] = warning
+    warnings = [_sizing.check(layout, hyper, subject, machine, name, memory_check), *_stages.warnings_for(hyper.values)]
+    if any(warnings):
+        options["warning"] = " ".join(filter(None, warnings))
     return _hyperparameters.settings(hyper), options
 
 
@@ -269,13 +274,19 @@ def plan_train(
     """The run that trains on a dataset, with its base."""
     base = resolve_base(layout, base_model, revision, toolchain, write)
     found, results = _resolve_dataset(layout, dataset, {})
+    _stages.check_dataset(hyper.values, dataset, results)
     subject = _subject(base_model, base, found, results)
     settings, options = read_training(layout, hyper, base, subject, toolchain, accelerator, name, memory_check, write)
-    steps = [
+    return _chain.make_run(name, _train_steps(base, found, settings, options), ["train"], toolchain)
+
+
+def _train_steps(
+    base: _hub.BaseIdentity, dataset: str, settings: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any]
+) -> list[RunStep]:
+    return [
         _chain.base_step(Identity(base.fingerprint, base.settings, base.options)),
-        _chain.make_step("train", settings, {"base": base.fingerprint, "dataset": found}, options),
+        _chain.make_step("train", settings, {"base": base.fingerprint, "dataset": dataset}, options),
     ]
-    return _chain.make_run(name, steps, ["train"], toolchain)
 
 
 def _receipt(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
@@ -291,8 +302,10 @@ def _receipt(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
 def plan_merge(layout: Layout, adapter: str, toolchain: Toolchain) -> Run:
     """The run that merges what a training has made into its base."""
     receipt = _receipt(layout, "train", adapter)
+    options = {key: value for key, value in receipt["options"].items() if key != "warning"}
+    _stages.need_answers(str((options.get("resolved") or {}).get("stage") or "sft"), "merged")
     upstream = {"base": receipt["upstream"]["base"], "train": adapter}
-    step = _chain.make_step("merge", {}, upstream, receipt["options"])
+    step = _chain.make_step("merge", {}, upstream, options)
     return _chain.make_run(str(receipt["options"].get("name") or "merge"), [step], ["merge"], toolchain)
 
 

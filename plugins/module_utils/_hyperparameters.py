@@ -88,7 +88,18 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
             values[name] = _checked(_BY_NAME[name], value)
     if values["lora_alpha"] == 2 * values["lora_rank"]:
         values["lora_alpha"] = None
+    _check_stage(values)
     return Hyperparameters(values)
+
+
+def _check_stage(values: t.Mapping[str, t.Any]) -> None:
+    """An option of another stage would be passed over: ``pref_loss: orpo`` without ``stage: dpo`` trains no ORPO."""
+    for option in OPTIONS:
+        if option.stages and values["stage"] not in option.stages and values[option.name] != option.default:
+            raise InputError(
+                f"{option.name} means nothing for the stage {values['stage']}.",
+                f"Declare stage: {' or '.join(option.stages)}, or leave {option.name} out.",
+            )
 
 
 def _copy(default: t.Any) -> t.Any:
@@ -210,12 +221,10 @@ def _stage(value: t.Any) -> str:
     option = _BY_NAME["stage"]
     name = _fold(str(value))
     if name not in option.choices:
-        raise InputError(f"stage must be one of {_words(option.choices)}, not {value!r}.")
-    if name != "sft":
-        raise InputError(
-            f"The stage {name} is not there yet: this version trains by supervised fine-tuning (sft) only.",
-            "Leave stage out.",
-        )
+        hint = f"Declare stage: dpo and pref_loss: {name}." if name in _BY_NAME["pref_loss"].choices else ""
+        if name == "ppo":
+            hint = "Its rewards come while it trains, from a second model; dpo and kto learn from preferences as well."
+        raise InputError(f"stage must be one of {_words(option.choices)}, not {value!r}.", hint)
     return name
 
 
@@ -269,7 +278,8 @@ def _need_method(method: str) -> None:
 def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
     """What the fingerprint of a training is made from: what changes the result and is not at its default.
 
-    An option that means nothing for the method (``lora_rank`` for ``full``) is left out, whatever its value.
+    An option that means nothing for the method (``lora_rank`` for ``full``) or the stage is left out, whatever its
+    value.
 
     :raises InputError: when the method is still ``auto``.
     """
@@ -280,7 +290,7 @@ def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
         for option in OPTIONS
         if option.step == "train"
         and option.changes_result
-        and option.applies(method)
+        and option.applies(method, values["stage"])
         and values[option.name] != _copy(option.default)
     }
 
@@ -290,11 +300,18 @@ def resolved(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
     values = {**hyperparameters.values}
     if values["lora_alpha"] is None:
         values["lora_alpha"] = 2 * values["lora_rank"]
-    return {option.name: values[option.name] for option in OPTIONS if option.applies(hyperparameters.method)}
+    stage = values["stage"]
+    return {option.name: values[option.name] for option in OPTIONS if option.applies(hyperparameters.method, stage)}
 
 
 def llamafactory_train_arguments(
-    values: t.Mapping[str, t.Any], base: str, dataset: str, dataset_dir: str, output_dir: str, accelerator: str
+    values: t.Mapping[str, t.Any],
+    base: str,
+    dataset: str,
+    dataset_dir: str,
+    output_dir: str,
+    accelerator: str,
+    eval_dataset: str = "",
 ) -> dict[str, t.Any]:
     """The configuration of ``llamafactory-cli train``.
 
@@ -303,6 +320,8 @@ def llamafactory_train_arguments(
     :param dataset: name of the dataset in ``dataset_dir``'s ``dataset_info.json``.
     :param output_dir: where checkpoints and the result go.
     :param accelerator: ``cuda`` or ``cpu``.
+    :param eval_dataset: name of the dataset to validate on after each epoch (``extra`` may say otherwise); none when
+        empty.
     :raises InputError: for what cannot be trained like that.
     """
     method = str(values["method"])
@@ -325,7 +344,7 @@ def llamafactory_train_arguments(
         "include_num_input_tokens_seen": True,
     }
     for option in OPTIONS:
-        if option.lf_argument and option.applies(method):
+        if option.lf_argument and option.applies(method, str(values.get("stage") or "sft")):
             found[option.lf_argument] = values.get(option.name)
     found["finetuning_type"] = "lora" if method in ADAPTERS else method
     if method in ADAPTERS:
@@ -335,6 +354,8 @@ def llamafactory_train_arguments(
         found["use_cpu"] = True
     if not values["gradient_checkpointing"]:
         found["disable_gradient_checkpointing"] = True
+    if eval_dataset:
+        found.update(eval_dataset=eval_dataset, eval_strategy="epoch", per_device_eval_batch_size=values["batch_size"])
     found.update(values.get("extra") or {})
     return {key: value for key, value in found.items() if value is not None}
 
@@ -388,8 +409,6 @@ def schema(step: str | None = None) -> dict[str, t.Any]:
             entry["items"] = {"type": "string"}
         if option.choices:
             entry["enum"] = list(option.choices)
-        if option.name == "stage":
-            entry["enum"] = ["sft"]
         if option.name == "quantizations":
             entry["items"] = {"type": "string", "enum": list(QUANTIZATIONS)}
         for key, bound in (

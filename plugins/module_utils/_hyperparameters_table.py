@@ -17,7 +17,7 @@ import typing as t
 METHODS = ("lora", "qlora", "full", "freeze", "auto")
 #: Methods that train an adapter.
 ADAPTERS = ("lora", "qlora")
-#: Stages of LLaMA-Factory that this collection will know; only sft does so far.
+#: Stages of LLaMA-Factory (see ``_stages`` for what each needs); its ppo needs a reward model while it trains.
 STAGES = ("sft", "pt", "rm", "dpo", "kto")
 
 _NO_PROMPT_TUNING = (
@@ -60,6 +60,7 @@ class Option:
     :param changes_result: whether another value makes another result; what only steers the work is not part of it.
     :param lf_argument: LLaMA-Factory's key for it; empty when it has none of its own.
     :param methods: the methods it means something for; empty for all.
+    :param stages: the stages it means something for; empty for all.
     :param step: the step it belongs to: ``train`` or ``gguf``.
     """
 
@@ -75,16 +76,23 @@ class Option:
     changes_result: bool = True
     lf_argument: str = ""
     methods: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
     step: str = "train"
 
-    def applies(self, method: str) -> bool:
-        """Whether it means something for a method."""
-        return not self.methods or method in self.methods
+    def applies(self, method: str, stage: str) -> bool:
+        """Whether it means something for a method and a stage."""
+        return (not self.methods or method in self.methods) and (not self.stages or stage in self.stages)
 
 
 OPTIONS: tuple[Option, ...] = (
     Option(
-        "stage", "str", "sft", "Kind of training; sft is supervised fine-tuning.", choices=STAGES, lf_argument="stage"
+        "stage",
+        "str",
+        "sft",
+        "Kind of training: on answers (sft), on pairs of them (dpo), on answers that were liked or not (kto), on text "
+        "(pt), or of a reward model (rm).",
+        choices=STAGES,
+        lf_argument="stage",
     ),
     Option(
         "method",
@@ -242,6 +250,74 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "weight_decay", "float", 0.0, "Pull of the weights to zero.", minimum=0, maximum=1, lf_argument="weight_decay"
     ),
+    Option(
+        "validation_share",
+        "float",
+        0.0,
+        "Share of the rows that is not trained on but looked at after each epoch (eval_loss). A row is chosen by what "
+        "it asks, so it stays where it is as the dataset grows.",
+        minimum=0,
+        maximum=0.5,
+    ),
+    Option(
+        "pref_loss",
+        "str",
+        "sigmoid",
+        "Loss of dpo; sigmoid is DPO itself. For orpo and simpo no copy of the base is needed beside.",
+        choices=("sigmoid", "hinge", "ipo", "kto_pair", "orpo", "simpo"),
+        lf_argument="pref_loss",
+        stages=("dpo",),
+    ),
+    Option(
+        "pref_beta",
+        "float",
+        0.1,
+        "How closely the model stays to its base.",
+        above=0,
+        maximum=100,
+        lf_argument="pref_beta",
+        stages=("dpo", "kto"),
+    ),
+    Option(
+        "pref_ftx",
+        "float",
+        0.0,
+        "Weight of the loss of sft on the better answer, added to that of the preference.",
+        minimum=0,
+        maximum=100,
+        lf_argument="pref_ftx",
+        stages=("dpo", "kto"),
+    ),
+    Option(
+        "simpo_gamma",
+        "float",
+        0.5,
+        "Margin by which simpo wants the better answer to win.",
+        minimum=0,
+        maximum=100,
+        lf_argument="simpo_gamma",
+        stages=("dpo",),
+    ),
+    Option(
+        "kto_chosen_weight",
+        "float",
+        1.0,
+        "Weight of the answers that were liked.",
+        minimum=0,
+        maximum=1000,
+        lf_argument="kto_chosen_weight",
+        stages=("kto",),
+    ),
+    Option(
+        "kto_rejected_weight",
+        "float",
+        1.0,
+        "Weight of the answers that were not liked.",
+        minimum=0,
+        maximum=1000,
+        lf_argument="kto_rejected_weight",
+        stages=("kto",),
+    ),
     Option("seed", "int", 42, "Start of all that is random.", minimum=0, maximum=4294967295, lf_argument="seed"),
     Option(
         "precision",
@@ -337,6 +413,7 @@ OURS: dict[str, str] = {
     "do_predict": "",
     "do_train": "",
     "enable_jit_checkpoint": "",
+    "eval_dataset": "validation_share",
     "export_dir": "",
     "hf_hub_token": "token_file",
     "hub_token": "token_file",
@@ -358,4 +435,5 @@ OURS: dict[str, str] = {
     "save_total_limit": "",
     "tokenized_path": "",
     "use_cpu": "accelerator",
+    "val_size": "validation_share",
 }

@@ -23,6 +23,8 @@ _SAMPLE = 256 * 1024
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
+#: What a reward model scores with, beside its adapter or weights.
+VALUE_HEAD = "value_head.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)

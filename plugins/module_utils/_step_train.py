@@ -13,17 +13,18 @@ import re
 import signal
 import typing as t
 
-from . import _checkpoints, _trainer_log
+from . import _checkpoints, _dataset_split, _trainer_log
 from ._errors import JobError, NotReadyError, StoreError
 from ._explain import explain
-from ._files import list_files, write_atomic
+from ._files import list_files, read_json, write_atomic, write_json
 from ._hyperparameters import llamafactory_train_arguments
 from ._progress import Progress
-from ._safetensors import ADAPTER, first_not_finite, model_files, read_tensors
+from ._safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ._step_environment import (
     compute_threads,
     need_directory,
     remove_scratch,
+    scratch,
     tool_environment,
     weight_bytes,
     yaml_text,
@@ -31,6 +32,8 @@ from ._step_environment import (
 from ._steps import Command, Step, StepContext
 
 CONFIG = "train.yaml"
+#: What was found out about the rows before the training began.
+ROWS = "rows.json"
 
 #: Draws the loss plot of a training that was killed between its last save and the plot.
 _PLOT = "import sys; from llamafactory.extras.ploting import plot_loss; plot_loss(sys.argv[1], ['loss', 'eval_loss'])"
@@ -74,13 +77,21 @@ class TrainStep(Step):
     def _settings(self, ctx: StepContext, base: str, step: int | None) -> dict[str, t.Any]:
         dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
+        resolved = ctx.spec.options["resolved"]
+        name, validation = dataset_name(dataset), ""
+        if resolved.get("validation_share"):
+            rows = os.path.join(scratch(ctx), "rows")
+            sides = _dataset_split.split(dataset, rows, resolved["validation_share"])
+            write_json(os.path.join(ctx.work, ROWS), {"train_rows": sides.train, "validation_rows": sides.validation})
+            dataset, name, validation = rows, _dataset_split.TRAIN, _dataset_split.VALIDATION
         settings = llamafactory_train_arguments(
-            ctx.spec.options["resolved"],
+            resolved,
             base=base,
-            dataset=dataset_name(dataset),
+            dataset=name,
             dataset_dir=dataset,
             output_dir=ctx.work,
             accelerator=_accelerator(ctx),
+            eval_dataset=validation,
         )
         if _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
@@ -103,6 +114,7 @@ class TrainStep(Step):
         log = _trainer_log.totals(os.path.join(ctx.work, _trainer_log.NAME))
         resolved = ctx.spec.options["resolved"]
         results: dict[str, t.Any] = {
+            "stage": resolved.get("stage") or "sft",
             "method": resolved["method"],
             "metrics": _metrics(state, metrics, log),
             "steps": state["global_step"],
@@ -113,6 +125,7 @@ class TrainStep(Step):
             "resumed_from": _resumed_from(ctx),
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
         }
+        results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
         _checkpoints.tidy(ctx.work)
         remove_scratch(ctx)
         for name in list_files(ctx.work):
@@ -189,8 +202,8 @@ def _note(ctx: StepContext, text: str) -> None:
 
 
 def _weights(work: str) -> list[str]:
-    adapter = os.path.join(work, ADAPTER)
-    return [adapter] if os.path.exists(adapter) else model_files(work)
+    adapter, head = (os.path.join(work, name) for name in (ADAPTER, VALUE_HEAD))
+    return ([adapter] if os.path.exists(adapter) else model_files(work)) + ([head] if os.path.exists(head) else [])
 
 
 def mean_loss(state: t.Mapping[str, t.Any]) -> float | None:

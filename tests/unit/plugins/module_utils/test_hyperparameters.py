@@ -76,6 +76,8 @@ def test_golden_fingerprints(declared: dict[str, t.Any], settings: dict[str, t.A
 def test_golden_defaults() -> None:
     """A default is part of what a fingerprint means without saying it: another one would be another training."""
     values = hp.resolved(hp.normalise({"method": "qlora"}))
+    values.update(hp.resolved(hp.normalise({"stage": "dpo"})))
+    values.update(hp.resolved(hp.normalise({"stage": "kto"})))
     values.update(hp.resolved(hp.normalise({"method": "freeze"})))
     operational = {option.name for option in OPTIONS if not option.changes_result}
     assert {name: value for name, value in values.items() if name not in operational} == {
@@ -97,6 +99,13 @@ def test_golden_defaults() -> None:
         "lr_scheduler": "cosine",
         "warmup_ratio": 0.1,
         "weight_decay": 0.0,
+        "validation_share": 0.0,
+        "pref_loss": "sigmoid",
+        "pref_beta": 0.1,
+        "pref_ftx": 0.0,
+        "simpo_gamma": 0.5,
+        "kto_chosen_weight": 1.0,
+        "kto_rejected_weight": 1.0,
         "seed": 42,
         "precision": "auto",
         "extra": {},
@@ -171,13 +180,14 @@ def test_another_declaration_another_fingerprint(declared: dict[str, t.Any]) -> 
 
 def test_every_option_that_changes_the_result_can_do_so() -> None:
     """No option is forgotten between the table and the fingerprint."""
-    other = {"int": 17, "float": 0.5, "str": "phi", "list": ["q_proj"], "dict": {"optim": "sgd"}}
+    other = {"int": 17, "float": 0.25, "str": "phi", "list": ["q_proj"], "dict": {"optim": "sgd"}}
     for option in OPTIONS:
         if option.step != "train" or option.name in ("stage", "method"):
             continue
         value = next((each for each in option.choices if each != option.default), other.get(option.type, False))
         method = option.methods[0] if option.methods else "lora"
-        found = hp.settings(hp.normalise({option.name: value, "method": method}))
+        stage = option.stages[0] if option.stages else "sft"
+        found = hp.settings(hp.normalise({option.name: value, "method": method, "stage": stage}))
         assert (option.name in found) == option.changes_result, option.name
 
 
@@ -213,7 +223,12 @@ def test_every_option_that_changes_the_result_can_do_so() -> None:
         ({"lr_scheduler": "cosin"}, "Did you mean cosine?"),
         ({"method": "lorra"}, "Did you mean lora?"),
         ({"method": "oft"}, "lora, qlora, full, freeze, auto"),
-        ({"stage": "dpo"}, "not there yet"),
+        ({"stage": "orpo"}, "Declare stage: dpo and pref_loss: orpo."),
+        ({"pref_loss": "orpo"}, "Declare stage: dpo"),
+        ({"pref_beta": 0.2, "stage": "rm"}, "stage: dpo or kto"),
+        ({"kto_chosen_weight": 2, "stage": "dpo"}, "means nothing for the stage dpo"),
+        ({"validation_share": 0.6}, "at most 0.5"),
+        ({"extra": {"val_size": 0.1}}, "Use validation_share instead."),
         ({"stage": "ppo"}, "must be one of"),
         ({"extra": ["a"]}, "mapping"),
         ({"extra": {"lora_rank": 4}}, "Use lora_rank instead."),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _step_environment, _step_train
@@ -137,6 +137,7 @@ def test_results(lab: StepLab) -> None:
     Path(ctx.job_dir, "train.yaml").write_text('resume_from_checkpoint: "/x/checkpoint-80"\n')
     Path(ctx.job_dir, "log.txt").write_text((RECORDED / "train-parameters.log").read_text(encoding="utf-8"))
     assert TrainStep().finish(ctx) == {
+        "stage": "sft",
         "method": "lora",
         "metrics": {"train_loss": round(5 / 3, 6), "train_runtime": 7.25, "epoch": 10.0},
         "steps": 100,
@@ -219,6 +220,43 @@ def test_progress(lab: StepLab) -> None:
     assert found is not None and (found.current, found.unit) == (300, "step")
 
 
+def test_rows_to_validate_on(lab: StepLab) -> None:
+    """Two datasets beside each other instead of one, and how many rows there are on each side among the results."""
+    rows = [{"instruction": f"q{number}", "input": "", "output": "r", "system": ""} for number in range(100)]
+    Path(lab.dataset, "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ctx = context(lab, validation_share=0.2, batch_size=4)
+    TrainStep().command(ctx)
+    found = configuration(ctx)
+    assert (found["dataset"], found["eval_dataset"]) == ("train", "validation")
+    assert (found["eval_strategy"], found["per_device_eval_batch_size"]) == ("epoch", 4)
+    folder = Path(found["dataset_dir"])
+    sides = {name: (folder / f"{name}.jsonl").read_text().count("\n") for name in ("train", "validation")}
+    assert sum(sides.values()) == 100
+    assert found["dataset_dir"].startswith(ctx.job_dir)
+    done(ctx)
+    results = TrainStep().finish(ctx)
+    assert (results["train_rows"], results["validation_rows"]) == (sides["train"], sides["validation"])
+    assert not os.path.exists(found["dataset_dir"])
+
+
+def test_none_to_validate_on(lab: StepLab) -> None:
+    """Said before LLaMA-Factory is started."""
+    Path(lab.dataset, "data.jsonl").write_text('{"instruction": "a", "input": "", "output": "b", "system": ""}\n')
+    with pytest.raises(InputError, match="leaves no row"):
+        TrainStep().command(context(lab, validation_share=0.01))
+
+
+def test_a_value_head_is_looked_at_too(lab: StepLab) -> None:
+    """A reward model scores with it."""
+    ctx = context(lab)
+    done(ctx)
+    write_adapter(ctx.work, math.nan)
+    os.rename(os.path.join(ctx.work, "adapter_model.safetensors"), os.path.join(ctx.work, "value_head.safetensors"))
+    write_adapter(ctx.work, 0.5)
+    with pytest.raises(JobError, match="value_head.safetensors holds values that are no numbers"):
+        TrainStep().finish(ctx)
+
+
 def test_what_is_missing_is_said_before(lab: StepLab) -> None:
     """Nothing is started without tools, base or dataset."""
     ctx = context(lab)
@@ -267,6 +305,7 @@ def test_temporary_files_go_where_sockets_fit(lab: StepLab, tmp_path: Path) -> N
         max_leaves=8,
     )
 )
+@settings(deadline=None)
 def test_yaml(value: t.Any) -> None:
     """What is written is what is read, and of the same type."""
     found = yaml.safe_load(_step_environment.yaml_text({"key": value, "none": None}))
