@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly ROOT=$PWD
-readonly ALL_PARTS=(lint sanity unit integration real kill e2e)
+readonly ALL_PARTS=(lint sanity unit integration real kill docker e2e)
 
 usage() {
     cat <<'END'
@@ -21,6 +21,7 @@ Parts, in the order they run:
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
   kill         killed at random moments, then run again               (tests/kill)
+  docker       jobs in containers, on a real Docker Engine            (tests/docker)
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
   tools        only installs what integration, real, kill and e2e need
@@ -242,6 +243,14 @@ part_unit() { run_pytest tests/unit; }
 
 part_real() { tools_env && run_pytest tests/real; }
 part_kill() { tools_env && run_pytest tests/kill; }
+part_docker() {
+    tools_env
+    local status=0
+    tests/docker_engine.sh start "$WORK/docker"
+    run_pytest tests/docker || status=$?
+    tests/docker_engine.sh stop "$WORK/docker"
+    return $status
+}
 part_e2e() { tools_env && run_pytest tests/e2e; }
 
 # Every target in a play of its own, as ansible-test does (setup_* are only there for the others).

@@ -34,6 +34,60 @@ options:
       llama_cpp_dir:
         description: Directory with C(convert_hf_to_gguf.py), and C(llama-quantize) and C(llama-tokenize) under C(bin).
         type: path
+      llamafactory_image:
+        description: Image with LLaMA-Factory that the host's Docker Engine has. Trainings and merges run in it.
+        type: str
+      llama_cpp_image:
+        description:
+          - Image with llama.cpp and its converter. GGUF files are made in it, on the host itself without it.
+        type: str
+      image_path:
+        description:
+          - Directories inside of the images, with colons between, to look for programs in before those of their own
+            C(PATH).
+        type: str
+      image_llama_cpp_dir:
+        description:
+          - Directory inside of the image with C(convert_hf_to_gguf.py), and the programs beside it or under C(bin).
+        type: str
+        default: /app
+      docker_host:
+        description: Address of the Docker Engine, if it is not the default one.
+        type: str
+      gpus:
+        description:
+          - GPUs of a container that trains on one. V(all), indexes or UUIDs with commas between, or CDI names such as
+            V(nvidia.com/gpu=0).
+        type: str
+        default: all
+      memory_limit:
+        description: Most memory of a container, such as V(24g), swap included. No limit by default.
+        type: str
+      cpus:
+        description: Most processors of a container. No limit by default.
+        type: float
+      shm_size:
+        description: Size of C(/dev/shm) in a container.
+        type: str
+        default: 8g
+      container_user:
+        description:
+          - C(UID:GID) in containers. By default whoever runs the jobs, or when that is root, the owner of O(data_dir).
+        type: str
+      mounts:
+        description:
+          - More directories of the host that containers see at their own path, with C(:ro) at the end only to read.
+        type: list
+        elements: str
+        default: []
+  runner:
+    description:
+      - What runs training, merging and conversion. V(docker) is a container for each job, V(process) a process from
+        the virtual environments.
+      - V(auto) is V(docker) where O(toolchain) names an image, else V(process).
+    type: str
+    choices: [auto, docker, process]
+    default: auto
   ollama_url:
     description:
       - Base URL of the Ollama server, as seen from the host.

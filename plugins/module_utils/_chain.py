@@ -153,9 +153,8 @@ def make_run(
     toolchain: Toolchain,
     declaration: t.Mapping[str, t.Any] | None = None,
     submitted_by: str = "ansible",
-    runner: str = "process",
 ) -> Run:
-    """A run that is not in the store yet."""
+    """A run that is not in the store yet; where its tools are in images, its jobs run in containers."""
     wanted = [step for step in steps if step.label in goals]
     return Run(
         id=run_id(name, wanted),
@@ -163,7 +162,7 @@ def make_run(
         steps=tuple(steps),
         goals=tuple(goals),
         toolchain=toolchain,
-        runner=runner,
+        runner=toolchain.runner,
         declaration=dict(declaration or {}),
         submitted_by=submitted_by,
     )

@@ -14,7 +14,19 @@ import difflib
 import re
 import typing as t
 
-from . import _chain, _dataset, _gate, _hub, _hyperparameters, _lf_arguments, _models, _sizing, _stages, _templates
+from . import (
+    _chain,
+    _dataset,
+    _gate,
+    _hub,
+    _hyperparameters,
+    _image_arguments,
+    _lf_arguments,
+    _models,
+    _sizing,
+    _stages,
+    _templates,
+)
 from ._chain import Identity
 from ._errors import InputError, NotReadyError
 from ._hyperparameters import Hyperparameters
@@ -204,7 +216,7 @@ def read_training(
     machine = _sizing.look(accelerator)
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
-        hyper = _lf_arguments.check(hyper, toolchain.llamafactory_venv)
+        hyper = _lf_arguments.check(hyper, _image_arguments.installed(layout, toolchain, write))
     hyper, reason = _sizing.settle_method(layout, hyper, subject, machine, write)
     options = {
         "resolved": _hyperparameters.resolved(hyper),

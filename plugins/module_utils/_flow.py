@@ -64,7 +64,16 @@ def get_runner(name: str) -> Runner:
         from ._runner_process import ProcessRunner
 
         return ProcessRunner()
-    raise InputError(f"There is no runner {name!r}.", "Known runners: process.")
+    if name == "docker":
+        from ._runner_docker import DockerRunner
+
+        return DockerRunner()
+    raise InputError(f"There is no runner {name!r}.", "Known runners: process, docker.")
+
+
+def runner_of(run: Run, spec: StepSpec) -> str:
+    """Name of the runner of a step's command: a container only where its tools are in an image."""
+    return "docker" if get_step(spec.kind).image(run.toolchain) else "process"
 
 
 def context(layout: Layout, spec: StepSpec, toolchain: Toolchain, job_dir: str = "") -> StepContext:

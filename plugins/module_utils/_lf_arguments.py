@@ -40,6 +40,12 @@ class LfArguments:
     version: str
 
 
+def program() -> str:
+    """The source of what prints the arguments, for the interpreter that LLaMA-Factory is installed for."""
+    loader: t.Any = getattr(_lf_arguments_program.__spec__, "loader", None)
+    return str(loader.get_source(_lf_arguments_program.__name__))
+
+
 def read_arguments(venv: str) -> LfArguments:
     """Ask the LLaMA-Factory in a virtual environment. Takes about half a second; changes nothing.
 
@@ -51,39 +57,51 @@ def read_arguments(venv: str) -> LfArguments:
             f"LLaMA-Factory is not installed at {venv or 'any known place'}.",
             "Install it with the role ia_homelab.llamafactory.llamafactory, or say where it is (llamafactory_venv).",
         )
-    loader: t.Any = getattr(_lf_arguments_program.__spec__, "loader", None)
-    program = loader.get_source(_lf_arguments_program.__name__)
     # -I: nothing of the user's, nor of the directory it happens to stand in, gets into the search path
     try:
         done = subprocess.run(
-            [python, "-I", "-c", program],
+            [python, "-I", "-c", program()],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS,
             check=False,
             cwd="/",
         )
-        found = json.loads(done.stdout) if done.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        found = None
-    if not found or not found["arguments"]:
-        raise NotReadyError(
-            f"The LLaMA-Factory in {venv} does not tell its arguments.",
-            "Install it again with the role ia_homelab.llamafactory.llamafactory.",
-        )
-    return LfArguments(dict(found["arguments"]), tuple(found["templates"]), str(found["version"]))
+        told = done.stdout if done.returncode == 0 else b""
+    except (OSError, subprocess.TimeoutExpired):
+        told = b""
+    return parse(told, venv)
 
 
-def check(hyperparameters: Hyperparameters, venv: str) -> Hyperparameters:
+def parse(told: bytes, where: str) -> LfArguments:
+    """What :func:`program` has printed.
+
+    :param where: where that LLaMA-Factory is, in words.
+    :raises NotReadyError: when it is no list of arguments.
+    """
+    try:
+        found = json.loads(told)
+        if found["arguments"]:
+            return LfArguments(dict(found["arguments"]), tuple(found["templates"]), str(found["version"]))
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise NotReadyError(
+        f"The LLaMA-Factory in {where} does not tell its arguments.",
+        "Install it again with the role ia_homelab.llamafactory.llamafactory.",
+    )
+
+
+def check(hyperparameters: Hyperparameters, installed: str | t.Callable[[], LfArguments]) -> Hyperparameters:
     """Check ``extra`` and ``template`` against the installed LLaMA-Factory, which is asked only if there is need.
 
+    :param installed: its virtual environment, or what asks it where it is elsewhere.
     :returns: the same, the values of ``extra`` with the types that LLaMA-Factory expects.
     :raises InputError: for what it does not know.
     :raises NotReadyError: when it has to be asked and is not there.
     """
     if not hyperparameters.extra and not hyperparameters["template"]:
         return hyperparameters
-    known = read_arguments(venv)
+    known = read_arguments(installed) if isinstance(installed, str) else installed()
     if hyperparameters["template"]:
         check_template(str(hyperparameters["template"]), known)
     return hyperparameters.with_extra(check_extra(hyperparameters.extra, known))

@@ -14,7 +14,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ._engine import Engine, Submission
-from ._errors import CoreError, JobError
+from ._errors import CoreError, InputError, JobError
 from ._files import disk_errors, read_json
 from ._finetune import warnings_of
 from ._layout import RECEIPT
@@ -26,12 +26,24 @@ TOOLCHAIN_SPEC: dict[str, t.Any] = {
     "llamafactory_venv": {"type": "path"},
     "converter_venv": {"type": "path"},
     "llama_cpp_dir": {"type": "path"},
+    "llamafactory_image": {"type": "str"},
+    "llama_cpp_image": {"type": "str"},
+    "image_path": {"type": "str"},
+    "image_llama_cpp_dir": {"type": "str", "default": "/app"},
+    "docker_host": {"type": "str"},
+    "gpus": {"type": "str", "default": "all"},
+    "memory_limit": {"type": "str"},
+    "cpus": {"type": "float"},
+    "shm_size": {"type": "str", "default": "8g"},
+    "container_user": {"type": "str"},
+    "mounts": {"type": "list", "elements": "str", "default": []},
 }
 
 #: Options of every module that starts or follows detached work.
 FOLLOW_SPEC: dict[str, t.Any] = {
     "data_dir": {"type": "path", "required": True},
     "toolchain": {"type": "dict", "options": TOOLCHAIN_SPEC},
+    "runner": {"type": "str", "choices": ["auto", "docker", "process"], "default": "auto"},
     "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
     "token_file": {"type": "path", "no_log": False},
     "runs": {"type": "list", "elements": "dict"},
@@ -41,8 +53,19 @@ FOLLOW_SPEC: dict[str, t.Any] = {
 
 
 def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
-    """Where the tools are, from a module's options."""
+    """Where the tools are, from a module's options; the images among them only if jobs shall run in containers.
+
+    :raises InputError: when they shall and no image is named.
+    """
     given = {name: value for name, value in (params.get("toolchain") or {}).items() if value}
+    runner = params.get("runner") or "auto"
+    if runner == "process":
+        given = {name: value for name, value in given.items() if not name.endswith("_image")}
+    elif runner == "docker" and not given.get("llamafactory_image"):
+        raise InputError(
+            "The runner docker needs an image with LLaMA-Factory.",
+            "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose runner: process.",
+        )
     return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **given)
 
 

@@ -19,7 +19,7 @@ import typing as t
 from . import _core
 from ._errors import CoreError
 from ._files import DiskFullError, FileLock, disk_errors, read_record, tail_lines, utc_now, write_json
-from ._flow import get_runner, get_step, need
+from ._flow import get_runner, get_step, need, runner_of
 from ._layout import Layout
 from ._process import Identity
 from ._run import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run, RunStep, read_outcome
@@ -125,7 +125,7 @@ class Reconciler:
         kind, fingerprint, heavy = step.spec.kind, step.spec.fingerprint, get_step(step.spec.kind).heavy
         if slots.free_for(kind, fingerprint, heavy):
             slots.take(kind, fingerprint, heavy)
-            job = self.store.add_job(record, run, step.label, heavy)
+            job = self.store.add_job(record, run, step.label, heavy, runner_of(run, step.spec))
             self.store.set_state(run.id, RUNNING)
             self._attend(run, job)
 

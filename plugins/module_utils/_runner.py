@@ -6,9 +6,29 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
+import os
 
+from ._files import append_json_line, utc_now
 from ._steps import Command
+
+#: In a job's directory: what its command is, and how it ended.
+COMMAND = "command.json"
+EXIT = "exit.json"
+
+
+def job_mark(job_dir: str) -> str:
+    """What marks the processes of a job; the same wherever its run lies in the store, and for no other job."""
+    run_dir, job = os.path.split(os.path.abspath(job_dir))
+    store = os.path.realpath(os.path.dirname(os.path.dirname(run_dir)))
+    return f"{store}:{os.path.basename(run_dir)}/{job}"
+
+
+def note_signal(job_dir: str, number: int) -> None:
+    """Note for people which signal a job was sent; a full disk must not keep anybody from stopping it."""
+    with contextlib.suppress(OSError):
+        append_json_line(os.path.join(job_dir, "signals.jsonl"), {"signal": number, "at": utc_now()})
 
 
 @dataclasses.dataclass(frozen=True)

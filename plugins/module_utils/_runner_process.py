@@ -13,19 +13,9 @@ import typing as t
 
 from . import _process
 from ._errors import JobError, NotReadyError
-from ._files import append_json_line, read_record, utc_now, write_json
-from ._runner import Probe, Runner
+from ._files import read_record, utc_now, write_json
+from ._runner import COMMAND, EXIT, Probe, Runner, job_mark, note_signal
 from ._steps import Command
-
-_COMMAND = "command.json"
-_EXIT = "exit.json"
-
-
-def job_mark(job_dir: str) -> str:
-    """What marks the processes of a job; the same wherever its run lies in the store, and for no other job."""
-    run_dir, job = os.path.split(os.path.abspath(job_dir))
-    store = os.path.realpath(os.path.dirname(os.path.dirname(run_dir)))
-    return f"{store}:{os.path.basename(run_dir)}/{job}"
 
 
 class ProcessRunner(Runner):
@@ -46,7 +36,7 @@ class ProcessRunner(Runner):
             me = _process.this_process().as_dict()
             write_json(record, {"argv": command.argv, "oom_kills": _process.oom_kills(), **me})
 
-        record = os.path.join(job_dir, _COMMAND)
+        record = os.path.join(job_dir, COMMAND)
         env = {**command.env, _process.MARK: job_mark(job_dir)}
         with open(os.path.join(job_dir, "log.txt"), "ab") as log:
             try:
@@ -71,23 +61,23 @@ class ProcessRunner(Runner):
                 raise NotReadyError(f"{command.argv[0]} could not be started: {at}: {reason}.") from error
 
     def _record(self, job_dir: str) -> dict[str, t.Any] | None:
-        return read_record(os.path.join(job_dir, _COMMAND))
+        return read_record(os.path.join(job_dir, COMMAND))
 
     def probe(self, job_dir: str) -> Probe:
-        ended = read_record(os.path.join(job_dir, _EXIT))
+        ended = read_record(os.path.join(job_dir, EXIT))
         if ended is not None:
             code = ended.get("exit_code")
             return Probe("ended", code if isinstance(code, int) else None, bool(ended.get("out_of_memory")))
         recorded = self._record(job_dir)
         if recorded is not None and _process.alive(_process.Identity.from_dict(recorded)):
             return Probe("running")
-        if recorded is not None or os.path.exists(os.path.join(job_dir, _COMMAND)):
+        if recorded is not None or os.path.exists(os.path.join(job_dir, COMMAND)):
             return Probe("ended")
         return Probe("absent")
 
     def settle(self, job_dir: str) -> Probe:
         child = self._children.get(job_dir)
-        if child is None or os.path.exists(os.path.join(job_dir, _EXIT)):
+        if child is None or os.path.exists(os.path.join(job_dir, EXIT)):
             probe = self.probe(job_dir)
             if probe.state == "ended":
                 self.clear(job_dir)
@@ -100,14 +90,13 @@ class ProcessRunner(Runner):
         now = _process.oom_kills()
         starved = code != 0 and isinstance(before, int) and now is not None and now > before
         write_json(
-            os.path.join(job_dir, _EXIT),
+            os.path.join(job_dir, EXIT),
             {"exit_code": code, "out_of_memory": starved, "at": utc_now()},
         )
         return Probe("ended", code, starved)
 
     def signal(self, job_dir: str, number: int) -> None:
-        with contextlib.suppress(OSError):  # a note for people; a full disk must not keep anybody from stopping a job
-            append_json_line(os.path.join(job_dir, "signals.jsonl"), {"signal": number, "at": utc_now()})
+        note_signal(job_dir, number)
         leader = _process.Identity.from_dict(self._record(job_dir))
         _process.send(_process.members(leader, job_mark(job_dir)), number)
 
@@ -124,6 +113,6 @@ class ProcessRunner(Runner):
 
     def forget(self, job_dir: str) -> None:
         # the exit status first: without a command it would be taken for the next one's
-        for name in (_EXIT, _COMMAND):
+        for name in (EXIT, COMMAND):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(job_dir, name))

@@ -15,7 +15,7 @@ import typing as t
 
 from ._errors import InputError, NotReadyError
 from ._files import free_bytes
-from ._steps import StepContext
+from ._steps import Container, StepContext
 from ._worker import clean_environment
 
 #: Python's multiprocessing puts sockets below TMPDIR, whose path may have 107 bytes (unix(7)): 32 of them are its own.
@@ -35,16 +35,23 @@ def remove_scratch(ctx: StepContext) -> None:
     shutil.rmtree(scratch(ctx), ignore_errors=True)
 
 
-def tool_environment(ctx: StepContext, venv: str, threads: int) -> dict[str, str]:
-    """The whole environment of a tool in a virtual environment: no secret, no network, nothing written elsewhere.
+def tool_environment(ctx: StepContext, venv: str, threads: int, image: str = "") -> dict[str, str]:
+    """The whole environment of a tool: no secret, no network, nothing written elsewhere.
 
     :param venv: the virtual environment, whose programs are found first.
     :param threads: threads for computing.
+    :param image: the image it runs in: then neither that environment nor this process's own variables mean anything.
     """
-    env = clean_environment()
-    env["PATH"] = os.path.join(venv, "bin") + os.pathsep + env["PATH"]
+    if image:
+        home = scratch(ctx)
+        env = {"PATH": ctx.toolchain.image_path, "PYTHONDONTWRITEBYTECODE": "1", "HOME": home}
+        env.update(USER="job", LOGNAME="job")  # no user of the host is known there by name, and torch asks for it
+        threads = min(threads, max(1, int(ctx.toolchain.cpus or threads)))
+    else:
+        env = clean_environment()
+        env["PATH"] = os.path.join(venv, "bin") + os.pathsep + env["PATH"]
+        env["VIRTUAL_ENV"] = venv
     env.update(
-        VIRTUAL_ENV=venv,
         PYTHONUNBUFFERED="1",
         OMP_NUM_THREADS=str(threads),
         TOKENIZERS_PARALLELISM="false",
@@ -61,6 +68,55 @@ def tool_environment(ctx: StepContext, venv: str, threads: int) -> dict[str, str
         env["TMPDIR"] = scratch(ctx)
     env.update(ctx.toolchain.environment)
     return env
+
+
+def container(ctx: StepContext, image: str, reads: t.Iterable[str] = (), gpu: bool = False) -> Container | None:
+    """The container a step's command runs in; None without an image.
+
+    It sees the data directory at its own path, so every path means the same inside and outside; it may write where
+    this job works and to the caches, and nowhere else.
+
+    :param reads: files and directories that it needs, wherever they are.
+    :param gpu: whether it computes on a GPU.
+    """
+    if not image:
+        return None
+    tools = ctx.toolchain
+    writable = [ctx.work, ctx.job_dir, ctx.layout.path("cache")]
+    for path in writable:
+        os.makedirs(path, exist_ok=True)
+    readable = [ctx.layout.root, *_outside(ctx.layout.root, reads)]
+    for mount in tools.mounts:
+        path, _, mode = mount.partition(":")
+        (readable if mode == "ro" else writable).append(path)
+    return Container(
+        image=image,
+        writable=tuple(dict.fromkeys(writable)),
+        readable=tuple(dict.fromkeys(readable)),
+        gpus=tools.gpus if gpu else "",
+        memory_limit=tools.memory_limit,
+        cpus=tools.cpus,
+        shm_size=tools.shm_size,
+        user=tools.container_user,
+    )
+
+
+def _outside(root: str, reads: t.Iterable[str]) -> list[str]:
+    """Directories to be seen for what does not lie under the data directory, links followed (a hub's cache is all
+    links)."""
+    found = []
+    for path in reads:
+        directory = path if os.path.isdir(path) else os.path.dirname(path)
+        links = [entry.path for entry in os.scandir(directory) if entry.is_symlink()] if directory == path else [path]
+        for place in [directory, *(os.path.dirname(os.path.realpath(link)) for link in links)]:
+            if os.path.commonpath([place, root]) != root:
+                found.append(place)
+    return sorted(set(found))
+
+
+def paths_in(values: t.Iterable[t.Any]) -> list[str]:
+    """Those of some declared values that name a file or directory of this host (``extra.deepspeed``)."""
+    return [value for value in values if isinstance(value, str) and os.path.isabs(value) and os.path.exists(value)]
 
 
 def cpus() -> int:

@@ -24,13 +24,14 @@ from ._progress import Progress
 from ._safetensors import model_files, read_model
 from ._step_environment import (
     compute_threads,
+    container,
     need_directory,
     need_room,
     remove_scratch,
     tool_environment,
     weight_bytes,
 )
-from ._steps import Command, Step, StepContext, artifact_path
+from ._steps import Command, Step, StepContext, Toolchain, artifact_path
 
 MODEL = "model.gguf"
 
@@ -69,6 +70,9 @@ class GgufStep(Step):
     kind = "gguf"
     heavy = True
 
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llama_cpp_image
+
     def command(self, ctx: StepContext) -> Command:
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
@@ -77,9 +81,11 @@ class GgufStep(Step):
         return self._convert(ctx) if _is_direct(ctx) else self._quantize(ctx)
 
     def _convert(self, ctx: StepContext) -> Command:
-        tools = ctx.toolchain
-        python = tools.program(tools.converter_venv, "bin", "python")
-        converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py")
+        tools, image = ctx.toolchain, self.image(ctx.toolchain)
+        python = tools.program(tools.converter_venv, "bin", "python", image=image)
+        converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py", image=image)
+        if image:
+            converter = os.path.join(tools.image_llama_cpp_dir, converter)
         merged = need_directory(ctx.upstream_path("merge"), "The merged model")
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
@@ -87,33 +93,40 @@ class GgufStep(Step):
         request = os.path.join(ctx.job_dir, "convert.json")
         argv = [python, converter, merged, "--outtype", quantization, "--outfile", _part(ctx)]
         alone, together = sample_texts(ctx)
+        tokenizer = tokenizer_directory(ctx)
         write_json(
             request,
             {
                 # without a name it would take the directory's, and the file's bytes would follow it
                 "convert": [*argv, "--model-name", str(ctx.spec.options.get("name") or "model")],
-                "tokenizer": tokenizer_directory(ctx),
+                "tokenizer": tokenizer,
                 "gguf": _part(ctx),
-                "llama_tokenize": tools.program(tools.llama_cpp_dir, "bin", "llama-tokenize"),
+                "llama_tokenize": tools.program(tools.llama_cpp_dir, "bin", "llama-tokenize", image=image),
                 "alone": alone,
                 "together": together,
                 "report": _report(ctx),
             },
         )
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_token_program.py")
-        env = tool_environment(ctx, tools.converter_venv, compute_threads(weight_bytes(merged), "cpu"))
-        return Command([python, program, request], env, ctx.job_dir)
+        env = tool_environment(ctx, tools.converter_venv, compute_threads(weight_bytes(merged), "cpu"), image)
+        if image:
+            env["PATH"] = _search_path(tools)
+        return Command([python, program, request], env, ctx.job_dir, container(ctx, image, [tokenizer]))
 
     def _quantize(self, ctx: StepContext) -> Command:
-        program = ctx.toolchain.program(ctx.toolchain.llama_cpp_dir, "bin", "llama-quantize")
+        tools, image = ctx.toolchain, self.image(ctx.toolchain)
+        program = tools.program(tools.llama_cpp_dir, "bin", "llama-quantize", image=image)
         source = _half(ctx)
         info = read_header(source)
         check_complete(info)
         need_room(ctx.work, info.file_bytes)
         threads = compute_threads(info.file_bytes, "cpu")
-        env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads)
+        env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads, image)
+        if image:
+            env["PATH"] = _search_path(tools)
         # the type's name is read without regard to case
-        return Command([program, source, _part(ctx), _quantization(ctx).upper(), str(threads)], env, ctx.job_dir)
+        argv = [program, source, _part(ctx), _quantization(ctx).upper(), str(threads)]
+        return Command(argv, env, ctx.job_dir, container(ctx, image))
 
     @staticmethod
     def _weights(merged: str) -> dict[str, t.Any]:
@@ -169,6 +182,12 @@ class GgufStep(Step):
 
 def _quantization(ctx: StepContext) -> str:
     return str(ctx.spec.settings.get("quantization") or ctx.spec.options["quantization"])
+
+
+def _search_path(tools: Toolchain) -> str:
+    """Where the programs may lie in the image."""
+    places = [tools.image_path, os.path.join(tools.image_llama_cpp_dir, "bin"), tools.image_llama_cpp_dir]
+    return os.pathsep.join(place for place in places if place)
 
 
 def _is_direct(ctx: StepContext) -> bool:

@@ -24,6 +24,7 @@ from ._progress import Progress
 from ._safetensors import Tensor, first_not_finite, model_files, read_model
 from ._step_environment import (
     compute_threads,
+    container,
     need_directory,
     need_room,
     remove_scratch,
@@ -31,7 +32,7 @@ from ._step_environment import (
     weight_bytes,
     yaml_text,
 )
-from ._steps import Command, Step, StepContext
+from ._steps import Command, Step, StepContext, Toolchain
 
 CONFIG = "export.yaml"
 
@@ -85,9 +86,12 @@ class MergeStep(Step):
     kind = "merge"
     heavy = True
 
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llamafactory_image
+
     def command(self, ctx: StepContext) -> Command:
-        venv = ctx.toolchain.llamafactory_venv
-        program = ctx.toolchain.program(venv, "bin", "llamafactory-cli")
+        venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
+        program = ctx.toolchain.program(venv, "bin", "llamafactory-cli", image=image)
         base = need_directory(ctx.upstream_path("base"), "The base model")
         trained = need_directory(ctx.upstream_path("train"), "The training's result")
         if os.path.isdir(ctx.work):
@@ -97,11 +101,11 @@ class MergeStep(Step):
         os.makedirs(ctx.work)
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(export_arguments(ctx.spec.options["resolved"], base, trained, ctx.work)))
-        env = tool_environment(ctx, venv, compute_threads(size, "cpu"))
+        env = tool_environment(ctx, venv, compute_threads(size, "cpu"), image)
         env["DISABLE_VERSION_CHECK"] = "1"
         if os.path.exists(_marker(ctx)):
             os.unlink(_marker(ctx))
-        return Command([program, "export", config], env, ctx.job_dir)
+        return Command([program, "export", config], env, ctx.job_dir, container(ctx, image, [base]))
 
     def progress(self, ctx: StepContext) -> Progress | None:
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):

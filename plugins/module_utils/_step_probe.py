@@ -14,7 +14,8 @@ import typing as t
 from ._errors import JobError
 from ._files import read_json, tail_lines
 from ._progress import Progress
-from ._steps import Command, Step, StepContext
+from ._step_environment import container
+from ._steps import Command, Step, StepContext, Toolchain
 
 
 class ProbeStep(Step):
@@ -27,10 +28,16 @@ class ProbeStep(Step):
     kind = "probe"
     heavy = True
 
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llamafactory_image
+
     def command(self, ctx: StepContext) -> Command | None:
         argv = [str(part) for part in ctx.spec.options.get("argv", [])]
         env = {"PATH": os.environ.get("PATH", os.defpath), "JOB_DIR": ctx.job_dir, "WORK": ctx.work}
-        return Command(argv, {**env, **ctx.toolchain.environment}, ctx.work) if argv else None
+        if not argv:
+            return None
+        place = container(ctx, self.image(ctx.toolchain))
+        return Command(argv, {**env, **ctx.toolchain.environment}, ctx.work, place)
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(os.path.join(ctx.work, "progress.json"))

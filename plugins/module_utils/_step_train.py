@@ -22,14 +22,16 @@ from ._progress import Progress
 from ._safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ._step_environment import (
     compute_threads,
+    container,
     need_directory,
+    paths_in,
     remove_scratch,
     scratch,
     tool_environment,
     weight_bytes,
     yaml_text,
 )
-from ._steps import Command, Step, StepContext
+from ._steps import Command, Step, StepContext, Toolchain
 
 CONFIG = "train.yaml"
 #: What was found out about the rows before the training began.
@@ -37,6 +39,14 @@ ROWS = "rows.json"
 
 #: Draws the loss plot of a training that was killed between its last save and the plot.
 _PLOT = "import sys; from llamafactory.extras.ploting import plot_loss; plot_loss(sys.argv[1], ['loss', 'eval_loss'])"
+
+#: What transformers an image holds is only known inside of it (see :func:`_saves_on_sigterm`).
+_IN_IMAGE = """
+"$0" -c 'import importlib.util, os, sys
+root = importlib.util.find_spec("transformers").submodule_search_locations[0]
+sys.exit(not os.path.exists(os.path.join(root, "trainer_jit_checkpoint.py")))' && set -- "$@" enable_jit_checkpoint=true
+exec "$@"
+"""
 
 _LOG_HEAD = 4 * 1024 * 1024
 _TRAINABLE = re.compile(r"trainable params: ([\d,]+) \|\|")
@@ -55,24 +65,31 @@ class TrainStep(Step):
     kind = "train"
     heavy = True
 
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llamafactory_image
+
     def command(self, ctx: StepContext) -> Command | None:
-        venv = ctx.toolchain.llamafactory_venv
-        program = ctx.toolchain.program(venv, "bin", "llamafactory-cli")
+        venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
+        program = ctx.toolchain.program(venv, "bin", "llamafactory-cli", image=image)
+        python = ctx.toolchain.program(venv, "bin", "python", image=image)
         base = need_directory(ctx.upstream_path("base"), "The base model")
         found = _checkpoints.prepare(ctx.work)
-        env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)))
+        env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)), image)
+        extra = ctx.spec.options["resolved"].get("extra") or {}
+        place = container(ctx, image, [base, *paths_in(extra.values())], _accelerator(ctx) == "cuda")
         # the version check asks the package index what is new; peak GPU memory goes into trainer_log.jsonl
         env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
         if found.finished:
             if os.path.exists(os.path.join(ctx.work, _checkpoints.PLOT)):
                 return None
-            return Command([ctx.toolchain.program(venv, "bin", "python"), "-c", _PLOT, ctx.work], env, ctx.job_dir)
+            return Command([python, "-c", _PLOT, ctx.work], env, ctx.job_dir, place)
         for name, reason in found.broken.items():
             _note(ctx, f"{name} is put aside: {reason}")
         settings = self._settings(ctx, base, found.step)
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
-        return Command([program, "train", config], env, ctx.job_dir)
+        argv = [program, "train", config]
+        return Command(["/bin/sh", "-c", _IN_IMAGE, python, *argv] if place else argv, env, ctx.job_dir, place)
 
     def _settings(self, ctx: StepContext, base: str, step: int | None) -> dict[str, t.Any]:
         dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
@@ -93,7 +110,7 @@ class TrainStep(Step):
             accelerator=_accelerator(ctx),
             eval_dataset=validation,
         )
-        if _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
+        if not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
         settings["resume_from_checkpoint"] = resume
         return settings

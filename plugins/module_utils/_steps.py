@@ -65,6 +65,21 @@ class Toolchain:
     :param ollama_url: base URL of the Ollama server.
     :param token_file: file with the Hugging Face token (readable by the job user alone), or empty.
     :param environment: more environment variables for every command (no secrets).
+    :param llamafactory_image: image that holds LLaMA-Factory, to train and merge in; empty: no container.
+    :param llama_cpp_image: image that holds llama.cpp and its converter, to convert and quantize in.
+    :param image_path: directories, with colons between, to find the tools in inside of the images, before those of
+        their own ``PATH``.
+    :param image_llama_cpp_dir: as ``llama_cpp_dir``, inside of the image; or with the programs beside the script, as in
+        llama.cpp's own image.
+    :param docker_host: the engine's address; empty for the SDK's own default.
+    :param gpus: what a container with a GPU gets: ``all``, indexes or UUIDs with commas between, or CDI names
+        (``nvidia.com/gpu=0``).
+    :param memory_limit: most memory a container may use (``24g``), without swap; empty for no limit.
+    :param cpus: most processors a container may use; 0 for no limit.
+    :param shm_size: size of ``/dev/shm`` in a container; the engine's own 64 MB are too little for data loaders.
+    :param container_user: ``UID:GID`` in containers; by default whoever runs the job, or, when that is root, the owner
+        of the data directory.
+    :param mounts: more directories of the host that containers see at their own path; ``:ro`` at the end for reading.
     """
 
     llamafactory_venv: str = ""
@@ -73,12 +88,34 @@ class Toolchain:
     ollama_url: str = "http://127.0.0.1:11434"
     token_file: str = ""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    llamafactory_image: str = ""
+    llama_cpp_image: str = ""
+    image_path: str = ""
+    image_llama_cpp_dir: str = "/app"
+    docker_host: str = ""
+    gpus: str = "all"
+    memory_limit: str = ""
+    cpus: float = 0.0
+    shm_size: str = "8g"
+    container_user: str = ""
+    mounts: tuple[str, ...] = ()
 
-    def program(self, *parts: str) -> str:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mounts", tuple(self.mounts))  # as the store gives it back, it is a list
+
+    @property
+    def runner(self) -> str:
+        """Name of the runner that suits these tools."""
+        return "docker" if self.llamafactory_image or self.llama_cpp_image else "process"
+
+    def program(self, *parts: str, image: str = "") -> str:
         """A tool's path.
 
+        :param image: the image it shall be found in: then only its name, for the ``PATH`` in there.
         :raises NotReadyError: when it is not there.
         """
+        if image:
+            return "python3" if parts[-1] == "python" else parts[-1]
         path = os.path.join(*parts)
         if not parts[0] or not os.path.exists(path):
             raise NotReadyError(
@@ -89,12 +126,42 @@ class Toolchain:
 
 
 @dataclasses.dataclass(frozen=True)
+class Container:
+    """The container a command runs in.
+
+    :param image: name or id of an image that the engine has.
+    :param writable: directories of the host that it sees at their own path.
+    :param readable: the same, read-only.
+    :param gpus: as in :class:`Toolchain`; empty for none.
+    :param memory_limit: as in :class:`Toolchain`.
+    :param cpus: as in :class:`Toolchain`.
+    :param shm_size: as in :class:`Toolchain`.
+    :param user: as ``container_user`` in :class:`Toolchain`.
+    :param network: mode of its network: ``none`` or ``host``.
+    """
+
+    image: str
+    writable: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
+    gpus: str = ""
+    memory_limit: str = ""
+    cpus: float = 0.0
+    shm_size: str = ""
+    user: str = ""
+    network: str = "none"
+
+
+@dataclasses.dataclass(frozen=True)
 class Command:
-    """What a runner starts: no shell, an environment that is complete, a directory to stand in."""
+    """What a runner starts: no shell, an environment that is complete, a directory to stand in.
+
+    In a container the environment comes on top of the image's own, its ``PATH`` before the image's.
+    """
 
     argv: list[str]
     env: dict[str, str] = dataclasses.field(default_factory=dict)
     cwd: str = "/"
+    container: Container | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +216,11 @@ class Step(abc.ABC):
     kind: t.ClassVar[str]
     #: Takes the machine for itself (one at a time, in order).
     heavy: t.ClassVar[bool] = False
+
+    def image(self, toolchain: Toolchain) -> str:
+        """The image its command runs in; empty for one that runs on the host itself."""
+        del toolchain
+        return ""
 
     @abc.abstractmethod
     def command(self, ctx: StepContext) -> Command | None:

@@ -251,8 +251,11 @@ class Store:
             # that it is there is enough: what fills the disk must not be what cannot be stopped
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
-    def add_job(self, record: Record, run: Run, label: str, heavy: bool) -> Job:
-        """Make a new attempt at a step."""
+    def add_job(self, record: Record, run: Run, label: str, heavy: bool, runner: str = "") -> Job:
+        """Make a new attempt at a step.
+
+        :param runner: name of the runner of its command; that of the run by default.
+        """
         number = 1
         while any(
             os.path.lexists(os.path.join(record.directory, f"{prefix}{label}-{number}")) for prefix in ("", ".damaged-")
@@ -261,7 +264,7 @@ class Store:
         spec = run.step(label).spec
         order = record.jobs[-1].order + 1 if record.jobs else 1
         directory = os.path.join(record.directory, f"{label}-{number}")
-        job = Job(directory, label, spec.kind, spec.fingerprint, heavy, run.runner, run.round, order, None)
+        job = Job(directory, label, spec.kind, spec.fingerprint, heavy, runner or run.runner, run.round, order, None)
         plain = dataclasses.asdict(job)
         del plain["directory"], plain["outcome"]
         with _fresh_dir(directory) as fresh:

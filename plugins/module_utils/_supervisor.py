@@ -84,7 +84,8 @@ class Supervisor:
         self.layout, self.run, _label = load_run(job_dir)
         self.ctx = load_context(job_dir)
         self.step: Step = get_step(self.ctx.spec.kind)
-        self.runner: Runner = get_runner(self.run.runner)
+        job = read_record(self._path("job.json")) or {}
+        self.runner: Runner = get_runner(str(job.get("runner") or self.run.runner))
         self.started_at = utc_now()
         self._stop_deadline: float | None = None
 
@@ -229,7 +230,9 @@ class Supervisor:
             hint = "Make room on that filesystem and run again: what was finished before is kept."
             details["free_bytes"] = free
         elif probe.out_of_memory:
-            message += " The kernel ended a process for want of memory while it ran."
+            limit = self.run.toolchain.memory_limit if self.runner.name == "docker" else ""
+            message += " The kernel ended a process for want of memory while it ran"
+            message += f": its container may use {limit} (memory_limit)." if limit else "."
         return JobError(f"{self.step.kind} {how}: {message}", hint, details)
 
     def _publish(self, results: dict[str, t.Any]) -> dict[str, t.Any]:

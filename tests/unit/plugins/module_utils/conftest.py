@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
+from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import ProcessKit
 
 
 @pytest.fixture(scope="session")
 def installed_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install_core(tmp_path_factory.mktemp("core"))
+
+
+@pytest.fixture
+def kit() -> ProcessKit:
+    """What a test of a runner needs to know of it."""
+    return ProcessKit()
 
 
 @pytest.fixture

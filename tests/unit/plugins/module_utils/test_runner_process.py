@@ -1,7 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runner for a plain process: started once, looked at by anybody, and nothing of it left."""
+"""A runner: its command is started once, looked at by anybody, and nothing of it is left.
+
+tests/docker runs the same tests against containers.
+"""
 
 from __future__ import annotations
 
@@ -14,103 +17,91 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _process, _runner_process
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _process
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner import Probe
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner_process import ProcessRunner, job_mark
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner import Probe, job_mark
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Command
+from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import ProcessKit
 
 ENV = {"PATH": os.environ["PATH"]}
 
 
 @pytest.fixture
-def job_dir(tmp_path: Path) -> t.Iterator[str]:
+def job_dir(tmp_path: Path, kit: ProcessKit) -> t.Iterator[str]:
     path = tmp_path / "jobs" / "active" / "run-1" / "step-1"
     path.mkdir(parents=True)
     yield str(path)
-    ProcessRunner().clear(str(path))
-
-
-def shell(script: str) -> Command:
-    return Command(["/bin/sh", "-c", script], ENV, "/")
-
-
-def until_it_ends(runner: ProcessRunner, job_dir: str) -> Probe:
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        probe = runner.settle(job_dir)
-        if probe.state != "running":
-            return probe
-        time.sleep(0.01)
-    raise AssertionError("it does not end")
+    kit.runner().clear(str(path))
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", -9), ("kill -15 $$", -15)])
-def test_how_it_ended_is_written_down(job_dir: str, script: str, code: int) -> None:
-    runner = ProcessRunner()
+def test_how_it_ended_is_written_down(kit: ProcessKit, job_dir: str, script: str, code: int) -> None:
+    runner = kit.runner()
     assert runner.probe(job_dir) == Probe("absent")
-    runner.start(shell(script), job_dir)
-    assert until_it_ends(runner, job_dir) == Probe("ended", code)
+    runner.start(kit.shell(script), job_dir)
+    assert kit.until_it_ends(runner, job_dir) == Probe("ended", code)
     assert json.loads(Path(job_dir, "exit.json").read_text())["exit_code"] == code
-    assert ProcessRunner().probe(job_dir) == Probe("ended", code), "anybody may ask"
+    assert kit.runner().probe(job_dir) == Probe("ended", code), "anybody may ask"
     assert runner.settle(job_dir) == Probe("ended", code)
 
 
-def test_output_is_appended_and_the_environment_is_the_command_s_own(job_dir: str) -> None:
+def test_output_is_appended_and_the_environment_is_the_command_s_own(kit: ProcessKit, job_dir: str) -> None:
     Path(job_dir, "log.txt").write_text("before\n")
-    runner = ProcessRunner()
+    runner = kit.runner()
     os.environ["A_SECRET"] = "canary"
     try:
-        runner.start(Command(["/usr/bin/env"], {"ONE": "1"}, "/"), job_dir)
-        until_it_ends(runner, job_dir)
+        runner.start(kit.command(["/usr/bin/env"], {"ONE": "1"}), job_dir)
+        kit.until_it_ends(runner, job_dir)
     finally:
         del os.environ["A_SECRET"]
     lines = Path(job_dir, "log.txt").read_text().splitlines()
     assert lines[0] == "before"
-    assert sorted(lines[1:]) == [f"{_process.MARK}={job_mark(job_dir)}", "ONE=1"]
+    own = [line for line in lines[1:] if line.partition("=")[0] not in kit.given]
+    assert sorted(own) == [f"{_process.MARK}={job_mark(job_dir)}", "ONE=1"]
 
 
-def test_who_it_is_is_known_before_it_runs(job_dir: str) -> None:
-    runner = ProcessRunner()
-    script = f"cat '{job_dir}/command.json' > '{job_dir}/seen'; echo $$ >> '{job_dir}/seen'"
-    runner.start(shell(script), job_dir)
-    until_it_ends(runner, job_dir)
+def test_who_it_is_is_known_before_it_runs(kit: ProcessKit, job_dir: str) -> None:
+    runner = kit.runner()
+    script = f"cd '{job_dir}'; {{ cat command.json; echo $$; }} > .seen; mv .seen seen; sleep 60"
+    runner.start(kit.shell(script), job_dir)
+    while not os.path.exists(os.path.join(job_dir, "seen")):
+        time.sleep(0.01)
     told, _, pid = Path(job_dir, "seen").read_text().rstrip().rpartition("\n")
-    assert json.loads(told)["pid"] == int(pid)
+    assert kit.was_written_down(json.loads(told), int(pid))
 
 
-def test_others_look_and_change_nothing(job_dir: str) -> None:
-    runner = ProcessRunner()
-    runner.start(shell("sleep 60"), job_dir)
+def test_others_look_and_change_nothing(kit: ProcessKit, job_dir: str) -> None:
+    runner = kit.runner()
+    runner.start(kit.shell("sleep 60"), job_dir)
     before = sorted(os.listdir(job_dir))
-    assert ProcessRunner().probe(job_dir) == Probe("running")
-    ProcessRunner().clear(job_dir)
-    assert ProcessRunner().probe(job_dir) == Probe("ended"), "nobody but its parent knows how"
+    assert kit.runner().probe(job_dir) == Probe("running")
+    kit.runner().clear(job_dir)
+    assert kit.runner().probe(job_dir) == Probe("ended"), "nobody but its parent knows how"
     assert sorted(os.listdir(job_dir)) == before
     assert runner.settle(job_dir) == Probe("ended", -9)
 
 
-def test_what_it_leaves_running_is_ended_with_it(job_dir: str) -> None:
-    runner = ProcessRunner()
-    runner.start(shell("sleep 1000 & setsid sleep 1000 & env -i sleep 1000 & sleep 0.1"), job_dir)
-    identity = _process.Identity.from_dict(json.loads(Path(job_dir, "command.json").read_text()))
+def test_what_it_leaves_running_is_ended_with_it(kit: ProcessKit, job_dir: str) -> None:
+    runner = kit.runner()
+    runner.start(kit.shell("sleep 1000 & setsid sleep 1000 & env -i sleep 1000 & sleep 0.1"), job_dir)
+    identity = kit.leader(job_dir)
     assert identity is not None
     end = time.monotonic() + 5
     found = _process.members(identity, job_mark(job_dir))
     while len(found) < 4 and time.monotonic() < end:
         found = _process.members(identity, job_mark(job_dir))
     assert len(found) >= 4
-    assert until_it_ends(runner, job_dir) == Probe("ended", 0)
+    assert kit.until_it_ends(runner, job_dir) == Probe("ended", 0)
     assert not [one for one in found if _process.alive(one)]
 
 
-def test_signals_reach_all_of_it_and_are_noted(job_dir: str) -> None:
-    runner = ProcessRunner()
-    runner.start(shell(f"trap 'exit 4' USR1; echo > '{job_dir}/ready'; while :; do sleep 0.01; done"), job_dir)
+def test_signals_reach_all_of_it_and_are_noted(kit: ProcessKit, job_dir: str) -> None:
+    runner = kit.runner()
+    runner.start(kit.shell(f"trap 'exit 4' USR1; echo > '{job_dir}/ready'; while :; do sleep 0.01; done"), job_dir)
     while not os.path.exists(os.path.join(job_dir, "ready")):
         time.sleep(0.01)
-    ProcessRunner().signal(job_dir, signal.SIGUSR1)
-    assert until_it_ends(runner, job_dir).exit_code == 4
+    kit.runner().signal(job_dir, signal.SIGUSR1)
+    assert kit.until_it_ends(runner, job_dir).exit_code == 4
     assert json.loads(Path(job_dir, "signals.jsonl").read_text())["signal"] == signal.SIGUSR1
 
 
@@ -123,40 +114,44 @@ def test_signals_reach_all_of_it_and_are_noted(job_dir: str) -> None:
         (Command(["/bin/sh", "a\0b"], ENV, "/"), "could not be started: /bin/sh: embedded null byte"),
     ],
 )
-def test_what_cannot_be_started(job_dir: str, command: Command, words: str) -> None:
-    runner = ProcessRunner()
+def test_what_cannot_be_started(kit: ProcessKit, job_dir: str, command: Command, words: str) -> None:
+    runner = kit.runner()
     with pytest.raises(NotReadyError, match=words):
         runner.start(command, job_dir)
     assert runner.probe(job_dir) == Probe("absent")
 
 
-def test_a_command_that_cannot_be_written_down_is_not_started(job_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_cannot_be_written_down_is_not_started(
+    kit: ProcessKit, job_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(path: str, value: object) -> None:
         raise NotReadyError("The disk is full: told with figures.")
 
-    monkeypatch.setattr(_runner_process, "write_json", fails)
+    monkeypatch.setattr(kit.module, "write_json", fails)
     with pytest.raises(NotReadyError, match="told with figures"):
-        ProcessRunner().start(shell(f"echo > '{job_dir}/ran'"), job_dir)
+        kit.runner().start(kit.shell(f"echo > '{job_dir}/ran'"), job_dir)
     time.sleep(0.05)
     assert not os.path.exists(os.path.join(job_dir, "ran"))
 
 
-def test_a_lost_command_is_forgotten(job_dir: str) -> None:
-    runner = ProcessRunner()
-    runner.start(shell("exit 1"), job_dir)
-    until_it_ends(runner, job_dir)
+def test_a_lost_command_is_forgotten(kit: ProcessKit, job_dir: str) -> None:
+    runner = kit.runner()
+    runner.start(kit.shell("exit 1"), job_dir)
+    kit.until_it_ends(runner, job_dir)
     runner.forget(job_dir)
     assert runner.probe(job_dir) == Probe("absent")
     runner.forget(job_dir)
 
 
-def test_want_of_memory_is_told_when_the_kernel_killed_for_it(job_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = ProcessRunner()
+def test_want_of_memory_is_told_when_the_kernel_killed_for_it(
+    kit: ProcessKit, job_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = kit.runner()
     for script, later, starved in (("exit 1", 7, False), ("exit 1", 8, True), ("exit 0", 8, False)):
         monkeypatch.setattr(_process, "oom_kills", lambda: 7)
-        runner.start(shell(script), job_dir)
+        runner.start(kit.shell(script), job_dir)
         monkeypatch.setattr(_process, "oom_kills", lambda later=later: later)
-        assert until_it_ends(runner, job_dir).out_of_memory is starved
+        assert kit.until_it_ends(runner, job_dir).out_of_memory is starved
         assert runner.probe(job_dir).out_of_memory is starved
         runner.forget(job_dir)
 

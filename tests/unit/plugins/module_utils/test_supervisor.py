@@ -31,7 +31,7 @@ def edit(path: Path, **values: object) -> None:
 
 
 def test_a_killed_supervisor_is_followed_by_one_that_adopts_the_command(lab: Lab) -> None:
-    run = lab.counting("a", steps=2, count=8, pause=0.05)
+    run = lab.counting("a", steps=2, count=30, pause=0.1)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     first = lab.identity(run, "supervisor.json")

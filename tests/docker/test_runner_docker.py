@@ -1,0 +1,184 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tests of the process runner, unchanged, against containers; and what only containers have."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import time
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _runner_docker
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._docker_engine import DockerEngine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner import Probe
+from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import DockerKit
+from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils import test_runner_process
+
+#: What only a process has, and the test here that stands for it.
+ONLY_PROCESSES = {
+    "test_what_cannot_be_started": "test_a_program_that_is_not_in_the_image",
+    "test_want_of_memory_is_told_when_the_kernel_killed_for_it": "test_want_of_memory_is_told_by_the_engine",
+}
+
+job_dir = test_runner_process.job_dir
+
+
+def shared(module: types.ModuleType, left_out: t.Container[str]) -> dict[str, t.Any]:
+    """The tests of another file, to be run here with this directory's fixtures."""
+    return {
+        name: function
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if name.startswith("test_") and name not in left_out
+    }
+
+
+globals().update(shared(test_runner_process, ONLY_PROCESSES))
+
+
+def test_what_is_left_out_is_tested_otherwise() -> None:
+    for name, instead in ONLY_PROCESSES.items():
+        assert hasattr(test_runner_process, name) and instead in globals()
+
+
+@pytest.mark.parametrize(("program", "code"), [("/nowhere/x", 127), ("nothing-of-the-sort", 127), ("/tmp", 126)])
+def test_a_program_that_is_not_in_the_image(kit: DockerKit, job_dir: str, program: str, code: int) -> None:
+    runner = kit.runner()
+    runner.start(kit.command([program]), job_dir)
+    assert kit.until_it_ends(runner, job_dir) == Probe("ended", code)
+    assert program in Path(job_dir, "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "hint"),
+    [
+        ({"image": "not-there:1"}, "has no image 'not-there:1'", "docker pull not-there:1"),
+        ({"gpus": "all"}, "could not select device driver", "llamafactory_accelerator: cpu"),
+        ({"gpus": "nvidia.com/gpu=7"}, "could not select device driver .cdi.", "llamafactory_accelerator: cpu"),
+        ({"memory_limit": "much"}, "memory_limit is 'much', which is no size", "24g"),
+        ({"readable": ("/nowhere/at/all",)}, "bind source path does not exist: /nowhere/at/all", "moved or removed"),
+    ],
+)
+def test_a_container_that_cannot_be_started(
+    kit: DockerKit, job_dir: str, more: dict[str, t.Any], words: str, hint: str
+) -> None:
+    kit.image, kit.more = more.pop("image", kit.image), more
+    runner = kit.runner()
+    with pytest.raises(NotReadyError, match=words) as caught:
+        runner.start(kit.command(["/bin/true"]), job_dir)
+    assert hint in caught.value.hint
+    assert runner.probe(job_dir) == Probe("absent")
+    assert kit.engine.inspect(_runner_docker.container_name(job_dir)) is None
+
+
+def test_want_of_memory_is_told_by_the_engine(kit: DockerKit, job_dir: str) -> None:
+    kit.more = {"memory_limit": "32m"}
+    runner = kit.runner()
+    runner.start(kit.shell("dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?"), job_dir)
+    assert kit.until_it_ends(runner, job_dir) == Probe("ended", -signal.SIGKILL, out_of_memory=True)
+    assert kit.runner().probe(job_dir).out_of_memory
+
+
+def test_it_is_limited_as_declared(kit: DockerKit, job_dir: str) -> None:
+    kit.more = {"memory_limit": "64m", "cpus": 0.5, "shm_size": "96m"}
+    runner = kit.runner()
+    runner.start(kit.shell("sleep 60"), job_dir)
+    found = kit.engine.inspect(_runner_docker.container_name(job_dir))
+    assert found is not None
+    host = found["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["ShmSize"]) == (
+        64 << 20,
+        64 << 20,
+        500_000_000,
+        96 << 20,
+    )
+    assert host["Init"] and host["NetworkMode"] == "none" and not host["AutoRemove"]
+    assert host["LogConfig"]["Config"] == {"max-size": "1m", "max-file": "1"}
+    assert found["Config"]["Labels"][_runner_docker.LABEL_JOB].endswith(":run-1/step-1")
+
+
+def test_what_it_writes_is_not_root_s(kit: DockerKit, job_dir: str, tmp_path: Path) -> None:
+    assert os.geteuid() == 0, "only root can give files away"
+    os.chown(tmp_path, 4711, 4712)
+    runner = kit.runner()
+    runner.start(kit.shell(f"id -u; id -g; echo > '{job_dir}/made'"), job_dir)
+    assert kit.until_it_ends(runner, job_dir) == Probe("ended", 0)
+    assert Path(job_dir, "log.txt").read_text().split() == ["4711", "4712"]
+    stat = os.stat(os.path.join(job_dir, "made"))
+    assert (stat.st_uid, stat.st_gid) == (4711, 4712)
+
+
+def test_a_container_is_adopted_though_every_record_of_it_was_lost(kit: DockerKit, job_dir: str) -> None:
+    kit.runner().start(kit.shell("sleep 0.5; exit 3"), job_dir)
+    os.unlink(os.path.join(job_dir, "command.json"))
+    other = kit.runner()
+    assert other.settle(job_dir) == Probe("running"), "the engine is the truth"
+    assert kit.until_it_ends(other, job_dir) == Probe("ended", 3)
+    assert kit.engine.inspect(_runner_docker.container_name(job_dir)) is None
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", None), ("kill -9 $$", None), ("exit 3", 3)])
+def test_an_end_that_nobody_watched(kit: DockerKit, job_dir: str, script: str, code: int | None) -> None:
+    """By a signal, or well: it may have been the machine that went down. With a status of its own: it was not."""
+    kit.runner().start(kit.shell(script), job_dir)
+    end = time.monotonic() + 20
+    while kit.runner().probe(job_dir).state == "running" and time.monotonic() < end:
+        time.sleep(0.02)
+    assert kit.runner().settle(job_dir) == Probe("ended", code)
+    assert kit.engine.inspect(_runner_docker.container_name(job_dir)) is None
+    assert kit.runner().settle(job_dir) == Probe("ended", code)
+
+
+def test_a_container_that_was_made_and_never_started(kit: DockerKit, job_dir: str) -> None:
+    """Killed between the two: it counts as never started, and is in nobody's way."""
+    kit.engine.create(_runner_docker.container_name(job_dir), {"image": kit.image, "command": ["true"]}, {})
+    write_json(os.path.join(job_dir, "command.json"), {"argv": ["true"]})
+    runner = kit.runner()
+    assert runner.settle(job_dir) == Probe("absent")
+    runner.start(kit.shell("exit 4"), job_dir)
+    assert kit.until_it_ends(runner, job_dir) == Probe("ended", 4)
+
+
+def test_containers_of_jobs_that_have_ended_are_taken_away(kit: DockerKit, job_dir: str) -> None:
+    """The engine was away when they should have been."""
+    forgotten = os.path.join(os.path.dirname(job_dir), "step-0")
+    os.mkdir(forgotten)
+    kit.runner().start(kit.shell("sleep 60"), forgotten)
+    runner = kit.runner()
+    runner.start(kit.shell("true"), job_dir)
+    assert kit.runner().probe(forgotten) == Probe("running"), "it has not ended"
+    kit.until_it_ends(runner, job_dir)
+    write_json(os.path.join(forgotten, "outcome.json"), {"state": "failed"})
+    runner.forget(job_dir)
+    runner.start(kit.shell("true"), job_dir)
+    assert kit.engine.inspect(_runner_docker.container_name(forgotten)) is None
+
+
+def test_an_engine_that_is_not_there(kit: DockerKit, job_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_runner_docker, "_PATIENCE", 0.0)
+    write_json(
+        os.path.join(os.path.dirname(job_dir), "run.json"), {"toolchain": {"docker_host": "unix:///nowhere/x.sock"}}
+    )
+    runner = kit.runner()
+    assert runner.probe(job_dir) == Probe("absent")
+    with pytest.raises(NotReadyError, match="does not answer at unix:///nowhere/x.sock") as caught:
+        runner.start(kit.shell("true"), job_dir)
+    assert "systemctl start docker" in caught.value.hint
+    write_json(os.path.join(job_dir, "command.json"), {"argv": ["true"]})
+    assert runner.settle(job_dir) == Probe("running"), "nothing is known to the contrary: it is waited for"
+    os.unlink(os.path.join(job_dir, "command.json"))
+
+
+def test_a_host_without_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "docker", None)
+    with pytest.raises(NotReadyError, match="Docker SDK") as caught:
+        DockerEngine().inspect("x")
+    assert "python3-docker" in caught.value.hint

@@ -1,0 +1,46 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tests of supervisors and of the queue, unchanged, with jobs in containers; and an engine that goes down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.tests.docker.test_runner_docker import shared
+from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
+from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils import test_supervisor
+
+#: What is told of a command by its process id, and the test here that stands for it.
+ONLY_PROCESSES = {
+    "test_no_second_command_beside_one_whose_record_was_lost": "test_a_container_whose_record_was_lost_is_followed",
+    "test_workers_in_sessions_of_their_own_do_not_outlive_their_launcher": "test_nothing_outlives_the_first_process",
+}
+
+globals().update(shared(test_supervisor, ONLY_PROCESSES))
+
+
+def test_what_is_left_out_is_tested_otherwise() -> None:
+    for name, instead in ONLY_PROCESSES.items():
+        assert hasattr(test_supervisor, name) and instead in globals()
+
+
+def test_a_container_whose_record_was_lost_is_followed(lab: DockerLab) -> None:
+    run = lab.counting("a", steps=1, count=10, pause=0.05)
+    lab.engine.submit(run)
+    lab.wait_for_command(run)
+    directory = Path(lab.job(run).directory)
+    lab.kill(lab.identity(run, "supervisor.json"))
+    (directory / "command.json").unlink()
+    assert lab.apply(run).state == "succeeded"
+    assert test_supervisor.starts(lab) == [0]
+    assert lab.broken() == []
+
+
+def test_nothing_outlives_the_first_process(lab: DockerLab) -> None:
+    run = lab.run("a", f"setsid sh -c 'echo > {lab.root}/worker; exec sleep 1000' & sleep 1000")
+    lab.engine.submit(run)
+    lab.wait((lab.root / "worker").exists)
+    lab.kill(lab.identity(run, "command.json"))
+    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "failed"
+    assert lab.broken() == []

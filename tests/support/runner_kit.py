@@ -1,0 +1,87 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of a runner need to know of the one under test, so that they run against each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+import types
+import typing as t
+from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import (
+    _docker_engine,
+    _process,
+    _runner_docker,
+    _runner_process,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner import Probe, Runner
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Command, Container
+
+
+class ProcessKit:
+    """Plain processes."""
+
+    module: types.ModuleType = _runner_process
+    #: Names of variables that a command gets beside its own.
+    given: tuple[str, ...] = ()
+
+    def runner(self) -> Runner:
+        return _runner_process.ProcessRunner()
+
+    def command(self, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, cwd: str = "/") -> Command:
+        return Command(list(argv), {"PATH": os.environ["PATH"]} if env is None else dict(env), cwd)
+
+    def shell(self, script: str) -> Command:
+        return self.command(["/bin/sh", "-c", script])
+
+    def leader(self, job_dir: str) -> _process.Identity | None:
+        """The first process of a command."""
+        return _process.Identity.from_dict(json.loads(Path(job_dir, "command.json").read_text()))
+
+    def was_written_down(self, told: t.Mapping[str, t.Any], pid: int) -> bool:
+        """Whether a record names the command that has this pid, as it sees it itself."""
+        return bool(told["pid"] == pid)
+
+    def until_it_ends(self, runner: Runner, job_dir: str) -> Probe:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            probe = runner.settle(job_dir)
+            if probe.state != "running":
+                return probe
+            time.sleep(0.01)
+        raise AssertionError("it does not end")
+
+
+class DockerKit(ProcessKit):
+    """Containers of an image."""
+
+    module = _runner_docker
+    given = ("HOME", "HOSTNAME", "PATH", "PWD")
+
+    def __init__(self, image: str, root: Path, **more: t.Any) -> None:
+        self.image, self.root, self.more = image, root, more
+        self.engine = _docker_engine.DockerEngine()
+
+    def runner(self) -> Runner:
+        return _runner_docker.DockerRunner()
+
+    def command(self, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, cwd: str = "/") -> Command:
+        place = Container(self.image, writable=(str(self.root),), **self.more)
+        return dataclasses.replace(super().command(argv, {} if env is None else env, cwd), container=place)
+
+    def leader(self, job_dir: str) -> _process.Identity | None:
+        return self.leader_of(_runner_docker.container_name(job_dir))
+
+    def leader_of(self, name: str) -> _process.Identity | None:
+        """The first process of a container, as this machine sees it."""
+        found = self.engine.inspect(name)
+        return _process.identify(found["State"]["Pid"]) if found and found["State"]["Pid"] else None
+
+    def was_written_down(self, told: t.Mapping[str, t.Any], pid: int) -> bool:
+        found = self.engine.inspect(told["container"])
+        return found is not None and found["State"]["Running"]
