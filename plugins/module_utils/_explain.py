@@ -10,6 +10,12 @@ import typing as t
 
 _LOG = "The whole log lies in the job's directory."
 
+#: What to do about too little memory of the machine itself.
+RAM_HINT = (
+    "Lower batch_size or cutoff_len, close what else runs, or add swap. Merging needs about 2 GB of RAM for each "
+    "billion parameters."
+)
+
 #: Pattern, message, hint; the first that matches counts. ``{0}`` is the pattern's first group.
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
@@ -19,10 +25,10 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "method qlora. Models that Ollama keeps loaded take GPU memory as well.",
     ),
     (
-        r"can't allocate memory|Cannot allocate memory|\bMemoryError\b|std::bad_alloc|^Killed\b",
+        r"can't allocate memory|Cannot allocate memory|\bMemoryError\b|std::bad_alloc|^Killed\b|"
+        r"failed to map segment from shared object$|can't start new thread|Unable to allocate [\d.]+ \w+ for an array",
         "The machine ran out of memory (RAM).",
-        "Lower batch_size or cutoff_len, close what else runs, or add swap. Merging needs about 2 GB of RAM for each "
-        "billion parameters.",
+        RAM_HINT,
     ),
     (
         r"No space left on device|Errno 28\b|Disk quota exceeded|basic_ios::clear: iostream error|"

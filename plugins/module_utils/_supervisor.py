@@ -20,6 +20,7 @@ import typing as t
 from . import _process
 from ._core import VERSION
 from ._errors import CoreError, JobError, StoreError
+from ._explain import RAM_HINT
 from ._files import (
     DiskFullError,
     FileLock,
@@ -231,8 +232,9 @@ class Supervisor:
             details["free_bytes"] = free
         elif probe.out_of_memory:
             limit = self.run.toolchain.memory_limit if self.runner.name == "docker" else ""
-            message += " The kernel ended a process for want of memory while it ran"
+            message += " The kernel ended a process for want of memory (RAM) while it ran"
             message += f": its container may use {limit} (memory_limit)." if limit else "."
+            hint = " ".join(dict.fromkeys((RAM_HINT, hint)))
         return JobError(f"{self.step.kind} {how}: {message}", hint, details)
 
     def _publish(self, results: dict[str, t.Any]) -> dict[str, t.Any]:

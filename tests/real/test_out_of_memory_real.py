@@ -1,0 +1,109 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real training that is not given the memory it needs: named for what it is, with what to lower; then it goes on.
+
+Refused by a limit of the process (RLIMIT_DATA, setrlimit(2)), and killed by the kernel in a control group of its own.
+The command inherits either from its supervisor, and that one from the applier. About half a minute on two cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import in_child
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
+    PROMPTS,
+    TRAINING,
+    make_tiny_base,
+    processes,
+    toolchain,
+)
+
+#: Loading PyTorch alone takes more.
+LIMIT = 300 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def control_group() -> t.Iterator[Path]:
+    """A control group with little memory, of version 1 or 2; removed at the end."""
+    first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    root = first if (first / "memory.limit_in_bytes").exists() else second
+    group = root / f"ia-homelab-test-{os.getpid()}"
+    if root is second:
+        (second / "cgroup.subtree_control").write_text("+memory")
+    group.mkdir()
+    try:
+        (group / ("memory.limit_in_bytes" if root is first else "memory.max")).write_text(str(LIMIT))
+        swap = group / ("memory.swappiness" if root is first else "memory.swap.max")
+        if swap.exists():
+            swap.write_text("0")
+        yield group
+    finally:
+        end = time.monotonic() + 20
+        while (group / "cgroup.procs").read_text().split() and time.monotonic() < end:
+            time.sleep(0.05)
+        group.rmdir()
+
+
+@pytest.fixture(scope="module")
+def hungry(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Run]:
+    """A training that was not begun yet."""
+    root = tmp_path_factory.mktemp("memory")
+    engine = Engine(str(root / "data"))
+    engine.layout.create()
+    base = make_tiny_base(root / "base")
+    _dataset.apply(engine.layout, _dataset.Declaration("prompts"), [_dataset.Source("prompts.json", str(PROMPTS))])
+    declared = {"name": "hungry", "base_model": str(base), "dataset": "prompts", "register": False, **TRAINING}
+    return engine, _finetune.plan_run(engine.layout, declared, toolchain(), accelerator="cpu")
+
+
+def failed_train(engine: Engine, run: Run, starve: t.Callable[[], object]) -> dict[str, t.Any]:
+    """The error of a run that is applied by a process with too little memory."""
+
+    def apply() -> dict[str, t.Any]:
+        starve()
+        engine.submit(run)
+        return engine.follow(run.id, timeout=300).as_dict()
+
+    view = in_child(apply)
+    log = Path(view["job"], "log.txt").read_text(errors="replace")
+    assert view["state"] == "failed" and view["error"]["step"] == "train", log[-3000:]
+    error: dict[str, t.Any] = view["error"]
+    assert os.path.isfile(error["details"]["log"])
+    for word in ("batch_size", "cutoff_len"):
+        assert word in error["hint"], f"{error}\n{log[-3000:]}"
+    assert processes(engine.layout.root) == {}
+    return error
+
+
+def test_refused(hungry: tuple[Engine, Run]) -> None:
+    error = failed_train(*hungry, lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)))
+    assert "The machine ran out of memory (RAM)." in error["message"]
+
+
+def test_killed_by_the_kernel(hungry: tuple[Engine, Run]) -> None:
+    with control_group() as group:
+        error = failed_train(*hungry, lambda: (group / "cgroup.procs").write_text(str(os.getpid())))
+    assert "was killed by signal 9" in error["message"]
+    assert "for want of memory (RAM)" in error["message"]
+
+
+def test_then_it_goes_on(hungry: tuple[Engine, Run]) -> None:
+    engine, run = hungry
+    engine.submit(run)
+    until = {"base", "train"}
+    view = engine.follow(run.id, until, timeout=300)
+    assert not [label for label in view.pending if label in until], view.error
+    engine.cancel(run.id)
+    engine.follow(run.id, timeout=60)
