@@ -8,6 +8,7 @@ The end state has to be that of a run that nobody disturbed, to the byte: traini
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -36,8 +37,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
 COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "20"))
 #: Which step is struck, and how often among twenty.
-STEPS = ("train",) * 8 + ("merge",) * 4 + ("gguf-f16",) * 4 + ("register-q4_K_M",) * 4
+STEPS = (
+    ("train",) * 7 + ("merge",) * 4 + ("gguf-f16",) * 3 + ("gguf-q4_K_M",) + ("register-q4_K_M",) * 3 + ("promote",) * 2
+)
+#: Those that ask the one server, and are struck one at a time; of the others two at a time.
+SERVED = ("register-q4_K_M", "promote")
 SAVE_STEPS = 4
+
+#: What it says is of no matter here, only that it is asked.
+GATE = {
+    "prompts": [{"prompt": "Bonjour", "not_empty": True}, {"prompt": "Qui es-tu ?", "not_empty": True}],
+    "options": {"num_predict": 20},
+    "allowed_failures": 1,
+}
 
 #: Asks for the run and follows it, as the module does.
 CONTROLLER = """
@@ -107,7 +119,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     declared = {
         "name": "struck", "base_model": str(base), "dataset": "homelab", "template": "qwen", "epochs": 4,
         "batch_size": 10, "gradient_accumulation": 1, "learning_rate": 3e-3, "cutoff_len": 512,
-        "save_steps": SAVE_STEPS,
+        "save_steps": SAVE_STEPS, "gate": GATE,
     }  # fmt: skip
     run = _finetune.plan_run(layout, declared, toolchain, accelerator="cpu")
     engine = Engine(str(data))
@@ -162,12 +174,34 @@ def strike(choice: random.Random, job: pathlib.Path, controller: subprocess.Pope
     del choice
 
 
-@pytest.mark.parametrize("number", range(COUNT))
-def test_struck_and_run_again(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
+def label_of(number: int) -> str:
+    """The step that a strike hits."""
+    return STEPS[number % len(STEPS)]
+
+
+def batches() -> list[list[int]]:
+    """All strikes: those that are made at the same time stand together."""
+    alone = [number for number in range(COUNT) if label_of(number) in SERVED]
+    others = [number for number in range(COUNT) if label_of(number) not in SERVED]
+    return [others[index : index + 2] for index in range(0, len(others), 2)] + [[number] for number in alone]
+
+
+@pytest.mark.parametrize("numbers", batches(), ids=lambda numbers: "+".join(map(str, numbers)))
+def test_struck_and_run_again(lab: Lab, numbers: list[int], tmp_path: pathlib.Path) -> None:
+    print(f"IA_KILL_SEED={SEED}")
+    with concurrent.futures.ThreadPoolExecutor(len(numbers)) as pool:
+        struck = [pool.submit(strike_once, lab, number, tmp_path / str(number)) for number in numbers]
+        problems = [f"{number}: {one.exception()}" for number, one in zip(numbers, struck) if one.exception()]
+    assert problems == []
+
+
+def strike_once(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
+    """Kill something of a step, run again, and look at what is there then."""
+    tmp_path.mkdir()
     choice = random.Random(SEED + number)
-    label = STEPS[number % len(STEPS)]
+    label = label_of(number)
     victims = choice.choice(["controller", "supervisor", "command", "all"])
-    if label.startswith("register"):
+    if label in SERVED:
         victims = choice.choice([victims, "ollama"])
     data = tmp_path / "data"
     shutil.copytree(lab.data, data, ignore=shutil.ignore_patterns("jobs"))
@@ -179,10 +213,12 @@ def test_struck_and_run_again(lab: Lab, number: int, tmp_path: pathlib.Path) -> 
     goals = (label,)
     run = dataclasses.replace(lab.run, id=f"struck-{number}", goals=goals, steps=lab.run.steps[: first + 1])
     (tmp_path / "run.json").write_text(json.dumps(run.as_dict()))
+    client = Ollama(lab.server.url)
     if label.startswith("register"):
-        client = Ollama(lab.server.url)
         for model in client.tags():
             client.delete(model["name"])
+    elif label == "promote" and client.digest("struck:latest"):
+        client.delete("struck:latest")
     argv = [sys.executable, "-c", CONTROLLER, str(data), str(tmp_path / "run.json")]
 
     controller = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -192,7 +228,7 @@ def test_struck_and_run_again(lab: Lab, number: int, tmp_path: pathlib.Path) -> 
         if label == "train":
             saved = _let_it_train(choice, layout, run, controller)
         else:
-            time.sleep(choice.uniform(0, 3 if label != "register-q4_K_M" else 0.4))
+            time.sleep(choice.uniform(0, 3 if label not in SERVED else 0.4))
         if victims == "ollama":
             lab.server.stop(hard=True)
         else:
@@ -226,9 +262,11 @@ def test_struck_and_run_again(lab: Lab, number: int, tmp_path: pathlib.Path) -> 
         resumed = (layout.receipt("train", run.steps[-1].spec.fingerprint) or {})["results"]["resumed_from"]
         if victims in ("command", "all"):
             assert resumed is not None and resumed >= SAVE_STEPS, f"{what}: begun again instead of resumed"
-    if label.startswith("register"):
+    if label in SERVED:
+        registered = lab.run.step("register-q4_K_M").spec.fingerprint
         tags = {model["name"] for model in Ollama(lab.server.url).tags()}
-        assert "struck:latest" in tags, what
+        wanted = "struck:latest" if label == "promote" else f"struck:{registered[:12]}-q4_K_M"
+        assert wanted in tags, f"{what}: {tags}"
 
 
 def _let_it_train(choice: random.Random, layout: Layout, run: Run, controller: subprocess.Popen[bytes]) -> bool:
