@@ -276,6 +276,13 @@ def remove_tree(path: str) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
+def gigabytes(size: float) -> str:
+    """A size for people to read: ``17.9 GB``, ``12 MB``, ``0.4 MB``."""
+    if size >= 1e8:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
 def free_bytes(path: str) -> int:
     """Bytes an ordinary user can still write on the filesystem that holds ``path`` (or will hold it)."""
     probe = os.path.abspath(path)
@@ -290,7 +297,7 @@ def disk_error(error: OSError, path: str) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = free_bytes(os.path.dirname(path) or ".")
         return DiskFullError(
-            f"The disk is full: {path} could not be written ({free / 1e6:.1f} MB free there).",
+            f"The disk is full: {path} could not be written ({gigabytes(free)} free there).",
             "Make room on that filesystem and run again: what was finished before is kept.",
             {"path": path, "free_bytes": free},
         )

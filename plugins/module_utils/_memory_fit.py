@@ -13,6 +13,7 @@ import dataclasses
 import itertools
 import typing as t
 
+from ._files import gigabytes
 from ._memory import Estimate, effective_length, estimate
 from ._models_data import CATALOGUE, Shape
 
@@ -29,11 +30,6 @@ FULL_LEARNING_RATE = 5e-5
 #: Shortest row that a suggestion cuts to.
 _SHORTEST = 256
 _CHEAPER = {"full": ("lora", "qlora"), "freeze": ("lora", "qlora"), "lora": ("qlora",), "qlora": ()}
-
-
-def gigabytes(size: float) -> str:
-    """A size for people to read: ``17.9 GB``."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
 
 
 def budget(total: int) -> int:

@@ -20,6 +20,7 @@ import typing as t
 import urllib.parse
 
 from ._errors import InputError, NotReadyError, RemoteError
+from ._files import gigabytes
 from ._ollama_text import full_name
 
 _CHUNK = 1024 * 1024
@@ -129,7 +130,7 @@ class Ollama:
             finally:
                 connection.close()
         if status not in (200, 201):
-            raise self._refused(status, reply, what)
+            raise self._refused(status, reply, f"{what} ({gigabytes(total)})")
         return True
 
     def _send(

@@ -17,12 +17,11 @@ import typing as t
 
 from . import _gpu, _host, _hyperparameters, _memory, _memory_fit
 from ._errors import InputError
-from ._files import FileLock, read_json, utc_now, write_json
+from ._files import FileLock, gigabytes, read_json, utc_now, write_json
 from ._fingerprint import digest, fingerprint
 from ._hyperparameters import Hyperparameters
 from ._hyperparameters_table import METHODS, OPTIONS
 from ._layout import Layout
-from ._memory_fit import gigabytes
 from ._models_data import Shape
 
 #: What becomes of a training that cannot fit: an error, or a warning.

@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from ._errors import CoreError, InputError, JobError, NotReadyError
-from ._files import free_bytes, list_files, read_json, remove_tree, write_json
+from ._files import free_bytes, gigabytes, list_files, read_json, remove_tree, write_json
 from ._hub import HubFile, hub_files, select_files
 from ._hub_client import HubClient, read_token
 from ._hub_download import PARTS, Download, bytes_missing, check_file
@@ -150,8 +150,8 @@ def _need_room(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
     if missing + _SPARE > free:
         hub_id = ctx.spec.settings["hub"]
         raise NotReadyError(
-            f"No room for {hub_id}: {missing / 1e9:.2f} GB are still to be fetched into {ctx.layout.root}, "
-            f"where {free / 1e9:.2f} GB are free.",
+            f"No room for {hub_id}: {gigabytes(missing)} are still to be fetched into {ctx.layout.root}, "
+            f"where {gigabytes(free)} are free.",
             "Make room there and run again: what was fetched before is kept. "
             "A whole fine-tune needs about five times the size of its base.",
             {"hub": hub_id, "missing_bytes": missing, "free_bytes": free, "path": ctx.layout.root},

@@ -14,7 +14,7 @@ import shutil
 import typing as t
 
 from ._errors import InputError, NotReadyError
-from ._files import free_bytes
+from ._files import free_bytes, gigabytes
 from ._steps import Container, StepContext
 from ._worker import clean_environment
 
@@ -150,8 +150,8 @@ def need_room(path: str, expected: int) -> None:
     free = free_bytes(path)
     if free < expected:
         raise NotReadyError(
-            f"Not enough room on the disk: about {expected / 1e9:.1f} GB will be written to {path}, "
-            f"{free / 1e9:.1f} GB are free there.",
+            f"Not enough room on the disk: about {gigabytes(expected)} will be written to {path}, "
+            f"{gigabytes(free)} are free there.",
             "Make room on that filesystem and run again: what was finished before is kept.",
             {"path": path, "free_bytes": free, "needed_bytes": expected},
         )

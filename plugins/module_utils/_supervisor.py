@@ -26,6 +26,7 @@ from ._files import (
     FileLock,
     disk_errors,
     free_bytes,
+    gigabytes,
     list_files,
     publish_dir,
     read_json,
@@ -227,7 +228,8 @@ class Supervisor:
         details["log_tail"] = tail[-15:]
         free = free_bytes(self.ctx.work)
         if free < _TIGHT_BYTES or any("No space left on device" in line for line in tail):
-            message += f" The disk is full: {free / 1e6:.1f} MB free at {self.ctx.work}."
+            full = f"The disk is full: {gigabytes(free)} free at {self.ctx.work}."
+            message = full if message == "The disk is full." else f"{message} {full}"
             hint = "Make room on that filesystem and run again: what was finished before is kept."
             details["free_bytes"] = free
         elif probe.out_of_memory:

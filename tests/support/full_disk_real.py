@@ -24,12 +24,14 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine im
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import disk_errors
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
-from ansible_collections.ia_homelab.llamafactory.tests.support.full_disk import PAGE, Ballast
+from ansible_collections.ia_homelab.llamafactory.tests.support.full_disk import Ballast
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import PROMPTS, TRAINING, toolchain, tree
 
-#: Room that the records of a run take, and that no artifact fits into: some of its files are written, none of weights.
-RECORDS = 60 * PAGE
+#: Pages that the records of a run take: some files of an artifact fit into them, but no weights.
+RECORDS = 60
+#: So many pages are too few for the rows of a dataset.
+DATASET = 4
 
 
 class House:
@@ -85,11 +87,11 @@ class House:
 
     def strike(self, what: str, when: str, attempt: t.Callable[[], None]) -> None:
         """Try something on a full disk, then with room again."""
-        before = self.kept()
+        before, known = self.kept(), self.commands()
         stop = threading.Event()
-        filler = threading.Thread(target=self._fill_during, args=(stop,))
+        filler = threading.Thread(target=self._fill_during, args=(stop, known))
         if when == "before":
-            self.ballast.leave(RECORDS // PAGE)
+            self.ballast.leave(DATASET if what == "dataset" else RECORDS)
         else:
             filler.start()
         try:
@@ -107,9 +109,17 @@ class House:
             self.answer["problems"].append(f"{what} {when}: earlier results are not as they were")
         self.ballast.drop()
 
-    def _fill_during(self, stop: threading.Event) -> None:
-        """Fill the disk once a command of a job runs, and keep it full."""
-        while not stop.is_set() and not list(self.data.glob("jobs/active/*/*/command.json")):
+    def commands(self) -> set[int]:
+        """Records of commands that were started, by inode: they move, and keep it."""
+        found = set()
+        for path in self.data.glob("jobs/*/*/*/command.json"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add(path.stat().st_ino)
+        return found
+
+    def _fill_during(self, stop: threading.Event, known: set[int]) -> None:
+        """Fill the disk once a command runs that was not known, and keep it full."""
+        while not stop.is_set() and not self.commands() - known:
             time.sleep(0.01)
         while not stop.is_set():
             with contextlib.suppress(OSError):

@@ -52,7 +52,7 @@ def test_a_write_that_fails_leaves_the_old(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(_files.DiskFullError) as caught:
             _files.write_atomic(str(path), "new")
         monkeypatch.undo()
-        assert "MB free there" in caught.value.message
+        assert "B free there" in caught.value.message
         assert caught.value.details["free_bytes"] > 0
         assert path.read_text() == "old"
         assert os.listdir(tmp_path) == ["x"]
