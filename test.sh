@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly ROOT=$PWD
-readonly ALL_PARTS=(lint sanity unit integration real kill docker e2e)
+readonly ALL_PARTS=(lint sanity unit integration real kill docker service e2e)
 
 usage() {
     cat <<'END'
@@ -22,9 +22,10 @@ Parts, in the order they run:
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
   kill         killed at random moments, then run again               (tests/kill)
   docker       jobs in containers, on a real Docker Engine            (tests/docker)
+  service      the training service and what faces its users          (tests/service)
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
-  tools        only installs what integration, real, kill and e2e need
+  tools        only installs what integration, real, kill, service and e2e need
   bench        the benchmarks; not among "all": IA_BENCHMARK="no_change hosts" ./test.sh bench   (benchmarks)
 
 Options:
@@ -117,6 +118,29 @@ dev_venv() {
     exec 9>&-
     export PATH=$VENV/bin:$PATH
     PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+}
+
+# The environment of the training service, hash for hash as its role makes it, and what its tests need beside.
+service_venv() {
+    local key locked=roles/training_service/files/requirements-service.txt
+    key=$(cat "$locked" tests/service/requirements.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    SERVICE_VENV=$CACHE/service/$key
+    mkdir -p "$CACHE/service"
+    exec 9>"$CACHE/service/lock"
+    flock 9
+    if [[ ! -e $SERVICE_VENV/.complete ]]; then
+        say "Making the environment of the training service"
+        rm -rf "$SERVICE_VENV"
+        "$PYTHON" -m venv "$SERVICE_VENV"
+        (
+            uv_as_pip "$SERVICE_VENV/bin/pip"
+            export VIRTUAL_ENV=$SERVICE_VENV
+            "$VENV/bin/uv" pip install -q --compile-bytecode --require-hashes --no-build -r "$locked"
+            "$VENV/bin/uv" pip install -q --compile-bytecode -r tests/service/requirements.txt
+        ) || return
+    fi
+    touch "$SERVICE_VENV" "$SERVICE_VENV/.complete"
+    exec 9>&-
 }
 
 # ansible-test wants the path …/ansible_collections/<namespace>/<name>, and what git would not commit left out.
@@ -251,6 +275,15 @@ part_docker() {
     tests/docker_engine.sh stop "$WORK/docker"
     return $status
 }
+# On the interpreter and the packages the role gives the service; Ansible comes from the tests' own environment.
+part_service() {
+    tools_env
+    service_venv
+    export PATH=$SERVICE_VENV/bin:$PATH PYTHONPATH=$ROOT/roles/training_service/files
+    MYPYPATH=$PYTHONPATH check mypy mypy --strict --cache-dir "$CACHE/mypy-service" -p ia_homelab_service
+    run_pytest tests/service "$@"
+}
+
 part_e2e() { tools_env && run_pytest tests/e2e; }
 
 # Every target in a play of its own, as ansible-test does (setup_* are only there for the others).
@@ -343,7 +376,7 @@ while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
         --fail-fast) fail_fast=1 ;;
-        lint | sanity | unit | integration | real | kill | e2e | tools | bench) parts+=("$1") ;;
+        lint | sanity | unit | integration | real | kill | service | e2e | tools | bench) parts+=("$1") ;;
         *) usage >&2; die "unknown: $1" ;;
     esac
     shift
@@ -351,7 +384,7 @@ done
 ((${#parts[@]})) || parts=("${ALL_PARTS[@]}")
 case " ${parts[*]} " in
     *" tools "*) ;;
-    *" integration "* | *" real "* | *" kill "* | *" e2e "* | *" bench "*) parts=(tools "${parts[@]}") ;;
+    *" integration "* | *" real "* | *" kill "* | *" service "* | *" e2e "* | *" bench "*) parts=(tools "${parts[@]}") ;;
 esac
 
 # Ansible wants UTF-8; a bare machine has often no locale at all.
@@ -361,7 +394,7 @@ CACHE=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactor
 ARTIFACTS=${IA_HOMELAB_ARTIFACTS:-$CACHE/artifacts/$(date +%Y%m%d-%H%M%S)-$$}
 mkdir -p "$CACHE" "$ARTIFACTS"
 # What nobody used for a month goes.
-find "$CACHE/dev" "$CACHE/artifacts" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + 2>/dev/null || true
+find "$CACHE/dev" "$CACHE/service" "$CACHE/artifacts" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + 2>/dev/null || true
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/ia-homelab-test.XXXXXX")
 trap 'rm -rf "$WORK"' EXIT
 export HYPOTHESIS_STORAGE_DIRECTORY=$CACHE/hypothesis

@@ -207,8 +207,10 @@ def install(layout: Layout) -> str:
 
     :returns: the directory to put on ``PYTHONPATH``.
     """
-    if (__package__ or "") == PACKAGE:
-        return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    mine = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # one without the version in its name is the training service's own, which its next upgrade replaces
+    if (__package__ or "") == PACKAGE and os.path.basename(mine).startswith(f"{VERSION}-"):
+        return mine
     sources = _sources()
     digest = hashlib.sha256()
     for name in sorted(sources):

@@ -16,9 +16,10 @@ from ia_homelab_core._core import VERSION, install
 from ia_homelab_core._errors import CoreError
 
 from . import access as access_
-from . import problems, rest
+from . import metrics, openai, problems, rest
 from .guard import Guard
 from .loop import Loop
+from .openai_models import Upstream
 from .operations import Operations
 from .settings import Settings
 
@@ -34,7 +35,8 @@ def create_app(settings: Settings) -> FastAPI:
     access = access_.for_settings(settings)
     operations = Operations(settings)
     loop = Loop(operations)
-    lifespans: list[t.AsyncContextManager[t.Any]] = []
+    upstream = Upstream(settings)
+    lifespans: list[t.AsyncContextManager[t.Any]] = [upstream.lifespan()]
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> t.AsyncIterator[None]:
@@ -66,6 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app, operations.redactor)
     for index, prefix in enumerate(rest.PREFIXES):
         app.include_router(rest.router(operations, loop), prefix=prefix, include_in_schema=index == 0)
+    app.include_router(openai.router(operations, loop, upstream))
+    metrics.add(app, operations, loop)
     _add_health(app, operations, loop)
     return app
 

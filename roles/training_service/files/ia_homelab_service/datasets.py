@@ -104,6 +104,16 @@ class Datasets:
             changes={key: outcome.changes[key] for key in ("added", "removed", "changed") if key in outcome.changes},
         )
 
+    def publish_file(self, name: str, path: str, label: str) -> None:
+        """Publish the rows of a file that was checked before.
+
+        :raises InputError: when they are wrong after all.
+        """
+        change = self.apply(name, [Source(label, path)])
+        if not change.valid:
+            first = change.problems[0]
+            raise InputError(f"Row {first.get('row')}: {first.get('what')}.", str(first.get("fix") or ""))
+
     def delete(self, name: str, purge: bool = False) -> bool:
         """Take a name away; False when it was not there."""
         self.load(name)

@@ -22,7 +22,7 @@ from ia_homelab_core import _trainer_log
 from ia_homelab_core._engine import Engine
 from ia_homelab_core._files import FileLock, make_dirs, read_record, utc_now
 from ia_homelab_core._progress import Progress
-from ia_homelab_core._run import CANCELLED, ENDED, FAILED, Job, Record
+from ia_homelab_core._run import CANCELLED, ENDED, FAILED, SUCCEEDED, Job, Record
 
 from .jobs import Jobs, to_point
 from .settings import Settings
@@ -68,10 +68,11 @@ class Journal:
 
         :raises NotFoundError: when there is no such run.
         """
-        self.jobs.run(job_id)
+        run = self.jobs.run(job_id)
         record = self.engine.store.record(job_id)
         if record is None:
-            return []
+            # asked for when all of it was there: its id was handed out, and nothing will ever happen to it
+            record = Record(job_id, "", run, {"state": SUCCEEDED, "finished_at": utc_now()}, (), False, False)
         make_dirs(self.settings.path("events"))
         with self._lock, FileLock(self.settings.path("events", ".lock")):
             known = self._load_locked(job_id)
@@ -131,8 +132,8 @@ class Journal:
                         "at": at or utc_now(),
                         "type": kind,
                         "level": level,
-                        "message": message,
-                        "data": data,
+                        "message": self.jobs.redactor.text(message),
+                        "data": self.jobs.redactor.value(data),
                     }
                 ),
             )
@@ -232,9 +233,9 @@ def _end(record: Record, number: int) -> _Raw:
     if isinstance(error, dict):
         data["error"] = {key: error.get(key, "") for key in ("message", "hint", "step")}
     level = "error" if state == FAILED else "info"
-    # a run may be asked for again and end again without a new round having been made (the record was damaged)
     at = str(record.state.get("finished_at") or "")
-    return f"ended:{number}:{at}", at, "status", level, message, data
+    # a run may end again without having been asked for again: its record was damaged
+    return f"ended:{number}:{at if record.directory else ''}", at, "status", level, message, data
 
 
 class _Known:

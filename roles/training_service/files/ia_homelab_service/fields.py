@@ -152,6 +152,12 @@ def _declared(name: str, value: t.Any) -> t.Any:
     return value
 
 
+def options_of(declaration: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What of a run's declaration declares something; the rest are notes."""
+    known = known_fields()
+    return {key: value for key, value in declaration.items() if fold(key) in known and fold(key) != "goal"}
+
+
 def default_name(base_model: str, dataset: str) -> str:
     """The name of a fine-tune that was given none: the same for the same base model and dataset."""
     leaf = base_model.rstrip("/").rpartition("/")[2]

@@ -148,7 +148,9 @@ class Guard:
 
         async def noticed(message: Message) -> None:
             nonlocal began
-            began = began or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                began = True
+                self.state.metrics.requests.labels(_method(scope), message["status"]).inc()
             await send(message)
 
         try:
@@ -157,6 +159,12 @@ class Guard:
             if began:
                 raise
             await refused(scope, receive, send)
+
+
+def _method(scope: Scope) -> str:
+    # a label is kept for ever: no client makes new ones
+    method = str(scope["method"])
+    return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "other"
 
 
 def _only_reads(path: str) -> bool:

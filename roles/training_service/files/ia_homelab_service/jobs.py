@@ -21,6 +21,7 @@ from ia_homelab_core._run import Run
 from ia_homelab_core._view import WHOLE, RunView
 
 from .errors import NotFoundError
+from .redact import Redactor
 from .settings import Settings
 from .shapes import Checkpoint, Job, Point, Problem, Progress, Status, Step
 
@@ -45,7 +46,7 @@ def step_of(run: Run | None, kind: str) -> t.Any:
     return next((step.spec for step in run.steps if step.spec.kind == kind), None) if run else None
 
 
-def to_job(layout: Layout, view: RunView, run: Run | None, paused: bool = False) -> Job:
+def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False) -> Job:
     """A look at a run as a job."""
     base, train = step_of(run, "base"), step_of(run, "train")
     resolved = dict((train.options.get("resolved") or {}) if train else {})
@@ -60,7 +61,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, paused: bool = False)
     if run and goal_of(run) == "model" and view.state == "succeeded":
         told = results.get(run.goals[0]) or {}
         model = str((told.get("aliases") or [told.get("tag", "")])[0])
-    status: Status = "paused" if paused and view.state == "cancelled" else _status(view.state)
+    status: Status = "paused" if paused and view.state == "cancelled" else _status(view)
     return Job(
         job_id=view.id,
         name=view.name,
@@ -75,7 +76,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, paused: bool = False)
             Step(label=one.label, kind=one.kind, fingerprint=one.fingerprint, state=one.state, reason=one.reason)
             for one in view.steps
         ],
-        error=to_problem(view.error) if view.error else None,
+        error=to_problem(redactor.value(view.error)) if view.error else None,
         submitted_at=view.submitted_at,
         submitted_by=view.submitted_by,
         started_at=view.job_started_at,
@@ -100,9 +101,9 @@ def to_job(layout: Layout, view: RunView, run: Run | None, paused: bool = False)
     )
 
 
-def _status(state: str) -> Status:
-    # absent: to be made, and not asked for yet
-    return "queued" if state == "absent" else t.cast(Status, state)
+def _status(view: RunView) -> Status:
+    # absent: to be made, and not asked for yet. With a place in the queue: its next step waits for another run.
+    return "queued" if view.state == "absent" or view.position else t.cast(Status, view.state)
 
 
 def to_progress(plain: t.Mapping[str, t.Any]) -> Progress:
@@ -133,9 +134,10 @@ class _Kept(t.NamedTuple):
 class Jobs:
     """Looks at runs, each shared by whoever asks within a moment."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, redactor: Redactor) -> None:
         self.settings = settings
         self.engine = engine
+        self.redactor = redactor
         self._lock = threading.Lock()
         self._looks: dict[str, _Kept] = {}
 
@@ -249,7 +251,11 @@ class Jobs:
             view = self.engine.observe(job_id)
         except InputError:
             view = self.engine.preview(run)
-        return to_job(self.engine.layout, view, run, os.path.exists(self._pause_path(job_id)))
+        return self.show(view, run)
+
+    def show(self, view: RunView, run: Run | None) -> Job:
+        """A look at a run as a job."""
+        return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
 
     def all(self, limit: int) -> list[Job]:
         """Active runs in their order, then the latest ended ones."""

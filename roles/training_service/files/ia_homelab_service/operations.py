@@ -31,7 +31,7 @@ from .datasets import Datasets
 from .errors import ConflictError, FieldError, FieldErrors, NotFoundError
 from .estimate import estimate
 from .events import Journal
-from .jobs import Jobs, goal_of, step_of, to_job
+from .jobs import Jobs, goal_of, step_of
 from .models import Models
 from .redact import Redactor
 from .settings import Settings
@@ -47,11 +47,11 @@ class Operations:
         self.settings = settings
         self.engine = Engine(settings.data_dir)
         self.layout = self.engine.layout
-        self.jobs = Jobs(settings, self.engine)
+        self.redactor = Redactor(_secrets(settings))
+        self.jobs = Jobs(settings, self.engine, self.redactor)
         self.datasets = Datasets(settings, self.layout)
         self.models = Models(self.layout, settings.ollama_url)
         self.journal = Journal(settings, self.engine, self.jobs)
-        self.redactor = Redactor(_secrets(settings))
 
     # -- asking for runs -------------------------------------------------------------------------------------------
 
@@ -59,15 +59,25 @@ class Operations:
         """The fields of a fine-tune as a JSON schema: what the form is made from."""
         return fields.form_schema()
 
-    def train(self, request: t.Mapping[str, t.Any], goal: str = "train", submitted_by: str = "rest") -> Submitted:
+    def train(
+        self,
+        request: t.Mapping[str, t.Any],
+        goal: str = "train",
+        submitted_by: str = "rest",
+        note: t.Mapping[str, t.Any] | None = None,
+    ) -> Submitted:
         """Ask for a fine-tune. The same request is the same job.
 
         :param request: fields of :func:`fields.form_schema`, in any of their spellings.
         :param goal: what it is for when the request does not say: ``train`` or ``model``.
+        :param note: what a client wants to find again; it changes nothing.
         :raises FieldErrors: with every field that is wrong.
         """
         checked = fields.read(request, goal)
-        return self._submit(self._run(checked, True, submitted_by))
+        run = self._run(checked, True, submitted_by)
+        if note:
+            run = dataclasses.replace(run, declaration={**run.declaration, "request": dict(note)})
+        return self._submit(run)
 
     def plan(self, request: t.Mapping[str, t.Any], goal: str = "model") -> Plan:
         """What asking for it would do. Writes nothing."""
@@ -75,7 +85,7 @@ class Operations:
         run = self._run(checked, False, "rest")
         view = self.engine.preview(run)
         return Plan(
-            job=to_job(self.layout, view, run),
+            job=self.jobs.show(view, run),
             pending=view.pending,
             warnings=warnings_of(run),
             estimate=estimate(self.layout, run),
@@ -117,7 +127,8 @@ class Operations:
         self.jobs.unmark_paused(run.id)
         self.jobs.forget(run.id)
         self.jobs.keep(run)
-        job = to_job(self.layout, submission.view, run)
+        self.journal.sync(run.id)
+        job = self.jobs.show(submission.view, run)
         created = bool(submission.pending) and not submission.attached
         return Submitted(
             **dict(job),
@@ -147,7 +158,7 @@ class Operations:
                 f"The job {job_id} has not been trained yet.",
                 f"Wait until GET /api/status/{job_id} tells succeeded.",
             )
-        declaration = {**run.declaration} or {"name": run.name}
+        declaration = fields.options_of(run.declaration)
         # what was trained, even if the dataset's name or the host's GPU stands for something else by now
         declaration.update(method=spec.options["resolved"]["method"])
         dataset = spec.upstream["dataset"]
@@ -168,13 +179,14 @@ class Operations:
         found = step_of(export, "train")
         if found is None or found.fingerprint != spec.fingerprint:
             raise ConflictError(f"{run.name} is declared otherwise than {job_id} was trained.", "Train it again.")
-        return self._submit(dataclasses.replace(export, declaration={**declaration, "trained_by": job_id}))
+        return self._submit(dataclasses.replace(export, declaration={**export.declaration, "trained_by": job_id}))
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job, its checkpoint kept; one that has ended is left as it is."""
         self.jobs.run(job_id)
         self.engine.cancel(job_id)
         self.jobs.forget(job_id)
+        self.journal.sync(job_id)
         return self.look(job_id)
 
     def pause(self, job_id: str) -> Job:
@@ -187,6 +199,7 @@ class Operations:
         self.jobs.mark_paused(job_id)
         self.engine.cancel(job_id)
         self.jobs.forget(job_id)
+        self.journal.sync(job_id)
         return self.look(job_id)
 
     def resume(self, job_id: str) -> Submitted:

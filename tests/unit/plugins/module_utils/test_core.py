@@ -54,6 +54,16 @@ def test_it_is_installed_once_and_works_from_there(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": core_dir}, cwd="/", check=True)
 
 
+def test_the_one_the_training_service_runs_from_is_copied(tmp_path: Path) -> None:
+    """The next upgrade of the service replaces its code; a job goes on with the code it was started with."""
+    core_dir = _core.install(Layout(str(tmp_path / "data")))
+    shutil.copytree(Path(core_dir, _core.PACKAGE), tmp_path / "lib" / _core.PACKAGE)
+    code = f"from {_core.PACKAGE} import _core, _layout\nprint(_core.install(_layout.Layout({str(tmp_path / 'other')!r})))"
+    env = {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd="/", check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "other" / "core" / Path(core_dir).name)
+
+
 def test_a_core_somebody_broke_is_put_back(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
     core_dir = Path(_core.install(layout))

@@ -1,0 +1,128 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenAI's models: answered by Ollama, or by LLaMA-Factory's own API for what is not in Ollama."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import typing as t
+
+import httpx
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from .errors import FieldError, FieldErrors
+from .problems import problem
+from .settings import Settings
+
+#: Answers may take long; a model may have to be loaded first.
+_TIMEOUT = httpx.Timeout(1800.0, connect=5.0)
+_PASSED_ON = ("content-type",)
+
+
+class Upstream:
+    """The servers that answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.urls = [url.rstrip("/") for url in (settings.ollama_url, settings.llamafactory_api_url) if url]
+        self._client: httpx.AsyncClient | None = None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> t.AsyncIterator[None]:
+        """While it runs, requests can be passed on."""
+        async with httpx.AsyncClient(
+            timeout=_TIMEOUT, trust_env=False, limits=httpx.Limits(max_connections=200)
+        ) as one:
+            self._client = one
+            yield
+        self._client = None
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """The client, while it runs."""
+        if self._client is None:
+            raise HTTPException(503, "The service is stopping.")
+        return self._client
+
+    async def pass_on(self, path: str, body: t.Mapping[str, t.Any]) -> Response:
+        """The answer of the first server that knows the model; piece by piece when that was asked for."""
+        model = body.get("model")
+        if not isinstance(model, str) or not model:
+            raise FieldErrors([FieldError("model", "model is missing: it names the model that shall answer.")])
+        answer: Response | None = None
+        for url in self.urls:
+            answer = await self._ask(f"{url}{path}", path, body)
+            if answer.status_code != 404:
+                return answer
+        return answer or problem(path, 404, f"There is no model {model!r}.")
+
+    async def _ask(self, url: str, path: str, body: t.Mapping[str, t.Any]) -> Response:
+        request = self.client.build_request("POST", url, json=body)
+        try:
+            reply = await self.client.send(request, stream=True)
+        except httpx.HTTPError as error:
+            where = f"{request.url.scheme}://{request.url.host}:{request.url.port}"
+            return problem(path, 502, f"{where} does not answer: {type(error).__name__}.", "Is it running?")
+        headers = {name: reply.headers[name] for name in _PASSED_ON if name in reply.headers}
+        if reply.status_code >= 400 or not body.get("stream"):
+            try:
+                raw = await reply.aread()
+            except httpx.HTTPError as error:
+                return problem(path, 502, f"The answer broke off: {type(error).__name__}.")
+            finally:
+                await reply.aclose()
+            if reply.status_code >= 400:
+                return problem(path, reply.status_code, _message(raw))
+            return Response(raw, reply.status_code, headers)
+        return StreamingResponse(_pieces(reply), reply.status_code, headers)
+
+    async def models(self) -> list[dict[str, t.Any]]:
+        """All models that can be asked."""
+        found: dict[str, dict[str, t.Any]] = {}
+        answered = False
+        for url in self.urls:
+            try:
+                reply = await self.client.get(f"{url}/v1/models", timeout=10.0)
+                data = reply.json().get("data") or []
+                answered = True
+            except (httpx.HTTPError, ValueError):
+                continue
+            for one in data:
+                found.setdefault(str(one["id"]), _model(one))
+        if not answered:
+            raise HTTPException(502, "No server of models answers.")
+        return list(found.values())
+
+
+async def _pieces(reply: httpx.Response) -> t.AsyncIterator[bytes]:
+    try:
+        async for piece in reply.aiter_raw():
+            yield piece
+    except httpx.HTTPError as error:
+        told = {"error": {"message": f"The answer broke off: {type(error).__name__}.", "type": "server_error"}}
+        yield f"data: {json.dumps(told)}\n\n".encode()
+    finally:
+        await reply.aclose()
+
+
+def _model(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    created = raw.get("created")
+    if not isinstance(created, int):
+        created = int(datetime.datetime.now().timestamp())
+    return {
+        "id": str(raw["id"]),
+        "object": "model",
+        "created": created,
+        "owned_by": str(raw.get("owned_by") or "library"),
+    }
+
+
+def _message(raw: bytes) -> str:
+    try:
+        error: t.Any = json.loads(raw)["error"]
+    except (ValueError, KeyError, TypeError):
+        return raw.decode("utf-8", "replace")[:500] or "The server gave no reason."
+    return str(error.get("message") if isinstance(error, dict) else error)

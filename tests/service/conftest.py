@@ -1,0 +1,34 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Services of the tests' own."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> t.Iterator[t.Callable[..., Service]]:
+    """Starts services with settings of their own; ended afterwards, with all they have started."""
+    made: list[Service] = []
+
+    def start(name: str = "service", run: bool = True, **settings: t.Any) -> Service:
+        service = Service(tmp_path / name, settings)
+        made.append(service)
+        return service.start() if run else service
+
+    yield start
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def service(start: t.Callable[..., Service]) -> Service:
+    """A service with nothing in it yet."""
+    return start()

@@ -1,0 +1,191 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A training service as its users have it: a uvicorn process of its own over the real core, on a data directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import httpx
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
+from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "roles" / "training_service" / "files"
+PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclasses.dataclass
+class Service:
+    """A service that can be stopped, killed and started again.
+
+    :param root: a directory of the test's own; the data directory is ``data`` in it, as that of ``lab``.
+    :param settings: beside ``data_dir`` and ``port``.
+    """
+
+    root: Path
+    settings: dict[str, t.Any]
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.port = int(self.settings.setdefault("port", free_port()))
+        # no server of this machine is asked by accident
+        self.settings.setdefault("ollama_url", "http://127.0.0.1:9")
+        self.settings["data_dir"] = str(self.root / "data")
+        self.file = self.root / "settings.json"
+        self.lab = Lab(self.root)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All it has written so far."""
+        path = self.root / "service.log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    def client(self, token: str = "", **options: t.Any) -> httpx.Client:
+        """A client of it."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30.0, trust_env=False, **options)
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """What starts it: arguments and environment."""
+        self.file.write_text(json.dumps(self.settings))
+        path = os.pathsep.join([str(FILES), str(ROOT / "playbooks" / "collections")])
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": path, "LC_ALL": "C.UTF-8"}
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        environment.update({key: value for key, value in os.environ.items() if key == "HF_ENDPOINT"})
+        return [sys.executable, "-m", "ia_homelab_service", str(self.file)], environment
+
+    def start(self, wait: bool = True) -> Service:
+        """Start it and wait until it answers."""
+        argv, environment = self.command()
+        with open(self.root / "service.log", "ab") as log:
+            self.process = subprocess.Popen(
+                argv, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.root
+            )
+        if wait:
+            self.wait_until_it_answers()
+        return self
+
+    def wait_until_it_answers(self, seconds: float = 120.0) -> None:
+        """Wait for the first answer."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if httpx.get(f"{self.url}/healthz", trust_env=False, timeout=5).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            assert self.process is not None
+            assert self.process.poll() is None, self.log[-3000:]
+            assert time.monotonic() < end, self.log[-3000:]
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash does it."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, as systemd does it; its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+    def close(self) -> None:
+        """End it and all that it has started."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        self.lab.close()
+
+    # -- what tests ask for ------------------------------------------------------------------------------------
+
+    def publish(self, name: str = "homelab_prompts") -> dict[str, t.Any]:
+        """The homelab prompts as a dataset."""
+        with self.client() as client, open(PROMPTS, "rb") as stream:
+            reply = client.post(f"/api/datasets/{name}", files={"file": ("homelab_prompts.json", stream)})
+        assert reply.status_code in (200, 201), reply.text
+        return t.cast("dict[str, t.Any]", reply.json())
+
+    def base(self) -> str:
+        """A directory that looks like a base model as far as anything is read of it before training."""
+        path = self.root / "base"
+        if not path.exists():
+            path.mkdir()
+            config = {
+                "architectures": ["LlamaForCausalLM"],
+                "model_type": "llama",
+                "hidden_size": 8,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "vocab_size": 32,
+                "max_position_embeddings": 64,
+                "tie_word_embeddings": True,
+                "torch_dtype": "float32",
+            }
+            (path / "config.json").write_text(json.dumps(config))
+            (path / "tokenizer.json").write_text("{}")
+            (path / "tokenizer_config.json").write_text("{}")
+            raw = struct.pack("<8f", *[0.5] * 8)
+            write_safetensors(path / "model.safetensors", {"model.embed_tokens.weight": ("F32", [2, 4], raw)})
+        return str(path)
+
+    def request(self, **more: t.Any) -> dict[str, t.Any]:
+        """The seed's request, for that base."""
+        return {
+            "model_name": self.base(),
+            "dataset": "homelab_prompts",
+            "training_method": "lora",
+            "lora_rank": 16,
+            "num_epochs": 3,
+            "learning_rate": 2e-4,
+            "template": "qwen",
+            **more,
+        }
+
+    def occupy(self, name: str = "occupant", count: int = 100_000) -> str:
+        """A run, asked for as Ansible does it, that has the machine for itself till it is cancelled; its id."""
+        run = self.lab.counting(name, steps=1, count=count, pause=0.2)
+        self.lab.engine.submit(run)
+        self.lab.wait(lambda: any(one.step.startswith(name) for one in self.lab.evidence()))
+        return run.id
+
+
+def events(lines: t.Iterable[str]) -> t.Iterator[dict[str, t.Any]]:
+    """The events of a stream: ``id``, ``event`` and ``data`` of each."""
+    found: dict[str, t.Any] = {}
+    for line in lines:
+        if not line:
+            if "data" in found:
+                yield found
+            found = {}
+        elif not line.startswith(":"):
+            key, _colon, value = line.partition(": ")
+            found[key] = json.loads(value) if key == "data" else value
