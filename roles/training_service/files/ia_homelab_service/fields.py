@@ -13,7 +13,7 @@ import difflib
 import re
 import typing as t
 
-from ia_homelab_core import _dataset, _finetune, _hyperparameters, _ollama_text
+from ia_homelab_core import _dataset, _finetune, _gate, _hyperparameters, _ollama_text
 from ia_homelab_core._errors import InputError
 
 from .errors import FieldError, FieldErrors
@@ -33,6 +33,8 @@ _MEANINGS = {
     "parameters": "Parameters of the served model, such as temperature.",
     "aliases": "Tags that the served model gets.",
     "register": "Whether the model is registered in Ollama.",
+    "memory_check": "What to do where it cannot fit the machine.",
+    "gate": "Prompts whose answers must hold before the model is promoted.",
 }
 _TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
 _A = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list"}
@@ -133,6 +135,11 @@ def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
 
 
 def _declared(name: str, value: t.Any) -> t.Any:
+    choices = _finetune.OPTIONS[name].get("choices")
+    if choices and value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    if name == "gate":
+        _gate.read_gate(value)
     if name == "dataset":
         return _dataset.dataset_name(value)
     if name == "name":
@@ -174,6 +181,8 @@ def form_schema() -> dict[str, t.Any]:
             entry["default"] = option["default"]
         if option["type"] == "list":
             entry["items"] = {"type": "string"}
+        if option.get("choices"):
+            entry["enum"] = list(option["choices"])
         if name == "name":
             entry["pattern"] = _NAME
         properties[name] = entry

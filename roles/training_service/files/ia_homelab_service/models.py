@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ia_homelab_core import _versions
 from ia_homelab_core._errors import CoreError
 from ia_homelab_core._layout import Layout
 from ia_homelab_core._ollama import Ollama
 from ia_homelab_core._ollama_text import same_model, same_name
-from ia_homelab_core._step_register import promote
+from ia_homelab_core._release import Change, Releases
 
 from .errors import ConflictError, NotFoundError
 from .shapes import Model, Promotion
@@ -52,10 +53,11 @@ class Models:
         if not receipt:
             return None
         results, settings = receipt.get("results") or {}, receipt.get("settings") or {}
-        tag = str(results.get("tag", ""))
+        name, tag = str(settings.get("name", "")), str(results.get("tag", ""))
+        ledger = Releases(self.layout, name).ledger()
         digest = next((str(one["digest"]) for one in tags or () if same_name(str(one.get("name", "")), tag)), "")
         return Model(
-            name=str(settings.get("name", "")),
+            name=name,
             tag=tag,
             fingerprint=fingerprint,
             digest=digest or str(results.get("digest") or ""),
@@ -68,6 +70,9 @@ class Models:
             present=None if tags is None else bool(digest),
             registered_at=str(receipt.get("finished_at", "")),
             lineage=self._lineage(receipt),
+            gate=ledger.gates.get(tag),
+            declared=bool(ledger.declared) and same_name(ledger.declared, tag),
+            held=ledger.hold is not None and same_name(ledger.hold.tag, tag),
         )
 
     def _lineage(self, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -116,36 +121,32 @@ class Models:
                 return model
         raise NotFoundError(f"There is no model {tag!r} that a run has registered.")
 
-    def promote(self, tag: str, aliases: t.Sequence[str] = ("latest",)) -> Promotion:
-        """Move the tags people use to a model; they answer all the while."""
+    def promote(self, tag: str) -> Promotion:
+        """Let the names that people use stand for a model; they answer all the while.
+
+        The one that is declared is promoted, and no longer held out; any other is held, as a rollback holds it.
+        """
         model = self.find(tag)
         if not model.present:
             raise ConflictError(f"{model.tag} is not in Ollama any more.", "Ask for its fine-tune again.")
-        before = next(
-            (
-                one.tag
-                for one in self.all(model.name)
-                if any(same_name(name, f"{model.name}:{aliases[0]}") for name in one.served)
-            ),
-            "",
-        )
-        moved = promote(self.ollama, model.name, model.tag, aliases)
-        return Promotion(name=model.name, tag=model.tag, moved=moved, before=before)
+        releases = Releases(self.layout, model.name)
+        ledger = releases.ledger()
+        if ledger.declared and not same_name(ledger.declared, model.tag):
+            return self.rollback(model.name, model.tag)
+        releases.release()
+        before = self._served(model.name)
+        change = releases.promote(self.ollama, model.tag, ledger.aliases or (f"{model.name}:latest",))
+        return _promotion(model.name, change, before)
 
     def rollback(self, name: str, to: str = "") -> Promotion:
-        """Move the tag people use back: to the version before the one that answers, or to a named one."""
-        if to:
-            return self.promote(to)
-        known = self.all(name)
-        served = next((one for one in known if any(same_name(tag, name) for tag in one.served)), None)
-        if served is None:
-            raise NotFoundError(f"No run has registered what {name} stands for.")
-        receipt = self._receipt("register", served.fingerprint) or {}
-        previous = ((receipt.get("results") or {}).get("previous") or {}).values()
-        target = next((str(one["tag"]) for one in previous if one and one.get("tag")), "")
-        if not target:
-            target = next((one.tag for one in known if one.registered_at < served.registered_at and one.present), "")
-        if not target:
-            raise ConflictError(f"There is no version of {name} before {served.tag}.")
-        moved = promote(self.ollama, served.name, target, ["latest"])
-        return Promotion(name=served.name, tag=target, moved=moved, before=served.tag)
+        """Let them stand for the version before the one that answers, or for a named one, and hold that."""
+        model = name.partition(":")[0]
+        before = self._served(model)
+        return _promotion(model, _versions.rollback(self.layout, self.ollama, model, to), before)
+
+    def _served(self, name: str) -> str:
+        return next((one.tag for one in self.all(name) if one.served), "")
+
+
+def _promotion(name: str, change: Change, before: str) -> Promotion:
+    return Promotion(name=name, tag=change.tag, moved=list(change.moved), before=before, held=change.hold is not None)

@@ -87,8 +87,8 @@ class Operations:
         return Plan(
             job=self.jobs.show(view, run),
             pending=view.pending,
-            warnings=warnings_of(run),
-            estimate=estimate(self.layout, run),
+            warnings=warnings_of(run, self.layout),
+            estimate=estimate(self.settings, self.layout, run),
             declaration=checked.declaration,
             yaml=as_yaml(checked.declaration),
             curl=as_curl(self.settings, checked),
@@ -118,6 +118,7 @@ class Operations:
             tools,
             self.settings.accelerator,
             write,
+            declared.memory_check,
         )
         return dataclasses.replace(run, declaration=dict(declaration), submitted_by=submitted_by)
 
@@ -134,8 +135,8 @@ class Operations:
             **dict(job),
             created=created and (known is None or not known.at_work),
             pending=list(submission.pending),
-            warnings=warnings_of(run),
-            estimate=estimate(self.layout, run),
+            warnings=warnings_of(run, self.layout),
+            estimate=estimate(self.settings, self.layout, run),
         )
 
     def export(self, job_id: str, format: str = "gguf", submitted_by: str = "rest") -> Submitted:

@@ -218,8 +218,9 @@ class Model(Shape):
     )
     registered_at: str = ""
     lineage: dict[str, t.Any] = {}
-    gate: dict[str, t.Any] | None = None
-    held: bool = False
+    gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="How its gate was answered last.")
+    declared: bool = pydantic.Field(default=False, description="Whether it is the one that was declared last.")
+    held: bool = pydantic.Field(default=False, description="Whether a rollback holds it in place of that one.")
 
 
 class Promotion(Shape):
@@ -229,6 +230,7 @@ class Promotion(Shape):
     tag: str
     moved: list[str]
     before: str = pydantic.Field(default="", description="The content tag that answered before.")
+    held: bool = pydantic.Field(default=False, description="Whether it is held against what is declared.")
 
 
 class Gpu(Shape):

@@ -58,7 +58,8 @@ def test_the_one_the_training_service_runs_from_is_copied(tmp_path: Path) -> Non
     """The next upgrade of the service replaces its code; a job goes on with the code it was started with."""
     core_dir = _core.install(Layout(str(tmp_path / "data")))
     shutil.copytree(Path(core_dir, _core.PACKAGE), tmp_path / "lib" / _core.PACKAGE)
-    code = f"from {_core.PACKAGE} import _core, _layout\nprint(_core.install(_layout.Layout({str(tmp_path / 'other')!r})))"
+    other = str(tmp_path / "other")
+    code = f"from {_core.PACKAGE} import _core, _layout\nprint(_core.install(_layout.Layout({other!r})))"
     env = {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd="/", check=True, capture_output=True, text=True)
     assert done.stdout.strip() == str(tmp_path / "other" / "core" / Path(core_dir).name)
