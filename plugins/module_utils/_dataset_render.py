@@ -10,7 +10,8 @@ import dataclasses
 import hashlib
 import typing as t
 
-from ._dataset_forms import BY_KIND, PIECE, AlpacaForm, Form, SampleForm
+from ._dataset_findings import Lengths, Repeats
+from ._dataset_forms import BY_KIND, KTO, PIECE, AlpacaForm, Form, SampleForm
 from ._dataset_json import strictly
 from ._dataset_kinds import make_rules
 from ._dataset_problems import Problem, Problems, TooManyProblems
@@ -173,6 +174,9 @@ class _Pass:
         self.systems: dict[str, int] = {}
         self.more_systems = 0
         self._system_characters = 0
+        self.repeats = Repeats()
+        self.lengths = Lengths()
+        self.liked = [0, 0]
 
     def run(self, sources: t.Sequence[Source]) -> None:
         """:raises _OtherForm: when the rows do not fit the form."""
@@ -187,9 +191,11 @@ class _Pass:
             self._end_piece(sources[-1], None)
 
     def _source(self, source: Source, position: int, begin: int) -> tuple[int, int]:
-        rules, form, output, watcher, systems = self.rules, self.form, self.output, self.watcher, self.systems
+        rules, form, watcher, systems = self.rules, self.form, self.watcher, self.systems
         quick = rules.quick if isinstance(rules, AlpacaRules) == isinstance(form, AlpacaForm) else None
         pending: list[bytes] = []
+        keys: list[tuple[int, int]] = []
+        self.repeats.source(source.label, self.rows)
         piece_end = begin + PIECE
         flush_at = min(position + CHUNK, piece_end)
 
@@ -226,17 +232,27 @@ class _Pass:
             if watcher:
                 watcher.see(line)
             pending.append(raw)
+            keys.append(key)
             position += size
             if position > flush_at:
-                output.write(pending)
-                pending.clear()
+                self._flush(pending, keys)
                 # 'datasets' reads a piece and the rest of the line it ends in, or one more line where it ends with one
                 if position > piece_end:
                     self._end_piece(source, number)
                     begin, piece_end = position, position + PIECE
                 flush_at = min(position + CHUNK, piece_end)
-        output.write(pending)
+        self._flush(pending, keys)
         return position, begin
+
+    def _flush(self, rows: list[bytes], keys: list[tuple[int, int]]) -> None:
+        self.output.write(rows)
+        self.lengths.see(rows)
+        self.repeats.see(keys)
+        if self.rules.kind == KTO:
+            for _asked, liked in keys:
+                self.liked[liked] += 1
+        rows.clear()
+        keys.clear()
 
     def _thoroughly(
         self, source: Source, number: int, line_number: int | None, row: t.Any, text: str | None, start: int
@@ -290,6 +306,9 @@ class _Pass:
             "rows": self.rows,
             "bytes": size,
             "longest_row": self.longest_row,
+            "lengths": self.lengths.result(),
+            "repeats": self.repeats.result(),
+            **({"liked": {"true": self.liked[1], "false": self.liked[0]}} if self.rules.kind == KTO else {}),
             "systems": {
                 "most_common": common,
                 "rows": counts.get(common, 0),

@@ -250,6 +250,10 @@ outcome:
   description:
     - All that was found out about the version, as it stands in its receipt. Besides what is returned above, these are
       C(bytes), C(columns), C(formatting) (the form the rows were published in), C(longest_row) and C(sources).
+    - C(repeats) counts C(duplicates), rows that say the same as an earlier one, and C(contradictions), rows that answer
+      the same question otherwise (or prefer the other answer, or have the other C(kto_tag)), with C(examples). Of more
+      than two million rows only the first are compared, and C(exact) is false then. Both are warned about.
+    - C(lengths) tells how many rows are how long, in bytes.
   returned: when O(state=present)
   type: dict
   sample: {bytes: 14327, formatting: alpaca, longest_row: {characters: 322, file: homelab_prompts.json, row: 8}}
@@ -302,6 +306,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset i
     absent,
     apply,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_findings import warnings
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_kinds import FORMATS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
@@ -389,6 +394,8 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
             outcome=found.results,
             sources=found.sources,
         )
+        for warning in warnings(params["name"], found.results):
+            module.warn(warning)
     if module._diff and not outcome.needs_rows:
         if outcome.changes:
             answer["changes"] = {key: outcome.changes[key] for key in ("compared", "added", "removed", "changed")}

@@ -6,21 +6,26 @@
 from __future__ import annotations
 
 import os
+import pickle
 import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import Declaration, apply, load
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_problems import COUNTED, SHOWN
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.tests.support.bad_bytes import BYTES, NAMES
 from ansible_collections.ia_homelab.llamafactory.tests.support.bad_data import GOOD, GOOD_LINE
 from ansible_collections.ia_homelab.llamafactory.tests.support.bad_files import FILES
+from ansible_collections.ia_homelab.llamafactory.tests.support.bad_kinds import KINDS
 from ansible_collections.ia_homelab.llamafactory.tests.support.bad_rows import ROWS
 
-CORPUS = {**ROWS, **FILES}
+CORPUS = {**ROWS, **FILES, **KINDS, **BYTES, **NAMES}
 
 
 def tree(root: str) -> dict[str, bytes]:
@@ -76,7 +81,10 @@ def test_is_refused(name: str, layout: Layout, tmp_path: Path) -> None:
 
 
 def test_corpus_is_large() -> None:
-    assert len(CORPUS) >= 150
+    """Not by names: each has another content, or another name of the file."""
+    distinct = {(bad.name, bad.format, pickle.dumps(bad.data)) for bad in CORPUS.values()}
+    assert len(distinct) == len(CORPUS) == len(ROWS) + len(FILES) + len(KINDS) + len(BYTES) + len(NAMES)
+    assert len(distinct) >= 300
 
 
 def special_files(folder: Path) -> t.Iterator[tuple[str, str]]:
@@ -179,3 +187,67 @@ def test_declarations_that_cannot_be(
 def test_what_to_do_about_a_strange_field(row: dict[str, str], fix: str, layout: Layout) -> None:
     problems = refuse(layout, Source("records", records=[GOOD, row]), "alpaca").details["problems"]
     assert any(fix in problem["fix"] for problem in problems), problems
+
+
+broken = st.tuples(
+    st.sampled_from([GOOD_LINE, f"[{GOOD_LINE}, {GOOD_LINE}]", "instruction,output\na,b\n"]),
+    st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=4), st.integers(0, 8)), min_size=1, max_size=4),
+    st.sampled_from(["a.json", "a.jsonl", "a.csv"]),
+)
+
+
+@given(broken)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_in_a_file_it_is_read_or_refused(
+    layout: Layout, tmp_path: Path, wreck: tuple[str, list[tuple[int, bytes, int]], str]
+) -> None:
+    """Bytes are put in and taken out anywhere: rows come out whole, or an error with a place; never anything else."""
+    text, changes, name = wreck
+    data = bytearray(text.encode())
+    for at, put, gone in changes:
+        at = min(at, len(data))
+        data[at : at + gone] = put
+    path = tmp_path / name
+    path.write_bytes(bytes(data))
+    before = tree(layout.root)
+    try:
+        done = apply(layout, Declaration("homelab"), [Source(name, str(path))], check=True)
+    except InputError as error:
+        problem = error.details["problems"][0]
+        assert problem["file"] == name
+        assert problem["what"] and problem["fix"]
+        assert problem["row"] is None or problem["row"] >= 1
+        assert len(str(error)) < 3000
+    else:
+        assert done.dataset is not None and done.dataset.rows >= 1
+    assert tree(layout.root) == before
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["instruction", "output", "system", "chosen", "rejected", "kto_tag", "text", "conversations", "messages"]
+        ),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.just("a"),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(st.sampled_from(["from", "value", "role", "content"]), inner, max_size=2)
+            ),
+            max_leaves=6,
+        ),
+        max_size=5,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_a_row_holds_it_is_read_or_refused(layout: Layout, row: dict[str, t.Any]) -> None:
+    """Of every kind: with the field that is wrong, or it is fine."""
+    try:
+        done = apply(layout, Declaration("homelab"), [Source("records", records=[row])], check=True)
+    except InputError as error:
+        problem = error.details["problems"][0]
+        assert (problem["file"], problem["row"]) in (("records", 1), ("records", None))
+        assert problem["what"] and problem["fix"].endswith(".")
+    else:
+        assert done.dataset is not None
+        assert done.dataset.rows == 1
