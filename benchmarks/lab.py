@@ -87,6 +87,9 @@ def workplace() -> t.Iterator[PlayLab]:
     """A host with an Ollama server and a tiny base, on which nothing was made yet."""
     root = Path(tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("IA_BENCHMARK_DIR")))
     lab = PlayLab(root / "lab", str(make_tiny_base(root / "base")))
+    # found by the play itself, as it is for everybody
+    del lab.declared["llamafactory_toolchain"]
+    lab.declared["llamafactory_tools_dir"] = os.environ["IA_TOOLS_DIR"]
     lab.server.start()
     try:
         yield lab

@@ -251,6 +251,9 @@ class HashCache:
     time and inode are what they were. Looking changes nothing; :meth:`save` is for those who may write.
     """
 
+    #: What this process has read: check mode writes nothing down, and reads nothing twice all the same.
+    _read: t.ClassVar[dict[str, dict[str, t.Any]]] = {}
+
     def __init__(self, layout: Layout) -> None:
         self._path = layout.path("cache", "hashes.json")
         known = read_json(self._path, {})
@@ -262,11 +265,12 @@ class HashCache:
         real = os.path.realpath(path)
         stat = os.stat(real)
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        for entries in (self._fresh, self._known):
-            entry = entries.get(real)
-            if isinstance(entry, dict) and entry.get("stamp") == stamp:
-                return str(entry["sha256"])
-        self._fresh[real] = {"stamp": stamp, "sha256": sha256_file(real)}
+        entry = self._known.get(real)
+        if isinstance(entry, dict) and entry.get("stamp") == stamp:
+            return str(entry["sha256"])
+        if self._read.get(real, {}).get("stamp") != stamp:
+            self._read[real] = {"stamp": stamp, "sha256": sha256_file(real)}
+        self._fresh[real] = self._read[real]
         return str(self._fresh[real]["sha256"])
 
     def save(self) -> None:

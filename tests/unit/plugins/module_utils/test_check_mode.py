@@ -14,10 +14,12 @@ import struct
 import tempfile
 import typing as t
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _models_dir
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.modules import call
@@ -201,3 +203,40 @@ def follow_finetune(lab: Lab, root: Path, dataset: dict[str, t.Any], declared: d
     left = call("job", arguments, check=True)["runs"][0]["pending"]
     assert left == [label for label in will["pending"] if label not in made]
     assert left == [label for label in will["pending"] if label != "base"]
+
+
+def test_what_has_not_changed_is_not_read_again(lab: Lab, tmp_path: Path) -> None:
+    """While size, modification time and inode stand, no weights are hashed: not to look, and not to apply."""
+    make_base(tmp_path / "base", 1.0)
+    weights = tmp_path / "base" / "model.safetensors"
+    rows = [{"instruction": "Qui es-tu ?", "output": "L'assistant du homelab."}]
+    dataset = call("dataset", {"name": "prompts", "records": rows, "data_dir": str(lab.data)})
+    arguments = {
+        "data_dir": str(lab.data), "state": "submitted", "accelerator": "cpu", "datasets": {"prompts": dataset},
+        "finetunes": [
+            {"name": "one", "base_model": str(tmp_path / "base"), "dataset": "prompts", "template": "qwen",
+             "method": "lora", "register": False}
+        ],
+        "toolchain": {"llamafactory_venv": str(tmp_path / "nothing")},
+    }  # fmt: skip
+    first = call("job", arguments)["runs"][0]
+    call("job", {"data_dir": str(lab.data), "run": first["id"]})
+    with mock.patch.object(_models_dir, "sha256_file", side_effect=AssertionError("it was read again")) as reader:
+        for check in (True, False):
+            assert call("job", arguments, check=check)["runs"][0]["id"] == first["id"]
+        assert not reader.called
+    call("job", {"data_dir": str(lab.data), "run": first["id"]})
+    facts, content = weights.stat(), weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:-4] + b"\0\0\0\1")
+    os.utime(weights, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert weights.stat().st_size == facts.st_size
+    if weights.stat().st_ino != facts.st_ino:
+        assert call("job", arguments, check=True)["runs"][0]["id"] != first["id"], (
+            "another file of the same age and size"
+        )
+    weights.write_bytes(content)
+    os.utime(weights, ns=(1, 1))
+    with mock.patch.object(_models_dir, "sha256_file", wraps=_models_dir.sha256_file) as reader:
+        assert call("job", arguments, check=True)["runs"][0]["id"] == first["id"]
+        assert [os.path.basename(read.args[0]) for read in reader.call_args_list].count("model.safetensors") == 1
