@@ -1,0 +1,56 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A second fine-tune on a base that was fine-tuned before: ``export: adapter`` against the merged way.
+
+Of each way a first one is made beforehand, so that what a base costs once (fetching, and for adapters its GGUF) is not
+counted; then another learning rate, and another, is what a user goes through every day.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from pathlib import Path
+
+from lab import PlayLab, compare, interleaved, workplace
+
+TIMES = int(os.environ.get("IA_BENCHMARK_TIMES", "3"))
+WAYS = ("merged", "adapter")
+
+
+def held(*roots: Path) -> int:
+    """Bytes of all files below."""
+    return sum(path.lstat().st_size for root in roots for path in root.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    """Alternately, each time with a learning rate of its own."""
+    with workplace() as lab:
+        rates = {way: iter(range(1, TIMES + 2)) for way in WAYS}
+        written: dict[str, list[int]] = {way: [] for way in WAYS}
+        roots = [lab.data / "models", lab.data / "outputs", lab.server.root / "models" / "blobs"]
+
+        def again(way: str) -> None:
+            before = held(*roots)
+            declared = {**lab.declared["finetunes"][0], "name": f"by-{way}", "export": way}
+            declared["learning_rate"] = next(rates[way]) * 1e-4
+            apply(lab, declared)
+            written[way].append(held(*roots) - before)
+
+        for way in WAYS:
+            again(way)
+        found = interleaved({way: lambda way=way: again(way) for way in WAYS}, TIMES)  # type: ignore[misc]
+        compare(found, "adapter", "merged")
+        for way in WAYS:
+            once, more = written[way][0], statistics.median(written[way][1:])
+            print(f"{way}: {once / 1e6:.2f} MB kept for the first, {more / 1e6:.2f} MB for each one more")
+
+
+def apply(lab: PlayLab, declared: dict[str, object]) -> None:
+    """One fine-tune to its end."""
+    assert lab.play(finetunes=[declared]).well().recap["changed"] > 0
+
+
+if __name__ == "__main__":
+    main()
