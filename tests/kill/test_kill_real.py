@@ -221,7 +221,10 @@ def strike_once(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
         client.delete("struck:latest")
     argv = [sys.executable, "-c", CONTROLLER, str(data), str(tmp_path / "run.json")]
 
-    controller = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    controller = subprocess.Popen(
+        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     job = wait_for_job(data, run.id, label, controller)
     saved = False
     if job is not None:
@@ -244,7 +247,7 @@ def strike_once(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
         controller.wait()
 
     again = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
     )
     what = f"seed {SEED + number}: {victims} killed in {label}"
     assert again.returncode == 0, f"{what}: {again.stdout.decode()[-3000:]}"
