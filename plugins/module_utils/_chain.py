@@ -48,12 +48,15 @@ def base_step(base: Identity) -> RunStep:
     return make_step("base", base.settings, {}, base.options)
 
 
-def gguf_steps(merged: str, quantizations: t.Sequence[str], options: t.Mapping[str, t.Any]) -> list[RunStep]:
+def gguf_steps(
+    weights: str, quantizations: t.Sequence[str], options: t.Mapping[str, t.Any], source: str = "merge"
+) -> list[RunStep]:
     """Conversion, and a quantization from f16 for each type that needs one.
 
-    :param merged: fingerprint of the merged weights.
+    :param weights: fingerprint of the merged weights, or of the base.
+    :param source: which of them: ``merge`` or ``base``.
     """
-    upstream = {"merge": merged}
+    upstream = {source: weights}
     half = make_step("gguf", {"quantization": "f16"}, upstream, {**options, "quantization": "f16"}, "gguf-f16")
     steps = [half] if any(name not in DIRECT or name == "f16" for name in quantizations) else []
     for name in quantizations:
@@ -70,15 +73,18 @@ def register_steps(
     settings: t.Mapping[str, t.Any],
     aliases: t.Sequence[str],
     options: t.Mapping[str, t.Any],
+    adapter: str = "",
 ) -> list[RunStep]:
     """A registration for each quantization; the aliases go to the one declared first.
 
     :param ggufs: fingerprint of each quantized file, by quantization, in declared order.
+    :param adapter: fingerprint of the GGUF adapter that is put on them; empty for none.
     """
+    more_upstream = {"gguf_adapter": adapter} if adapter else {}
     steps = []
     for index, (name, found) in enumerate(ggufs.items()):
         more = {**options, "quantization": name, "aliases": list(aliases) if index == 0 else []}
-        steps.append(make_step("register", settings, {"gguf": found}, more, f"register-{name}"))
+        steps.append(make_step("register", settings, {"gguf": found, **more_upstream}, more, f"register-{name}"))
     return steps
 
 
@@ -88,7 +94,8 @@ def promote_step(registered: RunStep, gate: t.Mapping[str, t.Any]) -> RunStep:
     :param gate: settings of the gate.
     """
     spec = registered.spec
-    options = {name: spec.options[name] for name in ("name", "quantization", "aliases")}
+    options = {name: spec.options[name] for name in ("quantization", "aliases")}
+    options["name"] = spec.settings["name"]
     return make_step("promote", {"gate": gate}, {"register": spec.fingerprint}, options)
 
 
@@ -106,6 +113,16 @@ def gated(registers: t.Sequence[RunStep], gate: t.Mapping[str, t.Any] | None) ->
     return [*closed, promote_step(closed[0], gate)]
 
 
+def retain_step(registered: RunStep, policy: t.Mapping[str, t.Any]) -> RunStep:
+    """Removes, after a registration, what is not to be kept.
+
+    :param policy: settings of the policy.
+    """
+    return make_step(
+        "retain", policy, {"register": registered.spec.fingerprint}, {"name": registered.spec.settings["name"]}
+    )
+
+
 def finetune_steps(
     base: Identity,
     dataset: Identity,
@@ -116,6 +133,8 @@ def finetune_steps(
     aliases: t.Sequence[str] = ("latest",),
     register_options: t.Mapping[str, t.Any] | None = None,
     gate: t.Mapping[str, t.Any] | None = None,
+    export: str = "merged",
+    keep: t.Mapping[str, t.Any] | None = None,
 ) -> tuple[list[RunStep], list[str]]:
     """All steps of a fine-tune, and the labels of those that are wanted for their own sake.
 
@@ -123,19 +142,33 @@ def finetune_steps(
     :param train_options: the same with the defaults filled in, and what else the training needs.
     :param register: settings of the registration; None leaves it at the GGUF files.
     :param gate: settings of the gate the model has to pass; None for none.
+    :param export: ``merged`` or ``adapter`` (see ``_export``).
+    :param keep: settings of the policy by which old versions are removed; empty for none.
     """
     steps = [base_step(base)]
     trained = make_step("train", train, {"base": base.fingerprint, "dataset": dataset.fingerprint}, train_options)
-    merged = make_step("merge", {}, {"base": base.fingerprint, "train": trained.spec.fingerprint}, train_options)
-    more = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
-    ggufs = gguf_steps(merged.spec.fingerprint, quantizations, more)
-    steps += [trained, merged, *ggufs]
+    upstream = {"base": base.fingerprint, "train": trained.spec.fingerprint}
+    adapter = ""
+    if export == "adapter":
+        # the files of the base are named after it alone, whoever asks for them: all its fine-tunes share them
+        label = base.settings.get("hub", "base").rpartition("/")[2]
+        ggufs = gguf_steps(base.fingerprint, quantizations, {"name": label, "base": base.fingerprint}, "base")
+        small = make_step("gguf_adapter", {}, upstream, train_options, "gguf-adapter")
+        adapter = small.spec.fingerprint
+        steps += [trained, small, *ggufs]
+    else:
+        merged = make_step("merge", {}, upstream, train_options)
+        more = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
+        ggufs = gguf_steps(merged.spec.fingerprint, quantizations, more)
+        steps += [trained, merged, *ggufs]
     by_name = {step.spec.options["quantization"]: step.spec.fingerprint for step in ggufs}
     wanted = {name: by_name[name] for name in quantizations}
     if register is None:
-        return steps, [f"gguf-{name}" for name in wanted]
+        return steps, [*(["gguf-adapter"] if adapter else []), *(f"gguf-{name}" for name in wanted)]
     more = {"name": train_options.get("name", ""), **(register_options or {})}
-    registers = gated(register_steps(wanted, register, aliases, more), gate)
+    registers = gated(register_steps(wanted, register, aliases, more, adapter), gate)
+    if keep:
+        registers.append(retain_step(registers[0], keep))
     return steps + registers, [step.label for step in registers]
 
 

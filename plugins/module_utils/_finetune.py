@@ -17,12 +17,14 @@ import typing as t
 from . import (
     _chain,
     _dataset,
+    _export,
     _gate,
     _hub,
     _hyperparameters,
     _image_arguments,
     _lf_arguments,
     _models,
+    _regenerate,
     _sizing,
     _stages,
     _templates,
@@ -32,6 +34,7 @@ from ._errors import InputError, NotReadyError
 from ._hyperparameters import Hyperparameters
 from ._layout import Layout
 from ._release import Releases, content_tag, hold_warning
+from ._retention import Policy
 from ._run import Run, RunStep
 from ._steps import Toolchain
 
@@ -47,6 +50,16 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "register": {"type": "bool", "default": True},
     "memory_check": {"type": "str", "default": "enforce", "choices": list(_sizing.CHECKS)},
     "gate": {"type": "dict", "default": {}},
+    "export": {"type": "str", "default": "merged", "choices": list(_export.EXPORTS)},
+    "regenerate": {"type": "str", "default": "on_change", "choices": list(_regenerate.POLICIES)},
+    "regenerate_on": {
+        "type": "list",
+        "elements": "str",
+        "default": list(_regenerate.INPUTS),
+        "choices": list(_regenerate.INPUTS),
+    },
+    "keep": {"type": "int"},
+    "keep_intermediates": {"type": "bool", "default": True},
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
@@ -66,6 +79,10 @@ class Declared:
     register: bool
     memory_check: str
     gate: dict[str, t.Any] | None
+    export: str
+    counts: tuple[str, ...]
+    always: bool
+    keep: dict[str, t.Any]
     hyper: Hyperparameters
 
 
@@ -109,8 +126,18 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         register=register,
         memory_check=str(values["memory_check"]),
         gate=gate,
+        export=str(values["export"]),
+        counts=_regenerate.inputs_that_count(who, str(values["regenerate"]), values["regenerate_on"]),
+        always=values["regenerate"] == "always",
+        keep=_read_policy(who, values["keep"], bool(values["keep_intermediates"])),
         hyper=hyper,
     )
+
+
+def _read_policy(who: str, keep: t.Any, intermediates: bool) -> dict[str, t.Any]:
+    if keep is not None and (not str(keep).isdigit() or int(keep) < 1):
+        raise InputError(f"{who}: keep is a number of versions, at least 1, not {keep!r}.")
+    return Policy(int(keep) if keep is not None else None, intermediates).as_settings()
 
 
 def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
@@ -144,32 +171,48 @@ def plan_run(
     """
     del bases
     declared = read_declaration(raw)
-    base = resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
-    dataset, found_out = _resolve_dataset(layout, declared.dataset, datasets or {})
+    kept = _regenerate.Kept(layout, declared.name, declared.counts)
+    base = kept.base(resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write))
+    known = _resolve_dataset(layout, declared.dataset, datasets or {})
+    dataset, found_out = kept.dataset(known.fingerprint, known.results)
     _stages.check_dataset(declared.hyper.values, declared.dataset, found_out)
     subject = _subject(declared.base_model, base, dataset, found_out)
-    settings, options = read_training(
-        layout, declared.hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, write
-    )
+
+    def read() -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+        return read_training(
+            layout, declared.hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, write
+        )
+
+    settings, options = kept.training(read)
+    if dataset == known.fingerprint:
+        options["sources"] = known.sources
     if not _stages.STAGES[declared.hyper["stage"]].answers:
         steps = _train_steps(base, dataset, settings, options)
         return _chain.make_run(declared.name, steps, ["train"], toolchain, dict(raw), submitted_by)
+    if declared.export == "adapter":
+        _export.check_exportable(declared.name, options["resolved"])
     register, warning = None, ""
     if declared.register:
         register, warning = _register_settings(
             declared.name, options["resolved"], found_out, declared.system, declared.parameters
         )
-    steps, goals = _chain.finetune_steps(
-        Identity(base.fingerprint, base.settings, base.options),
-        Identity(dataset),
-        settings,
-        options,
-        declared.hyper.quantizations,
-        register,
-        declared.aliases,
-        {"warning": warning},
-        declared.gate,
-    )
+
+    def plan(attempt: int) -> tuple[list[RunStep], list[str]]:
+        return _chain.finetune_steps(
+            Identity(base.fingerprint, base.settings, kept.base_options(base)),
+            Identity(dataset),
+            {**settings, "attempt": attempt} if attempt > 1 else settings,
+            options,
+            declared.hyper.quantizations,
+            register,
+            declared.aliases,
+            {"warning": " ".join([*filter(None, [warning]), *kept.notes])},
+            declared.gate,
+            declared.export,
+            declared.keep,
+        )
+
+    steps, goals = _regenerate.next_attempt(layout, plan) if declared.always else plan(1)
     return _chain.make_run(declared.name, steps, goals, toolchain, dict(raw), submitted_by)
 
 
@@ -180,13 +223,26 @@ def resolve_base(
     return _hub.resolve_base(layout, _models.resolve(name), revision, toolchain.token_file, write=write)
 
 
-def _resolve_dataset(
-    layout: Layout, name: str, known: t.Mapping[str, t.Mapping[str, t.Any]]
-) -> tuple[str, dict[str, t.Any]]:
-    if name in known and known[name].get("fingerprint"):
-        return str(known[name]["fingerprint"]), dict(known[name].get("outcome") or {})
+@dataclasses.dataclass(frozen=True)
+class _Dataset:
+    """What is known of a dataset.
+
+    :param results: what was found out about it.
+    :param sources: the files it was declared from, with their commits.
+    """
+
+    fingerprint: str
+    results: dict[str, t.Any]
+    sources: list[dict[str, t.Any]]
+
+
+def _resolve_dataset(layout: Layout, name: str, known: t.Mapping[str, t.Mapping[str, t.Any]]) -> _Dataset:
+    told = known.get(name) or {}
+    if told.get("fingerprint"):
+        results = dict(told.get("outcome") or {})
+        return _Dataset(str(told["fingerprint"]), results, list(told.get("sources") or results.get("sources") or []))
     info = _dataset.load(layout, name)
-    return info.fingerprint, info.results
+    return _Dataset(info.fingerprint, info.results, info.sources)
 
 
 def _subject(
@@ -285,9 +341,10 @@ def plan_train(
 ) -> Run:
     """The run that trains on a dataset, with its base."""
     base = resolve_base(layout, base_model, revision, toolchain, write)
-    found, results = _resolve_dataset(layout, dataset, {})
-    _stages.check_dataset(hyper.values, dataset, results)
-    subject = _subject(base_model, base, found, results)
+    known = _resolve_dataset(layout, dataset, {})
+    found = known.fingerprint
+    _stages.check_dataset(hyper.values, dataset, known.results)
+    subject = _subject(base_model, base, found, known.results)
     settings, options = read_training(layout, hyper, base, subject, toolchain, accelerator, name, memory_check, write)
     return _chain.make_run(name, _train_steps(base, found, settings, options), ["train"], toolchain)
 

@@ -36,6 +36,10 @@ def get_step(kind: str) -> Step:
         from ._step_gguf import GgufStep
 
         return GgufStep()
+    if kind == "gguf_adapter":
+        from ._step_gguf_adapter import GgufAdapterStep
+
+        return GgufAdapterStep()
     if kind == "register":
         from ._step_register import RegisterStep
 
@@ -44,6 +48,10 @@ def get_step(kind: str) -> Step:
         from ._step_promote import PromoteStep
 
         return PromoteStep()
+    if kind == "retain":
+        from ._step_retain import RetainStep
+
+        return RetainStep()
     if kind == "probe":
         from ._step_probe import ProbeStep
 

@@ -13,7 +13,7 @@ from ._errors import InputError, StoreError
 from ._files import make_dirs, read_json
 
 #: The steps that leave an artifact, in the order of the flow.
-KINDS = ("base", "dataset", "train", "merge", "gguf", "register", "promote")
+KINDS = ("base", "dataset", "train", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
 
 #: Where each kind of artifact lies.
 PARENTS = {
@@ -22,8 +22,10 @@ PARENTS = {
     "train": "outputs/adapters",
     "merge": "models/merged",
     "gguf": "models/gguf",
+    "gguf_adapter": "models/gguf_adapters",
     "register": "outputs/models",
     "promote": "outputs/promotions",
+    "retain": "outputs/retained",
     "probe": "outputs/probes",
     "light_probe": "outputs/probes",
 }

@@ -218,9 +218,14 @@ class Releases:
 
     # -- changing ----------------------------------------------------------------------------------------------
 
+    def locked(self) -> FileLock:
+        """Keeps everybody else from promoting, rolling back and releasing this model."""
+        make_dirs(self.directory)
+        return FileLock(os.path.join(self.directory, "lock"))
+
     def declare(self, tag: str, aliases: t.Sequence[str]) -> None:
         """Note what is declared, before it is promoted: a rollback in between knows what it is against."""
-        with self._lock():
+        with self.locked():
             ledger = self.ledger()
             if ledger.declared != tag or ledger.aliases != tuple(aliases):
                 self._write(dataclasses.replace(ledger, declared=tag, aliases=tuple(aliases)))
@@ -232,7 +237,7 @@ class Releases:
         :param aliases: full names of the tags.
         :raises RemoteError: when the version is not there.
         """
-        with self._lock():
+        with self.locked():
             ledger = self.ledger()
             hold = ledger.hold if ledger.hold is not None and ledger.hold.keeps_out(tag) else None
             ledger = dataclasses.replace(ledger, declared=tag, aliases=tuple(aliases), hold=hold)
@@ -251,7 +256,7 @@ class Releases:
         :param also_against: versions that are being made at this moment.
         :raises InputError: when there is nothing to go back to.
         """
-        with self._lock():
+        with self.locked():
             planned = self.plan_rollback(ollama.tags(), version, also_against)
             if not planned.changed:
                 return planned
@@ -268,7 +273,7 @@ class Releases:
         if self.ledger().hold is None:
             return False
         if not check:
-            with self._lock():
+            with self.locked():
                 self._write(dataclasses.replace(self.ledger(), hold=None))
         return True
 
@@ -280,7 +285,7 @@ class Releases:
         :returns: where it lies.
         """
         path = self.gate_report(tag)
-        with self._lock():
+        with self.locked():
             write_json(path, dict(found))
             ledger = self.ledger()
             entry = {
@@ -322,10 +327,6 @@ class Releases:
                 ahead(full, before)
 
         return move_tags(ollama, tag, aliases, note), previous
-
-    def _lock(self) -> FileLock:
-        make_dirs(self.directory)
-        return FileLock(os.path.join(self.directory, "lock"))
 
     def _write(self, ledger: Ledger) -> None:
         write_json(self._path, ledger.as_dict())

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GGUF: llama.cpp's converter makes the 16-bit file, ``llama-quantize`` the smaller ones from it.
+"""GGUF: llama.cpp's converter makes the 16-bit file of a model, ``llama-quantize`` the smaller ones from it.
 
 The converter exits with status 0 when it found no weights, and when it guessed at a tokenizer. So the tensors are
 counted, and the token ids of the base's tokenizer and of the file are compared.
@@ -61,7 +61,7 @@ _FALLBACK = re.compile(
 
 
 class GgufStep(Step):
-    """Makes ``model.gguf`` from merged weights, or from the 16-bit file.
+    """Makes ``model.gguf`` from merged weights or those of a base, or from the 16-bit file.
 
     ``options``: ``quantization``; ``f16`` (fingerprint of the 16-bit file, for those quantized from it); ``name``,
     ``base`` and ``dataset`` (fingerprints, for the comparison of the tokenizers).
@@ -86,7 +86,7 @@ class GgufStep(Step):
         converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py", image=image)
         if image:
             converter = os.path.join(tools.image_llama_cpp_dir, converter)
-        merged = need_directory(ctx.upstream_path("merge"), "The merged model")
+        merged = _source(ctx)
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
         need_room(ctx.work, int(count * _BYTES[quantization]))
@@ -110,8 +110,8 @@ class GgufStep(Step):
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_token_program.py")
         env = tool_environment(ctx, tools.converter_venv, compute_threads(weight_bytes(merged), "cpu"), image)
         if image:
-            env["PATH"] = _search_path(tools)
-        return Command([python, program, request], env, ctx.job_dir, container(ctx, image, [tokenizer]))
+            env["PATH"] = search_path(tools)
+        return Command([python, program, request], env, ctx.job_dir, container(ctx, image, [tokenizer, merged]))
 
     def _quantize(self, ctx: StepContext) -> Command:
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
@@ -123,7 +123,7 @@ class GgufStep(Step):
         threads = compute_threads(info.file_bytes, "cpu")
         env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads, image)
         if image:
-            env["PATH"] = _search_path(tools)
+            env["PATH"] = search_path(tools)
         # the type's name is read without regard to case
         argv = [program, source, _part(ctx), _quantization(ctx).upper(), str(threads)]
         return Command(argv, env, ctx.job_dir, container(ctx, image))
@@ -180,11 +180,21 @@ class GgufStep(Step):
         return explain(log_tail)
 
 
+def _source(ctx: StepContext) -> str:
+    """The directory with the weights that are converted.
+
+    :raises NotReadyError: when it is not there.
+    """
+    if "merge" in ctx.spec.upstream:
+        return need_directory(ctx.upstream_path("merge"), "The merged model")
+    return need_directory(ctx.upstream_path("base"), "The base model")
+
+
 def _quantization(ctx: StepContext) -> str:
     return str(ctx.spec.settings.get("quantization") or ctx.spec.options["quantization"])
 
 
-def _search_path(tools: Toolchain) -> str:
+def search_path(tools: Toolchain) -> str:
     """Where the programs may lie in the image."""
     places = [tools.image_path, os.path.join(tools.image_llama_cpp_dir, "bin"), tools.image_llama_cpp_dir]
     return os.pathsep.join(place for place in places if place)
@@ -229,7 +239,7 @@ def _checked_conversion(ctx: StepContext, info: GgufInfo) -> int:
     :returns: number of texts whose token ids were compared.
     :raises JobError: when it does not.
     """
-    merged = read_model(need_directory(ctx.upstream_path("merge"), "The merged model"))
+    merged = read_model(_source(ctx))
     expected = sum(tensor.elements for tensor in merged.values())
     # a head tied to the embeddings is written once or twice, so only the order of magnitude is certain
     if not 0.5 * expected <= info.parameters <= 1.6 * expected:
@@ -292,11 +302,11 @@ def fallbacks(log: str) -> list[dict[str, str]]:
 def tokenizer_directory(ctx: StepContext) -> str:
     """Where the tokenizer of the training lies: the base, if it is still there and no tokens were added to it."""
     base = ctx.spec.options.get("base")
-    if base and ctx.upstream_results("merge").get("tokenizer") != "export":
+    if base and ("merge" not in ctx.spec.upstream or ctx.upstream_results("merge").get("tokenizer") != "export"):
         path = artifact_path(ctx.layout, "base", str(base))
         if any(os.path.exists(os.path.join(path, name)) for name in ("tokenizer.json", "tokenizer.model")):
             return path
-    return need_directory(ctx.upstream_path("merge"), "The merged model")
+    return _source(ctx)
 
 
 def sample_texts(ctx: StepContext) -> tuple[list[str], list[str]]:

@@ -36,10 +36,12 @@ from ._files import (
     sweep,
     tail_lines,
     utc_now,
+    write_atomic,
     write_json,
 )
 from ._flow import context, get_runner, get_step, missing
 from ._layout import RECEIPT, Layout
+from ._model_card import CARD, model_card
 from ._reconcile import Reconciler, as_error
 from ._run import CANCELLED, FAILED, SUCCEEDED, Run, read_outcome
 from ._runner import Probe, Runner
@@ -243,20 +245,19 @@ class Supervisor:
         spec, work = self.ctx.spec, self.ctx.work
         argv = (read_record(self._path("command.json")) or {}).get("argv", [])
         sweep(work, deep=True)
+        made = {**spec.as_dict(), "results": results}
+        card = model_card(self.layout, made)
+        if card:
+            write_atomic(os.path.join(work, CARD), card)
         files = {}
         for name in list_files(work, skip=(RECEIPT,)):
             path = os.path.join(work, name)
             stat = os.stat(path)
             files[name] = {"bytes": stat.st_size, "sha256": sha256_file(path), "mtime_ns": stat.st_mtime_ns}
         receipt = {
+            **made,
             "schema": 1,
-            "kind": spec.kind,
-            "fingerprint": spec.fingerprint,
-            "settings": spec.settings,
-            "upstream": spec.upstream,
-            "options": spec.options,
             "files": files,
-            "results": results,
             "command": argv,
             "run": self.run.id,
             "job": os.path.basename(self.job_dir),

@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
+from . import _lineage
+from ._flow import context, get_step
 from ._layout import Layout
 from ._ollama import Ollama
-from ._release import Change, Releases, content_tag
+from ._ollama_text import same_name
+from ._release import Change, Ledger, Models, Releases, content_tag, digest_of
+from ._steps import StepSpec, Toolchain
 from ._store import Store
 
 
@@ -39,3 +44,65 @@ def rollback(layout: Layout, ollama: Ollama, name: str, version: str = "", check
     if check:
         return releases.plan_rollback(ollama.tags(), version, against)
     return releases.rollback(ollama, version, against)
+
+
+def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
+    """What is known of one model: what is served, what was before, what is held, and all its versions. Reads only.
+
+    :param name: the model's name, without a tag.
+    :returns: ``name``; ``served``, for each tag people use its ``version`` (empty where it is none of ours) and
+        ``digest``; ``declared``, ``previous`` and ``hold``; ``drift``, what is not as it was left, in words; and
+        ``versions``, the latest first, each with ``tag``, ``digest``, ``there``, ``registered_at``, ``promoted_at``,
+        ``pruned_at``, ``gate``, ``path`` and ``lineage``.
+    """
+    releases = Releases(layout, name)
+    ledger, models = releases.ledger(), ollama.tags()
+    receipts = _lineage.registrations(layout, name)
+    tags = [_lineage.tag_of(receipt) for receipt in receipts]
+    served = {}
+    for alias in ledger.aliases:
+        digest = digest_of(models, alias)
+        mine = [tag for tag in tags if digest and digest_of(models, tag) == digest]
+        served[alias] = {"version": mine[0] if mine else "", "digest": digest}
+    drift = releases.misplaced(models, ledger.declared, ledger.aliases) if ledger.moves else []
+    for receipt in receipts:
+        if not receipt.get("pruned_at"):
+            drift += [reason for reason in _drift(layout, ollama, receipt) if reason not in drift]
+    return {
+        "name": name,
+        "served": served,
+        "declared": ledger.declared,
+        "previous": releases.previous(models),
+        "hold": dataclasses.asdict(ledger.hold) if ledger.hold else {},
+        "drift": drift,
+        "versions": [_version(layout, models, ledger, receipt) for receipt in receipts],
+    }
+
+
+def names(layout: Layout) -> list[str]:
+    """The models that were registered here, in the order of the alphabet. Reads only."""
+    return sorted({str(receipt["settings"]["name"]) for receipt in _lineage.registrations(layout)})
+
+
+def _drift(layout: Layout, ollama: Ollama, receipt: t.Mapping[str, t.Any]) -> list[str]:
+    """What of a registered version is not as it was left; whose tags it has is not asked here."""
+    options = {**(receipt.get("options") or {}), "promote": False}
+    spec = StepSpec.from_dict({**receipt, "options": options})
+    return get_step("register").drift(context(layout, spec, Toolchain(ollama_url=ollama.url)))
+
+
+def _version(layout: Layout, models: Models, ledger: Ledger, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    tag = _lineage.tag_of(receipt)
+    digest = digest_of(models, tag)
+    moves = [str(move.get("at", "")) for move in ledger.moves if same_name(str(move["tag"]), tag)]
+    return {
+        "tag": tag,
+        "digest": digest,
+        "there": bool(digest),
+        "registered_at": str(receipt.get("finished_at") or ""),
+        "promoted_at": moves[-1] if moves else "",
+        "pruned_at": str(receipt.get("pruned_at") or ""),
+        "gate": dict(ledger.gates.get(tag) or {}),
+        "path": layout.artifact("register", str(receipt["fingerprint"])),
+        "lineage": _lineage.lineage(layout, receipt),
+    }

@@ -116,7 +116,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             engine.layout, module.params["merged"], module.params["quantizations"], toolchain(module.params)
         )
 
-    return follow_step(module, ("gguf",), prepare)
+    return follow_step(module, ("gguf", "gguf_adapter"), prepare)
 
 
 def main() -> None:

@@ -240,7 +240,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             gate=module.params["gate"],
         )
 
-    return follow_step(module, ("register", "promote"), prepare)
+    return follow_step(module, ("register", "promote", "retain"), prepare)
 
 
 def main() -> None:

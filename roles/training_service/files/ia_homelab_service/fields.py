@@ -33,11 +33,16 @@ _MEANINGS = {
     "parameters": "Parameters of the served model, such as temperature.",
     "aliases": "Tags that the served model gets.",
     "register": "Whether the model is registered in Ollama.",
-    "memory_check": "What to do where it cannot fit the machine.",
-    "gate": "Prompts whose answers must hold before the model is promoted.",
+    "memory_check": "What becomes of a training that cannot fit: enforce refuses it, warn tries it.",
+    "gate": "Questions, and what the answers must be like, before the tags are moved to the model.",
+    "export": "merged: one file of whole weights. adapter: a file of the adapter on that of the base.",
+    "regenerate": "When to train anew: on_change, never or always.",
+    "regenerate_on": "The inputs that count: dataset, hyperparameters, base.",
+    "keep": "How many versions of the model stay; all when left out.",
+    "keep_intermediates": "Whether merged weights and 16-bit files stay once the model is registered.",
 }
 _TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
-_A = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list"}
+_A = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list", "int": "a whole number"}
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
 
@@ -128,7 +133,7 @@ def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
             raise InputError(f"goal must be one of {', '.join(GOALS)}, not {value!r}.")
         return value
     kind = _finetune.OPTIONS[name]["type"]
-    wanted: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list}[kind]
+    wanted: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}[kind]
     if isinstance(value, wanted):
         return _declared(name, value)
     raise InputError(f"{name} must be {_A[kind]}, not {value!r}.")

@@ -38,7 +38,7 @@ def goal_of(run: Run) -> t.Literal["train", "model", "other"]:
     kinds = {run.step(label).spec.kind for label in run.goals}
     if kinds == {"train"}:
         return "train"
-    return "model" if kinds and kinds <= {"register", "promote"} else "other"
+    return "model" if "register" in kinds else "other"
 
 
 def step_of(run: Run | None, kind: str) -> t.Any:

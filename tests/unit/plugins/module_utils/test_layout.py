@@ -29,8 +29,10 @@ def test_the_tree_of_the_document() -> None:
         "train": "outputs/adapters",
         "merge": "models/merged",
         "gguf": "models/gguf",
+        "gguf_adapter": "models/gguf_adapters",
         "register": "outputs/models",
         "promote": "outputs/promotions",
+        "retain": "outputs/retained",
     }
 
 

@@ -1,0 +1,104 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: model_table
+short_description: Turn models and their versions into the lines of a readable table
+version_added: 0.1.0
+description:
+  - Takes what M(ia_homelab.llamafactory.ollama_model_info) returns as
+    RV(ia_homelab.llamafactory.ollama_model_info#module:models) and gives the lines of a table, one version a line, and
+    after it what is held and what is not as it was left.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  _input:
+    description: The models.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the versions
+  ansible.builtin.debug:
+    msg: "{{ known.models | ia_homelab.llamafactory.model_table | join('\n') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines of the table, the first one its heads.
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+_HEADS = ("VERSION", "STATE", "GATE", "TRAINED", "PROMPTS", "COMMIT", "REGISTERED")
+
+
+def model_table(models: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """The lines of the table.
+
+    :raises AnsibleFilterError: when this is not a list of models.
+    """
+    try:
+        rows = [_HEADS, *(_row(model, version) for model in models for version in model["versions"])]
+        notes = [note for model in models for note in _notes(model)]
+    except (KeyError, TypeError) as error:
+        raise AnsibleFilterError(f"model_table wants the models that ollama_model_info returns: {error}") from error
+    if len(rows) == 1:
+        return ["no models", *notes]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return [*lines, *notes]
+
+
+def _row(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    steps = {entry["step"]: entry for entry in version["lineage"]}
+    trained = steps.get("train", {"facts": {}, "fingerprint": ""})
+    dataset = steps.get("dataset", {"facts": {}, "fingerprint": ""})
+    sources = trained["facts"].get("sources") or dataset["facts"].get("sources") or []
+    commits = [
+        f"{source['commit'][:10]}{'+' if source.get('dirty') else ''}" for source in sources if "commit" in source
+    ]
+    gate = version["gate"]
+    return (
+        version["tag"],
+        _state(model, version),
+        f"{gate['met']}/{gate['asked']} {'passed' if gate['passed'] else 'shut'}" if gate else "-",
+        " ".join(filter(None, [trained["facts"].get("method"), trained["fingerprint"][:8]])) or "-",
+        dataset["fingerprint"][:8] or "-",
+        ",".join(dict.fromkeys(commits)) or "-",
+        version["registered_at"][:16].replace("T", " ") or "-",
+    )
+
+
+def _state(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> str:
+    tags = [alias.rpartition(":")[2] for alias, what in model["served"].items() if what["version"] == version["tag"]]
+    if tags:
+        return f"{','.join(tags)}{' (held)' if model['hold'] else ''}"
+    if version["pruned_at"]:
+        return "pruned"
+    if not version["there"]:
+        return "gone"
+    return "way back" if model["previous"] == version["tag"] else "kept"
+
+
+def _notes(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    if model["hold"]:
+        yield f"{model['name']}: held at {model['hold']['tag']} against {', '.join(model['hold']['against'])}"
+    for reason in model["drift"]:
+        yield f"{model['name']}: {reason}"
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """By its name."""
+        return {"model_table": model_table}

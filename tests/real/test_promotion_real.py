@@ -1,0 +1,331 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gate, rollback, lineage, adapters and retention from end to end: real trainings of a tiny base, a real Ollama.
+
+The tests build on each other, in their order. About two minutes on two idle cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune, _versions
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+
+FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
+PROMPTS = json.loads((FILES / "homelab_prompts.json").read_text("utf-8"))
+COMMIT = "c0ffee" * 6 + "beef"
+#: So few are known by heart in a moment.
+ROWS = 5
+LATEST = "gated:latest"
+
+#: Enough to know the answers by heart, and far too little.
+LEARNED = {"epochs": 40, "learning_rate": 3e-3}
+POOR = {"epochs": 1, "learning_rate": 1e-4}
+
+
+def question(row: t.Mapping[str, str]) -> str:
+    """What the user says in a row."""
+    return "\n".join(part for part in (row["instruction"], row["input"]) if part)
+
+
+def knows(*rows: int, **more: t.Any) -> dict[str, t.Any]:
+    """A gate for who knows some rows by heart."""
+    asked = [{"prompt": question(PROMPTS[row]), "equals": PROMPTS[row]["output"]} for row in rows]
+    return {"prompts": [{**one, "ends_by_itself": True} for one in asked], **more}
+
+
+@dataclasses.dataclass
+class Applied:
+    """What one apply came to."""
+
+    run: Run
+    pending: tuple[str, ...]
+    view: RunView
+
+
+class House:
+    """One data directory and what is declared in it."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.layout = Layout(str(root / "data"))
+        self.layout.create()
+        self.engine = Engine(self.layout.root)
+        self.ollama = Ollama(url, slow_timeout=300)
+        self.releases = Releases(self.layout, "gated")
+        self.base = str(root / "tiny-base")
+        venv = os.environ["IA_LF_VENV"]
+        self.tools = Toolchain(venv, os.environ["IA_CONV_VENV"], os.environ["IA_LLAMA_CPP_DIR"], url)
+        prompts = str(FILES / "homelab_prompts.json")
+        subprocess.run(
+            [f"{venv}/bin/python", str(FILES / "make_tiny_base.py"), "--prompts", prompts, "--output", self.base],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        few = root / "homelab_prompts.json"
+        few.write_text(json.dumps(PROMPTS[:ROWS]), "utf-8")
+        source = _dataset.Source(few.name, str(few), commit=COMMIT, dirty=True)
+        _dataset.apply(self.layout, _dataset.Declaration("homelab"), [source])
+
+    def plan(self, write: bool = True, **declared: t.Any) -> Run:
+        """The run of a declaration."""
+        whole = {
+            "name": "gated", "base_model": self.base, "dataset": "homelab", "template": "qwen", "method": "lora",
+            "batch_size": ROWS, "gradient_accumulation": 1, "cutoff_len": 512, "save_steps": 1000, **declared,
+        }  # fmt: skip
+        return _finetune.plan_run(self.layout, whole, self.tools, accelerator="cpu", write=write)
+
+    def apply(self, **declared: t.Any) -> Applied:
+        """What the playbook does."""
+        run = self.plan(**declared)
+        asked = self.engine.submit(run)
+        view = self.engine.follow(run.id, timeout=600) if asked.pending else asked.view
+        return Applied(run, asked.pending, view)
+
+    def tag(self, applied: Applied) -> str:
+        """Full content tag of what was registered."""
+        spec = next(step.spec for step in applied.run.steps if step.spec.kind == "register")
+        return f"{spec.settings['name']}:{spec.fingerprint[:12]}-q4_K_M"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, ollama_server: t.Any) -> House:
+    return House(tmp_path_factory.mktemp("promotion"), ollama_server.url)
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Applied]:
+    """What earlier tests have applied."""
+    return {}
+
+
+@contextlib.contextmanager
+def asked_all_the_while(house: House) -> t.Iterator[dict[str, int]]:
+    """People who ask the model they are given; each answer counted, each error too."""
+    counts: dict[str, int] = {}
+    stop = threading.Event()
+    messages = [{"role": "user", "content": question(PROMPTS[0])}]
+
+    def ask() -> None:
+        client = Ollama(house.ollama.url, slow_timeout=300)
+        while not stop.is_set():
+            try:
+                said = client.chat(LATEST, messages, {"temperature": 0, "seed": 42, "num_predict": 40})
+                text = str(said["message"]["content"])
+            except RemoteError as error:
+                text = f"ERROR {error}"
+            counts[text] = counts.get(text, 0) + 1
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield counts
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_gate_that_is_passed(house: House, known: dict[str, Applied]) -> None:
+    done = known["learned"] = house.apply(**LEARNED, gate=knows(0, 1, 2, allowed_failures=1))
+    assert done.view.state == "succeeded", done.view.error
+    assert done.pending[-2:] == ("register-q4_K_M", "promote")
+    assert house.ollama.digest(LATEST) == house.ollama.digest(house.tag(done)) != ""
+    receipt = house.layout.receipt("promote", done.run.steps[-1].spec.fingerprint)
+    assert receipt is not None
+    assert receipt["results"]["met"] >= 2 and receipt["results"]["met_before"] is None
+    assert house.apply(**LEARNED, gate=knows(0, 1, 2, allowed_failures=1)).pending == ()
+
+
+def test_a_gate_that_is_shut(house: House, known: dict[str, Applied]) -> None:
+    """Question, expectation and answer are told; people go on with what they had, unaware."""
+    gate = knows(0, 1, 2, allowed_failures=1)
+    before, ledger = house.ollama.digest(LATEST), house.releases.ledger()
+    with asked_all_the_while(house) as counts:
+        failed = known["poor"] = house.apply(**POOR, gate=gate)
+    assert failed.view.state == "failed" and failed.view.error is not None
+    message = failed.view.error["message"]
+    assert message.startswith("The gate is shut: 0 of 3 answers") and f"{LATEST} stays as it was." in message
+    assert repr(PROMPTS[0]["instruction"])[1:20] in message and repr(PROMPTS[0]["output"])[1:30] in message
+    assert "served now: " in message and "(as expected)" in message
+    report = failed.view.error["details"]["gate"]
+    assert report["candidate"]["met"] == 0 and report["served"]["met"] >= 2
+    assert house.ollama.digest(LATEST) == before
+    assert house.releases.ledger().moves == ledger.moves
+    assert len(counts) == 1 and not any(text.startswith("ERROR") for text in counts), counts
+    assert sum(counts.values()) > 3
+
+
+def test_another_gate_is_asked_and_nothing_else(house: House, known: dict[str, Applied]) -> None:
+    poor = known["poor"]
+    again = house.apply(**POOR, gate=knows(0, 1, 2, allowed_failures=1))
+    assert again.pending == ("promote",) and again.view.state == "failed", "the same gate shuts again"
+    lenient = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}
+    with asked_all_the_while(house) as counts:
+        done = known["poor"] = house.apply(**POOR, gate=lenient)
+    assert done.pending == ("promote",), "neither trained nor registered"
+    assert done.view.state == "succeeded", done.view.error
+    assert house.ollama.digest(LATEST) == house.ollama.digest(house.tag(poor))
+    assert not any(text.startswith("ERROR") for text in counts), counts
+    assert house.apply(**POOR, gate=lenient).pending == ()
+
+
+def test_back_in_seconds_and_held(house: House, known: dict[str, Applied]) -> None:
+    declared: dict[str, t.Any] = {**POOR, "gate": {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}}
+    good, bad = house.tag(known["learned"]), house.tag(known["poor"])
+    planned = _versions.rollback(house.layout, house.ollama, "gated", check=True)
+    assert planned.changed and house.ollama.digest(LATEST) == house.ollama.digest(bad)
+    with asked_all_the_while(house) as counts:
+        began = time.monotonic()
+        done = _versions.rollback(house.layout, house.ollama, "gated")
+        took = time.monotonic() - began
+    assert not any(text.startswith("ERROR") for text in counts), counts
+    assert done.tag == good and took < 20
+    assert house.ollama.digest(LATEST) == house.ollama.digest(good)
+    applied = house.apply(**declared)
+    assert applied.pending == ()
+    warnings = _finetune.warnings_of(applied.run, house.layout)
+    assert any(f"held at {good}" in warning for warning in warnings)
+    assert house.ollama.digest(LATEST) == house.ollama.digest(good)
+    assert house.releases.release()
+    assert house.apply(**declared).pending == ("promote",)
+    assert house.ollama.digest(LATEST) == house.ollama.digest(bad)
+
+
+def test_back_to_its_prompts(house: House, known: dict[str, Applied]) -> None:
+    found = _versions.overview(house.layout, house.ollama, "gated")
+    assert found["served"][LATEST]["version"] == house.tag(known["poor"])
+    assert found["previous"] == house.tag(known["learned"]) and found["drift"] == [] and found["hold"] == {}
+    assert _versions.names(house.layout) == ["gated"]
+    version = next(one for one in found["versions"] if one["tag"] == house.tag(known["learned"]))
+    steps = {entry["step"]: entry for entry in version["lineage"]}
+    assert list(steps) == ["register", "gguf", "merge", "train", "dataset", "base"]
+    assert steps["train"]["facts"]["sources"][0]["commit"] == COMMIT
+    assert steps["train"]["facts"]["sources"][0]["dirty"] is True
+    assert steps["base"]["facts"]["location"] == house.base
+    assert all(entry["there"] for entry in steps.values())
+    for kind in ("register", "gguf", "merge", "train"):
+        card = Path(steps[kind]["path"], "README.md").read_text("utf-8")
+        assert card.startswith("---\n") and COMMIT in card and steps["train"]["fingerprint"][:12] in card
+    assert "changes that are not committed" in card
+
+
+def test_drift_has_a_name(house: House, known: dict[str, Applied], gguf: t.Any) -> None:
+    """Other weights under a tag of ours, though all else is the same; a tag that was moved."""
+    tag = house.tag(known["poor"])
+    shown = house.ollama.show(tag)
+    receipt = next(r for r in [house.layout.receipt("register", known["poor"].run.steps[-2].spec.fingerprint)] if r)
+    house.ollama.push_blob(gguf.path, gguf.digest)
+    house.ollama.create(
+        tag, files={"model.gguf": gguf.digest}, template=shown["template"], system=shown["system"],
+        parameters=receipt["results"]["parameters"],
+    )  # fmt: skip
+    found = _versions.overview(house.layout, house.ollama, "gated")["drift"]
+    assert f"{tag} has another weights" in found and f"{LATEST} is another model than {tag}" in found
+    declared: dict[str, t.Any] = {**POOR, "gate": {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}}
+    seen = house.engine.preview(house.plan(write=False, **declared))
+    assert {step.label: step.reason for step in seen.steps if step.state == "needed"} == {
+        "register-q4_K_M": f"{tag} has another weights",
+        "promote": f"{LATEST} is another model than {tag}",
+    }
+    assert house.apply(**declared).pending == ("register-q4_K_M", "promote")
+    assert _versions.overview(house.layout, house.ollama, "gated")["drift"] == []
+
+
+def test_inputs_that_do_not_count(house: House, known: dict[str, Applied]) -> None:
+    """The declaration changes, and what was trained stays."""
+    trained = known["poor"].run.step("train").spec.fingerprint
+    other = {"epochs": 2, "learning_rate": 1e-4}
+    assert house.plan(**other).step("train").spec.fingerprint != trained
+    assert house.plan(**other, regenerate="never").step("train").spec.fingerprint == trained
+    same = house.plan(**other, regenerate_on=["dataset", "base"])
+    assert same.step("train").spec.fingerprint == trained
+    rows = [{"instruction": "a", "output": "b"}]
+    _dataset.apply(house.layout, _dataset.Declaration("other"), [_dataset.Source("records", records=rows)])
+    kept = house.plan(**POOR, dataset="other", regenerate_on=["hyperparameters"])
+    assert kept.step("train").spec.fingerprint == trained
+    assert any("the dataset has changed, and does not count" in warning for warning in _finetune.warnings_of(kept))
+    assert house.plan(**POOR, dataset="other").step("train").spec.fingerprint != trained
+    new = house.plan(**POOR, name="new", regenerate="never")
+    assert new.step("train").spec.fingerprint == trained, "nothing was made of it yet: what is declared counts"
+
+
+def test_always_is_once_for_each_apply(house: House, known: dict[str, Applied]) -> None:
+    gate = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}
+    first = known["poor"].run.step("train").spec.fingerprint
+    declared: dict[str, t.Any] = {**POOR, "gate": gate, "regenerate": "always"}
+    one = house.plan(write=False, **declared)
+    assert house.plan(write=False, **declared).id == one.id, "planning makes no attempt"
+    done = known["attempt"] = house.apply(**declared)
+    assert done.run.id == one.id and done.view.state == "succeeded", done.view.error
+    assert done.pending[0] == "train" and done.run.step("train").spec.settings["attempt"] == 2
+    assert house.layout.receipt("train", first) is not None, "what was there stays"
+    assert house.ollama.digest(LATEST) == house.ollama.digest(house.tag(done))
+    assert house.plan(write=False, **declared).step("train").spec.settings["attempt"] == 3
+    assert house.apply(**POOR, gate=gate, regenerate="never").pending == ()
+
+
+def test_an_adapter_on_its_base(house: House, known: dict[str, Applied]) -> None:
+    """No merged weights; the answers are those of the merged model; the base is converted once."""
+    merged = {path.name for path in Path(house.layout.parent("merge")).iterdir()}
+    name = "beside"
+    done = house.apply(**LEARNED, name=name, export="adapter", gate=knows(0, 1, 2, allowed_failures=1))
+    assert done.view.state == "succeeded", done.view.error
+    assert "train" not in done.pending, "the training is the same"
+    assert {path.name for path in Path(house.layout.parent("merge")).iterdir()} == merged
+    tag = house.tag(done)
+    assert "ADAPTER" in house.ollama.show(tag)["modelfile"]
+    assert house.ollama.digest(f"{name}:latest") == house.ollama.digest(tag)
+    right = 0
+    for row in PROMPTS[:ROWS]:
+        messages = [{"role": "user", "content": question(row)}]
+        said = house.ollama.chat(tag, messages, {"temperature": 0, "seed": 42, "num_predict": 300})
+        right += said["message"]["content"].strip() == row["output"].strip()
+    assert right >= ROWS - 1
+    steps = {entry["step"] for entry in _versions.overview(house.layout, house.ollama, name)["versions"][0]["lineage"]}
+    assert steps == {"register", "gguf", "gguf_adapter", "train", "dataset", "base"}
+    other = house.plan(**POOR, name="third", export="adapter")
+    needed = house.engine.need(other)
+    assert set(needed) == {"gguf-adapter", "register-q4_K_M"}
+    assert house.apply(**LEARNED, name=name, export="adapter", gate=knows(0, 1, 2, allowed_failures=1)).pending == ()
+
+
+def test_what_is_kept(house: House, known: dict[str, Applied]) -> None:
+    """One version, and what is served and the way back; no intermediates. Receipts stay, and a second run rests."""
+    gate = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}
+    policy: dict[str, t.Any] = {"keep": 1, "keep_intermediates": False, "regenerate": "never", "gate": gate}
+    done = house.apply(**POOR, **policy)
+    assert done.view.state == "succeeded", done.view.error
+    assert done.pending == ("retain",)
+    found = _versions.overview(house.layout, house.ollama, "gated")
+    served, way_back = house.tag(known["attempt"]), house.tag(known["poor"])
+    state = {version["tag"]: version for version in found["versions"]}
+    assert state[served]["there"] and state[way_back]["there"] and found["previous"] == way_back
+    assert not state[house.tag(known["learned"])]["there"], "it is neither served nor the way back"
+    old = {entry["step"]: entry for entry in state[house.tag(known["learned"])]["lineage"]}
+    assert [step for step, entry in old.items() if entry["pruned_at"]] == ["register", "gguf", "merge"]
+    assert old["train"]["there"], "another model is made from it"
+    gone = house.layout.receipt("merge", known["attempt"].run.step("merge").spec.fingerprint)
+    assert gone is not None and gone["pruned_at"] and gone["results"]["tensors"] > 0
+    assert not list(Path(house.layout.artifact("merge", gone["fingerprint"])).glob("*.safetensors"))
+    assert house.apply(**POOR, **policy).pending == ()
+    assert _versions.rollback(house.layout, house.ollama, "gated").tag == way_back
+    messages = [{"role": "user", "content": "Bonjour"}]
+    assert house.ollama.chat(LATEST, messages, {"num_predict": 5})["done"]
