@@ -32,7 +32,9 @@ class OwnEngine:
         with open(self.root / "dockerd.log", "ab") as log:
             self.process = subprocess.Popen(
                 [
-                    "dockerd", f"--host={self.url}", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec",
+                    # a network of its own: it would take the bridge of the machine's engine away
+                    "unshare", "--net", "dockerd",
+                    f"--host={self.url}", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec",
                     f"--pidfile={self.root}/pid", "--bridge=none", "--iptables=false", "--config-file=/dev/null",
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
