@@ -1,7 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python -m ia_homelab_service SETTINGS.json``: run the service."""
+"""``python -m ia_homelab_service SETTINGS.json``: run the service.
+
+``python -m ia_homelab_service mcp SETTINGS.json`` serves one MCP client over standard input and output instead: the
+same tools on the same store, whether the service runs or not.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,23 @@ import uvicorn
 
 from ia_homelab_core._errors import CoreError
 
-from . import app, settings
+from . import app, mcp_server, page, settings
+from .operations import Operations
 
 
 def main(arguments: list[str]) -> int:
     """Run the service until it is stopped."""
-    if len(arguments) != 1:
-        print("Usage: python -m ia_homelab_service SETTINGS.json", file=sys.stderr)
+    over_stdio = arguments[:1] == ["mcp"]
+    if len(arguments) != 1 + over_stdio:
+        print("Usage: python -m ia_homelab_service [mcp] SETTINGS.json", file=sys.stderr)
         return 2
     try:
-        found = settings.load(arguments[0])
+        found = settings.load(arguments[-1])
+        if over_stdio:
+            mcp_server.run_stdio(Operations(found))
+            return 0
         made = app.create_app(found)
+        page.mount(made)
     except CoreError as error:
         print(f"The training service does not start: {error}", file=sys.stderr)
         return 2

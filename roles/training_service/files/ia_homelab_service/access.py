@@ -46,14 +46,24 @@ class Access:
         """Whether no token is asked for."""
         return not self._tokens
 
-    def scopes_of(self, token: str) -> frozenset[str]:
-        """What a token may do; nothing for one that is not known. Takes as long whichever it is."""
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-        found: frozenset[str] = frozenset()
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All of them."""
+        return self._tokens
+
+    def token(self, given: str) -> Token | None:
+        """The token that was given; None for one that is not known. Takes as long whichever it is."""
+        digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
+        found: Token | None = None
         for known in self._tokens:
             same = hmac.compare_digest(known.sha256, digest)
-            found = known.scopes if same else found
+            found = known if same else found
         return found
+
+    def scopes_of(self, token: str) -> frozenset[str]:
+        """What a token may do; nothing for one that is not known."""
+        found = self.token(token)
+        return found.scopes if found is not None else frozenset()
 
     def check(self, authorization: str) -> frozenset[str]:
         """What the sender of an ``Authorization`` header may do.

@@ -16,7 +16,7 @@ from ia_homelab_core._core import VERSION, install
 from ia_homelab_core._errors import CoreError
 
 from . import access as access_
-from . import metrics, openai, problems, rest
+from . import mcp_server, metrics, openai, problems, rest
 from .guard import Guard
 from .loop import Loop
 from .openai_models import Upstream
@@ -71,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(openai.router(operations, loop, upstream))
     metrics.add(app, operations, loop)
     _add_health(app, operations, loop)
+    mcp_server.mount(app, operations)
     return app
 
 

@@ -21,10 +21,12 @@ from .settings import Settings
 _SAFE = ("GET", "HEAD", "OPTIONS")
 #: Answered without a token.
 _PUBLIC = ("/healthz", "/readyz", "/login", "/favicon.ico")
-#: The page's own assets hold no data; its websocket is none of them.
-_ASSETS = ("/_nicegui/", "/static/")
+#: The page's own assets and the choice of a language hold no data; its websocket is none of them.
+_ASSETS = ("/_nicegui/", "/static/", "/language/")
 #: Requests that ask a model change nothing.
 _READING = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/api/plan", "/api/training/llamafactory/plan")
+#: Whoever may look may also leave.
+_LEAVING = ("/logout",)
 #: MCP's own tools tell who may call them.
 _OWN_SCOPES = ("/mcp",)
 
@@ -168,7 +170,7 @@ def _method(scope: Scope) -> str:
 
 
 def _only_reads(path: str) -> bool:
-    return path in _READING or path.startswith(_OWN_SCOPES) or path.endswith("/validate")
+    return path in (*_READING, *_LEAVING) or path.startswith(_OWN_SCOPES) or path.endswith("/validate")
 
 
 def _host_name(host: str) -> str | None:

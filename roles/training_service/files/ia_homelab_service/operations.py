@@ -301,6 +301,10 @@ class Operations:
         """Let it stand for the version before again, or for a named one."""
         return self.models.rollback(name, to)
 
+    def release(self, name: str) -> bool:
+        """End the hold that a rollback has left; False when there was none."""
+        return self.models.release(name)
+
     # -- keeping it moving -----------------------------------------------------------------------------------------
 
     def reconcile(self) -> list[str]:

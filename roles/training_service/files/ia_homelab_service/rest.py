@@ -121,6 +121,7 @@ _FILE = {
 }
 _EXPORT = _object(["job_id"], job_id={"type": "string"}, format={"type": "string", "enum": ["gguf"], "default": "gguf"})
 _PROMOTE = _object(["tag"], tag={"type": "string"})
+_RELEASE = _object(["name"], name={"type": "string"})
 _ROLLBACK = _object(["name"], name={"type": "string"}, to={"type": "string"})
 
 Body = t.Annotated[dict[str, t.Any], Depends(json_object)]
@@ -371,6 +372,13 @@ def _add_models(made: APIRouter, operations: Operations) -> None:
     async def promote(body: Body) -> Response:
         wanted = texts(body, _PROMOTE)
         return answer(await to_thread.run_sync(operations.promote, wanted["tag"]))
+
+    @made.post("/models/release", response_model=ModelList, responses=_answers(404, 409),
+               openapi_extra=_body(_RELEASE), summary="End the hold of a rollback")  # fmt: skip
+    async def release(body: Body) -> Response:
+        name = texts(body, _RELEASE)["name"]
+        await to_thread.run_sync(operations.release, name)
+        return answer(ModelList(models=await to_thread.run_sync(operations.list_models, name)))
 
     @made.post("/models/rollback", response_model=Promotion, responses=_answers(404, 409),
                openapi_extra=_body(_ROLLBACK))  # fmt: skip

@@ -1,0 +1,21 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Trainings on the PC IA, from an async Python backend.
+
+```python
+async with LlamaFactoryService("http://pc-ia:8000") as service:
+    job = await service.start_training("qwen2.5:7b", "/app/data/homelab.json")
+    async for event in service.follow(job["job_id"]):
+        print(event.name, event.data)
+    await service.export_model(job["job_id"])
+```
+"""
+
+from __future__ import annotations
+
+from ._errors import LlamaFactoryError, Refused, Unreachable, WrongField
+from ._events import Event
+from ._service import LlamaFactoryService
+
+__all__ = ["Event", "LlamaFactoryError", "LlamaFactoryService", "Refused", "Unreachable", "WrongField"]

@@ -1,0 +1,211 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import types
+import typing as t
+from urllib.parse import quote
+
+import httpx
+
+from ._errors import Unreachable, refused
+from ._events import Event, Reader
+
+#: Where the token is read from when none is given.
+TOKEN_VARIABLE = "LLAMAFACTORY_TOKEN"
+#: Name of the event after which a run has nothing more to tell.
+END = "end"
+
+#: Seconds between the first attempts to get a stream back, and the most between later ones.
+_RETRY_FIRST, _RETRY_MOST = 0.5, 10.0
+#: Seconds without a byte after which a stream is held to be dead; the service sends a comment every 15 s.
+_STREAM_SILENCE = 45.0
+#: Statuses of a service (or a proxy before it) that is about to come back.
+_PASSING = (429, 502, 503, 504)
+
+
+class LlamaFactoryService:
+    """Trainings on the PC IA.
+
+    :param base_url: where the training service listens.
+    :param token: for a service that asks for one; by default that of ``LLAMAFACTORY_TOKEN``, if it is set.
+    :param timeout: seconds an answer may take.
+    :param client: an ``httpx.AsyncClient`` to use instead of one of its own (proxies, certificates); it is not
+        closed here, and the token is sent with each request all the same.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://pc-ia:8000",
+        *,
+        token: str | None = None,
+        timeout: float = 30.0,
+        client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._token = token if token is not None else os.environ.get(TOKEN_VARIABLE, "")
+        self._owned = client is None
+        self._timeout = timeout
+        self.client = client if client is not None else httpx.AsyncClient(timeout=timeout)
+
+    async def __aenter__(self) -> LlamaFactoryService:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._owned:
+            await self.client.aclose()
+
+    def __repr__(self) -> str:
+        return f"LlamaFactoryService({self.base_url!r})"  # never the token
+
+    # -- the contract ------------------------------------------------------------------------------------------
+
+    async def start_training(
+        self,
+        model_name: str,
+        dataset_path: str,
+        method: str = "lora",
+        epochs: float = 3,
+        learning_rate: float = 2e-4,
+        **options: t.Any,
+    ) -> dict[str, t.Any]:
+        """Ask for a training. The same request again is the same job.
+
+        :param model_name: an Ollama-style name (``qwen2.5:7b``), a Hugging Face id, or a directory on the PC IA.
+        :param dataset_path: name of a dataset there; ``/app/data/homelab.json`` means ``homelab``.
+        :param method: lora, qlora, full, freeze or auto.
+        :param options: more options of a fine-tune, by the names the playbooks use (``lora_rank``, ``name``…).
+        :returns: the job: ``job_id``, its state, what was resolved, its place in the queue.
+        :raises Refused: when the request cannot be; ``fields`` names every wrong field.
+        :raises Unreachable: when the service does not answer.
+        """
+        body = {
+            "model_name": model_name,
+            "dataset": dataset_path,
+            "training_method": method,
+            "num_epochs": epochs,
+            "learning_rate": learning_rate,
+            **options,
+        }
+        return await self._json("POST", "/api/train", body)
+
+    async def get_status(self, job_id: str) -> dict[str, t.Any]:
+        """How a job stands: its state, steps, progress, and its error if it failed."""
+        return await self._json("GET", f"/api/status/{_part(job_id)}")
+
+    async def export_model(self, job_id: str, format: str = "gguf") -> dict[str, t.Any]:
+        """Have what a job has trained merged, converted, quantized and registered in Ollama.
+
+        :param format: ``gguf``.
+        :returns: the job that does it.
+        """
+        return await self._json("POST", "/api/export", {"job_id": job_id, "format": format})
+
+    # -- beyond it ---------------------------------------------------------------------------------------------
+
+    async def list_jobs(self, limit: int | None = None) -> list[dict[str, t.Any]]:
+        """Jobs in the order of the queue, then the latest that have ended.
+
+        :param limit: how many ended ones at most; the service decides when it is not given.
+        """
+        query = "" if limit is None else f"?limit={int(limit)}"
+        found = await self._json("GET", f"/api/jobs{query}")
+        return list(found["jobs"])
+
+    async def cancel(self, job_id: str) -> dict[str, t.Any]:
+        """Stop a job gracefully, its checkpoint kept. Asking for the same training again goes on from there."""
+        return await self._json("POST", f"/api/jobs/{_part(job_id)}/cancel")
+
+    async def follow(
+        self, job_id: str, *, last_event_id: str = "", give_up_after: float = 600.0
+    ) -> t.AsyncIterator[Event]:
+        """The events of a job as they happen, until it has ended; each once, whatever happens to the connection.
+
+        When the connection breaks, or the service is started anew, it comes back and goes on after the last event.
+
+        :param last_event_id: go on after this event; by default from the job's first.
+        :param give_up_after: seconds in which the service may be away before this gives up.
+        :raises Unreachable: when it was away for longer.
+        :raises Refused: when there is no such job, or the token does not do.
+        """
+        reader = Reader(last_id=last_event_id)
+        url = f"{self.base_url}/api/jobs/{_part(job_id)}/events"
+        lost_at: float | None = None
+        pause = _RETRY_FIRST
+        while True:
+            try:
+                async for event in self._stream(url, reader):
+                    lost_at, pause = None, _RETRY_FIRST
+                    yield event
+                    if event.name == END:
+                        return
+                reason = "the stream ended"
+            except httpx.TransportError as error:
+                reason = str(error) or type(error).__name__
+            except _Passing as error:
+                reason = str(error)
+            now = time.monotonic()
+            lost_at = now if lost_at is None else lost_at
+            if now - lost_at >= give_up_after:
+                raise Unreachable(f"{self.base_url} was away for {now - lost_at:.0f} s: {reason}.")
+            await asyncio.sleep(pause if reader.retry_ms is None else max(pause, reader.retry_ms / 1000))
+            pause = min(pause * 2, _RETRY_MOST)
+
+    async def _stream(self, url: str, reader: Reader) -> t.AsyncIterator[Event]:
+        headers = {**self._headers(), "Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if reader.last_id:
+            headers["Last-Event-ID"] = reader.last_id
+        reader.begin()
+        timeout = httpx.Timeout(self._timeout, read=_STREAM_SILENCE)
+        async with self.client.stream("GET", url, headers=headers, timeout=timeout) as response:
+            if response.status_code in _PASSING:
+                raise _Passing(f"HTTP {response.status_code}")
+            if response.status_code != 200:
+                await response.aread()
+                raise refused(response)
+            async for line in response.aiter_lines():
+                event = reader.line(line)
+                if event is not None:
+                    yield event
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+    async def _json(self, method: str, path: str, body: t.Any = None) -> dict[str, t.Any]:
+        try:
+            response = await self.client.request(
+                method, f"{self.base_url}{path}", json=body, headers=self._headers(), timeout=self._timeout
+            )
+        except httpx.TransportError as error:
+            words = str(error) or type(error).__name__
+            raise Unreachable(f"The training service at {self.base_url} does not answer: {words}.") from error
+        if not response.is_success:
+            raise refused(response)
+        found: dict[str, t.Any] = response.json()
+        return found
+
+
+class _Passing(Exception):
+    """The service will be back."""
+
+
+def _part(job_id: str) -> str:
+    """A job's id as one part of a path, whatever is in it."""
+    return quote(job_id, safe="")
