@@ -10,6 +10,7 @@ import typing as t
 
 from ia_homelab_core import _versions
 from ia_homelab_core._errors import CoreError
+from ia_homelab_core._files import read_record
 from ia_homelab_core._layout import Layout
 from ia_homelab_core._ollama import Ollama
 from ia_homelab_core._ollama_text import same_model, same_name
@@ -65,12 +66,12 @@ class Models:
             served=sorted(
                 str(one["name"])
                 for one in tags or ()
-                if digest and one.get("digest") == digest and not same_name(str(one["name"]), tag)
+                if digest and one.get("digest") == digest and _people_use(str(one["name"]), tag)
             ),
             present=None if tags is None else bool(digest),
             registered_at=str(receipt.get("finished_at", "")),
             lineage=self._lineage(receipt),
-            gate=ledger.gates.get(tag),
+            gate=read_record(Releases(self.layout, name).gate_report(tag)),
             declared=bool(ledger.declared) and same_name(ledger.declared, tag),
             held=ledger.hold is not None and same_name(ledger.hold.tag, tag),
         )
@@ -144,8 +145,23 @@ class Models:
         before = self._served(model)
         return _promotion(model, _versions.rollback(self.layout, self.ollama, model, to), before)
 
+    def release(self, name: str) -> bool:
+        """End the hold that a rollback has left: the next apply serves what is declared. False when there was none.
+
+        :raises NotFoundError: when no run has registered a model of that name.
+        """
+        known = self.all(name.partition(":")[0])
+        if not known:
+            raise NotFoundError(f"No run has registered a model {name!r}.")
+        return Releases(self.layout, known[0].name).release()
+
     def _served(self, name: str) -> str:
         return next((one.tag for one in self.all(name) if one.served), "")
+
+
+def _people_use(name: str, tag: str) -> bool:
+    """Whether a name of a model is neither its own tag nor one that only keeps it from being lost."""
+    return not same_name(name, tag) and not name.rpartition(":")[2].startswith("before-")
 
 
 def _promotion(name: str, change: Change, before: str) -> Promotion:

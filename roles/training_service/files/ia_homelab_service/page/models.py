@@ -56,7 +56,7 @@ def _row(words: Language, name: str, versions: t.Sequence[shapes.Model]) -> list
 
 def is_served(model: shapes.Model) -> bool:
     """Whether the name that people use stands for it."""
-    return any(tag.partition(":")[2] in ("latest", "") for tag in model.served)
+    return bool(model.served)
 
 
 async def build_model(reader: Reader, operations: Operations, name: str) -> None:
