@@ -143,6 +143,25 @@ service_venv() {
     exec 9>&-
 }
 
+# An environment with a client of MCP of the generation before, which knows nothing of the service's.
+mcp1_venv() {
+    local key locked=tests/service/requirements-mcp1.txt
+    key=$(cat "$locked" <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    export IA_MCP1_PYTHON=$CACHE/service/mcp1-$key/bin/python
+    exec 9>"$CACHE/service/lock"
+    flock 9
+    if [[ ! -e $CACHE/service/mcp1-$key/.complete ]]; then
+        rm -rf "$CACHE/service/mcp1-$key"
+        "$PYTHON" -m venv "$CACHE/service/mcp1-$key"
+        (
+            uv_as_pip "$CACHE/service/mcp1-$key/bin/pip"
+            "$VENV/bin/uv" pip install -q --compile-bytecode --python "$IA_MCP1_PYTHON" -r "$locked"
+        ) || return
+    fi
+    touch "$CACHE/service/mcp1-$key" "$CACHE/service/mcp1-$key/.complete"
+    exec 9>&-
+}
+
 # ansible-test wants the path …/ansible_collections/<namespace>/<name>, and what git would not commit left out.
 # The link of the collection to itself is no part of it (see build_ignore in galaxy.yml).
 export_tree() {
@@ -277,8 +296,11 @@ part_docker() {
 }
 # On the interpreter and the packages the role gives the service; Ansible comes from the tests' own environment.
 part_service() {
+    need chromium:chromium
     tools_env
     service_venv
+    mcp1_venv
+    export IA_HOMELAB_ARTIFACTS=$ARTIFACTS
     export PATH=$SERVICE_VENV/bin:$PATH PYTHONPATH=$ROOT/roles/training_service/files
     MYPYPATH=$PYTHONPATH check mypy mypy --strict --cache-dir "$CACHE/mypy-service" -p ia_homelab_service
     run_pytest tests/service "$@"

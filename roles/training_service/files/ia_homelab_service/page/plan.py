@@ -123,6 +123,10 @@ def _cost(words: Language, estimate: shapes.Estimate) -> None:
         if estimate.vram_bytes is not None:
             _vram(words, estimate)
         pairs = []
+        memory = (estimate.details.get("ram") or {}).get("train")
+        if estimate.vram_bytes is None and memory:
+            on = f"{words.memory(memory)} · {words('plan.no_gpu')}"
+            pairs.append((words("plan.ram"), html.escape(on)))
         if estimate.seconds is not None:
             pairs.append((words("plan.time"), html.escape(words.duration(estimate.seconds))))
         if estimate.disk_bytes is not None:
