@@ -398,7 +398,7 @@ while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
         --fail-fast) fail_fast=1 ;;
-        lint | sanity | unit | integration | real | kill | service | e2e | tools | bench) parts+=("$1") ;;
+        lint | sanity | unit | integration | real | kill | docker | service | e2e | tools | bench) parts+=("$1") ;;
         *) usage >&2; die "unknown: $1" ;;
     esac
     shift
@@ -406,7 +406,7 @@ done
 ((${#parts[@]})) || parts=("${ALL_PARTS[@]}")
 case " ${parts[*]} " in
     *" tools "*) ;;
-    *" integration "* | *" real "* | *" kill "* | *" service "* | *" e2e "* | *" bench "*) parts=(tools "${parts[@]}") ;;
+    *" integration "* | *" real "* | *" kill "* | *" docker "* | *" service "* | *" e2e "* | *" bench "*) parts=(tools "${parts[@]}") ;;
 esac
 
 # Ansible wants UTF-8; a bare machine has often no locale at all.
