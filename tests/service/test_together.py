@@ -1,0 +1,115 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fifty clients at once, by every way there is, over one store: one has the machine, none is lost, doubles fold."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+import typing as t
+
+import httpx
+import openai
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import load
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import ROOT, Service
+
+REST, OPENAI, ENGINE, PLAYS = 24, 12, 12, 2
+#: Different requests: with as many clients each is asked for several times.
+KINDS = 6
+
+PLAY = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - ia_homelab.llamafactory.job:
+        state: submitted
+        data_dir: {data_dir}
+        accelerator: cpu
+        ollama_url: http://127.0.0.1:9
+        finetunes:
+          - {{name: ansible, base_model: {base}, dataset: homelab_prompts, template: qwen}}
+"""
+
+
+def test_fifty_at_once(service: Service) -> None:
+    service.publish()
+    occupant = service.occupy()
+    base = service.base()
+    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0, timeout=120)
+    rows = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    file = client.files.create(file=("rows.jsonl", rows), purpose="fine-tune")
+    play = service.root / "play.yml"
+    play.write_text(PLAY.format(data_dir=service.lab.data, base=base))
+
+    def by_rest(number: int) -> str:
+        with httpx.Client(base_url=service.url, trust_env=False, timeout=120) as one:
+            reply = one.post("/api/train", json=service.request(lora_rank=8 + number % KINDS))
+        assert reply.status_code == 202, reply.text
+        return str(reply.json()["job_id"])
+
+    def by_openai(number: int) -> str:
+        more = {"template": "qwen", "lora_rank": 8 + number % KINDS}
+        return client.fine_tuning.jobs.create(model=base, training_file=file.id, suffix="o", extra_body=more).id
+
+    def by_engine(number: int) -> str:
+        # as a module does it, in a process of its own
+        code = (
+            "import sys\nfrom ia_homelab_core._engine import Engine\nfrom ia_homelab_core._finetune import plan_run\n"
+            "from ia_homelab_core._steps import Toolchain\ne = Engine(sys.argv[1])\n"
+            "raw = {'name': 'engine', 'base_model': sys.argv[2], 'dataset': 'homelab_prompts', 'template': 'qwen',\n"
+            "       'lora_rank': int(sys.argv[3])}\n"
+            "run = plan_run(e.layout, raw, Toolchain(ollama_url='http://127.0.0.1:9'), accelerator='cpu')\n"
+            "e.submit(run)\nprint(run.id)\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "playbooks" / "collections")}
+        argv = [sys.executable, "-c", code, str(service.lab.data), base, str(8 + number % KINDS)]
+        return subprocess.run(
+            argv, env=environment, check=True, capture_output=True, text=True, timeout=300
+        ).stdout.strip()
+
+    def by_ansible(_number: int) -> str:
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment.update(
+            ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
+            ANSIBLE_PYTHON_INTERPRETER=sys.executable,
+            ANSIBLE_COLLECTIONS_PATH=str(ROOT / "playbooks" / "collections"),
+        )
+        done = subprocess.run(
+            ["ansible-playbook", "-i", "localhost,", str(play)],
+            env=environment,
+            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        run = plan_run(
+            service.lab.layout,
+            {"name": "ansible", "base_model": base, "dataset": "homelab_prompts", "template": "qwen"},
+            Toolchain(ollama_url="http://127.0.0.1:9"),
+            accelerator="cpu",
+            write=False,
+        )
+        return run.id
+
+    work: list[tuple[t.Callable[[int], str], int]] = []
+    for ask, count in ((by_rest, REST), (by_openai, OPENAI), (by_engine, ENGINE), (by_ansible, PLAYS)):
+        work += [(ask, number) for number in range(count)]
+    assert len(work) == 50
+    with concurrent.futures.ThreadPoolExecutor(len(work)) as pool:
+        given = list(pool.map(lambda one: one[0](one[1]), work))
+    assert len(set(given)) == 3 * KINDS + 1, sorted(set(given))
+    queue = service.lab.store.active()
+    ids = [record.id for record in queue]
+    assert sorted(ids) == sorted({*given, occupant}), "none is lost, none is there twice"
+    assert len({record.run.seq for record in queue if record.run}) == len(queue)
+    heavy = [job for record in queue for job in record.jobs if job.heavy and job.outcome is None]
+    assert [job.directory.split("/")[-2] for job in heavy] == [occupant], "one has the machine"
+    assert load(service.lab.layout, file.id).rows == 1
+    with service.client() as one:
+        listed = [job["job_id"] for job in one.get("/api/jobs").json()["jobs"]]
+    assert sorted(listed) == sorted(ids)
