@@ -141,7 +141,7 @@ def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
 
 def _declared(name: str, value: t.Any) -> t.Any:
     choices = _finetune.OPTIONS[name].get("choices")
-    if choices and value not in choices:
+    if choices and any(one not in choices for one in (value if isinstance(value, list) else [value])):
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
     if name == "gate":
         _gate.read_gate(value)
@@ -184,10 +184,11 @@ def form_schema() -> dict[str, t.Any]:
         entry: dict[str, t.Any] = {"type": _TYPES[option["type"]], "description": _MEANINGS.get(name, "")}
         if option.get("default") is not None:
             entry["default"] = option["default"]
+        choices = {"enum": list(option["choices"])} if option.get("choices") else {}
         if option["type"] == "list":
-            entry["items"] = {"type": "string"}
-        if option.get("choices"):
-            entry["enum"] = list(option["choices"])
+            entry["items"] = {"type": "string", **choices}
+        else:
+            entry.update(choices)
         if name == "name":
             entry["pattern"] = _NAME
         properties[name] = entry

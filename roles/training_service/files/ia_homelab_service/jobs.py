@@ -59,8 +59,9 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
     results = {label: found for label, found in results.items() if found}
     model = ""
     if run and goal_of(run) == "model" and view.state == "succeeded":
-        told = results.get(run.goals[0]) or {}
-        model = str((told.get("aliases") or [told.get("tag", "")])[0])
+        told = [results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")]
+        names = [name for one in told for name in one.get("aliases") or ()] + [one["tag"] for one in told]
+        model = str(names[0]) if names else ""
     status: Status = "paused" if paused and view.state == "cancelled" else _status(view)
     return Job(
         job_id=view.id,
