@@ -20,7 +20,7 @@ import typing as t
 import zipfile
 
 from ._errors import StoreError
-from ._files import remove_tree
+from ._files import remove_tree, write_json
 from ._safetensors import ADAPTER, INDEX, SINGLE, VALUE_HEAD, read_model, read_tensors
 
 STATE = "trainer_state.json"
@@ -190,3 +190,12 @@ def tidy(work: str) -> None:
         elif name in ("training_args.bin", "README.md"):
             # a pickle, and a model card generated without knowing the model: paths of this machine in both
             os.unlink(path)
+
+
+def name_base(work: str, base: str) -> None:
+    """Say in the adapter's configuration which weights it belongs to: it may have been trained over links to them."""
+    path = os.path.join(work, "adapter_config.json")
+    if os.path.exists(path):
+        config = read_object(path)
+        if config.get("base_model_name_or_path") != base:
+            write_json(path, {**config, "base_model_name_or_path": base})

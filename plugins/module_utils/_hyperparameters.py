@@ -349,7 +349,9 @@ def llamafactory_train_arguments(
     found["finetuning_type"] = "lora" if method in ADAPTERS else method
     if method in ADAPTERS:
         found["lora_target"] = ",".join(values["lora_target"])
-    found.update(_precision(str(values["precision"]), accelerator))
+    numbers = precision(values, accelerator)
+    if numbers != "fp32":
+        found[numbers] = True
     if accelerator == "cpu":
         found["use_cpu"] = True
     if not values["gradient_checkpointing"]:
@@ -360,12 +362,17 @@ def llamafactory_train_arguments(
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _precision(precision: str, accelerator: str) -> dict[str, bool]:
-    if precision == "auto":
-        precision = "fp32" if accelerator == "cpu" else "bf16"
-    if precision == "fp16" and accelerator == "cpu":
+def precision(values: t.Mapping[str, t.Any], accelerator: str) -> str:
+    """The numbers a training computes with: ``bf16``, ``fp16`` or ``fp32``.
+
+    :raises InputError: for what the accelerator cannot do.
+    """
+    declared = str(values["precision"])
+    if declared == "auto":
+        return "fp32" if accelerator == "cpu" else "bf16"
+    if declared == "fp16" and accelerator == "cpu":
         raise InputError("fp16 needs a GPU.", "Leave precision out, or declare fp32.")
-    return {} if precision == "fp32" else {precision: True}
+    return declared
 
 
 def option_names(step: str | None = None) -> list[str]:

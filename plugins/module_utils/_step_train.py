@@ -17,7 +17,7 @@ from . import _checkpoints, _dataset_split, _trainer_log
 from ._errors import JobError, NotReadyError, StoreError
 from ._explain import explain
 from ._files import list_files, read_json, write_atomic, write_json
-from ._hyperparameters import llamafactory_train_arguments
+from ._hyperparameters import llamafactory_train_arguments, precision
 from ._progress import Progress
 from ._safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ._step_environment import (
@@ -31,6 +31,7 @@ from ._step_environment import (
     weight_bytes,
     yaml_text,
 )
+from ._step_train_base import in_float32
 from ._steps import Command, Step, StepContext, Toolchain
 
 CONFIG = "train.yaml"
@@ -101,9 +102,10 @@ class TrainStep(Step):
             sides = _dataset_split.split(dataset, rows, resolved["validation_share"])
             write_json(os.path.join(ctx.work, ROWS), {"train_rows": sides.train, "validation_rows": sides.validation})
             dataset, name, validation = rows, _dataset_split.TRAIN, _dataset_split.VALIDATION
+        wide = precision(resolved, _accelerator(ctx)) == "fp32" and resolved["method"] != "qlora"
         settings = llamafactory_train_arguments(
             resolved,
-            base=base,
+            base=in_float32(base, os.path.join(scratch(ctx), "base")) if wide else base,
             dataset=name,
             dataset_dir=dataset,
             output_dir=ctx.work,
@@ -144,6 +146,7 @@ class TrainStep(Step):
         }
         results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
         _checkpoints.tidy(ctx.work)
+        _checkpoints.name_base(ctx.work, ctx.upstream_path("base"))
         remove_scratch(ctx)
         for name in list_files(ctx.work):
             # safetensors writes 0600: whoever may read the directory may read the weights
