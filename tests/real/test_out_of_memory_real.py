@@ -74,7 +74,7 @@ def failed_train(engine: Engine, run: Run, starve: t.Callable[[], object]) -> di
     def apply() -> dict[str, t.Any]:
         starve()
         engine.submit(run)
-        return engine.follow(run.id, timeout=300).as_dict()
+        return engine.follow(run.id, timeout=600).as_dict()
 
     view = in_child(apply)
     log = Path(view["job"], "log.txt").read_text(errors="replace")
@@ -103,7 +103,7 @@ def test_then_it_goes_on(hungry: tuple[Engine, Run]) -> None:
     engine, run = hungry
     engine.submit(run)
     until = {"base", "train"}
-    view = engine.follow(run.id, until, timeout=300)
+    view = engine.follow(run.id, until, timeout=600)
     assert not [label for label in view.pending if label in until], view.error
     engine.cancel(run.id)
     engine.follow(run.id, timeout=60)

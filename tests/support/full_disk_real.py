@@ -71,7 +71,7 @@ class House:
         run = self.run(until)
         with disk_errors(str(self.data)):
             self.engine.submit(run)
-            view = self.engine.follow(run.id, timeout=240)
+            view = self.engine.follow(run.id, timeout=600)
         if view.state != "succeeded":
             error = view.error or {}
             raise CoreError(f"{error.get('message', view.state)}", error.get("hint", ""), error.get("details"))
