@@ -51,6 +51,13 @@ options:
           - Directory inside of the image with C(convert_hf_to_gguf.py), and the programs beside it or under C(bin).
         type: str
         default: /app
+      ollama_while_training:
+        description:
+          - What Ollama does when a training is about to take the GPU. V(unload) takes its models out of memory, and it
+            loads one again when it is asked for it. V(share) leaves them where they are.
+        type: str
+        choices: [unload, share]
+        default: unload
       docker_host:
         description: Address of the Docker Engine, if it is not the default one.
         type: str

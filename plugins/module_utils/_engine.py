@@ -22,7 +22,7 @@ from ._files import LockedError, disk_errors, read_record, utc_now
 from ._flow import context, get_runner, get_step, missing, need
 from ._layout import Layout
 from ._reconcile import Reconciler, damage_error
-from ._run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run
+from ._run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, WAITING, Job, Record, Run
 from ._store import Store, is_supervised
 from ._view import FAILED as STEP_FAILED
 from ._view import IDLE, NEEDED, WHOLE, RunView, StepView
@@ -139,6 +139,8 @@ class Engine:
         if live is not None:
             view.current = live.label
             view.progress = self._progress(run, live) if run is not None else {}
+            told = read_record(os.path.join(live.directory, WAITING))
+            view.waiting_for = str(told.get("for", "")) if told else ""
             if not live.attended():
                 view.waiting_for = "a new supervisor, since its own was lost: whoever applies next starts one"
         elif record.at_work:

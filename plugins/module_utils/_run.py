@@ -21,6 +21,9 @@ FAILED = "failed"
 CANCELLED = "cancelled"
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
 
+#: In a job's directory while it waits to begin: what for, in words.
+WAITING = "waiting.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class RunStep:

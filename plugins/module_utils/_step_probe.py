@@ -22,11 +22,15 @@ class ProbeStep(Step):
     """Runs a command in its work directory.
 
     ``options``: ``argv`` of the command (none: nothing to run), ``expects`` (files it has to leave), ``drift`` (a
-    file outside of the data directory: what stands in it is what has drifted), ``grace`` (seconds to stop in).
+    file outside of the data directory: what stands in it is what has drifted), ``grace`` (seconds to stop in),
+    ``accelerator`` (``cuda``: it waits for the GPU).
     """
 
     kind = "probe"
     heavy = True
+
+    def on_gpu(self, ctx: StepContext) -> bool:
+        return ctx.spec.options.get("accelerator") == "cuda"
 
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llamafactory_image

@@ -66,6 +66,9 @@ class TrainStep(Step):
     kind = "train"
     heavy = True
 
+    def on_gpu(self, ctx: StepContext) -> bool:
+        return _accelerator(ctx) == "cuda"
+
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llamafactory_image
 

@@ -71,6 +71,8 @@ class Toolchain:
         their own ``PATH``.
     :param image_llama_cpp_dir: as ``llama_cpp_dir``, inside of the image; or with the programs beside the script, as in
         llama.cpp's own image.
+    :param ollama_while_training: what Ollama does while a training has the GPU: ``unload`` (its models are taken out of
+        memory before) or ``share`` (it keeps them).
     :param docker_host: the engine's address; empty for the SDK's own default.
     :param gpus: what a container with a GPU gets: ``all``, indexes or UUIDs with commas between, or CDI names
         (``nvidia.com/gpu=0``).
@@ -92,6 +94,7 @@ class Toolchain:
     llama_cpp_image: str = ""
     image_path: str = ""
     image_llama_cpp_dir: str = "/app"
+    ollama_while_training: str = "unload"
     docker_host: str = ""
     gpus: str = "all"
     memory_limit: str = ""
@@ -216,6 +219,11 @@ class Step(abc.ABC):
     kind: t.ClassVar[str]
     #: Takes the machine for itself (one at a time, in order).
     heavy: t.ClassVar[bool] = False
+
+    def on_gpu(self, ctx: StepContext) -> bool:
+        """Whether its command computes on the GPU, and so waits until nobody else does."""
+        del ctx
+        return False
 
     def image(self, toolchain: Toolchain) -> str:
         """The image its command runs in; empty for one that runs on the host itself."""

@@ -10,6 +10,7 @@ the artifact published, the command ended, the command still running, or never s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import time
 import traceback
 import typing as t
 
-from . import _process
+from . import _gpu_guests, _process
 from ._core import VERSION
 from ._errors import CoreError, JobError, StoreError
 from ._explain import RAM_HINT
@@ -43,13 +44,16 @@ from ._flow import context, get_runner, get_step, missing
 from ._layout import RECEIPT, Layout
 from ._model_card import CARD, model_card
 from ._reconcile import Reconciler, as_error
-from ._run import CANCELLED, FAILED, SUCCEEDED, Run, read_outcome
+from ._run import CANCELLED, FAILED, SUCCEEDED, WAITING, Run, read_outcome
 from ._runner import Probe, Runner
 from ._steps import Command, Step, StepContext
 
 #: A command that was lost this often (with its supervisor: a crash, a reboot) is given up.
 MAX_STARTS = 20
 _POLL_SECONDS = 0.1
+
+#: Between two looks at who is on the GPU: the driver's tool takes a good part of a second.
+_GPU_SECONDS = 2.0
 
 #: The one before may just be dying, or its command may be about to be started and hold the lock till then.
 _LOCK_SECONDS = 5.0
@@ -183,11 +187,40 @@ class Supervisor:
             raise JobError(f"{self.step.kind} was cancelled before it began.")
         if os.path.exists(self._path("error.json")):
             os.unlink(self._path("error.json"))
+        if self.step.on_gpu(self.ctx):
+            self._wait_for_gpu()
         command: Command | None = self.step.command(self.ctx)
         if command is None:
             return Probe("ended", 0)
         self.runner.start(command, self.job_dir)
         return self._wait()
+
+    def _wait_for_gpu(self) -> None:
+        """Have Ollama give its memory back, and wait until no stranger computes on the GPU.
+
+        :raises JobError: when the run is cancelled meanwhile.
+        """
+        waiting = self._path(WAITING)
+        tools = self.ctx.toolchain
+        if tools.ollama_while_training != "share":
+            for problem in _gpu_guests.unload_models(tools.ollama_url):
+                self._note(problem)
+        try:
+            told = ""
+            while True:
+                words = _gpu_guests.strangers()
+                if not words:
+                    return
+                if words != told:
+                    self._note(f"Waiting for {words}.")
+                    write_json(waiting, {"for": words, "since": utc_now()})
+                    told = words
+                if self._cancelled():
+                    raise JobError(f"{self.step.kind} was cancelled before it began.")
+                time.sleep(_GPU_SECONDS)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(waiting)
 
     def _wait(self) -> Probe:
         while True:
