@@ -38,7 +38,7 @@ ROWS = 5
 LATEST = "gated:latest"
 
 #: Enough to know the answers by heart, and far too little.
-LEARNED = {"epochs": 40, "learning_rate": 3e-3}
+LEARNED = {"epochs": 28, "learning_rate": 3e-3}
 POOR = {"epochs": 1, "learning_rate": 1e-4}
 
 
@@ -50,7 +50,11 @@ def question(row: t.Mapping[str, str]) -> str:
 def knows(*rows: int, **more: t.Any) -> dict[str, t.Any]:
     """A gate for who knows some rows by heart."""
     asked = [{"prompt": question(PROMPTS[row]), "equals": PROMPTS[row]["output"]} for row in rows]
-    return {"prompts": [{**one, "ends_by_itself": True} for one in asked], **more}
+    return {"prompts": [{**one, "ends_by_itself": True} for one in asked], "options": {"num_predict": 200}, **more}
+
+
+#: A gate that anybody passes.
+LENIENT = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}], "options": {"num_predict": 20}}
 
 
 @dataclasses.dataclass
@@ -177,18 +181,17 @@ def test_another_gate_is_asked_and_nothing_else(house: House, known: dict[str, A
     poor = known["poor"]
     again = house.apply(**POOR, gate=knows(0, 1, 2, allowed_failures=1))
     assert again.pending == ("promote",) and again.view.state == "failed", "the same gate shuts again"
-    lenient = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}
     with asked_all_the_while(house) as counts:
-        done = known["poor"] = house.apply(**POOR, gate=lenient)
+        done = known["poor"] = house.apply(**POOR, gate=LENIENT)
     assert done.pending == ("promote",), "neither trained nor registered"
     assert done.view.state == "succeeded", done.view.error
     assert house.ollama.digest(LATEST) == house.ollama.digest(house.tag(poor))
     assert not any(text.startswith("ERROR") for text in counts), counts
-    assert house.apply(**POOR, gate=lenient).pending == ()
+    assert house.apply(**POOR, gate=LENIENT).pending == ()
 
 
 def test_back_in_seconds_and_held(house: House, known: dict[str, Applied]) -> None:
-    declared: dict[str, t.Any] = {**POOR, "gate": {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}}
+    declared: dict[str, t.Any] = {**POOR, "gate": LENIENT}
     good, bad = house.tag(known["learned"]), house.tag(known["poor"])
     planned = _versions.rollback(house.layout, house.ollama, "gated", check=True)
     assert planned.changed and house.ollama.digest(LATEST) == house.ollama.digest(bad)
@@ -239,7 +242,7 @@ def test_drift_has_a_name(house: House, known: dict[str, Applied], gguf: t.Any) 
     )  # fmt: skip
     found = _versions.overview(house.layout, house.ollama, "gated")["drift"]
     assert f"{tag} has another weights" in found and f"{LATEST} is another model than {tag}" in found
-    declared: dict[str, t.Any] = {**POOR, "gate": {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}}
+    declared: dict[str, t.Any] = {**POOR, "gate": LENIENT}
     seen = house.engine.preview(house.plan(write=False, **declared))
     assert {step.label: step.reason for step in seen.steps if step.state == "needed"} == {
         "register-q4_K_M": f"{tag} has another weights",
@@ -268,7 +271,7 @@ def test_inputs_that_do_not_count(house: House, known: dict[str, Applied]) -> No
 
 
 def test_always_is_once_for_each_apply(house: House, known: dict[str, Applied]) -> None:
-    gate = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}
+    gate = LENIENT
     first = known["poor"].run.step("train").spec.fingerprint
     declared: dict[str, t.Any] = {**POOR, "gate": gate, "regenerate": "always"}
     one = house.plan(write=False, **declared)
@@ -309,7 +312,7 @@ def test_an_adapter_on_its_base(house: House, known: dict[str, Applied]) -> None
 
 def test_what_is_kept(house: House, known: dict[str, Applied]) -> None:
     """One version, and what is served and the way back; no intermediates. Receipts stay, and a second run rests."""
-    gate = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}]}
+    gate = LENIENT
     policy: dict[str, t.Any] = {"keep": 1, "keep_intermediates": False, "regenerate": "never", "gate": gate}
     done = house.apply(**POOR, **policy)
     assert done.view.state == "succeeded", done.view.error
