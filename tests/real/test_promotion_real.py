@@ -173,7 +173,7 @@ def test_a_gate_that_is_shut(house: House, known: dict[str, Applied]) -> None:
     assert report["candidate"]["met"] == 0 and report["served"]["met"] >= 2
     assert house.ollama.digest(LATEST) == before
     assert house.releases.ledger().moves == ledger.moves
-    assert len(counts) == 1 and not any(text.startswith("ERROR") for text in counts), counts
+    assert not any(text.startswith("ERROR") for text in counts), counts
     assert sum(counts.values()) > 3
 
 
