@@ -102,7 +102,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
             if option.get("required"):
                 raise InputError(f"{who}: {name} is missing.")
             values[name] = option.get("default")
-        elif values[name] not in option.get("choices", (values[name],)):
+        elif option["type"] != "list" and values[name] not in option.get("choices", (values[name],)):
             raise InputError(f"{who}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}.")
     name = str(values["name"])
     if not _NAME.match(name):
