@@ -64,7 +64,13 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
         digest = digest_of(models, alias)
         mine = [tag for tag in tags if digest and digest_of(models, tag) == digest]
         served[alias] = {"version": mine[0] if mine else "", "digest": digest}
-    drift = releases.misplaced(models, ledger.declared, ledger.aliases) if ledger.moves else []
+    # not what is declared: behind a gate that is shut, it is what was there before
+    put = {str(move["alias"]): str(move["tag"]) for move in ledger.moves}
+    drift = [
+        f"{alias} is {'another model than' if digest_of(models, alias) else 'not there, and shall be'} {tag}"
+        for alias, tag in put.items()
+        if alias in ledger.aliases and digest_of(models, alias) != digest_of(models, tag)
+    ]
     for receipt in receipts:
         if not receipt.get("pruned_at"):
             drift += [reason for reason in _drift(layout, ollama, receipt) if reason not in drift]
