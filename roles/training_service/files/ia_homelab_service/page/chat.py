@@ -51,8 +51,11 @@ class Chat:
 
     def offer(self, versions: t.Sequence[shapes.Model]) -> None:
         """What can be asked now."""
-        known = {f"{self._name}:latest": self._words("chat.served", name=self._name)}
+        served = [name for model in versions for name in model.served]
+        known = {name: self._words("chat.served", name=name) for name in served}
         known.update({model.tag: model.tag for model in versions if model.present})
+        if not known:
+            return
         chosen = self._model.value if self._model.value in known else next(iter(known))
         self._model.set_options(known, value=chosen)
 

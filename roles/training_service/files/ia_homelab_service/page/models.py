@@ -72,6 +72,8 @@ class _ModelView:
         shell.heading(name, 1)
         self._outcome = ui.element("div").props("aria-live=polite")
         self._body = ui.element("div").style("display: contents")
+        # what was said in it is not lost when another version is promoted
+        self._chat_place = ui.element("div").style("display: contents")
         self._chat: chat.Chat | None = None
 
     async def show(self) -> None:
@@ -93,9 +95,10 @@ class _ModelView:
             self._served(served, versions)
             for model in versions:
                 self._version(model, served)
-            if self._chat is None:
+        if self._chat is None:
+            with self._chat_place:
                 self._chat = chat.Chat(words, self._operations, self._name, versions)
-        if self._chat is not None:
+        else:
             self._chat.offer(versions)
 
     def _served(self, served: shapes.Model | None, versions: t.Sequence[shapes.Model]) -> None:
@@ -180,7 +183,7 @@ def _lineage(words: Language, model: shapes.Model) -> list[tuple[str, str]]:
     base = line.get("base") or {}
     if base:
         known = base.get("settings") or {}
-        name = str(known.get("hub_id") or known.get("repo") or base.get("name") or "")
+        name = str(known.get("hub") or base.get("name") or "")
         pairs.append((words("field.base_model"), _made(base, name)))
     data = line.get("dataset") or {}
     if data:

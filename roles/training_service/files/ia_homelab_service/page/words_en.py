@@ -193,7 +193,7 @@ WORDS: dict[str, str] = {
     "chat.title": "Try it",
     "chat.lead": "Asked of Ollama directly. Nothing is kept.",
     "chat.model": "Model",
-    "chat.served": "{name}:latest (what people use)",
+    "chat.served": "{name} (what people use)",
     "chat.message": "Message",
     "chat.send": "Send",
     "chat.you": "You:",

@@ -193,7 +193,7 @@ WORDS: dict[str, str] = {
     "chat.title": "L'essayer",
     "chat.lead": "Demandé directement à Ollama. Rien n'est conservé.",
     "chat.model": "Modèle",
-    "chat.served": "{name}:latest (celui que l'on utilise)",
+    "chat.served": "{name} (celui que l'on utilise)",
     "chat.message": "Message",
     "chat.send": "Envoyer",
     "chat.you": "Vous :",
