@@ -345,7 +345,12 @@ part_bench() {
     local name
     for name in ${IA_BENCHMARK:-no_change pipeline hosts}; do
         say "$name"
-        python "benchmarks/$name.py"
+        if [[ $name == service ]]; then
+            service_venv
+            PATH=$SERVICE_VENV/bin:$PATH python "benchmarks/$name.py"
+        else
+            python "benchmarks/$name.py"
+        fi
         tally 1 0
     done
 }

@@ -72,7 +72,21 @@ def create_app(settings: Settings) -> FastAPI:
     metrics.add(app, operations, loop)
     _add_health(app, operations, loop)
     mcp_server.mount(app, operations)
+    _describe_problems(app)
     return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the form of errors, which answers refer to by name, into the document."""
+    document = app.openapi
+
+    def described() -> dict[str, t.Any]:
+        found = document()
+        form = rest.ProblemBody.model_json_schema()
+        found.setdefault("components", {}).setdefault("schemas", {}).setdefault("ProblemBody", form)
+        return found
+
+    app.openapi = described  # type: ignore[method-assign]
 
 
 def guarded(app: FastAPI) -> ASGIApp:
