@@ -9,7 +9,7 @@ from __future__ import annotations
 class ModuleDocFragment:
     """Where things lie, where the tools are, and how long to wait."""
 
-    DOCUMENTATION = r"""
+    _HOST = r"""
 options:
   data_dir:
     description:
@@ -105,6 +105,14 @@ options:
       - File on the host that holds the Hugging Face token, for gated base models. Only the user of the jobs needs to
         be able to read it.
     type: path
+"""
+
+    #: Where things are on the host.
+    HOST = _HOST
+
+    DOCUMENTATION = (
+        _HOST
+        + r"""
   runs:
     description:
       - What an earlier task with the module M(ia_homelab.llamafactory.job) has returned as RV(ignore:runs). Their steps
@@ -123,3 +131,4 @@ options:
       - Without it, there is no limit.
     type: float
 """
+    )

@@ -29,6 +29,7 @@ FULL_LEARNING_RATE = 5e-5
 
 #: Shortest row that a suggestion cuts to.
 _SHORTEST = 256
+_SUGGESTIONS = 3
 _CHEAPER = {"full": ("lora", "qlora"), "freeze": ("lora", "qlora"), "lora": ("qlora",), "qlora": ()}
 
 
@@ -45,6 +46,20 @@ def needed(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = No
     vram = estimate(shape, values, "cuda", longest).vram
     assert vram is not None, "a GPU was asked about"
     return vram.planned
+
+
+def needed_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+    """What a training on a CPU takes of the machine's memory, or merging after it, whichever is more, in bytes."""
+    return max(estimate(shape, values, "cpu", longest).ram[step] for step in ("train", "merge"))
+
+
+def needed_to_merge(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+    """What merging takes of the machine's memory, in bytes."""
+    return estimate(shape, values, "cpu", longest).ram["merge"]
+
+
+#: Tells what settings take.
+Measure = t.Callable[[Shape, "t.Mapping[str, t.Any]", "int | None"], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,40 +83,36 @@ class Suggestion:
 
 
 def nearest(
-    shape: Shape, values: t.Mapping[str, t.Any], room: int, longest: int | None = None, name: str = "", count: int = 3
+    shape: Shape,
+    values: t.Mapping[str, t.Any],
+    room: int,
+    longest: int | None = None,
+    name: str = "",
+    measure: Measure = needed,
 ) -> list[Suggestion]:
-    """Settings that fit, the nearest first: those that change the fewest things; smaller batches, which change the
-    result least, before another method, and that before shorter rows; a smaller model last.
+    """Up to three settings that fit, the nearest first: those that change the fewest things; smaller batches, which
+    change the result least, before another method, and that before shorter rows; a smaller model last.
 
     :param room: what there is, in bytes.
     :param longest: tokens of the longest row of the dataset.
     :param name: the base model's name in the catalogue, for smaller ones of its family.
+    :param measure: what is measured: GPU memory by default.
     """
     found: list[Suggestion] = []
-    moves = {"batch": _batches(values), "method": _methods(values), "length": _lengths(values, longest)}
+    # on a CPU there is no qlora
+    methods = _methods(values) if measure is needed else []
+    moves = {"batch": _batches(values), "method": methods, "length": _lengths(values, longest)}
     for size in range(1, len(moves) + 1):
         for chosen in itertools.combinations(moves, size):
-            fitting = _first_fitting(shape, values, [moves[move] for move in chosen], room, longest)
-            if fitting is not None:
-                found.append(fitting)
+            for each in itertools.product(*(moves[move] for move in chosen)):
+                change = {key: value for move in each for key, value in move.items()}
+                takes = measure(shape, {**values, **change}, longest)
+                if takes <= room:
+                    found.append(Suggestion(change, takes))
+                    break
         if found:
             break
-    return (found or _smaller(shape, values, room, longest, name))[:count]
-
-
-def _first_fitting(
-    shape: Shape,
-    values: t.Mapping[str, t.Any],
-    moves: t.Sequence[t.Sequence[dict[str, t.Any]]],
-    room: int,
-    longest: int | None,
-) -> Suggestion | None:
-    for each in itertools.product(*moves):
-        change = {key: value for move in each for key, value in move.items()}
-        size = needed(shape, {**values, **change}, longest)
-        if size <= room:
-            return Suggestion(change, size)
-    return None
+    return (found or _smaller(shape, values, room, longest, name, measure))[:_SUGGESTIONS]
 
 
 def _batches(values: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -132,7 +143,7 @@ def _lengths(values: t.Mapping[str, t.Any], longest: int | None) -> list[dict[st
 
 
 def _smaller(
-    shape: Shape, values: t.Mapping[str, t.Any], room: int, longest: int | None, name: str
+    shape: Shape, values: t.Mapping[str, t.Any], room: int, longest: int | None, name: str, measure: Measure
 ) -> list[Suggestion]:
     """A smaller model of the same family, or else of the same make: the largest that fits, as it is or with everything
     turned down."""
@@ -140,11 +151,11 @@ def _smaller(
     akin = [entry for entry in CATALOGUE if family in (entry.family, "") or entry.shape.model_type == shape.model_type]
     below = [entry for entry in akin if not shape.parameters or entry.shape.parameters < shape.parameters]
     down: dict[str, t.Any] = {}
-    for options in (_batches(values), _methods(values)):
+    for options in (_batches(values), _methods(values) if measure is needed else []):
         down.update(options[-1] if options else {})
     for entry in sorted(below, key=lambda each: (each.family != family, -each.shape.parameters)):
         for change in ({}, down):
-            size = needed(entry.shape, {**values, **change}, longest)
+            size = measure(entry.shape, {**values, **change}, longest)
             if size <= room:
                 return [Suggestion(dict(change), size, f"{entry.family}:{entry.tags[0]}")]
     return []
@@ -183,11 +194,14 @@ def misfit(
         f"This training takes about {gigabytes(found.vram.planned)} of GPU memory ({_parts(found)}); "
         f"the GPU has {gigabytes(gpu_total)}, of which {gigabytes(gpu_total - room)} are kept in reserve."
     )
-    near = nearest(shape, values, room, longest, name)
-    hint = "Nothing smaller in the catalogue would fit either."
-    if near:
-        hint = f"The nearest that fits: {'; or '.join(each.words() for each in near)}."
-    return Misfit(message, hint)
+    return Misfit(message, hint(nearest(shape, values, room, longest, name)))
+
+
+def hint(near: t.Sequence[Suggestion]) -> str:
+    """What fits, in words."""
+    if not near:
+        return "Nothing smaller in the catalogue would fit either."
+    return f"The nearest that fits: {'; or '.join(each.words() for each in near)}."
 
 
 def _parts(found: Estimate) -> str:

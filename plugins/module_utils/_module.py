@@ -40,13 +40,18 @@ TOOLCHAIN_SPEC: dict[str, t.Any] = {
     "mounts": {"type": "list", "elements": "str", "default": []},
 }
 
-#: Options of every module that starts or follows detached work.
-FOLLOW_SPEC: dict[str, t.Any] = {
+#: Options of every module that has to know where things are on the host.
+HOST_SPEC: dict[str, t.Any] = {
     "data_dir": {"type": "path", "required": True},
     "toolchain": {"type": "dict", "options": TOOLCHAIN_SPEC},
     "runner": {"type": "str", "choices": ["auto", "docker", "process"], "default": "auto"},
     "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
     "token_file": {"type": "path", "no_log": False},
+}
+
+#: Options of every module that starts or follows detached work.
+FOLLOW_SPEC: dict[str, t.Any] = {
+    **HOST_SPEC,
     "runs": {"type": "list", "elements": "dict"},
     "wait": {"type": "bool", "default": True},
     "timeout": {"type": "float"},

@@ -194,23 +194,27 @@ def misfit(hyper: Hyperparameters, subject: Subject, machine: Machine) -> _memor
         wrong = _memory_fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name)
         if wrong is not None:
             return wrong
-    return _no_ram(found, machine)
+    return _no_ram(found, values, subject, machine)
 
 
-def _no_ram(found: _memory.Estimate, machine: Machine) -> _memory_fit.Misfit | None:
+def _no_ram(
+    found: _memory.Estimate, values: t.Mapping[str, t.Any], subject: Subject, machine: Machine
+) -> _memory_fit.Misfit | None:
+    """The same of the machine's own memory: for training on a CPU, and for merging, which is done there always."""
+    assert subject.shape is not None
     if machine.ram is None:
         return None
     room = machine.ram.total + machine.ram.swap
-    for step, hint in (
-        ("train", "Choose a smaller base model, lower batch_size or cutoff_len, or add swap."),
-        ("merge", "Choose a smaller base model, or add swap: merging needs about 2 GB for each billion parameters."),
-    ):
+    for step in ("train", "merge"):
         if found.ram[step] > room:
             message = (
                 f"The step {step} takes about {gigabytes(found.ram[step])} of the machine's memory, "
                 f"which has {gigabytes(machine.ram.total)} and {gigabytes(machine.ram.swap)} of swap."
             )
-            return _memory_fit.Misfit(message, hint)
+            on_cpu = machine.accelerator == "cpu"
+            measure = _memory_fit.needed_ram if on_cpu else _memory_fit.needed_to_merge
+            near = _memory_fit.nearest(subject.shape, values, room, subject.longest, subject.ollama_name, measure)
+            return _memory_fit.Misfit(message, f"Add memory or swap. {_memory_fit.hint(near)}")
     return None
 
 

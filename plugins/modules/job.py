@@ -43,6 +43,12 @@ options:
       - Needed only in check mode on a host where the dataset has not been published yet.
     type: dict
     default: {}
+  plan:
+    description:
+      - Plans of these O(finetunes) that M(ia_homelab.llamafactory.plan_info) has made before. When something else would
+        be done now, nothing is asked for, and the task fails and says what changed.
+    type: list
+    elements: dict
   run:
     description:
       - Id of a run to follow or to cancel.
@@ -68,9 +74,12 @@ extends_documentation_fragment:
   - ia_homelab.llamafactory.follow
 attributes:
   diff_mode:
-    support: none
+    support: full
+    details:
+      - The plan. Which steps would run and why, and what each takes of GPU memory, RAM, disk and time.
 seealso:
   - module: ia_homelab.llamafactory.job_info
+  - module: ia_homelab.llamafactory.plan_info
 """
 
 EXAMPLES = r"""
@@ -123,6 +132,11 @@ runs:
       description: All steps in order, with label, kind, fingerprint, state, path, and why one is not whole.
       type: list
       elements: dict
+plans:
+  description: The plan of each fine-tune, as M(ia_homelab.llamafactory.plan_info) makes it.
+  returned: in check mode or diff mode, when O(finetunes) is given
+  type: list
+  elements: dict
 steps:
   description: The steps of all runs with their results.
   returned: when O(state) is V(submitted) or V(finished)
@@ -146,7 +160,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module im
     toolchain,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._plans import plans_of, text_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED, Run
 
 
 def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
@@ -194,13 +209,14 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     ]
     for warning in [warning for run in runs for warning in warnings_of(run, engine.layout)]:
         module.warn(warning)
+    planned = plan(module, engine, runs)
     if module.check_mode:
         views = [engine.preview(run) for run in runs]
-        return answer([run_entry(view, view.pending, None) for view in views], KINDS)
+        return {**answer([run_entry(view, view.pending, None) for view in views], KINDS), **planned}
     entries = [submission_entry(engine.submit(run), None) for run in runs]
     if module.params["state"] == "submitted":
         changed = any(entry["pending"] for entry in entries)
-        return {**answer_quietly(entries), "changed": changed}
+        return {**answer_quietly(entries), **planned, "changed": changed}
     if module.params["wait"]:
         entries = [
             run_entry(engine.follow(entry["id"], timeout=module.params["timeout"]), entry["pending"], None)
@@ -208,7 +224,20 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
             else entry
             for entry in entries
         ]
-    return answer(entries, KINDS)
+    return {**answer(entries, KINDS), **planned}
+
+
+def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.Any]:
+    """The plan, where somebody wants to see it, or one that was saved has to be held against it."""
+    saved = module.params["plan"]
+    if not module.check_mode and not module._diff and saved is None:
+        return {}
+    seen = [(run, engine.preview(run)) for run in runs]
+    plans = plans_of(engine.layout, seen, module.params["accelerator"], module.params["datasets"], saved)
+    for warning in [warning for each in plans for warning in each["warnings"]]:
+        module.warn(warning)
+    text = text_of([each for each in plans if each["changed"]])
+    return {"plans": plans, **({"diff": {"prepared": text}} if module._diff and text else {})}
 
 
 def answer_quietly(entries: list[dict[str, t.Any]]) -> dict[str, t.Any]:
@@ -237,6 +266,7 @@ def main() -> None:
             "finetunes": {"type": "list", "elements": "dict"},
             "bases": {"type": "dict", "default": {}},
             "datasets": {"type": "dict", "default": {}},
+            "plan": {"type": "list", "elements": "dict"},
             "run": {"type": "str"},
             "name": {"type": "str"},
             "until": {"type": "list", "elements": "str"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _memory_fit as fit
@@ -136,6 +136,7 @@ def test_nothing_fits() -> None:
     assert found.hint.startswith("Nothing smaller")
 
 
+@settings(deadline=None)
 @given(
     model=st.sampled_from(catalogue_names()),
     method=st.sampled_from(("lora", "qlora", "full", "freeze")),

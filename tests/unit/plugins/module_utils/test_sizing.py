@@ -24,8 +24,9 @@ BIG = "qwen2.5:7b"
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> PlanLab:
-    """A host with fifty prompts."""
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanLab:
+    """A host with fifty prompts, and memory enough whatever machine the tests run on."""
+    monkeypatch.setattr(_host, "ram", lambda: _host.Ram(64 * 10**9, 60 * 10**9, 0))
     made = PlanLab(tmp_path)
     made.publish("homelab", rows(50))
     return made
@@ -178,7 +179,7 @@ def test_a_driver_without_gpus_decides_nothing(lab: PlanLab, tmp_path: Path, mon
 
 
 def test_a_machine_without_the_memory_to_merge(lab: PlanLab) -> None:
-    subject = _sizing.Subject("b" * 64, "d" * 64, resolve(BIG).shape, {"rows": 50})
+    subject = _sizing.Subject("b" * 64, "d" * 64, resolve(BIG).shape, {"rows": 50}, BIG)
     gpu = Gpu(0, "big", 80 * 2**30, 80 * 2**30)
     hyper = normalise({"method": "lora"})
     machine = _sizing.Machine("cuda", [gpu], _host.Ram(8 * 10**9, 8 * 10**9, 0))
@@ -188,8 +189,18 @@ def test_a_machine_without_the_memory_to_merge(lab: PlanLab) -> None:
         found.message
         == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and 0 MB of swap."
     )
+    assert found.hint == "Add memory or swap. The nearest that fits: base_model: qwen2.5:3b (6.9 GB)."
     machine = _sizing.Machine("cuda", [gpu], _host.Ram(8 * 10**9, 8 * 10**9, 16 * 10**9))
     assert _sizing.misfit(hyper, subject, machine) is None
+
+
+def test_a_training_on_a_cpu_that_cannot_have_its_memory(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_host, "ram", lambda: _host.Ram(4 * 10**9, 4 * 10**9, 0))
+    lab.publish("homelab", [{"instruction": "x" * 5000, "output": "y"}])
+    with pytest.raises(InputError, match="The step train takes about .* has 4.0 GB") as caught:
+        lab.plan(batch_size=8)
+    assert "The nearest that fits: batch_size: " in caught.value.hint
+    assert "qlora" not in caught.value.hint
 
 
 def test_the_smallest_gpu_counts() -> None:
