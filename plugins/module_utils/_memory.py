@@ -50,12 +50,12 @@ _CONTEXT = 1_000_000_000
 _RAM_BASE = {"cpu": 700_000_000, "cuda": 2_500_000_000}
 #: The converter and what it holds of one tensor.
 _RAM_CONVERTER = 1_000_000_000
-#: Tokenizer, configuration and logs beside every copy of a model or a checkpoint.
-_BESIDE = 25_000_000
+#: Bytes of tokenizer and configuration for each word of the vocabulary, beside every copy of a model, every checkpoint
+#: and in a GGUF file (Qwen 2.5: 11.4 MB for 151 936 words; Gemma 3: 38 MB for 262 144), and of the rest.
+_WORD = 145
+_REST = 500_000
 #: Checkpoints at a time: two are kept, and the third is whole before the oldest goes.
 _CHECKPOINTS = 3
-#: A part of the file is written before it gets its name, and what the supervisor writes besides.
-_SPARE = 16_000_000
 
 #: Bits of a weight by GGUF type, for Llama 3.1 8B: llama.cpp, tools/quantize/README.md (the types it no longer lists:
 #: its earlier versions, from the size of the file).
@@ -207,9 +207,9 @@ def estimate(
         "gguf": _RAM_CONVERTER + 2 * _largest(shape),
     }
     disk = {
-        "base": int(HALF * total) + _BESIDE,
-        "train": train_disk(trained, full=given["method"] not in ADAPTERS, all_weights=total),
-        "merge": int(HALF * total) + _BESIDE,
+        "base": int(HALF * total) + beside(shape),
+        "train": train_disk(shape, given),
+        "merge": int(HALF * total) + beside(shape),
     }
     for name in ("f16", *given["quantizations"]):
         disk[f"gguf-{name}"] = gguf_bytes(shape, name)
@@ -229,6 +229,7 @@ _DEFAULTS: dict[str, t.Any] = {
     "freeze_trainable_layers": 2,
     "precision": "auto",
     "gradient_checkpointing": True,
+    "pref_loss": "sigmoid",
     "quantizations": ("q4_K_M",),
     "extra": {},
 }
@@ -313,7 +314,8 @@ def vram_of(shape: Shape, values: t.Mapping[str, t.Any], length: int, state_byte
     * logits: ``B·S·V·9``;
     * context: 1 GB.
 
-    Stages that compare two answers (dpo, rm) or shift them (kto) have two rows for each.
+    Stages that compare two answers (dpo, rm) or shift them (kto) have two rows for each; dpo (but for orpo and simpo)
+    and kto compare with a copy of the base in 16 bits, which an adapter that is switched off stands for.
 
     :param length: ``S``, the tokens of a row.
     :param state_bytes: bytes of a trained parameter with all that belongs to it, where it is neither LLaMA-Factory's
@@ -331,6 +333,10 @@ def vram_of(shape: Shape, values: t.Mapping[str, t.Any], length: int, state_byte
     if method == "qlora":
         linear = min(linear_parameters(shape), total)
         weights = linear * QUANTIZED[int(given["quantization_bit"])] + (total - linear) * half
+    if method not in ADAPTERS and (
+        given["stage"] == "kto" or (given["stage"] == "dpo" and given["pref_loss"] not in ("orpo", "simpo"))
+    ):
+        weights += total * half
     layer = tokens * (4 * shape.hidden + 2 * _key(shape) + 3 * shape.intermediate) * _LAYER
     if extra.get("flash_attn") == "disabled":
         # then the matrix of all pairs of tokens is there, in 32 bits and in 16
@@ -372,31 +378,37 @@ def _cpu_training(shape: Shape, values: t.Mapping[str, t.Any], length: int) -> i
 # -- disk ------------------------------------------------------------------------------------------------------------
 
 
-def train_disk(trained: int, full: bool = False, all_weights: int = 0) -> int:
-    """What a training writes at most: three checkpoints (weights and moments in 32 bits), and the result.
+def beside(shape: Shape) -> int:
+    """What lies beside the weights in a copy of a model: tokenizer, configuration."""
+    return _WORD * shape.vocabulary + _REST
 
-    :param trained: parameters that are trained.
-    :param full: whether the result is whole weights rather than an adapter.
-    :param all_weights: parameters of the model; they are saved in full when any of them is trained without an adapter.
+
+def train_disk(shape: Shape, values: t.Mapping[str, t.Any]) -> int:
+    """What a training writes at most: three checkpoints (weights and two moments in 32 bits), and the result.
+
+    Weights are saved in full when any of them is trained without an adapter.
     """
-    saved = 4 * (all_weights if full else trained)
-    return _CHECKPOINTS * (saved + 8 * trained + _BESIDE) + saved + _BESIDE
-
-
-def quantized_bytes(count: int, quantization: str, embeddings: int = 0) -> int:
-    """Size of a GGUF file.
-
-    :param count: parameters.
-    :param quantization: its type.
-    :param embeddings: those of them that are embeddings, which get no fewer than 6.56 bits.
-    """
-    bits = BITS[quantization]
-    return int((count - embeddings) * bits / 8 + embeddings * max(bits, _EMBEDDING_BITS) / 8) + _SPARE
+    given = _with_defaults(values)
+    trained = trainable(shape, given)
+    saved = 4 * (trained if given["method"] in ADAPTERS else parameters(shape))
+    return _CHECKPOINTS * (saved + 8 * trained + beside(shape)) + saved + beside(shape)
 
 
 def gguf_bytes(shape: Shape, quantization: str) -> int:
-    """Size of the GGUF file of a model."""
-    return quantized_bytes(parameters(shape), quantization, embedding_parameters(shape))
+    """Size of the GGUF file of a model; embeddings get no fewer than 6.56 bits."""
+    embeddings = embedding_parameters(shape)
+    bits = BITS[quantization]
+    layers = (parameters(shape) - embeddings) * bits
+    return int((layers + embeddings * max(bits, _EMBEDDING_BITS)) / 8) + beside(shape)
+
+
+def quantized_bytes(half: int, quantization: str) -> int:
+    """About the size of a GGUF file that is made from one with 16 bits a weight.
+
+    :param half: size of that file.
+    """
+    # how much of it are embeddings is not known here: a seventh more covers all but the smallest models
+    return min(half, int(half * BITS[quantization] / 16 * 1.15)) + _REST
 
 
 def register_disk(gguf: int) -> int:

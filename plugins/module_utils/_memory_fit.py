@@ -225,8 +225,8 @@ def choose_method(
 ) -> tuple[str, str]:
     """The method that ``auto`` means on a host, and why.
 
-    The table of the user's own document, corrected where it would run out of memory (lora "from 12 GB" takes 19 GB for
-    a model of 7 billion parameters, and full "from 24 GB" 138):
+    The table of the user's own document, corrected where it would run out of memory (lora "from 12 GB" takes 20 GB for
+    a model of 7 billion parameters, and full "from 24 GB" 156):
 
     * no GPU: lora;
     * 1000 rows or more, a learning rate meant for whole weights, and full fits: full;

@@ -183,6 +183,12 @@ def modelfile_blobs(text: str) -> dict[str, list[str]]:
     return {command: sorted(digests) for command, digests in found.items()}
 
 
+def models_directory(text: str) -> str:
+    """Where a server keeps its models, as the Modelfile it answers for one of them tells; empty when it does not."""
+    found = re.search(r"^FROM (/\S*)/blobs/sha256-[0-9a-f]{64}\s*$", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
 def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str, t.Any], adapter: str = "") -> str:
     """A Modelfile that makes the model again with ``ollama create``.
 

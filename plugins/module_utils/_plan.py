@@ -14,6 +14,7 @@ import typing as t
 
 from . import _plan_time
 from ._files import free_bytes
+from ._flow import missing
 from ._layout import Layout
 from ._memory_fit import gigabytes
 from ._plan_causes import Change, Earlier, base_words, changes
@@ -62,7 +63,9 @@ def make(
             "changes": [],
         }
         if step.label in pending:
-            found, why = _why(layout, step, seen.reason, earlier, told)
+            # what asking would say first may be that the dataset has to be published before: in check mode it is not
+            reason = missing(layout, step.spec.kind, step.spec.fingerprint) or seen.reason
+            found, why = _why(layout, step, reason, earlier, told)
             entry["changes"] = [{**vars(change), "words": change.words()} for change in found]
             entry["why"] = why
             entry["takes"] = _takes(layout, run, step, options, machine, told, cores, earlier)

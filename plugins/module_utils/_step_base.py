@@ -150,8 +150,8 @@ def _need_room(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
     if missing + _SPARE > free:
         hub_id = ctx.spec.settings["hub"]
         raise NotReadyError(
-            f"No room for {hub_id}: {gigabytes(missing)} are still to be fetched into {ctx.layout.root}, "
-            f"where {gigabytes(free)} are free.",
+            f"No room for {hub_id}: it needs {gigabytes(missing)} more of disk, {gigabytes(free)} free at "
+            f"{ctx.layout.root}.",
             "Make room there and run again: what was fetched before is kept. "
             "A whole fine-tune needs about five times the size of its base.",
             {"hub": hub_id, "missing_bytes": missing, "free_bytes": free, "path": ctx.layout.root},

@@ -140,20 +140,21 @@ def weight_bytes(directory: str) -> int:
     )
 
 
-def need_room(path: str, expected: int) -> None:
+def need_room(path: str, expected: int, step: str, kept: int = 0) -> None:
     """Make sure beforehand that a result fits on the disk.
 
     :param path: where it will be written.
     :param expected: its size in bytes.
+    :param step: what is done, as a message begins.
+    :param kept: bytes of it that lie there already.
     :raises NotReadyError: when it does not.
     """
     free = free_bytes(path)
-    if free < expected:
+    if free < expected - kept:
         raise NotReadyError(
-            f"Not enough room on the disk: about {gigabytes(expected)} will be written to {path}, "
-            f"{gigabytes(free)} are free there.",
+            f"{step} needs about {gigabytes(expected - kept)} of disk, {gigabytes(free)} free at {path}.",
             "Make room on that filesystem and run again: what was finished before is kept.",
-            {"path": path, "free_bytes": free, "needed_bytes": expected},
+            {"path": path, "free_bytes": free, "needed_bytes": expected - kept},
         )
 
 

@@ -20,6 +20,7 @@ from ._errors import CoreError, JobError, NotReadyError, StoreError
 from ._explain import explain
 from ._files import read_json, remove_tree, tail_lines, write_json
 from ._gguf import GgufInfo, check_complete, read_header
+from ._memory import quantized_bytes
 from ._progress import Progress
 from ._safetensors import model_files, read_model
 from ._step_environment import (
@@ -89,7 +90,7 @@ class GgufStep(Step):
         merged = _source(ctx)
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
-        need_room(ctx.work, int(count * _BYTES[quantization]))
+        need_room(ctx.work, int(count * _BYTES[quantization]), f"Converting to {quantization}")
         request = os.path.join(ctx.job_dir, "convert.json")
         argv = [python, converter, merged, "--outtype", quantization, "--outfile", _part(ctx)]
         alone, together = sample_texts(ctx)
@@ -119,7 +120,8 @@ class GgufStep(Step):
         source = _half(ctx)
         info = read_header(source)
         check_complete(info)
-        need_room(ctx.work, info.file_bytes)
+        quantization = _quantization(ctx)
+        need_room(ctx.work, quantized_bytes(info.file_bytes, quantization), f"Quantizing to {quantization}")
         threads = compute_threads(info.file_bytes, "cpu")
         env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads, image)
         if image:

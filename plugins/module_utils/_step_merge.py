@@ -97,7 +97,7 @@ class MergeStep(Step):
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         size = weight_bytes(base)
-        need_room(ctx.work, int(size * 1.02))
+        need_room(ctx.work, int(size * 1.02), "Merging")
         os.makedirs(ctx.work)
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(export_arguments(ctx.spec.options["resolved"], base, trained, ctx.work)))

@@ -22,17 +22,20 @@ import typing as t
 from ._errors import JobError, StoreError
 from ._files import read_json, sha256_file, write_atomic, write_json
 from ._gguf import GgufInfo, check_complete, read_header
+from ._memory import register_disk
 from ._ollama import Ollama
 from ._ollama_text import (
     check_name,
     check_parameters,
     modelfile,
     modelfile_blobs,
+    models_directory,
     parse_parameters,
     same_parameters,
 )
 from ._progress import Progress
 from ._release import Ahead, Releases, content_tag, digest_of
+from ._step_environment import need_room
 from ._steps import Command, Step, StepContext
 from ._templates import OllamaTemplate, template_for
 from ._worker import worker_command
@@ -117,6 +120,8 @@ class RegisterStep(Step):
 
     def _create(self, ollama: Ollama, wanted: Registration, record: t.Mapping[str, t.Any], report: _Report) -> None:
         adapters = {ADAPTER: record["adapter_blob"]} if wanted.adapter else {}
+        if not ollama.has_blob(str(record["blob"])):
+            _need_room(ollama, wanted.path)
         for path, digest in ((wanted.path, record["blob"]), *((wanted.adapter, one) for one in adapters.values())):
             print(f"Uploading {path} to {ollama.url}", flush=True)
             sent = ollama.push_blob(path, digest, report.upload)
@@ -287,6 +292,17 @@ class _Report:
 
     def _write(self, progress: Progress) -> None:
         write_json(self._path, progress.as_dict())
+
+
+def _need_room(ollama: Ollama, path: str) -> None:
+    """See to it that the server can keep a model, where another one that it has tells in which directory of this host.
+
+    :raises NotReadyError: when it cannot.
+    """
+    first = next(iter(ollama.tags()), None)
+    directory = models_directory(str(ollama.show(str(first["name"])).get("modelfile") or "")) if first else ""
+    if directory and os.path.isdir(directory):
+        need_room(directory, register_disk(os.path.getsize(path)), "Registering")
 
 
 def _digest(ctx: StepContext, kind: str, path: str, report: _Report) -> str:

@@ -24,6 +24,7 @@ from ._step_environment import (
     compute_threads,
     container,
     need_directory,
+    need_room,
     paths_in,
     remove_scratch,
     scratch,
@@ -87,6 +88,10 @@ class TrainStep(Step):
             if os.path.exists(os.path.join(ctx.work, _checkpoints.PLOT)):
                 return None
             return Command([python, "-c", _PLOT, ctx.work], env, ctx.job_dir, place)
+        wanted = ((ctx.spec.options.get("estimate") or {}).get("disk") or {}).get("train")
+        if wanted:
+            kept = sum(os.path.getsize(os.path.join(ctx.work, name)) for name in list_files(ctx.work))
+            need_room(ctx.work, int(wanted), "Training", kept)
         for name, reason in found.broken.items():
             _note(ctx, f"{name} is put aside: {reason}")
         settings = self._settings(ctx, base, found.step)

@@ -30,7 +30,7 @@ options:
     default: {}
   saved:
     description:
-      - Plans that were made before. When what would be done now is something else, the task fails and says what changed.
+      - Plans that were made before. When something else would be done now, the task fails and says what changed.
     type: list
     elements: dict
   accelerator:
