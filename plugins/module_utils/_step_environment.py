@@ -140,7 +140,7 @@ def weight_bytes(directory: str) -> int:
     )
 
 
-def need_room(path: str, expected: int, step: str, kept: int = 0) -> None:
+def need_room(path: str, expected: int, step: str = "This step", kept: int = 0) -> None:
     """Make sure beforehand that a result fits on the disk.
 
     :param path: where it will be written.
