@@ -13,10 +13,9 @@ import datetime
 import typing as t
 
 from . import _plan_time
-from ._files import free_bytes
+from ._files import free_bytes, gigabytes
 from ._flow import missing
 from ._layout import Layout
-from ._memory_fit import gigabytes
 from ._plan_causes import Change, Earlier, base_words, changes
 from ._run import Run, RunStep
 from ._sizing import Machine

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ._memory_fit import gigabytes
+from ._files import gigabytes
 from ._plan_time import in_words
 
 
