@@ -24,7 +24,7 @@ from ._view import RunView
 SCHEMA = 1
 
 #: Inputs that are steps themselves: that they are others follows from theirs.
-FOLLOWS = ("train", "merge", "gguf", "register", "promote")
+FOLLOWS = ("train", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
 
 
 def make(
@@ -149,6 +149,8 @@ def _takes(
     kind = step.spec.kind
     found: dict[str, t.Any] = {}
     disk = (estimate.get("disk") or {}).get(step.label, (estimate.get("disk") or {}).get(kind))
+    if kind == "gguf_adapter":
+        disk = 2 * int(estimate["trainable"]) if estimate else None  # 16 bits a parameter
     if kind == "base":
         disk = 0 if step.spec.options.get("location") else step.spec.options.get("bytes") or disk
     if disk is not None:

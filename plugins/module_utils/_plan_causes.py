@@ -14,9 +14,9 @@ import typing as t
 
 from ._dataset_compare import Changes
 from ._dataset_forms import DATA_FILE
-from ._errors import StoreError
 from ._hyperparameters_table import OPTIONS
 from ._layout import KINDS, PARENTS, Layout
+from ._lineage import read_receipt
 from ._steps import StepSpec
 
 _WIDTH = 60
@@ -124,10 +124,7 @@ def _receipts(layout: Layout, kind: str) -> t.Iterator[Receipt]:
 
 
 def _read(layout: Layout, kind: str, fingerprint: str) -> Receipt | None:
-    try:
-        found = layout.receipt(kind, fingerprint)
-    except (StoreError, OSError, KeyError):
-        return None  # a damaged one explains nothing
+    found = read_receipt(layout, kind, fingerprint)
     return {"kind": kind, **found} if found is not None else None
 
 
