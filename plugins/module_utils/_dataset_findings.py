@@ -120,6 +120,11 @@ class Lengths:
         return [[size, self._counts[size]] for size in sorted(self._counts)]
 
 
+def smallest(top: int) -> int:
+    """The least size that :class:`Lengths` counts under a size."""
+    return top - (1 << max((top - 1).bit_length() - 3, 0))
+
+
 #: What contradicts what, by kind of rows.
 _OTHERWISE = {
     PREFERENCE: "prefer the other of the same two answers",

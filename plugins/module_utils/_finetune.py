@@ -28,6 +28,7 @@ from . import (
     _sizing,
     _stages,
     _templates,
+    _truncation,
 )
 from ._chain import Identity
 from ._errors import InputError, NotReadyError
@@ -283,7 +284,11 @@ def read_training(
     estimate = _sizing.size(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
-    warnings = [_sizing.check(layout, hyper, subject, machine, name, memory_check), *_stages.warnings_for(hyper.values)]
+    warnings = [
+        _sizing.check(layout, hyper, subject, machine, name, memory_check),
+        *_stages.warnings_for(hyper.values),
+        _truncation.warning(hyper.values, subject.found_out),
+    ]
     if any(warnings):
         options["warning"] = " ".join(filter(None, warnings))
     return _hyperparameters.settings(hyper), options

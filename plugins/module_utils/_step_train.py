@@ -11,9 +11,10 @@ import math
 import os
 import re
 import signal
+import subprocess
 import typing as t
 
-from . import _checkpoints, _dataset_split, _trainer_log
+from . import _checkpoints, _dataset_split, _trainer_log, _truncation
 from ._errors import JobError, NotReadyError, StoreError
 from ._explain import explain
 from ._files import list_files, read_json, write_atomic, write_json
@@ -94,13 +95,33 @@ class TrainStep(Step):
             need_room(ctx.work, int(wanted), "Training", kept)
         for name, reason in found.broken.items():
             _note(ctx, f"{name} is put aside: {reason}")
-        settings = self._settings(ctx, base, found.step)
+        rows = self._count(ctx, base, env)
+        settings = self._settings(ctx, base, found.step, rows)
+        if rows:
+            write_json(os.path.join(ctx.work, ROWS), rows)
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
         argv = [program, "train", config]
         return Command(["/bin/sh", "-c", _IN_IMAGE, python, *argv] if place else argv, env, ctx.job_dir, place)
 
-    def _settings(self, ctx: StepContext, base: str, step: int | None) -> dict[str, t.Any]:
+    @staticmethod
+    def _count(ctx: StepContext, base: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
+        """What is worth knowing about the rows before they are trained on: how many are too long. Says it in the log.
+
+        Nothing depends on it: where it cannot be counted, that is said.
+        """
+        dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
+        python = os.path.join(ctx.toolchain.llamafactory_venv, "bin", "python")
+        try:
+            found = _truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            _note(ctx, f"Whether rows are longer than cutoff_len was not counted: {error}")
+            return {}
+        if found and _truncation.words(found):
+            _note(ctx, _truncation.words(found))
+        return {"too_long": found} if found else {}
+
+    def _settings(self, ctx: StepContext, base: str, step: int | None, found: dict[str, t.Any]) -> dict[str, t.Any]:
         dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
@@ -108,7 +129,7 @@ class TrainStep(Step):
         if resolved.get("validation_share"):
             rows = os.path.join(scratch(ctx), "rows")
             sides = _dataset_split.split(dataset, rows, resolved["validation_share"])
-            write_json(os.path.join(ctx.work, ROWS), {"train_rows": sides.train, "validation_rows": sides.validation})
+            found.update(train_rows=sides.train, validation_rows=sides.validation)
             dataset, name, validation = rows, _dataset_split.TRAIN, _dataset_split.VALIDATION
         wide = precision(resolved, _accelerator(ctx)) == "fp32" and resolved["method"] != "qlora"
         settings = llamafactory_train_arguments(

@@ -14,7 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset_findings
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_findings import Lengths, warnings
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_findings import (
+    Lengths,
+    smallest,
+    warnings,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_render import render
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
 from ansible_collections.ia_homelab.llamafactory.tests.support.dataset_lab import file_of
@@ -144,4 +148,5 @@ def test_lengths(sizes: list[int]) -> None:
     for top, count in counted:
         assert sum(low <= size < top for size in sizes) == count
         assert all(top - size <= size // 4 + 1 for size in sizes if low <= size < top)
+        assert all(smallest(top) <= size for size in sizes if low <= size < top)
         low = top

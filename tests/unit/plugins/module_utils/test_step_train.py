@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import stat
 import typing as t
@@ -237,6 +238,27 @@ def test_rows_to_validate_on(lab: StepLab) -> None:
     results = TrainStep().finish(ctx)
     assert (results["train_rows"], results["validation_rows"]) == (sides["train"], sides["validation"])
     assert not os.path.exists(found["dataset_dir"])
+
+
+def test_rows_that_are_cut_off_are_told_before(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log, and among the results. Where it cannot be counted nothing is held up."""
+    Path(lab.dataset, "data.jsonl").write_text("{}\n")
+    found = {"cutoff_len": 64, "rows": 1, "longest": 99, "longest_row": 1, "counted": 1, "candidates": 1, "exact": True}
+    monkeypatch.setattr(_step_train._truncation, "count", lambda *_args: found)
+    ctx = context(lab, cutoff_len=64)
+    TrainStep().command(ctx)
+    assert "1 row is longer than cutoff_len 64 and will be cut off" in Path(ctx.job_dir, "log.txt").read_text()
+    done(ctx)
+    assert TrainStep().finish(ctx)["too_long"] == found
+
+    def fails(*_args: t.Any) -> t.NoReturn:
+        raise ValueError("no such tokenizer")
+
+    monkeypatch.setattr(_step_train._truncation, "count", fails)
+    shutil.rmtree(ctx.work)
+    other = context(lab, cutoff_len=32)
+    assert TrainStep().command(other) is not None
+    assert "was not counted: no such tokenizer" in Path(other.job_dir, "log.txt").read_text()
 
 
 def test_none_to_validate_on(lab: StepLab) -> None:
