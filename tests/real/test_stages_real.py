@@ -1,0 +1,185 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each stage on real LLaMA-Factory, a few steps on a tiny base: the published rows are taken, all of them, and learnt.
+
+Needs ``IA_LF_VENV``, ``IA_CONV_VENV`` and ``IA_LLAMA_CPP_DIR``; fails where one is missing. About ten seconds a stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune, _truncation
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._safetensors import read_tensors
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_train import TrainStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext
+from ansible_collections.ia_homelab.llamafactory.tests.real.test_steps_real import FILES, House, log_of
+
+ROWS = 20
+#: Two batches an epoch, two epochs.
+DECLARED = {
+    "template": "qwen",
+    "epochs": 2,
+    "batch_size": 10,
+    "gradient_accumulation": 1,
+    "learning_rate": 1e-3,
+    "cutoff_len": 256,
+}
+
+
+def rows_of(kind: str) -> list[dict[str, t.Any]]:
+    """Rows for a stage, made of the shipped prompts."""
+    prompts = json.loads((FILES / "homelab_prompts.json").read_text(encoding="utf-8"))[:ROWS]
+    pairs = [(row["instruction"], row["output"]) for row in prompts]
+    others = [answer for _asked, answer in pairs[1:] + pairs[:1]]
+    return {
+        "preference": [
+            {"instruction": asked, "chosen": answer, "rejected": other} for (asked, answer), other in zip(pairs, others)
+        ],
+        "kto": [
+            {"instruction": asked, "output": answer if number % 2 else other, "kto_tag": bool(number % 2)}
+            for number, ((asked, answer), other) in enumerate(zip(pairs, others))
+        ],
+        "pretraining": [{"text": f"{asked} {answer} " * 2} for asked, answer in pairs[:5]],
+        "sft": [{"instruction": asked, "output": answer} for asked, answer in pairs],
+    }[kind]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
+    """A data directory with a tiny base and a dataset of each kind."""
+    root = tmp_path_factory.mktemp("stages")
+    made = House(root)
+    python = os.path.join(made.tools.llamafactory_venv, "bin", "python")
+    prompts = FILES / "homelab_prompts.json"
+    subprocess.run(
+        [python, FILES / "make_tiny_base.py", "--prompts", prompts, "--output", root / "base", "--layers", "1"],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    for kind in ("sft", "preference", "kto", "pretraining"):
+        _dataset.apply(made.layout, _dataset.Declaration(kind), [Source("records", records=rows_of(kind))])
+    yield made
+    made.clear()
+    shutil.rmtree(root)
+
+
+def train(house: House, kind: str, **declared: t.Any) -> tuple[StepContext, str, dict[str, t.Any]]:
+    """Plan as a play does, train, publish: the job, where the result is, and what is told of it."""
+    wanted = {"name": "essai", "base_model": str(house.root / "base"), "dataset": kind, **DECLARED, **declared}
+    run = _finetune.plan_run(house.layout, wanted, house.tools, accelerator="cpu")
+    base, spec = run.steps[0].spec, run.steps[1].spec
+    location = house.layout.artifact("base", base.fingerprint)
+    os.makedirs(location, exist_ok=True)
+    write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(house.root / "base")}})
+    ctx = house.context("train", spec.settings, spec.upstream, **spec.options)
+    assert ctx.spec.fingerprint == spec.fingerprint
+    where, results = house.make(TrainStep(), dataclasses.replace(ctx, spec=spec))
+    assert results["stage"] == wanted["stage"]
+    assert 0 < results["metrics"]["train_loss"] < 20
+    return ctx, where, results
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "orpo", "simpo"])
+def test_dpo(loss: str, house: House) -> None:
+    ctx, where, results = train(house, "preference", stage="dpo", pref_loss=loss, pref_beta=0.5)
+    assert results["steps"] == 4
+    log = [json.loads(line) for line in Path(where, "trainer_log.jsonl").read_text().splitlines()]
+    assert "accuracy" in log[0]  # how often the better answer is the likelier one: of pairs only
+    assert "Dropped invalid example" not in log_of(ctx)
+    assert read_tensors(os.path.join(where, "adapter_model.safetensors"))
+
+
+def test_kto(house: House) -> None:
+    ctx, where, results = train(house, "kto", stage="kto")
+    assert results["steps"] == 4
+    assert "only has one preference type" not in log_of(ctx)
+    assert "Dropped invalid example" not in log_of(ctx)
+    state = json.loads(Path(where, "trainer_state.json").read_text())
+    seen = [entry for entry in state["log_history"] if "rewards/chosen" in entry or "rewards/rejected" in entry]
+    assert seen, "no reward was told: the tags were not read"
+
+
+def test_reward_model(house: House) -> None:
+    """The run ends here: an adapter, and the head it scores with."""
+    _ctx, where, results = train(house, "preference", stage="rm", validation_share=0.3)
+    assert read_tensors(os.path.join(where, "value_head.safetensors"))
+    assert results["validation_rows"] + results["train_rows"] == ROWS
+    assert results["metrics"]["eval_loss"] > 0
+
+
+def test_pretraining(house: House) -> None:
+    """Text is cut into pieces of cutoff_len; nothing is a question."""
+    ctx, _where, results = train(house, "pretraining", stage="pt", cutoff_len=128)
+    assert results["total_tokens"] and results["total_tokens"] % 128 == 0
+    assert "<|im_start|>" not in log_of(ctx).split("inputs:", 1)[1].split("\n[INFO", 1)[0]
+
+
+def test_validation(house: House) -> None:
+    """The loss on rows that are not trained on: while it trains, and at the end."""
+    ctx, where, results = train(house, "sft", stage="sft", validation_share=0.25)
+    log = [json.loads(line) for line in Path(where, "trainer_log.jsonl").read_text().splitlines()]
+    losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
+    assert len(losses) == 2  # after each epoch
+    assert results["metrics"]["eval_loss"] == losses[-1]
+    assert 0 < results["validation_rows"] < ROWS
+    assert results["validation_rows"] + results["train_rows"] == ROWS
+    progress = TrainStep().progress(dataclasses.replace(ctx, work=where))
+    assert progress is not None
+    assert f"eval loss {losses[-1]:.4g}" in progress.words()
+
+
+#: What LLaMA-Factory itself makes of rows, whole: the most tokens of each.
+LENGTHS = """
+import json, sys
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.hparams import get_train_args
+from llamafactory.model import load_tokenizer
+asked = json.loads(sys.argv[1])
+found = {}
+for stage, where in asked["datasets"].items():
+    model, data, training, _finetuning, _generating = get_train_args({
+        "stage": stage, "do_train": True, "finetuning_type": "lora", "model_name_or_path": asked["base"],
+        "template": "qwen", "dataset": "dataset", "dataset_dir": where, "cutoff_len": 100000,
+        "output_dir": asked["work"], "cache_dir": asked["work"], "report_to": "none", "use_cpu": True,
+    })
+    module = load_tokenizer(model)
+    template = get_template_and_fix_tokenizer(module["tokenizer"], data)
+    rows = get_dataset(template, model, data, training, "rm" if stage == "dpo" else stage, **module)["train_dataset"]
+    fields = [name for name in rows.column_names if name.endswith("input_ids") and not name.startswith("kl_")]
+    found[stage] = [max(len(row[name]) for name in fields) for row in rows]
+print(json.dumps(found))
+"""
+
+
+def test_tokens_are_counted_as_training_has_them(house: House, tmp_path: Path) -> None:
+    """Of each kind: the longest row, and how many are too long for a limit that some of them reach."""
+    kinds = {"sft": "sft", "dpo": "preference", "kto": "kto"}
+    places = {stage: _dataset.load(house.layout, kind).path for stage, kind in kinds.items()}
+    python = os.path.join(house.tools.llamafactory_venv, "bin", "python")
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
+    asked = {"base": str(house.root / "base"), "work": str(tmp_path), "datasets": places}
+    done = subprocess.run(
+        [python, "-c", LENGTHS, json.dumps(asked)], env=env, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for stage, lengths in json.loads(done.stdout.splitlines()[-1]).items():
+        assert len(lengths) == ROWS
+        limit = sorted(lengths)[ROWS // 2]
+        values = {"stage": stage, "cutoff_len": limit, "template": "qwen"}
+        found = _truncation.count(python, str(house.root / "base"), places[stage], values, env)
+        assert found is not None
+        assert found["exact"]
+        assert found["longest"] == max(lengths), stage
+        assert found["rows"] == sum(length > limit for length in lengths), stage
