@@ -114,7 +114,7 @@ class Loop:
         end = time.monotonic() + seconds
         while True:
             changed = self._changed.setdefault(job_id, asyncio.Event())
-            found = await to_thread.run_sync(self.operations.events, job_id, after)
+            found = await to_thread.run_sync(self.operations.journal.read, job_id, after)
             left = end - time.monotonic()
             if found or left <= 0:
                 return found
@@ -138,7 +138,7 @@ class Loop:
                 return
 
     def _goes_on(self, job_id: str, after: int) -> bool:
-        return bool(self.operations.events(job_id, after)) or not self.operations.look(job_id).ended
+        return bool(self.operations.journal.read(job_id, after)) or not self.operations.look(job_id).ended
 
     def _over(self, job_id: str, after: int) -> bool:
         """Whether a stream that begins after the last event has nothing to wait for."""

@@ -246,6 +246,8 @@ class Operations:
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """What has happened to a job, from the event after that id on."""
         self.jobs.run(job_id)
+        if not self.journal.ended(job_id):
+            self.journal.sync(job_id)  # who has just seen a job's end finds it among its events, too
         return self.journal.read(job_id, after, limit)
 
     def log(self, job_id: str, lines: int = 200, step: str = "") -> Log:
