@@ -21,7 +21,7 @@ Parts, in the order they run:
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
   kill         killed at random moments, then run again               (tests/kill)
-  docker       jobs in containers, on a real Docker Engine            (tests/docker)
+  docker       jobs in containers, on a real Docker Engine            (tests/docker, tests/stack)
   service      the training service and what faces its users          (tests/service)
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
@@ -290,7 +290,7 @@ part_docker() {
     tools_env
     local status=0
     tests/docker_engine.sh start "$WORK/docker"
-    run_pytest tests/docker || status=$?
+    run_pytest tests/docker tests/stack || status=$?
     tests/docker_engine.sh stop "$WORK/docker"
     return $status
 }
