@@ -209,7 +209,8 @@ def _no_ram(
         if found.ram[step] > room:
             message = (
                 f"The step {step} takes about {gigabytes(found.ram[step])} of the machine's memory, "
-                f"which has {gigabytes(machine.ram.total)} and {gigabytes(machine.ram.swap)} of swap."
+                f"which has {gigabytes(machine.ram.total)} and "
+                f"{f'{gigabytes(machine.ram.swap)} of' if machine.ram.swap else 'no'} swap."
             )
             on_cpu = machine.accelerator == "cpu"
             measure = _memory_fit.needed_ram if on_cpu else _memory_fit.needed_to_merge

@@ -185,10 +185,7 @@ def test_a_machine_without_the_memory_to_merge(lab: PlanLab) -> None:
     machine = _sizing.Machine("cuda", [gpu], _host.Ram(8 * 10**9, 8 * 10**9, 0))
     found = _sizing.misfit(hyper, subject, machine)
     assert found is not None
-    assert (
-        found.message
-        == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and 0.0 MB of swap."
-    )
+    assert found.message == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and no swap."
     assert found.hint == "Add memory or swap. The nearest that fits: base_model: qwen2.5:3b (6.9 GB)."
     machine = _sizing.Machine("cuda", [gpu], _host.Ram(8 * 10**9, 8 * 10**9, 16 * 10**9))
     assert _sizing.misfit(hyper, subject, machine) is None

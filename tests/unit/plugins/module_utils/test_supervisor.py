@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -320,7 +321,7 @@ def _supervisor_of(lab: Lab, log: str = "") -> _supervisor.Supervisor:
 def test_a_full_disk_is_told_with_figures(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor = _supervisor_of(lab, "cp: error writing 'x': No space left on device\n")
     error = supervisor._failure(Probe("ended", 1))
-    assert "The disk is full: " in error.message and "MB free" in error.message
+    assert re.search(r"The disk is full: [\d.]+ [MG]B free", error.message), error.message
     assert error.details["free_bytes"] > 0
     monkeypatch.setattr(_supervisor, "free_bytes", lambda path: 500_000)
     supervisor = _supervisor_of(lab, "something else\n")
