@@ -41,6 +41,8 @@ class Journal:
         self.settings = settings
         self.engine = engine
         self.jobs = jobs
+        #: Told the id of a run that got events, from whatever thread wrote them down.
+        self.listener: t.Callable[[str], None] | None = None
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
@@ -79,7 +81,9 @@ class Journal:
             fresh = list(self._missing(record, known))
             if fresh:
                 self._append(job_id, known, fresh)
-            return [event for _key, event in fresh]
+        if fresh and self.listener is not None:
+            self.listener(job_id)
+        return [event for _key, event in fresh]
 
     def ended(self, job_id: str) -> bool:
         """Whether the last event tells an end: nothing follows unless the run is asked for again."""

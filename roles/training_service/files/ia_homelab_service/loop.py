@@ -38,10 +38,18 @@ class Loop:
 
     def start(self) -> None:
         """Begin, on the running event loop."""
+        running = asyncio.get_running_loop()
+
+        # whoever writes an event down, this loop or a request, wakes those who wait for it
+        def tell(job_id: str) -> None:
+            running.call_soon_threadsafe(self._wake, job_id)
+
+        self.operations.journal.listener = tell
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """End."""
+        self.operations.journal.listener = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
