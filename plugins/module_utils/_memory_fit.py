@@ -14,7 +14,7 @@ import itertools
 import typing as t
 
 from ._files import gigabytes
-from ._memory import Estimate, effective_length, estimate
+from ._memory import Estimate, Vram, effective_length, estimate
 from ._models_data import CATALOGUE, Shape
 
 #: Share of a GPU's memory that is left to the driver, the desktop and fragments of the allocator, and the least of it.
@@ -43,9 +43,14 @@ def budget(total: int) -> int:
 
 def needed(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
     """What a training is given of a GPU, in bytes."""
-    vram = estimate(shape, values, "cuda", longest).vram
-    assert vram is not None, "a GPU was asked about"
-    return vram.planned
+    return _vram(estimate(shape, values, "cuda", longest)).planned
+
+
+def _vram(found: Estimate) -> Vram:
+    """What an estimate made for a GPU tells of it."""
+    if found.vram is None:
+        raise ValueError("The estimate was made for a CPU.")
+    return found.vram
 
 
 def needed_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
@@ -186,12 +191,11 @@ def misfit(
     :param name: the base model's name in the catalogue.
     """
     found = estimate(shape, values, "cuda", longest)
-    assert found.vram is not None
-    room = budget(gpu_total)
-    if found.unknown or found.vram.planned <= room:
+    room, planned = budget(gpu_total), _vram(found).planned
+    if found.unknown or planned <= room:
         return None
     message = (
-        f"This training takes about {gigabytes(found.vram.planned)} of GPU memory ({_parts(found)}); "
+        f"This training takes about {gigabytes(planned)} of GPU memory ({_parts(found)}); "
         f"the GPU has {gigabytes(gpu_total)}, of which {gigabytes(gpu_total - room)} are kept in reserve."
     )
     return Misfit(message, hint(nearest(shape, values, room, longest, name)))
@@ -205,8 +209,7 @@ def hint(near: t.Sequence[Suggestion]) -> str:
 
 
 def _parts(found: Estimate) -> str:
-    vram = found.vram
-    assert vram is not None
+    vram = _vram(found)
     parts = {
         "weights": vram.weights,
         "what is trained": vram.trained,

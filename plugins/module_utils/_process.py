@@ -72,7 +72,8 @@ def identify(pid: int) -> Identity | None:
 def this_process() -> Identity:
     """Who we are."""
     found = identify(os.getpid())
-    assert found is not None, "a process that runs is in /proc"
+    if found is None:
+        raise OSError("/proc does not tell of this process: it has to be mounted.")
     return found
 
 

@@ -201,8 +201,7 @@ def _no_ram(
     found: _memory.Estimate, values: t.Mapping[str, t.Any], subject: Subject, machine: Machine
 ) -> _memory_fit.Misfit | None:
     """The same of the machine's own memory: for training on a CPU, and for merging, which is done there always."""
-    assert subject.shape is not None
-    if machine.ram is None:
+    if subject.shape is None or machine.ram is None:
         return None
     room = machine.ram.total + machine.ram.swap
     for step in ("train", "merge"):

@@ -59,7 +59,11 @@ TALKS = {
     "turns": talk(SYSTEM, "Salut", "Bonjour !", "Et le NAS ?", "Il va bien.", "Merci", "De rien."),
     "turns, no system": talk("", "Salut", "Bonjour !", "Et le NAS ?", "Il va bien.", "Merci", "De rien."),
     "accents": talk(
-        "« Œuvre » — à l’été : ça coûte 3 €, n° 5.", "Où çà ? Dès Noël, l’œuf\u00a0; 日本 🚀", "Là.", "Ÿ ?", "Oui."
+        "« Œuvre » — à l\u2019été : ça coûte 3 €, n° 5.",
+        "Où çà ? Dès Noël, l\u2019œuf\u00a0; 日本 🚀",
+        "Là.",
+        "Ÿ ?",
+        "Oui.",
     ),
     "looks like a template": talk(
         "{{ .System }} {{content}} {% if x %}",

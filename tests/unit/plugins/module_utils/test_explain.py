@@ -11,8 +11,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._explain import explain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import tail_lines
-
-RECORDED = Path(__file__).parent / "recorded" / "steps"
+from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import STEPS, recorded
 
 #: By recorded log: a part of the message, a part of the hint.
 KNOWN = {
@@ -33,16 +32,17 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_recorded(name: str) -> None:
+def test_recorded(name: str, tmp_path: Path) -> None:
     """Real ends of real failures."""
-    message, hint = explain(tail_lines(str(RECORDED / f"failed-{name}.log"), 40))
+    (tmp_path / "log.txt").write_bytes(recorded(f"failed-{name}.log"))
+    message, hint = explain(tail_lines(str(tmp_path / "log.txt"), 40))
     assert KNOWN[name][0] in message
     assert KNOWN[name][1] in hint
 
 
 def test_every_recorded_failure_is_looked_at() -> None:
     """None lies in the corpus without a test."""
-    assert {path.stem.partition("-")[2] for path in RECORDED.glob("failed-*.log")} == set(KNOWN)
+    assert {path.stem.partition("-")[2] for path in STEPS.glob("failed-*.log")} == set(KNOWN)
 
 
 @pytest.mark.parametrize(

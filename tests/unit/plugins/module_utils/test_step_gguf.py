@@ -20,10 +20,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors im
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_gguf import GgufStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Command, StepContext
+from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import recorded
 from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import BASE, DATASET, StepLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
-RECORDED = Path(__file__).parent / "recorded" / "steps"
 MERGE = "5" * 64
 HALF = "6" * 64
 ROWS = [{"instruction": f"Question {number} ?", "output": f"Réponse {number}.", "n": number} for number in range(9)]
@@ -234,7 +234,7 @@ def test_fallbacks(lab: StepLab) -> None:
     ctx = context(lab, "q4_K_M")
     started(ctx)
     write_gguf(os.path.join(ctx.work, "model.gguf.part"), file_type=15, rows=16)
-    Path(ctx.job_dir, "log.txt").write_bytes((RECORDED / "quantize-fallback.log").read_bytes() * 2)
+    Path(ctx.job_dir, "log.txt").write_bytes(recorded("quantize-fallback.log") * 2)
     results = GgufStep().finish(ctx)
     assert results["file_type"] == "Q4_K_M"
     assert len(results["fallbacks"]) == 12
@@ -247,14 +247,14 @@ def test_progress(lab: StepLab) -> None:
     ctx = context(lab)
     log = Path(ctx.job_dir, "log.txt")
     assert GgufStep().progress(ctx) is None
-    converted = (RECORDED / "convert.log").read_bytes()
+    converted = recorded("convert.log")
     log.write_bytes(converted)
     found = GgufStep().progress(ctx)
     assert found is not None and (found.current, found.total, found.note) == (100, 100, "comparing tokens")
     log.write_bytes(converted.split(b"\rWriting: 100%")[0])
     found = GgufStep().progress(ctx)
     assert found is not None and (found.current, found.total, found.note) == (0, 100, "converting")
-    quantized = (RECORDED / "quantize-fallback.log").read_bytes()
+    quantized = recorded("quantize-fallback.log")
     log.write_bytes(quantized.split(b"[  13/  20]")[0])
     found = GgufStep().progress(ctx)
     assert found is not None and (found.current, found.total, found.unit) == (12, 20, "tensor")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
 import typing as t
 from pathlib import Path
@@ -21,10 +20,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperpara
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._safetensors import Tensor
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_merge import MergeStep, lost_tensors
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext
+from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import recorded
 from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import BASE, StepLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
-RECORDED = Path(__file__).parent / "recorded" / "steps"
 TRAIN = "7" * 64
 TENSORS = {"embed": ("BF16", [4, 2], bytes(16)), "layer": ("BF16", [2, 2], bytes(8))}
 
@@ -263,10 +262,10 @@ def test_progress(lab: StepLab) -> None:
     """From a recorded export."""
     ctx = context(lab)
     assert MergeStep().progress(ctx) is None
-    shutil.copyfile(RECORDED / "export.log", os.path.join(ctx.job_dir, "log.txt"))
+    Path(ctx.job_dir, "log.txt").write_bytes(recorded("export.log"))
     found = MergeStep().progress(ctx)
     assert found is not None and (found.note, found.current, found.total) == ("writing", 1, 1)
-    text = (RECORDED / "export.log").read_text(encoding="utf-8")
+    text = recorded("export.log").decode("utf-8")
     Path(ctx.job_dir, "log.txt").write_text(text.split("[INFO|2026-11-23")[0], encoding="utf-8")
     found = MergeStep().progress(ctx)
     assert found is not None and (found.note, found.current, found.total) == ("loading", 20, 20)
