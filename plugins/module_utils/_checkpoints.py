@@ -192,10 +192,16 @@ def tidy(work: str) -> None:
             os.unlink(path)
 
 
-def name_base(work: str, base: str) -> None:
-    """Say in the adapter's configuration which weights it belongs to: it may have been trained over links to them."""
+def settle_adapter(work: str, base: str) -> None:
+    """Write an adapter's configuration so that the same training leaves the same bytes.
+
+    It is told which weights it belongs to, since it may have been trained over links to them; and PEFT writes the
+    names of the modules in the order of a set, which is another one in each process.
+    """
     path = os.path.join(work, "adapter_config.json")
     if os.path.exists(path):
-        config = read_object(path)
-        if config.get("base_model_name_or_path") != base:
-            write_json(path, {**config, "base_model_name_or_path": base})
+        config = {**read_object(path), "base_model_name_or_path": base}
+        for key, value in config.items():
+            if key.endswith("_modules") and isinstance(value, list):
+                config[key] = sorted(value)
+        write_json(path, config)

@@ -175,7 +175,7 @@ class TrainStep(Step):
         }
         results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
         _checkpoints.tidy(ctx.work)
-        _checkpoints.name_base(ctx.work, ctx.upstream_path("base"))
+        _checkpoints.settle_adapter(ctx.work, ctx.upstream_path("base"))
         remove_scratch(ctx)
         for name in list_files(ctx.work):
             # safetensors writes 0600: whoever may read the directory may read the weights

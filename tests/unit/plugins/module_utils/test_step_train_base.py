@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._checkpoints import name_base
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._checkpoints import settle_adapter
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_train_base import in_float32
 
 
@@ -52,12 +52,16 @@ def test_wide_already(tmp_path: Path, config: dict[str, t.Any]) -> None:
     assert not (tmp_path / "wide").exists()
 
 
-def test_the_adapter_names_the_weights_it_belongs_to(tmp_path: Path) -> None:
-    name_base(str(tmp_path), "/models/base")
+def test_the_adapter_is_the_same_each_time(tmp_path: Path) -> None:
+    settle_adapter(str(tmp_path), "/models/base")
     assert os.listdir(tmp_path) == []
-    (tmp_path / "adapter_config.json").write_text('{"r": 16, "base_model_name_or_path": "/somewhere/tmp/base"}')
-    name_base(str(tmp_path), "/models/base")
-    assert json.loads((tmp_path / "adapter_config.json").read_text()) == {
-        "r": 16,
-        "base_model_name_or_path": "/models/base",
-    }
+    found = set()
+    for modules in (["q_proj", "v_proj"], ["v_proj", "q_proj"]):
+        config = {"r": 16, "target_modules": modules, "base_model_name_or_path": "/somewhere/tmp/base"}
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+        for _time in range(2):
+            settle_adapter(str(tmp_path), "/models/base")
+            found.add((tmp_path / "adapter_config.json").read_text())
+    assert [json.loads(text) for text in found] == [
+        {"r": 16, "target_modules": ["q_proj", "v_proj"], "base_model_name_or_path": "/models/base"}
+    ]
