@@ -35,6 +35,8 @@ class Loop:
         self._task: asyncio.Task[None] | None = None
         self._kick = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
+        # runs whose journal does not tell an end yet: one may begin and end between two looks at what is active
+        self._open: set[str] = set()
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -64,22 +66,23 @@ class Loop:
         self._kick.set()
 
     async def _run(self) -> None:
-        seen: set[str] = set(await to_thread.run_sync(self._unsettled))
+        self._open |= set(await to_thread.run_sync(self._unsettled))
         while True:
             active: set[str] = set()
             try:
                 active = await to_thread.run_sync(self._active)
-                for job_id in await to_thread.run_sync(self._turn, seen | active):
+                looked_at = active | self._open | set(self._changed)
+                for job_id in await to_thread.run_sync(self._turn, looked_at):
                     self._wake(job_id)
+                self._open -= await to_thread.run_sync(self._settled, looked_at - active)
             except CoreError as error:
                 log.warning("%s", error)
             except Exception:
                 log.exception("the loop failed at something and goes on")
-            seen = active
             self.beat = time.monotonic()
             self._kick.clear()
             try:
-                await asyncio.wait_for(self._kick.wait(), _BUSY if active else _IDLE)
+                await asyncio.wait_for(self._kick.wait(), _BUSY if active or self._open else _IDLE)
             except asyncio.TimeoutError:
                 pass
 
@@ -95,6 +98,10 @@ class Loop:
             if operations.journal.exists(job_id) and not operations.journal.ended(job_id)
         ]
 
+    def _settled(self, ids: t.Iterable[str]) -> set[str]:
+        journal, store = self.operations.journal, self.operations.engine.store
+        return {job_id for job_id in ids if journal.ended(job_id) or store.record(job_id) is None}
+
     def _turn(self, ids: t.Iterable[str]) -> list[str]:
         changed = self.operations.reconcile()
         for job_id in ids:
@@ -108,6 +115,7 @@ class Loop:
         return list(dict.fromkeys(changed))
 
     def _wake(self, job_id: str) -> None:
+        self._open.add(job_id)
         event = self._changed.pop(job_id, None)
         if event is not None:
             event.set()
