@@ -106,7 +106,9 @@ def well(status: int, argv: t.Sequence[str]) -> None:
 
 def run(argv: t.Sequence[str], **more: t.Any) -> None:
     """Run a command to its end, quietly."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **more
+    )
     if done.returncode != 0:
         print(done.stdout.decode(errors="replace")[-4000:])
     well(done.returncode, argv)

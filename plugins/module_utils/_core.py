@@ -33,6 +33,7 @@ def _modules() -> tuple[types.ModuleType, ...]:
     from . import (
         _chain,
         _checkpoints,
+        _console,
         _core,
         _daemon_json,
         _dataset,
@@ -131,6 +132,7 @@ def _modules() -> tuple[types.ModuleType, ...]:
     return (
         _chain,
         _checkpoints,
+        _console,
         _core,
         _daemon_json,
         _dataset,
@@ -310,18 +312,21 @@ def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> in
     # a variable is named without its value, which systemd-run then takes from its own environment (systemd 248):
     # a proxy's password has no business in an argument list
     names = [f"--setenv={name}" for name in env]
-    plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False, "text": True}
+    plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
     started = subprocess.run(
         ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
          "--property=KillMode=process", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
          f"--property=WorkingDirectory={env['PYTHONPATH']}",
          f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", *names, "--", *argv],
-        env={**os.environ, **env}, stdout=subprocess.DEVNULL, **plain,
+        env={**os.environ, **env}, stdout=subprocess.DEVNULL, check=False, **plain,
     )  # fmt: skip
     if started.returncode != 0:
         return None
     shown = subprocess.run(
-        ["systemctl", "show", "--property=MainPID", "--value", f"{unit}.service"], stdout=subprocess.PIPE, **plain
+        ["systemctl", "show", "--property=MainPID", "--value", f"{unit}.service"],
+        stdout=subprocess.PIPE,
+        check=False,
+        **plain,
     )
     # 0 when it has ended already: no process has that id
     return int(shown.stdout.strip() or 0) if shown.returncode == 0 else 0

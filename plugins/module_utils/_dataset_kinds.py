@@ -167,10 +167,10 @@ class TextRules(Rules):
     required = ("prompt",)
 
     def quick(self, form: TextForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
-        if type(row) is not dict or len(row) != 1:
+        if not isinstance(row, dict) or len(row) != 1:
             return None
         content = row.get(self.field["prompt"])
-        if type(content) is not str or not content or content.isspace() or not plain_text(text, start, end, 2):
+        if not isinstance(content, str) or not content or content.isspace() or not plain_text(text, start, end, 2):
             return None
         sample = Sample([(HUMAN, content)])
         line = form.line(sample)

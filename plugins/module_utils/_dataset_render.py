@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import typing as t
 
@@ -69,16 +70,17 @@ class _OtherForm(Exception):
     """The rows do not fit the form they are being written in: all of them are written as messages."""
 
 
+def _noted(seen: list[str], names: t.Sequence[str]) -> bool:
+    seen.extend(names)
+    return True
+
+
 def _first_row(sources: t.Sequence[Source]) -> t.Any:
     """The first row of the first source that has one; None when what comes first is no row."""
     for source in sources:
         seen: list[str] = []
 
-        def header(names: t.Sequence[str], seen: list[str] = seen) -> bool:
-            seen.extend(names)
-            return True
-
-        rows = read(source, Problems(), header)
+        rows = read(source, Problems(), functools.partial(_noted, seen))
         with contextlib.closing(t.cast("t.Generator[t.Any, None, None]", rows)):
             for row in rows:
                 return row[2]
@@ -134,7 +136,7 @@ def render(
     """
     problems = Problems()
     rules = make_rules(declared, columns or {}, ignored, _first_row(sources))
-    form: Form = AlpacaForm() if type(rules) is AlpacaRules else BY_KIND[rules.kind]()
+    form: Form = AlpacaForm() if rules.__class__ is AlpacaRules else BY_KIND[rules.kind]()
     try:
         output = _Output(path)
         try:

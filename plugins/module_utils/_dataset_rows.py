@@ -199,7 +199,7 @@ class AlpacaRules(Rules):
         self._system, self._history = field["system"], field["history"]
 
     def quick(self, form: AlpacaForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
-        if type(row) is not dict:
+        if not isinstance(row, dict):
             return None
         get = row.get
         prompt, response, query, system = get(self._prompt), get(self._response), get(self._query), get(self._system)
@@ -214,10 +214,10 @@ class AlpacaRules(Rules):
             size += 1
         if (
             len(row) != size
-            or type(prompt) is not str
-            or type(response) is not str
-            or type(query) is not str
-            or type(system) is not str
+            or not isinstance(prompt, str)
+            or not isinstance(response, str)
+            or not isinstance(query, str)
+            or not isinstance(system, str)
             or not response
             or response.isspace()
             or ((not prompt or prompt.isspace()) and (not query or query.isspace()))

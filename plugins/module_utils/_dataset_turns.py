@@ -80,7 +80,7 @@ class TurnRules(Rules):
     last: t.ClassVar[tuple[str, ...]] = (ASSISTANT, CALL)
 
     def quick(self, form: MessagesForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
-        if type(row) is not dict:
+        if not isinstance(row, dict):
             return None
         messages = row.get(self._messages)
         system = row.get(self._system)
@@ -89,17 +89,17 @@ class TurnRules(Rules):
             system = ""
         else:
             size += 1
-        if len(row) != size or type(messages) is not list or type(system) is not str:
+        if len(row) != size or not isinstance(messages, list) or not isinstance(system, str):
             return None
         turns: list[tuple[str, str]] = []
         before = ""
         role_key, content_key, roles = self.role, self.content, self.roles
         for message in messages:
-            if type(message) is not dict or len(message) != 2:
+            if not isinstance(message, dict) or len(message) != 2:
                 return None
             content = message.get(content_key)
             name = message.get(role_key)
-            if type(content) is not str or type(name) is not str or not content or content.isspace():
+            if not isinstance(content, str) or not isinstance(name, str) or not content or content.isspace():
                 return None
             role = roles.get(name, "")
             if role == SYSTEM and not turns and not before and not system:

@@ -19,6 +19,7 @@ import threading
 import time
 import typing as t
 
+from ._console import say
 from ._errors import RemoteError
 from ._files import disk_error, sha256_file
 from ._hub import HubFile
@@ -222,7 +223,7 @@ class Download:
             self.meter.add(len(chunk))
 
     def _note(self, text: str) -> None:
-        print(text, flush=True)
+        say(text)
 
 
 def check_file(path: str, file: HubFile) -> dict[str, t.Any] | None:

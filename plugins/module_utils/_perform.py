@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ._console import say
 from ._errors import CoreError
 from ._files import disk_errors, write_json
 from ._flow import get_step
@@ -22,11 +23,11 @@ def main(job_dir: str) -> int:
         with disk_errors(ctx.work):
             get_step(ctx.spec.kind).perform(ctx)
     except CoreError as error:
-        print(f"ERROR: {error}", flush=True)
+        say(f"ERROR: {error}")
         write_json(os.path.join(job_dir, "error.json"), as_error(error))
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    raise SystemExit(main(sys.argv[1]))

@@ -235,6 +235,6 @@ def dataset_detail(found: t.Mapping[str, t.Any]) -> str:
     words = [f"{found[what]} {what}" for what in ("added", "removed", "changed") if found.get(what)]
     if not words:
         return "the same rows in another order or form"
-    first, _, rest = words[0].partition(" ")
+    first, _blank, rest = words[0].partition(" ")
     words[0] = f"{first} row{'s' if first != '1' else ''} {rest}"
     return ", ".join(words)

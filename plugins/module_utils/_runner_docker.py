@@ -268,7 +268,7 @@ def _patiently(ask: t.Callable[[], t.Any]) -> t.Any:
 def _remove_forgotten(engine: DockerEngine, store: str) -> None:
     """Remove containers of jobs of this store that have come to their end: the engine was away when they did."""
     for found in engine.labelled(f"{LABEL_STORE}={store}"):
-        run, _, job = str((found.get("Labels") or {}).get(LABEL_JOB, "")).rpartition(":")[2].partition("/")
+        run, _slash, job = str((found.get("Labels") or {}).get(LABEL_JOB, "")).rpartition(":")[2].partition("/")
         places = [os.path.join(store, section, run, job) for section in ("active", "done", "active")]
         there = [place for place in places if os.path.isdir(place)]
         if not there or read_outcome(there[0]) is not None:
@@ -309,7 +309,7 @@ def _default_user(root: str) -> str:
 
 def _hand_over(user: str, places: t.Iterable[str]) -> None:
     """Give the directories that a container writes to its user, as far as they are ours to give."""
-    owner, _, group = user.partition(":")
+    owner, _colon, group = user.partition(":")
     if os.geteuid() != 0 or not owner.isdigit() or int(owner) == 0:
         return
     uid, gid = int(owner), int(group) if group.isdigit() else -1

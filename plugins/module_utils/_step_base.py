@@ -9,6 +9,7 @@ import dataclasses
 import os
 import typing as t
 
+from ._console import say
 from ._errors import CoreError, InputError, JobError, NotReadyError
 from ._files import free_bytes, gigabytes, list_files, read_json, remove_tree, write_json
 from ._hub import HubFile, hub_files, select_files
@@ -51,7 +52,7 @@ class BaseStep(Step):
         wanted = [dataclasses.asdict(file) for file in files]
         listing = os.path.join(ctx.job_dir, _LISTING)
         write_json(listing, {"wanted": wanted})
-        print(f"Fetching {len(files)} files of {hub_id} at {commit} from {client.endpoint}", flush=True)
+        say(f"Fetching {len(files)} files of {hub_id} at {commit} from {client.endpoint}")
         found = Download(client, hub_id, commit, files, ctx.work).run(
             lambda progress: write_json(ctx.progress_file, progress.as_dict())
         )

@@ -87,7 +87,7 @@ def container(ctx: StepContext, image: str, reads: t.Iterable[str] = (), gpu: bo
         os.makedirs(path, exist_ok=True)
     readable = [ctx.layout.root, *_outside(ctx.layout.root, reads)]
     for mount in tools.mounts:
-        path, _, mode = mount.partition(":")
+        path, _colon, mode = mount.partition(":")
         (readable if mode == "ro" else writable).append(path)
     return Container(
         image=image,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ._console import say
 from ._errors import JobError
 from ._evaluate import evaluate
 from ._files import read_json, write_json
@@ -58,7 +59,7 @@ class PromoteStep(Step):
         found = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], answered)
         write_json(os.path.join(ctx.work, REPORT), found)
         path = releases.note_gate(tag, ctx.spec.fingerprint, found)
-        print("\n".join([summary(found), *words(found)]), flush=True)
+        say("\n".join([summary(found), *words(found)]))
         if not found["passed"]:
             served = ollama.digest(aliases[0])
             stays = f"{aliases[0]} stays as it was." if served else f"Nothing is served as {aliases[0]}."
@@ -69,7 +70,7 @@ class PromoteStep(Step):
             )
         change = releases.promote(ollama, tag, aliases, _ahead(ctx))
         for full in change.moved:
-            print(f"{full} is now {change.tag}", flush=True)
+            say(f"{full} is now {change.tag}")
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(ctx.progress_file)

@@ -19,6 +19,7 @@ import os
 import time
 import typing as t
 
+from ._console import say
 from ._errors import JobError, StoreError
 from ._files import read_json, sha256_file, write_atomic, write_json
 from ._gguf import GgufInfo, check_complete, read_header
@@ -109,13 +110,13 @@ class RegisterStep(Step):
         if _different(shown, wanted) or (found and self._other_weights(ctx, shown)):
             self._create(ollama, wanted, record, report)
         record["digest"], record["stored"] = _verified(ollama, wanted)
-        print(f"Created {wanted.tag}", flush=True)
+        say(f"Created {wanted.tag}")
         if _promotes(ctx):
             report.note("promoting")
             ahead = _write_ahead(os.path.join(ctx.work, _RECORD), record)
             change = Releases(ctx.layout, wanted.name).promote(ollama, wanted.tag, _full(wanted), ahead)
             for full in change.moved:
-                print(f"{full} is now {change.tag}", flush=True)
+                say(f"{full} is now {change.tag}")
         write_json(os.path.join(ctx.work, _RECORD), record)
 
     def _create(self, ollama: Ollama, wanted: Registration, record: t.Mapping[str, t.Any], report: _Report) -> None:
@@ -123,9 +124,9 @@ class RegisterStep(Step):
         if not ollama.has_blob(str(record["blob"])):
             _need_room(ollama, wanted.path)
         for path, digest in ((wanted.path, record["blob"]), *((wanted.adapter, one) for one in adapters.values())):
-            print(f"Uploading {path} to {ollama.url}", flush=True)
+            say(f"Uploading {path} to {ollama.url}")
             sent = ollama.push_blob(path, digest, report.upload)
-            print("Uploaded" if sent else "The server has it already", flush=True)
+            say("Uploaded" if sent else "The server has it already")
         ollama.create(
             wanted.tag,
             files={GGUF: record["blob"]},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ._console import say
 from ._files import read_json, write_json
 from ._ollama import Ollama
 from ._retention import Policy, Surplus, deferred, prune, surplus
@@ -38,7 +39,7 @@ class RetainStep(Step):
         later = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), own)
         removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, own)
         for item in removed:
-            print(f"Removed: {item.words()}", flush=True)
+            say(f"Removed: {item.words()}")
         earlier = read_json(path, {}).get("pruned") or []
         write_json(path, {"pruned": [*earlier, *map(_plain, removed)], "deferred": [*map(_plain, later)]})
 

@@ -304,7 +304,7 @@ def _resumed_from(ctx: StepContext) -> int | None:
     except OSError:
         return None
     for line in lines:
-        key, _, value = line.partition(": ")
+        key, _colon, value = line.partition(": ")
         if key == "resume_from_checkpoint":
             return int(json.loads(value).rpartition("-")[2])
     return None

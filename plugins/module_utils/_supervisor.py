@@ -19,6 +19,7 @@ import traceback
 import typing as t
 
 from . import _gpu_guests, _process
+from ._console import say
 from ._core import VERSION
 from ._errors import CoreError, JobError, StoreError
 from ._explain import RAM_HINT
@@ -306,7 +307,7 @@ class Supervisor:
         return results
 
     def _note(self, text: str) -> None:
-        print(f"{utc_now()} {text}", flush=True)
+        say(f"{utc_now()} {text}")
 
 
 def start_next(layout: Layout) -> None:
@@ -316,7 +317,7 @@ def start_next(layout: Layout) -> None:
             Reconciler(layout).reconcile()
             return
         except CoreError as error:
-            print(f"{utc_now()} What is next could not be started: {error}", flush=True)
+            say(f"{utc_now()} What is next could not be started: {error}")
         time.sleep(_NEXT_SECONDS * 2**attempt)
 
 
@@ -329,11 +330,11 @@ def main(job_dir: str) -> int:
     try:
         supervisor.supervise()
     except DiskFullError as error:
-        print(f"{utc_now()} {error}", flush=True)
+        say(f"{utc_now()} {error}")
         return 1
     start_next(supervisor.layout)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    raise SystemExit(main(sys.argv[1]))

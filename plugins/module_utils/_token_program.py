@@ -109,9 +109,9 @@ def main(path: str) -> int:
     report = {"compared": len(alone) + len(request["together"]), "wrong": wrong[:20], "count": len(wrong)}
     with open(request["report"], "w", encoding="utf-8") as stream:
         json.dump(report, stream, ensure_ascii=False)
-    print(f"Tokenizers compared on {report['compared']} texts: {len(wrong)} differ.", flush=True)
+    sys.stdout.write(f"Tokenizers compared on {report['compared']} texts: {len(wrong)} differ.\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    raise SystemExit(main(sys.argv[1]))

@@ -86,13 +86,13 @@ class Faults:
 
         os.open = open_path  # type: ignore[assignment]
         builtins.open = open_stream  # type: ignore[assignment]
-        popen = subprocess.Popen
+        popen, faults = subprocess.Popen, self
 
         class Popen(popen):  # type: ignore[type-arg,misc,valid-type]
-            def __init__(inner, *more: t.Any, **named: t.Any) -> None:
-                self.here("start a process")
+            def __init__(self, *more: t.Any, **named: t.Any) -> None:
+                faults.here("start a process")
                 super().__init__(*more, **named)
-                self.here("(after it was started)")
+                faults.here("(after it was started)")
 
         subprocess.Popen = Popen  # type: ignore[misc]
 

@@ -165,15 +165,15 @@ def test_drift_is_seen_and_mended(house: House, ollama: Ollama, gguf: t.Any) -> 
 
 def test_without_promotion(house: House, ollama: Ollama, gguf: t.Any) -> None:
     """A gate may stand between creating and promoting."""
-    ctx = house.context(gguf, "gated", promote=False)
+    ctx = house.context(gguf, "unpromoted", promote=False)
     results = house.register(ctx)
-    assert results["aliases"] == [] and ollama.find("gated") is None
+    assert results["aliases"] == [] and ollama.find("unpromoted") is None
     assert RegisterStep().drift(ctx) == []
-    tags = ["gated:latest", "gated:stable"]
+    tags = ["unpromoted:latest", "unpromoted:stable"]
     assert move_tags(ollama, results["tag"], tags) == tags
     assert move_tags(ollama, results["tag"], tags) == []
-    with pytest.raises(RemoteError, match="gated:none is not in Ollama"):
-        move_tags(ollama, "gated:none", tags)
+    with pytest.raises(RemoteError, match="unpromoted:none is not in Ollama"):
+        move_tags(ollama, "unpromoted:none", tags)
 
 
 def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> None:

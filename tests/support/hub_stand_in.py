@@ -228,8 +228,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return False
 
     def _resolve(self, path: str, token: str) -> None:
-        repo_id, _, rest = path.partition("/resolve/")
-        revision, _, name = rest.partition("/")
+        repo_id, _word, rest = path.partition("/resolve/")
+        revision, _slash, name = rest.partition("/")
         repository = self._find(repo_id)
         if repository is None or not self._may_read(repository, token):
             return

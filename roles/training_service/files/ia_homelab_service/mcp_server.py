@@ -305,7 +305,7 @@ class _Tools:
             self._allow(ctx, "read")
             return await asyncio.to_thread(what, *arguments)
         except NotFoundError as error:
-            raise ResourceNotFoundError(str(error)) from error
+            raise ResourceNotFoundError(str(error)) from None
         except CoreError as error:
             raise ResourceError(str(error)) from error
 
@@ -372,7 +372,7 @@ def _told() -> t.Iterator[None]:
         yield
     except FieldErrors as error:
         wrong = [" ".join(part for part in (f"{one.field}:", one.message, one.hint) if part) for one in error.errors]
-        raise ToolError("\n".join([error.message, *wrong])) from error
+        raise ToolError("\n".join([error.message, *wrong])) from None
     except CoreError as error:
         raise ToolError(str(error)) from error
 

@@ -49,7 +49,7 @@ def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) ->
     try:
         path = files.path(file_id)
     except NotFoundError as error:
-        raise FieldErrors([FieldError("training_file", error.message)]) from error
+        raise FieldErrors([FieldError("training_file", error.message)]) from None
     label = str(files.get(file_id)["filename"])
     operations.datasets.publish_file(file_id, path, label)
     request["dataset"] = file_id

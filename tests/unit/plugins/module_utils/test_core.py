@@ -95,7 +95,7 @@ def test_an_install_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 
 
 def test_two_at_once_come_to_the_same(tmp_path: Path) -> None:
-    children = [forked(lambda: _core.install(Layout(str(tmp_path)))) for _ in range(4)]
+    children = [forked(lambda: _core.install(Layout(str(tmp_path)))) for _child in range(4)]
     for pid in [child.__enter__() for child in children]:
         assert os.waitpid(pid, 0)[1] == 0
     assert len(os.listdir(tmp_path / "core")) == 1
@@ -172,7 +172,7 @@ def test_what_is_spawned_outlives_its_starter_and_is_nobody_s_child(
 
 def test_a_long_lived_starter_gets_no_zombies(package: Path, tmp_path: Path) -> None:
     def starter() -> list[str]:
-        for _ in range(3):
+        for _time in range(3):
             _core.spawn(str(package), sys.executable, "_stay", "0", str(tmp_path / "log"), "unit")
         end = time.monotonic() + 5
         while (tmp_path / "log").read_text().count("\n") < 6 and time.monotonic() < end:

@@ -115,7 +115,7 @@ def test_json_missing_damaged_and_whole(tmp_path: Path) -> None:
 def test_lines_are_appended_whole_by_many_at_once(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     children = [
-        forked(lambda n=n: [_files.append_json_line(path, {"n": n, "fill": "x" * 500}) for _ in range(50)])  # type: ignore[misc]
+        forked(lambda n=n: [_files.append_json_line(path, {"n": n, "fill": "x" * 500}) for _time in range(50)])  # type: ignore[misc]
         for n in range(4)
     ]
     pids = [child.__enter__() for child in children]

@@ -201,6 +201,11 @@ def test_a_directory_tells_its_shape_and_template(model_dir: Path) -> None:
     assert model.shape == _models.Shape("llama", 2, 128, 256, 4, 2, 32, 700, 700 * 128 + 128, True)
 
 
+def _as_adapter(root: Path) -> None:
+    (root / "model.safetensors").rename(root / "adapter_model.safetensors")
+    (root / "adapter_config.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -213,7 +218,7 @@ def test_a_directory_tells_its_shape_and_template(model_dir: Path) -> None:
         (lambda root: _cut(root / "model.safetensors"), "whole"),
         (lambda root: (root / "model.safetensors").rename(root / "model-00001-of-00002.safetensors"), "index"),
         (lambda root: (root / "model.safetensors").rename(root / "model.gguf"), "GGUF"),
-        (lambda root: _as_adapter(root), "adapter"),
+        (_as_adapter, "adapter"),
         (lambda root: _index(root, {"a": "model.safetensors", "b": "model-2.safetensors"}), "model-2.safetensors"),
         (lambda root: _index(root, {"not.in.it": "model.safetensors"}), "not.in.it"),
     ],
@@ -230,11 +235,6 @@ def test_a_directory_that_is_not_whole_is_refused(
 
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
-
-
-def _as_adapter(root: Path) -> None:
-    (root / "model.safetensors").rename(root / "adapter_model.safetensors")
-    (root / "adapter_config.json").write_text("{}")
 
 
 def _index(root: Path, weight_map: dict[str, str]) -> None:

@@ -66,7 +66,7 @@ def test_who_it_is_is_known_before_it_runs(kit: ProcessKit, job_dir: str) -> Non
     runner.start(kit.shell(script), job_dir)
     while not os.path.exists(os.path.join(job_dir, "seen")):
         time.sleep(0.01)
-    told, _, pid = Path(job_dir, "seen").read_text().rstrip().rpartition("\n")
+    told, _line, pid = Path(job_dir, "seen").read_text().rstrip().rpartition("\n")
     assert kit.was_written_down(json.loads(told), int(pid))
 
 

@@ -64,8 +64,9 @@ def context(lab: StepLab, **declared: t.Any) -> StepContext:
     return lab.context("merge", {"base": BASE, "train": TRAIN}, options)
 
 
-def export(ctx: StepContext, tensors: t.Mapping[str, tuple[str, list[int], bytes]] = TENSORS) -> None:
+def export(ctx: StepContext, tensors: t.Mapping[str, tuple[str, list[int], bytes]] | None = None) -> None:
     """What ``llamafactory-cli export`` leaves."""
+    tensors = TENSORS if tensors is None else tensors
     os.makedirs(ctx.work, exist_ok=True)
     write_safetensors(os.path.join(ctx.work, "model.safetensors"), tensors)
     dump(os.path.join(ctx.work, "config.json"), CONFIG_5)

@@ -207,7 +207,7 @@ def test_what_an_alias_pointed_to_outlives_a_kill(context: t.Callable[..., StepC
     """It is on the disk before the alias is moved."""
     path = str(tmp_path / "registration.json")
     shelf = Shelf(m__new=NEW, m__old=OLD, m__latest=OLD)
-    shelf.copy = lambda *_names: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    shelf.copy = lambda *_names: (name for name in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         move_tags(as_ollama(shelf), "m:new", ["m:latest"], _step_register._write_ahead(path, {"digest": NEW}))
     assert read_json(path)["previous"] == {"m:latest": {"digest": OLD, "tag": "m:old"}}

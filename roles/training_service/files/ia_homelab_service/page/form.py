@@ -152,7 +152,7 @@ class Form:
 
     def on_change(self, name: str, handler: t.Callable[[], t.Any]) -> None:
         """Be told of a new value."""
-        self._inputs[name].on_value_change(lambda: handler())
+        self._inputs[name].on_value_change(lambda _event: handler())
 
     def value(self, name: str) -> str:
         """What stands in a field."""
