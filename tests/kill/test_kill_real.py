@@ -88,8 +88,11 @@ def digests(layout: Layout, run: Run) -> dict[str, dict[str, str]]:
         found[step.label] = {
             name: facts["sha256"]
             for name, facts in receipt["files"].items()
-            if name.endswith((".safetensors", ".gguf", "config.json", "Modelfile", ".model", "tokenizer.json"))
+            if name.endswith((".safetensors", ".gguf", "config.json", ".model", "tokenizer.json"))
         }
+        described = pathlib.Path(layout.artifact(step.spec.kind, step.spec.fingerprint), "Modelfile")
+        if step.spec.kind == "register":  # it names the file it was made from by its path
+            found[step.label]["Modelfile"] = described.read_text(encoding="utf-8").replace(layout.root, "")
     return found
 
 
