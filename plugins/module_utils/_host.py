@@ -44,7 +44,7 @@ def parse(meminfo: str, limit: int | None = None) -> Ram | None:
     """
     found = {}
     for line in meminfo.splitlines():
-        name, _, rest = line.partition(":")
+        name, _unused, rest = line.partition(":")
         words = rest.split()
         if words and words[0].isdigit():
             found[name] = int(words[0]) * 1024
