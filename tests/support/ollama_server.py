@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -57,7 +58,12 @@ class Server:
         }
         with open(self.root / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "serve"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [self.program, "serve"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         client = Ollama(self.url, timeout=2)
         for _attempt in range(200):
@@ -73,7 +79,7 @@ class Server:
         """End it, and with it the models it runs."""
         if self.process is not None:
             if hard:
-                self.process.kill()
+                os.killpg(self.process.pid, signal.SIGKILL)  # its runners would outlive it
             else:
                 self.process.terminate()
             self.process.wait(30)

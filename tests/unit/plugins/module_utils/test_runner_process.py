@@ -83,7 +83,7 @@ def test_others_look_and_change_nothing(kit: ProcessKit, job_dir: str) -> None:
 
 def test_what_it_leaves_running_is_ended_with_it(kit: ProcessKit, job_dir: str) -> None:
     runner = kit.runner()
-    runner.start(kit.shell("sleep 1000 & setsid sleep 1000 & env -i sleep 1000 & sleep 0.1"), job_dir)
+    runner.start(kit.shell("sleep 1000 & setsid sleep 1000 & env -i sleep 1000 & sleep 2"), job_dir)
     identity = kit.leader(job_dir)
     assert identity is not None
     end = time.monotonic() + 5
