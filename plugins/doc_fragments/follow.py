@@ -9,7 +9,8 @@ from __future__ import annotations
 class ModuleDocFragment:
     """Where things lie, where the tools are, and how long to wait."""
 
-    _HOST = r"""
+    #: Where things are on the host.
+    HOST = r"""
 options:
   data_dir:
     description:
@@ -107,12 +108,8 @@ options:
     type: path
 """
 
-    #: Where things are on the host.
-    HOST = _HOST
-
-    DOCUMENTATION = (
-        _HOST
-        + r"""
+    DOCUMENTATION = r"""
+options:
   runs:
     description:
       - What an earlier task with the module M(ia_homelab.llamafactory.job) has returned as RV(ignore:runs). Their steps
@@ -131,4 +128,3 @@ options:
       - Without it, there is no limit.
     type: float
 """
-    )

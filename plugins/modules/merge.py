@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
   - ia_homelab.llamafactory.follow
+  - ia_homelab.llamafactory.follow.host
 attributes:
   diff_mode:
     support: none

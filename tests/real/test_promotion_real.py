@@ -308,31 +308,3 @@ def test_an_adapter_on_its_base(house: House, known: dict[str, Applied]) -> None
     needed = house.engine.need(other)
     assert set(needed) == {"gguf-adapter", "register-q4_K_M"}
     assert house.apply(**LEARNED, name=name, export="adapter", gate=knows(0, 1, 2, allowed_failures=1)).pending == ()
-
-
-def test_what_is_kept(house: House, known: dict[str, Applied]) -> None:
-    """One version, and what is served and the way back; no intermediates. Receipts stay, and a second run rests."""
-    gate = LENIENT
-    policy: dict[str, t.Any] = {"keep": 1, "keep_intermediates": False, "regenerate": "never", "gate": gate}
-    done = house.apply(**POOR, **policy)
-    assert done.view.state == "succeeded", done.view.error
-    assert done.pending == ("retain",)
-    found = _versions.overview(house.layout, house.ollama, "gated")
-    served, way_back = house.tag(known["attempt"]), found["previous"]
-    # where the second attempt has come out as the first did, to the byte, the way back is the version before both
-    unserved = {house.tag(known["learned"]), house.tag(known["poor"])}
-    assert way_back in unserved
-    state = {version["tag"]: version for version in found["versions"]}
-    assert state[served]["there"] and state[way_back]["there"]
-    (pruned,) = unserved - {way_back}
-    assert not state[pruned]["there"], "it is neither served nor the way back"
-    old = {entry["step"]: entry for entry in state[pruned]["lineage"]}
-    assert [step for step, entry in old.items() if entry["pruned_at"]] == ["register", "gguf", "merge"]
-    assert old["train"]["there"], "another model is made from it"
-    gone = house.layout.receipt("merge", known["attempt"].run.step("merge").spec.fingerprint)
-    assert gone is not None and gone["pruned_at"] and gone["results"]["tensors"] > 0
-    assert not list(Path(house.layout.artifact("merge", gone["fingerprint"])).glob("*.safetensors"))
-    assert house.apply(**POOR, **policy).pending == ()
-    assert _versions.rollback(house.layout, house.ollama, "gated").tag == way_back
-    messages = [{"role": "user", "content": "Bonjour"}]
-    assert house.ollama.chat(LATEST, messages, {"num_predict": 5})["done"]
