@@ -71,7 +71,8 @@ class Loop:
             active: set[str] = set()
             try:
                 active = await to_thread.run_sync(self._active)
-                looked_at = active | self._open | set(self._changed)
+                self._open |= active
+                looked_at = set(self._open)
                 for job_id in await to_thread.run_sync(self._turn, looked_at):
                     self._wake(job_id)
                 self._open -= await to_thread.run_sync(self._settled, looked_at - active)
@@ -82,7 +83,7 @@ class Loop:
             self.beat = time.monotonic()
             self._kick.clear()
             try:
-                await asyncio.wait_for(self._kick.wait(), _BUSY if active or self._open else _IDLE)
+                await asyncio.wait_for(self._kick.wait(), _BUSY if self._open else _IDLE)
             except asyncio.TimeoutError:
                 pass
 
