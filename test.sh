@@ -9,7 +9,7 @@ readonly ALL_PARTS=(lint sanity unit integration real kill service e2e)
 
 usage() {
     cat <<'END'
-Usage: ./test.sh [--fail-fast] [part ...]
+Usage: ./test.sh [--fail-fast] [--jobs N] [part ...]
 
 Runs the tests of the collection, all of them or the named parts. What they need is installed
 from the package registries on the first run and kept outside of this directory.
@@ -29,7 +29,9 @@ Parts, in the order they run:
   bench        the benchmarks; not among "all": IA_BENCHMARK="no_change hosts" ./test.sh bench   (benchmarks)
 
 Options:
-  --fail-fast  stop after the first part that fails
+  --jobs N     so many parts at a time; the output of each comes when it has ended
+               (one; where there is more than one processor and no part is named: two)
+  --fail-fast  begin no other part after one has failed
   --help       this text
 
 Environment:
@@ -43,129 +45,14 @@ END
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'test.sh: %s\n' "$*" >&2; exit 2; }
 
-# ---------------------------------------------------------------- what the tests need
-
-# install PACKAGE ...   as root, else names the command that would
-install() {
-    command -v apt-get >/dev/null || die "not found: $*. Please install it."
-    [[ $(id -u) == 0 ]] || die "not found: $*. Please run: sudo apt-get install -y $*"
-    say "Installing $*"
-    DEBIAN_FRONTEND=noninteractive apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"
-}
-
-# need COMMAND:PACKAGE ...   installs what is missing
-need() {
-    local pair missing=()
-    for pair; do
-        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
-    done
-    ((${#missing[@]} == 0)) || install "${missing[@]}"
-}
-
-# The first Python that really runs (a version manager's shim may be there and fail) and can make environments.
-find_python() {
-    local candidate
-    for candidate in ${IA_HOMELAB_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 /usr/bin/python3}; do
-        "$candidate" -c '
-import sys
-if sys.version_info < (3, 11):
-    sys.exit(1)
-import ensurepip, venv
-print(sys.executable)' 2>/dev/null && return 0
-    done
-    return 1
-}
-
-# An older Python, for what has to work on managed hosts; where none is installed, that is said.
-find_old_python() {
-    local candidate
-    for candidate in python3.9 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.9.*/bin/python3.9; do
-        "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return 0
-    done
-    return 1
-}
-
-# uv knows none of pip's settings: hand over those that decide where packages come from.
-uv_as_pip() {
-    local pip=$1 index cert
-    index=${PIP_INDEX_URL:-$("$pip" config get global.index-url 2>/dev/null || true)}
-    cert=${PIP_CERT:-$("$pip" config get global.cert 2>/dev/null || true)}
-    [[ -z $index || -n ${UV_DEFAULT_INDEX:-} ]] || export UV_DEFAULT_INDEX=$index
-    [[ -z $cert || -n ${SSL_CERT_FILE:-} ]] || export SSL_CERT_FILE=$cert
-}
-
-# The environment with Ansible and the checking tools, named after what is in it.
-dev_venv() {
-    local key pip
-    key=$(cat requirements.txt requirements-dev.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
-    VENV=$CACHE/dev/$key
-    mkdir -p "$CACHE/dev"
-    exec 9>"$CACHE/dev/lock"
-    flock 9
-    if [[ ! -e $VENV/.complete ]]; then
-        say "Making the environment of the tests ($("$PYTHON" -V))"
-        rm -rf "$VENV"
-        "$PYTHON" -m venv "$VENV"
-        pip=$VENV/bin/pip
-        "$pip" install -q --disable-pip-version-check "$(grep -E '^uv==' requirements-dev.txt | cut -d' ' -f1)"
-        (
-            uv_as_pip "$pip"
-            VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q -r requirements-dev.txt
-        ) || "$pip" install -q --disable-pip-version-check -r requirements-dev.txt
-    fi
-    touch "$VENV" "$VENV/.complete"
-    exec 9>&-
-    export PATH=$VENV/bin:$PATH
-    PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-}
-
-# The environment of the training service, hash for hash as its role makes it, and what its tests need beside.
-service_venv() {
-    local key locked=roles/training_service/files/requirements-service.txt
-    key=$(cat "$locked" tests/service/requirements.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
-    SERVICE_VENV=$CACHE/service/$key
-    mkdir -p "$CACHE/service"
-    exec 9>"$CACHE/service/lock"
-    flock 9
-    if [[ ! -e $SERVICE_VENV/.complete ]]; then
-        say "Making the environment of the training service"
-        rm -rf "$SERVICE_VENV"
-        "$PYTHON" -m venv "$SERVICE_VENV"
-        (
-            uv_as_pip "$SERVICE_VENV/bin/pip"
-            export VIRTUAL_ENV=$SERVICE_VENV
-            "$VENV/bin/uv" pip install -q --compile-bytecode --require-hashes --no-build -r "$locked"
-            "$VENV/bin/uv" pip install -q --compile-bytecode -r tests/service/requirements.txt
-        ) || return
-    fi
-    touch "$SERVICE_VENV" "$SERVICE_VENV/.complete"
-    exec 9>&-
-}
-
-# An environment with a client of MCP of the generation before, which knows nothing of the service's.
-mcp1_venv() {
-    local key locked=tests/service/requirements-mcp1.txt
-    key=$(cat "$locked" <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
-    export IA_MCP1_PYTHON=$CACHE/service/mcp1-$key/bin/python
-    exec 9>"$CACHE/service/lock"
-    flock 9
-    if [[ ! -e $CACHE/service/mcp1-$key/.complete ]]; then
-        rm -rf "$CACHE/service/mcp1-$key"
-        "$PYTHON" -m venv "$CACHE/service/mcp1-$key"
-        (
-            uv_as_pip "$CACHE/service/mcp1-$key/bin/pip"
-            "$VENV/bin/uv" pip install -q --compile-bytecode --python "$IA_MCP1_PYTHON" -r "$locked"
-        ) || return
-    fi
-    touch "$CACHE/service/mcp1-$key" "$CACHE/service/mcp1-$key/.complete"
-    exec 9>&-
-}
+# shellcheck source=tests/environments.sh
+. tests/environments.sh
 
 # ansible-test wants the path …/ansible_collections/<namespace>/<name>, and what git would not commit left out.
 # The link of the collection to itself is no part of it (see build_ignore in galaxy.yml).
 export_tree() {
-    EXPORT=$WORK/ansible_collections/ia_homelab/llamafactory
+    COLLECTIONS=$WORK/$PART.tree
+    EXPORT=$COLLECTIONS/ansible_collections/ia_homelab/llamafactory
     rm -rf "$EXPORT"
     mkdir -p "$EXPORT"
     git -c safe.directory="$ROOT" ls-files -z --cached --others --exclude-standard |
@@ -193,7 +80,7 @@ check() {
     local name=$1 start=$SECONDS status
     shift
     set +e # and not "if": under one of those, set -e has no effect in anything called
-    (set -e; "$@") >"$WORK/check.log" 2>&1
+    (set -e; "$@") >"$WORK/check.$PART.log" 2>&1
     status=$?
     set -e
     if ((status == 0)); then
@@ -201,7 +88,7 @@ check() {
         tally 1 0
     else
         printf '  FAILED  %-28s %4ds\n' "$name" $((SECONDS - start))
-        sed 's/^/          /' "$WORK/check.log"
+        sed 's/^/          /' "$WORK/check.$PART.log"
         tally 0 1
     fi
 }
@@ -235,8 +122,8 @@ part_lint() {
     check "ruff format" ruff format --no-cache --check .
     check "README of the roles" python tests/role_readmes.py --check
     check "mypy" mypy --cache-dir "$CACHE/mypy"
-    (cd "$EXPORT" && check "shellcheck" shellcheck "${scripts[@]}")
-    (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_COLLECTIONS_PATH="$WORK" \
+    (cd "$EXPORT" && check "shellcheck" shellcheck -x "${scripts[@]}")
+    (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_COLLECTIONS_PATH="$COLLECTIONS" \
         ANSIBLE_HOME="$WORK/ansible-home" ansible-lint --offline --nocolor -q)
     (cd "$EXPORT" && check "changelog" antsibull-changelog lint)
     check "collection builds" collection_builds
@@ -365,10 +252,10 @@ tools_env() {
 
 # ---------------------------------------------------------------- running
 
-# run_part NAME   output to the terminal and to a log; leaves in PART_FAILED how many checks failed
+# run_part NAME   output to the terminal and to a log; leaves in $WORK/result.NAME: passed, failed, seconds
 run_part() {
     PART=$1
-    local status=0 start=$SECONDS pipe=$WORK/pipe tee waited
+    local status=0 start=$SECONDS pipe=$WORK/pipe.$1 tee waited
     say "$PART"
     mkfifo "$pipe"
     tee "$ARTIFACTS/$PART.log" <"$pipe" &
@@ -395,22 +282,67 @@ run_part() {
     fi
     # A part that broke before, or beside, its own counting is a failure too.
     if ((status != 0 && failed == 0)); then failed=1; fi
-    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
-    SUMMARY+=("$(printf '%-12s %5d passed %4d failed %5ds' "$PART" "$passed" "$failed" $((SECONDS - start)))")
-    PART_FAILED=$failed
+    echo "$passed $failed $((SECONDS - start))" >"$WORK/result.$PART"
 }
 
-parts=() fail_fast=0
+# add_up NAME   a part has ended: its line in the summary
+add_up() {
+    local passed=0 failed=1 seconds=0
+    [[ ! -e $WORK/result.$1 ]] || read -r passed failed seconds <"$WORK/result.$1"
+    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
+    SUMMARY+=("$(printf '%-12s %5d passed %4d failed %5ds' "$1" "$passed" "$failed" "$seconds")")
+}
+
+# The parts one after the other, seen as they go.
+run_in_turn() {
+    local part
+    for part; do
+        run_part "$part" # by itself: after "if" or before "||", set -e would have no effect in the part
+        add_up "$part"
+        ((FAILED == 0 || fail_fast == 0)) || break
+    done
+}
+
+# The parts, $jobs at a time, begun in order. What one prints is shown whole, when it has ended.
+run_side_by_side() {
+    local waiting=("$@") pid ended
+    local -A running=()
+    while ((${#waiting[@]} + ${#running[@]})); do
+        while ((${#waiting[@]} && ${#running[@]} < jobs)); do
+            say "${waiting[0]}: begun ($((SECONDS / 60)) min)"
+            (set +e; run_part "${waiting[0]}") >"$WORK/shown.${waiting[0]}" 2>&1 </dev/null &
+            running[$!]=${waiting[0]}
+            waiting=("${waiting[@]:1}")
+        done
+        wait -n -p ended "${!running[@]}" || true
+        pid=$ended
+        cat "$WORK/shown.${running[$pid]}"
+        add_up "${running[$pid]}"
+        unset "running[$pid]"
+        ((FAILED == 0 || fail_fast == 0)) || waiting=()
+    done
+}
+
+parts=() fail_fast=0 jobs=''
 while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
         --fail-fast) fail_fast=1 ;;
+        --jobs)
+            [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || die "--jobs wants a number"
+            jobs=$2
+            shift
+            ;;
         lint | sanity | unit | integration | real | kill | docker | service | e2e | tools | bench) parts+=("$1") ;;
         *) usage >&2; die "unknown: $1" ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=("${ALL_PARTS[@]}")
+if ((${#parts[@]} == 0)); then
+    parts=("${ALL_PARTS[@]}")
+    [[ -n $jobs || $(nproc) -lt 2 ]] || jobs=2
+fi
+jobs=${jobs:-1}
 case " ${parts[*]} " in
     *" tools "*) ;;
     *" integration "* | *" real "* | *" kill "* | *" docker "* | *" service "* | *" e2e "* | *" bench "*) parts=(tools "${parts[@]}") ;;
@@ -433,11 +365,19 @@ PYTHON=$(find_python) || { install python3-venv && PYTHON=$(find_python); } ||
     die "no Python 3.11 or newer with venv was found; name one in IA_HOMELAB_PYTHON"
 dev_venv
 
-PASSED=0 FAILED=0 SUMMARY=() PART='' PART_FAILED=0
-for part in "${parts[@]}"; do
-    run_part "$part" # by itself: after "if" or before "||", set -e would have no effect in the part
-    ((PART_FAILED == 0 || fail_fast == 0)) || break
-done
+PASSED=0 FAILED=0 SUMMARY=() PART=''
+# The tools come first, by themselves: the others need them.
+if [[ ${parts[0]} == tools ]]; then
+    run_in_turn tools
+    parts=("${parts[@]:1}")
+fi
+if ((FAILED && fail_fast)); then
+    parts=()
+elif ((jobs > 1)); then
+    run_side_by_side "${parts[@]}"
+else
+    run_in_turn "${parts[@]}"
+fi
 
 say "Summary (logs in $ARTIFACTS)"
 printf '%s\n' "${SUMMARY[@]}"

@@ -1,0 +1,122 @@
+# shellcheck shell=bash
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What the tests need of the machine, and the environments they run in: read by test.sh, which sets CACHE.
+
+# install PACKAGE ...   as root, else names the command that would
+install() {
+    command -v apt-get >/dev/null || die "not found: $*. Please install it."
+    [[ $(id -u) == 0 ]] || die "not found: $*. Please run: sudo apt-get install -y $*"
+    say "Installing $*"
+    DEBIAN_FRONTEND=noninteractive apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"
+}
+
+# need COMMAND:PACKAGE ...   installs what is missing
+need() {
+    local pair missing=()
+    for pair; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    ((${#missing[@]} == 0)) || install "${missing[@]}"
+}
+
+# The first Python that really runs (a version manager's shim may be there and fail) and can make environments.
+find_python() {
+    local candidate
+    for candidate in ${IA_HOMELAB_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 /usr/bin/python3}; do
+        "$candidate" -c '
+import sys
+if sys.version_info < (3, 11):
+    sys.exit(1)
+import ensurepip, venv
+print(sys.executable)' 2>/dev/null && return 0
+    done
+    return 1
+}
+
+# An older Python, for what has to work on managed hosts; where none is installed, that is said.
+find_old_python() {
+    local candidate
+    for candidate in python3.9 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.9.*/bin/python3.9; do
+        "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return 0
+    done
+    return 1
+}
+
+# uv knows none of pip's settings: hand over those that decide where packages come from.
+uv_as_pip() {
+    local pip=$1 index cert
+    index=${PIP_INDEX_URL:-$("$pip" config get global.index-url 2>/dev/null || true)}
+    cert=${PIP_CERT:-$("$pip" config get global.cert 2>/dev/null || true)}
+    [[ -z $index || -n ${UV_DEFAULT_INDEX:-} ]] || export UV_DEFAULT_INDEX=$index
+    [[ -z $cert || -n ${SSL_CERT_FILE:-} ]] || export SSL_CERT_FILE=$cert
+}
+
+# The environment with Ansible and the checking tools, named after what is in it.
+dev_venv() {
+    local key pip
+    key=$(cat requirements.txt requirements-dev.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    VENV=$CACHE/dev/$key
+    mkdir -p "$CACHE/dev"
+    exec 9>"$CACHE/dev/lock"
+    flock 9
+    if [[ ! -e $VENV/.complete ]]; then
+        say "Making the environment of the tests ($("$PYTHON" -V))"
+        rm -rf "$VENV"
+        "$PYTHON" -m venv "$VENV"
+        pip=$VENV/bin/pip
+        "$pip" install -q --disable-pip-version-check "$(grep -E '^uv==' requirements-dev.txt | cut -d' ' -f1)"
+        (
+            uv_as_pip "$pip"
+            VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q -r requirements-dev.txt
+        ) || "$pip" install -q --disable-pip-version-check -r requirements-dev.txt
+    fi
+    touch "$VENV" "$VENV/.complete"
+    exec 9>&-
+    export PATH=$VENV/bin:$PATH
+    PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+}
+
+# The environment of the training service, hash for hash as its role makes it, and what its tests need beside.
+service_venv() {
+    local key locked=roles/training_service/files/requirements-service.txt
+    key=$(cat "$locked" tests/service/requirements.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    SERVICE_VENV=$CACHE/service/$key
+    mkdir -p "$CACHE/service"
+    exec 9>"$CACHE/service/lock"
+    flock 9
+    if [[ ! -e $SERVICE_VENV/.complete ]]; then
+        say "Making the environment of the training service"
+        rm -rf "$SERVICE_VENV"
+        "$PYTHON" -m venv "$SERVICE_VENV"
+        (
+            uv_as_pip "$SERVICE_VENV/bin/pip"
+            export VIRTUAL_ENV=$SERVICE_VENV
+            "$VENV/bin/uv" pip install -q --compile-bytecode --require-hashes --no-build -r "$locked"
+            "$VENV/bin/uv" pip install -q --compile-bytecode -r tests/service/requirements.txt
+        ) || return
+    fi
+    touch "$SERVICE_VENV" "$SERVICE_VENV/.complete"
+    exec 9>&-
+}
+
+# An environment with a client of MCP of the generation before, which knows nothing of the service's.
+mcp1_venv() {
+    local key locked=tests/service/requirements-mcp1.txt
+    key=$(cat "$locked" <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    export IA_MCP1_PYTHON=$CACHE/service/mcp1-$key/bin/python
+    exec 9>"$CACHE/service/lock"
+    flock 9
+    if [[ ! -e $CACHE/service/mcp1-$key/.complete ]]; then
+        rm -rf "$CACHE/service/mcp1-$key"
+        "$PYTHON" -m venv "$CACHE/service/mcp1-$key"
+        (
+            uv_as_pip "$CACHE/service/mcp1-$key/bin/pip"
+            "$VENV/bin/uv" pip install -q --compile-bytecode --python "$IA_MCP1_PYTHON" -r "$locked"
+        ) || return
+    fi
+    touch "$CACHE/service/mcp1-$key" "$CACHE/service/mcp1-$key/.complete"
+    exec 9>&-
+}
