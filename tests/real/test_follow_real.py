@@ -1,0 +1,182 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the one at the terminal sees of two hosts that train at once: live lines, Ctrl-C, status, cancel, and attach.
+
+Real LLaMA-Factory on both, and no Ollama: what is wanted are the GGUF files. About a minute on two cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
+    ROOT,
+    TRAINING,
+    Played,
+    PlayLab,
+    make_tiny_base,
+    processes,
+)
+
+HOSTS = ("pc-ia", "pc-two")
+STEPS = 400
+#: A line of progress of a training, from its first to its last character.
+TRAINS = re.compile(
+    r"\[(pc-ia|pc-two)\] train lab-model  (\d+)%  step (\d+)/400(  loss \d[\d.e-]*)?(  ETA \d+:\d\d:\d\d)?"
+)
+#: The beginning of a line of progress, wherever it stands.
+ANY_LINE = re.compile(r"\[(?:pc-ia|pc-two)\] [a-z0-9-]+ lab-model")
+
+
+class TwoHosts(PlayLab):
+    """Two hosts, each with a data directory of its own."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, str(make_tiny_base(root / "base")))
+        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        self.inventory.write_text(json.dumps({"pc_ia": {"hosts": dict.fromkeys(HOSTS, host)}}))
+        self.declared["llamafactory_data_dir"] = str(root / "data" / "{{ inventory_hostname }}")
+        tune = self.declared["finetunes"][0]
+        assert STEPS % 5 == 0, "an epoch is five steps"
+        tune.update(TRAINING, epochs=STEPS // 5, save_steps=20, register=False)
+
+    def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A play that goes on meanwhile, its two streams in files."""
+        with (self.root / f"{name}.out").open("wb") as out, (self.root / f"{name}.err").open("wb") as err:
+            return subprocess.Popen(
+                self.command(*arguments), env=self.environment(**environment), cwd=self.root,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+            )  # fmt: skip
+
+    def printed(self, name: str, stream: str) -> str:
+        """What a play has printed on a stream so far."""
+        return (self.root / f"{name}.{stream}").read_text(encoding="utf-8", errors="replace")
+
+    def checkpoints(self, host: str) -> list[str]:
+        """The checkpoints of a training that has not ended."""
+        return sorted(path.name for path in (self.data / host).rglob("checkpoint-*") if path.is_dir())
+
+
+@dataclasses.dataclass
+class Story:
+    """What was seen, in this order."""
+
+    lab: TwoHosts
+    interrupted: int
+    status: Played
+    cancelled: Played
+    kept: list[str]
+    followed: int
+    again: Played
+
+
+def wait_for(what: str, condition: t.Callable[[], bool], seconds: float = 240) -> None:
+    """Look until it is the case."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Story]:
+    lab = TwoHosts(tmp_path_factory.mktemp("follow") / "lab")
+    first = lab.start("first", "-vvv")
+    try:
+
+        def both_train() -> bool:
+            assert first.poll() is None, lab.printed("first", "out")[-3000:]
+            seen = {line[1] for line in TRAINS.finditer(lab.printed("first", "err")) if int(line[3]) >= 20}
+            return seen == set(HOSTS)
+
+        wait_for("both hosts train", both_train)
+        os.killpg(first.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
+        interrupted = first.wait(timeout=60)
+        status = lab.play(playbook="status")
+        cancelled = lab.play("-e", "model=lab-model", "--limit", HOSTS[0], playbook="cancel").well()
+        kept = lab.checkpoints(HOSTS[0])
+        second = lab.start(
+            "second",
+            ANSIBLE_STDOUT_CALLBACK="one_json",
+            ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests" / "support" / "callbacks"),
+        )
+        followed = second.wait(timeout=600)
+        yield Story(lab, interrupted, status, cancelled, kept, followed, lab.play())
+    finally:
+        if first.poll() is None:
+            os.killpg(first.pid, signal.SIGKILL)
+
+
+def whole_lines(text: str) -> list[re.Match[str]]:
+    """The lines of progress of trainings; every line that holds one's beginning is one, and nothing else."""
+    found = []
+    for line in text.splitlines():
+        if not ANY_LINE.search(line):
+            continue
+        assert ANY_LINE.match(line), f"something stands before it: {line!r}"
+        assert len(ANY_LINE.findall(line)) == 1, f"two in one line: {line!r}"
+        if " train lab-model  " in line and "waiting" not in line and "%" in line:
+            whole = TRAINS.fullmatch(line.rstrip())
+            assert whole, repr(line)
+            found.append(whole)
+    return found
+
+
+def test_two_hosts_are_seen_live_and_line_by_line(story: Story) -> None:
+    lines = whole_lines(story.lab.printed("first", "err"))
+    assert {line[1] for line in lines} == set(HOSTS)
+    assert any(line[4] for line in lines), "the loss is shown"
+    assert any(line[5] for line in lines), "and when it will end"
+    for host in HOSTS:
+        steps = [int(line[3]) for line in lines if line[1] == host]
+        assert steps == sorted(steps)
+        assert len(steps) < 40, "throttled"
+
+
+def test_ctrl_c_does_not_stop_a_training(story: Story) -> None:
+    assert story.interrupted != 0
+    for host in HOSTS:
+        assert re.search(
+            rf"^ok: \[{host}\].*(\n .*)*\n +lab-model-\w+ +running +train +\d+%", story.status.output, re.M
+        ), story.status.output
+
+
+def test_cancel_keeps_the_checkpoint(story: Story) -> None:
+    assert re.search(r"lab-model-\w+ +cancelled", story.cancelled.output), story.cancelled.output
+    assert HOSTS[1] not in story.cancelled.output
+    assert story.kept, "a checkpoint is kept"
+
+
+def test_the_next_play_attaches_and_goes_on_and_a_program_can_read_it(story: Story) -> None:
+    said = story.lab.printed("second", "out")
+    assert story.followed == 0, (said + story.lab.printed("second", "err"))[-4000:]
+    document = json.loads(said)  # nothing but the document is on stdout
+    assert {host: figures["failures"] for host, figures in document["hosts"].items()} == dict.fromkeys(HOSTS, 0)
+    assert {line[1] for line in whole_lines(story.lab.printed("second", "err"))} == set(HOSTS)
+    trained = {
+        entry["host"]: step["outcome"]
+        for entry in document["results"]
+        for step in entry["result"].get("steps") or []
+        if step["step"] == "train"
+    }
+    assert {host: outcome["steps"] for host, outcome in trained.items()} == dict.fromkeys(HOSTS, STEPS)
+    assert trained[HOSTS[0]]["resumed_from"] >= 20, "it went on from its checkpoint"
+    assert not trained[HOSTS[1]]["resumed_from"], "it was never interrupted"
+
+
+def test_once_more_changes_nothing_on_either(story: Story) -> None:
+    recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=0", story.again.output, re.M)
+    assert sorted(recap) == [(host, "0") for host in sorted(HOSTS)], story.again.output[-3000:]
+    assert processes(str(story.lab.data)) == {}
