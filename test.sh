@@ -176,11 +176,10 @@ part_kill() { tools_env && run_pytest tests/kill; }
 part_docker() {
     tools_env
     local status=0
-    tests/docker_engine.sh start "$WORK/docker"
+    tests/docker_engine.sh start "$WORK/docker"  # stopped at the end of all: parts beside this one may use it too
     # apart: those of the stack load Ansible's own finder of collections, which knows nothing of a checkout
     run_pytest tests/docker || status=$?
     run_pytest tests/stack || status=$?
-    tests/docker_engine.sh stop "$WORK/docker"
     return $status
 }
 # On the interpreter and the packages the role gives the service; Ansible comes from the tests' own environment.
@@ -357,7 +356,7 @@ mkdir -p "$CACHE" "$ARTIFACTS"
 # What nobody used for a month goes.
 find "$CACHE/dev" "$CACHE/service" "$CACHE/artifacts" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + 2>/dev/null || true
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/ia-homelab-test.XXXXXX")
-trap 'rm -rf "$WORK"' EXIT
+trap 'tests/docker_engine.sh stop "$WORK/docker"; rm -rf "$WORK"' EXIT
 export HYPOTHESIS_STORAGE_DIRECTORY=$CACHE/hypothesis
 
 need git:git flock:util-linux
