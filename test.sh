@@ -302,22 +302,30 @@ run_in_turn() {
     done
 }
 
-# The parts, $jobs at a time, begun in order. What one prints is shown whole, when it has ended.
+# needs_tools NAME
+needs_tools() { [[ " lint sanity unit tools " != *" $1 "* ]]; }
+
+# The parts, $jobs at a time, begun in order; what needs the tools waits for them, and what does not goes before it.
+# What one prints is shown whole, when it has ended.
 run_side_by_side() {
-    local waiting=("$@") pid ended
+    local part ended i
+    local waiting=("$@")
     local -A running=()
     while ((${#waiting[@]} + ${#running[@]})); do
-        while ((${#waiting[@]} && ${#running[@]} < jobs)); do
-            say "${waiting[0]}: begun ($((SECONDS / 60)) min)"
-            (set +e; run_part "${waiting[0]}") >"$WORK/shown.${waiting[0]}" 2>&1 </dev/null &
-            running[$!]=${waiting[0]}
-            waiting=("${waiting[@]:1}")
+        for i in "${!waiting[@]}"; do
+            part=${waiting[i]}
+            ((${#running[@]} < jobs)) || break
+            if needs_tools "$part" && [[ " ${running[*]} " == *" tools "* ]]; then continue; fi
+            say "$part: begun ($((SECONDS / 60)) min)"
+            (set +e; run_part "$part") >"$WORK/shown.$part" 2>&1 </dev/null &
+            running[$!]=$part
+            unset "waiting[i]"
         done
         wait -n -p ended "${!running[@]}" || true
-        pid=$ended
-        cat "$WORK/shown.${running[$pid]}"
-        add_up "${running[$pid]}"
-        unset "running[$pid]"
+        part=${running[$ended]}
+        unset "running[$ended]"
+        cat "$WORK/shown.$part"
+        add_up "$part"
         ((FAILED == 0 || fail_fast == 0)) || waiting=()
     done
 }
@@ -342,10 +350,11 @@ if ((${#parts[@]} == 0)); then
     [[ -n $jobs || $(nproc) -lt 2 ]] || jobs=2
 fi
 jobs=${jobs:-1}
-case " ${parts[*]} " in
-    *" tools "*) ;;
-    *" integration "* | *" real "* | *" kill "* | *" docker "* | *" service "* | *" e2e "* | *" bench "*) parts=(tools "${parts[@]}") ;;
-esac
+for part in "${parts[@]}"; do
+    if needs_tools "$part" && [[ " ${parts[*]} " != *" tools "* ]]; then
+        parts=(tools "${parts[@]}")
+    fi
+done
 
 # Ansible wants UTF-8; a bare machine has often no locale at all.
 export LC_ALL=C.UTF-8
@@ -365,14 +374,7 @@ PYTHON=$(find_python) || { install python3-venv && PYTHON=$(find_python); } ||
 dev_venv
 
 PASSED=0 FAILED=0 SUMMARY=() PART=''
-# The tools come first, by themselves: the others need them.
-if [[ ${parts[0]} == tools ]]; then
-    run_in_turn tools
-    parts=("${parts[@]:1}")
-fi
-if ((FAILED && fail_fast)); then
-    parts=()
-elif ((jobs > 1)); then
+if ((jobs > 1)); then
     run_side_by_side "${parts[@]}"
 else
     run_in_turn "${parts[@]}"
