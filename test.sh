@@ -176,7 +176,6 @@ part_kill() { tools_env && run_pytest tests/kill; }
 part_docker() {
     tools_env
     local status=0
-    tests/docker_engine.sh start "$WORK/docker"  # stopped at the end of all: parts beside this one may use it too
     # apart: those of the stack load Ansible's own finder of collections, which knows nothing of a checkout
     run_pytest tests/docker || status=$?
     run_pytest tests/stack || status=$?
@@ -184,7 +183,6 @@ part_docker() {
 }
 # On the interpreter and the packages the role gives the service; Ansible comes from the tests' own environment.
 part_service() {
-    need chromium:chromium
     tools_env
     service_venv
     mcp1_venv
@@ -302,6 +300,18 @@ run_in_turn() {
     done
 }
 
+# What parts need of the machine. Before any begins: apt does one thing at a time, and parts that run side by side
+# share one Docker Engine, which is stopped at the end of all.
+prepare() {
+    local part
+    for part; do
+        case $part in
+            service) need chromium:chromium ;;
+            docker) tests/docker_engine.sh start "$WORK/docker" ;;
+        esac
+    done
+}
+
 # needs_tools NAME
 needs_tools() { [[ " lint sanity unit tools " != *" $1 "* ]]; }
 
@@ -374,6 +384,7 @@ PYTHON=$(find_python) || { install python3-venv && PYTHON=$(find_python); } ||
 dev_venv
 
 PASSED=0 FAILED=0 SUMMARY=() PART=''
+prepare "${parts[@]}"
 if ((jobs > 1)); then
     run_side_by_side "${parts[@]}"
 else
