@@ -9,8 +9,9 @@ short_description: Turn models and their versions into the lines of a readable t
 version_added: 0.1.0
 description:
   - Takes what M(ia_homelab.llamafactory.ollama_model_info) returns as
-    RV(ia_homelab.llamafactory.ollama_model_info#module:models) and gives the lines of a table, one version a line, and
-    after it what is held and what is not as it was left.
+    RV(ia_homelab.llamafactory.ollama_model_info#module:models) and gives the lines of a table, one version a line.
+    After it come what each served model was made from, step by step, back to its prompts and their git commit, what is
+    held, and what is not as it was left.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -63,9 +64,7 @@ def _row(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> tuple[
     trained = steps.get("train", {"facts": {}, "fingerprint": ""})
     dataset = steps.get("dataset", {"facts": {}, "fingerprint": ""})
     sources = trained["facts"].get("sources") or dataset["facts"].get("sources") or []
-    commits = [
-        f"{source['commit'][:10]}{'+' if source.get('dirty') else ''}" for source in sources if "commit" in source
-    ]
+    commits = [_commit(source) for source in sources if source.get("commit")]
     gate = version["gate"]
     return (
         version["tag"],
@@ -89,7 +88,46 @@ def _state(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> str:
     return "way back" if model["previous"] == version["tag"] else "kept"
 
 
+def _commit(source: t.Mapping[str, t.Any]) -> str:
+    return f"{source['commit'][:10]}{'+' if source.get('dirty') else ''}"
+
+
+def _made_from(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Each served model, and one line for each step it was made by."""
+    for version in model["versions"]:
+        aliases = [alias for alias, what in model["served"].items() if what["version"] == version["tag"]]
+        if not aliases:
+            continue
+        yield f"{', '.join(aliases)} is {version['tag']}, made from"
+        trained = next((entry for entry in version["lineage"] if entry["step"] == "train"), {"facts": {}})
+        for entry in version["lineage"]:
+            words = list(_facts(entry, trained["facts"].get("sources") or []))
+            if entry["pruned_at"]:
+                words.append(f"pruned {entry['pruned_at'][:10]}")
+            elif not entry["there"]:
+                words.append("gone")
+            yield f"  {entry['step']:<12}  {entry['fingerprint'][:12]}  {', '.join(words)}".rstrip()
+
+
+def _facts(entry: t.Mapping[str, t.Any], sources: t.Sequence[t.Mapping[str, t.Any]]) -> t.Iterator[str]:
+    facts, step = entry["facts"], entry["step"]
+    if step == "base":
+        yield f"{facts['hub']}@{str(facts.get('commit', ''))[:12]}" if facts.get("hub") else str(facts.get("location"))
+    elif step == "dataset":
+        yield f"{facts.get('name')}, {facts.get('rows')} rows"
+        for source in sources or facts.get("sources") or []:
+            yield f"{source.get('label')}" + (f"@{_commit(source)}" if source.get("commit") else "")
+    elif step == "train":
+        loss = (facts.get("metrics") or {}).get("train_loss")
+        yield from (f"{name} {facts[name]}" for name in ("method", "epochs", "learning_rate") if name in facts)
+        yield from [f"loss {loss:.4g}"] if isinstance(loss, (int, float)) else []
+    elif step in ("gguf", "gguf_adapter", "merge"):
+        yield from [facts["quantization"]] if facts.get("quantization") else []
+        yield from [f"{facts['bytes'] / 1e6:.1f} MB"] if facts.get("bytes") else []
+
+
 def _notes(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    yield from _made_from(model)
     if model["hold"]:
         yield f"{model['name']}: held at {model['hold']['tag']} against {', '.join(model['hold']['against'])}"
     for reason in model["drift"]:

@@ -123,6 +123,21 @@ def retain_step(registered: RunStep, policy: t.Mapping[str, t.Any]) -> RunStep:
     )
 
 
+def beside_steps(
+    base: Identity, train: str, options: t.Mapping[str, t.Any], quantizations: t.Sequence[str]
+) -> tuple[RunStep, list[RunStep]]:
+    """An adapter as a GGUF file, and those of its base, which it is put on when it is loaded.
+
+    :param train: fingerprint of the training that made it.
+    :param options: of the training.
+    """
+    # the files of the base are named after it alone, whoever asks for them: all its fine-tunes share them
+    label = base.settings.get("hub", "base").rpartition("/")[2]
+    ggufs = gguf_steps(base.fingerprint, quantizations, {"name": label, "base": base.fingerprint}, "base")
+    upstream = {"base": base.fingerprint, "train": train}
+    return make_step("gguf_adapter", {}, upstream, options, "gguf-adapter"), ggufs
+
+
 def finetune_steps(
     base: Identity,
     dataset: Identity,
@@ -150,10 +165,7 @@ def finetune_steps(
     upstream = {"base": base.fingerprint, "train": trained.spec.fingerprint}
     adapter = ""
     if export == "adapter":
-        # the files of the base are named after it alone, whoever asks for them: all its fine-tunes share them
-        label = base.settings.get("hub", "base").rpartition("/")[2]
-        ggufs = gguf_steps(base.fingerprint, quantizations, {"name": label, "base": base.fingerprint}, "base")
-        small = make_step("gguf_adapter", {}, upstream, train_options, "gguf-adapter")
+        small, ggufs = beside_steps(base, trained.spec.fingerprint, train_options, quantizations)
         adapter = small.spec.fingerprint
         steps += [trained, small, *ggufs]
     else:

@@ -31,7 +31,7 @@ from . import (
     _truncation,
 )
 from ._chain import Identity
-from ._errors import InputError, NotReadyError
+from ._errors import InputError
 from ._hyperparameters import Hyperparameters
 from ._layout import Layout
 from ._release import Releases, content_tag, hold_warning
@@ -184,9 +184,12 @@ def plan_run(
             layout, declared.hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, write
         )
 
-    settings, options = kept.training(read)
+    settings, options = kept.training(declared.hyper, read)
     if dataset == known.fingerprint:
         options["sources"] = known.sources
+    if kept.notes and not (declared.register and _stages.STAGES[declared.hyper["stage"]].answers):
+        # said at the registration, which is always asked for; without one, at the training
+        options["warning"] = " ".join(filter(None, [str(options.get("warning") or ""), *kept.notes]))
     if not _stages.STAGES[declared.hyper["stage"]].answers:
         steps = _train_steps(base, dataset, settings, options)
         return _chain.make_run(declared.name, steps, ["train"], toolchain, dict(raw), submitted_by)
@@ -194,7 +197,7 @@ def plan_run(
         _export.check_exportable(declared.name, options["resolved"])
     register, warning = None, ""
     if declared.register:
-        register, warning = _register_settings(
+        register, warning = register_settings(
             declared.name, options["resolved"], found_out, declared.system, declared.parameters
         )
 
@@ -294,7 +297,7 @@ def read_training(
     return _hyperparameters.settings(hyper), options
 
 
-def _register_settings(
+def register_settings(
     name: str,
     training: t.Mapping[str, t.Any],
     dataset: t.Mapping[str, t.Any],
@@ -322,7 +325,7 @@ def _register_settings(
     return settings, warning
 
 
-# -- one step at a time --------------------------------------------------------------------------------------------
+# -- the first steps alone (those after them: _finetune_made) ----------------------------------------------------------
 
 
 def plan_base(layout: Layout, name: str, revision: str, toolchain: Toolchain, write: bool = True) -> Run:
@@ -361,67 +364,6 @@ def _train_steps(
         _chain.base_step(Identity(base.fingerprint, base.settings, base.options)),
         _chain.make_step("train", settings, {"base": base.fingerprint, "dataset": dataset}, options),
     ]
-
-
-def _receipt(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
-    receipt = layout.receipt(kind, fingerprint)
-    if receipt is None:
-        raise NotReadyError(
-            f"There is no {kind} {fingerprint[:12]} in {layout.parent(kind)}.",
-            f"Give the fingerprint that the module ia_homelab.llamafactory.{kind} has returned.",
-        )
-    return receipt
-
-
-def plan_merge(layout: Layout, adapter: str, toolchain: Toolchain) -> Run:
-    """The run that merges what a training has made into its base."""
-    receipt = _receipt(layout, "train", adapter)
-    options = {key: value for key, value in receipt["options"].items() if key != "warning"}
-    _stages.need_answers(str((options.get("resolved") or {}).get("stage") or "sft"), "merged")
-    upstream = {"base": receipt["upstream"]["base"], "train": adapter}
-    step = _chain.make_step("merge", {}, upstream, options)
-    return _chain.make_run(str(receipt["options"].get("name") or "merge"), [step], ["merge"], toolchain)
-
-
-def plan_gguf(layout: Layout, merged: str, quantizations: t.Any, toolchain: Toolchain) -> Run:
-    """The run that converts and quantizes merged weights."""
-    receipt = _receipt(layout, "merge", merged)
-    trained = layout.receipt("train", receipt["upstream"]["train"]) or {}
-    options = {
-        "name": receipt["options"].get("name", ""),
-        "base": receipt["upstream"]["base"],
-        "dataset": (trained.get("upstream") or {}).get("dataset"),
-    }
-    wanted = _hyperparameters.normalise({"quantizations": quantizations}).quantizations
-    steps = _chain.gguf_steps(merged, wanted, options)
-    return _chain.make_run(options["name"] or "gguf", steps, [f"gguf-{name}" for name in wanted], toolchain)
-
-
-def plan_register(
-    layout: Layout,
-    gguf: str,
-    name: str,
-    toolchain: Toolchain,
-    template: str | None = None,
-    system: str | None = None,
-    parameters: t.Mapping[str, t.Any] | None = None,
-    aliases: t.Sequence[str] = ("latest",),
-    gate: t.Any = None,
-) -> Run:
-    """The run that registers a GGUF file in Ollama."""
-    receipt = _receipt(layout, "gguf", gguf)
-    merged = layout.receipt("merge", receipt["upstream"]["merge"]) or {}
-    known = (merged.get("options") or {}).get("resolved") or {}
-    chosen = template or known.get("template")
-    if not chosen:
-        raise InputError(f"Nothing tells the chat template of {gguf[:12]}.", "Give template.")
-    dataset = receipt["options"].get("dataset")
-    results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
-    settings, warning = _register_settings(name, {**known, "template": chosen}, results, system, parameters or {})
-    quantization = str(receipt["settings"]["quantization"])
-    registers = _chain.register_steps({quantization: gguf}, settings, aliases, {"name": name, "warning": warning})
-    steps = _chain.gated(registers, read_gate(gate, aliases))
-    return _chain.make_run(name, steps, [step.label for step in steps], toolchain)
 
 
 def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:

@@ -27,6 +27,8 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 _CANONICAL = {alias: option.name for option in OPTIONS for alias in (option.name, *option.aliases)}
 #: YAML 1.1 reads these as text.
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+\Z")
+#: Letters of a setting that people are shown.
+_WIDTH = 60
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -293,6 +295,39 @@ def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
         and option.applies(method, values["stage"])
         and values[option.name] != _copy(option.default)
     }
+
+
+def in_words(value: t.Any) -> str:
+    """A setting for people to read, on one line."""
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(in_words(item) for item in value) or "none"
+    text = " ".join(str(value).split())
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+
+
+def differences(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any], auto: t.Container[str] = ()) -> list[str]:
+    """What differs between the settings of two trainings, in words: ``learning_rate 0.0001 → 0.0002``.
+
+    :param before: what :func:`settings` gave, once.
+    :param now: what it gives.
+    :param auto: options that are not declared, but found out for a host or a base: they are not looked at.
+    """
+    found = []
+    for option in OPTIONS:
+        was, is_now = (each.get(option.name, _copy(option.default)) for each in (before, now))
+        pairs = [(option.name, in_words(was), in_words(is_now))]
+        if option.type == "dict":
+            pairs = [
+                (f"{option.name}.{key}", in_words(was.get(key)), in_words(is_now.get(key))) for key in {**was, **is_now}
+            ]
+        found += [f"{name} {a} → {b}" for name, a, b in pairs if option.name not in auto and a.lower() != b.lower()]
+    return found
 
 
 def resolved(hyperparameters: Hyperparameters) -> dict[str, t.Any]:

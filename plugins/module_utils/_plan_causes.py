@@ -14,12 +14,12 @@ import typing as t
 
 from ._dataset_compare import Changes
 from ._dataset_forms import DATA_FILE
+from ._hyperparameters import in_words
 from ._hyperparameters_table import OPTIONS
 from ._layout import KINDS, PARENTS, Layout
 from ._lineage import read_receipt
 from ._steps import StepSpec
 
-_WIDTH = 60
 _DEFAULTS = {option.name: option.default for option in OPTIONS}
 _ORDER = {option.name: place for place, option in enumerate(OPTIONS)}
 
@@ -45,20 +45,6 @@ class Change:
         """``learning_rate 0.0001 → 0.0002``."""
         more = f" ({self.detail})" if self.detail else ""
         return f"{self.input} {self.before} → {self.after}{more}"
-
-
-def in_words(value: t.Any) -> str:
-    """A setting for people to read, on one line."""
-    if value is None or value == "":
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(in_words(item) for item in value) or "none"
-    text = " ".join(str(value).split())
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
 # -- the last result ---------------------------------------------------------------------------------------------------

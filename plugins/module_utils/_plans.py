@@ -9,6 +9,7 @@ import os
 import typing as t
 
 from . import _plan, _plan_saved, _plan_text, _sizing
+from ._finetune import warnings_of
 from ._layout import Layout
 from ._run import Run
 from ._view import RunView
@@ -34,7 +35,11 @@ def plans_of(
         _plan_saved.check_saved(layout, saved, runs, known)
     machine = _sizing.look(accelerator)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return [_plan.make(layout, run, view, machine, known, cores) for run, view in runs]
+    found = []
+    for run, view in runs:
+        plan = _plan.make(layout, run, view, machine, known, cores)
+        found.append({**plan, "warnings": [*warnings_of(run, layout), *plan["warnings"]]})
+    return found
 
 
 def text_of(plans: t.Sequence[t.Mapping[str, t.Any]]) -> str:

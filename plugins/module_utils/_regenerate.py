@@ -10,16 +10,18 @@ read from its receipt, which outlives pruning.
 ``always`` makes a new attempt under the same declaration. An attempt has a number, which is part of the training's
 fingerprint from the second on, so that no result ever takes the place of another. No counter is kept: the attempt to
 make is the first one that has not come to its end. So an attempt that was broken off is gone on with, and one whose
-model did not pass its gate is not asked again but followed by another.
+model did not pass its gate is not asked again but followed by another. None is made while a rollback holds the last one
+out: it would let in what was rolled back.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-from . import _lineage
+from . import _hyperparameters, _lineage
 from ._errors import InputError
 from ._hub import BaseIdentity
+from ._hyperparameters import Hyperparameters
 from ._layout import Layout
 from ._release import Releases, content_tag
 from ._run import RunStep
@@ -28,6 +30,10 @@ POLICIES = ("on_change", "never", "always")
 INPUTS = ("dataset", "hyperparameters", "base")
 
 Steps = tuple[list[RunStep], list[str]]
+#: Settings and options of a training.
+Training = tuple[dict[str, t.Any], dict[str, t.Any]]
+
+_WHY = "(regenerate, regenerate_on)."
 
 
 def inputs_that_count(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[str, ...]:
@@ -99,30 +105,39 @@ class Kept:
         receipt = _lineage.read_receipt(self._layout, "dataset", fingerprint) or {}
         return fingerprint, dict(receipt.get("results") or {})
 
-    def training(self, read: t.Callable[[], tuple[dict[str, t.Any], dict[str, t.Any]]]) -> tuple[
-        dict[str, t.Any], dict[str, t.Any]
-    ]:  # fmt: skip
+    def training(self, declared: Hyperparameters, read: t.Callable[[], Training]) -> Training:
         """Settings and options of the training.
 
+        :param declared: its hyperparameters, as declared: ``auto`` may not be resolved yet.
         :param read: works out the declared ones.
         """
         if "hyperparameters" not in self._ignored or self._receipt is None:
             return read()
-        return dict(self._receipt["settings"]), {**self._receipt["options"], "name": self._name}
+        before = dict(self._receipt["settings"])
+        was = (self._receipt["options"].get("resolved") or {}).get("method") or before.get("method", "lora")
+        # what auto would come to now is not asked: it was settled for the training that is kept
+        auto = ["method"] if declared.method == "auto" else []
+        auto += [] if declared["template"] else ["template"]
+        now = _hyperparameters.settings(declared.with_method(str(was)) if auto[:1] == ["method"] else declared)
+        found = _hyperparameters.differences(before, now, auto)
+        if found:
+            shown = ", ".join(found)
+            self.notes.append(f"changed hyperparameters do not count, and nothing is trained for them: {shown} {_WHY}")
+        return before, {**self._receipt["options"], "name": self._name}
 
     def _note(self, what: str, kept: str) -> None:
-        self.notes.append(f"the {what} has changed, and does not count: {kept} is kept (regenerate, regenerate_on).")
+        self.notes.append(f"the {what} has changed, and does not count: {kept} is kept {_WHY}")
 
 
 def next_attempt(layout: Layout, plan: t.Callable[[int], Steps]) -> Steps:
-    """The steps of the first attempt that has not come to its end.
+    """The steps of the first attempt that has not come to its end, or that a rollback keeps out.
 
     :param plan: makes the steps of an attempt, and the labels of its goals, from its number.
     """
     number = 1
     while True:
         steps, goals = plan(number)
-        if not _ended(layout, steps, goals):
+        if not _ended(layout, steps, goals) or _kept_out(layout, steps):
             return steps, goals
         number += 1
 
@@ -141,3 +156,11 @@ def _ended(layout: Layout, steps: t.Sequence[RunStep], goals: t.Sequence[str]) -
         if asked.get("promotion") != spec.fingerprint or asked.get("passed"):
             return False
     return True
+
+
+def _kept_out(layout: Layout, steps: t.Sequence[RunStep]) -> bool:
+    for spec in (step.spec for step in steps if step.spec.kind == "register"):
+        name = str(spec.settings["name"])
+        if Releases(layout, name).kept_out(content_tag(name, spec.fingerprint, str(spec.options["quantization"]))):
+            return True
+    return False

@@ -150,20 +150,28 @@ class Releases:
     def previous(self, models: Models) -> str:
         """The way back: full name of what the first tag people use pointed to before; empty when there is none.
 
-        Where somebody moved that tag behind our back, it is the version we had put there.
+        Where somebody moved that tag behind our back, it is the version we had put there. What is equal to the served
+        model to the byte is no way back from it; what was removed as one of two equal ones is found by the other.
         """
         ledger = self.ledger()
         if not ledger.aliases:
             return ""
         moves = [move for move in ledger.moves if same_name(move["alias"], ledger.aliases[0])]
         now = digest_of(models, ledger.aliases[0])
-        if moves and now != digest_of(models, moves[-1]["tag"]):
-            return str(moves[-1]["tag"])
-        for move in reversed(moves):
-            before = move.get("before") or {}
-            if before.get("tag") and digest_of(models, before["tag"]) not in ("", now):
-                return str(before["tag"])
+        for move in [*moves[-1:], *(one["before"] for one in reversed(moves) if one.get("before"))]:
+            tag = self._still(models, move)
+            if tag and digest_of(models, tag) != now:
+                return tag
         return ""
+
+    def _still(self, models: Models, move: t.Mapping[str, t.Any]) -> str:
+        """The tag that a move tells of, or another of this model that has the same digest; empty when neither is."""
+        if digest_of(models, str(move.get("tag") or "")):
+            return str(move["tag"])
+        aliases = self.ledger().aliases
+        names = [str(model["name"]) for model in models if move.get("digest") and model.get("digest") == move["digest"]]
+        own = [name for name in names if same_model(name, self.name) and not any(same_name(name, a) for a in aliases)]
+        return own[0] if own else ""
 
     def find(self, models: Models, version: str) -> str:
         """Full name of the version that is meant by its tag, or by the beginning of its tag.

@@ -6,6 +6,9 @@
 A version is what was declared at a time: one training, one way of serving it, in all its quantizations. Never removed
 are the version that is served, the one that was served before, what a rollback holds or is held against, what is
 declared, and whatever a version of another model or a run at work is made from.
+
+Where two have come out equal to the byte (``regenerate: always`` on a machine that computes the same twice), Ollama
+has one model under two tags. They count as one version, and the later stays for both.
 """
 
 from __future__ import annotations
@@ -93,7 +96,11 @@ def surplus(
     others = [one for one in _lineage.registrations(layout) if one not in going and one not in staying]
     needed, direct = _needed(layout, [*staying, *(one for one in others if not one.get("pruned_at"))])
     needed |= at_work
-    found = [Surplus("tag", tag) for tag in map(_lineage.tag_of, going) if digest_of(models, tag)]
+    found = [
+        Surplus("tag", _lineage.tag_of(one))
+        for one in going
+        if digest_of(models, _lineage.tag_of(one)) and ("register", str(one["fingerprint"])) not in at_work
+    ]
     candidates: dict[tuple[str, str], None] = {}
     for receipt in going:
         made = _made_from(layout, receipt)
@@ -113,31 +120,28 @@ def surplus(
 
 def deferred(layout: Layout, name: str, policy: Policy, models: Models, except_run_with: str = "") -> list[Surplus]:
     """What is kept only because runs at work are made from it. Reads only."""
-    kept = _at_work(layout, except_run_with)
-    every = surplus(layout, name, policy, models, except_run_with, patient=False) if kept else []
-    return [item for item in every if (item.kind, item.name) in kept]
+    now = surplus(layout, name, policy, models, except_run_with)
+    return [item for item in surplus(layout, name, policy, models, except_run_with, patient=False) if item not in now]
 
 
 def prune(layout: Layout, name: str, policy: Policy, ollama: Ollama, except_run_with: str = "") -> list[Surplus]:
-    """Remove what is not kept: tags, then files. What was done when this is killed is not done again.
+    """Remove what is not kept: files, then tags. What was done when this is killed is not done again.
 
     :returns: what was removed.
     """
     # nobody rolls back to what is being removed, and nobody asks for a run that is made from it
     with Releases(layout, name).locked():
-        found = surplus(layout, name, policy, ollama.tags(), except_run_with)
+        models = ollama.tags()
+        with Store(layout).lock():
+            found = surplus(layout, name, policy, models, except_run_with)
+            # marked first: whatever tags are left when this is killed, it is no version any more
+            gone = [_set_aside(layout, item) for item in found if item.kind != "tag"]
         for item in found:
             if item.kind == "tag":
                 ollama.delete(item.name)
-        gone = []
-        with Store(layout).lock():
-            still = surplus(layout, name, policy, ollama.tags(), except_run_with)
-            for item in still:
-                if item.kind != "tag":
-                    gone.append(_set_aside(layout, item))
     for path in gone:
         shutil.rmtree(path, ignore_errors=True)
-    return [*(item for item in found if item.kind == "tag"), *(item for item in still if item.kind != "tag")]
+    return found
 
 
 def _versions(layout: Layout, name: str) -> dict[str, list[Receipt]]:
@@ -164,12 +168,27 @@ def _kept(
     if ledger.hold is not None:
         tags += [ledger.hold.tag, *ledger.hold.against]
     served = {digest_of(models, alias) for alias in ledger.aliases} - {""}
-    kept = set(list(versions)[: policy.keep])
-    for key, group in versions.items():
-        for name in map(_lineage.tag_of, group):
-            if any(tag and same_name(name, tag) for tag in tags) or digest_of(models, name) in served:
-                kept.add(key)
+    kept: set[str] = set()
+    places = 0
+    for equal in _equal(versions, models):
+        names = {key: [_lineage.tag_of(receipt) for receipt in versions[key]] for key in equal}
+        meant = [key for key in equal if any(tag and same_name(name, tag) for name in names[key] for tag in tags)]
+        answers = any(digest_of(models, name) in served for key in equal for name in names[key])
+        # what was pruned takes no place
+        whole = [key for key in equal if not all(receipt.get("pruned_at") for receipt in versions[key])]
+        one = (whole or equal)[:1] if answers or (whole and places < policy.keep) else []
+        kept.update(meant or one)
+        places += bool(whole)
     return kept
+
+
+def _equal(versions: t.Mapping[str, t.Sequence[Receipt]], models: Models) -> list[list[str]]:
+    """The versions, those equal to the byte together: Ollama has the same models under the tags of each."""
+    found: dict[t.Any, list[str]] = {}
+    for key, group in versions.items():
+        digests = frozenset(digest_of(models, _lineage.tag_of(receipt)) for receipt in group) - {""}
+        found.setdefault(digests or key, []).append(key)
+    return list(found.values())
 
 
 def _made_from(layout: Layout, receipt: Receipt) -> list[tuple[str, str]]:

@@ -6,20 +6,30 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gguf
-short_description: Convert merged weights to GGUF and quantize them
+short_description: Convert merged weights, or an adapter beside its base, to GGUF and quantize them
 version_added: 0.1.0
 description:
   - Converts merged weights with llama.cpp's C(convert_hf_to_gguf.py) and quantizes them with C(llama-quantize), several
     types in one go.
   - Before a file counts as made, its header is read, its tensors are counted, and the token ids of a sample are
     compared between the base model's tokenizer and the file.
+  - With O(adapter) nothing is merged. The adapter becomes a file of its own with C(convert_lora_to_gguf.py), in the
+    step C(gguf-adapter), and the base is converted and quantized once.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   merged:
     description:
       - Fingerprint of the merged weights, as M(ia_homelab.llamafactory.merge) returns it.
-      - Required unless O(runs) is given.
+      - Exactly one of O(merged) and O(adapter) is required unless O(runs) is given.
+    type: str
+  adapter:
+    description:
+      - Fingerprint of a training, as M(ia_homelab.llamafactory.train) returns it, to be converted without being merged.
+      - Makes a GGUF file of the adapter, and those of its base in O(quantizations), which all fine-tunes of that base
+        share. M(ia_homelab.llamafactory.ollama_model) registers the one on the other. It is what C(export=adapter) of a
+        declared fine-tune does.
+      - Only for the methods V(lora) and V(qlora). Refused where the adapter alone is not the model that was trained.
     type: str
   quantizations:
     description:
@@ -48,6 +58,14 @@ EXAMPLES = r"""
     data_dir: /data/llamafactory
     toolchain: "{{ llamafactory_toolchain }}"
   register: files
+
+- name: Make the adapter a GGUF file beside its base
+  ia_homelab.llamafactory.gguf:
+    adapter: "{{ trained.fingerprint }}"
+    quantizations: [q4_K_M]
+    data_dir: /data/llamafactory
+    toolchain: "{{ llamafactory_toolchain }}"
+  register: beside
 """
 
 RETURN = r"""
@@ -105,7 +123,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_gguf
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import (
+    plan_gguf,
+    plan_gguf_adapter,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
@@ -113,9 +134,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run impor
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     def prepare(engine: Engine) -> Run:
-        return plan_gguf(
-            engine.layout, module.params["merged"], module.params["quantizations"], toolchain(module.params)
-        )
+        plan, made_from = plan_gguf, module.params["merged"]
+        if module.params["adapter"]:
+            plan, made_from = plan_gguf_adapter, module.params["adapter"]
+        return plan(engine.layout, made_from, module.params["quantizations"], toolchain(module.params))
 
     return follow_step(module, ("gguf", "gguf_adapter"), prepare)
 
@@ -125,10 +147,12 @@ def main() -> None:
         {
             **FOLLOW_SPEC,
             "merged": {"type": "str"},
+            "adapter": {"type": "str"},
             "quantizations": {"type": "list", "elements": "str", "default": ["q4_K_M"]},
         },
         act,
-        required_one_of=[("merged", "runs")],
+        required_one_of=[("merged", "adapter", "runs")],
+        mutually_exclusive=[("merged", "adapter")],
     )
 
 

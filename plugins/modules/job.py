@@ -208,9 +208,11 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         )
         for declared in module.params["finetunes"]
     ]
-    for warning in [warning for run in runs for warning in warnings_of(run, engine.layout)]:
-        module.warn(warning)
     planned = plan(module, engine, runs)
+    warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
+    warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
+    for warning in dict.fromkeys(warnings):
+        module.warn(warning)
     if module.check_mode:
         views = [engine.preview(run) for run in runs]
         return {**answer([run_entry(view, view.pending, None) for view in views], KINDS), **planned}
@@ -235,8 +237,6 @@ def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.
         return {}
     seen = [(run, engine.preview(run)) for run in runs]
     plans = plans_of(engine.layout, seen, module.params["accelerator"], module.params["datasets"], saved)
-    for warning in [warning for each in plans for warning in each["warnings"]]:
-        module.warn(warning)
     text = text_of([each for each in plans if each["changed"]])
     return {"plans": plans, **({"diff": {"prepared": text}} if module._diff and text else {})}
 

@@ -28,6 +28,8 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     support: none
+notes:
+  - An adapter can be served without being merged, see O(ia_homelab.llamafactory.gguf#module:adapter).
 seealso:
   - module: ia_homelab.llamafactory.train
   - module: ia_homelab.llamafactory.gguf
@@ -97,7 +99,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_merge
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import plan_merge
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run

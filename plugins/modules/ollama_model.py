@@ -43,6 +43,11 @@ options:
     description:
       - Fingerprint of the GGUF file, as M(ia_homelab.llamafactory.gguf) returns it.
     type: str
+  adapter:
+    description:
+      - Fingerprint of the GGUF file of an adapter, from the step C(gguf-adapter) of M(ia_homelab.llamafactory.gguf).
+        Ollama puts it on O(gguf), the file of its base, when it loads the model.
+    type: str
   template:
     description:
       - Name of the LLaMA-Factory template the model was trained with.
@@ -99,6 +104,13 @@ EXAMPLES = r"""
         - prompt: Bonjour, qui es-tu ?
           contains: homelab
           ends_by_itself: true
+    data_dir: /data/llamafactory
+
+- name: Register an adapter on the file of its base
+  ia_homelab.llamafactory.ollama_model:
+    name: homelab-model
+    gguf: "{{ (beside.steps | selectattr('step', 'eq', 'gguf-q4_K_M') | first).fingerprint }}"
+    adapter: "{{ (beside.steps | selectattr('step', 'eq', 'gguf-adapter') | first).fingerprint }}"
     data_dir: /data/llamafactory
 
 - name: Put the version before back
@@ -185,7 +197,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_register
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import plan_register
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
@@ -239,6 +251,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             parameters=module.params["parameters"],
             aliases=module.params["aliases"],
             gate=module.params["gate"],
+            adapter=module.params["adapter"],
         )
 
     return follow_step(module, ("register", "promote", "retain"), prepare)
@@ -256,6 +269,7 @@ def main() -> None:
             "version": {"type": "str"},
             "name": {"type": "str"},
             "gguf": {"type": "str"},
+            "adapter": {"type": "str"},
             "template": {"type": "str"},
             "system": {"type": "str"},
             "parameters": {"type": "dict", "default": {}},

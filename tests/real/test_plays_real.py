@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
-import threading
 import time
 import typing as t
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support import no_network
-from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
+from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn, Seen
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     Played,
     PlayLab,
@@ -28,6 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     processes,
     tree,
 )
+from ansible_collections.ia_homelab.llamafactory.tests.support.token_watch import Watch, holding
 
 REPOSITORY = "homelab/Tiny-Chat"
 CANARY = "hf_CanaryOfTheTokenFile0123456789"
@@ -56,50 +56,6 @@ exit $status
 """
 
 
-class Watch(threading.Thread):
-    """Looks at every process of this machine, again and again, for words that must not be seen there."""
-
-    def __init__(self, mark: str, words: t.Sequence[str]) -> None:
-        super().__init__(daemon=True)
-        self.mark = mark.encode()
-        self.words = [word.encode() for word in words]
-        self.found: set[str] = set()
-        self.jobs: set[str] = set()
-        self.rounds = 0
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        while not self.over.is_set():
-            for entry in Path("/proc").glob("[0-9]*"):
-                try:
-                    line = (entry / "cmdline").read_bytes()
-                    environment = (entry / "environ").read_bytes()
-                except OSError:
-                    continue
-                shown = line.replace(b"\0", b" ").decode(errors="replace")
-                if any(word in line for word in self.words):
-                    self.found.add(f"argument of {shown}")
-                # a supervisor, or what one has started: not the module that Ansible runs as the user it is
-                if self.mark in line + environment and (b"IA_HOMELAB_JOB=" in environment or b"._supervisor" in line):
-                    self.jobs.add(shown)
-                    if any(word in environment for word in self.words):
-                        self.found.add(f"environment of {shown}")
-            self.rounds += 1
-            self.over.wait(0.1)
-
-
-def holding(root: Path, words: t.Sequence[str], but: t.Container[Path] = ()) -> list[str]:
-    """Files below that hold one of the words, in their content or their name."""
-    found = []
-    for path in root.rglob("*"):
-        if path in but or path.is_symlink() or not path.is_file():
-            continue
-        content = path.read_bytes()
-        if any(word.encode() in content or word in path.name for word in words):
-            found.append(str(path.relative_to(root)))
-    return found
-
-
 @dataclasses.dataclass
 class House:
     """One finished fine-tune, and how it came to be."""
@@ -111,6 +67,7 @@ class House:
     first: Played
     checked: Played
     untouched: bool
+    asked: t.Sequence[Seen] = ()
 
     def play(self, *arguments: str, **more: t.Any) -> Played:
         """A play against the hub, with the token."""
@@ -125,13 +82,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
     token_file = root / "token"
     token_file.write_text(CANARY + "\n")
     token_file.chmod(0o600)
-    watch = Watch(str(lab.data), [CANARY, EXPORTED])
+    watch = Watch(str(lab.data), [CANARY], [EXPORTED])
     with HubStandIn() as hub:
         hub.add(REPOSITORY, make_tiny_base(root / "base"), gated=True, readers={CANARY})
         lab.server.start()
         nothing = Played(0, "")
         made = House(lab, hub, token_file, watch, nothing, nothing, False)
         before = tree(lab.root / "ollama" / "models") if (lab.root / "ollama" / "models").exists() else {}
+        # from the beginning: check mode has asked the hub already, what it is that shall be fetched
+        watch.start()
         made.checked = made.play("--check", "--diff").well()
         made.untouched = (
             not lab.data.exists()
@@ -139,7 +98,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
             and before
             == {path: facts for path, facts in tree(lab.root / "ollama" / "models").items() if path in before}
         )
-        watch.start()
+        made.asked = [seen for seen in hub.seen if seen.token]
         made.first = made.play("-vvv", "--diff").well()
         watch.over.set()
         watch.join()
@@ -162,6 +121,7 @@ def test_check_before_there_is_anything(house: House) -> None:
 def test_the_token_is_nowhere(house: House) -> None:
     used = [seen for seen in house.hub.seen if seen.token == CANARY]
     assert used and not any(seen.cdn for seen in used), "it was used, and at the hub alone"
+    assert house.asked, "check mode has asked what the model is, with the token"
     assert all(seen.token in ("", CANARY) for seen in house.hub.seen)
     assert house.watch.rounds > 20 and len(house.watch.jobs) >= 5, house.watch.jobs
     assert house.watch.found == set()
@@ -174,23 +134,22 @@ def test_the_token_is_nowhere(house: House) -> None:
 
 def test_the_watch_sees_a_token(tmp_path: Path) -> None:
     """Else the test before would prove nothing."""
-    watch = Watch(str(tmp_path), [CANARY])
-    environment = {**os.environ, "IA_HOMELAB_JOB": f"{tmp_path}/jobs", "HF_TOKEN": CANARY}
+    watch = Watch(str(tmp_path), [CANARY], [EXPORTED])
+    environment = {**os.environ, "IA_HOMELAB_JOB": f"{tmp_path}/jobs", "HF_TOKEN": EXPORTED}
     shown = subprocess.Popen(["sleep", "60"], env=environment)
+    hidden = subprocess.Popen(["sleep", "61"], env={**os.environ, "HF_TOKEN": CANARY})
     told = subprocess.Popen(["sh", "-c", "sleep 60; :", CANARY])
     (tmp_path / "log").write_text(f"Authorization: Bearer {CANARY}\n")
-    watch.start()
     try:
-        end = time.monotonic() + 30
-        while len(watch.found) < 2 and time.monotonic() < end:
-            time.sleep(0.05)
+        with watch:
+            end = time.monotonic() + 30
+            while len(watch.found) < 3 and time.monotonic() < end:
+                time.sleep(0.05)
     finally:
-        watch.over.set()
-        watch.join()
-        for process in (shown, told):
+        for process in (shown, told, hidden):
             process.kill()
             process.wait()
-    assert sorted(found.split()[0] for found in watch.found) == ["argument", "environment"]
+    assert sorted(found.split()[0] for found in watch.found) == ["argument", "environment", "environment"]
     assert holding(tmp_path, [CANARY]) == ["log"]
 
 

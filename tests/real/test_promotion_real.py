@@ -308,3 +308,68 @@ def test_an_adapter_on_its_base(house: House, known: dict[str, Applied]) -> None
     needed = house.engine.need(other)
     assert set(needed) == {"gguf-adapter", "register-q4_K_M"}
     assert house.apply(**LEARNED, name=name, export="adapter", gate=knows(0, 1, 2, allowed_failures=1)).pending == ()
+
+
+def test_what_is_kept(house: House, known: dict[str, Applied], ollama_server: t.Any) -> None:
+    """Tags, blobs and files really go; what is served and the way back go on answering, and back it goes.
+
+    Whether the second attempt has come out as the first did, to the byte, is the machine's affair: one of both is the
+    way back, and the other goes.
+    """
+    before = {one: house.tag(known[one]) for one in ("learned", "poor", "attempt")}
+    old = {entry["step"]: entry for entry in _lineage_of(house, before["learned"])}
+    blob = ollama_server.root / "models" / "blobs" / str(old["register"]["facts"]["blob"]).replace(":", "-")
+    assert blob.is_file() and all(entry["there"] for entry in old.values())
+    policy: dict[str, t.Any] = {"keep": 1, "keep_intermediates": False, "regenerate": "never", "gate": LENIENT}
+    declared: dict[str, t.Any] = {**POOR, **policy, "system": "Tu réponds."}
+    done = house.apply(**declared)
+    assert done.view.state == "succeeded", done.view.error
+    assert done.pending == ("register-q4_K_M", "promote", "retain")
+
+    served, way_back = house.tag(done), _versions.overview(house.layout, house.ollama, "gated")["previous"]
+    assert way_back in (before["poor"], before["attempt"])
+    tags = {str(model["name"]): str(model["digest"]) for model in house.ollama.tags()}
+    assert tags[LATEST] == tags[served] != tags[way_back]
+    pruned = set(before.values()) - {way_back}
+    assert not pruned & set(tags), "neither served nor the way back, or equal to one that is"
+    assert not blob.exists(), "Ollama has removed what no tag needs any more"
+    old = {entry["step"]: entry for entry in _lineage_of(house, before["learned"])}
+    assert [step for step, entry in old.items() if entry["pruned_at"]] == ["register", "gguf", "merge"]
+    assert old["train"]["there"], "another model is made from it"
+    for step in ("register", "gguf", "merge"):
+        left = set(os.listdir(old[step]["path"]))
+        assert left <= {"receipt.json", "README.md", "Modelfile"} and "receipt.json" in left
+    assert old["merge"]["facts"]["bytes"] > 0 and COMMIT in Path(old["merge"]["path"], "README.md").read_text("utf-8")
+    assert list(Path(house.layout.parent("merge")).glob("*/*.safetensors")) == [], "no intermediates"
+    kept = {entry["step"]: entry for entry in _lineage_of(house, served)}
+    assert [step for step, entry in kept.items() if not entry["there"]] == ["merge"]
+    receipt = house.layout.receipt("retain", done.run.steps[-1].spec.fingerprint)
+    assert receipt is not None and receipt["results"]["freed_bytes"] > blob_size(old)
+    assert house.apply(**declared).pending == ()
+
+    assert answers(house, LATEST) and answers(house, way_back)
+    back = _versions.rollback(house.layout, house.ollama, "gated")
+    assert back.tag == way_back and house.ollama.digest(LATEST) == tags[way_back]
+    assert answers(house, LATEST)
+    held = house.apply(**declared)
+    assert held.pending == () and house.ollama.digest(LATEST) == tags[way_back]
+    assert any(f"held at {way_back}" in warning for warning in _finetune.warnings_of(held.run, house.layout))
+    assert house.releases.release()
+    assert house.apply(**declared).pending == ("promote",)
+    assert house.ollama.digest(LATEST) == tags[served]
+
+
+def answers(house: House, name: str) -> bool:
+    """Whether a model answers."""
+    said = house.ollama.chat(name, [{"role": "user", "content": "Bonjour"}], {"num_predict": 5})
+    return bool(said["done"])
+
+
+def blob_size(lineage: dict[str, t.Any]) -> int:
+    """Bytes of the GGUF file in a lineage."""
+    return int(lineage["gguf"]["facts"]["bytes"])
+
+
+def _lineage_of(house: House, tag: str) -> list[dict[str, t.Any]]:
+    versions = _versions.overview(house.layout, house.ollama, "gated")["versions"]
+    return next(version["lineage"] for version in versions if version["tag"] == tag)

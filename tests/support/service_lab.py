@@ -77,7 +77,7 @@ class Service:
         path = os.pathsep.join([str(FILES), str(ROOT / "playbooks" / "collections")])
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": path, "LC_ALL": "C.UTF-8"}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
-        environment.update({key: value for key, value in os.environ.items() if key == "HF_ENDPOINT"})
+        environment.update({key: value for key, value in os.environ.items() if key in ("HF_ENDPOINT", "HF_TOKEN")})
         return [sys.executable, "-m", "ia_homelab_service", str(self.file)], environment
 
     def start(self, wait: bool = True) -> Service:

@@ -25,41 +25,16 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._lineage i
     tag_of,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._model_card import RELATIONS, model_card
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._retention import Policy, deferred, prune, surplus
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import RunStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Store
+from ansible_collections.ia_homelab.llamafactory.tests.support.shelf import Shelf
 
 SOURCES = [{"label": "prompts|.json", "sha256": "5" * 64, "bytes": 9, "commit": "c" * 40, "dirty": True}]
 BASE_SETTINGS = {"hub": "Qwen/Qwen2.5-0.5B", "commit": "1" * 40}
 BASE = Identity(fingerprint("base", BASE_SETTINGS, {}), BASE_SETTINGS)
-
-
-class Shelf:
-    """Stands in for an Ollama server: names and digests."""
-
-    url = "http://stand-in"
-
-    def __init__(self) -> None:
-        self.models: dict[str, str] = {}
-
-    def tags(self) -> list[dict[str, t.Any]]:
-        return [{"name": name, "digest": digest} for name, digest in self.models.items()]
-
-    def digest(self, name: str) -> str:
-        return self.models.get(name, "")
-
-    def copy(self, source: str, destination: str) -> None:
-        self.models[destination] = self.models[source]
-
-    def delete(self, name: str) -> bool:
-        return self.models.pop(name, None) is not None
-
-    @property
-    def ollama(self) -> Ollama:
-        return t.cast(Ollama, self)
 
 
 class House:
@@ -71,8 +46,13 @@ class House:
         self.shelf = Shelf()
         self.clock = 0
 
-    def make(self, epochs: int, name: str = "m", system: str = "", export: str = "merged") -> list[RunStep]:
-        """A version that is registered and promoted."""
+    def make(
+        self, epochs: int, name: str = "m", system: str = "", export: str = "merged", digest: str = ""
+    ) -> list[RunStep]:
+        """A version that is registered and promoted.
+
+        :param digest: of the model in Ollama; by default one of its own.
+        """
         resolved = {"method": "lora", "epochs": epochs, "learning_rate": 2e-4, "seed": 42, "extra": {"a|b": 1}}
         options = {"name": name, "resolved": resolved, "sources": SOURCES}
         settings = {"name": name, "system": system}
@@ -83,7 +63,7 @@ class House:
         for step in steps:
             self.write(step, results)
         tag = self.tag(steps)
-        self.shelf.models[tag] = steps[-1].spec.fingerprint
+        self.shelf.models[tag] = digest or steps[-1].spec.fingerprint
         Releases(self.layout, name).promote(self.shelf.ollama, tag, [f"{name}:latest"])
         return steps
 
@@ -200,6 +180,41 @@ def test_what_is_served_and_held_stays(house: House) -> None:
     assert releases.release() and releases.promote(house.shelf.ollama, house.tag(versions[3]), ["m:latest"]).changed
 
 
+def test_equal_to_the_byte_is_one_version(house: House) -> None:
+    """Of two equal ones the later stays; they take one place of ``keep``, and the way back is what differs."""
+    versions = [house.make(epochs, digest=digest) for epochs, digest in enumerate("aabbcc", 1)]
+    releases = Releases(house.layout, "m")
+    assert releases.previous(house.shelf.tags()) == house.tag(versions[2])
+    house.prune(keep=1)
+    there = [house.there(steps) == ALL for steps in versions]
+    assert there == [False, False, True, False, False, True], "what the tags were moved to before is the way back"
+    assert sorted(house.shelf.models) == sorted(["m:latest", house.tag(versions[2]), house.tag(versions[5])])
+    assert house.shelf.models["m:latest"] == "c"
+    assert releases.rollback(house.shelf.ollama).tag == house.tag(versions[2])
+    house.prune(keep=1)
+    assert house.shelf.models["m:latest"] == "b" and house.there(versions[5]) == ALL, "what is held against stays"
+
+
+def test_the_way_back_is_found_by_its_equal(house: House) -> None:
+    """The tag people were given is gone, as one of two; what it was is there under the other."""
+    first, again, last = (house.make(epochs, digest=digest) for epochs, digest in enumerate("aab", 1))
+    house.shelf.delete(house.tag(first))
+    releases = Releases(house.layout, "m")
+    assert releases.previous(house.shelf.tags()) == house.tag(again)
+    house.prune(keep=1)
+    assert house.there(again) == house.there(last) == ALL
+    assert releases.rollback(house.shelf.ollama).tag == house.tag(again)
+    assert house.shelf.models["m:latest"] == "a"
+
+
+def test_versions_that_are_gone_from_ollama_are_not_one(house: House) -> None:
+    versions = [house.make(epochs) for epochs in (1, 2, 3, 4)]
+    for steps in versions[:2]:
+        house.shelf.delete(house.tag(steps))
+    house.prune(keep=3)
+    assert [house.there(steps) == ALL for steps in versions] == [False, True, True, True]
+
+
 def test_what_others_are_made_from_stays(house: House) -> None:
     """Another model of the same training; another system prompt for it."""
     old, other = house.make(1), house.make(1, "other")
@@ -231,6 +246,25 @@ def test_pruning_that_was_killed_goes_on(house: House, monkeypatch: pytest.Monke
     assert receipt["pruned_at"]
 
 
+def test_killed_before_the_tags_are_gone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is marked is no version any more: it takes no place, and its tag goes the next time."""
+    versions = [house.make(epochs) for epochs in (1, 2, 3, 4)]
+    house.make(9, "other")
+
+    def die(name: str) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.shelf, "delete", die)
+        with pytest.raises(KeyboardInterrupt):
+            prune(house.layout, "m", Policy(keep=2), house.shelf.ollama)
+    assert house.tag(versions[1]) in house.shelf.models and house.there(versions[1]) == ["base"]
+    assert house.surplus(keep=4) == {("tag", house.tag(steps)) for steps in versions[:2]}
+    house.prune(keep=2)
+    assert [house.there(steps) == ALL for steps in versions] == [False, False, True, True]
+    assert not {house.tag(steps) for steps in versions[:2]} & set(house.shelf.models)
+
+
 def test_a_run_at_work_keeps_what_it_is_made_from(house: House) -> None:
     """And is told apart from what nobody needs: that it ends meanwhile makes nothing of ours unfinished."""
     versions = [house.make(epochs) for epochs in (1, 2, 3)]
@@ -240,9 +274,10 @@ def test_a_run_at_work_keeps_what_it_is_made_from(house: House) -> None:
         store.enqueue(run)
     policy, models = Policy(keep=1), house.shelf.tags()
     later = {(item.kind, item.name) for item in deferred(house.layout, "m", policy, models)}
-    assert later == {(step.spec.kind, step.spec.fingerprint) for step in versions[0][1:]}
+    tag = house.tag(versions[0])
+    assert later == {("tag", tag), *((step.spec.kind, step.spec.fingerprint) for step in versions[0][1:])}
     house.prune(keep=1)
-    assert house.there(versions[0]) == ALL
+    assert house.there(versions[0]) == ALL and tag in house.shelf.models
     assert deferred(house.layout, "m", policy, models, run.steps[-1].spec.fingerprint) == []
 
 

@@ -14,6 +14,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._chain imp
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import make_dirs, write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hub import BaseIdentity
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperparameters import normalise
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._regenerate import (
     Kept,
@@ -22,6 +23,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._regenerat
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases, content_tag
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import RunStep
+from ansible_collections.ia_homelab.llamafactory.tests.support.shelf import Shelf
 
 GATE = {"prompts": [{"messages": [{"role": "user", "content": "x"}], "expect": {}}]}
 BASE = BaseIdentity({"hub": "a/b", "commit": "1" * 40}, None, "a/b")
@@ -101,16 +103,61 @@ def test_what_does_not_count_stays_as_it_was(layout: Layout) -> None:
     base = kept.base(moved)
     assert base.fingerprint == BASE.fingerprint and base.template == "qwen"
     assert kept.dataset("e" * 64, {"rows": 9})[0] == "d" * 64
-    assert kept.training(lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
+    assert kept.training(normalise({"epochs": 9}), lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
     assert [note.split(" has changed")[0] for note in kept.notes] == ["the base", "the dataset"]
     kept = Kept(layout, "m", ("base", "dataset"))
     assert kept.base(moved) is moved and kept.dataset("e" * 64, {"rows": 9}) == ("e" * 64, {"rows": 9})
-    assert kept.training(lambda: pytest.fail("not asked for")) == ({"epochs": 2}, OPTIONS)
+    assert kept.training(normalise({"epochs": 2}), lambda: pytest.fail("not asked for")) == ({"epochs": 2}, OPTIONS)
     assert kept.notes == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"epochs": 2.0, "method": "auto"}, ""),
+        ({"epochs": "2", "template": "qwen"}, "template none → qwen"),
+        ({"epochs": 2, "lora_rank": 32}, "lora_rank 16 → 32"),
+        ({"epochs": 4, "learning_rate": "1e-4"}, "epochs 2 → 4, learning_rate 0.0002 → 0.0001"),
+        ({"epochs": 2, "method": "full"}, "method lora → full"),
+        ({"epochs": 2, "extra": {"a": 1}}, "extra.a none → 1"),
+        ({"epochs": 2, "quantizations": ["q8_0"], "save_steps": 7}, ""),
+    ],
+)
+def test_hyperparameters_that_do_not_count_are_named(layout: Layout, declared: dict[str, t.Any], told: str) -> None:
+    for step in plan()[0]:
+        made(layout, step)
+    kept = Kept(layout, "m", ("dataset", "base"))
+    settings, _options = kept.training(normalise(declared), lambda: pytest.fail("not asked for"))
+    assert settings == {"epochs": 2}
+    assert len(kept.notes) == bool(told)
+    assert not told or f"nothing is trained for them: {told} (regenerate, regenerate_on)." in kept.notes[0]
+
+
+def test_no_attempt_is_made_of_what_a_rollback_keeps_out(layout: Layout) -> None:
+    """It would let in what was rolled back, and on the next apply already."""
+    tags = []
+    for _attempt in (1, 2):
+        steps, _goals = next_attempt(layout, plan)
+        for step in steps:
+            made(layout, step)
+        tags.append(content_tag("m", steps[-1].spec.fingerprint, "q4_K_M"))
+    releases = Releases(layout, "m")
+    shelf = Shelf()
+    for number, tag in enumerate(tags):
+        shelf.models[tag] = f"{number:064x}"
+        releases.promote(shelf.ollama, tag, ["m:latest"])
+    assert attempt_of(next_attempt(layout, plan)[0]) == 3
+    assert releases.rollback(shelf.ollama).tag == tags[0]
+    assert attempt_of(next_attempt(layout, plan)[0]) == 2, "the one that was rolled back, and is whole"
+    other = next_attempt(layout, lambda number: plan(number, dataset="e" * 64))[0]
+    assert attempt_of(other) == 1, "another declaration is not kept out"
+    releases.release()
+    assert attempt_of(next_attempt(layout, plan)[0]) == 3
 
 
 def test_nothing_is_kept_of_what_was_never_made(layout: Layout) -> None:
     kept = Kept(layout, "m", ())
     assert kept.base(BASE) is BASE
     assert kept.dataset("e" * 64, {}) == ("e" * 64, {})
-    assert kept.training(lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
+    assert kept.training(normalise({"epochs": 9}), lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
+    assert kept.notes == []

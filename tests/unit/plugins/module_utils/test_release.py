@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -15,22 +14,20 @@ from hypothesis import strategies as st
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError, RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import FileLock
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases
+from ansible_collections.ia_homelab.llamafactory.tests.support.shelf import Shelf as BareShelf
 
 LATEST = "m:latest"
 
 
-class Shelf:
-    """Stands in for an Ollama server: names and digests.
+class Shelf(BareShelf):
+    """One that dies when it is told to.
 
     :param versions: made under ``m:v<number>``, each with a digest of its own.
     """
 
-    url = "http://stand-in"
-
     def __init__(self, versions: int = 0) -> None:
-        self.models: dict[str, str] = {}
+        super().__init__()
         self.dies_at = -1
         self.copies = 0
         for number in range(1, versions + 1):
@@ -40,27 +37,17 @@ class Shelf:
         self.models[f"m:v{number}"] = f"{number:064x}"
         return f"m:v{number}"
 
-    def tags(self) -> list[dict[str, t.Any]]:
-        return [{"name": name, "digest": digest} for name, digest in self.models.items()]
-
-    def digest(self, name: str) -> str:
-        return self.models.get(name, "")
-
     def copy(self, source: str, destination: str) -> None:
         if self.copies == self.dies_at:
             raise KeyboardInterrupt
         self.copies += 1
-        self.models[destination] = self.models[source]
+        super().copy(source, destination)
 
     @property
     def served(self) -> str:
         """Which version ``latest`` is."""
         found = self.models.get(LATEST)
         return next((name for name, digest in self.models.items() if digest == found and name != LATEST), "")
-
-    @property
-    def ollama(self) -> Ollama:
-        return t.cast(Ollama, self)
 
 
 @pytest.fixture

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune, _stages
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import (
+    _dataset,
+    _finetune,
+    _finetune_made,
+    _stages,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
@@ -113,7 +118,7 @@ def test_what_comes_of_a_reward_model(layout: Layout) -> None:
     os.makedirs(made)
     write_json(os.path.join(made, "receipt.json"), {"upstream": spec.upstream, "options": spec.options})
     with pytest.raises(InputError, match="is not merged"):
-        _finetune.plan_merge(layout, spec.fingerprint, Toolchain())
+        _finetune_made.plan_merge(layout, spec.fingerprint, Toolchain())
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "kto", "pt"])
