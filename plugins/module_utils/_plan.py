@@ -179,12 +179,15 @@ def _seconds(
     before = earlier.of(step.spec) if earlier else None
     if kind == "train":
         work = _work(layout, step.spec.upstream.get("dataset", ""), options, known)
-        took = ((before or {}).get("results") or {}).get("duration_seconds")
+        results = (before or {}).get("results") or {}
+        took = results.get("duration_seconds")
         old_options = (before or {}).get("options") or {}
         if before is not None and took and _alike(before, step, old_options, options):
             old_work = _work(layout, str((before.get("upstream") or {}).get("dataset")), old_options, known)
             if work and old_work:
-                return float(took) * work / old_work, "the last time"
+                # starting, loading and saving take as long whatever the rows; a resumed one tells nothing of them
+                beside = 0.0 if results.get("resumed_from") else max(0.0, (_took(before) or 0.0) - float(took))
+                return beside + float(took) * work / old_work, "the last time"
         parameters = (options.get("estimate") or {}).get("parameters")
         if not work or not parameters:
             return None, ""

@@ -77,7 +77,10 @@ class Earlier:
         if place in self.receipts:
             return
         self.receipts[place] = receipt
-        for kind, fingerprint in (receipt.get("upstream") or {}).items():
+        # the 16-bit file a quantized one was made from is no input of it: it is what lies between
+        half = (receipt.get("options") or {}).get("f16") if receipt.get("kind") == "gguf" else None
+        made_from = [*(receipt.get("upstream") or {}).items(), *([("gguf", half)] if half else [])]
+        for kind, fingerprint in made_from:
             above = _read(self.layout, kind, fingerprint)
             if above is not None:
                 self._add(above)

@@ -63,6 +63,9 @@ def _total(plan: t.Mapping[str, t.Any]) -> str:
     disk = sum(each.get("disk_bytes", 0) for each in takes)
     seconds = [each["seconds"] for each in takes if each.get("seconds") is not None]
     words = f"In all: disk {gigabytes(disk)} of {gigabytes(host['disk_free_bytes'])} free at {host['disk_path']}"
+    ram = max((each.get("ram_bytes", 0) for each in takes), default=0)
+    if ram and host.get("ram_available_bytes"):
+        words += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
     if seconds:
         more = "" if len(seconds) == len(takes) else ", downloads and what is not known left out"
         words += f", {in_words(sum(seconds))}{more}"

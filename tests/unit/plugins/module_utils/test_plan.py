@@ -88,6 +88,12 @@ def test_a_hyperparameter(lab: PlanLab) -> None:
     assert [step["state"] for step in plan["steps"] if step["label"] == "base"] == ["whole"]
 
 
+def test_a_registered_one_and_its_16_bit_file(lab: PlanLab) -> None:
+    """No input of what was registered, and made before all the same."""
+    lab.make(lab.plan(learning_rate=1e-4))
+    assert why(plan_of(lab, lab.plan()))["gguf-f16"] == ["made from another merge"]
+
+
 def test_arguments_of_llamafactory_are_told_one_by_one(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _lf_arguments
 
@@ -215,10 +221,15 @@ def test_the_gpu_against_what_is_free(lab: PlanLab) -> None:
 
 
 def test_the_last_time_counts_for_time(lab: PlanLab) -> None:
-    lab.make(declared(lab, learning_rate=1e-4, epochs=3))
+    """The training itself, by what there is to train on; what it took beside that, as it was."""
+    lab.make(declared(lab, learning_rate=1e-4, epochs=3), at="2026-01-01T00:01:00Z")
     assert takes(plan_of(lab, declared(lab, epochs=3)), "train")["seconds"] == 60.0
     found = takes(plan_of(lab, declared(lab, epochs=6)), "train")
     assert (found["seconds"], found["seconds_from"]) == (120.0, "the last time")
+    lab.make(declared(lab, learning_rate=3e-4, epochs=3), at="2026-01-01T00:01:30Z")
+    assert takes(plan_of(lab, declared(lab, epochs=6)), "train")["seconds"] == 150.0, (
+        "half a minute to start and to save"
+    )
     # another method takes another time
     assert takes(plan_of(lab, declared(lab, method="full")), "train")["seconds_from"] == "worked out"
 
@@ -239,7 +250,8 @@ def test_in_words(lab: PlanLab) -> None:
     assert lines[1].split() == ["base", "kept"]
     assert lines[2].split(None, 1) == ["train", "learning_rate 0.0001 → 0.0002"]
     assert "RAM 3.0 GB, disk " in lines[3] and lines[3].endswith("about 60 s (as the last time)")
-    assert lines[-1].startswith("In all: disk ") and lines[-1].rpartition(", ")[2].startswith("about ")
+    assert lines[-1].startswith("In all: disk ") and ", RAM 3.0 GB of " in lines[-1]
+    assert lines[-1].rpartition(", ")[2].startswith("about ")
 
 
 def test_the_reason_of_auto_is_told(lab: PlanLab) -> None:
