@@ -54,10 +54,15 @@ options:
         default: /app
       ollama_while_training:
         description:
-          - What Ollama does when a training is about to take the GPU. V(unload) takes its models out of memory, and it
-            loads one again when it is asked for it. V(share) leaves them where they are.
+          - What Ollama does while a training has the GPU. V(unload) takes its models out of memory before, and it loads
+            one again when it is asked for it. V(stop) has it stopped, V(cpu) has it go on without a GPU; either way it
+            runs again as before when the training has ended. V(share) leaves it alone.
+          - With V(stop) and V(cpu), containers with the label C(ia-homelab.gives-way-to-training) are stopped as well,
+            such as LLaMA-Factory's own API of the Compose stack.
+          - What runs it is found on the host, and stopping it takes the rights to do so. Where it cannot be stopped,
+            that is said in the log of the job, and its models are unloaded.
         type: str
-        choices: [unload, share]
+        choices: [unload, stop, cpu, share]
         default: unload
       docker_host:
         description: Address of the Docker Engine, if it is not the default one.

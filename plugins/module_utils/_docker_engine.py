@@ -20,6 +20,9 @@ T = t.TypeVar("T")
 #: Seconds after which a request is given up.
 _TIMEOUT = 60
 
+#: Seconds a container has to end well in.
+_STOP_SECONDS = 20
+
 
 class EngineAwayError(NotReadyError):
     """The engine does not answer: it is not running, or not for us."""
@@ -102,6 +105,11 @@ class DockerEngine:
         )
         return found
 
+    def running(self) -> list[dict[str, t.Any]]:
+        """The containers that run: ``Id``, ``Names``, ``Labels``, ``Ports``."""
+        found: list[dict[str, t.Any]] = self._call(lambda client: client.containers())
+        return found
+
     def create(self, name: str, config: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> str:
         """Make a container that does not run yet; its id.
 
@@ -115,9 +123,21 @@ class DockerEngine:
 
         return self._call(ask)
 
+    def create_from(self, name: str, body: t.Mapping[str, t.Any]) -> str:
+        """Make a container that does not run yet from a body as the engine's own API takes it; its id."""
+        return str(self._call(lambda client: client.create_container_from_config(dict(body), name))["Id"])
+
     def start(self, container: str) -> None:
         """Start a container."""
         self._call(lambda client: client.start(container))
+
+    def stop(self, container: str) -> None:
+        """Have a container end, if it is there and runs; killed when it does not in :data:`_STOP_SECONDS`."""
+        try:
+            self._call(lambda client: client.stop(container, timeout=_STOP_SECONDS))
+        except EngineRefusedError as error:
+            if error.status != 404:
+                raise
 
     def run_inside(self, container: str, argv: list[str]) -> None:
         """Run a command inside a running container, as its user, and wait for it."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
 from . import _gpu
 from ._errors import CoreError
@@ -33,10 +34,15 @@ def unload_models(url: str) -> list[str]:
     return problems
 
 
-def strangers() -> str:
-    """Who computes on the GPU and is neither a job of ours nor Ollama, in words; empty when nobody does."""
+def strangers(gives_way: t.Callable[[int], bool] = lambda _pid: False) -> str:
+    """Who computes on the GPU and is neither a job of ours nor Ollama, in words; empty when nobody does.
+
+    :param gives_way: whether the process of that id will give way, and so is nobody to wait for.
+    """
     found = [
-        process for process in _gpu.foreign(_gpu.processes()) if not os.path.basename(process.name).startswith(_OLLAMA)
+        process
+        for process in _gpu.foreign(_gpu.processes())
+        if not os.path.basename(process.name).startswith(_OLLAMA) and not gives_way(process.pid)
     ]
     words = []
     for process in found:

@@ -30,7 +30,7 @@ TOOLCHAIN_SPEC: dict[str, t.Any] = {
     "llama_cpp_image": {"type": "str"},
     "image_path": {"type": "str"},
     "image_llama_cpp_dir": {"type": "str", "default": "/app"},
-    "ollama_while_training": {"type": "str", "choices": ["unload", "share"], "default": "unload"},
+    "ollama_while_training": {"type": "str", "choices": ["unload", "stop", "cpu", "share"], "default": "unload"},
     "docker_host": {"type": "str"},
     "gpus": {"type": "str", "default": "all"},
     "memory_limit": {"type": "str"},

@@ -16,7 +16,7 @@ import os
 import time
 import typing as t
 
-from . import _core
+from . import _core, _gpu_loan
 from ._errors import CoreError
 from ._files import DiskFullError, FileLock, disk_errors, read_record, tail_lines, utc_now, write_json
 from ._flow import get_runner, get_step, need, runner_of
@@ -70,8 +70,11 @@ class Reconciler:
         """
         with disk_errors(self.layout.jobs):
             self.store.prepare()
-            with self.store.lock():
-                self._reconcile()
+            try:
+                with self.store.lock():
+                    self._reconcile()
+            finally:
+                _gpu_loan.settle(self.layout)
 
     def _reconcile(self) -> None:
         self.store.sweep()

@@ -72,7 +72,7 @@ class Toolchain:
     :param image_llama_cpp_dir: as ``llama_cpp_dir``, inside of the image; or with the programs beside the script, as in
         llama.cpp's own image.
     :param ollama_while_training: what Ollama does while a training has the GPU: ``unload`` (its models are taken out of
-        memory before) or ``share`` (it keeps them).
+        memory before), ``stop``, ``cpu`` (it goes on without a GPU) or ``share`` (it keeps them).
     :param docker_host: the engine's address; empty for the SDK's own default.
     :param gpus: what a container with a GPU gets: ``all``, indexes or UUIDs with commas between, or CDI names
         (``nvidia.com/gpu=0``).

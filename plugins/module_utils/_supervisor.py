@@ -42,6 +42,7 @@ from ._files import (
     write_json,
 )
 from ._flow import context, get_runner, get_step, missing
+from ._gpu_loan import GpuLoan
 from ._layout import RECEIPT, Layout
 from ._model_card import CARD, model_card
 from ._reconcile import Reconciler, as_error
@@ -122,6 +123,9 @@ class Supervisor:
                     {**me, "at": self.started_at, "starts": starts, "core_version": VERSION},
                 )
                 outcome = self._outcome(starts)
+                # before anybody knows that the job has ended: what comes next may want Ollama
+                for problem in GpuLoan(self.layout, self.job_dir, self.ctx.toolchain).give_back():
+                    self._note(problem)
                 outcome.update(started_at=self.started_at, finished_at=utc_now())
                 sweep(self.job_dir)
                 write_json(self._path("outcome.json"), outcome)
@@ -197,21 +201,19 @@ class Supervisor:
         return self._wait()
 
     def _wait_for_gpu(self) -> None:
-        """Have Ollama give its memory back, and wait until no stranger computes on the GPU.
+        """Wait until no stranger computes on the GPU, then have those give way who do for a training.
 
         :raises JobError: when the run is cancelled meanwhile.
         """
         waiting = self._path(WAITING)
-        tools = self.ctx.toolchain
-        if tools.ollama_while_training != "share":
-            for problem in _gpu_guests.unload_models(tools.ollama_url):
-                self._note(problem)
+        loan = GpuLoan(self.layout, self.job_dir, self.ctx.toolchain)
+        loan.look()
         try:
             told = ""
             while True:
-                words = _gpu_guests.strangers()
+                words = _gpu_guests.strangers(loan.covers)
                 if not words:
-                    return
+                    break
                 if words != told:
                     self._note(f"Waiting for {words}.")
                     write_json(waiting, {"for": words, "since": utc_now()})
@@ -222,6 +224,8 @@ class Supervisor:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(waiting)
+        for line in loan.take():
+            self._note(line)
 
     def _wait(self) -> Probe:
         while True:

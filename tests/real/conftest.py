@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 
 
@@ -31,6 +32,20 @@ def ollama_server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Server
 def ollama(ollama_server: Server) -> Ollama:
     """A client of the server."""
     return Ollama(ollama_server.url, slow_timeout=120)
+
+
+@pytest.fixture(scope="session")
+def installed_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A core to copy into data directories."""
+    return install_core(tmp_path_factory.mktemp("core"))
+
+
+@pytest.fixture
+def lab(tmp_path: Path, installed_core: Path) -> t.Iterator[Lab]:
+    """An engine with a data directory of its own; whatever still runs at the end is ended."""
+    made = Lab(tmp_path, installed_core)
+    yield made
+    made.close()
 
 
 def _text(value: str) -> bytes:

@@ -310,7 +310,9 @@ class Server:
             os.replace(temporary, self.pid_file)
             os.chdir("/")
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-            os.execve(settings["binary"], [settings["binary"], "serve"], {**os.environ, **settings["environment"]})
+            # Whoever stops it for a while and starts it again says in the record that it is the same server.
+            named = {"IA_HOMELAB_RECORD": self.pid_file, **settings["environment"]}
+            os.execve(settings["binary"], [settings["binary"], "serve"], {**os.environ, **named})
         except BaseException as error:
             os.write(2, (f"ollama does not start: {error!r}\n").encode())
         finally:

@@ -1,0 +1,249 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Ollama server that nobody but its starter looks after gives way to a training, and is back afterwards.
+
+There is no GPU here: what is seen is who runs when, and with which environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _listeners
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import File
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Says that it has begun, and ends when it is told to.
+HELD = "echo > begun; while [ ! -e '{gate}' ]; do sleep 0.05; done"
+
+
+class Guest:
+    """An Ollama server, and jobs on the GPU that it has to do with."""
+
+    def __init__(self, lab: Lab, server: Server) -> None:
+        self.lab, self.server = lab, server
+        self.gate = lab.root / "gate"
+
+    def run(self, policy: str, name: str = "a") -> Run:
+        """A job that has the GPU until :meth:`end`."""
+        made = self.lab.run(name, HELD.format(gate=self.gate), accelerator="cuda")
+        tools = dataclasses.replace(made.toolchain, ollama_url=self.server.url, ollama_while_training=policy)
+        return dataclasses.replace(made, toolchain=tools)
+
+    def begin(self, run: Run) -> None:
+        self.lab.engine.submit(run)
+        spec = run.steps[-1].spec
+        self.lab.wait(Path(self.lab.layout.work(spec.kind, spec.fingerprint), "begun").exists, timeout=90)
+
+    def end(self, run: Run) -> None:
+        self.gate.touch()
+        view = self.lab.engine.follow(run.id, timeout=90, poll=0.05)
+        assert view.state == "succeeded", view.error
+        assert self.lab.broken() == []
+
+    def answers(self) -> bool:
+        try:
+            return bool(Ollama(self.server.url, timeout=5).version())
+        except CoreError:
+            return False
+
+    def pid(self) -> int:
+        (found,) = _listeners.listeners(self.server.port)
+        return found
+
+    def variables(self) -> dict[str, str]:
+        return _listeners.variables(self.pid())
+
+    def log(self, run: Run) -> str:
+        return Path(self.lab.job(run).directory, "supervisor.log").read_text()
+
+    @property
+    def record(self) -> Path:
+        return self.lab.data / "jobs" / "gpu_loan.json"
+
+
+@pytest.fixture
+def guest(lab: Lab, tmp_path: Path) -> t.Iterator[Guest]:
+    root = tmp_path / "ollama"
+    root.mkdir()
+    server = Server(os.environ["IA_OLLAMA_BIN"], root, free_port())
+    server.start()
+    assert server.process is not None
+    yield Guest(lab, server)
+    server.stop(hard=True)
+    for pid in _listeners.listeners(server.port):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_stopped_and_given_back(guest: Guest, gguf: File) -> None:
+    client = Ollama(guest.server.url)
+    client.push_blob(gguf.path, gguf.digest)
+    client.create("kept", files={"model.gguf": gguf.digest})
+    before, program = guest.variables(), _listeners.program(guest.pid())
+    run = guest.run("stop")
+    guest.begin(run)
+    assert not guest.answers() and _listeners.listeners(guest.server.port) == []
+    told = json.loads(guest.record.read_text())
+    assert told["servers"][0]["kind"] == "process" and stat.S_IMODE(guest.record.stat().st_mode) == 0o600
+    guest.end(run)
+    assert guest.answers() and not guest.record.exists()
+    assert [model["name"] for model in client.tags()] == ["kept:latest"]
+    after = guest.variables()
+    assert {name: after.get(name) for name in before} == before and _listeners.program(guest.pid()) == program
+    assert "is stopped" in guest.log(run)
+
+
+def test_on_the_cpu_and_given_back(guest: Guest) -> None:
+    run = guest.run("cpu")
+    guest.begin(run)
+    assert guest.lab.wait(guest.answers, timeout=30)
+    assert guest.variables()["CUDA_VISIBLE_DEVICES"] == "-1"
+    during = guest.pid()
+    guest.end(run)
+    assert guest.answers() and guest.pid() != during
+    assert "CUDA_VISIBLE_DEVICES" not in guest.variables()
+
+
+@pytest.mark.parametrize("policy", ["share", "unload"])
+def test_left_alone(guest: Guest, policy: str) -> None:
+    before = guest.pid()
+    run = guest.run(policy)
+    guest.begin(run)
+    assert guest.answers() and guest.pid() == before
+    guest.end(run)
+    assert guest.pid() == before
+
+
+def test_who_does_not_train_on_the_gpu_takes_nothing(guest: Guest) -> None:
+    made = guest.run("stop")
+    steps = [dataclasses.replace(step, spec=dataclasses.replace(step.spec, options={
+        **step.spec.options, "accelerator": "cpu"})) for step in made.steps]  # fmt: skip
+    run = dataclasses.replace(made, steps=steps)
+    guest.begin(run)
+    assert guest.answers()
+    guest.end(run)
+
+
+@pytest.mark.parametrize("policy", ["stop", "cpu"])
+@pytest.mark.parametrize("whom", ["supervisor", "both"])
+def test_given_back_though_the_supervisor_was_killed(guest: Guest, policy: str, whom: str) -> None:
+    before = guest.variables()
+    run = guest.run(policy)
+    guest.begin(run)
+    lab = guest.lab
+    command = lab.identity(run, "command.json")
+    lab.kill(lab.identity(run, "supervisor.json"))
+    if whom == "both":
+        lab.kill(command)
+    lab.engine.reconcile()
+    time.sleep(1)
+    assert guest.record.exists(), "the job goes on, and has it still"
+    if policy == "stop":
+        assert not guest.answers()
+    guest.end(run)
+    assert guest.answers() and not guest.record.exists()
+    after = guest.variables()
+    assert {name: after.get(name) for name in before} == before and "CUDA_VISIBLE_DEVICES" not in after
+
+
+def test_given_back_when_it_is_cancelled(guest: Guest) -> None:
+    run = guest.run("stop")
+    guest.begin(run)
+    guest.lab.engine.cancel(run.id)
+    assert guest.lab.engine.follow(run.id, timeout=60, poll=0.05).state == "cancelled"
+    assert guest.answers() and not guest.record.exists()
+
+
+def test_given_back_by_whoever_comes_after_a_reboot(guest: Guest) -> None:
+    """All processes are gone, and so is the job: somebody took its record away."""
+    run = guest.run("stop")
+    guest.begin(run)
+    lab = guest.lab
+    directory = Path(lab.job(run).directory)
+    command, supervisor = lab.identity(run, "command.json"), lab.identity(run, "supervisor.json")
+    lab.kill(supervisor)
+    lab.kill(command)
+    write_json(str(directory / "outcome.json"), {"state": "cancelled"})
+    assert not guest.answers()
+    lab.engine.reconcile()
+    assert lab.wait(guest.answers, timeout=30) and not guest.record.exists()
+
+
+def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest: Guest, tmp_path: Path) -> None:
+    """Something stands before it that is no Ollama: the way to start it again is not known."""
+    port = free_port()
+    program = (
+        "import http.server, sys, urllib.request\n"
+        "class Handler(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        answer = urllib.request.urlopen(sys.argv[2] + self.path).read()\n"
+        "        self.send_response(200)\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(answer)\n"
+        "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()\n"
+    )
+    before = subprocess.Popen([sys.executable, "-c", program, str(port), guest.server.url])
+    try:
+        assert guest.lab.wait(lambda: _listeners.accepts("127.0.0.1", port))
+        made = guest.run("stop")
+        tools = dataclasses.replace(made.toolchain, ollama_url=f"http://127.0.0.1:{port}")
+        run = dataclasses.replace(made, toolchain=tools)
+        guest.begin(run)
+        assert f"What serves 127.0.0.1:{port} cannot be stopped" in guest.log(run)
+        assert guest.answers() and guest.server.requests("GET", "/api/ps"), "it was asked for what it has loaded"
+        assert not guest.record.exists()
+        guest.end(run)
+        assert before.poll() is None
+    finally:
+        before.kill()
+        before.wait()
+
+
+def test_the_role_knows_its_own_server_again(guest: Guest, tmp_path: Path) -> None:
+    """One that the role ollama started without systemd: its record names the process that serves now."""
+    place = tmp_path / "role"
+    place.mkdir()
+    port = free_port()
+    wish = {
+        "binary": os.environ["IA_OLLAMA_BIN"], "data_dir": str(place), "models_dir": str(place / "models"),
+        "host": "127.0.0.1", "port": port, "local_url": f"http://127.0.0.1:{port}", "start_seconds": 60,
+    }  # fmt: skip
+
+    def role(action: str) -> dict[str, t.Any]:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "roles/ollama/files/ollama_server.py"), action, json.dumps(wish)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found: dict[str, t.Any] = json.loads(done.stdout)
+        return found
+
+    assert role("start")["changed"]
+    try:
+        made = guest.run("stop")
+        tools = dataclasses.replace(made.toolchain, ollama_url=wish["local_url"])
+        run = dataclasses.replace(made, toolchain=tools)
+        guest.begin(run)
+        assert _listeners.listeners(port) == []
+        guest.end(run)
+        assert not role("start")["changed"], "it is the server that the role wants"
+    finally:
+        assert role("stop")["changed"]
+    assert _listeners.listeners(port) == []
