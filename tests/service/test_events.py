@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import signal
 import time
 import typing as t
 
@@ -58,6 +60,24 @@ def test_a_long_poll_comes_back_as_soon_as_there_is_something(service: Service) 
         service.lab.engine.cancel(job_id)
         found = client.get(f"/api/jobs/{job_id}/events?after={after}&wait=30").json()["events"]
         assert found and found[0]["id"] == after + 1
+
+
+def test_a_run_that_is_asked_for_again_is_told_to_who_waits_however_short_it_is(service: Service) -> None:
+    """It fails, and fails again while the service sees nothing: who waits is told all the same."""
+    run = service.lab.run("short", "exit 3")
+    service.lab.apply(run)
+    with service.client() as client, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        told = follow(service, run.id)[:-1]
+        assert told[-1]["data"]["data"]["status"] == "failed"
+        waiting = pool.submit(client.get, f"/api/jobs/{run.id}/events?after={len(told)}&wait=25")
+        time.sleep(0.5)
+        assert service.process is not None
+        service.process.send_signal(signal.SIGSTOP)
+        service.lab.apply(run)
+        service.process.send_signal(signal.SIGCONT)
+        found = waiting.result().json()["events"]
+    assert [event["message"] for event in found[:1]] == ["Asked for again."]
+    assert found[-1]["data"]["ended"] is True
 
 
 @pytest.mark.parametrize("kills", [3])

@@ -15,8 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _hyperparameters_table, _layout
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
-from ia_homelab_service.page import language, words_en, words_fr
+from ia_homelab_service import fields, shapes
+from ia_homelab_service.page import form, language, words_en, words_fr
 
 PAGE = {"Accept": "text/html"}
 
@@ -202,6 +204,25 @@ def test_both_languages_say_the_same_things() -> None:
     for key, english in words_en.WORDS.items():
         if not key.startswith("hint."):
             assert values(english) == values(words_fr.WORDS[key]), key
+
+
+def test_everything_on_the_form_has_words() -> None:
+    """A new option, choice, step or state of the core is not on the page without words in both languages."""
+    schema = fields.form_schema()["properties"]
+    shown = {name: entry for name, entry in schema.items() if name not in form.FIXED}
+    # names that are the same in every language: number formats, formulas
+    names = {*_hyperparameters_table.QUANTIZATIONS, *schema["pref_loss"]["enum"], "4", "8", "bf16", "fp16", "fp32"}
+    keys = {f"{part}.{name}" for name in shown for part in ("field", "hint")}
+    for entry in shown.values():
+        for choice in entry.get("enum") or entry.get("items", {}).get("enum") or ():
+            keys.update([] if str(choice) in names else [f"choice.{choice}"])
+    keys.update(f"step.{kind}" for kind in _layout.PARENTS if not kind.endswith("probe"))
+    keys.update(f"status.{status}" for status in t.get_args(shapes.Status))
+    for words in language.WORDS.values():
+        assert keys - set(words) == set()
+    # and none is left behind for what is gone
+    known = {key for key in words_fr.WORDS if key.startswith(("field.", "hint.", "choice.", "step."))}
+    assert known - keys == set()
 
 
 def test_figures_are_written_as_the_language_does() -> None:

@@ -71,6 +71,7 @@ class Journal:
         :raises NotFoundError: when there is no such run.
         """
         run = self.jobs.run(job_id)
+        stamp = self.jobs.stamp(job_id)  # before it is read: what changes meanwhile is looked at again
         record = self.engine.store.record(job_id)
         if record is None:
             # asked for when all of it was there: its id was handed out, and nothing will ever happen to it
@@ -81,6 +82,7 @@ class Journal:
             fresh = list(self._missing(record, known))
             if fresh:
                 self._append(job_id, known, fresh)
+            known.stamp = stamp
         if fresh and self.listener is not None:
             self.listener(job_id)
         return [event for _key, event in fresh]
@@ -89,6 +91,11 @@ class Journal:
         """Whether the last event tells an end: nothing follows unless the run is asked for again."""
         known = self._load(job_id)
         return bool(known.events) and known.events[-1].data.get("ended") is True
+
+    def settled(self, job_id: str) -> bool:
+        """Whether nothing is missing: the last event tells an end, and the run was not asked for again since."""
+        known = self._load(job_id)
+        return self.ended(job_id) and known.stamp is not None and known.stamp == self.jobs.stamp(job_id)
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
@@ -250,6 +257,8 @@ class _Known:
         self.keys: set[str] = set()
         self.size = 0
         self.offset = 0
+        #: Of the run's record when it was last looked at; None when it was not, since this service began.
+        self.stamp: tuple[t.Any, ...] | None = None
 
     def add(self, fresh: t.Iterable[tuple[str, Event]], size: int) -> None:
         for key, event in fresh:

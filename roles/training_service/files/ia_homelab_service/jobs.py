@@ -207,7 +207,7 @@ class Jobs:
         known = self._known(job_id)
         if known is not None:
             return known.job
-        stamp, now = self._stamp(job_id), time.monotonic()
+        stamp, now = self.stamp(job_id), time.monotonic()
         job = self._look(job_id)
         fresh = _FRESH_DONE if job.ended and stamp is not None and stamp[0] == "done" else _FRESH_ACTIVE
         with self._lock:
@@ -224,7 +224,7 @@ class Jobs:
     def _known(self, job_id: str) -> _Kept | None:
         with self._lock:
             known = self._looks.get(job_id)
-        if known is None or time.monotonic() >= known.until or known.stamp != self._stamp(job_id):
+        if known is None or time.monotonic() >= known.until or known.stamp != self.stamp(job_id):
             return None
         return known
 
@@ -233,8 +233,8 @@ class Jobs:
         with self._lock:
             self._looks.pop(job_id, None)
 
-    def _stamp(self, job_id: str) -> tuple[t.Any, ...] | None:
-        """Changes when the record of a run does."""
+    def stamp(self, job_id: str) -> tuple[t.Any, ...] | None:
+        """Changes when the record of a run does; None when it has none."""
         if "/" in job_id or job_id.startswith("."):
             return None
         paused = os.path.exists(self._pause_path(job_id))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import time
 import typing as t
@@ -35,6 +36,8 @@ class Loop:
         self._task: asyncio.Task[None] | None = None
         self._kick = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
+        #: Runs that somebody waits for, and how many do.
+        self._waiting: collections.Counter[str] = collections.Counter()
         # runs whose journal does not tell an end yet: one may begin and end between two looks at what is active
         self._open: set[str] = set()
 
@@ -72,6 +75,8 @@ class Loop:
             try:
                 active = await to_thread.run_sync(self._active)
                 self._open |= active
+                # one that has ended may be asked for again, and end again, between two looks at what is active
+                self._open |= await to_thread.run_sync(self._asked_again, set(self._waiting) - self._open)
                 looked_at = set(self._open)
                 for job_id in await to_thread.run_sync(self._turn, looked_at):
                     self._wake(job_id)
@@ -83,12 +88,16 @@ class Loop:
             self.beat = time.monotonic()
             self._kick.clear()
             try:
-                await asyncio.wait_for(self._kick.wait(), _BUSY if self._open else _IDLE)
+                await asyncio.wait_for(self._kick.wait(), _BUSY if self._open or self._waiting else _IDLE)
             except asyncio.TimeoutError:
                 pass
 
     def _active(self) -> set[str]:
         return {record.id for record in self.operations.engine.store.active()}
+
+    def _asked_again(self, ids: t.Iterable[str]) -> set[str]:
+        journal = self.operations.journal
+        return {job_id for job_id in ids if not journal.settled(job_id)}
 
     def _unsettled(self) -> list[str]:
         """Runs that ended while nobody looked: the latest ones whose journal does not tell so."""
@@ -129,16 +138,23 @@ class Loop:
         :raises NotFoundError: when there is no such run.
         """
         end = time.monotonic() + seconds
-        while True:
-            changed = self._changed.setdefault(job_id, asyncio.Event())
-            found = await to_thread.run_sync(self.operations.journal.read, job_id, after)
-            left = end - time.monotonic()
-            if found or left <= 0:
-                return found
-            try:
-                await asyncio.wait_for(changed.wait(), left)
-            except asyncio.TimeoutError:
-                return []
+        self._waiting[job_id] += 1
+        try:
+            while True:
+                changed = self._changed.setdefault(job_id, asyncio.Event())
+                found = await to_thread.run_sync(self.operations.journal.read, job_id, after)
+                left = end - time.monotonic()
+                if found or left <= 0:
+                    return found
+                try:
+                    await asyncio.wait_for(changed.wait(), left)
+                except asyncio.TimeoutError:
+                    return []
+        finally:
+            self._waiting[job_id] -= 1
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+                self._changed.pop(job_id, None)
 
     async def follow(self, job_id: str, after: int = 0, beat: float = 15.0) -> t.AsyncIterator[Event | None]:
         """Events after that id until the run has ended; None where nothing happened for ``beat`` seconds."""

@@ -78,7 +78,9 @@ def _translate(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], dict[str,
             errors.append(FieldError(key, f"{key} is missing." if body.get(key) is None else f"{key} must be text."))
     request["base_model"] = body.get("model")
     if body.get("validation_file") is not None:
-        errors.append(FieldError("validation_file", "A file for validation is not taken.", "Leave it out."))
+        told = "Rows to validate on are a share of those of training_file here; a file of their own is not taken."
+        hint = "Leave it out, and give validation_share, such as 0.1, in extra_body."
+        errors.append(FieldError("validation_file", told, hint))
     if body.get("integrations"):
         errors.append(FieldError("integrations", "There are none here.", "Leave it out."))
     if body.get("suffix") is not None and not isinstance(body["suffix"], str):

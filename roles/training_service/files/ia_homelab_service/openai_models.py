@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import json
 import typing as t
 
@@ -20,6 +21,8 @@ from .settings import Settings
 
 #: Answers may take long; a model may have to be loaded first.
 _TIMEOUT = httpx.Timeout(1800.0, connect=5.0)
+#: Statuses of Ollama after which LLaMA-Factory's own API is thought of: no such model, and no Ollama.
+_NOT_HERE = (404, 502)
 _PASSED_ON = ("content-type",)
 
 
@@ -27,7 +30,7 @@ class Upstream:
     """The servers that answer."""
 
     def __init__(self, settings: Settings) -> None:
-        self.urls = [url.rstrip("/") for url in (settings.ollama_url, settings.llamafactory_api_url) if url]
+        self._ollama, self._own = settings.ollama_url.rstrip("/"), settings.llamafactory_api_url.rstrip("/")
         self._client: httpx.AsyncClient | None = None
 
     @contextlib.asynccontextmanager
@@ -48,16 +51,16 @@ class Upstream:
         return self._client
 
     async def pass_on(self, path: str, body: t.Mapping[str, t.Any]) -> Response:
-        """The answer of the first server that knows the model; piece by piece when that was asked for."""
+        """The answer of the server that knows the model; piece by piece when that was asked for."""
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise FieldErrors([FieldError("model", "model is missing: it names the model that shall answer.")])
-        answer: Response | None = None
-        for url in self.urls:
-            answer = await self._ask(f"{url}{path}", path, body)
-            if answer.status_code != 404:
-                return answer
-        return answer or problem(path, 404, f"There is no model {model!r}.")
+        answer = await self._ask(f"{self._ollama}{path}", path, body)
+        # LLaMA-Factory answers for whatever name it is asked by: it is asked only by the one it tells
+        if answer.status_code in _NOT_HERE and self._own:
+            if any(one["id"] == model for one in await self._list(self._own) or ()):
+                return await self._ask(f"{self._own}{path}", path, body)
+        return answer
 
     async def _ask(self, url: str, path: str, body: t.Mapping[str, t.Any]) -> Response:
         request = self.client.build_request("POST", url, json=body)
@@ -81,20 +84,21 @@ class Upstream:
 
     async def models(self) -> list[dict[str, t.Any]]:
         """All models that can be asked."""
-        found: dict[str, dict[str, t.Any]] = {}
-        answered = False
-        for url in self.urls:
-            try:
-                reply = await self.client.get(f"{url}/v1/models", timeout=10.0)
-                data = reply.json().get("data") or []
-                answered = True
-            except (httpx.HTTPError, ValueError):
-                continue
-            for one in data:
-                found.setdefault(str(one["id"]), _model(one))
-        if not answered:
+        answers = [await self._list(url) for url in (self._ollama, self._own) if url]
+        if all(answer is None for answer in answers):
             raise HTTPException(502, "No server of models answers.")
+        found: dict[str, dict[str, t.Any]] = {}
+        for one in itertools.chain.from_iterable(answer or () for answer in answers):
+            found.setdefault(str(one["id"]), _model(one))
         return list(found.values())
+
+    async def _list(self, url: str) -> list[dict[str, t.Any]] | None:
+        """The models of a server; None when it does not answer."""
+        try:
+            reply = await self.client.get(f"{url}/v1/models", timeout=10.0)
+            return list(reply.json().get("data") or [])
+        except (httpx.HTTPError, ValueError):
+            return None
 
 
 async def _pieces(reply: httpx.Response) -> t.AsyncIterator[bytes]:
@@ -122,7 +126,8 @@ def _model(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def _message(raw: bytes) -> str:
     try:
-        error: t.Any = json.loads(raw)["error"]
+        told = json.loads(raw)
+        error: t.Any = told["error"] if "error" in told else told["detail"]
     except (ValueError, KeyError, TypeError):
         return raw.decode("utf-8", "replace")[:500] or "The server gave no reason."
     return str(error.get("message") if isinstance(error, dict) else error)

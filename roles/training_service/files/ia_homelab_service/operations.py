@@ -95,7 +95,7 @@ class Operations:
         )
 
     def _run(self, request: fields.Request, write: bool, submitted_by: str) -> Run:
-        declaration, tools = request.declaration, self.settings.toolchain
+        declaration, tools = request.declaration, self.settings.tools
         with _named("dataset"):
             self.datasets.load(str(declaration["dataset"]))
         if request.goal == "model":
@@ -172,7 +172,7 @@ class Operations:
         export = plan_run(
             self.layout,
             declaration,
-            self.settings.toolchain,
+            self.settings.tools,
             datasets=pinned,
             accelerator=self.settings.accelerator,
             submitted_by=submitted_by,
@@ -208,8 +208,8 @@ class Operations:
         job = self.look(job_id)
         if job.status == "succeeded":
             raise ConflictError(f"The job {job_id} has succeeded: there is nothing to go on with.")
-        run = self.jobs.run(job_id)
-        return self._submit(dataclasses.replace(run, toolchain=self.settings.toolchain))
+        tools = self.settings.tools
+        return self._submit(dataclasses.replace(self.jobs.run(job_id), toolchain=tools, runner=tools.runner))
 
     def retry(self, job_id: str) -> Submitted:
         """The same for a job that failed."""
@@ -246,7 +246,7 @@ class Operations:
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """What has happened to a job, from the event after that id on."""
         self.jobs.run(job_id)
-        if not self.journal.ended(job_id):
+        if not self.journal.settled(job_id):
             self.journal.sync(job_id)  # who has just seen a job's end finds it among its events, too
         return self.journal.read(job_id, after, limit)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import json
 import os
@@ -21,6 +22,8 @@ class Settings(pydantic.BaseModel):
     """Settings of the service.
 
     :param data_dir: the data directory, as of the Ansible modules.
+    :param toolchain: where the tools are and what containers get, as the option of the same name of the Ansible modules
+        has it; what it names goes before the fields of that name here.
     :param tokens_file: JSON list of tokens (see ``access``); empty for none.
     :param allow_unauthenticated: listen beyond loopback without a token.
     :param allowed_hosts: names, beside loopback's, that clients may call this service by.
@@ -43,6 +46,7 @@ class Settings(pydantic.BaseModel):
     ollama_url: str = "http://127.0.0.1:11434"
     token_file: str = ""
     accelerator: t.Literal["auto", "cuda", "cpu"] = "auto"
+    toolchain: dict[str, t.Any] = {}
     tokens_file: str = ""
     allow_unauthenticated: bool = False
     allowed_hosts: tuple[str, ...] = ()
@@ -53,16 +57,20 @@ class Settings(pydantic.BaseModel):
     llamafactory_api_url: str = ""
     event_streams: int = pydantic.Field(default=1000, ge=1)
 
+    @pydantic.field_validator("toolchain")
+    @classmethod
+    def _known(cls, value: dict[str, t.Any]) -> dict[str, t.Any]:
+        unknown = sorted(set(value) - {field.name for field in dataclasses.fields(Toolchain)})
+        if unknown:
+            raise ValueError(f"there is no {', '.join(unknown)}")
+        return value
+
     @property
-    def toolchain(self) -> Toolchain:
+    def tools(self) -> Toolchain:
         """Where the tools are."""
-        return Toolchain(
-            llamafactory_venv=self.llamafactory_venv,
-            converter_venv=self.converter_venv,
-            llama_cpp_dir=self.llama_cpp_dir,
-            ollama_url=self.ollama_url,
-            token_file=self.token_file,
-        )
+        own = ("llamafactory_venv", "converter_venv", "llama_cpp_dir", "ollama_url", "token_file")
+        given = {name: value for name, value in self.toolchain.items() if value}
+        return Toolchain(**{**{name: getattr(self, name) for name in own}, **given})
 
     @property
     def on_loopback(self) -> bool:

@@ -105,7 +105,7 @@ class Form:
             return ui.switch(label, value=start == "true")
         if entry["type"] == "array" and items.get("enum"):
             chosen = [part for part in start.split(",") if part]
-            known = list(dict.fromkeys([*items["enum"], *chosen]))
+            known = {choice: self._choice(choice) for choice in (*items["enum"], *chosen)}
             return ui.select(known, label=label, value=chosen, multiple=True).props("use-chips")
         if entry.get("enum") and options is None:
             options = {choice: self._choice(choice) for choice in entry["enum"]}
