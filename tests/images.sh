@@ -7,7 +7,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 usage() {
     cat <<'END'
-Usage: images.sh            the engine has the images that jobs run in: prints IA_LF_IMAGE=… and IA_LLAMA_CPP_IMAGE=…
+Usage: images.sh            the engine has the images that jobs run in: prints IA_LF_IMAGE=…, IA_LLAMA_CPP_IMAGE=… and
+                            IA_BASE_IMAGE=…
        images.sh base       it has the image they are made from, Debian 13 from its own packages: prints its name
        images.sh archive    prints the file that holds both images of jobs, for `docker load` into another engine
 
@@ -139,6 +140,6 @@ else
     if [[ $what == archive ]]; then
         echo "$ARCHIVE"
     else
-        printf 'IA_LF_IMAGE=%s\nIA_LLAMA_CPP_IMAGE=%s\n' "$LF_IMAGE" "$LLAMA_CPP_IMAGE"
+        printf 'IA_BASE_IMAGE=%s\nIA_LF_IMAGE=%s\nIA_LLAMA_CPP_IMAGE=%s\n' "$BASE" "$LF_IMAGE" "$LLAMA_CPP_IMAGE"
     fi
 fi

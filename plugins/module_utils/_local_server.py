@@ -379,8 +379,10 @@ def without_gpu(found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "OpenStdin",
     )  # fmt: skip
     made: dict[str, t.Any] = {key: config[key] for key in kept if config.get(key)}
-    given = [entry for entry in config.get("Env") or [] if entry.partition("=")[0] not in NO_GPU]
-    made["Env"] = [*given, *(f"{name}={value}" for name, value in NO_GPU.items()), "NVIDIA_VISIBLE_DEVICES=void"]
+    # the last: what NVIDIA's runtime reads, where it is the engine's default one
+    hidden = {**NO_GPU, "NVIDIA_VISIBLE_DEVICES": "void"}
+    given = [entry for entry in config.get("Env") or [] if entry.partition("=")[0] not in hidden]
+    made["Env"] = [*given, *(f"{name}={value}" for name, value in hidden.items())]
     made["Labels"] = {_STAND_IN: str(found["Name"]).lstrip("/")}
     host["DeviceRequests"] = None
     host["RestartPolicy"] = {"Name": "no", "MaximumRetryCount": 0}

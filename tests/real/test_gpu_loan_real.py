@@ -22,85 +22,41 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _listeners
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import File
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
+from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import Guest
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Says that it has begun, and ends when it is told to.
-HELD = "echo > begun; while [ ! -e '{gate}' ]; do sleep 0.05; done"
-
-
-class Guest:
-    """An Ollama server, and jobs on the GPU that it has to do with."""
-
-    def __init__(self, lab: Lab, server: Server) -> None:
-        self.lab, self.server = lab, server
-        self.gate = lab.root / "gate"
-
-    def run(self, policy: str, name: str = "a") -> Run:
-        """A job that has the GPU until :meth:`end`."""
-        made = self.lab.run(name, HELD.format(gate=self.gate), accelerator="cuda")
-        tools = dataclasses.replace(made.toolchain, ollama_url=self.server.url, ollama_while_training=policy)
-        return dataclasses.replace(made, toolchain=tools)
-
-    def begin(self, run: Run) -> None:
-        self.lab.engine.submit(run)
-        spec = run.steps[-1].spec
-        self.lab.wait(Path(self.lab.layout.work(spec.kind, spec.fingerprint), "begun").exists, timeout=90)
-
-    def end(self, run: Run) -> None:
-        self.gate.touch()
-        view = self.lab.engine.follow(run.id, timeout=90, poll=0.05)
-        assert view.state == "succeeded", view.error
-        assert self.lab.broken() == []
-
-    def answers(self) -> bool:
-        try:
-            return bool(Ollama(self.server.url, timeout=5).version())
-        except CoreError:
-            return False
-
-    def pid(self) -> int:
-        (found,) = _listeners.listeners(self.server.port)
-        return found
-
-    def variables(self) -> dict[str, str]:
-        return _listeners.variables(self.pid())
-
-    def log(self, run: Run) -> str:
-        return Path(self.lab.job(run).directory, "supervisor.log").read_text()
-
-    @property
-    def record(self) -> Path:
-        return self.lab.data / "jobs" / "gpu_loan.json"
 
 
 @pytest.fixture
-def guest(lab: Lab, tmp_path: Path) -> t.Iterator[Guest]:
+def server(tmp_path: Path) -> t.Iterator[Server]:
     root = tmp_path / "ollama"
     root.mkdir()
     server = Server(os.environ["IA_OLLAMA_BIN"], root, free_port())
     server.start()
-    assert server.process is not None
-    yield Guest(lab, server)
+    yield server
     server.stop(hard=True)
     for pid in _listeners.listeners(server.port):
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.fixture
+def guest(lab: Lab, server: Server) -> Guest:
+    return Guest(lab, server.port)
+
+
 def test_stopped_and_given_back(guest: Guest, gguf: File) -> None:
-    client = Ollama(guest.server.url)
+    client = Ollama(guest.url)
     client.push_blob(gguf.path, gguf.digest)
     client.create("kept", files={"model.gguf": gguf.digest})
     before, program = guest.variables(), _listeners.program(guest.pid())
     run = guest.run("stop")
     guest.begin(run)
-    assert not guest.answers() and _listeners.listeners(guest.server.port) == []
+    assert not guest.answers() and _listeners.listeners(guest.port) == []
     told = json.loads(guest.record.read_text())
     assert told["servers"][0]["kind"] == "process" and stat.S_IMODE(guest.record.stat().st_mode) == 0o600
     guest.end(run)
@@ -187,7 +143,7 @@ def test_given_back_by_whoever_comes_after_a_reboot(guest: Guest) -> None:
     assert lab.wait(guest.answers, timeout=30) and not guest.record.exists()
 
 
-def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest: Guest, tmp_path: Path) -> None:
+def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest: Guest, server: Server) -> None:
     """Something stands before it that is no Ollama: the way to start it again is not known."""
     port = free_port()
     program = (
@@ -200,7 +156,7 @@ def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest:
         "        self.wfile.write(answer)\n"
         "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()\n"
     )
-    before = subprocess.Popen([sys.executable, "-c", program, str(port), guest.server.url])
+    before = subprocess.Popen([sys.executable, "-c", program, str(port), guest.url])
     try:
         assert guest.lab.wait(lambda: _listeners.accepts("127.0.0.1", port))
         made = guest.run("stop")
@@ -208,7 +164,7 @@ def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest:
         run = dataclasses.replace(made, toolchain=tools)
         guest.begin(run)
         assert f"What serves 127.0.0.1:{port} cannot be stopped" in guest.log(run)
-        assert guest.answers() and guest.server.requests("GET", "/api/ps"), "it was asked for what it has loaded"
+        assert guest.answers() and server.requests("GET", "/api/ps"), "it was asked for what it has loaded"
         assert not guest.record.exists()
         guest.end(run)
         assert before.poll() is None

@@ -148,7 +148,7 @@ def test_a_pid_that_belongs_to_a_stranger_now(lab: Lab) -> None:
 
 
 def test_no_second_command_beside_one_whose_record_was_lost(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=10, pause=0.05)
+    run = lab.counting("a", steps=1, count=100, pause=0.05)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     directory = Path(lab.job(run).directory)
