@@ -21,11 +21,11 @@ Parts, in the order they run:
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
   kill         killed at random moments, then run again               (tests/kill)
+  docker       jobs in containers, on a real Docker Engine; not among "all"  (tests/docker, tests/stack)
   service      the training service and what faces its users          (tests/service)
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
-  tools        only installs what integration, real, kill, service and e2e need
-  docker       jobs in containers, on a real Docker Engine; not among "all"  (tests/docker, tests/stack)
+  tools        only installs what integration, real, kill, docker, service and e2e need
   bench        the benchmarks; not among "all": IA_BENCHMARK="no_change hosts" ./test.sh bench   (benchmarks)
 
 Options:
@@ -176,6 +176,9 @@ part_kill() { tools_env && run_pytest tests/kill; }
 part_docker() {
     tools_env
     local status=0
+    tests/images.sh >"$WORK/images.env"
+    # shellcheck disable=SC1091  # written just now
+    set -a && . "$WORK/images.env" && set +a
     # apart: those of the stack load Ansible's own finder of collections, which knows nothing of a checkout
     run_pytest tests/docker || status=$?
     run_pytest tests/stack || status=$?
@@ -307,7 +310,10 @@ prepare() {
     for part; do
         case $part in
             service) need chromium:chromium ;;
-            docker) tests/docker_engine.sh start "$WORK/docker" ;;
+            docker)
+                need mmdebstrap:mmdebstrap zstd:zstd
+                tests/docker_engine.sh start "$WORK/docker"
+                ;;
         esac
     done
 }

@@ -5,73 +5,22 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
 import typing as t
 from pathlib import Path
 
-import docker
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
+from ansible_collections.ia_homelab.llamafactory.tests.support.own_engine import OwnEngine, own_engine
 from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils.test_supervisor import starts
-
-
-class OwnEngine:
-    """A Docker Engine of the test's own, beside the machine's."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.url = f"unix://{root}/docker.sock"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with open(self.root / "dockerd.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    # a network of its own: it would take the bridge of the machine's engine away
-                    "unshare", "--net", "dockerd",
-                    f"--host={self.url}", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec",
-                    f"--pidfile={self.root}/pid", "--bridge=none", "--iptables=false", "--config-file=/dev/null",
-                ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        end = time.monotonic() + 60
-        while True:
-            try:
-                docker.APIClient(self.url, version="auto").ping()
-                return
-            except docker.errors.DockerException:
-                assert time.monotonic() < end, (self.root / "dockerd.log").read_text()[-3000:]
-                time.sleep(0.1)
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-        self.process.wait(60)
-        self.process = None
 
 
 @pytest.fixture
 def own(image: str) -> t.Iterator[OwnEngine]:
-    # a short path: a socket's has 107 bytes at most
-    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="dockerd-")))
-    try:
-        engine.start()
-        saved = docker.APIClient(version="auto").get_image(image)
-        docker.APIClient(engine.url, version="auto").load_image(b"".join(saved))
+    with own_engine(image) as engine:
         yield engine
-    finally:
-        if engine.process is not None:
-            engine.stop()
-        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-            where = line.split()[1]
-            if where.startswith(f"{engine.root}/"):  # what a killed engine left mounted
-                subprocess.run(["umount", "--lazy", where], check=True)
-        shutil.rmtree(engine.root)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_on_the_cpu_and_given_back(contained: Contained) -> None:
     environment = contained.state(other)["Config"]["Env"]
     assert "CUDA_VISIBLE_DEVICES=-1" in environment and environment.count("NVIDIA_VISIBLE_DEVICES=void") == 1
     assert "NVIDIA_VISIBLE_DEVICES=all" not in environment
-    assert docker("exec", other, "ls", "/tmp/models").split() == ["blobs", "mine"]
+    assert "mine" in docker("exec", other, "ls", "/tmp/models").split()
     contained.end(run)
     assert contained.answers() and contained.others() == []
     assert contained.state()["Id"] == contained.id and contained.state()["State"]["Running"]

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _runner_docker
 from ansible_collections.ia_homelab.llamafactory.tests.docker.test_runner_docker import shared
 from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
 from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils import test_supervisor
@@ -44,3 +46,32 @@ def test_nothing_outlives_the_first_process(lab: DockerLab) -> None:
     lab.kill(lab.identity(run, "command.json"))
     assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "failed"
     assert lab.broken() == []
+
+
+def test_a_long_log_is_in_nobody_s_memory(lab: DockerLab) -> None:
+    """128 MB of it: they go to the job's file past the supervisor and the engine's own log."""
+    run = lab.run("a", f"dd if=/dev/zero bs=1M count=128; echo > {lab.root}/written; sleep 1000")
+    lab.engine.submit(run)
+    lab.wait((lab.root / "written").exists, timeout=60)
+    directory = Path(lab.job(run).directory)
+    assert (directory / "log.txt").stat().st_size > 128 << 20
+    assert lab.engine.observe(run.id).state == "running"
+    supervisor = lab.identity(run, "supervisor.json")
+    assert supervisor is not None
+    status = Path(f"/proc/{supervisor.pid}/status").read_text().split()
+    assert int(status[status.index("VmHWM:") + 1]) < 100 << 10, "kibibytes"
+    found = lab.kit.engine.inspect(_runner_docker.container_name(str(directory)))
+    assert found is not None
+    own_log = Path(found["LogPath"])
+    assert own_log.stat().st_size < 1 << 20
+    lab.engine.cancel(run.id)
+    assert lab.engine.follow(run.id, timeout=60, poll=0.02).state == "cancelled"
+    assert lab.broken() == []
+
+
+def test_want_of_memory_is_named_with_the_limit(lab: DockerLab) -> None:
+    run = lab.run("a", "dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?")
+    run = dataclasses.replace(run, toolchain=dataclasses.replace(run.toolchain, memory_limit="32m"))
+    view = lab.apply(run, timeout=60)
+    assert view.state == "failed" and view.error is not None
+    assert "for want of memory (RAM)" in view.error["message"] and "32m (memory_limit)" in view.error["message"]
