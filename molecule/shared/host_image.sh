@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Usage: host_image.sh debian12|debian13|ubuntu22.04|ubuntu24.04
+# Prints the name of an image of that system with systemd and SSH, made of the distribution's own packages where it is
+# not there yet. The packages are kept as an archive in the cache.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+system=$1
+cache=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}/images
+packages=systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,sudo,iproute2,ca-certificates,procps,iptables,kmod,curl
+
+# The mirror this machine uses, where it is of the same distribution; else the distribution's own.
+# shellcheck disable=SC2016  # apt's variable
+mirror_of() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Origin: $1" 2>/dev/null | head -n 1; }
+
+case $system in
+    debian12) suite=bookworm mirror=$(mirror_of Debian) components=main ;;
+    debian13) suite=trixie mirror=$(mirror_of Debian) components=main ;;
+    ubuntu22.04) suite=jammy mirror=$(mirror_of Ubuntu) components=main,universe ;;
+    ubuntu24.04) suite=noble mirror=$(mirror_of Ubuntu) components=main,universe ;;
+    *) echo "unknown system: $system" >&2; exit 2 ;;
+esac
+case $system in
+    debian*) mirror=${mirror:-http://deb.debian.org/debian} ;;
+    ubuntu*) mirror=${mirror:-http://archive.ubuntu.com/ubuntu} ;;
+esac
+
+certificates=/usr/local/share/ca-certificates
+key=$({ echo "$packages $components $suite"; cat "$here/host.Dockerfile"; cat "$certificates"/*.crt 2>/dev/null || true; } |
+    sha256sum | cut -c1-12)
+archive=$cache/$system-$(echo "$packages $components" | sha256sum | cut -c1-12).tar
+image=ia-homelab-test/$system:$key
+
+mkdir -p "$cache"
+exec 7>"$cache/$system.lock"
+flock 7
+if ! docker image inspect "$image" >/dev/null 2>&1; then
+    if [[ ! -e $archive ]]; then
+        command -v mmdebstrap >/dev/null || {
+            DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+            DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends mmdebstrap >&2
+        }
+        # In a session of its own: when it fails it hangs up its whole process group.
+        setsid -w mmdebstrap --quiet --variant=minbase --components="$components" --include="$packages" \
+            "$suite" "${archive%.tar}.new.tar" "$mirror" >&2 || { echo "mmdebstrap failed for $system" >&2; exit 1; }
+        mv "${archive%.tar}.new.tar" "$archive"
+    fi
+    context=$(mktemp -d)
+    trap 'rm -rf "$context"' EXIT
+    mkdir "$context/certificates"
+    cp "$certificates"/*.crt "$context/certificates/" 2>/dev/null || true
+    touch "$context/certificates/none"
+    docker import "$archive" "ia-homelab-test/$system:packages" >&2
+    docker build --quiet --build-arg BASE="ia-homelab-test/$system:packages" --file "$here/host.Dockerfile" \
+        --tag "$image" "$context" >&2
+fi
+echo "$image"
