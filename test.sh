@@ -26,6 +26,7 @@ Parts, in the order they run:
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
   tools        only installs what integration, real, kill, docker, service and e2e need
+  molecule     the roles on systemd hosts, with Docker in them; not among "all"  (molecule)
   bench        the benchmarks; not among "all": IA_BENCHMARK="no_change hosts" ./test.sh bench   (benchmarks)
 
 Options:
@@ -37,6 +38,7 @@ Options:
 Environment:
   IA_HOMELAB_CACHE      what is slow to install or build (~/.cache/ia-homelab-llamafactory)
   IA_HOMELAB_ARTIFACTS  logs and reports of this run (<cache>/artifacts/<time>)
+  IA_MOLECULE           the scenarios of molecule to run, "provision" for example (all but ubuntu)
   IA_HOMELAB_PYTHON     the Python to use, 3.11 or newer (the first found that works)
   PYTEST_ADDOPTS        more arguments for pytest, such as "-x -k 'resume and not merge'"
 END
@@ -197,6 +199,40 @@ part_service() {
 
 part_e2e() { tools_env && run_pytest tests/e2e; }
 
+# Every scenario but Ubuntu's, whose archive cannot be reached everywhere.
+part_molecule() {
+    local scenario log status=0 start
+    mkdir -p "$ARTIFACTS/molecule"
+    for scenario in ${IA_MOLECULE:-$(cd molecule && printf '%s\n' */molecule.yml | sed 's#/.*##' | grep -v '^ubuntu$')}; do
+        start=$SECONDS log=$ARTIFACTS/molecule/$scenario.log
+        export MOLECULE_EPHEMERAL_DIRECTORY=$WORK/molecule/$scenario
+        mkdir -p "$MOLECULE_EPHEMERAL_DIRECTORY"
+        if timeout -k 60 1800 molecule --base-config molecule/base.yml test --scenario-name "$scenario" \
+            --destroy never </dev/null >"$log" 2>&1; then
+            printf '  ok      %-28s %4ds\n' "$scenario" $((SECONDS - start))
+            tally 1 0
+        else
+            printf '  FAILED  %-28s %4ds\n' "$scenario" $((SECONDS - start))
+            molecule_journals >>"$log" 2>&1
+            tail -n 150 "$log" | sed 's/^/          /'
+            tally 0 1
+            status=1
+        fi
+        molecule --base-config molecule/base.yml destroy --scenario-name "$scenario" </dev/null >>"$log" 2>&1 || status=1
+    done
+    return $status
+}
+
+# What the hosts under test have to say, of those that are still there.
+molecule_journals() {
+    local host
+    for host in $(docker ps --all --quiet --filter label=ia_homelab.test=molecule); do
+        printf '\n-- journal of %s\n' "$(docker inspect --format '{{.Name}}' "$host")"
+        docker exec "$host" systemctl --failed --no-pager --plain
+        docker exec "$host" journalctl --no-pager --lines 100 --output short-precise
+    done
+}
+
 # Every target in a play of its own, as ansible-test does (setup_* are only there for the others).
 part_integration() {
     tools_env
@@ -310,8 +346,8 @@ prepare() {
     for part; do
         case $part in
             service) need chromium:chromium ;;
-            docker)
-                need mmdebstrap:mmdebstrap zstd:zstd
+            docker | molecule)
+                need mmdebstrap:mmdebstrap zstd:zstd ssh:openssh-client
                 tests/docker_engine.sh start "$WORK/docker"
                 ;;
         esac
@@ -319,7 +355,7 @@ prepare() {
 }
 
 # needs_tools NAME
-needs_tools() { [[ " lint sanity unit tools " != *" $1 "* ]]; }
+needs_tools() { [[ " lint sanity unit molecule tools " != *" $1 "* ]]; }
 
 # The parts, $jobs at a time, begun in order; what needs the tools waits for them, and what does not goes before it.
 # What one prints is shown whole, when it has ended.
@@ -356,7 +392,7 @@ while (($#)); do
             jobs=$2
             shift
             ;;
-        lint | sanity | unit | integration | real | kill | docker | service | e2e | tools | bench) parts+=("$1") ;;
+        lint | sanity | unit | integration | real | kill | docker | service | e2e | molecule | tools | bench) parts+=("$1") ;;
         *) usage >&2; die "unknown: $1" ;;
     esac
     shift

@@ -38,10 +38,6 @@ exec 7>"$cache/$system.lock"
 flock 7
 if ! docker image inspect "$image" >/dev/null 2>&1; then
     if [[ ! -e $archive ]]; then
-        command -v mmdebstrap >/dev/null || {
-            DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-            DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends mmdebstrap >&2
-        }
         # In a session of its own: when it fails it hangs up its whole process group.
         setsid -w mmdebstrap --quiet --variant=minbase --components="$components" --include="$packages" \
             "$suite" "${archive%.tar}.new.tar" "$mirror" >&2 || { echo "mmdebstrap failed for $system" >&2; exit 1; }
