@@ -83,10 +83,13 @@ def pings(lab: PlayLab, count: int) -> str:
 
 
 @contextlib.contextmanager
-def workplace() -> t.Iterator[PlayLab]:
-    """A host with an Ollama server and a tiny base, on which nothing was made yet."""
+def workplace(*shape: str) -> t.Iterator[PlayLab]:
+    """A host with an Ollama server and a tiny base, on which nothing was made yet.
+
+    :param shape: options of the base's maker, for a bigger one.
+    """
     root = Path(tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("IA_BENCHMARK_DIR")))
-    lab = PlayLab(root / "lab", str(make_tiny_base(root / "base")))
+    lab = PlayLab(root / "lab", str(make_tiny_base(root / "base", *shape)))
     # found by the play itself, as it is for everybody
     del lab.declared["llamafactory_toolchain"]
     lab.declared["llamafactory_tools_dir"] = os.environ["IA_TOOLS_DIR"]

@@ -85,6 +85,8 @@ def _state(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> str:
         return "pruned"
     if not version["there"]:
         return "gone"
+    if version["tag"] in (model["hold"] or {}).get("against", []):
+        return "kept out"
     return "way back" if model["previous"] == version["tag"] else "kept"
 
 

@@ -1,16 +1,20 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``playbooks/finetune.yml`` on the real tools, from a gated model on a hub: what check mode says and leaves alone,
-where the token goes, and what goes on without a network.
+"""The playbooks on the real tools, from a gated model on a hub: ``plan.yml`` and what it keeps, ``finetune.yml`` and
+what its check mode says and leaves alone, ``rollback.yml`` and ``status.yml``; where the token goes, and what goes on
+without a network.
 
-The hub is a stand-in (see ``hub_stand_in``). About two minutes on two cores.
+The hub is a stand-in (see ``hub_stand_in``). The tests build on each other, in their order: four trainings, about five
+minutes on two idle cores.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import subprocess
 import time
 import typing as t
@@ -18,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _versions
 from ansible_collections.ia_homelab.llamafactory.tests.support import no_network
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn, Seen
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
@@ -44,6 +49,8 @@ MAKING = [
     "Convert to GGUF and quantize",
     "Register in Ollama",
 ]
+STEPS = ["base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M"]
+LATEST = "lab-model:latest"
 
 #: Runs a command beside an Ollama server: PROGRAM LOG COMMAND...
 SERVE = """
@@ -64,8 +71,10 @@ class House:
     hub: HubStandIn
     token_file: Path
     watch: Watch
+    commit: str
     first: Played
     checked: Played
+    planned: Played
     untouched: bool
     asked: t.Sequence[Seen] = ()
 
@@ -87,11 +96,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
         hub.add(REPOSITORY, make_tiny_base(root / "base"), gated=True, readers={CANARY})
         lab.server.start()
         nothing = Played(0, "")
-        made = House(lab, hub, token_file, watch, nothing, nothing, False)
+        made = House(lab, hub, token_file, watch, committed(lab.prompts), nothing, nothing, nothing, False)
         before = tree(lab.root / "ollama" / "models") if (lab.root / "ollama" / "models").exists() else {}
         # from the beginning: check mode has asked the hub already, what it is that shall be fetched
         watch.start()
         made.checked = made.play("--check", "--diff").well()
+        # the name is relative to where the play was started
+        made.planned = made.play("-e", "plan=plan.json", playbook="plan").well()
         made.untouched = (
             not lab.data.exists()
             and lab.tags() == {}
@@ -99,11 +110,19 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
             == {path: facts for path, facts in tree(lab.root / "ollama" / "models").items() if path in before}
         )
         made.asked = [seen for seen in hub.seen if seen.token]
-        made.first = made.play("-vvv", "--diff").well()
+        made.first = made.play("-vvv", "--diff", "-e", "plan=plan.json").well()
         watch.over.set()
         watch.join()
         yield made
         lab.server.stop()
+
+
+def committed(prompts: Path) -> str:
+    """Put the prompts under git; the commit."""
+    git = ["git", "-C", str(prompts.parent), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for arguments in (["init", "-q"], ["add", prompts.name], ["commit", "-q", "-m", "Prompts"]):
+        subprocess.run([*git, *arguments], check=True, capture_output=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def snapshot(house: House) -> dict[str, t.Any]:
@@ -115,7 +134,20 @@ def test_check_before_there_is_anything(house: House) -> None:
     assert house.untouched, "check mode wrote something"
     assert house.checked.changed == MAKING
     assert house.first.changed == MAKING
-    assert house.lab.tags()["lab-model:latest"]
+    assert house.lab.tags()[LATEST]
+
+
+def test_planned_kept_and_applied(house: House) -> None:
+    """It was applied as the first play, and did what it says."""
+    assert "lab-model: 6 of 6 steps would run" in house.planned.output
+    assert "lab-model: 6 of 6 steps would run" in house.checked.output
+    assert f"free at {house.lab.data}" in house.planned.output
+    kept = json.loads((house.lab.root / "plan.json").read_text(encoding="utf-8"))
+    assert kept["hosts"]["pc-ia"][0]["pending"] == STEPS
+    other = house.lab.root / "other.json"
+    other.write_text(json.dumps({"schema": 1, "hosts": {"another": []}}))
+    refused = house.play("-e", f"plan={other}")
+    assert refused.status != 0 and "lab-model was not part of it" in refused.output
 
 
 def test_the_token_is_nowhere(house: House) -> None:
@@ -161,57 +193,116 @@ def test_a_refused_token_is_not_shown(house: House) -> None:
         played = house.play("-vvv", "-e", f"finetune_token_file={wrong}")
         assert played.status != 0
         assert "token" in played.output and EXPORTED not in played.output
-        wrong.write_text(f"token = {CANARY}\nand more\n")
-        played = house.play("-vvv", "-e", f"finetune_token_file={wrong}")
-        assert played.status != 0
-        assert f"{wrong} does not hold one token" in played.output and CANARY not in played.output
         assert holding(house.lab.root, [CANARY, EXPORTED]) == []
     finally:
         subprocess.run(["rm", "-rf", str(house.lab.data)], check=True)
         house.lab.data.with_name("kept").rename(house.lab.data)
 
 
-@pytest.mark.parametrize("what", ["nothing", "learning_rate", "system", "rows", "drift", "pruned"])
+@pytest.mark.parametrize("what", ["pruned", "rows", "system", "drift"])
 def test_check_mode_is_pure_and_true(house: House, what: str) -> None:
     """Each change is made once, so that each begins where the one before has ended."""
     lab = house.lab
     more: dict[str, t.Any] = {}
+    plan: list[str] = []
     expected = MAKING[:2] + MAKING[3:]
-    if what == "nothing":
-        expected = []
-    elif what == "learning_rate":
-        more = {"finetunes": [{**lab.declared["finetunes"][0], "learning_rate": 0.001}]}
-        expected = MAKING[1:2] + MAKING[3:]
+    if what == "pruned":
+        for path in (lab.data / "models" / "merged").glob("[0-9a-f]*/*.safetensors"):
+            path.unlink()
+        # the served model is whole: nothing it was made from is made again, and a plan that is done has nothing left
+        expected, plan = [], ["-e", "plan=plan.json"]
+    elif what == "rows":
+        change_rows(lab.prompts)
+        lab.declared["finetunes"] = [{**lab.declared["finetunes"][0], "learning_rate": 2e-4}]
     elif what == "system":
         more = {"finetunes": [{**lab.declared["finetunes"][0], "system": "Tu réponds en vers."}]}
         expected = [MAKING[1], MAKING[6]]
-    elif what == "rows":
-        lab.prompts.write_text(lab.prompts.read_text().replace("homelab", "home lab"))
     elif what == "drift":
-        lab.ollama.delete("lab-model:latest")
+        lab.ollama.delete(LATEST)
         expected = [MAKING[1], MAKING[6]]
-    elif what == "pruned":
-        for path in (lab.data / "models" / "merged").glob("[0-9a-f]*/*.safetensors"):
-            path.unlink()
-        expected = []  # the served model is whole: nothing it was made from is made again
     before = snapshot(house)
     checked = house.play("--check", "--diff", **more).well()
     assert snapshot(house) == before
-    real = house.play("--diff", **more).well()
+    if what == "rows":
+        told(house, checked.output)
+        refused = house.play("-e", "plan=plan.json")
+        assert refused.status != 0 and "The plan is stale: lab-model: train: " in refused.output
+        assert "(3 rows added, 1 changed)" in refused.output
+        assert snapshot(house) == before, "a stale plan changed something"
+    real = house.play("--diff", *plan, **more).well()
     assert checked.changed == expected
     assert real.changed == expected
-    again = house.play("--check", **more).well()
-    assert again.changed == []
-    if not expected:
+    if what == "pruned":
         after = snapshot(house)
         assert after["tags"] == before["tags"]
         assert after == before, "a run that has nothing to do writes nothing"
+    elif what == "drift":
+        assert house.play("--check", **more).well().changed == []
+
+
+def change_rows(prompts: Path) -> None:
+    """One answer changed, three rows more; not committed."""
+    rows = json.loads(prompts.read_text(encoding="utf-8"))
+    rows[3]["output"] = "Je ne sais pas."
+    rows += [{**rows[0], "instruction": f"Et le numéro {n} ?"} for n in range(3)]
+    prompts.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+
+
+def told(house: House, output: str) -> None:
+    """What a check tells of another learning rate and other rows: why, from what to what, and what it takes."""
+    lines = [line.strip() for line in output.splitlines()]
+    assert "lab-model: 5 of 6 steps would run" in lines
+    assert "train            learning_rate 0.002 → 0.0002" in lines
+    assert any(line.startswith("dataset sha256 ") and line.endswith(" (3 rows added, 1 changed)") for line in lines)
+    assert any("changed: " in line and line.endswith(" → Je ne sais pas.") for line in lines), "the rows themselves"
+    assert any(line.startswith("+added: Et le numéro 2 ? → ") for line in lines)
+    assert "merge            made from another train" in lines and "gguf-f16         made from another merge" in lines
+    assert any(re.match(r"RAM [\d.]+ .B, disk [\d.]+ .B, about .* \(as the last time\)$", line) for line in lines)
+    whole = next(line for line in lines if line.startswith("In all: disk "))
+    assert re.search(rf"free at {house.lab.data}, RAM [\d.]+ GB of [\d.]+ GB free, about ", whole)
+
+
+def test_rolled_back_held_and_released(house: House) -> None:
+    """Back to the version before and to a named one, in seconds; the next apply keeps it and says so; a release."""
+    lab = house.lab
+    overview = _versions.overview(lab.layout, lab.ollama, "lab-model")
+    declared, before = overview["served"][LATEST]["version"], overview["previous"]
+    tags = [version["tag"] for version in overview["versions"]]
+    other = next(tag for tag in tags if tag not in (declared, before))
+
+    def back(*arguments: str) -> Played:
+        return house.play("-e", "model=lab-model", *arguments, playbook="rollback").well()
+
+    done = back()
+    assert done.recap["changed"] == 1 and f"lab-model is {before}, held against {declared}" in done.output
+    assert lab.tags()[LATEST] == lab.tags()[before] != lab.tags()[declared]
+    held = house.play().well()
+    assert held.recap["changed"] == 0 and lab.tags()[LATEST] == lab.tags()[before]
+    words = " ".join(held.output.split())
+    assert "[WARNING]" in words and f"held at {before} by a rollback" in words and "release=true" in words
+
+    named = back("-e", f"version={other.partition(':')[2][:12]}")
+    assert named.recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
+    shown = house.play("-e", "model=lab-model", playbook="status").well().output
+    assert re.search(rf"{other} +latest \(held\)", shown) and f"lab-model: held at {other} against {declared}" in shown
+    assert re.search(rf"{declared} +kept out ", shown)
+    for tag in tags:
+        line = next(line for line in shown.splitlines() if tag in line and "lora" in line)
+        # the first was made of what is committed, and the others of more
+        assert f"{house.commit[:10]}{'' if tag == tags[-1] else '+'}" in line.split()
+    made_from = shown[shown.index(f"{LATEST} is {other}, made from") :]
+    for step in ("register", "gguf", "merge", "train", "dataset", "base"):
+        assert re.search(rf"  {step} +[0-9a-f]{{12}}", made_from), step
+    assert f"{lab.prompts.name}@{house.commit[:10]}+" in made_from and f"{REPOSITORY}@" in made_from
+
+    assert back("-e", "release=true").recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
+    assert house.play().well().changed == [MAKING[1], MAKING[6]]
+    assert lab.tags()[LATEST] == lab.tags()[declared]
 
 
 def test_without_a_network(house: House) -> None:
     """What is there already is enough: to look, to change nothing, and to train once more."""
     lab = house.lab
-    house.play().well()
     lab.server.stop()
     asked = len(house.hub.seen)
     models = {"OLLAMA_HOST": f"127.0.0.1:{lab.server.port}", "OLLAMA_MODELS": str(lab.server.root / "models")}
@@ -223,12 +314,13 @@ def test_without_a_network(house: House) -> None:
 
     assert play().changed == []
     making = MAKING[1:2] + MAKING[3:]
+    before = tree(lab.data)
     assert play("--check", "--diff", finetunes=other).changed == making
+    assert tree(lab.data) == before
     assert play(finetunes=other).changed == making
-    assert play(finetunes=other).changed == []
     assert len(house.hub.seen) == asked, "the hub was not asked"
     lab.server.start()
-    assert lab.ollama.digest("lab-model:latest")
+    assert lab.ollama.digest(LATEST)
 
 
 def test_nothing_is_left_running(house: House) -> None:

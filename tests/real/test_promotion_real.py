@@ -121,8 +121,11 @@ def known() -> dict[str, Applied]:
 
 
 @contextlib.contextmanager
-def asked_all_the_while(house: House) -> t.Iterator[dict[str, int]]:
-    """People who ask the model they are given; each answer counted, each error too."""
+def asked_all_the_while(house: House, pause: float = 0.05) -> t.Iterator[dict[str, int]]:
+    """People who ask the model they are given; each answer counted, each error too.
+
+    :param pause: seconds between two questions; beside a training a processor is not theirs alone.
+    """
     counts: dict[str, int] = {}
     stop = threading.Event()
     messages = [{"role": "user", "content": question(PROMPTS[0])}]
@@ -136,7 +139,7 @@ def asked_all_the_while(house: House) -> t.Iterator[dict[str, int]]:
             except RemoteError as error:
                 text = f"ERROR {error}"
             counts[text] = counts.get(text, 0) + 1
-            time.sleep(0.05)
+            time.sleep(pause)
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -162,7 +165,7 @@ def test_a_gate_that_is_shut(house: House, known: dict[str, Applied]) -> None:
     """Question, expectation and answer are told; people go on with what they had, unaware."""
     gate = knows(0, 1, 2, allowed_failures=1)
     before, ledger = house.ollama.digest(LATEST), house.releases.ledger()
-    with asked_all_the_while(house) as counts:
+    with asked_all_the_while(house, pause=0.3) as counts:
         failed = known["poor"] = house.apply(**POOR, gate=gate)
     assert failed.view.state == "failed" and failed.view.error is not None
     message = failed.view.error["message"]

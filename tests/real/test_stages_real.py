@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each stage on real LLaMA-Factory, a few steps on a tiny base: the published rows are taken, all of them, and learnt.
 
-Needs ``IA_LF_VENV``, ``IA_CONV_VENV`` and ``IA_LLAMA_CPP_DIR``; fails where one is missing. About ten seconds a stage.
+Needs ``IA_LF_VENV``, ``IA_CONV_VENV`` and ``IA_LLAMA_CPP_DIR``; fails where one is missing. About ten seconds a
+stage, two at a time.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -25,6 +27,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._safetenso
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext
 from ansible_collections.ia_homelab.llamafactory.tests.real.test_steps_real import FILES, House, log_of
+
+#: The job of a training, where its result is, and what is told of it.
+Trained = tuple[StepContext, str, dict[str, t.Any]]
+Trainings = dict[str, "concurrent.futures.Future[Trained]"]
 
 ROWS = 20
 #: Two batches an epoch, two epochs.
@@ -75,7 +81,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
     shutil.rmtree(root)
 
 
-def train(house: House, kind: str, **declared: t.Any) -> tuple[StepContext, str, dict[str, t.Any]]:
+def train(house: House, kind: str, **declared: t.Any) -> Trained:
     """Plan as a play does, train, publish: the job, where the result is, and what is told of it."""
     wanted = {"name": "essai", "base_model": str(house.root / "base"), "dataset": kind, **DECLARED, **declared}
     run = _finetune.plan_run(house.layout, wanted, house.tools, accelerator="cpu")
@@ -91,9 +97,29 @@ def train(house: House, kind: str, **declared: t.Any) -> tuple[StepContext, str,
     return ctx, where, results
 
 
+#: All that is trained here, by name: the kind of rows, and what is declared beside :data:`DECLARED`.
+TRAININGS: dict[str, tuple[str, dict[str, t.Any]]] = {
+    **{
+        loss: ("preference", {"stage": "dpo", "pref_loss": loss, "pref_beta": 0.5})
+        for loss in ("sigmoid", "orpo", "simpo")
+    },
+    "kto": ("kto", {"stage": "kto"}),
+    "rm": ("preference", {"stage": "rm", "validation_share": 0.3}),
+    "pt": ("pretraining", {"stage": "pt", "cutoff_len": 128}),
+    "sft": ("sft", {"stage": "sft", "validation_share": 0.25}),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(house: House) -> t.Iterator[Trainings]:
+    """Two at a time: nearly all that each takes is one processor's start of LLaMA-Factory."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(train, house, kind, **declared) for name, (kind, declared) in TRAININGS.items()}
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "orpo", "simpo"])
-def test_dpo(loss: str, house: House) -> None:
-    ctx, where, results = train(house, "preference", stage="dpo", pref_loss=loss, pref_beta=0.5)
+def test_dpo(loss: str, trained: Trainings) -> None:
+    ctx, where, results = trained[loss].result()
     assert results["steps"] == 4
     log = [json.loads(line) for line in Path(where, "trainer_log.jsonl").read_text().splitlines()]
     assert "accuracy" in log[0]  # how often the better answer is the likelier one: of pairs only
@@ -101,8 +127,8 @@ def test_dpo(loss: str, house: House) -> None:
     assert read_tensors(os.path.join(where, "adapter_model.safetensors"))
 
 
-def test_kto(house: House) -> None:
-    ctx, where, results = train(house, "kto", stage="kto")
+def test_kto(trained: Trainings) -> None:
+    ctx, where, results = trained["kto"].result()
     assert results["steps"] == 4
     assert "only has one preference type" not in log_of(ctx)
     assert "Dropped invalid example" not in log_of(ctx)
@@ -111,24 +137,24 @@ def test_kto(house: House) -> None:
     assert seen, "no reward was told: the tags were not read"
 
 
-def test_reward_model(house: House) -> None:
+def test_reward_model(trained: Trainings) -> None:
     """The run ends here: an adapter, and the head it scores with."""
-    _ctx, where, results = train(house, "preference", stage="rm", validation_share=0.3)
+    _ctx, where, results = trained["rm"].result()
     assert read_tensors(os.path.join(where, "value_head.safetensors"))
     assert results["validation_rows"] + results["train_rows"] == ROWS
     assert results["metrics"]["eval_loss"] > 0
 
 
-def test_pretraining(house: House) -> None:
+def test_pretraining(trained: Trainings) -> None:
     """Text is cut into pieces of cutoff_len; nothing is a question."""
-    ctx, _where, results = train(house, "pretraining", stage="pt", cutoff_len=128)
+    ctx, _where, results = trained["pt"].result()
     assert results["total_tokens"] and results["total_tokens"] % 128 == 0
     assert "<|im_start|>" not in log_of(ctx).split("inputs:", 1)[1].split("\n[INFO", 1)[0]
 
 
-def test_validation(house: House) -> None:
+def test_validation(trained: Trainings) -> None:
     """The loss on rows that are not trained on: while it trains, and at the end."""
-    ctx, where, results = train(house, "sft", stage="sft", validation_share=0.25)
+    ctx, where, results = trained["sft"].result()
     log = [json.loads(line) for line in Path(where, "trainer_log.jsonl").read_text().splitlines()]
     losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
     assert len(losses) == 2  # after each epoch

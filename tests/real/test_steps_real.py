@@ -10,6 +10,7 @@ About two minutes on two cores.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -75,14 +76,13 @@ class House:
         self.layout = Layout(str(root / "data"))
         self.layout.create()
         self.tools = Toolchain(tool("IA_LF_VENV"), tool("IA_CONV_VENV"), tool("IA_LLAMA_CPP_DIR"))
-        self.jobs = 0
+        self.jobs = itertools.count(1)
         self.started: list[subprocess.Popen[bytes]] = []
 
     def context(self, kind: str, settings: dict[str, t.Any], upstream: dict[str, str], **options: t.Any) -> StepContext:
         """A new job for a step."""
         spec = StepSpec(kind, fingerprint(kind, settings, upstream), settings, upstream, options)
-        self.jobs += 1
-        job_dir = self.root / f"job-{self.jobs}"
+        job_dir = self.root / f"job-{next(self.jobs)}"
         job_dir.mkdir()
         return StepContext(self.layout, spec, self.tools, self.layout.work(kind, spec.fingerprint), str(job_dir))
 

@@ -77,10 +77,13 @@ class Played:
         return self
 
 
-def make_tiny_base(target: Path) -> Path:
-    """A real base model of two megabytes."""
+def make_tiny_base(target: Path, *shape: str) -> Path:
+    """A real base model of two megabytes.
+
+    :param shape: options of the maker, for a bigger one.
+    """
     python = os.path.join(os.environ["IA_LF_VENV"], "bin", "python")
-    argv = [python, str(MAKER), "--prompts", str(PROMPTS), "--output", str(target)]
+    argv = [python, str(MAKER), "--prompts", str(PROMPTS), "--output", str(target), *shape]
     subprocess.run(argv, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return target
 
