@@ -178,7 +178,10 @@ def inspect_directory(root: str) -> Inspection:
     :raises InputError: when it is no directory, or holds no whole model.
     """
     if not os.path.isdir(root):
-        raise InputError(f"The base model {root} is not a directory on this host.")
+        raise InputError(
+            f"The base model {root} is not a directory on this host.",
+            "Put the model's files there, or declare a name of Ollama's library or an id on the hub.",
+        )
 
     def read(name: str) -> bytes | None:
         try:
