@@ -38,6 +38,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._progress import Progress, clock
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import table
 
 _HEADS = ("RUN", "STATE", "STEP", "PROGRESS", "LOSS", "ETA", "AGE", "GPU")
 
@@ -53,8 +54,7 @@ def job_table(runs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
         raise AnsibleFilterError(f"job_table wants the runs that job_info returns: {error}") from error
     if len(rows) == 1:
         return ["no runs"]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return table(rows)
 
 
 def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import table
+
 _HEADS = ("VERSION", "STATE", "GATE", "TRAINED", "PROMPTS", "COMMIT", "REGISTERED")
 
 
@@ -54,9 +56,7 @@ def model_table(models: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
         raise AnsibleFilterError(f"model_table wants the models that ollama_model_info returns: {error}") from error
     if len(rows) == 1:
         return ["no models", *notes]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return [*lines, *notes]
+    return [*table(rows), *notes]
 
 
 def _row(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> tuple[str, ...]:
