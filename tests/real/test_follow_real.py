@@ -48,6 +48,7 @@ class TwoHosts(PlayLab):
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         self.inventory.write_text(json.dumps({"pc_ia": {"hosts": dict.fromkeys(HOSTS, host)}}))
         self.declared["llamafactory_data_dir"] = str(root / "data" / "{{ inventory_hostname }}")
+        self.declared["finetune_plots_dir"] = str(root / "plots")
         tune = self.declared["finetunes"][0]
         assert STEPS % 5 == 0, "an epoch is five steps"
         tune.update(TRAINING, epochs=STEPS // 5, save_steps=20, register=False)
@@ -174,6 +175,12 @@ def test_the_next_play_attaches_and_goes_on_and_a_program_can_read_it(story: Sto
     assert {host: outcome["steps"] for host, outcome in trained.items()} == dict.fromkeys(HOSTS, STEPS)
     assert trained[HOSTS[0]]["resumed_from"] >= 20, "it went on from its checkpoint"
     assert not trained[HOSTS[1]]["resumed_from"], "it was never interrupted"
+
+
+def test_the_loss_plots_are_on_the_controller(story: Story) -> None:
+    plots = sorted((story.lab.root / "plots").iterdir())
+    assert [plot.name.rpartition("-lab-model-")[0] for plot in plots] == sorted(HOSTS)
+    assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
 
 
 def test_once_more_changes_nothing_on_either(story: Story) -> None:
