@@ -245,6 +245,8 @@ class Server:
             "environment": {
                 "OLLAMA_HOST": f"{where}:{self.wish['port']}",
                 "OLLAMA_MODELS": self.wish["models_dir"],
+                # It writes a key pair for a registry under its home, which is somebody else's.
+                "HOME": self.folder,
             },
         }
 

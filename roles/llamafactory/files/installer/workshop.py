@@ -72,6 +72,7 @@ class Workshop:
         env["PATH"] = f"{self.builder('')}:{env.get('PATH', os.defpath)}"
         env["UV_CACHE_DIR"] = str(self.tools / ".cache" / "uv")
         env["UV_LINK_MODE"] = "hardlink"
+        env["MPLCONFIGDIR"] = str(self.tools / ".cache" / "matplotlib")
         env["UV_NO_PROGRESS"] = "1"
         # The host's own certificates: a homelab behind a proxy or a mirror has added its CA there.
         env.setdefault("UV_SYSTEM_CERTS", "1")
