@@ -104,7 +104,15 @@ class Unit(LocalServer):
     def stop(self) -> None:
         _systemctl("stop", self.name)
 
+    def _sees_no_gpu(self) -> bool:
+        """Whether it runs without a GPU: what counts is the process, not the drop-in."""
+        main = _systemctl("show", "--property=MainPID", "--value", self.name).strip()
+        there = _listeners.variables(int(main)) if main.isdigit() else {}
+        return NO_GPU.items() <= there.items()
+
     def on_cpu(self) -> None:
+        if os.path.exists(self._drop_in()) and self._sees_no_gpu():
+            return
         make_dirs(os.path.dirname(self._drop_in()))
         lines = [f"Environment={name}={value}\n" for name, value in NO_GPU.items()]
         # under /run: after a reboot it is as it was
@@ -113,14 +121,14 @@ class Unit(LocalServer):
         _systemctl("restart", self.name)
 
     def give_back(self) -> None:
-        if os.path.exists(self._drop_in()):
-            os.unlink(self._drop_in())
-            with contextlib.suppress(OSError):
+        hidden = self._sees_no_gpu()
+        if hidden or os.path.exists(self._drop_in()):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._drop_in())
+            with contextlib.suppress(OSError):  # other people's drop-ins are in it, or it is gone
                 os.rmdir(os.path.dirname(self._drop_in()))
             _systemctl("daemon-reload")
-            _systemctl("restart", self.name)
-        else:
-            _systemctl("start", self.name)
+        _systemctl("restart" if hidden else "start", self.name)
 
 
 class Container(LocalServer):

@@ -1,0 +1,149 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The images of the role, made from packages, from prompts to an answering model; stopped and gone on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._docker_engine import DockerEngine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner_docker import LABEL_STORE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
+USER = 4711
+
+
+class Place:
+    """A data directory that is not root's, with a dataset, a base outside of it, and an Ollama server."""
+
+    def __init__(self, root: Path, server: Server) -> None:
+        self.data = root / "data"
+        self.layout = Layout(str(self.data))
+        self.layout.create()
+        os.chown(self.data, USER, USER)
+        self.base = root / "tiny-base"
+        subprocess.run(
+            [f"{os.environ['IA_LF_VENV']}/bin/python", str(ROOT / "playbooks/files/make_tiny_base.py"),
+             "--prompts", str(PROMPTS), "--output", str(self.base)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        _dataset.apply(self.layout, _dataset.Declaration("homelab"), [_dataset.Source("prompts.json", str(PROMPTS))])
+        # nothing of the host's own tools: what is not in the images is not there
+        self.tools = Toolchain(
+            ollama_url=server.url,
+            llamafactory_image=os.environ["IA_LF_IMAGE"],
+            llama_cpp_image=os.environ["IA_LLAMA_CPP_IMAGE"],
+            memory_limit="6g",
+        )
+        self.engine = Engine(str(self.data))
+
+    def plan(self, **declared: t.Any) -> t.Any:
+        # as in the quickstart
+        settings = {
+            "name": "contained", "base_model": str(self.base), "dataset": "homelab", "template": "qwen",
+            "lora_rank": 32, "learning_rate": 5e-3, "epochs": 16, "batch_size": 5, "gradient_accumulation": 1,
+            "cutoff_len": 512, "warmup_ratio": 0, "save_steps": 1000, **declared,
+        }  # fmt: skip
+        return _finetune.plan_run(self.layout, settings, self.tools, accelerator="cpu")
+
+    def ask(self, model: str, row: t.Mapping[str, str]) -> str:
+        """What a model answers to the question of a row."""
+        question = "\n".join(filter(None, (row["instruction"], row.get("input"))))
+        asked = [{"role": "user", "content": question}]
+        said = Ollama(self.tools.ollama_url).chat(model, asked, {"temperature": 0, "seed": 42, "num_predict": 300})
+        return str(said["message"]["content"]).strip()
+
+    def record(self, run: t.Any, label: str, name: str) -> dict[str, t.Any]:
+        record = self.engine.store.record(run.id)
+        assert record is not None
+        job = next(job for job in reversed(record.jobs) if job.label == label)
+        found: dict[str, t.Any] = json.loads(Path(job.directory, name).read_text())
+        return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
+    root = Path(tempfile.mkdtemp(prefix="contained-"))
+    root.chmod(0o755)  # the job's user has to get through
+    server = Server(os.environ["IA_OLLAMA_BIN"], tmp_path_factory.mktemp("ollama"), free_port())
+    server.start()
+    try:
+        yield Place(root, server)
+    finally:
+        server.stop(hard=True)
+        engine = DockerEngine()
+        for found in engine.labelled(f"{LABEL_STORE}={os.path.realpath(root / 'data' / 'jobs')}"):
+            engine.remove(found["Id"])
+        shutil.rmtree(root)
+
+
+def test_from_prompts_to_an_answer(place: Place) -> None:
+    run = place.plan()
+    place.engine.submit(run)
+    view = place.engine.follow(run.id)
+    assert view.state == "succeeded", view.error
+    ran = {"train": "llamafactory", "merge": "llamafactory", "gguf-f16": "llama-cpp", "gguf-q4_K_M": "llama-cpp"}
+    for label, kind in ran.items():
+        assert place.record(run, label, "job.json")["runner"] == "docker", label
+        made = place.record(run, label, "command.json")
+        assert made["container"], label
+        there = DockerEngine().image(made["image"])
+        assert there is not None and f"/{kind}:" in there["RepoTags"][0], label
+    assert place.record(run, "register-q4_K_M", "job.json")["runner"] == "process", "it is the core's own work"
+    for label, made_by_it in (("train", "*.safetensors"), ("merge", "*.safetensors"), ("gguf-q4_K_M", "*.gguf")):
+        spec = run.step(label).spec
+        owners = {
+            path.stat().st_uid for path in Path(place.layout.artifact(spec.kind, spec.fingerprint)).glob(made_by_it)
+        }
+        assert owners == {USER}, label
+    rows = json.loads(PROMPTS.read_text())
+    told = [place.ask("contained", rows[number]) == rows[number]["output"].strip() for number in (0, 6, 14)]
+    assert told.count(True) >= 2, told
+    assert place.engine.submit(run).pending == (), "a second time there is nothing to do"
+
+
+def test_stopped_it_saves_and_goes_on(place: Place) -> None:
+    """SIGTERM reaches the training inside, which writes a checkpoint; the next request goes on from it."""
+    run = place.plan(epochs=20, name="stopped", register=False)
+    place.engine.submit(run)
+    end = time.monotonic() + 600
+    while place.engine.observe(run.id).progress.get("current", 0) < 5:
+        assert time.monotonic() < end, "it does not begin"
+        time.sleep(0.2)
+    place.engine.cancel(run.id)
+    assert place.engine.follow(run.id).state == "cancelled"
+    work = Path(place.layout.work("train", run.step("train").spec.fingerprint))
+    assert list(work.glob("checkpoint-*")), "it was asked to stop and had time to save"
+    place.engine.submit(run)
+    assert place.engine.follow(run.id, until={"train"}).state != "failed"
+    receipt = place.layout.receipt("train", run.step("train").spec.fingerprint)
+    assert receipt is not None and receipt["results"]["resumed_from"] >= 5
+    place.engine.cancel(run.id)
+    place.engine.follow(run.id)
+
+
+def test_arguments_are_checked_against_the_one_in_the_image(place: Place) -> None:
+    with pytest.raises(InputError, match="no argument 'neftune_noise_alhpa'"):
+        place.plan(name="x", extra={"neftune_noise_alhpa": 5})
+    kept = list((place.data / "cache" / "images").iterdir())
+    assert len(kept) == 1, "an image is asked once"
+    run = place.plan(name="x", extra={"neftune_noise_alpha": "5"})
+    assert run.step("train").spec.settings["extra"] == {"neftune_noise_alpha": 5.0}
