@@ -67,6 +67,8 @@ def _total(plan: t.Mapping[str, t.Any]) -> str:
     if ram and host.get("ram_available_bytes"):
         words += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
     if seconds:
-        more = "" if len(seconds) == len(takes) else ", downloads and what is not known left out"
+        # a base that is there already takes nothing
+        unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
+        more = "" if not unknown else ", downloads and what is not known left out"
         words += f", {in_words(sum(seconds))}{more}"
     return words

@@ -254,6 +254,13 @@ def test_in_words(lab: PlanLab) -> None:
     assert lines[-1].rpartition(", ")[2].startswith("about ")
 
 
+def test_a_download_has_no_time_and_a_directory_needs_none(lab: PlanLab) -> None:
+    plan = plan_of(lab, declared(lab))
+    assert _plan_text.text(plan).splitlines()[-1].endswith(", downloads and what is not known left out")
+    next(step for step in plan["steps"] if step["label"] == "base")["takes"] = {"disk_bytes": 0}
+    assert "left out" not in _plan_text.text(plan)
+
+
 def test_the_reason_of_auto_is_told(lab: PlanLab) -> None:
     text = _plan_text.text(plan_of(lab, declared(lab, method="auto")))
     assert text.startswith("homelab-model: 5 of 5 steps would run (lora: no GPU: quantized training needs one)")
