@@ -121,10 +121,11 @@ def engine() -> dict[str, Any]:
     value: dict[str, Any] = {"version": "", "compose": "", "swarm": False, "jobs": [], "containers": 0}
     status, text = run("docker", "info", "--format", "{{.ServerVersion}}\t{{.Swarm.LocalNodeState}}\t{{.Containers}}")
     fields = text.splitlines()[-1].split("\t") if text else []
-    if status == 0 and len(fields) == 3:
+    # A client whose engine does not answer fills in nothing, and may end well all the same.
+    if status == 0 and len(fields) == 3 and fields[0]:
         value.update(version=fields[0], swarm=fields[1] == "active", containers=int(fields[2]))
-        _status, names = run("docker", "ps", "--filter", "label=ia_homelab.job", "--format", "{{.Names}}")
-        value["jobs"] = names.split()
+        status, names = run("docker", "ps", "--filter", "label=ia_homelab.job", "--format", "{{.Names}}")
+        value["jobs"] = names.split() if status == 0 else []
     status, text = run("docker", "compose", "version", "--short")
     if status == 0:
         value["compose"] = text.lstrip("v")
