@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import time
 import typing as t
@@ -170,6 +171,27 @@ def test_waiting_for_the_end(service: Service) -> None:
         assert receipt["fingerprint"] == receipts[0].rpartition("/")[2]
 
     over_http(service, work)
+
+
+def test_starting_does_not_wait_for_a_hub_that_does_not_answer(
+    start: t.Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hub:  # takes connections and says nothing
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.getsockname()[1]}")
+        service = start()
+        service.publish("homelab")
+
+        async def work(client: Client) -> None:
+            for _time in range(2):
+                job = await call(client, "llamafactory_train", model="qwen2.5:7b", dataset="homelab")
+                assert (job["status"], job["job_id"]) == ("starting", "")
+                assert "llamafactory_train again" in job["next"]
+
+        began = time.monotonic()
+        over_http(service, work)
+        # each answers after 1.5 s; the rest is left to a busy machine
+        assert time.monotonic() - began < 20
+        service.kill()
 
 
 def test_no_wait_is_longer_than_it_may_be(busy: Service, monkeypatch: pytest.MonkeyPatch) -> None:

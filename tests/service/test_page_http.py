@@ -15,10 +15,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _hyperparameters_table, _layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import (
+    _hyperparameters,
+    _hyperparameters_table,
+    _layout,
+    _memory_fit,
+    _models_data,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
 from ia_homelab_service import fields, shapes
-from ia_homelab_service.page import form, language, words_en, words_fr
+from ia_homelab_service.page import form, language, reasons_fr, words_en, words_fr
 
 PAGE = {"Accept": "text/html"}
 
@@ -223,6 +229,20 @@ def test_everything_on_the_form_has_words() -> None:
     # and none is left behind for what is gone
     known = {key for key in words_fr.WORDS if key.startswith(("field.", "hint.", "choice.", "step."))}
     assert known - keys == set()
+
+
+def test_reasons_of_the_core_are_told_in_french() -> None:
+    """Each the core's own, so that a change of its words is seen."""
+    shape = _models_data.Shape("qwen2", 28, 3584, 18944, 28, 4, 128, 152064, 7_615_616_512, False)
+    for gpu in (None, 8 << 30, 12 << 30, 24 << 30, 80 << 30):
+        for known in (shape, None):
+            for rows, rate in ((50, 2e-4), (5000, 1e-5)):
+                values = {**_hyperparameters.normalise({}).values, "learning_rate": rate}
+                reason = _memory_fit.choose_method(known, values, gpu, rows)[1]
+                assert reasons_fr.french(reason), reason
+    assert reasons_fr.french("not made yet") == "pas encore produit"
+    assert reasons_fr.french("pruned (decided 2026-01-31T10:00:00Z)").endswith("(décidé le 2026-01-31)")
+    assert reasons_fr.french("something new") == ""
 
 
 def test_figures_are_written_as_the_language_does() -> None:

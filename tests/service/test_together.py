@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
 import subprocess
 import sys
 import typing as t
+from pathlib import Path
 
 import httpx
+import mcp
 import openai
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import load
@@ -19,7 +22,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import ROOT, Service
 
-REST, OPENAI, ENGINE, PLAYS = 24, 12, 12, 2
+REST, OPENAI, MCP, ENGINE, PLAYS = 16, 10, 12, 10, 2
 #: Different requests: with as many clients each is asked for several times.
 KINDS = 6
 
@@ -36,6 +39,23 @@ PLAY = """
         finetunes:
           - {{name: ansible, base_model: {base}, dataset: homelab_prompts, template: qwen}}
 """
+
+
+def playbook(path: Path, **variables: str) -> str:
+    """What a play says on this machine."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment.update(
+        ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
+        ANSIBLE_PYTHON_INTERPRETER=sys.executable,
+        ANSIBLE_COLLECTIONS_PATH=str(ROOT / "playbooks" / "collections"),
+    )
+    more = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "-c", "local", str(path), *more],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_fifty_at_once(service: Service) -> None:
@@ -58,6 +78,22 @@ def test_fifty_at_once(service: Service) -> None:
         more = {"template": "qwen", "lora_rank": 8 + number % KINDS}
         return client.fine_tuning.jobs.create(model=base, training_file=file.id, suffix="o", extra_body=more).id
 
+    def by_mcp(number: int) -> str:
+        # the same request as over REST: the same job
+        options = {"template": "qwen", "lora_rank": 8 + number % KINDS}
+        arguments = {"model": base, "dataset": "homelab_prompts", "method": "lora", "options": options}
+
+        async def ask() -> str:
+            async with mcp.Client(f"{service.url}/mcp") as one:
+                while True:
+                    found = await one.call_tool("llamafactory_train", arguments)
+                    assert not found.is_error and found.structured_content, found.content
+                    if found.structured_content["status"] != "starting":
+                        return str(found.structured_content["job_id"])
+                    await asyncio.sleep(1)
+
+        return asyncio.run(ask())
+
     def by_engine(number: int) -> str:
         # as a module does it, in a process of its own
         code = (
@@ -75,18 +111,7 @@ def test_fifty_at_once(service: Service) -> None:
         ).stdout.strip()
 
     def by_ansible(_number: int) -> str:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment.update(
-            ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
-            ANSIBLE_PYTHON_INTERPRETER=sys.executable,
-            ANSIBLE_COLLECTIONS_PATH=str(ROOT / "playbooks" / "collections"),
-        )
-        done = subprocess.run(
-            ["ansible-playbook", "-i", "localhost,", str(play)],
-            env=environment,
-            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        playbook(play)
         run = plan_run(
             service.lab.layout,
             {"name": "ansible", "base_model": base, "dataset": "homelab_prompts", "template": "qwen"},
@@ -97,11 +122,13 @@ def test_fifty_at_once(service: Service) -> None:
         return run.id
 
     work: list[tuple[t.Callable[[int], str], int]] = []
-    for ask, count in ((by_rest, REST), (by_openai, OPENAI), (by_engine, ENGINE), (by_ansible, PLAYS)):
+    for ask, count in ((by_rest, REST), (by_openai, OPENAI), (by_mcp, MCP), (by_engine, ENGINE), (by_ansible, PLAYS)):
         work += [(ask, number) for number in range(count)]
     assert len(work) == 50
     with concurrent.futures.ThreadPoolExecutor(len(work)) as pool:
         given = list(pool.map(lambda one: one[0](one[1]), work))
+    by_way = [{given[index] for index, one in enumerate(work) if one[0] is ask} for ask in (by_rest, by_mcp)]
+    assert by_way[0] == by_way[1], "what is asked for by REST and by MCP is the same job"
     assert len(set(given)) == 3 * KINDS + 1, sorted(set(given))
     queue = service.lab.store.active()
     ids = [record.id for record in queue]
@@ -113,3 +140,9 @@ def test_fifty_at_once(service: Service) -> None:
     with service.client() as one:
         listed = [job["job_id"] for job in one.get("/api/jobs").json()["jobs"]]
     assert sorted(listed) == sorted(ids)
+    told = playbook(
+        ROOT / "playbooks" / "status.yml",
+        finetune_hosts="localhost", llamafactory_data_dir=str(service.lab.data), limit="100",
+        ollama_url="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert [job_id for job_id in ids if job_id not in told] == [], "whoever asked, a playbook tells it"

@@ -32,6 +32,9 @@ from .shell import Reader, language_of, view
 _VIEWS = ("/", "/plan", "/watch", "/models", "/login", "/logout", "/datasets")
 _BELOW = ("/watch/", "/models/", "/language/", "/_nicegui")
 
+#: Seconds a browser may be away, a phone asleep, before what it showed is forgotten and the view is begun anew.
+_AWAY_SECONDS = 60.0
+
 #: Nothing is loaded from, sent to, or framed by another site. NiceGUI writes its start-up script into the document,
 #: and Vue compiles templates, hence the two exceptions.
 _HEADERS = {
@@ -52,7 +55,14 @@ def mount(app: FastAPI) -> None:
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     inner.include_router(forms.router)
     _register(operations, access, known, forms)
-    ui.run_with(inner, title="ia-homelab", dark=None, show_welcome_message=False, gzip_middleware_factory=None)
+    ui.run_with(
+        inner,
+        title="ia-homelab",
+        dark=None,
+        show_welcome_message=False,
+        gzip_middleware_factory=None,
+        reconnect_timeout=_AWAY_SECONDS,
+    )
     app.router.routes.append(_PageRoute(_Visitors(inner)))
     app.state.sessions = lambda scope: _scopes(known, scope)
     app.state.lifespans.append(inner.router.lifespan_context(inner))

@@ -44,7 +44,7 @@ async def build(reader: Reader, operations: Operations, query: t.Mapping[str, st
         with ui.element("div"):
             trainable = [found for found in datasets if found.managed]
             form.add("dataset", options={found.name: _dataset_label(words, found) for found in trainable})
-            about = ui.element("div").props("aria-live=polite")
+            about = ui.element("div").classes("about").props("aria-live=polite")
     with shell.panel(words("configure.how")):
         with ui.element("div").classes("grid"):
             for name in FIRST[2:]:
@@ -70,13 +70,14 @@ async def build(reader: Reader, operations: Operations, query: t.Mapping[str, st
         if form.value("method") == "auto" and form.value("base_model") and form.value("dataset"):
             try:
                 plan = await asyncio.to_thread(operations.plan, form.values())
-                text, kind = f"{words('configure.auto', method=plan.job.method)} {plan.job.method_reason}", "busy"
+                told = html.escape(words("configure.auto", method=plan.job.method))
+                text, kind = f"{told} {shell.reason(words, plan.job.method_reason)}", "busy"
             except CoreError:
                 pass  # the plan says what is wrong, at the field
         reason.clear()
         if text:
             with reason, shell.note(kind):
-                ui.html(f"<p>{html.escape(text)}</p>", sanitize=False)
+                ui.html(f"<p>{text}</p>", sanitize=False)
 
     async def plan() -> None:
         general.clear()

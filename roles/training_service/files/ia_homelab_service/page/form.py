@@ -160,8 +160,26 @@ class Form:
 
     def show_errors(self, errors: t.Sequence[FieldError]) -> list[FieldError]:
         """Put each error to its field, and give back those that have none."""
-        wrong = {error.field: " ".join(part for part in (error.message, error.hint) if part) for error in errors}
+        wrong = {error.field: self._told(error) for error in errors}
         for name, field in self._inputs.items():
             if isinstance(field, ValidationElement):
                 field.error = wrong.get(name)
+                field.props(
+                    "aria-invalid=true" if name in wrong else "", remove="" if name in wrong else "aria-invalid"
+                )
         return [error for error in errors if error.field not in self._inputs]
+
+    def _told(self, error: FieldError) -> str:
+        """An error in the reader's language where the schema tells what is wrong, else in the core's own words."""
+        entry = self._schema["properties"].get(error.field, {})
+        if entry.get("type") not in ("integer", "number"):
+            return " ".join(part for part in (error.message, error.hint) if part)
+        words, least = self._words, entry.get("exclusiveMinimum", entry.get("minimum"))
+        told = words("wrong.integer" if entry["type"] == "integer" else "wrong.number")
+        for key, bound in (
+            ("wrong.above" if "exclusiveMinimum" in entry else "wrong.least", least),
+            ("wrong.most", entry.get("maximum")),
+        ):
+            if bound is not None:
+                told += ", " + words(key, bound=words.number(bound))
+        return f"{told}."

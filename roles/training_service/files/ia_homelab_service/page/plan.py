@@ -105,16 +105,19 @@ def _declared(words: Language, plan: shapes.Plan) -> None:
             (words("field.method"), html.escape(job.method)),
         ]
         if job.method_reason:
-            pairs.append((words("plan.why_method"), shell.english(job.method_reason)))
+            pairs.append((words("plan.why_method"), shell.reason(words, job.method_reason)))
         shown = {"base_model", "dataset", "method", "name", "goal"}
         for name, value in plan.declaration.items():
             if name not in shown and written(value):
-                pairs.append((words.maybe(f"field.{name}", name), html.escape(written(value))))
+                told = words.number(value) if isinstance(value, float) else written(value)
+                pairs.append((words.maybe(f"field.{name}", name), html.escape(told)))
         shell.facts([(name, value) for name, value in pairs if value])
 
 
 def _two(first: t.Any, second: str) -> str:
-    more = f' <span class="soft small">{html.escape(second)}</span>' if second and second != first else ""
+    known = str(first or "")
+    more = second[len(known) :].strip() if second.startswith(known) else second
+    more = f' <span class="soft small">{html.escape(more)}</span>' if more else ""
     return html.escape(str(first or "")) + more
 
 
@@ -173,7 +176,7 @@ def _steps(words: Language, plan: shapes.Plan) -> None:
                 (
                     html.escape(words.maybe(f"step.{step.kind}", step.kind) + suffix(step)),
                     step_chip(words, step.state),
-                    shell.english(step.reason) if step.reason else "",
+                    shell.reason(words, step.reason) if step.reason else "",
                 )
                 for step in plan.job.steps
             ],

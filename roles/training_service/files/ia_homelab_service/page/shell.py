@@ -17,6 +17,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from .language import COOKIE, NAMES, Language, choose
+from .reasons_fr import french
 from .sessions import Session
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
@@ -62,11 +63,12 @@ def view(request: Request, reader: Reader, title: str, here: str, sign_out: str 
     client.title = f"{title} · {words('brand')}"
     ui.colors(primary="#1554b8", negative="#a81d24", positive="#17683a", warning="#7a4b00", dark_page="#11161d")
     ui.add_css(STYLE)
-    ui.skip_link(words("skip"), target=client.content)
     with ui.header(elevated=False).classes("bar"), ui.element("div").classes("bar-inner"):
         ui.label(words("brand")).classes("brand")
         _navigation(words, here)
         _tools(request, words, sign_out)
+    # puts itself before all that is there by now: it is the first thing a keyboard reaches
+    ui.skip_link(words("skip"), target=client.content)
     yield
 
 
@@ -120,6 +122,12 @@ def paragraph(text: str, classes: str = "") -> ui.html:
 def english(text: str) -> str:
     """What the core says, marked as English for those who have it read to them."""
     return f'<span lang="en">{html.escape(text)}</span>'
+
+
+def reason(words: Language, text: str) -> str:
+    """Why the core does something, as HTML, in the reader's language where it is known there."""
+    told = french(text) if words.code == "fr" else text
+    return html.escape(told) if told else english(text)
 
 
 def panel(title: str = "") -> ui.element:

@@ -162,7 +162,7 @@ class _RunView:
             )
             self._told = shell.paragraph("", "figures")
             self._buttons()
-        with ui.element("div").classes("grid wide"):
+        with ui.element("div").classes("grid wide level"):
             with shell.panel(words("watch.loss")):
                 self._loss = ui.echart(charts.loss(words, [])).style("height: 16rem")
                 self._loss_words = shell.paragraph("", "soft small figures")
@@ -170,7 +170,7 @@ class _RunView:
                 self._rate = ui.echart(charts.learning_rate(words, [])).style("height: 16rem")
         for chart, key in ((self._loss, "watch.loss"), (self._rate, "watch.learning_rate")):
             chart.props(f'role=img aria-label="{html.escape(words(key))}"')
-        with ui.element("div").classes("grid wide"):
+        with ui.element("div").classes("grid wide level"):
             with shell.panel(words("watch.steps")):
                 self._steps = ui.element("div")
             with shell.panel(words("machine.title")):
