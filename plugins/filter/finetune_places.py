@@ -1,0 +1,134 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: finetune_places
+short_description: Tell which hosts make which fine-tune
+version_added: 0.1.0
+description:
+  - Takes the declared fine-tunes, and tells the hosts of each. Those its C(nodes) name; else one of the hosts that the
+    fine-tunes spread over; else all hosts of the play.
+  - In a spread a fine-tune stays where it is, as the hosts have written it down or where it is served. One that is
+    nowhere yet goes to the host with the fewest.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  _input:
+    description: The fine-tunes, as declared.
+    type: list
+    elements: dict
+    required: true
+  groups:
+    description: Groups of the inventory, with their hosts.
+    type: dict
+    required: true
+  everybody:
+    description: All hosts of the play.
+    type: list
+    elements: str
+    required: true
+  over:
+    description: Hosts, or groups of them, that the fine-tunes spread over. No spread when empty.
+    type: list
+    elements: str
+    default: []
+  told:
+    description:
+      - What the hosts have told, by host. C(places) is the content of the file the places are kept in, C(served) a list
+        of the directories of what is served there.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Show who makes what
+  ansible.builtin.debug:
+    msg: "{{ (finetunes | ia_homelab.llamafactory.finetune_places(groups, ansible_play_hosts_all, ['pc_ia'])).hosts }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(hosts), the hosts of each fine-tune, the leading one first.
+    - C(places) and C(serial), what is to be written down of a spread on every host.
+    - C(idle), for each host the datasets that only fine-tunes of other hosts need.
+    - C(lines), who makes what, for people to read.
+  type: dict
+"""
+
+import json
+import typing as t
+import urllib.parse
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import dataset_name
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._places import Told, place
+
+
+def finetune_places(
+    finetunes: t.Sequence[t.Mapping[str, t.Any]],
+    groups: t.Mapping[str, t.Sequence[str]],
+    everybody: t.Sequence[str],
+    over: t.Sequence[str] = (),
+    told: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+) -> dict[str, t.Any]:
+    """Which hosts make which fine-tune.
+
+    :raises AnsibleFilterError: for a host or group that is not in the inventory.
+    """
+    known = {host: _told(host, facts) for host, facts in (told or {}).items()}
+    try:
+        found = place(finetunes, groups, list(everybody), [over] if isinstance(over, str) else list(over), known)
+        idle = {host: _idle(finetunes, found.hosts, host) for host in everybody}
+    except InputError as error:
+        raise AnsibleFilterError(str(error)) from error
+    by_host: dict[str, list[str]] = {}
+    for finetune in finetunes:
+        name = str(finetune["name"])
+        hosts = found.hosts[name]
+        together = len(hosts) > 1 and finetune.get("nodes")
+        for number, host in enumerate(hosts, 1):
+            by_host.setdefault(host, []).append(f"{name} (node {number} of {len(hosts)})" if together else name)
+    lines = [f"{host}: {', '.join(names)}" for host, names in sorted(by_host.items())]
+    return {
+        "hosts": found.hosts,
+        "places": found.places,
+        "serial": found.serial,
+        "idle": idle,
+        "lines": lines,
+    }
+
+
+def _idle(finetunes: t.Sequence[t.Mapping[str, t.Any]], hosts: t.Mapping[str, list[str]], host: str) -> list[str]:
+    needed: dict[bool, set[str]] = {True: set(), False: set()}
+    for finetune in finetunes:
+        needed[host in hosts[str(finetune["name"])]].add(dataset_name(str(finetune.get("dataset") or "")))
+    return sorted(needed[False] - needed[True])
+
+
+def _told(host: str, facts: t.Mapping[str, t.Any]) -> Told:
+    served = frozenset(urllib.parse.unquote(str(name)).lower() for name in facts.get("served") or [])
+    written = str(facts.get("places") or "")
+    if not written:
+        return Told(served=served)
+    try:
+        value = json.loads(written)
+        places = {str(name): str(there) for name, there in value["places"].items()}
+        return Told(places, int(value["serial"]), served)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnsibleFilterError(
+            f"{host}: the file that tells where each fine-tune is made is damaged ({error}). Remove places.json in its "
+            "data directory: the other hosts know it, and what is served is known too."
+        ) from error
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """By its name."""
+        return {"finetune_places": finetune_places}
