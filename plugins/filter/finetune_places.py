@@ -53,6 +53,8 @@ _value:
   description:
     - C(hosts), the hosts of each fine-tune, the leading one first.
     - C(places) and C(serial), what is to be written down of a spread on every host.
+    - C(declared), the fine-tunes with hosts in C(nodes), no groups.
+    - C(mine), for each host the names of what it makes or leads, and C(parts), of what it takes part in.
     - C(idle), for each host the datasets that only fine-tunes of other hosts need.
     - C(lines), who makes what, for people to read.
   type: dict
@@ -94,10 +96,21 @@ def finetune_places(
         for number, host in enumerate(hosts, 1):
             by_host.setdefault(host, []).append(f"{name} (node {number} of {len(hosts)})" if together else name)
     lines = [f"{host}: {', '.join(names)}" for host, names in sorted(by_host.items())]
+    led = {str(finetune["name"]) for finetune in finetunes if finetune.get("nodes")}
+    roles: dict[str, dict[str, list[str]]] = {"mine": {}, "parts": {}}
+    for host in everybody:
+        has = [name for name, hosts in found.hosts.items() if host in hosts]
+        roles["parts"][host] = [name for name in has if name in led and found.hosts[name][0] != host]
+        roles["mine"][host] = [name for name in has if name not in roles["parts"][host]]
     return {
         "hosts": found.hosts,
+        "declared": [
+            {**finetune, "nodes": found.hosts[str(finetune["name"])]} if finetune.get("nodes") else dict(finetune)
+            for finetune in finetunes
+        ],
         "places": found.places,
         "serial": found.serial,
+        **roles,
         "idle": idle,
         "lines": lines,
     }

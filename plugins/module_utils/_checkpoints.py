@@ -181,6 +181,19 @@ def prepare(work: str) -> Attempt:
     return found
 
 
+def whole(work: str) -> list[int]:
+    """Steps of all checkpoints that can be gone on from; changes nothing."""
+    return [step for step, name in checkpoints(work) if not defect(os.path.join(work, name), step)]
+
+
+def go_back(work: str, step: int | None) -> bool:
+    """Leave no checkpoint after a step, or none at all; whether one had to go."""
+    later = [name for number, name in checkpoints(work) if step is None or number > step]
+    for name in later:
+        remove_tree(os.path.join(work, name))
+    return bool(later)
+
+
 def tidy(work: str) -> None:
     """Take out of a finished output directory what only a resume needs, and what tells of this machine."""
     for name in os.listdir(work):

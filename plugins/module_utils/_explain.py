@@ -127,3 +127,15 @@ def _last_error(lines: t.Sequence[str]) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+#: What gloo, NCCL and torchrun say when the process at the other end of a connection is gone.
+_ECHO = re.compile(
+    r"Connection closed by peer|Connection reset by peer|Broken pipe|remote process exited|ncclRemoteError|"
+    r"recvValue failed|sendBytes failed|failed to recv|Timed out waiting \d+ms for (?:send|recv)|Read timeout"
+)
+
+
+def is_echo(log_tail: t.Sequence[str]) -> bool:
+    """Whether a command seems to have failed because a process of another node had."""
+    return any(_ECHO.search(line) for line in log_tail)

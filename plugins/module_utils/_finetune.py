@@ -61,6 +61,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     },
     "keep": {"type": "int"},
     "keep_intermediates": {"type": "bool", "default": True},
+    "nodes": {"type": "list", "elements": "str"},
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
@@ -84,6 +85,7 @@ class Declared:
     counts: tuple[str, ...]
     always: bool
     keep: dict[str, t.Any]
+    nodes: tuple[str, ...]
     hyper: Hyperparameters
 
 
@@ -131,6 +133,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         counts=_regenerate.inputs_that_count(who, str(values["regenerate"]), values["regenerate_on"]),
         always=values["regenerate"] == "always",
         keep=_read_policy(who, values["keep"], bool(values["keep_intermediates"])),
+        nodes=tuple(map(str, [values["nodes"]] if isinstance(values["nodes"], str) else values["nodes"] or [])),
         hyper=hyper,
     )
 
@@ -161,6 +164,7 @@ def plan_run(
     accelerator: str = "auto",
     write: bool = True,
     submitted_by: str = "ansible",
+    nodes: t.Mapping[str, t.Any] | None = None,
 ) -> Run:
     """The run that makes one declared fine-tune true.
 
@@ -168,23 +172,33 @@ def plan_run(
     :param datasets: what is known of datasets that are not published yet (check mode): ``fingerprint``, ``outcome``.
     :param accelerator: auto, cuda or cpu.
     :param write: whether what a base name was resolved to may be written down.
+    :param nodes: the hosts that train it together, this one first, as :class:`_nodes.Nodes` has them.
     :raises InputError: when the declaration cannot be.
     """
     del bases
     declared = read_declaration(raw)
+    if len(declared.nodes) > 1 and write and nodes is None:
+        raise InputError(
+            f"{declared.name}: several hosts shall train it together, and only one of them is asked.",
+            "Ask for it with the role ia_homelab.llamafactory.finetune (playbooks/finetune.yml), or leave out nodes.",
+        )
     kept = _regenerate.Kept(layout, declared.name, declared.counts)
     base = kept.base(resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write))
-    known = _resolve_dataset(layout, declared.dataset, datasets or {})
+    known = resolve_dataset(layout, declared.dataset, datasets or {})
     dataset, found_out = kept.dataset(known.fingerprint, known.results)
     _stages.check_dataset(declared.hyper.values, declared.dataset, found_out)
-    subject = _subject(declared.base_model, base, dataset, found_out)
+    subject = subject_of(declared.base_model, base, dataset, found_out)
 
     def read() -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-        return read_training(
+        settings, options = read_training(
             layout, declared.hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, write
         )
+        # rows are divided among the hosts, so a step sees more of them: another result
+        return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
 
     settings, options = kept.training(declared.hyper, read)
+    if nodes is not None:
+        options["nodes"] = dict(nodes)
     if dataset == known.fingerprint:
         options["sources"] = known.sources
     if kept.notes and not (declared.register and _stages.STAGES[declared.hyper["stage"]].answers):
@@ -240,7 +254,11 @@ class _Dataset:
     sources: list[dict[str, t.Any]]
 
 
-def _resolve_dataset(layout: Layout, name: str, known: t.Mapping[str, t.Mapping[str, t.Any]]) -> _Dataset:
+def resolve_dataset(layout: Layout, name: str, known: t.Mapping[str, t.Mapping[str, t.Any]]) -> _Dataset:
+    """What a declared dataset is, exactly.
+
+    :param known: what is known of datasets that are not published yet.
+    """
     told = known.get(name) or {}
     if told.get("fingerprint"):
         results = dict(told.get("outcome") or {})
@@ -249,7 +267,7 @@ def _resolve_dataset(layout: Layout, name: str, known: t.Mapping[str, t.Mapping[
     return _Dataset(info.fingerprint, info.results, info.sources)
 
 
-def _subject(
+def subject_of(
     base_model: str, base: _hub.BaseIdentity, dataset: str, found_out: t.Mapping[str, t.Any]
 ) -> _sizing.Subject:
     """What a training is about, for deciding what suits the machine."""
@@ -349,10 +367,10 @@ def plan_train(
 ) -> Run:
     """The run that trains on a dataset, with its base."""
     base = resolve_base(layout, base_model, revision, toolchain, write)
-    known = _resolve_dataset(layout, dataset, {})
+    known = resolve_dataset(layout, dataset, {})
     found = known.fingerprint
     _stages.check_dataset(hyper.values, dataset, known.results)
-    subject = _subject(base_model, base, found, known.results)
+    subject = subject_of(base_model, base, found, known.results)
     settings, options = read_training(layout, hyper, base, subject, toolchain, accelerator, name, memory_check, write)
     return _chain.make_run(name, _train_steps(base, found, settings, options), ["train"], toolchain)
 

@@ -28,6 +28,10 @@ def get_step(kind: str) -> Step:
         from ._step_train import TrainStep
 
         return TrainStep()
+    if kind == "train_node":
+        from ._step_train_node import TrainNodeStep
+
+        return TrainNodeStep()
     if kind == "merge":
         from ._step_merge import MergeStep
 

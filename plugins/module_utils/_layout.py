@@ -13,13 +13,14 @@ from ._errors import InputError, StoreError
 from ._files import make_dirs, read_json
 
 #: The steps that leave an artifact, in the order of the flow.
-KINDS = ("base", "dataset", "train", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
+KINDS = ("base", "dataset", "train", "train_node", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
 
 #: Where each kind of artifact lies.
 PARENTS = {
     "base": "models/base",
     "dataset": "datasets/versions",
     "train": "outputs/adapters",
+    "train_node": "outputs/nodes",
     "merge": "models/merged",
     "gguf": "models/gguf",
     "gguf_adapter": "models/gguf_adapters",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import json
 import math
@@ -14,11 +15,12 @@ import signal
 import subprocess
 import typing as t
 
-from . import _checkpoints, _dataset_split, _trainer_log, _truncation
+from . import _checkpoints, _dataset_split, _nodes, _trainer_log, _truncation
 from ._errors import JobError, NotReadyError, StoreError
 from ._explain import explain
 from ._files import list_files, read_json, write_atomic, write_json
 from ._hyperparameters import llamafactory_train_arguments, precision
+from ._node_link import Leader, Link
 from ._progress import Progress
 from ._safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ._step_environment import (
@@ -62,7 +64,7 @@ class TrainStep(Step):
     """Makes an adapter (or full weights) from a base and a dataset.
 
     ``options``: ``resolved`` (all hyperparameters, defaults filled in), ``accelerator`` (``cpu`` or ``cuda``),
-    ``name`` (of the fine-tune).
+    ``name`` (of the fine-tune), ``nodes`` (where several hosts train together: :class:`_nodes.Nodes`).
     """
 
     kind = "train"
@@ -74,17 +76,32 @@ class TrainStep(Step):
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llamafactory_image
 
+    def link(self, ctx: StepContext, session: str) -> Link | None:
+        raw = ctx.spec.options.get("nodes")
+        if not raw:
+            return None
+        nodes = dataclasses.replace(_nodes.Nodes.from_dict(raw), session=session)
+        trained = _checkpoints.finished(ctx.work)
+        return Leader(nodes, ctx.spec.fingerprint, ctx.job_dir, going_on(ctx), trained, again(ctx))
+
     def command(self, ctx: StepContext) -> Command | None:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
         program = ctx.toolchain.program(venv, "bin", "llamafactory-cli", image=image)
         python = ctx.toolchain.program(venv, "bin", "python", image=image)
         base = need_directory(ctx.upstream_path("base"), "The base model")
+        together = ctx.spec.options.get("nodes")
+        if together and not _checkpoints.finished(ctx.work):
+            self._go_back(ctx)
         found = _checkpoints.prepare(ctx.work)
         env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)), image)
         extra = ctx.spec.options["resolved"].get("extra") or {}
         place = container(ctx, image, [base, *paths_in(extra.values())], _accelerator(ctx) == "cuda")
         # the version check asks the package index what is new; peak GPU memory goes into trainer_log.jsonl
         env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
+        if together:
+            nodes, agreed = _nodes.Nodes.from_dict(together), _nodes.read_agreed(ctx.job_dir)
+            env.update(_nodes.environment(nodes, agreed, _accelerator(ctx)))
+            place = dataclasses.replace(place, network="host") if place else None
         if found.finished:
             if os.path.exists(os.path.join(ctx.work, _checkpoints.PLOT)):
                 return None
@@ -102,7 +119,15 @@ class TrainStep(Step):
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
         argv = [program, "train", config]
-        return Command(["/bin/sh", "-c", _IN_IMAGE, python, *argv] if place else argv, env, ctx.job_dir, place)
+        if place and not together:
+            argv = ["/bin/sh", "-c", _IN_IMAGE, python, *argv]
+        return Command(argv, env, ctx.job_dir, place)
+
+    @staticmethod
+    def _go_back(ctx: StepContext) -> None:
+        """Leave only checkpoints that all nodes have."""
+        if _checkpoints.go_back(ctx.work, _nodes.read_agreed(ctx.job_dir).resume):
+            _note(ctx, f"A checkpoint of an earlier attempt is left behind. {again(ctx)}")
 
     @staticmethod
     def _count(ctx: StepContext, base: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
@@ -141,7 +166,9 @@ class TrainStep(Step):
             accelerator=_accelerator(ctx),
             eval_dataset=validation,
         )
-        if not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
+        if ctx.spec.options.get("nodes"):
+            settings["save_on_each_node"] = True  # a node goes on from what lies on its own disk
+        elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
         settings["resume_from_checkpoint"] = resume
         return settings
@@ -152,9 +179,9 @@ class TrainStep(Step):
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
         # transformers waits three seconds, ends its step, writes a checkpoint and exits with status 0; before the
         # first step, or where it knows nothing of this, SIGTERM ends it at once and the last checkpoint stays
-        del ctx
         send(signal.SIGTERM)
-        return _STOP_SECONDS
+        # one of several nodes cannot save by itself: the others have to take part in it
+        return _STOP_SECONDS if not ctx.spec.options.get("nodes") else 10.0
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         state = self._checked_state(ctx)
@@ -233,6 +260,22 @@ def dataset_name(directory: str) -> str:
     if len(names) != 1:
         raise NotReadyError(f"dataset_info.json in {directory} should have one entry, not {len(names)}.")
     return names[0]
+
+
+def again(ctx: StepContext) -> str:
+    """What becomes of a training of several nodes that was broken off, for people to read."""
+    if _accelerator(ctx) == "cpu":
+        return "It begins anew: on a CPU several processes cannot go on from a checkpoint."
+    return "It goes on from the last checkpoint that all nodes have."
+
+
+def going_on(ctx: StepContext) -> list[int]:
+    """Steps of the checkpoints that one of several nodes can go on from.
+
+    None on a CPU: transformers loads the optimizer's state onto a device that torch does not know there
+    (``map_location`` of ``_load_optimizer_and_scheduler``).
+    """
+    return [] if _accelerator(ctx) == "cpu" else _checkpoints.whole(ctx.work)
 
 
 def _accelerator(ctx: StepContext) -> str:

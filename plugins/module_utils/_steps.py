@@ -18,6 +18,7 @@ import typing as t
 
 from ._errors import NotReadyError
 from ._layout import Layout
+from ._node_link import Link
 from ._progress import Progress
 
 
@@ -229,6 +230,14 @@ class Step(abc.ABC):
         """The image its command runs in; empty for one that runs on the host itself."""
         del toolchain
         return ""
+
+    def link(self, ctx: StepContext, session: str) -> Link | None:
+        """The line to other hosts that run a part of it at the same time; None where there are none.
+
+        :param session: names the attempt.
+        """
+        del ctx, session
+        return None
 
     @abc.abstractmethod
     def command(self, ctx: StepContext) -> Command | None:

@@ -22,7 +22,7 @@ from . import _gpu_guests, _process
 from ._console import say
 from ._core import VERSION
 from ._errors import CoreError, JobError, StoreError
-from ._explain import RAM_HINT
+from ._explain import RAM_HINT, is_echo
 from ._files import (
     DiskFullError,
     FileLock,
@@ -45,6 +45,7 @@ from ._flow import context, get_runner, get_step, missing
 from ._gpu_loan import GpuLoan
 from ._layout import RECEIPT, Layout
 from ._model_card import CARD, model_card
+from ._node_link import Link, NodeLost
 from ._reconcile import Reconciler, as_error
 from ._run import CANCELLED, FAILED, SUCCEEDED, WAITING, Run, read_outcome
 from ._runner import Probe, Runner
@@ -98,6 +99,8 @@ class Supervisor:
         self.runner: Runner = get_runner(str(job.get("runner") or self.run.runner))
         self.started_at = utc_now()
         self._stop_deadline: float | None = None
+        self._link: Link | None = None
+        self._told = ""
 
     def _path(self, name: str) -> str:
         return os.path.join(self.job_dir, name)
@@ -141,6 +144,7 @@ class Supervisor:
         except Exception as error:
             if not isinstance(error, CoreError):
                 traceback.print_exc()
+            error = self._blame(error)
             told = as_error(error)
             state = CANCELLED if self._cancelled() and isinstance(error, CoreError) else FAILED
             try:
@@ -148,6 +152,18 @@ class Supervisor:
             except CoreError as stuck:
                 told = {**told, "message": f"{told['message']} {stuck.message}"}
             return {"state": state, "error": told}
+
+    def _blame(self, error: Exception) -> Exception:
+        """The error to tell of a failure: what another node told, where this one only failed along with it."""
+        link, self._link = self._link, None
+        if link is None or isinstance(error, NodeLost):
+            return error
+        told = as_error(error)
+        echo = is_echo(tail_lines(self._path("log.txt"), 200)) and not self._cancelled()
+        link.tell(str(told["message"]), str(told["hint"]), echo)
+        other = link.news() if echo else None
+        link.close()
+        return other or error
 
     def _cancelled(self) -> bool:
         return os.path.exists(os.path.join(os.path.dirname(self.job_dir), "cancel.json"))
@@ -166,6 +182,11 @@ class Supervisor:
 
     def _run_and_publish(self) -> dict[str, t.Any]:
         probe = self.runner.settle(self.job_dir)
+        if probe.state != "absent" and self._new_link() is not None:
+            raise JobError(
+                "The supervisor of this node's part of the training was lost, and with it the line to the other nodes.",
+                "Apply again.",
+            )
         if probe.state == "running":
             self._note("The command still runs: following it.")
             probe = self._wait()
@@ -185,45 +206,82 @@ class Supervisor:
             probe = self._start_and_wait()
         if probe.exit_code != 0:
             raise self._failure(probe)
+        if self._link is not None:
+            self._link.done()
         return self._publish(self.step.finish(self.ctx))
+
+    def _new_link(self) -> Link | None:
+        return self.step.link(self.ctx, f"{self.run.id}:{self.run.round}")
 
     def _start_and_wait(self) -> Probe:
         if self._cancelled():
             raise JobError(f"{self.step.kind} was cancelled before it began.")
         if os.path.exists(self._path("error.json")):
             os.unlink(self._path("error.json"))
+        self._link = self._new_link()
+        if self._link is not None:
+            self._meet(self._link)
         if self.step.on_gpu(self.ctx):
             self._wait_for_gpu()
         command: Command | None = self.step.command(self.ctx)
         if command is None:
             return Probe("ended", 0)
+        if self._link is not None:
+            with self._waiting():
+                self._link.ready(self._pause)
         self.runner.start(command, self.job_dir)
         return self._wait()
+
+    def _meet(self, link: Link) -> None:
+        """Come together with the other nodes. Where they have nothing to do any more, they are let go."""
+        with self._waiting():
+            agreed = link.meet(self._pause)
+        if agreed.trained:
+            link.done()
+            link.close()
+            self._link = None
+
+    @contextlib.contextmanager
+    def _waiting(self) -> t.Iterator[None]:
+        """While somebody is waited for (:meth:`_wait_for`)."""
+        self._told = ""
+        try:
+            yield
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(WAITING))
+
+    def _wait_for(self, words: str, seconds: float) -> None:
+        """Tell what is waited for, and wait for it for a moment.
+
+        :raises JobError: when the run is cancelled meanwhile.
+        """
+        if words != self._told:
+            self._note(f"Waiting for {words}.")
+            write_json(self._path(WAITING), {"for": words, "since": utc_now()})
+            self._told = words
+        if self._cancelled():
+            raise JobError(f"{self.step.kind} was cancelled before it began.")
+        if self._link is not None:
+            self._link.check()
+        time.sleep(seconds)
+
+    def _pause(self, words: str) -> None:
+        self._wait_for(words, _POLL_SECONDS)
 
     def _wait_for_gpu(self) -> None:
         """Wait until no stranger computes on the GPU, then have those give way who do for a training.
 
         :raises JobError: when the run is cancelled meanwhile.
         """
-        waiting = self._path(WAITING)
         loan = GpuLoan(self.layout, self.job_dir, self.ctx.toolchain)
         loan.look()
-        try:
-            told = ""
+        with self._waiting():
             while True:
                 words = _gpu_guests.strangers(loan.covers)
                 if not words:
                     break
-                if words != told:
-                    self._note(f"Waiting for {words}.")
-                    write_json(waiting, {"for": words, "since": utc_now()})
-                    told = words
-                if self._cancelled():
-                    raise JobError(f"{self.step.kind} was cancelled before it began.")
-                time.sleep(_GPU_SECONDS)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(waiting)
+                self._wait_for(words, _GPU_SECONDS)
         for line in loan.take():
             self._note(line)
 
@@ -236,6 +294,8 @@ class Supervisor:
                 raise StoreError(f"The job's directory {self.job_dir} was taken away while it ran.")
             if self._cancelled():
                 self._stop()
+            elif self._link is not None:
+                self._link.check()
             time.sleep(_POLL_SECONDS)
 
     def _stop(self) -> None:

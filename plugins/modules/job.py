@@ -49,6 +49,16 @@ options:
         be done now, nothing is asked for, and the task fails and says what changed.
     type: list
     elements: dict
+  nodes:
+    description:
+      - For those of the O(finetunes) that several hosts train together, who they are. By the name of the fine-tune,
+        C(names) and C(addresses) of the hosts, the leading one first; C(rank) of this one; and C(port), what
+        M(ia_homelab.llamafactory.training_node) chose on the leading one.
+      - On a host that does not lead, C(offer) is what that module told on the one that does, and C(session) names the
+        attempt, as RV(runs[].session) of the leading host. Then the host takes part in that training, and makes nothing
+        else of the fine-tune.
+    type: dict
+    default: {}
   run:
     description:
       - Id of a run to follow or to cancel.
@@ -125,6 +135,10 @@ runs:
       type: list
       elements: str
       sample: [train, merge, gguf-f16, gguf-q4_K_M, register-q4_K_M]
+    session:
+      description: Names this attempt, for the other hosts of one that several train together.
+      type: str
+      sample: homelab-model-3fa9c1d2e4b5:1
     waiting:
       description: Those of them that are still to be made.
       type: list
@@ -152,6 +166,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run, warnings_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_nodes import plan_part
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import (
     FOLLOW_SPEC,
@@ -161,6 +176,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module im
     toolchain,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._plans import plans_of, text_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED, Run
 
@@ -196,18 +212,7 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if handed is not None:
         entries = [run_entry(engine.observe(run["id"]), run["pending"], None) for run in handed]
         return answer(entries, KINDS)
-    runs = [
-        plan_run(
-            engine.layout,
-            declared,
-            toolchain(module.params),
-            bases=module.params["bases"],
-            datasets=module.params["datasets"],
-            accelerator=module.params["accelerator"],
-            write=not module.check_mode,
-        )
-        for declared in module.params["finetunes"]
-    ]
+    runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
     planned = plan(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
     warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
@@ -216,7 +221,7 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.check_mode:
         views = [engine.preview(run) for run in runs]
         return {**answer([run_entry(view, view.pending, None) for view in views], KINDS), **planned}
-    entries = [submission_entry(engine.submit(run), None) for run in runs]
+    entries = [ask(engine, run) for run in runs]
     if module.params["state"] == "submitted":
         changed = any(entry["pending"] for entry in entries)
         return {**answer_quietly(entries), **planned, "changed": changed}
@@ -228,6 +233,46 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
             for entry in entries
         ]
     return {**answer(entries, KINDS), **planned}
+
+
+def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
+    """The run of a fine-tune, or of this host's part in it."""
+    params = module.params
+    placed = params["nodes"].get(declared.get("name"))
+    nodes = Nodes.from_dict(placed) if placed else None
+    if nodes is not None and nodes.rank > 0:
+        return plan_part(
+            engine.layout,
+            declared,
+            placed["offer"],
+            nodes,
+            toolchain(params),
+            params["datasets"],
+            params["accelerator"],
+            write=not module.check_mode,
+        )
+    return plan_run(
+        engine.layout,
+        declared,
+        toolchain(params),
+        bases=params["bases"],
+        datasets=params["datasets"],
+        accelerator=params["accelerator"],
+        write=not module.check_mode,
+        nodes=nodes.as_dict() if nodes else None,
+    )
+
+
+def ask(engine: Engine, run: Run) -> dict[str, t.Any]:
+    """Ask for a run; what is told of it."""
+    parts = [step for step in run.steps if step.spec.kind == "train_node"]
+    for view in engine.observe_all(0) if parts else []:
+        # its part in an attempt that is no more would wait for the others, and keep this one waiting
+        if view.name == run.name and view.id != run.id and any(step.kind == "train_node" for step in view.steps):
+            engine.cancel(view.id)
+    entry = submission_entry(engine.submit(run), None)
+    record = engine.store.record(run.id)
+    return {**entry, "session": f"{run.id}:{record.round if record else 0}"}
 
 
 def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.Any]:
@@ -268,6 +313,7 @@ def main() -> None:
             "bases": {"type": "dict", "default": {}},
             "datasets": {"type": "dict", "default": {}},
             "plan": {"type": "list", "elements": "dict"},
+            "nodes": {"type": "dict", "default": {}},
             "run": {"type": "str"},
             "name": {"type": "str"},
             "until": {"type": "list", "elements": "str"},

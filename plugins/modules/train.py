@@ -162,7 +162,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             memory_check=params["memory_check"],
         )
 
-    return follow_step(module, ("train",), prepare)
+    return follow_step(module, ("train", "train_node"), prepare)
 
 
 def main() -> None:

@@ -1,0 +1,184 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts train one model together, on real LLaMA-Factory: torchrun and gloo on CPUs. One of them is lost in the midst.
+
+The hosts are namespaces (see ``node_lab``). About three minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.tests.support.node_lab import HOME, NodeLab
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
+    TRAINING,
+    Played,
+    PlayLab,
+    make_tiny_base,
+)
+
+NAMES = ("pc-a", "pc-b")
+
+
+class Nodes(PlayLab):
+    """Two hosts with the same base model; what they make ends at the GGUF file."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir()
+        super().__init__(root, f"{HOME}/base")
+        self.lab = NodeLab(root / "lab", NAMES)
+        base = make_tiny_base(root / "base")
+        for name in NAMES:
+            shutil.copytree(base, self.lab.home(name) / "base")
+        self.inventory.write_text(json.dumps({"pc_ia": {"hosts": {name: self.lab.variables(name) for name in NAMES}}}))
+        self.declared["llamafactory_data_dir"] = f"{HOME}/data"
+        # it takes its time, so that something can happen meanwhile
+        more = {**TRAINING, "epochs": 150, "quantization": "f16", "register": False, "nodes": ["pc_ia"]}
+        self.finetune = {"name": "pair", "base_model": f"{HOME}/base", "dataset": "prompts", **more}
+        self.declared["finetunes"] = [self.finetune]
+
+    def on(self, name: str) -> Layout:
+        """The data directory of a host, as seen from outside."""
+        return Layout(str(self.lab.home(name) / "data"))
+
+    def log(self, name: str) -> Path | None:
+        """The log of the training at work."""
+        found = sorted(Path(self.on(name).root).glob("outputs/adapters/.work-*/trainer_log.jsonl"))
+        return found[0] if found else None
+
+    def begin(self) -> t.Callable[[], Played]:
+        """Play in the background until the training has done a few steps; gives what waits for its end."""
+        came: list[Played] = []
+        thread = threading.Thread(target=lambda: came.append(self.play(within=self.lab.within())))
+        thread.start()
+        end = time.monotonic() + 400
+        while (log := self.log("pc-a")) is None or len(log.read_text().splitlines()) < 25:
+            assert thread.is_alive(), came[0].output[-6000:]
+            assert time.monotonic() < end, "it does not begin"
+            time.sleep(0.2)
+
+        def ended() -> Played:
+            thread.join(300)
+            assert came, "the play does not end"
+            return came[0]
+
+        return ended
+
+    def outcomes(self, name: str) -> list[dict[str, t.Any]]:
+        """How the trainings on a host ended."""
+        found = Path(self.on(name).jobs).glob("*/*/train*/outcome.json")
+        return [json.loads(path.read_text()) for path in found]
+
+    def both_ended(self, before: t.Mapping[str, int], since: float) -> dict[str, dict[str, t.Any]]:
+        """How the trainings at work end on both hosts, which they do within a minute."""
+        while not all(len(self.outcomes(name)) > before[name] for name in NAMES):
+            assert time.monotonic() - since < 60, {name: self.outcomes(name) for name in NAMES}
+            time.sleep(0.2)
+        last = {name: max(self.outcomes(name), key=lambda outcome: outcome["finished_at"]) for name in NAMES}
+        assert {name: outcome["state"] for name, outcome in last.items()} == dict.fromkeys(NAMES, "failed")
+        return {name: outcome["error"] for name, outcome in last.items()}
+
+    def worker(self, name: str) -> int:
+        """The process on a host that trains, as the host numbers it."""
+        lines = self.lab.on(name, "ps", "-eo", "pid,args").splitlines()
+        (pid,) = [int(line.split()[0]) for line in lines if re.search(r"python\S* -u \S+/launcher\.py ", line)]
+        return pid
+
+    def left_running(self) -> dict[str, list[str]]:
+        """What of LLaMA-Factory is still there on each host that has something of it."""
+        found = {name: self.lab.on(name, "ps", "-eo", "args").splitlines() for name in NAMES}
+        left = {name: [line for line in lines if "llamafactory" in line] for name, lines in found.items()}
+        return {name: lines for name, lines in left.items() if lines}
+
+    def receipts(self, name: str, kind: str) -> list[dict[str, t.Any]]:
+        """The receipts of a kind on a host."""
+        found = Path(self.on(name).parent(kind)).glob("*/receipt.json")
+        return [json.loads(path.read_text()) for path in found]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Nodes]:
+    made = Nodes(tmp_path_factory.mktemp("nodes") / "house")
+    made.lab.start()
+    yield made
+    made.lab.stop()
+
+
+def test_a_cable_is_pulled_and_both_end_clearly(nodes: Nodes) -> None:
+    before = {name: len(nodes.outcomes(name)) for name in NAMES}
+    ended = nodes.begin()
+    nodes.lab.pull_the_cable("pc-b")
+    errors = nodes.both_ended(before, time.monotonic())
+    played = ended()
+    nodes.lab.plug_in("pc-b")
+    for name, other in (NAMES, reversed(NAMES)):
+        assert f"The node {other} was lost while the training ran" in errors[name]["message"]
+        assert f"Look whether {other} is up and can be reached, and apply again." in errors[name]["hint"]
+        assert "It begins anew: on a CPU several processes cannot go on from a checkpoint." in errors[name]["hint"]
+    assert played.status != 0
+    assert "The node pc-b was lost" in played.output
+    assert nodes.left_running() == {}
+
+
+def test_a_process_is_killed_and_both_end_clearly(nodes: Nodes) -> None:
+    before = {name: len(nodes.outcomes(name)) for name in NAMES}
+    ended = nodes.begin()
+    nodes.lab.on("pc-b", "kill", "-9", str(nodes.worker("pc-b")))
+    errors = nodes.both_ended(before, time.monotonic())
+    played = ended()
+    # who was struck says so, and the other one names it
+    assert "train_node ended with status 1" in errors["pc-b"]["message"]
+    assert errors["pc-a"]["message"].startswith("pc-b: train_node ended with status 1")
+    assert played.status != 0
+    assert nodes.left_running() == {}
+
+
+def test_the_next_apply_finishes_it(nodes: Nodes) -> None:
+    nodes.play(within=nodes.lab.within()).well()
+    (receipt,) = nodes.receipts("pc-a", "train")
+    assert receipt["settings"]["nodes"] == 2
+    assert receipt["results"]["resumed_from"] is None
+    adapter = Path(nodes.on("pc-a").artifact("train", receipt["fingerprint"]))
+    losses = [entry["loss"] for entry in json.loads((adapter / "trainer_state.json").read_text())["log_history"][:-1]]
+    assert losses[-1] < losses[0] / 3
+    # each of them saw half of the rows: 114 of them, 10 at a time on each of two
+    assert receipt["results"]["steps"] == 150 * 6
+    (part,) = nodes.receipts("pc-b", "train_node")
+    assert part["results"] == {
+        "node": "pc-b",
+        "nodes": list(NAMES),
+        "training": receipt["fingerprint"],
+        "steps": receipt["results"]["steps"],
+    }
+    assert len(nodes.receipts("pc-a", "gguf")) == 1
+    assert nodes.receipts("pc-b", "train") == nodes.receipts("pc-b", "gguf") == []
+    assert not list(Path(nodes.on("pc-b").root).glob("outputs/*/.work-*"))
+
+
+def test_a_second_apply_changes_nothing(nodes: Nodes) -> None:
+    played = nodes.play(within=nodes.lab.within()).well()
+    assert played.changed == []
+
+
+def test_another_base_on_one_of_them_is_refused_before_anything_begins(nodes: Nodes) -> None:
+    config = nodes.lab.home("pc-b") / "base" / "config.json"
+    content = config.read_text()
+    config.write_text(content + " ")
+    before = {name: len(nodes.outcomes(name)) for name in NAMES}
+    more = [{**nodes.finetune, "seed": 7}]
+    played = nodes.play(within=nodes.lab.within(), finetunes=more)
+    config.write_text(content)
+    assert played.status != 0
+    assert "pair: pc-b has another base model than pc-a" in played.output
+    assert "pair is trained by pc-a, pc-b together, and pc-b is not there" in " ".join(played.output.split())
+    assert {name: len(nodes.outcomes(name)) for name in NAMES} == before
