@@ -162,7 +162,7 @@ def answer(address: str, ports: t.Sequence[int], callers: int) -> list[int]:
 
     :param address: where the others try to reach it.
     :param ports: 0 for any that is free.
-    :param callers: ends when it has answered so many on each port; at the latest after five minutes.
+    :param callers: a port is given back when it has answered so many there; all at the latest after five minutes.
     :returns: the ports.
     :raises OSError: when one of them is taken.
     """
@@ -197,7 +197,7 @@ def _answer(servers: t.Sequence[socket.socket], callers: int) -> None:
     with selectors.DefaultSelector() as selector:
         for server in servers:
             selector.register(server, selectors.EVENT_READ)
-        while any(count > 0 for count in left.values()) and time.monotonic() < end:
+        while left and time.monotonic() < end:
             for key, _events in selector.select(1.0):
                 server = t.cast(socket.socket, key.fileobj)
                 with contextlib.suppress(OSError):
@@ -206,6 +206,10 @@ def _answer(servers: t.Sequence[socket.socket], callers: int) -> None:
                         connection.settimeout(1.0)
                         connection.sendall(_HERE)
                         left[server] -= connection.recv(len(_HERE)) == _HERE
+                if left[server] <= 0:
+                    selector.unregister(server)
+                    server.close()
+                    del left[server]
 
 
 def dial(me: str, other: str, address: str, port: int) -> NotReadyError | None:

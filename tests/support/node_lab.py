@@ -5,8 +5,8 @@
 its own, its own processes, its own name, and a data tree of its own at the same path. A switch lies between them.
 
 They are namespaces of the kernel (network, PID, mount, UTS; with a user namespace around them where this is not root),
-so it takes a second to have them, and a cable can be pulled. Usage of this file as a program: it is the first process of
-a host, and what Ansible takes for ``ssh`` (a command in the host's namespaces, with nothing in between).
+so it takes a second to have them, and a cable can be pulled. Usage of this file as a program: it is the first process
+of a host, and what Ansible takes for ``ssh`` (a command in the host's namespaces, with nothing in between).
 """
 
 from __future__ import annotations
