@@ -98,6 +98,8 @@ class TrainStep(Step):
         place = container(ctx, image, [base, *paths_in(extra.values())], _accelerator(ctx) == "cuda")
         # the version check asks the package index what is new; peak GPU memory goes into trainer_log.jsonl
         env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
+        if extra.get("deepspeed"):
+            env["FORCE_TORCHRUN"] = "1"  # else the launcher starts a plain process where there is but one GPU
         if together:
             nodes, agreed = _nodes.Nodes.from_dict(together), _nodes.read_agreed(ctx.job_dir)
             env.update(_nodes.environment(nodes, agreed, _accelerator(ctx)))

@@ -41,6 +41,8 @@ _MEANINGS = {
     "keep": "How many versions of the model stay; all when left out.",
     "keep_intermediates": "Whether merged weights and 16-bit files stay once the model is registered.",
 }
+#: Declared in an inventory alone: one host cannot ask the others to train with it.
+_NOT_HERE = ("nodes",)
 _TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
 _A = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list", "int": "a whole number"}
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
@@ -132,6 +134,11 @@ def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
         if value not in GOALS:
             raise InputError(f"goal must be one of {', '.join(GOALS)}, not {value!r}.")
         return value
+    if name in _NOT_HERE:
+        raise InputError(
+            f"{name} is declared in an inventory: several hosts train together only where Ansible asks them all.",
+            "Apply it with playbooks/finetune.yml.",
+        )
     kind = _finetune.OPTIONS[name]["type"]
     wanted: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}[kind]
     if isinstance(value, wanted):
@@ -181,6 +188,8 @@ def form_schema() -> dict[str, t.Any]:
     """The fields of a fine-tune as a JSON schema (draft 2020-12), under their own names: the page's form, MCP."""
     properties: dict[str, t.Any] = {}
     for name, option in _finetune.OPTIONS.items():
+        if name in _NOT_HERE:
+            continue
         entry: dict[str, t.Any] = {"type": _TYPES[option["type"]], "description": _MEANINGS.get(name, "")}
         if option.get("default") is not None:
             entry["default"] = option["default"]

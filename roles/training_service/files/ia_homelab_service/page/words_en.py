@@ -101,6 +101,7 @@ WORDS: dict[str, str] = {
     "step.base": "Base model",
     "step.dataset": "Dataset",
     "step.train": "Training",
+    "step.train_node": "Part of a training",
     "step.merge": "Merging",
     "step.gguf": "GGUF",
     "step.gguf_adapter": "GGUF adapter",

@@ -101,6 +101,7 @@ WORDS: dict[str, str] = {
     "step.base": "Modèle de base",
     "step.dataset": "Jeu de données",
     "step.train": "Entraînement",
+    "step.train_node": "Part d'un entraînement",
     "step.merge": "Fusion",
     "step.gguf": "GGUF",
     "step.gguf_adapter": "Adaptateur GGUF",
