@@ -10,7 +10,6 @@ import os
 import typing as t
 
 from . import _checkpoints
-from ._errors import JobError
 from ._files import remove_tree
 from ._node_link import Link, Member
 from ._nodes import Nodes, read_agreed
@@ -72,14 +71,10 @@ class TrainNodeStep(Step):
         inner = self._training(ctx)
         nodes = Nodes.from_dict(ctx.spec.options["nodes"])
         results: dict[str, t.Any] = {"node": nodes.me, "nodes": list(nodes.names), "training": inner.spec.fingerprint}
-        if not read_agreed(ctx.job_dir).trained:
-            state = _checkpoints.read_object(os.path.join(inner.work, _checkpoints.STATE))
-            if not _checkpoints.is_complete(state):
-                raise JobError(
-                    f"The training was stopped at step {state.get('global_step')} of {state.get('max_steps')}.",
-                    "Apply again.",
-                )
-            results["steps"] = state["global_step"]
+        # whether all its steps were done, and what was saved is whole, is seen where it is saved: on the leading host
+        progress = self._train.progress(inner)
+        if progress is not None:
+            results["steps"] = int(progress.current)
         remove_tree(inner.work)
         remove_scratch(ctx)
         for name in os.listdir(os.path.dirname(ctx.work)):

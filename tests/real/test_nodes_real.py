@@ -51,18 +51,19 @@ class Nodes(PlayLab):
         """The data directory of a host, as seen from outside."""
         return Layout(str(self.lab.home(name) / "data"))
 
-    def log(self, name: str) -> Path | None:
-        """The log of the training at work."""
-        found = sorted(Path(self.on(name).root).glob("outputs/adapters/.work-*/trainer_log.jsonl"))
-        return found[0] if found else None
+    def steps(self, name: str, since: float) -> int:
+        """Steps of the training at work, begun after some time."""
+        found = Path(self.on(name).root).glob("outputs/adapters/.work-*/trainer_log.jsonl")
+        return sum(len(path.read_text().splitlines()) for path in found if path.stat().st_mtime > since)
 
     def begin(self) -> t.Callable[[], Played]:
         """Play in the background until the training has done a few steps; gives what waits for its end."""
         came: list[Played] = []
         thread = threading.Thread(target=lambda: came.append(self.play(within=self.lab.within())))
+        began = time.time()
         thread.start()
         end = time.monotonic() + 400
-        while (log := self.log("pc-a")) is None or len(log.read_text().splitlines()) < 25:
+        while self.steps("pc-a", began) < 25:
             assert thread.is_alive(), came[0].output[-6000:]
             assert time.monotonic() < end, "it does not begin"
             time.sleep(0.2)
@@ -90,13 +91,13 @@ class Nodes(PlayLab):
 
     def worker(self, name: str) -> int:
         """The process on a host that trains, as the host numbers it."""
-        lines = self.lab.on(name, "ps", "-eo", "pid,args").splitlines()
+        lines = self.lab.on(name, "ps", "-ww", "-eo", "pid,args").splitlines()
         (pid,) = [int(line.split()[0]) for line in lines if re.search(r"python\S* -u \S+/launcher\.py ", line)]
         return pid
 
     def left_running(self) -> dict[str, list[str]]:
         """What of LLaMA-Factory is still there on each host that has something of it."""
-        found = {name: self.lab.on(name, "ps", "-eo", "args").splitlines() for name in NAMES}
+        found = {name: self.lab.on(name, "ps", "-ww", "-eo", "args").splitlines() for name in NAMES}
         mine = re.compile(r"llamafactory-cli|launcher\.py|_supervisor")
         left = {name: [line for line in lines if mine.search(line)] for name, lines in found.items()}
         return {name: lines for name, lines in left.items() if lines}

@@ -114,7 +114,9 @@ class NodeLab:
         (self.root / "hosts.json").write_text(json.dumps(self.hosts))
 
     def _spawn(self, argv: t.Sequence[str]) -> int:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        # they end with this process, however it ends
+        bound = ["setpriv", "--pdeathsig", "KILL", *argv]
+        process = subprocess.Popen(bound, stdin=subprocess.DEVNULL, start_new_session=True)
         self._processes.append(process)
         return process.pid
 
