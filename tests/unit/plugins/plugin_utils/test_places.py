@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.filter.finetune_places import finetune_places
@@ -42,6 +42,7 @@ def test_each_goes_to_one_host_and_no_host_gets_two_more_than_another() -> None:
     assert found.hosts == {name: [host] for name, host in found.places.items()}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=12, unique=True),
     st.data(),
