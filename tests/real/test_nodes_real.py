@@ -89,6 +89,12 @@ class Nodes(PlayLab):
         assert {name: outcome["state"] for name, outcome in last.items()} == dict.fromkeys(NAMES, "failed")
         return {name: outcome["error"] for name, outcome in last.items()}
 
+    def worker(self, name: str) -> int:
+        """The process on a host that trains, as the host numbers it."""
+        lines = self.lab.on(name, "ps", "-ww", "-eo", "pid,args").splitlines()
+        (pid,) = [int(line.split()[0]) for line in lines if re.search(r"python\S* -u \S+/launcher\.py ", line)]
+        return pid
+
     def left_running(self) -> dict[str, list[str]]:
         """What of LLaMA-Factory is still there on each host that has something of it."""
         found = {name: self.lab.on(name, "ps", "-ww", "-eo", "args").splitlines() for name in NAMES}
@@ -123,6 +129,19 @@ def test_a_cable_is_pulled_and_both_end_clearly(nodes: Nodes) -> None:
         assert "It begins anew: on a CPU several processes cannot go on from a checkpoint." in errors[name]["hint"]
     assert played.status != 0
     assert "The node pc-b was lost" in played.output
+    assert nodes.left_running() == {}
+
+
+def test_a_process_is_killed_and_both_end_clearly(nodes: Nodes) -> None:
+    before = {name: len(nodes.outcomes(name)) for name in NAMES}
+    ended = nodes.begin()
+    nodes.lab.on("pc-b", "kill", "-9", str(nodes.worker("pc-b")))
+    errors = nodes.both_ended(before, time.monotonic())
+    played = ended()
+    # who was struck says so, and the other one names it
+    assert "train_node ended with status 1" in errors["pc-b"]["message"]
+    assert errors["pc-a"]["message"].startswith("pc-b: train_node ended with status 1")
+    assert played.status != 0
     assert nodes.left_running() == {}
 
 
