@@ -68,6 +68,11 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "The driver, the GPU and the installed build of PyTorch do not fit together.",
     ),
     (
+        r"traceback : Signal (\d+) \(\w+\) received by PID",
+        "A process of the training was killed by signal {0}.",
+        "The kernel does that when memory runs out; if it did not, somebody else did. Apply again.",
+    ),
+    (
         r"Cannot find valid samples|Undefined dataset (\S+)|Cannot find `dataset_info\.json`",
         "LLaMA-Factory could not use the dataset: {line}",
         "Make the dataset again with the module dataset.",

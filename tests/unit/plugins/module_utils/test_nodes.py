@@ -137,3 +137,9 @@ def test_only_checkpoints_that_all_have_are_left(tmp_path: Path) -> None:
 
 def test_a_session_is_no_part_of_who_they_are() -> None:
     assert dataclasses.replace(PAIR, session="pair-1:2").names == PAIR.names
+
+
+def test_a_process_that_was_killed_is_told_as_torchrun_has_seen_it() -> None:
+    log = ["  exitcode  : -9 (pid: 71)", "  traceback : Signal 9 (SIGKILL) received by PID 71", "=====", "launcher.py"]
+    last = "subprocess.CalledProcessError: Command '['torchrun', '--nnodes', '2']' returned non-zero exit status 1."
+    assert _explain.explain([*log, last])[0] == "A process of the training was killed by signal 9."
