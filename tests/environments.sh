@@ -76,6 +76,7 @@ dev_venv() {
     touch "$VENV" "$VENV/.complete"
     exec 9>&-
     export PATH=$VENV/bin:$PATH
+    # shellcheck disable=SC2034  # test.sh names it to ansible-test
     PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 }
 
