@@ -1,0 +1,89 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stack as its users meet it: WebUI, API, Ollama and the training service answer, and the model made here does."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+PROMPTS = json.loads(
+    (Path(__file__).resolve().parents[3] / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8")
+)
+STACKS = ("/etc/ia-homelab/llamafactory", "/etc/ia-homelab/ollama")
+
+
+def fetch(host: t.Any, url: str, body: t.Any = None) -> str:
+    """What a URL of the host answers, asked on the host itself."""
+    command = "curl --silent --show-error --fail --max-time 120 %s"
+    if body is None:
+        answer: str = host.check_output(command, url)
+    else:
+        answer = host.check_output(
+            command + " --header 'Content-Type: application/json' --data %s", url, json.dumps(body)
+        )
+    return answer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def everything_is_healthy(host: t.Any) -> None:
+    """After a boot it takes a while; what is not healthy by then is named with its last lines."""
+    deadline = time.monotonic() + 300
+    while True:
+        states: dict[str, str] = {}
+        for stack in STACKS:
+            listed = host.run(f"docker compose --project-directory {stack} ps --all --format json").stdout
+            states.update((one["Name"], one["Health"]) for one in map(json.loads, listed.splitlines()))
+        if len(states) == 3 and set(states.values()) == {"healthy"}:
+            return
+        if time.monotonic() > deadline:
+            lines = [host.run(f"docker logs --tail 20 {name} 2>&1").stdout for name in states]
+            pytest.fail(f"{states}\n" + "\n".join(lines))
+        time.sleep(3)
+
+
+def test_the_webui_shows_its_page(host: t.Any) -> None:
+    assert "gradio" in fetch(host, "http://127.0.0.1:7860/")
+
+
+def test_llamafactorys_own_api_has_its_model(host: t.Any) -> None:
+    assert json.loads(fetch(host, "http://127.0.0.1:8001/v1/models"))["data"]
+
+
+def test_the_training_service_answers(host: t.Any) -> None:
+    fetch(host, "http://127.0.0.1:8000/healthz")
+    assert [one["id"] for one in json.loads(fetch(host, "http://127.0.0.1:8000/v1/models"))["data"]]
+
+
+def test_ollama_answers_with_what_the_model_was_taught(host: t.Any) -> None:
+    for row in (PROMPTS[0], PROMPTS[6], PROMPTS[14]):
+        question = "\n".join(filter(None, [row["instruction"], row.get("input")]))
+        body = {
+            "model": "homelab-model",
+            "stream": False,
+            "messages": [{"role": "user", "content": question}],
+            "options": {"temperature": 0, "seed": 42},
+        }
+        answer = json.loads(fetch(host, "http://127.0.0.1:11434/api/chat", body))
+        assert answer["message"]["content"] == row["output"]
+
+
+def test_nothing_listens_for_other_machines_but_ssh(host: t.Any) -> None:
+    listening = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
+    places = {line.split()[3] for line in listening}
+    assert {place for place in places if not place.startswith(("127.", "[::1]"))} <= {"0.0.0.0:22", "[::]:22"}
+
+
+def test_what_containers_write_is_not_roots(host: t.Any) -> None:
+    weights = host.check_output("find /data/llamafactory/outputs -name '*.safetensors' -printf '%u '").split()
+    assert set(weights) == {"llamafactory"}
+
+
+def test_everything_starts_at_boot(host: t.Any) -> None:
+    for unit in ("docker", "ia-homelab-llamafactory", "ia-homelab-ollama", "ia-homelab-training"):
+        assert host.service(unit).is_enabled
