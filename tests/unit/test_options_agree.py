@@ -12,7 +12,12 @@ import pytest
 import yaml
 
 from ansible_collections.ia_homelab.llamafactory.plugins.doc_fragments import hyperparameters as fragment
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _core, _finetune, _hyperparameters
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import (
+    _core,
+    _finetune,
+    _hyperparameters,
+    _runner_docker,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
@@ -67,3 +72,8 @@ def test_the_installed_core_is_all_of_it() -> None:
 def test_every_module_is_in_the_action_group() -> None:
     group = load("meta", "runtime.yml")["action_groups"]["llamafactory"]
     assert sorted(group) == sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+
+
+def test_the_role_of_docker_looks_for_jobs_by_the_label_they_bear() -> None:
+    probe = (ROOT / "roles/nvidia_docker/files/probe.py").read_text(encoding="utf-8")
+    assert f'"label={_runner_docker.LABEL_JOB}"' in probe

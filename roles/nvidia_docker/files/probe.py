@@ -124,7 +124,7 @@ def engine() -> dict[str, Any]:
     # A client whose engine does not answer fills in nothing, and may end well all the same.
     if status == 0 and len(fields) == 3 and fields[0]:
         value.update(version=fields[0], swarm=fields[1] == "active", containers=int(fields[2]))
-        status, names = run("docker", "ps", "--filter", "label=ia_homelab.job", "--format", "{{.Names}}")
+        status, names = run("docker", "ps", "--filter", "label=ia-homelab.job", "--format", "{{.Names}}")
         value["jobs"] = names.split() if status == 0 else []
     status, text = run("docker", "compose", "version", "--short")
     if status == 0:
