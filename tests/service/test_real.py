@@ -6,6 +6,7 @@ unmodified ``openai`` client. Each trains the tiny model once; a few minutes tog
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -52,6 +53,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
             "llama_cpp_dir": os.environ["IA_LLAMA_CPP_DIR"],
             "ollama_url": ollama.url,
             "accelerator": "cpu",
+            "llamafactory_api_url": f"http://127.0.0.1:{free_port()}",
         },
     )
     yield service.start()
@@ -80,6 +82,32 @@ def by_curl(service: Service, job_id: str) -> dict[str, t.Any]:
         time.sleep(0.5)
 
 
+@contextlib.contextmanager
+def own_api(service: Service, model: str, adapter: str) -> t.Iterator[str]:
+    """LLaMA-Factory's own API with an adapter that was never exported, where the service looks for it; its name."""
+    name, url = "not-exported", str(service.settings["llamafactory_api_url"])
+    environment = {
+        **os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "DISABLE_VERSION_CHECK": "1",
+        "API_MODEL_NAME": name, "API_HOST": "127.0.0.1", "API_PORT": url.rpartition(":")[2],
+    }  # fmt: skip
+    program = os.path.join(os.environ["IA_LF_VENV"], "bin", "llamafactory-cli")
+    arguments = {
+        "model_name_or_path": model, "adapter_name_or_path": adapter, "template": "qwen", "infer_dtype": "float32",
+    }  # fmt: skip
+    options = [part for key, value in arguments.items() for part in (f"--{key}", value)]
+    with open(service.root / "api.log", "ab") as log:
+        api = subprocess.Popen([program, "api", *options], env=environment, stdout=log, stderr=log, cwd=service.root)
+    try:
+        end = time.monotonic() + WAIT_SECONDS
+        while name not in [one["id"] for one in curl(f"{service.url}/v1/models").get("data", [])]:
+            assert api.poll() is None and time.monotonic() < end, (service.root / "api.log").read_text()[-3000:]
+            time.sleep(0.5)
+        yield name
+    finally:
+        api.kill()
+        api.wait()
+
+
 def question(row: t.Mapping[str, str]) -> str:
     """What the user says in a row."""
     return "\n".join(part for part in (row["instruction"], row["input"]) if part)
@@ -104,6 +132,17 @@ def test_the_seeds_path_by_curl(real: Service, tiny: str) -> None:
     assert done["results"]["train"]
     curve = curl(f"{real.url}/api/jobs/{job['job_id']}/curve")
     assert len(curve) > 1 and all(point["loss"] > 0 for point in curve)
+
+    adapter = real.lab.layout.artifact(
+        "train", next(one["fingerprint"] for one in done["steps"] if one["kind"] == "train")
+    )
+    with own_api(real, tiny, adapter) as name:
+        chat = {"model": name, "messages": [{"role": "user", "content": "Bonjour"}], "max_tokens": 5}
+        answer = curl(*send, json.dumps(chat), f"{real.url}/v1/chat/completions")
+        assert (answer["model"], answer["choices"][0]["message"]["role"]) == (name, "assistant")
+        # it would answer for any name: only those that ask for its own get there
+        refused = curl(*send, json.dumps({**chat, "model": "nobody"}), f"{real.url}/v1/chat/completions")
+        assert "nobody" in refused["error"]["message"]
 
     export = curl(*send, json.dumps({"job_id": job["job_id"], "format": "gguf"}), f"{real.url}/api/export")
     assert export["trained_by"] == job["job_id"]
