@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly ROOT=$PWD
-readonly ALL_PARTS=(lint sanity unit integration real kill service e2e)
+readonly ALL_PARTS=(lint sanity unit integration real kill docker service e2e)
 
 usage() {
     cat <<'END'
@@ -21,7 +21,7 @@ Parts, in the order they run:
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
   kill         killed at random moments, then run again               (tests/kill)
-  docker       jobs in containers, on a real Docker Engine; not among "all"  (tests/docker, tests/stack)
+  docker       jobs in containers, on a real Docker Engine            (tests/docker, tests/stack)
   service      the training service and what faces its users          (tests/service)
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
