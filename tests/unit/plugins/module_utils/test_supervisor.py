@@ -38,7 +38,7 @@ def test_a_killed_supervisor_is_followed_by_one_that_adopts_the_command(lab: Lab
     first = lab.identity(run, "supervisor.json")
     lab.kill(first)
     assert _process.alive(command)
-    assert lab.engine.follow(run.id, timeout=30, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert starts(lab) == [0]
     jobs = lab.record(run).jobs
     assert len(jobs) == 2
@@ -173,7 +173,7 @@ def test_workers_in_sessions_of_their_own_do_not_outlive_their_launcher(lab: Lab
 
 
 def test_a_second_supervisor_leaves_the_first_alone(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=12, pause=0.1)
+    run = lab.counting("a", steps=1, count=60, pause=0.1)
     lab.engine.submit(run)
     lab.wait_for_command(run)
     record, job = lab.record(run), lab.job(run)
@@ -186,7 +186,7 @@ def test_a_second_supervisor_leaves_the_first_alone(lab: Lab) -> None:
         check=False,
     )
     assert second.returncode == 0
-    assert lab.engine.follow(run.id, timeout=30, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert starts(lab) == [0]
     assert Path(lab.job(run).directory, "supervisor.json").read_text() == before
     assert lab.broken() == []
