@@ -96,7 +96,9 @@ def host() -> t.Iterator[Host]:
     )  # fmt: skip
     try:
         end = time.monotonic() + 60
-        while subprocess.run(["docker", "exec", NAME, "systemctl", "list-units"], capture_output=True).returncode:
+        while subprocess.run(
+            ["docker", "exec", NAME, "systemctl", "list-units"], capture_output=True, check=False
+        ).returncode:
             assert time.monotonic() < end, docker("logs", NAME)
             time.sleep(0.2)
         docker("exec", "--interactive", NAME, "sh", "-c", "cat >/etc/systemd/system/ollama.service", text=UNIT)

@@ -239,6 +239,6 @@ def test_a_host_answers_whether_it_can_be_reached() -> None:
 
 def test_what_answers_and_is_no_node_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=lambda: [server.accept()[0].sendall(b"SSH-2.0-x\r\n") for _ in range(3)]).start()
+        threading.Thread(target=lambda: [server.accept()[0].sendall(b"SSH-2.0-x\r\n") for _attempt in range(3)]).start()
         problem = _node_line.dial("pc-b", "pc-a", "127.0.0.1", server.getsockname()[1])
     assert "something else answers there" in str(problem)
