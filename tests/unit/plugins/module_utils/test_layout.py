@@ -27,6 +27,7 @@ def test_the_tree_of_the_document() -> None:
         "base": "models/base",
         "dataset": "datasets/versions",
         "train": "outputs/adapters",
+        "train_node": "outputs/nodes",
         "merge": "models/merged",
         "gguf": "models/gguf",
         "gguf_adapter": "models/gguf_adapters",
