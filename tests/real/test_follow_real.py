@@ -26,8 +26,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     TRAINING,
     Played,
     PlayLab,
+    left_running,
     make_tiny_base,
-    processes,
 )
 
 HOSTS = ("pc-ia", "pc-two")
@@ -186,4 +186,4 @@ def test_the_loss_plots_are_on_the_controller(story: Story) -> None:
 def test_once_more_changes_nothing_on_either(story: Story) -> None:
     recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=0", story.again.output, re.M)
     assert sorted(recap) == [(host, "0") for host in sorted(HOSTS)], story.again.output[-3000:]
-    assert processes(str(story.lab.data)) == {}
+    assert left_running(str(story.lab.data)) == {}

@@ -25,8 +25,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     PROMPTS,
     TRAINING,
+    left_running,
     make_tiny_base,
-    processes,
     toolchain,
 )
 
@@ -83,7 +83,7 @@ def failed_train(engine: Engine, run: Run, starve: t.Callable[[], object]) -> di
     assert os.path.isfile(error["details"]["log"])
     for word in ("batch_size", "cutoff_len"):
         assert word in error["hint"], f"{error}\n{log[-3000:]}"
-    assert processes(engine.layout.root) == {}
+    assert left_running(engine.layout.root) == {}
     return error
 
 

@@ -28,8 +28,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in impo
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     Played,
     PlayLab,
+    left_running,
     make_tiny_base,
-    processes,
     tree,
 )
 from ansible_collections.ia_homelab.llamafactory.tests.support.token_watch import Watch, holding
@@ -324,7 +324,4 @@ def test_without_a_network(house: House) -> None:
 
 
 def test_nothing_is_left_running(house: House) -> None:
-    end = time.monotonic() + 10
-    while processes(str(house.lab.data)) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert processes(str(house.lab.data)) == {}
+    assert left_running(str(house.lab.data)) == {}

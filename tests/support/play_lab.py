@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -111,6 +112,15 @@ def processes(mark: str) -> dict[int, str]:
             continue
         if mark.encode() in text and int(entry.name) != os.getpid() and state not in "ZX":
             found[int(entry.name)] = line.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def left_running(mark: str, seconds: float = 20) -> dict[int, str]:
+    """Those of :func:`processes` that have not ended by themselves after a while: what has told its outcome may need a
+    moment to go."""
+    end = time.monotonic() + seconds
+    while (found := processes(mark)) and time.monotonic() < end:
+        time.sleep(0.1)
     return found
 
 
