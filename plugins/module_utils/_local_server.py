@@ -118,7 +118,7 @@ class Unit(LocalServer):
         # under /run: after a reboot it is as it was
         write_atomic(self._drop_in(), "# While a training has the GPU.\n[Service]\n" + "".join(lines))
         _systemctl("daemon-reload")
-        _systemctl("restart", self.name)
+        self._start("restart")
 
     def give_back(self) -> None:
         hidden = self._sees_no_gpu()
@@ -128,7 +128,13 @@ class Unit(LocalServer):
             with contextlib.suppress(OSError):  # other people's drop-ins are in it, or it is gone
                 os.rmdir(os.path.dirname(self._drop_in()))
             _systemctl("daemon-reload")
-        _systemctl("restart" if hidden else "start", self.name)
+        self._start("restart" if hidden else "start")
+
+    def _start(self, how: str) -> None:
+        # Trainings that follow each other closely are no fault of the unit's, whose starts systemd counts.
+        with contextlib.suppress(NotReadyError):
+            _systemctl("reset-failed", self.name)
+        _systemctl(how, self.name)
 
 
 class Container(LocalServer):
