@@ -177,7 +177,10 @@ def test_without_promotion(house: House, ollama: Ollama, gguf: t.Any) -> None:
 
 
 def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> None:
-    """Asked all the while: the old or the new one answers, and never nobody."""
+    """Asked all the while: the old or the new one answers, and never nobody.
+
+    Ollama writes a manifest in place: who reads it in that very moment is told "unexpected EOF", and asks again.
+    """
     tags = [
         house.register(house.context(gguf, "busy", settings={"system": f"Système {number}."}, promote=False))["tag"]
         for number in range(2)
@@ -194,7 +197,13 @@ def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> N
                 said = how(client)
                 answers[said] = answers.get(said, 0) + 1
             except RemoteError as error:
-                wrong.append(str(error))
+                if "unexpected EOF" not in str(error):
+                    wrong.append(str(error))
+                    continue
+                try:
+                    how(client)
+                except RemoteError as again:
+                    wrong.append(str(again))
 
     hows = [
         lambda client: str(client.show("busy")["system"]),
