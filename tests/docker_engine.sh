@@ -45,8 +45,7 @@ install_packages() {
     esac
 }
 
-# shellcheck disable=SC2016  # apt's variable
-debian_mirror() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' | head -n 1; }
+debian_mirror() { "$(dirname "${BASH_SOURCE[0]}")/mirror.sh" Debian; }
 
 # install_from SUITE CODENAME   SUITE beside the machine's own suite, from the mirror the machine uses
 install_from() {

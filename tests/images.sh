@@ -43,14 +43,6 @@ need() {
     DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends "$2" >&2
 }
 
-# The mirror this machine uses, where it has one of Debian.
-# shellcheck disable=SC2016  # apt's variable
-mirror() {
-    local found
-    found=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null | head -n 1)
-    echo "${found:-http://deb.debian.org/debian}"
-}
-
 # only PREFIX KEPT   of what is kept under a prefix, only the newest: it is large
 only() { find "$CACHE" -maxdepth 1 -name "$1-*" ! -name "$(basename "$2")" -delete; }
 
@@ -60,7 +52,7 @@ certificates() { find "$CERTIFICATES" -name '*.crt' 2>/dev/null | sort; }
 index_url() { echo "${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || true)}"; }
 
 base() {
-    local packages trusted=()
+    local packages mirror trusted=()
     packages=$CACHE/base-debian13-$(digest <<<"$PACKAGES").tar
     mapfile -t trusted < <(certificates)
     BASE=ia-homelab-test/base:debian13-$(digest "${trusted[@]}" <<<"$PACKAGES")
@@ -68,8 +60,10 @@ base() {
     if [[ ! -e $packages ]]; then
         need mmdebstrap mmdebstrap
         say "making Debian 13 from its packages (half a minute)"
+        mirror=$("$ROOT/tests/mirror.sh" Debian) # without one of this machine's, mmdebstrap takes Debian's own
         # In a session of its own: when it fails it hangs up its whole process group.
-        setsid -w mmdebstrap --quiet --variant=minbase --include="$PACKAGES" trixie "$packages.new.tar" "$(mirror)" >&2
+        setsid -w mmdebstrap --quiet --variant=minbase --include="$PACKAGES" \
+            trixie "$packages.new.tar" ${mirror:+"$mirror"} >&2
         mv "$packages.new.tar" "$packages"
         only base-debian13 "$packages"
     fi

@@ -11,21 +11,15 @@ system=$1
 cache=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}/images
 packages=systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,sudo,iproute2,ca-certificates,procps,iptables,kmod,curl
 
-# The mirror this machine uses, where it is of the same distribution; else the distribution's own.
-# shellcheck disable=SC2016  # apt's variable
-mirror_of() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Origin: $1" 2>/dev/null | head -n 1; }
-
 case $system in
-    debian12) suite=bookworm mirror=$(mirror_of Debian) components=main ;;
-    debian13) suite=trixie mirror=$(mirror_of Debian) components=main ;;
-    ubuntu22.04) suite=jammy mirror=$(mirror_of Ubuntu) components=main,universe ;;
-    ubuntu24.04) suite=noble mirror=$(mirror_of Ubuntu) components=main,universe ;;
+    debian12) suite=bookworm origin=Debian components=main ;;
+    debian13) suite=trixie origin=Debian components=main ;;
+    ubuntu22.04) suite=jammy origin=Ubuntu components=main,universe ;;
+    ubuntu24.04) suite=noble origin=Ubuntu components=main,universe ;;
     *) echo "unknown system: $system" >&2; exit 2 ;;
 esac
-case $system in
-    debian*) mirror=${mirror:-http://deb.debian.org/debian} ;;
-    ubuntu*) mirror=${mirror:-http://archive.ubuntu.com/ubuntu} ;;
-esac
+# Without one of this machine's, mmdebstrap takes the distribution's own.
+mirror=$("$here/../../tests/mirror.sh" "$origin")
 
 certificates=/usr/local/share/ca-certificates
 key=$({ echo "$packages $components $suite"; cat "$here/host.Dockerfile"; cat "$certificates"/*.crt 2>/dev/null || true; } |
@@ -40,7 +34,8 @@ if ! docker image inspect "$image" >/dev/null 2>&1; then
     if [[ ! -e $archive ]]; then
         # In a session of its own: when it fails it hangs up its whole process group.
         setsid -w mmdebstrap --quiet --variant=minbase --components="$components" --include="$packages" \
-            "$suite" "${archive%.tar}.new.tar" "$mirror" >&2 || { echo "mmdebstrap failed for $system" >&2; exit 1; }
+            "$suite" "${archive%.tar}.new.tar" ${mirror:+"$mirror"} >&2 ||
+            { echo "mmdebstrap failed for $system" >&2; exit 1; }
         mv "${archive%.tar}.new.tar" "$archive"
     fi
     context=$(mktemp -d)

@@ -113,6 +113,28 @@ options:
     type: path
 """
 
+    #: What a declaration is planned with.
+    ACCELERATOR = r"""
+options:
+  accelerator:
+    description:
+      - What trainings run on. V(auto) looks for an NVIDIA GPU.
+    type: str
+    choices: [auto, cuda, cpu]
+    default: auto
+"""
+
+    #: Datasets that a declaration names.
+    DATASETS = r"""
+options:
+  datasets:
+    description:
+      - What the module M(ia_homelab.llamafactory.dataset) has told in check mode, by the dataset's name. Needed for
+        those that are not published yet.
+    type: dict
+    default: {}
+"""
+
     DOCUMENTATION = r"""
 options:
   runs:

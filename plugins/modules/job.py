@@ -72,17 +72,12 @@ options:
       - Follow O(run) only until none of the steps of these labels is still to be made.
     type: list
     elements: str
-  accelerator:
-    description:
-      - What trainings run on. V(auto) looks for an NVIDIA GPU.
-    type: str
-    choices: [auto, cuda, cpu]
-    default: auto
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
   - ia_homelab.llamafactory.follow
   - ia_homelab.llamafactory.follow.host
+  - ia_homelab.llamafactory.follow.accelerator
 attributes:
   diff_mode:
     support: full

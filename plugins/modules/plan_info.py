@@ -22,27 +22,17 @@ options:
     type: list
     elements: dict
     required: true
-  datasets:
-    description:
-      - What the module M(ia_homelab.llamafactory.dataset) has told in check mode, by the dataset's name. Needed for
-        those that are not published yet.
-    type: dict
-    default: {}
   saved:
     description:
       - Plans that were made before. When something else would be done now, the task fails and says what changed.
     type: list
     elements: dict
-  accelerator:
-    description:
-      - What trainings run on. V(auto) looks for an NVIDIA GPU.
-    type: str
-    choices: [auto, cuda, cpu]
-    default: auto
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes.info_module
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
   - ia_homelab.llamafactory.follow.host
+  - ia_homelab.llamafactory.follow.accelerator
+  - ia_homelab.llamafactory.follow.datasets
 seealso:
   - module: ia_homelab.llamafactory.job
   - module: ia_homelab.llamafactory.gpu_info

@@ -45,22 +45,12 @@ options:
       - Ports to try, by the name of the host, as RV(ports) of it.
     type: dict
     default: {}
-  datasets:
-    description:
-      - What the module M(ia_homelab.llamafactory.dataset) has told in check mode, by the dataset's name. Needed for
-        those that are not published yet.
-    type: dict
-    default: {}
-  accelerator:
-    description:
-      - What trainings run on. V(auto) looks for an NVIDIA GPU.
-    type: str
-    choices: [auto, cuda, cpu]
-    default: auto
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes.info_module
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
   - ia_homelab.llamafactory.follow.host
+  - ia_homelab.llamafactory.follow.accelerator
+  - ia_homelab.llamafactory.follow.datasets
 seealso:
   - module: ia_homelab.llamafactory.job
 """
