@@ -57,7 +57,7 @@ uv_as_pip() {
 # The environment with Ansible and the checking tools, named after what is in it.
 dev_venv() {
     local key pip
-    key=$(cat requirements.txt requirements-dev.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    key=$(cat requirements.txt requirements-dev.txt <("$PYTHON" -VV) <(uname -sm) <(echo compiled) | sha256sum | cut -c1-16)
     VENV=$CACHE/dev/$key
     mkdir -p "$CACHE/dev"
     exec 9>"$CACHE/dev/lock"
@@ -70,8 +70,9 @@ dev_venv() {
         "$pip" install -q --disable-pip-version-check "$(grep -E '^uv==' requirements-dev.txt | cut -d' ' -f1)"
         (
             uv_as_pip "$pip"
-            VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q -r requirements-dev.txt
-        ) || "$pip" install -q --disable-pip-version-check -r requirements-dev.txt
+            # Nothing is compiled later, on no start of Ansible: the tests run with PYTHONDONTWRITEBYTECODE.
+            VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q --compile-bytecode -r requirements-dev.txt
+        ) || PYTHONDONTWRITEBYTECODE='' "$pip" install -q --disable-pip-version-check -r requirements-dev.txt
     fi
     touch "$VENV" "$VENV/.complete"
     exec 9>&-

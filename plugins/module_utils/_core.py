@@ -22,9 +22,8 @@ from ._errors import NotReadyError
 from ._files import NEW, aside, discard, make_dirs, publish_dir, remove_tree, sweep
 from ._layout import Layout
 from ._process import Identity, identify
+from ._version import VERSION
 from ._worker import PACKAGE, clean_environment
-
-VERSION = "0.1.0"
 
 
 def _modules() -> tuple[types.ModuleType, ...]:
@@ -133,6 +132,7 @@ def _modules() -> tuple[types.ModuleType, ...]:
         _token_program,
         _trainer_log,
         _truncation,
+        _version,
         _versions,
         _view,
         _worker,
@@ -241,6 +241,7 @@ def _modules() -> tuple[types.ModuleType, ...]:
         _token_program,
         _trainer_log,
         _truncation,
+        _version,
         _versions,
         _view,
         _worker,

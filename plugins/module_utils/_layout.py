@@ -15,6 +15,16 @@ from ._files import make_dirs, read_json
 #: The steps that leave an artifact, in the order of the flow.
 KINDS = ("base", "dataset", "train", "train_node", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
 
+#: Which of them each step module answers for.
+KINDS_OF_MODULE = {
+    "base": ("base",),
+    "train": ("train", "train_node"),
+    "merge": ("merge",),
+    "gguf": ("gguf", "gguf_adapter"),
+    "ollama_model": ("register", "promote", "retain"),
+    "job": KINDS,
+}
+
 #: Where each kind of artifact lies.
 PARENTS = {
     "base": "models/base",

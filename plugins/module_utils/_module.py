@@ -1,21 +1,22 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge to Ansible that all modules share: options, errors, and what a step module answers.
+"""The edge to Ansible of the modules that ask for steps and follow them: options, and what a step module answers.
 
-The only file of ``module_utils`` that may import Ansible. Not part of the installed core.
+Above :mod:`_edge`, and no part of the installed core either.
 """
 
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ._engine import Engine, Submission
-from ._errors import CoreError, InputError, JobError
-from ._files import disk_errors, read_json
+from ._errors import InputError, JobError
+from ._files import read_json
 from ._finetune import warnings_of
 from ._layout import RECEIPT
 from ._run import ENDED, Run
@@ -75,23 +76,6 @@ def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
     return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **given)
 
 
-def fail(module: AnsibleModule, error: CoreError, **more: t.Any) -> t.NoReturn:
-    """End a module with an error of the core."""
-    module.fail_json(msg=str(error), hint=error.hint, details=error.details, **more)
-    raise AssertionError("fail_json came back")
-
-
-def main(spec: dict[str, t.Any], body: t.Callable[[AnsibleModule], dict[str, t.Any]], **more: t.Any) -> None:
-    """Run a module: its body takes the module and gives what it answers."""
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **more)
-    try:
-        with disk_errors(str(module.params.get("data_dir") or os.curdir)):
-            found = body(module)
-    except CoreError as error:
-        fail(module, error)
-    module.exit_json(**found)
-
-
 def run_entry(view: RunView, pending: t.Sequence[str], kinds: t.Container[str] | None) -> dict[str, t.Any]:
     """A run as modules hand it on to each other.
 
@@ -127,14 +111,25 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
             handed = [run_entry(view, view.pending, kinds)]
         else:
             handed = [submission_entry(engine.submit(run), kinds)]
-    elif not module.check_mode:
-        handed = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in handed]
-    if module.params["wait"] and not module.check_mode:
-        for entry in handed:
-            if entry["waiting"]:
-                view = engine.follow(entry["id"], set(entry["waiting"]), module.params["timeout"])
-                entry.update(run_entry(view, entry["pending"], kinds))
-    return answer(handed, kinds)
+    return answer(follow_runs(module, engine, handed, kinds), kinds)
+
+
+def follow_runs(
+    module: AnsibleModule, engine: Engine, runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]
+) -> list[dict[str, t.Any]]:
+    """Runs that were asked for, as they stand now; where the module waits, one after the other until nothing of these
+    kinds is still to be made, or its time is up."""
+    if module.check_mode:
+        return list(runs)
+    timeout = module.params["timeout"]
+    end = None if timeout is None else time.monotonic() + timeout
+    entries = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in runs]
+    for entry in entries if module.params["wait"] else []:
+        if entry["waiting"]:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            view = engine.follow(entry["id"], set(entry["waiting"]), left)
+            entry.update(run_entry(view, entry["pending"], kinds))
+    return entries
 
 
 def submission_entry(submission: Submission, kinds: t.Container[str] | None) -> dict[str, t.Any]:

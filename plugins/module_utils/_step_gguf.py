@@ -92,7 +92,7 @@ class GgufStep(Step):
         quantization = _quantization(ctx)
         need_room(ctx.work, int(count * _BYTES[quantization]), f"Converting to {quantization}")
         request = os.path.join(ctx.job_dir, "convert.json")
-        argv = [python, converter, merged, "--outtype", quantization, "--outfile", _part(ctx)]
+        argv = [converter, merged, "--outtype", quantization, "--outfile", _part(ctx)]
         alone, together = sample_texts(ctx)
         tokenizer = tokenizer_directory(ctx)
         write_json(

@@ -20,7 +20,6 @@ import typing as t
 
 from . import _gpu_guests, _process
 from ._console import say
-from ._core import VERSION
 from ._errors import CoreError, JobError, StoreError
 from ._explain import RAM_HINT, is_echo
 from ._files import (
@@ -50,6 +49,7 @@ from ._reconcile import Reconciler, as_error
 from ._run import CANCELLED, FAILED, SUCCEEDED, WAITING, Run, read_outcome
 from ._runner import Probe, Runner
 from ._steps import Command, Step, StepContext
+from ._version import VERSION
 
 #: A command that was lost this often (with its supervisor: a crash, a reboot) is given up.
 MAX_STARTS = 20

@@ -4,10 +4,10 @@
 """Convert a model to GGUF and compare the two tokenizers: the one it was trained with, the one it will be served with.
 
 Run as a script by the Python of the converter's virtual environment (transformers): ``_token_program.py REQUEST``.
-The request is a JSON file: ``convert`` (command to run first, or nothing), ``tokenizer`` (directory of the Hugging
-Face tokenizer), ``gguf``, ``llama_tokenize`` (program), ``alone`` and ``together`` (texts, see :func:`compare`),
-``report`` (file to write what was found to).
-Exit status: that of the command where it fails; else 0, whether the tokenizers agree or not: the report tells.
+The request is a JSON file: ``convert`` (a Python program to run first, with its arguments, or nothing), ``tokenizer``
+(directory of the Hugging Face tokenizer), ``gguf``, ``llama_tokenize`` (program), ``alone`` and ``together`` (texts,
+see :func:`compare`), ``report`` (file to write what was found to).
+Exit status: that of the program where it fails; else 0, whether the tokenizers agree or not: the report tells.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import typing as t
@@ -38,6 +39,23 @@ def served_ids(program: str, gguf: str, text: str) -> list[int]:
         raise RuntimeError(f"llama-tokenize ended with status {done.returncode}: {said}")
     ids: list[int] = json.loads(found[-1])
     return ids
+
+
+def run_program(argv: t.Sequence[str]) -> None:
+    """Run a Python program in this very process: it loads PyTorch and transformers, which takes longer than most of
+    what they are wanted for, and the comparison needs them, too.
+
+    :raises SystemExit: when it ends with anything but success.
+    """
+    before = sys.argv, list(sys.path)
+    sys.argv, sys.path[0] = list(argv), os.path.dirname(os.path.abspath(argv[0]))
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        sys.argv, sys.path[:] = before
 
 
 def load_tokenizer(directory: str) -> t.Any:
@@ -92,9 +110,7 @@ def main(path: str) -> int:
     with open(path, encoding="utf-8") as stream:
         request = json.load(stream)
     if request.get("convert"):
-        status = subprocess.run(request["convert"], check=False).returncode
-        if status:
-            return status if status > 0 else 128 - status
+        run_program(request["convert"])
     tokenizer = load_tokenizer(request["tokenizer"])
 
     def trained(text: str) -> list[int]:

@@ -104,10 +104,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_base
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 
 
@@ -121,7 +122,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             write=not module.check_mode,
         )
 
-    return follow_step(module, ("base",), prepare)
+    return follow_step(module, KINDS_OF_MODULE["base"], prepare)
 
 
 def main() -> None:

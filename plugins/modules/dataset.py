@@ -299,7 +299,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core import VERSION
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import (
     Declaration,
     Outcome,
@@ -309,9 +308,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset i
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_findings import warnings
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_kinds import FORMATS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._version import VERSION
 
 SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},

@@ -82,9 +82,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _daemon_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import make_dirs, write_atomic
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 
 
 def configure(module: AnsibleModule) -> dict[str, t.Any]:

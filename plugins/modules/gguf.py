@@ -122,13 +122,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import (
     plan_gguf,
     plan_gguf_adapter,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 
 
@@ -139,7 +140,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             plan, made_from = plan_gguf_adapter, module.params["adapter"]
         return plan(engine.layout, made_from, module.params["quantizations"], toolchain(module.params))
 
-    return follow_step(module, ("gguf", "gguf_adapter"), prepare)
+    return follow_step(module, KINDS_OF_MODULE["gguf"], prepare)
 
 
 def main() -> None:

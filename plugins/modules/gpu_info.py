@@ -140,7 +140,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _gpu, _host
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 
 
 def look(module: AnsibleModule) -> dict[str, t.Any]:

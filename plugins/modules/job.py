@@ -72,6 +72,12 @@ options:
       - Follow O(run) only until none of the steps of these labels is still to be made.
     type: list
     elements: str
+  kinds:
+    description:
+      - Follow the O(runs) only until none of their steps of these kinds is still to be made, and tell of these alone.
+    type: list
+    elements: str
+    choices: [base, dataset, train, train_node, merge, gguf, gguf_adapter, register, promote, retain]
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -158,6 +164,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run, warnings_of
@@ -166,11 +173,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout im
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import (
     FOLLOW_SPEC,
     answer,
+    follow_runs,
     run_entry,
     submission_entry,
     toolchain,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._plans import plans_of, text_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED, Run
@@ -203,10 +210,9 @@ def follow_one(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 
 
 def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
-    handed = module.params["runs"]
-    if handed is not None:
-        entries = [run_entry(engine.observe(run["id"]), run["pending"], None) for run in handed]
-        return answer(entries, KINDS)
+    if module.params["runs"] is not None:
+        kinds = tuple(module.params["kinds"] or KINDS)
+        return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
     runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
     planned = plan(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
@@ -312,6 +318,7 @@ def main() -> None:
             "run": {"type": "str"},
             "name": {"type": "str"},
             "until": {"type": "list", "elements": "str"},
+            "kinds": {"type": "list", "elements": "str", "choices": list(KINDS)},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         act,

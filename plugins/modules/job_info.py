@@ -114,9 +114,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import age_seconds, tail_lines
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
 
 

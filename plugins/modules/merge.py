@@ -98,10 +98,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import plan_merge
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 
 
@@ -109,7 +110,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     def prepare(engine: Engine) -> Run:
         return plan_merge(engine.layout, module.params["adapter"], toolchain(module.params))
 
-    return follow_step(module, ("merge",), prepare)
+    return follow_step(module, KINDS_OF_MODULE["merge"], prepare)
 
 
 def main() -> None:

@@ -196,11 +196,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import plan_register
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE, Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
@@ -254,7 +254,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             adapter=module.params["adapter"],
         )
 
-    return follow_step(module, ("register", "promote", "retain"), prepare)
+    return follow_step(module, KINDS_OF_MODULE["ollama_model"], prepare)
 
 
 def main() -> None:

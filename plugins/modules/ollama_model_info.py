@@ -116,8 +116,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._versions import names, overview
 

@@ -133,6 +133,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_train
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperparameters import (
@@ -140,8 +141,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperpara
     normalise,
     option_names,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 
 
@@ -162,7 +163,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             memory_check=params["memory_check"],
         )
 
-    return follow_step(module, ("train", "train_node"), prepare)
+    return follow_step(module, KINDS_OF_MODULE["train"], prepare)
 
 
 def main() -> None:

@@ -108,12 +108,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_nodes import lead, plan_part
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import HOST_SPEC, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._node_line import answer, dial, free_port
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._nodes import FIRST_PORT, Nodes
 

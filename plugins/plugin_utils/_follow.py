@@ -17,6 +17,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._progress import Progress
 
 display = Display()
@@ -71,8 +72,9 @@ class ProgressPrinter:
 class FollowAction(ActionBase):
     """Runs a module that starts detached work, then follows that work and prints how far it is.
 
-    The module is called with ``wait=false`` first; what it started is followed through the module
-    ``job``; then the module is called once more, with what it has said, and tells the results.
+    The module is called with ``wait=false``, unless an earlier task has started the work (``runs``). The work is then
+    followed through the module ``job``, for all steps alike: Ansible puts a module together once for a play, and to put
+    one together takes a second, most of which the last step would add to the whole.
     """
 
     _supports_check_mode = True
@@ -85,18 +87,15 @@ class FollowAction(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         wait = boolean(args.pop("wait", True)) and args.get("state") not in self._NOT_FOLLOWED
-        first = self._call(self._task.action, {**args, "wait": args.get("state") == "cancelled"}, task_vars)
-        pending = [run for run in first.get("runs") or [] if run["waiting"]]
-        if not wait or self._task.check_mode or first.get("failed") or not pending:
+        wait = wait and not self._task.check_mode
+        runs = args.get("runs")
+        if not wait or not runs:
+            first = self._call(self._task.action, {**args, "wait": args.get("state") == "cancelled"}, task_vars)
             result.update(first)
-            return result
-        deadline = time.monotonic() + float(args["timeout"]) if args.get("timeout") else None
-        for run in pending:
-            failure = self._follow(args["data_dir"], run, deadline, task_vars)
-            if failure is not None:
-                result.update(failure, changed=True, runs=first["runs"])
+            runs = first.get("runs") or []
+            if not wait or first.get("failed") or not any(run["waiting"] for run in runs):
                 return result
-        result.update(self._call(self._task.action, {**args, "wait": False, "runs": first["runs"]}, task_vars))
+        result.update(self._follow(args, runs, task_vars))
         return result
 
     def _call(self, name: str, args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -105,31 +104,36 @@ class FollowAction(ActionBase):
         return answer
 
     def _follow(
-        self, data_dir: str, run: t.Mapping[str, t.Any], deadline: float | None, task_vars: dict[str, t.Any]
-    ) -> dict[str, t.Any] | None:
-        """Follow one run until nothing of what is waited for is still to be made.
+        self, args: t.Mapping[str, t.Any], runs: t.Sequence[t.Mapping[str, t.Any]], task_vars: dict[str, t.Any]
+    ) -> dict[str, t.Any]:
+        """Follow runs, one after the other, until nothing that this task answers for is still to be made.
 
-        :returns: None, or the failed answer when it could not be followed.
+        :returns: the last answer, which tells of the results, or of what failed.
         """
         host = str(task_vars.get("inventory_hostname", "localhost"))
         printer = ProgressPrinter(host, lambda line: display.display(line, stderr=True))
+        kinds = list(KINDS_OF_MODULE[self._task.action.rpartition(".")[2]])
         began = time.monotonic()
+        deadline = began + float(args["timeout"]) if args.get("timeout") else None
+        followed: list[str] = []
         while True:
             slice_seconds = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (time.monotonic() - began) / 4)
-            answer = self._call(
-                _JOB,
-                {"data_dir": data_dir, "run": run["id"], "until": run["waiting"], "timeout": slice_seconds},
-                task_vars,
-            )
+            asked = {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds, "timeout": slice_seconds}
+            answer = self._call(_JOB, asked, task_vars)
             if answer.get("failed"):
+                return {"changed": True, "runs": runs, **answer}
+            runs = answer["runs"]
+            now = [run for run in runs if run["waiting"]]
+            for view in now[:1] or [run for run in runs if run["id"] in followed]:
+                printer.show(view)
+                followed = [view["id"]]
+            if not now:
                 return answer
-            view = answer["runs"][0]
-            printer.show(view)
-            if not view["waiting"]:
-                return None
             if deadline is not None and time.monotonic() > deadline:
                 return {
                     "failed": True,
-                    "msg": f"{view['name']}: still at {view['current'] or view['state']}. It goes on: "
+                    "changed": True,
+                    "runs": runs,
+                    "msg": f"{now[0]['name']}: still at {now[0]['current'] or now[0]['state']}. It goes on: "
                     "apply again to attach to it.",
                 }

@@ -25,13 +25,13 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 HERE = Path(_core.__file__).parent
 
 #: The edge to Ansible is no part of the core.
-EDGE = {"_module"}
+EDGES = {"_edge", "_module"}
 
 
 def test_the_core_is_all_of_the_directory_but_its_edge() -> None:
     listed = [module.__name__.rpartition(".")[2] for module in _core._modules()]
     assert listed == sorted(listed)
-    assert set(listed) == {path.stem for path in HERE.glob("_*.py") if path.stem != "__init__"} - EDGE
+    assert set(listed) == {path.stem for path in HERE.glob("_*.py") if path.stem != "__init__"} - EDGES
 
 
 def test_it_is_installed_once_and_works_from_there(tmp_path: Path) -> None:
@@ -244,4 +244,4 @@ def test_no_import_of_the_core_is_left_out_of_a_module_s_package() -> None:
         alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.module
         for alias in node.names
     }  # fmt: skip
-    assert {path.stem for path in HERE.glob("_*.py") if path.stem != "__init__"} - EDGE <= named
+    assert {path.stem for path in HERE.glob("_*.py") if path.stem != "__init__"} - EDGES <= named

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 import typing as t
 import unicodedata
 from pathlib import Path
@@ -96,7 +98,6 @@ def test_conversion(lab: StepLab) -> None:
     found = request_of(command)
     part = os.path.join(ctx.work, "model.gguf.part")
     assert found["convert"] == [
-        str(lab.root / "conv/bin/python"),
         str(lab.root / "llama.cpp/convert_hf_to_gguf.py"),
         lab.layout.artifact("merge", MERGE),
         *("--outtype", "bf16", "--outfile", part, "--model-name", "essai"),
@@ -306,12 +307,34 @@ def test_difference_only_where_texts_meet() -> None:
     assert [entry["text"] for entry in found] == ["a\nb"]
 
 
-def test_failing_converter(tmp_path: Path) -> None:
+def test_the_converter_runs_in_the_same_process(tmp_path: Path) -> None:
+    """It finds its own modules and its arguments, and leaves nothing of either behind."""
+    (tmp_path / "conversion.py").write_text("NAME = 'its own'\n")
+    converter = tmp_path / "convert.py"
+    converter.write_text(
+        "import conversion, json, os, pathlib, sys\n"
+        "if __name__ == '__main__':\n"
+        "    told = [conversion.NAME, os.getpid(), __file__, sys.argv]\n"
+        "    pathlib.Path(sys.argv[1]).write_text(json.dumps(told))\n"
+        "    sys.exit(0)\n"
+    )
+    argv = [str(converter), str(tmp_path / "out")]
+    before = list(sys.argv), list(sys.path)
+    program.run_program(argv)
+    assert json.loads((tmp_path / "out").read_text()) == ["its own", os.getpid(), str(converter), argv]
+    assert (sys.argv, sys.path) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [("import sys; sys.exit(3)", 3), ("raise ValueError", 1), ("import os; os.abort()", -6)]
+)
+def test_failing_converter(tmp_path: Path, body: str, status: int) -> None:
     """Its status is handed on, and nothing is compared."""
-    request = tmp_path / "request.json"
-    for argv, status in ((["/bin/sh", "-c", "exit 3"], 3), (["/bin/sh", "-c", "kill -9 $$"], 137)):
-        request.write_text(json.dumps({"convert": argv, "report": str(tmp_path / "report")}))
-        assert program.main(str(request)) == status
+    converter, request = tmp_path / "convert.py", tmp_path / "request.json"
+    converter.write_text(body)
+    request.write_text(json.dumps({"convert": [str(converter)], "report": str(tmp_path / "report")}))
+    done = subprocess.run([sys.executable, program.__file__, str(request)], capture_output=True, check=False)
+    assert done.returncode == status
     assert not (tmp_path / "report").exists()
 
 
