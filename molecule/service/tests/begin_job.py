@@ -1,0 +1,22 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on the host, as the job user: asks for a run of one command that waits for a file, and prints its id.
+
+Arguments: the data directory, the run's name, the file.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ia_homelab_core._chain import make_run, make_step
+from ia_homelab_core._engine import Engine
+from ia_homelab_core._steps import Toolchain
+
+data, name, awaited = sys.argv[1:]
+script = f"while [ ! -e {awaited} ]; do sleep 0.2; done; touch result"
+step = make_step("probe", {"run": name}, {}, {"argv": ["/bin/sh", "-c", script], "expects": ["result"]}, "step-0")
+run = make_run(name, [step], [step.label], Toolchain())
+Engine(data).submit(run)
+print(run.id)

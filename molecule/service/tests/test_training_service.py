@@ -1,0 +1,143 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The training service on a systemd host: who it is, what it may, who gets in, and jobs that outlive it."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+UNIT, USER, DATA = "ia-homelab-training", "llamafactory", "/data/llamafactory"
+ETC, LIB = "/etc/ia-homelab/training-service", "/opt/ia-homelab/training-service/lib"
+URL = "http://127.0.0.1:8000"
+LOOKS, TRAINS = "only-for-this-test-looks", "only-for-this-test-trains"
+BEGIN = Path(__file__).with_name("begin_job.py")
+
+
+def shown(host: t.Any, *names: str) -> dict[str, str]:
+    """Properties of the unit."""
+    lines = host.check_output(f"systemctl show {UNIT} -p {','.join(names)}").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def ask(host: t.Any, path: str, token: str = LOOKS, more: str = "") -> t.Any:
+    """What it answers."""
+    return json.loads(host.check_output(f"curl -s -H 'Authorization: Bearer {token}' {more} {URL}{path}"))
+
+
+def status_of(host: t.Any, path: str, more: str = "") -> str:
+    """The status of an answer."""
+    return str(host.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' {more} {URL}{path}"))
+
+
+def begin(host: t.Any, name: str, awaited: str) -> str:
+    """Ask for a run as a play does, in a session of its own; its id."""
+    code = f"cat > /tmp/begin_job.py <<'END'\n{BEGIN.read_text(encoding='utf-8')}END\n"
+    who = f"setpriv --reuid {USER} --regid {USER} --init-groups env PYTHONPATH={LIB} PYTHONDONTWRITEBYTECODE=1"
+    return str(host.check_output(f"{code}{who} python3 /tmp/begin_job.py {DATA} {name} {awaited}")).strip()
+
+
+def supervisors(host: t.Any) -> str:
+    """Supervisors that the service has started: they stand in its control group."""
+    return str(
+        host.run(f"systemd-cgls --no-pager -l -u {UNIT}.service | grep -oE '[0-9]+ [^ ]+ -m [^ ]*_supervisor'").stdout
+    )
+
+
+def until(what: t.Callable[[], t.Any], seconds: float = 600.0) -> t.Any:
+    """Wait for something; what cannot be asked for just now is asked for again."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if found := what():
+                return found
+        except (AssertionError, ValueError):
+            if time.monotonic() > end:
+                raise
+        assert time.monotonic() < end, "it did not come to be in time"
+        time.sleep(0.5)
+
+
+def test_the_unit_runs_and_is_enabled(host: t.Any) -> None:
+    assert host.service(UNIT).is_running
+    assert host.service(UNIT).is_enabled
+    pid = shown(host, "MainPID")["MainPID"]
+    assert host.check_output(f"ps -o user= -p {pid}").strip() == USER
+    assert host.socket("tcp://0.0.0.0:8000").is_listening
+
+
+def test_secrets_are_handed_over_and_lie_nowhere_open(host: t.Any) -> None:
+    tokens = host.file(f"{ETC}/tokens.json")
+    assert (tokens.user, tokens.mode) == ("root", 0o600)
+    assert {token["name"] for token in json.loads(tokens.content_string)} == {"looks", "trains"}
+    for place in (ETC, "/etc/systemd/system", "/opt/ia-homelab", DATA):
+        assert host.run(f"grep -rqs -e {LOOKS} -e {TRAINS} {place}").rc == 1, f"a token lies in {place}"
+    assert f"LoadCredential=tokens:{ETC}/tokens.json" in host.check_output(f"systemctl cat {UNIT}")
+    journal = host.check_output(f"journalctl -u {UNIT} --no-pager")
+    assert LOOKS not in journal and TRAINS not in journal
+
+
+def test_who_gets_in(host: t.Any) -> None:
+    assert status_of(host, "/healthz") == "200"
+    assert status_of(host, "/api/jobs") == "401"
+    assert status_of(host, "/api/jobs", f"-H 'Authorization: Bearer {LOOKS}'") == "200"
+    post = "-X POST -H 'Content-Type: application/json' -d '{}'"
+    assert status_of(host, "/api/train", f"{post} -H 'Authorization: Bearer {LOOKS}'") == "403"
+    assert status_of(host, "/api/train", f"{post} -H 'Authorization: Bearer {TRAINS}'") == "422"
+    assert status_of(host, "/api/jobs", f"-H 'Authorization: Bearer {LOOKS}' -H 'Host: evil.example'") == "421"
+
+
+def test_the_sandbox_holds(host: t.Any) -> None:
+    pid = shown(host, "MainPID")["MainPID"]
+    status = dict(
+        line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
+    )
+    assert int(status["CapBnd"], 16) == 0 and int(status["CapEff"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+    # seen from where the service stands: it writes below the data directory and nowhere else
+    inside = f"nsenter --target {pid} --mount --setuid $(id -u {USER}) --setgid $(id -g {USER})"
+    assert host.run(f"{inside} touch {DATA}/service/tmp/may").rc == 0
+    for place in ("/etc/may", "/opt/may", "/usr/may", "/var/tmp/may", "/data/may"):
+        assert host.run(f"{inside} touch {place}").rc != 0, place
+    assert host.run(f"{inside} ls /root").rc != 0
+    # a rating of systemd's own: 0 is locked up, 10 is open
+    rating = host.check_output(f"systemd-analyze security --no-pager {UNIT} | tail -n 1")
+    assert float(rating.split(":")[1].split()[0]) < 5.5, rating
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_a_live_job_outlives_the_service(host: t.Any, how: str) -> None:
+    name = f"outlives-{how}-{int(time.time())}"
+    run = begin(host, name, f"/tmp/{name}")
+    # taken over by the service: its own supervisor dies, and the service's loop starts the next one in its own cgroup
+    folder = f"{DATA}/jobs/active/{run}"
+    first = until(lambda: host.run(f"cat {folder}/*/supervisor.json").stdout.strip())
+    host.check_output(f"kill -9 {json.loads(first)['pid']}")
+    before = until(lambda: supervisors(host))
+    until(lambda: ask(host, f"/api/status/{run}")["status"] == "running")
+    main = shown(host, "MainPID")["MainPID"]
+    if how == "restart":
+        host.check_output(f"systemctl restart {UNIT}")
+    else:
+        host.check_output(f"kill -9 {main}")
+    until(lambda: status_of(host, "/healthz") == "200" and shown(host, "MainPID")["MainPID"] != main)
+    assert supervisors(host) == before, "it is the same one"
+    host.check_output(f"touch /tmp/{name}")
+    assert until(lambda: ask(host, f"/api/status/{run}")["status"].replace("running", "")) == "succeeded"
+    told = ask(host, f"/api/jobs/{run}/events")["events"]
+    assert [event["id"] for event in told] == list(range(1, len(told) + 1))
+    assert told[-1]["message"] == "Succeeded."
+    assert sum(event["message"] == "Queued." for event in told) == 1
+
+
+def test_it_starts_at_boot_after_what_it_needs(host: t.Any) -> None:
+    told = shown(host, "WantedBy", "After", "Restart", "KillMode", "OOMPolicy")
+    assert told["WantedBy"] == "multi-user.target"
+    assert "network-online.target" in told["After"]
+    assert (told["Restart"], told["KillMode"], told["OOMPolicy"]) == ("always", "process", "continue")
