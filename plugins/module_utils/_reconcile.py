@@ -21,7 +21,7 @@ from ._errors import CoreError
 from ._files import DiskFullError, FileLock, disk_errors, read_record, tail_lines, utc_now, write_json
 from ._flow import get_runner, get_step, need, runner_of
 from ._layout import Layout
-from ._process import Identity
+from ._process import Identity, this_process
 from ._run import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run, RunStep, read_outcome
 from ._store import Store, is_supervised, job_dirs
 
@@ -57,11 +57,17 @@ class _Slots:
 
 
 class Reconciler:
-    """Keeps the queue under one data directory moving."""
+    """Keeps the queue under one data directory moving.
 
-    def __init__(self, layout: Layout) -> None:
+    :param idle: whether this process is a supervisor that has nothing to do any more. Then it may be given the next job
+        itself, which spares the start of another one: :attr:`mine` is the directory of that job.
+    """
+
+    def __init__(self, layout: Layout, idle: bool = False) -> None:
         self.layout = layout
         self.store = Store(layout)
+        self._idle = idle
+        self.mine: str | None = None
 
     def reconcile(self) -> None:
         """Settle what has ended and start what is next.
@@ -222,6 +228,9 @@ class Reconciler:
         # a job goes on with the code and the interpreter it was started with, unless they were taken away
         core_dir = run.core_dir if _core.is_installed(run.core_dir) else _core.install(self.layout)
         python = run.python if os.access(run.python, os.X_OK) else _core.this_python()
+        if self._idle and self.mine is None and (core_dir, python) == (_core.running_from(), _core.this_python()):
+            self.mine = job.directory
+            return this_process()
         return _core.spawn(
             core_dir,
             python,

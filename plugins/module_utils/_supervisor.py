@@ -374,29 +374,50 @@ class Supervisor:
         say(f"{utc_now()} {text}")
 
 
-def start_next(layout: Layout) -> None:
-    """Start what is next: nobody else may be there to do it, so not only once."""
+def start_next(layout: Layout) -> str | None:
+    """Start what is next: nobody else may be there to do it, so not only once.
+
+    :returns: the directory of a job that is left to this process.
+    """
+    reconciler = Reconciler(layout, idle=True)
     for attempt in range(_NEXT_ATTEMPTS):
         try:
-            Reconciler(layout).reconcile()
-            return
+            reconciler.reconcile()
+            break
         except CoreError as error:
             say(f"{utc_now()} What is next could not be started: {error}")
+        if reconciler.mine is not None:
+            break
         time.sleep(_NEXT_SECONDS * 2**attempt)
+    return reconciler.mine
+
+
+def write_to(log: str) -> None:
+    """Have all that this process says go to the end of another file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    opened = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    os.dup2(opened, 1)
+    os.dup2(opened, 2)
+    os.close(opened)
 
 
 def main(job_dir: str) -> int:
-    """Supervise the job, then start what is next."""
+    """Supervise the job, then start what is next: the one job after the other, as long as they are left to us."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)  # a shell in the background, or nohup, had them ignored
     os.umask(0o022)
-    supervisor = Supervisor(job_dir)
-    try:
-        supervisor.supervise()
-    except DiskFullError as error:
-        say(f"{utc_now()} {error}")
-        return 1
-    start_next(supervisor.layout)
+    following: str | None = job_dir
+    while following is not None:
+        supervisor = Supervisor(following)
+        try:
+            supervisor.supervise()
+        except DiskFullError as error:
+            say(f"{utc_now()} {error}")
+            return 1
+        following = start_next(supervisor.layout)
+        if following is not None:
+            write_to(os.path.join(following, "supervisor.log"))
     return 0
 
 

@@ -29,7 +29,8 @@ EDGES = {"_edge", "_module"}
 
 
 def test_the_core_is_all_of_the_directory_but_its_edge() -> None:
-    listed = [module.__name__.rpartition(".")[2] for module in _core._modules()]
+    listed = list(_core.module_names())
+    assert [module.__name__.rpartition(".")[2] for module in _core._modules()] == listed
     assert listed == sorted(listed)
     assert set(listed) == {path.stem for path in HERE.glob("_*.py") if path.stem != "__init__"} - EDGES
 
@@ -44,8 +45,8 @@ def test_it_is_installed_once_and_works_from_there(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in Path(core_dir).rglob("*")} == before
     for path in before:
         assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
-    for module in _core._modules():
-        name = module.__name__.rpartition(".")[2] + ".py"
+    for module in _core.module_names():
+        name = f"{module}.py"
         assert Path(core_dir, _core.PACKAGE, name).read_bytes() == (HERE / name).read_bytes()
     code = (
         f"from {_core.PACKAGE} import _core, _engine, _layout, _supervisor, _perform\n"
