@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from fastapi import FastAPI
+from nicegui import app as page
 from nicegui import ui
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -55,6 +56,9 @@ def mount(app: FastAPI) -> None:
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     inner.include_router(forms.router)
     _register(operations, access, known, forms)
+    # a bar over each request in the background tells nobody anything, and a screen reader that something without a name
+    # is going on
+    page.config.quasar_config["loadingBar"] = {"skipHijack": True}
     ui.run_with(
         inner,
         title="ia-homelab",
