@@ -15,13 +15,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import types
 import typing as t
 
 from ._errors import NotReadyError
-from ._files import NEW, aside, discard, make_dirs, publish_dir, remove_tree, sweep
+from ._files import NEW, aside, discard, make_dirs, make_temporary_dir, publish_dir, remove_tree, sweep
 from ._layout import Layout
+from ._owner import give
 from ._process import Identity, identify
 from ._version import VERSION
 from ._worker import PACKAGE, clean_environment
@@ -94,6 +94,7 @@ def _modules() -> tuple[types.ModuleType, ...]:
         _nodes,
         _ollama,
         _ollama_text,
+        _owner,
         _perform,
         _plan,
         _plan_causes,
@@ -203,6 +204,7 @@ def _modules() -> tuple[types.ModuleType, ...]:
         _nodes,
         _ollama,
         _ollama_text,
+        _owner,
         _perform,
         _plan,
         _plan_causes,
@@ -291,7 +293,7 @@ def install(layout: Layout) -> str:
         return final
     make_dirs(parent)
     sweep(parent)
-    fresh = tempfile.mkdtemp(prefix=aside(NEW), dir=parent)
+    fresh = make_temporary_dir(aside(NEW), parent)
     try:
         os.chmod(fresh, 0o755)
         package = os.path.join(fresh, PACKAGE)
@@ -334,6 +336,7 @@ def spawn(core_dir: str, python: str, module: str, argument: str, log: str, unit
     argv = [python, "-m", f"{PACKAGE}.{module}", argument]
     os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
     os.chmod(log, 0o644)
+    give(log)
     pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
     if pid is None:
         pid = _spawn_orphan(argv, env, log)

@@ -24,7 +24,7 @@ from ._dataset_render import RENDERER, render
 from ._dataset_sources import Source, identify
 from ._dataset_versions import INFO_FILE, lock, publish, whole, workspace
 from ._errors import InputError, StoreError
-from ._files import read_json, utc_now, write_json
+from ._files import make_dirs, read_json, utc_now, write_json
 from ._fingerprint import digest
 from ._layout import Layout
 
@@ -333,7 +333,7 @@ def _register(
         if reasons:
             info.put(name, entry)
             info.write()
-        os.makedirs(os.path.dirname(_registration_path(layout, name)), exist_ok=True)
+        make_dirs(os.path.dirname(_registration_path(layout, name)))
         write_json(_registration_path(layout, name), {**note, "registered_at": utc_now()})
     return reasons
 

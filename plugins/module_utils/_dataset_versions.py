@@ -9,13 +9,12 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 import typing as t
 
 from ._dataset_forms import DATA_FILE, ENTRY, FORMS
 from ._dataset_render import Rendered
 from ._errors import StoreError
-from ._files import FileLock, list_files, publish_dir, remove_tree, sha256_file, utc_now, write_json
+from ._files import FileLock, list_files, make_temporary_dir, publish_dir, remove_tree, sha256_file, utc_now, write_json
 from ._layout import RECEIPT, Layout
 
 INFO_FILE = "dataset_info.json"
@@ -64,10 +63,11 @@ def workspace(layout: Layout) -> t.Iterator[str]:
                 shutil.rmtree(path, ignore_errors=True)
             elif name.startswith(_WORK) and os.path.isdir(path):
                 left = FileLock(os.path.join(path, _LOCK), timeout=0)
-                if left.acquire():
-                    shutil.rmtree(path, ignore_errors=True)
-                    left.release()
-        work = tempfile.mkdtemp(prefix=_WORK, dir=parent)
+                with contextlib.suppress(PermissionError):  # root's, who had no time to give it: he will
+                    if left.acquire():
+                        shutil.rmtree(path, ignore_errors=True)
+                        left.release()
+        work = make_temporary_dir(_WORK, parent)
         held = FileLock(os.path.join(work, _LOCK), timeout=0)
         held.acquire()
     try:

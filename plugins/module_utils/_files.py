@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from ._errors import NotReadyError, StoreError
+from ._owner import give
 from ._process import identify
 
 _CHUNK = 1024 * 1024
@@ -121,6 +122,14 @@ def make_dirs(path: str) -> None:
                 raise
         else:
             os.chmod(folder, 0o755)
+            give(folder)
+
+
+def make_temporary_dir(prefix: str, parent: str) -> str:
+    """Make a directory of a name that nobody has, for us alone."""
+    made = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    give(made)
+    return made
 
 
 def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
@@ -138,6 +147,7 @@ def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
+        give(temporary)
         os.replace(temporary, path)
         fsync_dir(parent)
     except BaseException as error:
@@ -191,6 +201,7 @@ def append_json_line(path: str, value: t.Any) -> None:
         os.write(fd, line)
     finally:
         os.close(fd)
+    give(path)
 
 
 def sha256_file(path: str) -> str:
@@ -255,6 +266,7 @@ def publish_dir(work: str, final: str) -> None:
     """
     parent = os.path.dirname(final)
     make_dirs(parent)
+    give(work, deep=True)
     fsync_tree(work)
     try:
         os.rename(work, final)
@@ -271,7 +283,7 @@ def remove_tree(path: str) -> None:
     """Remove a directory and all in it: renamed aside first, so that a crash leaves no half of it under its name."""
     if not os.path.lexists(path):
         return
-    gone = tempfile.mkdtemp(prefix=aside(GONE), dir=os.path.dirname(path))
+    gone = make_temporary_dir(aside(GONE), os.path.dirname(path))
     os.rename(path, os.path.join(gone, "x"))
     shutil.rmtree(gone, ignore_errors=True)
 
@@ -345,6 +357,7 @@ class FileLock:
     def acquire(self) -> bool:
         """Take the lock; False when another held it for the whole of ``timeout``."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        give(self.path)
         end = time.monotonic() + self.timeout
         while True:
             try:

@@ -15,7 +15,7 @@ import re
 import typing as t
 
 from ._errors import InputError, NotReadyError, RemoteError
-from ._files import FileLock, read_json, utc_now, write_json
+from ._files import FileLock, make_dirs, read_json, utc_now, write_json
 from ._fingerprint import fingerprint
 from ._hub_client import HubClient, read_token
 from ._layout import Layout
@@ -277,7 +277,7 @@ def _read_record(layout: Layout, key: str) -> dict[str, t.Any] | None:
 def _write_record(layout: Layout, key: str, record: dict[str, t.Any]) -> dict[str, t.Any]:
     """Write the answer down, unless somebody else has in the meantime: then theirs counts."""
     path = _record_file(layout)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_dirs(os.path.dirname(path))
     with FileLock(os.path.join(os.path.dirname(path), ".resolved.lock")):
         known = read_json(path) or {}
         earlier = _read_record(layout, key)

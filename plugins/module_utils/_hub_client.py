@@ -52,7 +52,10 @@ def read_token(path: str) -> str:
         with open(path, encoding="utf-8", errors="replace") as stream:
             token = stream.read(4096).strip()
     except OSError as error:
-        raise NotReadyError(f"The token file {path} cannot be read: {error.strerror}.") from None
+        raise NotReadyError(
+            f"The token file {path} cannot be read: {error.strerror}.",
+            "The user of the jobs, whom the data directory belongs to, has to be able to read it.",
+        ) from None
     if not _TOKEN.match(token):
         raise InputError(f"The token file {path} does not hold one token and nothing else.")
     return token

@@ -11,6 +11,7 @@ import typing as t
 
 from ._errors import InputError, StoreError
 from ._files import make_dirs, read_json
+from ._owner import mend, watch
 
 #: The steps that leave an artifact, in the order of the flow.
 KINDS = ("base", "dataset", "train", "train_node", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
@@ -40,6 +41,12 @@ PARENTS = {
     "probe": "outputs/probes",
     "light_probe": "outputs/probes",
 }
+
+#: Directories whose entries are looked at for what is root's (see :meth:`Layout.mend_owner`), and those that are
+#: walked: things are written there all the time, and they are small.
+_LISTED = {"core", "datasets", "jobs", "models", "outputs", *PARENTS.values()}
+_WRITTEN_TO = {"jobs/active", "outputs/served", "datasets/.registered"}
+
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 RECEIPT = "receipt.json"
 
@@ -60,6 +67,7 @@ class Layout:
                 "LLaMA-Factory's launcher splits its command line on blanks: choose another path.",
             )
         self.root = os.path.normpath(data_dir)
+        watch(self.root)
 
     def path(self, *parts: str) -> str:
         """A path below the data directory."""
@@ -103,3 +111,15 @@ class Layout:
         """Make the tree; directories that are there are left as they are."""
         for sub in [*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
             make_dirs(self.path(sub))
+
+    def mend_owner(self) -> None:
+        """Where root works in somebody else's data directory, give its owner what a killed root left as its own.
+
+        What has been given whole is not walked again: neither runs that have ended nor artifacts.
+        """
+        mend(self.root, _may_hold_roots)
+
+
+def _may_hold_roots(relative: str) -> bool:
+    parts = relative.split(os.sep)
+    return relative in _LISTED or "/".join(parts[:2]) in _WRITTEN_TO or any(part.startswith(".work-") for part in parts)

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from ._errors import InputError, NotReadyError, StoreError
-from ._files import FileLock, read_json, sha256_file, write_json
+from ._files import FileLock, make_dirs, read_json, sha256_file, write_json
 from ._fingerprint import digest
 from ._layout import Layout
 from ._models_data import Shape
@@ -280,7 +280,7 @@ class HashCache:
         """Write what was found out, beside what others have written; entries of files that are gone are dropped."""
         if not self._fresh:
             return
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        make_dirs(os.path.dirname(self._path))
         with FileLock(self._path + ".lock"):
             known = read_json(self._path, {})
             merged = {**(known if isinstance(known, dict) else {}), **self._fresh}

@@ -80,6 +80,7 @@ class Reconciler:
                 with self.store.lock():
                     self._reconcile()
             finally:
+                self.layout.mend_owner()
                 _gpu_loan.settle(self.layout)
 
     def _reconcile(self) -> None:

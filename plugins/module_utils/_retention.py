@@ -16,11 +16,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import tempfile
 import typing as t
 
 from . import _lineage
-from ._files import GONE, aside, fsync_dir, utc_now, write_json
+from ._files import GONE, aside, fsync_dir, make_temporary_dir, utc_now, write_json
 from ._fingerprint import digest
 from ._layout import RECEIPT, Layout
 from ._ollama import Ollama
@@ -237,7 +236,7 @@ def _set_aside(layout: Layout, item: Surplus) -> str:
     receipt = layout.receipt(item.kind, item.name) or {}
     if not receipt.get("pruned_at"):
         write_json(os.path.join(path, RECEIPT), {**receipt, "pruned_at": utc_now(), "pruned_bytes": item.bytes})
-    gone = tempfile.mkdtemp(prefix=aside(GONE), dir=os.path.dirname(path))
+    gone = make_temporary_dir(aside(GONE), os.path.dirname(path))
     for name in os.listdir(path):
         if name not in _STAY:
             os.rename(os.path.join(path, name), os.path.join(gone, name))

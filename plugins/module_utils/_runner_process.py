@@ -1,12 +1,17 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runner for a plain process in a session of its own."""
+"""The runner for a plain process in a session of its own.
+
+Where root runs jobs in a data directory of somebody else's, their commands run as its owner (``_owner``): so he, too,
+can go on with what root began.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import typing as t
@@ -14,6 +19,7 @@ import typing as t
 from . import _process
 from ._errors import JobError, NotReadyError
 from ._files import read_record, utc_now, write_json
+from ._owner import Owner, give, heir
 from ._runner import COMMAND, EXIT, Probe, Runner, job_mark, note_signal
 from ._steps import Command
 
@@ -38,7 +44,13 @@ class ProcessRunner(Runner):
 
         record = os.path.join(job_dir, COMMAND)
         env = {**command.env, _process.MARK: job_mark(job_dir)}
-        with open(os.path.join(job_dir, "log.txt"), "ab") as log:
+        owner = heir(job_dir)
+        if owner is not None:
+            env = _environment(owner, env)
+            _need_access(owner, command, env)
+        path = os.path.join(job_dir, "log.txt")
+        with open(path, "ab") as log:
+            give(path)
             try:
                 # PLW1509: the supervisor has one thread
                 self._children[job_dir] = subprocess.Popen(  # noqa: PLW1509
@@ -50,6 +62,7 @@ class ProcessRunner(Runner):
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     preexec_fn=become,
+                    **(owner.become() if owner else {}),
                 )
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 self.forget(job_dir)
@@ -116,3 +129,35 @@ class ProcessRunner(Runner):
         for name in (EXIT, COMMAND):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(job_dir, name))
+
+
+def _environment(owner: Owner, env: t.Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command that runs as the owner: of what it has from root, home and name become his."""
+    theirs = owner.environment().items()
+    made = {**env, **{name: value for name, value in theirs if env.get(name) in (None, os.environ.get(name))}}
+    if "TMPDIR" in made and owner.refused([("-w", made["TMPDIR"])]):
+        del made["TMPDIR"]  # root's alone
+    return made
+
+
+def _need_access(owner: Owner, command: Command, env: t.Mapping[str, str]) -> None:
+    """Make sure that the owner can run a command, and read what it is told of, before anything starts.
+
+    :raises NotReadyError: with what it is that he cannot reach.
+    """
+    program = shutil.which(command.argv[0], path=env.get("PATH"))
+    if program is None:
+        return  # nobody can run it: starting it tells so
+    wanted = [("-x", os.path.join(command.cwd, path)) for path in (program, *_interpreter(program))]
+    wanted += [("-x", command.cwd)]
+    wanted += [("-r", part) for part in command.argv[1:] if os.path.isabs(part) and os.path.exists(part)]
+    owner.need(wanted)
+
+
+def _interpreter(program: str) -> list[str]:
+    """What a script is run by, as its first line tells; nothing for what is no script."""
+    with contextlib.suppress(OSError), open(program, "rb") as stream:
+        first = stream.readline(512)
+        if first.startswith(b"#!"):
+            return [os.fsdecode(part) for part in first[2:].split()[:1]]
+    return []

@@ -17,7 +17,7 @@ import typing as t
 
 from . import _gpu, _host, _hyperparameters, _memory, _memory_fit
 from ._errors import InputError
-from ._files import FileLock, gigabytes, read_json, utc_now, write_json
+from ._files import FileLock, gigabytes, make_dirs, read_json, utc_now, write_json
 from ._fingerprint import digest, fingerprint
 from ._hyperparameters import Hyperparameters
 from ._hyperparameters_table import METHODS, OPTIONS
@@ -169,7 +169,7 @@ def _decisions(layout: Layout) -> dict[str, t.Any]:
 
 def _write_decision(layout: Layout, key: str, decision: dict[str, t.Any]) -> None:
     path = _decisions_file(layout)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_dirs(os.path.dirname(path))
     with FileLock(os.path.join(os.path.dirname(path), ".methods.lock")):
         write_json(path, {**_decisions(layout), key: decision})
 

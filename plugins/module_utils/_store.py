@@ -27,7 +27,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import tempfile
 import typing as t
 
 from ._errors import InputError, StoreError
@@ -38,6 +37,7 @@ from ._files import (
     aside,
     discard,
     fsync_dir,
+    make_temporary_dir,
     read_json,
     read_record,
     remove_tree,
@@ -285,7 +285,7 @@ class Store:
 @contextlib.contextmanager
 def _fresh_dir(path: str) -> t.Iterator[str]:
     """A directory that gets its name when everything is in it, or is not there at all."""
-    fresh = tempfile.mkdtemp(prefix=aside(NEW), dir=os.path.dirname(path))
+    fresh = make_temporary_dir(aside(NEW), os.path.dirname(path))
     try:
         os.chmod(fresh, 0o755)
         yield fresh

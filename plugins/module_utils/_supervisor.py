@@ -29,6 +29,7 @@ from ._files import (
     free_bytes,
     gigabytes,
     list_files,
+    make_dirs,
     publish_dir,
     read_json,
     read_record,
@@ -45,6 +46,7 @@ from ._gpu_loan import GpuLoan
 from ._layout import RECEIPT, Layout
 from ._model_card import CARD, model_card
 from ._node_link import Link, NodeLost
+from ._owner import give, heir
 from ._reconcile import Reconciler, as_error
 from ._run import CANCELLED, FAILED, SUCCEEDED, WAITING, Run, read_outcome
 from ._runner import Probe, Runner
@@ -174,7 +176,7 @@ class Supervisor:
             self.runner.clear(self.job_dir)
             results = dict((self.layout.receipt(spec.kind, spec.fingerprint) or {}).get("results") or {})
         else:
-            os.makedirs(self.ctx.work, exist_ok=True)
+            make_dirs(self.ctx.work)
             results = self._run_and_publish()
         remove_tree(self.ctx.work)  # what was left of it when it was published
         sweep(self.layout.parent(spec.kind))
@@ -229,8 +231,18 @@ class Supervisor:
         if self._link is not None:
             with self._waiting():
                 self._link.ready(self._pause)
+        self._hand_over(command)
         self.runner.start(command, self.job_dir)
         return self._wait()
+
+    def _hand_over(self, command: Command) -> None:
+        """Give what was made ready to the user that the command will run as, where that is not us."""
+        owner = heir(self.ctx.work)
+        if owner is not None:
+            for path in (self.job_dir, self.ctx.work, self.layout.path("cache")):
+                give(path, deep=True)
+            if command.container is None:
+                owner.need([("-w", self.ctx.work), ("-w", self.job_dir)])
 
     def _meet(self, link: Link) -> None:
         """Come together with the other nodes. Where they have nothing to do any more, they are let go."""

@@ -1,0 +1,169 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A data directory of another user, and processes of that user and of root that work in it.
+
+They are processes of the system's own Python, from a copy of the core that everybody can read: what the tests run with
+may lie in the home of root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _process
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._worker import PACKAGE
+
+_CORE = Path(_process.__file__).parent
+
+#: What one caller does: ``DATA WHAT NAME SCRIPT``.
+_CALLER = rf"""
+import json, os, sys
+from {PACKAGE} import _dataset, _dataset_sources, _hub, _models
+from {PACKAGE}._chain import make_run, make_step
+from {PACKAGE}._engine import Engine
+from {PACKAGE}._errors import CoreError
+from {PACKAGE}._layout import Layout
+from {PACKAGE}._steps import Toolchain
+data, what, name, script = sys.argv[1:]
+os.umask(0o077)
+if what == "dataset":
+    source = _dataset_sources.Source(os.path.basename(script), script)
+    made = _dataset.apply(Layout(data), _dataset.Declaration(name), [source])
+    print(json.dumps({{"rows": made.dataset.rows}}))
+    sys.exit()
+argv = json.loads(script) if script.startswith("[") else ["/bin/sh", "-c", script]
+kind, tools = "probe", Toolchain(environment={{key: os.environ[key] for key in ("HOME", "USER", "TMPDIR")}})
+step = make_step("probe", {{"run": name}}, {{}}, {{"argv": argv, "expects": ["result"]}}, "step")
+if what == "base":
+    kind, tools = "base", Toolchain(token_file=script)
+    found = _hub.resolve_base(Layout(data), _models.resolve(name), token_file=script)
+    step = make_step("base", dict(found.settings), {{}}, found.options, "step")
+run = make_run(name.replace("/", "-"), [step], ["step"], tools)
+engine = Engine(data)
+if what in ("begin", "apply", "base"):
+    engine.submit(run)
+elif what == "cancel":
+    engine.cancel(run.id)
+elif what == "reconcile":
+    engine.reconcile()
+view = engine.observe(run.id) if what in ("begin", "reconcile") else engine.follow(run.id, timeout=30, poll=0.05)
+record = engine.store.record(run.id)
+artifact, work = (place(kind, step.spec.fingerprint) for place in (engine.layout.artifact, engine.layout.work))
+print(json.dumps({{"state": view.state, "error": view.error, "job": view.job, "artifact": artifact, "work": work}}))
+"""
+
+#: Writes down every change of an owner, in whatever process of Python.
+_EYES = """
+import os, sys
+def seen(event, arguments):
+    if event == "os.chown":
+        with open({path!r}, "a") as out:
+            out.write("%r %r\\n" % (sys.argv, arguments))
+sys.addaudithook(seen)
+"""
+
+
+class OwnerLab:
+    """One data directory.
+
+    :param uid: whom it belongs to.
+    :param gid: its group.
+    """
+
+    def __init__(self, uid: int, gid: int) -> None:
+        assert os.geteuid() == 0, "only root can give files away"
+        self.uid, self.gid = uid, gid
+        self.root = Path(tempfile.mkdtemp(prefix="owner-", dir="/tmp"))
+        self.root.chmod(0o755)
+        self.data = self.root / "data"
+        self.data.mkdir(mode=0o755)
+        os.chown(self.data, uid, gid)
+        self.chowned = self.root / "chowned"
+        shutil.copytree(_CORE, self.root / "lib" / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        subprocess.run(["chmod", "-R", "go+rX", str(self.root / "lib")], check=True)
+        self.python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or "/usr/bin/python3"
+
+    # -- callers -----------------------------------------------------------------------------------------------
+
+    def call(self, what: str, name: str, script: str = "", as_owner: bool = False, **more: str) -> dict[str, t.Any]:
+        """What a caller tells, root or the owner.
+
+        :param more: of its environment.
+        """
+        user: dict[str, t.Any] = {"user": self.uid, "group": self.gid, "extra_groups": [self.gid]} if as_owner else {}
+        env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "USER": "root", "TMPDIR": "/root", "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            [self.python, "-c", _CALLER, str(self.data), what, name, script],
+            env={**env, **more, "PYTHONPATH": str(self.root / "lib"), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True, text=True, check=False, cwd="/", **user,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told: dict[str, t.Any] = json.loads(done.stdout)
+        return told
+
+    def watch_chown(self) -> None:
+        """From now on note every change of an owner, that supervisors and commands make, too."""
+        for folder in [self.root / "lib", *(self.data / "core").iterdir()]:
+            (folder / "sitecustomize.py").write_text(_EYES.format(path=str(self.chowned)))
+        self.chowned.touch()
+        self.chowned.chmod(0o666)
+
+    # -- what is there -----------------------------------------------------------------------------------------
+
+    def strangers(self) -> list[str]:
+        """What below the data directory is not its owner's, once everybody has left."""
+        self.wait(lambda: not self.processes())
+        found = []
+        for path in [self.data, *self.data.rglob("*")]:
+            stat = path.lstat()
+            if (stat.st_uid, stat.st_gid) != (self.uid, self.gid):
+                found.append(f"{path} {stat.st_uid}:{stat.st_gid}")
+        return found
+
+    def identity(self, told: t.Mapping[str, t.Any], name: str) -> _process.Identity:
+        """Who a file of a job names, once it does."""
+        path = Path(told["job"], name)
+        found: _process.Identity = self.wait(
+            lambda: _process.Identity.from_dict(json.loads(path.read_text())) if path.exists() else None
+        )
+        return found
+
+    def processes(self) -> list[int]:
+        """Processes that have to do with this data directory."""
+        needle, found = str(self.data).encode(), []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                texts = [Path("/proc", name, each).read_bytes() for each in ("cmdline", "environ")]
+            except OSError:
+                continue
+            if any(needle in text for text in texts) and _process.identify(int(name)) is not None:
+                found.append(int(name))
+        return found
+
+    def wait(self, what: t.Callable[[], t.Any], timeout: float = 20.0) -> t.Any:
+        """Wait until something is so, and give it back."""
+        end = time.monotonic() + timeout
+        while True:
+            found = what()
+            if found or time.monotonic() > end:
+                assert found, "it did not come to be in time"
+                return found
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """End what still runs, and take it all away."""
+        end = time.monotonic() + 10
+        while self.processes() and time.monotonic() < end:
+            for pid in self.processes():
+                identity = _process.identify(pid)
+                _process.send([identity] if identity else [], 9)
+            time.sleep(0.02)
+        shutil.rmtree(self.root, ignore_errors=True)
