@@ -412,6 +412,7 @@ def write_to(log: str) -> None:
     os.dup2(opened, 1)
     os.dup2(opened, 2)
     os.close(opened)
+    give(log)
 
 
 def main(job_dir: str) -> int:

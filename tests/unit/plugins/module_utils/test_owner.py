@@ -84,6 +84,20 @@ def test_the_owner_goes_on_with_the_store_that_root_made(lab: OwnerLab) -> None:
     assert lab.strangers() == []
 
 
+def test_one_supervisor_of_roots_for_two_runs(other: OwnerLab) -> None:
+    """It goes on with the next job itself: that one, too, the owner can go on with."""
+    first = other.call("begin", "a", counting(8))
+    other.call("begin", "b", counting(300))
+    assert other.call("apply", "a", counting(8), as_owner=True)["state"] == "succeeded"
+    begun = other.wait(lambda: (told := other.call("reconcile", "b", counting(300), as_owner=True))["job"] and told)
+    command = other.identity(begun, "command.json")
+    _process.send([other.identity(begun, "supervisor.json")], 9)
+    assert first["job"] != begun["job"]
+    assert other.call("cancel", "b", counting(300), as_owner=True)["state"] == "cancelled"
+    assert not _process.alive(command)
+    assert other.strangers() == []
+
+
 def test_the_owner_cancels_what_root_began(lab: OwnerLab) -> None:
     begun = lab.call("begin", "a", counting(300))
     command = lab.identity(begun, "command.json")
