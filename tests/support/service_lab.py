@@ -174,7 +174,7 @@ class Service:
         """A run, asked for as Ansible does it, that has the machine for itself till it is cancelled; its id."""
         run = self.lab.counting(name, steps=1, count=count, pause=0.2)
         self.lab.engine.submit(run)
-        self.lab.wait(lambda: any(one.step.startswith(name) for one in self.lab.evidence()))
+        self.lab.wait(lambda: any(one.step.startswith(name) for one in self.lab.evidence()), timeout=60)
         return run.id
 
 
