@@ -203,6 +203,7 @@ part_e2e() { tools_env && run_pytest tests/e2e; }
 part_molecule() {
     tools_env
     local scenario log status=0 start
+    export NO_COLOR=1
     mkdir -p "$ARTIFACTS/molecule"
     for scenario in ${IA_MOLECULE:-$(cd molecule && printf '%s\n' */molecule.yml | sed 's#/.*##' | grep -v '^ubuntu$')}; do
         start=$SECONDS log=$ARTIFACTS/molecule/$scenario.log

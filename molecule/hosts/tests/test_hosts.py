@@ -27,6 +27,7 @@ def start(log: Path) -> subprocess.Popen[bytes]:
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_HOST_KEY_CHECKING": "False",
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_FORCE_COLOR": "0",  # molecule asks for colours
     }
     with log.open("wb") as stream:
         return subprocess.Popen(
