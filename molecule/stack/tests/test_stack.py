@@ -84,6 +84,12 @@ def test_what_containers_write_is_not_roots(host: t.Any) -> None:
     assert set(weights) == {"llamafactory"}
 
 
+def test_what_plays_of_root_leave_in_the_store_is_the_job_users(host: t.Any) -> None:
+    """The training service goes on with it, as that user."""
+    store = " ".join(f"/data/llamafactory/{name}" for name in ("jobs", "core", "datasets", "outputs"))
+    assert host.check_output(f"find {store} -user root") == ""
+
+
 def test_everything_starts_at_boot(host: t.Any) -> None:
     for unit in ("docker", "ia-homelab-llamafactory", "ia-homelab-ollama", "ia-homelab-training"):
         assert host.service(unit).is_enabled
