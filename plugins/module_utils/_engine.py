@@ -245,7 +245,12 @@ class Engine:
             return pending, False
         known = record.run or run
         job = record.unfinished
-        ending = record.cancelling or (job is not None and get_runner(job.runner).probe(job.directory).state == "ended")
+        last = record.jobs[-1].outcome if record.jobs and record.jobs[-1].round == known.round else None
+        ending = record.cancelling or (
+            get_runner(job.runner).probe(job.directory).state == "ended"
+            if job is not None
+            else last is not None and last["state"] != SUCCEEDED
+        )
         if ending and record.run is not None:
             # it was stopped, or its command has come to an end: should that be a failure, it was before this request
             self.store.ask_again(self._asked_for(run, record, known.seq))

@@ -314,6 +314,19 @@ def test_a_newer_store_is_read_and_not_written(lab: Lab) -> None:
     assert lab.tree() == before
 
 
+def test_asked_again_between_the_end_of_a_job_and_that_of_its_run(lab: Lab) -> None:
+    """The job has failed, which nobody has drawn the conclusion from yet: the failure was before the request."""
+    run = lab.run("a", f"until [ -e '{lab.root}/go' ]; do sleep 0.02; done; [ -e '{lab.root}/good' ] || exit 3")
+    lab.engine.submit(run)
+    with lab.store.lock():
+        (lab.root / "go").touch()
+        lab.wait(lambda: (lab.job(run).outcome or {}).get("state") == "failed")
+        lab.kill(lab.identity(run, "supervisor.json"))
+        assert lab.record(run).at_work
+    (lab.root / "good").touch()
+    assert lab.apply(run).state == "succeeded"
+
+
 def test_a_data_directory_of_somebody_else(lab: Lab) -> None:
     """Readable, not writable: looking works, asking says whose it has to be."""
     lab.apply(lab.run("a", "true"))
