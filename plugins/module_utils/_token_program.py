@@ -52,7 +52,7 @@ def run_program(argv: t.Sequence[str]) -> None:
     try:
         runpy.run_path(argv[0], run_name="__main__")
     except SystemExit as end:
-        if end.code:
+        if end.code not in (None, 0):
             raise
     finally:
         sys.argv, sys.path[:] = before

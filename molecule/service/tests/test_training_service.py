@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import typing as t
@@ -117,7 +118,7 @@ def test_a_live_job_outlives_the_service(host: t.Any, how: str) -> None:
     run = begin(host, name, f"/tmp/{name}")
     # taken over by the service: its own supervisor dies, and the service's loop starts the next one in its own cgroup
     folder = f"{DATA}/jobs/active/{run}"
-    first = until(lambda: host.run(f"cat {folder}/*/supervisor.json").stdout.strip())
+    first = until(functools.partial(host.check_output, f"cat {folder}/*/supervisor.json"))
     host.check_output(f"kill -9 {json.loads(first)['pid']}")
     before = until(lambda: supervisors(host))
     until(lambda: ask(host, f"/api/status/{run}")["status"] == "running")
