@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly ROOT=$PWD
-readonly ALL_PARTS=(lint sanity unit integration real kill docker service e2e)
+readonly ALL_PARTS=(lint sanity unit integration real molecule service kill docker e2e)
 
 usage() {
     cat <<'END'
@@ -20,13 +20,13 @@ Parts, in the order they run:
   unit         the core, without any tool                             (tests/unit)
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
+  molecule     the roles on systemd hosts, with Docker in them        (molecule)
+  service      the training service and what faces its users          (tests/service)
   kill         killed at random moments, then run again               (tests/kill)
   docker       jobs in containers, on a real Docker Engine            (tests/docker, tests/stack)
-  service      the training service and what faces its users          (tests/service)
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
-  tools        only installs what integration, real, kill, docker, service and e2e need
-  molecule     the roles on systemd hosts, with Docker in them; not among "all"  (molecule)
+  tools        only installs what the parts from integration on need
   bench        the benchmarks; not among "all": IA_BENCHMARK="no_change hosts" ./test.sh bench   (benchmarks)
 
 Options:
