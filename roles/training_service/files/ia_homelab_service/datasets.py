@@ -11,13 +11,13 @@ import tempfile
 import typing as t
 
 from ia_homelab_core import _dataset
-from ia_homelab_core._core import VERSION
 from ia_homelab_core._dataset import DatasetInfo, Declaration
 from ia_homelab_core._dataset_info import InfoFile, version_of
 from ia_homelab_core._dataset_sources import Source
 from ia_homelab_core._errors import CoreError, InputError
 from ia_homelab_core._files import discard, make_dirs
 from ia_homelab_core._layout import Layout
+from ia_homelab_core._version import VERSION
 
 from .errors import NotFoundError, TooLargeError
 from .settings import Settings
