@@ -144,6 +144,7 @@ def train(visitor: Visitor) -> str:
     """Start what is planned and watch it to its end; the run's id."""
     words, page = visitor.words, visitor.page
     visitor.shoot("plan")
+    expect(page.get_by_text(words("plan.time"), exact=True)).to_be_visible()
     assert "finetunes:" in page.locator("pre").first.inner_text()
     assert "curl -X POST" in page.locator("pre").last.inner_text()
     visitor.press("plan.start")
@@ -186,6 +187,7 @@ def test_from_a_form_to_an_answer_and_back(
     # in French on a phone: trained well
     french = visit(service, "fr", PHONE)
     configure(french, str(base), **well, **common)
+    expect(french.page.get_by_role("cell").filter(has_text="learning_rate")).to_contain_text("0.003 → 0.005")
     train(french)
     french.press("watch.see_model")
     page, words = french.page, french.words

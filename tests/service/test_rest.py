@@ -164,6 +164,7 @@ def test_a_plan_changes_nothing(busy: Service) -> None:
         plan = client.post("/api/plan", json=busy.request(goal="model")).json()
     assert plan["pending"] == ["base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M"]
     assert plan["job"]["status"] == "queued"
+    assert plan["estimate"]["seconds"] > 0 and plan["estimate"]["disk_bytes"] > 0
     assert plan["yaml"].startswith("finetunes:\n  - ")
     assert '"goal": "model"' in plan["curl"]
     after = {path: value for path, value in busy.lab.tree().items() if "/occupant" not in path}

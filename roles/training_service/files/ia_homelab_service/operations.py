@@ -29,7 +29,7 @@ from ia_homelab_core._run import Run
 from . import fields
 from .datasets import Datasets
 from .errors import ConflictError, FieldError, FieldErrors, NotFoundError
-from .estimate import estimate
+from .estimate import estimate, planned
 from .events import Journal
 from .jobs import Jobs, goal_of, step_of
 from .models import Models
@@ -84,11 +84,15 @@ class Operations:
         checked = fields.read(request, goal)
         run = self._run(checked, False, "rest")
         view = self.engine.preview(run)
+        plan = planned(self.settings, self.layout, run, view)
+        job = self.jobs.show(view, run)
+        why = {step["label"]: "; ".join(step["why"]) for step in plan["steps"] if step["changes"]}
+        steps = [step.model_copy(update={"reason": why.get(step.label, step.reason)}) for step in job.steps]
         return Plan(
-            job=self.jobs.show(view, run),
+            job=job.model_copy(update={"steps": steps}),
             pending=view.pending,
-            warnings=warnings_of(run, self.layout),
-            estimate=estimate(self.settings, self.layout, run),
+            warnings=plan["warnings"],
+            estimate=estimate(self.settings, self.layout, run, plan),
             declaration=checked.declaration,
             yaml=as_yaml(checked.declaration),
             curl=as_curl(self.settings, checked),
@@ -136,7 +140,9 @@ class Operations:
             created=created and (known is None or not known.at_work),
             pending=list(submission.pending),
             warnings=warnings_of(run, self.layout),
-            estimate=estimate(self.settings, self.layout, run),
+            estimate=estimate(
+                self.settings, self.layout, run, planned(self.settings, self.layout, run, submission.view)
+            ),
         )
 
     def export(self, job_id: str, format: str = "gguf", submitted_by: str = "rest") -> Submitted:

@@ -15,6 +15,7 @@ _A = r"{0} de mémoire du GPU, dont {1} en réserve"
 #: What the core says, whole, and the same in French with what was found put in.
 _REASONS: tuple[tuple[str, str], ...] = (
     ("not made yet", "pas encore produit"),
+    (r"made from another ([\w, -]+)", "ce dont il est fait change : {0}"),
     ("pruned", "supprimé pour faire de la place"),
     ("its receipt belongs to another result", "son reçu est celui d'un autre résultat"),
     ("its receipt is damaged", "son reçu est endommagé"),
