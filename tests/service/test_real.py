@@ -190,6 +190,16 @@ def test_the_stock_openai_client(real: Service, tiny: str, tmp_path: Path) -> No
     assert job.status in ("queued", "running") and job.metadata == {"who": "the test"}
     assert job.id in [one.id for one in client.fine_tuning.jobs.list(limit=1)]
     end = time.monotonic() + WAIT_SECONDS
+    while not any(event.type == "metrics" for event in client.fine_tuning.jobs.list_events(job.id)):
+        assert time.monotonic() < end, job
+        time.sleep(0.5)
+    client.fine_tuning.jobs.pause(job.id)
+    while client.fine_tuning.jobs.retrieve(job.id).status != "paused":  # it saves a checkpoint before it ends
+        assert time.monotonic() < end, job
+        time.sleep(0.5)
+    kept = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert kept[0].fine_tuning_job_id == job.id and 0 < kept[0].step_number < 240
+    job = client.fine_tuning.jobs.resume(job.id)
     while job.status not in ("succeeded", "failed", "cancelled"):
         assert time.monotonic() < end, job
         time.sleep(0.5)
@@ -221,6 +231,10 @@ def test_the_stock_openai_client(real: Service, tiny: str, tmp_path: Path) -> No
         stream=True,
     )
     assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    model = str(job.fine_tuned_model)
+    assert client.completions.create(model=model, prompt="Bonjour", max_tokens=5).choices[0].text
+    vectors = client.embeddings.create(model=model, input=["Bonjour", "Sauvegarde"]).data
+    assert len(vectors) == 2 and vectors[0].embedding != vectors[1].embedding
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="nobody", messages=[{"role": "user", "content": "x"}])
     with pytest.raises(openai.UnprocessableEntityError) as refused:
