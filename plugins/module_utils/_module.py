@@ -110,26 +110,36 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
             view = engine.preview(run)
             handed = [run_entry(view, view.pending, kinds)]
         else:
+            # as it is told here: where all was whole, the store need not know of the run
             handed = [submission_entry(engine.submit(run), kinds)]
+            wait_for(module, engine, handed, kinds)
+        return answer(handed, kinds)
     return answer(follow_runs(module, engine, handed, kinds), kinds)
 
 
 def follow_runs(
     module: AnsibleModule, engine: Engine, runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]
 ) -> list[dict[str, t.Any]]:
-    """Runs that were asked for, as they stand now; where the module waits, one after the other until nothing of these
-    kinds is still to be made, or its time is up."""
+    """Runs that an earlier task asked for, as they stand now, or at the end of waiting for them."""
     if module.check_mode:
         return list(runs)
+    entries = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in runs]
+    wait_for(module, engine, entries, kinds)
+    return entries
+
+
+def wait_for(module: AnsibleModule, engine: Engine, entries: list[dict[str, t.Any]], kinds: tuple[str, ...]) -> None:
+    """Where the module waits: follow runs, one after the other, until nothing of these kinds is still to be made or
+    the module's time is up, and bring their entries up to date."""
+    if not module.params["wait"]:
+        return
     timeout = module.params["timeout"]
     end = None if timeout is None else time.monotonic() + timeout
-    entries = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in runs]
-    for entry in entries if module.params["wait"] else []:
+    for entry in entries:
         if entry["waiting"]:
             left = None if end is None else max(0.0, end - time.monotonic())
             view = engine.follow(entry["id"], set(entry["waiting"]), left)
             entry.update(run_entry(view, entry["pending"], kinds))
-    return entries
 
 
 def submission_entry(submission: Submission, kinds: t.Container[str] | None) -> dict[str, t.Any]:
