@@ -63,6 +63,20 @@ class Evidence(t.NamedTuple):
     at: int
 
 
+def until(what: t.Callable[[], t.Any], timeout: float) -> t.Any:
+    """Wait until something is so, and give it back.
+
+    :param timeout: seconds.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        found = what()
+        if found or time.monotonic() > end:
+            assert found, "it did not come to be in time"
+            return found
+        time.sleep(0.01)
+
+
 class Lab:
     """One data directory.
 
@@ -147,13 +161,7 @@ class Lab:
 
     def wait(self, what: t.Callable[[], t.Any], timeout: float = 15.0) -> t.Any:
         """Wait until something is so, and give it back."""
-        end = time.monotonic() + timeout
-        while True:
-            found = what()
-            if found or time.monotonic() > end:
-                assert found, "it did not come to be in time"
-                return found
-            time.sleep(0.01)
+        return until(what, timeout)
 
     def identity(self, run: Run, name: str) -> _process.Identity | None:
         """Who a file of the run's last job names: ``supervisor.json`` or ``command.json``."""

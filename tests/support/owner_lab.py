@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _process
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._worker import PACKAGE
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import until
 
 _CORE = Path(_process.__file__).parent
 
@@ -150,13 +151,7 @@ class OwnerLab:
 
     def wait(self, what: t.Callable[[], t.Any], timeout: float = 20.0) -> t.Any:
         """Wait until something is so, and give it back."""
-        end = time.monotonic() + timeout
-        while True:
-            found = what()
-            if found or time.monotonic() > end:
-                assert found, "it did not come to be in time"
-                return found
-            time.sleep(0.02)
+        return until(what, timeout)
 
     def close(self) -> None:
         """End what still runs, and take it all away."""
