@@ -18,6 +18,9 @@ from ._files import free_bytes, gigabytes
 from ._steps import Container, StepContext
 from ._worker import clean_environment
 
+#: The program that runs LLaMA-Factory. Every job's container sees it, too: it lies in the data directory.
+LLAMAFACTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lf_program.py")
+
 #: Python's multiprocessing puts sockets below TMPDIR, whose path may have 107 bytes (unix(7)): 32 of them are its own.
 _LONGEST_TMPDIR = 75
 

@@ -24,6 +24,7 @@ from ._node_link import Leader, Link
 from ._progress import Progress
 from ._safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ._step_environment import (
+    LLAMAFACTORY,
     compute_threads,
     container,
     need_directory,
@@ -47,10 +48,11 @@ _PLOT = "import sys; from llamafactory.extras.ploting import plot_loss; plot_los
 
 #: What transformers an image holds is only known inside of it (see :func:`_saves_on_sigterm`).
 _IN_IMAGE = """
-"$0" -c 'import importlib.util, os, sys
+python=$0
+"$python" -c 'import importlib.util, os, sys
 root = importlib.util.find_spec("transformers").submodule_search_locations[0]
 sys.exit(not os.path.exists(os.path.join(root, "trainer_jit_checkpoint.py")))' && set -- "$@" enable_jit_checkpoint=true
-exec "$@"
+exec "$python" "$@"
 """
 
 _LOG_HEAD = 4 * 1024 * 1024
@@ -86,7 +88,6 @@ class TrainStep(Step):
 
     def command(self, ctx: StepContext) -> Command | None:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
-        program = ctx.toolchain.program(venv, "bin", "llamafactory-cli", image=image)
         python = ctx.toolchain.program(venv, "bin", "python", image=image)
         base = need_directory(ctx.upstream_path("base"), "The base model")
         together = ctx.spec.options.get("nodes")
@@ -120,9 +121,9 @@ class TrainStep(Step):
             write_json(os.path.join(ctx.work, ROWS), rows)
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
-        argv = [program, "train", config]
+        argv = [python, LLAMAFACTORY, "train", config]
         if place and not together:
-            argv = ["/bin/sh", "-c", _IN_IMAGE, python, *argv]
+            argv = ["/bin/sh", "-c", _IN_IMAGE, *argv]
         return Command(argv, env, ctx.job_dir, place)
 
     @staticmethod

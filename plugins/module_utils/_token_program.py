@@ -12,6 +12,8 @@ Exit status: that of the program where it fails; else 0, whether the tokenizers 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import re
@@ -39,6 +41,16 @@ def served_ids(program: str, gguf: str, text: str) -> list[int]:
         raise RuntimeError(f"llama-tokenize ended with status {done.returncode}: {said}")
     ids: list[int] = json.loads(found[-1])
     return ids
+
+
+def load() -> None:
+    """Import what the conversion and the comparison need. All of it stays: no garbage is looked for among it."""
+    gc.disable()
+    with contextlib.suppress(ImportError):  # whoever needs what is not there says so
+        import torch  # noqa: F401
+        from transformers import AutoConfig, AutoTokenizer  # noqa: F401
+    gc.freeze()
+    gc.enable()
 
 
 def run_program(argv: t.Sequence[str]) -> None:
@@ -130,6 +142,7 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
+    load()
     STATUS = main(sys.argv[1])
     sys.stdout.flush()
     # all is written: taking PyTorch down in good order takes a second, and puts nothing in order

@@ -98,7 +98,7 @@ class Nodes(PlayLab):
     def left_running(self) -> dict[str, list[str]]:
         """What of LLaMA-Factory is still there on each host that has something of it."""
         found = {name: self.lab.on(name, "ps", "-ww", "-eo", "args").splitlines() for name in NAMES}
-        mine = re.compile(r"llamafactory-cli|launcher\.py|_supervisor")
+        mine = re.compile(r"_lf_program|launcher\.py|_supervisor")
         left = {name: [line for line in lines if mine.search(line)] for name, lines in found.items()}
         return {name: lines for name, lines in left.items() if lines}
 

@@ -14,7 +14,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._fingerpri
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
 
-PROGRAMS = ("lf/bin/llamafactory-cli", "lf/bin/python", "conv/bin/python")
+PROGRAMS = ("lf/bin/python", "conv/bin/python")
 LLAMA_CPP = ("llama.cpp/convert_hf_to_gguf.py", "llama.cpp/bin/llama-quantize", "llama.cpp/bin/llama-tokenize")
 
 BASE = fingerprint("base", {"n": 1}, {})

@@ -282,8 +282,11 @@ def _add_events(made: APIRouter, operations: Operations, loop: Loop) -> None:
         limit: t.Annotated[int, Query(ge=1, le=10_000)] = 1000,
     ) -> Response:
         if "text/event-stream" not in request.headers.get("accept", ""):
-            found = await loop.wait(job_id, after, wait)
-            return answer(EventList(events=found[:limit]))
+            # looked up in the store, not in what the loop has come to so far: status and events agree at any moment
+            found = await to_thread.run_sync(operations.events, job_id, after, limit)
+            if not found and wait:
+                found = (await loop.wait(job_id, after, wait))[:limit]
+            return answer(EventList(events=found))
         last = request.headers.get("last-event-id", "")
         if last.isdigit() and len(last) < 16:
             after = max(after, int(last))

@@ -60,7 +60,9 @@ def test_command(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = context(lab, learning_rate="2e-4")
     command = TrainStep().command(ctx)
     assert command is not None
-    assert command.argv == [str(lab.root / "lf/bin/llamafactory-cli"), "train", os.path.join(ctx.job_dir, "train.yaml")]
+    python, program, *rest = command.argv
+    assert (python, rest) == (str(lab.root / "lf/bin/python"), ["train", os.path.join(ctx.job_dir, "train.yaml")])
+    assert os.path.basename(program) == "_lf_program.py" and os.path.exists(program)
     assert "secret" not in command.env.values()
     assert command.env["CUDA_VISIBLE_DEVICES"] == "1"
     assert command.env["PATH"].startswith(str(lab.root / "lf/bin") + ":")
@@ -292,8 +294,8 @@ def test_what_is_missing_is_said_before(lab: StepLab) -> None:
     (lab.root / "base").rmdir()
     with pytest.raises(NotReadyError, match="base model is not at"):
         TrainStep().command(ctx)
-    (lab.root / "lf/bin/llamafactory-cli").unlink()
-    with pytest.raises(NotReadyError, match="llamafactory-cli"):
+    (lab.root / "lf/bin/python").unlink()
+    with pytest.raises(NotReadyError, match="lf/bin/python"):
         TrainStep().command(ctx)
 
 
