@@ -91,9 +91,12 @@ build() {
 }
 
 jobs_images() {
-    local built=() key
+    local built=() key compiled=("$FILES"/installer/*.py)
     base
-    key=$(digest "$FILES"/images/{cpu,llama-cpp}/Dockerfile "$FILES"/requirements-* "$FILES"/installer/*.py <<<"$BASE")
+    # built already: its directory is named after all that it was made of
+    [[ -z ${IA_LLAMA_CPP_DIR:-} ]] || compiled=()
+    key=$(digest "$FILES"/images/{cpu,llama-cpp}/Dockerfile "$FILES"/requirements-* "${compiled[@]}" \
+        <<<"$BASE $(basename "${IA_LLAMA_CPP_DIR:-}")")
     LF_IMAGE=ia-homelab-test/llamafactory:cpu-$key
     LLAMA_CPP_IMAGE=ia-homelab-test/llama-cpp:cpu-$key
     ARCHIVE=$CACHE/jobs-$key.tar.zst

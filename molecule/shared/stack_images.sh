@@ -5,7 +5,7 @@
 # Usage: stack_images.sh
 # Prints, as JSON, the names of the images of a stack without a GPU and the files under IA_HOMELAB_CACHE/images that hold
 # them. Those of jobs: tests/images.sh. Ollama's own cannot be pulled everywhere: here it is the real Ollama that the role
-# has built from source (IA_OLLAMA_BIN) in Debian, with its own entry point.
+# has built from source (IA_OLLAMA_BIN) in Debian, with its own entry point. The proxy's is nginx as Debian has it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}/images
@@ -16,7 +16,22 @@ trap 'rm -rf "$work"' EXIT
 jobs=$("$here/../../tests/images.sh" archive)
 name_of() { sed -n "s/^$1=//p" "$work/names"; }
 
-cat >"$work/Dockerfile" <<'END_OF_DOCKERFILE'
+# make NAME   an image from the Dockerfile in the directory of that name, and what else lies there; prints what it is called
+make() {
+    local key image archive
+    key=$( (cat "$work/$1"/*; name_of IA_BASE_IMAGE) | sha256sum | cut -c1-12)
+    image=ia-homelab-test/$1:$key archive=$cache/$1-$key.tar
+    if [[ ! -e $archive ]]; then
+        docker build --quiet --network host --build-arg BASE="$(name_of IA_BASE_IMAGE)" --tag "$image" "$work/$1" >&2
+        docker save --output "$archive.new" "$image"
+        mv "$archive.new" "$archive"
+    fi
+    echo "$image"
+}
+
+mkdir "$work/ollama" "$work/proxy"
+cp "$IA_OLLAMA_BIN" "$work/ollama/ollama"
+cat >"$work/ollama/Dockerfile" <<'END_OF_DOCKERFILE'
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -q && apt-get install -yq --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*
@@ -25,17 +40,18 @@ ENV OLLAMA_HOST=0.0.0.0:11434
 ENTRYPOINT ["/usr/bin/ollama"]
 CMD ["serve"]
 END_OF_DOCKERFILE
-key=$( (cat "$work/Dockerfile" "$IA_OLLAMA_BIN"; name_of IA_BASE_IMAGE) | sha256sum | cut -c1-12)
-ollama=ia-homelab-test/ollama:$key
-archive=$cache/ollama-$key.tar
-if [[ ! -e $archive ]]; then
-    cp "$IA_OLLAMA_BIN" "$work/ollama"
-    docker build --quiet --network host --build-arg BASE="$(name_of IA_BASE_IMAGE)" --tag "$ollama" "$work" >&2
-    docker save --output "$archive.new" "$ollama"
-    mv "$archive.new" "$archive"
-fi
+cat >"$work/proxy/Dockerfile" <<'END_OF_DOCKERFILE'
+ARG BASE
+FROM ${BASE}
+RUN apt-get update -q && apt-get install -yq --no-install-recommends curl nginx-light && rm -rf /var/lib/apt/lists/* \
+    && ln -sf /dev/stderr /var/log/nginx/error.log
+END_OF_DOCKERFILE
+ollama=$(make ollama)
+proxy=$(make proxy)
+archive_of() { echo "${1#*/}" | tr : -; }
 cat <<END_OF_NAMES
-{"cache": "$cache", "key": "$(basename "$jobs" .tar.zst)-$key",
- "archives": ["$(basename "$jobs")", "$(basename "$archive")"], "llamafactory": "$(name_of IA_LF_IMAGE)",
- "llama_cpp": "$(name_of IA_LLAMA_CPP_IMAGE)", "ollama": "$ollama"}
+{"cache": "$cache", "key": "$(basename "$jobs" .tar.zst)-${ollama##*:}-${proxy##*:}",
+ "archives": ["$(basename "$jobs")", "$(archive_of "$ollama").tar", "$(archive_of "$proxy").tar"],
+ "llamafactory": "$(name_of IA_LF_IMAGE)", "llama_cpp": "$(name_of IA_LLAMA_CPP_IMAGE)", "ollama": "$ollama",
+ "proxy": "$proxy"}
 END_OF_NAMES

@@ -107,8 +107,10 @@ class Engine:
     def _preview(self, run: Run, record: Record | None, needed: dict[str, str] | None) -> RunView:
         view = RunView(run.id, run.name, "absent", submitted_by=run.submitted_by)
         self._add_steps(view, run, None, needed)
-        if record is not None and not view.pending:
-            view.state = SUCCEEDED
+        if view.pending:
+            return view
+        view.state = SUCCEEDED  # all of it is there: whether made for this run or for others
+        if record is not None:
             if record.run is not None:
                 view.submitted_at, view.submitted_by = record.run.submitted_at, record.run.submitted_by
             view.finished_at = str(record.state.get("finished_at", ""))

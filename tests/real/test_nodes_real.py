@@ -43,7 +43,7 @@ class Nodes(PlayLab):
         self.inventory.write_text(json.dumps({"pc_ia": {"hosts": {name: self.lab.variables(name) for name in NAMES}}}))
         self.declared["llamafactory_data_dir"] = f"{HOME}/data"
         # it takes its time, so that something can happen meanwhile
-        more = {**TRAINING, "epochs": 60, "quantization": "f16", "register": False, "nodes": ["pc_ia"]}
+        more = {**TRAINING, "epochs": 30, "quantization": "f16", "register": False, "nodes": ["pc_ia"]}
         self.finetune = {"name": "pair", "base_model": f"{HOME}/base", "dataset": "prompts", **more}
         self.declared["finetunes"] = [self.finetune]
 
@@ -154,7 +154,7 @@ def test_the_next_apply_finishes_it(nodes: Nodes) -> None:
     losses = [entry["loss"] for entry in json.loads((adapter / "trainer_state.json").read_text())["log_history"][:-1]]
     assert losses[-1] < losses[0] / 3
     # 50 rows, 10 at a time on each of two hosts
-    assert receipt["results"]["steps"] == 60 * 3
+    assert receipt["results"]["steps"] == 30 * 3
     (part,) = nodes.receipts("pc-b", "train_node")
     assert part["results"] == {
         "node": "pc-b",

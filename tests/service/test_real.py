@@ -157,6 +157,11 @@ def test_the_seeds_path_by_curl(real: Service, tiny: str) -> None:
     assert model["lineage"]["dataset"]["rows"] == 50
     again = curl(*send, json.dumps(body), f"{real.url}/api/train")
     assert (again["job_id"], again["status"], again["created"]) == (job["job_id"], "succeeded", False)
+    # made for another job already: nothing is to be done, and whoever polls is told so
+    same = curl(*send, json.dumps({**body, "name": "of-the-same"}), f"{real.url}/api/train")
+    assert (same["job_id"] != job["job_id"], same["status"], same["created"]) == (True, "succeeded", False)
+    assert by_curl(real, same["job_id"])["status"] == "succeeded"
+    assert [one["message"] for one in curl(f"{real.url}/api/jobs/{same['job_id']}/events")["events"]][-1] == "Succeeded."
 
 
 def test_the_stock_openai_client(real: Service, tiny: str, tmp_path: Path) -> None:

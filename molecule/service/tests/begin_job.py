@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on the host, as the job user: asks for a run of one command that waits for a file, and prints its id.
 
+Each time the command comes to its end, it adds a line to that file.
+
 Arguments: the data directory, the run's name, the file.
 """
 
@@ -15,7 +17,7 @@ from ia_homelab_core._engine import Engine
 from ia_homelab_core._steps import Toolchain
 
 data, name, awaited = sys.argv[1:]
-script = f"while [ ! -e {awaited} ]; do sleep 0.2; done; touch result"
+script = f"while [ ! -e {awaited} ]; do sleep 0.2; done; echo ended >> {awaited}; touch result"
 step = make_step("probe", {"run": name}, {}, {"argv": ["/bin/sh", "-c", script], "expects": ["result"]}, "step-0")
 run = make_run(name, [step], [step.label], Toolchain())
 Engine(data).submit(run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
 import time
 import typing as t
 from pathlib import Path
@@ -135,6 +136,32 @@ def test_a_live_job_outlives_the_service(host: t.Any, how: str) -> None:
     assert [event["id"] for event in told] == list(range(1, len(told) + 1))
     assert told[-1]["message"] == "Succeeded."
     assert sum(event["message"] == "Queued." for event in told) == 1
+
+
+@pytest.mark.parametrize("how", ["reboot", "power cut"])
+def test_a_live_job_outlives_the_machine(host: t.Any, how: str) -> None:
+    name = f"machine-{how[:5]}-{int(time.time())}"
+    run, awaited = begin(host, name, f"/var/tmp/{name}"), f"/var/tmp/{name}"
+    until(lambda: ask(host, f"/api/jobs/{run}/events")["events"][-1]["message"] == "step-0 started.", 60)
+    seen = ask(host, f"/api/jobs/{run}/events")["events"]
+    machine = host.check_output("hostname")
+    order = ["restart", "--time", "60"] if how == "reboot" else ["kill", "--signal", "KILL"]
+    subprocess.run(["docker", *order, machine], check=True, timeout=120)
+    if how == "power cut":
+        subprocess.run(["docker", "start", machine], check=True, timeout=120)
+    # nobody asks for it again, and the service comes up by itself
+    until(lambda: ask(host, f"/api/status/{run}")["status"] == "running", 120)
+    until(lambda: host.run(f"pgrep --full '[v]ar/tmp/{name}'").rc == 0, 60)
+    host.check_output(f"touch {awaited}")
+    stream = f"-N -H 'Accept: text/event-stream' -H 'Last-Event-ID: {seen[-1]['id']}'"
+    told = host.check_output(f"curl -s -m 120 -H 'Authorization: Bearer {LOOKS}' {stream} {URL}/api/jobs/{run}/events")
+    rest = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: ") and '"job_id"' in line]
+    events = [*seen, *(event for event in rest if "message" in event)]
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1)), "neither a gap nor one twice"
+    assert events == ask(host, f"/api/jobs/{run}/events")["events"]
+    messages = [event["message"] for event in events]
+    assert messages[-1] == "Succeeded." and messages.count("Succeeded.") == messages.count("Queued.") == 1
+    assert host.file(awaited).content_string == "ended\n", "it came to its end once"
 
 
 def test_it_starts_at_boot_after_what_it_needs(host: t.Any) -> None:

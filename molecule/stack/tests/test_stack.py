@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import typing as t
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -39,7 +42,7 @@ def everything_is_healthy(host: t.Any) -> None:
         for stack in STACKS:
             listed = host.run(f"docker compose --project-directory {stack} ps --all --format json").stdout
             states.update((one["Name"], one["Health"]) for one in map(json.loads, listed.splitlines()))
-        if len(states) == 3 and set(states.values()) == {"healthy"}:
+        if len(states) == 4 and set(states.values()) == {"healthy"}:
             return
         if time.monotonic() > deadline:
             lines = [host.run(f"docker logs --tail 20 {name} 2>&1").stdout for name in states]
@@ -73,10 +76,37 @@ def test_ollama_answers_with_what_the_model_was_taught(host: t.Any) -> None:
         assert answer["message"]["content"] == row["output"]
 
 
-def test_nothing_listens_for_other_machines_but_ssh(host: t.Any) -> None:
+def address_of(host: t.Any) -> str:
+    """Where other machines reach the host."""
+    return str(host.check_output("ip -4 -brief address show dev eth0").split()[2].split("/")[0])
+
+
+@pytest.mark.parametrize("port, path, told", [(7860, "/", "gradio"), (11434, "/api/tags", "homelab-model:latest")])
+def test_other_machines_come_in_with_a_password_alone(host: t.Any, port: int, path: str, told: str) -> None:
+    """Asked where the tests run: another machine."""
+    url = f"http://{address_of(host)}:{port}{path}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for password in ("", "only-for-this-tes"):
+        request = urllib.request.Request(url)
+        if password:
+            request.add_header("Authorization", "Basic " + base64.b64encode(f"somebody:{password}".encode()).decode())
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            opener.open(request, timeout=60)
+        assert refused.value.code == 401
+    request.add_header("Authorization", "Basic " + base64.b64encode(b"somebody:only-for-this-test").decode())
+    with opener.open(request, timeout=60) as answer:
+        assert told in answer.read().decode()
+
+
+def test_nothing_listens_for_other_machines_but_ssh_and_the_proxy(host: t.Any) -> None:
+    proxied = {f"{address_of(host)}:{port}" for port in (7860, 11434)}
     listening = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
     places = {line.split()[3] for line in listening}
-    assert {place for place in places if not place.startswith(("127.", "[::1]"))} <= {"0.0.0.0:22", "[::]:22"}
+    assert {place for place in places if not place.startswith(("127.", "[::1]"))} <= {
+        "0.0.0.0:22",
+        "[::]:22",
+        *proxied,
+    }
 
 
 def test_what_containers_write_is_not_roots(host: t.Any) -> None:

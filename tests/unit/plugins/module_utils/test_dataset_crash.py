@@ -16,6 +16,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset i
     apply,
     load,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_versions import workspace
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
 from ansible_collections.ia_homelab.llamafactory.tests.support.dataset_lab import (
     HOMELAB,
@@ -155,3 +156,21 @@ def test_the_peak_is_the_childs_own() -> None:
     assert 5_000 < before < 100_000
     assert 45_000 < after - before < 60_000
     assert len(held) == 200_000_000
+
+
+def test_who_sweeps_meets_somebody_who_is_just_going(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workspace goes without the lock that the sweeper holds: between his two looks at it, too."""
+    with workspace(layout) as work:
+        beside = Path(layout.parent("dataset"), ".work-of-another")
+        beside.mkdir()
+    is_dir = os.path.isdir
+
+    def and_gone(path: str) -> bool:
+        found = is_dir(path)
+        if path == str(beside) and found:
+            beside.rmdir()
+        return found
+
+    monkeypatch.setattr(os.path, "isdir", and_gone)
+    with workspace(layout) as work:
+        assert is_dir(work) and not beside.exists()

@@ -69,7 +69,8 @@ def test_a_new_run_of_what_is_whole_already_writes_nothing(lab: Lab) -> None:
     other = make_run("other name", run.steps, run.goals, Toolchain())
     before = lab.tree()
     submission = lab.engine.submit(other)
-    assert (submission.pending, submission.view.state, submission.view.pending) == ((), "absent", [])
+    assert (submission.pending, submission.view.state, submission.view.pending) == ((), "succeeded", [])
+    assert lab.engine.preview(other).state == "succeeded", "whoever polls is told an end, made for it or for others"
     assert lab.tree() == before
 
 
