@@ -63,7 +63,7 @@ def workspace(layout: Layout) -> t.Iterator[str]:
                 shutil.rmtree(path, ignore_errors=True)
             elif name.startswith(_WORK) and os.path.isdir(path):
                 left = FileLock(os.path.join(path, _LOCK), timeout=0)
-                # root's, who had no time to give it: he will; or its owner, who holds no lock of all, removes it just now
+                # root's, who had no time to give it: he will; or its owner, who holds no lock, removes it just now
                 with contextlib.suppress(PermissionError, FileNotFoundError):
                     if left.acquire():
                         shutil.rmtree(path, ignore_errors=True)

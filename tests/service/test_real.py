@@ -161,7 +161,8 @@ def test_the_seeds_path_by_curl(real: Service, tiny: str) -> None:
     same = curl(*send, json.dumps({**body, "name": "of-the-same"}), f"{real.url}/api/train")
     assert (same["job_id"] != job["job_id"], same["status"], same["created"]) == (True, "succeeded", False)
     assert by_curl(real, same["job_id"])["status"] == "succeeded"
-    assert [one["message"] for one in curl(f"{real.url}/api/jobs/{same['job_id']}/events")["events"]][-1] == "Succeeded."
+    told = curl(f"{real.url}/api/jobs/{same['job_id']}/events")["events"]
+    assert told[-1]["message"] == "Succeeded."
 
 
 def test_the_stock_openai_client(real: Service, tiny: str, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on the host, as the job user: asks for a run of one command that waits for a file, and prints its id.
 
-Each time the command comes to its end, it adds a line to that file.
+Each time the command comes to its end, it adds a line to the file of its name in
+``service/tmp``, where the service's sandbox lets it write.
 
 Arguments: the data directory, the run's name, the file.
 """
@@ -17,7 +18,7 @@ from ia_homelab_core._engine import Engine
 from ia_homelab_core._steps import Toolchain
 
 data, name, awaited = sys.argv[1:]
-script = f"while [ ! -e {awaited} ]; do sleep 0.2; done; echo ended >> {awaited}; touch result"
+script = f"while [ ! -e {awaited} ]; do sleep 0.2; done; echo ended >> {data}/service/tmp/{name}; touch result"
 step = make_step("probe", {"run": name}, {}, {"argv": ["/bin/sh", "-c", script], "expects": ["result"]}, "step-0")
 run = make_run(name, [step], [step.label], Toolchain())
 Engine(data).submit(run)
