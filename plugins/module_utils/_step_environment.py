@@ -18,8 +18,20 @@ from ._files import free_bytes, gigabytes
 from ._steps import Container, StepContext
 from ._worker import clean_environment
 
-#: The program that runs LLaMA-Factory. Every job's container sees it, too: it lies in the data directory.
-LLAMAFACTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lf_program.py")
+#: Runs LLaMA-Factory's command line. Every job's container sees it, too: it lies in the data directory.
+_LLAMAFACTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lf_program.py")
+
+#: Which of an image's interpreters has LLaMA-Factory is only known inside of it. Where none does, its own program is run.
+_FIND = """
+for python in python3 python "$(sed -n '1s/^#!//p' "$(command -v llamafactory-cli)")"; do
+    "$python" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("llamafactory"))' 2>/dev/null && break
+    python=
+done
+"""
+_RUN = """
+[ "$python" ] || exec llamafactory-cli "$@"
+exec "$python" "$0" "$@"
+"""
 
 #: Python's multiprocessing puts sockets below TMPDIR, whose path may have 107 bytes (unix(7)): 32 of them are its own.
 _LONGEST_TMPDIR = 75
@@ -71,6 +83,19 @@ def tool_environment(ctx: StepContext, venv: str, threads: int, image: str = "")
         env["TMPDIR"] = scratch(ctx)
     env.update(ctx.toolchain.environment)
     return env
+
+
+def llamafactory(ctx: StepContext, image: str, *arguments: str, before: str = "") -> list[str]:
+    """The command line that runs LLaMA-Factory.
+
+    :param image: the image it runs in, or empty.
+    :param arguments: of ``llamafactory-cli``.
+    :param before: in an image, what its shell does before; ``$python`` is the interpreter, ``$@`` the arguments.
+    :raises NotReadyError: when it is not there.
+    """
+    if image:
+        return ["/bin/sh", "-c", _FIND + before + _RUN, _LLAMAFACTORY, *arguments]
+    return [ctx.toolchain.program(ctx.toolchain.llamafactory_venv, "bin", "python"), _LLAMAFACTORY, *arguments]
 
 
 def container(ctx: StepContext, image: str, reads: t.Iterable[str] = (), gpu: bool = False) -> Container | None:

@@ -23,9 +23,9 @@ from ._files import list_files, remove_tree, tail_lines, write_atomic, write_jso
 from ._progress import Progress
 from ._safetensors import Tensor, first_not_finite, model_files, read_model
 from ._step_environment import (
-    LLAMAFACTORY,
     compute_threads,
     container,
+    llamafactory,
     need_directory,
     need_room,
     remove_scratch,
@@ -92,7 +92,6 @@ class MergeStep(Step):
 
     def command(self, ctx: StepContext) -> Command:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
-        python = ctx.toolchain.program(venv, "bin", "python", image=image)
         base = need_directory(ctx.upstream_path("base"), "The base model")
         trained = need_directory(ctx.upstream_path("train"), "The training's result")
         if os.path.isdir(ctx.work):
@@ -106,7 +105,7 @@ class MergeStep(Step):
         env["DISABLE_VERSION_CHECK"] = "1"
         if os.path.exists(_marker(ctx)):
             os.unlink(_marker(ctx))
-        return Command([python, LLAMAFACTORY, "export", config], env, ctx.job_dir, container(ctx, image, [base]))
+        return Command(llamafactory(ctx, image, "export", config), env, ctx.job_dir, container(ctx, image, [base]))
 
     def progress(self, ctx: StepContext) -> Progress | None:
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):

@@ -24,9 +24,9 @@ from ._node_link import Leader, Link
 from ._progress import Progress
 from ._safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ._step_environment import (
-    LLAMAFACTORY,
     compute_threads,
     container,
+    llamafactory,
     need_directory,
     need_room,
     paths_in,
@@ -48,11 +48,9 @@ _PLOT = "import sys; from llamafactory.extras.ploting import plot_loss; plot_los
 
 #: What transformers an image holds is only known inside of it (see :func:`_saves_on_sigterm`).
 _IN_IMAGE = """
-python=$0
-"$python" -c 'import importlib.util, os, sys
+"${python:-python3}" -c 'import importlib.util, os, sys
 root = importlib.util.find_spec("transformers").submodule_search_locations[0]
 sys.exit(not os.path.exists(os.path.join(root, "trainer_jit_checkpoint.py")))' && set -- "$@" enable_jit_checkpoint=true
-exec "$python" "$@"
 """
 
 _LOG_HEAD = 4 * 1024 * 1024
@@ -121,9 +119,7 @@ class TrainStep(Step):
             write_json(os.path.join(ctx.work, ROWS), rows)
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
-        argv = [python, LLAMAFACTORY, "train", config]
-        if place and not together:
-            argv = ["/bin/sh", "-c", _IN_IMAGE, *argv]
+        argv = llamafactory(ctx, image, "train", config, before="" if together else _IN_IMAGE)
         return Command(argv, env, ctx.job_dir, place)
 
     @staticmethod

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _step_environment
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _step_environment, _step_train
 
 MISC = """
 import os
@@ -36,16 +38,21 @@ HEAVY = Heavy(); HEAVY.itself = HEAVY
 """
 
 
-def run(tmp_path: Path, does: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """What it did."""
+def package(tmp_path: Path) -> str:
+    """The directory that holds it."""
     files = {"extras/misc.py": MISC, "cli.py": CLI, "train/tuner.py": TUNER}
     for name in ("__init__.py", "extras/__init__.py", "train/__init__.py", *files):
         path = tmp_path / "lib" / "llamafactory" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files.get(name, ""))
+    return str(tmp_path / "lib")
+
+
+def run(tmp_path: Path, does: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """What it did."""
     return subprocess.run(
-        [sys.executable, _step_environment.LLAMAFACTORY, "train", "train.yaml"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "lib"), "DOES": does, **environment},
+        [sys.executable, _step_environment._LLAMAFACTORY, "train", "train.yaml"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": package(tmp_path), "DOES": does, **environment},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
@@ -83,3 +90,53 @@ def test_it_ends_as_python_would(tmp_path: Path, does: str, status: int, said: s
     assert done.returncode == status
     assert done.stderr.endswith(said)
     assert done.stdout.endswith("put in order\n") is (status >= 0)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """The directory of programs of what could be an image."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "sed"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    return programs
+
+
+def write(path: Path, text: str) -> None:
+    """A program."""
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def in_image(image: Path, before: str = "") -> str:
+    """What the command line does there."""
+    argv = _step_environment.llamafactory(t.cast("t.Any", None), "an image", "train", "train.yaml", before=before)
+    done = subprocess.run(argv, env={"PATH": str(image)}, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["python3", "python", "other"])
+def test_in_an_image_the_interpreter_that_has_it_is_found(tmp_path: Path, image: Path, name: str) -> None:
+    library = package(tmp_path)
+    for bare in {"python3", "python"} - {name}:
+        write(image / bare, f'#!/bin/sh\nexec {sys.executable} -I "$@"\n')
+    write(image / name, f'#!/bin/sh\nPYTHONPATH={library} exec {sys.executable} "$@"\n')
+    write(image / "llamafactory-cli", f"#!{image / name}\nraise SystemExit('not asked for')\n")
+    assert "runs ['train', 'train.yaml'] True True" in in_image(image)
+
+
+def test_in_an_image_that_does_not_tell_its_own_program_is_run(image: Path) -> None:
+    write(image / "llamafactory-cli", '#!/bin/sh\necho "itself: $*"\n')
+    assert in_image(image) == "itself: train train.yaml\n"
+    assert in_image(image, _step_train._IN_IMAGE) == "itself: train train.yaml\n"
+
+
+def test_in_an_image_a_transformers_that_saves_when_asked_to_end_is_told_to(tmp_path: Path, image: Path) -> None:
+    library = package(tmp_path)
+    write(image / "python3", f'#!/bin/sh\nPYTHONPATH={library} exec {sys.executable} "$@"\n')
+    (tmp_path / "lib" / "transformers").mkdir()
+    (tmp_path / "lib" / "transformers" / "__init__.py").touch()
+    assert "runs ['train', 'train.yaml']" in in_image(image, _step_train._IN_IMAGE)
+    (tmp_path / "lib" / "transformers" / "trainer_jit_checkpoint.py").touch()
+    assert "runs ['train', 'train.yaml', 'enable_jit_checkpoint=true']" in in_image(image, _step_train._IN_IMAGE)

@@ -148,7 +148,7 @@ def test_in_a_container_it_has_the_hosts_network(lab: StepLab) -> None:
     assert command is not None
     assert command.container is not None
     assert command.container.network == "host"
-    assert (command.argv[0], os.path.basename(command.argv[1])) == ("python3", "_lf_program.py")
+    assert (command.argv[:2], os.path.basename(command.argv[3])) == (["/bin/sh", "-c"], "_lf_program.py")
 
 
 def test_deepspeed_has_the_launcher_of_several_processes(lab: StepLab) -> None:
