@@ -21,7 +21,7 @@ from ._worker import clean_environment
 #: Runs LLaMA-Factory's command line. Every job's container sees it, too: it lies in the data directory.
 _LLAMAFACTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lf_program.py")
 
-#: Which of an image's interpreters has LLaMA-Factory is only known inside of it. Where none does, its own program is run.
+#: Which of an image's interpreters has LLaMA-Factory is known inside of it alone; where none has, its program is run.
 _FIND = """
 for python in python3 python "$(sed -n '1s/^#!//p' "$(command -v llamafactory-cli)")"; do
     "$python" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("llamafactory"))' 2>/dev/null && break
