@@ -58,9 +58,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
     )
     yield service.start()
     service.close()
-    assert ollama.process is not None
-    ollama.process.kill()
-    ollama.process.wait()
+    ollama.stop()
 
 
 def curl(*arguments: str) -> t.Any:
