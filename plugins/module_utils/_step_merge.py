@@ -92,6 +92,8 @@ class MergeStep(Step):
 
     def command(self, ctx: StepContext) -> Command:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
+        config = os.path.join(ctx.job_dir, CONFIG)
+        argv = llamafactory(ctx, image, "export", config)
         base = need_directory(ctx.upstream_path("base"), "The base model")
         trained = need_directory(ctx.upstream_path("train"), "The training's result")
         if os.path.isdir(ctx.work):
@@ -99,13 +101,12 @@ class MergeStep(Step):
         size = weight_bytes(base)
         need_room(ctx.work, int(size * 1.02), "Merging")
         os.makedirs(ctx.work)
-        config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(export_arguments(ctx.spec.options["resolved"], base, trained, ctx.work)))
         env = tool_environment(ctx, venv, compute_threads(size, "cpu"), image)
         env["DISABLE_VERSION_CHECK"] = "1"
         if os.path.exists(_marker(ctx)):
             os.unlink(_marker(ctx))
-        return Command(llamafactory(ctx, image, "export", config), env, ctx.job_dir, container(ctx, image, [base]))
+        return Command(argv, env, ctx.job_dir, container(ctx, image, [base]))
 
     def progress(self, ctx: StepContext) -> Progress | None:
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):

@@ -127,6 +127,15 @@ def test_room(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
         MergeStep().command(context(lab))
 
 
+def test_what_is_missing_is_said_before_anything_is_taken_away(lab: StepLab) -> None:
+    ctx = context(lab)
+    export(ctx)
+    (lab.root / "lf/bin/python").unlink()
+    with pytest.raises(NotReadyError, match="lf/bin/python"):
+        MergeStep().command(ctx)
+    assert os.path.exists(os.path.join(ctx.work, "model.safetensors"))
+
+
 def test_put_back(lab: StepLab) -> None:
     """The base's tokenizer, its configuration in the form everybody reads, its stop tokens; no Modelfile."""
     ctx = context(lab)
