@@ -97,6 +97,7 @@ play() {
     ANSIBLE_CALLBACKS_ENABLED=ia_homelab.llamafactory.durations \
     ANSIBLE_LOCALHOST_WARNING=false \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED='' \
         "$VENV/bin/ansible-playbook" -i inventory/quickstart "$@" \
         -e "llamafactory_data_dir=$HOME_DIR" -e "llamafactory_tools_dir=$TOOLS_DIR" \
         -e "ollama_port=$PORT" -e "quickstart_model=$MODEL" ${MORE[@]+"${MORE[@]}"}

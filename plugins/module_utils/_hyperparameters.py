@@ -387,7 +387,8 @@ def llamafactory_train_arguments(
     numbers = precision(values, accelerator)
     if numbers != "fp32":
         found[numbers] = True
-    if accelerator == "cpu":
+    # DeepSpeed finds the CPU itself, and with use_cpu the Trainer would not begin its ZeRO 3
+    if accelerator == "cpu" and not (values.get("extra") or {}).get("deepspeed"):
         found["use_cpu"] = True
     if not values["gradient_checkpointing"]:
         found["disable_gradient_checkpointing"] = True

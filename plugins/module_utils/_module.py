@@ -17,7 +17,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ._engine import Engine, Submission
 from ._errors import InputError, JobError
 from ._files import read_json
-from ._finetune import warnings_of
 from ._layout import RECEIPT
 from ._run import ENDED, Run
 from ._steps import Toolchain
@@ -103,6 +102,8 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
     engine = Engine(module.params["data_dir"])
     handed = module.params["runs"]
     if handed is None:
+        from ._finetune import warnings_of  # half of the core: what only follows is started often, and goes without
+
         run = prepare(engine)
         for warning in warnings_of(run, engine.layout):
             module.warn(warning)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import hashlib
 import json
 import math
 import os
@@ -99,6 +100,7 @@ class TrainStep(Step):
         env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
         if extra.get("deepspeed"):
             env["FORCE_TORCHRUN"] = "1"  # else the launcher starts a plain process where there is but one GPU
+            env["TORCH_EXTENSIONS_DIR"] = _extensions(ctx, image or venv)
         if together:
             nodes, agreed = _nodes.Nodes.from_dict(together), _nodes.read_agreed(ctx.job_dir)
             env.update(_nodes.environment(nodes, agreed, _accelerator(ctx)))
@@ -275,6 +277,18 @@ def going_on(ctx: StepContext) -> list[int]:
     (``map_location`` of ``_load_optimizer_and_scheduler``).
     """
     return [] if _accelerator(ctx) == "cpu" else _checkpoints.whole(ctx.work)
+
+
+def _extensions(ctx: StepContext, installation: str) -> str:
+    """Where what DeepSpeed compiles on first use is kept, for one virtual environment or image.
+
+    Who is killed while compiling leaves a lock, and all that come later would wait for its release for ever. Trainings
+    of a host run one at a time, so a lock that is there before one has begun is nobody's.
+    """
+    path = ctx.layout.path("cache", "torch_extensions", hashlib.sha256(installation.encode()).hexdigest()[:12])
+    for lock in glob.glob(os.path.join(glob.escape(path), "*", "lock")):
+        os.unlink(lock)
+    return path
 
 
 def _accelerator(ctx: StepContext) -> str:

@@ -167,8 +167,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run, warnings_of
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_nodes import plan_part
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import (
     FOLLOW_SPEC,
@@ -179,8 +177,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module im
     toolchain,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._nodes import Nodes
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._plans import plans_of, text_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED, Run
+
+# What asking for fine-tunes takes besides, half of the core, is imported where it is asked for: while a job is followed
+# this module is started every few seconds, beside the training, and is compiled anew each time.
 
 
 def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
@@ -213,6 +213,8 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.params["runs"] is not None:
         kinds = tuple(module.params["kinds"] or KINDS)
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import warnings_of
+
     runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
     planned = plan(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
@@ -238,6 +240,9 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
     """The run of a fine-tune, or of this host's part in it."""
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_nodes import plan_part
+
     params = module.params
     placed = params["nodes"].get(declared.get("name"))
     nodes = Nodes.from_dict(placed) if placed else None
@@ -281,6 +286,8 @@ def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.
     saved = module.params["plan"]
     if not module.check_mode and not module._diff and saved is None:
         return {}
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._plans import plans_of, text_of
+
     seen = [(run, engine.preview(run)) for run in runs]
     plans = plans_of(engine.layout, seen, module.params["accelerator"], module.params["datasets"], saved)
     text = text_of([each for each in plans if each["changed"]])

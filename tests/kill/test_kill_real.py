@@ -32,6 +32,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama im
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
@@ -104,11 +105,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     layout.create()
     prompts = ROOT / "playbooks/files/homelab_prompts.json"
     base = root / "tiny-base"
-    subprocess.run(
-        [os.path.join(os.environ["IA_LF_VENV"], "bin", "python"), str(ROOT / "playbooks/files/make_tiny_base.py"),
-         "--prompts", str(prompts), "--output", str(base)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    make_tiny_base(base)
     _dataset.apply(layout, _dataset.Declaration("homelab"), [_dataset.Source("homelab_prompts.json", str(prompts))])
     server = Server(os.environ["IA_OLLAMA_BIN"], root / "ollama", free_port())
     server.root.mkdir()

@@ -196,6 +196,7 @@ def test_killed_midway_it_goes_on_where_it_was(hub: HubStandIn, house: House, ti
     part = next(Path(house.engine.layout.parent("base")).glob(f".work-*/.download/{name}.part"))
     kept = part.stat().st_size
     assert size // 5 < kept < size
+    wait_for(lambda: not hub.pouring)
     before = hub.sent[name]
     hub.rate = 0
     house.engine.submit(house.plan())

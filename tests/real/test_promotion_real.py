@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import subprocess
 import threading
 import time
 import typing as t
@@ -29,6 +28,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release i
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
 FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
 PROMPTS = json.loads((FILES / "homelab_prompts.json").read_text("utf-8"))
@@ -78,11 +78,7 @@ class House:
         self.base = str(root / "tiny-base")
         venv = os.environ["IA_LF_VENV"]
         self.tools = Toolchain(venv, os.environ["IA_CONV_VENV"], os.environ["IA_LLAMA_CPP_DIR"], url)
-        prompts = str(FILES / "homelab_prompts.json")
-        subprocess.run(
-            [f"{venv}/bin/python", str(FILES / "make_tiny_base.py"), "--prompts", prompts, "--output", self.base],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        make_tiny_base(Path(self.base))
         few = root / "homelab_prompts.json"
         few.write_text(json.dumps(PROMPTS[:ROWS]), "utf-8")
         source = _dataset.Source(few.name, str(few), commit=COMMIT, dirty=True)

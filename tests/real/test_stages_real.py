@@ -27,6 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._safetenso
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext
 from ansible_collections.ia_homelab.llamafactory.tests.real.test_steps_real import FILES, House, log_of
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
 #: The job of a training, where its result is, and what is told of it.
 Trained = tuple[StepContext, str, dict[str, t.Any]]
@@ -67,13 +68,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
     """A data directory with a tiny base and a dataset of each kind."""
     root = tmp_path_factory.mktemp("stages")
     made = House(root)
-    python = os.path.join(made.tools.llamafactory_venv, "bin", "python")
-    prompts = FILES / "homelab_prompts.json"
-    subprocess.run(
-        [python, FILES / "make_tiny_base.py", "--prompts", prompts, "--output", root / "base", "--layers", "1"],
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    make_tiny_base(root / "base", "--layers", "1")
     for kind in ("sft", "preference", "kto", "pretraining"):
         _dataset.apply(made.layout, _dataset.Declaration(kind), [Source("records", records=rows_of(kind))])
     yield made

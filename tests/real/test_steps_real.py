@@ -43,6 +43,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps imp
     StepSpec,
     Toolchain,
 )
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
 FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
 ROWS = 50
@@ -159,19 +160,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
     """A data directory with the tiny base and the shipped prompts in it."""
     root = tmp_path_factory.mktemp("steps")
     made = House(root)
-    python = os.path.join(made.tools.llamafactory_venv, "bin", "python")
-    prompts = FILES / "homelab_prompts.json"
-    subprocess.run(
-        [python, FILES / "make_tiny_base.py", "--prompts", prompts, "--output", root / "base", "--layers", "2"],
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    make_tiny_base(root / "base", "--layers", "2")
     location = made.layout.artifact("base", BASE)
     os.makedirs(location)
     write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(root / "base")}})
     dataset = Path(made.layout.artifact("dataset", DATASET))
     dataset.mkdir()
-    rows = json.loads(prompts.read_text(encoding="utf-8"))
+    rows = json.loads((FILES / "homelab_prompts.json").read_text(encoding="utf-8"))
     (dataset / "data.jsonl").write_text(
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
     )

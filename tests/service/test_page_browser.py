@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import typing as t
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
-from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, ROOT, Service
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
+from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
 from ia_homelab_service.page.language import Language
 
 ARTIFACTS = Path(os.environ.get("IA_HOMELAB_ARTIFACTS") or "/tmp") / "screenshots"
@@ -166,10 +166,7 @@ def test_from_a_form_to_an_answer_and_back(
         converter_venv=os.environ["IA_CONV_VENV"],
         llama_cpp_dir=os.environ["IA_LLAMA_CPP_DIR"],
     )
-    base = tmp_path / "tiny-base"
-    python = os.path.join(os.environ["IA_LF_VENV"], "bin", "python")
-    argv = [python, str(ROOT / "playbooks/files/make_tiny_base.py"), "--prompts", str(PROMPTS), "--output", str(base)]
-    subprocess.run(argv, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    base = make_tiny_base(tmp_path / "tiny-base")
     service.publish()
     common = {"name": "homelab", "template": "qwen", "batch_size": "5", "gradient_accumulation": "1"}
     # what the quickstart learns by heart with; a comma is how a fraction is written in French

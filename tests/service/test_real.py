@@ -18,7 +18,8 @@ import openai
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import Server, free_port
-from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, ROOT, Service
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
+from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
 
 WAIT_SECONDS = 600.0
 
@@ -26,16 +27,7 @@ WAIT_SECONDS = 600.0
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A real model, small, with random weights."""
-    path = tmp_path_factory.mktemp("tiny") / "tiny-base"
-    program = ROOT / "playbooks" / "files" / "make_tiny_base.py"
-    python = os.path.join(os.environ["IA_LF_VENV"], "bin", "python")
-    subprocess.run(
-        [python, program, "--prompts", PROMPTS, "--output", path],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
-    )
-    return str(path)
+    return str(make_tiny_base(tmp_path_factory.mktemp("tiny") / "tiny-base"))
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,8 @@ class HubStandIn:
         self.corruptions = 0
         self.seen: list[Seen] = []
         self.sent: dict[str, int] = {}
+        #: Files it is sending now: it notices a little later that nobody is there any more.
+        self.pouring = 0
         self.lock = threading.Lock()
         self._servers = [self._listen(port, cdn=False), self._listen(0, cdn=True)]
 
@@ -275,7 +277,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("ETag", f'"{_git_oid(repository.files[name])}"')
         self.end_headers()
         if self.command == "GET":
-            self._pour(name, content[first:])
+            hub = self.stand_in
+            with hub.lock:
+                hub.pouring += 1
+            try:
+                self._pour(name, content[first:])
+            finally:
+                with hub.lock:
+                    hub.pouring -= 1
 
     def _pour(self, name: str, content: bytes) -> None:
         hub = self.stand_in

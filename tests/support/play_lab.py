@@ -9,6 +9,7 @@ Needs the tools that ``./test.sh tools`` installs, named by ``IA_LF_VENV``, ``IA
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import hashlib
 import json
@@ -17,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -78,14 +80,25 @@ class Played:
         return self
 
 
+#: What :func:`make_tiny_base` has made in this process.
+_MADE: dict[tuple[str, ...], Path] = {}
+
+
 def make_tiny_base(target: Path, *shape: str) -> Path:
-    """A real base model of two megabytes.
+    """A real base model of two megabytes, always the same: made once, then copied.
 
     :param shape: options of the maker, for a bigger one.
     """
-    python = os.path.join(os.environ["IA_LF_VENV"], "bin", "python")
-    argv = [python, str(MAKER), "--prompts", str(PROMPTS), "--output", str(target), *shape]
-    subprocess.run(argv, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if shape not in _MADE:
+        made = Path(tempfile.mkdtemp(prefix="tiny-base."))
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        python = os.path.join(os.environ["IA_LF_VENV"], "bin", "python")
+        argv = [python, str(MAKER), "--prompts", str(PROMPTS), "--output", str(made / "base"), *shape]
+        subprocess.run(
+            argv, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+        )
+        _MADE[shape] = made / "base"
+    shutil.copytree(_MADE[shape], target)
     return target
 
 

@@ -7,8 +7,8 @@ Reads, never writes, and is cheap: a few stats when all is there. Fed to an inte
 standard input (Python 3.8+, standard library only), with one argument, a JSON object:
 
     wanted: the components that shall be there
-    tools_dir, python, python_from, accelerator, index_url, torch_index_url, jobs: the role's variables
-    pins: {builder, llamafactory, cuda, converter, llama_cpp}: "name==version …", one line each
+    tools_dir, python, python_from, accelerator, deepspeed, index_url, torch_index_url, jobs: the role's variables
+    pins: {builder, llamafactory, cuda, deepspeed, converter, llama_cpp}: "name==version …", one line each
 
 Prints a JSON object; the installer takes it as its input. Every component has a directory
 named by its content: the pins, and whatever else decides what is inside.
@@ -163,6 +163,8 @@ class Probe:
         pins = self.wish["pins"]
         index = self.wish["torch_index_url"]
         extra = pins["cuda"] if self.accelerator == "cuda" else ""
+        # Named only where it is wanted: the key of an environment without it stays what it was.
+        more = {"deepspeed": pins["deepspeed"]} if self.wish["deepspeed"] else {}
         return {
             "llamafactory": self.component(
                 "llamafactory",
@@ -171,6 +173,7 @@ class Probe:
                 cuda=extra,
                 index=index,
                 python=version,
+                **more,
             ),
             "converter": self.component("converter", "converter", pins=pins["converter"], index=index, python=version),
         }
@@ -277,6 +280,7 @@ class Probe:
             "python_from": self.wish["python_from"],
             "builder_python": build_with,
             "accelerator": self.accelerator,
+            "deepspeed": self.wish["deepspeed"],
             "index_url": self.wish["index_url"],
             "torch_index_url": self.wish["torch_index_url"],
             "jobs": self.wish["jobs"],

@@ -69,8 +69,20 @@ def make_environment(shop: Workshop) -> None:
             install += ["-r", HERE / f"requirements-{item}.txt"]
     index = {} if shop.spec["index_url"] else _index_of_pip(shop)
     shop.run(install, "Installing the pinned packages", **index)
+    if name == "llamafactory" and shop.spec["deepspeed"]:
+        _add_deepspeed(shop, index)
     shop.run([shop.path / "bin/python", "-c", HEALTH[name]], "Checking that the installation works", HF_HUB_OFFLINE="1")
     shop.mark(shop.path, started, python=python, accelerator=accelerator, packages=_packages(shop))
+
+
+def _add_deepspeed(shop: Workshop, index: dict[str, str]) -> None:
+    """It comes as source alone, and its build asks the PyTorch it will run with. Nothing is compiled yet: DeepSpeed
+    does that when a training first needs it."""
+    install = [shop.builder("uv"), "pip", "install", "--python", shop.path / "bin/python"]
+    install += ["--no-deps", "--no-build-isolation", "--compile-bytecode", "--require-hashes"]
+    install += ["-r", HERE / "requirements-deepspeed.txt"]
+    shop.run(install, "Installing DeepSpeed", DS_BUILD_OPS="0", **index)
+    shop.run([shop.path / "bin/python", "-c", "import deepspeed"], "Checking that DeepSpeed works")
 
 
 def _managed_python(shop: Workshop) -> str:

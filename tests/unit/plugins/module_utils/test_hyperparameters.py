@@ -425,3 +425,8 @@ def test_argument_spec_and_schema_agree_with_the_table() -> None:
     assert all(entry["description"] for entry in schema.values())
     spec["extra"]["default"]["x"] = 1
     assert hp.argument_spec()["extra"]["default"] == {}
+
+
+def test_deepspeed_finds_the_cpu_itself() -> None:
+    # with use_cpu the Trainer does not begin ZeRO 3
+    assert "use_cpu" not in arguments({"extra": {"deepspeed": {"zero_optimization": {"stage": 3}}}}, "cpu")

@@ -157,3 +157,22 @@ def test_deepspeed_has_the_launcher_of_several_processes(lab: StepLab) -> None:
     assert command is not None
     assert command.env["FORCE_TORCHRUN"] == "1"
     assert "NNODES" not in command.env
+
+
+def test_deepspeed_finds_no_lock_of_who_was_killed_while_compiling(lab: StepLab) -> None:
+    values = {**options(0, extra={"deepspeed": {"zero_optimization": {"stage": 3}}}), "nodes": None}
+    ctx = lab.context("train", UPSTREAM, values)
+    command = TrainStep().command(ctx)
+    assert command is not None
+    kept = os.path.join(command.env["TORCH_EXTENSIONS_DIR"], "deepspeed_shm_comm")
+    assert kept.startswith(ctx.layout.path("cache"))
+    os.makedirs(kept)
+    for name in ("lock", "deepspeed_shm_comm.so"):
+        Path(kept, name).touch()
+    assert TrainStep().command(ctx) == command
+    assert os.listdir(kept) == ["deepspeed_shm_comm.so"]
+    # another installation has another PyTorch
+    other = dataclasses.replace(ctx, toolchain=dataclasses.replace(ctx.toolchain, llamafactory_image="x"))
+    again = TrainStep().command(other)
+    assert again is not None
+    assert again.env["TORCH_EXTENSIONS_DIR"] != command.env["TORCH_EXTENSIONS_DIR"]
