@@ -54,6 +54,7 @@ for word; do
     root=$word
 done
 nsenter --target "$pid" --mount mknod -m 666 "$root/dev/nvidia0" c 1 3
+mkdir -p "$root/usr/bin"
 cp /opt/stand-in/nvidia-smi "$root/usr/bin/"
 END
 chmod 755 tree/usr/bin/nvidia-container-cli
