@@ -102,7 +102,7 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
     engine = Engine(module.params["data_dir"])
     handed = module.params["runs"]
     if handed is None:
-        from ._finetune import warnings_of  # half of the core: what only follows is started often, and goes without
+        from ._finetune import warnings_of  # a third of the core: what only follows is started often, and goes without
 
         run = prepare(engine)
         for warning in warnings_of(run, engine.layout):

@@ -179,8 +179,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module im
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED, Run
 
-# What asking for fine-tunes takes besides, half of the core, is imported where it is asked for: while a job is followed
-# this module is started every few seconds, beside the training, and is compiled anew each time.
+# What asking for fine-tunes takes besides, a third of the core, is imported where it is asked for: while a job is
+# followed this module is started every few seconds, beside the training, and is compiled anew each time.
 
 
 def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
