@@ -78,8 +78,8 @@ def from_go(shop: Workshop, work: Path) -> None:
     environment = {name: str(folder) for name, folder in folders.items()}
     # Headers of llama.cpp's own vendored libraries, which a Go module cannot carry.
     environment["CGO_CPPFLAGS"] = f"-I{shop.spec['components']['headers']['path']}"
-    # What Go would say, without -g: the linker drops what that is for.
-    environment.update(CGO_CFLAGS="-O2", CGO_CXXFLAGS="-O2")
+    # What Go would say where nothing is set, without -g: the linker drops what that is for.
+    environment.update({name: os.environ.get(name, "-O2") for name in ("CGO_CFLAGS", "CGO_CXXFLAGS")})
     # Modules are written read-only by default, which would outlive an attempt to remove them.
     environment["GOFLAGS"] = f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip()
     if go["toolchain"]:
