@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 import typing as t
@@ -25,9 +24,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama im
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner_docker import LABEL_STORE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import PROMPTS, make_tiny_base
 
-ROOT = Path(__file__).resolve().parents[2]
-PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
 USER = 4711
 
 
@@ -39,12 +37,7 @@ class Place:
         self.layout = Layout(str(self.data))
         self.layout.create()
         os.chown(self.data, USER, USER)
-        self.base = root / "tiny-base"
-        subprocess.run(
-            [f"{os.environ['IA_LF_VENV']}/bin/python", str(ROOT / "playbooks/files/make_tiny_base.py"),
-             "--prompts", str(PROMPTS), "--output", str(self.base)],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        self.base = make_tiny_base(root / "tiny-base")
         _dataset.apply(self.layout, _dataset.Declaration("homelab"), [_dataset.Source("prompts.json", str(PROMPTS))])
         # nothing of the host's own tools: what is not in the images is not there
         self.tools = Toolchain(

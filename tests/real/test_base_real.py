@@ -29,8 +29,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps imp
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
-FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
 REPO = "homelab/Tiny-Chat"
 TOKEN = "hf_CanaryThatMustNotBeSeenAnywhere42"
 WAIT_SECONDS = 120.0
@@ -66,12 +66,9 @@ def run_python(python: str, *arguments: str, **env: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny(lf_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real model, small, with random weights."""
-    root = tmp_path_factory.mktemp("tiny") / "model"
-    prompts = str(FILES / "homelab_prompts.json")
-    run_python(lf_python, str(FILES / "make_tiny_base.py"), "--prompts", prompts, "--output", str(root))
-    return root
+    return make_tiny_base(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture
