@@ -25,14 +25,17 @@ answers() { docker info >/dev/null 2>&1; }
 from_os_release() { (. /etc/os-release && printf '%s' "${!1:-}"); }
 
 # Engine 26 or newer: an older one does not start privileged containers where the machine itself lacks a capability.
-# Debian 12 has 20.10 and no Compose v2, so there the packages of Debian 13 are taken (they need no newer libc),
-# through an apt state of its own: the machine's sources stay as they are.
+# Debian 12 has 20.10 and no Compose v2, so there the packages of Debian 13 are taken (they need no newer libc).
 install_packages() {
     [[ $(id -u) == 0 ]] || die "Docker Engine with Compose and buildx is not here; installing it takes root."
     command -v apt-get >/dev/null || die "Docker Engine with Compose and buildx is not here; please install it."
     export DEBIAN_FRONTEND=noninteractive
     case $(from_os_release ID):$(from_os_release VERSION_ID) in
-        debian:12) install_from trixie "$(from_os_release VERSION_CODENAME)" ;;
+        debian:12)
+            apt-get update -qq
+            apt-get install -yqq --no-install-recommends iptables
+            "$(dirname "${BASH_SOURCE[0]}")/from_suite.sh" trixie docker.io docker-cli docker-compose docker-buildx containerd
+            ;;
         ubuntu:*)
             apt-get update -qq
             apt-get install -yqq --no-install-recommends docker.io docker-compose-v2 docker-buildx containerd iptables
@@ -43,32 +46,6 @@ install_packages() {
                 iptables
             ;;
     esac
-}
-
-debian_mirror() { "$(dirname "${BASH_SOURCE[0]}")/mirror.sh" Debian; }
-
-# install_from SUITE CODENAME   SUITE beside the machine's own suite, from the mirror the machine uses
-install_from() {
-    local suite=$1 codename=$2 mirror state
-    [[ -n $(debian_mirror) ]] || apt-get update -qq
-    mirror=$(debian_mirror)
-    [[ -n $mirror ]] || die "apt knows no Debian mirror."
-    state=$(mktemp -d)
-    chmod 755 "$state"
-    mkdir -p "$state/lists/partial"
-    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-        "$mirror" "$codename" "$mirror" "$suite" >"$state/sources.list"
-    printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "$suite" >"$state/preferences"
-    cat >"$state/apt.conf" <<END
-Dir::State::lists "$state/lists";
-Dir::Etc::sourcelist "$state/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "$state/preferences";
-END
-    APT_CONFIG=$state/apt.conf apt-get update -qq
-    APT_CONFIG=$state/apt.conf apt-get install -yqq --no-install-recommends iptables \
-        "docker.io/$suite" "docker-cli/$suite" "docker-compose/$suite" "docker-buildx/$suite" "containerd/$suite"
-    rm -rf "$state"
 }
 
 start() {

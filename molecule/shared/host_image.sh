@@ -18,8 +18,18 @@ case $system in
     ubuntu24.04) suite=noble origin=Ubuntu components=main,universe ;;
     *) echo "unknown system: $system" >&2; exit 2 ;;
 esac
-# Without one of this machine's, mmdebstrap takes the distribution's own.
+# There it is no package that every system must have.
+[[ $origin == Debian ]] || packages+=,apt
+# Without one of this machine's, mmdebstrap takes the distribution's own, with its updates.
 mirror=$("$here/../../tests/mirror.sh" "$origin")
+sources=(${mirror:+"$mirror"})
+if [[ $origin == Ubuntu && $mirror ]]; then
+    # Compose v2 came to 22.04 as an update.
+    sources=()
+    for pocket in "" -updates -security; do
+        sources+=("deb $mirror $suite$pocket ${components//,/ }")
+    done
+fi
 
 certificates=/usr/local/share/ca-certificates
 key=$({ echo "$packages $components $suite"; cat "$here/host.Dockerfile"; cat "$certificates"/*.crt 2>/dev/null || true; } |
@@ -32,9 +42,13 @@ exec 7>"$cache/$system.lock"
 flock 7
 if ! docker image inspect "$image" >/dev/null 2>&1; then
     if [[ ! -e $archive ]]; then
+        if [[ $origin == Ubuntu && ! -e /usr/share/keyrings/ubuntu-archive-keyring.gpg ]]; then
+            # Debian 12 has none
+            "$here/../../tests/from_suite.sh" trixie ubuntu-archive-keyring >&2
+        fi
         # In a session of its own: when it fails it hangs up its whole process group.
         setsid -w mmdebstrap --quiet --variant=minbase --components="$components" --include="$packages" \
-            "$suite" "${archive%.tar}.new.tar" ${mirror:+"$mirror"} >&2 ||
+            "$suite" "${archive%.tar}.new.tar" "${sources[@]}" >&2 ||
             { echo "mmdebstrap failed for $system" >&2; exit 1; }
         mv "${archive%.tar}.new.tar" "$archive"
     fi

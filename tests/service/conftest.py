@@ -32,3 +32,11 @@ def start(tmp_path: Path) -> t.Iterator[t.Callable[..., Service]]:
 def service(start: t.Callable[..., Service]) -> Service:
     """A service with nothing in it yet."""
     return start()
+
+
+@pytest.fixture(scope="session")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
+    """One with nothing in it, for all tests that only ask, or are refused."""
+    service = Service(tmp_path_factory.mktemp("idle") / "service", {}).start()
+    yield service
+    service.close()

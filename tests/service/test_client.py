@@ -74,9 +74,9 @@ def test_the_seeds_calls_word_for_word(service: Service) -> None:
     use(service.url, calls)
 
 
-def test_every_wrong_field_is_named(service: Service) -> None:
+def test_every_wrong_field_is_named(idle: Service) -> None:
     with pytest.raises(Refused) as found:
-        use(service.url, lambda client: client.start_training("qwen2.5:7b", "homelab", epochs=-1, lora_rnak=8))
+        use(idle.url, lambda client: client.start_training("qwen2.5:7b", "homelab", epochs=-1, lora_rnak=8))
     assert found.value.status == 422
     fields = {field.name: field.message for field in found.value.fields}
     assert set(fields) == {"num_epochs", "lora_rnak"}
@@ -150,9 +150,9 @@ def test_following_survives_a_killed_service(service: Service) -> None:
     assert [int(event.id) for event in events[:-1]] == list(range(1, len(events)))
 
 
-def test_nothing_is_followed_that_is_not_there(service: Service) -> None:
+def test_nothing_is_followed_that_is_not_there(idle: Service) -> None:
     with pytest.raises(Refused) as found:
-        use(service.url, lambda client: followed(client, "no-such-run"))
+        use(idle.url, lambda client: followed(client, "no-such-run"))
     assert found.value.status == 404
 
 

@@ -291,7 +291,7 @@ def test_a_stranger_of_the_generation_before(busy: Service) -> None:
     assert told["http"]["job_id"] == told["stdio"]["job_id"]
 
 
-def test_it_is_no_page(service: Service) -> None:
+def test_it_is_no_page(idle: Service) -> None:
     """A plain GET at the address of MCP is told so, and is no error of the server."""
-    reply = httpx.get(f"{service.url}/mcp", headers={"Accept": "text/html"}, trust_env=False)
+    reply = httpx.get(f"{idle.url}/mcp", headers={"Accept": "text/html"}, trust_env=False)
     assert 400 <= reply.status_code < 500

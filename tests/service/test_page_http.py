@@ -156,8 +156,8 @@ def test_uploads_are_checked_before_they_are_published(service: Service, tmp_pat
         assert [one["rows"] for one in client.get("/api/datasets").json()["datasets"]] == [50]
 
 
-def test_answers_cannot_be_framed_or_fed_from_elsewhere(service: Service) -> None:
-    with service.client() as client:
+def test_answers_cannot_be_framed_or_fed_from_elsewhere(idle: Service) -> None:
+    with idle.client() as client:
         view = client.get("/", headers=PAGE)
         policy = view.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
@@ -168,8 +168,8 @@ def test_answers_cannot_be_framed_or_fed_from_elsewhere(service: Service) -> Non
         assert client.get("/nothing").status_code == 404
 
 
-def test_languages(service: Service) -> None:
-    with service.client() as client:
+def test_languages(idle: Service) -> None:
+    with idle.client() as client:
 
         def lang(**headers: str) -> str:
             found = re.search(r'<html lang="([a-zA-Z-]+)"', client.get("/", headers={**PAGE, **headers}).text)

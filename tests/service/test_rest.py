@@ -88,8 +88,8 @@ def test_other_spellings_are_the_same_job(busy: Service) -> None:
         assert client.post("/api/train", json=other).json()["job_id"] == first
 
 
-def test_every_wrong_field_is_named(service: Service) -> None:
-    with service.client() as client:
+def test_every_wrong_field_is_named(idle: Service) -> None:
+    with idle.client() as client:
         body = {"model_name": "qwen2.5:7b", "learning_rat": 1, "lora_rank": -1, "num_epochs": "many", "epochs": 2}
         reply = client.post("/api/train", json={**body, "method": "prompt tuning"})
         assert reply.status_code == 422
@@ -113,8 +113,8 @@ def test_every_wrong_field_is_named(service: Service) -> None:
         (b"{}", "application/x-www-form-urlencoded", 415),
     ],
 )
-def test_what_is_no_request_is_refused(service: Service, content: bytes, kind: str, status: int) -> None:
-    with service.client() as client:
+def test_what_is_no_request_is_refused(idle: Service, content: bytes, kind: str, status: int) -> None:
+    with idle.client() as client:
         reply = client.post("/api/train", content=content, headers={"Content-Type": kind})
         assert (reply.status_code, reply.headers["content-type"]) == (status, PROBLEM), reply.text
 
@@ -203,17 +203,17 @@ def test_bad_rows_are_refused_with_their_place(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fx", "a%00b", ".hidden", "a,b", "%2e%2e"])
-def test_names_do_not_leave_the_tree(service: Service, name: str) -> None:
-    with service.client() as client:
+def test_names_do_not_leave_the_tree(idle: Service, name: str) -> None:
+    with idle.client() as client:
         reply = client.post(f"/api/datasets/{name}", files={"file": ("a.jsonl", b'{"instruction":"a","output":"b"}')})
         assert reply.status_code in (404, 405, 422), reply.text
-    left = {path.name for path in (service.root / "data").iterdir()}
+    left = {path.name for path in (idle.root / "data").iterdir()}
     assert left <= {"models", "datasets", "outputs", "jobs", "core", "cache", "service"}
-    assert sorted(path.name for path in service.root.iterdir()) == ["data", "service.log", "settings.json"]
+    assert sorted(path.name for path in idle.root.iterdir()) == ["data", "service.log", "settings.json"]
 
 
-def test_the_form_and_the_document_tell_the_same(service: Service) -> None:
-    with service.client() as client:
+def test_the_form_and_the_document_tell_the_same(idle: Service) -> None:
+    with idle.client() as client:
         form = client.get("/api/schema").json()
         document = client.get("/api/openapi.json").json()
     content = document["paths"]["/api/train"]["post"]["requestBody"]["content"]

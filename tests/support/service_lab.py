@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import atexit
+import compileall
 import dataclasses
+import functools
 import json
 import os
+import py_compile
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -24,6 +30,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.weights import wr
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "roles" / "training_service" / "files"
+CORE = ROOT / "plugins" / "module_utils"
 PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
 
 
@@ -32,6 +39,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@functools.cache
+def library() -> str:
+    """The service and the core in a directory, compiled: as its role puts them on a host."""
+    path = tempfile.mkdtemp(prefix="ia-homelab-service-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    for source, name in ((FILES / "ia_homelab_service", "ia_homelab_service"), (CORE, "ia_homelab_core")):
+        shutil.copytree(source, Path(path, name), ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(path, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    return path
 
 
 @dataclasses.dataclass
@@ -74,8 +92,7 @@ class Service:
     def command(self) -> tuple[list[str], dict[str, str]]:
         """What starts it: arguments and environment."""
         self.file.write_text(json.dumps(self.settings))
-        path = os.pathsep.join([str(FILES), str(ROOT / "playbooks" / "collections")])
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": path, "LC_ALL": "C.UTF-8"}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": library(), "LC_ALL": "C.UTF-8"}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment.update({key: value for key, value in os.environ.items() if key in ("HF_ENDPOINT", "HF_TOKEN")})
         return [sys.executable, "-m", "ia_homelab_service", str(self.file)], environment

@@ -14,10 +14,13 @@ from workshop import Failed, Workshop
 
 HERE = Path(__file__).resolve().parent
 # Imports that fail where an installation is broken in the ways seen: a torchaudio for
-# another CUDA lets `llamafactory-cli version` pass and breaks only this.
+# another CUDA lets `llamafactory-cli version` pass and breaks only this. The converter imports no more than these and
+# the two or three modules of a model's own architecture.
 HEALTH = {
     "llamafactory": "import llamafactory.train.tuner",
-    "converter": "import torch, transformers, sentencepiece, google.protobuf, gguf",
+    "converter": (
+        "import torch, sentencepiece, google.protobuf, gguf\nfrom transformers import AutoConfig, AutoTokenizer"
+    ),
 }
 # Measured, in GiB, rounded up: the environments share their largest files by hard links.
 SPACE = {"llamafactory": 8, "converter": 2}
@@ -54,9 +57,11 @@ def make_environment(shop: Workshop) -> None:
     shop.run([uv, "venv", "--python", python, shop.path], "Making a virtual environment")
     names = [name, "cuda"] if name == "llamafactory" and accelerator == "cuda" else [name]
     install = [uv, "pip", "install", "--python", shop.path / "bin/python", "--no-build"]
-    # Without compiled files in place every start of every user who may not write here
-    # would compile thousands of modules again.
-    install.append("--compile-bytecode")
+    if name == "llamafactory":
+        # Without compiled files in place every start of every user who may not write here
+        # would compile thousands of modules again. Of the converter's a quarter is ever
+        # imported, and the check below compiles that.
+        install.append("--compile-bytecode")
     if torch_index:
         # Another build of PyTorch has other hashes and needs fewer packages: the lock says
         # which versions, the short list what is wanted.
