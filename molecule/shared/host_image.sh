@@ -18,17 +18,18 @@ case $system in
     ubuntu24.04) suite=noble origin=Ubuntu components=main,universe ;;
     *) echo "unknown system: $system" >&2; exit 2 ;;
 esac
-# There it is no package that every system must have.
+# On Ubuntu apt is none of the packages that every system must have.
 [[ $origin == Debian ]] || packages+=,apt
 # Without one of this machine's, mmdebstrap takes the distribution's own, with its updates.
 mirror=$("$here/../../tests/mirror.sh" "$origin")
-sources=(${mirror:+"$mirror"})
-if [[ $origin == Ubuntu && $mirror ]]; then
+sources=()
+if [[ $mirror && $origin == Ubuntu ]]; then
     # Compose v2 came to 22.04 as an update.
-    sources=()
     for pocket in "" -updates -security; do
         sources+=("deb $mirror $suite$pocket ${components//,/ }")
     done
+elif [[ $mirror ]]; then
+    sources=("$mirror")
 fi
 
 certificates=/usr/local/share/ca-certificates
