@@ -45,7 +45,8 @@ options:
     type: path
   backup:
     description:
-      - File that what was there is kept in before a change.
+      - File that what was there is kept in before a change; V({}) where there was nothing. As long as O(pending) is
+        there it stays as it is, since the engine has read nothing newer.
     type: path
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
@@ -138,10 +139,12 @@ def validate(module: AnsibleModule, text: str) -> None:
 
 def publish(module: AnsibleModule, path: str, raw: bytes | None, text: str | None) -> None:
     make_dirs(os.path.dirname(path))
-    if module.params["backup"]:
-        write_atomic(module.params["backup"], raw or b"", 0o600)
-    if module.params["pending"]:
-        write_atomic(module.params["pending"], "The engine has not read its settings yet.\n")
+    pending, backup = module.params["pending"], module.params["backup"]
+    # Of two changes with no restart between them, the settings before the first are those the engine has read.
+    if backup and not (pending and os.path.exists(pending) and os.path.exists(backup)):
+        write_atomic(backup, b"{}\n" if raw is None else raw, 0o600)
+    if pending:
+        write_atomic(pending, "The engine has not read its settings yet.\n")
     if text is None:
         os.unlink(path)
     else:
