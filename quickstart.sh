@@ -67,8 +67,11 @@ find_python() {
 
 have_python() {
     PYTHON=$(find_python) && return
+    # A system without the one is new, and lacks the other too, which is asked for later on: one command for both.
+    local compiler=' g++'
+    if command -v c++ g++ clang++ >/dev/null; then compiler=''; fi
     command -v apt-get >/dev/null || die "it needs Python 3.11 or newer with venv. Install it and run this again."
-    [[ $(id -u) == 0 ]] || die "it needs Python 3.11 or newer with venv. Run: sudo apt-get install -y python3 python3-venv"
+    [[ $(id -u) == 0 ]] || die "it needs Python 3.11 or newer with venv. Run: sudo apt-get install -y python3 python3-venv$compiler"
     say "Installing Python"
     DEBIAN_FRONTEND=noninteractive apt-get update -q
     DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends python3 python3-venv
