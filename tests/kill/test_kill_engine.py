@@ -13,6 +13,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import random
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -47,8 +48,9 @@ def lives(live: t.Callable[..., Result], arguments: t.Iterable[tuple[t.Any, ...]
     return results
 
 
-def test_the_judge_sees_what_is_wrong(core: Path) -> None:
+def test_the_judge_sees_what_is_wrong(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else all of this would prove nothing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what it keeps is no evidence here
     expected = scenarios.undisturbed(core, scenarios.some_runs)
     with scenarios._lab(core) as lab:
         runs = scenarios.some_runs(lab)
