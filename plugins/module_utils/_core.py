@@ -9,12 +9,14 @@ directory, is published by one rename and never changed: a job goes on with the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import types
 import typing as t
 
@@ -318,6 +320,9 @@ def is_installed(core_dir: str) -> bool:
     return os.path.isfile(os.path.join(core_dir, PACKAGE, "__init__.py"))
 
 
+_RUN = "/run"
+
+
 def _under_systemd() -> bool:
     return os.geteuid() == 0 and os.path.isdir("/run/systemd/system") and shutil.which("systemd-run") is not None
 
@@ -339,24 +344,29 @@ def spawn(core_dir: str, python: str, module: str, argument: str, log: str, unit
     os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
     os.chmod(log, 0o644)
     give(log)
-    pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
+    pid = None
+    if _under_systemd():
+        with contextlib.suppress(OSError):  # such as a full /run
+            pid = _spawn_unit(argv, env, log, unit)
     if pid is None:
         pid = _spawn_orphan(argv, env, log)
     return identify(pid)
 
 
 def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> int | None:
-    # a variable is named without its value, which systemd-run then takes from its own environment (systemd 248):
-    # a proxy's password has no business in an argument list
-    names = [f"--setenv={name}" for name in env]
     plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
-    started = subprocess.run(
-        ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
-         "--property=KillMode=process", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
-         f"--property=WorkingDirectory={env['PYTHONPATH']}",
-         f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", *names, "--", *argv],
-        env={**os.environ, **env}, stdout=subprocess.DEVNULL, check=False, **plain,
-    )  # fmt: skip
+    # Neither an argument list nor the properties of a unit, which everybody may read, are a place for a proxy's
+    # password; and what lies in /run is gone after a crash of the machine.
+    with tempfile.NamedTemporaryFile("wb", dir=_RUN, prefix="ia-homelab-", suffix=".env") as file:
+        file.write(os.fsencode(environment_file(env)))
+        file.flush()
+        started = subprocess.run(
+            ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
+             "--property=KillMode=process", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
+             f"--property=WorkingDirectory={env['PYTHONPATH']}", f"--property=EnvironmentFile={file.name}",
+             f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", "--", *argv],
+            stdout=subprocess.DEVNULL, check=False, **plain,
+        )  # fmt: skip
     if started.returncode != 0:
         return None
     shown = subprocess.run(
@@ -367,6 +377,14 @@ def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> in
     )
     # 0 when it has ended already: no process has that id
     return int(shown.stdout.strip() or 0) if shown.returncode == 0 else 0
+
+
+def environment_file(env: t.Mapping[str, str]) -> str:
+    """Variables as systemd reads them from a file (``EnvironmentFile=`` in systemd.exec(5)): between double quotes, in
+    which a backslash takes the meaning from a quote or a backslash, and a line break is one."""
+    return "".join(
+        '{}="{}"\n'.format(name, value.replace("\\", "\\\\").replace('"', '\\"')) for name, value in env.items()
+    )
 
 
 def _spawn_orphan(argv: list[str], env: dict[str, str], log: str) -> int:

@@ -206,25 +206,49 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Commands called systemd-run and systemctl that write down how they were called."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name, then in (("systemd-run", 'exit "${FAIL:-0}"'), ("systemctl", "echo 4194300")):
+    keep = f'for word; do case $word in *EnvironmentFile=*) cp -p "${{word##*=}}" "{tmp_path}/kept.env" ;; esac; done'
+    for name, then in (("systemd-run", f'{keep}\nexit "${{FAIL:-0}}"'), ("systemctl", "echo 4194300")):
         script = folder / name
         script.write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word" >> "{tmp_path}/{name}.called"; done\n{then}\n')
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(_core, "_under_systemd", lambda: True)
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(_core, "_RUN", str(tmp_path / "run"))
     return tmp_path
 
 
-def test_a_unit_of_its_own_and_no_value_in_the_argument_list(
+def test_a_unit_of_its_own_and_its_variables_for_root_alone(
     systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", "http://user:canary@proxy")
     assert _core.spawn(str(package), sys.executable, "_stay", "0", str(systemd / "log"), "unit-1") is None
     called = (systemd / "systemd-run.called").read_text().splitlines()
-    assert {"--unit=unit-1", "--collect", "--property=KillMode=process", "--setenv=https_proxy"} <= set(called)
+    assert {"--unit=unit-1", "--collect", "--property=KillMode=process"} <= set(called)
     assert called[-4:] == [sys.executable, "-m", f"{_core.PACKAGE}._stay", "0"]
     assert not [word for word in called if "canary" in word]
+    kept = systemd / "kept.env"
+    assert 'https_proxy="http://user:canary@proxy"' in kept.read_text().splitlines()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert list((systemd / "run").iterdir()) == [], "it is there for as long as the unit is being started"
     assert "unit-1.service" in (systemd / "systemctl.called").read_text()
+
+
+def test_variables_are_written_as_systemd_reads_them() -> None:
+    """Read back by systemd 249 and 257 as they were."""
+    env = {"A": "plain", "B": 'a "quote", a \\ and $HOME', "C": "two\nlines", "D": " blanks ", "E": "", "F": "tail\\"}
+    assert _core.environment_file(env) == (
+        'A="plain"\nB="a \\"quote\\", a \\\\ and $HOME"\nC="two\nlines"\nD=" blanks "\nE=""\nF="tail\\\\"\n'
+    )
+
+
+def test_where_there_is_no_room_for_them_it_is_a_plain_process(
+    systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "_RUN", str(systemd / "full"))
+    _core.spawn(str(package), sys.executable, "_stay", "0", str(systemd / "log"), "unit-1")
+    assert said(systemd / "log")
+    assert not (systemd / "systemd-run.called").exists()
 
 
 def test_where_systemd_refuses_it_is_a_plain_process(
