@@ -9,7 +9,6 @@ directory, is published by one rename and never changed: a job goes on with the 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
@@ -344,10 +343,7 @@ def spawn(core_dir: str, python: str, module: str, argument: str, log: str, unit
     os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
     os.chmod(log, 0o644)
     give(log)
-    pid = None
-    if _under_systemd():
-        with contextlib.suppress(OSError):  # such as a full /run
-            pid = _spawn_unit(argv, env, log, unit)
+    pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
     if pid is None:
         pid = _spawn_orphan(argv, env, log)
     return identify(pid)
@@ -357,16 +353,22 @@ def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> in
     plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
     # Neither an argument list nor the properties of a unit, which everybody may read, are a place for a proxy's
     # password; and what lies in /run is gone after a crash of the machine.
-    with tempfile.NamedTemporaryFile("wb", dir=_RUN, prefix="ia-homelab-", suffix=".env") as file:
-        file.write(os.fsencode(environment_file(env)))
-        file.flush()
+    variables = ""
+    try:
+        fd, variables = tempfile.mkstemp(prefix="ia-homelab-", suffix=".env", dir=_RUN)
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(os.fsencode(environment_file(env)))
         started = subprocess.run(
             ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
              "--property=KillMode=process", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
-             f"--property=WorkingDirectory={env['PYTHONPATH']}", f"--property=EnvironmentFile={file.name}",
+             f"--property=WorkingDirectory={env['PYTHONPATH']}", f"--property=EnvironmentFile={variables}",
              f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", "--", *argv],
             stdout=subprocess.DEVNULL, check=False, **plain,
         )  # fmt: skip
+    except OSError:  # such as a full /run: nothing has been started
+        return None
+    finally:
+        discard(variables)
     if started.returncode != 0:
         return None
     shown = subprocess.run(

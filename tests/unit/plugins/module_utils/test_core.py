@@ -251,6 +251,21 @@ def test_where_there_is_no_room_for_them_it_is_a_plain_process(
     assert not (systemd / "systemd-run.called").exists()
 
 
+def test_a_unit_that_was_started_is_not_started_a_second_time(
+    systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where somebody has taken the file of its variables away meanwhile."""
+    program = systemd / "bin" / "systemd-run"
+    text = program.read_text().replace("\nexit ", f'\nrm "{systemd}"/run/*\nexit ')
+    program.write_text(text)
+    begun: list[str] = []
+    monkeypatch.setattr(_core, "_spawn_orphan", lambda argv, *_: begun.extend(argv) or 4194300)
+    _core.spawn(str(package), sys.executable, "_stay", "0", str(systemd / "log"), "unit-1")
+    assert (systemd / "systemd-run.called").exists()
+    assert list((systemd / "run").iterdir()) == []
+    assert begun == []
+
+
 def test_where_systemd_refuses_it_is_a_plain_process(
     systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
