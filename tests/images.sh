@@ -11,6 +11,9 @@ Usage: images.sh            the engine has the images that jobs run in: prints I
                             IA_BASE_IMAGE=…
        images.sh base       it has the image they are made from, Debian 13 from its own packages: prints its name
        images.sh archive    prints the file that holds both images of jobs, for `docker load` into another engine
+       images.sh cuda       makes them for hosts with a GPU, on what stands in for LLaMA-Factory's official image where that
+                            cannot be pulled, sees that bitsandbytes was missing and is there now, and prints
+                            IA_LF_IMAGE=… and IA_LLAMA_CPP_IMAGE=…. By hand: 5 to 20 minutes, 15 GB of the engine's disk
 
 They are made from the Dockerfiles of the role llamafactory, from packages alone: no registry of images is asked.
 What was made is kept under IA_HOMELAB_CACHE/images, by what it was made of.
@@ -121,9 +124,52 @@ jobs_images() {
     fi
 }
 
+# Debian 12 with the Python, PyTorch and LLaMA-Factory of the official image, in the places where it has them: from
+# docker/docker-cuda/Dockerfile of LLaMA-Factory 0.9.5 and its base's, PyTorch 2.6.0 for CUDA 12.4 (as PyPI's is) in
+# /opt/conda, the sources in /app, installed in place with the extra "metrics".
+cuda_images() {
+    local system official=ia-homelab-test/official:stand-in built=()
+    LF_IMAGE=ia-homelab-test/llamafactory:cuda
+    LLAMA_CPP_IMAGE=ia-homelab-test/llama-cpp:cuda
+    system=$("$ROOT/molecule/shared/host_image.sh" debian12)
+    mkdir "$WORK/official"
+    cat >"$WORK/official/Dockerfile" <<'END'
+ARG BASE
+FROM ${BASE}
+ARG INDEX_URL=""
+RUN apt-get update -q && apt-get install -yq --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
+ENV PATH=/opt/conda/bin:$PATH
+# Of the pips, only newer ones trust what the system trusts.
+RUN if [ -n "$INDEX_URL" ]; then export PIP_INDEX_URL="$INDEX_URL"; fi; \
+    python3 -m venv /opt/conda && PIP_CERT=/etc/ssl/certs/ca-certificates.crt pip install -q --no-cache-dir --upgrade pip \
+    && pip install -q --no-cache-dir torch==2.6.0 torchvision==0.21.0 torchaudio==2.6.0
+RUN if [ -n "$INDEX_URL" ]; then export PIP_INDEX_URL="$INDEX_URL"; fi; \
+    mkdir /app && pip download -q --no-deps --no-binary :all: -d /tmp llamafactory==0.9.5 \
+    && tar -xf /tmp/llamafactory-0.9.5.tar.gz --strip-components 1 -C /app && rm /tmp/llamafactory-0.9.5.tar.gz \
+    && pip install -q --no-cache-dir -e '/app[metrics]'
+WORKDIR /app
+CMD ["/bin/bash"]
+END
+    say "making the stand-in of the official image (some minutes)"
+    docker build --quiet --network host --build-arg BASE="$system" --build-arg INDEX_URL="$(index_url)" \
+        --tag "$official" "$WORK/official" >&2
+    if docker run --rm "$official" python -c 'import bitsandbytes' >/dev/null 2>&1; then
+        say "bitsandbytes is in the stand-in already, which shows nothing"
+        return 1
+    fi
+    build cuda "$LF_IMAGE" --build-arg BASE_IMAGE="$official"
+    docker run --rm "$LF_IMAGE" python -c '
+import os, bitsandbytes, torch
+library = f"libbitsandbytes_cuda{torch.version.cuda.replace(chr(46), str())}.so"
+assert os.path.exists(os.path.join(os.path.dirname(bitsandbytes.__file__), library)), f"{library} is missing"
+print(f"bitsandbytes {bitsandbytes.__version__} with {library}, PyTorch {torch.__version__}")' >&2
+    [[ -z ${IA_LLAMA_CPP_DIR:-} ]] || built=(--build-context "built=$IA_LLAMA_CPP_DIR")
+    build llama-cpp "$LLAMA_CPP_IMAGE" --build-arg BASE_IMAGE="$LF_IMAGE" --build-arg BUILD_IMAGE="$system" "${built[@]}"
+}
+
 what=${1:-jobs}
 case $what in
-    base | jobs | archive) ;;
+    base | jobs | archive | cuda) ;;
     *) usage >&2; exit 2 ;;
 esac
 mkdir -p "$CACHE"
@@ -132,6 +178,9 @@ flock 7
 if [[ $what == base ]]; then
     base
     echo "$BASE"
+elif [[ $what == cuda ]]; then
+    cuda_images
+    printf 'IA_LF_IMAGE=%s\nIA_LLAMA_CPP_IMAGE=%s\n' "$LF_IMAGE" "$LLAMA_CPP_IMAGE"
 else
     jobs_images
     if [[ $what == archive ]]; then

@@ -9,8 +9,8 @@ usage() {
     cat <<'END'
 Usage: quickstart_on.sh debian12|debian13|ubuntu24.04 [root|user]
 
-The quickstart on a system that was installed a moment ago, with nothing of this machine's but its Go, where it has
-one: run, run again, removed. An ordinary user is told what to install as root; that is done, and he goes on.
+The quickstart of what is committed, on a system that was installed a moment ago, with nothing of this machine's but its
+Go, where it has one: run, run again, removed. An ordinary user is told what to install as root; that is done, and he goes on.
 By hand: it compiles Ollama and llama.cpp anew (10 to 25 minutes on two processors), and needs a Docker Engine
 (tests/docker_engine.sh). Ubuntu's archive cannot be reached everywhere.
 END
@@ -44,10 +44,8 @@ there() {
     docker exec --user "$name" --env HOME="$home" --workdir "$home/llamafactory" \
         --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/go/bin "$host" "$@"
 }
-git -c safe.directory="$PWD" ls-files -z --cached --others --exclude-standard |
-    while IFS= read -r -d '' file; do
-        [[ ! -e $file && ! -L $file ]] || printf '%s\0' "$file"
-    done | tar -c --null --no-recursion -T - | as_root sh -c "mkdir $home/llamafactory && tar -x -C $home/llamafactory && chown -R $name: $home"
+git -c safe.directory="$PWD" archive HEAD |
+    as_root sh -c "mkdir $home/llamafactory && tar -x -C $home/llamafactory && chown -R $name: $home"
 
 # quickstart WHAT [ARGUMENT ...]
 quickstart() {
