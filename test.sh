@@ -127,7 +127,9 @@ part_lint() {
     check "ruff check" ruff check --no-cache .
     check "ruff format" ruff format --no-cache --check .
     check "README of the roles" python tests/role_readmes.py --check
+    check "list of the core" python tests/core_bundle.py --check
     check "mypy" mypy --cache-dir "$CACHE/mypy"
+    check "order of the packages" env PYTHONPATH=playbooks/collections lint-imports --no-cache
     (cd "$EXPORT" && check "shellcheck" shellcheck -x "${scripts[@]}")
     (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_COLLECTIONS_PATH="$COLLECTIONS" \
         ANSIBLE_HOME="$WORK/ansible-home" ansible-lint --offline --nocolor -q)

@@ -35,10 +35,10 @@ TEXT = (
 OURS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-done = _dataset.apply(Layout(sys.argv[3]), _dataset.Declaration("rows"), [Source("rows.jsonl", sys.argv[2])])
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+done = registry.apply(Layout(sys.argv[3]), registry.Declaration("rows"), [Source("rows.jsonl", sys.argv[2])])
 print(done.dataset.data_file)
 """
 #: The same four fields in every row.

@@ -18,15 +18,18 @@ from ansible import constants
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_problems import Problem, Problems
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import (
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.problems import Problem, Problems
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.source_text import (
+    SAVE_AS_UTF8,
+    SourceFile,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import (
     Source,
     kind_of_file,
     open_file,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_text import SAVE_AS_UTF8, SourceFile
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import sha256_file
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import sha256_file
 
 _MODULE = "ia_homelab.llamafactory.dataset"
 _GIT_SECONDS = 10

@@ -21,7 +21,7 @@ import typing as t
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._progress import clock
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import clock
 
 
 class CallbackModule(CallbackBase):

@@ -66,9 +66,9 @@ import urllib.parse
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import dataset_name
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._places import Told, place
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import dataset_name
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.places import Told, place
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
 
 def finetune_places(

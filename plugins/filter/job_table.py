@@ -37,7 +37,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._progress import Progress, clock
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import Progress, clock
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import table
 
 _HEADS = ("RUN", "STATE", "STEP", "PROGRESS", "LOSS", "ETA", "AGE", "GPU")

@@ -299,19 +299,19 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import (
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import (
     Declaration,
     Outcome,
     absent,
     apply,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_findings import warnings
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_kinds import FORMATS
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._version import VERSION
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.rules.registry import FORMATS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.statistics import warnings
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.version import VERSION
 
 SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},

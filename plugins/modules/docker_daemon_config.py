@@ -82,10 +82,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _daemon_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError, NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import make_dirs, write_atomic
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _docker_daemon_config
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_atomic
 
 
 def configure(module: AnsibleModule) -> dict[str, t.Any]:
@@ -96,11 +96,11 @@ def configure(module: AnsibleModule) -> dict[str, t.Any]:
             raw = stream.read()
     except FileNotFoundError:
         raw = None
-    before = _daemon_json.parse(raw or b"", path)
-    after = _daemon_json.without(before, module.params["remove"])
-    after = _daemon_json.merged(after, module.params["merge"])
+    before = _docker_daemon_config.parse(raw or b"", path)
+    after = _docker_daemon_config.without(before, module.params["remove"])
+    after = _docker_daemon_config.merged(after, module.params["merge"])
     changed = after != before
-    text = _daemon_json.render(after, raw or b"")
+    text = _docker_daemon_config.render(after, raw or b"")
     if changed and after:
         validate(module, text)
     if changed and not module.check_mode:

@@ -139,20 +139,20 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _gpu, _host
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import gpus, memory
 
 
 def look(module: AnsibleModule) -> dict[str, t.Any]:
-    found = _gpu.gpus()
-    ram = _host.ram()
+    found = gpus.gpus()
+    ram = memory.ram()
     return {
         "changed": False,
-        "accelerator": _gpu.accelerator(module.params["accelerator"]),
+        "accelerator": gpus.accelerator(module.params["accelerator"]),
         "gpus": [dataclasses.asdict(gpu) for gpu in found],
         "processes": [
             {**dataclasses.asdict(process), "foreign": not process.job}
-            for process in (_gpu.processes() if found else [])
+            for process in (gpus.processes() if found else [])
         ],
         "ram": dataclasses.asdict(ram) if ram else {},
     }

@@ -164,11 +164,13 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import (
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import Nodes
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import ENDED, Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
     FOLLOW_SPEC,
     answer,
     follow_runs,
@@ -176,8 +178,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module im
     submission_entry,
     toolchain,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._nodes import Nodes
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import ENDED, Run
 
 # What asking for fine-tunes takes besides, a third of the core, is imported where it is asked for: while a job is
 # followed this module is started every few seconds, beside the training, and is compiled anew each time.
@@ -213,7 +213,7 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.params["runs"] is not None:
         kinds = tuple(module.params["kinds"] or KINDS)
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import warnings_of
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import warnings_of
 
     runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
     planned = plan(module, engine, runs)
@@ -240,8 +240,8 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
     """The run of a fine-tune, or of this host's part in it."""
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_nodes import plan_part
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import plan_part
 
     params = module.params
     placed = params["nodes"].get(declared.get("name"))
@@ -286,7 +286,7 @@ def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.
     saved = module.params["plan"]
     if not module.check_mode and not module._diff and saved is None:
         return {}
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._plans import plans_of, text_of
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
 
     seen = [(run, engine.preview(run)) for run in runs]
     plans = plans_of(engine.layout, seen, module.params["accelerator"], module.params["datasets"], saved)

@@ -114,10 +114,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import age_seconds, tail_lines
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.clock import age_seconds
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 
 
 def look(module: AnsibleModule) -> dict[str, t.Any]:

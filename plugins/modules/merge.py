@@ -98,12 +98,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import plan_merge
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.single_steps import plan_merge
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
+    FOLLOW_SPEC,
+    follow_step,
+    toolchain,
+)
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:

@@ -196,15 +196,22 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_made import plan_register
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE, Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._versions import rollback
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import (
+    KINDS_OF_MODULE,
+    Layout,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_versions import rollback
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.single_steps import plan_register
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
+    FOLLOW_SPEC,
+    follow_step,
+    toolchain,
+)
 
 #: What the states answer that make nothing.
 NOTHING_MADE: dict[str, t.Any] = {"runs": [], "steps": []}

@@ -133,17 +133,21 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_train
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperparameters import (
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_train
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
     argument_spec,
     normalise,
     option_names,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import KINDS_OF_MODULE
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import FOLLOW_SPEC, follow_step, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
+    FOLLOW_SPEC,
+    follow_step,
+    toolchain,
+)
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:

@@ -108,14 +108,21 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._edge import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune_nodes import lead, plan_part
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._module import HOST_SPEC, toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._node_line import answer, dial, free_port
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._nodes import FIRST_PORT, Nodes
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.node_line import (
+    answer,
+    dial,
+    free_port,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import FIRST_PORT, Nodes
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import (
+    lead,
+    plan_part,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import HOST_SPEC, toolchain
 
 
 def look(module: AnsibleModule) -> dict[str, t.Any]:

@@ -14,7 +14,9 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.own_engine import OwnEngine, own_engine
-from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils.test_supervisor import starts
+from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.engine.test_supervisor import (
+    starts,
+)
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _gpu_guests
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import gpu_users
 from ansible_collections.ia_homelab.llamafactory.tests.docker.test_runner_docker import shared
 from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
-from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils import test_gpu_guests
+from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.engine import test_gpu_users
 
-guests = test_gpu_guests.guests
-globals().update(shared(test_gpu_guests, ()))
+guests = test_gpu_users.guests
+globals().update(shared(test_gpu_users, ()))
 
 
 def test_what_runs_in_a_job_s_container_is_no_stranger(lab: DockerLab, guests: Path) -> None:
@@ -24,9 +24,9 @@ def test_what_runs_in_a_job_s_container_is_no_stranger(lab: DockerLab, guests: P
     lab.wait((lab.root / "begun").exists, timeout=60)
     inside = lab.identity(run, "command.json")
     assert inside is not None
-    guests.write_text(f"{test_gpu_guests.HEADER}\nGPU-1, {inside.pid}, 9000 MiB, sh")
-    assert _gpu_guests.strangers() == ""
-    guests.write_text(f"{test_gpu_guests.HEADER}\nGPU-1, {os.getpid()}, 9000 MiB, sh")
-    assert f"pid {os.getpid()}" in _gpu_guests.strangers()
+    guests.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {inside.pid}, 9000 MiB, sh")
+    assert gpu_users.strangers() == ""
+    guests.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {os.getpid()}, 9000 MiB, sh")
+    assert f"pid {os.getpid()}" in gpu_users.strangers()
     lab.engine.cancel(run.id)
     assert lab.engine.follow(run.id, timeout=60, poll=0.05).state == "cancelled"

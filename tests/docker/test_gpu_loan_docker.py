@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _gpu_loan
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._docker_engine import DockerEngine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import gpu_lease
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import Guest
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
@@ -117,7 +117,7 @@ def test_what_says_so_is_stopped_as_well(contained: Contained, policy: str) -> N
     """As LLaMA-Factory's API of the Compose stack does."""
     name = f"{contained.name}-api"
     docker(
-        "run", "--detach", "--init", "--name", name, "--label", f"{_gpu_loan.LABEL}=true", os.environ["IA_BASE_IMAGE"],
+        "run", "--detach", "--init", "--name", name, "--label", f"{gpu_lease.LABEL}=true", os.environ["IA_BASE_IMAGE"],
         "python3", "-m", "http.server",
     )  # fmt: skip
     run = contained.run(policy)

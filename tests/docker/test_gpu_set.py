@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner import Probe
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.runner import Probe
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.own_engine import own_engine
 from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import DockerKit
-from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils import test_runner_process
+from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.runners import test_process
 
-job_dir = test_runner_process.job_dir
+job_dir = test_process.job_dir
 
 
 def device(name: str) -> dict[str, t.Any]:

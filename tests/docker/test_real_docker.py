@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._docker_engine import DockerEngine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner_docker import LABEL_STORE
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.docker import LABEL_STORE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import PROMPTS, make_tiny_base
 
@@ -38,7 +39,7 @@ class Place:
         self.layout.create()
         os.chown(self.data, USER, USER)
         self.base = make_tiny_base(root / "tiny-base")
-        _dataset.apply(self.layout, _dataset.Declaration("homelab"), [_dataset.Source("prompts.json", str(PROMPTS))])
+        registry.apply(self.layout, registry.Declaration("homelab"), [registry.Source("prompts.json", str(PROMPTS))])
         # nothing of the host's own tools: what is not in the images is not there
         self.tools = Toolchain(
             ollama_url=server.url,
@@ -55,7 +56,7 @@ class Place:
             "lora_rank": 32, "learning_rate": 5e-3, "epochs": 16, "batch_size": 5, "gradient_accumulation": 1,
             "cutoff_len": 512, "warmup_ratio": 0, "save_steps": 1000, **declared,
         }  # fmt: skip
-        return _finetune.plan_run(self.layout, settings, self.tools, accelerator="cpu")
+        return finetune.plan_run(self.layout, settings, self.tools, accelerator="cpu")
 
     def ask(self, model: str, row: t.Mapping[str, str]) -> str:
         """What a model answers to the question of a row."""

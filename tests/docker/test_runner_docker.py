@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _runner_docker
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._docker_engine import DockerEngine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner import Probe
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.runner import Probe
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import DockerKit
-from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils import test_runner_process
+from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.runners import test_process
 
 #: What only a process has, and the test here that stands for it.
 ONLY_PROCESSES = {
@@ -29,7 +29,7 @@ ONLY_PROCESSES = {
     "test_want_of_memory_is_told_when_the_kernel_killed_for_it": "test_want_of_memory_is_told_by_the_engine",
 }
 
-job_dir = test_runner_process.job_dir
+job_dir = test_process.job_dir
 
 
 def shared(module: types.ModuleType, left_out: t.Container[str]) -> dict[str, t.Any]:
@@ -41,12 +41,12 @@ def shared(module: types.ModuleType, left_out: t.Container[str]) -> dict[str, t.
     }
 
 
-globals().update(shared(test_runner_process, ONLY_PROCESSES))
+globals().update(shared(test_process, ONLY_PROCESSES))
 
 
 def test_what_is_left_out_is_tested_otherwise() -> None:
     for name, instead in ONLY_PROCESSES.items():
-        assert hasattr(test_runner_process, name) and instead in globals()
+        assert hasattr(test_process, name) and instead in globals()
 
 
 @pytest.mark.parametrize(("program", "code"), [("/nowhere/x", 127), ("nothing-of-the-sort", 127), ("/tmp", 126)])
@@ -76,7 +76,7 @@ def test_a_container_that_cannot_be_started(
         runner.start(kit.command(["/bin/true"]), job_dir)
     assert hint in caught.value.hint
     assert runner.probe(job_dir) == Probe("absent")
-    assert kit.engine.inspect(_runner_docker.container_name(job_dir)) is None
+    assert kit.engine.inspect(docker.container_name(job_dir)) is None
 
 
 def test_want_of_memory_is_told_by_the_engine(kit: DockerKit, job_dir: str) -> None:
@@ -91,7 +91,7 @@ def test_it_is_limited_as_declared(kit: DockerKit, job_dir: str) -> None:
     kit.more = {"memory_limit": "64m", "cpus": 0.5, "shm_size": "96m"}
     runner = kit.runner()
     runner.start(kit.shell("sleep 60"), job_dir)
-    found = kit.engine.inspect(_runner_docker.container_name(job_dir))
+    found = kit.engine.inspect(docker.container_name(job_dir))
     assert found is not None
     host = found["HostConfig"]
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["ShmSize"]) == (
@@ -102,7 +102,7 @@ def test_it_is_limited_as_declared(kit: DockerKit, job_dir: str) -> None:
     )
     assert host["Init"] and host["NetworkMode"] == "none" and not host["AutoRemove"]
     assert host["LogConfig"]["Config"] == {"max-size": "1m", "max-file": "1"}
-    assert found["Config"]["Labels"][_runner_docker.LABEL_JOB].endswith(":run-1/step-1")
+    assert found["Config"]["Labels"][docker.LABEL_JOB].endswith(":run-1/step-1")
 
 
 def test_what_it_writes_is_not_root_s(kit: DockerKit, job_dir: str, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_container_is_adopted_though_every_record_of_it_was_lost(kit: DockerKi
     other = kit.runner()
     assert other.settle(job_dir) == Probe("running"), "the engine is the truth"
     assert kit.until_it_ends(other, job_dir) == Probe("ended", 3)
-    assert kit.engine.inspect(_runner_docker.container_name(job_dir)) is None
+    assert kit.engine.inspect(docker.container_name(job_dir)) is None
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", None), ("kill -9 $$", None), ("exit 3", 3)])
@@ -133,13 +133,13 @@ def test_an_end_that_nobody_watched(kit: DockerKit, job_dir: str, script: str, c
     while kit.runner().probe(job_dir).state == "running" and time.monotonic() < end:
         time.sleep(0.02)
     assert kit.runner().settle(job_dir) == Probe("ended", code)
-    assert kit.engine.inspect(_runner_docker.container_name(job_dir)) is None
+    assert kit.engine.inspect(docker.container_name(job_dir)) is None
     assert kit.runner().settle(job_dir) == Probe("ended", code)
 
 
 def test_a_container_that_was_made_and_never_started(kit: DockerKit, job_dir: str) -> None:
     """Killed between the two: it counts as never started, and is in nobody's way."""
-    kit.engine.create(_runner_docker.container_name(job_dir), {"image": kit.image, "command": ["true"]}, {})
+    kit.engine.create(docker.container_name(job_dir), {"image": kit.image, "command": ["true"]}, {})
     write_json(os.path.join(job_dir, "command.json"), {"argv": ["true"]})
     runner = kit.runner()
     assert runner.settle(job_dir) == Probe("absent")
@@ -159,11 +159,11 @@ def test_containers_of_jobs_that_have_ended_are_taken_away(kit: DockerKit, job_d
     write_json(os.path.join(forgotten, "outcome.json"), {"state": "failed"})
     runner.forget(job_dir)
     runner.start(kit.shell("true"), job_dir)
-    assert kit.engine.inspect(_runner_docker.container_name(forgotten)) is None
+    assert kit.engine.inspect(docker.container_name(forgotten)) is None
 
 
 def test_an_engine_that_is_not_there(kit: DockerKit, job_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_runner_docker, "_PATIENCE", 0.0)
+    monkeypatch.setattr(docker, "_PATIENCE", 0.0)
     write_json(
         os.path.join(os.path.dirname(job_dir), "run.json"), {"toolchain": {"docker_host": "unix:///nowhere/x.sock"}}
     )

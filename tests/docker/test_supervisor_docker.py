@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _runner_docker
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker
 from ansible_collections.ia_homelab.llamafactory.tests.docker.test_runner_docker import shared
 from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
-from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils import test_supervisor
+from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.engine import test_supervisor
 
 #: What is told of a command by its process id, and the test here that stands for it.
 ONLY_PROCESSES = {
@@ -60,7 +60,7 @@ def test_a_long_log_is_in_nobody_s_memory(lab: DockerLab) -> None:
     assert supervisor is not None
     status = Path(f"/proc/{supervisor.pid}/status").read_text().split()
     assert int(status[status.index("VmHWM:") + 1]) < 100 << 10, "kibibytes"
-    found = lab.kit.engine.inspect(_runner_docker.container_name(str(directory)))
+    found = lab.kit.engine.inspect(docker.container_name(str(directory)))
     assert found is not None
     own_log = Path(found["LogPath"])
     assert own_log.stat().st_size < 1 << 20

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = ROOT / "plugins" / "module_utils"
+CORE = ROOT / "plugins" / "module_utils" / "_core"
 HOST_IMAGE = ROOT / "molecule" / "shared" / "host_image.sh"
 NAME = "ia-homelab-test-systemd"
 UNIT = """
@@ -32,25 +32,26 @@ PROGRAM = """
 import json, os, sys, time
 sys.dont_write_bytecode = True
 sys.path.insert(0, "/opt/lib")
-from core import _errors, _listeners, _local_server
-from core._ollama import Ollama
+from core.errors import CoreError
+from core.ollama.client import Ollama
+from core.system import local_services, ports
 
 known = {"kind": "unit", "name": "ollama.service"}
 for what in sys.argv[1:]:
-    getattr(_local_server.from_dict(known), what)()
+    getattr(local_services.from_dict(known), what)()
 deadline = time.monotonic() + (4 if sys.argv[-1] == "stop" else 60)
 answers = False
 while not answers and time.monotonic() < deadline:
     try:
         answers = bool(Ollama("http://127.0.0.1:11434", timeout=2).version())
-    except _errors.CoreError:
+    except CoreError:
         time.sleep(0.2)
-found = _local_server.find("http://127.0.0.1:11434")
-pids = _listeners.listeners(11434)
+found = local_services.find("http://127.0.0.1:11434")
+pids = ports.listeners(11434)
 print(json.dumps({
     "answers": answers,
     "known": found and found.as_dict() == known and found.holds(pids[0]) and not found.holds(1),
-    "hidden": bool(pids) and _listeners.variables(pids[0]).get("CUDA_VISIBLE_DEVICES") == "-1",
+    "hidden": bool(pids) and ports.variables(pids[0]).get("CUDA_VISIBLE_DEVICES") == "-1",
     "drop_in": os.path.exists("/run/systemd/system/ollama.service.d"),
     "pids": pids,
 }))

@@ -16,10 +16,12 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import tail_lines
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._templates import template_for
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
+    template_for,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))

@@ -18,9 +18,10 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _core, _process
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation, launcher
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes
 from ansible_collections.ia_homelab.llamafactory.tests.kill import faults
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, forked
 
@@ -131,7 +132,7 @@ BEGINNINGS: dict[str, t.Callable[[Lab], Run]] = {"from_nothing": from_nothing, "
 
 def _controller(lab: Lab, run: Run, armed: bool) -> None:
     # Ctrl-C and a lost connection are SIGKILL here: the controller leaves no last words
-    _core.this_python = lambda: str(lab.root / "python")  # type: ignore[assignment]
+    launcher.this_python = lambda: str(lab.root / "python")  # type: ignore[assignment]
     (lab.root / "controller").write_text(str(os.getpid()))
     if armed:
         faults.arm(str(lab.root), "controller")
@@ -193,12 +194,12 @@ def at_install(core: Path, point: int) -> Result:
 
         def install() -> None:
             faults.arm(str(lab.root), "controller")
-            _core.install(lab.layout)
+            installation.install(lab.layout)
 
         with forked(install) as pid:
             os.waitpid(pid, 0)
         result.kills = int((lab.root / "fired").exists())
-        made = Path(_core.install(lab.layout))
+        made = Path(installation.install(lab.layout))
         if _files(made) != _files(core) or [path.name for path in made.parent.iterdir()] != [core.name]:
             there = {str(path.relative_to(made.parent)) for path in made.parent.rglob("*")}
             result.problems.append(f"not the same: {made.name}, {len(there)} files; {core.name}")
@@ -251,12 +252,12 @@ def _runs(pid: int | None) -> bool:
         return False
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    return _process.identify(pid) is not None
+    return processes.identify(pid) is not None
 
 
 def _kill_some(lab: Lab, dice: random.Random, controllers: list[int]) -> int:
     there = lab.processes()
-    supervisors = [pid for pid, line in there.items() if "._supervisor" in line]
+    supervisors = [pid for pid, line in there.items() if ".main supervise " in line]
     leaders = [pid for pid in there if pid not in supervisors and _leads(pid)]
     others = [pid for pid in there if pid not in supervisors and pid not in leaders]
     alive = [pid for pid in controllers if _runs(pid)]

@@ -24,13 +24,14 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import read_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
@@ -55,8 +56,8 @@ GATE = {
 #: Asks for the run and follows it, as the module does.
 CONTROLLER = """
 import json, sys
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 run = Run.from_dict(json.load(open(sys.argv[2])))
 engine = Engine(sys.argv[1])
 engine.submit(run)
@@ -106,7 +107,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     prompts = ROOT / "playbooks/files/homelab_prompts.json"
     base = root / "tiny-base"
     make_tiny_base(base)
-    _dataset.apply(layout, _dataset.Declaration("homelab"), [_dataset.Source("homelab_prompts.json", str(prompts))])
+    registry.apply(layout, registry.Declaration("homelab"), [registry.Source("homelab_prompts.json", str(prompts))])
     server = Server(os.environ["IA_OLLAMA_BIN"], root / "ollama", free_port())
     server.root.mkdir()
     server.start()
@@ -121,7 +122,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
         "batch_size": 10, "gradient_accumulation": 1, "learning_rate": 3e-3, "cutoff_len": 512,
         "save_steps": SAVE_STEPS, "gate": GATE,
     }  # fmt: skip
-    run = _finetune.plan_run(layout, declared, toolchain, accelerator="cpu")
+    run = finetune.plan_run(layout, declared, toolchain, accelerator="cpu")
     engine = Engine(str(data))
     engine.submit(run)
     view = engine.follow(run.id)

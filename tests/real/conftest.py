@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 

@@ -21,13 +21,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _chain, _hub, _models
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import read_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._store import Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import names, resolution
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import pipeline
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
@@ -92,9 +93,9 @@ class House:
 
     def plan(self, name: str = REPO, **more: t.Any) -> Run:
         """The run that has the model here."""
-        base = _hub.resolve_base(self.engine.layout, _models.resolve(name), token_file=self.token_file, **more)
-        step = _chain.base_step(_chain.Identity(base.fingerprint, dict(base.settings), base.options))
-        return _chain.make_run("tiny", [step], ["base"], Toolchain(token_file=self.token_file))
+        base = resolution.resolve_base(self.engine.layout, names.resolve(name), token_file=self.token_file, **more)
+        step = pipeline.base_step(pipeline.Identity(base.fingerprint, dict(base.settings), base.options))
+        return pipeline.make_run("tiny", [step], ["base"], Toolchain(token_file=self.token_file))
 
     def follow(self, run: Run) -> RunView:
         """To the end."""
@@ -266,7 +267,7 @@ def test_gated_and_the_token_seen_nowhere(
         seen += process_texts(str(house.root))
         time.sleep(0.02)
     assert house.follow(run).state == "succeeded"
-    assert any("_perform" in text for text in seen)
+    assert any(".main perform " in text for text in seen)
     assert not [text for text in seen if TOKEN in text]
     assert TOKEN in {request.token for request in hub.seen}
     assert not [request for request in hub.seen if request.cdn and request.token]

@@ -17,10 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import Declaration, apply, load
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_forms import PIECE
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.output_formats import PIECE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import (
+    Declaration,
+    apply,
+    load,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 
 DEFAULT_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 SYSTEM = "Tu es un assistant homelab spécialisé."

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _listeners
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ports
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import File
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import Guest
@@ -40,7 +40,7 @@ def server(tmp_path: Path) -> t.Iterator[Server]:
     server.start()
     yield server
     server.stop(hard=True)
-    for pid in _listeners.listeners(server.port):
+    for pid in ports.listeners(server.port):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -53,17 +53,17 @@ def test_stopped_and_given_back(guest: Guest, gguf: File) -> None:
     client = Ollama(guest.url)
     client.push_blob(gguf.path, gguf.digest)
     client.create("kept", files={"model.gguf": gguf.digest})
-    before, program = guest.variables(), _listeners.program(guest.pid())
+    before, program = guest.variables(), ports.program(guest.pid())
     run = guest.run("stop")
     guest.begin(run)
-    assert not guest.answers() and _listeners.listeners(guest.port) == []
+    assert not guest.answers() and ports.listeners(guest.port) == []
     told = json.loads(guest.record.read_text())
     assert told["servers"][0]["kind"] == "process" and stat.S_IMODE(guest.record.stat().st_mode) == 0o600
     guest.end(run)
     assert guest.answers() and not guest.record.exists()
     assert [model["name"] for model in client.tags()] == ["kept:latest"]
     after = guest.variables()
-    assert {name: after.get(name) for name in before} == before and _listeners.program(guest.pid()) == program
+    assert {name: after.get(name) for name in before} == before and ports.program(guest.pid()) == program
     assert "is stopped" in guest.log(run)
 
 
@@ -158,7 +158,7 @@ def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest:
     )
     before = subprocess.Popen([sys.executable, "-c", program, str(port), guest.url])
     try:
-        assert guest.lab.wait(lambda: _listeners.accepts("127.0.0.1", port))
+        assert guest.lab.wait(lambda: ports.accepts("127.0.0.1", port))
         made = guest.run("stop")
         tools = dataclasses.replace(made.toolchain, ollama_url=f"http://127.0.0.1:{port}")
         run = dataclasses.replace(made, toolchain=tools)
@@ -197,9 +197,9 @@ def test_the_role_knows_its_own_server_again(guest: Guest, tmp_path: Path) -> No
         tools = dataclasses.replace(made.toolchain, ollama_url=wish["local_url"])
         run = dataclasses.replace(made, toolchain=tools)
         guest.begin(run)
-        assert _listeners.listeners(port) == []
+        assert ports.listeners(port) == []
         guest.end(run)
         assert not role("start")["changed"], "it is the server that the role wants"
     finally:
         assert role("stop")["changed"]
-    assert _listeners.listeners(port) == []
+    assert ports.listeners(port) == []

@@ -16,12 +16,14 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _hyperparameters as hp
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _lf_arguments
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._hyperparameters_table import OPTIONS, OURS
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._lf_arguments import LfArguments
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._models_data import CATALOGUE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import CATALOGUE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.llamafactory_arguments import (
+    LfArguments,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS, OURS
 
 #: Asks LLaMA-Factory itself, the slow way: its fields, its templates, and whether its parser takes what we write.
 _ASK = """
@@ -55,7 +57,7 @@ def venv() -> str:
 @pytest.fixture(scope="module")
 def known(venv: str) -> LfArguments:
     """What we read from its source."""
-    return _lf_arguments.read_arguments(venv)
+    return llamafactory_arguments.read_arguments(venv)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_the_list_is_the_parsers(known: LfArguments, answer: dict[str, t.Any]) -
 def test_it_is_quick(venv: str) -> None:
     """It is asked while somebody waits for a plan: far from the half minute that importing it may take."""
     start = time.monotonic()
-    _lf_arguments.read_arguments(venv)
+    llamafactory_arguments.read_arguments(venv)
     assert time.monotonic() - start < 5
 
 
@@ -115,13 +117,15 @@ _OF_OTHER_VERSIONS = {"logging_dir", "push_to_hub_token"}
 
 
 def test_extra(venv: str) -> None:
-    checked = _lf_arguments.check(hp.normalise({"extra": {"use_dora": "true", "loraplus_lr_ratio": "16"}}), venv)
+    checked = llamafactory_arguments.check(
+        hp.normalise({"extra": {"use_dora": "true", "loraplus_lr_ratio": "16"}}), venv
+    )
     assert checked.extra == {"use_dora": True, "loraplus_lr_ratio": 16.0}
     with pytest.raises(InputError, match="neftune_noise_alpa") as caught:
-        _lf_arguments.check(hp.normalise({"extra": {"neftune_noise_alpa": 5}}), venv)
+        llamafactory_arguments.check(hp.normalise({"extra": {"neftune_noise_alpa": 5}}), venv)
     assert "Did you mean neftune_noise_alpha" in caught.value.hint
     with pytest.raises(InputError, match="no chat template"):
-        _lf_arguments.check(hp.normalise({"template": "qwen25"}), venv)
+        llamafactory_arguments.check(hp.normalise({"template": "qwen25"}), venv)
 
 
 def test_the_catalogues_templates_are_its_own(known: LfArguments, answer: dict[str, t.Any]) -> None:

@@ -14,14 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import RemoteError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama_text import modelfile, parse_parameters
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import (
-    differences,
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
+    template_for,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._templates import template_for
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama import client as ollama_client
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import (
+    modelfile,
+    parse_parameters,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import differences
 
 TEMPLATE = template_for("qwen").go_template()
 SYSTEM = 'Tu es l\'assistant du « homelab ».\n\nRéponds en "français" : {{ .Content }} \\n 日本\u00a0!\n'
@@ -84,7 +87,7 @@ def test_a_model_is_asked_and_unloaded(ollama: Ollama, gguf: t.Any) -> None:
     assert reply["done"] and reply["message"]["content"] == ""
     pieces = list(ollama.chat_stream("asked", ASK, {"temperature": 0}))
     assert pieces[-1]["done"]
-    assert any(_ollama.full_name(model["name"]) == _ollama.full_name("asked") for model in ollama.ps())
+    assert any(ollama_client.full_name(model["name"]) == ollama_client.full_name("asked") for model in ollama.ps())
     ollama.unload("asked")
     end = time.monotonic() + 10
     while ollama.ps() and time.monotonic() < end:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import in_child
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     PROMPTS,
@@ -63,9 +64,9 @@ def hungry(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Run]:
     engine = Engine(str(root / "data"))
     engine.layout.create()
     base = make_tiny_base(root / "base")
-    _dataset.apply(engine.layout, _dataset.Declaration("prompts"), [_dataset.Source("prompts.json", str(PROMPTS))])
+    registry.apply(engine.layout, registry.Declaration("prompts"), [registry.Source("prompts.json", str(PROMPTS))])
     declared = {"name": "hungry", "base_model": str(base), "dataset": "prompts", "register": False, **TRAINING}
-    return engine, _finetune.plan_run(engine.layout, declared, toolchain(), accelerator="cpu")
+    return engine, finetune.plan_run(engine.layout, declared, toolchain(), accelerator="cpu")
 
 
 def failed_train(engine: Engine, run: Run, starve: t.Callable[[], object]) -> dict[str, t.Any]:

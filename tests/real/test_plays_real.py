@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _versions
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import model_versions
 from ansible_collections.ia_homelab.llamafactory.tests.support import no_network
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn, Seen
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
@@ -265,7 +265,7 @@ def told(house: House, output: str) -> None:
 def test_rolled_back_held_and_released(house: House) -> None:
     """Back to the version before and to a named one, in seconds; the next apply keeps it and says so; a release."""
     lab = house.lab
-    overview = _versions.overview(lab.layout, lab.ollama, "lab-model")
+    overview = model_versions.overview(lab.layout, lab.ollama, "lab-model")
     declared, before = overview["served"][LATEST]["version"], overview["previous"]
     tags = [version["tag"] for version in overview["versions"]]
     other = next(tag for tag in tags if tag not in (declared, before))

@@ -19,15 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune, _versions
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import RemoteError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import Releases
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import model_versions
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
 FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
@@ -81,8 +83,8 @@ class House:
         make_tiny_base(Path(self.base))
         few = root / "homelab_prompts.json"
         few.write_text(json.dumps(PROMPTS[:ROWS]), "utf-8")
-        source = _dataset.Source(few.name, str(few), commit=COMMIT, dirty=True)
-        _dataset.apply(self.layout, _dataset.Declaration("homelab"), [source])
+        source = registry.Source(few.name, str(few), commit=COMMIT, dirty=True)
+        registry.apply(self.layout, registry.Declaration("homelab"), [source])
 
     def plan(self, write: bool = True, **declared: t.Any) -> Run:
         """The run of a declaration."""
@@ -90,7 +92,7 @@ class House:
             "name": "gated", "base_model": self.base, "dataset": "homelab", "template": "qwen", "method": "lora",
             "batch_size": ROWS, "gradient_accumulation": 1, "cutoff_len": 512, "save_steps": 1000, **declared,
         }  # fmt: skip
-        return _finetune.plan_run(self.layout, whole, self.tools, accelerator="cpu", write=write)
+        return finetune.plan_run(self.layout, whole, self.tools, accelerator="cpu", write=write)
 
     def apply(self, **declared: t.Any) -> Applied:
         """What the playbook does."""
@@ -192,18 +194,18 @@ def test_another_gate_is_asked_and_nothing_else(house: House, known: dict[str, A
 def test_back_in_seconds_and_held(house: House, known: dict[str, Applied]) -> None:
     declared: dict[str, t.Any] = {**POOR, "gate": LENIENT}
     good, bad = house.tag(known["learned"]), house.tag(known["poor"])
-    planned = _versions.rollback(house.layout, house.ollama, "gated", check=True)
+    planned = model_versions.rollback(house.layout, house.ollama, "gated", check=True)
     assert planned.changed and house.ollama.digest(LATEST) == house.ollama.digest(bad)
     with asked_all_the_while(house) as counts:
         began = time.monotonic()
-        done = _versions.rollback(house.layout, house.ollama, "gated")
+        done = model_versions.rollback(house.layout, house.ollama, "gated")
         took = time.monotonic() - began
     assert not any(text.startswith("ERROR") for text in counts), counts
     assert done.tag == good and took < 20
     assert house.ollama.digest(LATEST) == house.ollama.digest(good)
     applied = house.apply(**declared)
     assert applied.pending == ()
-    warnings = _finetune.warnings_of(applied.run, house.layout)
+    warnings = finetune.warnings_of(applied.run, house.layout)
     assert any(f"held at {good}" in warning for warning in warnings)
     assert house.ollama.digest(LATEST) == house.ollama.digest(good)
     assert house.releases.release()
@@ -212,10 +214,10 @@ def test_back_in_seconds_and_held(house: House, known: dict[str, Applied]) -> No
 
 
 def test_back_to_its_prompts(house: House, known: dict[str, Applied]) -> None:
-    found = _versions.overview(house.layout, house.ollama, "gated")
+    found = model_versions.overview(house.layout, house.ollama, "gated")
     assert found["served"][LATEST]["version"] == house.tag(known["poor"])
     assert found["previous"] == house.tag(known["learned"]) and found["drift"] == [] and found["hold"] == {}
-    assert _versions.names(house.layout) == ["gated"]
+    assert model_versions.names(house.layout) == ["gated"]
     version = next(one for one in found["versions"] if one["tag"] == house.tag(known["learned"]))
     steps = {entry["step"]: entry for entry in version["lineage"]}
     assert list(steps) == ["register", "gguf", "merge", "train", "dataset", "base"]
@@ -239,7 +241,7 @@ def test_drift_has_a_name(house: House, known: dict[str, Applied], gguf: t.Any) 
         tag, files={"model.gguf": gguf.digest}, template=shown["template"], system=shown["system"],
         parameters=receipt["results"]["parameters"],
     )  # fmt: skip
-    found = _versions.overview(house.layout, house.ollama, "gated")["drift"]
+    found = model_versions.overview(house.layout, house.ollama, "gated")["drift"]
     assert f"{tag} has another weights" in found and f"{LATEST} is another model than {tag}" in found
     declared: dict[str, t.Any] = {**POOR, "gate": LENIENT}
     seen = house.engine.preview(house.plan(write=False, **declared))
@@ -248,7 +250,7 @@ def test_drift_has_a_name(house: House, known: dict[str, Applied], gguf: t.Any) 
         "promote": f"{LATEST} is another model than {tag}",
     }
     assert house.apply(**declared).pending == ("register-q4_K_M", "promote")
-    assert _versions.overview(house.layout, house.ollama, "gated")["drift"] == []
+    assert model_versions.overview(house.layout, house.ollama, "gated")["drift"] == []
 
 
 def test_inputs_that_do_not_count(house: House, known: dict[str, Applied]) -> None:
@@ -260,10 +262,10 @@ def test_inputs_that_do_not_count(house: House, known: dict[str, Applied]) -> No
     same = house.plan(**other, regenerate_on=["dataset", "base"])
     assert same.step("train").spec.fingerprint == trained
     rows = [{"instruction": "a", "output": "b"}]
-    _dataset.apply(house.layout, _dataset.Declaration("other"), [_dataset.Source("records", records=rows)])
+    registry.apply(house.layout, registry.Declaration("other"), [registry.Source("records", records=rows)])
     kept = house.plan(**POOR, dataset="other", regenerate_on=["hyperparameters"])
     assert kept.step("train").spec.fingerprint == trained
-    assert any("the dataset has changed, and does not count" in warning for warning in _finetune.warnings_of(kept))
+    assert any("the dataset has changed, and does not count" in warning for warning in finetune.warnings_of(kept))
     assert house.plan(**POOR, dataset="other").step("train").spec.fingerprint != trained
     new = house.plan(**POOR, name="new", regenerate="never")
     assert new.step("train").spec.fingerprint == trained, "nothing was made of it yet: what is declared counts"
@@ -301,7 +303,9 @@ def test_an_adapter_on_its_base(house: House, known: dict[str, Applied]) -> None
         said = house.ollama.chat(tag, messages, {"temperature": 0, "seed": 42, "num_predict": 300})
         right += said["message"]["content"].strip() == row["output"].strip()
     assert right >= ROWS - 1
-    steps = {entry["step"] for entry in _versions.overview(house.layout, house.ollama, name)["versions"][0]["lineage"]}
+    steps = {
+        entry["step"] for entry in model_versions.overview(house.layout, house.ollama, name)["versions"][0]["lineage"]
+    }
     assert steps == {"register", "gguf", "gguf_adapter", "train", "dataset", "base"}
     other = house.plan(**POOR, name="third", export="adapter")
     needed = house.engine.need(other)
@@ -325,7 +329,7 @@ def test_what_is_kept(house: House, known: dict[str, Applied], ollama_server: t.
     assert done.view.state == "succeeded", done.view.error
     assert done.pending == ("register-q4_K_M", "promote", "retain")
 
-    served, way_back = house.tag(done), _versions.overview(house.layout, house.ollama, "gated")["previous"]
+    served, way_back = house.tag(done), model_versions.overview(house.layout, house.ollama, "gated")["previous"]
     assert way_back in (before["poor"], before["attempt"])
     tags = {str(model["name"]): str(model["digest"]) for model in house.ollama.tags()}
     assert tags[LATEST] == tags[served] != tags[way_back]
@@ -347,12 +351,12 @@ def test_what_is_kept(house: House, known: dict[str, Applied], ollama_server: t.
     assert house.apply(**declared).pending == ()
 
     assert answers(house, LATEST) and answers(house, way_back)
-    back = _versions.rollback(house.layout, house.ollama, "gated")
+    back = model_versions.rollback(house.layout, house.ollama, "gated")
     assert back.tag == way_back and house.ollama.digest(LATEST) == tags[way_back]
     assert answers(house, LATEST)
     held = house.apply(**declared)
     assert held.pending == () and house.ollama.digest(LATEST) == tags[way_back]
-    assert any(f"held at {way_back}" in warning for warning in _finetune.warnings_of(held.run, house.layout))
+    assert any(f"held at {way_back}" in warning for warning in finetune.warnings_of(held.run, house.layout))
     assert house.releases.release()
     assert house.apply(**declared).pending == ("promote",)
     assert house.ollama.digest(LATEST) == tags[served]
@@ -370,5 +374,5 @@ def blob_size(lineage: dict[str, t.Any]) -> int:
 
 
 def _lineage_of(house: House, tag: str) -> list[dict[str, t.Any]]:
-    versions = _versions.overview(house.layout, house.ollama, "gated")["versions"]
+    versions = model_versions.overview(house.layout, house.ollama, "gated")["versions"]
     return next(version["lineage"] for version in versions if version["tag"] == tag)

@@ -17,17 +17,24 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import JobError, RemoteError, StoreError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._fingerprint import fingerprint
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._gguf import read_header
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama_text import parse_parameters
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._release import move_tags
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import RegisterStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._templates import template_for
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
+    template_for,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
+    JobError,
+    RemoteError,
+    StoreError,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import read_header
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import parse_parameters
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import move_tags
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import RegisterStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 
 TEMPLATE = template_for("qwen").go_template()
 SYSTEM = 'Tu es l\'assistant du « homelab ».\n\nRéponds en "français" : {{ .Content }} \\n 日本\u00a0!\n'
@@ -253,9 +260,10 @@ def test_killed_in_mid_upload(house: House, ollama: Ollama, big: t.Any, tmp_path
 #: What the worker does, in a process that can be killed.
 PERFORM = """
 import json, sys
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_register import RegisterStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import RegisterStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
 root, spec, url, work, job = json.load(open(sys.argv[1]))
 ctx = StepContext(Layout(root), StepSpec.from_dict(spec), Toolchain(ollama_url=url), work, job)
 RegisterStep().perform(ctx)
@@ -278,10 +286,10 @@ def test_what_cannot_be_registered(house: House, gguf: t.Any, make: t.Any, tmp_p
 
 
 def test_the_receipt_saves_hashing(house: House, gguf: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _step_register
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import register as steps_register
 
     hashed: list[str] = []
-    monkeypatch.setattr(_step_register, "sha256_file", lambda path: hashed.append(path) or gguf.digest[7:])
+    monkeypatch.setattr(steps_register, "sha256_file", lambda path: hashed.append(path) or gguf.digest[7:])
     ctx = house.context(gguf, "hashed")
     house.register(ctx)
     assert hashed == []
@@ -291,7 +299,7 @@ def test_the_receipt_saves_hashing(house: House, gguf: t.Any, monkeypatch: pytes
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
         house.register(ctx)
         assert hashed == [path]
-        monkeypatch.setattr(_step_register, "sha256_file", lambda _path: "0" * 64)
+        monkeypatch.setattr(steps_register, "sha256_file", lambda _path: "0" * 64)
         with pytest.raises(StoreError, match="not the file its receipt tells of"):
             RegisterStep().perform(ctx)
     finally:

@@ -20,12 +20,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune, _truncation
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._safetensors import read_tensors
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_train import TrainStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry, truncation
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import read_tensors
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.tests.real.test_steps_real import FILES, House, log_of
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
@@ -70,7 +71,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
     made = House(root)
     make_tiny_base(root / "base", "--layers", "1")
     for kind in ("sft", "preference", "kto", "pretraining"):
-        _dataset.apply(made.layout, _dataset.Declaration(kind), [Source("records", records=rows_of(kind))])
+        registry.apply(made.layout, registry.Declaration(kind), [Source("records", records=rows_of(kind))])
     yield made
     made.clear()
     shutil.rmtree(root)
@@ -79,7 +80,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
 def train(house: House, kind: str, **declared: t.Any) -> Trained:
     """Plan as a play does, train, publish: the job, where the result is, and what is told of it."""
     wanted = {"name": "essai", "base_model": str(house.root / "base"), "dataset": kind, **DECLARED, **declared}
-    run = _finetune.plan_run(house.layout, wanted, house.tools, accelerator="cpu")
+    run = finetune.plan_run(house.layout, wanted, house.tools, accelerator="cpu")
     base, spec = run.steps[0].spec, run.steps[1].spec
     location = house.layout.artifact("base", base.fingerprint)
     os.makedirs(location, exist_ok=True)
@@ -187,7 +188,7 @@ print(json.dumps(found))
 def test_tokens_are_counted_as_training_has_them(house: House, tmp_path: Path) -> None:
     """Of each kind: the longest row, and how many are too long for a limit that some of them reach."""
     kinds = {"sft": "sft", "dpo": "preference", "kto": "kto"}
-    places = {stage: _dataset.load(house.layout, kind).path for stage, kind in kinds.items()}
+    places = {stage: registry.load(house.layout, kind).path for stage, kind in kinds.items()}
     python = os.path.join(house.tools.llamafactory_venv, "bin", "python")
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     asked = {"base": str(house.root / "base"), "work": str(tmp_path), "datasets": places}
@@ -199,7 +200,7 @@ def test_tokens_are_counted_as_training_has_them(house: House, tmp_path: Path) -
         assert len(lengths) == ROWS
         limit = sorted(lengths)[ROWS // 2]
         values = {"stage": stage, "cutoff_len": limit, "template": "qwen"}
-        found = _truncation.count(python, str(house.root / "base"), places[stage], values, env)
+        found = truncation.count(python, str(house.root / "base"), places[stage], values, env)
         assert found is not None
         assert found["exact"]
         assert found["longest"] == max(lengths), stage

@@ -22,27 +22,28 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _hyperparameters as hp
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import JobError, NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import publish_dir, sha256_file, write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._fingerprint import fingerprint
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._gguf import read_header
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._safetensors import (
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError, NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import read_header
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import (
     Tensor,
     read_model,
     read_tensors,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_gguf import GgufStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_merge import MergeStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_train import TrainStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import (
-    Command,
-    Step,
-    StepContext,
-    StepSpec,
-    Toolchain,
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.gguf import GgufStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.merge import MergeStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.step import Step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import (
+    publish_dir,
+    sha256_file,
+    write_json,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
 FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"

@@ -18,9 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._gguf import check_complete, read_header
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._templates import TEMPLATES, template_for
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
+    TEMPLATES,
+    template_for,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import (
+    check_complete,
+    read_header,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 
 EOS, BOS = "</s>", "<s>"
 SPECIAL = [

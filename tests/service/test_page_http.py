@@ -15,13 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import (
-    _hyperparameters,
-    _hyperparameters_table,
-    _layout,
-    _memory_fit,
-    _models_data,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts import layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import catalogue
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import fit
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters, options
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
 from ia_homelab_service import fields, shapes
 from ia_homelab_service.page import form, language, reasons_fr, words_en, words_fr
@@ -217,12 +214,12 @@ def test_everything_on_the_form_has_words() -> None:
     schema = fields.form_schema()["properties"]
     shown = {name: entry for name, entry in schema.items() if name not in form.FIXED}
     # names that are the same in every language: number formats, formulas
-    names = {*_hyperparameters_table.QUANTIZATIONS, *schema["pref_loss"]["enum"], "4", "8", "bf16", "fp16", "fp32"}
+    names = {*options.QUANTIZATIONS, *schema["pref_loss"]["enum"], "4", "8", "bf16", "fp16", "fp32"}
     keys = {f"{part}.{name}" for name in shown for part in ("field", "hint")}
     for entry in shown.values():
         for choice in entry.get("enum") or entry.get("items", {}).get("enum") or ():
             keys.update([] if str(choice) in names else [f"choice.{choice}"])
-    keys.update(f"step.{kind}" for kind in _layout.PARENTS if not kind.endswith("probe"))
+    keys.update(f"step.{kind}" for kind in layout.PARENTS if not kind.endswith("probe"))
     keys.update(f"status.{status}" for status in t.get_args(shapes.Status))
     for words in language.WORDS.values():
         assert keys - set(words) == set()
@@ -233,12 +230,12 @@ def test_everything_on_the_form_has_words() -> None:
 
 def test_reasons_of_the_core_are_told_in_french() -> None:
     """Each the core's own, so that a change of its words is seen."""
-    shape = _models_data.Shape("qwen2", 28, 3584, 18944, 28, 4, 128, 152064, 7_615_616_512, False)
+    shape = catalogue.Shape("qwen2", 28, 3584, 18944, 28, 4, 128, 152064, 7_615_616_512, False)
     for gpu in (None, 8 << 30, 12 << 30, 24 << 30, 80 << 30):
         for known in (shape, None):
             for rows, rate in ((50, 2e-4), (5000, 1e-5)):
-                values = {**_hyperparameters.normalise({}).values, "learning_rate": rate}
-                reason = _memory_fit.choose_method(known, values, gpu, rows)[1]
+                values = {**hyperparameters.normalise({}).values, "learning_rate": rate}
+                reason = fit.choose_method(known, values, gpu, rows)[1]
                 assert reasons_fr.french(reason), reason
     assert reasons_fr.french("not made yet") == "pas encore produit"
     assert reasons_fr.french("pruned (decided 2026-01-31T10:00:00Z)").endswith("(décidé le 2026-01-31)")

@@ -17,9 +17,9 @@ import httpx
 import mcp
 import openai
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import load
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import load
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import ROOT, Service
 
 REST, OPENAI, MCP, ENGINE, PLAYS = 16, 10, 12, 10, 2
@@ -97,8 +97,9 @@ def test_fifty_at_once(service: Service) -> None:
     def by_engine(number: int) -> str:
         # as a module does it, in a process of its own
         code = (
-            "import sys\nfrom ia_homelab_core._engine import Engine\nfrom ia_homelab_core._finetune import plan_run\n"
-            "from ia_homelab_core._steps import Toolchain\ne = Engine(sys.argv[1])\n"
+            "import sys\nfrom ia_homelab_core.engine.engine import Engine\n"
+            "from ia_homelab_core.planning.finetune import plan_run\n"
+            "from ia_homelab_core.runs.spec import Toolchain\ne = Engine(sys.argv[1])\n"
             "raw = {'name': 'engine', 'base_model': sys.argv[2], 'dataset': 'homelab_prompts', 'template': 'qwen',\n"
             "       'lora_rank': int(sys.argv[3])}\n"
             "run = plan_run(e.layout, raw, Toolchain(ollama_url='http://127.0.0.1:9'), accelerator='cpu')\n"

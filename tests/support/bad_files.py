@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_text import CHUNK, ROW_LIMIT
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.source_text import CHUNK, ROW_LIMIT
 from ansible_collections.ia_homelab.llamafactory.tests.support.bad_data import (
     DEEP,
     GOOD,

@@ -12,9 +12,14 @@ import sys
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset import Declaration, Outcome, apply, load
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import (
+    Declaration,
+    Outcome,
+    apply,
+    load,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 
 HOMELAB = Declaration("homelab")
 
@@ -67,9 +72,9 @@ def quartet(layout: Layout, sources: t.Sequence[Source], declaration: Declaratio
 
 _CHILD = """
 import json, os, sys
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset as d
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry as d
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 
 def peak():
     "KiB this program has ever held. (getrusage's ru_maxrss goes on from what the parent held before the exec.)"

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import docker
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _process, _runner_docker
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._docker_engine import DockerEngine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker as runners_docker
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import DockerKit
 
@@ -84,17 +85,17 @@ class DockerLab(Lab):
         )
         return dataclasses.replace(run, toolchain=tools, runner=tools.runner)
 
-    def identity(self, run: Run, name: str) -> _process.Identity | None:
+    def identity(self, run: Run, name: str) -> processes.Identity | None:
         """As for processes; the command is the first process of its container."""
         record = self.store.record(run.id)
         if name != "command.json" or record is None or not record.jobs:
             return super().identity(run, name)
-        return self.kit.leader_of(_runner_docker.container_name(record.jobs[-1].directory))
+        return self.kit.leader_of(runners_docker.container_name(record.jobs[-1].directory))
 
     def containers(self) -> list[str]:
         """Ids of the containers of this data directory, running or not."""
         store = os.path.realpath(self.data / "jobs")
-        return [found["Id"] for found in self.kit.engine.labelled(f"{_runner_docker.LABEL_STORE}={store}")]
+        return [found["Id"] for found in self.kit.engine.labelled(f"{runners_docker.LABEL_STORE}={store}")]
 
     def broken(self, damaged: t.Collection[str] = ()) -> list[str]:
         return [*super().broken(damaged), *(f"container {name}" for name in self.containers())]

@@ -17,13 +17,14 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _core, _process
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._chain import make_run, make_step
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import PARENTS, Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Job, Record, Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._view import RunView
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import PARENTS, Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Job, Record, Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes as system_processes
 
 #: Counts up to COUNT with a checkpoint after each, goes on from there when it is started again, and ends by giving
 #: its last checkpoint the name of the result. Says in EVIDENCE (outside of the data directory) what it does. Leaves
@@ -163,26 +164,26 @@ class Lab:
         """Wait until something is so, and give it back."""
         return until(what, timeout)
 
-    def identity(self, run: Run, name: str) -> _process.Identity | None:
+    def identity(self, run: Run, name: str) -> system_processes.Identity | None:
         """Who a file of the run's last job names: ``supervisor.json`` or ``command.json``."""
         record = self.store.record(run.id)
         if record is None or not record.jobs:
             return None
         with contextlib.suppress(FileNotFoundError, ValueError):
-            return _process.Identity.from_dict(json.loads(Path(record.jobs[-1].directory, name).read_text()))
+            return system_processes.Identity.from_dict(json.loads(Path(record.jobs[-1].directory, name).read_text()))
         return None
 
-    def wait_for_command(self, run: Run, said: str = "done") -> _process.Identity:
+    def wait_for_command(self, run: Run, said: str = "done") -> system_processes.Identity:
         """Wait until the run's command runs and has said something of its own."""
         self.wait(lambda: any(entry.what == said for entry in self.evidence()))
-        found: _process.Identity = self.wait(lambda: self.identity(run, "command.json"))
+        found: system_processes.Identity = self.wait(lambda: self.identity(run, "command.json"))
         return found
 
-    def kill(self, identity: _process.Identity | None) -> None:
+    def kill(self, identity: system_processes.Identity | None) -> None:
         """SIGKILL, and wait until it is gone."""
         assert identity is not None, "there is nobody to kill"
-        _process.send([identity], signal.SIGKILL)
-        self.wait(lambda: not _process.alive(identity))
+        system_processes.send([identity], signal.SIGKILL)
+        self.wait(lambda: not system_processes.alive(identity))
 
     def processes(self) -> dict[int, str]:
         """Processes that have to do with this data directory, ourselves left out."""
@@ -194,7 +195,7 @@ class Lab:
             with contextlib.suppress(OSError):
                 line = Path("/proc", name, "cmdline").read_bytes()
                 ours = needle in line or needle in Path("/proc", name, "environ").read_bytes()
-                if ours and _process.identify(int(name)) is not None:
+                if ours and system_processes.identify(int(name)) is not None:
                     found[int(name)] = line.replace(b"\0", b" ").decode(errors="replace")
         return found
 
@@ -287,7 +288,7 @@ class Lab:
 
 def install_core(root: Path) -> Path:
     """An installed core, to be copied into labs."""
-    return Path(_core.install(Layout(str(root / "core-source"))))
+    return Path(installation.install(Layout(str(root / "core-source"))))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import sys
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
 PAGE = 4096

@@ -19,11 +19,12 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset, _finetune
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import disk_errors
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.disk import disk_errors
 from ansible_collections.ia_homelab.llamafactory.tests.support.full_disk import Ballast
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import PROMPTS, TRAINING, toolchain, tree
@@ -51,14 +52,14 @@ class House:
     def publish(self) -> None:
         """The step that is no job: the dataset."""
         with disk_errors(str(self.data)):
-            _dataset.apply(
-                self.layout, _dataset.Declaration("prompts"), [_dataset.Source("prompts.json", str(PROMPTS))]
+            registry.apply(
+                self.layout, registry.Declaration("prompts"), [registry.Source("prompts.json", str(PROMPTS))]
             )
 
     def run(self, until: str) -> Run:
         """The fine-tune up to a step."""
         declared = {"name": "full", "base_model": self.hub_model, "dataset": "prompts", **TRAINING}
-        run = _finetune.plan_run(self.layout, declared, toolchain(self.server.url), accelerator="cpu")
+        run = finetune.plan_run(self.layout, declared, toolchain(self.server.url), accelerator="cpu")
         labels = [step.label for step in run.steps]
         steps = run.steps[: labels.index(until) + 1]
         return dataclasses.replace(run, id=f"full-{until}", goals=(until,), steps=steps)
@@ -162,7 +163,7 @@ def main(disk: str, answer: str, hub_model: str) -> None:
 
 def toolchain_tags(house: House) -> list[dict[str, t.Any]]:
     """Models of the server."""
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 
     return Ollama(house.server.url).tags()
 

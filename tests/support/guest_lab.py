@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _listeners
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import CoreError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ports
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
 #: Says that it has begun, and ends when it is told to.
@@ -54,12 +54,12 @@ class Guest:
 
     def pid(self) -> int:
         """The one process that listens on its port."""
-        (found,) = _listeners.listeners(self.port)
+        (found,) = ports.listeners(self.port)
         return found
 
     def variables(self) -> dict[str, str]:
         """The environment of that process."""
-        return _listeners.variables(self.pid())
+        return ports.variables(self.pid())
 
     def log(self, run: Run) -> str:
         """What the job's supervisor has said."""

@@ -13,7 +13,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.tests.support.node_lab import HOME, NodeLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     TRAINING,
@@ -93,7 +93,7 @@ class Nodes(PlayLab):
     def left_running(self) -> dict[str, list[str]]:
         """What of LLaMA-Factory is still there on each host that has something of it."""
         found = {name: self.lab.on(name, "ps", "-ww", "-eo", "args").splitlines() for name in NAMES}
-        mine = re.compile(r"_lf_program|launcher\.py|_supervisor")
+        mine = re.compile(r"llamafactory_cli|launcher\.py|\.main supervise")
         left = {name: [line for line in lines if mine.search(line)] for name, lines in found.items()}
         return {name: lines for name, lines in left.items() if lines}
 

@@ -14,8 +14,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import RemoteError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 
 
 @dataclasses.dataclass

@@ -18,26 +18,27 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _process
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._worker import PACKAGE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.installation import PACKAGE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes as system_processes
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import until
 
-_CORE = Path(_process.__file__).parent
+_CORE = Path(system_processes.__file__).parents[1]
 
 #: What one caller does: ``DATA WHAT NAME SCRIPT``.
 _CALLER = rf"""
 import json, os, sys
-from {PACKAGE} import _dataset, _dataset_sources, _hub, _models
-from {PACKAGE}._chain import make_run, make_step
-from {PACKAGE}._engine import Engine
-from {PACKAGE}._errors import CoreError
-from {PACKAGE}._layout import Layout
-from {PACKAGE}._steps import Toolchain
+from {PACKAGE}.artifacts.layout import Layout
+from {PACKAGE}.base_models import names, resolution
+from {PACKAGE}.datasets import registry, sources
+from {PACKAGE}.engine.engine import Engine
+from {PACKAGE}.errors import CoreError
+from {PACKAGE}.planning.pipeline import make_run, make_step
+from {PACKAGE}.runs.spec import Toolchain
 data, what, name, script = sys.argv[1:]
 os.umask(0o077)
 if what == "dataset":
-    source = _dataset_sources.Source(os.path.basename(script), script)
-    made = _dataset.apply(Layout(data), _dataset.Declaration(name), [source])
+    source = sources.Source(os.path.basename(script), script)
+    made = registry.apply(Layout(data), registry.Declaration(name), [source])
     print(json.dumps({{"rows": made.dataset.rows}}))
     sys.exit()
 argv = json.loads(script) if script.startswith("[") else ["/bin/sh", "-c", script]
@@ -45,7 +46,7 @@ kind, tools = "probe", Toolchain(environment={{key: os.environ[key] for key in (
 step = make_step("probe", {{"run": name}}, {{}}, {{"argv": argv, "expects": ["result"]}}, "step")
 if what == "base":
     kind, tools = "base", Toolchain(token_file=script)
-    found = _hub.resolve_base(Layout(data), _models.resolve(name), token_file=script)
+    found = resolution.resolve_base(Layout(data), names.resolve(name), token_file=script)
     step = make_step("base", dict(found.settings), {{}}, found.options, "step")
 run = make_run(name.replace("/", "-"), [step], ["step"], tools)
 engine = Engine(data)
@@ -129,11 +130,11 @@ class OwnerLab:
                 found.append(f"{path} {stat.st_uid}:{stat.st_gid}")
         return found
 
-    def identity(self, told: t.Mapping[str, t.Any], name: str) -> _process.Identity:
+    def identity(self, told: t.Mapping[str, t.Any], name: str) -> system_processes.Identity:
         """Who a file of a job names, once it does."""
         path = Path(told["job"], name)
-        found: _process.Identity = self.wait(
-            lambda: _process.Identity.from_dict(json.loads(path.read_text())) if path.exists() else None
+        found: system_processes.Identity = self.wait(
+            lambda: system_processes.Identity.from_dict(json.loads(path.read_text())) if path.exists() else None
         )
         return found
 
@@ -145,7 +146,7 @@ class OwnerLab:
                 texts = [Path("/proc", name, each).read_bytes() for each in ("cmdline", "environ")]
             except OSError:
                 continue
-            if any(needle in text for text in texts) and _process.identify(int(name)) is not None:
+            if any(needle in text for text in texts) and system_processes.identify(int(name)) is not None:
                 found.append(int(name))
         return found
 
@@ -158,7 +159,7 @@ class OwnerLab:
         end = time.monotonic() + 10
         while self.processes() and time.monotonic() < end:
             for pid in self.processes():
-                identity = _process.identify(pid)
-                _process.send([identity] if identity else [], 9)
+                identity = system_processes.identify(pid)
+                system_processes.send([identity] if identity else [], 9)
             time.sleep(0.02)
         shutil.rmtree(self.root, ignore_errors=True)

@@ -13,13 +13,13 @@ import os
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _dataset
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._dataset_sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import make_dirs, write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._finetune import plan_run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._run import Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_json
 
 COMMIT = "a09a35458c702b33eeacc393d103063234e8bc28"
 BASES = {"Qwen/Qwen2.5-7B-Instruct": 15242751861, "Qwen/Qwen2.5-0.5B-Instruct": 999584000}
@@ -58,10 +58,10 @@ class PlanLab:
         make_dirs(self.layout.parent("base"))
         write_json(os.path.join(self.layout.parent("base"), "resolved.json"), records)
 
-    def publish(self, name: str, records: Rows) -> _dataset.DatasetInfo:
+    def publish(self, name: str, records: Rows) -> registry.DatasetInfo:
         """A dataset under a name."""
-        found = _dataset.apply(
-            self.layout, _dataset.Declaration(name), [Source("records", records=[dict(row) for row in records])]
+        found = registry.apply(
+            self.layout, registry.Declaration(name), [Source("records", records=[dict(row) for row in records])]
         )
         assert found.dataset is not None
         return found.dataset

@@ -13,25 +13,22 @@ import types
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import (
-    _docker_engine,
-    _process,
-    _runner_docker,
-    _runner_process,
-)
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._runner import Probe, Runner
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import Command, Container
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker as runners_docker
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import process
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command, Container
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.runner import Probe, Runner
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import docker, processes
 
 
 class ProcessKit:
     """Plain processes."""
 
-    module: types.ModuleType = _runner_process
+    module: types.ModuleType = process
     #: Names of variables that a command gets beside its own.
     given: tuple[str, ...] = ()
 
     def runner(self) -> Runner:
-        return _runner_process.ProcessRunner()
+        return process.ProcessRunner()
 
     def command(self, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, cwd: str = "/") -> Command:
         return Command(list(argv), {"PATH": os.environ["PATH"]} if env is None else dict(env), cwd)
@@ -39,9 +36,9 @@ class ProcessKit:
     def shell(self, script: str) -> Command:
         return self.command(["/bin/sh", "-c", script])
 
-    def leader(self, job_dir: str) -> _process.Identity | None:
+    def leader(self, job_dir: str) -> processes.Identity | None:
         """The first process of a command."""
-        return _process.Identity.from_dict(json.loads(Path(job_dir, "command.json").read_text()))
+        return processes.Identity.from_dict(json.loads(Path(job_dir, "command.json").read_text()))
 
     def was_written_down(self, told: t.Mapping[str, t.Any], pid: int) -> bool:
         """Whether a record names the command that has this pid, as it sees it itself."""
@@ -60,27 +57,27 @@ class ProcessKit:
 class DockerKit(ProcessKit):
     """Containers of an image."""
 
-    module = _runner_docker
+    module = runners_docker
     given = ("HOME", "HOSTNAME", "PATH", "PWD")
 
     def __init__(self, image: str, root: Path, **more: t.Any) -> None:
         self.image, self.root, self.more = image, root, more
-        self.engine = _docker_engine.DockerEngine()
+        self.engine = docker.DockerEngine()
 
     def runner(self) -> Runner:
-        return _runner_docker.DockerRunner()
+        return runners_docker.DockerRunner()
 
     def command(self, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, cwd: str = "/") -> Command:
         place = Container(self.image, writable=(str(self.root),), **self.more)
         return dataclasses.replace(super().command(argv, {} if env is None else env, cwd), container=place)
 
-    def leader(self, job_dir: str) -> _process.Identity | None:
-        return self.leader_of(_runner_docker.container_name(job_dir))
+    def leader(self, job_dir: str) -> processes.Identity | None:
+        return self.leader_of(runners_docker.container_name(job_dir))
 
-    def leader_of(self, name: str) -> _process.Identity | None:
+    def leader_of(self, name: str) -> processes.Identity | None:
         """The first process of a container, as this machine sees it."""
         found = self.engine.inspect(name)
-        return _process.identify(found["State"]["Pid"]) if found and found["State"]["Pid"] else None
+        return processes.identify(found["State"]["Pid"]) if found and found["State"]["Pid"] else None
 
     def was_written_down(self, told: t.Mapping[str, t.Any], pid: int) -> bool:
         found = self.engine.inspect(told["container"])

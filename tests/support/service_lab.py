@@ -30,7 +30,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.weights import wr
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "roles" / "training_service" / "files"
-CORE = ROOT / "plugins" / "module_utils"
+CORE = ROOT / "plugins" / "module_utils" / "_core"
 PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ollama import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 
 
 class Shelf:

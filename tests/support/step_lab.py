@@ -9,10 +9,11 @@ import os
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._files import write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._fingerprint import fingerprint
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._steps import StepContext, StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 
 PROGRAMS = ("lf/bin/python", "conv/bin/python")
 LLAMA_CPP = ("llama.cpp/convert_hf_to_gguf.py", "llama.cpp/bin/llama-quantize", "llama.cpp/bin/llama-tokenize")

@@ -48,7 +48,7 @@ class Watch(threading.Thread):
             self.found.add(f"argument of {shown}")
         hidden = list(self.secrets)
         # a supervisor, or what one has started: not the module that Ansible runs as the user it is
-        if self.mark in line + environment and (b"IA_HOMELAB_JOB=" in environment or b"._supervisor" in line):
+        if self.mark in line + environment and (b"IA_HOMELAB_JOB=" in environment or b".main\0supervise" in line):
             self.jobs.add(shown)
             hidden += self.exported
         if any(word in environment for word in hidden):

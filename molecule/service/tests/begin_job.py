@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import sys
 
-from ia_homelab_core._chain import make_run, make_step
-from ia_homelab_core._engine import Engine
-from ia_homelab_core._steps import Toolchain
+from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.planning.pipeline import make_run, make_step
+from ia_homelab_core.runs.spec import Toolchain
 
 data, name, awaited = sys.argv[1:]
 script = f"while [ ! -e {awaited} ]; do sleep 0.2; done; echo ended >> {data}/service/tmp/{name}; touch result"

@@ -47,7 +47,9 @@ def begin(host: t.Any, name: str, awaited: str) -> str:
 def supervisors(host: t.Any) -> str:
     """Supervisors that the service has started: they stand in its control group."""
     return str(
-        host.run(f"systemd-cgls --no-pager -l -u {UNIT}.service | grep -oE '[0-9]+ [^ ]+ -m [^ ]*_supervisor'").stdout
+        host.run(
+            f"systemd-cgls --no-pager -l -u {UNIT}.service | grep -oE '[0-9]+ [^ ]+ -m [^ ]*[.]main supervise'"
+        ).stdout
     )
 
 

@@ -14,7 +14,7 @@ import sys
 
 import uvicorn
 
-from ia_homelab_core._errors import CoreError
+from ia_homelab_core.errors import CoreError
 
 from . import app, mcp_server, page, settings
 from .operations import Operations

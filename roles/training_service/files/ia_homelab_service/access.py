@@ -12,7 +12,7 @@ import json
 import os
 import typing as t
 
-from ia_homelab_core._errors import InputError, NotReadyError
+from ia_homelab_core.errors import InputError, NotReadyError
 
 from .errors import DeniedError
 from .settings import Settings

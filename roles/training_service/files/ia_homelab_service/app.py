@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from ia_homelab_core._core import install
-from ia_homelab_core._errors import CoreError
-from ia_homelab_core._version import VERSION
+from ia_homelab_core.engine.installation import install
+from ia_homelab_core.errors import CoreError
+from ia_homelab_core.version import VERSION
 
 from . import access as access_
 from . import mcp_server, metrics, openai, problems, rest

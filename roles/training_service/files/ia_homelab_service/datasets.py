@@ -10,14 +10,14 @@ import os
 import tempfile
 import typing as t
 
-from ia_homelab_core import _dataset
-from ia_homelab_core._dataset import DatasetInfo, Declaration
-from ia_homelab_core._dataset_info import InfoFile, version_of
-from ia_homelab_core._dataset_sources import Source
-from ia_homelab_core._errors import CoreError, InputError
-from ia_homelab_core._files import discard, make_dirs
-from ia_homelab_core._layout import Layout
-from ia_homelab_core._version import VERSION
+from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.datasets import registry
+from ia_homelab_core.datasets.dataset_info_file import InfoFile, version_of
+from ia_homelab_core.datasets.registry import DatasetInfo, Declaration
+from ia_homelab_core.datasets.sources import Source
+from ia_homelab_core.errors import CoreError, InputError
+from ia_homelab_core.system.files import discard, make_dirs
+from ia_homelab_core.version import VERSION
 
 from .errors import NotFoundError, TooLargeError
 from .settings import Settings
@@ -35,11 +35,11 @@ class Datasets:
 
     def all(self) -> list[Dataset]:
         """All of them by name, those of other people too."""
-        info = InfoFile(_dataset.info_path(self.layout))
+        info = InfoFile(registry.info_path(self.layout))
         found = []
         for name, entry in sorted(info.entries.items()):
             try:
-                found.append(to_dataset(_dataset.load(self.layout, name)))
+                found.append(to_dataset(registry.load(self.layout, name)))
             except CoreError:
                 found.append(Dataset(name=name, digest=version_of(entry), managed=False))
         return found
@@ -57,7 +57,7 @@ class Datasets:
         :raises NotFoundError: when there is none.
         """
         try:
-            return _dataset.load(self.layout, _dataset.dataset_name(name))
+            return registry.load(self.layout, registry.dataset_name(name))
         except InputError as error:
             if error.details.get("datasets") is not None or error.message.startswith("There is no"):
                 raise NotFoundError(error.message, error.hint, error.details) from error
@@ -86,7 +86,7 @@ class Datasets:
         """
         declaration = Declaration(name, format, dict(columns or {}), tuple(ignore_fields))
         try:
-            outcome = _dataset.apply(
+            outcome = registry.apply(
                 self.layout, declaration, sources, check=check, compare=True, force=force, core_version=VERSION
             )
         except InputError as error:
@@ -117,7 +117,7 @@ class Datasets:
     def delete(self, name: str, purge: bool = False) -> bool:
         """Take a name away; False when it was not there."""
         self.load(name)
-        return _dataset.absent(self.layout, _dataset.dataset_name(name), purge).changed
+        return registry.absent(self.layout, registry.dataset_name(name), purge).changed
 
     # -- uploads ---------------------------------------------------------------------------------------------------
 

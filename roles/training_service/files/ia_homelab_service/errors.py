@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ia_homelab_core._errors import CoreError, InputError, JobError, NotReadyError, RemoteError, StoreError
+from ia_homelab_core.errors import CoreError, InputError, JobError, NotReadyError, RemoteError, StoreError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ia_homelab_core import _memory, _sizing
-from ia_homelab_core._files import free_bytes
-from ia_homelab_core._layout import Layout
-from ia_homelab_core._models_data import Shape
-from ia_homelab_core._plans import plans_of
-from ia_homelab_core._run import Run
-from ia_homelab_core._view import RunView
+from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.base_models.catalogue import Shape
+from ia_homelab_core.estimates import host, memory
+from ia_homelab_core.planning.plans import plans_of
+from ia_homelab_core.runs.run import Run
+from ia_homelab_core.runs.status import RunView
+from ia_homelab_core.system.disk import free_bytes
 
 from .jobs import step_of
 from .settings import Settings
@@ -21,7 +21,7 @@ from .shapes import Estimate
 
 
 def planned(settings: Settings, layout: Layout, run: Run, view: RunView) -> dict[str, t.Any]:
-    """The core's plan of a run: the same that check mode shows (``_plan.make``)."""
+    """The core's plan of a run: the same that check mode shows (``planning.plan.make``)."""
     return plans_of(layout, [(run, view)], settings.accelerator)[0]
 
 
@@ -31,7 +31,7 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     :param plan: its plan, which tells how long each step takes.
     """
     base, train = step_of(run, "base"), step_of(run, "train")
-    machine = _sizing.look(settings.accelerator)
+    machine = host.look(settings.accelerator)
     largest = max(machine.gpus, key=lambda gpu: gpu.total_bytes, default=None)
     shape = _shape(base.options.get("shape")) if base else None
     free = free_bytes(layout.root)
@@ -44,7 +44,7 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
             disk_free_bytes=free,
             seconds=seconds,
         )
-    found = _memory.estimate(shape, train.options["resolved"], machine.accelerator)
+    found = memory.estimate(shape, train.options["resolved"], machine.accelerator)
     disk = sum(found.disk.get(step.label, found.disk.get(step.spec.kind, 0)) for step in run.steps)
     vram = found.vram.planned if found.vram is not None else None
     return Estimate(

@@ -18,11 +18,13 @@ import threading
 import typing as t
 from collections import OrderedDict
 
-from ia_homelab_core import _trainer_log
-from ia_homelab_core._engine import Engine
-from ia_homelab_core._files import FileLock, make_dirs, read_record, utc_now
-from ia_homelab_core._progress import Progress
-from ia_homelab_core._run import CANCELLED, ENDED, FAILED, SUCCEEDED, Job, Record
+from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.runs.progress import Progress
+from ia_homelab_core.runs.run import CANCELLED, ENDED, FAILED, SUCCEEDED, Job, Record
+from ia_homelab_core.system.clock import utc_now
+from ia_homelab_core.system.files import make_dirs, read_record
+from ia_homelab_core.system.locks import FileLock
+from ia_homelab_core.training import trainer_log
 
 from .jobs import Jobs, to_point
 from .settings import Settings
@@ -192,7 +194,7 @@ class Journal:
         """The lines of the training's log that were not read yet. The log is only added to, whoever trains."""
         if not last or record.run is None:
             return
-        path = os.path.join(self.jobs.train_directory(record.run), _trainer_log.NAME)
+        path = os.path.join(self.jobs.train_directory(record.run), trainer_log.NAME)
         offset = known.offset
         while True:
             try:
@@ -206,7 +208,7 @@ class Journal:
                 return
             for line in whole.split(b"\n"):
                 offset += len(line) + 1
-                entry = _trainer_log.parse_line(line.decode("utf-8", "replace"))
+                entry = trainer_log.parse_line(line.decode("utf-8", "replace"))
                 if entry is not None:
                     yield self._metrics(job, entry, offset)
 

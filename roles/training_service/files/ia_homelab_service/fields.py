@@ -13,8 +13,12 @@ import difflib
 import re
 import typing as t
 
-from ia_homelab_core import _dataset, _finetune, _gate, _hyperparameters, _ollama_text
-from ia_homelab_core._errors import InputError
+from ia_homelab_core.datasets import registry
+from ia_homelab_core.errors import InputError
+from ia_homelab_core.ollama import syntax
+from ia_homelab_core.planning import declaration as planning_declaration
+from ia_homelab_core.releases import gate
+from ia_homelab_core.training import hyperparameters
 
 from .errors import FieldError, FieldErrors
 
@@ -61,12 +65,12 @@ class Request:
 
 
 def _hyper() -> dict[str, dict[str, t.Any]]:
-    return _hyperparameters.argument_spec()
+    return hyperparameters.argument_spec()
 
 
 def known_fields() -> dict[str, str]:
     """Every spelling of every field, and the name it stands for."""
-    found = {"goal": "goal", **{name: name for name in _finetune.OPTIONS}, **ALIASES}
+    found = {"goal": "goal", **{name: name for name in planning_declaration.OPTIONS}, **ALIASES}
     for name, option in _hyper().items():
         found.update(dict.fromkeys((name, *option.get("aliases", ())), name))
     return found
@@ -109,7 +113,7 @@ def read(raw: t.Mapping[str, t.Any], goal: str = "train") -> Request:
             values[name] = _value(name, value, hyper)
         except InputError as error:
             errors.append(FieldError(str(key), error.message, error.hint))
-    for name, option in _finetune.OPTIONS.items():
+    for name, option in planning_declaration.OPTIONS.items():
         if option.get("required") and name not in spelled and name != "name":
             errors.append(FieldError(name, f"{name} is missing."))
     if errors:
@@ -120,7 +124,7 @@ def read(raw: t.Mapping[str, t.Any], goal: str = "train") -> Request:
     wanted = str(values.pop("goal", goal))
     values.setdefault("name", default_name(str(values["base_model"]), str(values["dataset"])))
     try:
-        _finetune.read_declaration(values)
+        planning_declaration.read_declaration(values)
     except InputError as error:
         raise FieldErrors([FieldError("", error.message, error.hint)]) from error
     return Request(values, wanted)
@@ -129,7 +133,7 @@ def read(raw: t.Mapping[str, t.Any], goal: str = "train") -> Request:
 def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
     if name in hyper:
         # text such as "2e-4" is taken as the number it is, as from YAML
-        return _hyperparameters.normalise({name: value})[name]
+        return hyperparameters.normalise({name: value})[name]
     if name == "goal":
         if value not in GOALS:
             raise InputError(f"goal must be one of {', '.join(GOALS)}, not {value!r}.")
@@ -139,7 +143,7 @@ def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
             f"{name} is declared in an inventory: several hosts train together only where Ansible asks them all.",
             "Apply it with playbooks/finetune.yml.",
         )
-    kind = _finetune.OPTIONS[name]["type"]
+    kind = planning_declaration.OPTIONS[name]["type"]
     wanted: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}[kind]
     if isinstance(value, wanted):
         return _declared(name, value)
@@ -147,13 +151,13 @@ def _value(name: str, value: t.Any, hyper: t.Mapping[str, t.Any]) -> t.Any:
 
 
 def _declared(name: str, value: t.Any) -> t.Any:
-    choices = _finetune.OPTIONS[name].get("choices")
+    choices = planning_declaration.OPTIONS[name].get("choices")
     if choices and any(one not in choices for one in (value if isinstance(value, list) else [value])):
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
     if name == "gate":
-        _gate.read_gate(value)
+        gate.read_gate(value)
     if name == "dataset":
-        return _dataset.dataset_name(value)
+        return registry.dataset_name(value)
     if name == "name":
         if not re.match(_NAME, value):
             raise InputError(f"{value!r} is not a name for a model.", "Use up to 80 letters, digits, '.', '_' and '-'.")
@@ -162,12 +166,12 @@ def _declared(name: str, value: t.Any) -> t.Any:
         if not value or any(ord(letter) < 32 for letter in value):
             raise InputError(f"{name} must name a model, not {value!r}.")
     elif name == "parameters":
-        _ollama_text.check_parameters(value)
+        syntax.check_parameters(value)
     elif name == "aliases":
         for alias in value:
             if not isinstance(alias, str):
                 raise InputError(f"aliases must be a list of tags, not {value!r}.")
-            _ollama_text.check_name(f"model:{alias}")
+            syntax.check_name(f"model:{alias}")
     return value
 
 
@@ -187,7 +191,7 @@ def default_name(base_model: str, dataset: str) -> str:
 def form_schema() -> dict[str, t.Any]:
     """The fields of a fine-tune as a JSON schema (draft 2020-12), under their own names: the page's form, MCP."""
     properties: dict[str, t.Any] = {}
-    for name, option in _finetune.OPTIONS.items():
+    for name, option in planning_declaration.OPTIONS.items():
         if name in _NOT_HERE:
             continue
         entry: dict[str, t.Any] = {"type": _TYPES[option["type"]], "description": _MEANINGS.get(name, "")}
@@ -201,7 +205,7 @@ def form_schema() -> dict[str, t.Any]:
         if name == "name":
             entry["pattern"] = _NAME
         properties[name] = entry
-    properties.update(_hyperparameters.schema()["properties"])
+    properties.update(hyperparameters.schema()["properties"])
     properties["goal"] = {
         "type": "string",
         "enum": list(GOALS),

@@ -10,15 +10,16 @@ import threading
 import time
 import typing as t
 
-from ia_homelab_core import _checkpoints, _trainer_log
-from ia_homelab_core._engine import Engine
-from ia_homelab_core._errors import InputError, StoreError
-from ia_homelab_core._files import discard, make_dirs, read_record, write_json
-from ia_homelab_core._flow import results_of
-from ia_homelab_core._layout import Layout
-from ia_homelab_core._progress import Progress as CoreProgress
-from ia_homelab_core._run import Run
-from ia_homelab_core._view import WHOLE, RunView
+from ia_homelab_core.artifacts.integrity import results_of
+from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.errors import InputError, StoreError
+from ia_homelab_core.runs.progress import Progress as CoreProgress
+from ia_homelab_core.runs.run import Run
+from ia_homelab_core.runs.status import WHOLE, RunView
+from ia_homelab_core.system.files import discard, make_dirs, read_record, write_json
+from ia_homelab_core.training import checkpoints as training_checkpoints
+from ia_homelab_core.training import trainer_log
 
 from .errors import NotFoundError
 from .redact import Redactor
@@ -284,7 +285,7 @@ class Jobs:
         """The lines of a training's log; of a step that was done twice, the later one."""
         folder = self.train_directory(self.run(job_id))
         points: dict[float, Point] = {}
-        for entry in _trainer_log.read_all(os.path.join(folder, _trainer_log.NAME)) if folder else ():
+        for entry in trainer_log.read_all(os.path.join(folder, trainer_log.NAME)) if folder else ():
             point = to_point(entry)
             if point.loss is None and point.eval_loss is None:
                 continue
@@ -301,9 +302,9 @@ class Jobs:
         folder = self.train_directory(self.run(job_id))
         losses = {point.step: point for point in self.curve(job_id, 1_000_000)}
         found = []
-        for step, name in _checkpoints.checkpoints(folder) if folder else ():
+        for step, name in training_checkpoints.checkpoints(folder) if folder else ():
             path = os.path.join(folder, name)
-            if not _checkpoints.defect(path, step):
+            if not training_checkpoints.defect(path, step):
                 point = losses.get(step)
                 found.append(
                     Checkpoint(
@@ -329,7 +330,7 @@ def to_point(entry: t.Mapping[str, t.Any]) -> Point:
         eval_loss=number("eval_loss"),
         learning_rate=number("lr"),
         epoch=number("epoch"),
-        seconds=_trainer_log.parse_duration(entry.get("elapsed_time")),
+        seconds=trainer_log.parse_duration(entry.get("elapsed_time")),
     )
 
 

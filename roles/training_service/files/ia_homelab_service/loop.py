@@ -13,7 +13,7 @@ import typing as t
 
 from anyio import to_thread
 
-from ia_homelab_core._errors import CoreError
+from ia_homelab_core.errors import CoreError
 
 from .operations import Operations
 from .shapes import Event

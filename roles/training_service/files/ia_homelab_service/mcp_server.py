@@ -24,9 +24,9 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from starlette.routing import Route
 
-from ia_homelab_core._errors import CoreError
-from ia_homelab_core._layout import PARENTS
-from ia_homelab_core._version import VERSION
+from ia_homelab_core.artifacts.layout import PARENTS
+from ia_homelab_core.errors import CoreError
+from ia_homelab_core.version import VERSION
 
 from . import shapes
 from .errors import DeniedError, FieldErrors, NotFoundError

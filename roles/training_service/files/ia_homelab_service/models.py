@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ia_homelab_core import _versions
-from ia_homelab_core._errors import CoreError
-from ia_homelab_core._files import read_record
-from ia_homelab_core._layout import Layout
-from ia_homelab_core._ollama import Ollama
-from ia_homelab_core._ollama_text import same_model, same_name
-from ia_homelab_core._release import Change, Releases
+from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.engine import model_versions
+from ia_homelab_core.errors import CoreError
+from ia_homelab_core.ollama.client import Ollama
+from ia_homelab_core.ollama.syntax import same_model, same_name
+from ia_homelab_core.releases.promotion import Change, Releases
+from ia_homelab_core.system.files import read_record
 
 from .errors import ConflictError, NotFoundError
 from .shapes import Model, Promotion
@@ -143,7 +143,7 @@ class Models:
         """Let them stand for the version before the one that answers, or for a named one, and hold that."""
         model = name.partition(":")[0]
         before = self._served(model)
-        return _promotion(model, _versions.rollback(self.layout, self.ollama, model, to), before)
+        return _promotion(model, model_versions.rollback(self.layout, self.ollama, model, to), before)
 
     def release(self, name: str) -> bool:
         """End the hold that a rollback has left: the next apply serves what is declared. False when there was none.

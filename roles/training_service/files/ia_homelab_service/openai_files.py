@@ -11,8 +11,8 @@ import shutil
 import time
 import typing as t
 
-from ia_homelab_core._dataset_sources import Source
-from ia_homelab_core._files import make_dirs, publish_dir, read_record, sha256_file, write_json
+from ia_homelab_core.datasets.sources import Source
+from ia_homelab_core.system.files import make_dirs, publish_dir, read_record, sha256_file, write_json
 
 from .datasets import Incoming
 from .errors import FieldError, FieldErrors, NotFoundError

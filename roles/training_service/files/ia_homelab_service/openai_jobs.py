@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ia_homelab_core import _hyperparameters
-from ia_homelab_core._errors import InputError
-from ia_homelab_core._files import age_seconds, parse_utc
+from ia_homelab_core.errors import InputError
+from ia_homelab_core.system.clock import age_seconds, parse_utc
+from ia_homelab_core.training import hyperparameters
 
 from . import fields
 from .errors import FieldError, FieldErrors, NotFoundError
@@ -36,7 +36,7 @@ _MAX_METADATA = 16
 
 def default_rate() -> float:
     """The learning rate that learning_rate_multiplier multiplies."""
-    return float(_hyperparameters.argument_spec()["learning_rate"]["default"])
+    return float(hyperparameters.argument_spec()["learning_rate"]["default"])
 
 
 def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

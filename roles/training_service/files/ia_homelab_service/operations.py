@@ -17,14 +17,16 @@ import shlex
 import time
 import typing as t
 
-from ia_homelab_core import _gpu
-from ia_homelab_core._engine import Engine
-from ia_homelab_core._errors import CoreError, InputError
-from ia_homelab_core._files import free_bytes, tail_lines
-from ia_homelab_core._finetune import plan_run, plan_train, read_declaration, warnings_of
-from ia_homelab_core._flow import results_of
-from ia_homelab_core._ollama import Ollama
-from ia_homelab_core._run import Run
+from ia_homelab_core.artifacts.integrity import results_of
+from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.errors import CoreError, InputError
+from ia_homelab_core.ollama.client import Ollama
+from ia_homelab_core.planning.declaration import read_declaration
+from ia_homelab_core.planning.finetune import plan_run, plan_train, warnings_of
+from ia_homelab_core.runs.run import Run
+from ia_homelab_core.system import gpus
+from ia_homelab_core.system.disk import free_bytes
+from ia_homelab_core.system.files import tail_lines
 
 from . import fields
 from .datasets import Datasets
@@ -287,8 +289,8 @@ class Operations:
         with contextlib.suppress(CoreError):
             loaded = [str(one.get("name", "")) for one in Ollama(self.settings.ollama_url, timeout=3.0).ps()]
         return Machine(
-            accelerator=_gpu.accelerator(self.settings.accelerator),
-            gpus=[Gpu(**dataclasses.asdict(gpu)) for gpu in _gpu.gpus()],
+            accelerator=gpus.accelerator(self.settings.accelerator),
+            gpus=[Gpu(**dataclasses.asdict(gpu)) for gpu in gpus.gpus()],
             holder=holder,
             queue=[one.id for one in queue],
             disk_free_bytes=free_bytes(self.layout.root),

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from ia_homelab_core._errors import CoreError
+from ia_homelab_core.errors import CoreError
 
 from .errors import FieldError, FieldErrors, plain, status_of
 from .redact import Redactor

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pydantic
 
-from ia_homelab_core._errors import InputError
-from ia_homelab_core._steps import Toolchain
+from ia_homelab_core.errors import InputError
+from ia_homelab_core.runs.spec import Toolchain
 
 
 class Settings(pydantic.BaseModel):

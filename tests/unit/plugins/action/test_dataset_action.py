@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.action.dataset import git_state, yaml_to_lines
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
 
 def rows_of(path: Path) -> list[t.Any]:

@@ -11,8 +11,8 @@ import typing as t
 
 from nicegui import ui
 
-from ia_homelab_core import _models
-from ia_homelab_core._errors import CoreError
+from ia_homelab_core.base_models import names
+from ia_homelab_core.errors import CoreError
 
 from .. import shapes
 from ..errors import FieldErrors
@@ -40,7 +40,7 @@ async def build(reader: Reader, operations: Operations, query: t.Mapping[str, st
     said = any(query.get(name) for name in schema["properties"])
     form = Form(words, schema, query if said else {**query, "method": "auto"})
     with shell.panel(words("configure.what")), ui.element("div").classes("grid wide"):
-        form.add("base_model", options=_models.catalogue_names(), free=True)
+        form.add("base_model", options=names.catalogue_names(), free=True)
         with ui.element("div"):
             trainable = [found for found in datasets if found.managed]
             form.add("dataset", options={found.name: _dataset_label(words, found) for found in trainable})

@@ -11,7 +11,7 @@ import typing as t
 
 from nicegui import ui
 
-from ia_homelab_core._errors import CoreError
+from ia_homelab_core.errors import CoreError
 
 from .. import shapes
 from ..operations import Operations

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from nicegui import ui
 
-from ia_homelab_core._errors import CoreError
+from ia_homelab_core.errors import CoreError
 
 from .. import shapes
 from ..errors import FieldErrors

@@ -1,0 +1,307 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asking a Hugging Face hub, with the standard library: what a repository holds, and the bytes of its files.
+
+The address is ``HF_ENDPOINT`` or https://huggingface.co; proxies and certificates come from the environment, as for
+any other program. Errors of the hub are told by the header ``X-Error-Code``
+(source: ``huggingface_hub/utils/_http.py``, ``hf_raise_for_status``).
+
+The token goes into the ``Authorization`` header of requests to the hub itself and nowhere else: not to the servers it
+redirects to, not into a message, a log or an argument list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import ssl
+import time
+import typing as t
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from ..errors import CoreError, InputError, NotReadyError, RemoteError
+from .names import nearest
+
+ENDPOINT = "https://huggingface.co"
+
+_TOKEN = re.compile(r"[\x21-\x7e]{1,1024}\Z")
+_RETRY = (429, 500, 502, 503, 504)
+_MAX_ANSWER = 64 * 1024 * 1024
+_LONGEST_PAUSE = 60.0
+
+
+class TransientError(RemoteError):
+    """The hub did not answer, or asked to come back later: another try may do."""
+
+
+def read_token(path: str) -> str:
+    """The token in a file; empty when no file is named.
+
+    :raises NotReadyError: when it cannot be read.
+    :raises InputError: when what it holds is no token. The content is not shown.
+    """
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            token = stream.read(4096).strip()
+    except OSError as error:
+        raise NotReadyError(
+            f"The token file {path} cannot be read: {error.strerror}.",
+            "The user of the jobs, whom the data directory belongs to, has to be able to read it.",
+        ) from None
+    if not _TOKEN.match(token):
+        raise InputError(f"The token file {path} does not hold one token and nothing else.")
+    return token
+
+
+def endpoint_of(environment: t.Mapping[str, str]) -> str:
+    """Address of the hub, without a slash at its end."""
+    return (environment.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, and leaves the token behind where they lead to another server."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: t.Any, code: int, msg: str, headers: t.Any, newurl: str
+    ) -> urllib.request.Request | None:
+        following = super().redirect_request(req, fp, 302 if code == 308 else code, msg, headers, newurl)
+        if following is not None:
+            old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
+            if (old.scheme, old.netloc) != (new.scheme, new.netloc):
+                following.remove_header("Authorization")
+        return following
+
+    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
+
+
+def _proxies(environment: t.Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in sorted(environment):  # capitals sort first, so that the usual small letters have the last word
+        if name.lower().endswith("_proxy") and environment[name]:
+            found[name.lower()[: -len("_proxy")]] = environment[name]
+    for scheme in ("http", "https"):
+        if "all" in found:
+            found.setdefault(scheme, found["all"])
+    return found
+
+
+class HubClient:
+    """One hub, as one user.
+
+    :param environment: ``HF_ENDPOINT``, proxies and certificates are taken from here.
+    :param token: the user's token; empty for nobody.
+    :param timeout: seconds to wait for an answer, and between two pieces of one.
+    :param tries: how often a question is asked when the hub does not answer.
+    """
+
+    def __init__(
+        self,
+        environment: t.Mapping[str, str],
+        token: str = "",
+        timeout: float = 30.0,
+        tries: int = 3,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._token = token
+        self._timeout = timeout
+        self._tries = tries
+        self._sleep = sleep
+        parts = urllib.parse.urlsplit(endpoint_of(environment))
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise InputError("HF_ENDPOINT is not an http or https address without a user in it.")
+        #: Address of the hub.
+        self.endpoint = parts.geturl()
+        proxies = _proxies(environment)
+        if urllib.request.proxy_bypass_environment(parts.hostname, proxies):  # type: ignore[attr-defined]
+            proxies = {}
+        bundle = next((environment[name] for name in _BUNDLES if environment.get(name)), None)
+        try:
+            context = ssl.create_default_context(cafile=bundle)
+        except (OSError, ssl.SSLError):
+            raise NotReadyError(f"The certificates in {bundle} cannot be read.") from None
+        handlers: list[urllib.request.BaseHandler] = [
+            urllib.request.ProxyHandler(proxies),
+            urllib.request.HTTPSHandler(context=context),
+            _Redirects(),
+        ]
+        self._opener = urllib.request.build_opener(*handlers)
+
+    def model_info(self, hub_id: str, revision: str) -> dict[str, t.Any]:
+        """What the hub says of a repository at a revision: ``id``, ``sha``, ``gated``, ``siblings`` with sizes.
+
+        Source: ``GET /api/models/{id}/revision/{revision}?blobs=true`` (``HfApi.model_info``).
+
+        :raises InputError: when there is no such repository or revision.
+        :raises RemoteError: when the hub does not answer, or not sensibly.
+        """
+        path = f"/api/models/{_quote(hub_id)}/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
+        raw = self._get(path, hub_id, revision)
+        try:
+            value = json.loads(raw.decode("utf-8"))
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or not isinstance(value.get("siblings"), list):
+            raise RemoteError(
+                f"{self.endpoint} does not answer as a Hugging Face hub does.", "Look at HF_ENDPOINT and at the proxy."
+            )
+        return value
+
+    def read(self, hub_id: str, commit: str, name: str) -> bytes | None:
+        """The content of a small file; None when there is no such file."""
+        try:
+            return self._get(_file_path(hub_id, commit, name), hub_id, commit)
+        except _NoSuchFile:
+            return None
+
+    def check_access(self, hub_id: str, commit: str, name: str) -> None:
+        """See to it that the files of a repository may be fetched: of a gated one everybody may read the list.
+
+        :raises InputError: when they may not, with what to do about it.
+        """
+        with self._open(_file_path(hub_id, commit, name), hub_id, commit, method="HEAD"):
+            pass
+
+    def open_file(self, hub_id: str, commit: str, name: str, offset: int = 0) -> http.client.HTTPResponse:
+        """The bytes of a file from an offset on; ``status`` is 206 when the hub kept to it, 200 when it did not.
+
+        :raises TransientError: when the hub does not answer; asked only once.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        return self._open(_file_path(hub_id, commit, name), hub_id, commit, headers=headers, tries=1)
+
+    def _get(self, path: str, hub_id: str, revision: str) -> bytes:
+        for attempt in range(self._tries):
+            try:
+                with self._open(path, hub_id, revision) as response:
+                    raw = response.read(_MAX_ANSWER)
+                    expected = response.headers.get("Content-Length")
+                    if expected is None or len(raw) == int(expected):
+                        return raw
+            except (OSError, http.client.HTTPException):
+                pass
+            if attempt + 1 < self._tries:
+                self._sleep(2.0**attempt)
+        raise TransientError(f"{self.endpoint} broke off its answer {self._tries} times.")
+
+    def _open(
+        self,
+        path: str,
+        hub_id: str,
+        revision: str,
+        method: str = "GET",
+        headers: t.Mapping[str, str] | None = None,
+        tries: int = 0,
+    ) -> http.client.HTTPResponse:
+        request = urllib.request.Request(self.endpoint + path, method=method, headers=dict(headers or {}))
+        request.add_header("User-Agent", "ia_homelab.llamafactory")
+        request.add_header("Accept-Encoding", "identity")
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        last = (tries or self._tries) - 1
+        for attempt in range(last + 1):
+            pause = 2.0**attempt
+            try:
+                return t.cast(http.client.HTTPResponse, self._opener.open(request, timeout=self._timeout))
+            except urllib.error.HTTPError as error:
+                failure = self._refused(error, hub_id, revision)
+                if not isinstance(failure, TransientError) or attempt == last:
+                    raise failure from None
+                pause = max(pause, _seconds(error.headers.get("Retry-After")))
+            except (OSError, http.client.HTTPException) as error:
+                failure, again = self._unreachable(error)
+                if not again or attempt == last:
+                    raise failure from None
+            self._sleep(min(pause, _LONGEST_PAUSE))
+        raise AssertionError("not reached")
+
+    def _unreachable(self, error: Exception) -> tuple[CoreError, bool]:
+        """The error to raise when no answer came, and whether asking again may help."""
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        hint = "Is this host online? A proxy is set with https_proxy, a mirror of the hub with HF_ENDPOINT."
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            words = f"its certificate was not accepted ({reason.verify_message})"
+            return TransientError(f"{self.endpoint}: {words}.", "Name the file of your own CA in SSL_CERT_FILE."), False
+        if isinstance(reason, socket.gaierror):
+            return TransientError(f"{self.endpoint} cannot be reached: its name is not known here.", hint), False
+        if isinstance(reason, ConnectionRefusedError):
+            return TransientError(f"{self.endpoint} cannot be reached: connection refused.", hint), False
+        what = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return TransientError(f"{self.endpoint} cannot be reached: {self._clean(what)}.", hint), True
+
+    def _refused(self, error: urllib.error.HTTPError, hub_id: str, revision: str) -> CoreError:
+        """What an answer with an error status means."""
+        code = error.headers.get("X-Error-Code") or ""
+        said = self._clean(error.headers.get("X-Error-Message") or "")
+        with contextlib.suppress(Exception):
+            error.close()
+        if code == "GatedRepo":
+            return self._gated(hub_id)
+        if error.code == 401 and "credentials" in said.lower():
+            return InputError(
+                f"{self.endpoint} does not accept the token: {said}.",
+                f"Make a new one at {self.endpoint}/settings/tokens and write it into the token file.",
+            )
+        if code == "RevisionNotFound":
+            return InputError(f"{hub_id} has no revision {revision!r}.", f"See {self.endpoint}/{hub_id}/tree/main.")
+        if code == "EntryNotFound":
+            return _NoSuchFile(f"{hub_id} has no such file at {revision}.")
+        if code == "RepoNotFound" or error.code in (401, 404):
+            near = [name for name in nearest(hub_id) if name.lower() != hub_id.lower()]
+            meant = f"Did you mean {' or '.join(near)}? " if near else ""
+            private = "" if self._token else " If it is private, a token is needed (token_file)."
+            return InputError(
+                f"There is no model {hub_id} on {self.endpoint}.", f"{meant}Check its name there.{private}"
+            )
+        if error.code in _RETRY:
+            return TransientError(f"{self.endpoint} answered {error.code} {said or error.reason}.", "Try again later.")
+        return RemoteError(f"{self.endpoint} answered {error.code} {said or error.reason} for {hub_id}.")
+
+    def _gated(self, hub_id: str) -> CoreError:
+        accept = f"Accept its licence at {self.endpoint}/{hub_id}"
+        if self._token:
+            return InputError(
+                f"{hub_id} is gated, and the account of this token has not been given access.",
+                f"{accept} with the account that the token belongs to; some owners take a while to answer. "
+                "A fine-grained token also needs the permission to read gated repositories.",
+                {"hub": hub_id, "gated": True},
+            )
+        return InputError(
+            f"{hub_id} is gated: its licence has to be accepted first, and a token is needed to fetch it.",
+            f"{accept}, make a token (read) at {self.endpoint}/settings/tokens, write it into a file on the host that "
+            "only the user of the jobs can read, and name it: token_file (finetune_token_file in the inventory).",
+            {"hub": hub_id, "gated": True},
+        )
+
+    def _clean(self, text: str) -> str:
+        shown = text.replace(self._token, "***") if self._token else text
+        return shown.strip().rstrip(".")[:300]
+
+
+class _NoSuchFile(InputError):
+    """The repository has no file of that name."""
+
+
+_BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def _quote(hub_id: str) -> str:
+    return urllib.parse.quote(hub_id, safe="/")
+
+
+def _file_path(hub_id: str, commit: str, name: str) -> str:
+    return f"/{_quote(hub_id)}/resolve/{urllib.parse.quote(commit, safe='')}/{urllib.parse.quote(name)}"
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,219 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a declared base model is: an Ollama-style name, a Hugging Face id, or a directory on the host.
+
+Ollama's own files are quantized and cannot be trained: its names stand for the Hugging Face weights behind them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+
+from ..errors import InputError
+from .catalogue import CATALOGUE, DEFAULT_TAGS, Entry, Shape
+from .model_files import Inspection, inspect_directory
+
+__all__ = ["BaseModel", "Shape", "catalogue_names", "count_parameters", "family_template", "nearest", "resolve"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}\Z")
+_PREFIXES = ("https://huggingface.co/", "http://huggingface.co/", "huggingface.co/", "hf.co/", "library/")
+#: Endings of Ollama's tags that choose a quantization of the same weights.
+_QUANTIZATION_TAG = re.compile(r"-(?:it-qat|qat|fp16|f16|bf16|fp32|q\d+_[0-9a-z_]+)\Z")
+_CHAT_TAG = re.compile(r"-(?:instruct|chat|it)\Z")
+#: Weights on the hub that are quantized already: an adapter cannot be merged into them without loss.
+_QUANTIZED_ID = re.compile(r"[-_.](?:gguf|gptq|awq|exl2|mlx|bnb-4bit|int4|int8|fp8)(?:[-_.]|\Z)", re.IGNORECASE)
+
+#: Families by what stands in a model's name; the first that matches counts.
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    (r"r1-(distill|0528)|deepseek-r1", "deepseekr1"),
+    (r"qwen-?3-.*(instruct-2507|nothink)", "qwen3_nothink"),
+    (r"qwen-?3(?![.\d])(?!.*(vl|omni|next|coder))", "qwen3"),
+    (r"qwen-?(2\.5|2|1\.5)(?![.\d])(?!.*(vl|omni|audio))", "qwen"),
+    (r"llama-?3(\.[0-3])?(?![.\d])(?!.*vision)", "llama3"),
+    (r"mistral-small-(24b-(instruct|base)-2501|3)", "mistral_small"),
+    (r"mistral-nemo|ministral-8b", "ministral"),
+    (r"mistral-7b|mixtral", "mistral"),
+    (r"gemma-?3-(270m|1b)", "gemma2"),
+    (r"gemma-?3-(4|12|27)b", "gemma3"),
+    (r"gemma-?2(?!b)", "gemma2"),
+    (r"phi-?4-mini(?!-flash)", "phi4_mini"),
+    (r"phi-?4(?!-(multi|mini))", "phi4"),
+    (r"phi-?3(?!.*(small|vision|moe))", "phi"),
+    (r"smollm2", "smollm2"),
+    (r"tinyllama|zephyr", "zephyr"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseModel:
+    """A base model as declared, before anything was asked of a hub.
+
+    :param kind: ``hub`` or ``dir``.
+    :param declared: the name as it was given.
+    :param hub_id: organisation and name on the hub; empty for a directory.
+    :param path: absolute directory; empty for a hub model.
+    :param template: LLaMA-Factory's chat template; empty when only the model's files can tell.
+    :param template_source: where the template comes from: ``catalogue``, ``name`` or ``files``.
+    :param shape: how it is built; None when only the model's files can tell.
+    :param gated: whether the licence has to be accepted first, as far as the catalogue knows (the hub has the word).
+    :param ollama_name: its name in Ollama's library; empty when it is not in the catalogue.
+    """
+
+    kind: str
+    declared: str
+    hub_id: str = ""
+    path: str = ""
+    template: str = ""
+    template_source: str = ""
+    shape: Shape | None = None
+    gated: bool = False
+    ollama_name: str = ""
+
+    @property
+    def model_type(self) -> str:
+        """``model_type`` of its configuration; empty when not known yet."""
+        return self.shape.model_type if self.shape else ""
+
+
+def catalogue_names() -> list[str]:
+    """Every Ollama-style name that the catalogue knows, in its order."""
+    return [f"{entry.family}:{entry.tags[0]}" for entry in CATALOGUE]
+
+
+def nearest(name: str, count: int = 3) -> list[str]:
+    """Names of the catalogue that look like this one, the most alike first."""
+    wanted = name.lower()
+    family = wanted.partition(":")[0]
+    if family in DEFAULT_TAGS:
+        return [each for each in catalogue_names() if each.partition(":")[0] == family]
+    known = {}
+    for entry in CATALOGUE:
+        known[entry.hub_id.lower()] = entry.hub_id
+        known[f"{entry.family}:{entry.tags[0]}"] = f"{entry.family}:{entry.tags[0]}"
+        known.setdefault(entry.family, f"{entry.family}:{DEFAULT_TAGS[entry.family]}")
+    found = [known[each] for each in difflib.get_close_matches(wanted, known, n=2 * count, cutoff=0.6)]
+    return list(dict.fromkeys(found))[:count]
+
+
+def family_template(name: str) -> str:
+    """The chat template of the family that a model's name speaks of; empty when it tells nothing.
+
+    >>> family_template("unsloth/Meta-Llama-3.1-8B-Instruct")
+    'llama3'
+    """
+    text = name.lower()
+    return next((template for pattern, template in _FAMILIES if re.search(pattern, text)), "")
+
+
+def count_parameters(shape: Shape) -> int:
+    """Parameters of a dense decoder of that shape, tied embeddings counted once.
+
+    Per layer: attention ``H·d·(2·A + 2·K)``, feed-forward ``3·H·I``, two norms of width ``H`` (Gemma 2 and 3: four);
+    Qwen 2 has biases on queries, keys and values, Qwen 3 and Gemma 3 a norm of width ``d`` on queries and on keys.
+    A vision part is not counted.
+    """
+    attention = shape.hidden * shape.head_dim * 2 * (shape.heads + shape.kv_heads)
+    norms = shape.hidden * (4 if shape.model_type.startswith(("gemma2", "gemma3")) else 2)
+    extra = 0
+    if shape.model_type == "qwen2":
+        extra = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
+    elif shape.model_type == "qwen3" or shape.model_type.startswith("gemma3"):
+        extra = 2 * shape.head_dim
+    layer = attention + 3 * shape.hidden * shape.intermediate + norms + extra
+    embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
+    return shape.layers * layer + embeddings + shape.hidden
+
+
+def _by_ollama_name(name: str) -> Entry | None:
+    family, _colon, tag = name.partition(":")
+    if tag in ("", "latest"):
+        tag = DEFAULT_TAGS.get(family, "")
+    plain = _QUANTIZATION_TAG.sub("", tag)
+    for candidate in (tag, plain, _CHAT_TAG.sub("", plain)):
+        for entry in CATALOGUE:
+            if entry.family == family and candidate in entry.tags:
+                return entry
+    return None
+
+
+def _by_hub_id(hub_id: str) -> Entry | None:
+    return next((entry for entry in CATALOGUE if entry.hub_id.lower() == hub_id.lower()), None)
+
+
+def _did_you_mean(name: str) -> str:
+    near = nearest(name)
+    if near:
+        return f"Did you mean {', '.join(near[:-1]) + ' or ' + near[-1] if len(near) > 1 else near[0]}?"
+    return "Give an Ollama-style name (qwen2.5:7b), a Hugging Face id (organisation/name) or an absolute directory."
+
+
+def resolve(name: str) -> BaseModel:
+    """Say what a declared base model is. Asks nobody; of a directory it reads the configuration.
+
+    :param name: ``qwen2.5:7b`` (a bare ``qwen2.5`` means the tag it means in Ollama's library), ``Qwen/Qwen2.5-7B``,
+        or an absolute directory with weights in safetensors.
+    :raises InputError: for a name nobody knows (with the nearest ones), or a directory that holds no model.
+    """
+    declared = name.strip()
+    if not declared:
+        raise InputError("No base model was named.", _did_you_mean(""))
+    if declared.startswith("/"):
+        return _resolve_directory(declared)
+    if declared.startswith((".", "~")):
+        raise InputError(f"The base model {declared!r} is a relative path.", "Give the directory as an absolute path.")
+    plain = declared
+    for prefix in _PREFIXES:
+        if plain.lower().startswith(prefix):
+            plain = plain[len(prefix) :].rstrip("/")
+    entry = _by_hub_id(plain) if "/" in plain else _by_ollama_name(plain.lower())
+    if entry is not None:
+        return BaseModel(
+            kind="hub",
+            declared=declared,
+            hub_id=entry.hub_id,
+            template=entry.template,
+            template_source="catalogue",
+            shape=entry.shape,
+            gated=entry.gated,
+            ollama_name=f"{entry.family}:{entry.tags[0]}",
+        )
+    if "/" not in plain:
+        raise InputError(f"There is no base model {declared!r} in the catalogue.", _did_you_mean(plain))
+    if not _HUB_ID.match(plain):
+        raise InputError(f"{declared!r} is not a Hugging Face id (organisation/name).", _did_you_mean(plain))
+    if _QUANTIZED_ID.search(plain):
+        raise InputError(
+            f"{declared} holds quantized weights, which cannot be trained and merged.",
+            "Name the 16-bit weights it was made from; for training in 4 bits use method: qlora with them.",
+        )
+    derived = family_template(plain)
+    return BaseModel(
+        kind="hub",
+        declared=declared,
+        hub_id=plain,
+        template=derived,
+        template_source="name" if derived else "",
+    )
+
+
+def _resolve_directory(path: str) -> BaseModel:
+    root = os.path.normpath(path)
+    if re.search(r"\s", root):
+        raise InputError(
+            f"The directory of the base model, {root!r}, has a blank in its path.",
+            "LLaMA-Factory's launcher splits its command line on blanks: rename it or link to it.",
+        )
+    found: Inspection = inspect_directory(root)
+    derived = found.template or family_template(os.path.basename(root))
+    return BaseModel(
+        kind="dir",
+        declared=path,
+        path=root,
+        template=derived,
+        template_source="files" if found.template else "name" if derived else "",
+        shape=found.shape,
+    )

@@ -1,0 +1,116 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows in the Alpaca format: instruction, input, output, history."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..output_formats import ASSISTANT, HUMAN, AlpacaForm, Sample
+from ..problems import kind_of
+from .base import Fault, Made, Rules, plain_text
+
+
+class AlpacaRules(Rules):
+    """``instruction`` and ``output``, with ``input``, ``system`` and ``history`` where they are needed."""
+
+    format = "alpaca"
+    usual: t.ClassVar[dict[str, str]] = {
+        "prompt": "instruction",
+        "query": "input",
+        "response": "output",
+        "system": "system",
+        "history": "history",
+    }
+    required: t.ClassVar[tuple[str, ...]] = ("prompt", "response")
+    #: the columns with an answer in them
+    answers: t.ClassVar[tuple[str, ...]] = ("response",)
+
+    def __init__(self, columns: t.Mapping[str, str], ignored: t.Iterable[str] = ()) -> None:
+        super().__init__(columns, ignored)
+        field = self.field
+        self._prompt, self._query, self._response = field["prompt"], field["query"], field.get("response", "")
+        self._system, self._history = field["system"], field["history"]
+
+    def quick(self, form: AlpacaForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+        if not isinstance(row, dict):
+            return None
+        get = row.get
+        prompt, response, query, system = get(self._prompt), get(self._response), get(self._query), get(self._system)
+        size = 2
+        if query is None:
+            query = ""
+        else:
+            size += 1
+        if system is None:
+            system = ""
+        else:
+            size += 1
+        if (
+            len(row) != size
+            or not isinstance(prompt, str)
+            or not isinstance(response, str)
+            or not isinstance(query, str)
+            or not isinstance(system, str)
+            or not response
+            or response.isspace()
+            or ((not prompt or prompt.isspace()) and (not query or query.isspace()))
+        ):
+            return None
+        sure = plain_text(text, start, end, 2 * size)
+        if not sure:
+            return None
+        line = form.line(prompt, query, response, system, sure == 2)
+        if sure != 2 and "\\u0000" in line:
+            return None
+        if query:
+            prompt = f"{prompt}\n{query}" if prompt else query
+        return line, system, (hash((prompt, system)), hash(response))
+
+    def check(self, row: t.Any) -> list[Fault]:
+        if not isinstance(row, t.Mapping):
+            return self.not_an_object(row)
+        found = self.names(row)
+        for name, blank in ((self._prompt, True), *((self.field[column], False) for column in self.answers)):
+            if name in row:
+                found += self.text(row[name], name, blank)
+        for name in (self._query, self._system):
+            if row.get(name) is not None:
+                found += self.text(row[name], name, blank=True)
+        if not found and not row[self._prompt].strip() and not (row.get(self._query) or "").strip():
+            found.append((self._prompt, "it is empty", "Write it, or leave the row out."))
+        return found + self._check_history(row.get(self._history))
+
+    def _check_history(self, history: t.Any) -> list[Fault]:
+        fix = "Write it as a list of pairs, [[question, answer], …]."
+        if history is None:
+            return []
+        if not isinstance(history, list):
+            return [(self._history, f"it is {kind_of(history)}, not a list", fix)]
+        found: list[Fault] = []
+        for index, pair in enumerate(history):
+            place = f"{self._history}[{index}]"
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                found.append((place, f"it is {kind_of(pair)}, not a pair", fix))
+            else:
+                found += self.text(pair[0], f"{place}[0]") + self.text(pair[1], f"{place}[1]")
+        return found
+
+    def flat(self, row: t.Mapping[str, t.Any]) -> tuple[str, str, str, str] | None:
+        """Prompt, query, response and system of a row without a history; None when it has one."""
+        if row.get(self._history):
+            return None
+        return row[self._prompt], self.optional(row, "query"), row[self._response], self.optional(row, "system")
+
+    def asked(self, row: t.Mapping[str, t.Any]) -> list[tuple[str, str]]:
+        """The turns up to the question."""
+        turns: list[tuple[str, str]] = []
+        for asked, answered in row.get(self._history) or ():
+            turns += [(HUMAN, asked), (ASSISTANT, answered)]
+        # how LLaMA-Factory joins the two (data/converter.py)
+        question = "\n".join(text for text in (row[self._prompt], self.optional(row, "query")) if text)
+        return [*turns, (HUMAN, question)]
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        return Sample([*self.asked(row), (ASSISTANT, row[self._response])], self.optional(row, "system"))

@@ -1,0 +1,158 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows that are more, or less, than a question and its answer: two answers to choose from, liked or not, mere text.
+
+Each of the formats (alpaca, sharegpt, openai) has its way to write the first two; what is asked is written, and
+checked, as in rows for supervised fine-tuning.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..output_formats import ASSISTANT, CALL, HUMAN, KTO, OBSERVATION, PREFERENCE, Sample
+from ..problems import kind_of
+from .alpaca import AlpacaRules
+from .base import Fault, Made
+from .conversations import OpenAIRules, SharegptRules, TurnRules
+
+_SAME = ("it is the same as chosen, so there is nothing to learn", "Write two different answers, or leave the row out.")
+
+
+class AlpacaPreference(AlpacaRules):
+    """``instruction``, ``chosen`` and ``rejected``; ``input``, ``system`` and ``history`` where they are needed."""
+
+    kind = PREFERENCE
+    usual: t.ClassVar[dict[str, str]] = {
+        "prompt": "instruction",
+        "query": "input",
+        "chosen": "chosen",
+        "rejected": "rejected",
+        "system": "system",
+        "history": "history",
+    }
+    required = ("prompt", "chosen", "rejected")
+    answers = ("chosen", "rejected")
+
+    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+        return None
+
+    def check(self, row: t.Any) -> list[Fault]:
+        found = super().check(row)
+        if not found and row[self.field["chosen"]] == row[self.field["rejected"]]:
+            return [(self.field["rejected"], *_SAME)]
+        return found
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        chosen, rejected = ((ASSISTANT, row[self.field[name]]) for name in self.answers)
+        return Sample(self.asked(row), self.optional(row, "system"), chosen=chosen, rejected=rejected)
+
+
+class AlpacaKto(AlpacaRules):
+    """A question, its answer, and in ``kto_tag`` whether it was liked."""
+
+    kind = KTO
+    usual: t.ClassVar[dict[str, str]] = {**AlpacaRules.usual, "kto_tag": "kto_tag"}
+    required = (*AlpacaRules.required, "kto_tag")
+
+    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+        return None
+
+    def check(self, row: t.Any) -> list[Fault]:
+        return super().check(row) + _check_tag(row, self.field["kto_tag"])
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        made = super().sample(row)
+        return Sample(made.turns, made.system, liked=row[self.field["kto_tag"]])
+
+
+def _check_tag(row: t.Any, field: str) -> list[Fault]:
+    if not isinstance(row, t.Mapping) or field not in row or isinstance(row[field], bool):
+        return []
+    # LLaMA-Factory passes over any other value without a word, and trains on the answer as if it were liked
+    fix = "Write true or false, without quotes; a cell of a CSV is always text, so write these rows as JSON."
+    return [(field, f"it is {kind_of(row[field])}, not true or false", fix)]
+
+
+class _TurnPreference(TurnRules):
+    """Turns that end with a question, and a turn of the assistant each in ``chosen`` and ``rejected``."""
+
+    kind = PREFERENCE
+    required = ("messages", "chosen", "rejected")
+    last = (HUMAN, OBSERVATION)
+
+    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+        return None
+
+    def check(self, row: t.Any) -> list[Fault]:
+        found = super().check(row)
+        if not isinstance(row, t.Mapping):
+            return found
+        for name in ("chosen", "rejected"):
+            if self.field[name] in row:
+                found += self._check_answer(row[self.field[name]], self.field[name])
+        if not found:
+            chosen, rejected = self._answers(row)
+            if chosen == rejected:
+                return [(self.field["rejected"], *_SAME)]
+        return found
+
+    def _check_answer(self, answer: t.Any, place: str) -> list[Fault]:
+        own = next(name for name, role in self.roles.items() if role == ASSISTANT)
+        fix = f'Write the one turn as {{"{self.role}": "{own}", "{self.content}": …}}.'
+        if not isinstance(answer, t.Mapping):
+            return [(place, f"it is {kind_of(answer)}, not a turn", fix)]
+        found = self.check_role(answer, place) or self.check_turn(answer, place)
+        if not found and self.turn(answer)[0] not in (ASSISTANT, CALL):
+            return [(f"{place}.{self.role}", f"it is {answer[self.role]!r}, and {own!r} is expected", fix)]
+        return found
+
+    def _answers(self, row: t.Mapping[str, t.Any]) -> tuple[tuple[str, str], tuple[str, str]]:
+        return self.turn(row[self.field["chosen"]]), self.turn(row[self.field["rejected"]])
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        asked = super().sample(row)
+        chosen, rejected = self._answers(row)
+        return Sample(asked.turns, asked.system, asked.tools, chosen, rejected)
+
+
+class SharegptPreference(_TurnPreference, SharegptRules):
+    """``conversations``, ``chosen`` and ``rejected``."""
+
+    usual: t.ClassVar[dict[str, str]] = {**SharegptRules.usual, "chosen": "chosen", "rejected": "rejected"}
+
+
+class OpenAIPreference(_TurnPreference, OpenAIRules):
+    """``messages``, ``chosen`` and ``rejected``."""
+
+    usual: t.ClassVar[dict[str, str]] = {**OpenAIRules.usual, "chosen": "chosen", "rejected": "rejected"}
+
+
+class _TurnKto(TurnRules):
+    """Turns, and in ``kto_tag`` whether the last one was liked."""
+
+    kind = KTO
+    required = ("messages", "kto_tag")
+
+    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+        return None
+
+    def check(self, row: t.Any) -> list[Fault]:
+        return super().check(row) + _check_tag(row, self.field["kto_tag"])
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        made = super().sample(row)
+        return Sample(made.turns, made.system, made.tools, liked=row[self.field["kto_tag"]])
+
+
+class SharegptKto(_TurnKto, SharegptRules):
+    """``conversations`` and ``kto_tag``."""
+
+    usual: t.ClassVar[dict[str, str]] = {**SharegptRules.usual, "kto_tag": "kto_tag"}
+
+
+class OpenAIKto(_TurnKto, OpenAIRules):
+    """``messages`` and ``kto_tag``."""
+
+    usual: t.ClassVar[dict[str, str]] = {**OpenAIRules.usual, "kto_tag": "kto_tag"}

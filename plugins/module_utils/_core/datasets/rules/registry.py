@@ -1,0 +1,63 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules by format and training stage."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ...errors import InputError
+from ..output_formats import KTO, PREFERENCE
+from ..problems import nearest
+from .alpaca import AlpacaRules
+from .base import Rules
+from .conversations import OpenAIRules, SharegptRules
+from .preferences import AlpacaKto, AlpacaPreference, OpenAIKto, OpenAIPreference, SharegptKto, SharegptPreference
+from .text import TextRules
+
+_ALL: tuple[type[Rules], ...] = (
+    AlpacaRules, SharegptRules, OpenAIRules, TextRules, AlpacaPreference, SharegptPreference, OpenAIPreference,
+    AlpacaKto, SharegptKto, OpenAIKto,
+)  # fmt: skip
+#: The rules by format and kind of rows.
+RULES: dict[tuple[str, str], type[Rules]] = {(rules.format, rules.kind): rules for rules in _ALL}
+FORMATS = ("auto", *dict.fromkeys(rules.format for rules in _ALL))
+
+#: Fields that tell a kind of rows.
+_TELLS = {"chosen": PREFERENCE, "rejected": PREFERENCE, "kto_tag": KTO}
+_QUESTIONS = ("instruction", "output", "conversations", "messages")
+
+
+def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[str], first: t.Any) -> Rules:
+    """The rules of the declared format, or of the one the first row looks like; the kind is that of the first row.
+
+    :param columns: may name what tells the kind (``chosen``, ``kto_tag``), too.
+    :raises InputError: for a format that is not known, or columns it does not have.
+    """
+    if declared not in FORMATS:
+        raise InputError(
+            f"There is no format {declared!r}.", f"{nearest(declared, FORMATS)} One of {', '.join(FORMATS)}.".lstrip()
+        )
+    fields = set(first) if isinstance(first, t.Mapping) else set()
+    format_found, columns = (declared, columns) if declared != "auto" else _format_of(first, fields, columns)
+    if format_found == TextRules.format:
+        return TextRules(columns, ignored)
+    told = [kind for name, kind in _TELLS.items() if name in columns or (name in fields and name not in ignored)]
+    return RULES[format_found, told[0] if told else "sft"](columns, ignored)
+
+
+def _format_of(first: t.Any, fields: set[t.Any], columns: t.Mapping[str, str]) -> tuple[str, t.Mapping[str, str]]:
+    """Format, and columns with what was found of them."""
+    names = [columns["messages"]] if "messages" in columns else ["conversations", "messages"]
+    name = next((name for name in names if name in fields), "")
+    if not name:
+        if "text" in fields and not columns and not fields.intersection((*_QUESTIONS, *_TELLS)):
+            return TextRules.format, columns
+        return (SharegptRules if "messages" in columns else AlpacaRules).format, columns
+    turns = first[name]
+    turn = turns[0] if isinstance(turns, list) and turns else {}
+    openai = (
+        "role" in turn if isinstance(turn, t.Mapping) and ("role" in turn or "from" in turn) else name == "messages"
+    )
+    return (OpenAIRules if openai else SharegptRules).format, {**columns, "messages": name}

@@ -1,0 +1,39 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows of plain text, for further pretraining."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..output_formats import HUMAN, PRETRAINING, Sample, TextForm
+from .base import Fault, Made, Rules, plain_text
+
+
+class TextRules(Rules):
+    """``text``."""
+
+    format = "text"
+    kind = PRETRAINING
+    usual: t.ClassVar[dict[str, str]] = {"prompt": "text"}
+    required = ("prompt",)
+
+    def quick(self, form: TextForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+        if not isinstance(row, dict) or len(row) != 1:
+            return None
+        content = row.get(self.field["prompt"])
+        if not isinstance(content, str) or not content or content.isspace() or not plain_text(text, start, end, 2):
+            return None
+        sample = Sample([(HUMAN, content)])
+        line = form.line(sample)
+        return None if "\\u0000" in line else (line, "", sample.key)
+
+    def check(self, row: t.Any) -> list[Fault]:
+        if not isinstance(row, t.Mapping):
+            return self.not_an_object(row)
+        field = self.field["prompt"]
+        return self.names(row) + (self.text(row[field], field) if field in row else [])
+
+    def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
+        return Sample([(HUMAN, row[self.field["prompt"]])])

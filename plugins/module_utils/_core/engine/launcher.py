@@ -1,0 +1,107 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start supervisors so that they outlive the caller, its session and the SSH connection."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import typing as t
+
+from ..errors import NotReadyError
+from ..system.environment import clean_environment
+from ..system.files import discard
+from ..system.ownership import give
+from ..system.processes import Identity, identify
+from .installation import PACKAGE
+
+_RUN = "/run"
+
+
+def _under_systemd() -> bool:
+    return os.geteuid() == 0 and os.path.isdir("/run/systemd/system") and shutil.which("systemd-run") is not None
+
+
+def spawn(core_dir: str, python: str, command: str, argument: str, log: str, unit: str) -> Identity | None:
+    """Start a command of the installed core (see ``main``); it outlives the caller, its session and the SSH connection.
+
+    As root under systemd it becomes a transient unit (``KillMode=process``: the supervisor looks after its own
+    command); elsewhere a process of a session of its own whose parent has gone.
+
+    :param argument: its one argument.
+    :param log: file its output is appended to.
+    :param unit: name of the unit.
+    :returns: who it is; None when it has ended already.
+    :raises NotReadyError: when it cannot be started.
+    """
+    env = {**clean_environment(), "PYTHONPATH": core_dir}
+    argv = [python, "-m", f"{PACKAGE}.main", command, argument]
+    os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    os.chmod(log, 0o644)
+    give(log)
+    pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
+    if pid is None:
+        pid = _spawn_orphan(argv, env, log)
+    return identify(pid)
+
+
+def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> int | None:
+    plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
+    # Neither an argument list nor the properties of a unit, which everybody may read, are a place for a proxy's
+    # password; and what lies in /run is gone after a crash of the machine.
+    variables = ""
+    try:
+        fd, variables = tempfile.mkstemp(prefix="ia-homelab-", suffix=".env", dir=_RUN)
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(os.fsencode(environment_file(env)))
+        started = subprocess.run(
+            ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
+             "--property=KillMode=process", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
+             f"--property=WorkingDirectory={env['PYTHONPATH']}", f"--property=EnvironmentFile={variables}",
+             f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", "--", *argv],
+            stdout=subprocess.DEVNULL, check=False, **plain,
+        )  # fmt: skip
+    except OSError:  # such as a full /run: nothing has been started
+        return None
+    finally:
+        discard(variables)
+    if started.returncode != 0:
+        return None
+    shown = subprocess.run(
+        ["systemctl", "show", "--property=MainPID", "--value", f"{unit}.service"],
+        stdout=subprocess.PIPE,
+        check=False,
+        **plain,
+    )
+    # 0 when it has ended already: no process has that id
+    return int(shown.stdout.strip() or 0) if shown.returncode == 0 else 0
+
+
+def environment_file(env: t.Mapping[str, str]) -> str:
+    """Variables as systemd reads them from a file (``EnvironmentFile=`` in systemd.exec(5)): between double quotes, in
+    which a backslash takes the meaning from a quote or a backslash, and a line break is one."""
+    return "".join(
+        '{}="{}"\n'.format(name, value.replace("\\", "\\\\").replace('"', '\\"')) for name, value in env.items()
+    )
+
+
+def _spawn_orphan(argv: list[str], env: dict[str, str], log: str) -> int:
+    try:
+        # The shell exits at once, so the child is reparented to init and never becomes a zombie.
+        done = subprocess.run(
+            ["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', log, *argv],
+            stdin=subprocess.DEVNULL, capture_output=True,
+            env=env, cwd=env["PYTHONPATH"], start_new_session=True, check=True, text=True,
+        )  # fmt: skip
+        return int(done.stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise NotReadyError(f"The supervisor could not be started: {error}.") from error
+
+
+def this_python() -> str:
+    """The interpreter that runs this code, for supervisors to run with."""
+    return sys.executable

@@ -1,0 +1,28 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A step's own work: ``python -m PACKAGE.main perform JOB_DIR`` (see ``steps.worker_command``)."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import CoreError, as_error
+from ..runs.job_context import load_context
+from ..steps.registry import get_step
+from ..system.disk import disk_errors
+from ..system.files import write_json
+from ..system.log import say
+
+
+def main(job_dir: str) -> int:
+    """Perform the step of a job; its error goes to the job's directory, where the supervisor finds it."""
+    ctx = load_context(job_dir)
+    try:
+        with disk_errors(ctx.work):
+            get_step(ctx.spec.kind).perform(ctx)
+    except CoreError as error:
+        say(f"ERROR: {error}")
+        write_json(os.path.join(job_dir, "error.json"), as_error(error))
+        return 1
+    return 0

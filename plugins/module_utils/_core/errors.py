@@ -1,0 +1,59 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one error family of the core.
+
+The core knows nothing of Ansible or HTTP: it raises these, and the edges
+(modules, service) translate them.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+
+class CoreError(Exception):
+    """What went wrong, what to do about it, and the figures behind it.
+
+    :param message: what is wrong and where, one sentence.
+    :param hint: what the reader can do about it.
+    :param details: plain, JSON-serialisable facts; never a secret.
+    """
+
+    def __init__(self, message: str, hint: str = "", details: t.Mapping[str, t.Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details: dict[str, t.Any] = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class InputError(CoreError):
+    """What was declared cannot be: wrong value, bad data, unknown name."""
+
+
+class NotReadyError(CoreError):
+    """Something this needs is not there: a tool, a server, an artifact, room on the disk."""
+
+
+class StoreError(CoreError):
+    """The job store or an artifact is not as it should be."""
+
+
+class JobError(CoreError):
+    """A job ran and failed, or was cancelled."""
+
+
+class RemoteError(CoreError):
+    """A server (Ollama, a model hub) answered with an error or not at all."""
+
+
+def as_error(error: Exception) -> dict[str, t.Any]:
+    """An exception as the store keeps it."""
+    if isinstance(error, CoreError):
+        details = json.loads(json.dumps(error.details, default=str))
+        return {"message": error.message, "hint": error.hint, "details": details}
+    return {"message": f"{type(error).__name__}: {error}", "hint": "A defect of the collection: please report it."}

@@ -1,0 +1,70 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fingerprints: the name of a result is the sha256 of what it is made from.
+
+The form is RFC 8785 in spirit: JSON with sorted keys, no blanks, UTF-8. Numbers that are
+whole are written as integers (``3`` and ``3.0`` are the same number of epochs), other
+numbers as Python's shortest round-trip ``repr``. Settings that are None are left out, so
+that an option added later with None as its default renames nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import typing as t
+
+from .errors import InputError
+
+#: Raised only when the meaning of a fingerprint changes: every artifact then gets a new name.
+SCHEME = 1
+
+
+def canonical(value: t.Any) -> t.Any:
+    """The value in its one written form.
+
+    :raises InputError: for NaN, infinities and types that JSON has no form for.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InputError(f"{value} is not a number that can be declared.")
+        return int(value) if value == int(value) and abs(value) < 2**53 else value
+    if isinstance(value, t.Mapping):
+        return {str(key): canonical(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    raise InputError(f"A {type(value).__name__} cannot be declared: {value!r}.")
+
+
+def canonical_json(value: t.Any) -> str:
+    """Canonical JSON text of a value."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: t.Any) -> str:
+    """Hex SHA-256 of the canonical JSON of a value.
+
+    :raises InputError: for what has no canonical form.
+    """
+    try:
+        raw = canonical_json(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"Half a character (a lone surrogate) cannot be declared: {error.object!r:.80}.") from error
+    return hashlib.sha256(raw).hexdigest()
+
+
+def fingerprint(kind: str, settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str]) -> str:
+    """The fingerprint of a step's result.
+
+    :param kind: the step: base, dataset, train, merge, gguf or register.
+    :param settings: the declared settings that change the result, those at their default already left out.
+    :param upstream: fingerprints of the steps it is made from, by their kind.
+    :returns: 64 hexadecimal digits.
+    """
+    return digest({"scheme": SCHEME, "step": kind, "settings": settings, "upstream": upstream})

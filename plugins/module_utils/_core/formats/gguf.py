@@ -1,0 +1,409 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The header of a GGUF file: what a model is, and whether the file is all there.
+
+The format is that of ``docs/gguf.md`` in ggml, versions 2 and 3, little-endian: magic, version, number of
+tensors, number of metadata entries; the entries; name, shape, type and offset of each tensor; padding; the
+tensors. Only the header is read, never a tensor, and no length found in the file is trusted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+import typing as t
+
+from ..errors import NotReadyError, StoreError
+
+MAGIC = b"GGUF"
+_MAX_ENTRIES = 65_536
+_MAX_TENSORS = 1_000_000
+_MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
+_MAX_KEY = 65_535  # bytes; docs/gguf.md
+_MAX_STRING = 16 * 1024 * 1024  # bytes; chat templates and licences are the longest there are
+_DEFAULT_ALIGNMENT = 32
+
+_ARRAY = 9
+_STRING = 8
+#: Metadata value types by their number: struct code, without string (8) and array (9).
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+#: Tensor types by their number: name, values in a block, bytes of a block (``ggml_type`` and its blocks in ggml.h).
+TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 36),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
+    42: ("Q2_0", 64, 18),
+}
+
+#: ``general.file_type`` by its number (``llama_ftype`` in llama.h).
+FILE_TYPES = {
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    7: "Q8_0",
+    8: "Q5_0",
+    9: "Q5_1",
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    18: "Q6_K",
+    19: "IQ2_XXS",
+    20: "IQ2_XS",
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    23: "IQ3_XXS",
+    24: "IQ1_S",
+    25: "IQ4_NL",
+    26: "IQ3_S",
+    27: "IQ3_M",
+    28: "IQ2_S",
+    29: "IQ2_M",
+    30: "IQ4_XS",
+    31: "IQ1_M",
+    32: "BF16",
+    36: "TQ1_0",
+    37: "TQ2_0",
+    38: "MXFP4",
+    39: "NVFP4",
+    40: "Q1_0",
+    41: "Q2_0",
+}
+
+#: Byte-pair tokenizers that llama.cpp puts a BOS before when the file does not say (``llama-vocab.cpp``).
+_BPE_WITH_BOS = frozenset(
+    ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class GgufArray:
+    """A metadata array: where it lies, not what is in it (a vocabulary has hundreds of thousands of items).
+
+    :param item_type: number of the items' type.
+    :param count: number of items.
+    :param offset: byte in the file at which the first item begins.
+    """
+
+    item_type: int
+    count: int
+    offset: int
+
+
+@dataclasses.dataclass(frozen=True)
+class GgufTensor:
+    """A tensor as the header describes it.
+
+    :param shape: elements in each dimension, the fastest first.
+    :param type_name: such as ``Q4_K``; ``type 99`` for one this code does not know.
+    :param offset: bytes from the beginning of the data.
+    :param size: bytes; None where the type is not known.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    offset: int
+    size: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class GgufInfo:
+    """What the header of a GGUF file says.
+
+    :param metadata: scalars and strings as they are, arrays as :class:`GgufArray`.
+    :param positions: byte in the file at which each metadata value begins.
+    :param data_offset: byte at which the tensors begin.
+    :param file_bytes: size of the file.
+    """
+
+    path: str
+    version: int
+    metadata: dict[str, t.Any]
+    positions: dict[str, int]
+    tensors: tuple[GgufTensor, ...]
+    data_offset: int
+    file_bytes: int
+
+    @property
+    def tensor_count(self) -> int:
+        """Number of tensors; 0 when a conversion found no weights."""
+        return len(self.tensors)
+
+    @property
+    def architecture(self) -> str:
+        """``general.architecture``, such as ``llama``; empty when the file does not say."""
+        return str(self.metadata.get("general.architecture", ""))
+
+    @property
+    def file_type(self) -> str:
+        """Quantization of most tensors, such as ``Q4_K_M``; empty when the file does not say."""
+        number = self.metadata.get("general.file_type")
+        return "" if number is None else FILE_TYPES.get(number, f"type {number}")
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in all tensors."""
+        total = 0
+        for tensor in self.tensors:
+            total += _elements(tensor.shape)
+        return total
+
+    @property
+    def expected_bytes(self) -> int:
+        """Smallest size the file can have with all its tensors in it."""
+        ends = [tensor.offset + (tensor.size or 0) for tensor in self.tensors]
+        return self.data_offset + max(ends, default=0)
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether llama.cpp and Ollama put the BOS token before a prompt of their own accord."""
+        said = self.metadata.get("tokenizer.ggml.add_bos_token")
+        if said is not None:
+            return bool(said)
+        model = self.metadata.get("tokenizer.ggml.model", "")
+        if model == "gpt2":
+            return self.metadata.get("tokenizer.ggml.pre", "") in _BPE_WITH_BOS
+        return model in ("llama", "bert")
+
+    def token(self, name: str) -> str:
+        """Text of a special token, such as ``</s>``; empty when the file names none.
+
+        :param name: ``bos`` or ``eos``.
+        :raises StoreError: when the vocabulary has no such token.
+        """
+        number = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if number is None:
+            return ""
+        tokens = self.metadata.get("tokenizer.ggml.tokens")
+        count = tokens.count if isinstance(tokens, GgufArray) and tokens.item_type == _STRING else 0
+        if not isinstance(tokens, GgufArray) or not isinstance(number, int) or not 0 <= number < count:
+            raise _damaged(self.path, f"its {name.upper()} token {number} is not in its vocabulary")
+        with _open(self.path) as stream:
+            reader = _Reader(self.path, stream, self.file_bytes)
+            reader.seek(tokens.offset)
+            for _skipped in range(number):
+                reader.skip(reader.length(_MAX_STRING))
+            return reader.string(_MAX_STRING)
+
+
+def read_header(path: str) -> GgufInfo:
+    """Read the header of a GGUF file; a vocabulary of 150 000 tokens takes a fraction of a second.
+
+    :raises NotReadyError: when there is no such file.
+    :raises StoreError: when it is not a GGUF file, or its header is damaged or cut off.
+    """
+    with _open(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        reader = _Reader(path, stream, size)
+        if size < len(MAGIC) or reader.bytes(len(MAGIC)) != MAGIC:
+            raise StoreError(
+                f"{path} is not a GGUF file: it does not begin with 'GGUF'.",
+                "Convert the model with llama.cpp's convert_hf_to_gguf.py.",
+            )
+        version = reader.unsigned(4)
+        if version not in (2, 3):
+            reason = "it is big-endian" if version & 0xFFFF == 0 else f"its version is {version}"
+            raise StoreError(f"{path}: {reason}; little-endian GGUF versions 2 and 3 can be read.")
+        tensors = reader.count("tensors", _MAX_TENSORS)
+        entries = reader.count("metadata entries", _MAX_ENTRIES)
+        metadata: dict[str, t.Any] = {}
+        positions: dict[str, int] = {}
+        for _index in range(entries):
+            key = reader.string(_MAX_KEY)
+            kind = reader.unsigned(4)
+            positions[key] = reader.position
+            metadata[key] = _value(reader, key, kind)
+        found = tuple(_tensor(reader) for _index in range(tensors))
+        alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1 or alignment > 2**20:
+            raise _damaged(path, f"its alignment is {alignment!r}")
+        data_offset = -(-reader.position // alignment) * alignment
+    return GgufInfo(path, version, metadata, positions, found, data_offset, size)
+
+
+def check_complete(info: GgufInfo) -> None:
+    """Make sure that the file holds tensors, and all of them to their last byte.
+
+    :raises StoreError: when it does not.
+    """
+    if not info.tensors:
+        raise StoreError(
+            f"{info.path} holds no tensors: the converter found no weights, and says nothing of it.",
+            "Look whether the merged model's .safetensors files are there, and convert again.",
+        )
+    if info.file_bytes < info.expected_bytes:
+        raise StoreError(
+            f"{info.path} is cut off: {info.file_bytes} of at least {info.expected_bytes} bytes are there.",
+            "A conversion or a copy was interrupted, or the disk was full: make it again.",
+            {"bytes": info.file_bytes, "expected_bytes": info.expected_bytes},
+        )
+
+
+def set_flag(info: GgufInfo, key: str, value: bool) -> bool:
+    """Set a true-or-false entry of the metadata in place (one byte). For files that are not published yet.
+
+    :returns: True when the file was changed.
+    :raises StoreError: when the file has no such entry: one cannot be added in place.
+    """
+    if not isinstance(info.metadata.get(key), bool):
+        raise StoreError(f"{info.path} has no flag {key} that could be set.", "", {"key": key})
+    if info.metadata[key] == value:
+        return False
+    with open(info.path, "r+b") as stream:
+        stream.seek(info.positions[key])
+        stream.write(b"\x01" if value else b"\x00")
+        stream.flush()
+        os.fsync(stream.fileno())
+    return True
+
+
+class _Reader:
+    """Reads values one after the other and trusts no length: nothing beyond the end of the file is believed."""
+
+    def __init__(self, path: str, stream: t.BinaryIO, size: int) -> None:
+        self.path = path
+        self.size = size
+        self.position = 0
+        self._stream = stream
+
+    def bytes(self, count: int) -> bytes:
+        """The next bytes."""
+        raw = self._stream.read(count) if count <= self.size - self.position else b""
+        if len(raw) != count:
+            raise _damaged(self.path, f"its header is cut off at byte {self.size}")
+        self.position += count
+        return raw
+
+    def skip(self, count: int) -> None:
+        """Pass over bytes."""
+        if count > self.size - self.position:
+            raise _damaged(self.path, f"its header is cut off at byte {self.size}")
+        if count > 4096:
+            self._stream.seek(count, os.SEEK_CUR)
+        else:  # within the buffer a read is much cheaper than a seek
+            self._stream.read(count)
+        self.position += count
+
+    def seek(self, position: int) -> None:
+        """Go to a byte of the file."""
+        self._stream.seek(position)
+        self.position = position
+
+    def unsigned(self, width: int) -> int:
+        """An unsigned integer of so many bytes."""
+        return int.from_bytes(self.bytes(width), "little")
+
+    def length(self, most: int) -> int:
+        """The length of a string, in bytes."""
+        found = self.unsigned(8)
+        if found > most:
+            raise _damaged(self.path, f"a text of {found} bytes at byte {self.position - 8} (at most {most})")
+        return found
+
+    def string(self, most: int) -> str:
+        """A string; bytes that are not UTF-8 are replaced (tokens may hold a part of a character)."""
+        return self.bytes(self.length(most)).decode("utf-8", "replace")
+
+    def count(self, what: str, most: int) -> int:
+        """A number of things that follow."""
+        found = self.unsigned(8)
+        if found > most:
+            raise _damaged(self.path, f"{found} {what} (at most {most})")
+        return found
+
+
+def _value(reader: _Reader, key: str, kind: int) -> t.Any:
+    if kind == _STRING:
+        return reader.string(_MAX_STRING)
+    if kind == _ARRAY:
+        item = reader.unsigned(4)
+        count = reader.unsigned(8)
+        offset = reader.position
+        if item == _STRING:
+            if count > reader.size // 8:  # each text has at least its length
+                raise _damaged(reader.path, f"{count} texts in {key}")
+            for _index in range(count):
+                reader.skip(reader.length(_MAX_STRING))
+        elif item in _SCALARS:
+            reader.skip(count * struct.calcsize("<" + _SCALARS[item]))
+        else:
+            raise _damaged(reader.path, f"items of type {item} in {key}")
+        return GgufArray(item, count, offset)
+    if kind not in _SCALARS:
+        raise _damaged(reader.path, f"a value of type {kind} for {key}")
+    code = "<" + _SCALARS[kind]
+    return struct.unpack(code, reader.bytes(struct.calcsize(code)))[0]
+
+
+def _tensor(reader: _Reader) -> GgufTensor:
+    name = reader.string(_MAX_KEY)
+    dimensions = reader.unsigned(4)
+    if dimensions > _MAX_DIMENSIONS:
+        raise _damaged(reader.path, f"{dimensions} dimensions of tensor {name} (at most {_MAX_DIMENSIONS})")
+    shape = tuple(reader.unsigned(8) for _index in range(dimensions))
+    kind = reader.unsigned(4)
+    offset = reader.unsigned(8)
+    if kind not in TENSOR_TYPES:
+        return GgufTensor(name, shape, f"type {kind}", offset, None)
+    type_name, values, width = TENSOR_TYPES[kind]
+    return GgufTensor(name, shape, type_name, offset, -(-_elements(shape) // values) * width)
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _open(path: str) -> t.BinaryIO:
+    try:
+        return open(path, "rb", buffering=1024 * 1024)
+    except FileNotFoundError as error:
+        raise NotReadyError(f"There is no file {path}.", "Convert the model to GGUF first.") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _damaged(path: str, what: str) -> StoreError:
+    return StoreError(f"{path} is damaged: {what}.", "Make the file again.", {"path": path})

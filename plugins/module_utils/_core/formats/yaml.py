@@ -1,0 +1,47 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A writer of the YAML that LLaMA-Factory reads: plain values only."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import math
+import re
+import typing as t
+
+from ..errors import InputError
+
+# -- YAML ------------------------------------------------------------------------------------------------------------
+
+#: What a quoted string may not hold as it is, beside what JSON escapes: what is not printable (YAML's production
+#: c-printable), and what YAML 1.1 takes for the end of a line.
+_NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+
+def yaml_scalar(value: t.Any) -> str:
+    """One value in YAML's flow style, read the same by YAML 1.1 and 1.2.
+
+    A float always has a point and no exponent: YAML 1.1 reads ``2e-4`` as a string.
+
+    :raises InputError: for what has no form.
+    """
+    if isinstance(value, str):
+        quoted = json.dumps(value, ensure_ascii=False)
+        return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", quoted)
+    if value is None or isinstance(value, (bool, int)):
+        return json.dumps(value)
+    if isinstance(value, float) and math.isfinite(value):
+        text = format(decimal.Decimal(repr(value)), "f")
+        return text if "." in text else text + ".0"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(yaml_scalar(item) for item in value) + "]"
+    if isinstance(value, t.Mapping):
+        return "{" + ", ".join(f"{yaml_scalar(str(key))}: {yaml_scalar(item)}" for key, item in value.items()) + "}"
+    raise InputError(f"{value!r} cannot be written to LLaMA-Factory's configuration.")
+
+
+def yaml_text(settings: t.Mapping[str, t.Any]) -> str:
+    """LLaMA-Factory's configuration file (its reader of JSON files is broken); what is None is left out."""
+    return "".join(f"{key}: {yaml_scalar(value)}\n" for key, value in settings.items() if value is not None)

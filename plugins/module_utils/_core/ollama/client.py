@@ -1,0 +1,393 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small client of the Ollama server.
+
+The API is that of ``docs/api.md`` in ollama; what it does not say was read in ``server/routes.go`` and
+``server/create.go`` of 0.24.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import socket
+import ssl
+import time
+import typing as t
+import urllib.parse
+
+from ..errors import InputError, NotReadyError, RemoteError
+from ..system.disk import gigabytes
+from .syntax import full_name
+
+_CHUNK = 1024 * 1024
+_MAX_REPLY = 256 * 1024 * 1024  # bytes; the vocabulary of a model can be in it
+_MAX_LINE = 16 * 1024 * 1024  # bytes of one line of a stream
+#: Ollama writes the manifest of a model in place: while a tag is moved, a question that meets the empty file gets the
+#: error ``EOF``. Seen for milliseconds, and up to 1.4 s beside other heavy writers.
+_REWRITE_SECONDS = 5.0
+DEFAULT_URL = "http://127.0.0.1:11434"
+
+#: Told of the bytes sent so far and all that there are.
+OnProgress = t.Callable[[int, int], None]
+#: Told what the server says it is doing.
+OnStatus = t.Callable[[str], None]
+
+
+class Ollama:
+    """An Ollama server.
+
+    :param url: base URL; ``host:port`` will do; a user and password in it are sent and never shown.
+    :param timeout: seconds without a sign of life, for questions that are answered at once.
+    :param slow_timeout: the same for uploads, creating and answers of a model, which may have to be loaded first.
+    :raises InputError: for a URL that is none.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, timeout: float = 30.0, slow_timeout: float = 1800.0) -> None:
+        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+            raise InputError("The URL of the Ollama server is not valid.", f"It looks like {DEFAULT_URL}.")
+        self.timeout = timeout
+        self.slow_timeout = slow_timeout
+        self._tls = parts.scheme == "https"
+        self._host = parts.hostname
+        self._port = port or (443 if self._tls else 11434 if "://" not in url else 80)
+        self._path = parts.path.rstrip("/")
+        self._headers = {"User-Agent": "ia_homelab.llamafactory", "Accept": "application/json, application/x-ndjson"}
+        if parts.username:
+            user = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = "Basic " + base64.b64encode(user.encode("utf-8")).decode("ascii")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        #: Where the server is, without credentials.
+        self.url = f"{parts.scheme}://{host}:{self._port}{self._path}"
+
+    # ------------------------------------------------------------------ questions
+
+    def version(self) -> str:
+        """The server's version, such as ``0.24.0``."""
+        return str(self._json("GET", "/api/version", None, "tell its version").get("version", ""))
+
+    def tags(self) -> list[dict[str, t.Any]]:
+        """All models: ``name``, ``digest`` of the manifest (hex), ``size`` in bytes, ``details``."""
+        return list(self._json("GET", "/api/tags", None, "list its models").get("models") or [])
+
+    def ps(self) -> list[dict[str, t.Any]]:
+        """The models that are loaded: ``name``, ``size`` and ``size_vram`` in bytes, ``expires_at``."""
+        return list(self._json("GET", "/api/ps", None, "list the models it has loaded").get("models") or [])
+
+    def find(self, name: str) -> dict[str, t.Any] | None:
+        """The model of that name as :meth:`tags` lists it; None when there is none."""
+        wanted = full_name(name)
+        return next((model for model in self.tags() if full_name(str(model.get("name", ""))) == wanted), None)
+
+    def digest(self, name: str) -> str:
+        """Digest of a model's manifest, 64 hexadecimal digits; empty when there is no such model."""
+        return str((self.find(name) or {}).get("digest", ""))
+
+    def show(self, name: str) -> dict[str, t.Any]:
+        """What a model is: ``template``, ``system``, ``parameters`` (text), ``modelfile``, ``details``, ``model_info``.
+
+        :raises RemoteError: with ``status`` 404 in its details when there is no such model.
+        """
+        return self._json("POST", "/api/show", {"model": name}, f"show {name}")
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the server holds a file.
+
+        :param digest: ``sha256:`` and 64 hexadecimal digits.
+        """
+        status, reply = self._call("HEAD", f"/api/blobs/{digest}", None, "look for a file", self.timeout)
+        if status not in (200, 404):
+            raise self._refused(status, reply, "look for a file")
+        return status == 200
+
+    # ------------------------------------------------------------------ changes
+
+    def push_blob(self, path: str, digest: str, on_progress: OnProgress | None = None) -> bool:
+        """Send a file, unless the server has it: streamed, never in memory, never twice.
+
+        :param digest: ``sha256:`` and 64 hexadecimal digits of the file's content; the server checks them.
+        :returns: False when the server had it and nothing was sent.
+        :raises NotReadyError: when the file is not there.
+        """
+        if self.has_blob(digest):
+            return False
+        what = f"take {os.path.basename(path)}"
+        with _open_file(path) as stream:
+            total = os.fstat(stream.fileno()).st_size
+            connection = self._connect(self.slow_timeout)
+            try:
+                status, reply = self._send(connection, f"/api/blobs/{digest}", stream, total, on_progress)
+            except (OSError, http.client.HTTPException) as error:
+                raise self._broken(error, what, self.slow_timeout) from error
+            finally:
+                connection.close()
+        if status not in (200, 201):
+            raise self._refused(status, reply, f"{what} ({gigabytes(total)})")
+        return True
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        path: str,
+        stream: t.BinaryIO,
+        total: int,
+        on_progress: OnProgress | None,
+    ) -> tuple[int, bytes]:
+        connection.putrequest("POST", self._path + path)
+        for name, value in {**self._headers, "Content-Length": str(total)}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        sent = 0
+        try:
+            while sent < total:
+                chunk = stream.read(min(_CHUNK, total - sent))
+                if not chunk:
+                    raise RemoteError("The file became shorter while it was sent.", "Something else writes to it.")
+                connection.send(chunk)
+                sent += len(chunk)
+                if on_progress is not None:
+                    on_progress(sent, total)
+        except (BrokenPipeError, ConnectionResetError):
+            # a server that refuses says why and hangs up without reading the rest
+            response = connection.getresponse()
+            if response.status < 400:
+                raise
+            return response.status, response.read(_MAX_REPLY)
+        response = connection.getresponse()
+        return response.status, response.read(_MAX_REPLY)
+
+    def create(
+        self,
+        model: str,
+        *,
+        files: t.Mapping[str, str] | None = None,
+        adapters: t.Mapping[str, str] | None = None,
+        from_: str = "",
+        template: str = "",
+        system: str = "",
+        parameters: t.Mapping[str, t.Any] | None = None,
+        license_: str = "",
+        on_status: OnStatus | None = None,
+    ) -> None:
+        """Make a model from files the server holds, or from another model.
+
+        Under a status of 200 it may still fail: an ``error`` line, or a stream that ends without ``success``, is one.
+
+        :param files: file name → digest.
+        :param adapters: the same for adapters that are put on them.
+        :param from_: name of a model (one that is missing is pulled from the registry by the server).
+        """
+        body: dict[str, t.Any] = {"model": model, "stream": True}
+        more = {"files": dict(files or {}), "adapters": dict(adapters or {}), "from": from_, "license": license_}
+        more.update(template=template, system=system)
+        body.update({key: value for key, value in more.items() if value})
+        if parameters:
+            body["parameters"] = dict(parameters)
+        what = f"create {model}"
+        last = ""
+        for line in self._lines("/api/create", body, what):
+            last = str(line.get("status", ""))
+            if on_status is not None and last:
+                on_status(last)
+        if last != "success":
+            said = f"its last word was {last!r}" if last else "it said nothing"
+            raise RemoteError(
+                f"Ollama at {self.url} ended without having created {model}: {said}.",
+                "It was stopped or ran out of memory or disk: look at its log and run again.",
+                {"url": self.url},
+            )
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a model another name; a model of that name gives way."""
+        self._json("POST", "/api/copy", {"source": source, "destination": destination}, f"copy {source}")
+
+    def delete(self, name: str) -> bool:
+        """Remove a model; False when there was none."""
+        what = f"delete {name}"
+        status, reply = self._call("DELETE", "/api/delete", {"model": name}, what, self.timeout)
+        if status not in (200, 404):
+            raise self._refused(status, reply, what)
+        return status == 200
+
+    def unload(self, name: str) -> None:
+        """Take a model out of memory."""
+        self._json("POST", "/api/generate", {"model": name, "keep_alive": 0}, f"unload {name}")
+
+    # ------------------------------------------------------------------ answers
+
+    def chat(
+        self,
+        model: str,
+        messages: t.Sequence[t.Mapping[str, t.Any]],
+        options: t.Mapping[str, t.Any] | None = None,
+        **more: t.Any,
+    ) -> dict[str, t.Any]:
+        """A model's answer, whole: its text is in ``["message"]["content"]``.
+
+        :param options: such as ``{"temperature": 0, "seed": 1}``.
+        :param more: other fields of the request, such as ``think`` or ``keep_alive``.
+        """
+        body = {**more, "model": model, "messages": list(messages), "options": dict(options or {}), "stream": False}
+        return self._json("POST", "/api/chat", body, f"answer with {model}", self.slow_timeout)
+
+    def chat_stream(
+        self,
+        model: str,
+        messages: t.Sequence[t.Mapping[str, t.Any]],
+        options: t.Mapping[str, t.Any] | None = None,
+        **more: t.Any,
+    ) -> t.Iterator[dict[str, t.Any]]:
+        """A model's answer piece by piece; the last has ``done``."""
+        body = {**more, "model": model, "messages": list(messages), "options": dict(options or {}), "stream": True}
+        return self._lines("/api/chat", body, f"answer with {model}")
+
+    def render(self, model: str, messages: t.Sequence[t.Mapping[str, t.Any]], **more: t.Any) -> str:
+        """The text a model would be given for these messages (the model is loaded, and not asked).
+
+        :raises RemoteError: when this version of Ollama does not tell.
+        """
+        reply = self.chat(model, messages, _debug_render_only=True, **more)
+        info = reply.get("_debug_info")
+        if not isinstance(info, dict) or "rendered_template" not in info:
+            raise RemoteError(
+                f"Ollama at {self.url} does not tell how it renders a prompt.", "Version 0.24 does.", {"url": self.url}
+            )
+        return str(info["rendered_template"])
+
+    # ------------------------------------------------------------------ transport
+
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        if self._tls:
+            return http.client.HTTPSConnection(
+                self._host, self._port, timeout=timeout, context=ssl.create_default_context()
+            )
+        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+
+    def _open(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: t.Any
+    ) -> http.client.HTTPResponse:
+        raw = None if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        headers = {**self._headers, "Content-Type": "application/json"} if raw is not None else self._headers
+        connection.request(method, self._path + path, raw, headers)
+        return connection.getresponse()
+
+    def _call(self, method: str, path: str, body: t.Any, what: str, timeout: float) -> tuple[int, bytes]:
+        connection = self._connect(timeout)
+        try:
+            response = self._open(connection, method, path, body)
+            return response.status, response.read(_MAX_REPLY)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._broken(error, what, timeout) from error
+        finally:
+            connection.close()
+
+    def _json(self, method: str, path: str, body: t.Any, what: str, timeout: float = 0) -> dict[str, t.Any]:
+        status, raw = self._call(method, path, body, what, timeout or self.timeout)
+        end = time.monotonic() + _REWRITE_SECONDS
+        while status == 500 and raw.strip() == b'{"error":"EOF"}' and time.monotonic() < end:
+            time.sleep(0.02)
+            status, raw = self._call(method, path, body, what, timeout or self.timeout)
+        if status != 200:
+            raise self._refused(status, raw, what)
+        reply = self._parse(raw, what) if raw else {}
+        if reply.get("error"):
+            raise self._refused(status, raw, what)
+        return reply
+
+    def _lines(self, path: str, body: t.Any, what: str) -> t.Iterator[dict[str, t.Any]]:
+        connection = self._connect(self.slow_timeout)
+        try:
+            response = self._open(connection, "POST", path, body)
+            if response.status != 200:
+                raise self._refused(response.status, response.read(_MAX_REPLY), what)
+            while True:
+                raw = response.readline(_MAX_LINE)
+                if not raw:
+                    return
+                if raw.strip():
+                    line = self._parse(raw, what)
+                    if line.get("error"):
+                        raise self._refused(response.status, raw, what)
+                    yield line
+        except (OSError, http.client.HTTPException) as error:
+            raise self._broken(error, what, self.slow_timeout) from error
+        finally:
+            connection.close()
+
+    # ------------------------------------------------------------------ errors
+
+    def _parse(self, raw: bytes, what: str) -> dict[str, t.Any]:
+        try:
+            value = json.loads(raw.decode("utf-8"))
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise RemoteError(
+                f"{self.url} gave no JSON when asked to {what}.",
+                "Is it an Ollama server? The answer may also have been cut off: look at its log and run again.",
+                {"url": self.url, "answer": raw[:200].decode("utf-8", "replace")},
+            )
+        return value
+
+    def _refused(self, status: int, raw: bytes, what: str) -> RemoteError:
+        text = raw[:2000].decode("utf-8", "replace").strip()
+        try:
+            text = str(json.loads(text)["error"])
+        except (ValueError, KeyError, TypeError):
+            text = text if text and not text.startswith("<") else f"status {status}"
+        details = {"url": self.url, "status": status, "error": text}
+        return RemoteError(f"Ollama at {self.url} could not {what}: {text}.", _hint(status, text), details)
+
+    def _broken(self, error: Exception, what: str, timeout: float) -> RemoteError:
+        hint = "Look at its log and run again: what it has already is not sent a second time."
+        if isinstance(error, ConnectionRefusedError):
+            message = f"No Ollama server answers at {self.url}"
+            hint = "Start it ('systemctl start ollama', or 'ollama serve'), or say where the one that runs is."
+        elif isinstance(error, socket.gaierror):
+            message = f"{self.url} cannot be found: {error.strerror}"
+            hint = "Look at the name of the host, and at its DNS."
+        elif isinstance(error, socket.timeout):
+            message = f"Ollama at {self.url} gave no sign of life for {timeout:g} seconds when asked to {what}"
+            hint = "It may be loading a model, or its disk be slow or full: look at its log, or allow it more time."
+        elif isinstance(error, (ConnectionError, http.client.RemoteDisconnected, http.client.IncompleteRead)):
+            message = f"Ollama at {self.url} ended the connection when asked to {what}"
+        elif isinstance(error, http.client.HTTPException):
+            message = f"{self.url} does not speak HTTP as Ollama does ({type(error).__name__})"
+            hint = "Is it an Ollama server?"
+        else:
+            message = f"{self.url} cannot be reached: {getattr(error, 'strerror', None) or error}"
+        return RemoteError(f"{message}.", hint, {"url": self.url})
+
+
+def _open_file(path: str) -> t.BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise NotReadyError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _hint(status: int, text: str) -> str:
+    low = text.lower()
+    if "no space left" in low:
+        return "The disk that holds Ollama's models is full: make room there and run again."
+    if "digest mismatch" in low:
+        return "The file is not what its receipt says: something changed it. Make it again."
+    if "not found" in low:
+        return "'ollama list' shows what there is."
+    if "memory" in low:
+        return "Free some (another model may be loaded), or use a smaller quantization."
+    if "gguf" in low or "tensor" in low or "exceeds file size" in low or low.strip(". ") in ("eof", "unexpected eof"):
+        return "The GGUF file is damaged or no model: make it again."
+    if status in (401, 403):
+        return "The server, or a proxy before it, asks for credentials."
+    if status == 507 or status >= 500:
+        return "Its log says more."
+    return ""

@@ -1,0 +1,219 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How Ollama writes things: names of models, parameters, a Modelfile. Pure.
+
+Sources, as of 0.24: ``types/model/name.go``, ``internal/modelref``, ``api/types.go`` (Options), ``parser/parser.go``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing as t
+
+from ..errors import InputError
+
+#: Parameters a model can carry, and their type.
+PARAMETERS: dict[str, type] = {
+    "num_keep": int,
+    "seed": int,
+    "num_predict": int,
+    "top_k": int,
+    "top_p": float,
+    "min_p": float,
+    "typical_p": float,
+    "repeat_last_n": int,
+    "temperature": float,
+    "repeat_penalty": float,
+    "presence_penalty": float,
+    "frequency_penalty": float,
+    "stop": list,
+    "num_ctx": int,
+    "num_batch": int,
+    "num_gpu": int,
+    "main_gpu": int,
+    "use_mmap": bool,
+    "num_thread": int,
+}
+
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}\Z")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}\Z")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z")
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def split_name(name: str) -> tuple[str, str, str, str]:
+    """Host, namespace, model and tag of a model's name, what is left out filled in as Ollama does."""
+    tag = ""
+    if name.rfind(":") > name.rfind("/"):
+        name, _colon, tag = name.rpartition(":")
+    parts = name.rsplit("/", 2)
+    model = parts[-1]
+    namespace = parts[-2] if len(parts) > 1 else "library"
+    host = parts[-3].rpartition("://")[2] if len(parts) > 2 else "registry.ollama.ai"
+    return host, namespace, model, tag or "latest"
+
+
+def check_name(name: str) -> str:
+    """The name, when a model can be created and asked under it.
+
+    :raises InputError: with the rule it breaks.
+    """
+    host, namespace, model, tag = split_name(name)
+    rules = ((host, _HOST), (namespace, _NAMESPACE), (model, _PART), (tag, _PART))
+    if name.endswith(":") or not all(pattern.match(part) for part, pattern in rules):
+        raise InputError(
+            f"{name!r} cannot be the name of a model in Ollama.",
+            "Model and tag: 1 to 80 letters, digits, '_', '-' and '.', the first a letter, a digit or '_'.",
+            {"name": name},
+        )
+    low = tag.lower()
+    if low in ("cloud", "local") or low.endswith("-cloud"):
+        raise InputError(
+            f"{name!r} cannot be used: Ollama reads the tag {tag!r} as where the model runs.", "Choose another tag."
+        )
+    return name
+
+
+def full_name(name: str) -> str:
+    """The one written form of a model's name, by which two names are compared (Ollama ignores case)."""
+    host, namespace, model, tag = split_name(name)
+    return f"{host}/{namespace}/{model}:{tag}".lower()
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names mean the same model to Ollama."""
+    return full_name(one) == full_name(other)
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names differ in nothing but the tag."""
+    return full_name(one).rpartition(":")[0] == full_name(other).rpartition(":")[0]
+
+
+def check_parameters(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The parameters with their right types; ``stop`` always a list.
+
+    Ollama takes anything here, and fails when the model is first asked.
+
+    :raises InputError: for a parameter that Ollama does not have, or a value of the wrong type.
+    """
+    checked: dict[str, t.Any] = {}
+    for name, value in parameters.items():
+        wanted = PARAMETERS.get(name)
+        if wanted is None:
+            near = difflib.get_close_matches(name, PARAMETERS, 1, 0.6)
+            raise InputError(
+                f"Ollama has no parameter {name!r}.",
+                f"Did you mean {near[0]}?" if near else f"It has: {', '.join(sorted(PARAMETERS))}.",
+            )
+        checked[name] = _typed(name, value, wanted)
+    return checked
+
+
+def _typed(name: str, value: t.Any, wanted: type) -> t.Any:
+    if wanted is list:
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, (list, tuple)) and all(isinstance(item, str) and item for item in items):
+            return list(items)
+        raise InputError(f"The parameter {name} must be a list of texts, not {value!r}.")
+    if wanted is bool:
+        if isinstance(value, bool):
+            return value
+        raise InputError(f"The parameter {name} must be true or false, not {value!r}.")
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+        if wanted is float and abs(number) < float("inf"):
+            return number
+        if wanted is int and number == int(number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    kind = "a number" if wanted is float else "a whole number"
+    raise InputError(f"The parameter {name} must be {kind}, not {value!r}.")
+
+
+def parse_parameters(text: str) -> dict[str, t.Any]:
+    """The parameters in the answer to ``/api/show``: a line each, in random order, values in Go's syntax."""
+    found: dict[str, t.Any] = {}
+    for line in text.splitlines():
+        name, _blank, raw = line.partition(" ")
+        if name:
+            value = _go_value(raw.strip())
+            if PARAMETERS.get(name) is list:
+                found.setdefault(name, []).append(value)
+            else:
+                found[name] = value
+    return found
+
+
+def same_parameters(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> bool:
+    """Whether two sets of parameters mean the same: order of the stops and how numbers are written do not count."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {key: sorted(value) if isinstance(value, list) else value for key, value in parameters.items()}
+
+
+def _go_value(raw: str) -> t.Any:
+    if raw[:1] == '"':
+        return re.sub(
+            r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)",
+            lambda found: chr(int(found[1][1:], 16)) if len(found[1]) > 1 else _ESCAPES.get(found[1], found[1]),
+            raw[1:-1],
+        )
+    if raw in ("true", "false"):
+        return raw == "true"
+    try:
+        return float(raw)
+    except ValueError:
+        return raw
+
+
+def modelfile_blobs(text: str) -> dict[str, list[str]]:
+    """The files a model is made of, by command (``FROM``, ``ADAPTER``), from the Modelfile ``/api/show`` answers.
+
+    :returns: digests as ``sha256:…``, sorted; a command without any is left out.
+    """
+    found: dict[str, list[str]] = {}
+    for command, digest in re.findall(r"^(FROM|ADAPTER) \S*sha256[-:]([0-9a-f]{64})\s*$", text, re.MULTILINE):
+        found.setdefault(command, []).append(f"sha256:{digest}")
+    return {command: sorted(digests) for command, digests in found.items()}
+
+
+def models_directory(text: str) -> str:
+    """Where a server keeps its models, as the Modelfile it answers for one of them tells; empty when it does not."""
+    found = re.search(r"^FROM (/\S*)/blobs/sha256-[0-9a-f]{64}\s*$", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str, t.Any], adapter: str = "") -> str:
+    """A Modelfile that makes the model again with ``ollama create``.
+
+    It is for people: models are registered over the API, which takes every text as it is. A Modelfile does not: its
+    reader drops what is not printable, the no-break space of French among it, and has no escape for three quotes in
+    a row. What it cannot hold is said in a comment.
+
+    :param from_: file or model to make it from.
+    :param adapter: file of an adapter to put on it; empty for none.
+    """
+    lines = [f"FROM {from_}", *([f"ADAPTER {adapter}"] if adapter else [])]
+    for command, value in (("TEMPLATE", template), ("SYSTEM", system)):
+        if value:
+            lines += ["", _command(command, value)]
+    lines.append("")
+    for name, value in sorted(parameters.items()):
+        lines += [_command(f"PARAMETER {name}", item) for item in (value if isinstance(value, list) else [value])]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _command(command: str, value: t.Any) -> str:
+    if isinstance(value, bool):
+        return f"{command} {str(value).lower()}"
+    if not isinstance(value, str):
+        return f"{command} {value}"
+    if '"""' in value or '"' in (value[:1], value[-1:]):
+        return f"# {command} cannot be written here because of its quotes: see receipt.json."
+    return f'{command} """{value}"""'

@@ -1,0 +1,135 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A declared fine-tune: its options, read and checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing as t
+
+from ..datasets import registry
+from ..errors import InputError
+from ..estimates import host
+from ..releases import gate as releases_gate
+from ..releases.retention import Policy
+from ..training import adapter_export, hyperparameters, stages
+from ..training.hyperparameters import Hyperparameters
+from . import retraining
+
+#: Keys of a declared fine-tune beside the hyperparameters. Held equal to the role's argument_specs by a test.
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "name": {"type": "str", "required": True},
+    "base_model": {"type": "str", "required": True},
+    "base_revision": {"type": "str", "default": "main"},
+    "dataset": {"type": "str", "required": True},
+    "system": {"type": "str"},
+    "parameters": {"type": "dict", "default": {}},
+    "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
+    "register": {"type": "bool", "default": True},
+    "memory_check": {"type": "str", "default": "enforce", "choices": list(host.CHECKS)},
+    "gate": {"type": "dict", "default": {}},
+    "export": {"type": "str", "default": "merged", "choices": list(adapter_export.EXPORTS)},
+    "regenerate": {"type": "str", "default": "on_change", "choices": list(retraining.POLICIES)},
+    "regenerate_on": {
+        "type": "list",
+        "elements": "str",
+        "default": list(retraining.INPUTS),
+        "choices": list(retraining.INPUTS),
+    },
+    "keep": {"type": "int"},
+    "keep_intermediates": {"type": "bool", "default": True},
+    "nodes": {"type": "list", "elements": "str"},
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """A declared fine-tune, checked."""
+
+    name: str
+    base_model: str
+    base_revision: str
+    dataset: str
+    system: str | None
+    parameters: dict[str, t.Any]
+    aliases: tuple[str, ...]
+    register: bool
+    memory_check: str
+    gate: dict[str, t.Any] | None
+    export: str
+    counts: tuple[str, ...]
+    always: bool
+    keep: dict[str, t.Any]
+    nodes: tuple[str, ...]
+    hyper: Hyperparameters
+
+
+def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
+    """Check one entry of ``finetunes``.
+
+    :raises InputError: naming the key that is wrong.
+    """
+    who = str(raw.get("name") or "a fine-tune")
+    for key in raw:
+        if key not in OPTIONS and difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85):
+            meant = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
+            raise InputError(f"{who}: there is no option {key!r}.", f"Did you mean {meant}?")
+    values: dict[str, t.Any] = {name: raw.get(name) for name in OPTIONS}
+    for name, option in OPTIONS.items():
+        if values[name] is None:
+            if option.get("required"):
+                raise InputError(f"{who}: {name} is missing.")
+            values[name] = option.get("default")
+        elif option["type"] != "list" and values[name] not in option.get("choices", (values[name],)):
+            raise InputError(f"{who}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}.")
+    name = str(values["name"])
+    if not _NAME.match(name):
+        raise InputError(
+            f"{name!r} is not a name for a model.", "Use letters, digits, '.', '_' and '-', at most 80, a letter first."
+        )
+    try:
+        gate = read_gate(values["gate"], values["aliases"])
+        hyper = hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
+        register = stages.registers(hyper["stage"], raw.get("register"))
+    except InputError as error:
+        raise InputError(f"{who}: {error.message}", error.hint, error.details) from error
+    return Declared(
+        name=name,
+        base_model=str(values["base_model"]),
+        base_revision=str(values["base_revision"]),
+        dataset=registry.dataset_name(str(values["dataset"])),
+        system=values["system"],
+        parameters=dict(values["parameters"]),
+        aliases=tuple(values["aliases"]),
+        register=register,
+        memory_check=str(values["memory_check"]),
+        gate=gate,
+        export=str(values["export"]),
+        counts=retraining.inputs_that_count(who, str(values["regenerate"]), values["regenerate_on"]),
+        always=values["regenerate"] == "always",
+        keep=_read_policy(who, values["keep"], bool(values["keep_intermediates"])),
+        nodes=tuple(map(str, [values["nodes"]] if isinstance(values["nodes"], str) else values["nodes"] or [])),
+        hyper=hyper,
+    )
+
+
+def _read_policy(who: str, keep: t.Any, intermediates: bool) -> dict[str, t.Any]:
+    if keep is not None and (not str(keep).isdigit() or int(keep) < 1):
+        raise InputError(f"{who}: keep is a number of versions, at least 1, not {keep!r}.")
+    return Policy(int(keep) if keep is not None else None, intermediates).as_settings()
+
+
+def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
+    """Settings of a declared gate; None when none is declared.
+
+    :raises InputError: for a gate that cannot be, or that stands before nothing.
+    """
+    gate = releases_gate.read_gate(raw)
+    if gate is not None and not aliases:
+        raise InputError("A gate is declared, and no aliases that stand behind it.", "Give aliases, such as [latest].")
+    return gate.as_settings() if gate else None

@@ -1,0 +1,74 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan for people to read."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..estimates.duration import in_words
+from ..system.disk import gigabytes
+
+
+def text(plan: t.Mapping[str, t.Any]) -> str:
+    """A plan in a few lines: what runs, why, and what it takes.
+
+    ::
+
+        homelab-model: 4 of 6 steps would run (qlora: 12.9 GB of GPU memory, …)
+          base              kept
+          train             learning_rate 0.0001 → 0.0002
+                            GPU 9.8 of 12.9 GB (12.1 GB free now), RAM 4.7 GB, disk 0.9 GB, about 14 min
+          …
+        In all: disk 41.2 GB of 210.0 GB free at /data/llamafactory, about 31 min
+    """
+    steps = plan["steps"]
+    width = max(len(step["label"]) for step in steps)
+    if not plan["pending"]:
+        return f"{plan['name']}: nothing to do\n"
+    reason = f" ({plan['method']}: {plan['method_reason']})" if plan["method_reason"] else ""
+    lines = [f"{plan['name']}: {len(plan['pending'])} of {len(steps)} steps would run{reason}"]
+    for step in steps:
+        label = f"  {step['label']:<{width}}  "
+        if not step["runs"]:
+            lines.append(label + ("kept" if step["state"] == "whole" else "not needed"))
+            continue
+        words = list(step["why"])
+        takes = _takes(step["takes"], plan["host"])
+        lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate([*words, takes])]
+    lines.append(_total(plan))
+    return "".join(f"{line}\n" for line in lines if line.strip())
+
+
+def _takes(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> str:
+    parts = []
+    if takes.get("vram_bytes"):
+        there = f" of {gigabytes(host['vram_bytes'])} ({gigabytes(host['vram_free_bytes'])} free now)"
+        parts.append(f"GPU {gigabytes(takes['vram_bytes'])}" + (there if host.get("vram_bytes") else ""))
+    if takes.get("ram_bytes"):
+        parts.append(f"RAM {gigabytes(takes['ram_bytes'])}")
+    if takes.get("disk_bytes"):
+        parts.append(f"disk {gigabytes(takes['disk_bytes'])}")
+    if takes.get("seconds") is not None:
+        parts.append(
+            in_words(takes["seconds"]) + (" (as the last time)" if takes["seconds_from"] == "the last time" else "")
+        )
+    return ", ".join(parts)
+
+
+def _total(plan: t.Mapping[str, t.Any]) -> str:
+    takes = [step["takes"] for step in plan["steps"] if step["runs"]]
+    host = plan["host"]
+    disk = sum(each.get("disk_bytes", 0) for each in takes)
+    seconds = [each["seconds"] for each in takes if each.get("seconds") is not None]
+    words = f"In all: disk {gigabytes(disk)} of {gigabytes(host['disk_free_bytes'])} free at {host['disk_path']}"
+    ram = max((each.get("ram_bytes", 0) for each in takes), default=0)
+    if ram and host.get("ram_available_bytes"):
+        words += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
+    if seconds:
+        # a base that is there already takes nothing
+        unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
+        more = "" if not unknown else ", downloads and what is not known left out"
+        words += f", {in_words(sum(seconds))}{more}"
+    return words

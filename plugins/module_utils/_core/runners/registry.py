@@ -1,0 +1,25 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runners by their name."""
+
+from __future__ import annotations
+
+from ..errors import InputError
+from .runner import Runner
+
+
+def get_runner(name: str) -> Runner:
+    """The runner of that name.
+
+    :raises InputError: when there is none.
+    """
+    if name == "process":
+        from .process import ProcessRunner
+
+        return ProcessRunner()
+    if name == "docker":
+        from .docker import DockerRunner
+
+        return DockerRunner()
+    raise InputError(f"There is no runner {name!r}.", "Known runners: process, docker.")

@@ -1,0 +1,80 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the step of a job works on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ..artifacts.integrity import artifact_path
+from ..artifacts.layout import Layout
+from ..errors import StoreError
+from ..system.files import (
+    read_json,
+    read_record,
+)
+from .run import Run
+from .spec import StepSpec, Toolchain
+
+
+@dataclasses.dataclass(frozen=True)
+class StepContext:
+    """What a step works on.
+
+    :param layout: the data directory.
+    :param spec: the declared step.
+    :param toolchain: where the tools are.
+    :param work: directory the artifact is made in; kept between attempts; becomes the artifact.
+    :param job_dir: directory of this job (log, progress, exit); not part of the artifact.
+    """
+
+    layout: Layout
+    spec: StepSpec
+    toolchain: Toolchain
+    work: str
+    job_dir: str
+
+    def upstream_path(self, kind: str) -> str:
+        """Where the artifact of an upstream step lies.
+
+        For ``base`` this is the directory with the weights: the artifact itself, or the local directory
+        it refers to.
+        """
+        return artifact_path(self.layout, kind, self.spec.upstream[kind])
+
+    def upstream_results(self, kind: str) -> dict[str, t.Any]:
+        """What an upstream step found out (``results`` of its receipt); outlives pruning."""
+        receipt = self.layout.receipt(kind, self.spec.upstream[kind]) or {}
+        return dict(receipt.get("results") or {})
+
+    @property
+    def progress_file(self) -> str:
+        """Where a worker of the core writes its progress (one JSON object, replaced)."""
+        return os.path.join(self.job_dir, "progress.json")
+
+
+def context(layout: Layout, spec: StepSpec, toolchain: Toolchain, job_dir: str = "") -> StepContext:
+    """What a step works on."""
+    return StepContext(layout, spec, toolchain, layout.work(spec.kind, spec.fingerprint), job_dir)
+
+
+def load_run(job_dir: str) -> tuple[Layout, Run, str]:
+    """The data directory, the run, and the label of the step that a job's directory belongs to.
+
+    :raises StoreError: when one of their records is damaged.
+    """
+    run_dir = os.path.dirname(os.path.abspath(job_dir))
+    layout = Layout(os.path.dirname(os.path.dirname(os.path.dirname(run_dir))))
+    job = read_record(os.path.join(job_dir, "job.json"))
+    if job is None:
+        raise StoreError(f"The record of the job {job_dir} is missing or damaged.")
+    return layout, Run.from_dict(read_json(os.path.join(run_dir, "run.json"))), str(job.get("label"))
+
+
+def load_context(job_dir: str) -> StepContext:
+    """What the step of a job works on."""
+    layout, run, label = load_run(job_dir)
+    return context(layout, run.step(label).spec, run.toolchain, os.path.abspath(job_dir))

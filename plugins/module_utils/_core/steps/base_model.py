@@ -1,0 +1,173 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Having a base model: fetched from a hub at one commit, or a local directory that is only referred to."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ..base_models.hub_client import HubClient, read_token
+from ..base_models.hub_download import PARTS, Download, bytes_missing, check_file
+from ..base_models.model_files import HashCache, Inspection, directory_digest, inspect_directory, part_names
+from ..base_models.resolution import HubFile, hub_files, select_files
+from ..errors import CoreError, InputError, JobError, NotReadyError
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.progress import Progress
+from ..system.disk import free_bytes, gigabytes
+from ..system.files import list_files, read_json, remove_tree, write_json
+from ..system.log import say
+from .step import Step
+from .worker_command import worker_command
+
+#: What was wanted and what came, in the job's directory.
+_LISTING = "files.json"
+#: Room that is left over for what else is written meanwhile, in bytes.
+_SPARE = 16 * 1024 * 1024
+
+
+class BaseStep(Step):
+    """Fetches the weights of ``settings["hub"]`` at ``settings["commit"]``, or checks ``options["location"]``.
+
+    ``results``: ``location`` (of a local directory, else None), ``template``, ``template_source``, ``model_type``,
+    ``shape``, and ``hub``, ``commit``, ``bytes`` or ``directory``.
+    """
+
+    kind = "base"
+    heavy = False
+
+    def command(self, ctx: StepContext) -> Command | None:
+        os.makedirs(ctx.work, exist_ok=True)
+        return None if _is_local(ctx) else worker_command(ctx)
+
+    def perform(self, ctx: StepContext) -> None:
+        hub_id, commit = ctx.spec.settings["hub"], ctx.spec.settings["commit"]
+        client = HubClient(os.environ, read_token(ctx.toolchain.token_file))
+        info = client.model_info(hub_id, commit)
+        if info.get("gated") or info.get("private"):
+            client.check_access(hub_id, commit, "config.json")
+        files = select_files(hub_files(info), hub_id)
+        _need_room(ctx, files)
+        # its time of writing is not kept: two attempts that get the same leave the same
+        wanted = [dataclasses.asdict(file) for file in files]
+        listing = os.path.join(ctx.job_dir, _LISTING)
+        write_json(listing, {"wanted": wanted})
+        say(f"Fetching {len(files)} files of {hub_id} at {commit} from {client.endpoint}")
+        found = Download(client, hub_id, commit, files, ctx.work).run(
+            lambda progress: write_json(ctx.progress_file, progress.as_dict())
+        )
+        write_json(listing, {"wanted": wanted, "found": found})
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        raw = read_json(ctx.progress_file)
+        return Progress.from_dict(raw) if raw else None
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        if _is_local(ctx):
+            return self._finish_local(ctx)
+        listing = read_json(os.path.join(ctx.job_dir, _LISTING)) or {}
+        found = listing.get("found")
+        if not found:
+            raise JobError("The download did not come to its end.", "Run again: it goes on from there.")
+        wanted = [HubFile(**each) for each in listing["wanted"]]
+        for file in wanted:
+            _need_whole(os.path.join(ctx.work, file.name), file, found.get(file.name) or {})
+        remove_tree(os.path.join(ctx.work, PARTS))
+        names = {file.name for file in wanted}
+        for name in list_files(ctx.work):
+            if name not in names:
+                os.unlink(os.path.join(ctx.work, name))
+        try:
+            inspection = inspect_directory(ctx.work)
+        except InputError as error:
+            raise JobError(
+                f"What {ctx.spec.settings['hub']} holds at this commit is not whole: {error.message}", error.hint
+            ) from error
+        return {
+            **_told(ctx, inspection),
+            "location": None,
+            "hub": ctx.spec.settings["hub"],
+            "commit": ctx.spec.settings["commit"],
+            "bytes": sum(file.bytes for file in wanted),
+        }
+
+    def _finish_local(self, ctx: StepContext) -> dict[str, t.Any]:
+        root = str(ctx.spec.options["location"])
+        inspection = inspect_directory(root)
+        cache = HashCache(ctx.layout)
+        found = directory_digest(root, cache)
+        cache.save()
+        if found != ctx.spec.settings["directory"]:
+            raise NotReadyError(
+                f"The base model in {root} has changed since this was asked for.",
+                "Apply again: what is made from it gets a new name.",
+            )
+        return {**_told(ctx, inspection), "location": root, "directory": found, "stamps": _stamps(root)}
+
+    def drift(self, ctx: StepContext) -> list[str]:
+        if not _is_local(ctx):
+            return []
+        results = (ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}).get("results") or {}
+        root = str(results.get("location"))
+        try:
+            if _stamps(root) == results.get("stamps"):
+                return []
+            same = directory_digest(root, HashCache(ctx.layout)) == ctx.spec.settings["directory"]
+        except (OSError, CoreError):
+            same = False
+        return [] if same else [f"the files in {root} have changed"]
+
+
+def _is_local(ctx: StepContext) -> bool:
+    return "directory" in ctx.spec.settings
+
+
+def _told(ctx: StepContext, inspection: Inspection) -> dict[str, t.Any]:
+    """What is known of a model: its template by the catalogue, else by its files; its shape by its files."""
+    options = ctx.spec.options
+    own = bool(options.get("template"))
+    counted = inspection.shape is not None and inspection.shape.parameters > 0
+    shape = dataclasses.asdict(inspection.shape) if inspection.shape and counted else options.get("shape")
+    return {
+        "template": options["template"] if own else inspection.template,
+        "template_source": options.get("template_source", "") if own else "files" if inspection.template else "",
+        "model_type": inspection.model_type,
+        "shape": shape,
+    }
+
+
+def _stamps(root: str) -> dict[str, list[int]]:
+    """Size and modification time of each file of a local model: while they stay, it need not be read again."""
+    found = {}
+    for name in part_names(root):
+        stat = os.stat(os.path.join(root, name))
+        found[name] = [stat.st_size, stat.st_mtime_ns]
+    return found
+
+
+def _need_room(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
+    missing = bytes_missing(files, ctx.work)
+    free = free_bytes(ctx.work)
+    if missing + _SPARE > free:
+        hub_id = ctx.spec.settings["hub"]
+        raise NotReadyError(
+            f"No room for {hub_id}: it needs {gigabytes(missing)} more of disk, {gigabytes(free)} free at "
+            f"{ctx.layout.root}.",
+            "Make room there and run again: what was fetched before is kept. "
+            "A whole fine-tune needs about five times the size of its base.",
+            {"hub": hub_id, "missing_bytes": missing, "free_bytes": free, "path": ctx.layout.root},
+        )
+
+
+def _need_whole(path: str, file: HubFile, recorded: t.Mapping[str, t.Any]) -> None:
+    """See to it that a file is what was fetched; it is read only when it was touched since it was checked."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        raise JobError(f"{file.name} is missing after the download.", "Run again.") from None
+    touched = [stat.st_size, stat.st_mtime_ns] != [recorded.get("bytes"), recorded.get("mtime_ns")]
+    if stat.st_size != file.bytes or (touched and check_file(path, file) is None):
+        raise JobError(f"{file.name} is damaged after the download.", "Run again: it is fetched anew.")

@@ -1,0 +1,357 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GGUF: llama.cpp's converter makes the 16-bit file of a model, ``llama-quantize`` the smaller ones from it.
+
+The converter exits with status 0 when it found no weights, and when it guessed at a tokenizer. So the tensors are
+counted, and the token ids of the base's tokenizer and of the file are compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import typing as t
+import unicodedata
+
+from ..artifacts.integrity import artifact_path
+from ..errors import CoreError, JobError, NotReadyError, StoreError
+from ..estimates.memory import quantized_bytes
+from ..formats.gguf import GgufInfo, check_complete, read_header
+from ..formats.safetensors import model_files, read_model
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.progress import Progress
+from ..runs.spec import Toolchain
+from ..system.files import read_json, remove_tree, tail_lines, write_json
+from .step import Step
+from .tool_environment import (
+    PROGRAMS,
+    compute_threads,
+    container,
+    need_directory,
+    need_room,
+    remove_scratch,
+    tool_environment,
+    weight_bytes,
+)
+from .tool_errors import explain
+
+MODEL = "model.gguf"
+
+#: Made straight from the merged weights; all others are quantized from f16.
+DIRECT = ("f16", "bf16", "f32")
+_BYTES = {"f16": 2.0, "bf16": 2.0, "f32": 4.0}
+
+#: Compared in every conversion: accents, other scripts, digits, code, blanks, what an escape could be taken for.
+FIXED_TEXTS = (
+    "Où est passé l'élève ? Ça coûte 12 345,67 €, n'est-ce pas… « voilà » !",
+    "The quick brown fox can't jump over 1234567890 lazy dogs.",
+    "def f(x):\n    return {'a': x ** 2}  # why?\n\n\n\treturn None\n",
+    "Bonjour 👋🏽 les 👨‍👩‍👧 et le 🚀 !",
+    "C:\\new\\temp\\x41 and \\n stays as it is; https://nas.home.arpa:8443/api?x=1&y=%20",
+    "日本語のテキスト, русский текст, نص عربي, ελληνικά",
+    "  two  blanks,   three,\tone tab ",
+)
+_MOST_TEXTS = 200
+_LONGEST_TEXT = 2000
+
+_WRITING = re.compile(r"^Writing:\s+(\d+)%")
+_QUANTIZING = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
+#: A line for each tensor whose rows the wanted type cannot hold (``src/llama-quant.cpp``).
+_FALLBACK = re.compile(
+    r"^warning: (\S+)\s+- ncols\s+\d+ not divisible by\s+\d+ \(required for type\s+(\S+)\) -> falling back to\s+(\S+)"
+)
+
+
+class GgufStep(Step):
+    """Makes ``model.gguf`` from merged weights or those of a base, or from the 16-bit file.
+
+    ``options``: ``quantization``; ``f16`` (fingerprint of the 16-bit file, for those quantized from it); ``name``,
+    ``base`` and ``dataset`` (fingerprints, for the comparison of the tokenizers).
+    """
+
+    kind = "gguf"
+    heavy = True
+
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llama_cpp_image
+
+    def command(self, ctx: StepContext) -> Command:
+        if os.path.isdir(ctx.work):
+            remove_tree(ctx.work)
+        os.makedirs(ctx.work)
+        _forget(_report(ctx))
+        return self._convert(ctx) if _is_direct(ctx) else self._quantize(ctx)
+
+    def _convert(self, ctx: StepContext) -> Command:
+        tools, image = ctx.toolchain, self.image(ctx.toolchain)
+        python = tools.program(tools.converter_venv, "bin", "python", image=image)
+        converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py", image=image)
+        if image:
+            converter = os.path.join(tools.image_llama_cpp_dir, converter)
+        merged = _source(ctx)
+        count = sum(tensor.elements for tensor in self._weights(merged).values())
+        quantization = _quantization(ctx)
+        need_room(ctx.work, int(count * _BYTES[quantization]), f"Converting to {quantization}")
+        request = os.path.join(ctx.job_dir, "convert.json")
+        argv = [converter, merged, "--outtype", quantization, "--outfile", _part(ctx)]
+        alone, together = sample_texts(ctx)
+        tokenizer = tokenizer_directory(ctx)
+        write_json(
+            request,
+            {
+                # without a name it would take the directory's, and the file's bytes would follow it
+                "convert": [*argv, "--model-name", str(ctx.spec.options.get("name") or "model")],
+                "tokenizer": tokenizer,
+                "gguf": _part(ctx),
+                "llama_tokenize": tools.program(tools.llama_cpp_dir, "bin", "llama-tokenize", image=image),
+                "alone": alone,
+                "together": together,
+                "report": _report(ctx),
+            },
+        )
+        program = os.path.join(PROGRAMS, "compare_tokenizers.py")
+        env = tool_environment(ctx, tools.converter_venv, compute_threads(weight_bytes(merged), "cpu"), image)
+        if image:
+            env["PATH"] = search_path(tools)
+        return Command([python, program, request], env, ctx.job_dir, container(ctx, image, [tokenizer, merged]))
+
+    def _quantize(self, ctx: StepContext) -> Command:
+        tools, image = ctx.toolchain, self.image(ctx.toolchain)
+        program = tools.program(tools.llama_cpp_dir, "bin", "llama-quantize", image=image)
+        source = _half(ctx)
+        info = read_header(source)
+        check_complete(info)
+        quantization = _quantization(ctx)
+        need_room(ctx.work, quantized_bytes(info.file_bytes, quantization), f"Quantizing to {quantization}")
+        threads = compute_threads(info.file_bytes, "cpu")
+        env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads, image)
+        if image:
+            env["PATH"] = search_path(tools)
+        # the type's name is read without regard to case
+        argv = [program, source, _part(ctx), _quantization(ctx).upper(), str(threads)]
+        return Command(argv, env, ctx.job_dir, container(ctx, image))
+
+    @staticmethod
+    def _weights(merged: str) -> dict[str, t.Any]:
+        """The merged model's tensors.
+
+        :raises NotReadyError: when there are none: the converter would make an empty file of that.
+        """
+        try:
+            found = read_model(merged) if model_files(merged) else {}
+        except StoreError as error:
+            raise NotReadyError(f"The merged model is not whole: {error.message}", "Merge it again.") from error
+        if not found:
+            raise NotReadyError(f"There are no weights in {merged}.", "Merge it again.")
+        return found
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):
+            found = _QUANTIZING.match(line)
+            if found:
+                return Progress(int(found.group(1)), int(found.group(2)), unit="tensor", note="quantizing")
+            found = _WRITING.match(line)
+            if found:
+                return Progress(int(found.group(1)), 100, unit="%", note="converting")
+            if line.startswith("INFO:hf-to-gguf:Model successfully exported"):
+                return Progress(100, 100, unit="%", note="comparing tokens")
+        return None
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        made = _part(ctx) if os.path.exists(_part(ctx)) else os.path.join(ctx.work, MODEL)
+        try:
+            info = _whole(made)
+            direct = _is_direct(ctx)
+            compared = _checked_conversion(ctx, info) if direct else _checked_quantization(ctx, info)
+        except CoreError:
+            # what is not right must not be taken for a result by anybody
+            _forget(made)
+            raise
+        os.replace(made, os.path.join(ctx.work, MODEL))
+        remove_scratch(ctx)
+        results = {
+            "quantization": _quantization(ctx),
+            "bytes": info.file_bytes,
+            "tensors": info.tensor_count,
+            "parameters": info.parameters,
+            "file_type": info.file_type,
+            "fallbacks": [] if direct else fallbacks(os.path.join(ctx.job_dir, "log.txt")),
+        }
+        return {**results, "texts_compared": compared} if direct else results
+
+    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+        return explain(log_tail)
+
+
+def _source(ctx: StepContext) -> str:
+    """The directory with the weights that are converted.
+
+    :raises NotReadyError: when it is not there.
+    """
+    if "merge" in ctx.spec.upstream:
+        return need_directory(ctx.upstream_path("merge"), "The merged model")
+    return need_directory(ctx.upstream_path("base"), "The base model")
+
+
+def _quantization(ctx: StepContext) -> str:
+    return str(ctx.spec.settings.get("quantization") or ctx.spec.options["quantization"])
+
+
+def search_path(tools: Toolchain) -> str:
+    """Where the programs may lie in the image."""
+    places = [tools.image_path, os.path.join(tools.image_llama_cpp_dir, "bin"), tools.image_llama_cpp_dir]
+    return os.pathsep.join(place for place in places if place)
+
+
+def _is_direct(ctx: StepContext) -> bool:
+    return _quantization(ctx).lower() in DIRECT
+
+
+def _part(ctx: StepContext) -> str:
+    """What the tools write to; it gets its name when it was looked at."""
+    return os.path.join(ctx.work, MODEL + ".part")
+
+
+def _report(ctx: StepContext) -> str:
+    return os.path.join(ctx.job_dir, "tokens.json")
+
+
+def _half(ctx: StepContext) -> str:
+    return os.path.join(ctx.layout.artifact("gguf", str(ctx.spec.options["f16"])), MODEL)
+
+
+def _forget(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _whole(path: str) -> GgufInfo:
+    try:
+        info = read_header(path)
+        check_complete(info)
+    except NotReadyError as error:
+        raise JobError("The tool ended without writing a GGUF file.", "Look into the job's log.") from error
+    except StoreError as error:
+        raise JobError(f"The GGUF file is not whole: {error.message}", error.hint, error.details) from error
+    return info
+
+
+def _checked_conversion(ctx: StepContext, info: GgufInfo) -> int:
+    """Make sure that a converted file holds the whole model and tokenizes as the base does.
+
+    :returns: number of texts whose token ids were compared.
+    :raises JobError: when it does not.
+    """
+    merged = read_model(_source(ctx))
+    expected = sum(tensor.elements for tensor in merged.values())
+    # a head tied to the embeddings is written once or twice, so only the order of magnitude is certain
+    if not 0.5 * expected <= info.parameters <= 1.6 * expected:
+        raise JobError(
+            f"The GGUF file holds {info.parameters} parameters, the merged model {expected}.",
+            "The installed llama.cpp may not support this model.",
+            {"gguf": info.parameters, "merged": expected},
+        )
+    report = read_json(_report(ctx))
+    if not isinstance(report, dict):
+        raise JobError("The tokenizers were not compared.", "Look into the job's log.")
+    if report["wrong"]:
+        first = report["wrong"][0]
+        text = first["text"] if len(first["text"]) <= 80 else first["text"][:79] + "…"
+        raise JobError(
+            f"The GGUF file's tokenizer differs from the base's on {report['count']} texts, such as {text!r}: "
+            f"{_around(first['trained'], first['served'])} in training, "
+            f"{_around(first['served'], first['trained'])} when served.",
+            "The model would answer worse than it was trained, and nothing would say why. Are the base's tokenizer "
+            "files complete (tokenizer.model among them), and does the installed llama.cpp know this tokenizer?",
+            {"wrong": report["wrong"][:5], "count": report["count"]},
+        )
+    return int(report["compared"])
+
+
+def _around(ids: t.Sequence[int], other: t.Sequence[int]) -> str:
+    """The ids about the first place where two lists differ."""
+    at = next((index for index, pair in enumerate(zip(ids, other)) if pair[0] != pair[1]), min(len(ids), len(other)))
+    part = list(ids[max(0, at - 2) : at + 6])
+    return str(part) if len(part) == len(ids) else f"…{part}…"
+
+
+def _checked_quantization(ctx: StepContext, info: GgufInfo) -> int:
+    half = read_header(_half(ctx))
+    if info.tensor_count != half.tensor_count:
+        raise JobError(
+            f"The quantized file holds {info.tensor_count} tensors, the one it was made from {half.tensor_count}.",
+            "Apply again.",
+        )
+    # 1.5 bits are the least of all types; some types keep a few tensors in 32 bits
+    if not half.file_bytes / 16 <= info.file_bytes <= half.file_bytes * 1.1:
+        raise JobError(f"The quantized file has {info.file_bytes} bytes, the 16-bit one {half.file_bytes}.")
+    return 0
+
+
+def fallbacks(log: str) -> list[dict[str, str]]:
+    """Tensors that could not be quantized as wanted, with the type that was used instead, from the tool's output."""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as stream:
+            # a command that was started again has said the same before
+            found = dict.fromkeys(match.groups() for match in map(_FALLBACK.match, stream) if match)
+    except FileNotFoundError:
+        return []
+    return [{"tensor": name, "wanted": wanted, "used": used} for name, wanted, used in found]
+
+
+# -- texts for the comparison ------------------------------------------------------------------------------------------
+
+
+def tokenizer_directory(ctx: StepContext) -> str:
+    """Where the tokenizer of the training lies: the base, if it is still there and no tokens were added to it."""
+    base = ctx.spec.options.get("base")
+    if base and ("merge" not in ctx.spec.upstream or ctx.upstream_results("merge").get("tokenizer") != "export"):
+        path = artifact_path(ctx.layout, "base", str(base))
+        if any(os.path.exists(os.path.join(path, name)) for name in ("tokenizer.json", "tokenizer.model")):
+            return path
+    return _source(ctx)
+
+
+def sample_texts(ctx: StepContext) -> tuple[list[str], list[str]]:
+    """Texts to compare one by one, and texts of the dataset to compare in one go."""
+    dataset = ctx.spec.options.get("dataset")
+    path = os.path.join(ctx.layout.artifact("dataset", str(dataset)), "data.jsonl") if dataset else ""
+    rows = sample_rows(path) if path and os.path.exists(path) else []
+    return list(FIXED_TEXTS), rows
+
+
+def sample_rows(path: str, most: int = _MOST_TEXTS) -> list[str]:
+    """Different texts from rows spread evenly over a JSONL file, whatever its size.
+
+    Composed as Unicode's NFC has it: some tokenizers do that themselves, llama.cpp leaves it out.
+    """
+    texts: dict[str, None] = {}
+    size = os.path.getsize(path)
+    with open(path, "rb") as stream:
+        for index in range(most):
+            start = size * index // most
+            stream.seek(max(0, start - 1))
+            if start:
+                stream.readline()
+            with contextlib.suppress(ValueError):
+                for text in _texts_in(json.loads(stream.readline() or b"null")):
+                    clean = unicodedata.normalize("NFC", text).encode("utf-8", "ignore").decode("utf-8")
+                    texts.setdefault(clean.replace("\0", "")[:_LONGEST_TEXT])
+            if len(texts) >= most:
+                break
+    return [text for text in texts if text.strip()][:most]
+
+
+def _texts_in(value: t.Any) -> t.Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts_in(item)

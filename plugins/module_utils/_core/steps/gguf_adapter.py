@@ -1,0 +1,98 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GGUF of a LoRA adapter alone: ``convert_lora_to_gguf.py``. Ollama puts it on the base's file when it loads the model.
+
+No merged weights are written, and the base is converted once for all of its fine-tunes.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..errors import JobError, NotReadyError, StoreError
+from ..formats.gguf import check_complete, read_header
+from ..formats.safetensors import ADAPTER, read_tensors
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.spec import Toolchain
+from ..system.files import remove_tree
+from .gguf import search_path
+from .step import Step
+from .tool_environment import compute_threads, container, need_directory, need_room, remove_scratch, tool_environment
+from .tool_errors import explain
+
+MODEL = "adapter.gguf"
+
+#: The type of its numbers: an adapter is small, and is trained in no more than 16 bits.
+OUTTYPE = "f16"
+
+
+class GgufAdapterStep(Step):
+    """Makes ``adapter.gguf`` from ``upstream["train"]``, for ``upstream["base"]``.
+
+    ``options``: ``name``, ``resolved`` (hyperparameters of the training).
+
+    ``results``: ``bytes``, ``tensors``, ``scale`` (the adapter's alpha).
+    """
+
+    kind = "gguf_adapter"
+    heavy = True
+
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llama_cpp_image
+
+    def command(self, ctx: StepContext) -> Command:
+        tools, image = ctx.toolchain, self.image(ctx.toolchain)
+        python = tools.program(tools.converter_venv, "bin", "python", image=image)
+        converter = tools.program(tools.llama_cpp_dir, "convert_lora_to_gguf.py", image=image)
+        if image:
+            converter = os.path.join(tools.image_llama_cpp_dir, converter)
+        base = need_directory(ctx.upstream_path("base"), "The base model")
+        trained = need_directory(ctx.upstream_path("train"), "The training's result")
+        weights = os.path.join(trained, ADAPTER)
+        if not os.path.exists(weights):
+            raise NotReadyError(f"There is no adapter in {trained}.", "Only the methods lora and qlora make one.")
+        if os.path.isdir(ctx.work):
+            remove_tree(ctx.work)
+        size = os.path.getsize(weights)
+        need_room(ctx.work, size)
+        os.makedirs(ctx.work)
+        argv = [python, converter, "--base", base, "--outtype", OUTTYPE, "--outfile", _part(ctx), trained]
+        env = tool_environment(ctx, tools.converter_venv, compute_threads(size, "cpu"), image)
+        if image:
+            env["PATH"] = search_path(tools)
+        return Command(argv, env, ctx.job_dir, container(ctx, image, [base]))
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        made = _part(ctx) if os.path.exists(_part(ctx)) else os.path.join(ctx.work, MODEL)
+        try:
+            info = read_header(made)
+            check_complete(info)
+            tensors = len(read_tensors(os.path.join(ctx.upstream_path("train"), ADAPTER)))
+        except NotReadyError as error:
+            raise JobError("The converter ended without writing a GGUF file.", "Look into the job's log.") from error
+        except StoreError as error:
+            raise JobError(f"The GGUF file is not whole: {error.message}", error.hint, error.details) from error
+        if info.metadata.get("general.type") != "adapter" or info.tensor_count != tensors:
+            raise JobError(
+                f"The GGUF file holds {info.tensor_count} tensors of an adapter, the training's result {tensors}.",
+                "The installed llama.cpp may not support adapters of this model: use export: merged.",
+                {"gguf": info.tensor_count, "adapter": tensors},
+            )
+        os.replace(made, os.path.join(ctx.work, MODEL))
+        remove_scratch(ctx)
+        return {
+            "bytes": info.file_bytes,
+            "tensors": info.tensor_count,
+            "scale": info.metadata.get("adapter.lora.alpha"),
+        }
+
+    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+        return explain(log_tail)
+
+
+def _part(ctx: StepContext) -> str:
+    """What the tool writes to; it gets its name when it was looked at."""
+    return os.path.join(ctx.work, MODEL + ".part")

@@ -1,0 +1,315 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Merging: ``llamafactory-cli export`` puts the adapter into the base's weights; then the base's tokenizer is put back.
+
+LLaMA-Factory does not copy ``tokenizer.model``, and transformers 5 rewrites ``tokenizer_config.json`` and
+``config.json`` in a form that version 4, and with it llama.cpp's converter, reads otherwise or not at all. Converted
+without it a SentencePiece model answers worse, and nothing says so.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import shutil
+import typing as t
+
+from ..errors import JobError, StoreError
+from ..formats.safetensors import Tensor, first_not_finite, model_files, read_model
+from ..formats.yaml import yaml_text
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.progress import Progress
+from ..runs.spec import Toolchain
+from ..system.files import list_files, remove_tree, tail_lines, write_atomic, write_json
+from ..training.checkpoints import read_object
+from .step import Step
+from .tool_environment import (
+    compute_threads,
+    container,
+    llamafactory,
+    need_directory,
+    need_room,
+    remove_scratch,
+    tool_environment,
+    weight_bytes,
+)
+from .tool_errors import explain
+
+CONFIG = "export.yaml"
+
+#: Gigabytes a weight file has at most.
+_SHARD_GB = 5
+
+#: Arguments a training may have had in ``extra`` that the export needs as well, to build the same model.
+_SHARED_EXTRA = (
+    "trust_remote_code",
+    "rope_scaling",
+    "resize_vocab",
+    "add_tokens",
+    "add_special_tokens",
+    "new_special_tokens_config",
+    "init_special_tokens",
+    "use_fast_tokenizer",
+)
+_ADDS_TOKENS = ("add_tokens", "add_special_tokens", "new_special_tokens_config")
+
+_TOKENIZER_FILES = (
+    "tokenizer.model",
+    "tokenizer.model.v3",
+    "tekken.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+#: In old files: buffers that are computed, not learnt, and are not saved any more.
+_COMPUTED = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|\.attn\.bias$|position_ids$")
+_HEAD = "lm_head.weight"
+
+_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+_BAR = re.compile(r"^(Loading weights|Writing model shards):.*?\| (\d+)/(\d+) ")
+
+
+class MergeStep(Step):
+    """Makes whole weights from a base and a training.
+
+    ``options``: ``resolved`` (hyperparameters of the training, defaults filled in).
+    """
+
+    kind = "merge"
+    heavy = True
+
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llamafactory_image
+
+    def command(self, ctx: StepContext) -> Command:
+        venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
+        config = os.path.join(ctx.job_dir, CONFIG)
+        argv = llamafactory(ctx, image, "export", config)
+        base = need_directory(ctx.upstream_path("base"), "The base model")
+        trained = need_directory(ctx.upstream_path("train"), "The training's result")
+        if os.path.isdir(ctx.work):
+            remove_tree(ctx.work)
+        size = weight_bytes(base)
+        need_room(ctx.work, int(size * 1.02), "Merging")
+        os.makedirs(ctx.work)
+        write_atomic(config, yaml_text(export_arguments(ctx.spec.options["resolved"], base, trained, ctx.work)))
+        env = tool_environment(ctx, venv, compute_threads(size, "cpu"), image)
+        env["DISABLE_VERSION_CHECK"] = "1"
+        if os.path.exists(_marker(ctx)):
+            os.unlink(_marker(ctx))
+        return Command(argv, env, ctx.job_dir, container(ctx, image, [base]))
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):
+            found = _BAR.match(line)
+            if found:
+                note, unit = ("loading", "tensor") if found.group(1).startswith("Loading") else ("writing", "file")
+                return Progress(current=int(found.group(2)), total=int(found.group(3)), unit=unit, note=note)
+        return None
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        base = need_directory(ctx.upstream_path("base"), "The base model")
+        try:
+            tensors = read_model(ctx.work) if _exported(ctx) else {}
+        except StoreError as error:
+            raise JobError(f"The merged model is not whole: {error.message}", "Apply again.") from error
+        if not tensors:
+            raise JobError("The export did not come to its end.", "Look into the job's log.")
+        lost = lost_tensors(read_model(base), tensors)
+        if lost:
+            raise JobError(
+                f"The merged model lacks {len(lost)} of the base's tensors, such as {lost[0]}.",
+                "The installed transformers may not support this model for writing.",
+                {"missing": lost[:20]},
+            )
+        for path in model_files(ctx.work):
+            name = first_not_finite(path)
+            if name:
+                raise JobError(
+                    f"The merged weights hold values that are no numbers ({name}).",
+                    "The base or the adapter is broken, or the values are too large for float16.",
+                    {"tensor": name},
+                )
+        # before Modelfile, which tells so, is taken away
+        write_json(_marker(ctx), {})
+        kept = put_back(base, ctx.work, ctx.spec.options["resolved"].get("extra") or {})
+        remove_scratch(ctx)
+        for name in list_files(ctx.work):
+            os.chmod(os.path.join(ctx.work, name), 0o644)
+        return {
+            "tensors": len(tensors),
+            "parameters": sum(tensor.elements for tensor in tensors.values()),
+            "bytes": weight_bytes(ctx.work),
+            "dtype": dtype_of(tensors),
+            "tokenizer": kept,
+        }
+
+    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+        return explain(log_tail)
+
+
+def _marker(ctx: StepContext) -> str:
+    return os.path.join(ctx.job_dir, "exported.json")
+
+
+def _exported(ctx: StepContext) -> bool:
+    """Whether the export came to its end: the file it writes last is there, or was."""
+    return os.path.exists(os.path.join(ctx.work, "Modelfile")) or os.path.exists(_marker(ctx))
+
+
+def export_arguments(resolved: t.Mapping[str, t.Any], base: str, trained: str, export_dir: str) -> dict[str, t.Any]:
+    """What ``llamafactory-cli export`` is told. Never a ``quantization_bit``: an adapter goes onto the 16-bit base.
+
+    :param resolved: hyperparameters of the training.
+    """
+    method = str(resolved["method"])
+    whole = method in ("full", "freeze")
+    # said, because LLaMA-Factory's own choice follows the GPU it happens to find, and a full training saves 32 bits
+    dtype = _DTYPES.get(dtype_of(read_model(base)), "auto")
+    settings: dict[str, t.Any] = {
+        "model_name_or_path": trained if whole else base,
+        "adapter_name_or_path": None if whole else trained,
+        "template": resolved["template"],
+        "finetuning_type": method if whole else "lora",
+        "infer_dtype": dtype,
+        "export_dir": export_dir,
+        "export_size": _SHARD_GB,
+        "export_device": "cpu",
+        "export_legacy_format": False,
+    }
+    extra = resolved.get("extra") or {}
+    settings.update({name: extra[name] for name in _SHARED_EXTRA if name in extra})
+    return settings
+
+
+def dtype_of(tensors: t.Mapping[str, Tensor]) -> str:
+    """The type most elements have: ``BF16``, ``F16``, ``F32``; empty when there are no tensors."""
+    count: collections.Counter[str] = collections.Counter()
+    for tensor in tensors.values():
+        count[tensor.dtype] += tensor.elements
+    return count.most_common(1)[0][0] if count else ""
+
+
+def lost_tensors(base: t.Mapping[str, Tensor], merged: t.Mapping[str, Tensor]) -> list[str]:
+    """Names of the base's tensors that the merged model has no counterpart for, neither by name nor by shape.
+
+    A tensor may be renamed by another version of transformers; what is computed or tied is not written any more.
+    """
+    spare = collections.Counter(tensor.shape for name, tensor in merged.items() if name not in base)
+    lost = []
+    for name, tensor in base.items():
+        if name in merged or _COMPUTED.search(name) or name == _HEAD:
+            continue
+        if spare[tensor.shape] > 0:
+            spare[tensor.shape] -= 1
+        else:
+            lost.append(name)
+    return lost
+
+
+def put_back(base: str, work: str, extra: t.Mapping[str, t.Any]) -> str:
+    """Give the merged model the base's tokenizer, configuration and generation settings.
+
+    Where the training added tokens, those that the export wrote stay.
+
+    :param extra: further arguments the training had.
+    :returns: whose tokenizer it has now: ``base`` or ``export``.
+    """
+    modelfile = os.path.join(work, "Modelfile")
+    if os.path.exists(modelfile):
+        # LLaMA-Factory's, for Ollama: a context of 4096, and for some templates a system prompt in the wrong place
+        os.unlink(modelfile)
+    before, after = (read_object(os.path.join(path, "config.json")) for path in (base, work))
+    if before.get("vocab_size") == after.get("vocab_size") and _same_rope(before, after):
+        # the same numbers in the older form, that both versions of transformers and the converter read
+        key = "dtype" if "dtype" in before else "torch_dtype"
+        written = after.get("dtype") or after.get("torch_dtype")
+        config = {**before, key: written} if written else before
+        write_json(os.path.join(work, "config.json"), config)
+        _copy(base, work, "generation_config.json")
+    if _tokens_added(base, work, extra):
+        _write_for_version_4(os.path.join(work, "tokenizer_config.json"))
+        return "export"
+    if _has_template(base):
+        for name in ("chat_template.jinja", "chat_template.json"):
+            path = os.path.join(work, name)
+            if os.path.exists(path):
+                os.unlink(path)
+    for name in _TOKENIZER_FILES:
+        _copy(base, work, name)
+    return "base"
+
+
+def _copy(base: str, work: str, name: str) -> None:
+    source, target = os.path.join(base, name), os.path.join(work, name)
+    if os.path.isfile(source):
+        shutil.copyfile(source, target)
+
+
+def _same_rope(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> bool:
+    """Whether the position encoding is the same (a training may have stretched it with ``rope_scaling``)."""
+    stretched = (_rope_type(config) for config in (before, after))
+    lengths = (config.get("max_position_embeddings") for config in (before, after))
+    return len(set(stretched)) == 1 and len(set(lengths)) == 1
+
+
+def _rope_type(config: t.Mapping[str, t.Any]) -> str:
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return str(rope.get("rope_type") or rope.get("type") or "default")
+
+
+def _has_template(directory: str) -> bool:
+    if any(os.path.exists(os.path.join(directory, name)) for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    path = os.path.join(directory, "tokenizer_config.json")
+    return os.path.exists(path) and bool(read_object(path).get("chat_template"))
+
+
+def _tokens_added(base: str, work: str, extra: t.Mapping[str, t.Any]) -> bool:
+    if any(extra.get(name) for name in _ADDS_TOKENS):
+        return True
+    known = _tokens(base)
+    return bool(known) and bool(_tokens(work) - known)
+
+
+def _tokens(directory: str) -> set[str]:
+    """Every token of ``tokenizer.json`` and the files beside it; empty when there is no ``tokenizer.json``."""
+    path = os.path.join(directory, "tokenizer.json")
+    if not os.path.exists(path):
+        return set()
+    whole = read_object(path)
+    vocabulary = (whole.get("model") or {}).get("vocab") or {}
+    # a Unigram model keeps pairs of piece and score
+    known = {str(piece if isinstance(piece, str) else piece[0]) for piece in vocabulary}
+    known |= {str(entry["content"]) for entry in whole.get("added_tokens") or []}
+    for name in ("tokenizer_config.json", "added_tokens.json"):
+        path = os.path.join(directory, name)
+        if os.path.exists(path):
+            found = read_object(path)
+            known |= {str(entry["content"]) for entry in (found.get("added_tokens_decoder") or {}).values()}
+            known |= set(found) if name == "added_tokens.json" else set()
+    return known
+
+
+def _write_for_version_4(path: str) -> None:
+    """Rewrite what only transformers 5 understands in ``tokenizer_config.json``: the converter has version 4."""
+    if not os.path.exists(path):
+        return
+    config = read_object(path)
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(config.get("extra_special_tokens"), list):
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    write_json(path, config)

@@ -1,0 +1,71 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A step that runs any command: it lets the engine be tried on a host without LLaMA-Factory, model or GPU.
+
+Its artifact is kept beside the adapters; no declaration leads here.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..errors import JobError
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.progress import Progress
+from ..runs.spec import Toolchain
+from ..system.files import read_json, tail_lines
+from .step import Step
+from .tool_environment import container
+
+
+class ProbeStep(Step):
+    """Runs a command in its work directory.
+
+    ``options``: ``argv`` of the command (none: nothing to run), ``expects`` (files it has to leave), ``drift`` (a
+    file outside of the data directory: what stands in it is what has drifted), ``grace`` (seconds to stop in),
+    ``accelerator`` (``cuda``: it waits for the GPU).
+    """
+
+    kind = "probe"
+    heavy = True
+
+    def on_gpu(self, ctx: StepContext) -> bool:
+        return ctx.spec.options.get("accelerator") == "cuda"
+
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llamafactory_image
+
+    def command(self, ctx: StepContext) -> Command | None:
+        argv = [str(part) for part in ctx.spec.options.get("argv", [])]
+        env = {"PATH": os.environ.get("PATH", os.defpath), "JOB_DIR": ctx.job_dir, "WORK": ctx.work}
+        if not argv:
+            return None
+        place = container(ctx, self.image(ctx.toolchain))
+        return Command(argv, {**env, **ctx.toolchain.environment}, ctx.work, place)
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        raw = read_json(os.path.join(ctx.work, "progress.json"))
+        return Progress.from_dict(raw) if raw else None
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        for name in ctx.spec.options.get("expects", []):
+            if not os.path.exists(os.path.join(ctx.work, name)):
+                raise JobError(f"The command left no {name}.")
+        return {}
+
+    def drift(self, ctx: StepContext) -> list[str]:
+        path = ctx.spec.options.get("drift")
+        return tail_lines(path, 10) if path else []
+
+    def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
+        return float(ctx.spec.options.get("grace", super().stop(ctx, send)))
+
+
+class LightProbeStep(ProbeStep):
+    """The same for a step that others may run beside."""
+
+    kind = "light_probe"
+    heavy = False

@@ -1,0 +1,68 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps by their kind."""
+
+from __future__ import annotations
+
+from ..errors import InputError
+from ..runs.run import Run
+from ..runs.spec import StepSpec
+from .step import Step
+
+
+def get_step(kind: str) -> Step:
+    """The step of that kind.
+
+    :raises InputError: when there is none that runs as a job.
+    """
+    if kind == "base":
+        from .base_model import BaseStep
+
+        return BaseStep()
+    if kind == "train":
+        from .train import TrainStep
+
+        return TrainStep()
+    if kind == "train_node":
+        from .train_node import TrainNodeStep
+
+        return TrainNodeStep()
+    if kind == "merge":
+        from .merge import MergeStep
+
+        return MergeStep()
+    if kind == "gguf":
+        from .gguf import GgufStep
+
+        return GgufStep()
+    if kind == "gguf_adapter":
+        from .gguf_adapter import GgufAdapterStep
+
+        return GgufAdapterStep()
+    if kind == "register":
+        from .register import RegisterStep
+
+        return RegisterStep()
+    if kind == "promote":
+        from .promote import PromoteStep
+
+        return PromoteStep()
+    if kind == "retain":
+        from .retain import RetainStep
+
+        return RetainStep()
+    if kind == "probe":
+        from .probe import ProbeStep
+
+        return ProbeStep()
+    if kind == "light_probe":
+        from .probe import LightProbeStep
+
+        return LightProbeStep()
+    raise InputError(f"There is no step {kind!r} that runs as a job.")
+
+
+def runner_of(run: Run, spec: StepSpec) -> str:
+    """Name of the runner of a step's command: a container only where its tools are in an image."""
+    return "docker" if get_step(spec.kind).image(run.toolchain) else "process"

@@ -1,0 +1,71 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last step of a fine-tune that declares what is to be kept: removes the rest, once the model is served."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..ollama.client import Ollama
+from ..releases.retention import Policy, Surplus, deferred, prune, surplus
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..system.files import read_json, write_json
+from ..system.log import say
+from .step import Step
+from .worker_command import worker_command
+
+_RECORD = "pruned.json"
+
+
+class RetainStep(Step):
+    """Keeps of the versions of ``options["name"]`` what ``settings`` say (see :class:`releases.retention.Policy`).
+
+    ``results``: ``pruned`` and ``deferred`` (kept because a run at work was made from it; whoever makes the next
+    version removes it), each with ``kind``, ``name`` and ``bytes``, and ``freed_bytes``.
+    """
+
+    kind = "retain"
+    heavy = False
+
+    def command(self, ctx: StepContext) -> Command:
+        os.makedirs(ctx.work, exist_ok=True)
+        return worker_command(ctx)
+
+    def perform(self, ctx: StepContext) -> None:
+        path = os.path.join(ctx.work, _RECORD)
+        ollama, own = Ollama(ctx.toolchain.ollama_url), ctx.spec.fingerprint
+        # before: what a run keeps that ends meanwhile would be missing in both
+        later = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), own)
+        removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, own)
+        for item in removed:
+            say(f"Removed: {item.words()}")
+        earlier = read_json(path, {}).get("pruned") or []
+        write_json(path, {"pruned": [*earlier, *map(_plain, removed)], "deferred": [*map(_plain, later)]})
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        record = read_json(os.path.join(ctx.work, _RECORD), {})
+        removed = record.get("pruned") or []
+        freed = sum(item["bytes"] for item in removed)
+        return {"pruned": removed, "deferred": record.get("deferred") or [], "freed_bytes": freed}
+
+    def drift(self, ctx: StepContext) -> list[str]:
+        models = Ollama(ctx.toolchain.ollama_url).tags()
+        receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
+        later = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
+        found = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)
+        return [item.words() for item in found if (item.kind, item.name) not in later]
+
+
+def _plain(item: Surplus) -> dict[str, t.Any]:
+    return {"kind": item.kind, "name": item.name, "bytes": item.bytes}
+
+
+def _name(ctx: StepContext) -> str:
+    return str(ctx.spec.options["name"])
+
+
+def _policy(ctx: StepContext) -> Policy:
+    return Policy.from_settings(ctx.spec.settings)

@@ -1,0 +1,371 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fine-tuning: ``llamafactory-cli train`` in an output directory of its own, gone on from where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import hashlib
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import typing as t
+
+from ..datasets import truncation, validation_split
+from ..distributed import nodes as distributed_nodes
+from ..distributed.node_link import Leader, Link
+from ..errors import JobError, NotReadyError, StoreError
+from ..formats.safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
+from ..formats.yaml import yaml_text
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.progress import Progress
+from ..runs.spec import Toolchain
+from ..system.files import list_files, read_json, write_atomic, write_json
+from ..training import checkpoints, trainer_log
+from ..training.float32_base import in_float32
+from ..training.hyperparameters import llamafactory_train_arguments, precision
+from .step import Step
+from .tool_environment import (
+    compute_threads,
+    container,
+    llamafactory,
+    need_directory,
+    need_room,
+    paths_in,
+    remove_scratch,
+    scratch,
+    tool_environment,
+    weight_bytes,
+)
+from .tool_errors import explain
+
+CONFIG = "train.yaml"
+#: What was found out about the rows before the training began.
+ROWS = "rows.json"
+
+#: Draws the loss plot of a training that was killed between its last save and the plot.
+_PLOT = "import sys; from llamafactory.extras.ploting import plot_loss; plot_loss(sys.argv[1], ['loss', 'eval_loss'])"
+
+#: What transformers an image holds is only known inside of it (see :func:`_saves_on_sigterm`).
+_IN_IMAGE = """
+"${python:-python3}" -c 'import importlib.util, os, sys
+root = importlib.util.find_spec("transformers").submodule_search_locations[0]
+sys.exit(not os.path.exists(os.path.join(root, "trainer_jit_checkpoint.py")))' && set -- "$@" enable_jit_checkpoint=true
+"""
+
+_LOG_HEAD = 4 * 1024 * 1024
+_TRAINABLE = re.compile(r"trainable params: ([\d,]+) \|\|")
+
+#: Seconds a training may take to come to the end of its step and save, after it was asked to stop.
+_STOP_SECONDS = 600.0
+
+
+class TrainStep(Step):
+    """Makes an adapter (or full weights) from a base and a dataset.
+
+    ``options``: ``resolved`` (all hyperparameters, defaults filled in), ``accelerator`` (``cpu`` or ``cuda``),
+    ``name`` (of the fine-tune), ``nodes`` (where several hosts train together: :class:`distributed.nodes.Nodes`).
+    """
+
+    kind = "train"
+    heavy = True
+
+    def on_gpu(self, ctx: StepContext) -> bool:
+        return _accelerator(ctx) == "cuda"
+
+    def image(self, toolchain: Toolchain) -> str:
+        return toolchain.llamafactory_image
+
+    def link(self, ctx: StepContext, session: str) -> Link | None:
+        raw = ctx.spec.options.get("nodes")
+        if not raw:
+            return None
+        nodes = dataclasses.replace(distributed_nodes.Nodes.from_dict(raw), session=session)
+        trained = checkpoints.finished(ctx.work)
+        return Leader(nodes, ctx.spec.fingerprint, ctx.job_dir, going_on(ctx), trained, again(ctx))
+
+    def command(self, ctx: StepContext) -> Command | None:
+        venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
+        python = ctx.toolchain.program(venv, "bin", "python", image=image)
+        base = need_directory(ctx.upstream_path("base"), "The base model")
+        together = ctx.spec.options.get("nodes")
+        if together and not checkpoints.finished(ctx.work):
+            self._go_back(ctx)
+        found = checkpoints.prepare(ctx.work)
+        env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)), image)
+        extra = ctx.spec.options["resolved"].get("extra") or {}
+        place = container(ctx, image, [base, *paths_in(extra.values())], _accelerator(ctx) == "cuda")
+        # the version check asks the package index what is new; peak GPU memory goes into trainer_log.jsonl
+        env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
+        if extra.get("deepspeed"):
+            env["FORCE_TORCHRUN"] = "1"  # else the launcher starts a plain process where there is but one GPU
+            env["TORCH_EXTENSIONS_DIR"] = _extensions(ctx, image or venv)
+        if together:
+            nodes, agreed = distributed_nodes.Nodes.from_dict(together), distributed_nodes.read_agreed(ctx.job_dir)
+            env.update(distributed_nodes.environment(nodes, agreed, _accelerator(ctx)))
+            place = dataclasses.replace(place, network="host") if place else None
+        if found.finished:
+            if os.path.exists(os.path.join(ctx.work, checkpoints.PLOT)):
+                return None
+            return Command([python, "-c", _PLOT, ctx.work], env, ctx.job_dir, place)
+        wanted = ((ctx.spec.options.get("estimate") or {}).get("disk") or {}).get("train")
+        if wanted:
+            kept = sum(os.path.getsize(os.path.join(ctx.work, name)) for name in list_files(ctx.work))
+            need_room(ctx.work, int(wanted), "Training", kept)
+        for name, reason in found.broken.items():
+            _note(ctx, f"{name} is put aside: {reason}")
+        rows = self._count(ctx, base, env)
+        settings = self._settings(ctx, base, found.step, rows)
+        if rows:
+            write_json(os.path.join(ctx.work, ROWS), rows)
+        config = os.path.join(ctx.job_dir, CONFIG)
+        write_atomic(config, yaml_text(settings))
+        argv = llamafactory(ctx, image, "train", config, before="" if together else _IN_IMAGE)
+        return Command(argv, env, ctx.job_dir, place)
+
+    @staticmethod
+    def _go_back(ctx: StepContext) -> None:
+        """Leave only checkpoints that all nodes have."""
+        if checkpoints.go_back(ctx.work, distributed_nodes.read_agreed(ctx.job_dir).resume):
+            _note(ctx, f"A checkpoint of an earlier attempt is left behind. {again(ctx)}")
+
+    @staticmethod
+    def _count(ctx: StepContext, base: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
+        """What is worth knowing about the rows before they are trained on: how many are too long. Says it in the log.
+
+        Nothing depends on it: where it cannot be counted, that is said.
+        """
+        dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
+        python = os.path.join(ctx.toolchain.llamafactory_venv, "bin", "python")
+        try:
+            found = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            _note(ctx, f"Whether rows are longer than cutoff_len was not counted: {error}")
+            return {}
+        if found and truncation.words(found):
+            _note(ctx, truncation.words(found))
+        return {"too_long": found} if found else {}
+
+    def _settings(self, ctx: StepContext, base: str, step: int | None, found: dict[str, t.Any]) -> dict[str, t.Any]:
+        dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
+        resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
+        resolved = ctx.spec.options["resolved"]
+        name, validation = dataset_name(dataset), ""
+        if resolved.get("validation_share"):
+            rows = os.path.join(scratch(ctx), "rows")
+            sides = validation_split.split(dataset, rows, resolved["validation_share"])
+            found.update(train_rows=sides.train, validation_rows=sides.validation)
+            dataset, name, validation = rows, validation_split.TRAIN, validation_split.VALIDATION
+        wide = precision(resolved, _accelerator(ctx)) == "fp32" and resolved["method"] != "qlora"
+        settings = llamafactory_train_arguments(
+            resolved,
+            base=in_float32(base, os.path.join(scratch(ctx), "base")) if wide else base,
+            dataset=name,
+            dataset_dir=dataset,
+            output_dir=ctx.work,
+            accelerator=_accelerator(ctx),
+            eval_dataset=validation,
+        )
+        if ctx.spec.options.get("nodes"):
+            settings["save_on_each_node"] = True  # a node goes on from what lies on its own disk
+        elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
+            settings["enable_jit_checkpoint"] = True
+        settings["resume_from_checkpoint"] = resume
+        return settings
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        return trainer_log.progress(os.path.join(ctx.work, trainer_log.NAME))
+
+    def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
+        # transformers waits three seconds, ends its step, writes a checkpoint and exits with status 0; before the
+        # first step, or where it knows nothing of this, SIGTERM ends it at once and the last checkpoint stays
+        send(signal.SIGTERM)
+        # one of several nodes cannot save by itself: the others have to take part in it
+        return _STOP_SECONDS if not ctx.spec.options.get("nodes") else 10.0
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        state = self._checked_state(ctx)
+        metrics = checkpoints.read_object(os.path.join(ctx.work, checkpoints.METRICS))
+        log = trainer_log.totals(os.path.join(ctx.work, trainer_log.NAME))
+        resolved = ctx.spec.options["resolved"]
+        results: dict[str, t.Any] = {
+            "stage": resolved.get("stage") or "sft",
+            "method": resolved["method"],
+            "metrics": _metrics(state, metrics, log),
+            "steps": state["global_step"],
+            "epochs": round(float(state.get("epoch") or 0.0), 4),
+            "total_tokens": state.get("num_input_tokens_seen") or None,
+            "trainable_parameters": _trainable_parameters(ctx),
+            "loss_plot": checkpoints.PLOT if os.path.exists(os.path.join(ctx.work, checkpoints.PLOT)) else None,
+            "resumed_from": _resumed_from(ctx),
+            "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
+        }
+        results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
+        checkpoints.tidy(ctx.work)
+        checkpoints.settle_adapter(ctx.work, ctx.upstream_path("base"))
+        remove_scratch(ctx)
+        for name in list_files(ctx.work):
+            # safetensors writes 0600: whoever may read the directory may read the weights
+            os.chmod(os.path.join(ctx.work, name), 0o644)
+        return results
+
+    def _checked_state(self, ctx: StepContext) -> dict[str, t.Any]:
+        """``trainer_state.json`` of a training that is complete.
+
+        :raises JobError: when it is not.
+        """
+        try:
+            state = checkpoints.read_object(os.path.join(ctx.work, checkpoints.STATE))
+        except StoreError as error:
+            raise JobError(
+                "The training ended without saving a result.",
+                "It may have been stopped before its first step; look into the job's log.",
+                {"reason": error.message},
+            ) from error
+        if not checkpoints.is_complete(state):
+            done, total = state.get("global_step"), state.get("max_steps")
+            raise JobError(
+                f"The training was stopped at step {done} of {total}; its checkpoint is kept.",
+                "Apply again to go on from there.",
+                {"current_steps": done, "total_steps": total},
+            )
+        if not checkpoints.finished(ctx.work):
+            raise JobError(
+                "The training went through all its steps but what it saved is not whole.",
+                "Look whether the disk is full, and apply again: it goes on from its last checkpoint.",
+            )
+        for path in _weights(ctx.work):
+            tensor = first_not_finite(path)
+            if tensor:
+                raise JobError(
+                    f"The training diverged: {os.path.basename(path)} holds values that are no numbers ({tensor}).",
+                    "Lower learning_rate (to a tenth), or raise warmup_ratio.",
+                    {"tensor": tensor},
+                )
+        return state
+
+    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+        return explain(log_tail)
+
+
+def dataset_name(directory: str) -> str:
+    """The name of the one entry of a dataset artifact's ``dataset_info.json``.
+
+    :raises NotReadyError: when it is not as the step ``dataset`` leaves it.
+    """
+    try:
+        names = list(checkpoints.read_object(os.path.join(directory, "dataset_info.json")))
+    except StoreError as error:
+        raise NotReadyError(f"The dataset at {directory} is not whole: {error.message}") from error
+    if len(names) != 1:
+        raise NotReadyError(f"dataset_info.json in {directory} should have one entry, not {len(names)}.")
+    return names[0]
+
+
+def again(ctx: StepContext) -> str:
+    """What becomes of a training of several nodes that was broken off, for people to read."""
+    if _accelerator(ctx) == "cpu":
+        return "It begins anew: on a CPU several processes cannot go on from a checkpoint."
+    return "It goes on from the last checkpoint that all nodes have."
+
+
+def going_on(ctx: StepContext) -> list[int]:
+    """Steps of the checkpoints that one of several nodes can go on from.
+
+    None on a CPU: transformers loads the optimizer's state onto a device that torch does not know there
+    (``map_location`` of ``_load_optimizer_and_scheduler``).
+    """
+    return [] if _accelerator(ctx) == "cpu" else checkpoints.whole(ctx.work)
+
+
+def _extensions(ctx: StepContext, installation: str) -> str:
+    """Where what DeepSpeed compiles on first use is kept, for one virtual environment or image.
+
+    Who is killed while compiling leaves a lock, and all that come later would wait for its release for ever. Trainings
+    of a host run one at a time, so a lock that is there before one has begun is nobody's.
+    """
+    path = ctx.layout.path("cache", "torch_extensions", hashlib.sha256(installation.encode()).hexdigest()[:12])
+    for lock in glob.glob(os.path.join(glob.escape(path), "*", "lock")):
+        os.unlink(lock)
+    return path
+
+
+def _accelerator(ctx: StepContext) -> str:
+    return str(ctx.spec.options.get("accelerator") or "cpu")
+
+
+def _saves_on_sigterm(venv: str) -> bool:
+    """Whether the transformers there can write a checkpoint on SIGTERM (``enable_jit_checkpoint``, from 5.0)."""
+    pattern = os.path.join(glob.escape(venv), "lib", "python3*", "site-packages", "transformers")
+    return bool(glob.glob(os.path.join(pattern, "trainer_jit_checkpoint.py")))
+
+
+def _note(ctx: StepContext, text: str) -> None:
+    with open(os.path.join(ctx.job_dir, "log.txt"), "a", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+
+
+def _weights(work: str) -> list[str]:
+    adapter, head = (os.path.join(work, name) for name in (ADAPTER, VALUE_HEAD))
+    return ([adapter] if os.path.exists(adapter) else model_files(work)) + ([head] if os.path.exists(head) else [])
+
+
+def mean_loss(state: t.Mapping[str, t.Any]) -> float | None:
+    """Mean training loss over all steps, from the history in ``trainer_state.json``; None when nothing was logged.
+
+    The Trainer's own ``train_loss`` counts, after a resume, the steps since then and divides by all steps.
+    """
+    total, last = 0.0, 0
+    for entry in state.get("log_history") or []:
+        loss, step = entry.get("loss"), entry.get("step")
+        # each entry holds the mean over the steps since the one before
+        if isinstance(loss, (int, float)) and isinstance(step, int) and step > last and math.isfinite(loss):
+            total += loss * (step - last)
+            last = step
+    return total / last if last else None
+
+
+def _metrics(
+    state: t.Mapping[str, t.Any], saved: t.Mapping[str, t.Any], log: t.Mapping[str, t.Any]
+) -> dict[str, t.Any]:
+    found = {name: value for name, value in saved.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+    mean = mean_loss(state)
+    if mean is not None:
+        found["train_loss"] = round(mean, 6)
+    if "eval_loss" not in found and "eval_loss" in log:
+        found["eval_loss"] = log["eval_loss"]
+    if "vram_gib" in log:
+        found["vram_gib"] = log["vram_gib"]
+    return found
+
+
+def _trainable_parameters(ctx: StepContext) -> int | None:
+    try:
+        with open(os.path.join(ctx.job_dir, "log.txt"), encoding="utf-8", errors="replace") as stream:
+            found = _TRAINABLE.search(stream.read(_LOG_HEAD))
+    except OSError:
+        found = None
+    if found:
+        return int(found.group(1).replace(",", ""))
+    adapter = os.path.join(ctx.work, ADAPTER)
+    return sum(tensor.elements for tensor in read_tensors(adapter).values()) if os.path.exists(adapter) else None
+
+
+def _resumed_from(ctx: StepContext) -> int | None:
+    """The step this job went on from, as its own configuration has it."""
+    try:
+        with open(os.path.join(ctx.job_dir, CONFIG), encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, _colon, value = line.partition(": ")
+        if key == "resume_from_checkpoint":
+            return int(json.loads(value).rpartition("-")[2])
+    return None

@@ -1,0 +1,93 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A part in the training of another host: the same command under another rank, whose result stays on that host."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ..distributed.node_link import Link, Member
+from ..distributed.nodes import Nodes, read_agreed
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.progress import Progress
+from ..runs.spec import StepSpec, Toolchain
+from ..system.files import remove_tree
+from ..training import checkpoints
+from .step import Step
+from .tool_environment import remove_scratch
+from .train import TrainStep, again, going_on
+
+
+class TrainNodeStep(Step):
+    """Takes part in one attempt at a training.
+
+    ``settings``: ``training`` (its fingerprint), ``session`` (the attempt), ``rank``. ``options`` are those of the
+    training, with the rank of this host in ``nodes``. What was trained so far lies where it would on the leading host,
+    so that the next attempt finds it; the artifact is a receipt alone.
+    """
+
+    kind = "train_node"
+    heavy = True
+
+    def __init__(self) -> None:
+        self._train = TrainStep()
+
+    @staticmethod
+    def _training(ctx: StepContext) -> StepContext:
+        """The training as a step of this host."""
+        spec = ctx.spec
+        training = str(spec.settings["training"])
+        inner = StepSpec("train", training, {}, spec.upstream, spec.options)
+        return dataclasses.replace(ctx, spec=inner, work=ctx.layout.work("train", training))
+
+    def on_gpu(self, ctx: StepContext) -> bool:
+        return self._train.on_gpu(ctx)
+
+    def image(self, toolchain: Toolchain) -> str:
+        return self._train.image(toolchain)
+
+    def link(self, ctx: StepContext, session: str) -> Link | None:
+        del session
+        nodes = dataclasses.replace(
+            Nodes.from_dict(ctx.spec.options["nodes"]), session=str(ctx.spec.settings["session"])
+        )
+        inner = self._training(ctx)
+        return Member(nodes, inner.spec.fingerprint, ctx.job_dir, going_on(inner), again=again(inner))
+
+    def command(self, ctx: StepContext) -> Command | None:
+        if read_agreed(ctx.job_dir).trained:
+            return None
+        inner = self._training(ctx)
+        os.makedirs(inner.work, exist_ok=True)
+        if checkpoints.finished(inner.work):
+            remove_tree(inner.work)  # of an attempt whose result never came to be on the leading host
+        return self._train.command(inner)
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        return self._train.progress(self._training(ctx))
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        inner = self._training(ctx)
+        nodes = Nodes.from_dict(ctx.spec.options["nodes"])
+        results: dict[str, t.Any] = {"node": nodes.me, "nodes": list(nodes.names), "training": inner.spec.fingerprint}
+        # whether all its steps were done, and what was saved is whole, is seen where it is saved: on the leading host
+        progress = self._train.progress(inner)
+        if progress is not None:
+            results["steps"] = int(progress.current)
+        remove_tree(inner.work)
+        remove_scratch(ctx)
+        for name in os.listdir(os.path.dirname(ctx.work)):
+            path = os.path.join(os.path.dirname(ctx.work), name)
+            if name.startswith(".work-") and path != ctx.work:
+                remove_tree(path)  # of an attempt that failed; two at a time there are none
+        return results
+
+    def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
+        return self._train.stop(ctx, send)
+
+    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+        return self._train.explain(log_tail)

@@ -1,0 +1,41 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A step's own work as a job's command, ``python -m PACKAGE.main perform JOB_DIR``.
+
+So that it can be watched, stopped and killed as any other command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..system.environment import clean_environment
+from ..system.ownership import heir
+
+#: The core takes nothing but the standard library.
+_SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def worker_command(ctx: StepContext) -> Command:
+    """The command that performs a step in a process of its own."""
+    package = __package__ or ""
+    root = os.path.abspath(__file__)
+    for _part in package.split("."):
+        root = os.path.dirname(root)
+    env = {**clean_environment(), **ctx.toolchain.environment, "PYTHONPATH": os.path.dirname(root)}
+    env["PYTHONUNBUFFERED"] = "1"
+    return Command(
+        [_python(ctx), "-m", f"{package.rpartition('.')[0]}.main", "perform", ctx.job_dir], env, os.path.dirname(root)
+    )
+
+
+def _python(ctx: StepContext) -> str:
+    """The interpreter that runs this code; the system's, where the one whom it has to run for reaches only that."""
+    owner = heir(ctx.job_dir)
+    if owner is not None and owner.refused([("-x", sys.executable)]) and not owner.refused([("-x", _SYSTEM_PYTHON)]):
+        return _SYSTEM_PYTHON
+    return sys.executable

@@ -1,0 +1,439 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one table of the options of a fine-tune: names, types, bounds, defaults, and what they are called elsewhere.
+
+Argument specs, REST and MCP schemas and the keys of LLaMA-Factory's configuration are derived from it.
+Changing a default here changes what everybody trains without a word of theirs, and retrains nobody: settings at
+their default are not part of a fingerprint. So defaults stay as they are; a better one comes as a new option.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+#: How a fine-tune may change the weights; ``auto`` is resolved before anything is trained.
+METHODS = ("lora", "qlora", "full", "freeze", "auto")
+#: Methods that train an adapter.
+ADAPTERS = ("lora", "qlora")
+#: Stages of LLaMA-Factory (see ``training.stages`` for what each needs); its ppo needs a reward model while it trains.
+STAGES = ("sft", "pt", "rm", "dpo", "kto")
+
+_NO_PROMPT_TUNING = (
+    "LLaMA-Factory has no prompt tuning, and soft prompts cannot go into a GGUF file, which holds weights only."
+)
+_NEAREST = "The nearest method is lora with a low rank: method: lora, lora_rank: 4."
+
+#: By a name that people try: why it cannot be, and what comes nearest.
+REFUSED_METHODS: dict[str, tuple[str, str]] = dict.fromkeys(
+    (
+        "prompt_tuning",
+        "prompttuning",
+        "prompt",
+        "p_tuning",
+        "ptuning",
+        "p_tuning_v2",
+        "prefix_tuning",
+        "prefixtuning",
+        "prefix",
+        "soft_prompt",
+        "soft_prompts",
+    ),
+    (_NO_PROMPT_TUNING, _NEAREST),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a fine-tune.
+
+    :param name: as it is declared.
+    :param type: ``int``, ``float``, ``str``, ``bool``, ``list`` (of strings) or ``dict``.
+    :param default: what counts when it is not declared; None for none (or worked out from others).
+    :param meaning: one sentence for people to read.
+    :param minimum: the least value, itself allowed.
+    :param maximum: the greatest value, itself allowed.
+    :param above: a value that all must lie above.
+    :param choices: the values it may have; empty for any.
+    :param aliases: other names it is known by (LLaMA-Factory's, the REST contract's).
+    :param changes_result: whether another value makes another result; what only steers the work is not part of it.
+    :param lf_argument: LLaMA-Factory's key for it; empty when it has none of its own.
+    :param methods: the methods it means something for; empty for all.
+    :param stages: the stages it means something for; empty for all.
+    :param step: the step it belongs to: ``train`` or ``gguf``.
+    """
+
+    name: str
+    type: str
+    default: t.Any
+    meaning: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    choices: tuple[t.Any, ...] = ()
+    aliases: tuple[str, ...] = ()
+    changes_result: bool = True
+    lf_argument: str = ""
+    methods: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    step: str = "train"
+
+    def applies(self, method: str, stage: str) -> bool:
+        """Whether it means something for a method and a stage."""
+        return (not self.methods or method in self.methods) and (not self.stages or stage in self.stages)
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "stage",
+        "str",
+        "sft",
+        "Kind of training: on answers (sft), on pairs of them (dpo), on answers that were liked or not (kto), on text "
+        "(pt), or of a reward model (rm).",
+        choices=STAGES,
+        lf_argument="stage",
+    ),
+    Option(
+        "method",
+        "str",
+        "lora",
+        "What is trained: a small adapter (lora), one over weights in 4 bits (qlora), some layers (freeze), everything "
+        "(full), or what suits the GPU (auto).",
+        choices=METHODS,
+        aliases=("training_method",),
+        lf_argument="finetuning_type",
+    ),
+    Option(
+        "epochs",
+        "float",
+        3.0,
+        "How often each row is seen.",
+        above=0,
+        maximum=1000,
+        aliases=("num_epochs", "num_train_epochs", "n_epochs"),
+        lf_argument="num_train_epochs",
+    ),
+    Option(
+        "learning_rate",
+        "float",
+        2e-4,
+        "Peak learning rate.",
+        above=0,
+        maximum=1,
+        aliases=("lr",),
+        lf_argument="learning_rate",
+    ),
+    Option(
+        "batch_size",
+        "int",
+        1,
+        "Rows on the GPU at a time.",
+        minimum=1,
+        maximum=4096,
+        aliases=("per_device_train_batch_size",),
+        lf_argument="per_device_train_batch_size",
+    ),
+    Option(
+        "gradient_accumulation",
+        "int",
+        8,
+        "Batches that make one step together.",
+        minimum=1,
+        maximum=65536,
+        aliases=("gradient_accumulation_steps",),
+        lf_argument="gradient_accumulation_steps",
+    ),
+    Option(
+        "cutoff_len",
+        "int",
+        2048,
+        "Longest row in tokens; what is longer is cut off.",
+        minimum=16,
+        maximum=1048576,
+        aliases=("max_length",),
+        lf_argument="cutoff_len",
+    ),
+    Option("max_samples", "int", None, "Use only so many rows.", minimum=1, lf_argument="max_samples"),
+    Option(
+        "template",
+        "str",
+        None,
+        "LLaMA-Factory's chat template; that of the base model when not declared.",
+        aliases=("chat_template",),
+        lf_argument="template",
+    ),
+    Option(
+        "lora_rank",
+        "int",
+        16,
+        "Rank of the adapter.",
+        minimum=1,
+        maximum=4096,
+        aliases=("rank",),
+        lf_argument="lora_rank",
+        methods=ADAPTERS,
+    ),
+    Option(
+        "lora_alpha",
+        "int",
+        None,
+        "Scale of the adapter; twice the rank when not declared.",
+        minimum=1,
+        maximum=65536,
+        lf_argument="lora_alpha",
+        methods=ADAPTERS,
+    ),
+    Option(
+        "lora_dropout",
+        "float",
+        0.0,
+        "Share of the adapter's inputs that is dropped while training.",
+        minimum=0,
+        maximum=0.99,
+        lf_argument="lora_dropout",
+        methods=ADAPTERS,
+    ),
+    Option(
+        "lora_target",
+        "list",
+        ("all",),
+        "Modules that get an adapter; all for every linear one.",
+        lf_argument="lora_target",
+        methods=ADAPTERS,
+    ),
+    Option(
+        "quantization_bit",
+        "int",
+        4,
+        "Bits of the base's weights while qlora trains.",
+        choices=(4, 8),
+        lf_argument="quantization_bit",
+        methods=("qlora",),
+    ),
+    Option(
+        "freeze_trainable_layers",
+        "int",
+        2,
+        "How many of the last layers freeze trains; negative for the first ones.",
+        minimum=-1000,
+        maximum=1000,
+        lf_argument="freeze_trainable_layers",
+        methods=("freeze",),
+    ),
+    Option(
+        "lr_scheduler",
+        "str",
+        "cosine",
+        "How the learning rate goes down.",
+        choices=(
+            "cosine",
+            "linear",
+            "constant",
+            "constant_with_warmup",
+            "cosine_with_restarts",
+            "polynomial",
+            "inverse_sqrt",
+        ),
+        aliases=("lr_scheduler_type",),
+        lf_argument="lr_scheduler_type",
+    ),
+    Option(
+        "warmup_ratio",
+        "float",
+        0.1,
+        "Share of the steps in which the learning rate goes up.",
+        minimum=0,
+        maximum=0.9,
+        lf_argument="warmup_ratio",
+    ),
+    Option(
+        "weight_decay", "float", 0.0, "Pull of the weights to zero.", minimum=0, maximum=1, lf_argument="weight_decay"
+    ),
+    Option(
+        "validation_share",
+        "float",
+        0.0,
+        "Share of the rows that is not trained on but looked at after each epoch (eval_loss). A row is chosen by what "
+        "it asks, so it stays where it is as the dataset grows.",
+        minimum=0,
+        maximum=0.5,
+    ),
+    Option(
+        "pref_loss",
+        "str",
+        "sigmoid",
+        "Loss of dpo; sigmoid is DPO itself. For orpo and simpo no copy of the base is needed beside.",
+        choices=("sigmoid", "hinge", "ipo", "kto_pair", "orpo", "simpo"),
+        lf_argument="pref_loss",
+        stages=("dpo",),
+    ),
+    Option(
+        "pref_beta",
+        "float",
+        0.1,
+        "How closely the model stays to its base.",
+        above=0,
+        maximum=100,
+        lf_argument="pref_beta",
+        stages=("dpo", "kto"),
+    ),
+    Option(
+        "pref_ftx",
+        "float",
+        0.0,
+        "Weight of the loss of sft on the better answer, added to that of the preference.",
+        minimum=0,
+        maximum=100,
+        lf_argument="pref_ftx",
+        stages=("dpo", "kto"),
+    ),
+    Option(
+        "simpo_gamma",
+        "float",
+        0.5,
+        "Margin by which simpo wants the better answer to win.",
+        minimum=0,
+        maximum=100,
+        lf_argument="simpo_gamma",
+        stages=("dpo",),
+    ),
+    Option(
+        "kto_chosen_weight",
+        "float",
+        1.0,
+        "Weight of the answers that were liked.",
+        minimum=0,
+        maximum=1000,
+        lf_argument="kto_chosen_weight",
+        stages=("kto",),
+    ),
+    Option(
+        "kto_rejected_weight",
+        "float",
+        1.0,
+        "Weight of the answers that were not liked.",
+        minimum=0,
+        maximum=1000,
+        lf_argument="kto_rejected_weight",
+        stages=("kto",),
+    ),
+    Option("seed", "int", 42, "Start of all that is random.", minimum=0, maximum=4294967295, lf_argument="seed"),
+    Option(
+        "precision",
+        "str",
+        "auto",
+        "Numbers to compute with; auto is bf16 on a GPU and fp32 on a CPU.",
+        choices=("auto", "bf16", "fp16", "fp32"),
+    ),
+    Option(
+        "gradient_checkpointing",
+        "bool",
+        True,
+        "Compute parts of a step twice instead of keeping them in memory.",
+        changes_result=False,
+    ),
+    Option(
+        "logging_steps",
+        "int",
+        1,
+        "Steps between two lines of the training log.",
+        minimum=1,
+        maximum=100000,
+        changes_result=False,
+        lf_argument="logging_steps",
+    ),
+    Option(
+        "save_steps",
+        "int",
+        50,
+        "Steps between two checkpoints, from which a training that was broken off goes on.",
+        minimum=1,
+        maximum=1000000,
+        changes_result=False,
+        lf_argument="save_steps",
+    ),
+    Option("extra", "dict", {}, "More arguments of LLaMA-Factory, by its own names."),
+    Option(
+        "quantizations",
+        "list",
+        ("q4_K_M",),
+        "Types of the GGUF files; the first one is what the model's name stands for.",
+        aliases=("quantization",),
+        step="gguf",
+    ),
+)
+
+#: GGUF types that llama-quantize makes (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), those left out that
+#: need an importance matrix.
+QUANTIZATIONS = (
+    "f32",
+    "f16",
+    "bf16",
+    "q8_0",
+    "q6_K",
+    "q5_K_M",
+    "q5_K_S",
+    "q5_1",
+    "q5_0",
+    "q4_K_M",
+    "q4_K_S",
+    "q4_1",
+    "q4_0",
+    "iq4_NL",
+    "iq4_XS",
+    "q3_K_L",
+    "q3_K_M",
+    "q3_K_S",
+    "q2_K",
+)
+#: Short names that llama-quantize takes for the usual size.
+QUANTIZATION_ALIASES = {
+    "fp16": "f16",
+    "fp32": "f32",
+    "q8": "q8_0",
+    "q6": "q6_K",
+    "q5_k": "q5_K_M",
+    "q4_k": "q4_K_M",
+    "q3_k": "q3_K_M",
+}
+
+#: LLaMA-Factory's arguments that this program sets itself: why, or what to use instead.
+OURS: dict[str, str] = {
+    "model_name_or_path": "base_model",
+    "dataset": "dataset",
+    "bf16": "precision",
+    "fp16": "precision",
+    "disable_gradient_checkpointing": "gradient_checkpointing",
+    "warmup_steps": "warmup_ratio",
+    "adapter_name_or_path": "",
+    "cache_dir": "",
+    "dataset_dir": "",
+    "do_eval": "",
+    "do_predict": "",
+    "do_train": "",
+    "enable_jit_checkpoint": "",
+    "eval_dataset": "validation_share",
+    "export_dir": "",
+    "hf_hub_token": "token_file",
+    "hub_token": "token_file",
+    "include_num_input_tokens_seen": "",
+    "logging_dir": "",
+    "logging_strategy": "logging_steps",
+    "media_dir": "",
+    "ms_hub_token": "",
+    "om_hub_token": "",
+    "output_dir": "",
+    "overwrite_output_dir": "",
+    "plot_loss": "",
+    "push_to_hub": "",
+    "push_to_hub_token": "",
+    "report_to": "",
+    "resume_from_checkpoint": "",
+    "save_only_model": "",
+    "save_strategy": "save_steps",
+    "save_total_limit": "",
+    "tokenized_path": "",
+    "use_cpu": "accelerator",
+    "val_size": "validation_share",
+}

@@ -1,0 +1,86 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where things lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import (
+    KINDS,
+    PARENTS,
+    Layout,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, StoreError
+
+FINGERPRINT = "0123456789abcdef" * 4
+
+
+def test_the_tree_of_the_document() -> None:
+    layout = Layout("/data/llamafactory/")
+    assert layout.root == "/data/llamafactory"
+    assert layout.artifact("base", FINGERPRINT) == f"/data/llamafactory/models/base/{FINGERPRINT}"
+    assert layout.work("train", FINGERPRINT) == f"/data/llamafactory/outputs/adapters/.work-{FINGERPRINT}"
+    assert layout.jobs == "/data/llamafactory/jobs"
+    assert layout.datasets == "/data/llamafactory/datasets"
+    assert layout.cache == "/data/llamafactory/cache/huggingface"
+    assert {kind: layout.parent(kind)[len(layout.root) + 1 :] for kind in KINDS} == {
+        "base": "models/base",
+        "dataset": "datasets/versions",
+        "train": "outputs/adapters",
+        "train_node": "outputs/nodes",
+        "merge": "models/merged",
+        "gguf": "models/gguf",
+        "gguf_adapter": "models/gguf_adapters",
+        "register": "outputs/models",
+        "promote": "outputs/promotions",
+        "retain": "outputs/retained",
+    }
+
+
+def test_the_document_draws_the_same_tree() -> None:
+    document = (Path(__file__).parents[6] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        assert f"    {PARENTS[kind]}/<fp>/" in document
+
+
+@pytest.mark.parametrize("path", ["relative/path", "", "/with a blank", "/with\ttab", "/with\nnewline"])
+def test_what_cannot_be_a_data_directory(path: str) -> None:
+    with pytest.raises(InputError):
+        Layout(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "abc", FINGERPRINT[:-1] + "g", FINGERPRINT.upper(), FINGERPRINT + "\n", "../" * 20]
+)
+def test_what_is_no_fingerprint_names_no_path(text: str) -> None:
+    with pytest.raises(StoreError, match="not a fingerprint"):
+        Layout("/data").artifact("train", text)
+
+
+def test_the_tree_is_made_and_left_as_it_is(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path / "data"))
+    layout.create()
+    made = {str(path.relative_to(layout.root)) for path in Path(layout.root).rglob("*")}
+    assert {*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"} <= made
+    (tmp_path / "data" / "models").chmod(0o700)
+    layout.create()
+    assert (tmp_path / "data" / "models").stat().st_mode & 0o777 == 0o700
+
+
+def test_receipts(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path))
+    assert layout.receipt("train", FINGERPRINT) is None
+    path = Path(layout.artifact("train", FINGERPRINT))
+    path.mkdir(parents=True)
+    assert layout.receipt("train", FINGERPRINT) is None
+    (path / "receipt.json").write_text('{"schema": 1}')
+    assert layout.receipt("train", FINGERPRINT) == {"schema": 1}
+    (path / "receipt.json").write_text("[]")
+    assert layout.receipt("train", FINGERPRINT) is None
+    (path / "receipt.json").write_text("{")
+    with pytest.raises(StoreError):
+        layout.receipt("train", FINGERPRINT)

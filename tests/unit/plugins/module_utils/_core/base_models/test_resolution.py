@@ -1,0 +1,301 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resolving a base model, and what the hub refuses, against a stand-in of a hub over real HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import (
+    names as base_models_names,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import resolution
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.hub_client import (
+    HubClient,
+    TransientError,
+    read_token,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
+    InputError,
+    NotReadyError,
+    RemoteError,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.tests.support.hub_lab import (
+    CONFIG,
+    FILES,
+    QWEN,
+    TOKEN,
+    WANTED,
+    env,
+    everything,
+)
+from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn, Repository
+
+
+def resolve(layout: Layout, hub: HubStandIn, name: str = QWEN, **more: t.Any) -> resolution.BaseIdentity:
+    return resolution.resolve_base(layout, base_models_names.resolve(name), environment=env(hub), **more)
+
+
+# -- resolving -----------------------------------------------------------------------------------------------------
+
+
+def test_a_name_becomes_a_commit_once(layout: Layout, hub: HubStandIn) -> None:
+    first = resolve(layout, hub, "qwen2.5:0.5b")
+    commit = hub.repositories[QWEN].commit
+    assert first.settings == {"hub": QWEN, "commit": commit}
+    assert first.fingerprint == fingerprint("base", {"hub": QWEN, "commit": commit}, {})
+    assert (first.template, first.source, first.location, first.gated) == ("qwen", "hub", None, False)
+    assert first.bytes == sum(len(FILES[name]) for name in WANTED)
+    assert first.options["shape"]["parameters"] == 494032768
+    # the hub moves on: the record counts, and nobody is asked
+    hub.add(QWEN, {**FILES, "config.json": b"{}"})
+    asked = len(hub.seen)
+    second = resolve(layout, hub, "qwen2.5:0.5b")
+    assert (second.settings, second.source) == (first.settings, "recorded")
+    assert second.options == first.options
+    assert len(hub.seen) == asked
+    # another revision is another question
+    third = resolve(layout, hub, "qwen2.5:0.5b", revision=hub.repositories[QWEN].commit)
+    assert third.settings["commit"] == hub.repositories[QWEN].commit != commit
+    assert resolve(layout, hub, "qwen2.5:0.5b").settings == first.settings
+
+
+def test_check_mode_writes_nothing(layout: Layout, hub: HubStandIn) -> None:
+    found = resolve(layout, hub, write=False)
+    assert found.settings["commit"] == hub.repositories[QWEN].commit
+    assert not os.path.exists(layout.root)
+
+
+def test_offline(layout: Layout, hub: HubStandIn) -> None:
+    with pytest.raises(NotReadyError, match="never been resolved"):
+        resolve(layout, hub, offline=True)
+    with pytest.raises(NotReadyError, match="never been resolved"):
+        resolution.resolve_base(
+            layout, base_models_names.resolve(QWEN), environment={**env(hub), "HF_HUB_OFFLINE": "1"}
+        )
+    commit = hub.repositories[QWEN].commit
+    pinned = resolve(layout, hub, revision=commit, offline=True)
+    assert (pinned.settings, pinned.source) == ({"hub": QWEN, "commit": commit}, "revision")
+    resolve(layout, hub)
+    hub.close()
+    assert resolve(layout, hub).settings == pinned.settings
+    assert resolve(layout, hub, offline=True).settings == pinned.settings
+
+
+def test_two_at_once_agree(layout: Layout, hub: HubStandIn) -> None:
+    """The hub moves while several resolve: all go with what was written down first."""
+    commits: list[str] = []
+    start = threading.Barrier(6)
+
+    def one(number: int) -> None:
+        start.wait()
+        hub.add(QWEN, {**FILES, "config.json": json.dumps({**CONFIG, "n": number}).encode()})
+        commits.append(resolve(layout, hub).settings["commit"])
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(commits) == 6
+    assert len(set(commits)) == 1
+
+
+def test_an_unlisted_model_is_looked_into(layout: Layout, hub: HubStandIn) -> None:
+    hub.add("someone/Own-Model", FILES)
+    found = resolve(layout, hub, "someone/Own-Model")
+    assert (found.template, found.template_source) == ("chatml", "files")
+    assert found.shape == base_models_names.Shape("llama", 1, 64, 128, 2, 2, 32, 100, found.shape.parameters, False)  # type: ignore[union-attr]
+    assert found.chat_template() == "chatml"
+    assert found.chat_template("llama3") == "llama3"
+    asked = len(hub.seen)
+    assert resolve(layout, hub, "someone/Own-Model") == dataclasses.replace(found, source="recorded")
+    assert len(hub.seen) == asked
+    # what its files say goes before what its name suggests
+    hub.add("someone/Llama-3.1-Tuned", FILES)
+    assert resolve(layout, hub, "someone/Llama-3.1-Tuned").template == "chatml"
+    hub.add("someone/Bare", {name: FILES[name] for name in WANTED - {"tokenizer_config.json"}})
+    bare = resolve(layout, hub, "someone/Bare")
+    with pytest.raises(InputError, match="template"):
+        bare.chat_template()
+
+
+def test_a_renamed_model_has_one_identity(layout: Layout, hub: HubStandIn) -> None:
+    hub.renamed["old/Name"] = "new/Name"
+    hub.add("new/Name", FILES)
+    assert resolve(layout, hub, "old/Name").settings == resolve(layout, hub, "new/Name").settings
+
+
+def test_a_directory_is_known_by_its_content(tmp_path: Path, layout: Layout) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    for name in ("config.json", "tokenizer_config.json"):
+        (root / name).write_bytes(FILES[name])
+    (root / "pytorch_model.bin").write_bytes(b"weights")
+    found = resolution.resolve_base(layout, base_models_names.resolve(str(root)), write=False)
+    assert not os.path.exists(layout.root)
+    assert list(found.settings) == ["directory"]
+    assert (found.location, found.template, found.source) == (str(root), "chatml", "directory")
+    root.rename(tmp_path / "moved")
+    moved = resolution.resolve_base(layout, base_models_names.resolve(str(tmp_path / "moved")))
+    assert moved.fingerprint == found.fingerprint
+    assert os.path.exists(layout.path("cache", "hashes.json"))
+    (tmp_path / "moved" / "pytorch_model.bin").write_bytes(b"WEIGHTS")
+    assert (
+        resolution.resolve_base(layout, base_models_names.resolve(str(tmp_path / "moved"))).fingerprint
+        != found.fingerprint
+    )
+
+
+# -- which files ---------------------------------------------------------------------------------------------------
+
+
+def selected(files: t.Iterable[str]) -> set[str]:
+    return {file.name for file in resolution.select_files([resolution.HubFile(name, 1) for name in files], "a/b")}
+
+
+def test_only_what_a_training_needs_is_fetched() -> None:
+    assert selected(FILES) == WANTED
+    shards = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}
+    bins = {"pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json"}
+    assert selected(shards | bins | {"config.json", "consolidated.safetensors.index.json"}) == shards | {"config.json"}
+    assert selected(bins | {"config.json", "tekken.json"}) == bins | {"config.json", "tekken.json"}
+    both = shards | {"model.safetensors", "config.json", "tokenizer.model", "modeling_x.py", "merges.txt"}
+    assert selected(both) == {"model.safetensors", "config.json", "tokenizer.model", "modeling_x.py", "merges.txt"}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"config.json"}, "no weights"),
+        ({"config.json", "x.gguf"}, "GGUF"),
+        ({"adapter_model.safetensors", "adapter_config.json"}, "adapter"),
+        ({"model.safetensors"}, "config.json"),
+    ],
+)
+def test_repositories_that_cannot_be_trained(files: set[str], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        selected(files)
+    assert said in str(caught.value)
+
+
+# -- what the hub refuses ------------------------------------------------------------------------------------------
+
+
+def test_no_such_model(layout: Layout, hub: HubStandIn) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(layout, hub, "Qwen/Qwen2.5-9B-Instruct")
+    assert "Qwen/Qwen2.5-7B-Instruct" in caught.value.hint
+    assert "token_file" in caught.value.hint
+    with pytest.raises(InputError, match="no revision 'nonesuch'"):
+        resolve(layout, hub, revision="nonesuch")
+    assert not os.path.exists(layout.path("models", "base", "resolved.json"))
+
+
+def gate(hub: HubStandIn, **more: t.Any) -> Repository:
+    return hub.add("meta-llama/Llama-3.2-1B-Instruct", FILES, gated=True, **more)
+
+
+def test_gated_without_a_token(layout: Layout, hub: HubStandIn) -> None:
+    gate(hub)
+    with pytest.raises(InputError) as caught:
+        resolve(layout, hub, "llama3.2:1b")
+    assert "gated" in caught.value.message
+    assert f"{hub.url}/meta-llama/Llama-3.2-1B-Instruct" in caught.value.hint
+    assert f"{hub.url}/settings/tokens" in caught.value.hint
+    assert "token_file" in caught.value.hint
+    assert hub.total_sent() == 0
+
+
+def test_gated_with_a_token_without_access(layout: Layout, hub: HubStandIn, token_file: str) -> None:
+    gate(hub)
+    hub.tokens.add(TOKEN)
+    with pytest.raises(InputError, match="not been given access") as caught:
+        resolve(layout, hub, "llama3.2:1b", token_file=token_file)
+    assert TOKEN not in f"{caught.value}{caught.value.details}"
+
+
+def test_gated_with_access(layout: Layout, hub: HubStandIn, token_file: str) -> None:
+    gate(hub, readers={TOKEN})
+    found = resolve(layout, hub, "llama3.2:1b", token_file=token_file)
+    assert found.gated
+    assert TOKEN in {seen.token for seen in hub.seen}
+    assert TOKEN not in everything(layout.root)
+    # the record is enough from now on, without a token too: the weights are fetched by the step
+    assert resolve(layout, hub, "llama3.2:1b").source == "recorded"
+
+
+def test_a_token_the_hub_does_not_know(layout: Layout, hub: HubStandIn, token_file: str) -> None:
+    with pytest.raises(InputError, match="does not accept the token") as caught:
+        resolve(layout, hub, token_file=token_file)
+    assert TOKEN not in f"{caught.value}{caught.value.details}{caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("content", ["", "two words", "a\nb", "é", "x" * 5000])
+def test_a_file_that_holds_no_token(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_token(str(path))
+    assert not content or content not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_token_file_that_is_not_there() -> None:
+    with pytest.raises(NotReadyError, match="/nowhere"):
+        read_token("/nowhere")
+    assert read_token("") == ""
+
+
+def test_unreachable(layout: Layout) -> None:
+    model = base_models_names.resolve(QWEN)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with pytest.raises(RemoteError, match="connection refused") as caught:
+        resolution.resolve_base(layout, model, environment={"HF_ENDPOINT": f"http://127.0.0.1:{port}"})
+    assert "HF_ENDPOINT" in caught.value.hint
+    with pytest.raises(RemoteError, match="name is not known"):
+        resolution.resolve_base(layout, model, environment={"HF_ENDPOINT": "http://hub.invalid"})
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "huggingface.co", "http://user:secret@x"])
+def test_addresses_that_are_none(layout: Layout, address: str) -> None:
+    with pytest.raises(InputError, match="HF_ENDPOINT") as caught:
+        resolution.resolve_base(layout, base_models_names.resolve(QWEN), environment={"HF_ENDPOINT": address})
+    assert "secret" not in str(caught.value)
+
+
+def test_a_busy_hub_is_asked_again(hub: HubStandIn) -> None:
+    slept: list[float] = []
+    patient = HubClient(env(hub), sleep=slept.append)
+    hub.failures = [503, 429]
+    assert patient.model_info(QWEN, "main")["id"] == QWEN
+    assert slept == [1.0, 2.0]
+    hub.failures = [500, 502, 504]
+    with pytest.raises(TransientError, match="504"):
+        patient.model_info(QWEN, "main")
+    hub.failures = [400]
+    with pytest.raises(RemoteError, match="400") as caught:
+        patient.model_info(QWEN, "main")
+    assert not isinstance(caught.value, TransientError)
+
+
+def test_a_proxy_is_used_and_passed_by(hub: HubStandIn) -> None:
+    """The stand-in as a proxy: it is asked for the whole address."""
+    through = HubClient({"HF_ENDPOINT": "http://hub.invalid", "HTTP_PROXY": hub.url}, sleep=lambda _seconds: None)
+    assert through.model_info(QWEN, "main")["id"] == QWEN
+    assert hub.seen[-1].path.startswith("http://hub.invalid/api/models/")
+    direct = HubClient({**env(hub), "http_proxy": "http://proxy.invalid:1", "no_proxy": "127.0.0.1"})
+    assert direct.model_info(QWEN, "main")["id"] == QWEN

@@ -1,0 +1,148 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows to validate on: each stays on its side as the dataset grows, whatever its form."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+import typing as t
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import validation_split
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import Declaration, apply
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.validation_split import (
+    asked,
+    position,
+    split,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+
+
+def publish(folder: Path, rows: t.Sequence[t.Any]) -> str:
+    """A published version of these rows."""
+    done = apply(Layout(str(folder)), Declaration("rows"), [Source("records", records=list(rows))])
+    assert done.dataset is not None
+    return done.dataset.path
+
+
+def sides(folder: Path, rows: t.Sequence[t.Any], share: float) -> tuple[list[str], list[str]]:
+    """What the rows on each side ask."""
+    version, target = publish(folder, rows), folder / "split"
+    counts = split(version, str(target), share)
+    found = tuple(
+        [asked(json.loads(line)) for line in (target / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("train", "validation")
+    )
+    assert (counts.train, counts.validation) == tuple(map(len, found))
+    return found[0], found[1]
+
+
+def alpaca(number: int, **more: t.Any) -> dict[str, t.Any]:
+    """A row of its own."""
+    return {"instruction": f"question {number}", "output": f"réponse {number}", **more}
+
+
+def test_golden_positions() -> None:
+    """Another place for a question would move rows of everybody's datasets to the other side."""
+    assert [round(position(text), 12) for text in ("", "Qui es-tu ?", "question 1")] == GOLDEN
+
+
+GOLDEN = [0.89316751609, 0.702432418972, 0.368955396491]
+
+
+def test_the_share_is_kept(tmp_path: Path) -> None:
+    train, validation = sides(tmp_path, [alpaca(number) for number in range(4000)], 0.1)
+    assert len(train) + len(validation) == 4000
+    assert 340 < len(validation) < 460  # three standard deviations
+
+
+def test_rows_stay_as_the_dataset_grows(tmp_path: Path) -> None:
+    """Also when others go, their order changes, answers and system prompts change, and all become conversations."""
+    rows = [alpaca(number) for number in range(200)]
+    before = set(sides(tmp_path / "a", rows, 0.2)[1])
+    assert len(before) > 20
+    grown = [alpaca(number, system="Bref.", output="autre") for number in range(100, 900)]
+    random.Random(1).shuffle(grown)
+    grown.append(alpaca(1000, history=[["a", "b"]]))
+    old = {asked(row) for row in ({**row, "input": ""} for row in rows[100:])}
+    after = set(sides(tmp_path / "b", grown, 0.2)[1])
+    assert after & old == before & old
+    assert before < set(sides(tmp_path / "c", rows, 0.4)[1])
+
+
+def test_the_same_question_is_on_one_side(tmp_path: Path) -> None:
+    rows = [alpaca(number % 40, output=str(number)) for number in range(400)]
+    train, validation = sides(tmp_path, rows, 0.3)
+    assert validation
+    assert not set(train) & set(validation)
+
+
+@pytest.mark.parametrize(
+    ("row", "question"),
+    [
+        ({"instruction": "a", "input": "b", "output": "c"}, "a\nb"),
+        ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, "a"),
+        ({"instruction": "q", "output": "r", "history": [["a", "b"]]}, "a\0b\0q"),
+        ({"instruction": "a", "chosen": "b", "rejected": "c"}, "a"),
+        ({"instruction": "a", "output": "b", "kto_tag": False}, "a"),
+        ({"text": "Il était"}, "Il était"),
+    ],
+)
+def test_what_is_asked_in_each_form(row: dict[str, t.Any], question: str, tmp_path: Path) -> None:
+    version = publish(tmp_path, [row])
+    assert asked(json.loads(Path(version, "data.jsonl").read_text())) == question
+
+
+def test_both_sides_are_datasets_of_the_same_form(tmp_path: Path) -> None:
+    rows = [{"instruction": f"q{number}", "chosen": "a", "rejected": "b"} for number in range(50)]
+    version = publish(tmp_path, rows)
+    split(version, str(tmp_path / "split"), 0.3)
+    before = json.loads(Path(version, "dataset_info.json").read_text())["dataset"]
+    info = json.loads((tmp_path / "split" / "dataset_info.json").read_text())
+    assert info == {name: {**before, "file_name": f"{name}.jsonl"} for name in ("train", "validation")}
+    assert info["validation"]["ranking"] is True
+    written = b"".join((tmp_path / "split" / f"{name}.jsonl").read_bytes() for name in ("train", "validation"))
+    assert sorted(written.splitlines()) == sorted(Path(version, "data.jsonl").read_bytes().splitlines())
+
+
+def test_no_side_may_be_empty(tmp_path: Path) -> None:
+    """Said before anything is trained, with the share that would do."""
+    version = publish(tmp_path, [alpaca(number) for number in range(3)])
+    least = min(position(f"question {number}") for number in range(3))
+    with pytest.raises(InputError, match="leaves no row to validate on") as caught:
+        split(version, str(tmp_path / "split"), least / 2)
+    enough = float(caught.value.hint.split("takes one is ")[1].split(";")[0])
+    assert split(version, str(tmp_path / "split"), enough).validation
+    most = max(position(f"question {number}") for number in range(3))
+    with pytest.raises(InputError, match="leaves no row to train on"):
+        split(version, str(tmp_path / "split"), min(1.0, most + 0.001))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=20), st.floats(0, 0.5))
+@settings(max_examples=50, deadline=None)
+def test_a_place_is_a_number_from_0_to_1(texts: list[str], share: float) -> None:
+    places = [position(text) for text in texts]
+    assert all(0 <= place < 1 for place in places)
+    assert places == [position(text) for text in texts]
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        version = publish(Path(folder), [alpaca(1)])
+
+        def full(*_args: t.Any, **_more: t.Any) -> t.NoReturn:
+            raise OSError(28, os.strerror(28))
+
+        monkeypatch.setattr(validation_split.os, "makedirs", full)
+        with pytest.raises(Exception, match="disk is full"):
+            split(version, os.path.join(folder, "split"), 0.5)

@@ -1,0 +1,314 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The queue: who goes first, who goes beside whom, and how a run is stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Evidence, Lab, forked
+
+
+def spans(evidence: list[Evidence]) -> list[tuple[int, int, str]]:
+    """When each command began and ended, by its own clock, in that order."""
+    begun = {entry.step: entry.at for entry in evidence if entry.what == "start"}
+    ended = {entry.step: entry.at for entry in evidence if entry.what == "end"}
+    return sorted((begun[step], ended[step], step) for step in begun)
+
+
+def test_twenty_at_once_ask_for_five_fine_tunes(lab: Lab) -> None:
+    """Five runs, one heavy step at a time, all done, in the order they came."""
+    runs = [lab.counting(f"tune-{number}", steps=2, count=2, pause=0.01) for number in range(5)]
+    gate = lab.root / "gate"
+
+    def apply(number: int) -> None:
+        while not gate.exists():
+            time.sleep(0.001)
+        run = runs[number % 5]
+        assert lab.apply(run, timeout=120).state == "succeeded"
+        (lab.root / f"finished-{number}").touch()
+
+    children = [forked(lambda number=number: apply(number)) for number in range(20)]  # type: ignore[misc]
+    for child in children:
+        child.__enter__()
+    gate.touch()
+    lab.wait(lambda: len(list(lab.root.glob("finished-*"))) == 20, timeout=120)
+    for child in children:
+        child.__exit__(None, None, None)
+    records = sorted(map(lab.record, runs), key=lambda record: record.run.seq if record.run else 0)
+    assert [record.state["state"] for record in records] == ["succeeded"] * 5
+    assert [len(record.jobs) for record in records] == [2] * 5
+    assert [record.run.seq for record in records if record.run] == [1, 2, 3, 4, 5]
+    found = spans(lab.evidence())
+    assert all(before[1] <= after[0] for before, after in zip(found, found[1:])), "two at once"
+    assert [step for _begun, _ended, step in found] == [
+        f"{record.run.name}-{index}" for record in records if record.run for index in range(2)
+    ]
+    assert len(list((lab.data / "jobs" / "done").iterdir())) == 5
+    assert lab.broken() == []
+
+
+def test_a_light_step_goes_on_beside_a_heavy_one(lab: Lab) -> None:
+    heavy = lab.run("heavy", "sleep 60")
+    other = lab.run("other", "true")
+    light = lab.run("light", "true", kind="light_probe")
+    lab.engine.submit(heavy)
+    lab.engine.submit(other)
+    assert lab.apply(light).state == "succeeded"
+    assert lab.engine.observe(other.id).state == "queued"
+    assert lab.engine.observe(heavy.id).state == "running"
+
+
+def test_what_two_runs_need_is_made_once(lab: Lab) -> None:
+    """Also when it is light, and so nothing else keeps the two apart."""
+    shared = make_step("light_probe", {}, {}, {"argv": ["sh", "-c", f"echo made >> '{lab.root}/made'; sleep 0.5"]}, "s")
+    runs = []
+    for name in "ab":
+        own = make_step(
+            "light_probe", {"name": name}, {"light_probe": shared.spec.fingerprint}, {"argv": ["true"]}, "own"
+        )
+        runs.append(make_run(name, [shared, own], ["own"], Toolchain()))
+    for run in runs:
+        lab.engine.submit(run)
+    for run in runs:
+        assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert (lab.root / "made").read_text() == "made\n"
+    assert [job.label for job in lab.record(runs[1]).jobs] == ["own"]
+    assert lab.broken() == []
+
+
+def test_when_the_other_run_fails_at_it_this_one_tries_itself(lab: Lab) -> None:
+    script = f"echo tried >> '{lab.root}/tries'; sleep 0.3; test $(wc -l < '{lab.root}/tries') -gt 1"
+    shared = make_step("probe", {}, {}, {"argv": ["sh", "-c", script]}, "shared")
+    runs = []
+    for name in "ab":
+        own = make_step("probe", {"name": name}, {"probe": shared.spec.fingerprint}, {"argv": ["true"]}, "own")
+        runs.append(make_run(name, [shared, own], ["own"], Toolchain()))
+    for run in runs:
+        lab.engine.submit(run)
+    assert lab.engine.follow(runs[0].id, timeout=20, poll=0.02).state == "failed"
+    assert lab.engine.follow(runs[1].id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.broken() == []
+
+
+# -- stopping ------------------------------------------------------------------------------------------------------
+
+
+def test_stopping_what_runs(lab: Lab) -> None:
+    """Asked first: it saves what it has, and ends with status 0 as LLaMA-Factory does; that is no result."""
+    script = 'trap "echo saved > checkpoint; exit 0" TERM; echo begun > begun; while :; do sleep 0.02; done'
+    run = lab.run("a", script, "true", expects=["result"])
+    lab.engine.submit(run)
+    work = Path(lab.layout.work("probe", run.steps[0].spec.fingerprint))
+    lab.wait((work / "begun").exists)
+    assert lab.engine.cancel(run.id) is True
+    view = lab.engine.observe(run.id)
+    assert view.cancelling or view.state == "cancelled"
+    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    assert (view.state, view.error) == ("cancelled", None)
+    assert (work / "checkpoint").read_text() == "saved\n"
+    assert [job.label for job in lab.record(run).jobs] == ["step-0"]
+    assert lab.engine.cancel(run.id) is False
+    assert lab.broken() == []
+
+
+def test_what_does_not_stop_is_killed(lab: Lab) -> None:
+    run = lab.run("a", 'trap "" TERM; echo > begun; while :; do sleep 0.02; done', grace=0.3)
+    lab.engine.submit(run)
+    lab.wait((Path(lab.layout.work("probe", run.steps[0].spec.fingerprint)) / "begun").exists)
+    lab.engine.cancel(run.id)
+    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "cancelled"
+    assert lab.broken() == []
+
+
+def test_stopping_what_waits(lab: Lab) -> None:
+    first, second = lab.run("a", "sleep 60"), lab.run("b", "true")
+    lab.engine.submit(first)
+    lab.engine.submit(second)
+    assert lab.engine.cancel(second.id) is True
+    view = lab.engine.observe(second.id)
+    assert (view.state, view.job) == ("cancelled", "")
+    assert lab.engine.observe(first.id).state == "running"
+
+
+def test_stopping_between_two_steps(lab: Lab) -> None:
+    run = lab.run("a", "true", "true")
+    lab.engine.submit(run)
+    lab.wait(lambda: lab.identity(run, "supervisor.json"))
+    # the supervisor's next look finds it; by then the first step may or may not have been made
+    lab.engine.cancel(run.id)
+    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    assert view.state in ("cancelled", "succeeded")
+    assert lab.broken() == []
+
+
+def test_stopping_what_has_lost_its_supervisor(lab: Lab) -> None:
+    run = lab.run("a", "sleep 60", expects=["out"])
+    lab.engine.submit(run)
+    command = lab.wait(lambda: lab.identity(run, "command.json"))
+    lab.kill(lab.identity(run, "supervisor.json"))
+    assert lab.engine.cancel(run.id) is True
+    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "cancelled"
+    assert command.pid not in lab.processes()
+    assert lab.broken() == []
+
+
+def test_stopping_when_nothing_is_left_to_do_is_success(lab: Lab) -> None:
+    run = lab.run("a", "sleep 0.3")
+    lab.engine.submit(run)
+    directory = Path(lab.record(run).directory)
+    lab.wait(lambda: lab.identity(run, "command.json"))
+    supervisor = lab.identity(run, "supervisor.json")
+    lab.kill(supervisor)
+    time.sleep(0.4)  # the command comes to its end with nobody looking
+    (directory / "cancel.json").write_text("{}")
+    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+
+
+def test_asking_for_what_is_being_stopped_goes_on(lab: Lab) -> None:
+    run = lab.counting("a", steps=1, count=5, pause=0.3)
+    lab.engine.submit(run)
+    lab.wait_for_command(run)
+    lab.engine.cancel(run.id)
+    assert lab.engine.submit(run).attached
+    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    starts = [entry.number for entry in lab.evidence() if entry.what == "start"]
+    assert starts[0] == 0 and all(number > 0 for number in starts[1:])
+    assert lab.broken() == []
+
+
+def test_after_a_stop_it_goes_on_from_its_checkpoint(lab: Lab) -> None:
+    run = lab.counting("a", steps=2, count=6, pause=0.1)
+    lab.engine.submit(run)
+    lab.wait_for_command(run)
+    lab.engine.cancel(run.id)
+    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "cancelled"
+    assert lab.apply(run).state == "succeeded"
+    starts = [entry.number for entry in lab.evidence() if entry.what == "start" and entry.step == "a-0"]
+    assert len(starts) == 2 and starts[1] > 0
+    assert lab.broken() == []
+
+
+def test_stopping_a_run_nobody_knows(lab: Lab) -> None:
+    before = lab.tree()
+    assert lab.engine.cancel("nobody-000000000000") is False
+    assert lab.tree() == before
+
+
+# -- a damaged store -----------------------------------------------------------------------------------------------
+
+GARBAGE = ["", "{", "[1, 2]", "null", '"text"', "\x00\xff", '{"unknown": 1}']
+
+
+def test_damaged_runs_that_wait_are_set_aside_and_the_others_go_on(lab: Lab) -> None:
+    at_work = lab.run("at-work", "sleep 60", expects=["out"])
+    damaged = {text: lab.run(f"damaged-{number}", "true") for number, text in enumerate(GARBAGE)}
+    stateless, healthy = lab.run("stateless", "true"), lab.run("healthy", "true")
+    for run in (at_work, *damaged.values(), stateless, healthy):
+        lab.engine.submit(run)
+    for text, run in damaged.items():
+        Path(lab.record(run).directory, "run.json").write_text(text, encoding="latin-1")
+    Path(lab.record(stateless).directory, "state.json").write_text("{")
+    views = {view.id: view for view in lab.engine.observe_all()}
+    for run in damaged.values():
+        assert (views[run.id].state, views[run.id].steps) == ("failed", [])
+    lab.engine.cancel(at_work.id)
+    assert lab.engine.follow(healthy.id, timeout=30, poll=0.02).state == "succeeded"
+    assert lab.engine.observe(stateless.id).state == "succeeded", "what its jobs tell is enough"
+    for run in damaged.values():
+        view = lab.engine.observe(run.id)
+        assert view.state == "failed" and view.error is not None
+        assert "damaged: run.json" in view.error["message"] and "Apply again" in view.error["hint"]
+    again = damaged["{"]
+    assert lab.apply(again).state == "succeeded"
+    assert lab.broken(damaged=["run.json"]) == []
+
+
+@pytest.mark.parametrize(("name", "text"), [("run.json", "{"), ("state.json", "{"), ("JOB/job.json", '{"unknown": 1}')])
+def test_a_damaged_run_at_work_is_set_aside_when_its_job_has_ended(lab: Lab, name: str, text: str) -> None:
+    first, second = (lab.counting(word, steps=1, count=4, pause=0.1) for word in ("a", "b"))
+    for run in (first, second):
+        lab.engine.submit(run)
+    lab.wait_for_command(first)
+    record = lab.record(first)
+    Path(record.directory, name.replace("JOB", record.jobs[-1].name)).write_text(text)
+    assert lab.engine.observe(first.id).state == "running"
+    assert lab.engine.submit(first).attached
+    assert lab.engine.follow(second.id, timeout=30, poll=0.02).state == "succeeded"
+    assert lab.engine.observe(first.id).state == ("succeeded" if name == "state.json" else "failed")
+    assert lab.engine.submit(first).pending == (), "it was made all the same"
+    found = spans(lab.evidence())
+    assert all(before[1] <= after[0] for before, after in zip(found, found[1:])), "two at once"
+    (lab.artifact(first) / "receipt.json").unlink()
+    assert lab.apply(first).state == "succeeded"
+    assert lab.broken(damaged=["job.json"]) == []
+
+
+def test_a_damaged_run_that_lost_its_supervisor_keeps_nothing_running(lab: Lab) -> None:
+    run = lab.counting("a", steps=1, count=1000)
+    lab.engine.submit(run)
+    lab.wait_for_command(run)
+    Path(lab.record(run).directory, "run.json").write_text("{")
+    lab.kill(lab.identity(run, "supervisor.json"))
+    lab.engine.reconcile()
+    assert lab.engine.observe(run.id).state == "failed"
+    assert lab.broken(damaged=["run.json"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("supervisor.json", "{"),
+        ("spawns.json", "[1]"),
+        ("command.json", ""),
+        ("command.json", '{"pid": "x"}'),
+        ("outcome.json", '{"pid": "x"}'),
+        ("exit.json", ""),
+    ],
+)
+def test_what_else_is_damaged_is_found_out_again(lab: Lab, name: str, text: str) -> None:
+    run = lab.counting("a", steps=1, count=6, pause=0.05)
+    lab.engine.submit(run)
+    lab.wait_for_command(run)
+    directory = Path(lab.job(run).directory)
+    supervisor = lab.identity(run, "supervisor.json")
+    (directory / name).write_text(text)
+    lab.kill(supervisor)
+    view = lab.engine.follow(run.id, timeout=30, poll=0.02)
+    assert view.state == "succeeded", view.error
+    numbers = [entry.number for entry in lab.evidence() if entry.what == "start"]
+    assert all(number > 0 for number in numbers[1:])
+    assert lab.broken(damaged=[name]) == []
+
+
+def test_a_done_run_that_is_damaged_is_shown_so_and_made_good_by_asking(lab: Lab) -> None:
+    run = lab.run("a", "true")
+    lab.apply(run)
+    assert lab.broken() == []
+    directory = Path(lab.record(run).directory)
+    (directory / "run.json").write_text("{")
+    view = lab.engine.observe(run.id)
+    assert (view.state, view.name, view.steps) == ("failed", run.id, [])
+    assert [view.state for view in lab.engine.observe_all()] == ["failed"]
+    assert lab.engine.submit(run).pending == ()
+    (lab.artifact(run) / "receipt.json").unlink()
+    assert lab.apply(run).state == "succeeded"
+    assert lab.engine.observe(run.id).state == "succeeded"
+    assert json.loads((directory / "run.json").read_text())["round"] == 2
+    assert lab.broken() == []
+
+
+def test_a_stray_file_in_the_queue_is_passed_over(lab: Lab) -> None:
+    lab.apply(lab.run("a", "true"))
+    (lab.data / "jobs" / "active" / "README").write_text("?")
+    (lab.data / "jobs" / "active" / "not an id").mkdir()
+    (lab.data / "jobs" / "done" / "README").write_text("?")
+    assert lab.apply(lab.run("b", "true")).state == "succeeded"
+    assert [view.name for view in lab.engine.observe_all()] == ["b", "a"]

@@ -1,0 +1,226 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fine-tune on a machine: what auto is there and that it stays so, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.names import resolve
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import host
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import (
+    plan_train,
+    warnings_of,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import normalise
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
+
+BIG = "qwen2.5:7b"
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanLab:
+    """A host with fifty prompts, and memory enough whatever machine the tests run on."""
+    monkeypatch.setattr(memory, "ram", lambda: memory.Ram(64 * 10**9, 60 * 10**9, 0))
+    made = PlanLab(tmp_path)
+    made.publish("homelab", rows(50))
+    return made
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
+    """Puts a GPU of so many MiB into the host."""
+
+    def put(total: int) -> None:
+        directory = nvidia_smi(tmp_path / "bin", total, total - 400)
+        monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+
+    return put
+
+
+def method_of(lab: PlanLab, **declared: t.Any) -> tuple[str, str]:
+    options = (
+        lab.plan(**{"accelerator": "cuda", "method": "auto", "base_model": BIG, **declared}).step("train").spec.options
+    )
+    return options["resolved"]["method"], options["method_reason"]
+
+
+# -- method: auto --------------------------------------------------------------------------------------------------
+
+
+def test_auto_is_resolved_with_a_reason(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(24564)
+    method, reason = method_of(lab)
+    assert method == "lora"
+    assert "25.8 GB of GPU memory" in reason and "lora takes about" in reason
+
+
+def test_auto_does_not_change_its_mind(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(12288)
+    assert method_of(lab)[0] == "qlora"
+    gpu(81920)
+    method, reason = method_of(lab)
+    assert method == "qlora"
+    assert "12.9 GB" in reason and "decided" in reason
+    # nor when the driver has gone
+    assert method_of(lab, accelerator="cpu")[0] == "qlora"
+
+
+@pytest.mark.parametrize("change", [{"lora_rank": 8}, {"base_model": "qwen2.5:0.5b"}, {"epochs": 4}])
+def test_a_declared_input_that_changes_has_it_decided_anew(
+    lab: PlanLab, gpu: t.Callable[[int], None], change: dict[str, t.Any]
+) -> None:
+    gpu(12288)
+    assert method_of(lab)[0] == "qlora"
+    gpu(81920)
+    assert method_of(lab, **change)[0] == "lora"
+    assert method_of(lab)[0] == "qlora"
+
+
+def test_other_rows_have_it_decided_anew(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(12288)
+    assert method_of(lab)[0] == "qlora"
+    gpu(81920)
+    lab.publish("homelab", rows(51))
+    assert method_of(lab)[0] == "lora"
+
+
+def test_what_does_not_change_the_result_does_not_count(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(12288)
+    assert method_of(lab)[0] == "qlora"
+    gpu(81920)
+    # written otherwise, at its default, or only steering the work
+    assert method_of(lab, learning_rate="2e-4", save_steps=7, quantizations=["q8_0"], name="other")[0] == "qlora"
+
+
+def test_a_check_writes_no_decision(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(12288)
+    before = lab.tree()
+    run = lab.plan("cuda", write=False, method="auto", base_model=BIG)
+    assert run.step("train").spec.settings == {"method": "qlora", "template": "qwen"}
+    assert lab.tree() == before
+    gpu(81920)
+    assert method_of(lab)[0] == "lora"
+
+
+def test_what_is_trained_already_stays(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    """An upgrade of the collection retrains nobody: earlier versions wrote no decisions down."""
+    gpu(81920)
+    lab.make(lab.plan("cuda", method="lora", base_model=BIG))
+    gpu(12288)
+    assert method_of(lab)[0] == "lora"
+
+
+def test_a_method_that_is_declared_is_not_written_down(lab: PlanLab) -> None:
+    before = lab.tree()
+    lab.plan(method="lora")
+    assert lab.tree() == before
+
+
+def test_many_rows_and_a_learning_rate_for_whole_weights(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(24564)
+    lab.publish("homelab", rows(1000))
+    assert method_of(lab, base_model="qwen2.5:0.5b", learning_rate=1e-5)[0] == "full"
+
+
+# -- refused -------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_fit_is_refused_with_the_nearest_that_does(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(12288)
+    with pytest.raises(InputError) as caught:
+        lab.plan("cuda", base_model=BIG)
+    assert caught.value.message.startswith("homelab-model: This training takes about ")
+    assert "the GPU has 12.9 GB" in caught.value.message
+    assert "The nearest that fits: method: qlora (" in caught.value.hint
+    assert "memory_check: warn" in caught.value.hint
+
+
+def test_it_can_be_tried_all_the_same(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(12288)
+    run = lab.plan("cuda", base_model=BIG, memory_check="warn")
+    assert any("The nearest that fits" in warning for warning in warnings_of(run))
+    # it is the same result either way
+    gpu(81920)
+    assert lab.plan("cuda", base_model=BIG).id == run.id
+
+
+def test_what_has_been_trained_is_never_refused(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(81920)
+    run = lab.plan("cuda", base_model=BIG)
+    lab.make(run)
+    gpu(12288)
+    assert lab.plan("cuda", base_model=BIG).id == run.id
+
+
+def test_the_step_alone_is_refused_as_well(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(12288)
+    arguments = (lab.layout, "x", BIG, "main", "homelab", normalise({}), Toolchain(), "cuda")
+    with pytest.raises(InputError, match="This training takes about"):
+        plan_train(*arguments)
+    assert plan_train(*arguments, memory_check="warn").name == "x"
+
+
+def test_there_is_no_other_word_for_it(lab: PlanLab) -> None:
+    with pytest.raises(InputError, match="memory_check must be one of enforce, warn, not 'never'"):
+        lab.plan(memory_check="never")
+
+
+def test_a_driver_without_gpus_decides_nothing(lab: PlanLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert lab.plan("cuda", base_model=BIG).name == "homelab-model"
+    method, reason = method_of(lab)
+    assert method == "lora" and "no GPU whose memory is known" in reason
+
+
+def test_a_machine_without_the_memory_to_merge(lab: PlanLab) -> None:
+    subject = host.Subject("b" * 64, "d" * 64, resolve(BIG).shape, {"rows": 50}, BIG)
+    gpu = Gpu(0, "big", 80 * 2**30, 80 * 2**30)
+    hyper = normalise({"method": "lora"})
+    machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 0))
+    found = host.misfit(hyper, subject, machine)
+    assert found is not None
+    assert found.message == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and no swap."
+    assert found.hint == "Add memory or swap. The nearest that fits: base_model: qwen2.5:3b (6.9 GB)."
+    machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 16 * 10**9))
+    assert host.misfit(hyper, subject, machine) is None
+
+
+def test_a_training_on_a_cpu_that_cannot_have_its_memory(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ram", lambda: memory.Ram(4 * 10**9, 4 * 10**9, 0))
+    lab.publish("homelab", [{"instruction": "x" * 5000, "output": "y"}])
+    with pytest.raises(InputError, match="The step train takes about .* has 4.0 GB") as caught:
+        lab.plan(batch_size=8)
+    assert "The nearest that fits: batch_size: " in caught.value.hint
+    assert "qlora" not in caught.value.hint
+
+
+def test_the_smallest_gpu_counts() -> None:
+    cards = [Gpu(0, "a", 24 * 2**30, 20 * 2**30), Gpu(1, "b", 12 * 2**30, 11 * 2**30)]
+    machine = host.Machine("cuda", cards)
+    assert (machine.gpu_total, machine.gpu_free) == (12 * 2**30, 11 * 2**30)
+    assert host.Machine("cpu", cards).gpu_total is None
+
+
+def test_the_estimate_is_written_down_with_the_training(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    gpu(24564)
+    told = lab.plan("cuda", base_model=BIG).step("train").spec.options["estimate"]
+    assert told["vram"]["planned"] > told["vram"]["raw"] > 16e9
+    # rows of some fifty characters, whatever the cutoff
+    assert told["length"] < 300
+
+
+def test_a_record_that_holds_no_decisions_is_passed_over(lab: PlanLab) -> None:
+    path = os.path.join(lab.layout.parent("train"), "methods.json")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Path(path).write_text("[]")
+    assert lab.plan(method="auto").step("train").spec.options["resolved"]["method"] == "lora"

@@ -1,0 +1,332 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan: which steps would run, why, what they take; saved, applied, refused when it is stale."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import host
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import plan as planning_plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import plan_text, saved_plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.memory import Ram
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
+
+ALL = ["base", "train", "merge", "gguf-f16", "gguf-q4_K_M"]
+MACHINE = host.Machine("cpu", ram=Ram(16 * 10**9, 12 * 10**9, 0))
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanLab:
+    """A host with fifty prompts, nothing made of them yet, and memory enough whatever machine the tests run on."""
+    monkeypatch.setattr(memory, "ram", lambda: Ram(64 * 10**9, 60 * 10**9, 0))
+    made = PlanLab(tmp_path)
+    made.publish("homelab", rows(50))
+    return made
+
+
+def plan_of(lab: PlanLab, run: Run, machine: host.Machine = MACHINE, known: t.Any = None) -> dict[str, t.Any]:
+    before = lab.tree()
+    plan = planning_plan.make(lab.layout, run, Engine(lab.layout.root).preview(run), machine, known, 2)
+    assert lab.tree() == before, "planning writes nothing"
+    found = json.loads(json.dumps(plan))
+    assert found == plan, "a plan is plain values"
+    return plan
+
+
+def why(plan: dict[str, t.Any]) -> dict[str, list[str]]:
+    return {step["label"]: step["why"] for step in plan["steps"] if step["runs"]}
+
+
+def declared(lab: PlanLab, **more: t.Any) -> Run:
+    # without a server there is nothing to register with
+    return lab.plan(register=False, **more)
+
+
+def test_a_new_one(lab: PlanLab) -> None:
+    plan = plan_of(lab, declared(lab))
+    assert plan["changed"] and plan["pending"] == ALL
+    assert why(plan) == dict.fromkeys(ALL, ["a new fine-tune"])
+    assert plan["previous"] == ""
+
+
+def test_nothing_to_do(lab: PlanLab) -> None:
+    run = declared(lab)
+    lab.make(run)
+    plan = plan_of(lab, run)
+    assert not plan["changed"] and plan["pending"] == []
+    assert plan_text.text(plan) == "homelab-model: nothing to do\n"
+
+
+def test_a_hyperparameter(lab: PlanLab) -> None:
+    lab.make(declared(lab, learning_rate=1e-4))
+    plan = plan_of(lab, declared(lab, lora_rank=8))
+    assert why(plan) == {
+        "train": ["learning_rate 0.0001 → 0.0002", "lora_rank 16 → 8"],
+        "merge": ["made from another train"],
+        "gguf-f16": ["made from another merge"],
+        "gguf-q4_K_M": ["made from another merge"],
+    }
+    assert plan["previous"] == "2026-01-01T00:00:00Z"
+    train = next(step for step in plan["steps"] if step["label"] == "train")
+    assert train["changes"][0]["input"] == "learning_rate"
+    # the base is there and stays
+    assert [step["state"] for step in plan["steps"] if step["label"] == "base"] == ["whole"]
+
+
+def test_a_registered_one_and_its_16_bit_file(lab: PlanLab) -> None:
+    """No input of what was registered, and made before all the same."""
+    lab.make(lab.plan(learning_rate=1e-4))
+    assert why(plan_of(lab, lab.plan()))["gguf-f16"] == ["made from another merge"]
+
+
+def test_arguments_of_llamafactory_are_told_one_by_one(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
+
+    monkeypatch.setattr(llamafactory_arguments, "check", lambda hyper, venv: hyper)
+    lab.make(declared(lab, extra={"neftune_noise_alpha": 5}))
+    plan = plan_of(lab, declared(lab, extra={"neftune_noise_alpha": 5, "optim": "adamw_8bit"}))
+    assert why(plan)["train"] == ["extra.optim none → adamw_8bit"]
+
+
+def test_the_dataset_with_rows_counted(lab: PlanLab) -> None:
+    before = lab.publish("homelab", rows(50))
+    lab.make(declared(lab))
+    changed = [*rows(53)]
+    changed[7] = {**changed[7], "output": "Autre chose."}
+    after = lab.publish("homelab", changed)
+    plan = plan_of(lab, declared(lab))
+    words = f"dataset sha256 {before.fingerprint[:12]} → {after.fingerprint[:12]} (3 rows added, 1 changed)"
+    assert why(plan)["train"] == [words]
+
+
+def test_the_dataset_as_a_check_knows_it(lab: PlanLab) -> None:
+    """In check mode the new version is not there: what the module dataset told of it counts."""
+    before = lab.publish("homelab", rows(50))
+    lab.make(declared(lab))
+    answer = {
+        "fingerprint": "e" * 64,
+        "outcome": {"rows": 51, "bytes": 4000},
+        "changes": {"compared": True, "added": 1, "removed": 0, "changed": 0},
+    }
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+
+    raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab", "register": False}
+    run = plan_run(lab.layout, raw, Toolchain(), datasets={"homelab": answer}, accelerator="cpu", write=False)
+    known = saved_plan.known_datasets(lab.layout, {"homelab": answer})
+    plan = plan_of(lab, run, known=known)
+    assert why(plan)["train"] == [f"dataset sha256 {before.fingerprint[:12]} → eeeeeeeeeeee (1 row added)"]
+    # without --diff the rows are only counted
+    known = saved_plan.known_datasets(lab.layout, {"homelab": {**answer, "changes": None}})
+    plan = plan_of(lab, run, known=known)
+    assert why(plan)["train"] == [f"dataset sha256 {before.fingerprint[:12]} → eeeeeeeeeeee (50 rows → 51)"]
+
+
+def test_rows_in_another_order(lab: PlanLab) -> None:
+    lab.make(declared(lab))
+    lab.publish("homelab", rows(50)[::-1])
+    assert why(plan_of(lab, declared(lab)))["train"][0].endswith("(the same rows in another order or form)")
+
+
+def test_another_base(lab: PlanLab) -> None:
+    lab.make(declared(lab))
+    plan = plan_of(lab, declared(lab, base_model="qwen2.5:7b"))
+    assert why(plan)["base"] == ["hub Qwen/Qwen2.5-0.5B-Instruct → Qwen/Qwen2.5-7B-Instruct"]
+    assert why(plan)["train"] == [
+        "base Qwen/Qwen2.5-0.5B-Instruct@a09a35458c70 → Qwen/Qwen2.5-7B-Instruct@a09a35458c70"
+    ]
+
+
+def test_another_quantization(lab: PlanLab) -> None:
+    lab.make(declared(lab))
+    plan = plan_of(lab, declared(lab, quantizations=["q4_K_M", "q8_0"]))
+    assert why(plan) == {"gguf-q8_0": ["new in this fine-tune"]}
+
+
+def test_what_was_pruned(lab: PlanLab) -> None:
+    run = declared(lab)
+    lab.make(run)
+    path = Path(lab.layout.artifact("gguf", run.step("gguf-q4_K_M").spec.fingerprint), "receipt.json")
+    write_json(str(path), {**read_json(str(path)), "pruned_at": "2026-02-01T00:00:00Z"})
+    assert why(plan_of(lab, run)) == {"gguf-q4_K_M": ["pruned"]}
+
+
+def test_the_last_result_counts(lab: PlanLab) -> None:
+    lab.make(declared(lab, epochs=1), at="2026-01-01T00:00:00Z")
+    lab.make(declared(lab, epochs=5), at="2026-03-01T00:00:00Z")
+    lab.make(declared(lab, epochs=2), at="2026-02-01T00:00:00Z")
+    plan = plan_of(lab, declared(lab, epochs=4))
+    assert why(plan)["train"] == ["epochs 5 → 4"]
+    assert plan["previous"] == "2026-03-01T00:00:00Z"
+
+
+def test_other_names_are_other_fine_tunes(lab: PlanLab) -> None:
+    lab.make(declared(lab, name="other", epochs=1))
+    assert why(plan_of(lab, declared(lab)))["train"] == ["a new fine-tune"]
+
+
+def test_a_registration(lab: PlanLab) -> None:
+    """What is served differs: its system prompt. Nothing is trained for that."""
+    lab.make(lab.plan(system="Tu es un assistant."))
+    run = lab.plan(system="Tu es un assistant homelab.")
+    view = Engine(lab.layout.root).preview(run)
+    plan = planning_plan.make(lab.layout, run, view, MACHINE)
+    assert why(plan) == {"register-q4_K_M": ["system Tu es un assistant. → Tu es un assistant homelab."]}
+
+
+# -- what it takes -------------------------------------------------------------------------------------------------
+
+
+def takes(plan: dict[str, t.Any], label: str) -> dict[str, t.Any]:
+    return next(dict(step["takes"]) for step in plan["steps"] if step["label"] == label)
+
+
+def test_disk_memory_and_time_of_each_step(lab: PlanLab) -> None:
+    plan = plan_of(lab, declared(lab))
+    assert takes(plan, "base")["disk_bytes"] == 999584000
+    assert 0.98e9 < takes(plan, "merge")["disk_bytes"] < 1.1e9
+    assert 0.9e9 < takes(plan, "gguf-f16")["disk_bytes"] < 1.1e9
+    assert takes(plan, "gguf-q4_K_M")["disk_bytes"] < 0.5e9
+    assert 2e9 < takes(plan, "train")["ram_bytes"] < 4e9
+    assert "seconds" not in takes(plan, "base")
+    assert all(takes(plan, label)["seconds"] > 0 for label in ALL[1:])
+    assert takes(plan, "train")["seconds_from"] == "worked out"
+
+
+def test_the_gpu_against_what_is_free(lab: PlanLab) -> None:
+    gpu = Gpu(0, "NVIDIA GeForce RTX 4090", 24564 * 2**20, 3000 * 2**20)
+    machine = host.Machine("cuda", [gpu])
+    run = declared(lab, base_model="qwen2.5:7b", method="qlora", accelerator="cuda")
+    plan = plan_of(lab, run, machine)
+    assert plan["host"]["vram_bytes"] == gpu.total_bytes
+    assert 8e9 < takes(plan, "train")["vram_bytes"] < 13e9
+    assert any("are free now: somebody else is on the GPU" in warning for warning in plan["warnings"])
+    # fifty rows of fifty characters, three times: the imports are the longer part
+    assert 10 < takes(plan, "train")["seconds"] < 30
+
+
+def test_the_last_time_counts_for_time(lab: PlanLab) -> None:
+    """The training itself, by what there is to train on; what it took beside that, as it was."""
+    lab.make(declared(lab, learning_rate=1e-4, epochs=3), at="2026-01-01T00:01:00Z")
+    assert takes(plan_of(lab, declared(lab, epochs=3)), "train")["seconds"] == 60.0
+    found = takes(plan_of(lab, declared(lab, epochs=6)), "train")
+    assert (found["seconds"], found["seconds_from"]) == (120.0, "the last time")
+    lab.make(declared(lab, learning_rate=3e-4, epochs=3), at="2026-01-01T00:01:30Z")
+    assert takes(plan_of(lab, declared(lab, epochs=6)), "train")["seconds"] == 150.0, (
+        "half a minute to start and to save"
+    )
+    # another method takes another time
+    assert takes(plan_of(lab, declared(lab, method="full")), "train")["seconds_from"] == "worked out"
+
+
+def test_a_disk_that_is_too_small_is_a_warning(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning_plan, "free_bytes", lambda path: 10**9)
+    plan = plan_of(lab, declared(lab))
+    assert plan["warnings"] == [
+        f"homelab-model: about 3.8 GB will be written in all, and 1.0 GB are free at {lab.layout.root}."
+    ]
+
+
+def test_in_words(lab: PlanLab) -> None:
+    lab.make(declared(lab, learning_rate=1e-4))
+    text = plan_text.text(plan_of(lab, declared(lab)))
+    lines = text.splitlines()
+    assert lines[0] == "homelab-model: 4 of 5 steps would run"
+    assert lines[1].split() == ["base", "kept"]
+    assert lines[2].split(None, 1) == ["train", "learning_rate 0.0001 → 0.0002"]
+    assert "RAM 3.0 GB, disk " in lines[3] and lines[3].endswith("about 60 s (as the last time)")
+    assert lines[-1].startswith("In all: disk ") and ", RAM 3.0 GB of " in lines[-1]
+    assert lines[-1].rpartition(", ")[2].startswith("about ")
+
+
+def test_a_download_has_no_time_and_a_directory_needs_none(lab: PlanLab) -> None:
+    plan = plan_of(lab, declared(lab))
+    assert plan_text.text(plan).splitlines()[-1].endswith(", downloads and what is not known left out")
+    next(step for step in plan["steps"] if step["label"] == "base")["takes"] = {"disk_bytes": 0}
+    assert "left out" not in plan_text.text(plan)
+
+
+def test_the_reason_of_auto_is_told(lab: PlanLab) -> None:
+    text = plan_text.text(plan_of(lab, declared(lab, method="auto")))
+    assert text.startswith("homelab-model: 5 of 5 steps would run (lora: no GPU: quantized training needs one)")
+
+
+# -- saved and applied ---------------------------------------------------------------------------------------------
+
+
+def check(lab: PlanLab, saved: list[dict[str, t.Any]], *runs: Run) -> None:
+    engine = Engine(lab.layout.root)
+    saved_plan.check_saved(lab.layout, saved, [(run, engine.preview(run)) for run in runs])
+
+
+def refused(lab: PlanLab, saved: dict[str, t.Any], *runs: Run) -> str:
+    with pytest.raises(InputError) as caught:
+        check(lab, [saved], *runs)
+    assert caught.value.message.startswith("The plan is stale: ")
+    return caught.value.message
+
+
+def test_a_plan_is_applied_as_long_as_nothing_changed(lab: PlanLab) -> None:
+    run = declared(lab)
+    saved = plan_of(lab, run)
+    check(lab, [saved], run)
+    # a part of it has been made: it is being applied
+    lab.make(run, only=("base", "train"))
+    check(lab, [saved], run)
+    lab.make(run)
+    check(lab, [saved], run)
+
+
+def test_a_stale_plan_is_refused_with_what_changed(lab: PlanLab) -> None:
+    saved = plan_of(lab, declared(lab))
+    assert "homelab-model: train: learning_rate 0.0002 → 0.0001" in refused(
+        lab, saved, declared(lab, learning_rate=1e-4)
+    )
+    assert "gguf-q8_0 was not part of it" in refused(lab, saved, declared(lab, quantizations=["q8_0"]))
+    assert "gguf-q4_K_M is no longer wanted" in refused(lab, saved, declared(lab, quantizations=["q8_0"]))
+    assert "other was not part of it" in refused(lab, saved, declared(lab), declared(lab, name="other"))
+    assert "homelab-model is no longer declared" in refused(lab, saved)
+    message = refused(lab, saved, declared(lab, base_model="qwen2.5:7b"))
+    assert "train: base Qwen/Qwen2.5-0.5B-Instruct@a09a35458c70 → Qwen/Qwen2.5-7B-Instruct@a09a35458c70" in message
+    # what follows from that is not told step by step
+    assert "merge" not in message
+
+
+def test_other_rows_make_it_stale(lab: PlanLab) -> None:
+    saved = plan_of(lab, declared(lab))
+    lab.publish("homelab", rows(51))
+    assert "train: dataset sha256" in refused(lab, saved, declared(lab))
+    assert "(1 row added)" in refused(lab, saved, declared(lab))
+
+
+def test_more_to_do_than_was_planned_makes_it_stale(lab: PlanLab) -> None:
+    lab.make(declared(lab, learning_rate=1e-4))
+    run = declared(lab)
+    saved = plan_of(lab, run)
+    base = Path(lab.layout.artifact("base", run.step("base").spec.fingerprint), "receipt.json")
+    base.unlink()
+    assert "base was there and is not: not made yet" in refused(lab, saved, run)
+
+
+def test_other_tags_make_it_stale(lab: PlanLab) -> None:
+    run = lab.plan()
+    saved = planning_plan.make(lab.layout, run, Engine(lab.layout.root).preview(run), MACHINE)
+    assert "aliases latest → stable" in refused(lab, saved, lab.plan(aliases=["stable"]))
+
+
+@pytest.mark.parametrize("saved", [{"schema": 99, "steps": []}, {"schema": 1}, {}])
+def test_what_is_no_plan(lab: PlanLab, saved: dict[str, t.Any]) -> None:
+    with pytest.raises(InputError, match="no plan that this version"):
+        check(lab, [{"name": "homelab-model", **saved}], declared(lab))

@@ -1,0 +1,227 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The base step, in this process: what it fetches, what it calls whole, what it does with a local directory.
+
+The whole way, in processes that are killed: ``tests/real/test_base_real.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import RECEIPT, Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import names, resolution
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
+    InputError,
+    JobError,
+    NotReadyError,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import base_model
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.base_model import BaseStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 100,
+    "tie_word_embeddings": False,
+}
+STEP = BaseStep()
+
+
+def weights(rows: int = 400) -> bytes:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [rows, 64], "data_offsets": [0, rows * 256]}}).encode()
+    return struct.pack("<Q", len(header)) + header + os.urandom(rows * 256)
+
+
+FILES = {
+    "config.json": json.dumps(CONFIG).encode(),
+    "tokenizer.json": b'{"version": "1.0"}',
+    "tokenizer_config.json": json.dumps({"chat_template": "<|start_header_id|>"}).encode(),
+    "model.safetensors": weights(),
+}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[HubStandIn]:
+    with HubStandIn() as server:
+        server.add("org/model", FILES)
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+def context(tmp_path: Path, identity: resolution.BaseIdentity, token_file: str = "") -> StepContext:
+    layout = Layout(str(tmp_path / "data"))
+    layout.create()
+    spec = StepSpec("base", identity.fingerprint, dict(identity.settings), {}, identity.options)
+    job = tmp_path / "job"
+    job.mkdir(exist_ok=True)
+    ctx = StepContext(layout, spec, Toolchain(token_file=token_file), layout.work("base", spec.fingerprint), str(job))
+    os.makedirs(ctx.work, exist_ok=True)
+    return ctx
+
+
+def resolved(tmp_path: Path, name: str = "org/model", **more: t.Any) -> resolution.BaseIdentity:
+    return resolution.resolve_base(Layout(str(tmp_path / "data")), names.resolve(name), **more)
+
+
+# -- from a hub ----------------------------------------------------------------------------------------------------
+
+
+def test_fetch_and_finish(hub: HubStandIn, tmp_path: Path) -> None:
+    ctx = context(tmp_path, resolved(tmp_path))
+    command = STEP.command(ctx)
+    assert command is not None
+    assert command.argv[-1] == ctx.job_dir
+    STEP.perform(ctx)
+    progress = STEP.progress(ctx)
+    assert progress is not None
+    assert (progress.unit, progress.percent) == ("B", 100)
+    Path(ctx.work, "left.over").write_text("of another attempt")
+    results = STEP.finish(ctx)
+    assert sorted(os.listdir(ctx.work)) == sorted(FILES)
+    assert results == {
+        "location": None,
+        "hub": "org/model",
+        "commit": hub.repositories["org/model"].commit,
+        "bytes": sum(map(len, FILES.values())),
+        "template": "llama3",
+        "template_source": "files",
+        "model_type": "llama",
+        "shape": dataclasses.asdict(names.Shape("llama", 1, 64, 128, 2, 2, 32, 100, 400 * 64, False)),
+    }
+    assert STEP.drift(ctx) == []
+
+
+def test_the_command_is_no_secret(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "hf_CanaryThatMustNotBeSeen"
+    (tmp_path / "token").write_text(token)
+    monkeypatch.setenv("HF_TOKEN", token)
+    identity = resolved(tmp_path)
+    command = STEP.command(context(tmp_path, identity, str(tmp_path / "token")))
+    assert command is not None
+    assert token not in f"{command}"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda work, job: (work / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+        (lambda work, job: (work / "model.safetensors").write_bytes(b"short"), "model.safetensors is damaged"),
+        (lambda work, job: _flip(work / "model.safetensors"), "model.safetensors is damaged"),
+        (lambda work, job: _flip(work / "config.json"), "config.json is damaged"),
+        (lambda work, job: (job / "files.json").unlink(), "did not come to its end"),
+    ],
+)
+def test_an_exit_status_is_no_proof(
+    hub: HubStandIn, tmp_path: Path, spoil: t.Callable[[Path, Path], object], said: str
+) -> None:
+    ctx = context(tmp_path, resolved(tmp_path))
+    STEP.perform(ctx)
+    spoil(Path(ctx.work), Path(ctx.job_dir))
+    with pytest.raises(JobError, match=said):
+        STEP.finish(ctx)
+    STEP.perform(ctx)
+    assert STEP.finish(ctx)["hub"] == "org/model"
+
+
+def _flip(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+
+
+def test_what_the_hub_holds_may_not_be_whole(hub: HubStandIn, tmp_path: Path) -> None:
+    shard = "model-00001-of-00002.safetensors"
+    index = json.dumps({"weight_map": {"w": shard, "v": "model-00002-of-00002.safetensors"}}).encode()
+    files = {"config.json": FILES["config.json"], shard: weights(), "model.safetensors.index.json": index}
+    hub.add("org/half", files)
+    ctx = context(tmp_path, resolved(tmp_path, "org/half"))
+    STEP.perform(ctx)
+    with pytest.raises(JobError, match="model-00002-of-00002"):
+        STEP.finish(ctx)
+
+
+def test_no_room(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = context(tmp_path, resolved(tmp_path))
+    monkeypatch.setattr(base_model, "free_bytes", lambda _path: 16 * 1024 * 1024 + 1000)
+    with pytest.raises(NotReadyError, match=r"No room for org/model") as caught:
+        STEP.perform(ctx)
+    assert caught.value.details["missing_bytes"] == sum(map(len, FILES.values()))
+    assert hub.total_sent() == len(FILES["config.json"]) + len(FILES["tokenizer_config.json"])  # of the resolution
+    # what is there already needs no room
+    monkeypatch.undo()
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    STEP.perform(ctx)
+    monkeypatch.setattr(base_model, "free_bytes", lambda _path: 16 * 1024 * 1024)
+    STEP.perform(ctx)
+
+
+def test_gated_is_found_out_before_anything_is_fetched(hub: HubStandIn, tmp_path: Path) -> None:
+    identity = resolved(tmp_path)
+    hub.repositories["org/model"].gated = True
+    sent = hub.total_sent()
+    with pytest.raises(InputError, match="gated"):
+        STEP.perform(context(tmp_path, identity))
+    assert hub.total_sent() == sent
+
+
+# -- a local directory ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model_dir(tmp_path: Path) -> Path:
+    root = tmp_path / "local"
+    root.mkdir()
+    for name, content in FILES.items():
+        (root / name).write_bytes(content)
+    return root
+
+
+def publish(ctx: StepContext, results: dict[str, t.Any]) -> None:
+    """As the supervisor does."""
+    final = ctx.layout.artifact("base", ctx.spec.fingerprint)
+    os.rename(ctx.work, final)
+    write_json(os.path.join(final, RECEIPT), {"results": results})
+
+
+def test_a_local_directory_is_referred_to(tmp_path: Path, model_dir: Path) -> None:
+    ctx = context(tmp_path, resolved(tmp_path, str(model_dir)))
+    assert STEP.command(ctx) is None
+    results = STEP.finish(ctx)
+    assert (results["location"], results["template"], results["model_type"]) == (str(model_dir), "llama3", "llama")
+    assert results["directory"] == ctx.spec.settings["directory"]
+    assert os.listdir(ctx.work) == []
+    publish(ctx, results)
+    assert STEP.drift(ctx) == []
+    # touched and the same: no drift; changed: said
+    os.utime(model_dir / "model.safetensors")
+    assert STEP.drift(ctx) == []
+    _flip(model_dir / "model.safetensors")
+    assert STEP.drift(ctx) == [f"the files in {model_dir} have changed"]
+    (model_dir / "model.safetensors").unlink()
+    assert STEP.drift(ctx) == [f"the files in {model_dir} have changed"]
+
+
+def test_a_directory_that_changed_meanwhile(tmp_path: Path, model_dir: Path) -> None:
+    ctx = context(tmp_path, resolved(tmp_path, str(model_dir)))
+    (model_dir / "tokenizer.json").write_text("{}")
+    with pytest.raises(NotReadyError, match="has changed since"):
+        STEP.finish(ctx)
+    (model_dir / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="not whole"):
+        STEP.finish(ctx)

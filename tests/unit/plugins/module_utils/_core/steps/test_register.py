@@ -1,0 +1,237 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a registration decides without a server; with a real one it is tested in tests/real."""
+
+from __future__ import annotations
+
+import os
+import struct
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
+    template_for,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
+    InputError,
+    NotReadyError,
+    RemoteError,
+    StoreError,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import read_header
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import (
+    content_tag,
+    move_tags,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import register
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import (
+    RegisterStep,
+    differences,
+    plan,
+    template_text,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json
+
+FINGERPRINT = "0a1b2c3d4e5f" + "0" * 52
+OLD, NEW = "a" * 64, "b" * 64
+
+
+class Shelf:
+    """Stands in for an Ollama server: names and digests."""
+
+    url = "http://stand-in"
+
+    def __init__(self, **models: str) -> None:
+        self.models = {name.replace("__", ":"): digest for name, digest in models.items()}
+        self.copies: list[tuple[str, str]] = []
+
+    def tags(self) -> list[dict[str, t.Any]]:
+        return [{"name": name, "digest": digest} for name, digest in self.models.items()]
+
+    def copy(self, source: str, destination: str) -> None:
+        self.copies.append((source, destination))
+        self.models[destination] = self.models[source]
+
+
+def as_ollama(shelf: Shelf) -> Ollama:
+    return t.cast(Ollama, shelf)
+
+
+def write_gguf(path: Path, file_type: int = 15, eos: int | None = 2, add_bos: bool | None = None) -> None:
+    def text(value: str) -> bytes:
+        raw = value.encode()
+        return struct.pack("<Q", len(raw)) + raw
+
+    entries = [
+        text("general.file_type") + struct.pack("<II", 4, file_type),
+        text("tokenizer.ggml.model") + struct.pack("<I", 8) + text("gpt2"),
+        text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 3) + text("x") + text("<s>") + text("</s>"),
+        text("tokenizer.ggml.bos_token_id") + struct.pack("<II", 4, 1),
+    ]
+    if eos is not None:
+        entries.append(text("tokenizer.ggml.eos_token_id") + struct.pack("<II", 4, eos))
+    if add_bos is not None:
+        entries.append(text("tokenizer.ggml.add_bos_token") + struct.pack("<I?", 7, add_bos))
+    tensor = text("x") + struct.pack("<IQIQ", 1, 8, 0, 0)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, len(entries)) + b"".join(entries) + tensor + bytes(64))
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> t.Callable[..., StepContext]:
+    def context(settings: dict[str, t.Any] | None = None, **options: t.Any) -> StepContext:
+        layout = Layout(str(tmp_path))
+        layout.create()
+        os.makedirs(layout.artifact("gguf", NEW), exist_ok=True)
+        write_gguf(Path(layout.artifact("gguf", NEW)) / "model.gguf")
+        every = {"name": "m", "template": "qwen", "system": "Tu aides.", "parameters": {}, **(settings or {})}
+        more = {"quantization": "q4_K_M", "aliases": ["latest"], **options}
+        spec = StepSpec("register", FINGERPRINT, every, {"gguf": NEW}, more)
+        return StepContext(layout, spec, Toolchain(), layout.work("register", FINGERPRINT), str(tmp_path))
+
+    return context
+
+
+def test_content_tag() -> None:
+    assert content_tag("homelab-model", FINGERPRINT, "q4_K_M") == "homelab-model:0a1b2c3d4e5f-q4_K_M"
+    assert content_tag("me/m", FINGERPRINT, "f16") == "me/m:0a1b2c3d4e5f-f16"
+    for name in ("m:latest", "m odel", "", "é"):
+        with pytest.raises(InputError):
+            content_tag(name, FINGERPRINT, "q4_K_M")
+
+
+def test_plan(context: t.Callable[..., StepContext]) -> None:
+    wanted = plan(context({"parameters": {"temperature": "0.2", "stop": "Q:"}}, aliases=["latest", "stable"]))
+    assert wanted.tag == "m:0a1b2c3d4e5f-q4_K_M"
+    assert wanted.aliases == ("latest", "stable")
+    assert wanted.template == template_for("qwen").go_template()
+    assert wanted.parameters == {"temperature": 0.2, "stop": ["<|im_end|>", "Q:"]}
+    assert (wanted.system, wanted.bos, wanted.warnings) == ("Tu aides.", "nobody", ())
+
+
+def test_plan_without_thinking(context: t.Callable[..., StepContext]) -> None:
+    on, off = ({"template": "qwen3", "enable_thinking": value} for value in (True, False))
+    assert (
+        plan(context(off)).template == plan(context(on)).template.rpartition("{{ if and")[0] + "<think>\n\n</think>\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "error"),
+    [
+        ({"template": "qwenn"}, {}, InputError),
+        ({"parameters": {"temperatur": 1}}, {}, InputError),
+        ({"name": "a:b"}, {}, InputError),
+        ({}, {"aliases": ["not a tag"]}, InputError),
+        ({}, {"aliases": ["cloud"]}, InputError),
+        ({}, {"quantization": "q8_0"}, StoreError),
+    ],
+)
+def test_refused_before_anything_runs(
+    context: t.Callable[..., StepContext], settings: dict[str, t.Any], options: dict[str, t.Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        RegisterStep().command(context(settings, **options))
+
+
+def test_no_file(context: t.Callable[..., StepContext]) -> None:
+    ctx = context()
+    os.unlink(os.path.join(ctx.upstream_path("gguf"), "model.gguf"))
+    with pytest.raises(NotReadyError):
+        RegisterStep().command(ctx)
+
+
+@pytest.mark.parametrize("name", ["q4_K", "q4_K_M"])
+def test_the_short_name_of_a_type(context: t.Callable[..., StepContext], name: str) -> None:
+    assert plan(context(quantization=name)).tag.endswith(name)
+
+
+def test_who_puts_bos(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    for template, add_bos, who, begins in (
+        ("mistral", True, "server", "{{ $system"),
+        ("mistral", False, "template", "<s>{{ $system"),
+        ("qwen", False, "nobody", "{{ if .System"),
+    ):
+        write_gguf(path, add_bos=add_bos)
+        text, found, warnings = template_text(template_for(template), read_header(str(path)))
+        assert (found, warnings) == (who, []) and text.startswith(begins)
+    write_gguf(path, add_bos=True)
+    _text, found, warnings = template_text(template_for("qwen"), read_header(str(path)))
+    assert found == "server" and "<s> put before every prompt" in warnings[0]
+
+
+def test_eos_that_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    write_gguf(path, eos=None)
+    with pytest.raises(StoreError, match="names no EOS token"):
+        template_text(template_for("mistral"), read_header(str(path)))
+    assert template_text(template_for("qwen"), read_header(str(path)))[1] == "nobody"
+
+
+def test_differences() -> None:
+    shown = {"template": "T", "system": "S", "parameters": 'stop    "a"\ntop_k    40'}
+    assert differences(shown, "T", "S", {"stop": ["a"], "top_k": 40}) == []
+    assert differences(shown, "T ", "", {"stop": ["b"], "top_k": 40}) == ["template", "system prompt", "parameters"]
+    assert differences({"template": "T"}, "T", "", {}) == []
+
+
+def test_promote_moves_with_one_copy() -> None:
+    shelf = Shelf(m__new=NEW, m__old=OLD, m__latest=OLD)
+    told: list[t.Any] = []
+    assert move_tags(
+        as_ollama(shelf), "m:new", ["m:latest"], lambda *said: told.append((*said, list(shelf.copies)))
+    ) == ["m:latest"]
+    assert shelf.copies == [("m:new", "m:latest")]
+    assert told == [("m:latest", {"digest": OLD, "tag": "m:old"}, [])], "told before anything was copied"
+    assert move_tags(as_ollama(shelf), "m:NEW", ["M:LATEST"]) == []
+
+
+def test_promote_keeps_what_has_no_other_tag() -> None:
+    """The same model under another name is somebody else's: it may go any time."""
+    shelf = Shelf(m__new=NEW, m__latest=OLD, m__stable=OLD, other__x=OLD)
+    assert move_tags(as_ollama(shelf), "m:new", ["m:latest", "m:stable"]) == ["m:latest", "m:stable"]
+    kept = f"m:before-{'a' * 12}"
+    assert shelf.copies == [("m:latest", kept), ("m:new", "m:latest"), ("m:new", "m:stable")]
+    assert shelf.models[kept] == OLD
+
+
+def test_promote_what_is_not_there() -> None:
+    shelf = Shelf(m__latest=OLD)
+    with pytest.raises(RemoteError, match="m:new is not in Ollama"):
+        move_tags(as_ollama(shelf), "m:new", ["m:latest"])
+    assert shelf.models == {"m:latest": OLD}
+
+
+def test_what_an_alias_pointed_to_outlives_a_kill(context: t.Callable[..., StepContext], tmp_path: Path) -> None:
+    """It is on the disk before the alias is moved."""
+    path = str(tmp_path / "registration.json")
+    shelf = Shelf(m__new=NEW, m__old=OLD, m__latest=OLD)
+    shelf.copy = lambda *_names: (name for name in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        move_tags(as_ollama(shelf), "m:new", ["m:latest"], register._write_ahead(path, {"digest": NEW}))
+    assert read_json(path)["previous"] == {"m:latest": {"digest": OLD, "tag": "m:old"}}
+
+
+def test_progress(context: t.Callable[..., StepContext], monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = context()
+    assert RegisterStep().progress(ctx) is None
+    report = register._Report(ctx.progress_file)
+    report.upload(10, 1000)
+    found = RegisterStep().progress(ctx)
+    assert found is not None and (found.current, found.total, found.unit, found.note) == (10, 1000, "B", "uploading")
+    report.upload(20, 1000)
+    assert RegisterStep().progress(ctx) == found, "written at most twice a second"
+    report.upload(1000, 1000)
+    after = RegisterStep().progress(ctx)
+    assert after is not None and after.current == 1000 and after.eta_seconds == 0
+
+
+def test_drift_of_what_was_never_registered(context: t.Callable[..., StepContext]) -> None:
+    assert RegisterStep().drift(context()) == ["it was never registered"]

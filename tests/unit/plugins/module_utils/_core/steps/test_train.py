@@ -1,0 +1,362 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The step train without LLaMA-Factory: what it would run, what it makes of what lies there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import stat
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
+    InputError,
+    JobError,
+    NotReadyError,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats import yaml as formats_yaml
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import tool_environment, train
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
+    normalise,
+    resolved,
+)
+from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import BASE, DATASET, StepLab
+from ansible_collections.ia_homelab.llamafactory.tests.support.weights import (
+    write_adapter,
+    write_checkpoint,
+    write_state,
+)
+
+RECORDED = Path(__file__).parents[2] / "recorded" / "steps"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> StepLab:
+    """Upstream artifacts and the paths of tools."""
+    return StepLab(tmp_path)
+
+
+def context(lab: StepLab, accelerator: str = "cpu", **declared: t.Any) -> StepContext:
+    """A job for a training."""
+    options = {"resolved": resolved(normalise({"template": "qwen", **declared})), "accelerator": accelerator}
+    return lab.context("train", {"base": BASE, "dataset": DATASET}, {**options, "name": "essai"})
+
+
+def configuration(ctx: StepContext) -> dict[str, t.Any]:
+    """What LLaMA-Factory will read."""
+    found: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "train.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def test_command(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program, its configuration, a whole environment without secrets and without the network."""
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    ctx = context(lab, learning_rate="2e-4")
+    command = TrainStep().command(ctx)
+    assert command is not None
+    python, program, *rest = command.argv
+    assert (python, rest) == (str(lab.root / "lf/bin/python"), ["train", os.path.join(ctx.job_dir, "train.yaml")])
+    assert os.path.basename(program) == "llamafactory_cli.py" and os.path.exists(program)
+    assert "secret" not in command.env.values()
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "1"
+    assert command.env["PATH"].startswith(str(lab.root / "lf/bin") + ":")
+    assert (command.env["HF_HUB_OFFLINE"], command.env["TRANSFORMERS_OFFLINE"]) == ("1", "1")
+    assert command.env["HF_HOME"] == lab.layout.cache
+    assert command.env["HF_DATASETS_CACHE"].startswith(ctx.job_dir)
+    assert command.env["OMP_NUM_THREADS"] == "1"
+    found = configuration(ctx)
+    assert found["model_name_or_path"] == str(lab.root / "base")
+    assert (found["dataset"], found["dataset_dir"]) == ("homelab", lab.dataset)
+    assert found["output_dir"] == ctx.work
+    assert found["learning_rate"] == 0.0002
+    assert found["do_train"] is True
+    assert found["use_cpu"] is True
+    assert "resume_from_checkpoint" not in found
+    assert os.listdir(ctx.work) == []
+
+
+def test_checkpoint_on_sigterm_where_transformers_can(lab: StepLab) -> None:
+    """The argument is unknown, and fatal, to version 4."""
+    ctx = context(lab)
+    TrainStep().command(ctx)
+    assert "enable_jit_checkpoint" not in configuration(ctx)
+    package = lab.root / "lf/lib/python3.11/site-packages/transformers"
+    package.mkdir(parents=True)
+    (package / "trainer_jit_checkpoint.py").touch()
+    TrainStep().command(ctx)
+    assert configuration(ctx)["enable_jit_checkpoint"] is True
+    sent: list[int] = []
+    assert TrainStep().stop(ctx, sent.append) >= 60
+    assert sent == [signal.SIGTERM]
+
+
+def test_resume(lab: StepLab) -> None:
+    """From the last whole checkpoint; the broken one is named in the log."""
+    ctx = context(lab)
+    os.makedirs(ctx.work)
+    write_checkpoint(ctx.work, 80)
+    os.unlink(os.path.join(write_checkpoint(ctx.work, 90), "optimizer.pt"))
+    TrainStep().command(ctx)
+    assert configuration(ctx)["resume_from_checkpoint"] == os.path.join(ctx.work, "checkpoint-80")
+    assert "checkpoint-90 is put aside: the optimizer's state is missing" in Path(ctx.job_dir, "log.txt").read_text()
+    assert os.listdir(ctx.work) == ["checkpoint-80"]
+
+
+def done(ctx: StepContext, step: int = 100, total: int = 100, value: float = 1.0) -> None:
+    """What a training leaves at its end."""
+    os.makedirs(ctx.work, exist_ok=True)
+    write_adapter(ctx.work, value)
+    history = [{"loss": 3.0, "step": 10}, {"loss": 1.0, "step": 30}, {"eval_loss": 9.0, "step": 30}]
+    write_state(ctx.work, step, total, log_history=history, num_input_tokens_seen=1234)
+    Path(ctx.work, "all_results.json").write_text('{"train_loss": 0.1, "train_runtime": 7.25, "epoch": 10.0}')
+    Path(ctx.work, "training_loss.png").touch()
+
+
+def test_finished_is_not_run_again(lab: StepLab) -> None:
+    """It would do no step and overwrite the metrics. A plot that was not drawn any more is drawn."""
+    ctx = context(lab)
+    done(ctx)
+    write_checkpoint(ctx.work, 100)
+    assert TrainStep().command(ctx) is None
+    os.unlink(os.path.join(ctx.work, "training_loss.png"))
+    command = TrainStep().command(ctx)
+    assert command is not None
+    assert command.argv[0] == str(lab.root / "lf/bin/python")
+    assert "plot_loss" in command.argv[2]
+
+
+def test_results(lab: StepLab) -> None:
+    """What is told of a training, and what is left of it."""
+    ctx = context(lab)
+    done(ctx)
+    write_checkpoint(ctx.work, 100)
+    os.chmod(os.path.join(ctx.work, "adapter_model.safetensors"), 0o600)
+    Path(ctx.job_dir, "train.yaml").write_text('resume_from_checkpoint: "/x/checkpoint-80"\n')
+    Path(ctx.job_dir, "log.txt").write_text((RECORDED / "train-parameters.log").read_text(encoding="utf-8"))
+    assert TrainStep().finish(ctx) == {
+        "stage": "sft",
+        "method": "lora",
+        "metrics": {"train_loss": round(5 / 3, 6), "train_runtime": 7.25, "epoch": 10.0},
+        "steps": 100,
+        "epochs": 10.0,
+        "total_tokens": 1234,
+        "trainable_parameters": 65536,
+        "loss_plot": "training_loss.png",
+        "resumed_from": 80,
+        "duration_seconds": 7.2,
+    }
+    assert not os.path.exists(os.path.join(ctx.work, "checkpoint-100"))
+    assert stat.S_IMODE(os.stat(os.path.join(ctx.work, "adapter_model.safetensors")).st_mode) == 0o644
+    again = TrainStep().finish(ctx)
+    assert again["steps"] == 100
+
+
+def test_parameters_without_a_log(lab: StepLab) -> None:
+    """After a restart the log of the attempt that trained is another job's."""
+    ctx = context(lab)
+    done(ctx)
+    assert TrainStep().finish(ctx)["trainable_parameters"] == 4
+
+
+def test_stopped(lab: StepLab) -> None:
+    """Exit status 0 and everything saved, but not all steps: no result; the checkpoint stays."""
+    ctx = context(lab)
+    done(ctx, step=41)
+    write_checkpoint(ctx.work, 40)
+    with pytest.raises(JobError, match="stopped at step 41 of 100") as caught:
+        TrainStep().finish(ctx)
+    assert caught.value.details == {"current_steps": 41, "total_steps": 100}
+    assert os.path.exists(os.path.join(ctx.work, "checkpoint-40"))
+
+
+def test_nothing_saved(lab: StepLab) -> None:
+    """LLaMA-Factory exits with 0 when it was told of nothing to do."""
+    ctx = context(lab)
+    with pytest.raises(JobError, match="without saving"):
+        TrainStep().finish(ctx)
+
+
+def test_torn_result(lab: StepLab) -> None:
+    """All steps, but the weights are not whole."""
+    ctx = context(lab)
+    done(ctx)
+    os.truncate(os.path.join(ctx.work, "adapter_model.safetensors"), 100)
+    with pytest.raises(JobError, match="not whole"):
+        TrainStep().finish(ctx)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_diverged(lab: StepLab, value: float) -> None:
+    """The Trainer hides a NaN loss by default; the weights tell."""
+    ctx = context(lab)
+    done(ctx, value=value)
+    write_checkpoint(ctx.work, 100)
+    with pytest.raises(JobError, match="diverged") as caught:
+        TrainStep().finish(ctx)
+    assert "learning_rate" in caught.value.hint
+    assert os.path.exists(os.path.join(ctx.work, "checkpoint-100"))
+
+
+def test_mean_loss_of_a_recorded_training() -> None:
+    """Without interruption it is the Trainer's own figure."""
+    state = json.loads((RECORDED / "trainer_state-finished.json").read_text(encoding="utf-8"))
+    saved = state["log_history"][-1]["train_loss"]
+    assert train.mean_loss(state) == pytest.approx(saved, rel=1e-6)
+    assert train.mean_loss({}) is None
+    assert train.mean_loss({"log_history": [{"loss": math.nan, "step": 1}]}) is None
+
+
+def test_progress(lab: StepLab) -> None:
+    """From the log in the work directory."""
+    ctx = context(lab)
+    assert TrainStep().progress(ctx) is None
+    os.makedirs(ctx.work)
+    recorded = (RECORDED / "trainer_log-resumed.jsonl").read_text(encoding="utf-8")
+    Path(ctx.work, "trainer_log.jsonl").write_text(recorded)
+    found = TrainStep().progress(ctx)
+    assert found is not None and (found.current, found.unit) == (300, "step")
+
+
+def test_rows_to_validate_on(lab: StepLab) -> None:
+    """Two datasets beside each other instead of one, and how many rows there are on each side among the results."""
+    rows = [{"instruction": f"q{number}", "input": "", "output": "r", "system": ""} for number in range(100)]
+    Path(lab.dataset, "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ctx = context(lab, validation_share=0.2, batch_size=4)
+    TrainStep().command(ctx)
+    found = configuration(ctx)
+    assert (found["dataset"], found["eval_dataset"]) == ("train", "validation")
+    assert (found["eval_strategy"], found["per_device_eval_batch_size"]) == ("epoch", 4)
+    folder = Path(found["dataset_dir"])
+    sides = {name: (folder / f"{name}.jsonl").read_text().count("\n") for name in ("train", "validation")}
+    assert sum(sides.values()) == 100
+    assert found["dataset_dir"].startswith(ctx.job_dir)
+    done(ctx)
+    results = TrainStep().finish(ctx)
+    assert (results["train_rows"], results["validation_rows"]) == (sides["train"], sides["validation"])
+    assert not os.path.exists(found["dataset_dir"])
+
+
+def test_rows_that_are_cut_off_are_told_before(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log, and among the results. Where it cannot be counted nothing is held up."""
+    Path(lab.dataset, "data.jsonl").write_text("{}\n")
+    found = {"cutoff_len": 64, "rows": 1, "longest": 99, "longest_row": 1, "counted": 1, "candidates": 1, "exact": True}
+    monkeypatch.setattr(train.truncation, "count", lambda *_args: found)
+    ctx = context(lab, cutoff_len=64)
+    TrainStep().command(ctx)
+    assert "1 row is longer than cutoff_len 64 and will be cut off" in Path(ctx.job_dir, "log.txt").read_text()
+    done(ctx)
+    assert TrainStep().finish(ctx)["too_long"] == found
+
+    def fails(*_args: t.Any) -> t.NoReturn:
+        raise ValueError("no such tokenizer")
+
+    monkeypatch.setattr(train.truncation, "count", fails)
+    shutil.rmtree(ctx.work)
+    other = context(lab, cutoff_len=32)
+    assert TrainStep().command(other) is not None
+    assert "was not counted: no such tokenizer" in Path(other.job_dir, "log.txt").read_text()
+
+
+def test_none_to_validate_on(lab: StepLab) -> None:
+    """Said before LLaMA-Factory is started."""
+    Path(lab.dataset, "data.jsonl").write_text('{"instruction": "a", "input": "", "output": "b", "system": ""}\n')
+    with pytest.raises(InputError, match="leaves no row"):
+        TrainStep().command(context(lab, validation_share=0.01))
+
+
+def test_a_value_head_is_looked_at_too(lab: StepLab) -> None:
+    """A reward model scores with it."""
+    ctx = context(lab)
+    done(ctx)
+    write_adapter(ctx.work, math.nan)
+    os.rename(os.path.join(ctx.work, "adapter_model.safetensors"), os.path.join(ctx.work, "value_head.safetensors"))
+    write_adapter(ctx.work, 0.5)
+    with pytest.raises(JobError, match="value_head.safetensors holds values that are no numbers"):
+        TrainStep().finish(ctx)
+
+
+def test_what_is_missing_is_said_before(lab: StepLab) -> None:
+    """Nothing is started without tools, base or dataset."""
+    ctx = context(lab)
+    info = os.path.join(lab.dataset, "dataset_info.json")
+    Path(info).write_text('{"a": {}, "b": {}}')
+    with pytest.raises(NotReadyError, match="one entry, not 2"):
+        TrainStep().command(ctx)
+    os.unlink(info)
+    with pytest.raises(NotReadyError, match="not whole"):
+        TrainStep().command(ctx)
+    (lab.root / "base").rmdir()
+    with pytest.raises(NotReadyError, match="base model is not at"):
+        TrainStep().command(ctx)
+    (lab.root / "lf/bin/python").unlink()
+    with pytest.raises(NotReadyError, match="lf/bin/python"):
+        TrainStep().command(ctx)
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for what is tiny, all on a CPU, few beside a GPU."""
+    monkeypatch.setattr(tool_environment, "cpus", lambda: 32)
+    assert tool_environment.compute_threads(2_000_000, "cpu") == 1
+    assert tool_environment.compute_threads(1_000_000_000, "cpu") == 32
+    assert tool_environment.compute_threads(2_000_000, "cuda") == 8
+
+
+def test_temporary_files_go_where_sockets_fit(lab: StepLab, tmp_path: Path) -> None:
+    """multiprocessing puts sockets below TMPDIR, whose paths may not be long."""
+    ctx = context(lab)
+    for length, fits in ((60, True), (75, True), (76, False)):
+        job_dir = "/tmp/" + "x" * (length - len("/tmp/") - len("/tmp"))
+        try:
+            made = StepContext(ctx.layout, ctx.spec, ctx.toolchain, ctx.work, job_dir)
+            env = tool_environment.tool_environment(made, "/venv", 1)
+            assert (env.get("TMPDIR") == job_dir + "/tmp") is fits
+        finally:
+            tool_environment.remove_scratch(made)
+            os.rmdir(job_dir)
+
+
+# YAML 1.1 as LLaMA-Factory's reader (OmegaConf over PyYAML) has it
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+@settings(deadline=None)
+def test_yaml(value: t.Any) -> None:
+    """What is written is what is read, and of the same type."""
+    found = yaml.safe_load(formats_yaml.yaml_text({"key": value, "none": None}))
+    expected = {} if value is None else {"key": value}
+    assert (found or {}) == expected
+    if isinstance(value, float):
+        assert isinstance(found["key"], float)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(2e-4, "0.0002"), (1e-5, "0.00001"), (3.0, "3.0"), (1e22, "1" + "0" * 22 + ".0")]
+)
+def test_yaml_floats_have_no_exponent(value: float, text: str) -> None:
+    """YAML 1.1 takes 2e-4 for text."""
+    assert formats_yaml.yaml_scalar(value) == text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, object(), b"x"])
+def test_yaml_refuses(value: t.Any) -> None:
+    """What has no form."""
+    with pytest.raises(InputError):
+        formats_yaml.yaml_scalar(value)

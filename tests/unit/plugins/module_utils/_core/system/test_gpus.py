@@ -1,0 +1,129 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What nvidia-smi tells, read from recorded outputs.
+
+The recordings are of real cards, as people have published them with their reports; no NVIDIA driver can be had here.
+The one program that stands in for it prints such a recording.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import gpus as system_gpus
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.processes import MARK
+
+MIB = 1024 * 1024
+
+L40S = """index, name, memory.total [MiB], memory.used [MiB], memory.free [MiB]
+0, NVIDIA L40S, 46068 MiB, 9123 MiB, 36346 MiB
+"""
+L40S_PROCESSES = """pid, process_name, used_gpu_memory [MiB]
+44378, tritonserver, 1836 MiB
+44966, /opt/tritonserver/backends/python/triton_python_backend_stub, 974 MiB
+52114, /usr/bin/python3, 6294 MiB
+"""
+A800 = """index, name, memory.total [MiB], memory.free [MiB], driver_version, compute_cap
+0, NVIDIA A800-SXM4-80GB, 81920 MiB, 8404 MiB, 580.95.05, 8.0
+1, NVIDIA A800-SXM4-80GB, 81920 MiB, 12549 MiB, 580.95.05, 8.0
+"""
+RTX_5080 = """name, memory.total [MiB], memory.free [MiB], driver_version, compute_cap
+NVIDIA GeForce RTX 5080, 16303 MiB, 10379 MiB, 590.48.01, 12.0
+"""
+#: With --format=csv,noheader,nounits
+PLAIN = "0, NVIDIA GeForce RTX 4090, 24564, 23456\n"
+#: DGX Spark: one memory for all
+GB10 = """name, memory.total [MiB], memory.free [MiB]
+NVIDIA GB10, [N/A], [N/A]
+"""
+H200_PROCESSES = """gpu_uuid, pid, process_name, used_gpu_memory [MiB]
+GPU-a44622e3-2296-6285-0a86-84d0f6c67900, 1328667, /usr/local/bin/python3.10, 130004 MiB
+GPU-4e9e74b7-4977-f04d-3af3-ccfe5f570e90, 1425258, python3, 105842 MiB
+"""
+NO_PROCESSES = "gpu_uuid, pid, process_name, used_gpu_memory [MiB]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (L40S, [system_gpus.Gpu(0, "NVIDIA L40S", 46068 * MIB, 36346 * MIB)]),
+        (RTX_5080, [system_gpus.Gpu(0, "NVIDIA GeForce RTX 5080", 16303 * MIB, 10379 * MIB, "", "590.48.01")]),
+        (
+            A800,
+            [
+                system_gpus.Gpu(0, "NVIDIA A800-SXM4-80GB", 81920 * MIB, 8404 * MIB, "", "580.95.05"),
+                system_gpus.Gpu(1, "NVIDIA A800-SXM4-80GB", 81920 * MIB, 12549 * MIB, "", "580.95.05"),
+            ],
+        ),
+        (GB10, []),
+        (PLAIN, [system_gpus.Gpu(0, "NVIDIA GeForce RTX 4090", 24564 * MIB, 23456 * MIB)]),
+        ("", []),
+        ("No devices were found\n", []),
+    ],
+    ids=["l40s", "rtx-5080", "two-a800", "gb10", "no-header-no-units", "empty", "none"],
+)
+def test_gpus(text: str, expected: list[system_gpus.Gpu]) -> None:
+    assert system_gpus.parse(text) == expected
+
+
+def test_processes() -> None:
+    found = system_gpus.parse_processes(L40S_PROCESSES)
+    assert [(each.pid, each.used_bytes) for each in found] == [
+        (44378, 1836 * MIB),
+        (44966, 974 * MIB),
+        (52114, 6294 * MIB),
+    ]
+    assert found[2].name == "/usr/bin/python3"
+    found = system_gpus.parse_processes(H200_PROCESSES)
+    assert found[1].uuid == "GPU-4e9e74b7-4977-f04d-3af3-ccfe5f570e90"
+    assert system_gpus.parse_processes(NO_PROCESSES) == []
+
+
+def test_a_name_with_commas_and_a_size_that_is_not_told() -> None:
+    # a process may call itself what it likes
+    text = "gpu_uuid, pid, used_gpu_memory [MiB], process_name\nGPU-1, 77, [N/A], python, serve, all\n"
+    assert system_gpus.parse_processes(text) == [system_gpus.GpuProcess(77, "python, serve, all", None, "GPU-1")]
+
+
+def stand_in(directory: Path, gpus: str, processes: str, status: int = 0) -> None:
+    program = directory / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        f"--query-gpu=*) cat <<'END'\n{gpus}END\n;;\n--query-compute-apps=*) cat <<'END'\n{processes}END\n;;\nesac\n"
+        f"exit {status}\n"
+    )
+    program.chmod(0o755)
+
+
+def test_whose_a_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: "/data/jobs/active/a/train-1"})
+    theirs = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]})
+    try:
+        rows = [f"GPU-1, {each.pid}, 512 MiB, sleep\n" for each in (ours, theirs)]
+        head = "gpu_uuid, pid, used_gpu_memory [MiB], process_name\n"
+        stand_in(tmp_path, L40S, head + "".join(rows) + "GPU-1, 4194999, 7 MiB, gone\n")
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        found = system_gpus.processes()
+        assert [each.job for each in found] == ["/data/jobs/active/a/train-1", "", ""]
+        assert [each.pid for each in system_gpus.foreign(found)] == [theirs.pid, 4194999]
+        assert found[0].user == found[1].user != ""
+        assert found[2].user == ""
+        assert system_gpus.gpus() == [system_gpus.Gpu(0, "NVIDIA L40S", 46068 * MIB, 36346 * MIB)]
+    finally:
+        for each in (ours, theirs):
+            each.kill()
+            each.wait()
+
+
+def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert system_gpus.gpus() == [] and system_gpus.processes() == []
+    # the tool without the driver ends with status 9
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    stand_in(tmp_path, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", "", 9)
+    assert system_gpus.gpus() == [] and system_gpus.processes() == []

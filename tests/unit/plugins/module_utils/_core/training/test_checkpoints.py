@@ -1,0 +1,217 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an earlier attempt left: gone on from, put aside, or done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import checkpoints
+from ansible_collections.ia_homelab.llamafactory.tests.support.weights import (
+    write_adapter,
+    write_checkpoint,
+    write_state,
+)
+
+RECORDED = Path(__file__).parents[2] / "recorded" / "steps"
+
+
+def save(work: Path, step: int, total: int = 100) -> None:
+    """What stands at the top when a training has ended, well or by a stop."""
+    write_adapter(work)
+    write_state(work, step, total)
+    for name in ("all_results.json", "train_results.json"):
+        (work / name).write_text('{"train_loss": 1.0}')
+    (work / "training_loss.png").touch()
+    (work / "adapter_config.json").write_text("{}")
+
+
+def truncate(name: str) -> t.Callable[[str], None]:
+    """Cut a file of a checkpoint in half."""
+
+    def damage(checkpoint: str) -> None:
+        path = os.path.join(checkpoint, name)
+        os.truncate(path, os.path.getsize(path) // 2)
+
+    return damage
+
+
+def remove(name: str) -> t.Callable[[str], None]:
+    """Remove a file of a checkpoint."""
+    return lambda checkpoint: os.unlink(os.path.join(checkpoint, name))
+
+
+def zero(name: str) -> t.Callable[[str], None]:
+    """What a power cut leaves of a file that was never flushed."""
+
+    def damage(checkpoint: str) -> None:
+        path = os.path.join(checkpoint, name)
+        size = os.path.getsize(path)
+        with open(path, "wb") as stream:
+            stream.write(bytes(size))
+
+    return damage
+
+
+def incomplete(checkpoint: str) -> None:
+    """What transformers puts there while it writes on SIGTERM."""
+    Path(checkpoint, "checkpoint-is-incomplete.txt").touch()
+
+
+def other_step(checkpoint: str) -> None:
+    """The state of another step."""
+    write_state(checkpoint, 85, 100)
+
+
+DAMAGE = {
+    "optimizer_cut": truncate("optimizer.pt"),
+    "optimizer_gone": remove("optimizer.pt"),
+    "optimizer_zeros": zero("optimizer.pt"),
+    "scheduler_cut": truncate("scheduler.pt"),
+    "random_cut": truncate("rng_state.pth"),
+    "weights_cut": truncate("adapter_model.safetensors"),
+    "weights_gone": remove("adapter_model.safetensors"),
+    "weights_zeros": zero("adapter_model.safetensors"),
+    "state_cut": truncate("trainer_state.json"),
+    "state_gone": remove("trainer_state.json"),
+    "state_other": other_step,
+    "being_written": incomplete,
+    "empty": lambda checkpoint: (shutil.rmtree(checkpoint), os.mkdir(checkpoint)),  # type: ignore[func-returns-value]
+}
+
+
+def test_nothing(tmp_path: Path) -> None:
+    """No attempt yet: a clean directory is made."""
+    work = tmp_path / "work"
+    assert checkpoints.look(str(work)) == checkpoints.Attempt()
+    assert not work.exists()
+    assert checkpoints.prepare(str(work)) == checkpoints.Attempt()
+    assert os.listdir(work) == []
+
+
+def test_last_checkpoint_by_number(tmp_path: Path) -> None:
+    """100 comes after 90, whatever the alphabet and the clock say."""
+    for step in (100, 90):
+        write_checkpoint(tmp_path, step, 200)
+    (tmp_path / "checkpoint-best").mkdir()
+    assert checkpoints.look(str(tmp_path)) == checkpoints.Attempt(step=100)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_broken_checkpoint(tmp_path: Path, kind: str) -> None:
+    """Every way a checkpoint can be torn sends back to the one before, which stays as it is."""
+    write_checkpoint(tmp_path, 80)
+    DAMAGE[kind](write_checkpoint(tmp_path, 90))
+    log = tmp_path / "trainer_log.jsonl"
+    log.write_text("{}\n")
+    found = checkpoints.look(str(tmp_path))
+    assert found.step == 80
+    assert list(found.broken) == ["checkpoint-90"]
+    assert found.broken["checkpoint-90"]
+    assert (tmp_path / "checkpoint-90").exists()
+    checkpoints.prepare(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint-80", "trainer_log.jsonl"]
+
+
+def test_no_whole_checkpoint(tmp_path: Path) -> None:
+    """Final weights beside no checkpoint, which LLaMA-Factory refuses, and an old log: all of it goes."""
+    save(tmp_path, 40)
+    DAMAGE["optimizer_cut"](write_checkpoint(tmp_path, 40))
+    (tmp_path / "trainer_log.jsonl").write_text("{}\n")
+    assert checkpoints.prepare(str(tmp_path)).step is None
+    assert os.listdir(tmp_path) == []
+
+
+def test_stopped(tmp_path: Path) -> None:
+    """A stopped attempt saves weights and metrics as if it were done: they must not stand for the end."""
+    write_checkpoint(tmp_path, 40)
+    save(tmp_path, 41)
+    (tmp_path / "trainer_log.jsonl").write_text("{}\n")
+    found = checkpoints.prepare(str(tmp_path))
+    assert (found.finished, found.step) == (False, 40)
+    assert sorted(os.listdir(tmp_path)) == ["adapter_config.json", "checkpoint-40", "trainer_log.jsonl"]
+
+
+def test_stopped_whole_model(tmp_path: Path) -> None:
+    """The same for a model in several files."""
+    write_checkpoint(tmp_path, 40)
+    for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    checkpoints.prepare(str(tmp_path))
+    assert os.listdir(tmp_path) == ["checkpoint-40"]
+
+
+def test_finished(tmp_path: Path) -> None:
+    """All steps done and everything saved: left as it is, checkpoints or not."""
+    write_checkpoint(tmp_path, 100)
+    save(tmp_path, 100)
+    before = sorted(os.listdir(tmp_path))
+    assert checkpoints.prepare(str(tmp_path)).finished
+    assert sorted(os.listdir(tmp_path)) == before
+    checkpoints.tidy(str(tmp_path))
+    assert checkpoints.look(str(tmp_path)) == checkpoints.Attempt(finished=True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate("adapter_model.safetensors"),
+        remove("adapter_model.safetensors"),
+        remove("all_results.json"),
+        truncate("all_results.json"),
+        truncate("trainer_state.json"),
+        remove("trainer_state.json"),
+    ],
+)
+def test_killed_while_saving_the_end(tmp_path: Path, damage: t.Callable[[str], None]) -> None:
+    """Not finished, and gone on from the checkpoint of the last step, which does none and saves again."""
+    write_checkpoint(tmp_path, 100)
+    save(tmp_path, 100)
+    damage(str(tmp_path))
+    found = checkpoints.look(str(tmp_path))
+    assert (found.finished, found.step) == (False, 100)
+
+
+@pytest.mark.parametrize(
+    ("state", "complete"),
+    [
+        ({"global_step": 100, "max_steps": 100}, True),
+        ({"global_step": 99, "max_steps": 100}, False),
+        ({"global_step": 0, "max_steps": 0}, False),
+        ({"max_steps": 100}, False),
+        ({"global_step": "100", "max_steps": 100}, False),
+        ({"global_step": 9, "max_steps": 100, "stateful_callbacks": {"EarlyStoppingCallback": 3}}, False),
+        ({}, False),
+    ],
+)
+def test_complete(state: dict[str, t.Any], complete: bool) -> None:
+    """Steps done against steps in all."""
+    assert checkpoints.is_complete(state) is complete
+
+
+def test_early_stopping_is_an_end() -> None:
+    """A recorded training that was told to stop when validation gets no better; with less patience it is none."""
+    state = json.loads((RECORDED / "trainer_state-early_stopping.json").read_text(encoding="utf-8"))
+    assert state["global_step"] < state["max_steps"]
+    assert checkpoints.is_complete(state)
+    state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"] -= 1
+    assert not checkpoints.is_complete(state)
+
+
+def test_tidy(tmp_path: Path) -> None:
+    """What only a resume needs goes; the rest stays."""
+    write_checkpoint(tmp_path, 100)
+    save(tmp_path, 100)
+    (tmp_path / ".gone-x").mkdir()
+    (tmp_path / "training_args.bin").touch()
+    (tmp_path / "README.md").touch()
+    checkpoints.tidy(str(tmp_path))
+    kept = {"adapter_model.safetensors", "adapter_config.json", "all_results.json", "train_results.json"}
+    assert set(os.listdir(tmp_path)) == kept | {"trainer_state.json", "training_loss.png"}

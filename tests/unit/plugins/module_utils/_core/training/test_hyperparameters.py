@@ -1,0 +1,432 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of a fine-tune: types, bounds, names, and the fingerprints that come of them."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import (
+    OPTIONS,
+    QUANTIZATIONS,
+)
+
+# -- golden values -------------------------------------------------------------------------------------------------
+
+UPSTREAM = {"base": "0" * 64, "dataset": "1" * 64}
+
+#: Written down once. Whoever changes one of these renames what everybody has trained: all of it is trained again at
+#: the next upgrade. New options must leave them as they are.
+GOLDEN: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
+    (
+        {},
+        {},
+        "6626918135ef54895bd812a835791785f8114f9fd5591448421bdc197706ec40",
+    ),
+    (
+        {
+            "method": "lora",
+            "lora_rank": 16,
+            "lora_alpha": 32,
+            "epochs": 3,
+            "learning_rate": 2e-4,
+            "quantization": "q4_K_M",
+        },
+        {},
+        "6626918135ef54895bd812a835791785f8114f9fd5591448421bdc197706ec40",
+    ),
+    (
+        {"training_method": "LoRA", "lora_rank": "8", "num_epochs": "5.0", "learning_rate": "1e-4", "seed": 7},
+        {"epochs": 5.0, "learning_rate": 1e-4, "lora_rank": 8, "seed": 7},
+        "056eac5d48263284d19ee7531ac3c9f829dd05b5e6b04a1d22b0d15fbe5459c4",
+    ),
+    (
+        {"method": "qlora", "template": "Qwen", "lora_target": "v_proj, q_proj", "cutoff_len": 1024, "save_steps": 9},
+        {"cutoff_len": 1024, "lora_target": ["q_proj", "v_proj"], "method": "qlora", "template": "qwen"},
+        "db107aadcacdb38ed35b7b1cdeb1c959753b5d6c24ef70dc2726de3fdd8542ae",
+    ),
+    (
+        {"method": "full", "lora_rank": 64, "epochs": 0.5, "precision": "BF16", "extra": {"optim": "adafactor"}},
+        {"epochs": 0.5, "extra": {"optim": "adafactor"}, "method": "full", "precision": "bf16"},
+        "8857fd2e33cdd73361d1384ad2bb0249f88f13af2b34476344b5d374899ccbfe",
+    ),
+    (
+        {"method": "freeze", "freeze_trainable_layers": -3, "extra": {"neftune_noise_alpha": "5e0", "max_steps": 4}},
+        {"extra": {"max_steps": 4, "neftune_noise_alpha": 5.0}, "freeze_trainable_layers": -3, "method": "freeze"},
+        "aa992cbc717647c411e784155a26399716af68d7d5712f90fc616cb0e1bbc935",
+    ),
+]
+
+
+@pytest.mark.parametrize(("declared", "settings", "golden"), GOLDEN)
+def test_golden_fingerprints(declared: dict[str, t.Any], settings: dict[str, t.Any], golden: str) -> None:
+    found = hp.settings(hp.normalise(declared))
+    assert found == settings
+    assert fingerprint("train", found, UPSTREAM) == golden
+
+
+def test_golden_defaults() -> None:
+    """A default is part of what a fingerprint means without saying it: another one would be another training."""
+    values = hp.resolved(hp.normalise({"method": "qlora"}))
+    values.update(hp.resolved(hp.normalise({"stage": "dpo"})))
+    values.update(hp.resolved(hp.normalise({"stage": "kto"})))
+    values.update(hp.resolved(hp.normalise({"method": "freeze"})))
+    operational = {option.name for option in OPTIONS if not option.changes_result}
+    assert {name: value for name, value in values.items() if name not in operational} == {
+        "stage": "sft",
+        "method": "freeze",
+        "epochs": 3.0,
+        "learning_rate": 2e-4,
+        "batch_size": 1,
+        "gradient_accumulation": 8,
+        "cutoff_len": 2048,
+        "max_samples": None,
+        "template": None,
+        "lora_rank": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.0,
+        "lora_target": ["all"],
+        "quantization_bit": 4,
+        "freeze_trainable_layers": 2,
+        "lr_scheduler": "cosine",
+        "warmup_ratio": 0.1,
+        "weight_decay": 0.0,
+        "validation_share": 0.0,
+        "pref_loss": "sigmoid",
+        "pref_beta": 0.1,
+        "pref_ftx": 0.0,
+        "simpo_gamma": 0.5,
+        "kto_chosen_weight": 1.0,
+        "kto_rejected_weight": 1.0,
+        "seed": 42,
+        "precision": "auto",
+        "extra": {},
+        "quantizations": ["q4_K_M"],
+    }
+
+
+# -- what is the same declaration ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"learning_rate": "2e-4"}, {"learning_rate": 0.0002}),
+        ({"learning_rate": "1E-5"}, {"learning_rate": 0.00001}),
+        ({"epochs": 5}, {"epochs": "5"}),
+        ({"epochs": 5}, {"epochs": 5.0}),
+        ({"lora_rank": 8.0}, {"lora_rank": 8}),
+        ({"lora_rank": 8}, {"lora_rank": 8, "lora_alpha": 16}),
+        ({"lora_target": ["q_proj", "k_proj"]}, {"lora_target": "k_proj,q_proj,k_proj"}),
+        ({"lora_target": ["all", "q_proj"]}, {}),
+        ({"method": "QLoRA"}, {"training-method": "qlora"}),
+        ({"seed": None, "template": None}, {}),
+        ({"extra": {"optim": None}}, {}),
+        ({"extra": {"adam_beta2": "9.5e-1"}}, {"extra": {"adam_beta2": 0.95}}),
+        ({"extra": {"--adam-beta2": 0.95}}, {"extra": {"adam_beta2": 0.95}}),
+        ({"quantization": ["q8_0", "f16"]}, {}),
+        ({"save_steps": 7, "logging_steps": 3, "gradient_checkpointing": False}, {}),
+        ({"method": "full", "lora_rank": 4, "quantization_bit": 8}, {"method": "full"}),
+        ({"lr_scheduler": "Linear"}, {"lr_scheduler_type": "linear"}),
+    ],
+)
+def test_same_declaration_same_fingerprint(one: dict[str, t.Any], other: dict[str, t.Any]) -> None:
+    prints = [fingerprint("train", hp.settings(hp.normalise(each)), UPSTREAM) for each in (one, other)]
+    assert prints[0] == prints[1]
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"epochs": 4},
+        {"learning_rate": 1e-4},
+        {"batch_size": 2},
+        {"gradient_accumulation": 4},
+        {"cutoff_len": 1024},
+        {"max_samples": 10},
+        {"template": "llama3"},
+        {"lora_rank": 8},
+        {"lora_rank": 32, "lora_alpha": 32},
+        {"lora_alpha": 16},
+        {"lora_dropout": 0.1},
+        {"lora_target": "q_proj"},
+        {"lr_scheduler": "linear"},
+        {"warmup_ratio": 0},
+        {"weight_decay": 0.01},
+        {"seed": 0},
+        {"precision": "fp32"},
+        {"method": "qlora"},
+        {"method": "qlora", "quantization_bit": 8},
+        {"method": "full"},
+        {"method": "freeze"},
+        {"method": "freeze", "freeze_trainable_layers": 1},
+        {"extra": {"optim": "adafactor"}},
+        {"extra": {"optim": "sgd"}},
+    ],
+)
+def test_another_declaration_another_fingerprint(declared: dict[str, t.Any]) -> None:
+    seen = {str(hp.settings(hp.normalise(each))): each for each in ({}, {"method": "qlora"}, {"method": "freeze"})}
+    found = hp.settings(hp.normalise(declared))
+    assert declared in seen.values() or str(found) not in seen
+
+
+def test_every_option_that_changes_the_result_can_do_so() -> None:
+    """No option is forgotten between the table and the fingerprint."""
+    other = {"int": 17, "float": 0.25, "str": "phi", "list": ["q_proj"], "dict": {"optim": "sgd"}}
+    for option in OPTIONS:
+        if option.step != "train" or option.name in ("stage", "method"):
+            continue
+        value = next((each for each in option.choices if each != option.default), other.get(option.type, False))
+        method = option.methods[0] if option.methods else "lora"
+        stage = option.stages[0] if option.stages else "sft"
+        found = hp.settings(hp.normalise({option.name: value, "method": method, "stage": stage}))
+        assert (option.name in found) == option.changes_result, option.name
+
+
+# -- what cannot be ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"lora_rnak": 8}, "Did you mean lora_rank?"),
+        ({"Learning-Rat": 1}, "Did you mean learning_rate?"),
+        ({"num_epoch": 1}, "Did you mean epochs?"),
+        ({"completely_else": 1}, "extra"),
+        ({"epochs": 3, "num_epochs": 3}, "twice"),
+        ({"lora_rank": 0}, "lora_rank must be at least 1"),
+        ({"lora_rank": "8.5"}, "lora_rank must be a whole number"),
+        ({"lora_rank": True}, "lora_rank must be a whole number"),
+        ({"lora_rank": "many"}, "lora_rank must be a whole number"),
+        ({"epochs": 0}, "epochs must be above 0"),
+        ({"epochs": float("nan")}, "epochs must be a number"),
+        ({"epochs": "inf"}, "epochs must be a number"),
+        ({"epochs": [3]}, "epochs must be a number"),
+        ({"learning_rate": 2}, "learning_rate must be above 0 and at most 1"),
+        ({"lora_dropout": 1}, "lora_dropout must be at least 0 and at most 0.99"),
+        ({"seed": -1}, "at least 0 and at most 4294967295"),
+        ({"gradient_checkpointing": "maybe"}, "true or false"),
+        ({"template": 3}, "template must be a word"),
+        ({"template": " "}, "template must be a word"),
+        ({"lora_target": []}, "list of words"),
+        ({"lora_target": [1]}, "list of words"),
+        ({"precision": "bf61"}, "Did you mean bf16?"),
+        ({"quantization_bit": 3}, "4, 8"),
+        ({"lr_scheduler": "cosin"}, "Did you mean cosine?"),
+        ({"method": "lorra"}, "Did you mean lora?"),
+        ({"method": "oft"}, "lora, qlora, full, freeze, auto"),
+        ({"stage": "orpo"}, "Declare stage: dpo and pref_loss: orpo."),
+        ({"pref_loss": "orpo"}, "Declare stage: dpo"),
+        ({"pref_beta": 0.2, "stage": "rm"}, "stage: dpo or kto"),
+        ({"kto_chosen_weight": 2, "stage": "dpo"}, "means nothing for the stage dpo"),
+        ({"validation_share": 0.6}, "at most 0.5"),
+        ({"extra": {"val_size": 0.1}}, "Use validation_share instead."),
+        ({"stage": "ppo"}, "must be one of"),
+        ({"extra": ["a"]}, "mapping"),
+        ({"extra": {"lora_rank": 4}}, "Use lora_rank instead."),
+        ({"extra": {"num_train_epochs": 4}}, "Use epochs instead."),
+        ({"extra": {"finetuning_type": "oft"}}, "Use method instead."),
+        ({"extra": {"output_dir": "/tmp/x"}}, "Leave it out."),
+        ({"extra": {"bf16": True}}, "Use precision instead."),
+        ({"extra": {"warmup_steps": 3}}, "Use warmup_ratio instead."),
+        ({"extra": {"hf_hub_token": "x"}}, "Use token_file instead."),
+        ({"quantizations": "q4_K_N"}, "Did you mean q4_K_"),
+        ({"quantizations": []}, "list of GGUF types"),
+        ({"quantizations": "iq2_xxs"}, "There is no GGUF type"),
+    ],
+)
+def test_refused_with_a_word(declared: dict[str, t.Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        hp.normalise(declared)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["prompt_tuning", "Prompt-Tuning", "p-tuning", "prefix tuning", "P_TUNING_V2"])
+def test_prompt_tuning_is_refused_with_the_reason_and_the_nearest(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        hp.normalise({"method": name})
+    said = str(caught.value)
+    assert "LLaMA-Factory has no prompt tuning" in said
+    assert "GGUF" in said
+    assert "method: lora" in said
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
+@given(
+    st.dictionaries(
+        st.sampled_from([option.name for option in OPTIONS]),
+        st.none()
+        | st.booleans()
+        | st.floats()
+        | st.integers()
+        | st.text()
+        | st.lists(st.text())
+        | st.dictionaries(st.text(), st.text()),
+    )
+)
+def test_anything_else_is_an_input_error_or_has_a_fingerprint(declared: dict[str, t.Any]) -> None:
+    """No value, however wild, gets through without a type, or out as another kind of error."""
+    try:
+        found = hp.normalise(declared)
+    except InputError:
+        return
+    again = hp.normalise(found.values)
+    assert again == found
+    if found.method != "auto":
+        assert len(fingerprint("train", hp.settings(found), UPSTREAM)) == 64
+
+
+# -- auto ----------------------------------------------------------------------------------------------------------
+
+
+def test_auto_has_no_fingerprint() -> None:
+    declared = hp.normalise({"method": "AUTO"})
+    with pytest.raises(InputError, match="auto"):
+        hp.settings(declared)
+    assert hp.settings(declared.with_method("lora")) == {}
+
+
+# -- quantizations -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "canonical"),
+    [
+        ("q4_k_m", ["q4_K_M"]),
+        ("Q4_K_M", ["q4_K_M"]),
+        ("q4-k-m", ["q4_K_M"]),
+        (["Q8_0", "F16", "q8_0"], ["q8_0", "f16"]),
+        ("f16, q5_k_s", ["f16", "q5_K_S"]),
+        ("Q4_K", ["q4_K_M"]),
+        ("IQ4_xs", ["iq4_XS"]),
+    ],
+)
+def test_quantizations(declared: t.Any, canonical: list[str]) -> None:
+    assert hp.normalise({"quantizations": declared}).quantizations == canonical
+    assert hp.normalise({"quantization": declared}).quantizations == canonical
+
+
+def test_quantizations_are_their_own_canonical_form() -> None:
+    assert hp.normalise({"quantizations": list(QUANTIZATIONS)}).quantizations == list(QUANTIZATIONS)
+    assert hp.normalise({}).quantizations == ["q4_K_M"]
+
+
+# -- LLaMA-Factory's arguments -------------------------------------------------------------------------------------
+
+
+def arguments(declared: dict[str, t.Any], accelerator: str = "cuda") -> dict[str, t.Any]:
+    values = hp.resolved(hp.normalise({"template": "qwen", **declared}))
+    return hp.llamafactory_train_arguments(
+        values, base="/b", dataset="d", dataset_dir="/d", output_dir="/o", accelerator=accelerator
+    )
+
+
+def test_arguments_of_lora() -> None:
+    assert arguments({}) == {
+        "stage": "sft",
+        "do_train": True,
+        "model_name_or_path": "/b",
+        "finetuning_type": "lora",
+        "lora_rank": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.0,
+        "lora_target": "all",
+        "template": "qwen",
+        "dataset": "d",
+        "dataset_dir": "/d",
+        "cutoff_len": 2048,
+        "output_dir": "/o",
+        "overwrite_output_dir": False,
+        "num_train_epochs": 3.0,
+        "learning_rate": 2e-4,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 8,
+        "lr_scheduler_type": "cosine",
+        "warmup_ratio": 0.1,
+        "weight_decay": 0.0,
+        "seed": 42,
+        "bf16": True,
+        "logging_steps": 1,
+        "save_steps": 50,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "plot_loss": True,
+        "report_to": "none",
+        "include_num_input_tokens_seen": True,
+    }
+
+
+def test_arguments_of_the_others() -> None:
+    quantized = arguments({"method": "qlora", "lora_target": "v_proj,q_proj", "lora_alpha": 8})
+    assert (quantized["finetuning_type"], quantized["quantization_bit"]) == ("lora", 4)
+    assert (quantized["lora_target"], quantized["lora_alpha"]) == ("q_proj,v_proj", 8)
+    full = arguments({"method": "full", "gradient_checkpointing": False, "max_samples": 5})
+    assert full["finetuning_type"] == "full"
+    assert (full["disable_gradient_checkpointing"], full["max_samples"]) == (True, 5)
+    assert not [name for name in full if name.startswith(("lora_", "quantization", "freeze_"))]
+    frozen = arguments({"method": "freeze"})
+    assert (frozen["finetuning_type"], frozen["freeze_trainable_layers"]) == ("freeze", 2)
+    assert arguments({"extra": {"optim": "adafactor"}})["optim"] == "adafactor"
+
+
+@pytest.mark.parametrize(
+    ("precision", "accelerator", "expected"),
+    [
+        ("auto", "cuda", {"bf16": True}),
+        ("auto", "cpu", {"use_cpu": True}),
+        ("fp16", "cuda", {"fp16": True}),
+        ("fp32", "cuda", {}),
+        ("bf16", "cpu", {"bf16": True, "use_cpu": True}),
+    ],
+)
+def test_precision(precision: str, accelerator: str, expected: dict[str, bool]) -> None:
+    found = arguments({"precision": precision}, accelerator)
+    assert {name: found[name] for name in ("bf16", "fp16", "use_cpu") if name in found} == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [({"method": "qlora"}, "GPU"), ({"precision": "fp16"}, "GPU"), ({"method": "auto"}, "auto")],
+)
+def test_what_a_cpu_cannot(declared: dict[str, t.Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        arguments(declared, "cpu")
+
+
+def test_no_template_no_training() -> None:
+    with pytest.raises(InputError, match="template"):
+        arguments({"template": None})
+
+
+# -- schemas -------------------------------------------------------------------------------------------------------
+
+
+def test_argument_spec_and_schema_agree_with_the_table() -> None:
+    spec, schema = hp.argument_spec(), hp.schema()["properties"]
+    assert list(spec) == list(schema) == hp.option_names()
+    assert "quantizations" not in hp.argument_spec("train")
+    assert hp.option_names("gguf") == ["quantizations"]
+    defaults = {name: entry["default"] for name, entry in spec.items() if "default" in entry}
+    assert hp.normalise(defaults) == hp.normalise({})
+    assert {name: entry["default"] for name, entry in schema.items() if "default" in entry} == defaults
+    # wrong values of these are refused by the core, with the reason: Ansible must let them through
+    assert "choices" not in spec["method"]
+    assert spec["precision"]["choices"] == ["auto", "bf16", "fp16", "fp32"]
+    assert schema["learning_rate"]["exclusiveMinimum"] == 0
+    assert schema["lora_rank"]["minimum"] == 1
+    assert all(entry["description"] for entry in schema.values())
+    spec["extra"]["default"]["x"] = 1
+    assert hp.argument_spec()["extra"]["default"] == {}
+
+
+def test_deepspeed_finds_the_cpu_itself() -> None:
+    # with use_cpu the Trainer does not begin ZeRO 3
+    assert "use_cpu" not in arguments({"extra": {"deepspeed": {"zero_optimization": {"stage": 3}}}}, "cpu")
