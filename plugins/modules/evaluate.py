@@ -121,9 +121,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_m
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
+    failure_lines,
     read_gate,
     summary,
-    words,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
 
@@ -136,7 +136,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     report = evaluate(ollama, gate, module.params["model"], module.params["against"] or "")
     answer = {"changed": False, "passed": report["passed"], "report": report}
     if module.params["required"] and not report["passed"]:
-        module.fail_json(msg="\n".join([summary(report), *words(report)]), **answer)
+        module.fail_json(msg="\n".join([summary(report), *failure_lines(report)]), **answer)
     return answer
 
 

@@ -25,8 +25,8 @@ def test_what_runs_in_a_job_s_container_is_no_stranger(lab: DockerLab, guests: P
     inside = lab.identity(run, "command.json")
     assert inside is not None
     guests.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {inside.pid}, 9000 MiB, sh")
-    assert gpu_users.strangers() == ""
+    assert gpu_users.foreign_processes() == ""
     guests.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {os.getpid()}, 9000 MiB, sh")
-    assert f"pid {os.getpid()}" in gpu_users.strangers()
+    assert f"pid {os.getpid()}" in gpu_users.foreign_processes()
     lab.engine.cancel(run.id)
     assert lab.engine.follow(run.id, timeout=60, poll=0.05).state == "cancelled"

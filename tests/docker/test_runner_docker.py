@@ -120,7 +120,7 @@ def test_a_container_is_adopted_though_every_record_of_it_was_lost(kit: DockerKi
     kit.runner().start(kit.shell("sleep 0.5; exit 3"), job_dir)
     os.unlink(os.path.join(job_dir, "command.json"))
     other = kit.runner()
-    assert other.settle(job_dir) == Probe("running"), "the engine is the truth"
+    assert other.refresh(job_dir) == Probe("running"), "the engine is the truth"
     assert kit.until_it_ends(other, job_dir) == Probe("ended", 3)
     assert kit.engine.inspect(docker.container_name(job_dir)) is None
 
@@ -132,9 +132,9 @@ def test_an_end_that_nobody_watched(kit: DockerKit, job_dir: str, script: str, c
     end = time.monotonic() + 20
     while kit.runner().probe(job_dir).state == "running" and time.monotonic() < end:
         time.sleep(0.02)
-    assert kit.runner().settle(job_dir) == Probe("ended", code)
+    assert kit.runner().refresh(job_dir) == Probe("ended", code)
     assert kit.engine.inspect(docker.container_name(job_dir)) is None
-    assert kit.runner().settle(job_dir) == Probe("ended", code)
+    assert kit.runner().refresh(job_dir) == Probe("ended", code)
 
 
 def test_a_container_that_was_made_and_never_started(kit: DockerKit, job_dir: str) -> None:
@@ -142,7 +142,7 @@ def test_a_container_that_was_made_and_never_started(kit: DockerKit, job_dir: st
     kit.engine.create(docker.container_name(job_dir), {"image": kit.image, "command": ["true"]}, {})
     write_json(os.path.join(job_dir, "command.json"), {"argv": ["true"]})
     runner = kit.runner()
-    assert runner.settle(job_dir) == Probe("absent")
+    assert runner.refresh(job_dir) == Probe("absent")
     runner.start(kit.shell("exit 4"), job_dir)
     assert kit.until_it_ends(runner, job_dir) == Probe("ended", 4)
 
@@ -173,7 +173,7 @@ def test_an_engine_that_is_not_there(kit: DockerKit, job_dir: str, monkeypatch: 
         runner.start(kit.shell("true"), job_dir)
     assert "systemctl start docker" in caught.value.hint
     write_json(os.path.join(job_dir, "command.json"), {"argv": ["true"]})
-    assert runner.settle(job_dir) == Probe("running"), "nothing is known to the contrary: it is waited for"
+    assert runner.refresh(job_dir) == Probe("running"), "nothing is known to the contrary: it is waited for"
     os.unlink(os.path.join(job_dir, "command.json"))
 
 

@@ -290,7 +290,7 @@ def _settle(lab: Lab) -> None:
     while time.monotonic() < end:
         jobs = [record.unfinished for record in lab.store.active()]
         if all(
-            job is None or not job.attended() or os.path.exists(os.path.join(job.directory, "command.json"))
+            job is None or not job.is_supervised() or os.path.exists(os.path.join(job.directory, "command.json"))
             for job in jobs
         ):
             return

@@ -135,8 +135,8 @@ def test_fifty_at_once(service: Service) -> None:
     ids = [record.id for record in queue]
     assert sorted(ids) == sorted({*given, occupant}), "none is lost, none is there twice"
     assert len({record.run.seq for record in queue if record.run}) == len(queue)
-    heavy = [job for record in queue for job in record.jobs if job.heavy and job.outcome is None]
-    assert [job.directory.split("/")[-2] for job in heavy] == [occupant], "one has the machine"
+    exclusive = [job for record in queue for job in record.jobs if job.exclusive and job.outcome is None]
+    assert [job.directory.split("/")[-2] for job in exclusive] == [occupant], "one has the machine"
     assert load(service.lab.layout, file.id).rows == 1
     with service.client() as one:
         listed = [job["job_id"] for job in one.get("/api/jobs").json()["jobs"]]

@@ -47,7 +47,7 @@ class ProcessKit:
     def until_it_ends(self, runner: Runner, job_dir: str) -> Probe:
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            probe = runner.settle(job_dir)
+            probe = runner.refresh(job_dir)
             if probe.state != "running":
                 return probe
             time.sleep(0.01)

@@ -22,7 +22,7 @@ def artifact_path(layout: Layout, kind: str, fingerprint: str) -> str:
     return layout.artifact(kind, fingerprint)
 
 
-def missing(layout: Layout, kind: str, fingerprint: str) -> str:
+def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> str:
     """Why an artifact is not whole, in a few words; empty when it is.
 
     Sizes are compared, content is not read: files of a published artifact are never written again.
@@ -51,7 +51,7 @@ def missing(layout: Layout, kind: str, fingerprint: str) -> str:
     return "" if os.path.isdir(location) else f"{location} is gone"
 
 
-def results_of(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
+def receipt_results(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
     """What a step found out, from its receipt; empty when it was never made."""
     receipt = layout.receipt(kind, fingerprint) or {}
     return dict(receipt.get("results") or {})

@@ -11,7 +11,7 @@ import typing as t
 
 from ..errors import InputError, StoreError
 from ..system.files import make_dirs, read_json
-from ..system.ownership import mend, watch
+from ..system.ownership import register_data_dir, repair_ownership
 
 #: The steps that leave an artifact, in the order of the flow.
 KINDS = ("base", "dataset", "train", "train_node", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
@@ -42,7 +42,7 @@ PARENTS = {
     "light_probe": "outputs/probes",
 }
 
-#: Directories whose entries are looked at for what is root's (see :meth:`Layout.mend_owner`), and those that are
+#: Directories whose entries are looked at for what is root's (see :meth:`Layout.repair_ownership`), and those that are
 #: walked: things are written there all the time, and they are small.
 _LISTED = {"core", "datasets", "jobs", "models", "outputs", *PARENTS.values()}
 _WRITTEN_TO = {"jobs/active", "outputs/served", "datasets/.registered"}
@@ -67,7 +67,7 @@ class Layout:
                 "LLaMA-Factory's launcher splits its command line on blanks: choose another path.",
             )
         self.root = os.path.normpath(data_dir)
-        watch(self.root)
+        register_data_dir(self.root)
 
     def path(self, *parts: str) -> str:
         """A path below the data directory."""
@@ -112,12 +112,12 @@ class Layout:
         for sub in [*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
             make_dirs(self.path(sub))
 
-    def mend_owner(self) -> None:
+    def repair_ownership(self) -> None:
         """Where root works in somebody else's data directory, give its owner what a killed root left as its own.
 
         What has been given whole is not walked again: neither runs that have ended nor artifacts.
         """
-        mend(self.root, _may_hold_roots)
+        repair_ownership(self.root, _may_hold_roots)
 
 
 def _may_hold_roots(relative: str) -> bool:

@@ -23,7 +23,7 @@ from ..errors import RemoteError
 from ..runs.progress import Progress
 from ..system.disk import disk_error
 from ..system.files import sha256_file
-from ..system.log import say
+from ..system.log import log_line
 from .hub_client import HubClient, TransientError
 from .resolution import HubFile
 
@@ -224,7 +224,7 @@ class Download:
             self.meter.add(len(chunk))
 
     def _note(self, text: str) -> None:
-        say(text)
+        log_line(text)
 
 
 def check_file(path: str, file: HubFile) -> dict[str, t.Any] | None:

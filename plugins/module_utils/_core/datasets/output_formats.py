@@ -83,7 +83,7 @@ class Sample:
         return [text for _role, text in self.turns]
 
 
-class Form:
+class OutputFormat:
     """A form of published rows.
 
     :cvar name: its name; that of LLaMA-Factory's ``formatting`` where it holds questions and answers.
@@ -123,7 +123,7 @@ class Form:
         return {"file_name": file_name, **cls._entry}
 
 
-class AlpacaForm(Form):
+class AlpacaOutput(OutputFormat):
     """``instruction``, ``input``, ``output``, ``system``."""
 
     name = "alpaca"
@@ -165,7 +165,7 @@ def _turn(turn: tuple[str, str]) -> str:
     return f'{{"from":"{turn[0]}","value":{quote(turn[1])}}}'
 
 
-class SampleForm(Form):
+class SampleOutput(OutputFormat):
     """A form that can hold any sample of its kind."""
 
     @abc.abstractmethod
@@ -173,7 +173,7 @@ class SampleForm(Form):
         """A row as a line."""
 
 
-class MessagesForm(SampleForm):
+class MessagesOutput(SampleOutput):
     """``conversations``, ``system``, ``tools``: what LLaMA-Factory calls sharegpt."""
 
     name = "sharegpt"
@@ -197,7 +197,7 @@ class MessagesForm(SampleForm):
             self.watch(text, sample.system)
 
 
-class PreferenceForm(SampleForm):
+class PreferenceOutput(SampleOutput):
     """``conversations`` that end with a question, ``chosen`` and ``rejected``, each a turn, ``system``, ``tools``."""
 
     name = kind = PREFERENCE
@@ -228,7 +228,7 @@ class PreferenceForm(SampleForm):
         )
 
 
-class KtoForm(SampleForm):
+class KtoOutput(SampleOutput):
     """``conversations`` that end with the answer, ``kto_tag`` (whether it was liked), ``system``, ``tools``."""
 
     name = kind = KTO
@@ -252,7 +252,7 @@ class KtoForm(SampleForm):
         )
 
 
-class TextForm(SampleForm):
+class TextOutput(SampleOutput):
     """``text``, to go on training on before any questions are asked."""
 
     name = kind = PRETRAINING
@@ -268,7 +268,15 @@ class TextForm(SampleForm):
         return f'{{"text":{quote(text)}}}\n'
 
 
-_FORMS: tuple[type[Form], ...] = (AlpacaForm, MessagesForm, PreferenceForm, KtoForm, TextForm)
-FORMS: dict[str, type[Form]] = {form.name: form for form in _FORMS}
+_OUTPUT_FORMATS: tuple[type[OutputFormat], ...] = (
+    AlpacaOutput,
+    MessagesOutput,
+    PreferenceOutput,
+    KtoOutput,
+    TextOutput,
+)
+OUTPUT_FORMATS: dict[str, type[OutputFormat]] = {form.name: form for form in _OUTPUT_FORMATS}
 #: By the kind of rows, the form that can hold all of them.
-BY_KIND: dict[str, type[SampleForm]] = {form.kind: form for form in (MessagesForm, PreferenceForm, KtoForm, TextForm)}
+BY_KIND: dict[str, type[SampleOutput]] = {
+    form.kind: form for form in (MessagesOutput, PreferenceOutput, KtoOutput, TextOutput)
+}

@@ -23,11 +23,11 @@ from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from .dataset_info_file import InfoFile, version_of
 from .diff import Changes
-from .output_formats import DATA_FILE, ENTRY, FORMS, SFT
+from .output_formats import DATA_FILE, ENTRY, OUTPUT_FORMATS, SFT
 from .problems import nearest
 from .rendering import RENDERER, render
 from .sources import Source, identify
-from .versions import INFO_FILE, lock, publish, whole, workspace
+from .versions import INFO_FILE, intact_receipt, lock, publish, workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
@@ -243,7 +243,7 @@ def apply(
     if registration.get("declaration") == declaration.digest and len(known) == len(told):
         version = str(registration.get("fingerprint"))
         if all(_same(*pair) for pair in zip(known, told)) and _FINGERPRINT.match(version):
-            receipt = whole(layout, version)
+            receipt = intact_receipt(layout, version)
             if receipt:
                 results = dict(receipt.get("results") or {})
                 reasons = _register(layout, declaration, version, results["formatting"], told, check, force)
@@ -267,7 +267,7 @@ def apply(
             changes,
         )
         version = rendered.fingerprint
-        receipt = whole(layout, version)
+        receipt = intact_receipt(layout, version)
         if receipt is None:
             there = os.path.isdir(layout.artifact("dataset", version))
             new = "the rows changed" if before and before != version else "the rows are new"
@@ -304,7 +304,7 @@ def _register(
     force: bool,
 ) -> list[str]:
     """Make the name refer to the version; why it did not before."""
-    entry = FORMS[form].entry(f"versions/{version}/{DATA_FILE}")
+    entry = OUTPUT_FORMATS[form].entry(f"versions/{version}/{DATA_FILE}")
     name = declaration.name
     note = {
         "schema": 1,

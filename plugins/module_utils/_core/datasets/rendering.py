@@ -14,7 +14,7 @@ import typing as t
 from ..fingerprint import fingerprint
 from ..system.disk import disk_error
 from .json_reader import strictly
-from .output_formats import BY_KIND, KTO, PIECE, AlpacaForm, Form, SampleForm
+from .output_formats import BY_KIND, KTO, PIECE, AlpacaOutput, OutputFormat, SampleOutput
 from .problems import Problem, Problems, TooManyProblems
 from .readers import read
 from .rules.alpaca import AlpacaRules
@@ -67,7 +67,7 @@ class Watcher(t.Protocol):
         """One line."""
 
 
-class _OtherForm(Exception):
+class _OtherFormat(Exception):
     """The rows do not fit the form they are being written in: all of them are written as messages."""
 
 
@@ -137,7 +137,7 @@ def render(
     """
     problems = Problems()
     rules = make_rules(declared, columns or {}, ignored, _first_row(sources))
-    form: Form = AlpacaForm() if rules.__class__ is AlpacaRules else BY_KIND[rules.kind]()
+    form: OutputFormat = AlpacaOutput() if rules.__class__ is AlpacaRules else BY_KIND[rules.kind]()
     try:
         output = _Output(path)
         try:
@@ -149,7 +149,7 @@ def render(
                 try:
                     one_pass.run(sources)
                     break
-                except _OtherForm:
+                except _OtherFormat:
                     form = BY_KIND[rules.kind]()
                 except TooManyProblems:
                     break
@@ -165,7 +165,9 @@ def render(
 class _Pass:
     """One way through all sources."""
 
-    def __init__(self, rules: Rules, form: Form, problems: Problems, output: _Output, watcher: Watcher | None) -> None:
+    def __init__(
+        self, rules: Rules, form: OutputFormat, problems: Problems, output: _Output, watcher: Watcher | None
+    ) -> None:
         self.rules = rules
         self.form = form
         self.problems = problems
@@ -195,7 +197,7 @@ class _Pass:
 
     def _source(self, source: Source, position: int, begin: int) -> tuple[int, int]:
         rules, form, watcher, systems = self.rules, self.form, self.watcher, self.systems
-        quick = rules.quick if isinstance(rules, AlpacaRules) == isinstance(form, AlpacaForm) else None
+        quick = rules.quick if isinstance(rules, AlpacaRules) == isinstance(form, AlpacaOutput) else None
         pending: list[bytes] = []
         keys: list[tuple[int, int]] = []
         self.repeats.source(source.label, self.rows)
@@ -266,13 +268,13 @@ class _Pass:
         if faults:
             self._note(source, number, line_number, faults)
             return None
-        if isinstance(self.form, AlpacaForm):
+        if isinstance(self.form, AlpacaOutput):
             flat = t.cast(AlpacaRules, self.rules).flat(row)
             if flat is None:
-                raise _OtherForm
+                raise _OtherFormat
             return self.form.line(*flat), flat[3], self.rules.sample(row).key
         sample = self.rules.sample(row)
-        return t.cast(SampleForm, self.form).line(sample), sample.system, sample.key
+        return t.cast(SampleOutput, self.form).line(sample), sample.system, sample.key
 
     def _note(self, source: Source, row: int | None, line: int | None, faults: t.Iterable[Fault]) -> None:
         for field, what, fix in faults:
@@ -287,8 +289,8 @@ class _Pass:
 
     def _end_piece(self, source: Source, number: int | None) -> None:
         places = self.form.only_dates()
-        if places and isinstance(self.form, AlpacaForm):
-            raise _OtherForm
+        if places and isinstance(self.form, AlpacaOutput):
+            raise _OtherFormat
         if places:
             what = f"every {places[0]} in the {PIECE >> 20} MiB up to here is a date and nothing else"
             fix = "LLaMA-Factory would read timestamps and drop them: write at least one as part of a sentence."

@@ -146,7 +146,7 @@ def count(
     }
 
 
-def words(found: t.Mapping[str, t.Any]) -> str:
+def describe_count(found: t.Mapping[str, t.Any]) -> str:
     """The sentence for what :func:`count` found; empty when no row is cut off."""
     if not found["rows"]:
         return ""

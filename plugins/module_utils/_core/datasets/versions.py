@@ -16,7 +16,7 @@ from ..errors import StoreError
 from ..system.clock import utc_now
 from ..system.files import list_files, make_temporary_dir, publish_dir, remove_tree, sha256_file, write_json
 from ..system.locks import FileLock
-from .output_formats import DATA_FILE, ENTRY, FORMS
+from .output_formats import DATA_FILE, ENTRY, OUTPUT_FORMATS
 from .rendering import Rendered
 
 INFO_FILE = "dataset_info.json"
@@ -29,7 +29,7 @@ def lock(layout: Layout) -> FileLock:
     return FileLock(os.path.join(layout.datasets, _LOCK))
 
 
-def whole(layout: Layout, fingerprint: str) -> dict[str, t.Any] | None:
+def intact_receipt(layout: Layout, fingerprint: str) -> dict[str, t.Any] | None:
     """The receipt of a version whose files are as they were published; None otherwise. Reads only.
 
     A file is hashed again only when its size is right and its mtime is not.
@@ -87,12 +87,12 @@ def publish(layout: Layout, work: str, rendered: Rendered, started_at: str, core
         os.fsync(stream.fileno())  # the long part, before the lock
     with lock(layout):
         final = layout.artifact("dataset", rendered.fingerprint)
-        if whole(layout, rendered.fingerprint):
+        if intact_receipt(layout, rendered.fingerprint):
             return  # another was faster
         os.unlink(os.path.join(work, _LOCK))
         os.chmod(work, 0o755)
         os.chmod(data, 0o644)
-        write_json(os.path.join(work, INFO_FILE), {ENTRY: FORMS[rendered.form].entry(DATA_FILE)})
+        write_json(os.path.join(work, INFO_FILE), {ENTRY: OUTPUT_FORMATS[rendered.form].entry(DATA_FILE)})
         files = {}
         for name in list_files(work):
             path = os.path.join(work, name)

@@ -16,11 +16,11 @@ import os
 import time
 import typing as t
 
-from ..artifacts.integrity import missing
+from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
 from ..errors import CoreError, InputError, JobError
 from ..runners.registry import get_runner
-from ..runs.job_context import context
+from ..runs.job_context import step_context
 from ..runs.run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, WAITING, Job, Record, Run
 from ..runs.status import FAILED as STEP_FAILED
 from ..runs.status import IDLE, NEEDED, WHOLE, RunView, StepView
@@ -32,7 +32,7 @@ from ..system.disk import disk_errors
 from ..system.files import read_record
 from ..system.locks import LockedError
 from . import installation, launcher
-from .pending_steps import need
+from .pending_steps import find_pending_steps
 from .reconciler import Reconciler, damage_error
 
 #: Seconds between two reconciles of somebody who follows a run that waits: supervisors do it when a job ends, this
@@ -70,7 +70,7 @@ class Engine:
 
         :raises NotReadyError: when something is needed that the run itself cannot make.
         """
-        return need(self.layout, run)
+        return find_pending_steps(self.layout, run)
 
     def observe(self, run_id: str) -> RunView:
         """A run as it stands now.
@@ -150,7 +150,7 @@ class Engine:
             view.progress = self._progress(run, live) if run is not None else {}
             told = read_record(os.path.join(live.directory, WAITING))
             view.waiting_for = str(told.get("for", "")) if told else ""
-            if not live.attended():
+            if not live.is_supervised():
                 view.waiting_for = "a new supervisor, since its own was lost: whoever applies next starts one"
         elif record.at_work:
             self._explain_waiting(record, view, queue)
@@ -181,11 +181,11 @@ class Engine:
                 needed = {
                     step.label: problem
                     for step in run.steps
-                    if missing(self.layout, step.spec.kind, step.spec.fingerprint)
+                    if artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
                 }
         for step in run.steps:
             whole = view.state == SUCCEEDED and step.label in run.goals
-            reason = "" if whole else missing(self.layout, step.spec.kind, step.spec.fingerprint)
+            reason = "" if whole else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
             shown = NEEDED if step.label in needed else (IDLE if reason else WHOLE)
             if live is not None and live.label == step.label:
                 shown = STEP_RUNNING
@@ -204,7 +204,7 @@ class Engine:
 
     def _progress(self, run: Run, job: Job) -> dict[str, t.Any]:
         step = run.step(job.label)
-        ctx = context(self.layout, step.spec, run.toolchain, job.directory)
+        ctx = step_context(self.layout, step.spec, run.toolchain, job.directory)
         try:
             found = get_step(step.spec.kind).progress(ctx)
         except (CoreError, OSError, ValueError, TypeError, KeyError):
@@ -250,7 +250,7 @@ class Engine:
         if record is None or not record.at_work:
             pending = tuple(self.need(run))
             if pending:
-                self.store.enqueue(self._asked_for(run, record, self.store.next_seq()))
+                self.store.enqueue(self._stamped(run, record, self.store.next_seq()))
             return pending, False
         known = record.run or run
         job = record.unfinished
@@ -262,13 +262,13 @@ class Engine:
         )
         if ending and record.run is not None:
             # it was stopped, or its command has come to an end: should that be a failure, it was before this request
-            self.store.ask_again(self._asked_for(run, record, known.seq))
+            self.store.resubmit(self._stamped(run, record, known.seq))
         try:
             return tuple(self.need(known)), True
         except CoreError:
             return (), True  # the queue finds the same, and ends the run with it
 
-    def _asked_for(self, run: Run, record: Record | None, seq: int) -> Run:
+    def _stamped(self, run: Run, record: Record | None, seq: int) -> Run:
         return dataclasses.replace(
             run,
             seq=seq,
@@ -320,7 +320,7 @@ class Engine:
             view = self.observe(run_id)
             now = time.monotonic()
             due = pushed is None or now - pushed >= max(_PUSH_SECONDS, poll)
-            if due and view.state not in ENDED and not self._attended(run_id):
+            if due and view.state not in ENDED and not self._is_supervised(run_id):
                 pushed = now
                 with contextlib.suppress(LockedError):  # whoever holds it is at it
                     self.reconcile()
@@ -338,10 +338,10 @@ class Engine:
                 return view
             time.sleep(poll)
 
-    def _attended(self, run_id: str) -> bool:
+    def _is_supervised(self, run_id: str) -> bool:
         record = self.store.record(run_id)
         job = record.unfinished if record is not None else None
-        return job is not None and job.attended()
+        return job is not None and job.is_supervised()
 
 
 def raise_if_failed(view: RunView) -> None:

@@ -41,7 +41,7 @@ _ANSWER_SECONDS = 60.0
 _AGAIN_SECONDS = 30.0
 
 
-class Taken(t.NamedTuple):
+class LeasedServer(t.NamedTuple):
     """A server that gives way.
 
     :param server: what runs it.
@@ -58,7 +58,7 @@ class Taken(t.NamedTuple):
         return server.kind, str(server.how["port"]) if isinstance(server, Process) else server.name
 
 
-class GpuLoan:
+class GpuLease:
     """What the GPU's other users do while a job has it.
 
     :param layout: the data directory.
@@ -71,7 +71,7 @@ class GpuLoan:
         self.job = os.path.join(*os.path.abspath(job_dir).split(os.sep)[-2:])
         self.tools = tools
         self.policy = tools.ollama_while_training
-        self._found: list[Taken] = []
+        self._found: list[LeasedServer] = []
         self._told: list[str] = []
 
     def look(self) -> None:
@@ -80,10 +80,10 @@ class GpuLoan:
             return
         try:
             ollama = find(self.tools.ollama_url, self.tools.docker_host)
-            self._found += [Taken(ollama, True)] if ollama is not None else []
+            self._found += [LeasedServer(ollama, True)] if ollama is not None else []
         except CoreError as error:
             self._told.append(f"{error.message} Its models are unloaded instead.")
-        self._found += [Taken(server, False) for server in labelled(LABEL, self.tools.docker_host)]
+        self._found += [LeasedServer(server, False) for server in labelled(LABEL, self.tools.docker_host)]
 
     def covers(self, pid: int) -> bool:
         """Whether a process on the GPU is one that gives way."""
@@ -106,7 +106,9 @@ class GpuLoan:
             told += gpu_users.unload_models(self.tools.ollama_url)
         with FileLock(self.layout.path("jobs", _LOCK)):
             # what is there already was taken by a supervisor that was lost: how it ran before, it knows better
-            taken = list({each.key: each for each in [*self._found, *_taken(read_record(_path(self.layout)))]}.values())
+            taken = list(
+                {each.key: each for each in [*self._found, *_read_leased(read_record(_path(self.layout)))]}.values()
+            )
             if not taken:
                 return told
             servers = [{"is_ollama": each.is_ollama, **each.server.as_dict()} for each in taken]
@@ -119,25 +121,25 @@ class GpuLoan:
                     told += gpu_users.unload_models(self.tools.ollama_url) if each.is_ollama else []
         return told
 
-    def _one(self, taken: Taken) -> str:
+    def _one(self, taken: LeasedServer) -> str:
         if self.policy == "cpu" and taken.is_ollama:
             taken.server.on_cpu()
             return f"Till this job ends, {taken.server.words} goes on without a GPU."
         taken.server.stop()
         return f"Till this job ends, {taken.server.words} is stopped."
 
-    def give_back(self) -> list[str]:
+    def restore(self) -> list[str]:
         """Have them run as they did before, and wait until Ollama answers again.
 
         :returns: what went wrong; the next reconcile tries it again.
         """
-        loan = read_record(_path(self.layout))
-        if loan is None or loan.get("job") != self.job:
+        lease = read_record(_path(self.layout))
+        if lease is None or lease.get("job") != self.job:
             return []
-        problems = _give_back(self.layout, self.job)
+        problems = _restore(self.layout, self.job)
         deadline = time.monotonic() + (0 if problems else _ANSWER_SECONDS)
         server = Ollama(self.tools.ollama_url, timeout=2)
-        while not problems and any(each.is_ollama for each in _taken(loan)):
+        while not problems and any(each.is_ollama for each in _read_leased(lease)):
             try:
                 server.version()
                 break
@@ -148,39 +150,39 @@ class GpuLoan:
         return problems
 
 
-def settle(layout: Layout) -> None:
+def release_stale(layout: Layout) -> None:
     """Give back what was taken for a job that has ended or is gone. Short, and does nothing when nothing is due."""
-    loan = read_record(_path(layout))
-    if loan is None or not _is_due(layout, loan):
+    lease = read_record(_path(layout))
+    if lease is None or not _is_due(layout, lease):
         return
-    tried = str(loan.get("tried_at") or "")
+    tried = str(lease.get("tried_at") or "")
     if tried and age_seconds(tried) < _AGAIN_SECONDS:
         return
-    _give_back(layout, str(loan.get("job")))
+    _restore(layout, str(lease.get("job")))
 
 
-def _is_due(layout: Layout, loan: t.Mapping[str, t.Any]) -> bool:
-    job_dir = layout.path("jobs", "active", str(loan.get("job")))
+def _is_due(layout: Layout, lease: t.Mapping[str, t.Any]) -> bool:
+    job_dir = layout.path("jobs", "active", str(lease.get("job")))
     return not os.path.isdir(job_dir) or read_outcome(job_dir) is not None
 
 
-def _give_back(layout: Layout, job: str) -> list[str]:
+def _restore(layout: Layout, job: str) -> list[str]:
     lock = FileLock(layout.path("jobs", _LOCK), timeout=_ANSWER_SECONDS)
     if not lock.acquire():
         return ["Somebody else gives the GPU's other users back."]
     try:
-        loan = read_record(_path(layout))
-        if loan is None or loan.get("job") != job:
+        lease = read_record(_path(layout))
+        if lease is None or lease.get("job") != job:
             return []  # done already, or taken over by the next
         problems, left = [], []
-        for each in _taken(loan):
+        for each in _read_leased(lease):
             try:
-                each.server.give_back()
+                each.server.restore()
             except CoreError as error:
                 problems.append(f"{each.server.words} could not be started again: {error.message}")
                 left.append({"is_ollama": each.is_ollama, **each.server.as_dict()})
         if left:
-            write_json(_path(layout), {**loan, "servers": left, "tried_at": utc_now()}, 0o600)
+            write_json(_path(layout), {**lease, "servers": left, "tried_at": utc_now()}, 0o600)
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_path(layout))
@@ -193,9 +195,9 @@ def _path(layout: Layout) -> str:
     return layout.path("jobs", _FILE)
 
 
-def _taken(loan: t.Mapping[str, t.Any] | None) -> list[Taken]:
+def _read_leased(lease: t.Mapping[str, t.Any] | None) -> list[LeasedServer]:
     found = []
-    for each in (loan or {}).get("servers") or []:
+    for each in (lease or {}).get("servers") or []:
         with contextlib.suppress(KeyError, TypeError):  # a record that was changed from outside
-            found.append(Taken(from_dict(each), bool(each.get("is_ollama"))))
+            found.append(LeasedServer(from_dict(each), bool(each.get("is_ollama"))))
     return found

@@ -34,7 +34,7 @@ def unload_models(url: str) -> list[str]:
     return problems
 
 
-def strangers(gives_way: t.Callable[[int], bool] = lambda _pid: False) -> str:
+def foreign_processes(gives_way: t.Callable[[int], bool] = lambda _pid: False) -> str:
     """Who computes on the GPU and is neither a job of ours nor Ollama, in words; empty when nobody does.
 
     :param gives_way: whether the process of that id will give way, and so is nobody to wait for.

@@ -18,7 +18,16 @@ import typing as t
 
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
-from ..system.files import NEW, aside, discard, make_dirs, make_temporary_dir, publish_dir, remove_tree, sweep
+from ..system.files import (
+    NEW,
+    discard,
+    make_dirs,
+    make_temporary_dir,
+    publish_dir,
+    remove_tree,
+    sweep,
+    temporary_prefix,
+)
 from ..version import VERSION
 
 #: The name under which the installed copy of the core is imported.
@@ -81,7 +90,7 @@ def install(layout: Layout) -> str:
         return final
     make_dirs(parent)
     sweep(parent)
-    fresh = make_temporary_dir(aside(NEW), parent)
+    fresh = make_temporary_dir(temporary_prefix(NEW), parent)
     try:
         os.chmod(fresh, 0o755)
         package = os.path.join(fresh, PACKAGE)

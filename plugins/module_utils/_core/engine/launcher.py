@@ -15,7 +15,7 @@ import typing as t
 from ..errors import NotReadyError
 from ..system.environment import clean_environment
 from ..system.files import discard
-from ..system.ownership import give
+from ..system.ownership import give_to_owner
 from ..system.processes import Identity, identify
 from .installation import PACKAGE
 
@@ -42,7 +42,7 @@ def spawn(core_dir: str, python: str, command: str, argument: str, log: str, uni
     argv = [python, "-m", f"{PACKAGE}.main", command, argument]
     os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
     os.chmod(log, 0o644)
-    give(log)
+    give_to_owner(log)
     pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
     if pid is None:
         pid = _spawn_orphan(argv, env, log)

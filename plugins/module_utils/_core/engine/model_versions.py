@@ -13,7 +13,7 @@ from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
 from ..releases import lineage
 from ..releases.promotion import Change, Ledger, Models, Releases, content_tag, digest_of
-from ..runs.job_context import context
+from ..runs.job_context import step_context
 from ..runs.spec import StepSpec, Toolchain
 from ..runs.store import Store
 from ..steps.registry import get_step
@@ -95,7 +95,7 @@ def _drift(layout: Layout, ollama: Ollama, receipt: t.Mapping[str, t.Any]) -> li
     """What of a registered version is not as it was left; whose tags it has is not asked here."""
     options = {**(receipt.get("options") or {}), "promote": False}
     spec = StepSpec.from_dict({**receipt, "options": options})
-    return get_step("register").drift(context(layout, spec, Toolchain(ollama_url=ollama.url)))
+    return get_step("register").drift(step_context(layout, spec, Toolchain(ollama_url=ollama.url)))
 
 
 def _version(layout: Layout, models: Models, ledger: Ledger, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -5,24 +5,24 @@
 
 from __future__ import annotations
 
-from ..artifacts.integrity import missing
+from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
-from ..runs.job_context import context
+from ..runs.job_context import step_context
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
 from ..steps.registry import get_step
 
 
-def not_whole(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> str:
+def step_defect(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> str:
     """Why a step's result is not as it should be, in a few words; empty when it is."""
-    reason = missing(layout, spec.kind, spec.fingerprint)
+    reason = artifact_defect(layout, spec.kind, spec.fingerprint)
     if reason:
         return reason
-    return "; ".join(get_step(spec.kind).drift(context(layout, spec, toolchain)))
+    return "; ".join(get_step(spec.kind).drift(step_context(layout, spec, toolchain)))
 
 
-def depends_on(spec: StepSpec) -> dict[str, str]:
+def required_artifacts(spec: StepSpec) -> dict[str, str]:
     """What must be whole before the step can run: kind → fingerprint.
 
     A quantized file is made from the f16 one alone, though its name is derived from the merged weights.
@@ -31,7 +31,7 @@ def depends_on(spec: StepSpec) -> dict[str, str]:
     return {"gguf": str(half)} if spec.kind == "gguf" and half else dict(spec.upstream)
 
 
-def need(layout: Layout, run: Run) -> dict[str, str]:
+def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
     """Labels of the steps of a run that must be made, in order, and why.
 
     Found backwards from the goals: where a result is whole, nothing before it is looked at.
@@ -46,16 +46,16 @@ def need(layout: Layout, run: Run) -> dict[str, str]:
         if step.label in seen:
             return
         seen.add(step.label)
-        reason = not_whole(layout, step.spec, run.toolchain)
+        reason = step_defect(layout, step.spec, run.toolchain)
         if not reason:
             return
         reasons[step.label] = reason
-        for kind, fingerprint in depends_on(step.spec).items():
+        for kind, fingerprint in required_artifacts(step.spec).items():
             source = by_fingerprint.get((kind, fingerprint))
             if source is not None:
                 visit(source)
                 continue
-            gone = missing(layout, kind, fingerprint)
+            gone = artifact_defect(layout, kind, fingerprint)
             if gone:
                 raise NotReadyError(
                     f"{run.name}: {step.label} needs the {kind} {fingerprint[:12]}: {gone}.",

@@ -27,10 +27,10 @@ from ..system.files import read_record, tail_lines, write_json
 from ..system.locks import FileLock
 from ..system.processes import Identity, this_process
 from . import gpu_lease, installation, launcher
-from .pending_steps import need
+from .pending_steps import find_pending_steps
 
 #: A job whose supervisors died this often in a row before they had so much as said who they are is given up.
-MAX_VAIN_SPAWNS = 5
+MAX_FAILED_SPAWNS = 5
 
 
 @dataclasses.dataclass
@@ -42,22 +42,22 @@ class _Slots:
     """
 
     made: set[tuple[str, str]] = dataclasses.field(default_factory=set)
-    heavy: bool = False
+    exclusive: bool = False
 
-    def take(self, kind: str, fingerprint: str, heavy: bool) -> None:
+    def take(self, kind: str, fingerprint: str, exclusive: bool) -> None:
         self.made.add((kind, fingerprint))
-        self.heavy = self.heavy or heavy
+        self.exclusive = self.exclusive or exclusive
 
     def take_for(self, record: Record) -> None:
         """What is at work in a run; when that cannot be read, take it for heavy."""
         job = record.unfinished
         if job is not None:
-            self.take(job.kind, job.fingerprint, job.heavy)
+            self.take(job.kind, job.fingerprint, job.exclusive)
         else:
-            self.heavy = True
+            self.exclusive = True
 
-    def free_for(self, kind: str, fingerprint: str, heavy: bool) -> bool:
-        return (kind, fingerprint) not in self.made and not (heavy and self.heavy)
+    def free_for(self, kind: str, fingerprint: str, exclusive: bool) -> bool:
+        return (kind, fingerprint) not in self.made and not (exclusive and self.exclusive)
 
 
 class Reconciler:
@@ -84,8 +84,8 @@ class Reconciler:
                 with self.store.lock():
                     self._reconcile()
             finally:
-                self.layout.mend_owner()
-                gpu_lease.settle(self.layout)
+                self.layout.repair_ownership()
+                gpu_lease.release_stale(self.layout)
 
     def _reconcile(self) -> None:
         self.store.sweep()
@@ -103,7 +103,7 @@ class Reconciler:
                 idle.append(record)
         for record in idle:
             try:
-                self._go_on(record.id, slots)
+                self._start_next(record.id, slots)
             except (CoreError, OSError) as error:
                 problems.append(error)
         if problems:
@@ -117,14 +117,14 @@ class Reconciler:
                 return True
             return False
         job = record.unfinished
-        if job is None or not self._attend(record.run, job):
+        if job is None or not self._ensure_supervisor(record.run, job):
             return False
         slots.take_for(record)
         if record.state["state"] != RUNNING:
             self.store.set_state(record.id, RUNNING)
         return True
 
-    def _go_on(self, run_id: str, slots: _Slots) -> None:
+    def _start_next(self, run_id: str, slots: _Slots) -> None:
         """Start the next job of a run, if there is room for it, or end the run."""
         record = self.store.record(run_id)
         if record is None:
@@ -136,12 +136,12 @@ class Reconciler:
         step = self._next_step(record, run)
         if step is None:
             return
-        kind, fingerprint, heavy = step.spec.kind, step.spec.fingerprint, get_step(step.spec.kind).heavy
-        if slots.free_for(kind, fingerprint, heavy):
-            slots.take(kind, fingerprint, heavy)
-            job = self.store.add_job(record, run, step.label, heavy, runner_of(run, step.spec))
+        kind, fingerprint, exclusive = step.spec.kind, step.spec.fingerprint, get_step(step.spec.kind).exclusive
+        if slots.free_for(kind, fingerprint, exclusive):
+            slots.take(kind, fingerprint, exclusive)
+            job = self.store.add_job(record, run, step.label, exclusive, runner_of(run, step.spec))
             self.store.set_state(run.id, RUNNING)
-            self._attend(run, job)
+            self._ensure_supervisor(run, job)
 
     # -- a run whose turn it may be ----------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Reconciler:
         if last is not None and last["state"] == CANCELLED:
             return self._end(run, CANCELLED)
         try:
-            needed = need(self.layout, run)
+            needed = find_pending_steps(self.layout, run)
             for label in needed:
                 get_step(run.step(label).spec.kind)
         except CoreError as error:
@@ -197,17 +197,17 @@ class Reconciler:
 
     # -- a job and its supervisor ------------------------------------------------------------------------------
 
-    def _attend(self, run: Run, job: Job) -> bool:
+    def _ensure_supervisor(self, run: Run, job: Job) -> bool:
         """See to it that somebody supervises a job; False when it had to be given up."""
-        if job.attended():
+        if job.is_supervised():
             return True
         record_path = os.path.join(job.directory, "spawns.json")
         earlier = read_record(record_path) or {}
         before = Identity.from_dict(earlier)
         said = Identity.from_dict(read_record(os.path.join(job.directory, "supervisor.json")))
         count = earlier.get("count")
-        vain = 0 if (before is not None and before == said) or not isinstance(count, int) else count
-        if vain >= MAX_VAIN_SPAWNS:
+        failed_spawns = 0 if (before is not None and before == said) or not isinstance(count, int) else count
+        if failed_spawns >= MAX_FAILED_SPAWNS:
             tail = tail_lines(os.path.join(job.directory, "supervisor.log"), 15)
             return not self._give_up(
                 job,
@@ -218,7 +218,7 @@ class Reconciler:
                     "details": {"log_tail": tail},
                 },
             )
-        write_json(record_path, {"count": vain + 1})
+        write_json(record_path, {"count": failed_spawns + 1})
         try:
             spawned = self._spawn(run, job)
         except DiskFullError:
@@ -226,7 +226,7 @@ class Reconciler:
         except CoreError as error:
             return not self._give_up(job, as_error(error))
         if spawned is not None:
-            write_json(record_path, {"count": vain + 1, **spawned.as_dict()})
+            write_json(record_path, {"count": failed_spawns + 1, **spawned.as_dict()})
         return True
 
     def _spawn(self, run: Run, job: Job) -> Identity | None:

@@ -18,7 +18,7 @@ import time
 import traceback
 import typing as t
 
-from ..artifacts.integrity import missing
+from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import RECEIPT, Layout
 from ..distributed.node_link import Link, NodeLost
 from ..errors import CoreError, JobError, StoreError, as_error
@@ -47,11 +47,11 @@ from ..system.files import (
     write_json,
 )
 from ..system.locks import FileLock
-from ..system.log import say
-from ..system.ownership import give, heir
+from ..system.log import log_line
+from ..system.ownership import foreign_owner, give_to_owner
 from ..version import VERSION
 from . import gpu_users
-from .gpu_lease import GpuLoan
+from .gpu_lease import GpuLease
 from .reconciler import Reconciler
 
 #: A command that was lost this often (with its supervisor: a crash, a reboot) is given up.
@@ -111,7 +111,7 @@ class Supervisor:
                 )
                 outcome = self._outcome(starts)
                 # before anybody knows that the job has ended: what comes next may want Ollama
-                for problem in GpuLoan(self.layout, self.job_dir, self.ctx.toolchain).give_back():
+                for problem in GpuLease(self.layout, self.job_dir, self.ctx.toolchain).restore():
                     self._note(problem)
                 outcome.update(started_at=self.started_at, finished_at=utc_now())
                 sweep(self.job_dir)
@@ -154,7 +154,7 @@ class Supervisor:
 
     def _make(self) -> dict[str, t.Any]:
         spec = self.ctx.spec
-        if not missing(self.layout, spec.kind, spec.fingerprint) and not self.step.drift(self.ctx):
+        if not artifact_defect(self.layout, spec.kind, spec.fingerprint) and not self.step.drift(self.ctx):
             self.runner.clear(self.job_dir)
             results = dict((self.layout.receipt(spec.kind, spec.fingerprint) or {}).get("results") or {})
         else:
@@ -165,7 +165,7 @@ class Supervisor:
         return results
 
     def _run_and_publish(self) -> dict[str, t.Any]:
-        probe = self.runner.settle(self.job_dir)
+        probe = self.runner.refresh(self.job_dir)
         if probe.state != "absent" and self._new_link() is not None:
             raise JobError(
                 "The supervisor of this node's part of the training was lost, and with it the line to the other nodes.",
@@ -219,10 +219,10 @@ class Supervisor:
 
     def _hand_over(self, command: Command) -> None:
         """Give what was made ready to the user that the command will run as, where that is not us."""
-        owner = heir(self.ctx.work)
+        owner = foreign_owner(self.ctx.work)
         if owner is not None:
             for path in (self.job_dir, self.ctx.work, self.layout.path("cache")):
-                give(path, deep=True)
+                give_to_owner(path, deep=True)
             if command.container is None:
                 owner.need([("-w", self.ctx.work), ("-w", self.job_dir)])
 
@@ -268,20 +268,20 @@ class Supervisor:
 
         :raises JobError: when the run is cancelled meanwhile.
         """
-        loan = GpuLoan(self.layout, self.job_dir, self.ctx.toolchain)
-        loan.look()
+        lease = GpuLease(self.layout, self.job_dir, self.ctx.toolchain)
+        lease.look()
         with self._waiting():
             while True:
-                words = gpu_users.strangers(loan.covers)
+                words = gpu_users.foreign_processes(lease.covers)
                 if not words:
                     break
                 self._wait_for(words, _GPU_SECONDS)
-        for line in loan.take():
+        for line in lease.take():
             self._note(line)
 
     def _wait(self) -> Probe:
         while True:
-            probe = self.runner.settle(self.job_dir)
+            probe = self.runner.refresh(self.job_dir)
             if probe.state != "running":
                 return probe
             if not os.path.isdir(self.job_dir):
@@ -365,7 +365,7 @@ class Supervisor:
         return results
 
     def _note(self, text: str) -> None:
-        say(f"{utc_now()} {text}")
+        log_line(f"{utc_now()} {text}")
 
 
 def start_next(layout: Layout) -> str | None:
@@ -379,7 +379,7 @@ def start_next(layout: Layout) -> str | None:
             reconciler.reconcile()
             break
         except CoreError as error:
-            say(f"{utc_now()} What is next could not be started: {error}")
+            log_line(f"{utc_now()} What is next could not be started: {error}")
         if reconciler.mine is not None:
             break
         time.sleep(_NEXT_SECONDS * 2**attempt)
@@ -394,7 +394,7 @@ def write_to(log: str) -> None:
     os.dup2(opened, 1)
     os.dup2(opened, 2)
     os.close(opened)
-    give(log)
+    give_to_owner(log)
 
 
 def main(job_dir: str) -> int:
@@ -408,7 +408,7 @@ def main(job_dir: str) -> int:
         try:
             supervisor.supervise()
         except DiskFullError as error:
-            say(f"{utc_now()} {error}")
+            log_line(f"{utc_now()} {error}")
             return 1
         following = start_next(supervisor.layout)
         if following is not None:

@@ -12,7 +12,7 @@ from ..runs.job_context import load_context
 from ..steps.registry import get_step
 from ..system.disk import disk_errors
 from ..system.files import write_json
-from ..system.log import say
+from ..system.log import log_line
 
 
 def main(job_dir: str) -> int:
@@ -22,7 +22,7 @@ def main(job_dir: str) -> int:
         with disk_errors(ctx.work):
             get_step(ctx.spec.kind).perform(ctx)
     except CoreError as error:
-        say(f"ERROR: {error}")
+        log_line(f"ERROR: {error}")
         write_json(os.path.join(job_dir, "error.json"), as_error(error))
         return 1
     return 0

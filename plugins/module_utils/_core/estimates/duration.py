@@ -89,12 +89,12 @@ def training_seconds(
     return _START["train"] + operations / (_CORE * max(1, cores))
 
 
-def total_tokens(found_out: t.Mapping[str, t.Any], epochs: float, cutoff: int) -> float | None:
+def total_tokens(dataset_results: t.Mapping[str, t.Any], epochs: float, cutoff: int) -> float | None:
     """Tokens a training sees; None when the size of the dataset is not known.
 
     :param found_out: ``results`` of the dataset: its ``rows`` and ``bytes``.
     """
-    rows, size = found_out.get("rows"), found_out.get("bytes")
+    rows, size = dataset_results.get("rows"), dataset_results.get("bytes")
     if not isinstance(rows, int) or not isinstance(size, int) or rows < 1:
         return None
     return rows * min(float(cutoff), size / rows / _CHARACTERS) * epochs
@@ -105,7 +105,7 @@ def copying_seconds(kind: str, size: int) -> float | None:
     return _START[kind] + size / _RATE[kind] if kind in _RATE else None
 
 
-def in_words(seconds: float) -> str:
+def describe_seconds(seconds: float) -> str:
     """``about 14 min``."""
     if seconds < 90:
         return f"about {max(1, round(seconds))} s"

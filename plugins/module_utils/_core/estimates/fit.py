@@ -41,7 +41,7 @@ def budget(total: int) -> int:
     return total - max(RESERVE_BYTES, int(total * RESERVE_SHARE))
 
 
-def needed(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+def required_vram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
     """What a training is given of a GPU, in bytes."""
     return _vram(estimate(shape, values, "cuda", longest)).planned
 
@@ -53,12 +53,12 @@ def _vram(found: Estimate) -> Vram:
     return found.vram
 
 
-def needed_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+def required_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
     """What a training on a CPU takes of the machine's memory, or merging after it, whichever is more, in bytes."""
     return max(estimate(shape, values, "cpu", longest).ram[step] for step in ("train", "merge"))
 
 
-def needed_to_merge(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+def required_merge_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
     """What merging takes of the machine's memory, in bytes."""
     return estimate(shape, values, "cpu", longest).ram["merge"]
 
@@ -93,7 +93,7 @@ def nearest(
     room: int,
     longest: int | None = None,
     name: str = "",
-    measure: Measure = needed,
+    measure: Measure = required_vram,
 ) -> list[Suggestion]:
     """Up to three settings that fit, the nearest first: those that change the fewest things; smaller batches, which
     change the result least, before another method, and that before shorter rows; a smaller model last.
@@ -105,7 +105,7 @@ def nearest(
     """
     found: list[Suggestion] = []
     # on a CPU there is no qlora
-    methods = _methods(values) if measure is needed else []
+    methods = _methods(values) if measure is required_vram else []
     moves = {"batch": _batches(values), "method": methods, "length": _lengths(values, longest)}
     for size in range(1, len(moves) + 1):
         for chosen in itertools.combinations(moves, size):
@@ -156,7 +156,7 @@ def _smaller(
     akin = [entry for entry in CATALOGUE if family in (entry.family, "") or entry.shape.model_type == shape.model_type]
     below = [entry for entry in akin if not shape.parameters or entry.shape.parameters < shape.parameters]
     down: dict[str, t.Any] = {}
-    for options in (_batches(values), _methods(values) if measure is needed else []):
+    for options in (_batches(values), _methods(values) if measure is required_vram else []):
         down.update(options[-1] if options else {})
     for entry in sorted(below, key=lambda each: (each.family != family, -each.shape.parameters)):
         for change in ({}, down):
@@ -247,7 +247,9 @@ def choose_method(
     if shape is None:
         small = gpu_total < int(12e9 * 0.97)
         return ("qlora", f"{has}: less than 12 GB") if small else ("lora", f"{has}: 12 GB or more")
-    full, lora, qlora = (needed(shape, {**values, "method": method}, longest) for method in ("full", "lora", "qlora"))
+    full, lora, qlora = (
+        required_vram(shape, {**values, "method": method}, longest) for method in ("full", "lora", "qlora")
+    )
     bears_full = rows is not None and rows >= FULL_ROWS and full <= room
     if bears_full and float(values.get("learning_rate") or 1) <= FULL_LEARNING_RATE:
         return "full", f"{has}; {rows} rows, and full takes about {gigabytes(full)}"

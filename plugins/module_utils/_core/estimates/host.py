@@ -77,7 +77,7 @@ class Machine:
         return min((gpu.free_bytes for gpu in self.gpus), default=None)
 
 
-def look(accelerator: str) -> Machine:
+def inspect_machine(accelerator: str) -> Machine:
     """This machine.
 
     :param accelerator: auto, cuda or cpu.
@@ -99,20 +99,20 @@ class Subject:
     base: str
     dataset: str
     shape: Shape | None = None
-    found_out: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    dataset_results: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     ollama_name: str = ""
 
     @property
     def rows(self) -> int | None:
         """Rows of the dataset, when known."""
-        rows = self.found_out.get("rows")
+        rows = self.dataset_results.get("rows")
         return rows if isinstance(rows, int) else None
 
     @property
     def longest(self) -> int | None:
         """Tokens of its longest row at most, when known: no tokenizer makes more tokens of a text than it has
         characters, but for rare signs, and its JSON has more characters than the text."""
-        characters = (self.found_out.get("longest_row") or {}).get("characters")
+        characters = (self.dataset_results.get("longest_row") or {}).get("characters")
         return characters + _AROUND if isinstance(characters, int) else None
 
     def train_fingerprint(self, hyper: Hyperparameters) -> str:
@@ -124,7 +124,7 @@ class Subject:
 # -- method: auto ----------------------------------------------------------------------------------------------------
 
 
-def settle_method(
+def resolve_method(
     layout: Layout, hyper: Hyperparameters, subject: Subject, machine: Machine, write: bool
 ) -> tuple[Hyperparameters, str]:
     """The hyperparameters with the method that ``auto`` means, and why; others stay as they are.
@@ -219,7 +219,7 @@ def _no_ram(
                 f"{f'{gigabytes(machine.ram.swap)} of' if machine.ram.swap else 'no'} swap."
             )
             on_cpu = machine.accelerator == "cpu"
-            measure = fit.needed_ram if on_cpu else fit.needed_to_merge
+            measure = fit.required_ram if on_cpu else fit.required_merge_ram
             near = fit.nearest(subject.shape, values, room, subject.longest, subject.ollama_name, measure)
             return fit.Misfit(message, f"Add memory or swap. {fit.hint(near)}")
     return None

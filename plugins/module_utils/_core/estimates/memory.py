@@ -207,9 +207,9 @@ def estimate(
         "gguf": _RAM_CONVERTER + 2 * _largest(shape),
     }
     disk = {
-        "base": int(HALF * total) + beside(shape),
+        "base": int(HALF * total) + side_file_bytes(shape),
         "train": train_disk(shape, given),
-        "merge": int(HALF * total) + beside(shape),
+        "merge": int(HALF * total) + side_file_bytes(shape),
     }
     for name in ("f16", *given["quantizations"]):
         disk[f"gguf-{name}"] = gguf_bytes(shape, name)
@@ -378,7 +378,7 @@ def _cpu_training(shape: Shape, values: t.Mapping[str, t.Any], length: int) -> i
 # -- disk ------------------------------------------------------------------------------------------------------------
 
 
-def beside(shape: Shape) -> int:
+def side_file_bytes(shape: Shape) -> int:
     """What lies beside the weights in a copy of a model: tokenizer, configuration."""
     return _WORD * shape.vocabulary + _REST
 
@@ -391,7 +391,7 @@ def train_disk(shape: Shape, values: t.Mapping[str, t.Any]) -> int:
     given = _with_defaults(values)
     trained = trainable(shape, given)
     saved = 4 * (trained if given["method"] in ADAPTERS else parameters(shape))
-    return _CHECKPOINTS * (saved + 8 * trained + beside(shape)) + saved + beside(shape)
+    return _CHECKPOINTS * (saved + 8 * trained + side_file_bytes(shape)) + saved + side_file_bytes(shape)
 
 
 def gguf_bytes(shape: Shape, quantization: str) -> int:
@@ -399,7 +399,7 @@ def gguf_bytes(shape: Shape, quantization: str) -> int:
     embeddings = embedding_parameters(shape)
     bits = BITS[quantization]
     layers = (parameters(shape) - embeddings) * bits
-    return int((layers + embeddings * max(bits, _EMBEDDING_BITS)) / 8) + beside(shape)
+    return int((layers + embeddings * max(bits, _EMBEDDING_BITS)) / 8) + side_file_bytes(shape)
 
 
 def quantized_bytes(half: int, quantization: str) -> int:

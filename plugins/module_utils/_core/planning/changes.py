@@ -17,7 +17,7 @@ from ..datasets.diff import Changes
 from ..datasets.output_formats import DATA_FILE
 from ..releases.lineage import read_receipt
 from ..runs.spec import StepSpec
-from ..training.hyperparameters import in_words
+from ..training.hyperparameters import describe_settings
 from ..training.options import OPTIONS
 
 _DEFAULTS = {option.name: option.default for option in OPTIONS}
@@ -147,7 +147,7 @@ def _settings(kind: str, before: Receipt, now: StepSpec) -> list[Change]:
         default = _DEFAULTS.get(name) if kind == "train" else None
         was, is_now = old.get(name, default), new.get(name, default)
         if was != is_now:
-            found.append(Change(name, in_words(was), in_words(is_now)))
+            found.append(Change(name, describe_settings(was), describe_settings(is_now)))
     return found
 
 
@@ -166,17 +166,19 @@ def _upstream(layout: Layout, kind: str, was: str, now: str, known: t.Mapping[st
         detail = dataset_detail(dataset_changes(layout, was, now, known)) or _row_counts(layout, was, now, known)
         return Change("dataset sha256", was[:12] or "none", now[:12], detail)
     if kind == "base":
-        before, after = (str((known.get(each) or {}).get("words") or _base_words(layout, each)) for each in (was, now))
+        before, after = (
+            str((known.get(each) or {}).get("words") or _describe_base(layout, each)) for each in (was, now)
+        )
         return Change("base", before, after)
     return Change(kind, was[:12] or "none", now[:12])
 
 
-def _base_words(layout: Layout, fingerprint: str) -> str:
+def _describe_base(layout: Layout, fingerprint: str) -> str:
     receipt = _read(layout, "base", fingerprint) if fingerprint else None
-    return base_words((receipt or {}).get("settings") or {}, fingerprint)
+    return describe_base((receipt or {}).get("settings") or {}, fingerprint)
 
 
-def base_words(settings: t.Mapping[str, t.Any], fingerprint: str) -> str:
+def describe_base(settings: t.Mapping[str, t.Any], fingerprint: str) -> str:
     """A base model in a few words: ``Qwen/Qwen2.5-7B-Instruct@a09a35458c70``, or the digest of a directory."""
     if settings.get("hub"):
         return f"{settings['hub']}@{str(settings.get('commit'))[:12]}"

@@ -57,9 +57,9 @@ def plan_run(
     kept = retraining.Kept(layout, declared.name, declared.counts)
     base = kept.base(resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write))
     known = resolve_dataset(layout, declared.dataset, datasets or {})
-    dataset, found_out = kept.dataset(known.fingerprint, known.results)
-    stages.check_dataset(declared.hyper.values, declared.dataset, found_out)
-    subject = subject_of(declared.base_model, base, dataset, found_out)
+    dataset, dataset_results = kept.dataset(known.fingerprint, known.results)
+    stages.check_dataset(declared.hyper.values, declared.dataset, dataset_results)
+    subject = subject_of(declared.base_model, base, dataset, dataset_results)
 
     def read() -> tuple[dict[str, t.Any], dict[str, t.Any]]:
         settings, options = read_training(
@@ -84,7 +84,7 @@ def plan_run(
     register, warning = None, ""
     if declared.register:
         register, warning = register_settings(
-            declared.name, options["resolved"], found_out, declared.system, declared.parameters
+            declared.name, options["resolved"], dataset_results, declared.system, declared.parameters
         )
 
     def plan(attempt: int) -> tuple[list[RunStep], list[str]]:
@@ -140,11 +140,11 @@ def resolve_dataset(layout: Layout, name: str, known: t.Mapping[str, t.Mapping[s
 
 
 def subject_of(
-    base_model: str, base: resolution.BaseIdentity, dataset: str, found_out: t.Mapping[str, t.Any]
+    base_model: str, base: resolution.BaseIdentity, dataset: str, dataset_results: t.Mapping[str, t.Any]
 ) -> host.Subject:
     """What a training is about, for deciding what suits the machine."""
     known = "" if base.location else names.resolve(base_model).ollama_name
-    return host.Subject(base.fingerprint, dataset, base.shape, found_out, known)
+    return host.Subject(base.fingerprint, dataset, base.shape, dataset_results, known)
 
 
 def read_training(
@@ -163,11 +163,11 @@ def read_training(
     :param write: whether it may be written down what ``method: auto`` came to.
     :raises InputError: when a hyperparameter cannot be, or the training cannot fit this machine.
     """
-    machine = host.look(accelerator)
+    machine = host.inspect_machine(accelerator)
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.installed(layout, toolchain, write))
-    hyper, reason = host.settle_method(layout, hyper, subject, machine, write)
+    hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     options = {
         "resolved": hyperparameters.resolved(hyper),
         "accelerator": machine.accelerator,
@@ -180,7 +180,7 @@ def read_training(
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check),
         *stages.warnings_for(hyper.values),
-        truncation.warning(hyper.values, subject.found_out),
+        truncation.warning(hyper.values, subject.dataset_results),
     ]
     if any(warnings):
         options["warning"] = " ".join(filter(None, warnings))

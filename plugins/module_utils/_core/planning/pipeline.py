@@ -123,7 +123,7 @@ def retain_step(registered: RunStep, policy: t.Mapping[str, t.Any]) -> RunStep:
     )
 
 
-def beside_steps(
+def adapter_steps(
     base: Identity, train: str, options: t.Mapping[str, t.Any], quantizations: t.Sequence[str]
 ) -> tuple[RunStep, list[RunStep]]:
     """An adapter as a GGUF file, and those of its base, which it is put on when it is loaded.
@@ -165,7 +165,7 @@ def finetune_steps(
     upstream = {"base": base.fingerprint, "train": trained.spec.fingerprint}
     adapter = ""
     if export == "adapter":
-        small, ggufs = beside_steps(base, trained.spec.fingerprint, train_options, quantizations)
+        small, ggufs = adapter_steps(base, trained.spec.fingerprint, train_options, quantizations)
         adapter = small.spec.fingerprint
         steps += [trained, small, *ggufs]
     else:

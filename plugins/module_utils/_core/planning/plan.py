@@ -12,14 +12,14 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ..artifacts.integrity import missing
+from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
 from ..estimates import duration
 from ..estimates.host import Machine
 from ..runs.run import Run, RunStep
 from ..runs.status import RunView
 from ..system.disk import free_bytes, gigabytes
-from .changes import Change, Earlier, base_words, changes
+from .changes import Change, Earlier, changes, describe_base
 
 SCHEMA = 1
 
@@ -27,7 +27,7 @@ SCHEMA = 1
 FOLLOWS = ("train", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
 
 
-def make(
+def make_plan(
     layout: Layout,
     run: Run,
     view: RunView,
@@ -63,7 +63,7 @@ def make(
         }
         if step.label in pending:
             # what asking would say first may be that the dataset has to be published before: in check mode it is not
-            reason = missing(layout, step.spec.kind, step.spec.fingerprint) or seen.reason
+            reason = artifact_defect(layout, step.spec.kind, step.spec.fingerprint) or seen.reason
             found, why = _why(layout, step, reason, earlier, told)
             entry["changes"] = [{**vars(change), "words": change.words()} for change in found]
             entry["why"] = why
@@ -96,7 +96,7 @@ def _train_options(run: Run) -> dict[str, t.Any]:
 def bases(run: Run) -> dict[str, dict[str, t.Any]]:
     """The base of a run in words, by its fingerprint: it may not have been fetched yet."""
     return {
-        step.spec.fingerprint: {"words": base_words(step.spec.settings, step.spec.fingerprint)}
+        step.spec.fingerprint: {"words": describe_base(step.spec.settings, step.spec.fingerprint)}
         for step in run.steps
         if step.spec.kind == "base"
     }
@@ -209,13 +209,13 @@ def _work(
     known: t.Mapping[str, t.Mapping[str, t.Any]],
 ) -> float | None:
     """Tokens a training sees."""
-    found_out = (known.get(dataset) or {}).get("results")
-    if not found_out and len(dataset) == 64:
-        found_out = (layout.receipt("dataset", dataset) or {}).get("results")
+    dataset_results = (known.get(dataset) or {}).get("results")
+    if not dataset_results and len(dataset) == 64:
+        dataset_results = (layout.receipt("dataset", dataset) or {}).get("results")
     resolved = options.get("resolved") or {}
-    if not found_out or not resolved:
+    if not dataset_results or not resolved:
         return None
-    return duration.total_tokens(found_out, float(resolved["epochs"]), int(resolved["cutoff_len"]))
+    return duration.total_tokens(dataset_results, float(resolved["epochs"]), int(resolved["cutoff_len"]))
 
 
 def _alike(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..estimates.duration import in_words
+from ..estimates.duration import describe_seconds
 from ..system.disk import gigabytes
 
 
@@ -52,7 +52,8 @@ def _takes(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> str:
         parts.append(f"disk {gigabytes(takes['disk_bytes'])}")
     if takes.get("seconds") is not None:
         parts.append(
-            in_words(takes["seconds"]) + (" (as the last time)" if takes["seconds_from"] == "the last time" else "")
+            describe_seconds(takes["seconds"])
+            + (" (as the last time)" if takes["seconds_from"] == "the last time" else "")
         )
     return ", ".join(parts)
 
@@ -70,5 +71,5 @@ def _total(plan: t.Mapping[str, t.Any]) -> str:
         # a base that is there already takes nothing
         unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
         more = "" if not unknown else ", downloads and what is not known left out"
-        words += f", {in_words(sum(seconds))}{more}"
+        words += f", {describe_seconds(sum(seconds))}{more}"
     return words

@@ -35,11 +35,11 @@ def plans_of(
     known = saved_plan.known_datasets(layout, datasets or {})
     if saved is not None:
         saved_plan.check_saved(layout, saved, runs, known)
-    machine = host.look(accelerator)
+    machine = host.inspect_machine(accelerator)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = []
     for run, view in runs:
-        plan = planning_plan.make(layout, run, view, machine, known, cores)
+        plan = planning_plan.make_plan(layout, run, view, machine, known, cores)
         found.append({**plan, "warnings": [*warnings_of(run, layout), *plan["warnings"]]})
     return found
 

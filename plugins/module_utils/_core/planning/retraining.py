@@ -95,13 +95,13 @@ class Kept:
                 return dict(receipt.get("options") or {})
         return base.options
 
-    def dataset(self, declared: str, found_out: t.Mapping[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
+    def dataset(self, declared: str, dataset_results: t.Mapping[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
         """Fingerprint of the dataset to train on, and what was found out about it."""
         if "dataset" not in self._ignored or self._receipt is None:
-            return declared, dict(found_out)
+            return declared, dict(dataset_results)
         fingerprint = str(self._receipt["upstream"]["dataset"])
         if fingerprint == declared:
-            return declared, dict(found_out)
+            return declared, dict(dataset_results)
         self._note("dataset", fingerprint[:12])
         receipt = lineage.read_receipt(self._layout, "dataset", fingerprint) or {}
         return fingerprint, dict(receipt.get("results") or {})

@@ -13,7 +13,7 @@ from ..datasets import registry
 from ..errors import InputError
 from ..runs.run import Run
 from ..runs.status import IDLE, NEEDED, WHOLE, RunView
-from .changes import base_words, changes
+from .changes import changes, describe_base
 from .plan import FOLLOWS, SCHEMA, aliases, bases
 
 _WORDS = {WHOLE: "there", IDLE: "not needed", NEEDED: "needed"}
@@ -67,7 +67,7 @@ def stale(
 
 def _saved_bases(steps: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, dict[str, str]]:
     return {
-        str(step.get("fingerprint")): {"words": base_words(step.get("settings") or {}, str(step.get("fingerprint")))}
+        str(step.get("fingerprint")): {"words": describe_base(step.get("settings") or {}, str(step.get("fingerprint")))}
         for step in steps.values()
         if step.get("kind") == "base"
     }

@@ -339,7 +339,7 @@ def summary(found: t.Mapping[str, t.Any]) -> str:
     return f"{text}, {other['met']} of {other['model']}." if other else f"{text}."
 
 
-def words(found: t.Mapping[str, t.Any], most: int = 10, longest: int = 300) -> list[str]:
+def failure_lines(found: t.Mapping[str, t.Any], most: int = 10, longest: int = 300) -> list[str]:
     """Lines about the answers that are not as expected, for people.
 
     :param found: a :func:`report`.

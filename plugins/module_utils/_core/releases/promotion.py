@@ -377,9 +377,9 @@ def move_tags(ollama: Ollama, tag: str, aliases: t.Sequence[str], ahead: Ahead |
         if old:
             names = [str(model["name"]) for model in models if model.get("digest") == old]
             others = [
-                other
-                for other in names
-                if same_model(other, full) and not any(same_name(other, one) for one in aliases)
+                candidate
+                for candidate in names
+                if same_model(candidate, full) and not any(same_name(candidate, one) for one in aliases)
             ]
             if not others:
                 others = [f"{full.rpartition(':')[0]}:{_BEFORE}{old[:12]}"]

@@ -24,7 +24,7 @@ from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
 from ..runs.store import Store
 from ..system.clock import utc_now
-from ..system.files import GONE, aside, fsync_dir, make_temporary_dir, write_json
+from ..system.files import REMOVED, fsync_dir, make_temporary_dir, temporary_prefix, write_json
 from . import lineage
 from .promotion import Models, Releases, digest_of
 
@@ -237,7 +237,7 @@ def _set_aside(layout: Layout, item: Surplus) -> str:
     receipt = layout.receipt(item.kind, item.name) or {}
     if not receipt.get("pruned_at"):
         write_json(os.path.join(path, RECEIPT), {**receipt, "pruned_at": utc_now(), "pruned_bytes": item.bytes})
-    gone = make_temporary_dir(aside(GONE), os.path.dirname(path))
+    gone = make_temporary_dir(temporary_prefix(REMOVED), os.path.dirname(path))
     for name in os.listdir(path):
         if name not in _STAY:
             os.rename(os.path.join(path, name), os.path.join(gone, name))

@@ -27,7 +27,7 @@ from ..system.clock import utc_now
 from ..system.docker import DockerEngine, EngineAwayError, EngineRefusedError, gpu_request, log_bounds, mount
 from ..system.files import read_record, write_json
 from .command import Command, Container
-from .runner import COMMAND, EXIT, Probe, Runner, job_mark, note_signal
+from .runner import COMMAND, EXIT, Probe, Runner, job_marker, note_signal
 
 LABEL_JOB = "ia-homelab.job"
 LABEL_STORE = "ia-homelab.store"
@@ -79,7 +79,7 @@ class DockerRunner(Runner):
         if any("\0" in part for part in command.argv):
             raise NotReadyError(f"{command.argv[0]} could not be started: {command.argv[0]}: embedded null byte.")
         engine = self._engine(job_dir)
-        mark = job_mark(job_dir)
+        mark = job_marker(job_dir)
         store = mark.rpartition(":")[0]
         root = os.path.dirname(store)
         image = _patiently(lambda: engine.image(place.image))
@@ -101,7 +101,7 @@ class DockerRunner(Runner):
             "command": [command.env.get("PATH", ""), *command.argv],
             "environment": {
                 **{name: value for name, value in command.env.items() if name != "PATH"},
-                processes.MARK: mark,
+                processes.JOB_MARKER: mark,
             },
             "working_dir": command.cwd,
             "user": user,
@@ -131,7 +131,7 @@ class DockerRunner(Runner):
     def probe(self, job_dir: str) -> Probe:
         return self._ended(job_dir) or self._look(job_dir)[0]
 
-    def settle(self, job_dir: str) -> Probe:
+    def refresh(self, job_dir: str) -> Probe:
         ended = self._ended(job_dir)
         if ended is None:
             ended, there = self._look(job_dir)
@@ -236,7 +236,7 @@ class DockerRunner(Runner):
 def container_name(job_dir: str) -> str:
     """The name of a job's container: to be read, and no other job's, whatever stores use this engine."""
     run, job = os.path.split(os.path.abspath(job_dir))
-    digest = hashlib.sha256(job_mark(job_dir).encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256(job_marker(job_dir).encode("utf-8", "surrogateescape")).hexdigest()
     return f"ia-homelab-{os.path.basename(run)}-{job}-{digest[:10]}"
 
 

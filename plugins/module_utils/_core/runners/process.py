@@ -20,9 +20,9 @@ from ..errors import JobError, NotReadyError
 from ..system import processes
 from ..system.clock import utc_now
 from ..system.files import read_record, write_json
-from ..system.ownership import Owner, give, heir
+from ..system.ownership import Owner, foreign_owner, give_to_owner
 from .command import Command
-from .runner import COMMAND, EXIT, Probe, Runner, job_mark, note_signal
+from .runner import COMMAND, EXIT, Probe, Runner, job_marker, note_signal
 
 
 class ProcessRunner(Runner):
@@ -44,14 +44,14 @@ class ProcessRunner(Runner):
             write_json(record, {"argv": command.argv, "oom_kills": processes.oom_kills(), **me})
 
         record = os.path.join(job_dir, COMMAND)
-        env = {**command.env, processes.MARK: job_mark(job_dir)}
-        owner = heir(job_dir)
+        env = {**command.env, processes.JOB_MARKER: job_marker(job_dir)}
+        owner = foreign_owner(job_dir)
         if owner is not None:
             env = _environment(owner, env)
             _need_access(owner, command, env)
         path = os.path.join(job_dir, "log.txt")
         with open(path, "ab") as log:
-            give(path)
+            give_to_owner(path)
             try:
                 # PLW1509: the supervisor has one thread
                 self._children[job_dir] = subprocess.Popen(  # noqa: PLW1509
@@ -89,7 +89,7 @@ class ProcessRunner(Runner):
             return Probe("ended")
         return Probe("absent")
 
-    def settle(self, job_dir: str) -> Probe:
+    def refresh(self, job_dir: str) -> Probe:
         child = self._children.get(job_dir)
         if child is None or os.path.exists(os.path.join(job_dir, EXIT)):
             probe = self.probe(job_dir)
@@ -112,11 +112,11 @@ class ProcessRunner(Runner):
     def signal(self, job_dir: str, number: int) -> None:
         note_signal(job_dir, number)
         leader = processes.Identity.from_dict(self._record(job_dir))
-        processes.send(processes.members(leader, job_mark(job_dir)), number)
+        processes.send(processes.members(leader, job_marker(job_dir)), number)
 
     def clear(self, job_dir: str, grace: float = 0.0) -> None:
         leader = processes.Identity.from_dict(self._record(job_dir))
-        left = processes.end(leader, job_mark(job_dir), grace)
+        left = processes.end(leader, job_marker(job_dir), grace)
         if left:
             pids = [found.pid for found in left]
             raise JobError(

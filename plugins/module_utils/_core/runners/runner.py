@@ -19,7 +19,7 @@ COMMAND = "command.json"
 EXIT = "exit.json"
 
 
-def job_mark(job_dir: str) -> str:
+def job_marker(job_dir: str) -> str:
     """What marks the processes of a job; the same wherever its run lies in the store, and for no other job."""
     run_dir, job = os.path.split(os.path.abspath(job_dir))
     store = os.path.realpath(os.path.dirname(os.path.dirname(run_dir)))
@@ -68,7 +68,7 @@ class Runner(abc.ABC):
         """Look at the command; changes nothing."""
 
     @abc.abstractmethod
-    def settle(self, job_dir: str) -> Probe:
+    def refresh(self, job_dir: str) -> Probe:
         """As :meth:`probe`, for the one process that holds the job.
 
         A command found to have ended has its exit status written down and nothing of it left running.

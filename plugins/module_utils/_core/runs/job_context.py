@@ -56,7 +56,7 @@ class StepContext:
         return os.path.join(self.job_dir, "progress.json")
 
 
-def context(layout: Layout, spec: StepSpec, toolchain: Toolchain, job_dir: str = "") -> StepContext:
+def step_context(layout: Layout, spec: StepSpec, toolchain: Toolchain, job_dir: str = "") -> StepContext:
     """What a step works on."""
     return StepContext(layout, spec, toolchain, layout.work(spec.kind, spec.fingerprint), job_dir)
 
@@ -77,4 +77,4 @@ def load_run(job_dir: str) -> tuple[Layout, Run, str]:
 def load_context(job_dir: str) -> StepContext:
     """What the step of a job works on."""
     layout, run, label = load_run(job_dir)
-    return context(layout, run.step(label).spec, run.toolchain, os.path.abspath(job_dir))
+    return step_context(layout, run.step(label).spec, run.toolchain, os.path.abspath(job_dir))

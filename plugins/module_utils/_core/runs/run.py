@@ -123,7 +123,7 @@ class Job:
     label: str
     kind: str
     fingerprint: str
-    heavy: bool
+    exclusive: bool
     runner: str
     round: int
     order: int
@@ -134,7 +134,7 @@ class Job:
         """``LABEL-N``."""
         return os.path.basename(self.directory)
 
-    def attended(self) -> bool:
+    def is_supervised(self) -> bool:
         """Whether somebody supervises it, or was started to do so and still runs."""
         return any(supervisors(self.directory))
 

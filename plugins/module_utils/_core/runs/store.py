@@ -35,7 +35,6 @@ from ..system.clock import utc_now
 from ..system.disk import DiskFullError
 from ..system.files import (
     NEW,
-    aside,
     discard,
     fsync_dir,
     make_temporary_dir,
@@ -43,6 +42,7 @@ from ..system.files import (
     read_record,
     remove_tree,
     sweep,
+    temporary_prefix,
     write_json,
 )
 from ..system.locks import FileLock
@@ -212,12 +212,12 @@ class Store:
                     _read_job(directory)
                 except StoreError:
                     os.rename(directory, os.path.join(active, ".damaged-" + os.path.basename(directory)))
-            self.ask_again(run)
+            self.resubmit(run)
             # last: until this is written the run has ended, and goes back to where it was
             write_json(os.path.join(active, "state.json"), {"state": QUEUED})
         fsync_dir(self._folder("active"))
 
-    def ask_again(self, run: Run) -> None:
+    def resubmit(self, run: Run) -> None:
         """Write an active run anew: what was to stop it is over, how its earlier jobs end is of no matter."""
         directory = os.path.join(self._folder("active"), run.id)
         write_json(os.path.join(directory, "run.json"), _run_file(run))
@@ -251,7 +251,7 @@ class Store:
             # that it is there is enough: what fills the disk must not be what cannot be stopped
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
-    def add_job(self, record: Record, run: Run, label: str, heavy: bool, runner: str = "") -> Job:
+    def add_job(self, record: Record, run: Run, label: str, exclusive: bool, runner: str = "") -> Job:
         """Make a new attempt at a step.
 
         :param runner: name of the runner of its command; that of the run by default.
@@ -264,9 +264,12 @@ class Store:
         spec = run.step(label).spec
         order = record.jobs[-1].order + 1 if record.jobs else 1
         directory = os.path.join(record.directory, f"{label}-{number}")
-        job = Job(directory, label, spec.kind, spec.fingerprint, heavy, runner or run.runner, run.round, order, None)
+        job = Job(
+            directory, label, spec.kind, spec.fingerprint, exclusive, runner or run.runner, run.round, order, None
+        )
         plain = dataclasses.asdict(job)
         del plain["directory"], plain["outcome"]
+        plain["heavy"] = plain.pop("exclusive")  # the name in the store, where every version reads it
         with _fresh_dir(directory) as fresh:
             write_json(
                 os.path.join(fresh, "job.json"), {**plain, "schema": SCHEMA, "run": run.id, "created_at": utc_now()}
@@ -285,7 +288,7 @@ class Store:
 @contextlib.contextmanager
 def _fresh_dir(path: str) -> t.Iterator[str]:
     """A directory that gets its name when everything is in it, or is not there at all."""
-    fresh = make_temporary_dir(aside(NEW), os.path.dirname(path))
+    fresh = make_temporary_dir(temporary_prefix(NEW), os.path.dirname(path))
     try:
         os.chmod(fresh, 0o755)
         yield fresh
@@ -332,7 +335,7 @@ def _read_job(directory: str) -> Job:
             label=str(raw["label"]),
             kind=str(raw["kind"]),
             fingerprint=str(raw["fingerprint"]),
-            heavy=bool(raw["heavy"]),
+            exclusive=bool(raw["heavy"]),
             runner=str(raw["runner"]),
             round=int(raw["round"]),
             order=int(raw["order"]),

@@ -19,7 +19,7 @@ from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.disk import free_bytes, gigabytes
 from ..system.files import list_files, read_json, remove_tree, write_json
-from ..system.log import say
+from ..system.log import log_line
 from .step import Step
 from .worker_command import worker_command
 
@@ -37,7 +37,7 @@ class BaseStep(Step):
     """
 
     kind = "base"
-    heavy = False
+    exclusive = False
 
     def command(self, ctx: StepContext) -> Command | None:
         os.makedirs(ctx.work, exist_ok=True)
@@ -50,12 +50,12 @@ class BaseStep(Step):
         if info.get("gated") or info.get("private"):
             client.check_access(hub_id, commit, "config.json")
         files = select_files(hub_files(info), hub_id)
-        _need_room(ctx, files)
+        _require_disk_space(ctx, files)
         # its time of writing is not kept: two attempts that get the same leave the same
         wanted = [dataclasses.asdict(file) for file in files]
         listing = os.path.join(ctx.job_dir, _LISTING)
         write_json(listing, {"wanted": wanted})
-        say(f"Fetching {len(files)} files of {hub_id} at {commit} from {client.endpoint}")
+        log_line(f"Fetching {len(files)} files of {hub_id} at {commit} from {client.endpoint}")
         found = Download(client, hub_id, commit, files, ctx.work).run(
             lambda progress: write_json(ctx.progress_file, progress.as_dict())
         )
@@ -74,7 +74,7 @@ class BaseStep(Step):
             raise JobError("The download did not come to its end.", "Run again: it goes on from there.")
         wanted = [HubFile(**each) for each in listing["wanted"]]
         for file in wanted:
-            _need_whole(os.path.join(ctx.work, file.name), file, found.get(file.name) or {})
+            _require_complete(os.path.join(ctx.work, file.name), file, found.get(file.name) or {})
         remove_tree(os.path.join(ctx.work, PARTS))
         names = {file.name for file in wanted}
         for name in list_files(ctx.work):
@@ -148,7 +148,7 @@ def _stamps(root: str) -> dict[str, list[int]]:
     return found
 
 
-def _need_room(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
+def _require_disk_space(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
     missing = bytes_missing(files, ctx.work)
     free = free_bytes(ctx.work)
     if missing + _SPARE > free:
@@ -162,7 +162,7 @@ def _need_room(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
         )
 
 
-def _need_whole(path: str, file: HubFile, recorded: t.Mapping[str, t.Any]) -> None:
+def _require_complete(path: str, file: HubFile, recorded: t.Mapping[str, t.Any]) -> None:
     """See to it that a file is what was fetched; it is read only when it was touched since it was checked."""
     try:
         stat = os.stat(path)

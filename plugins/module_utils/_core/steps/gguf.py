@@ -31,9 +31,9 @@ from .tool_environment import (
     PROGRAMS,
     compute_threads,
     container,
-    need_directory,
-    need_room,
     remove_scratch,
+    require_directory,
+    require_disk_space,
     tool_environment,
     weight_bytes,
 )
@@ -74,7 +74,7 @@ class GgufStep(Step):
     """
 
     kind = "gguf"
-    heavy = True
+    exclusive = True
 
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llama_cpp_image
@@ -95,7 +95,7 @@ class GgufStep(Step):
         merged = _source(ctx)
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
-        need_room(ctx.work, int(count * _BYTES[quantization]), f"Converting to {quantization}")
+        require_disk_space(ctx.work, int(count * _BYTES[quantization]), f"Converting to {quantization}")
         request = os.path.join(ctx.job_dir, "convert.json")
         argv = [converter, merged, "--outtype", quantization, "--outfile", _part(ctx)]
         alone, together = sample_texts(ctx)
@@ -126,7 +126,7 @@ class GgufStep(Step):
         info = read_header(source)
         check_complete(info)
         quantization = _quantization(ctx)
-        need_room(ctx.work, quantized_bytes(info.file_bytes, quantization), f"Quantizing to {quantization}")
+        require_disk_space(ctx.work, quantized_bytes(info.file_bytes, quantization), f"Quantizing to {quantization}")
         threads = compute_threads(info.file_bytes, "cpu")
         env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads, image)
         if image:
@@ -193,8 +193,8 @@ def _source(ctx: StepContext) -> str:
     :raises NotReadyError: when it is not there.
     """
     if "merge" in ctx.spec.upstream:
-        return need_directory(ctx.upstream_path("merge"), "The merged model")
-    return need_directory(ctx.upstream_path("base"), "The base model")
+        return require_directory(ctx.upstream_path("merge"), "The merged model")
+    return require_directory(ctx.upstream_path("base"), "The base model")
 
 
 def _quantization(ctx: StepContext) -> str:

@@ -20,7 +20,14 @@ from ..runs.spec import Toolchain
 from ..system.files import remove_tree
 from .gguf import search_path
 from .step import Step
-from .tool_environment import compute_threads, container, need_directory, need_room, remove_scratch, tool_environment
+from .tool_environment import (
+    compute_threads,
+    container,
+    remove_scratch,
+    require_directory,
+    require_disk_space,
+    tool_environment,
+)
 from .tool_errors import explain
 
 MODEL = "adapter.gguf"
@@ -38,7 +45,7 @@ class GgufAdapterStep(Step):
     """
 
     kind = "gguf_adapter"
-    heavy = True
+    exclusive = True
 
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llama_cpp_image
@@ -49,15 +56,15 @@ class GgufAdapterStep(Step):
         converter = tools.program(tools.llama_cpp_dir, "convert_lora_to_gguf.py", image=image)
         if image:
             converter = os.path.join(tools.image_llama_cpp_dir, converter)
-        base = need_directory(ctx.upstream_path("base"), "The base model")
-        trained = need_directory(ctx.upstream_path("train"), "The training's result")
+        base = require_directory(ctx.upstream_path("base"), "The base model")
+        trained = require_directory(ctx.upstream_path("train"), "The training's result")
         weights = os.path.join(trained, ADAPTER)
         if not os.path.exists(weights):
             raise NotReadyError(f"There is no adapter in {trained}.", "Only the methods lora and qlora make one.")
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         size = os.path.getsize(weights)
-        need_room(ctx.work, size)
+        require_disk_space(ctx.work, size)
         os.makedirs(ctx.work)
         argv = [python, converter, "--base", base, "--outtype", OUTTYPE, "--outfile", _part(ctx), trained]
         env = tool_environment(ctx, tools.converter_venv, compute_threads(size, "cpu"), image)

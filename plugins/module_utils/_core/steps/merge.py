@@ -30,9 +30,9 @@ from .tool_environment import (
     compute_threads,
     container,
     llamafactory,
-    need_directory,
-    need_room,
     remove_scratch,
+    require_directory,
+    require_disk_space,
     tool_environment,
     weight_bytes,
 )
@@ -88,7 +88,7 @@ class MergeStep(Step):
     """
 
     kind = "merge"
-    heavy = True
+    exclusive = True
 
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llamafactory_image
@@ -97,12 +97,12 @@ class MergeStep(Step):
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
         config = os.path.join(ctx.job_dir, CONFIG)
         argv = llamafactory(ctx, image, "export", config)
-        base = need_directory(ctx.upstream_path("base"), "The base model")
-        trained = need_directory(ctx.upstream_path("train"), "The training's result")
+        base = require_directory(ctx.upstream_path("base"), "The base model")
+        trained = require_directory(ctx.upstream_path("train"), "The training's result")
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         size = weight_bytes(base)
-        need_room(ctx.work, int(size * 1.02), "Merging")
+        require_disk_space(ctx.work, int(size * 1.02), "Merging")
         os.makedirs(ctx.work)
         write_atomic(config, yaml_text(export_arguments(ctx.spec.options["resolved"], base, trained, ctx.work)))
         env = tool_environment(ctx, venv, compute_threads(size, "cpu"), image)
@@ -120,7 +120,7 @@ class MergeStep(Step):
         return None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        base = need_directory(ctx.upstream_path("base"), "The base model")
+        base = require_directory(ctx.upstream_path("base"), "The base model")
         try:
             tensors = read_model(ctx.work) if _exported(ctx) else {}
         except StoreError as error:

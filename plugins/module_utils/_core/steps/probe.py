@@ -30,7 +30,7 @@ class ProbeStep(Step):
     """
 
     kind = "probe"
-    heavy = True
+    exclusive = True
 
     def on_gpu(self, ctx: StepContext) -> bool:
         return ctx.spec.options.get("accelerator") == "cuda"
@@ -68,4 +68,4 @@ class LightProbeStep(ProbeStep):
     """The same for a step that others may run beside."""
 
     kind = "light_probe"
-    heavy = False
+    exclusive = False

@@ -14,14 +14,14 @@ import typing as t
 from ..errors import JobError
 from ..ollama.client import Ollama
 from ..ollama.syntax import check_name
-from ..releases.gate import Gate, summary, words
+from ..releases.gate import Gate, failure_lines, summary
 from ..releases.gate_evaluation import evaluate
 from ..releases.promotion import Ahead, Releases, content_tag
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.files import read_json, write_json
-from ..system.log import say
+from ..system.log import log_line
 from .step import Step
 from .worker_command import worker_command
 
@@ -41,7 +41,7 @@ class PromoteStep(Step):
     """
 
     kind = "promote"
-    heavy = False
+    exclusive = False
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
@@ -61,18 +61,18 @@ class PromoteStep(Step):
         found = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], answered)
         write_json(os.path.join(ctx.work, REPORT), found)
         path = releases.note_gate(tag, ctx.spec.fingerprint, found)
-        say("\n".join([summary(found), *words(found)]))
+        log_line("\n".join([summary(found), *failure_lines(found)]))
         if not found["passed"]:
             served = ollama.digest(aliases[0])
             stays = f"{aliases[0]} stays as it was." if served else f"Nothing is served as {aliases[0]}."
             raise JobError(
-                "\n".join([f"The gate is shut: {summary(found)} {stays}", *words(found)]),
+                "\n".join([f"The gate is shut: {summary(found)} {stays}", *failure_lines(found)]),
                 "Better the prompts or the training, or change the gate: it alone is asked again then.",
                 {"gate": found, "report": path},
             )
         change = releases.promote(ollama, tag, aliases, _ahead(ctx))
         for full in change.moved:
-            say(f"{full} is now {change.tag}")
+            log_line(f"{full} is now {change.tag}")
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(ctx.progress_file)

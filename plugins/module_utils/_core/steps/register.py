@@ -38,9 +38,9 @@ from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.files import read_json, sha256_file, write_atomic, write_json
-from ..system.log import say
+from ..system.log import log_line
 from .step import Step
-from .tool_environment import need_room
+from .tool_environment import require_disk_space
 from .worker_command import worker_command
 
 GGUF = "model.gguf"
@@ -89,7 +89,7 @@ class RegisterStep(Step):
     """
 
     kind = "register"
-    heavy = False
+    exclusive = False
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
@@ -112,23 +112,23 @@ class RegisterStep(Step):
         if _different(shown, wanted) or (found and self._other_weights(ctx, shown)):
             self._create(ollama, wanted, record, report)
         record["digest"], record["stored"] = _verified(ollama, wanted)
-        say(f"Created {wanted.tag}")
+        log_line(f"Created {wanted.tag}")
         if _promotes(ctx):
             report.note("promoting")
             ahead = _write_ahead(os.path.join(ctx.work, _RECORD), record)
             change = Releases(ctx.layout, wanted.name).promote(ollama, wanted.tag, _full(wanted), ahead)
             for full in change.moved:
-                say(f"{full} is now {change.tag}")
+                log_line(f"{full} is now {change.tag}")
         write_json(os.path.join(ctx.work, _RECORD), record)
 
     def _create(self, ollama: Ollama, wanted: Registration, record: t.Mapping[str, t.Any], report: _Report) -> None:
         adapters = {ADAPTER: record["adapter_blob"]} if wanted.adapter else {}
         if not ollama.has_blob(str(record["blob"])):
-            _need_room(ollama, wanted.path)
+            _require_disk_space(ollama, wanted.path)
         for path, digest in ((wanted.path, record["blob"]), *((wanted.adapter, one) for one in adapters.values())):
-            say(f"Uploading {path} to {ollama.url}")
+            log_line(f"Uploading {path} to {ollama.url}")
             sent = ollama.push_blob(path, digest, report.upload)
-            say("Uploaded" if sent else "The server has it already")
+            log_line("Uploaded" if sent else "The server has it already")
         ollama.create(
             wanted.tag,
             files={GGUF: record["blob"]},
@@ -297,7 +297,7 @@ class _Report:
         write_json(self._path, progress.as_dict())
 
 
-def _need_room(ollama: Ollama, path: str) -> None:
+def _require_disk_space(ollama: Ollama, path: str) -> None:
     """See to it that the server can keep a model, where another one that it has tells in which directory of this host.
 
     :raises NotReadyError: when it cannot.
@@ -305,7 +305,7 @@ def _need_room(ollama: Ollama, path: str) -> None:
     first = next(iter(ollama.tags()), None)
     directory = models_directory(str(ollama.show(str(first["name"])).get("modelfile") or "")) if first else ""
     if directory and os.path.isdir(directory):
-        need_room(directory, register_disk(os.path.getsize(path)), "Registering")
+        require_disk_space(directory, register_disk(os.path.getsize(path)), "Registering")
 
 
 def _digest(ctx: StepContext, kind: str, path: str, report: _Report) -> str:

@@ -13,7 +13,7 @@ from ..releases.retention import Policy, Surplus, deferred, prune, surplus
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..system.files import read_json, write_json
-from ..system.log import say
+from ..system.log import log_line
 from .step import Step
 from .worker_command import worker_command
 
@@ -28,7 +28,7 @@ class RetainStep(Step):
     """
 
     kind = "retain"
-    heavy = False
+    exclusive = False
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
@@ -41,7 +41,7 @@ class RetainStep(Step):
         later = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), own)
         removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, own)
         for item in removed:
-            say(f"Removed: {item.words()}")
+            log_line(f"Removed: {item.words()}")
         earlier = read_json(path, {}).get("pruned") or []
         write_json(path, {"pruned": [*earlier, *map(_plain, removed)], "deferred": [*map(_plain, later)]})
 

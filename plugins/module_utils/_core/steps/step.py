@@ -26,7 +26,7 @@ class Step(abc.ABC):
 
     kind: t.ClassVar[str]
     #: Takes the machine for itself (one at a time, in order).
-    heavy: t.ClassVar[bool] = False
+    exclusive: t.ClassVar[bool] = False
 
     def on_gpu(self, ctx: StepContext) -> bool:
         """Whether its command computes on the GPU, and so waits until nobody else does."""

@@ -167,7 +167,7 @@ def weight_bytes(directory: str) -> int:
     )
 
 
-def need_room(path: str, expected: int, step: str = "This step", kept: int = 0) -> None:
+def require_disk_space(path: str, expected: int, step: str = "This step", kept: int = 0) -> None:
     """Make sure beforehand that a result fits on the disk.
 
     :param path: where it will be written.
@@ -185,7 +185,7 @@ def need_room(path: str, expected: int, step: str = "This step", kept: int = 0) 
         )
 
 
-def need_directory(path: str, what: str) -> str:
+def require_directory(path: str, what: str) -> str:
     """The path of a directory that must be there.
 
     :raises NotReadyError: when it is not.

@@ -35,10 +35,10 @@ from .tool_environment import (
     compute_threads,
     container,
     llamafactory,
-    need_directory,
-    need_room,
     paths_in,
     remove_scratch,
+    require_directory,
+    require_disk_space,
     scratch,
     tool_environment,
     weight_bytes,
@@ -74,7 +74,7 @@ class TrainStep(Step):
     """
 
     kind = "train"
-    heavy = True
+    exclusive = True
 
     def on_gpu(self, ctx: StepContext) -> bool:
         return _accelerator(ctx) == "cuda"
@@ -88,12 +88,12 @@ class TrainStep(Step):
             return None
         nodes = dataclasses.replace(distributed_nodes.Nodes.from_dict(raw), session=session)
         trained = checkpoints.finished(ctx.work)
-        return Leader(nodes, ctx.spec.fingerprint, ctx.job_dir, going_on(ctx), trained, again(ctx))
+        return Leader(nodes, ctx.spec.fingerprint, ctx.job_dir, resumable_steps(ctx), trained, explain_restart(ctx))
 
     def command(self, ctx: StepContext) -> Command | None:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
         python = ctx.toolchain.program(venv, "bin", "python", image=image)
-        base = need_directory(ctx.upstream_path("base"), "The base model")
+        base = require_directory(ctx.upstream_path("base"), "The base model")
         together = ctx.spec.options.get("nodes")
         if together and not checkpoints.finished(ctx.work):
             self._go_back(ctx)
@@ -117,7 +117,7 @@ class TrainStep(Step):
         wanted = ((ctx.spec.options.get("estimate") or {}).get("disk") or {}).get("train")
         if wanted:
             kept = sum(os.path.getsize(os.path.join(ctx.work, name)) for name in list_files(ctx.work))
-            need_room(ctx.work, int(wanted), "Training", kept)
+            require_disk_space(ctx.work, int(wanted), "Training", kept)
         for name, reason in found.broken.items():
             _note(ctx, f"{name} is put aside: {reason}")
         rows = self._count(ctx, base, env)
@@ -132,8 +132,8 @@ class TrainStep(Step):
     @staticmethod
     def _go_back(ctx: StepContext) -> None:
         """Leave only checkpoints that all nodes have."""
-        if checkpoints.go_back(ctx.work, distributed_nodes.read_agreed(ctx.job_dir).resume):
-            _note(ctx, f"A checkpoint of an earlier attempt is left behind. {again(ctx)}")
+        if checkpoints.drop_after(ctx.work, distributed_nodes.read_agreed(ctx.job_dir).resume):
+            _note(ctx, f"A checkpoint of an earlier attempt is left behind. {explain_restart(ctx)}")
 
     @staticmethod
     def _count(ctx: StepContext, base: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
@@ -141,19 +141,19 @@ class TrainStep(Step):
 
         Nothing depends on it: where it cannot be counted, that is said.
         """
-        dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
+        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         python = os.path.join(ctx.toolchain.llamafactory_venv, "bin", "python")
         try:
             found = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
             _note(ctx, f"Whether rows are longer than cutoff_len was not counted: {error}")
             return {}
-        if found and truncation.words(found):
-            _note(ctx, truncation.words(found))
+        if found and truncation.describe_count(found):
+            _note(ctx, truncation.describe_count(found))
         return {"too_long": found} if found else {}
 
     def _settings(self, ctx: StepContext, base: str, step: int | None, found: dict[str, t.Any]) -> dict[str, t.Any]:
-        dataset = need_directory(ctx.upstream_path("dataset"), "The dataset")
+        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
@@ -207,8 +207,8 @@ class TrainStep(Step):
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
         }
         results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
-        checkpoints.tidy(ctx.work)
-        checkpoints.settle_adapter(ctx.work, ctx.upstream_path("base"))
+        checkpoints.clean_output(ctx.work)
+        checkpoints.normalise_adapter(ctx.work, ctx.upstream_path("base"))
         remove_scratch(ctx)
         for name in list_files(ctx.work):
             # safetensors writes 0600: whoever may read the directory may read the weights
@@ -268,20 +268,20 @@ def dataset_name(directory: str) -> str:
     return names[0]
 
 
-def again(ctx: StepContext) -> str:
+def explain_restart(ctx: StepContext) -> str:
     """What becomes of a training of several nodes that was broken off, for people to read."""
     if _accelerator(ctx) == "cpu":
         return "It begins anew: on a CPU several processes cannot go on from a checkpoint."
     return "It goes on from the last checkpoint that all nodes have."
 
 
-def going_on(ctx: StepContext) -> list[int]:
+def resumable_steps(ctx: StepContext) -> list[int]:
     """Steps of the checkpoints that one of several nodes can go on from.
 
     None on a CPU: transformers loads the optimizer's state onto a device that torch does not know there
     (``map_location`` of ``_load_optimizer_and_scheduler``).
     """
-    return [] if _accelerator(ctx) == "cpu" else checkpoints.whole(ctx.work)
+    return [] if _accelerator(ctx) == "cpu" else checkpoints.resumable(ctx.work)
 
 
 def _extensions(ctx: StepContext, installation: str) -> str:

@@ -19,7 +19,7 @@ from ..system.files import remove_tree
 from ..training import checkpoints
 from .step import Step
 from .tool_environment import remove_scratch
-from .train import TrainStep, again, going_on
+from .train import TrainStep, explain_restart, resumable_steps
 
 
 class TrainNodeStep(Step):
@@ -31,7 +31,7 @@ class TrainNodeStep(Step):
     """
 
     kind = "train_node"
-    heavy = True
+    exclusive = True
 
     def __init__(self) -> None:
         self._train = TrainStep()
@@ -56,7 +56,7 @@ class TrainNodeStep(Step):
             Nodes.from_dict(ctx.spec.options["nodes"]), session=str(ctx.spec.settings["session"])
         )
         inner = self._training(ctx)
-        return Member(nodes, inner.spec.fingerprint, ctx.job_dir, going_on(inner), again=again(inner))
+        return Member(nodes, inner.spec.fingerprint, ctx.job_dir, resumable_steps(inner), again=explain_restart(inner))
 
     def command(self, ctx: StepContext) -> Command | None:
         if read_agreed(ctx.job_dir).trained:

@@ -14,7 +14,7 @@ import sys
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..system.environment import clean_environment
-from ..system.ownership import heir
+from ..system.ownership import foreign_owner
 
 #: The core takes nothing but the standard library.
 _SYSTEM_PYTHON = "/usr/bin/python3"
@@ -35,7 +35,7 @@ def worker_command(ctx: StepContext) -> Command:
 
 def _python(ctx: StepContext) -> str:
     """The interpreter that runs this code; the system's, where the one whom it has to run for reaches only that."""
-    owner = heir(ctx.job_dir)
+    owner = foreign_owner(ctx.job_dir)
     if owner is not None and owner.refused([("-x", sys.executable)]) and not owner.refused([("-x", _SYSTEM_PYTHON)]):
         return _SYSTEM_PYTHON
     return sys.executable

@@ -18,14 +18,14 @@ import typing as t
 
 from ..errors import StoreError
 from .disk import disk_error
-from .ownership import give
+from .ownership import give_to_owner
 from .processes import identify
 
 _CHUNK = 1024 * 1024
 
 #: Something half written, and something on its way out. After the prefix comes who made it: ``PID.STARTED-``.
 NEW = ".new-"
-GONE = ".gone-"
+REMOVED = ".gone-"
 _ASIDE = re.compile(r"\.(?:new|gone)-(?:(\d+)\.(\d+)-)?")
 
 #: What has no owner in its name is taken for abandoned after this long.
@@ -41,10 +41,10 @@ def fsync_dir(path: str) -> None:
         os.close(fd)
 
 
-def aside(prefix: str) -> str:
+def temporary_prefix(prefix: str) -> str:
     """The beginning of a temporary name that tells :func:`sweep` whose it is.
 
-    :param prefix: :data:`NEW` or :data:`GONE`.
+    :param prefix: :data:`NEW` or :data:`REMOVED`.
     """
     me = identify(os.getpid())
     return f"{prefix}{me.pid}.{me.started}-" if me else prefix
@@ -104,13 +104,13 @@ def make_dirs(path: str) -> None:
                 raise
         else:
             os.chmod(folder, 0o755)
-            give(folder)
+            give_to_owner(folder)
 
 
 def make_temporary_dir(prefix: str, parent: str) -> str:
     """Make a directory of a name that nobody has, for us alone."""
     made = tempfile.mkdtemp(prefix=prefix, dir=parent)
-    give(made)
+    give_to_owner(made)
     return made
 
 
@@ -123,13 +123,13 @@ def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
     parent = os.path.dirname(path) or "."
     temporary = ""
     try:
-        fd, temporary = tempfile.mkstemp(prefix=aside(NEW), dir=parent)
+        fd, temporary = tempfile.mkstemp(prefix=temporary_prefix(NEW), dir=parent)
         with os.fdopen(fd, "wb") as stream:
             stream.write(raw)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
-        give(temporary)
+        give_to_owner(temporary)
         os.replace(temporary, path)
         fsync_dir(parent)
     except BaseException as error:
@@ -183,7 +183,7 @@ def append_json_line(path: str, value: t.Any) -> None:
         os.write(fd, line)
     finally:
         os.close(fd)
-    give(path)
+    give_to_owner(path)
 
 
 def sha256_file(path: str) -> str:
@@ -248,7 +248,7 @@ def publish_dir(work: str, final: str) -> None:
     """
     parent = os.path.dirname(final)
     make_dirs(parent)
-    give(work, deep=True)
+    give_to_owner(work, deep=True)
     fsync_tree(work)
     try:
         os.rename(work, final)
@@ -265,6 +265,6 @@ def remove_tree(path: str) -> None:
     """Remove a directory and all in it: renamed aside first, so that a crash leaves no half of it under its name."""
     if not os.path.lexists(path):
         return
-    gone = make_temporary_dir(aside(GONE), os.path.dirname(path))
+    gone = make_temporary_dir(temporary_prefix(REMOVED), os.path.dirname(path))
     os.rename(path, os.path.join(gone, "x"))
     shutil.rmtree(gone, ignore_errors=True)

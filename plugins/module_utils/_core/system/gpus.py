@@ -14,7 +14,7 @@ import subprocess
 import typing as t
 
 from ..errors import InputError
-from .processes import mark_of
+from .processes import marker_of
 
 _MIB = 1024 * 1024
 _SECONDS = 30
@@ -89,7 +89,7 @@ def gpus() -> list[Gpu]:
 def processes() -> list[GpuProcess]:
     """Who computes on the GPUs now. Desktops that only draw are not among them."""
     return [
-        dataclasses.replace(found, user=_user_of(found.pid), job=mark_of(found.pid))
+        dataclasses.replace(found, user=_user_of(found.pid), job=marker_of(found.pid))
         for found in parse_processes(_ask("compute-apps", _PROCESS_FIELDS))
     ]
 

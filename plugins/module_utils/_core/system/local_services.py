@@ -70,7 +70,7 @@ class LocalServer(abc.ABC):
 
     @abc.abstractmethod
     def stop(self) -> None:
-        """End it. It is not started again by anybody but its owner and :meth:`give_back`.
+        """End it. It is not started again by anybody but its owner and :meth:`restore`.
 
         :raises CoreError: when it cannot be.
         """
@@ -83,7 +83,7 @@ class LocalServer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """Have it run as it did before :meth:`stop` or :meth:`on_cpu`.
 
         :raises CoreError: when it cannot be.
@@ -120,7 +120,7 @@ class Unit(LocalServer):
         _systemctl("daemon-reload")
         self._start("restart")
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         hidden = self._sees_no_gpu()
         if hidden or os.path.exists(self._drop_in()):
             with contextlib.suppress(FileNotFoundError):
@@ -178,7 +178,7 @@ class Container(LocalServer):
         self.engine.create_from(self._other, without_gpu(found))
         self.engine.start(self._other)
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         if self.engine.inspect(self._other) is not None:
             self.engine.remove(self._other)
         if self.engine.inspect(self.name) is None:
@@ -230,7 +230,7 @@ class Process(LocalServer):
             self.stop()
             self._start({**NO_GPU, _ON_CPU: "1"})
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         running = self._running()
         if running is not None and ports.variables(running.pid).get(_ON_CPU):
             self.stop()

@@ -10,7 +10,7 @@ import os
 import time
 
 from ..errors import StoreError
-from .ownership import give
+from .ownership import give_to_owner
 
 
 class LockedError(StoreError):
@@ -32,7 +32,7 @@ class FileLock:
     def acquire(self) -> bool:
         """Take the lock; False when another held it for the whole of ``timeout``."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        give(self.path)
+        give_to_owner(self.path)
         end = time.monotonic() + self.timeout
         while True:
             try:

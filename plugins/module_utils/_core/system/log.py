@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """Write a line into the log at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

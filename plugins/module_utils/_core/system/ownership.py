@@ -113,8 +113,8 @@ class Owner:
             )
 
 
-def watch(root: str) -> None:
-    """From now on :func:`heir` and :func:`give` know this data directory."""
+def register_data_dir(root: str) -> None:
+    """From now on :func:`foreign_owner` and :func:`give_to_owner` know this data directory."""
     _watched.add(root)
 
 
@@ -129,7 +129,7 @@ def owner_of(root: str) -> Owner | None:
     return Owner(root, found.st_uid, found.st_gid) if found.st_uid != 0 else None
 
 
-def heir(path: str) -> Owner | None:
+def foreign_owner(path: str) -> Owner | None:
     """Whom something below a data directory shall belong to; None where it stays ours."""
     if os.geteuid() != 0:
         return None
@@ -141,12 +141,12 @@ def heir(path: str) -> Owner | None:
     return None
 
 
-def give(path: str, deep: bool = False) -> None:
+def give_to_owner(path: str, deep: bool = False) -> None:
     """Give what is root's to the owner of the data directory it lies in; what is not there any more is passed over.
 
     :param deep: all below it as well, itself last: a directory that has been given is given whole.
     """
-    owner = heir(path)
+    owner = foreign_owner(path)
     if owner is None:
         return
     folder, name = os.path.split(os.path.relpath(os.path.abspath(path), owner.root))
@@ -154,7 +154,7 @@ def give(path: str, deep: bool = False) -> None:
         _give(owner, handle, name, folder, (lambda _relative: True) if deep else None)
 
 
-def mend(root: str, look: t.Callable[[str], bool]) -> None:
+def repair_ownership(root: str, look: t.Callable[[str], bool]) -> None:
     """Give what a root that was killed, or one of an earlier version, has left as its own.
 
     A directory of root's is given with all in it. Into one of the owner's it is looked only where that is told.

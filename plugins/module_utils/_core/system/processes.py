@@ -17,7 +17,7 @@ import typing as t
 
 #: Environment variable that every process of a job inherits. A launcher may put its workers into sessions of their
 #: own (torchrun does) and die before them: this is how they are found all the same.
-MARK = "IA_HOMELAB_JOB"
+JOB_MARKER = "IA_HOMELAB_JOB"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +90,14 @@ def _carries(pid: int, needle: bytes) -> bool:
         return False  # gone, or another user's: then not ours
 
 
-def mark_of(pid: int) -> str:
+def marker_of(pid: int) -> str:
     """The job a process belongs to, by the mark in its environment; empty for a stranger's, or one that is gone."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as stream:
             entries = stream.read().split(b"\0")
     except OSError:
         return ""
-    head = f"{MARK}=".encode()
+    head = f"{JOB_MARKER}=".encode()
     return next((entry[len(head) :].decode("utf-8", "replace") for entry in entries if entry.startswith(head)), "")
 
 
@@ -108,10 +108,10 @@ def members(leader: Identity | None, mark: str) -> list[Identity]:
     zombie): after that the pid, and with it the number of the session, may belong to a stranger.
 
     :param leader: the command's first process, a session leader; None when it is not known.
-    :param mark: value of :data:`MARK` in the command's environment.
+    :param mark: value of :data:`JOB_MARKER` in the command's environment.
     """
     boot = boot_id()
-    needle = f"\0{MARK}={mark}\0".encode("utf-8", "surrogateescape")
+    needle = f"\0{JOB_MARKER}={mark}\0".encode("utf-8", "surrogateescape")
     session = None
     if leader is not None and leader.boot == boot:
         fields = _stat(leader.pid)

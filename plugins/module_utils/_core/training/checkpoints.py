@@ -65,7 +65,7 @@ def read_object(path: str) -> dict[str, t.Any]:
     return found
 
 
-def look(work: str) -> Attempt:
+def inspect(work: str) -> Attempt:
     """Look at an output directory; changes nothing."""
     broken: dict[str, str] = {}
     for step, name in checkpoints(work):
@@ -97,7 +97,7 @@ def defect(path: str, step: int) -> str:
             return "it was being written"
         if read_object(os.path.join(path, STATE)).get("global_step") != step:
             return f"{STATE} tells another step"
-        if not weights_whole(path):
+        if not weights_complete(path):
             return "it holds no weights"
     except (OSError, StoreError) as error:
         return str(error)
@@ -105,12 +105,12 @@ def defect(path: str, step: int) -> str:
         return "the optimizer's state is missing"
     for name in sorted(names):
         # torch.save writes a zip file, whose directory comes last
-        if name.endswith((".pt", ".pth")) and not _zip_is_whole(os.path.join(path, name)):
+        if name.endswith((".pt", ".pth")) and not _zip_is_complete(os.path.join(path, name)):
             return f"{name} is not whole"
     return ""
 
 
-def _zip_is_whole(path: str) -> bool:
+def _zip_is_complete(path: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(archive.infolist())
@@ -118,7 +118,7 @@ def _zip_is_whole(path: str) -> bool:
         return False
 
 
-def weights_whole(directory: str) -> bool:
+def weights_complete(directory: str) -> bool:
     """Whether a directory holds weights: an adapter, or a whole model.
 
     :raises StoreError: when a weight file is there and not whole.
@@ -133,7 +133,7 @@ def finished(work: str) -> bool:
     """Whether a training came to its end and saved everything (the loss plot, drawn last, may be missing)."""
     try:
         read_object(os.path.join(work, METRICS))
-        return is_complete(read_object(os.path.join(work, STATE))) and weights_whole(work)
+        return is_complete(read_object(os.path.join(work, STATE))) and weights_complete(work)
     except StoreError:
         return False
 
@@ -159,7 +159,7 @@ def prepare(work: str) -> Attempt:
 
     :returns: what was found; a finished attempt is left as it is.
     """
-    found = look(work)
+    found = inspect(work)
     if found.finished:
         return found
     if found.step is None:
@@ -181,12 +181,12 @@ def prepare(work: str) -> Attempt:
     return found
 
 
-def whole(work: str) -> list[int]:
+def resumable(work: str) -> list[int]:
     """Steps of all checkpoints that can be gone on from; changes nothing."""
     return [step for step, name in checkpoints(work) if not defect(os.path.join(work, name), step)]
 
 
-def go_back(work: str, step: int | None) -> bool:
+def drop_after(work: str, step: int | None) -> bool:
     """Leave no checkpoint after a step, or none at all; whether one had to go."""
     later = [name for number, name in checkpoints(work) if step is None or number > step]
     for name in later:
@@ -194,7 +194,7 @@ def go_back(work: str, step: int | None) -> bool:
     return bool(later)
 
 
-def tidy(work: str) -> None:
+def clean_output(work: str) -> None:
     """Take out of a finished output directory what only a resume needs, and what tells of this machine."""
     for name in os.listdir(work):
         path = os.path.join(work, name)
@@ -205,7 +205,7 @@ def tidy(work: str) -> None:
             os.unlink(path)
 
 
-def settle_adapter(work: str, base: str) -> None:
+def normalise_adapter(work: str, base: str) -> None:
     """Write an adapter's configuration so that the same training leaves the same bytes.
 
     It is told which weights it belongs to, since it may have been trained over links to them; and PEFT writes the

@@ -263,7 +263,7 @@ def _number_if_one(value: t.Any) -> t.Any:
     return float(value) if isinstance(value, str) and _EXPONENT.match(value.strip()) else value
 
 
-def _need_method(method: str) -> None:
+def _require_method(method: str) -> None:
     if method == "auto":
         raise InputError("method: auto has to be resolved for a host first.")
 
@@ -277,7 +277,7 @@ def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
     :raises InputError: when the method is still ``auto``.
     """
     values, method = hyperparameters.values, hyperparameters.method
-    _need_method(method)
+    _require_method(method)
     return {
         option.name: values[option.name]
         for option in OPTIONS
@@ -288,7 +288,7 @@ def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
     }
 
 
-def in_words(value: t.Any) -> str:
+def describe_settings(value: t.Any) -> str:
     """A setting for people to read, on one line."""
     if value is None or value == "":
         return "none"
@@ -297,7 +297,7 @@ def in_words(value: t.Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(in_words(item) for item in value) or "none"
+        return ", ".join(describe_settings(item) for item in value) or "none"
     text = " ".join(str(value).split())
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
@@ -312,10 +312,11 @@ def differences(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any], auto:
     found = []
     for option in OPTIONS:
         was, is_now = (each.get(option.name, _copy(option.default)) for each in (before, now))
-        pairs = [(option.name, in_words(was), in_words(is_now))]
+        pairs = [(option.name, describe_settings(was), describe_settings(is_now))]
         if option.type == "dict":
             pairs = [
-                (f"{option.name}.{key}", in_words(was.get(key)), in_words(is_now.get(key))) for key in {**was, **is_now}
+                (f"{option.name}.{key}", describe_settings(was.get(key)), describe_settings(is_now.get(key)))
+                for key in {**was, **is_now}
             ]
         found += [f"{name} {a} → {b}" for name, a, b in pairs if option.name not in auto and a.lower() != b.lower()]
     return found
@@ -351,7 +352,7 @@ def llamafactory_train_arguments(
     :raises InputError: for what cannot be trained like that.
     """
     method = str(values["method"])
-    _need_method(method)
+    _require_method(method)
     if not values.get("template"):
         raise InputError("Nothing tells which chat template the base model was made for.", "Declare template.")
     if method == "qlora" and accelerator == "cpu":

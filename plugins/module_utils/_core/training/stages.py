@@ -99,7 +99,7 @@ def registers(stage: str, declared: bool | None) -> bool:
     return True if declared is None else declared
 
 
-def need_answers(stage: str, step: str) -> None:
+def require_answers(stage: str, step: str) -> None:
     """Refuse to make a model to talk to of a reward model.
 
     :param step: what was asked for (``merged``, …).

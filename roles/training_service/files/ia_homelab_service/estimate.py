@@ -31,7 +31,7 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     :param plan: its plan, which tells how long each step takes.
     """
     base, train = step_of(run, "base"), step_of(run, "train")
-    machine = host.look(settings.accelerator)
+    machine = host.inspect_machine(settings.accelerator)
     largest = max(machine.gpus, key=lambda gpu: gpu.total_bytes, default=None)
     shape = _shape(base.options.get("shape")) if base else None
     free = free_bytes(layout.root)

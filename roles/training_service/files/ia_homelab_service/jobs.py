@@ -10,7 +10,7 @@ import threading
 import time
 import typing as t
 
-from ia_homelab_core.artifacts.integrity import results_of
+from ia_homelab_core.artifacts.integrity import receipt_results
 from ia_homelab_core.artifacts.layout import Layout
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import InputError, StoreError
@@ -53,9 +53,9 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
     resolved = dict((train.options.get("resolved") or {}) if train else {})
     declared = run.declaration if run else {}
     digest = str(train.upstream.get("dataset", "")) if train else ""
-    about = results_of(layout, "dataset", digest) if digest else {}
+    about = receipt_results(layout, "dataset", digest) if digest else {}
     results = {
-        step.label: results_of(layout, step.kind, step.fingerprint) for step in view.steps if step.state == WHOLE
+        step.label: receipt_results(layout, step.kind, step.fingerprint) for step in view.steps if step.state == WHOLE
     }
     results = {label: found for label, found in results.items() if found}
     model = ""

@@ -17,7 +17,7 @@ import shlex
 import time
 import typing as t
 
-from ia_homelab_core.artifacts.integrity import results_of
+from ia_homelab_core.artifacts.integrity import receipt_results
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.ollama.client import Ollama
@@ -174,7 +174,7 @@ class Operations:
         pinned = {
             str(declaration.get("dataset")): {
                 "fingerprint": dataset,
-                "outcome": results_of(self.layout, "dataset", dataset),
+                "outcome": receipt_results(self.layout, "dataset", dataset),
             }
         }
         export = plan_run(
@@ -284,7 +284,7 @@ class Operations:
     def machine(self) -> Machine:
         """What there is to train on, and who has it."""
         queue = self.engine.store.active()
-        holder = next((one.id for one in queue if one.unfinished is not None and one.unfinished.heavy), "")
+        holder = next((one.id for one in queue if one.unfinished is not None and one.unfinished.exclusive), "")
         loaded: list[str] | None = None
         with contextlib.suppress(CoreError):
             loaded = [str(one.get("name", "")) for one in Ollama(self.settings.ollama_url, timeout=3.0).ps()]
@@ -320,7 +320,7 @@ class Operations:
     def reconcile(self) -> list[str]:
         """Settle what has ended, start what is next, write down what happened; ids of runs that got new events."""
         active = self.engine.store.active()
-        if any(one.unfinished is None or not one.unfinished.attended() for one in active):
+        if any(one.unfinished is None or not one.unfinished.is_supervised() for one in active):
             self.engine.reconcile()
         return [one.id for one in active if self.journal.sync(one.id)]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..output_formats import ASSISTANT, HUMAN, AlpacaForm, Sample
+from ..output_formats import ASSISTANT, HUMAN, AlpacaOutput, Sample
 from ..problems import kind_of
 from .base import Fault, Made, Rules, plain_text
 
@@ -33,7 +33,7 @@ class AlpacaRules(Rules):
         self._prompt, self._query, self._response = field["prompt"], field["query"], field.get("response", "")
         self._system, self._history = field["system"], field["history"]
 
-    def quick(self, form: AlpacaForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(self, form: AlpacaOutput, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
         if not isinstance(row, dict):
             return None
         get = row.get

@@ -83,9 +83,9 @@ class Rules(abc.ABC):
         missing = [self.field[column] for column in self.required if self.field[column] not in names]
         unknown = [name for name in names if name not in self.known and name not in self.ignored]
         found = [(name, "it is missing", f"Give every row the field {name!r}.") for name in missing]
-        return found + [(str(name) or "(empty)", *self._stranger(str(name), missing)) for name in unknown]
+        return found + [(str(name) or "(empty)", *self._unexpected_column(str(name), missing)) for name in unknown]
 
-    def _stranger(self, name: str, missing: t.Sequence[str]) -> tuple[str, str]:
+    def _unexpected_column(self, name: str, missing: t.Sequence[str]) -> tuple[str, str]:
         if name in _PREFERENCES:
             return (
                 f"it belongs to preference data (dpo, rm, kto), and the first row makes this a dataset for {self.kind}",

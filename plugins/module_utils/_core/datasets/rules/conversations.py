@@ -14,7 +14,7 @@ import json
 import re
 import typing as t
 
-from ..output_formats import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesForm, Sample
+from ..output_formats import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesOutput, Sample
 from ..problems import kind_of, nearest
 from .base import Fault, Made, Rules, plain_text
 
@@ -79,7 +79,7 @@ class TurnRules(Rules):
     #: who speaks last in a row that is fine
     last: t.ClassVar[tuple[str, ...]] = (ASSISTANT, CALL)
 
-    def quick(self, form: MessagesForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(self, form: MessagesOutput, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
         if not isinstance(row, dict):
             return None
         messages = row.get(self._messages)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..output_formats import HUMAN, PRETRAINING, Sample, TextForm
+from ..output_formats import HUMAN, PRETRAINING, Sample, TextOutput
 from .base import Fault, Made, Rules, plain_text
 
 
@@ -19,7 +19,7 @@ class TextRules(Rules):
     usual: t.ClassVar[dict[str, str]] = {"prompt": "text"}
     required = ("prompt",)
 
-    def quick(self, form: TextForm, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(self, form: TextOutput, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
         if not isinstance(row, dict) or len(row) != 1:
             return None
         content = row.get(self.field["prompt"])

@@ -144,7 +144,7 @@ def test_counting(tmp_path: Path, python: str) -> None:
         "candidates": 2,
         "exact": True,
     }
-    assert truncation.words(found).startswith(
+    assert truncation.describe_count(found).startswith(
         "2 rows are longer than cutoff_len 350 and will be cut off; the longest, row 4"
     )
 
@@ -165,7 +165,7 @@ def test_what_is_counted_is_bounded(tmp_path: Path, python: str, monkeypatch: py
     found = truncation.count(python, str(tmp_path), dataset, values(), dict(os.environ))
     assert found is not None
     assert (found["counted"], found["candidates"], found["exact"]) == (2, 20, False)
-    assert "(of 2 that were counted, of 20 that may be)" in truncation.words(found)
+    assert "(of 2 that were counted, of 20 that may be)" in truncation.describe_count(found)
 
 
 def test_a_tokenizer_that_fails_is_told(tmp_path: Path, python: str) -> None:
@@ -177,5 +177,5 @@ def test_a_tokenizer_that_fails_is_told(tmp_path: Path, python: str) -> None:
 
 def test_words_of_nothing() -> None:
     found = {"rows": 0, "exact": True, "counted": 3, "candidates": 3, "cutoff_len": 9, "longest": 8, "longest_row": 1}
-    assert truncation.words(found) == ""
+    assert truncation.describe_count(found) == ""
     assert json.dumps(found)

@@ -128,12 +128,12 @@ def test_who_only_failed_along_is_known_by_its_log(line: str, echo: bool) -> Non
 def test_only_checkpoints_that_all_have_are_left(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    assert checkpoints.go_back(str(tmp_path), 20)
+    assert checkpoints.drop_after(str(tmp_path), 20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-20"]
-    assert not checkpoints.go_back(str(tmp_path), 20)
-    assert checkpoints.go_back(str(tmp_path), None)
+    assert not checkpoints.drop_after(str(tmp_path), 20)
+    assert checkpoints.drop_after(str(tmp_path), None)
     assert list(tmp_path.iterdir()) == []
-    assert checkpoints.whole(str(tmp_path / "nowhere")) == []
+    assert checkpoints.resumable(str(tmp_path / "nowhere")) == []
 
 
 def test_a_session_is_no_part_of_who_they_are() -> None:

@@ -64,7 +64,7 @@ def test_who_does_not_want_the_gpu_does_not_wait(lab: Lab, guests: Path) -> None
 
 def test_ollama_and_jobs_of_ours_are_no_strangers(guests: Path) -> None:
     guests.write_text(f"{HEADER}\nGPU-1, 999999, 9000 MiB, /usr/local/bin/ollama\nGPU-1, 999998, 1 MiB, llama-server")
-    assert gpu_users.strangers() == ""
+    assert gpu_users.foreign_processes() == ""
 
 
 def test_an_ollama_that_does_not_answer_is_no_reason_to_fail() -> None:

@@ -56,14 +56,14 @@ def test_twenty_at_once_ask_for_five_fine_tunes(lab: Lab) -> None:
 
 
 def test_a_light_step_goes_on_beside_a_heavy_one(lab: Lab) -> None:
-    heavy = lab.run("heavy", "sleep 60")
+    exclusive = lab.run("heavy", "sleep 60")
     other = lab.run("other", "true")
     light = lab.run("light", "true", kind="light_probe")
-    lab.engine.submit(heavy)
+    lab.engine.submit(exclusive)
     lab.engine.submit(other)
     assert lab.apply(light).state == "succeeded"
     assert lab.engine.observe(other.id).state == "queued"
-    assert lab.engine.observe(heavy.id).state == "running"
+    assert lab.engine.observe(exclusive.id).state == "running"
 
 
 def test_what_two_runs_need_is_made_once(lab: Lab) -> None:

@@ -63,4 +63,4 @@ def test_tokens() -> None:
     [(0.2, "about 1 s"), (61, "about 61 s"), (840, "about 14 min"), (9000, "about 2.5 h")],
 )
 def test_in_words(seconds: float, words: str) -> None:
-    assert duration.in_words(seconds) == words
+    assert duration.describe_seconds(seconds) == words

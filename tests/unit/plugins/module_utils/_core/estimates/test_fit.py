@@ -157,15 +157,15 @@ def test_what_is_suggested_fits(
     shape = shape_of(model)
     values = values_of(method=method, batch_size=batch, cutoff_len=cutoff)
     room = fit.budget(card(gpu))
-    fits = fit.needed(shape, values, longest) <= room
+    fits = fit.required_vram(shape, values, longest) <= room
     assert (fit.misfit(shape, values, card(gpu), longest, model) is None) == fits
     for each in fit.nearest(shape, values, room, longest, model):
         other = shape_of(each.base_model) if each.base_model else shape
-        assert fit.needed(other, {**values, **each.settings}, longest) == each.bytes <= room
+        assert fit.required_vram(other, {**values, **each.settings}, longest) == each.bytes <= room
         if "gradient_accumulation" in each.settings:
             rows = each.settings["batch_size"] * each.settings["gradient_accumulation"]
             assert rows == values["batch_size"] * values["gradient_accumulation"]
     # what auto takes never needs more than what it passed over
     chosen, _reason = fit.choose_method(shape, values, card(gpu), 50, longest)
     assert chosen in ("lora", "qlora")
-    assert (chosen == "lora") == (fit.needed(shape, {**values, "method": "lora"}, longest) <= room)
+    assert (chosen == "lora") == (fit.required_vram(shape, {**values, "method": "lora"}, longest) <= room)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import depends_on
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import (
+    required_artifacts,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import StoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
     Identity,
@@ -53,7 +55,7 @@ def test_order_each_after_what_it_is_made_from() -> None:
     seen: set[tuple[str, str]] = {("base", BASE.fingerprint), ("dataset", DATASET.fingerprint)}
     for step in steps:
         if step.spec.kind != "base":
-            assert set(depends_on(step.spec).items()) <= seen, step.label
+            assert set(required_artifacts(step.spec).items()) <= seen, step.label
         seen.add((step.spec.kind, step.spec.fingerprint))
 
 
@@ -78,8 +80,8 @@ def test_a_quantized_file_is_made_from_the_f16_one_and_named_by_the_weights() ->
     by_label = {step.label: step.spec for step in steps}
     quantized = by_label["gguf-q4_K_M"]
     assert quantized.upstream == {"merge": by_label["merge"].fingerprint}
-    assert depends_on(quantized) == {"gguf": by_label["gguf-f16"].fingerprint}
-    assert depends_on(by_label["gguf-f16"]) == {"merge": by_label["merge"].fingerprint}
+    assert required_artifacts(quantized) == {"gguf": by_label["gguf-f16"].fingerprint}
+    assert required_artifacts(by_label["gguf-f16"]) == {"merge": by_label["merge"].fingerprint}
 
 
 def test_the_aliases_go_to_the_one_declared_first() -> None:

@@ -38,7 +38,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanLab:
 
 def plan_of(lab: PlanLab, run: Run, machine: host.Machine = MACHINE, known: t.Any = None) -> dict[str, t.Any]:
     before = lab.tree()
-    plan = planning_plan.make(lab.layout, run, Engine(lab.layout.root).preview(run), machine, known, 2)
+    plan = planning_plan.make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), machine, known, 2)
     assert lab.tree() == before, "planning writes nothing"
     found = json.loads(json.dumps(plan))
     assert found == plan, "a plan is plain values"
@@ -182,7 +182,7 @@ def test_a_registration(lab: PlanLab) -> None:
     lab.make(lab.plan(system="Tu es un assistant."))
     run = lab.plan(system="Tu es un assistant homelab.")
     view = Engine(lab.layout.root).preview(run)
-    plan = planning_plan.make(lab.layout, run, view, MACHINE)
+    plan = planning_plan.make_plan(lab.layout, run, view, MACHINE)
     assert why(plan) == {"register-q4_K_M": ["system Tu es un assistant. → Tu es un assistant homelab."]}
 
 
@@ -322,7 +322,7 @@ def test_more_to_do_than_was_planned_makes_it_stale(lab: PlanLab) -> None:
 
 def test_other_tags_make_it_stale(lab: PlanLab) -> None:
     run = lab.plan()
-    saved = planning_plan.make(lab.layout, run, Engine(lab.layout.root).preview(run), MACHINE)
+    saved = planning_plan.make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), MACHINE)
     assert "aliases latest → stable" in refused(lab, saved, lab.plan(aliases=["stable"]))
 
 

@@ -16,11 +16,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
     OPTIONS,
     Answer,
     Gate,
+    failure_lines,
     read_gate,
     report,
     summary,
     unmet,
-    words,
 )
 
 
@@ -182,11 +182,11 @@ def test_reports() -> None:
 def test_words_show_question_answer_and_expectation() -> None:
     found = asked(0, False, ["ok", "non\nnon"], ["ok", "ok"])
     assert summary(found) == "1 of 2 answers of m:new are as expected, 2 of m:latest."
-    assert words(found) == [
+    assert failure_lines(found) == [
         "2. '1?'",
         "   answer: 'non non'",
         "   it is not 'ok'",
         "   served now: 'ok' (as expected)",
     ]
-    assert words(asked(0, False, ["no"] * 30), most=2)[-1] == "and 28 more."
-    assert "…" in words(asked(0, False, ["no" * 999]))[1]
+    assert failure_lines(asked(0, False, ["no"] * 30), most=2)[-1] == "and 28 more."
+    assert "…" in failure_lines(asked(0, False, ["no" * 999]))[1]

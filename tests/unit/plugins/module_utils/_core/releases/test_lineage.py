@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.integrity import missing
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.integrity import artifact_defect
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
@@ -107,7 +107,7 @@ class House:
         for step in steps:
             spec = step.spec
             whole = Path(self.layout.artifact(spec.kind, spec.fingerprint), "weights").exists()
-            assert whole == (missing(self.layout, spec.kind, spec.fingerprint) == "")
+            assert whole == (artifact_defect(self.layout, spec.kind, spec.fingerprint) == "")
             found += [step.label] if whole else []
         return found
 

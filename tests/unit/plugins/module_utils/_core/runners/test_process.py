@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.runner import Probe, job_mark
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.runner import Probe, job_marker
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes
 from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import ProcessKit
 
@@ -42,7 +42,7 @@ def test_how_it_ended_is_written_down(kit: ProcessKit, job_dir: str, script: str
     assert kit.until_it_ends(runner, job_dir) == Probe("ended", code)
     assert json.loads(Path(job_dir, "exit.json").read_text())["exit_code"] == code
     assert kit.runner().probe(job_dir) == Probe("ended", code), "anybody may ask"
-    assert runner.settle(job_dir) == Probe("ended", code)
+    assert runner.refresh(job_dir) == Probe("ended", code)
 
 
 def test_output_is_appended_and_the_environment_is_the_command_s_own(kit: ProcessKit, job_dir: str) -> None:
@@ -57,7 +57,7 @@ def test_output_is_appended_and_the_environment_is_the_command_s_own(kit: Proces
     lines = Path(job_dir, "log.txt").read_text().splitlines()
     assert lines[0] == "before"
     own = [line for line in lines[1:] if line.partition("=")[0] not in kit.given]
-    assert sorted(own) == [f"{processes.MARK}={job_mark(job_dir)}", "ONE=1"]
+    assert sorted(own) == [f"{processes.JOB_MARKER}={job_marker(job_dir)}", "ONE=1"]
 
 
 def test_who_it_is_is_known_before_it_runs(kit: ProcessKit, job_dir: str) -> None:
@@ -78,7 +78,7 @@ def test_others_look_and_change_nothing(kit: ProcessKit, job_dir: str) -> None:
     kit.runner().clear(job_dir)
     assert kit.runner().probe(job_dir) == Probe("ended"), "nobody but its parent knows how"
     assert sorted(os.listdir(job_dir)) == before
-    assert runner.settle(job_dir) == Probe("ended", -9)
+    assert runner.refresh(job_dir) == Probe("ended", -9)
 
 
 def test_what_it_leaves_running_is_ended_with_it(kit: ProcessKit, job_dir: str) -> None:
@@ -87,9 +87,9 @@ def test_what_it_leaves_running_is_ended_with_it(kit: ProcessKit, job_dir: str) 
     identity = kit.leader(job_dir)
     assert identity is not None
     end = time.monotonic() + 5
-    found = processes.members(identity, job_mark(job_dir))
+    found = processes.members(identity, job_marker(job_dir))
     while len(found) < 4 and time.monotonic() < end:
-        found = processes.members(identity, job_mark(job_dir))
+        found = processes.members(identity, job_marker(job_dir))
     assert len(found) >= 4
     assert kit.until_it_ends(runner, job_dir) == Probe("ended", 0)
     assert not [one for one in found if processes.alive(one)]
@@ -157,7 +157,7 @@ def test_want_of_memory_is_told_when_the_kernel_killed_for_it(
 
 
 def test_the_mark_of_a_job_stays_when_its_run_moves(tmp_path: Path) -> None:
-    one = job_mark(str(tmp_path / "jobs" / "active" / "run" / "step-1"))
-    assert one == job_mark(str(tmp_path / "jobs" / "done" / "run" / "step-1"))
-    assert one != job_mark(str(tmp_path / "jobs" / "active" / "run" / "step-2"))
-    assert one != job_mark(str(tmp_path / "elsewhere" / "jobs" / "active" / "run" / "step-1"))
+    one = job_marker(str(tmp_path / "jobs" / "active" / "run" / "step-1"))
+    assert one == job_marker(str(tmp_path / "jobs" / "done" / "run" / "step-1"))
+    assert one != job_marker(str(tmp_path / "jobs" / "active" / "run" / "step-2"))
+    assert one != job_marker(str(tmp_path / "elsewhere" / "jobs" / "active" / "run" / "step-1"))

@@ -75,12 +75,12 @@ def test_the_life_of_a_run(plain: Lab) -> None:
     run = queued(plain, "a")
     record = plain.record(run)
     assert (record.state, record.active, record.at_work, record.jobs) == ({"state": QUEUED}, True, True, ())
-    job = store.add_job(record, run, "step-0", heavy=True)
+    job = store.add_job(record, run, "step-0", exclusive=True)
     assert (job.name, job.order, job.round, job.outcome) == ("step-0-1", 1, 1, None)
     assert plain.record(run).unfinished == job
     (Path(job.directory) / "outcome.json").write_text('{"state": "failed"}')
     assert plain.record(run).unfinished is None
-    assert store.add_job(plain.record(run), run, "step-0", heavy=True).name == "step-0-2"
+    assert store.add_job(plain.record(run), run, "step-0", exclusive=True).name == "step-0-2"
     store.request_cancel(run.id)
     assert plain.record(run).cancelling
     store.set_state(run.id, FAILED, {"message": "m"})
@@ -117,7 +117,7 @@ def test_a_run_that_moves_while_it_is_read(plain: Lab) -> None:
     """Never half of it, never missing: a reader without the lock sees it in the queue or ended."""
     store = plain.store
     run = queued(plain, "a")
-    store.add_job(plain.record(run), run, "step-0", heavy=True)
+    store.add_job(plain.record(run), run, "step-0", exclusive=True)
     stop = plain.root / "stop"
 
     def move() -> None:
@@ -177,7 +177,7 @@ def test_a_copy_in_the_way_of_an_ended_run(plain: Lab) -> None:
 )
 def test_damage_is_told(plain: Lab, name: str, text: str | None, told: str) -> None:
     run = queued(plain, "a")
-    plain.store.add_job(plain.record(run), run, "step-0", heavy=True)
+    plain.store.add_job(plain.record(run), run, "step-0", exclusive=True)
     path = plain.data / "jobs" / "active" / run.id / name
     path.unlink()
     if text is not None:
@@ -209,7 +209,7 @@ def test_state_is_found_out_again_in_the_queue_and_missed_where_it_is_all(plain:
 
 def test_asking_again_puts_damaged_jobs_aside(plain: Lab) -> None:
     run = queued(plain, "a")
-    job = plain.store.add_job(plain.record(run), run, "step-0", heavy=True)
+    job = plain.store.add_job(plain.record(run), run, "step-0", exclusive=True)
     Path(job.directory, "job.json").write_text("{")
     plain.store.set_state(run.id, FAILED)
     plain.store.retire(run.id)
@@ -219,7 +219,7 @@ def test_asking_again_puts_damaged_jobs_aside(plain: Lab) -> None:
     record = plain.record(run)
     assert (record.damage, record.jobs) == ("", ())
     assert ".damaged-step-0-1" in names(Path(record.directory))
-    assert plain.store.add_job(record, run, "step-0", heavy=True).name == "step-0-2"
+    assert plain.store.add_job(record, run, "step-0", exclusive=True).name == "step-0-2"
 
 
 def test_what_a_crash_left_in_the_queue_is_swept(plain: Lab) -> None:

@@ -72,12 +72,12 @@ def test_a_registration_needs_twice_the_file_where_the_server_keeps_models(
     gguf.write_bytes(b"x" * 1000)
     server: t.Any = Server(str(tmp_path))
     free(monkeypatch, 2000)
-    register._need_room(server, str(gguf))
+    register._require_disk_space(server, str(gguf))
     free(monkeypatch, 1999)
     with pytest.raises(NotReadyError, match=r"Registering needs about 0.0 MB of disk, 0.0 MB free at "):
-        register._need_room(server, str(gguf))
+        register._require_disk_space(server, str(gguf))
     # a server on another host keeps them where we cannot look
-    register._need_room(t.cast(t.Any, Server("/nowhere/at/all")), str(gguf))
+    register._require_disk_space(t.cast(t.Any, Server("/nowhere/at/all")), str(gguf))
 
 
 def test_where_a_server_keeps_its_models() -> None:

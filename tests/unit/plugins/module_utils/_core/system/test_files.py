@@ -75,7 +75,7 @@ def test_killed_before_the_rename_the_old_stays(tmp_path: Path) -> None:
 
 
 def test_what_a_living_process_is_writing_is_not_swept(tmp_path: Path) -> None:
-    mine = tmp_path / (files.aside(files.NEW) + "x")
+    mine = tmp_path / (files.temporary_prefix(files.NEW) + "x")
     mine.mkdir()
     (mine / "file").touch()
     nobodys = tmp_path / ".gone-1.2-y"  # process 1 lives, and started at another time

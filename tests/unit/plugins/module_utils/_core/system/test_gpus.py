@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import gpus as system_gpus
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.processes import MARK
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.processes import JOB_MARKER
 
 MIB = 1024 * 1024
 
@@ -101,7 +101,7 @@ def stand_in(directory: Path, gpus: str, processes: str, status: int = 0) -> Non
 
 
 def test_whose_a_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: "/data/jobs/active/a/train-1"})
+    ours = subprocess.Popen(["sleep", "60"], env={**os.environ, JOB_MARKER: "/data/jobs/active/a/train-1"})
     theirs = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]})
     try:
         rows = [f"GPU-1, {each.pid}, 512 MiB, sleep\n" for each in (ours, theirs)]

@@ -333,13 +333,13 @@ def test_nothing_outside_is_given(other: OwnerLab) -> None:
     os.mkfifo(tree / "pipe")
     (other.data / "way").symlink_to(folder)
     Layout(str(other.data))
-    ownership.give(str(tree), deep=True)
+    ownership.give_to_owner(str(tree), deep=True)
     for path in ("way/inside", "tree/../../outside", "tree/to_folder/inside", "not/there"):
-        ownership.give(str(other.data / path), deep=True)
+        ownership.give_to_owner(str(other.data / path), deep=True)
     assert owners(outside, folder, folder / "inside", tree / "same") == [0, 0, 0, 0]
     given = [tree, tree / "file", tree / "to_file", tree / "to_folder", tree / "pipe"]
     assert owners(*given) == [other.uid] * 5
-    ownership.give(str(other.data))
+    ownership.give_to_owner(str(other.data))
     assert owners(other.root) == [0]
 
 
@@ -349,5 +349,5 @@ def test_what_is_somebody_elses_stays_so(other: OwnerLab) -> None:
     (tree / "theirs").write_text("")
     os.chown(tree / "theirs", 4711, 4712)
     Layout(str(other.data))
-    ownership.give(str(tree), deep=True)
+    ownership.give_to_owner(str(tree), deep=True)
     assert owners(tree, tree / "theirs") == [other.uid, 4711]

@@ -25,13 +25,13 @@ def start(tmp_path: Path) -> t.Iterator[t.Callable[..., tuple[subprocess.Popen[b
     started: list[Identity] = []
 
     def begin(script: str, ready: int = 1, mark: str = "") -> tuple[subprocess.Popen[bytes], Identity]:
-        env = {"PATH": os.environ["PATH"], processes.MARK: mark or str(tmp_path), "DIR": str(tmp_path)}
+        env = {"PATH": os.environ["PATH"], processes.JOB_MARKER: mark or str(tmp_path), "DIR": str(tmp_path)}
         process = subprocess.Popen(["/bin/sh", "-c", script], env=env, start_new_session=True)
         identity = processes.identify(process.pid)
         assert identity is not None
         started.append(identity)
         end = time.monotonic() + 10
-        while len(processes.members(identity, env[processes.MARK])) < ready and time.monotonic() < end:
+        while len(processes.members(identity, env[processes.JOB_MARKER])) < ready and time.monotonic() < end:
             time.sleep(0.01)
         return process, identity
 

@@ -90,7 +90,7 @@ DAMAGE = {
 def test_nothing(tmp_path: Path) -> None:
     """No attempt yet: a clean directory is made."""
     work = tmp_path / "work"
-    assert checkpoints.look(str(work)) == checkpoints.Attempt()
+    assert checkpoints.inspect(str(work)) == checkpoints.Attempt()
     assert not work.exists()
     assert checkpoints.prepare(str(work)) == checkpoints.Attempt()
     assert os.listdir(work) == []
@@ -101,7 +101,7 @@ def test_last_checkpoint_by_number(tmp_path: Path) -> None:
     for step in (100, 90):
         write_checkpoint(tmp_path, step, 200)
     (tmp_path / "checkpoint-best").mkdir()
-    assert checkpoints.look(str(tmp_path)) == checkpoints.Attempt(step=100)
+    assert checkpoints.inspect(str(tmp_path)) == checkpoints.Attempt(step=100)
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -111,7 +111,7 @@ def test_broken_checkpoint(tmp_path: Path, kind: str) -> None:
     DAMAGE[kind](write_checkpoint(tmp_path, 90))
     log = tmp_path / "trainer_log.jsonl"
     log.write_text("{}\n")
-    found = checkpoints.look(str(tmp_path))
+    found = checkpoints.inspect(str(tmp_path))
     assert found.step == 80
     assert list(found.broken) == ["checkpoint-90"]
     assert found.broken["checkpoint-90"]
@@ -155,8 +155,8 @@ def test_finished(tmp_path: Path) -> None:
     before = sorted(os.listdir(tmp_path))
     assert checkpoints.prepare(str(tmp_path)).finished
     assert sorted(os.listdir(tmp_path)) == before
-    checkpoints.tidy(str(tmp_path))
-    assert checkpoints.look(str(tmp_path)) == checkpoints.Attempt(finished=True)
+    checkpoints.clean_output(str(tmp_path))
+    assert checkpoints.inspect(str(tmp_path)) == checkpoints.Attempt(finished=True)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_killed_while_saving_the_end(tmp_path: Path, damage: t.Callable[[str], N
     write_checkpoint(tmp_path, 100)
     save(tmp_path, 100)
     damage(str(tmp_path))
-    found = checkpoints.look(str(tmp_path))
+    found = checkpoints.inspect(str(tmp_path))
     assert (found.finished, found.step) == (False, 100)
 
 
@@ -212,6 +212,6 @@ def test_tidy(tmp_path: Path) -> None:
     (tmp_path / ".gone-x").mkdir()
     (tmp_path / "training_args.bin").touch()
     (tmp_path / "README.md").touch()
-    checkpoints.tidy(str(tmp_path))
+    checkpoints.clean_output(str(tmp_path))
     kept = {"adapter_model.safetensors", "adapter_config.json", "all_results.json", "train_results.json"}
     assert set(os.listdir(tmp_path)) == kept | {"trainer_state.json", "training_loss.png"}

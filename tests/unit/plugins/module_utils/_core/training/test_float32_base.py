@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.checkpoints import settle_adapter
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.checkpoints import (
+    normalise_adapter,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.float32_base import in_float32
 
 
@@ -53,14 +55,14 @@ def test_wide_already(tmp_path: Path, config: dict[str, t.Any]) -> None:
 
 
 def test_the_adapter_is_the_same_each_time(tmp_path: Path) -> None:
-    settle_adapter(str(tmp_path), "/models/base")
+    normalise_adapter(str(tmp_path), "/models/base")
     assert os.listdir(tmp_path) == []
     found = set()
     for modules in (["q_proj", "v_proj"], ["v_proj", "q_proj"]):
         config = {"r": 16, "target_modules": modules, "base_model_name_or_path": "/somewhere/tmp/base"}
         (tmp_path / "adapter_config.json").write_text(json.dumps(config))
         for _time in range(2):
-            settle_adapter(str(tmp_path), "/models/base")
+            normalise_adapter(str(tmp_path), "/models/base")
             found.add((tmp_path / "adapter_config.json").read_text())
     assert [json.loads(text) for text in found] == [
         {"r": 16, "target_modules": ["q_proj", "v_proj"], "base_model_name_or_path": "/models/base"}

@@ -16,7 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.output_formats import FORMS, Sample
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.output_formats import (
+    OUTPUT_FORMATS,
+    Sample,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import (
     Declaration,
     apply,
@@ -105,7 +108,7 @@ def test_the_entry_is_whole(tmp_path: Path) -> None:
         apply(layout, Declaration(kind), [Source("records", records=[next(iter(written.values()))])])
     info = json.loads(Path(layout.datasets, "dataset_info.json").read_text())
     turns = {"messages": "conversations", "system": "system", "tools": "tools"}
-    tags = FORMS["sharegpt"].entry("")["tags"]
+    tags = OUTPUT_FORMATS["sharegpt"].entry("")["tags"]
     assert len(tags) == 7
     for kind, formatting, ranking, columns in (
         ("preference", "sharegpt", True, {**turns, "chosen": "chosen", "rejected": "rejected"}),

@@ -21,9 +21,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.json_reader import strictly
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.output_formats import (
     BY_KIND,
-    AlpacaForm,
-    MessagesForm,
-    TextForm,
+    AlpacaOutput,
+    MessagesOutput,
+    TextOutput,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.rendering import Rendered, render
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.rules.alpaca import AlpacaRules
@@ -393,7 +393,7 @@ def test_the_quick_way_takes_only_what_the_thorough_one_takes(
 ) -> None:
     """And makes the same line of it."""
     rules = RULES[name]({})
-    form = AlpacaForm() if name == ("alpaca", "sft") else BY_KIND[rules.kind]()
+    form = AlpacaOutput() if name == ("alpaca", "sft") else BY_KIND[rules.kind]()
     written = json.dumps(row) if from_text else None
     made = rules.quick(form, row, written, 0, len(written or ""))
     if made is None:
@@ -404,7 +404,7 @@ def test_the_quick_way_takes_only_what_the_thorough_one_takes(
         assert rules.check(row)  # the caller asks then
         return
     assert rules.check(row) == []
-    if isinstance(form, AlpacaForm):
+    if isinstance(form, AlpacaOutput):
         flat = t.cast(AlpacaRules, rules).flat(row)
         assert flat is not None
         assert made == (form.line(*flat), flat[3], rules.sample(row).key)
@@ -425,7 +425,7 @@ def test_a_key_given_twice_never_passes_quickly(pairs: list[tuple[str, str | Non
     row = json.loads(written)
     twice = len(row) != len(pairs)
     assert bool(strictly(written, 0)) == twice
-    if AlpacaRules({}).quick(AlpacaForm(), row, written, 0, len(written)):
+    if AlpacaRules({}).quick(AlpacaOutput(), row, written, 0, len(written)):
         assert not twice
 
 
@@ -434,11 +434,11 @@ def test_quick_is_the_usual_way() -> None:
     asked = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     messages = [{"role": role, "content": f"{role}\n"} for role in ("system", "user", "assistant")]
     rows: list[tuple[t.Any, t.Any, dict[str, t.Any]]] = [
-        (AlpacaRules({}), AlpacaForm(), {**ROW, "input": "", "system": "s"}),
-        (AlpacaRules({}), AlpacaForm(), {**ROW, "output": 'Avec "guillemets",\n à la ligne'}),
-        (SharegptRules({}), MessagesForm(), {"conversations": asked}),
-        (OpenAIRules({}), MessagesForm(), {"messages": messages}),
-        (TextRules({}), TextForm(), {"text": "Il était une fois"}),
+        (AlpacaRules({}), AlpacaOutput(), {**ROW, "input": "", "system": "s"}),
+        (AlpacaRules({}), AlpacaOutput(), {**ROW, "output": 'Avec "guillemets",\n à la ligne'}),
+        (SharegptRules({}), MessagesOutput(), {"conversations": asked}),
+        (OpenAIRules({}), MessagesOutput(), {"messages": messages}),
+        (TextRules({}), TextOutput(), {"text": "Il était une fois"}),
     ]
     for rules, form, row in rows:
         written = json.dumps(row, ensure_ascii=False)
