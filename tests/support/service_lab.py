@@ -29,7 +29,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ROOT / "roles" / "training_service" / "files"
+SOURCES = ROOT / "service" / "src"
 CORE = ROOT / "plugins" / "module_utils"
 PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
 
@@ -46,7 +46,7 @@ def library() -> str:
     """The service and the core in a directory, compiled: as its role puts them on a host."""
     path = tempfile.mkdtemp(prefix="ia-homelab-service-")
     atexit.register(shutil.rmtree, path, ignore_errors=True)
-    for source, name in ((FILES / "ia_homelab_service", "ia_homelab_service"), (CORE, "ia_homelab_core")):
+    for source, name in ((SOURCES / "ia_homelab_service", "ia_homelab_service"), (CORE, "ia_homelab_core")):
         shutil.copytree(source, Path(path, name), ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(path, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     return path

@@ -1,0 +1,247 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a request to a declaration: the seed's spellings, every wrong field named, one schema for all interfaces.
+
+What the options are, their bounds and defaults stands in the core's tables; nothing of it is repeated here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing as t
+
+from ia_homelab_core import _dataset, _finetune, _gate, _hyperparameters, _ollama_text
+from ia_homelab_core._errors import InputError
+
+from .errors import FieldError, FieldErrors
+
+#: train: up to the trained adapter. model: up to the model that answers in Ollama.
+GOALS = ("train", "model")
+
+#: Other spellings of the keys that are no hyperparameters (whose spellings stand in the core's table).
+ALIASES = {"model_name": "base_model", "model": "base_model", "dataset_path": "dataset", "revision": "base_revision"}
+
+_DESCRIPTIONS = {
+    "name": "Name of the fine-tune and of its model in Ollama; made from base model and dataset when left out.",
+    "base_model": "An Ollama-style name, a Hugging Face id, or a directory on the host.",
+    "base_revision": "Branch, tag or commit on the hub.",
+    "dataset": "Name of a dataset; /app/data/NAME.json means NAME.",
+    "system": "System prompt of the served model; that of the data when left out.",
+    "parameters": "Parameters of the served model, such as temperature.",
+    "aliases": "Tags that the served model gets.",
+    "register": "Whether the model is registered in Ollama.",
+    "memory_check": "What becomes of a training that cannot fit: enforce refuses it, warn tries it.",
+    "gate": "Questions, and what the answers must be like, before the tags are moved to the model.",
+    "export": "merged: one file of whole weights. adapter: a file of the adapter on that of the base.",
+    "regenerate": "When to train anew: on_change, never or always.",
+    "regenerate_on": "The inputs that count: dataset, hyperparameters, base.",
+    "keep": "How many versions of the model stay; all when left out.",
+    "keep_intermediates": "Whether merged weights and 16-bit files stay once the model is registered.",
+}
+#: Declared in an inventory alone: one host cannot ask the others to train with it.
+_INVENTORY_ONLY = ("nodes",)
+_TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
+_TYPE_PHRASES = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list", "int": "a whole number"}
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneRequest:
+    """A request for a fine-tune, checked.
+
+    :param declaration: the entry of ``finetunes`` that means the same; names as the core has them.
+    :param goal: one of :data:`GOALS`.
+    """
+
+    declaration: dict[str, t.Any]
+    goal: str
+
+
+def _hyperparameter_options() -> dict[str, dict[str, t.Any]]:
+    return _hyperparameters.argument_spec()
+
+
+def known_fields() -> dict[str, str]:
+    """Every spelling of every field, and the name it stands for."""
+    found = {"goal": "goal", **{name: name for name in _finetune.OPTIONS}, **ALIASES}
+    for name, option in _hyperparameter_options().items():
+        found.update(dict.fromkeys((name, *option.get("aliases", ())), name))
+    return found
+
+
+def normalize_key(key: str) -> str:
+    """A key as it is compared."""
+    return re.sub(r"[\s-]+", "_", key.strip().lower())
+
+
+def unknown_field(key: str, known: t.Iterable[str]) -> FieldError:
+    """The error for a field that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(normalize_key(key), list(known), 1, 0.6)
+    return FieldError(key, f"There is no field {key!r}.", f"Did you mean {near[0]}?" if near else "")
+
+
+def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRequest:
+    """Check a request for a fine-tune.
+
+    :param goal: what it is for when it does not say.
+    :raises FieldErrors: with every field that is wrong.
+    """
+    known = known_fields()
+    hyperparameters = _hyperparameter_options()
+    values: dict[str, t.Any] = {}
+    spellings_used: dict[str, str] = {}
+    errors: list[FieldError] = []
+    for key, value in raw.items():
+        name = known.get(normalize_key(str(key)))
+        if name is None:
+            errors.append(unknown_field(str(key), known))
+            continue
+        if name in spellings_used:
+            errors.append(FieldError(str(key), f"{name} is given twice: as {spellings_used[name]} and as {key}."))
+            continue
+        spellings_used[name] = str(key)
+        if value is None:
+            continue
+        try:
+            values[name] = _checked_value(name, value, hyperparameters)
+        except InputError as error:
+            errors.append(FieldError(str(key), error.message, error.hint))
+    for name, option in _finetune.OPTIONS.items():
+        if option.get("required") and name not in spellings_used and name != "name":
+            errors.append(FieldError(name, f"{name} is missing."))
+    if errors:
+        raise FieldErrors(errors)
+    for name in ("base_model", "dataset"):
+        if values.get(name) is None:
+            raise FieldErrors([FieldError(spellings_used.get(name, name), f"{name} is missing.")])
+    wanted = str(values.pop("goal", goal))
+    values.setdefault("name", default_name(str(values["base_model"]), str(values["dataset"])))
+    try:
+        _finetune.read_declaration(values)
+    except InputError as error:
+        raise FieldErrors([FieldError("", error.message, error.hint)]) from error
+    return FinetuneRequest(values, wanted)
+
+
+def _checked_value(name: str, value: t.Any, hyperparameters: t.Mapping[str, t.Any]) -> t.Any:
+    if name in hyperparameters:
+        # text such as "2e-4" is taken as the number it is, as from YAML
+        return _hyperparameters.normalise({name: value})[name]
+    if name == "goal":
+        if value not in GOALS:
+            raise InputError(f"goal must be one of {', '.join(GOALS)}, not {value!r}.")
+        return value
+    if name in _INVENTORY_ONLY:
+        raise InputError(
+            f"{name} is declared in an inventory: several hosts train together only where Ansible asks them all.",
+            "Apply it with playbooks/finetune.yml.",
+        )
+    kind = _finetune.OPTIONS[name]["type"]
+    wanted: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}[kind]
+    if isinstance(value, wanted):
+        return _checked_option(name, value)
+    raise InputError(f"{name} must be {_TYPE_PHRASES[kind]}, not {value!r}.")
+
+
+def _checked_option(name: str, value: t.Any) -> t.Any:
+    choices = _finetune.OPTIONS[name].get("choices")
+    if choices and any(one not in choices for one in (value if isinstance(value, list) else [value])):
+        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    if name == "gate":
+        _gate.read_gate(value)
+    if name == "dataset":
+        return _dataset.dataset_name(value)
+    if name == "name":
+        if not re.match(_NAME, value):
+            raise InputError(f"{value!r} is not a name for a model.", "Use up to 80 letters, digits, '.', '_' and '-'.")
+    elif name == "base_model":
+        value = value.strip()
+        if not value or any(ord(letter) < 32 for letter in value):
+            raise InputError(f"{name} must name a model, not {value!r}.")
+    elif name == "parameters":
+        _ollama_text.check_parameters(value)
+    elif name == "aliases":
+        for alias in value:
+            if not isinstance(alias, str):
+                raise InputError(f"aliases must be a list of tags, not {value!r}.")
+            _ollama_text.check_name(f"model:{alias}")
+    return value
+
+
+def declared_options(declaration: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What of a run's declaration declares something; the rest are notes."""
+    known = known_fields()
+    return {
+        key: value for key, value in declaration.items() if normalize_key(key) in known and normalize_key(key) != "goal"
+    }
+
+
+def default_name(base_model: str, dataset: str) -> str:
+    """The name of a fine-tune that was given none: the same for the same base model and dataset."""
+    leaf = base_model.rstrip("/").rpartition("/")[2]
+    slug = re.sub(r"[^a-z0-9._-]+", "-", f"{leaf}-{dataset}".lower()).strip("-._")
+    return slug[:80].rstrip("-._") or "finetune"
+
+
+def form_schema() -> dict[str, t.Any]:
+    """The fields of a fine-tune as a JSON schema (draft 2020-12), under their own names: the page's form, MCP."""
+    properties: dict[str, t.Any] = {}
+    for name, option in _finetune.OPTIONS.items():
+        if name in _INVENTORY_ONLY:
+            continue
+        entry: dict[str, t.Any] = {"type": _TYPES[option["type"]], "description": _DESCRIPTIONS.get(name, "")}
+        if option.get("default") is not None:
+            entry["default"] = option["default"]
+        choices = {"enum": list(option["choices"])} if option.get("choices") else {}
+        if option["type"] == "list":
+            entry["items"] = {"type": "string", **choices}
+        else:
+            entry.update(choices)
+        if name == "name":
+            entry["pattern"] = _NAME
+        properties[name] = entry
+    properties.update(_hyperparameters.schema()["properties"])
+    properties["goal"] = {
+        "type": "string",
+        "enum": list(GOALS),
+        "default": "train",
+        "description": "train: up to the trained adapter. model: up to the model that answers in Ollama.",
+    }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["base_model", "dataset"],
+        "additionalProperties": False,
+    }
+
+
+def request_schema() -> dict[str, t.Any]:
+    """The same with every spelling that is accepted, for the OpenAPI document."""
+    schema = form_schema()
+    properties: dict[str, t.Any] = dict(schema["properties"])
+    for spelling, name in known_fields().items():
+        if spelling != name:
+            properties[spelling] = {**schema["properties"][name], "description": f"The same as {name}."}
+            properties[spelling].pop("default", None)
+    spellings: dict[str, list[str]] = {}
+    for spelling, name in known_fields().items():
+        spellings.setdefault(name, []).append(spelling)
+    return {
+        "type": "object",
+        "properties": properties,
+        "allOf": [{"anyOf": [{"required": [one]} for one in spellings[name]]} for name in schema["required"]],
+        "additionalProperties": False,
+        "examples": [
+            {
+                "model_name": "qwen2.5:7b",
+                "dataset": "homelab_prompts",
+                "training_method": "lora",
+                "lora_rank": 16,
+                "num_epochs": 3,
+                "learning_rate": 2e-4,
+            }
+        ],
+    }

@@ -1,0 +1,340 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs as the service shows them: what the core tells, with what was declared and what was found out."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import typing as t
+
+from ia_homelab_core import _checkpoints, _trainer_log
+from ia_homelab_core._engine import Engine
+from ia_homelab_core._errors import InputError, StoreError
+from ia_homelab_core._files import discard, make_dirs, read_record, write_json
+from ia_homelab_core._run import Run
+from ia_homelab_core._flow import results_of
+from ia_homelab_core._layout import Layout
+from ia_homelab_core._progress import Progress as CoreProgress
+from ia_homelab_core._view import WHOLE, RunView
+
+from ..settings import Settings
+from .errors import NotFoundError
+from .redaction import Redactor
+from .schemas import Checkpoint, Job, Point, Problem, Progress, Status, Step
+
+#: Seconds that a look at a run stays good: while it is at work, and once it has ended and its record is the same.
+_ACTIVE_TTL, _DONE_TTL = 0.25, 30.0
+#: How many looks are kept.
+_CACHE_SIZE = 1000
+#: Of the options of a training, those that are shown under other names.
+_SEPARATE_FIELDS = ("method", "template", "quantizations", "stage")
+
+
+def goal_of(run: Run) -> t.Literal["train", "model", "other"]:
+    """What a run is for."""
+    kinds = {run.step(label).spec.kind for label in run.goals}
+    if kinds == {"train"}:
+        return "train"
+    return "model" if "register" in kinds else "other"
+
+
+def step_spec(run: Run | None, kind: str) -> t.Any:
+    """The spec of a run's step of that kind; None when it has none."""
+    return next((step.spec for step in run.steps if step.spec.kind == kind), None) if run else None
+
+
+def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False) -> Job:
+    """A look at a run as a job."""
+    base, train = step_spec(run, "base"), step_spec(run, "train")
+    resolved = dict((train.options.get("resolved") or {}) if train else {})
+    declared = run.declaration if run else {}
+    digest = str(train.upstream.get("dataset", "")) if train else ""
+    about = results_of(layout, "dataset", digest) if digest else {}
+    results = {
+        step.label: results_of(layout, step.kind, step.fingerprint) for step in view.steps if step.state == WHOLE
+    }
+    results = {label: found for label, found in results.items() if found}
+    model = ""
+    if run and goal_of(run) == "model" and view.state == "succeeded":
+        told = [results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")]
+        names = [name for one in told for name in one.get("aliases") or ()] + [one["tag"] for one in told]
+        model = str(names[0]) if names else ""
+    status: Status = "paused" if paused and view.state == "cancelled" else _status(view)
+    return Job(
+        job_id=view.id,
+        name=view.name,
+        goal=goal_of(run) if run else "other",
+        status=status,
+        cancelling=view.cancelling,
+        position=view.position,
+        waiting_for=view.waiting_for,
+        current_step=view.current,
+        progress=to_progress(view.progress) if view.progress else None,
+        steps=[
+            Step(label=one.label, kind=one.kind, fingerprint=one.fingerprint, state=one.state, reason=one.reason)
+            for one in view.steps
+        ],
+        error=to_problem(redactor.value(view.error)) if view.error else None,
+        submitted_at=view.submitted_at,
+        submitted_by=view.submitted_by,
+        started_at=view.job_started_at,
+        finished_at=view.finished_at,
+        base_model=str(declared.get("base_model") or (base.options.get("description", "") if base else "")),
+        base=str(base.options.get("description") or "") if base else "",
+        template=str(resolved.get("template") or ""),
+        dataset=str(declared.get("dataset") or about.get("name") or ""),
+        dataset_digest=digest,
+        dataset_rows=about.get("rows"),
+        method=str(resolved.get("method") or ""),
+        method_reason=str((train.options.get("method_reason") or "") if train else ""),
+        hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
+        results=results,
+        model=model,
+        trained_by=str(declared.get("trained_by") or ""),
+        links={
+            "self": f"/api/status/{view.id}",
+            "events": f"/api/jobs/{view.id}/events",
+            "log": f"/api/jobs/{view.id}/log",
+        },
+    )
+
+
+def _status(view: RunView) -> Status:
+    # absent: to be made, and not asked for yet. With a place in the queue: its next step waits for another run.
+    return "queued" if view.state == "absent" or view.position else t.cast(Status, view.state)
+
+
+def to_progress(plain: t.Mapping[str, t.Any]) -> Progress:
+    """How far a job is, with the share in percent."""
+    return Progress(**plain, percent=CoreProgress.from_dict(plain).percent)
+
+
+def to_problem(error: t.Mapping[str, t.Any]) -> Problem:
+    """An error of the store."""
+    details = error.get("details")
+    return Problem(
+        message=str(error.get("message", "")),
+        hint=str(error.get("hint") or ""),
+        step=str(error.get("step") or ""),
+        details=dict(details) if isinstance(details, dict) else {},
+    )
+
+
+class _CacheEntry(t.NamedTuple):
+    """A look that is kept for a while."""
+
+    until: float
+    stamp: tuple[t.Any, ...] | None
+    job: Job
+    json: bytes
+
+
+class Jobs:
+    """Looks at runs, each shared by whoever asks within a moment."""
+
+    def __init__(self, settings: Settings, engine: Engine, redactor: Redactor) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.redactor = redactor
+        self._lock = threading.Lock()
+        self._cache: dict[str, _CacheEntry] = {}
+
+    # -- runs that are known ---------------------------------------------------------------------------------------
+
+    def run(self, job_id: str) -> Run:
+        """The run of that id, from the store, or from what was asked for when there was nothing to do.
+
+        :raises NotFoundError: when there is none.
+        """
+        found = self._find_run(job_id)
+        if found is None:
+            raise self._not_found_error(job_id)
+        return found
+
+    def _find_run(self, job_id: str) -> Run | None:
+        try:
+            record = self.engine.store.record(job_id)
+        except InputError as error:
+            raise NotFoundError(f"{job_id!r} is not the id of a job.") from error
+        if record is not None and record.run is not None:
+            return record.run
+        kept = read_record(self._request_path(job_id))
+        try:
+            return Run.from_dict(kept) if kept else None
+        except StoreError:
+            return None
+
+    def _request_path(self, job_id: str) -> str:
+        return self.settings.path("requests", f"{job_id}.json")
+
+    def remember_request(self, run: Run) -> None:
+        """Remember a run that was asked for and had nothing to do: its id was handed out."""
+        if self.engine.store.record(run.id) is None and not os.path.exists(self._request_path(run.id)):
+            make_dirs(self.settings.path("requests"))
+            write_json(self._request_path(run.id), run.as_dict())
+
+    def _not_found_error(self, job_id: str) -> NotFoundError:
+        try:
+            self.engine.observe(job_id)
+        except InputError as error:
+            return NotFoundError(f"There is no job {job_id!r}.", error.hint)
+        return NotFoundError(f"There is no job {job_id!r}.")
+
+    # -- pauses ----------------------------------------------------------------------------------------------------
+
+    def _pause_path(self, job_id: str) -> str:
+        return self.settings.path("paused", job_id)
+
+    def set_paused(self, job_id: str) -> None:
+        """Note that a run is stopped only for a while."""
+        make_dirs(self.settings.path("paused"))
+        write_json(self._pause_path(job_id), {})
+
+    def clear_paused(self, job_id: str) -> None:
+        """Forget that."""
+        discard(self._pause_path(job_id))
+
+    # -- looks -----------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        """A run as it stands now, or stood a moment ago.
+
+        :raises NotFoundError: when there is none.
+        """
+        known = self._cached(job_id)
+        if known is not None:
+            return known.job
+        stamp, now = self.revision(job_id), time.monotonic()
+        job = self._observe(job_id)
+        fresh = _DONE_TTL if job.ended and stamp is not None and stamp[0] == "done" else _ACTIVE_TTL
+        with self._lock:
+            self._cache[job_id] = _CacheEntry(now + fresh, stamp, job, job.model_dump_json().encode("utf-8"))
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.pop(next(iter(self._cache)))
+        return job
+
+    def cached_json(self, job_id: str) -> bytes | None:
+        """The same as JSON, when somebody looked a moment ago; never waits."""
+        known = self._cached(job_id)
+        return known.json if known is not None else None
+
+    def _cached(self, job_id: str) -> _CacheEntry | None:
+        with self._lock:
+            known = self._cache.get(job_id)
+        if known is None or time.monotonic() >= known.until or known.stamp != self.revision(job_id):
+            return None
+        return known
+
+    def invalidate(self, job_id: str) -> None:
+        """The next look is a new one."""
+        with self._lock:
+            self._cache.pop(job_id, None)
+
+    def revision(self, job_id: str) -> tuple[t.Any, ...] | None:
+        """Changes when the record of a run does; None when it has none."""
+        if "/" in job_id or job_id.startswith("."):
+            return None
+        paused = os.path.exists(self._pause_path(job_id))
+        for section in ("active", "done"):
+            folder = os.path.join(self.engine.layout.jobs, section, job_id)
+            try:
+                return (section, paused, os.stat(folder).st_mtime_ns, _mtime(os.path.join(folder, "state.json")))
+            except OSError:
+                continue
+        return None
+
+    def _observe(self, job_id: str) -> Job:
+        run = self.run(job_id)
+        try:
+            view = self.engine.observe(job_id)
+        except InputError:
+            view = self.engine.preview(run)
+        return self.describe(view, run)
+
+    def describe(self, view: RunView, run: Run | None) -> Job:
+        """A look at a run as a job."""
+        return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
+
+    def all(self, limit: int) -> list[Job]:
+        """Active runs in their order, then the latest ended ones."""
+        queue = [record.id for record in self.engine.store.active()]
+        done = [one for one in self.engine.store.done_ids(limit) if one not in queue]
+        found = []
+        for job_id in [*queue, *done]:
+            try:
+                found.append(self.get(job_id))
+            except InputError:
+                continue  # its record is damaged, or it was taken away just now
+        return found
+
+    # -- what a training tells -------------------------------------------------------------------------------------
+
+    def train_directory(self, run: Run) -> str:
+        """Where the training of a run writes, or has written; empty when it trains nothing."""
+        spec = step_spec(run, "train")
+        if spec is None:
+            return ""
+        done = self.engine.layout.artifact("train", spec.fingerprint)
+        return done if os.path.isdir(done) else self.engine.layout.work("train", spec.fingerprint)
+
+    def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
+        """The lines of a training's log; of a step that was done twice, the later one."""
+        folder = self.train_directory(self.run(job_id))
+        points: dict[float, Point] = {}
+        for entry in _trainer_log.read_all(os.path.join(folder, _trainer_log.NAME)) if folder else ():
+            point = to_point(entry)
+            if point.loss is None and point.eval_loss is None:
+                continue
+            before = points.get(point.step)
+            if before is not None and point.loss is None:  # the validation's line of the same step
+                point = before.model_copy(update={"eval_loss": point.eval_loss})
+            points[point.step] = point
+        found = [points[step] for step in sorted(points)]
+        stride = -(-len(found) // limit)
+        return found[:: stride or 1]
+
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+        """The points a training can go on from, the last first."""
+        folder = self.train_directory(self.run(job_id))
+        losses = {point.step: point for point in self.curve(job_id, 1_000_000)}
+        found = []
+        for step, name in _checkpoints.checkpoints(folder) if folder else ():
+            path = os.path.join(folder, name)
+            if not _checkpoints.defect(path, step):
+                point = losses.get(step)
+                found.append(
+                    Checkpoint(
+                        step=step,
+                        created_at=os.stat(path).st_mtime,
+                        loss=point.loss if point else None,
+                        eval_loss=point.eval_loss if point else None,
+                    )
+                )
+        return found
+
+
+def to_point(entry: t.Mapping[str, t.Any]) -> Point:
+    """A line of a training's log."""
+
+    def number(key: str) -> float | None:
+        value = entry.get(key)
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    return Point(
+        step=float(entry["current_steps"]),
+        loss=number("loss"),
+        eval_loss=number("eval_loss"),
+        learning_rate=number("lr"),
+        epoch=number("epoch"),
+        seconds=_trainer_log.parse_duration(entry.get("elapsed_time")),
+    )
+
+
+def _mtime(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,289 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenAI's fine-tuning jobs over the runs of the store."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ia_homelab_core import _hyperparameters
+from ia_homelab_core._errors import InputError
+from ia_homelab_core._files import age_seconds, parse_utc
+
+from ..application import finetune_request
+from ..application.errors import FieldError, FieldErrors, NotFoundError
+from ..application.operations import Operations
+from ..application.schemas import Event, Job
+from .files import Files
+
+#: Keys of a request beside the options of a fine-tune, which may be given too.
+KEYS = (
+    "model",
+    "training_file",
+    "validation_file",
+    "hyperparameters",
+    "method",
+    "suffix",
+    "seed",
+    "metadata",
+    "integrations",
+)
+_HYPER = ("n_epochs", "batch_size", "learning_rate_multiplier")
+_MAX_METADATA = 16
+
+
+def default_learning_rate() -> float:
+    """The learning rate that learning_rate_multiplier multiplies."""
+    return float(_hyperparameters.argument_spec()["learning_rate"]["default"])
+
+
+def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Ask for a fine-tune of an uploaded file, up to the model that answers.
+
+    :raises FieldErrors: with every field that is wrong.
+    """
+    request, note = _finetune_options(body)
+    file_id = str(note["training_file"])
+    try:
+        path = files.path(file_id)
+    except NotFoundError as error:
+        raise FieldErrors([FieldError("training_file", error.message)]) from None
+    label = str(files.get(file_id)["filename"])
+    operations.datasets.publish_file(file_id, path, label)
+    request["dataset"] = file_id
+    leaf = finetune_request.default_name(str(request["base_model"]), file_id[5:13])
+    request.setdefault("name", _slug(str(body.get("suffix") or "")) or leaf)
+    submitted = operations.train(request, "model", "openai", note)
+    return to_job(operations, submitted)
+
+
+def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """The options of a fine-tune that a request means, and what else is to be kept of it."""
+    errors: list[FieldError] = []
+    request: dict[str, t.Any] = {}
+    known = finetune_request.known_fields()
+    own = ("base_model", "dataset", "goal", "method")
+    for key, value in body.items():
+        name = known.get(finetune_request.normalize_key(key))
+        if key in KEYS:
+            continue
+        if name is None or name in own:
+            errors.append(
+                finetune_request.unknown_field(key, [*KEYS, *(one for one in known if known[one] not in own)])
+            )
+        else:
+            request[key] = value
+    for key in ("model", "training_file"):
+        if not isinstance(body.get(key), str) or not body[key]:
+            errors.append(FieldError(key, f"{key} is missing." if body.get(key) is None else f"{key} must be text."))
+    request["base_model"] = body.get("model")
+    if body.get("validation_file") is not None:
+        told = "Rows to validate on are a share of those of training_file here; a file of their own is not taken."
+        hint = "Leave it out, and give validation_share, such as 0.1, in extra_body."
+        errors.append(FieldError("validation_file", told, hint))
+    if body.get("integrations"):
+        errors.append(FieldError("integrations", "There are none here.", "Leave it out."))
+    if body.get("suffix") is not None and not isinstance(body["suffix"], str):
+        errors.append(FieldError("suffix", "suffix must be text."))
+    metadata = body.get("metadata")
+    if metadata is not None and not (
+        isinstance(metadata, dict)
+        and len(metadata) <= _MAX_METADATA
+        and all(isinstance(value, str) and len(value) <= 512 and len(key) <= 64 for key, value in metadata.items())
+    ):
+        errors.append(FieldError("metadata", f"metadata must be an object of at most {_MAX_METADATA} short texts."))
+    _add_hyperparameters(body, request, errors)
+    if errors:
+        raise FieldErrors(errors)
+    note = {"training_file": body["training_file"], "metadata": metadata}
+    return request, {key: value for key, value in note.items() if value is not None}
+
+
+def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any], errors: list[FieldError]) -> None:
+    found: t.Any = body.get("hyperparameters")
+    method = body.get("method")
+    if isinstance(method, dict):
+        kind = method.get("type")
+        if kind != "supervised":
+            errors.append(FieldError("method.type", f"There is no method {kind!r} here.", "Use supervised."))
+        elif isinstance(method.get("supervised"), dict):
+            found = method["supervised"].get("hyperparameters") or found
+    elif isinstance(method, str):
+        request["method"] = method  # ours: lora, qlora, full, freeze, auto
+    elif method is not None:
+        errors.append(FieldError("method", 'method must be an object such as {"type": "supervised"}.'))
+    if found is not None and not isinstance(found, dict):
+        errors.append(FieldError("hyperparameters", "hyperparameters must be an object."))
+        found = None
+    for key, value in (found or {}).items():
+        if key not in _HYPER:
+            errors.append(
+                finetune_request.unknown_field(f"hyperparameters.{key}", [f"hyperparameters.{one}" for one in _HYPER])
+            )
+        elif value in (None, "auto"):
+            continue
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            errors.append(FieldError(f"hyperparameters.{key}", f"{key} must be a number or auto."))
+        elif key == "n_epochs":
+            request["epochs"] = value
+        elif key == "batch_size":
+            # rows in a step: one at a time on the GPU takes least memory
+            request.update(batch_size=1, gradient_accumulation=value)
+        else:
+            request["learning_rate"] = default_learning_rate() * value
+    if body.get("seed") is not None:
+        request["seed"] = body["seed"]
+
+
+def _slug(suffix: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", suffix.lower()).strip("-._")[:64]
+
+
+# -- looking -------------------------------------------------------------------------------------------------------
+
+
+def list_jobs(operations: Operations, after: str = "", limit: int = 20) -> dict[str, t.Any]:
+    """Fine-tuning jobs, the latest first.
+
+    :param after: id of the last one of the page before.
+    """
+    found = [job for job in operations.list_jobs(1000) if job.goal in ("train", "model")]
+    found.sort(key=lambda job: (job.submitted_at, job.job_id), reverse=True)
+    return _page(
+        [to_job(operations, job) for job in _items_after(found, after, lambda job: job.job_id)[: limit + 1]], limit
+    )
+
+
+def get(operations: Operations, job_id: str) -> dict[str, t.Any]:
+    """One by its id."""
+    return to_job(operations, operations.get_job(job_id))
+
+
+def events(operations: Operations, job_id: str, after: str = "", limit: int = 20) -> dict[str, t.Any]:
+    """What happened to a job, the latest first.
+
+    :param after: id of the last event of the page before.
+    """
+    found = operations.events(job_id, 0, 1_000_000)[::-1]
+    number = after.rpartition("-")[2] if after.startswith("ftevent-") else ""
+    rest = [event for event in found if not after or (number.isdigit() and event.id < int(number))]
+    return _page([to_event(event) for event in rest[: limit + 1]], limit)
+
+
+def checkpoints(operations: Operations, job_id: str, after: str = "", limit: int = 10) -> dict[str, t.Any]:
+    """The checkpoints of a job, the last first."""
+    job = operations.get_job(job_id)
+    found = [
+        {
+            "id": f"ftckpt-{job_id}-{one.step}",
+            "object": "fine_tuning.job.checkpoint",
+            "created_at": int(one.created_at),
+            "fine_tuned_model_checkpoint": f"{job.name}:ckpt-step-{one.step}",
+            "fine_tuning_job_id": job_id,
+            "metrics": {"step": one.step, "train_loss": one.loss, "valid_loss": one.eval_loss},
+            "step_number": one.step,
+        }
+        for one in operations.checkpoints(job_id)
+    ]
+    return paginate(found, after, limit)
+
+
+_T = t.TypeVar("_T")
+
+
+def _items_after(found: list[_T], after: str, name: t.Callable[[_T], str]) -> list[_T]:
+    if not after:
+        return found
+    place = next((index for index, one in enumerate(found) if name(one) == after), len(found))
+    return found[place + 1 :]
+
+
+def _page(found: list[dict[str, t.Any]], limit: int) -> dict[str, t.Any]:
+    data = found[:limit]
+    return {
+        "object": "list",
+        "data": data,
+        "has_more": len(found) > limit,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
+
+
+def paginate(found: list[dict[str, t.Any]], after: str, limit: int) -> dict[str, t.Any]:
+    """One page of a list, from the item after that id on."""
+    return _page(_items_after(found, after, lambda one: str(one["id"]))[: limit + 1], limit)
+
+
+def to_event(event: Event) -> dict[str, t.Any]:
+    """An event as OpenAI has it."""
+    return {
+        "id": f"ftevent-{event.job_id}-{event.id}",
+        "object": "fine_tuning.job.event",
+        "created_at": _seconds(event.at),
+        "level": event.level,
+        "message": event.message,
+        "type": "metrics" if event.type == "metrics" else "message",
+        "data": _metrics(event) if event.type == "metrics" else event.data,
+    }
+
+
+def _metrics(event: Event) -> dict[str, t.Any]:
+    names = {"current": "step", "total": "total_steps", "loss": "train_loss", "eval_loss": "valid_loss"}
+    return {names.get(key, key): value for key, value in event.data.items() if key not in ("step", "offset", "attempt")}
+
+
+def _seconds(at: str) -> int:
+    try:
+        return int(parse_utc(at))
+    except ValueError:
+        return 0
+
+
+def to_job(operations: Operations, job: Job) -> dict[str, t.Any]:
+    """A run as OpenAI has it."""
+    declared: dict[str, t.Any] = {}
+    try:
+        declared = operations.jobs.run(job.job_id).declaration
+    except InputError:
+        pass
+    note = declared.get("request") or {}
+    hyper = job.hyperparameters
+    told = {
+        "n_epochs": _as_integer(hyper.get("epochs")),
+        "batch_size": (hyper.get("batch_size") or 1) * (hyper.get("gradient_accumulation") or 1),
+        "learning_rate_multiplier": round(float(hyper.get("learning_rate") or 0) / default_learning_rate(), 6),
+    }
+    trained = job.results.get("train") or {}
+    eta = job.progress.eta_seconds if job.progress and job.current_step == "train" else None
+    error = None
+    if job.status == "failed":
+        problem = job.error
+        message = f"{problem.message} {problem.hint}".strip() if problem else "It failed."
+        error = {"code": (problem.step if problem else "") or "failed", "message": message, "param": None}
+    return {
+        "id": job.job_id,
+        "object": "fine_tuning.job",
+        "created_at": _seconds(job.submitted_at),
+        "finished_at": _seconds(job.finished_at) if job.ended and job.finished_at else None,
+        "model": job.base_model,
+        "fine_tuned_model": job.model or None,
+        "organization_id": "",
+        "status": job.status,
+        "training_file": str(note.get("training_file") or job.dataset),
+        "validation_file": None,
+        "result_files": [f"result-{job.job_id}"] if job.status == "succeeded" else [],
+        "hyperparameters": told,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": told}},
+        "trained_tokens": trained.get("tokens"),
+        "error": error,
+        "seed": int(hyper.get("seed") or 0),
+        "estimated_finish": _seconds(job.submitted_at) + int(age_seconds(job.submitted_at) + eta) if eta else None,
+        "integrations": [],
+        "metadata": note.get("metadata"),
+    }
+
+
+def _as_integer(value: t.Any) -> t.Any:
+    return int(value) if isinstance(value, float) and value == int(value) else value
