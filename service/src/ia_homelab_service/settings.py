@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the service is told when it starts: one JSON file, written by the role."""
+"""Settings of the service: a JSON file that the role writes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ia_homelab_core._steps import Toolchain
 class Settings(pydantic.BaseModel):
     """Settings of the service.
 
-    :param data_dir: the data directory, as of the Ansible modules.
-    :param toolchain: where the tools are and what containers get, as the option of the same name of the Ansible modules
-        has it; what it names goes before the fields of that name here.
-    :param tokens_file: JSON list of tokens (see ``access``); empty for none.
+    :param data_dir: the data directory, the same as for the Ansible modules.
+    :param toolchain: locations of the tools and settings of containers, as in the option of that name of the Ansible
+        modules; takes precedence over the fields of the same names here.
+    :param tokens_file: JSON list of tokens (see ``http.access``); empty for none.
     :param allow_unauthenticated: listen beyond loopback without a token.
-    :param allowed_hosts: names, beside loopback's, that clients may call this service by.
-    :param allowed_origins: origins of other sites whose pages may call it (``https://homelab.lan``).
-    :param max_body_bytes: largest body of a request that is no upload.
+    :param allowed_hosts: host names that clients may use, in addition to those of loopback.
+    :param allowed_origins: origins of other sites whose pages may call the service (``https://homelab.lan``).
+    :param max_body_bytes: largest body of a request that is not an upload.
     :param max_upload_bytes: largest upload.
-    :param upload_quota_bytes: most that uploads may take on disk, all together.
+    :param upload_quota_bytes: disk space for all uploads together.
     :param llamafactory_api_url: LLaMA-Factory's own API, for models that are not in Ollama; empty for none.
-    :param event_streams: most event streams at once.
+    :param event_streams: largest number of concurrent event streams.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -67,10 +67,10 @@ class Settings(pydantic.BaseModel):
 
     @property
     def tools(self) -> Toolchain:
-        """Where the tools are."""
+        """The locations of the tools."""
         own = ("llamafactory_venv", "converter_venv", "llama_cpp_dir", "ollama_url", "token_file")
-        given = {name: value for name, value in self.toolchain.items() if value}
-        return Toolchain(**{**{name: getattr(self, name) for name in own}, **given})
+        overrides = {name: value for name, value in self.toolchain.items() if value}
+        return Toolchain(**{**{name: getattr(self, name) for name in own}, **overrides})
 
     @property
     def on_loopback(self) -> bool:
@@ -83,14 +83,14 @@ class Settings(pydantic.BaseModel):
             return False
 
     def path(self, *parts: str) -> str:
-        """A path among what the service keeps for itself below the data directory."""
+        """Return a path in the directory of the service below the data directory."""
         return os.path.join(self.data_dir, "service", *parts)
 
 
 def load(path: str | Path) -> Settings:
-    """The settings in a file.
+    """Load settings from a file.
 
-    :raises InputError: naming what is wrong in it.
+    :raises InputError: with every invalid setting.
     """
     try:
         return Settings.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
@@ -99,5 +99,5 @@ def load(path: str | Path) -> Settings:
     except ValueError as error:
         if not isinstance(error, pydantic.ValidationError):
             raise InputError(f"{path} is not JSON: {error}.") from error
-        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise InputError(f"{path}: {found}.") from error
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise InputError(f"{path}: {problems}.") from error

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Datasets: listed, checked, published from an upload, taken away."""
+"""Datasets: list, check, publish from an upload, delete."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ _CHUNK = 1024 * 1024
 
 
 class Datasets:
-    """The datasets of one data directory."""
+    """The datasets of a data directory."""
 
     def __init__(self, settings: Settings, layout: Layout) -> None:
         self.settings = settings
         self.layout = layout
 
     def all(self) -> list[Dataset]:
-        """All of them by name, those of other people too."""
+        """Return all datasets by name, including those registered by other tools."""
         info = InfoFile(_dataset.info_path(self.layout))
-        found = []
+        datasets = []
         for name, entry in sorted(info.entries.items()):
             try:
-                found.append(to_dataset(_dataset.load(self.layout, name)))
+                datasets.append(to_dataset(_dataset.load(self.layout, name)))
             except CoreError:
-                found.append(Dataset(name=name, digest=version_of(entry), managed=False))
-        return found
+                datasets.append(Dataset(name=name, digest=version_of(entry), managed=False))
+        return datasets
 
     def get(self, name: str) -> Dataset:
-        """One by its name.
+        """Return a dataset by its name.
 
         :raises NotFoundError: when there is none.
         """
         return to_dataset(self.load(name))
 
     def load(self, name: str) -> DatasetInfo:
-        """The core's own value of it.
+        """Return the core's description of a dataset.
 
         :raises NotFoundError: when there is none.
         """
@@ -64,7 +64,7 @@ class Datasets:
             raise
 
     def sample(self, name: str, count: int = 5) -> list[str]:
-        """The first rows as they were published, a JSON object each."""
+        """Return the first published rows, each as a JSON object."""
         with contextlib.suppress(FileNotFoundError):
             with open(self.load(name).data_file, encoding="utf-8") as stream:
                 return [line.rstrip("\n") for line, _number in zip(stream, range(count), strict=False)]
@@ -80,9 +80,9 @@ class Datasets:
         force: bool = False,
         check: bool = False,
     ) -> DatasetChange:
-        """Publish rows under a name; with ``check`` only tell what that would do.
+        """Publish rows under a name; with ``check`` only report what would change.
 
-        Rows that are wrong are no error here: they are told, each with file, row and field.
+        Invalid rows do not raise an error: the result lists each of them with file, row and field.
         """
         declaration = Declaration(name, format, dict(columns or {}), tuple(ignore_fields))
         try:
@@ -105,9 +105,9 @@ class Datasets:
         )
 
     def publish_file(self, name: str, path: str, label: str) -> None:
-        """Publish the rows of a file that was checked before.
+        """Publish the rows of a file that was validated before.
 
-        :raises InputError: when they are wrong after all.
+        :raises InputError: when they are invalid nevertheless.
         """
         change = self.apply(name, [Source(label, path)])
         if not change.valid:
@@ -115,7 +115,7 @@ class Datasets:
             raise InputError(f"Row {first.get('row')}: {first.get('what')}.", str(first.get("fix") or ""))
 
     def delete(self, name: str, purge: bool = False) -> bool:
-        """Take a name away; False when it was not there."""
+        """Delete a dataset by its name; False when it did not exist."""
         self.load(name)
         return _dataset.absent(self.layout, _dataset.dataset_name(name), purge).changed
 
@@ -123,14 +123,14 @@ class Datasets:
 
     @property
     def uploads(self) -> str:
-        """Where what is being uploaded lies."""
+        """The directory of uploads in progress."""
         return self.settings.path("uploads")
 
     @contextlib.contextmanager
     def receive_file(self, filename: str) -> t.Iterator[IncomingFile]:
-        """A file that is being uploaded; gone afterwards.
+        """Provide a temporary file for an upload, and delete it afterwards.
 
-        :param filename: what the client calls it; only its last part is ever shown, and it names no file here.
+        :param filename: the client's name for it: only its last part is displayed, and no file is named after it.
         """
         make_dirs(self.uploads)
         handle, path = tempfile.mkstemp(prefix="upload-", dir=self.uploads)
@@ -142,7 +142,7 @@ class Datasets:
             discard(path)
 
     def _available_bytes(self) -> int:
-        """Bytes that one more upload may have."""
+        """Return the number of bytes that another upload may take."""
         used = 0
         for folder in (self.uploads, self.settings.path("files")):
             for root, _dirs, names in os.walk(folder):
@@ -153,7 +153,7 @@ class Datasets:
 
 
 class IncomingFile:
-    """An upload on its way to the disk."""
+    """An upload that is being written to disk."""
 
     def __init__(self, path: str, stream: t.BinaryIO, label: str, room: int) -> None:
         self.path = path
@@ -163,9 +163,9 @@ class IncomingFile:
         self._available_bytes = room
 
     def write(self, chunk: bytes) -> None:
-        """Take one more piece.
+        """Append a chunk.
 
-        :raises TooLargeError: when it is more than may be stored.
+        :raises TooLargeError: when the upload exceeds the limit or the quota.
         """
         self.size += len(chunk)
         if self.size > self._available_bytes:
@@ -176,24 +176,24 @@ class IncomingFile:
         self._stream.write(chunk)
 
     def close(self) -> None:
-        """All of it was written."""
+        """Close the file."""
         self._stream.close()
 
     def source(self) -> Source:
-        """The rows in it."""
+        """Return the upload as a source of rows."""
         self._stream.flush()
         return Source(self.label, self.path)
 
 
 def safe_label(filename: str) -> str:
-    """The last part of a client's name for a file, without anything a terminal or a path would take for more."""
+    """Return the last part of a client's file name, without characters that are special in terminals or paths."""
     leaf = filename.replace("\\", "/").rpartition("/")[2]
     text = "".join(letter for letter in leaf if letter.isprintable()).strip()
     return text[:200] or "upload.jsonl"
 
 
 def to_dataset(info: DatasetInfo) -> Dataset:
-    """A dataset that is there."""
+    """Convert the core's description of a dataset."""
     return Dataset(
         name=info.name,
         digest=info.fingerprint,

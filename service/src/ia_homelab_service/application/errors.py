@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors of the service beside the core's own."""
+"""Errors of the service, in addition to those of the core."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ia_homelab_core._errors import CoreError, InputError
 
 @dataclasses.dataclass(frozen=True)
 class FieldError:
-    """One field of a request that is wrong.
+    """An invalid field of a request.
 
-    :param field: as it was written.
+    :param field: its name, as spelled in the request.
     """
 
     field: str
@@ -24,13 +24,13 @@ class FieldError:
 
 
 class FieldErrors(InputError):
-    """A request with wrong fields: all of them, not only the first."""
+    """A request with invalid fields: carries all of them, not only the first."""
 
-    def __init__(self, errors: t.Sequence[FieldError], what: str = "The request") -> None:
+    def __init__(self, errors: t.Sequence[FieldError], subject: str = "The request") -> None:
         names = ", ".join(dict.fromkeys(error.field or "body" for error in errors))
         hints = [error.hint for error in errors if error.hint]
         super().__init__(
-            f"{what} has wrong fields: {names}.",
+            f"{subject} has wrong fields: {names}.",
             hints[0] if len(hints) == 1 else "",
             {"errors": errors_as_dicts(errors)},
         )
@@ -38,24 +38,27 @@ class FieldErrors(InputError):
 
 
 def errors_as_dicts(errors: t.Iterable[FieldError]) -> list[dict[str, str]]:
-    """The errors as plain values."""
+    """Return the errors as plain values."""
     return [dataclasses.asdict(error) for error in errors]
 
 
 class NotFoundError(InputError):
-    """There is nothing of that name."""
+    """No object has that name or id."""
 
 
 class ConflictError(CoreError):
-    """What is asked for does not go with how things stand."""
+    """The request conflicts with the current state of the object."""
 
 
 class TooLargeError(CoreError):
-    """More than may be sent or stored."""
+    """The request exceeds a size limit or a quota."""
 
 
 class DeniedError(CoreError):
-    """Who asks may not, or has not said who it is."""
+    """The caller lacks a token, or its token lacks a scope.
+
+    :param authenticated: whether the token is valid.
+    """
 
     def __init__(self, message: str, hint: str = "", authenticated: bool = False) -> None:
         super().__init__(message, hint)

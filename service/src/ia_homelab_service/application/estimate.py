@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a fine-tune would take, against what there is. The figures are the core's."""
+"""Estimated memory, disk space and time of a fine-tune, compared with the machine. The core computes the figures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .schemas import Estimate
 
 
 def core_plan(settings: Settings, layout: Layout, run: Run, view: RunView) -> dict[str, t.Any]:
-    """The core's plan of a run: the same that check mode shows (``_plan.make``)."""
+    """Return the core's plan of a run: the one that check mode shows."""
     return plans_of(layout, [(run, view)], settings.accelerator)[0]
 
 
 def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, t.Any]) -> Estimate:
-    """What a run would take; what cannot be told is None.
+    """Return what a run would need; None where no estimate is possible.
 
-    :param plan: its plan, which tells how long each step takes.
+    :param plan: the plan of the run, with the duration of each step.
     """
     base, train = step_spec(run, "base"), step_spec(run, "train")
     machine = _sizing.look(settings.accelerator)
@@ -44,9 +44,9 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
             disk_free_bytes=free,
             seconds=seconds,
         )
-    found = _memory.estimate(shape, train.options["resolved"], machine.accelerator)
-    disk = sum(found.disk.get(step.label, found.disk.get(step.spec.kind, 0)) for step in run.steps)
-    vram = found.vram.planned if found.vram is not None else None
+    needs = _memory.estimate(shape, train.options["resolved"], machine.accelerator)
+    disk = sum(needs.disk.get(step.label, needs.disk.get(step.spec.kind, 0)) for step in run.steps)
+    vram = needs.vram.planned if needs.vram is not None else None
     return Estimate(
         vram_bytes=vram,
         vram_total_bytes=largest.total_bytes if largest else None,
@@ -55,7 +55,7 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
         disk_bytes=disk,
         disk_free_bytes=free,
         seconds=seconds,
-        details=found.as_dict(),
+        details=needs.as_dict(),
     )
 
 

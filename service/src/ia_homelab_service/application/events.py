@@ -1,12 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to runs, as numbered events that outlive this service.
+"""Events of runs, numbered, in journals that outlive the service process.
 
-The core keeps no history of its own: what has become of a run stands in its record, its jobs and the training's log.
-From these a journal is written for each run, ``service/events/RUN.jsonl``, to which is only ever added. Each event
-has a key that tells what in the store it stands for (``start:train-1``, ``log:<bytes read>``), so that whoever goes on
-after a kill adds exactly what is missing: none is lost, none comes twice, and ids count from 1 without a gap.
+The core keeps no history: the state of a run is in its record, its jobs and the training's log. From these the service
+writes an append-only journal for each run, ``service/events/RUN.jsonl``. Each event has a key that identifies what it
+was derived from (``start:train-1``, ``log:<bytes read>``). After a crash the next process therefore appends exactly the
+missing events: none is lost or duplicated, and ids count from 1 without gaps.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from ..settings import Settings
 from .jobs import Jobs, to_point
 from .schemas import Event
 
-#: Runs whose events are kept in memory.
+#: Number of runs whose events are cached in memory.
 _CACHE_SIZE = 200
-#: Most of a training's log that is read at a time.
+#: Bytes of a training's log that are read at a time.
 _BLOCK = 1024 * 1024
 
 
 class Journal:
-    """The events of runs. Methods may be called from any thread."""
+    """The event journals of all runs. Methods may be called from any thread."""
 
     def __init__(self, settings: Settings, engine: Engine, jobs: Jobs) -> None:
         self.settings = settings
         self.engine = engine
         self.jobs = jobs
-        #: Told the id of a run that got events, from whatever thread wrote them down.
+        #: Called with the id of a run after new events were written, from the thread that wrote them.
         self.listener: t.Callable[[str], None] | None = None
         self._lock = threading.Lock()
         self._states: OrderedDict[str, _JournalState] = OrderedDict()
 
     def path(self, job_id: str) -> str:
-        """The journal of a run."""
+        """Return the path of a run's journal."""
         return self.settings.path("events", f"{job_id}.jsonl")
 
     def exists(self, job_id: str) -> bool:
-        """Whether anything of a run was ever written down."""
+        """Whether a run has a journal."""
         return os.path.exists(self.path(job_id))
 
     def read(self, job_id: str, after: int = 0, limit: int = 10_000) -> list[Event]:
-        """Events with an id greater than ``after``, in order.
+        """Return events with an id greater than ``after``, in order.
 
         :raises NotFoundError: when there is no such run.
         """
@@ -66,15 +66,15 @@ class Journal:
         return journal.events[max(after, 0) : max(after, 0) + limit]
 
     def sync(self, job_id: str) -> list[Event]:
-        """Write down what has happened since the last time; returns what is new.
+        """Append the events that are missing, and return them.
 
         :raises NotFoundError: when there is no such run.
         """
         run = self.jobs.run(job_id)
-        stamp = self.jobs.revision(job_id)  # before it is read: what changes meanwhile is looked at again
+        stamp = self.jobs.revision(job_id)  # taken before reading: later changes are read next time
         record = self.engine.store.record(job_id)
         if record is None:
-            # asked for when all of it was there: its id was handed out, and nothing will ever happen to it
+            # submitted when all of its results existed: clients know its id, and it will never have a record
             record = Record(job_id, "", run, {"state": SUCCEEDED, "finished_at": utc_now()}, (), False, False)
         make_dirs(self.settings.path("events"))
         with self._lock, FileLock(self.settings.path("events", ".lock")):
@@ -88,12 +88,12 @@ class Journal:
         return [event for _key, event in new_events]
 
     def ended(self, job_id: str) -> bool:
-        """Whether the last event tells an end: nothing follows unless the run is asked for again."""
+        """Whether the last event reports the end of the run: no event follows unless it is submitted again."""
         journal = self._load(job_id)
         return bool(journal.events) and journal.events[-1].data.get("ended") is True
 
     def is_current(self, job_id: str) -> bool:
-        """Whether nothing is missing: the last event tells an end, and the run was not asked for again since."""
+        """Whether no event is missing: the last one reports the end, and the run's record is unchanged since."""
         journal = self._load(job_id)
         return self.ended(job_id) and journal.stamp is not None and journal.stamp == self.jobs.revision(job_id)
 
@@ -104,13 +104,13 @@ class Journal:
             return self._load_locked(job_id)
 
     def _load_locked(self, job_id: str) -> _JournalState:
-        found = self._states.get(job_id)
-        if found is None:
-            found = self._states[job_id] = _read_file(self.path(job_id))
+        state = self._states.get(job_id)
+        if state is None:
+            state = self._states[job_id] = _read_file(self.path(job_id))
         self._states.move_to_end(job_id)
         while len(self._states) > _CACHE_SIZE:
             self._states.popitem(last=False)
-        return found
+        return state
 
     def _append(self, job_id: str, journal: _JournalState, new_events: list[tuple[str, Event]]) -> None:
         path = self.path(job_id)
@@ -119,14 +119,14 @@ class Journal:
             for key, event in new_events
         ).encode("utf-8")
         with open(path, "ab") as stream:
-            # what a kill left half written is no event
+            # removes a partial event that a crash left behind
             stream.truncate(journal.size)
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         journal.add(new_events, len(text))
 
-    # -- what is missing -------------------------------------------------------------------------------------------
+    # -- missing events --------------------------------------------------------------------------------------------
 
     def _missing_events(self, record: Record, journal: _JournalState) -> t.Iterator[tuple[str, Event]]:
         number = len(journal.events)
@@ -150,7 +150,7 @@ class Journal:
             )
 
     def _all_events(self, record: Record, journal: _JournalState) -> t.Iterator[_RawEvent]:
-        """Everything that the store tells now, in the order it happened; what is known may be left out."""
+        """Yield all events that the store implies, in order; those in the journal may be omitted."""
         run = record.run
         attempts: dict[int, list[Job]] = {}
         for job in record.jobs:
@@ -160,13 +160,13 @@ class Journal:
         for number in sorted(attempts):
             if number == current:
                 at, supervisor = (run.submitted_at, run.submitted_by) if run else ("", "")
-                words = "Queued" if number <= 1 else "Asked for again"
+                verb = "Queued" if number <= 1 else "Asked for again"
                 yield (
                     f"queued:{number}",
                     at,
                     "status",
                     "info",
-                    f"{words}.",
+                    f"{verb}.",
                     {"status": "queued", "submitted_by": supervisor},
                 )
             for job in attempts[number]:
@@ -179,24 +179,24 @@ class Journal:
     def _attempt_events(self, record: Record, job: Job, journal: _JournalState) -> t.Iterator[_RawEvent]:
         job_record = read_record(os.path.join(job.directory, "job.json")) or {}
         supervisor = read_record(os.path.join(job.directory, "supervisor.json"))
-        about = {"step": job.label, "attempt": job.name}
+        labels = {"step": job.label, "attempt": job.name}
         if supervisor is not None or job.outcome is not None:
             at = str((supervisor or {}).get("at") or job_record.get("created_at") or "")
-            yield f"start:{job.name}", at, "step", "info", f"{job.label} started.", {**about, "state": "running"}
+            yield f"start:{job.name}", at, "step", "info", f"{job.label} started.", {**labels, "state": "running"}
         if job.kind == "train" and record.run is not None and f"end:{job.name}" not in journal.keys:
             last = record.jobs[-1] is job
             yield from self._log_events(record, job, journal, last)
         if job.outcome is not None:
             state, error = str(job.outcome["state"]), job.outcome.get("error")
-            words = {FAILED: "failed", CANCELLED: "was stopped"}.get(state, "is done")
-            told = str(error.get("message", "")) if state == FAILED and isinstance(error, dict) else ""
+            verb = {FAILED: "failed", CANCELLED: "was stopped"}.get(state, "is done")
+            reason = str(error.get("message", "")) if state == FAILED and isinstance(error, dict) else ""
             level = "error" if state == FAILED else "info"
             at = str(job.outcome.get("finished_at") or "")
-            message = f"{job.label} {words}: {told}" if told else f"{job.label} {words}."
-            yield f"end:{job.name}", at, "step", level, message, {**about, "state": state}
+            message = f"{job.label} {verb}: {reason}" if reason else f"{job.label} {verb}."
+            yield f"end:{job.name}", at, "step", level, message, {**labels, "state": state}
 
     def _log_events(self, record: Record, job: Job, journal: _JournalState, last: bool) -> t.Iterator[_RawEvent]:
-        """The lines of the training's log that were not read yet. The log is only added to, whoever trains."""
+        """Yield events for lines of the training's log that were not read yet. The log is append-only."""
         if not last or record.run is None:
             return
         path = os.path.join(self.jobs.train_directory(record.run), _trainer_log.NAME)
@@ -208,10 +208,10 @@ class Journal:
                     block = stream.read(_BLOCK)
             except (FileNotFoundError, NotADirectoryError):
                 return
-            whole, newline, _torn = block.rpartition(b"\n")
+            complete, newline, _partial = block.rpartition(b"\n")
             if not newline:
                 return
-            for line in whole.split(b"\n"):
+            for line in complete.split(b"\n"):
                 offset += len(line) + 1
                 entry = _trainer_log.parse_line(line.decode("utf-8", "replace"))
                 if entry is not None:
@@ -228,13 +228,20 @@ class Journal:
             learning_rate=point.learning_rate,
             epoch=point.epoch,
         )
-        words = Progress(
+        message = Progress(
             current=point.step,
             total=total if isinstance(total, (int, float)) else 0,
             loss=point.loss,
             eval_loss=point.eval_loss,
         ).words()
-        return f"log:{offset}", "", "metrics", "info", words, {key: one for key, one in data.items() if one is not None}
+        return (
+            f"log:{offset}",
+            "",
+            "metrics",
+            "info",
+            message,
+            {key: one for key, one in data.items() if one is not None},
+        )
 
 
 #: key, time, type, level, message, data
@@ -252,25 +259,25 @@ def _end_event(record: Record, number: int) -> _RawEvent:
         data["error"] = {key: error.get(key, "") for key in ("message", "hint", "step")}
     level = "error" if state == FAILED else "info"
     at = str(record.state.get("finished_at") or "")
-    # a run may end again without having been asked for again: its record was damaged
+    # a run can end twice without being submitted again, if its record was damaged
     return f"ended:{number}:{at if record.directory else ''}", at, "status", level, message, data
 
 
 class _JournalState:
-    """What stands in a journal."""
+    """The content of a journal."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.keys: set[str] = set()
         self.size = 0
         self.offset = 0
-        #: Of the run's record when it was last looked at; None when it was not, since this service began.
+        #: Revision of the run's record at the last synchronization; None if there was none in this process.
         self.stamp: tuple[t.Any, ...] | None = None
 
     def add(self, new_events: t.Iterable[tuple[str, Event]], size: int) -> None:
         for key, event in new_events:
             self.events.append(event)
-            # the place in a log goes only forward: one number tells all of its lines
+            # the offset in the log only grows: one number covers all of its lines
             if event.type == "metrics":
                 self.offset = max(self.offset, int(event.data.get("offset", 0)))
             else:
@@ -290,6 +297,6 @@ def _read_file(path: str) -> _JournalState:
                     key = str(raw.pop("key"))
                     event = Event.model_validate(raw)
                 except (ValueError, KeyError):
-                    break  # a kill left it so: it is written again
+                    break  # a crash left it incomplete: it will be written again
                 journal.add([(key, event)], len(line))
     return journal

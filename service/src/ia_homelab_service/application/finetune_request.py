@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a request to a declaration: the seed's spellings, every wrong field named, one schema for all interfaces.
+"""Requests for a fine-tune: all accepted spellings, validation of every field, and one schema for all interfaces.
 
-What the options are, their bounds and defaults stands in the core's tables; nothing of it is repeated here.
+The options themselves, with their bounds and defaults, are defined in tables of the core and not repeated here.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from .errors import FieldError, FieldErrors
 #: train: up to the trained adapter. model: up to the model that answers in Ollama.
 GOALS = ("train", "model")
 
-#: Other spellings of the keys that are no hyperparameters (whose spellings stand in the core's table).
+#: Other spellings of keys that are not hyperparameters (the core's table has the spellings of those).
 ALIASES = {"model_name": "base_model", "model": "base_model", "dataset_path": "dataset", "revision": "base_revision"}
 
 _DESCRIPTIONS = {
-    "name": "Name of the fine-tune and of its model in Ollama; made from base model and dataset when left out.",
+    "name": "Name of the fine-tune and of its model in Ollama; by default derived from base model and dataset.",
     "base_model": "An Ollama-style name, a Hugging Face id, or a directory on the host.",
     "base_revision": "Branch, tag or commit on the hub.",
     "dataset": "Name of a dataset; /app/data/NAME.json means NAME.",
-    "system": "System prompt of the served model; that of the data when left out.",
+    "system": "System prompt of the served model; by default that of the data.",
     "parameters": "Parameters of the served model, such as temperature.",
     "aliases": "Tags that the served model gets.",
     "register": "Whether the model is registered in Ollama.",
-    "memory_check": "What becomes of a training that cannot fit: enforce refuses it, warn tries it.",
-    "gate": "Questions, and what the answers must be like, before the tags are moved to the model.",
-    "export": "merged: one file of whole weights. adapter: a file of the adapter on that of the base.",
-    "regenerate": "When to train anew: on_change, never or always.",
+    "memory_check": "How to handle a training that does not fit: enforce refuses it, warn tries it.",
+    "gate": "Questions, with expectations that the answers must meet before the tags are moved to the model.",
+    "export": "merged: one file with all weights. adapter: a file with the adapter, used with that of the base model.",
+    "regenerate": "When to retrain: on_change, never or always.",
     "regenerate_on": "The inputs that count: dataset, hyperparameters, base.",
-    "keep": "How many versions of the model stay; all when left out.",
-    "keep_intermediates": "Whether merged weights and 16-bit files stay once the model is registered.",
+    "keep": "Number of versions of the model to keep; by default all.",
+    "keep_intermediates": "Whether to keep merged weights and 16-bit files after the model is registered.",
 }
-#: Declared in an inventory alone: one host cannot ask the others to train with it.
+#: Only available in an inventory: a host cannot start trainings on other hosts.
 _INVENTORY_ONLY = ("nodes",)
 _TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
 _TYPE_PHRASES = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list", "int": "a whole number"}
@@ -50,9 +50,9 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneRequest:
-    """A request for a fine-tune, checked.
+    """A validated request for a fine-tune.
 
-    :param declaration: the entry of ``finetunes`` that means the same; names as the core has them.
+    :param declaration: the equivalent entry of ``finetunes``, with the core's names.
     :param goal: one of :data:`GOALS`.
     """
 
@@ -65,39 +65,39 @@ def _hyperparameter_options() -> dict[str, dict[str, t.Any]]:
 
 
 def known_fields() -> dict[str, str]:
-    """Every spelling of every field, and the name it stands for."""
-    found = {"goal": "goal", **{name: name for name in _finetune.OPTIONS}, **ALIASES}
+    """Return every accepted spelling of every field, with the name it stands for."""
+    fields = {"goal": "goal", **{name: name for name in _finetune.OPTIONS}, **ALIASES}
     for name, option in _hyperparameter_options().items():
-        found.update(dict.fromkeys((name, *option.get("aliases", ())), name))
-    return found
+        fields.update(dict.fromkeys((name, *option.get("aliases", ())), name))
+    return fields
 
 
 def normalize_key(key: str) -> str:
-    """A key as it is compared."""
+    """Return a key in the form that is used for comparison."""
     return re.sub(r"[\s-]+", "_", key.strip().lower())
 
 
 def unknown_field(key: str, known: t.Iterable[str]) -> FieldError:
-    """The error for a field that does not exist, with the nearest one that does."""
+    """Return the error for an unknown field, which suggests the most similar known one."""
     near = difflib.get_close_matches(normalize_key(key), list(known), 1, 0.6)
     return FieldError(key, f"There is no field {key!r}.", f"Did you mean {near[0]}?" if near else "")
 
 
 def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRequest:
-    """Check a request for a fine-tune.
+    """Validate a request for a fine-tune.
 
-    :param goal: what it is for when it does not say.
-    :raises FieldErrors: with every field that is wrong.
+    :param goal: the goal if the request has none.
+    :raises FieldErrors: with every invalid field.
     """
-    known = known_fields()
+    fields = known_fields()
     hyperparameters = _hyperparameter_options()
     values: dict[str, t.Any] = {}
     spellings_used: dict[str, str] = {}
     errors: list[FieldError] = []
     for key, value in raw.items():
-        name = known.get(normalize_key(str(key)))
+        name = fields.get(normalize_key(str(key)))
         if name is None:
-            errors.append(unknown_field(str(key), known))
+            errors.append(unknown_field(str(key), fields))
             continue
         if name in spellings_used:
             errors.append(FieldError(str(key), f"{name} is given twice: as {spellings_used[name]} and as {key}."))
@@ -117,18 +117,18 @@ def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRe
     for name in ("base_model", "dataset"):
         if values.get(name) is None:
             raise FieldErrors([FieldError(spellings_used.get(name, name), f"{name} is missing.")])
-    wanted = str(values.pop("goal", goal))
+    checked_goal = str(values.pop("goal", goal))
     values.setdefault("name", default_name(str(values["base_model"]), str(values["dataset"])))
     try:
         _finetune.read_declaration(values)
     except InputError as error:
         raise FieldErrors([FieldError("", error.message, error.hint)]) from error
-    return FinetuneRequest(values, wanted)
+    return FinetuneRequest(values, checked_goal)
 
 
 def _checked_value(name: str, value: t.Any, hyperparameters: t.Mapping[str, t.Any]) -> t.Any:
     if name in hyperparameters:
-        # text such as "2e-4" is taken as the number it is, as from YAML
+        # text such as "2e-4" is converted to a number, as for YAML
         return _hyperparameters.normalise({name: value})[name]
     if name == "goal":
         if value not in GOALS:
@@ -140,8 +140,8 @@ def _checked_value(name: str, value: t.Any, hyperparameters: t.Mapping[str, t.An
             "Apply it with playbooks/finetune.yml.",
         )
     kind = _finetune.OPTIONS[name]["type"]
-    wanted: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}[kind]
-    if isinstance(value, wanted):
+    expected_type: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}[kind]
+    if isinstance(value, expected_type):
         return _checked_option(name, value)
     raise InputError(f"{name} must be {_TYPE_PHRASES[kind]}, not {value!r}.")
 
@@ -172,22 +172,24 @@ def _checked_option(name: str, value: t.Any) -> t.Any:
 
 
 def declared_options(declaration: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What of a run's declaration declares something; the rest are notes."""
-    known = known_fields()
+    """Return the options in a run's declaration, without annotations of the service."""
+    fields = known_fields()
     return {
-        key: value for key, value in declaration.items() if normalize_key(key) in known and normalize_key(key) != "goal"
+        key: value
+        for key, value in declaration.items()
+        if normalize_key(key) in fields and normalize_key(key) != "goal"
     }
 
 
 def default_name(base_model: str, dataset: str) -> str:
-    """The name of a fine-tune that was given none: the same for the same base model and dataset."""
+    """Return the default name of a fine-tune: the same for the same base model and dataset."""
     leaf = base_model.rstrip("/").rpartition("/")[2]
     slug = re.sub(r"[^a-z0-9._-]+", "-", f"{leaf}-{dataset}".lower()).strip("-._")
     return slug[:80].rstrip("-._") or "finetune"
 
 
 def form_schema() -> dict[str, t.Any]:
-    """The fields of a fine-tune as a JSON schema (draft 2020-12), under their own names: the page's form, MCP."""
+    """Return the JSON schema (draft 2020-12) of a request, with canonical names: for the page's form and MCP."""
     properties: dict[str, t.Any] = {}
     for name, option in _finetune.OPTIONS.items():
         if name in _INVENTORY_ONLY:
@@ -219,7 +221,7 @@ def form_schema() -> dict[str, t.Any]:
 
 
 def request_schema() -> dict[str, t.Any]:
-    """The same with every spelling that is accepted, for the OpenAPI document."""
+    """Return the schema with every accepted spelling, for the OpenAPI document."""
     schema = form_schema()
     properties: dict[str, t.Any] = dict(schema["properties"])
     for spelling, name in known_fields().items():

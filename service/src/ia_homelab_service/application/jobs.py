@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs as the service shows them: what the core tells, with what was declared and what was found out."""
+"""Runs as the service presents them: the core's status together with the declaration and the results."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ia_homelab_core import _checkpoints, _trainer_log
 from ia_homelab_core._engine import Engine
 from ia_homelab_core._errors import InputError, StoreError
 from ia_homelab_core._files import discard, make_dirs, read_record, write_json
-from ia_homelab_core._run import Run
 from ia_homelab_core._flow import results_of
 from ia_homelab_core._layout import Layout
 from ia_homelab_core._progress import Progress as CoreProgress
+from ia_homelab_core._run import Run
 from ia_homelab_core._view import WHOLE, RunView
 
 from ..settings import Settings
@@ -25,16 +25,16 @@ from .errors import NotFoundError
 from .redaction import Redactor
 from .schemas import Checkpoint, Job, Point, Problem, Progress, Status, Step
 
-#: Seconds that a look at a run stays good: while it is at work, and once it has ended and its record is the same.
+#: Seconds for which a cached job is valid: while the run is active, and after it has ended with its record unchanged.
 _ACTIVE_TTL, _DONE_TTL = 0.25, 30.0
-#: How many looks are kept.
+#: Number of cached jobs.
 _CACHE_SIZE = 1000
-#: Of the options of a training, those that are shown under other names.
+#: Options of a training that a job has in fields of their own.
 _SEPARATE_FIELDS = ("method", "template", "quantizations", "stage")
 
 
 def goal_of(run: Run) -> t.Literal["train", "model", "other"]:
-    """What a run is for."""
+    """Return what a run is meant to produce."""
     kinds = {run.step(label).spec.kind for label in run.goals}
     if kinds == {"train"}:
         return "train"
@@ -42,25 +42,29 @@ def goal_of(run: Run) -> t.Literal["train", "model", "other"]:
 
 
 def step_spec(run: Run | None, kind: str) -> t.Any:
-    """The spec of a run's step of that kind; None when it has none."""
+    """Return the spec of a run's step of that kind; None if it has none."""
     return next((step.spec for step in run.steps if step.spec.kind == kind), None) if run else None
 
 
 def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False) -> Job:
-    """A look at a run as a job."""
-    base, train = step_spec(run, "base"), step_spec(run, "train")
-    resolved = dict((train.options.get("resolved") or {}) if train else {})
+    """Convert a run and its status to a job."""
+    base_step, train_step = step_spec(run, "base"), step_spec(run, "train")
+    resolved = dict((train_step.options.get("resolved") or {}) if train_step else {})
     declared = run.declaration if run else {}
-    digest = str(train.upstream.get("dataset", "")) if train else ""
-    about = results_of(layout, "dataset", digest) if digest else {}
+    digest = str(train_step.upstream.get("dataset", "")) if train_step else ""
+    dataset_results = results_of(layout, "dataset", digest) if digest else {}
     results = {
         step.label: results_of(layout, step.kind, step.fingerprint) for step in view.steps if step.state == WHOLE
     }
-    results = {label: found for label, found in results.items() if found}
+    results = {label: values for label, values in results.items() if values}
     model = ""
     if run and goal_of(run) == "model" and view.state == "succeeded":
-        told = [results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")]
-        names = [name for one in told for name in one.get("aliases") or ()] + [one["tag"] for one in told]
+        registrations = [
+            results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")
+        ]
+        names = [name for one in registrations for name in one.get("aliases") or ()] + [
+            one["tag"] for one in registrations
+        ]
         model = str(names[0]) if names else ""
     status: Status = "paused" if paused and view.state == "cancelled" else _status(view)
     return Job(
@@ -82,14 +86,14 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         submitted_by=view.submitted_by,
         started_at=view.job_started_at,
         finished_at=view.finished_at,
-        base_model=str(declared.get("base_model") or (base.options.get("description", "") if base else "")),
-        base=str(base.options.get("description") or "") if base else "",
+        base_model=str(declared.get("base_model") or (base_step.options.get("description", "") if base_step else "")),
+        base=str(base_step.options.get("description") or "") if base_step else "",
         template=str(resolved.get("template") or ""),
-        dataset=str(declared.get("dataset") or about.get("name") or ""),
+        dataset=str(declared.get("dataset") or dataset_results.get("name") or ""),
         dataset_digest=digest,
-        dataset_rows=about.get("rows"),
+        dataset_rows=dataset_results.get("rows"),
         method=str(resolved.get("method") or ""),
-        method_reason=str((train.options.get("method_reason") or "") if train else ""),
+        method_reason=str((train_step.options.get("method_reason") or "") if train_step else ""),
         hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
         results=results,
         model=model,
@@ -103,17 +107,17 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
 
 
 def _status(view: RunView) -> Status:
-    # absent: to be made, and not asked for yet. With a place in the queue: its next step waits for another run.
+    # absent: not submitted yet; with a position in the queue: its next step waits for another run
     return "queued" if view.state == "absent" or view.position else t.cast(Status, view.state)
 
 
 def to_progress(plain: t.Mapping[str, t.Any]) -> Progress:
-    """How far a job is, with the share in percent."""
+    """Convert the core's progress, and add the percentage."""
     return Progress(**plain, percent=CoreProgress.from_dict(plain).percent)
 
 
 def to_problem(error: t.Mapping[str, t.Any]) -> Problem:
-    """An error of the store."""
+    """Convert an error from the job store."""
     details = error.get("details")
     return Problem(
         message=str(error.get("message", "")),
@@ -124,16 +128,16 @@ def to_problem(error: t.Mapping[str, t.Any]) -> Problem:
 
 
 class _CacheEntry(t.NamedTuple):
-    """A look that is kept for a while."""
+    """A job that is cached for a while."""
 
     until: float
-    stamp: tuple[t.Any, ...] | None
+    revision: tuple[t.Any, ...] | None
     job: Job
     json: bytes
 
 
 class Jobs:
-    """Looks at runs, each shared by whoever asks within a moment."""
+    """Runs as jobs, cached for a moment so that concurrent clients share one read of the store."""
 
     def __init__(self, settings: Settings, engine: Engine, redactor: Redactor) -> None:
         self.settings = settings
@@ -142,17 +146,17 @@ class Jobs:
         self._lock = threading.Lock()
         self._cache: dict[str, _CacheEntry] = {}
 
-    # -- runs that are known ---------------------------------------------------------------------------------------
+    # -- runs -------------------------------------------------------------------------------------------------------
 
     def run(self, job_id: str) -> Run:
-        """The run of that id, from the store, or from what was asked for when there was nothing to do.
+        """Return a run from the store, or from the remembered requests that had nothing to do.
 
         :raises NotFoundError: when there is none.
         """
-        found = self._find_run(job_id)
-        if found is None:
+        run = self._find_run(job_id)
+        if run is None:
             raise self._not_found_error(job_id)
-        return found
+        return run
 
     def _find_run(self, job_id: str) -> Run | None:
         try:
@@ -161,9 +165,9 @@ class Jobs:
             raise NotFoundError(f"{job_id!r} is not the id of a job.") from error
         if record is not None and record.run is not None:
             return record.run
-        kept = read_record(self._request_path(job_id))
+        request = read_record(self._request_path(job_id))
         try:
-            return Run.from_dict(kept) if kept else None
+            return Run.from_dict(request) if request else None
         except StoreError:
             return None
 
@@ -171,7 +175,7 @@ class Jobs:
         return self.settings.path("requests", f"{job_id}.json")
 
     def remember_request(self, run: Run) -> None:
-        """Remember a run that was asked for and had nothing to do: its id was handed out."""
+        """Store a submitted run that had nothing to do: clients know its id, but it has no record."""
         if self.engine.store.record(run.id) is None and not os.path.exists(self._request_path(run.id)):
             make_dirs(self.settings.path("requests"))
             write_json(self._request_path(run.id), run.as_dict())
@@ -189,52 +193,52 @@ class Jobs:
         return self.settings.path("paused", job_id)
 
     def set_paused(self, job_id: str) -> None:
-        """Note that a run is stopped only for a while."""
+        """Mark a run as paused rather than cancelled."""
         make_dirs(self.settings.path("paused"))
         write_json(self._pause_path(job_id), {})
 
     def clear_paused(self, job_id: str) -> None:
-        """Forget that."""
+        """Remove that mark."""
         discard(self._pause_path(job_id))
 
-    # -- looks -----------------------------------------------------------------------------------------------------
+    # -- jobs ------------------------------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Job:
-        """A run as it stands now, or stood a moment ago.
+        """Return a job in its current state, at most a moment old.
 
         :raises NotFoundError: when there is none.
         """
-        known = self._cached(job_id)
-        if known is not None:
-            return known.job
-        stamp, now = self.revision(job_id), time.monotonic()
+        entry = self._cached(job_id)
+        if entry is not None:
+            return entry.job
+        revision, now = self.revision(job_id), time.monotonic()
         job = self._observe(job_id)
-        fresh = _DONE_TTL if job.ended and stamp is not None and stamp[0] == "done" else _ACTIVE_TTL
+        lifetime = _DONE_TTL if job.ended and revision is not None and revision[0] == "done" else _ACTIVE_TTL
         with self._lock:
-            self._cache[job_id] = _CacheEntry(now + fresh, stamp, job, job.model_dump_json().encode("utf-8"))
+            self._cache[job_id] = _CacheEntry(now + lifetime, revision, job, job.model_dump_json().encode("utf-8"))
             while len(self._cache) > _CACHE_SIZE:
                 self._cache.pop(next(iter(self._cache)))
         return job
 
     def cached_json(self, job_id: str) -> bytes | None:
-        """The same as JSON, when somebody looked a moment ago; never waits."""
-        known = self._cached(job_id)
-        return known.json if known is not None else None
+        """Return the cached job as JSON, or None; never blocks."""
+        entry = self._cached(job_id)
+        return entry.json if entry is not None else None
 
     def _cached(self, job_id: str) -> _CacheEntry | None:
         with self._lock:
-            known = self._cache.get(job_id)
-        if known is None or time.monotonic() >= known.until or known.stamp != self.revision(job_id):
+            entry = self._cache.get(job_id)
+        if entry is None or time.monotonic() >= entry.until or entry.revision != self.revision(job_id):
             return None
-        return known
+        return entry
 
     def invalidate(self, job_id: str) -> None:
-        """The next look is a new one."""
+        """Drop a job from the cache."""
         with self._lock:
             self._cache.pop(job_id, None)
 
     def revision(self, job_id: str) -> tuple[t.Any, ...] | None:
-        """Changes when the record of a run does; None when it has none."""
+        """Return a value that changes with the record of a run; None if it has no record."""
         if "/" in job_id or job_id.startswith("."):
             return None
         paused = os.path.exists(self._pause_path(job_id))
@@ -255,25 +259,25 @@ class Jobs:
         return self.describe(view, run)
 
     def describe(self, view: RunView, run: Run | None) -> Job:
-        """A look at a run as a job."""
+        """Convert a run and its status to a job, with its redacted error and pause."""
         return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
 
     def all(self, limit: int) -> list[Job]:
-        """Active runs in their order, then the latest ended ones."""
+        """Return active runs in the order of the queue, then the latest finished ones."""
         queue = [record.id for record in self.engine.store.active()]
         done = [one for one in self.engine.store.done_ids(limit) if one not in queue]
-        found = []
+        jobs = []
         for job_id in [*queue, *done]:
             try:
-                found.append(self.get(job_id))
+                jobs.append(self.get(job_id))
             except InputError:
-                continue  # its record is damaged, or it was taken away just now
-        return found
+                continue  # its record is damaged, or was removed in the meantime
+        return jobs
 
-    # -- what a training tells -------------------------------------------------------------------------------------
+    # -- output of a training --------------------------------------------------------------------------------------
 
     def train_directory(self, run: Run) -> str:
-        """Where the training of a run writes, or has written; empty when it trains nothing."""
+        """Return the directory of a run's training output; empty if the run trains nothing."""
         spec = step_spec(run, "train")
         if spec is None:
             return ""
@@ -281,7 +285,7 @@ class Jobs:
         return done if os.path.isdir(done) else self.engine.layout.work("train", spec.fingerprint)
 
     def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
-        """The lines of a training's log; of a step that was done twice, the later one."""
+        """Return the lines of a training's log; for repeated steps the later one."""
         folder = self.train_directory(self.run(job_id))
         points: dict[float, Point] = {}
         for entry in _trainer_log.read_all(os.path.join(folder, _trainer_log.NAME)) if folder else ():
@@ -289,23 +293,23 @@ class Jobs:
             if point.loss is None and point.eval_loss is None:
                 continue
             before = points.get(point.step)
-            if before is not None and point.loss is None:  # the validation's line of the same step
+            if before is not None and point.loss is None:  # the validation line of the same step
                 point = before.model_copy(update={"eval_loss": point.eval_loss})
             points[point.step] = point
-        found = [points[step] for step in sorted(points)]
-        stride = -(-len(found) // limit)
-        return found[:: stride or 1]
+        ordered = [points[step] for step in sorted(points)]
+        stride = -(-len(ordered) // limit)
+        return ordered[:: stride or 1]
 
     def checkpoints(self, job_id: str) -> list[Checkpoint]:
-        """The points a training can go on from, the last first."""
+        """Return the checkpoints that a training can resume from, the last first."""
         folder = self.train_directory(self.run(job_id))
         losses = {point.step: point for point in self.curve(job_id, 1_000_000)}
-        found = []
+        checkpoints = []
         for step, name in _checkpoints.checkpoints(folder) if folder else ():
             path = os.path.join(folder, name)
             if not _checkpoints.defect(path, step):
                 point = losses.get(step)
-                found.append(
+                checkpoints.append(
                     Checkpoint(
                         step=step,
                         created_at=os.stat(path).st_mtime,
@@ -313,11 +317,11 @@ class Jobs:
                         eval_loss=point.eval_loss if point else None,
                     )
                 )
-        return found
+        return checkpoints
 
 
 def to_point(entry: t.Mapping[str, t.Any]) -> Point:
-    """A line of a training's log."""
+    """Convert a line of a training's log."""
 
     def number(key: str) -> float | None:
         value = entry.get(key)

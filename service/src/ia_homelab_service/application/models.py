@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registered models: where each comes from, which one answers, moving the tags people use."""
+"""Registered models: their lineage, which one is served, and moving the public tags."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .schemas import Model, Promotion
 
 
 class Models:
-    """The models that runs have registered in one Ollama."""
+    """The models that runs have registered in an Ollama server."""
 
     def __init__(self, layout: Layout, ollama_url: str) -> None:
         self.layout = layout
         self.ollama = Ollama(ollama_url, timeout=10.0)
 
     def all(self, name: str = "") -> list[Model]:
-        """Registered models, the latest first.
+        """Return registered models, the latest first.
 
-        :param name: only those of this name.
+        :param name: only models of this name.
         """
         try:
             tags = self.ollama.tags()
         except CoreError:
             tags = None
-        found = [self._to_model(fingerprint, tags) for fingerprint in self._fingerprints()]
-        chosen = [model for model in found if model is not None and (not name or same_model(model.name, name))]
+        models = [self._to_model(fingerprint, tags) for fingerprint in self._fingerprints()]
+        chosen = [model for model in models if model is not None and (not name or same_model(model.name, name))]
         return sorted(chosen, key=lambda model: model.registered_at, reverse=True)
 
     def _fingerprints(self) -> list[str]:
@@ -77,30 +77,30 @@ class Models:
         )
 
     def _lineage(self, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """What a model was made from, step by step, from the receipts."""
-        found: dict[str, t.Any] = {"run": receipt.get("run", "")}
+        """Return the inputs of a model, step by step, from the receipts."""
+        lineage: dict[str, t.Any] = {"run": receipt.get("run", "")}
         current: t.Mapping[str, t.Any] = receipt
         for kind in ("gguf", "merge", "train"):
             fingerprint = (current.get("upstream") or {}).get(kind)
             current = (self._receipt_or_none(kind, fingerprint) if fingerprint else None) or {}
             if fingerprint:
-                found[kind] = {"fingerprint": fingerprint, "finished_at": current.get("finished_at", "")}
+                lineage[kind] = {"fingerprint": fingerprint, "finished_at": current.get("finished_at", "")}
         upstream = current.get("upstream") or {}
-        if "train" in found:
+        if "train" in lineage:
             resolved = (current.get("options") or {}).get("resolved") or {}
-            found["train"].update(method=resolved.get("method"), results=current.get("results") or {})
+            lineage["train"].update(method=resolved.get("method"), results=current.get("results") or {})
         for kind in ("base", "dataset"):
             if kind in upstream:
                 source = self._receipt_or_none(kind, upstream[kind]) or {}
-                about = source.get("results") or {}
-                found[kind] = {
+                source_results = source.get("results") or {}
+                lineage[kind] = {
                     "fingerprint": upstream[kind],
                     "settings": source.get("settings") or {},
-                    "rows": about.get("rows"),
-                    "name": about.get("name"),
-                    "sources": about.get("sources"),
+                    "rows": source_results.get("rows"),
+                    "name": source_results.get("name"),
+                    "sources": source_results.get("sources"),
                 }
-        return found
+        return lineage
 
     def _receipt_or_none(self, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
         try:
@@ -109,23 +109,23 @@ class Models:
             return None
 
     def find(self, tag: str) -> Model:
-        """The model of a content tag, a served name or a fingerprint's beginning.
+        """Return the model of a content tag, a served name or the first digits of a fingerprint.
 
-        :raises NotFoundError: when no run registered it.
+        :raises NotFoundError: when no run has registered it.
         """
-        known = self.all()
-        for model in known:
+        models = self.all()
+        for model in models:
             if same_name(model.tag, tag) or any(same_name(one, tag) for one in model.served):
                 return model
-        for model in known:
+        for model in models:
             if len(tag) >= 8 and model.fingerprint.startswith(tag):
                 return model
         raise NotFoundError(f"There is no model {tag!r} that a run has registered.")
 
     def promote(self, tag: str) -> Promotion:
-        """Let the names that people use stand for a model; they answer all the while.
+        """Point the public names at a model; they keep answering in the meantime.
 
-        The one that is declared is promoted, and no longer held out; any other is held, as a rollback holds it.
+        If the model is the declared one, any hold is released. Any other model is held, as after a rollback.
         """
         model = self.find(tag)
         if not model.present:
@@ -140,27 +140,27 @@ class Models:
         return _to_promotion(model.name, change, before)
 
     def rollback(self, name: str, to: str = "") -> Promotion:
-        """Let them stand for the version before the one that answers, or for a named one, and hold that."""
+        """Point the public names at the previous version, or at the given one, and hold it."""
         model = name.partition(":")[0]
         before = self._served_tag(model)
         return _to_promotion(model, _versions.rollback(self.layout, self.ollama, model, to), before)
 
     def release(self, name: str) -> bool:
-        """End the hold that a rollback has left: the next apply serves what is declared. False when there was none.
+        """Release the hold of a rollback: the next apply serves the declared model. False if there was no hold.
 
         :raises NotFoundError: when no run has registered a model of that name.
         """
-        known = self.all(name.partition(":")[0])
-        if not known:
+        models = self.all(name.partition(":")[0])
+        if not models:
             raise NotFoundError(f"No run has registered a model {name!r}.")
-        return Releases(self.layout, known[0].name).release()
+        return Releases(self.layout, models[0].name).release()
 
     def _served_tag(self, name: str) -> str:
         return next((one.tag for one in self.all(name) if one.served), "")
 
 
 def _is_public_name(name: str, tag: str) -> bool:
-    """Whether a name of a model is neither its own tag nor one that only keeps it from being lost."""
+    """Whether a name is neither the content tag itself nor a backup name."""
     return not same_name(name, tag) and not name.rpartition(":")[2].startswith("before-")
 
 

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything the service can do, once: REST, OpenAI's interface, MCP and the page are thin over this.
+"""Everything the service can do. REST, OpenAI's interface, MCP and the page are thin layers over this.
 
-Methods block and may be called from any thread; they take plain values, return the typed ones of ``shapes``, and
-raise errors of the core's family (see ``errors``).
+Methods block and may be called from any thread. They take plain values, return the types of ``schemas``, and raise
+subclasses of the core's error (see ``errors``).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAX_LOG_LINES = 5000
 
 
 class Operations:
-    """What can be done with the runs, datasets and models under one data directory."""
+    """Operations on the runs, datasets and models of a data directory."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,10 +53,10 @@ class Operations:
         self.models = Models(self.layout, settings.ollama_url)
         self.journal = Journal(settings, self.engine, self.jobs)
 
-    # -- asking for runs -------------------------------------------------------------------------------------------
+    # -- submitting runs -------------------------------------------------------------------------------------------
 
     def schema(self) -> dict[str, t.Any]:
-        """The fields of a fine-tune as a JSON schema: what the form is made from."""
+        """Return the JSON schema of a fine-tune request."""
         return finetune_request.form_schema()
 
     def train(
@@ -66,12 +66,12 @@ class Operations:
         submitted_by: str = "rest",
         client_data: t.Mapping[str, t.Any] | None = None,
     ) -> Submitted:
-        """Ask for a fine-tune. The same request is the same job.
+        """Submit a fine-tune. The same request is the same job.
 
         :param request: fields of :func:`finetune_request.form_schema`, in any of their spellings.
-        :param goal: what it is for when the request does not say: ``train`` or ``model``.
-        :param client_data: what a client wants to find again; it changes nothing.
-        :raises FieldErrors: with every field that is wrong.
+        :param goal: the goal if the request has none: ``train`` or ``model``.
+        :param client_data: values stored for the client; they have no effect on the job.
+        :raises FieldErrors: with every invalid field.
         """
         checked = finetune_request.parse_request(request, goal)
         run = self._plan_run(checked, True, submitted_by)
@@ -80,7 +80,7 @@ class Operations:
         return self._submit(run)
 
     def plan(self, request: t.Mapping[str, t.Any], goal: str = "model") -> Plan:
-        """What asking for it would do. Writes nothing."""
+        """Return what submitting the request would do. Writes nothing."""
         checked = finetune_request.parse_request(request, goal)
         run = self._plan_run(checked, False, "rest")
         view = self.engine.preview(run)
@@ -127,7 +127,7 @@ class Operations:
         return dataclasses.replace(run, declaration=dict(declaration), submitted_by=submitted_by)
 
     def _submit(self, run: Run) -> Submitted:
-        known = self.engine.store.record(run.id)
+        record = self.engine.store.record(run.id)
         submission = self.engine.submit(run)
         self.jobs.clear_paused(run.id)
         self.jobs.invalidate(run.id)
@@ -137,7 +137,7 @@ class Operations:
         created = bool(submission.pending) and not submission.attached
         return Submitted(
             **dict(job),
-            created=created and (known is None or not known.at_work),
+            created=created and (record is None or not record.at_work),
             pending=list(submission.pending),
             warnings=warnings_of(run, self.layout),
             estimate=estimate(
@@ -146,16 +146,16 @@ class Operations:
         )
 
     def export(self, job_id: str, format: str = "gguf", submitted_by: str = "rest") -> Submitted:
-        """Take what a job has trained to the model that answers in Ollama: a further run of the same fine-tune.
+        """Submit a run that registers a trained job as a model in Ollama: a further run of the same fine-tune.
 
         :param format: ``gguf``.
-        :raises ConflictError: when it has not been trained yet.
+        :raises ConflictError: when the job has not been trained yet.
         """
         if str(format).lower() != "gguf":
             raise FieldErrors([FieldError("format", f"There is no format {format!r}.", "The format is gguf.")])
         run = self.jobs.run(job_id)
-        spec = step_spec(run, "train")
-        if spec is None:
+        training = step_spec(run, "train")
+        if training is None:
             raise ConflictError(f"The job {job_id} trains nothing.", "Export a job that POST /api/train has returned.")
         if goal_of(run) == "model":
             return self._submit(run)
@@ -163,12 +163,12 @@ class Operations:
         if trained is None or trained.state != "whole":
             raise ConflictError(
                 f"The job {job_id} has not been trained yet.",
-                f"Wait until GET /api/status/{job_id} tells succeeded.",
+                f"Wait until GET /api/status/{job_id} reports succeeded.",
             )
         declaration = finetune_request.declared_options(run.declaration)
-        # what was trained, even if the dataset's name or the host's GPU stands for something else by now
-        declaration.update(method=spec.options["resolved"]["method"])
-        dataset = spec.upstream["dataset"]
+        # pins what was trained, even if the dataset's name or the method chosen for the host's GPU has changed since
+        declaration.update(method=training.options["resolved"]["method"])
+        dataset = training.upstream["dataset"]
         pinned = {
             str(declaration.get("dataset")): {
                 "fingerprint": dataset,
@@ -183,13 +183,13 @@ class Operations:
             accelerator=self.settings.accelerator,
             submitted_by=submitted_by,
         )
-        found = step_spec(export, "train")
-        if found is None or found.fingerprint != spec.fingerprint:
+        export_training = step_spec(export, "train")
+        if export_training is None or export_training.fingerprint != training.fingerprint:
             raise ConflictError(f"{run.name} is declared otherwise than {job_id} was trained.", "Train it again.")
         return self._submit(dataclasses.replace(export, declaration={**export.declaration, "trained_by": job_id}))
 
     def cancel(self, job_id: str) -> Job:
-        """Stop a job, its checkpoint kept; one that has ended is left as it is."""
+        """Cancel a job and keep its checkpoint; no-op if it has ended."""
         self.jobs.run(job_id)
         self.engine.cancel(job_id)
         self.jobs.invalidate(job_id)
@@ -197,7 +197,7 @@ class Operations:
         return self.get_job(job_id)
 
     def pause(self, job_id: str) -> Job:
-        """Stop a job for a while: :meth:`resume` goes on from its checkpoint.
+        """Pause a job: :meth:`resume` continues from its checkpoint.
 
         :raises ConflictError: when it has ended.
         """
@@ -210,38 +210,38 @@ class Operations:
         return self.get_job(job_id)
 
     def resume(self, job_id: str) -> Submitted:
-        """Go on with a paused, cancelled or failed job from its last checkpoint."""
+        """Resume a paused, cancelled or failed job from its last checkpoint."""
         job = self.get_job(job_id)
         if job.status == "succeeded":
-            raise ConflictError(f"The job {job_id} has succeeded: there is nothing to go on with.")
+            raise ConflictError(f"The job {job_id} has succeeded: there is nothing to resume.")
         tools = self.settings.tools
         return self._submit(dataclasses.replace(self.jobs.run(job_id), toolchain=tools, runner=tools.runner))
 
     def retry(self, job_id: str) -> Submitted:
-        """The same for a job that failed."""
+        """Resume a failed job."""
         return self.resume(job_id)
 
-    # -- looking ---------------------------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------------------------
 
     def get_job(self, job_id: str) -> Job:
-        """A job as it stands now.
+        """Return the current state of a job.
 
         :raises NotFoundError: when there is none.
         """
         return self.jobs.get(job_id)
 
     def job_json(self, job_id: str) -> bytes:
-        """The same as JSON."""
+        """Return the current state of a job as JSON."""
         job = self.get_job(job_id)
         return self.jobs.cached_json(job_id) or job.model_dump_json().encode("utf-8")
 
     def list_jobs(self, limit: int = 50, name: str = "", status: str = "") -> list[Job]:
-        """Active jobs in the order of the queue, then the latest ended ones."""
-        found = self.jobs.all(limit)
-        return [job for job in found if (not name or job.name == name) and (not status or job.status == status)]
+        """Return active jobs in the order of the queue, then the latest finished ones."""
+        jobs = self.jobs.all(limit)
+        return [job for job in jobs if (not name or job.name == name) and (not status or job.status == status)]
 
     def wait(self, job_id: str, seconds: float) -> Job:
-        """A job once it has ended, or as it stands after so many seconds."""
+        """Wait until a job has ended, at most so many seconds, and return it."""
         end = time.monotonic() + seconds
         while True:
             job = self.get_job(job_id)
@@ -250,14 +250,14 @@ class Operations:
             time.sleep(min(0.25, max(0.0, end - time.monotonic())))
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
-        """What has happened to a job, from the event after that id on."""
+        """Return the events of a job with ids greater than ``after``."""
         self.jobs.run(job_id)
         if not self.journal.is_current(job_id):
-            self.journal.sync(job_id)  # who has just seen a job's end finds it among its events, too
+            self.journal.sync(job_id)  # a client that has seen the end of a job also finds it in the events
         return self.journal.read(job_id, after, limit)
 
     def log(self, job_id: str, lines: int = 200, step: str = "") -> Log:
-        """The end of the output of a job's step at work, or of its last one, or of a named one."""
+        """Return the last lines of output of a job's current step, its last step, or a given step."""
         run = self.jobs.run(job_id)
         record = self.engine.store.record(job_id)
         attempts = [job for job in record.jobs if not step or job.label == step] if record else []
@@ -267,20 +267,20 @@ class Operations:
         if not attempts:
             return Log(job_id=job_id, step=step, lines=[])
         path = os.path.join(attempts[-1].directory, "log.txt")
-        wanted = max(0, min(lines, _MAX_LOG_LINES))
-        tail = tail_lines(path, wanted, 1024 * 1024) if wanted else []
+        count = max(0, min(lines, _MAX_LOG_LINES))
+        tail = tail_lines(path, count, 1024 * 1024) if count else []
         return Log(job_id=job_id, step=attempts[-1].label, lines=[self.redactor.text(line) for line in tail])
 
     def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
-        """The training's losses and learning rates."""
+        """Return losses and learning rates of a training."""
         return self.jobs.curve(job_id, limit)
 
     def checkpoints(self, job_id: str) -> list[Checkpoint]:
-        """The points that a job's training can go on from, the last first."""
+        """Return the checkpoints that a job's training can resume from, the last first."""
         return self.jobs.checkpoints(job_id)
 
     def machine(self) -> Machine:
-        """What there is to train on, and who has it."""
+        """Return the GPUs and resources of this machine, and the run that uses them."""
         queue = self.engine.store.active()
         holder = next((one.id for one in queue if one.unfinished is not None and one.unfinished.heavy), "")
         loaded: list[str] | None = None
@@ -298,25 +298,25 @@ class Operations:
     # -- models ----------------------------------------------------------------------------------------------------
 
     def list_models(self, name: str = "") -> list[Model]:
-        """Registered models with where they come from, the latest first."""
+        """Return registered models with their lineage, the latest first."""
         return self.models.all(name)
 
     def promote(self, tag: str) -> Promotion:
-        """Let the name that people use stand for this model."""
+        """Point the public name at this model."""
         return self.models.promote(tag)
 
     def rollback(self, name: str, to: str = "") -> Promotion:
-        """Let it stand for the version before again, or for a named one."""
+        """Point the public name at the previous version, or at the given one."""
         return self.models.rollback(name, to)
 
     def release(self, name: str) -> bool:
-        """End the hold that a rollback has left; False when there was none."""
+        """Release the hold of a rollback; False if there was none."""
         return self.models.release(name)
 
-    # -- keeping it moving -----------------------------------------------------------------------------------------
+    # -- queue -----------------------------------------------------------------------------------------------------
 
     def reconcile(self) -> list[str]:
-        """Settle what has ended, start what is next, write down what happened; ids of runs that got new events."""
+        """Finalize finished jobs, start the next ones, write events; return ids of runs with new events."""
         active = self.engine.store.active()
         if any(one.unfinished is None or not one.unfinished.attended() for one in active):
             self.engine.reconcile()
@@ -325,7 +325,7 @@ class Operations:
 
 @contextlib.contextmanager
 def _errors_of_field(field: str) -> t.Iterator[None]:
-    """Within it an error of the core is one of that field."""
+    """Convert errors of the core to errors of that field."""
     try:
         yield
     except InputError as error:
@@ -343,13 +343,13 @@ def _known_secrets(settings: Settings) -> list[str]:
 
 
 def as_yaml(declaration: t.Mapping[str, t.Any]) -> str:
-    """A declaration as an entry of ``finetunes`` in an inventory. JSON's scalars and flow forms are YAML's."""
+    """Return a declaration as an entry of ``finetunes`` in an inventory. JSON values are valid YAML."""
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in declaration.items()]
     return "finetunes:\n" + "".join(f"  {'-' if not index else ' '} {line}\n" for index, line in enumerate(lines))
 
 
 def as_curl(settings: Settings, request: finetune_request.FinetuneRequest) -> str:
-    """A request for the same, to paste into a shell."""
+    """Return a shell command that sends the request."""
     host = "127.0.0.1" if settings.on_loopback else settings.host
     body = json.dumps({**request.declaration, "goal": request.goal}, ensure_ascii=False)
     lines = [f"curl -X POST http://{host}:{settings.port}/api/train", "-H 'Content-Type: application/json'"]

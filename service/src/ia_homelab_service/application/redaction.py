@@ -1,14 +1,14 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets taken out of text that leaves the service."""
+"""Removal of secrets from text that leaves the service."""
 
 from __future__ import annotations
 
 import re
 import typing as t
 
-#: What tokens look like: Hugging Face's, bearer tokens, passwords in URLs.
+#: Patterns of secrets: Hugging Face tokens, bearer tokens, passwords in URLs.
 _PATTERNS = (
     (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), "hf_***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
@@ -24,16 +24,16 @@ _PATTERNS = (
 
 
 class Redactor:
-    """Takes known secrets, and what looks like one, out of text and of plain values.
+    """Replaces known secrets, and text that looks like one, in text and plain values.
 
-    :param secrets: the secrets that are known, such as the content of a token file.
+    :param secrets: the known secrets, such as the content of a token file.
     """
 
     def __init__(self, secrets: t.Iterable[str] = ()) -> None:
         self._secrets = sorted({secret for secret in secrets if len(secret) >= 8}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """The text without them."""
+        """Return the text without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         for pattern, instead in _PATTERNS:
@@ -41,7 +41,7 @@ class Redactor:
         return text
 
     def value(self, value: t.Any) -> t.Any:
-        """A plain value without them, however deep they stand."""
+        """Return a plain value without secrets, at any depth."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, t.Mapping):

@@ -1,7 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operations answer, as typed plain values: the one form that REST, MCP and the page show."""
+"""Results of the operations as typed values, shared by REST, MCP and the page.
+
+Docstrings and descriptions of these classes are part of the OpenAPI document.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Status = t.Literal["queued", "running", "paused", "succeeded", "failed", "cancel
 
 
 class Schema(pydantic.BaseModel):
-    """A value that is made here and only read elsewhere."""
+    """An immutable value."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -32,13 +35,13 @@ class Step(Schema):
 
     label: str = pydantic.Field(description="Its name within the run, such as train or gguf-q4_K_M.")
     kind: str = pydantic.Field(description="base, dataset, train, merge, gguf or register.")
-    fingerprint: str = pydantic.Field(description="Names its result.")
+    fingerprint: str = pydantic.Field(description="Identifies its result.")
     state: str = pydantic.Field(description="whole, idle, needed, running or failed.")
-    reason: str = pydantic.Field(default="", description="Why it is not whole.")
+    reason: str = pydantic.Field(default="", description="Why it is not complete.")
 
 
 class Progress(Schema):
-    """How far the step at work is; what is not known is null."""
+    """Progress of the current step; unknown values are null."""
 
     current: float = 0
     total: float = 0
@@ -83,19 +86,19 @@ class Job(Schema):
     method: str = ""
     method_reason: str = ""
     hyperparameters: dict[str, t.Any] = {}
-    results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="What each finished step found out.")
+    results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="Results of each finished step.")
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")
-    trained_by: str = pydantic.Field(default="", description="For an export: the job that trained.")
+    trained_by: str = pydantic.Field(default="", description="For an export: the job that trained the adapter.")
     links: dict[str, str] = {}
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will happen to it any more, unless it is asked for again."""
+        """Whether the job is finished: it changes only if it is submitted again."""
         return self.status in ("paused", "succeeded", "failed", "cancelled")
 
 
 class Estimate(Schema):
-    """What a fine-tune would take; what cannot be told is null."""
+    """Requirements of a fine-tune; null where no estimate is possible."""
 
     vram_bytes: int | None = None
     vram_total_bytes: int | None = None
@@ -109,30 +112,28 @@ class Estimate(Schema):
 
 
 class Submitted(Job):
-    """A run that was just asked for."""
+    """A run that was just submitted."""
 
-    created: bool = pydantic.Field(description="False when the same request was there already, or all of it was made.")
-    pending: list[str] = pydantic.Field(default=[], description="Steps that had to be made when it was asked for.")
+    created: bool = pydantic.Field(description="False if the same run was active, or all of its results existed.")
+    pending: list[str] = pydantic.Field(default=[], description="Steps that were incomplete when it was submitted.")
     warnings: list[str] = []
     estimate: Estimate = Estimate()
 
 
 class Plan(Schema):
-    """What asking for a fine-tune would do."""
+    """What submitting a fine-tune would do."""
 
     job: Job
     pending: list[str] = []
     warnings: list[str] = []
     estimate: Estimate = Estimate()
-    declaration: dict[str, t.Any] = pydantic.Field(
-        default={}, description="The entry of finetunes that means the same."
-    )
-    yaml: str = pydantic.Field(default="", description="The same for the inventory.")
-    curl: str = pydantic.Field(default="", description="The same as a request.")
+    declaration: dict[str, t.Any] = pydantic.Field(default={}, description="The equivalent entry of finetunes.")
+    yaml: str = pydantic.Field(default="", description="The entry as YAML for an inventory.")
+    curl: str = pydantic.Field(default="", description="The request as a shell command.")
 
 
 class Event(Schema):
-    """Something that happened to a run. Ids count from 1 without a gap, and never change."""
+    """An event of a run. Ids count from 1 without gaps, and never change."""
 
     id: int
     job_id: str
@@ -155,7 +156,7 @@ class Point(Schema):
 
 
 class Log(Schema):
-    """The end of a job's output."""
+    """The last lines of a job's output."""
 
     job_id: str
     step: str
@@ -163,7 +164,7 @@ class Log(Schema):
 
 
 class Checkpoint(Schema):
-    """A point that a training can go on from."""
+    """A checkpoint that a training can resume from."""
 
     step: int
     created_at: float
@@ -176,7 +177,7 @@ class Dataset(Schema):
 
     name: str
     digest: str = pydantic.Field(
-        default="", description="Fingerprint of its version; empty for one registered by others."
+        default="", description="Fingerprint of its version; empty if another tool registered it."
     )
     rows: int | None = None
     format: str = ""
@@ -184,7 +185,7 @@ class Dataset(Schema):
     systems: dict[str, t.Any] = {}
     sources: list[dict[str, t.Any]] = []
     managed: bool = pydantic.Field(
-        default=True, description="False when somebody else registered it: it cannot be trained on."
+        default=True, description="False if another tool registered it: it cannot be used for training."
     )
 
 
@@ -203,34 +204,32 @@ class DatasetChange(Schema):
 
 
 class Model(Schema):
-    """A model that was registered in Ollama by a run, and where it comes from."""
+    """A model that a run registered in Ollama, with its lineage."""
 
     name: str
     tag: str = pydantic.Field(description="Its content tag; never given to another model.")
     fingerprint: str
     digest: str = ""
     quantization: str = ""
-    served: list[str] = pydantic.Field(
-        default=[], description="Names that stand for it now, such as homelab-model:latest."
-    )
+    served: list[str] = pydantic.Field(default=[], description="Names that point at it, such as homelab-model:latest.")
     present: bool | None = pydantic.Field(
-        default=None, description="Whether Ollama has it; null when it does not answer."
+        default=None, description="Whether Ollama has it; null if Ollama does not respond."
     )
     registered_at: str = ""
     lineage: dict[str, t.Any] = {}
-    gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="How its gate was answered last.")
-    declared: bool = pydantic.Field(default=False, description="Whether it is the one that was declared last.")
-    held: bool = pydantic.Field(default=False, description="Whether a rollback holds it in place of that one.")
+    gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="Report of its last gate.")
+    declared: bool = pydantic.Field(default=False, description="Whether it is the model that was declared last.")
+    held: bool = pydantic.Field(default=False, description="Whether a rollback holds it instead of the declared model.")
 
 
 class Promotion(Schema):
-    """What moving the tags people use came to."""
+    """Result of moving the public tags."""
 
     name: str
     tag: str
     moved: list[str]
-    before: str = pydantic.Field(default="", description="The content tag that answered before.")
-    held: bool = pydantic.Field(default=False, description="Whether it is held against what is declared.")
+    before: str = pydantic.Field(default="", description="The content tag that was served before.")
+    held: bool = pydantic.Field(default=False, description="Whether it is held instead of the declared model.")
 
 
 class Gpu(Schema):
@@ -243,11 +242,11 @@ class Gpu(Schema):
 
 
 class Machine(Schema):
-    """What there is to train on, and who has it."""
+    """GPUs and resources of the machine, and the run that uses them."""
 
     accelerator: str
     gpus: list[Gpu]
-    holder: str = pydantic.Field(default="", description="Id of the run that has the machine for itself.")
+    holder: str = pydantic.Field(default="", description="Id of the run that has exclusive use of the machine.")
     queue: list[str] = []
     disk_free_bytes: int = 0
     loaded_models: list[str] | None = None

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The service's own loop: keeps the queue moving, writes down what happens, wakes those who wait for it."""
+"""The background task of the service: advances the queue, writes events, and notifies clients that wait for them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from .schemas import Event
 
 log = logging.getLogger("ia_homelab_service")
 
-#: Seconds between two looks at the store: while something is at work, and while nothing is.
+#: Seconds between two polls of the store: while a run is active, and otherwise.
 _BUSY_SECONDS, _IDLE_SECONDS = 0.5, 2.0
-#: Not heard of for so long, the loop is taken for stuck.
+#: Seconds without a heartbeat after which the watcher counts as stuck.
 STUCK_SECONDS = 120.0
 
 
 class Watcher:
-    """Level-triggered: looks at the store again and again, so that whoever asks for something, by whatever way, is
-    served, and nothing has to be told to it."""
+    """Polls the job store (level-triggered), so runs are noticed no matter which process submitted them."""
 
     def __init__(self, operations: Operations) -> None:
         self.operations = operations
@@ -36,16 +35,16 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._poll_requested = asyncio.Event()
         self._change_events: dict[str, asyncio.Event] = {}
-        #: Runs that somebody waits for, and how many do.
+        #: Number of clients that wait for events, by run.
         self._waiters: collections.Counter[str] = collections.Counter()
-        # runs whose journal does not tell an end yet: one may begin and end between two looks at what is active
+        # runs whose journal has no end yet: a run may start and end between two polls
         self._open_runs: set[str] = set()
 
     def start(self) -> None:
-        """Begin, on the running event loop."""
+        """Start the task on the running event loop."""
         event_loop = asyncio.get_running_loop()
 
-        # whoever writes an event down, this loop or a request, wakes those who wait for it
+        # events are written by this task and by requests: both notify waiting clients
         def notify(job_id: str) -> None:
             event_loop.call_soon_threadsafe(self._notify, job_id)
 
@@ -53,7 +52,7 @@ class Watcher:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End."""
+        """Stop the task."""
         self.operations.journal.listener = None
         if self._task is not None:
             self._task.cancel()
@@ -61,11 +60,11 @@ class Watcher:
 
     @property
     def stuck(self) -> bool:
-        """Whether it has not come round for long."""
+        """Whether the last poll is too long ago."""
         return time.monotonic() - self.heartbeat > STUCK_SECONDS
 
     def poll_now(self) -> None:
-        """Look at once."""
+        """Poll without waiting for the interval."""
         self._poll_requested.set()
 
     async def _run(self) -> None:
@@ -75,7 +74,7 @@ class Watcher:
             try:
                 active = await to_thread.run_sync(self._active)
                 self._open_runs |= active
-                # one that has ended may be asked for again, and end again, between two looks at what is active
+                # a finished run may be submitted again and end again between two polls
                 self._open_runs |= await to_thread.run_sync(self._resubmitted, set(self._waiters) - self._open_runs)
                 inspected = set(self._open_runs)
                 for job_id in await to_thread.run_sync(self._sync, inspected):
@@ -84,7 +83,7 @@ class Watcher:
             except CoreError as error:
                 log.warning("%s", error)
             except Exception:
-                log.exception("the loop failed at something and goes on")
+                log.exception("the watcher failed and continues")
             self.heartbeat = time.monotonic()
             self._poll_requested.clear()
             try:
@@ -102,7 +101,7 @@ class Watcher:
         return {job_id for job_id in ids if not journal.is_current(job_id)}
 
     def _unfinished_journals(self) -> list[str]:
-        """Runs that ended while nobody looked: the latest ones whose journal does not tell so."""
+        """Return recent runs that ended while the service was down: their journals lack the end."""
         operations = self.operations
         return [
             job_id
@@ -135,7 +134,7 @@ class Watcher:
     # -- following -------------------------------------------------------------------------------------------------
 
     async def wait_for_events(self, job_id: str, after: int, seconds: float) -> list[Event]:
-        """Events after that id, as soon as there are any; none when there were none for so long.
+        """Return events after that id as soon as there are any, and an empty list after so many seconds.
 
         :raises NotFoundError: when there is no such run.
         """
@@ -144,10 +143,10 @@ class Watcher:
         try:
             while True:
                 changed = self._change_events.setdefault(job_id, asyncio.Event())
-                found = await to_thread.run_sync(self.operations.journal.read, job_id, after)
+                events = await to_thread.run_sync(self.operations.journal.read, job_id, after)
                 left = end - time.monotonic()
-                if found or left <= 0:
-                    return found
+                if events or left <= 0:
+                    return events
                 try:
                     await asyncio.wait_for(changed.wait(), left)
                 except asyncio.TimeoutError:
@@ -159,22 +158,22 @@ class Watcher:
                 self._change_events.pop(job_id, None)
 
     async def follow(self, job_id: str, after: int = 0, heartbeat: float = 15.0) -> t.AsyncIterator[Event | None]:
-        """Events after that id until the run has ended; None where nothing happened for ``beat`` seconds."""
+        """Yield events after that id until the run has ended, and None after ``heartbeat`` seconds without any."""
         while True:
-            found = await self.wait_for_events(job_id, after, heartbeat)
-            for event in found:
+            events = await self.wait_for_events(job_id, after, heartbeat)
+            for event in events:
                 after = event.id
                 yield event
-            if not found:
+            if not events:
                 yield None
-            if found and found[-1].data.get("ended") and not await to_thread.run_sync(self._continues, job_id, after):
+            if events and events[-1].data.get("ended") and not await to_thread.run_sync(self._continues, job_id, after):
                 return
-            if not found and await to_thread.run_sync(self._is_finished, job_id, after):
+            if not events and await to_thread.run_sync(self._is_finished, job_id, after):
                 return
 
     def _continues(self, job_id: str, after: int) -> bool:
         return bool(self.operations.journal.read(job_id, after)) or not self.operations.get_job(job_id).ended
 
     def _is_finished(self, job_id: str, after: int) -> bool:
-        """Whether a stream that begins after the last event has nothing to wait for."""
+        """Whether a stream that starts after the last event has nothing to wait for."""
         return self.operations.get_job(job_id).ended and not self.operations.events(job_id, after)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may do what: bearer tokens with scopes, kept as digests."""
+"""Access control: bearer tokens with scopes, stored as digests."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SCOPES = frozenset({READ, TRAIN})
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A token as it is kept.
+    """A stored token.
 
-    :param name: whose it is, for the log.
-    :param scopes: ``read`` to look and to ask models, ``train`` for all that changes something.
+    :param name: its owner, for the log.
+    :param scopes: ``read`` to inspect jobs and to query models, ``train`` for all changes.
     :param sha256: digest of the token itself.
     """
 
@@ -36,63 +36,63 @@ class Token:
 
 
 class Access:
-    """The tokens of the service; without any, everybody who reaches it may do everything."""
+    """The tokens of the service. Without tokens, every client has all scopes."""
 
     def __init__(self, tokens: t.Sequence[Token] = ()) -> None:
         self._tokens = tuple(tokens)
 
     @property
     def is_open(self) -> bool:
-        """Whether no token is asked for."""
+        """Whether clients need no token."""
         return not self._tokens
 
     @property
     def tokens(self) -> tuple[Token, ...]:
-        """All of them."""
+        """All tokens."""
         return self._tokens
 
-    def find_token(self, given: str) -> Token | None:
-        """The token that was given; None for one that is not known. Takes as long whichever it is."""
-        digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
-        found: Token | None = None
-        for known in self._tokens:
-            same = hmac.compare_digest(known.sha256, digest)
-            found = known if same else found
-        return found
+    def find_token(self, secret: str) -> Token | None:
+        """Return the token with that secret, in constant time; None if it is unknown."""
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+        match: Token | None = None
+        for token in self._tokens:
+            same = hmac.compare_digest(token.sha256, digest)
+            match = token if same else match
+        return match
 
     def scopes_of(self, token: str) -> frozenset[str]:
-        """What a token may do; nothing for one that is not known."""
-        found = self.find_token(token)
-        return found.scopes if found is not None else frozenset()
+        """Return the scopes of a token; empty if it is unknown."""
+        known_token = self.find_token(token)
+        return known_token.scopes if known_token is not None else frozenset()
 
     def authorize(self, authorization: str) -> frozenset[str]:
-        """What the sender of an ``Authorization`` header may do.
+        """Return the scopes granted by an ``Authorization`` header.
 
-        :raises DeniedError: when it holds no token that is known.
+        :raises DeniedError: when it has no known token.
         """
         if self.is_open:
             return SCOPES
         scheme, _blank, token = authorization.partition(" ")
-        found = self.scopes_of(token.strip()) if scheme.lower() == "bearer" else frozenset()
-        if not found:
+        scopes = self.scopes_of(token.strip()) if scheme.lower() == "bearer" else frozenset()
+        if not scopes:
             raise DeniedError("This needs a token.", "Send the header Authorization: Bearer TOKEN.")
-        return found
+        return scopes
 
 
 def load(path: str) -> Access:
-    """The tokens in a file: ``[{"name": …, "scopes": ["read", "train"], "sha256": …}]``.
+    """Load the tokens in a file: ``[{"name": …, "scopes": ["read", "train"], "sha256": …}]``.
 
     :raises NotReadyError: when it cannot be read.
-    :raises InputError: when it is not what it should be.
+    :raises InputError: when it is not a list of tokens.
     """
     try:
         with open(path, encoding="utf-8") as stream:
             raw = json.load(stream)
         return Access(
             [
-                Token(str(one["name"]), frozenset(one["scopes"]) & SCOPES, str(one["sha256"]).lower())
-                for one in raw
-                if len(one["sha256"]) == 64
+                Token(str(entry["name"]), frozenset(entry["scopes"]) & SCOPES, str(entry["sha256"]).lower())
+                for entry in raw
+                if len(entry["sha256"]) == 64
             ]
         )
     except OSError as error:
@@ -102,9 +102,9 @@ def load(path: str) -> Access:
 
 
 def from_settings(settings: Settings) -> Access:
-    """The access that the settings ask for.
+    """Return the access control for the settings.
 
-    :raises InputError: when others could reach the service without a token, and nobody said that they shall.
+    :raises InputError: when other machines would have access without a token and the settings do not allow that.
     """
     access = load(settings.tokens_file) if settings.tokens_file else Access()
     if access.is_open and not settings.on_loopback and not settings.allow_unauthenticated:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies of requests: JSON that is really JSON, forms whose files go straight to disk."""
+"""Bodies of requests: JSON, and forms whose files are streamed to disk."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from starlette.exceptions import HTTPException
 from ..application.datasets import Datasets, IncomingFile
 from ..application.errors import FieldError, FieldErrors
 
-#: Bytes of a form's fields that are no files.
+#: Largest size in bytes of a form field that is not a file.
 _MAX_FIELD_BYTES = 65536
 _MAX_FIELDS = 50
 
 
 async def json_object(request: Request) -> dict[str, t.Any]:
-    """The JSON object in a request's body.
+    """Return the JSON object in a request's body.
 
-    :raises HTTPException: when it is none.
+    :raises HTTPException: when the body is not JSON.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        # also: what a form of another site can send without asking is no JSON
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        # also protects from forms of other sites, which can send other media types without a preflight request
         raise HTTPException(415, "The body must be JSON, sent with Content-Type: application/json.")
     raw = await request.body()
     try:
-        found = json.loads(raw)
-        json.dumps(found, ensure_ascii=False).encode("utf-8")
+        body = json.loads(raw)
+        json.dumps(body, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise HTTPException(400, "The body holds half of a character (a lone surrogate).") from error
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "The body is not JSON.") from error
-    if not isinstance(found, dict):
+    if not isinstance(body, dict):
         raise FieldErrors([FieldError("", "The body must be a JSON object.")])
-    return found
+    return body
 
 
 class ReceivedForm:
-    """A form that was read: its fields, and its one file."""
+    """A parsed form: its fields and its file."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
@@ -54,11 +54,11 @@ class ReceivedForm:
 
 @contextlib.asynccontextmanager
 async def receive_upload(request: Request, datasets: Datasets, filename: str = "") -> t.AsyncIterator[ReceivedForm]:
-    """A form with a file, or the file alone as the body; the file is on disk, and gone afterwards.
+    """Receive a form with a file, or a file as the body; the file is on disk until the context ends.
 
-    :param filename: what a file that is the whole body is called.
-    :raises FieldErrors: when there is no file in it.
-    :raises TooLargeError: when it is more than may be stored.
+    :param filename: name of a file that is the body.
+    :raises FieldErrors: when the request has no file.
+    :raises TooLargeError: when the file exceeds the limit or the quota.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     with contextlib.ExitStack() as stack:
@@ -75,7 +75,7 @@ async def receive_upload(request: Request, datasets: Datasets, filename: str = "
 
 
 class _FormReader:
-    """Takes a form apart as it comes in."""
+    """Parses a form while it is received."""
 
     def __init__(self, form: ReceivedForm, datasets: Datasets, stack: contextlib.ExitStack, boundary: bytes) -> None:
         self.form = form

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""/metrics, for Prometheus: made when it is asked for, from the same looks that everybody gets."""
+"""``/metrics`` for Prometheus, computed at each request from the operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PREFIX = "ia_homelab_training"
 
 
 class Metrics:
-    """The figures of one service."""
+    """The metrics of the service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -75,11 +75,11 @@ class _StoreCollector(Collector):
 
 
 def add_metrics(app: FastAPI, operations: Operations, watcher: Watcher) -> None:
-    """Let an application tell its figures; ``app.state.metrics`` counts what is answered."""
-    found = Metrics()
-    found.registry.register(_StoreCollector(operations, watcher))
-    app.state.metrics = found
+    """Add ``/metrics`` to an application; ``app.state.metrics`` counts its responses."""
+    figures = Metrics()
+    figures.registry.register(_StoreCollector(operations, watcher))
+    app.state.metrics = figures
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        return Response(generate_latest(found.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(generate_latest(figures.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

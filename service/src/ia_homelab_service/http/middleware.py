@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every request passes first: Host, Origin, token and scope, size of the body."""
+"""The guard of all requests: checks Host, Origin, token, scope and the size of the body."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .access import READ, SCOPES, TRAIN, Access
 from .problem_details import problem_response
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: Answered without a token.
+#: Paths that need no token.
 _PUBLIC = ("/healthz", "/readyz", "/login", "/favicon.ico")
-#: The page's own assets and the choice of a language hold no data; its websocket is none of them.
+#: Assets of the page, and the choice of a language: they contain no data. Its websocket is not among them.
 _ASSETS = ("/_nicegui/", "/static/", "/language/")
-#: Requests that ask a model change nothing.
+#: POST requests that change nothing.
 _READ_ONLY_POSTS = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -31,21 +31,21 @@ _READ_ONLY_POSTS = (
     "/api/plan",
     "/api/training/llamafactory/plan",
 )
-#: Whoever may look may also leave.
+#: Signing out needs the scope ``read`` only.
 _SIGN_OUT = ("/logout",)
-#: MCP's own tools tell who may call them.
+#: MCP checks the scope of each tool itself.
 _CHECKS_SCOPES_ITSELF = ("/mcp",)
 
-#: Gives the scopes of a browser's session, or None without one.
+#: Returns the scopes of a browser's session, or None without one.
 SessionScopes = t.Callable[[Scope], frozenset[str] | None]
 
 
 class RequestGuard:
-    """ASGI middleware.
+    """ASGI middleware that rejects requests before they reach the application.
 
-    :param sessions: asked when there is no ``Authorization`` header. A page that keeps sessions sets it
-        (``app.state.sessions``) and protects its own forms against forgery; requests of a session that change
-        something need an ``Origin`` of this very site.
+    :param state: the application's state. ``state.sessions`` is called for requests without ``Authorization``: an
+        interface with browser sessions sets it, and protects its own forms against forgery. Requests of a session that
+        change something need an ``Origin`` of this site.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, access: Access, state: t.Any) -> None:
@@ -72,10 +72,10 @@ class RequestGuard:
         else:
             await self.app(scope, receive, send)
 
-    # -- who and from where ----------------------------------------------------------------------------------------
+    # -- caller and origin -----------------------------------------------------------------------------------------
 
     def _rejection(self, scope: Scope) -> Response | None:
-        """The answer to a request that may not pass; None for one that may."""
+        """Return the response to a request that is rejected; None if it is allowed."""
         headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "")
         if not self.host_allowed(host):
@@ -111,7 +111,7 @@ class RequestGuard:
         return None
 
     def host_allowed(self, host: str) -> bool:
-        """Whether a ``Host`` header names this service (and not a name that somebody let point here)."""
+        """Whether a ``Host`` header names this service: protects against DNS rebinding."""
         name = _host_name(host)
         if name is None:
             return False
@@ -121,22 +121,22 @@ class RequestGuard:
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
-        # nobody can let a literal address point elsewhere
+        # a literal address cannot be rebound
         return address.is_loopback or not self.settings.on_loopback
 
     def origin_allowed(self, origin: str, host: str) -> bool:
-        """Whether a page of that origin may change something: one of this very host, or one that was named."""
+        """Whether pages of that origin may change something: this host, or an origin in the settings."""
         if origin.lower().rstrip("/") in self._origins:
             return True
         parts = urllib.parse.urlsplit(origin)
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
-    # -- how much --------------------------------------------------------------------------------------------------
+    # -- size ------------------------------------------------------------------------------------------------------
 
     async def _handle_limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"]
         upload = headers.get("content-type", "").startswith(("multipart/form-data", "application/octet-stream"))
-        # beside the file itself a form has its boundaries
+        # a form has boundaries in addition to the file
         limit = self.settings.max_upload_bytes + 65536 if upload else self.settings.max_body_bytes
         rejection = problem_response(
             path, 413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"}
@@ -172,7 +172,7 @@ class RequestGuard:
 
 
 def _method(scope: Scope) -> str:
-    # a label is kept for ever: no client makes new ones
+    # label values are kept forever: clients must not create new ones
     method = str(scope["method"])
     return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "other"
 
@@ -184,7 +184,7 @@ def _is_read_only(path: str) -> bool:
 
 
 def _host_name(host: str) -> str | None:
-    """The name in a ``Host`` header, lower case, without its port; None when it is none."""
+    """Return the host name in a ``Host`` header, in lower case and without the port; None if it is invalid."""
     try:
         parts = urllib.parse.urlsplit(f"//{host}")
         _port = parts.port

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors as clients get them: problem+json, and OpenAI's form under /v1."""
+"""Responses for errors: ``application/problem+json``, and OpenAI's format below ``/v1``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TITLES = {
     502: "Another server failed",
     503: "Not ready",
 }
-#: OpenAI's names of kinds of errors.
+#: OpenAI's error types by status.
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -68,7 +68,7 @@ def problem_response(
     headers: t.Mapping[str, str] | None = None,
     **more: t.Any,
 ) -> Response:
-    """An error as the client of that path expects it."""
+    """Return an error response in the format of the interface at that path."""
     more_headers = dict(headers or {})
     if status == 401:
         more_headers.setdefault("WWW-Authenticate", 'Bearer realm="training service"')
@@ -96,7 +96,7 @@ def problem_response(
 
 
 def http_status(error: CoreError) -> int:
-    """The HTTP status of an error."""
+    """Return the HTTP status of an error."""
     for kind, status in (
         (DeniedError, 403),
         (TooLargeError, 413),
@@ -114,9 +114,9 @@ def http_status(error: CoreError) -> int:
 
 
 def error_response(path: str, error: CoreError, redactor: Redactor) -> Response:
-    """The answer to an error of the core's family."""
+    """Return the response for an error of the core or the application."""
     errors = errors_as_dicts(error.errors) if isinstance(error, FieldErrors) else []
-    # details of the core hold paths and figures; what is named here is of use to a client
+    # other details of the core are internal (paths, figures)
     more = {key: error.details[key] for key in ("problems", "problems_total") if key in error.details}
     return problem_response(
         path,
@@ -129,7 +129,7 @@ def error_response(path: str, error: CoreError, redactor: Redactor) -> Response:
 
 
 def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
-    """Let an application answer errors so."""
+    """Make an application respond to errors in these formats."""
 
     async def core_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, CoreError)
@@ -137,14 +137,14 @@ def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
 
     async def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        found = []
-        for one in error.errors():
-            place = [str(part) for part in one["loc"] if part not in ("body", "query", "path", "header")]
-            found.append(FieldError(".".join(place), str(one["msg"])))
-        malformed = any(one["type"] == "json_invalid" for one in error.errors())
+        field_errors = []
+        for item in error.errors():
+            place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+            field_errors.append(FieldError(".".join(place), str(item["msg"])))
+        malformed = any(item["type"] == "json_invalid" for item in error.errors())
         if malformed:
             return problem_response(request.url.path, 400, "The body is not JSON.")
-        return error_response(request.url.path, FieldErrors(found), redactor)
+        return error_response(request.url.path, FieldErrors(field_errors), redactor)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -153,7 +153,10 @@ def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
 
     async def unexpected_error(request: Request, error: Exception) -> Response:
         return problem_response(
-            request.url.path, 500, "The service failed at this.", "A defect of the collection: its log tells more."
+            request.url.path,
+            500,
+            "The service failed.",
+            "This is a defect: see the log of the service.",
         )
 
     app.add_exception_handler(CoreError, core_error)

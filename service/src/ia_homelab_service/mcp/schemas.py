@@ -1,7 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Results of the tools: short enough for the context of a language model."""
+"""Results of the tools, short enough for the context of a language model.
+
+Docstrings and descriptions are part of the output schemas that clients get.
+"""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ time has the GPU; the others wait in the queue. The same request again is the sa
 
 
 def build(operations: Operations, scopes: ScopeLookup = lambda _request: None) -> MCPServer[t.Any]:
-    """The server.
+    """Return the server.
 
-    :param scopes: what whoever asks may do.
+    :param scopes: returns the scopes of a request.
     """
     server: MCPServer[t.Any] = MCPServer(
         "ia_homelab.llamafactory", title="LLaMA-Factory on the PC IA", instructions=INSTRUCTIONS, version=VERSION,
@@ -39,10 +39,10 @@ def build(operations: Operations, scopes: ScopeLookup = lambda _request: None) -
 
 
 def mount(app: FastAPI) -> None:
-    """Serve ``/mcp`` (streamable HTTP) from the service's application.
+    """Add ``/mcp`` (streamable HTTP) to the application.
 
-    Without sessions: each request stands for itself, so a restart of the service breaks no client. Host, Origin and
-    token are checked by the service's guard, for all of its addresses; what a token may do is asked for each tool.
+    It is stateless: requests are independent, so a restart of the service does not affect clients. The request guard
+    checks Host, Origin and token, as for all paths; each tool checks its scope.
     """
     operations: Operations = app.state.operations
     server = build(operations, lambda request: request.scope["state"]["scopes"])
@@ -57,5 +57,5 @@ def mount(app: FastAPI) -> None:
 
 
 def run_stdio(operations: Operations) -> None:
-    """Serve one client over standard input and output, until it hangs up."""
+    """Serve one client over standard input and output, until it disconnects."""
     build(operations).run("stdio")

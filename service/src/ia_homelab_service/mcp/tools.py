@@ -28,33 +28,33 @@ from ..application.errors import DeniedError, FieldErrors, NotFoundError
 from ..application.operations import Operations
 from .schemas import DatasetList, Estimated, JobInfo, JobList
 
-#: Most seconds that asking for the status may wait.
+#: Longest time that a request for the status may wait.
 MAX_WAIT_SECONDS = 25.0
-#: Seconds after which starting answers, even if the hub has not yet told what a name stands for.
+#: Seconds after which starting a training returns, even if the hub has not resolved the base model yet.
 START_TIMEOUT_SECONDS = 1.5
-#: Seconds between two looks while waiting.
+#: Seconds between two polls while waiting.
 _POLL_SECONDS = 0.5
-#: Most lines of a log that are told.
+#: Largest number of log lines in a resource.
 _MAX_LOG_LINES = 500
 
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 STARTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 STOPS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
-#: Scopes of whoever asks, from the request; None for stdio, where it is the user of the machine.
+#: Returns the scopes of a request; None over stdio, where the caller is a user of the machine.
 ScopeLookup = t.Callable[[t.Any], t.Optional[t.Container[str]]]
 
 
 class Tools:
-    """What the tools do."""
+    """The tools and resources."""
 
     def __init__(self, operations: Operations, scopes: ScopeLookup) -> None:
         self._operations, self._scopes = operations, scopes
-        #: Requests whose answer was not awaited, by what they ask for.
+        #: Submissions in progress, by their arguments.
         self._submissions: dict[str, asyncio.Future[schemas.Submitted]] = {}
 
     def add(self, server: MCPServer[t.Any]) -> None:
-        """Make them known."""
+        """Register the tools and resources."""
         for function, title, hints in (
             (self.llamafactory_train, "Start a fine-tune", STARTS),
             (self.llamafactory_status, "Status of a job", READS),
@@ -95,7 +95,7 @@ class Tools:
             method: lora, qlora, full, freeze, or auto (chosen from the GPU's memory, with the reason).
             dataset: Name of a dataset that llamafactory_datasets lists.
             options: More of its options, such as name, epochs, learning_rate, lora_rank, cutoff_len; goal "model"
-                goes on to the model in Ollama by itself.
+                continues up to the model in Ollama.
         """
         self._check_scope(ctx, "train")
         request = {"base_model": model, "method": method, "dataset": dataset, **(options or {})}
@@ -134,7 +134,7 @@ class Tools:
             await asyncio.sleep(min(_POLL_SECONDS, max(0.0, end - time.monotonic())))
 
     async def llamafactory_cancel(self, ctx: Context[t.Any, t.Any], job_id: str) -> JobInfo:
-        """Stop a job gracefully. Its last checkpoint is kept: the same training asked for again goes on from there.
+        """Stop a job gracefully. Its last checkpoint is kept: submitting the same training again resumes from there.
 
         Args:
             job_id: The id of the job.
@@ -163,9 +163,9 @@ class Tools:
             status: Only those of this status: queued, running, paused, succeeded, failed or cancelled.
         """
         self._check_scope(ctx, "read")
-        found = await self._call(self._operations.list_jobs, max(0, min(limit, 50)), "", status)
-        hint = "llamafactory_status tells more of one." if found else "llamafactory_train starts one."
-        return JobList(jobs=[self._job_info(job) for job in found], next=hint)
+        jobs = await self._call(self._operations.list_jobs, max(0, min(limit, 50)), "", status)
+        hint = "llamafactory_status has the details of one." if jobs else "llamafactory_train starts one."
+        return JobList(jobs=[self._job_info(job) for job in jobs], next=hint)
 
     async def llamafactory_estimate(
         self,
@@ -200,46 +200,46 @@ class Tools:
     async def llamafactory_datasets(self, ctx: Context[t.Any, t.Any]) -> DatasetList:
         """The datasets that can be trained on, with their rows, formats and system prompts."""
         self._check_scope(ctx, "read")
-        found = await self._call(self._operations.datasets.all)
-        usable = [one.name for one in found if one.managed]
+        datasets = await self._call(self._operations.datasets.all)
+        usable = [dataset.name for dataset in datasets if dataset.managed]
         hint = f'llamafactory_estimate or llamafactory_train with dataset "{usable[0]}".' if usable else (
             "There is none yet: it is published with the Ansible module dataset, on the page, or by POST /api/datasets."
         )  # fmt: skip
-        return DatasetList(datasets=found, next=hint)
+        return DatasetList(datasets=datasets, next=hint)
 
     # -- resources ---------------------------------------------------------------------------------------------
 
     async def log(self, job_id: str, ctx: Context[t.Any, t.Any]) -> str:
         """The end of a job's log."""
-        found = await self._read_resource(ctx, self._operations.log, job_id, _MAX_LOG_LINES)
-        return "\n".join(found.lines)
+        log = await self._read_resource(ctx, self._operations.log, job_id, _MAX_LOG_LINES)
+        return "\n".join(log.lines)
 
     async def job(self, job_id: str, ctx: Context[t.Any, t.Any]) -> str:
         """All that is known of a job."""
-        found = await self._read_resource(ctx, self._operations.get_job, job_id)
-        return str(found.model_dump_json(indent=2))
+        job = await self._read_resource(ctx, self._operations.get_job, job_id)
+        return str(job.model_dump_json(indent=2))
 
     async def receipt(self, kind: str, fingerprint: str, ctx: Context[t.Any, t.Any]) -> str:
         """The receipt of a result."""
         if kind not in PARENTS:
             raise ResourceNotFoundError(f"There is no kind of result {kind!r}: {', '.join(PARENTS)}.")
-        found = await self._read_resource(ctx, self._operations.layout.receipt, kind, fingerprint)
-        if found is None:
+        receipt = await self._read_resource(ctx, self._operations.layout.receipt, kind, fingerprint)
+        if receipt is None:
             raise ResourceNotFoundError(f"There is no receipt of a {kind} {fingerprint[:12]}.")
-        return json.dumps(self._operations.redactor.value(found), indent=2, ensure_ascii=False)
+        return json.dumps(self._operations.redactor.value(receipt), indent=2, ensure_ascii=False)
 
     async def _read_resource(
-        self, ctx: Context[t.Any, t.Any], what: t.Callable[..., t.Any], *arguments: t.Any
+        self, ctx: Context[t.Any, t.Any], operation: t.Callable[..., t.Any], *arguments: t.Any
     ) -> t.Any:
         try:
             self._require_scope(ctx, "read")
-            return await asyncio.to_thread(what, *arguments)
+            return await asyncio.to_thread(operation, *arguments)
         except NotFoundError as error:
             raise ResourceNotFoundError(str(error)) from None
         except CoreError as error:
             raise ResourceError(str(error)) from error
 
-    # -- translating -------------------------------------------------------------------------------------------
+    # -- helpers -----------------------------------------------------------------------------------------------
 
     def _require_scope(self, ctx: Context[t.Any, t.Any], scope: str) -> None:
         granted = self._scopes(ctx.request_context.request)
@@ -250,9 +250,9 @@ class Tools:
         with _tool_errors():
             self._require_scope(ctx, scope)
 
-    async def _call(self, what: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
+    async def _call(self, operation: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
         with _tool_errors():
-            return await asyncio.to_thread(functools.partial(what, *arguments))
+            return await asyncio.to_thread(functools.partial(operation, *arguments))
 
     def _job_info(self, job: schemas.Job, warnings: t.Sequence[str] = ()) -> JobInfo:
         progress = job.progress if not job.ended else None
@@ -270,7 +270,7 @@ class Tools:
 
 
 def _describe(job: schemas.Job) -> tuple[str, str]:
-    """How a job stands in a sentence, and what to do next."""
+    """Return the state of a job in a sentence, and what to do next."""
     wait = f"llamafactory_status with job_id {job.job_id} and wait_seconds {MAX_WAIT_SECONDS:.0f} follows it."
     if job.cancelling:
         return "It was asked to stop.", wait
@@ -282,11 +282,11 @@ def _describe(job: schemas.Job) -> tuple[str, str]:
         return f"{job.current_step or 'It'} is at work{share}.", wait
     if job.status == "failed":
         problem = job.error or schemas.Problem(message="It failed.")
-        again = "Put that right, then call llamafactory_train with the same arguments: it goes on from its checkpoint."
+        again = "Fix that, then call llamafactory_train with the same arguments: it resumes from its checkpoint."
         return problem.message, f"{problem.hint} {again}".strip()
     if job.status in ("cancelled", "paused"):
         return f"It was {'paused' if job.status == 'paused' else 'stopped'}.", (
-            "llamafactory_train with the same arguments goes on from its checkpoint."
+            "llamafactory_train with the same arguments resumes from its checkpoint."
         )
     if job.goal == "train":
         return "It is trained.", f"llamafactory_export with job_id {job.job_id} takes it to Ollama."
@@ -297,7 +297,7 @@ def _describe(job: schemas.Job) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _tool_errors() -> t.Iterator[None]:
-    """Within it an error of the core becomes one that the model is told, with what to do and each wrong field."""
+    """Convert errors of the core to tool errors, with the hint and each invalid field."""
     try:
         yield
     except FieldErrors as error:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenAI's files: uploads that fine-tuning jobs are made from. The same content is the same file."""
+"""OpenAI's files: uploads for fine-tuning jobs. The id is derived from the content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Files:
         return self.settings.path("files", file_id)
 
     def path(self, file_id: str) -> str:
-        """Where the content of a file lies.
+        """Return the path of a file's content.
 
         :raises NotFoundError: when there is no such file.
         """
@@ -44,9 +44,9 @@ class Files:
         return os.path.join(self._folder(file_id), _CONTENT)
 
     def store(self, incoming_file: IncomingFile, purpose: str) -> dict[str, t.Any]:
-        """Keep an upload.
+        """Store an upload.
 
-        :raises FieldErrors: for a purpose that is none here, and for rows that cannot be trained on.
+        :raises FieldErrors: for an unsupported purpose, and for invalid rows.
         """
         if purpose != "fine-tune":
             raise FieldErrors([FieldError("purpose", f"Files are kept for fine-tune only, not for {purpose!r}.")])
@@ -67,8 +67,8 @@ class Files:
             make_dirs(work)
             try:
                 shutil.copyfile(incoming_file.path, os.path.join(work, _CONTENT))
-                about = {"filename": source.label, "bytes": incoming_file.size, "created_at": int(time.time())}
-                write_json(os.path.join(work, "about.json"), {**about, "purpose": purpose})
+                metadata = {"filename": source.label, "bytes": incoming_file.size, "created_at": int(time.time())}
+                write_json(os.path.join(work, "about.json"), {**metadata, "purpose": purpose})
                 publish_dir(work, final)
             except OSError:
                 shutil.rmtree(work, ignore_errors=True)
@@ -77,38 +77,38 @@ class Files:
         return self.get(file_id)
 
     def get(self, file_id: str) -> dict[str, t.Any]:
-        """A file as OpenAI describes it.
+        """Return a file in OpenAI's format.
 
-        :raises NotFoundError: when there is none.
+        :raises NotFoundError: when there is no such file.
         """
-        about = read_record(os.path.join(self._folder(file_id), "about.json"))
-        if about is None:
+        metadata = read_record(os.path.join(self._folder(file_id), "about.json"))
+        if metadata is None:
             raise NotFoundError(f"There is no file {file_id!r}.")
-        return {"id": file_id, "object": "file", "status": "processed", **about}
+        return {"id": file_id, "object": "file", "status": "processed", **metadata}
 
     def all(self) -> list[dict[str, t.Any]]:
-        """All of them, the latest first."""
+        """Return all files, the latest first."""
         try:
             names = os.listdir(self.settings.path("files"))
         except FileNotFoundError:
             return []
-        found = []
+        files = []
         for name in names:
             if _ID.match(name):
                 try:
-                    found.append(self.get(name))
+                    files.append(self.get(name))
                 except NotFoundError:
                     continue
-        return sorted(found, key=lambda one: (-int(one["created_at"]), str(one["id"])))
+        return sorted(files, key=lambda file: (-int(file["created_at"]), str(file["id"])))
 
     def delete(self, file_id: str) -> dict[str, t.Any]:
-        """Forget a file; datasets that were made from it stay."""
+        """Delete a file; datasets created from it remain."""
         self.get(file_id)
         shutil.rmtree(self._folder(file_id), ignore_errors=True)
         return {"id": file_id, "object": "file", "deleted": True}
 
     def content(self, file_id: str) -> tuple[str, str]:
-        """What a file holds: its path, or (for the results of a job) its text.
+        """Return the content of a file: its path, or the text of a job's result file.
 
         :returns: path and text, one of them empty.
         """

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenAI's fine-tuning jobs over the runs of the store."""
+"""OpenAI's fine-tuning jobs, mapped to runs of the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..application.operations import Operations
 from ..application.schemas import Event, Job
 from .files import Files
 
-#: Keys of a request beside the options of a fine-tune, which may be given too.
+#: Keys of OpenAI's request. Options of a fine-tune are accepted in addition.
 KEYS = (
     "model",
     "training_file",
@@ -35,17 +35,17 @@ _MAX_METADATA = 16
 
 
 def default_learning_rate() -> float:
-    """The learning rate that learning_rate_multiplier multiplies."""
+    """Return the learning rate that ``learning_rate_multiplier`` is relative to."""
     return float(_hyperparameters.argument_spec()["learning_rate"]["default"])
 
 
 def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Ask for a fine-tune of an uploaded file, up to the model that answers.
+    """Submit a fine-tune on an uploaded file, up to the registered model.
 
-    :raises FieldErrors: with every field that is wrong.
+    :raises FieldErrors: with every invalid field.
     """
-    request, note = _finetune_options(body)
-    file_id = str(note["training_file"])
+    request, client_data = _finetune_options(body)
+    file_id = str(client_data["training_file"])
     try:
         path = files.path(file_id)
     except NotFoundError as error:
@@ -53,25 +53,25 @@ def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) ->
     label = str(files.get(file_id)["filename"])
     operations.datasets.publish_file(file_id, path, label)
     request["dataset"] = file_id
-    leaf = finetune_request.default_name(str(request["base_model"]), file_id[5:13])
-    request.setdefault("name", _slug(str(body.get("suffix") or "")) or leaf)
-    submitted = operations.train(request, "model", "openai", note)
+    default = finetune_request.default_name(str(request["base_model"]), file_id[5:13])
+    request.setdefault("name", _slug(str(body.get("suffix") or "")) or default)
+    submitted = operations.train(request, "model", "openai", client_data)
     return to_job(operations, submitted)
 
 
 def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-    """The options of a fine-tune that a request means, and what else is to be kept of it."""
+    """Return the equivalent options of a fine-tune, and the values to store for the client."""
     errors: list[FieldError] = []
     request: dict[str, t.Any] = {}
-    known = finetune_request.known_fields()
+    fields = finetune_request.known_fields()
     own = ("base_model", "dataset", "goal", "method")
     for key, value in body.items():
-        name = known.get(finetune_request.normalize_key(key))
+        name = fields.get(finetune_request.normalize_key(key))
         if key in KEYS:
             continue
         if name is None or name in own:
             errors.append(
-                finetune_request.unknown_field(key, [*KEYS, *(one for one in known if known[one] not in own)])
+                finetune_request.unknown_field(key, [*KEYS, *(one for one in fields if fields[one] not in own)])
             )
         else:
             request[key] = value
@@ -80,9 +80,9 @@ def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], di
             errors.append(FieldError(key, f"{key} is missing." if body.get(key) is None else f"{key} must be text."))
     request["base_model"] = body.get("model")
     if body.get("validation_file") is not None:
-        told = "Rows to validate on are a share of those of training_file here; a file of their own is not taken."
+        message = "Rows to validate on are a share of those of training_file here; a file of their own is not taken."
         hint = "Leave it out, and give validation_share, such as 0.1, in extra_body."
-        errors.append(FieldError("validation_file", told, hint))
+        errors.append(FieldError("validation_file", message, hint))
     if body.get("integrations"):
         errors.append(FieldError("integrations", "There are none here.", "Leave it out."))
     if body.get("suffix") is not None and not isinstance(body["suffix"], str):
@@ -97,27 +97,27 @@ def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], di
     _add_hyperparameters(body, request, errors)
     if errors:
         raise FieldErrors(errors)
-    note = {"training_file": body["training_file"], "metadata": metadata}
-    return request, {key: value for key, value in note.items() if value is not None}
+    client_data = {"training_file": body["training_file"], "metadata": metadata}
+    return request, {key: value for key, value in client_data.items() if value is not None}
 
 
 def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any], errors: list[FieldError]) -> None:
-    found: t.Any = body.get("hyperparameters")
+    hyperparameters: t.Any = body.get("hyperparameters")
     method = body.get("method")
     if isinstance(method, dict):
         kind = method.get("type")
         if kind != "supervised":
             errors.append(FieldError("method.type", f"There is no method {kind!r} here.", "Use supervised."))
         elif isinstance(method.get("supervised"), dict):
-            found = method["supervised"].get("hyperparameters") or found
+            hyperparameters = method["supervised"].get("hyperparameters") or hyperparameters
     elif isinstance(method, str):
-        request["method"] = method  # ours: lora, qlora, full, freeze, auto
+        request["method"] = method  # an extension: lora, qlora, full, freeze, auto
     elif method is not None:
         errors.append(FieldError("method", 'method must be an object such as {"type": "supervised"}.'))
-    if found is not None and not isinstance(found, dict):
+    if hyperparameters is not None and not isinstance(hyperparameters, dict):
         errors.append(FieldError("hyperparameters", "hyperparameters must be an object."))
-        found = None
-    for key, value in (found or {}).items():
+        hyperparameters = None
+    for key, value in (hyperparameters or {}).items():
         if key not in _HYPER:
             errors.append(
                 finetune_request.unknown_field(f"hyperparameters.{key}", [f"hyperparameters.{one}" for one in _HYPER])
@@ -129,7 +129,7 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
         elif key == "n_epochs":
             request["epochs"] = value
         elif key == "batch_size":
-            # rows in a step: one at a time on the GPU takes least memory
+            # rows per optimizer step: a batch size of 1 on the GPU needs least memory
             request.update(batch_size=1, gradient_accumulation=value)
         else:
             request["learning_rate"] = default_learning_rate() * value
@@ -141,41 +141,41 @@ def _slug(suffix: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", suffix.lower()).strip("-._")[:64]
 
 
-# -- looking -------------------------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------------------------
 
 
 def list_jobs(operations: Operations, after: str = "", limit: int = 20) -> dict[str, t.Any]:
-    """Fine-tuning jobs, the latest first.
+    """Return a page of fine-tuning jobs, the latest first.
 
-    :param after: id of the last one of the page before.
+    :param after: id of the last job of the previous page.
     """
-    found = [job for job in operations.list_jobs(1000) if job.goal in ("train", "model")]
-    found.sort(key=lambda job: (job.submitted_at, job.job_id), reverse=True)
+    jobs = [job for job in operations.list_jobs(1000) if job.goal in ("train", "model")]
+    jobs.sort(key=lambda job: (job.submitted_at, job.job_id), reverse=True)
     return _page(
-        [to_job(operations, job) for job in _items_after(found, after, lambda job: job.job_id)[: limit + 1]], limit
+        [to_job(operations, job) for job in _items_after(jobs, after, lambda job: job.job_id)[: limit + 1]], limit
     )
 
 
 def get(operations: Operations, job_id: str) -> dict[str, t.Any]:
-    """One by its id."""
+    """Return a job by its id."""
     return to_job(operations, operations.get_job(job_id))
 
 
 def events(operations: Operations, job_id: str, after: str = "", limit: int = 20) -> dict[str, t.Any]:
-    """What happened to a job, the latest first.
+    """Return a page of events of a job, the latest first.
 
-    :param after: id of the last event of the page before.
+    :param after: id of the last event of the previous page.
     """
-    found = operations.events(job_id, 0, 1_000_000)[::-1]
+    latest_first = operations.events(job_id, 0, 1_000_000)[::-1]
     number = after.rpartition("-")[2] if after.startswith("ftevent-") else ""
-    rest = [event for event in found if not after or (number.isdigit() and event.id < int(number))]
-    return _page([to_event(event) for event in rest[: limit + 1]], limit)
+    remaining = [event for event in latest_first if not after or (number.isdigit() and event.id < int(number))]
+    return _page([to_event(event) for event in remaining[: limit + 1]], limit)
 
 
 def checkpoints(operations: Operations, job_id: str, after: str = "", limit: int = 10) -> dict[str, t.Any]:
-    """The checkpoints of a job, the last first."""
+    """Return a page of checkpoints of a job, the last first."""
     job = operations.get_job(job_id)
-    found = [
+    items = [
         {
             "id": f"ftckpt-{job_id}-{one.step}",
             "object": "fine_tuning.job.checkpoint",
@@ -187,37 +187,37 @@ def checkpoints(operations: Operations, job_id: str, after: str = "", limit: int
         }
         for one in operations.checkpoints(job_id)
     ]
-    return paginate(found, after, limit)
+    return paginate(items, after, limit)
 
 
 _T = t.TypeVar("_T")
 
 
-def _items_after(found: list[_T], after: str, name: t.Callable[[_T], str]) -> list[_T]:
+def _items_after(items: list[_T], after: str, name: t.Callable[[_T], str]) -> list[_T]:
     if not after:
-        return found
-    place = next((index for index, one in enumerate(found) if name(one) == after), len(found))
-    return found[place + 1 :]
+        return items
+    place = next((index for index, one in enumerate(items) if name(one) == after), len(items))
+    return items[place + 1 :]
 
 
-def _page(found: list[dict[str, t.Any]], limit: int) -> dict[str, t.Any]:
-    data = found[:limit]
+def _page(items: list[dict[str, t.Any]], limit: int) -> dict[str, t.Any]:
+    data = items[:limit]
     return {
         "object": "list",
         "data": data,
-        "has_more": len(found) > limit,
+        "has_more": len(items) > limit,
         "first_id": data[0]["id"] if data else None,
         "last_id": data[-1]["id"] if data else None,
     }
 
 
-def paginate(found: list[dict[str, t.Any]], after: str, limit: int) -> dict[str, t.Any]:
-    """One page of a list, from the item after that id on."""
-    return _page(_items_after(found, after, lambda one: str(one["id"]))[: limit + 1], limit)
+def paginate(items: list[dict[str, t.Any]], after: str, limit: int) -> dict[str, t.Any]:
+    """Return a page of a list, starting after the item with that id."""
+    return _page(_items_after(items, after, lambda one: str(one["id"]))[: limit + 1], limit)
 
 
 def to_event(event: Event) -> dict[str, t.Any]:
-    """An event as OpenAI has it."""
+    """Convert an event to OpenAI's format."""
     return {
         "id": f"ftevent-{event.job_id}-{event.id}",
         "object": "fine_tuning.job.event",
@@ -242,18 +242,18 @@ def _seconds(at: str) -> int:
 
 
 def to_job(operations: Operations, job: Job) -> dict[str, t.Any]:
-    """A run as OpenAI has it."""
+    """Convert a job to OpenAI's format."""
     declared: dict[str, t.Any] = {}
     try:
         declared = operations.jobs.run(job.job_id).declaration
     except InputError:
         pass
-    note = declared.get("request") or {}
-    hyper = job.hyperparameters
-    told = {
-        "n_epochs": _as_integer(hyper.get("epochs")),
-        "batch_size": (hyper.get("batch_size") or 1) * (hyper.get("gradient_accumulation") or 1),
-        "learning_rate_multiplier": round(float(hyper.get("learning_rate") or 0) / default_learning_rate(), 6),
+    client_data = declared.get("request") or {}
+    options = job.hyperparameters
+    hyperparameters = {
+        "n_epochs": _as_integer(options.get("epochs")),
+        "batch_size": (options.get("batch_size") or 1) * (options.get("gradient_accumulation") or 1),
+        "learning_rate_multiplier": round(float(options.get("learning_rate") or 0) / default_learning_rate(), 6),
     }
     trained = job.results.get("train") or {}
     eta = job.progress.eta_seconds if job.progress and job.current_step == "train" else None
@@ -271,17 +271,17 @@ def to_job(operations: Operations, job: Job) -> dict[str, t.Any]:
         "fine_tuned_model": job.model or None,
         "organization_id": "",
         "status": job.status,
-        "training_file": str(note.get("training_file") or job.dataset),
+        "training_file": str(client_data.get("training_file") or job.dataset),
         "validation_file": None,
         "result_files": [f"result-{job.job_id}"] if job.status == "succeeded" else [],
-        "hyperparameters": told,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": told}},
+        "hyperparameters": hyperparameters,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
         "trained_tokens": trained.get("tokens"),
         "error": error,
-        "seed": int(hyper.get("seed") or 0),
+        "seed": int(options.get("seed") or 0),
         "estimated_finish": _seconds(job.submitted_at) + int(age_seconds(job.submitted_at) + eta) if eta else None,
         "integrations": [],
-        "metadata": note.get("metadata"),
+        "metadata": client_data.get("metadata"),
     }
 
 

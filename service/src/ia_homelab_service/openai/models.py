@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenAI's models: answered by Ollama, or by LLaMA-Factory's own API for what is not in Ollama."""
+"""Chat, completions, embeddings and models: forwarded to Ollama, or to LLaMA-Factory's API for models it serves."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ..application.errors import FieldError, FieldErrors
 from ..http.problem_details import problem_response
 from ..settings import Settings
 
-#: Answers may take long; a model may have to be loaded first.
+#: Responses can take long: a model may have to be loaded first.
 _TIMEOUT = httpx.Timeout(1800.0, connect=5.0)
-#: Statuses of Ollama after which LLaMA-Factory's own API is thought of: no such model, and no Ollama.
+#: Statuses of Ollama after which LLaMA-Factory's API is tried: unknown model, and no connection.
 _TRY_NEXT = (404, 502)
 _FORWARDED_HEADERS = ("content-type",)
 
 
 class Upstream:
-    """The servers that answer."""
+    """The servers that requests are forwarded to."""
 
     def __init__(self, settings: Settings) -> None:
         self._ollama, self._llamafactory = settings.ollama_url.rstrip("/"), settings.llamafactory_api_url.rstrip("/")
@@ -35,7 +35,7 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> t.AsyncIterator[None]:
-        """While it runs, requests can be passed on."""
+        """Provide the HTTP client while the application runs."""
         async with httpx.AsyncClient(
             timeout=_TIMEOUT, trust_env=False, limits=httpx.Limits(max_connections=200)
         ) as one:
@@ -45,18 +45,18 @@ class Upstream:
 
     @property
     def client(self) -> httpx.AsyncClient:
-        """The client, while it runs."""
+        """The HTTP client, while the application runs."""
         if self._client is None:
             raise HTTPException(503, "The service is stopping.")
         return self._client
 
     async def forward(self, path: str, body: t.Mapping[str, t.Any]) -> Response:
-        """The answer of the server that knows the model; piece by piece when that was asked for."""
+        """Forward a request to the server that has the model; streams the response if requested."""
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            raise FieldErrors([FieldError("model", "model is missing: it names the model that shall answer.")])
+            raise FieldErrors([FieldError("model", "model is missing: it names the model to query.")])
         answer = await self._post(f"{self._ollama}{path}", path, body)
-        # LLaMA-Factory answers for whatever name it is asked by: it is asked only by the one it tells
+        # LLaMA-Factory accepts any model name: it gets only requests for the name that it lists
         if answer.status_code in _TRY_NEXT and self._llamafactory:
             if any(one["id"] == model for one in await self._list_models(self._llamafactory) or ()):
                 return await self._post(f"{self._llamafactory}{path}", path, body)
@@ -83,17 +83,17 @@ class Upstream:
         return StreamingResponse(_relay(reply), reply.status_code, headers)
 
     async def models(self) -> list[dict[str, t.Any]]:
-        """All models that can be asked."""
+        """Return all available models."""
         answers = [await self._list_models(url) for url in (self._ollama, self._llamafactory) if url]
         if all(answer is None for answer in answers):
             raise HTTPException(502, "No server of models answers.")
-        found: dict[str, dict[str, t.Any]] = {}
-        for one in itertools.chain.from_iterable(answer or () for answer in answers):
-            found.setdefault(str(one["id"]), _model(one))
-        return list(found.values())
+        models: dict[str, dict[str, t.Any]] = {}
+        for model in itertools.chain.from_iterable(answer or () for answer in answers):
+            models.setdefault(str(model["id"]), _model(model))
+        return list(models.values())
 
     async def _list_models(self, url: str) -> list[dict[str, t.Any]] | None:
-        """The models of a server; None when it does not answer."""
+        """Return the models of a server; None if it does not respond."""
         try:
             reply = await self.client.get(f"{url}/v1/models", timeout=10.0)
             return list(reply.json().get("data") or [])
@@ -106,8 +106,8 @@ async def _relay(reply: httpx.Response) -> t.AsyncIterator[bytes]:
         async for piece in reply.aiter_raw():
             yield piece
     except httpx.HTTPError as error:
-        told = {"error": {"message": f"The answer broke off: {type(error).__name__}.", "type": "server_error"}}
-        yield f"data: {json.dumps(told)}\n\n".encode()
+        error_event = {"error": {"message": f"The answer broke off: {type(error).__name__}.", "type": "server_error"}}
+        yield f"data: {json.dumps(error_event)}\n\n".encode()
     finally:
         await reply.aclose()
 
@@ -126,8 +126,8 @@ def _model(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def _error_message(raw: bytes) -> str:
     try:
-        told = json.loads(raw)
-        error: t.Any = told["error"] if "error" in told else told["detail"]
+        body = json.loads(raw)
+        error: t.Any = body["error"] if "error" in body else body["detail"]
     except (ValueError, KeyError, TypeError):
         return raw.decode("utf-8", "replace")[:500] or "The server gave no reason."
     return str(error.get("message") if isinstance(error, dict) else error)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenAI's interface under /v1: the unmodified ``openai`` client trains here and asks what it has trained."""
+"""All routes of OpenAI's interface."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _ERROR_RESPONSES: dict[int | str, dict[str, t.Any]] = {
 
 
 def create_router(operations: Operations, watcher: Watcher, upstream: Upstream) -> APIRouter:
-    """All requests below /v1."""
+    """Return the routes below ``/v1``."""
     router = APIRouter(prefix="/v1", responses=_ERROR_RESPONSES)
     files = Files(operations)
     _add_models(router, upstream)
@@ -97,18 +97,18 @@ def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
 
     @router.post("/files", openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": form}}}})
     async def create(request: Request) -> Response:
-        async with receive_upload(request, operations.datasets) as found:
-            assert found.file is not None
-            kept = await to_thread.run_sync(files.store, found.file, found.fields.get("purpose", ""))
-        return JSONResponse(kept)
+        async with receive_upload(request, operations.datasets) as form:
+            assert form.file is not None
+            stored = await to_thread.run_sync(files.store, form.file, form.fields.get("purpose", ""))
+        return JSONResponse(stored)
 
     @router.get("/files")
     def listed(purpose: str = "", limit: Limit = 1000, after: str = "", order: str = "desc") -> Response:
-        found = files.all()
-        chosen = [one for one in found if not purpose or one["purpose"] == purpose]
+        stored = files.all()
+        selected = [one for one in stored if not purpose or one["purpose"] == purpose]
         if order == "asc":
-            chosen.reverse()
-        return JSONResponse(jobs.paginate(chosen, after, limit))
+            selected.reverse()
+        return JSONResponse(jobs.paginate(selected, after, limit))
 
     @router.get("/files/{file_id}")
     def get(file_id: str) -> Response:
@@ -127,9 +127,9 @@ def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
 def _add_jobs(router: APIRouter, operations: Operations, watcher: Watcher, files: Files) -> None:
     @router.post("/fine_tuning/jobs", openapi_extra=_JOB_REQUEST)
     async def create(body: Body) -> Response:
-        found = await to_thread.run_sync(jobs.create, operations, files, body)
+        job = await to_thread.run_sync(jobs.create, operations, files, body)
         watcher.poll_now()
-        return JSONResponse(found)
+        return JSONResponse(job)
 
     @router.get("/fine_tuning/jobs")
     def listed(after: str = "", limit: Limit = 20) -> Response:

@@ -48,8 +48,8 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
 
     @router.get("/datasets/{name}", response_model=DatasetRows, responses=error_responses(404))
     def dataset(name: DatasetName, sample: t.Annotated[int, Query(ge=0, le=100)] = 0) -> Response:
-        found = datasets.get(name)
-        return json_response(DatasetRows(**dict(found), sample=datasets.sample(name, sample)))
+        info = datasets.get(name)
+        return json_response(DatasetRows(**dict(info), sample=datasets.sample(name, sample)))
 
     async def apply_upload(
         request: Request, name: str, filename: str, format: str, check: bool, force: bool

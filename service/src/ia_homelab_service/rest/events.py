@@ -20,7 +20,7 @@ from .parameters import JobId
 from .responses import error_responses, json_response
 from .schemas import EventList
 
-#: Largest id of an event; more than any run will have.
+#: Upper bound for ids of events.
 _MAX_EVENT_ID = 2**53
 
 
@@ -44,11 +44,11 @@ def add_event_routes(router: APIRouter, operations: Operations, watcher: Watcher
         limit: t.Annotated[int, Query(ge=1, le=10_000)] = 1000,
     ) -> Response:
         if "text/event-stream" not in request.headers.get("accept", ""):
-            # looked up in the store, not in what the loop has come to so far: status and events agree at any moment
-            found = await to_thread.run_sync(operations.events, job_id, after, limit)
-            if not found and wait:
-                found = (await watcher.wait_for_events(job_id, after, wait))[:limit]
-            return json_response(EventList(events=found))
+            # read from the store, not from the watcher's last poll, so that status and events always agree
+            new_events = await to_thread.run_sync(operations.events, job_id, after, limit)
+            if not new_events and wait:
+                new_events = (await watcher.wait_for_events(job_id, after, wait))[:limit]
+            return json_response(EventList(events=new_events))
         last = request.headers.get("last-event-id", "")
         if last.isdigit() and len(last) < 16:
             after = max(after, int(last))

@@ -26,9 +26,9 @@ _EXPORT = object_schema(
 
 def add_control_routes(router: APIRouter, operations: Operations, watcher: Watcher) -> None:
     async def submit(request: Request, ask: t.Callable[..., Submitted], *arguments: t.Any) -> Response:
-        found = await to_thread.run_sync(ask, *arguments)
+        submission = await to_thread.run_sync(ask, *arguments)
         watcher.poll_now()
-        return submitted_response(found, request)
+        return submitted_response(submission, request)
 
     @router.post(
         "/train",
@@ -44,8 +44,8 @@ def add_control_routes(router: APIRouter, operations: Operations, watcher: Watch
     @router.post("/export", status_code=202, response_model=Submitted, responses=error_responses(404, 409),
                openapi_extra=json_body(_EXPORT), summary="Take a trained model to Ollama")  # fmt: skip
     async def export(request: Request, body: Body) -> Response:
-        wanted = text_fields(body, _EXPORT)
-        return await submit(request, operations.export, wanted["job_id"], wanted.get("format", "gguf"))
+        fields = text_fields(body, _EXPORT)
+        return await submit(request, operations.export, fields["job_id"], fields.get("format", "gguf"))
 
     @router.post("/plan", response_model=Plan, openapi_extra=json_body(finetune_request.request_schema()),
                summary="What asking for a fine-tune would do; changes nothing")  # fmt: skip
@@ -64,15 +64,15 @@ def add_control_routes(router: APIRouter, operations: Operations, watcher: Watch
 
     @router.post("/jobs/{job_id}/cancel", response_model=Job, responses=error_responses(404, 409))
     async def cancel(job_id: JobId) -> Response:
-        found = await to_thread.run_sync(operations.cancel, job_id)
+        job = await to_thread.run_sync(operations.cancel, job_id)
         watcher.poll_now()
-        return json_response(found)
+        return json_response(job)
 
     @router.post("/jobs/{job_id}/pause", response_model=Job, responses=error_responses(404, 409))
     async def pause(job_id: JobId) -> Response:
-        found = await to_thread.run_sync(operations.pause, job_id)
+        job = await to_thread.run_sync(operations.pause, job_id)
         watcher.poll_now()
-        return json_response(found)
+        return json_response(job)
 
 
 def add_status_routes(router: APIRouter, operations: Operations) -> None:
@@ -85,10 +85,10 @@ def add_status_routes(router: APIRouter, operations: Operations) -> None:
     @router.get("/status/{job_id}", response_model=Job, responses=error_responses(404))
     @router.get("/jobs/{job_id}", response_model=Job, responses=error_responses(404), include_in_schema=False)
     async def status(job_id: JobId) -> Response:
-        known = operations.jobs.cached_json(job_id)
-        if known is None:
-            known = await to_thread.run_sync(operations.job_json, job_id)
-        return Response(known, media_type="application/json")
+        body = operations.jobs.cached_json(job_id)
+        if body is None:
+            body = await to_thread.run_sync(operations.job_json, job_id)
+        return Response(body, media_type="application/json")
 
     @router.get("/jobs", response_model=JobList)
     def jobs(

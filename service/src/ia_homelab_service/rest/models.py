@@ -32,8 +32,8 @@ def add_model_routes(router: APIRouter, operations: Operations) -> None:
         openapi_extra=json_body(_PROMOTE),
     )
     async def promote(body: Body) -> Response:
-        wanted = text_fields(body, _PROMOTE)
-        return json_response(await to_thread.run_sync(operations.promote, wanted["tag"]))
+        fields = text_fields(body, _PROMOTE)
+        return json_response(await to_thread.run_sync(operations.promote, fields["tag"]))
 
     @router.post("/models/release", response_model=ModelList, responses=error_responses(404, 409),
                openapi_extra=json_body(_RELEASE), summary="End the hold of a rollback")  # fmt: skip
@@ -45,5 +45,5 @@ def add_model_routes(router: APIRouter, operations: Operations) -> None:
     @router.post("/models/rollback", response_model=Promotion, responses=error_responses(404, 409),
                openapi_extra=json_body(_ROLLBACK))  # fmt: skip
     async def rollback(body: Body) -> Response:
-        wanted = text_fields(body, _ROLLBACK)
-        return json_response(await to_thread.run_sync(operations.rollback, wanted["name"], wanted.get("to", "")))
+        fields = text_fields(body, _ROLLBACK)
+        return json_response(await to_thread.run_sync(operations.rollback, fields["name"], fields.get("to", "")))

@@ -19,8 +19,8 @@ def json_body(schema: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def object_schema(required: t.Sequence[str], **properties: t.Any) -> dict[str, t.Any]:
-    found: dict[str, t.Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {**found, "required": list(required)} if required else found
+    schema: dict[str, t.Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**schema, "required": list(required)} if required else schema
 
 
 Body = t.Annotated[dict[str, t.Any], Depends(json_object)]
@@ -28,9 +28,9 @@ JobId = t.Annotated[str, Path(description="Id of a run.", max_length=151)]
 
 
 def text_fields(body: t.Mapping[str, t.Any], schema: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """The fields of a small request whose values are all text.
+    """Return the fields of a request whose values are all text.
 
-    :raises FieldErrors: with every field that is wrong.
+    :raises FieldErrors: with every invalid field.
     """
     known, errors = schema["properties"], []
     for key, value in body.items():

@@ -22,10 +22,12 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, t.Any]]:
 
 
 def json_response(value: pydantic.BaseModel, status: int = 200, headers: t.Mapping[str, str] | None = None) -> Response:
-    """A value as it is: it was checked when it was made."""
+    """Return a value as JSON, without validating it again."""
     return Response(value.model_dump_json(), status, dict(headers or {}), "application/json")
 
 
-def submitted_response(found: Submitted, request: Request) -> Response:
-    """The answer to whoever asked for a run."""
-    return json_response(found, 202, {"Location": f"{request.scope.get('root_path', '')}/api/status/{found.job_id}"})
+def submitted_response(submission: Submitted, request: Request) -> Response:
+    """Return the response to a submitted run, with its location."""
+    return json_response(
+        submission, 202, {"Location": f"{request.scope.get('root_path', '')}/api/status/{submission.job_id}"}
+    )

@@ -19,14 +19,14 @@ class JobList(pydantic.BaseModel):
 
 
 class State(JobList):
-    """What goes on."""
+    """Jobs and the machine."""
 
     status: t.Literal["idle", "busy"]
     machine: Machine
 
 
 class EventList(pydantic.BaseModel):
-    """Events in order."""
+    """Events of a job, in order."""
 
     events: list[Event]
 

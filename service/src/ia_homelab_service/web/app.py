@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page: configure, plan, watch, models, in French and English, over the same operations as the API.
+"""The web page: its views, and how it is mounted beside the API.
 
-NiceGUI serves it: it ships its own scripts, styles and fonts, so there is no build step and nothing is fetched from
-elsewhere. It keeps one application in a process: :func:`mount` is called once.
+NiceGUI serves it. It ships its own scripts, styles and fonts, so there is no build step and nothing is loaded from
+other sites. It keeps one application per process: :func:`mount` is called once.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from .form_routes import FormRoutes, visitor_id
 from .layout import Viewer, request_language, view
 from .sessions import SESSION_COOKIE, VISITOR_COOKIE, Session, Sessions
 
-#: The addresses of the page; everything else is the API's.
+#: Paths of the page. All other paths belong to the API.
 _PATHS = ("/", "/plan", "/watch", "/models", "/login", "/logout", "/datasets")
 _PATH_PREFIXES = ("/watch/", "/models/", "/language/", "/_nicegui")
 
-#: Seconds a browser may be away, a phone asleep, before what it showed is forgotten and the view is begun anew.
+#: Seconds for which the state of a view is kept after its browser has disconnected.
 _RECONNECT_SECONDS = 60.0
 
-#: Nothing is loaded from, sent to, or framed by another site. NiceGUI writes its start-up script into the document,
-#: and Vue compiles templates, hence the two exceptions.
+#: Nothing is loaded from, sent to, or framed by another site. The exceptions for scripts are needed by NiceGUI, which
+#: has an inline start-up script, and by Vue, which compiles templates.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
@@ -48,7 +48,7 @@ _HEADERS = {
 
 
 def mount(app: FastAPI) -> None:
-    """Serve the page from the service's application, beside its own routes."""
+    """Add the page to the application."""
     operations: Operations = app.state.operations
     access: Access = app.state.access
     sessions = Sessions(access)
@@ -56,8 +56,7 @@ def mount(app: FastAPI) -> None:
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     inner.include_router(forms.router)
     _register(operations, access, sessions, forms)
-    # a bar over each request in the background tells nobody anything, and a screen reader that something without a name
-    # is going on
+    # a bar for background requests has no use, and screen readers announce it as an unnamed progress bar
     page.config.quasar_config["loadingBar"] = {"skipHijack": True}
     ui.run_with(
         inner,
@@ -73,7 +72,7 @@ def mount(app: FastAPI) -> None:
 
 
 def _scopes(sessions: Sessions, scope: Scope) -> frozenset[str] | None:
-    """What the sender of a cookie may do, at an address of the page; None where a cookie opens nothing."""
+    """Return the scopes of a session cookie; None without a session, and for paths outside the page."""
     if not _is_page(scope["path"]):
         return None
     session = sessions.read(HTTPConnection(scope).cookies.get(SESSION_COOKIE))
@@ -88,23 +87,23 @@ def _is_page(path: str) -> bool:
 
 
 class _PageRoute(BaseRoute):
-    """Hands the addresses of the page to it, so that all others keep the API's own 404 and 405."""
+    """Routes the paths of the page; for all others the API's 404 and 405 remain."""
 
     def __init__(self, page: ASGIApp) -> None:
         self._page = page
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether it is one of them."""
+        """Match paths of the page."""
         ours = scope["type"] in ("http", "websocket") and _is_page(scope["path"])
         return (Match.FULL, {}) if ours else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the page answer."""
+        """Pass the request to the page."""
         await self._page(scope, receive, send)
 
 
 class _VisitorMiddleware:
-    """Gives each visitor a cookie that forms belong to, and each answer its headers."""
+    """Gives each visitor a cookie, which form tokens are bound to, and sets security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -131,7 +130,7 @@ class _VisitorMiddleware:
 
 
 def _register(operations: Operations, access: Access, sessions: Sessions, forms: FormRoutes) -> None:
-    """The views, in NiceGUI's register of pages."""
+    """Register the views with NiceGUI."""
 
     def viewer_of(request: Request) -> Viewer:
         state = request.scope["state"]

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Curves of a training."""
+"""Charts of a training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typing as t
 from ..application import schemas
 from .i18n.language import Language
 
-#: Readable on a light and on a dark ground.
+#: Readable on light and dark backgrounds.
 _BLUE, _ORANGE, _GREY = "#3f83e0", "#c9722b", "#808a96"
 
 
@@ -51,7 +51,7 @@ def _chart(language: Language, unit: str, series: list[dict[str, t.Any]]) -> dic
 
 
 def loss(language: Language, points: t.Sequence[schemas.Point]) -> dict[str, t.Any]:
-    """Training loss, and validation loss where there is some, by step."""
+    """Return the chart of training loss and validation loss, if there is one, by step."""
     series = [_line(language("watch.loss"), _BLUE, _pairs(points, "loss"))]
     validation = _pairs(points, "eval_loss")
     if validation:
@@ -60,7 +60,7 @@ def loss(language: Language, points: t.Sequence[schemas.Point]) -> dict[str, t.A
 
 
 def learning_rate(language: Language, points: t.Sequence[schemas.Point]) -> dict[str, t.Any]:
-    """Learning rate by step."""
+    """Return the chart of the learning rate by step."""
     line = _line(language("watch.learning_rate"), _BLUE, _pairs(points, "learning_rate"))
     return _chart(language, "value => value === 0 ? '0' : value.toExponential(1)", [line])
 
@@ -70,7 +70,7 @@ def _pairs(points: t.Sequence[schemas.Point], key: str) -> list[list[float]]:
 
 
 def loss_description(language: Language, points: t.Sequence[schemas.Point]) -> str:
-    """What the curve of the loss shows, for those who cannot see it."""
+    """Describe the chart of the loss for screen readers."""
     losses = [point.loss for point in points if point.loss is not None]
     if not losses:
         return language("watch.no_curve")

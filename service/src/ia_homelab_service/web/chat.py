@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A chat to try a model in, straight from Ollama, word by word."""
+"""A chat with a model, streamed from Ollama."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..application.operations import Operations
 from . import components
 from .i18n.language import Language
 
-#: Seconds a model may take to be loaded and to say its first word.
+#: Seconds for a model to load and to send its first token.
 _READ_TIMEOUT_SECONDS = 300.0
-#: Most tokens of one answer: a model that was trained badly may not come to an end.
+#: Largest number of tokens of an answer: a badly trained model may never stop.
 _MAX_TOKENS = 1024
 
 
 class Chat:
-    """One conversation.
+    """A conversation.
 
-    :param name: the model's name: what people use is offered first.
-    :param versions: the versions to choose from.
+    :param name: the model's name.
+    :param versions: its versions; names that are served come first.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Chat:
         self.set_versions(versions)
 
     def set_versions(self, versions: t.Sequence[schemas.Model]) -> None:
-        """What can be asked now."""
+        """Set the versions that can be selected."""
         served = [name for model in versions for name in model.served]
-        known = {name: self._language("chat.served", name=name) for name in served}
-        known.update({model.tag: model.tag for model in versions if model.present})
-        if not known:
+        options = {name: self._language("chat.served", name=name) for name in served}
+        options.update({model.tag: model.tag for model in versions if model.present})
+        if not options:
             return
-        chosen = self._model.value if self._model.value in known else next(iter(known))
-        self._model.set_options(known, value=chosen)
+        chosen = self._model.value if self._model.value in options else next(iter(options))
+        self._model.set_options(options, value=chosen)
 
     def _reset(self) -> None:
         self._messages = []
@@ -76,16 +76,16 @@ class Chat:
         self._log.visible = True
         with self._log:
             _message(self._language("chat.you"), text, "mine")
-            # told as a whole once it is complete: word by word nobody could listen to it
+            # screen readers announce the complete answer once, not each token
             answer = _message(self._language("chat.it"), "…", "").props("aria-busy=true")
         self._scroll()
-        told = ""
+        received = ""
         try:
             async for part in self._stream():
-                told += part
-                answer.content = _html(self._language("chat.it"), told)
+                received += part
+                answer.content = _html(self._language("chat.it"), received)
                 self._scroll()
-            self._messages.append({"role": "assistant", "content": told})
+            self._messages.append({"role": "assistant", "content": received})
         except (httpx.HTTPError, _ChatError) as error:
             self._messages.pop()
             answer.classes("note bad")
@@ -104,18 +104,18 @@ class Chat:
                     await response.aread()
                     raise _ChatError(_error_message(response.text))
                 async for line in response.aiter_lines():
-                    told = json.loads(line) if line.strip() else {}
-                    if told.get("error"):  # once it streams, Ollama tells an error in the stream
-                        raise _ChatError(str(told["error"]))
-                    if told.get("message"):
-                        yield str(told["message"].get("content") or "")
+                    message = json.loads(line) if line.strip() else {}
+                    if message.get("error"):  # Ollama reports errors within a stream that has started
+                        raise _ChatError(str(message["error"]))
+                    if message.get("message"):
+                        yield str(message["message"].get("content") or "")
 
     def _scroll(self) -> None:
         ui.run_javascript(f"{{const e = getHtmlElement({self._log.id}); if (e) e.scrollTop = e.scrollHeight;}}")
 
 
 class _ChatError(Exception):
-    """Ollama said no."""
+    """Ollama refused the request."""
 
 
 def _error_message(text: str) -> str:
@@ -125,9 +125,9 @@ def _error_message(text: str) -> str:
         return text[:200]
 
 
-def _html(who: str, text: str) -> str:
-    return f'<span class="sr">{html.escape(who)} </span>{html.escape(text)}'
+def _html(speaker: str, text: str) -> str:
+    return f'<span class="sr">{html.escape(speaker)} </span>{html.escape(text)}'
 
 
-def _message(who: str, text: str, classes: str) -> ui.html:
-    return ui.html(_html(who, text), sanitize=False).classes(classes)
+def _message(speaker: str, text: str, classes: str) -> ui.html:
+    return ui.html(_html(speaker, text), sanitize=False).classes(classes)

@@ -16,28 +16,28 @@ from .i18n.reasons_fr import to_french
 
 
 def heading(text: str, level: int = 2) -> ui.html:
-    """A heading."""
+    """Add a heading."""
     return ui.html(html.escape(text), tag=f"h{level}", sanitize=False)
 
 
 def paragraph(text: str, classes: str = "") -> ui.html:
-    """A paragraph."""
+    """Add a paragraph."""
     return ui.html(html.escape(text), tag="p", sanitize=False).classes(classes)
 
 
 def english(text: str) -> str:
-    """What the core says, marked as English for those who have it read to them."""
+    """Return a message of the core as HTML, marked as English for screen readers."""
     return f'<span lang="en">{html.escape(text)}</span>'
 
 
 def reason(language: Language, text: str) -> str:
-    """Why the core does something, as HTML, in the reader's language where it is known there."""
-    told = to_french(text) if language.code == "fr" else text
-    return html.escape(told) if told else english(text)
+    """Return a reason that the core gives as HTML, translated if possible."""
+    translated = to_french(text) if language.code == "fr" else text
+    return html.escape(translated) if translated else english(text)
 
 
 def panel(title: str = "") -> ui.element:
-    """A part of the view with a heading of its own."""
+    """Add a section, with a heading if a title is given."""
     part = ui.element("section").classes("panel")
     if title:
         with part:
@@ -47,24 +47,24 @@ def panel(title: str = "") -> ui.element:
 
 
 def note(kind: str = "", role: str = "") -> ui.element:
-    """A message that stands out: good, bad, warn or busy."""
+    """Add a highlighted message: good, bad, warn or busy."""
     part = ui.element("div").classes(f"note {kind}")
     return part.props(f"role={role}") if role else part
 
 
 def chip(text: str, kind: str = "") -> ui.html:
-    """A state in a word."""
+    """Add a label for a state."""
     return ui.html(html.escape(text), tag="span", sanitize=False).classes(f"chip {kind}")
 
 
 def facts(pairs: t.Iterable[tuple[str, str]]) -> ui.html:
-    """Names and values, as a description list. Values are HTML: see :func:`english`, :func:`html.escape`."""
+    """Add a description list. Values are HTML: see :func:`english` and :func:`html.escape`."""
     rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{value}</dd>" for name, value in pairs)
     return ui.html(rows, tag="dl", sanitize=False).classes("facts")
 
 
 def table(caption: str, head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]], classes: str = "") -> ui.html:
-    """A table. Cells are HTML."""
+    """Add a table. Cells are HTML."""
     top = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     text = f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
@@ -73,13 +73,13 @@ def table(caption: str, head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]
 
 
 def problem(language: Language, error: Exception) -> None:
-    """What went wrong, in place: sentence, what to do, each wrong field."""
+    """Add an error message: the message and the hint."""
     with note("bad", role="alert"):
         ui.html(problem_html(language, error), tag="div", sanitize=False)
 
 
 def problem_html(language: Language, error: Exception) -> str:
-    """The error as HTML: the core's own words where it is one of the core's."""
+    """Return an error as HTML; errors of the core have messages for users."""
     message = str(getattr(error, "message", "") or "")
     if not message:
         return f"<p>{html.escape(language('error.unexpected', kind=type(error).__name__))}</p>"

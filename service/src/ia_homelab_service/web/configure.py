@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configure: which model, on which data, how. Few fields; the rest is folded away."""
+"""The view "Configure": the form of a fine-tune, with rare options folded away, and the upload of a dataset."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from . import components
 from .finetune_form import FIXED_VALUES, MAIN_FIELDS, FinetuneForm, read_query
 from .layout import Viewer
 
-#: Milliseconds without a keystroke before the machine is asked what it would do.
-_QUIET_MS = 500
+#: Milliseconds after loading before the automatic method is explained.
+_EXPLAIN_DELAY_MS = 500
 
 
 async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, str], upload: UploadForm) -> None:
-    """The view.
+    """Build the view.
 
-    :param query: what is filled in.
-    :param upload: how a dataset comes here.
+    :param query: initial values of the form.
+    :param upload: the form for a dataset.
     """
     language = viewer.language
     schema = operations.schema()
     components.heading(language("configure.title"), 1)
     components.paragraph(language("configure.lead"), "lead")
     datasets = await asyncio.to_thread(operations.datasets.all)
-    # what suits the GPU, until somebody says otherwise; what was said stays said
-    said = any(query.get(name) for name in schema["properties"])
-    form = FinetuneForm(language, schema, query if said else {**query, "method": "auto"})
+    # the default method is chosen for the GPU; values in the address are kept
+    has_values = any(query.get(name) for name in schema["properties"])
+    form = FinetuneForm(language, schema, query if has_values else {**query, "method": "auto"})
     with components.panel(language("configure.what")), ui.element("div").classes("grid wide"):
         form.add("base_model", options=_models.catalogue_names(), free=True)
         with ui.element("div"):
             trainable = [found for found in datasets if found.managed]
             form.add("dataset", options={found.name: _dataset_label(language, found) for found in trainable})
-            about = ui.element("div").classes("about").props("aria-live=polite")
+            description = ui.element("div").classes("about").props("aria-live=polite")
     with components.panel(language("configure.how")):
         with ui.element("div").classes("grid"):
             for name in MAIN_FIELDS[2:]:
@@ -61,8 +61,8 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
     by_name = {found.name: found for found in datasets}
 
     def describe() -> None:
-        about.clear()
-        with about:
+        description.clear()
+        with description:
             _describe(language, by_name.get(form.value("dataset")))
 
     async def explain() -> None:
@@ -70,10 +70,10 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
         if form.value("method") == "auto" and form.value("base_model") and form.value("dataset"):
             try:
                 plan = await asyncio.to_thread(operations.plan, form.values())
-                told = html.escape(language("configure.auto", method=plan.job.method))
-                text, kind = f"{told} {components.reason(language, plan.job.method_reason)}", "busy"
+                summary = html.escape(language("configure.auto", method=plan.job.method))
+                text, kind = f"{summary} {components.reason(language, plan.job.method_reason)}", "busy"
             except CoreError:
-                pass  # the plan says what is wrong, at the field
+                pass  # submitting the form reports errors at their fields
         reason.clear()
         if text:
             with reason, components.note(kind):
@@ -110,36 +110,42 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
     for name in ("method", "dataset", "base_model"):
         form.on_change(name, explain)
     describe()
-    ui.timer(_QUIET_MS / 1000, explain, once=True)
+    ui.timer(_EXPLAIN_DELAY_MS / 1000, explain, once=True)
 
 
 class UploadForm(t.NamedTuple):
-    """How a dataset comes here: an ordinary form, which needs no script and streams to the disk.
+    """The form for a dataset: plain HTML that works without scripts; the file is streamed to disk.
 
-    :param token: what the form has to hold.
-    :param result: what became of the last upload; None when there was none.
+    :param token: the form token.
+    :param result: the result of the last upload; None if there was none.
     """
 
     token: str
     result: schemas.DatasetChange | Exception | None = None
 
 
-def _dataset_label(language: t.Any, found: schemas.Dataset) -> str:
+def _dataset_label(language: t.Any, dataset: schemas.Dataset) -> str:
     return (
-        found.name
-        if found.rows is None
-        else language("dataset.option", name=found.name, rows=language.number(found.rows))
+        dataset.name
+        if dataset.rows is None
+        else language("dataset.option", name=dataset.name, rows=language.number(dataset.rows))
     )
 
 
-def _describe(language: t.Any, found: schemas.Dataset | None) -> None:
-    if found is None:
+def _describe(language: t.Any, dataset: schemas.Dataset | None) -> None:
+    if dataset is None:
         return
-    pairs = [(language("dataset.rows"), language.number(found.rows or 0)), (language("dataset.format"), found.format)]
-    if found.bytes is not None:
-        pairs.append((language("dataset.size"), language.size(found.bytes)))
-    systems = found.systems.get("count", len(found.systems)) if found.systems else 0
-    pairs += [(language("dataset.systems"), language.number(systems)), (language("dataset.version"), found.digest[:12])]
+    pairs = [
+        (language("dataset.rows"), language.number(dataset.rows or 0)),
+        (language("dataset.format"), dataset.format),
+    ]
+    if dataset.bytes is not None:
+        pairs.append((language("dataset.size"), language.size(dataset.bytes)))
+    systems = dataset.systems.get("count", len(dataset.systems)) if dataset.systems else 0
+    pairs += [
+        (language("dataset.systems"), language.number(systems)),
+        (language("dataset.version"), dataset.digest[:12]),
+    ]
     with components.note("good"):
         ui.html(f"<p><strong>{html.escape(language('dataset.valid'))}</strong></p>", sanitize=False)
         components.facts([(name, html.escape(value)) for name, value in pairs if value])

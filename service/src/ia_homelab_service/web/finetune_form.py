@@ -1,9 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The form of a fine-tune, made from the schema that the API is checked against.
+"""The form of a fine-tune, generated from the schema that requests are validated against.
 
-What is filled in travels in the address (``/plan?base_model=…``), so a plan can be kept, shared and gone back from.
+Its values are in the address (``/plan?base_model=…``), so a plan can be bookmarked and shared, and the browser's back
+button works.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 from ..application.errors import FieldError
 from .i18n.language import Language
 
-#: What one has to say, or mostly wants to; all else is folded away.
+#: Required and common fields; all others are folded away.
 MAIN_FIELDS = ("base_model", "dataset", "method", "name", "epochs", "learning_rate", "quantizations")
-#: Not asked for on the page: what it trains is to be used.
+#: Fixed on the page: its trainings always produce a model in Ollama.
 FIXED_VALUES = {"goal": "model"}
 
 Schema = t.Mapping[str, t.Any]
@@ -28,7 +29,7 @@ Query = t.Mapping[str, str]
 
 
 def read_query(schema: Schema, query: Query) -> tuple[dict[str, t.Any], list[FieldError]]:
-    """What an address says of a fine-tune, with what is wrong with its form. Other keys are passed over."""
+    """Parse the options of a fine-tune in an address, and return them with all errors. Ignores other keys."""
     values: dict[str, t.Any] = {}
     errors = []
     for name, entry in schema["properties"].items():
@@ -55,7 +56,7 @@ def _parse_value(entry: Schema, text: str) -> t.Any:
 
 
 def to_text(value: t.Any) -> str:
-    """A value as it stands in an address or in a field."""
+    """Return a value as text for an address or a field."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -68,11 +69,11 @@ def to_text(value: t.Any) -> str:
 
 
 class FinetuneForm:
-    """Fields for a schema.
+    """The input fields of a form.
 
     :param language: language of the labels.
     :param schema: a JSON schema of an object.
-    :param query: what is filled in to begin with.
+    :param query: initial values.
     """
 
     def __init__(self, language: Language, schema: Schema, query: Query) -> None:
@@ -80,9 +81,9 @@ class FinetuneForm:
         self._inputs: dict[str, t.Any] = {}
 
     def add(self, name: str, **more: t.Any) -> t.Any:
-        """The field of that name, here.
+        """Add the field of that name.
 
-        :param more: ``options`` for a field that suggests some.
+        :param more: ``options``: suggestions for its value.
         """
         entry = self._schema["properties"][name]
         label = self._language.maybe(f"field.{name}", name.replace("_", " ").capitalize())
@@ -105,8 +106,8 @@ class FinetuneForm:
             return ui.switch(label, value=start == "true")
         if entry["type"] == "array" and items.get("enum"):
             chosen = [part for part in start.split(",") if part]
-            known = {choice: self._choice(choice) for choice in (*items["enum"], *chosen)}
-            return ui.select(known, label=label, value=chosen, multiple=True).props("use-chips")
+            choices = {choice: self._choice(choice) for choice in (*items["enum"], *chosen)}
+            return ui.select(choices, label=label, value=chosen, multiple=True).props("use-chips")
         if entry.get("enum") and options is None:
             options = {choice: self._choice(choice) for choice in entry["enum"]}
         if options is not None:
@@ -126,12 +127,12 @@ class FinetuneForm:
         return self._language.maybe(f"choice.{choice}", str(choice))
 
     def rest(self) -> list[str]:
-        """Names of the fields that are not yet there, in the schema's order."""
+        """Return the names of fields that were not added yet, in the schema's order."""
         return [name for name in self._schema["properties"] if name not in self._inputs and name not in FIXED_VALUES]
 
     def query(self) -> dict[str, str]:
-        """What is filled in and differs from the defaults, as it stands in an address."""
-        found = {}
+        """Return the values that differ from the defaults, as a query."""
+        query = {}
         for name, field in self._inputs.items():
             text = to_text(field.value).strip()
             default = to_text(self._schema["properties"][name].get("default"))
@@ -139,27 +140,27 @@ class FinetuneForm:
                 text.replace(",", ".") if self._schema["properties"][name]["type"] in ("number", "integer") else text
             )
             if plain and plain != default:
-                found[name] = text
-        return found
+                query[name] = text
+        return query
 
     def values(self) -> dict[str, t.Any]:
-        """What is filled in, as a request."""
+        """Return the values as a request."""
         return {**read_query(self._schema, self.query())[0], **FIXED_VALUES}
 
     def address(self, path: str) -> str:
-        """A view with what is filled in here."""
+        """Return the address of a view with the values as its query."""
         return f"{path}?{urlencode(self.query())}"
 
     def on_change(self, name: str, handler: t.Callable[[], t.Any]) -> None:
-        """Be told of a new value."""
+        """Call a function when the value of a field changes."""
         self._inputs[name].on_value_change(lambda _event: handler())
 
     def value(self, name: str) -> str:
-        """What stands in a field."""
+        """Return the value of a field as text."""
         return to_text(self._inputs[name].value).strip()
 
     def show_errors(self, errors: t.Sequence[FieldError]) -> list[FieldError]:
-        """Put each error to its field, and give back those that have none."""
+        """Show each error at its field, and return those without a field."""
         wrong = {error.field: self._error_text(error) for error in errors}
         for name, field in self._inputs.items():
             if isinstance(field, ValidationElement):
@@ -170,16 +171,16 @@ class FinetuneForm:
         return [error for error in errors if error.field not in self._inputs]
 
     def _error_text(self, error: FieldError) -> str:
-        """An error in the reader's language where the schema tells what is wrong, else in the core's own words."""
+        """Return an error in the viewer's language if the schema explains it, otherwise the core's message."""
         entry = self._schema["properties"].get(error.field, {})
         if entry.get("type") not in ("integer", "number"):
             return " ".join(part for part in (error.message, error.hint) if part)
         language, least = self._language, entry.get("exclusiveMinimum", entry.get("minimum"))
-        told = language("wrong.integer" if entry["type"] == "integer" else "wrong.number")
+        text = language("wrong.integer" if entry["type"] == "integer" else "wrong.number")
         for key, bound in (
             ("wrong.above" if "exclusiveMinimum" in entry else "wrong.least", least),
             ("wrong.most", entry.get("maximum")),
         ):
             if bound is not None:
-                told += ", " + language(key, bound=language.number(bound))
-        return f"{told}."
+                text += ", " + language(key, bound=language.number(bound))
+        return f"{text}."

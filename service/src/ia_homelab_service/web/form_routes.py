@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the page needs ordinary HTTP for: signing in and out, choosing a language, sending a dataset.
+"""Routes for plain HTML forms: sign in and out, choose a language, upload a dataset.
 
-These are plain HTML forms: they work before any script does, set cookies that scripts cannot read, and an upload
-streams to the disk. Each holds a token that belongs to the visitor's cookie.
+They work without scripts, can set cookies that scripts cannot read, and stream an upload to disk. Each form has a token
+that is bound to the visitor's cookie.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from .i18n.language import LANGUAGE_COOKIE, NAMES, TEXTS
 from .layout import STYLE, request_language
 from .sessions import LIFETIME, SESSION_COOKIE, Sessions
 
-#: Seconds before a wrong token is answered.
+#: Seconds of delay after a wrong token.
 _WRONG_TOKEN_SECONDS = 1.0
-#: What became of so many uploads is kept, for the page to show once.
+#: Number of upload results that are kept for the page to show.
 _RESULTS_KEPT = 64
 _CHUNK = 1024 * 1024
 _LOGIN_PAGE = string.Template((Path(__file__).parent / "login.html").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ UploadResult = t.Union[schemas.DatasetChange, CoreError]
 
 
 class FormRoutes:
-    """The forms of one service."""
+    """The routes, and the results of recent uploads."""
 
     def __init__(self, operations: Operations, access: Access, sessions: Sessions) -> None:
         self._operations, self._access, self._sessions = operations, access, sessions
@@ -56,11 +56,11 @@ class FormRoutes:
         self.router.add_api_route("/datasets", self.upload, methods=["POST"])
 
     def result(self, key: str) -> UploadResult | None:
-        """What became of an upload."""
+        """Return the result of an upload."""
         return self._results.get(key)
 
     async def ask(self, request: Request) -> Response:
-        """The form to sign in."""
+        """Show the form to sign in."""
         return self._login(request)
 
     def _login(self, request: Request, problem: str = "") -> Response:
@@ -85,10 +85,10 @@ class FormRoutes:
         return HTMLResponse(text, 401 if problem else 200, {"Cache-Control": "no-store"})
 
     async def sign_in(self, request: Request) -> Response:
-        """Somebody with a token."""
+        """Start a session for a valid token."""
         async with request.form(max_files=0, max_fields=4, max_part_size=4096) as form:
-            given, token = str(form.get("form_token", "")), str(form.get("token", ""))
-        if not self._sessions.is_form_token(visitor_id(request), given):
+            form_token, token = str(form.get("form_token", "")), str(form.get("token", ""))
+        if not self._sessions.is_form_token(visitor_id(request), form_token):
             return self._login(request, "sign.stale")
         cookie = self._sessions.open(token.strip())
         if cookie is None:
@@ -99,17 +99,17 @@ class FormRoutes:
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """Forget somebody."""
+        """End the session."""
         async with request.form(max_files=0, max_fields=4, max_part_size=4096) as form:
-            given = str(form.get("form_token", ""))
-        if not self._sessions.is_form_token(visitor_id(request), given):
+            form_token = str(form.get("form_token", ""))
+        if not self._sessions.is_form_token(visitor_id(request), form_token):
             return RedirectResponse("/", 303)
         response = RedirectResponse("/login", 303)
         response.delete_cookie(SESSION_COOKIE)
         return response
 
     async def choose(self, request: Request, code: str, back: str = "/") -> Response:
-        """A reader's language, kept for a year. Leads nowhere but to a view of this page."""
+        """Set the language for a year, and redirect to a view of this page only."""
         local = back.startswith("/") and not back.startswith("//") and "\\" not in back and back.isprintable()
         response = RedirectResponse(back if local else "/", 303)
         if code in TEXTS:
@@ -117,11 +117,11 @@ class FormRoutes:
         return response
 
     async def upload(self, request: Request) -> Response:
-        """A dataset: checked, and published when asked to and it is right."""
+        """Validate a dataset, and publish it if requested and valid."""
         name = ""
         result: UploadResult
         try:
-            # the body was spooled to the disk while it came; it is written once more under the quota
+            # the body was spooled to disk by the parser; it is copied to an upload that is subject to the quota
             async with request.form(max_files=1, max_fields=4) as form:
                 name = str(form.get("name", ""))
                 file = form.get("file")
@@ -150,11 +150,11 @@ class FormRoutes:
 
 
 def visitor_id(request: Request) -> str:
-    """The visitor's cookie, given with this very answer if it is new."""
+    """Return the value of the visitor's cookie, which a first response sets."""
     return str(request.scope["state"].get("visitor", ""))
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
-    """A cookie that no script reads and no other site's form brings along."""
+    """Set a cookie that scripts cannot read and that forms of other sites do not send."""
     secure = request.url.scheme == "https"
     response.set_cookie(name, value, max_age=seconds, httponly=True, secure=secure, samesite="lax")

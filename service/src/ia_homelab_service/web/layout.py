@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every view of the page has around it, and the few elements that all are made of."""
+"""The layout of all views: header, navigation, language switch."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .i18n.language import LANGUAGE_COOKIE, NAMES, Language, choose_language
 from .sessions import Session
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-#: The views in the order one goes through them: address, key of its name.
+#: The views in the order of the workflow: path and key of the title.
 VIEWS = (("/", "nav.configure"), ("/plan", "nav.plan"), ("/watch", "nav.watch"), ("/models", "nav.models"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Viewer:
-    """Who looks at the page.
+    """The user of a view.
 
-    :param language: their language.
-    :param session: what they may do.
+    :param language: the language of the texts.
+    :param session: the session with its scopes.
     """
 
     language: Language
     session: Session
 
     def may_train(self) -> bool:
-        """Whether they may change anything; says so where they may not."""
+        """Whether the user may change anything; shows a notification if not."""
         if self.session.may("train"):
             return True
         ui.notify(self.language("may.not"), type="negative")
@@ -44,20 +44,20 @@ class Viewer:
 
 
 def request_language(request: Request) -> Language:
-    """The language to answer a request in."""
+    """Return the language for a request."""
     return Language(choose_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language")))
 
 
 @contextlib.contextmanager
 def view(request: Request, viewer: Viewer, title: str, path: str, sign_out: str = "") -> t.Iterator[None]:
-    """One view: header, navigation, main part.
+    """Lay out a view: header, navigation, main part.
 
-    :param title: of the window and the main heading.
-    :param path: address of the view in :data:`VIEWS`.
-    :param sign_out: what the form to sign out has to hold; empty where nobody signs in.
+    :param title: of the window.
+    :param path: path of the view in :data:`VIEWS`.
+    :param sign_out: token for the form to sign out; empty if the service has no tokens.
     """
     language, client = viewer.language, ui.context.client
-    client.page = copy.copy(client.page)  # the language of the document is one of the page's, and this page's alone
+    client.page = copy.copy(client.page)  # the language belongs to the page: a copy sets it for this client only
     client.page.language = t.cast(t.Any, {"en": "en-US", "fr": "fr"}[language.code])
     client.title = f"{title} · {language('brand')}"
     ui.colors(primary="#1554b8", negative="#a81d24", positive="#17683a", warning="#7a4b00", dark_page="#11161d")
@@ -66,7 +66,7 @@ def view(request: Request, viewer: Viewer, title: str, path: str, sign_out: str 
         ui.label(language("brand")).classes("brand")
         _navigation(language, path)
         _toolbar(request, language, sign_out)
-    # puts itself before all that is there by now: it is the first thing a keyboard reaches
+    # inserted before all other elements: the first one in keyboard order
     ui.skip_link(language("skip"), target=client.content)
     yield
 

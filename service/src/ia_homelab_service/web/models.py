@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models: which one answers, where each comes from, what it answered before it was let in; promote, roll back, try."""
+"""The view "Models": which version is served, lineage, answers at the gate; promote, roll back, chat."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .layout import Viewer
 
 
 async def build_list(viewer: Viewer, operations: Operations) -> None:
-    """All models, one line for each name."""
+    """Build the list of models, a row for each name."""
     language = viewer.language
     components.heading(language("models.title"), 1)
     components.paragraph(language("models.lead"), "lead")
     try:
-        found = await asyncio.to_thread(operations.list_models)
+        models = await asyncio.to_thread(operations.list_models)
     except CoreError as error:
         components.problem(language, error)
         return
     by_name: dict[str, list[schemas.Model]] = {}
-    for model in found:
+    for model in models:
         by_name.setdefault(model.name, []).append(model)
     with components.panel():
         if not by_name:
@@ -60,29 +60,29 @@ def _row(language: Language, name: str, versions: t.Sequence[schemas.Model]) -> 
 
 
 def is_served(model: schemas.Model) -> bool:
-    """Whether the name that people use stands for it."""
+    """Whether a public name points at the model."""
     return bool(model.served)
 
 
 async def build_model(viewer: Viewer, operations: Operations, name: str) -> None:
-    """One model and its versions."""
+    """Build the view of a model."""
     await _ModelView(viewer, operations, name).show()
 
 
 class _ModelView:
-    """The versions of one model."""
+    """The view of a model and its versions."""
 
     def __init__(self, viewer: Viewer, operations: Operations, name: str) -> None:
         self._reader, self._language, self._operations, self._name = viewer, viewer.language, operations, name
         components.heading(name, 1)
         self._outcome = ui.element("div").props("aria-live=polite")
         self._body = ui.element("div").style("display: contents")
-        # what was said in it is not lost when another version is promoted
+        # kept when another version is promoted, with its conversation
         self._chat_place = ui.element("div").style("display: contents")
         self._chat: chat.Chat | None = None
 
     async def show(self) -> None:
-        """Look and show."""
+        """Load the versions and show them."""
         language = self._language
         try:
             versions = await asyncio.to_thread(self._operations.list_models, self._name)
@@ -159,13 +159,13 @@ class _ModelView:
     async def _release(self) -> None:
         await self._change_served(lambda: self._operations.release(self._name), "models.released")
 
-    async def _change_served(self, what: t.Callable[[], t.Any], key: str) -> None:
+    async def _change_served(self, operation: t.Callable[[], t.Any], key: str) -> None:
         if not self._reader.may_train():
             return
         language = self._language
         self._outcome.clear()
         try:
-            done = await asyncio.to_thread(what)
+            done = await asyncio.to_thread(operation)
         except CoreError as error:
             with self._outcome:
                 components.problem(language, error)
@@ -176,7 +176,7 @@ class _ModelView:
 
 
 def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, str]]:
-    """Where a model comes from, from the name in Ollama back to the rows and their commit."""
+    """Return the lineage of a model, from its registration back to the rows and their commit."""
     line, pairs = model.lineage, []
     pairs.append((language("lineage.registered"), html.escape(language.time(model.registered_at))))
     if model.quantization:
@@ -215,16 +215,16 @@ def _result_html(entry: t.Mapping[str, t.Any] | None, text: str) -> str:
 
 
 def _show_gate(language: Language, gate: t.Mapping[str, t.Any]) -> None:
-    """The answers of the new model beside those of the one that was served."""
+    """Show the answers of the new model next to those of the previously served one."""
 
-    def answer(told: t.Mapping[str, t.Any] | None) -> str:
-        if not told:
+    def answer(entry: t.Mapping[str, t.Any] | None) -> str:
+        if not entry:
             return f'<span class="soft">{html.escape(language("gate.nothing"))}</span>'
-        kind, key = ("good", "gate.met") if told.get("met") else ("bad", "gate.unmet")
+        kind, key = ("good", "gate.met") if entry.get("met") else ("bad", "gate.unmet")
         unmet = "".join(
-            f'<br><span class="small">{components.english(text)}</span>' for text in told.get("unmet") or ()
+            f'<br><span class="small">{components.english(text)}</span>' for text in entry.get("unmet") or ()
         )
-        text = html.escape(str(told.get("text", "")))
+        text = html.escape(str(entry.get("text", "")))
         return f'<span class="chip {kind}">{html.escape(language(key))}</span><div class="answers">{text}</div>{unmet}'
 
     components.table(
@@ -232,10 +232,10 @@ def _show_gate(language: Language, gate: t.Mapping[str, t.Any]) -> None:
         [language("gate.question"), language("gate.before"), language("gate.after")],
         [
             (
-                html.escape(str(asked["messages"][-1]["content"])),
-                answer(asked.get("before")),
-                answer(asked.get("after")),
+                html.escape(str(question["messages"][-1]["content"])),
+                answer(question.get("before")),
+                answer(question.get("after")),
             )
-            for asked in gate.get("questions") or ()
+            for question in gate.get("questions") or ()
         ],
     )

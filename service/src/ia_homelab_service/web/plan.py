@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan: what would be made and why, what it takes, and the same for the inventory and the command line."""
+"""The view "Plan": the steps and why they are needed, their cost, and the equivalent inventory and command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STEP_CHIPS = {"whole": "good", "idle": "", "needed": "busy", "running": "busy",
 
 
 async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, str]) -> None:
-    """The view."""
+    """Build the view."""
     language = viewer.language
     schema = operations.schema()
     components.heading(language("plan.title"), 1)
@@ -109,16 +109,16 @@ def _show_declaration(language: Language, plan: schemas.Plan) -> None:
         shown = {"base_model", "dataset", "method", "name", "goal"}
         for name, value in plan.declaration.items():
             if name not in shown and to_text(value):
-                told = language.number(value) if isinstance(value, float) else to_text(value)
-                pairs.append((language.maybe(f"field.{name}", name), html.escape(told)))
+                text = language.number(value) if isinstance(value, float) else to_text(value)
+                pairs.append((language.maybe(f"field.{name}", name), html.escape(text)))
         components.facts([(name, value) for name, value in pairs if value])
 
 
 def _name_and_detail(first: t.Any, second: str) -> str:
-    known = str(first or "")
-    more = second[len(known) :].strip() if second.startswith(known) else second
-    more = f' <span class="soft small">{html.escape(more)}</span>' if more else ""
-    return html.escape(str(first or "")) + more
+    name = str(first or "")
+    detail = second[len(name) :].strip() if second.startswith(name) else second
+    detail = f' <span class="soft small">{html.escape(detail)}</span>' if detail else ""
+    return html.escape(str(first or "")) + detail
 
 
 def _show_cost(language: Language, estimate: schemas.Estimate) -> None:
@@ -144,7 +144,7 @@ def _show_cost(language: Language, estimate: schemas.Estimate) -> None:
 
 
 def _show_vram(language: Language, estimate: schemas.Estimate) -> None:
-    """A bar: what is needed, on what there is, with a mark at what is free."""
+    """Show a bar: required memory, total memory, and a marker at free memory."""
     need, total = estimate.vram_bytes or 0, estimate.vram_total_bytes
     free = estimate.vram_free_bytes
     if not total:
@@ -184,12 +184,13 @@ def _show_steps(language: Language, plan: schemas.Plan) -> None:
 
 
 def step_suffix(step: schemas.Step) -> str:
+    """Return what a step's label adds to its kind."""
     more = step.label[len(step.kind) :].lstrip("-") if step.label.startswith(step.kind) else step.label
     return f" {more}" if more else ""
 
 
 def step_chip(language: Language, state: str) -> str:
-    """The state of a step, as HTML."""
+    """Return the state of a step as HTML."""
     text = html.escape(language.maybe(f"step_state.{state}", state))
     return f'<span class="chip {_STEP_CHIPS.get(state, "")}">{text}</span>'
 

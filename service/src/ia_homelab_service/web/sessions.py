@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is signed in to the page: a cookie that holds its own proof, so a restart signs nobody out.
+"""Sessions of the page: a signed cookie without state on the server, so a restart ends no session.
 
-The cookie names a token by its digest and says until when; it is signed (HMAC-SHA256) with a key made from that digest.
-So what it may do is what the token may do now, and it ends with the token. It opens the page alone, never ``/api``,
-``/v1`` or ``/mcp``: what a browser sends there by itself is worth nothing to another site.
+The cookie names a token by its digest, and has an expiry time. It is signed (HMAC-SHA256) with a key derived from that
+digest. A session therefore has the current scopes of the token, and ends with it. It is valid for the page only, never
+for ``/api``, ``/v1`` or ``/mcp``, so requests that other sites make browsers send there have no authority.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import time
 from ..http.access import Access, Token
 
 SESSION_COOKIE = "session"
-#: Cookie that the forms of a page belong to, whether somebody is signed in or not.
+#: Cookie that form tokens are bound to, with and without a session.
 VISITOR_COOKIE = "visitor"
-#: Seconds a session lasts.
+#: Lifetime of a session in seconds.
 LIFETIME = 12 * 3600
-#: Hexadecimal digits of a token's digest that name it.
+#: Number of hexadecimal digits of a digest that identify a token.
 _NAMED_BY = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """Somebody at a browser.
+    """A signed-in browser.
 
-    :param scopes: what they may do.
+    :param scopes: the scopes of its token.
     :param expires: seconds since the epoch.
     """
 
@@ -39,31 +39,31 @@ class Session:
     expires: float = float("inf")
 
     def may(self, scope: str) -> bool:
-        """Whether they may do that, now."""
+        """Whether the session has the scope and has not expired."""
         return scope in self.scopes and time.time() < self.expires
 
 
 class Sessions:
-    """Makes and reads sessions, and what forms have to hold.
+    """Creates and verifies session cookies and form tokens.
 
     :param access: the tokens of the service.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        #: Forms are short-lived: one that is older than this process is asked for again.
+        #: Forms are short-lived: those from before a restart must be sent again.
         self._form_key = secrets.token_bytes(32)
 
-    def open(self, given: str) -> str | None:
-        """The cookie of a new session for whoever has that token; None when there is no such token."""
-        token = self._access.find_token(given)
+    def open(self, secret: str) -> str | None:
+        """Return the cookie of a new session for a token; None if the token is unknown."""
+        token = self._access.find_token(secret)
         if token is None:
             return None
         plain = f"{int(time.time()) + LIFETIME}.{token.sha256[:_NAMED_BY]}.{secrets.token_urlsafe(16)}"
         return f"{plain}.{_sign(token, plain)}"
 
     def read(self, cookie: str | None) -> Session | None:
-        """The session of a cookie; None when it is not one of ours, or over."""
+        """Return the session of a cookie; None if it is invalid or expired."""
         plain, _dot, signature = (cookie or "").rpartition(".")
         parts = plain.split(".")
         if len(parts) != 3 or not parts[0].isdecimal():
@@ -76,12 +76,12 @@ class Sessions:
         return None
 
     def form_token(self, visitor: str) -> str:
-        """What a form that comes with this cookie holds: another site can have the cookie sent, but not know this."""
+        """Return the form token for a visitor: other sites can make browsers send the cookie, but cannot know this."""
         return hmac.new(self._form_key, visitor.encode(), hashlib.sha256).hexdigest()
 
-    def is_form_token(self, visitor: str, given: str) -> bool:
-        """Whether a form came from a page of ours."""
-        return bool(visitor) and hmac.compare_digest(given.encode(), self.form_token(visitor).encode())
+    def is_form_token(self, visitor: str, value: str) -> bool:
+        """Whether a form came from this page."""
+        return bool(visitor) and hmac.compare_digest(value.encode(), self.form_token(visitor).encode())
 
 
 def _sign(token: Token, plain: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Watch: the queue and the machine, and one run from its place in the queue to its end."""
+"""The view "Watch": the queue and the machine, and the progress of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .i18n.language import Language
 from .layout import Viewer
 from .plan import step_chip, step_suffix
 
-#: Seconds between two looks.
+#: Seconds between two updates.
 _POLL_SECONDS = 1.0
 STATUS_CHIPS = {
     "queued": "",
@@ -32,18 +32,18 @@ STATUS_CHIPS = {
 }
 #: Lines of the log that are shown.
 _LOG_LINES = 200
-#: Percent between two announcements to those who listen.
+#: Percent between two announcements for screen readers.
 _ANNOUNCE_EVERY = 10
 
 
 def status_html(language: Language, job: schemas.Job) -> str:
-    """The state of a run, as HTML."""
+    """Return the state of a run as HTML."""
     text = language("status.cancelling") if job.cancelling else language(f"status.{job.status}")
     return f'<span class="chip {STATUS_CHIPS.get(job.status, "")}">{html.escape(text)}</span>'
 
 
 def progress_text(language: Language, job: schemas.Job) -> str:
-    """How far a run is, in a few words."""
+    """Describe the progress of a run."""
     parts = []
     if job.current_step and not job.ended:
         kind, _dash, more = job.current_step.partition("-")
@@ -66,7 +66,7 @@ def progress_text(language: Language, job: schemas.Job) -> str:
 
 
 async def build_queue(viewer: Viewer, operations: Operations) -> None:
-    """All runs, and the machine."""
+    """Build the view of all runs and the machine."""
     language = viewer.language
     components.heading(language("watch.title"), 1)
     components.paragraph(language("watch.lead"), "lead")
@@ -111,7 +111,7 @@ def _row(language: Language, job: schemas.Job) -> list[str]:
 
 
 def show_machine(language: Language, machine: schemas.Machine) -> None:
-    """What there is to train on, and who has it."""
+    """Show GPUs, memory and disk, and the run that uses them."""
     pairs = []
     for gpu in machine.gpus:
         text = language("machine.free_of", free=language.memory(gpu.free_bytes), total=language.memory(gpu.total_bytes))
@@ -131,7 +131,7 @@ def show_machine(language: Language, machine: schemas.Machine) -> None:
 
 
 async def build_run(viewer: Viewer, operations: Operations, job_id: str) -> None:
-    """One run."""
+    """Build the view of a run."""
     language = viewer.language
     try:
         job = await asyncio.to_thread(operations.get_job, job_id)
@@ -143,7 +143,7 @@ async def build_run(viewer: Viewer, operations: Operations, job_id: str) -> None
 
 
 class _RunView:
-    """One run on the page, kept up to date."""
+    """The view of a run, updated regularly."""
 
     def __init__(self, viewer: Viewer, operations: Operations, job: schemas.Job) -> None:
         self._reader, self._language, self._operations, self._id = viewer, viewer.language, operations, job.job_id
@@ -188,16 +188,16 @@ class _RunView:
             self._resume = ui.button(language("watch.resume"), icon="play_arrow")
             self._retry = ui.button(language("watch.retry"), icon="replay")
             self._model = ui.button(language("watch.see_model"), icon="arrow_forward")
-        with ui.dialog() as asked, ui.card():
+        with ui.dialog() as dialog, ui.card():
             components.heading(language("watch.cancel_sure"))
             components.paragraph(language("watch.cancel_kept"))
             with ui.element("div").classes("line"):
-                ui.button(language("watch.cancel_yes"), color="negative", on_click=lambda: asked.submit(True))
-                ui.button(language("no"), on_click=lambda: asked.submit(False)).props("outline")
-        asked.props(f'aria-label="{html.escape(language("watch.cancel_sure"))}"')
+                ui.button(language("watch.cancel_yes"), color="negative", on_click=lambda: dialog.submit(True))
+                ui.button(language("no"), on_click=lambda: dialog.submit(False)).props("outline")
+        dialog.props(f'aria-label="{html.escape(language("watch.cancel_sure"))}"')
 
         async def cancel() -> None:
-            if await asked:
+            if await dialog:
                 await self._act(self._operations.cancel)
 
         self._cancel.on_click(cancel)
@@ -205,16 +205,16 @@ class _RunView:
         self._retry.on_click(lambda: self._act(self._operations.retry))
 
     async def start(self) -> None:
-        """Show how it stands, and go on doing so."""
+        """Show the run, and start updating it."""
         await self._refresh()
         self._timer = ui.timer(_POLL_SECONDS, self._refresh)
 
-    async def _act(self, what: t.Callable[[str], t.Any]) -> None:
+    async def _act(self, operation: t.Callable[[str], t.Any]) -> None:
         if not self._reader.may_train():
             return
         self._outcome.clear()
         try:
-            await asyncio.to_thread(what, self._id)
+            await asyncio.to_thread(operation, self._id)
         except CoreError as error:
             with self._outcome:
                 components.problem(self._language, error)
@@ -235,7 +235,7 @@ class _RunView:
                 components.problem(self._language, error)
 
     def _update(self, what: str, value: t.Any, show: t.Callable[[t.Any], None]) -> None:
-        """Send nothing to the browser for what is as it was."""
+        """Update a part of the view only if its value has changed."""
         if self._shown.get(what) != value:
             self._shown[what] = value
             show(value)
@@ -245,15 +245,15 @@ class _RunView:
         self._status.content = status_html(language, job)
         done = job.status == "succeeded"
         self._bar.value = 1.0 if done else (percent or 0) / 100
-        told = language("watch.done") if done else progress_text(language, job)
-        self._progress_text.content = html.escape(told or (language(f"status.{job.status}")))
+        progress = language("watch.done") if done else progress_text(language, job)
+        self._progress_text.content = html.escape(progress or (language(f"status.{job.status}")))
         self._cancel.visible = not job.ended and not job.cancelling
         self._resume.visible = job.status in ("paused", "cancelled")
         self._retry.visible = job.status == "failed"
         self._model.visible = done and job.goal == "model"
         if self._model.visible:
             self._model.props(f'href="/models/{html.escape(job.name)}"')
-        self._announce(job, percent, told)
+        self._announce(job, percent, progress)
         self._outcome.clear()
         if job.error is not None:
             with self._outcome:
@@ -272,12 +272,12 @@ class _RunView:
                 ],
             )
 
-    def _announce(self, job: schemas.Job, percent: int | None, told: str) -> None:
-        """Tell those who listen what changed, and not each figure."""
+    def _announce(self, job: schemas.Job, percent: int | None, progress: str) -> None:
+        """Announce changes to screen readers, but not each figure."""
         now = (job.status, job.cancelling, job.current_step, (percent or 0) // _ANNOUNCE_EVERY)
         if now != self._announced:
             self._announced = now
-            self._announcement.text = f"{self._language(f'status.{job.status}')}. {told}"
+            self._announcement.text = f"{self._language(f'status.{job.status}')}. {progress}"
 
     def _show_curve(self, points: list[schemas.Point]) -> None:
         language = self._language
@@ -292,7 +292,7 @@ class _RunView:
 
     def _show_log(self, lines: list[str]) -> None:
         self._log.content = html.escape("\n".join(lines))
-        # the end is in view, unless somebody is reading
+        # scrolls to the end, unless the log has focus or the pointer
         element = f"getHtmlElement({self._log.id})"
         ui.run_javascript(
             f"{{const e = {element}; if (e && !e.matches(':focus, :hover')) e.scrollTop = e.scrollHeight}}"

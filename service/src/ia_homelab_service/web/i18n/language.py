@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which language a reader wants, and numbers, sizes and times in it."""
+"""The choice of a language, and texts, numbers, sizes and times in it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import typing as t
 from . import en, fr
 
 ENGLISH, FRENCH = "en", "fr"
-#: Language to words by key. Both have the same keys: a test holds them to it.
+#: Texts by language and key. A test checks that both languages have the same keys.
 TEXTS: dict[str, dict[str, str]] = {ENGLISH: en.TEXTS, FRENCH: fr.TEXTS}
-#: What the switch calls each language: itself.
+#: Name of each language in itself, for the switch.
 NAMES = {ENGLISH: "English", FRENCH: "Français"}
-#: Cookie with the language a reader has chosen.
+#: Cookie with the chosen language.
 LANGUAGE_COOKIE = "language"
 
 
 def choose_language(chosen: str | None, accept: str | None) -> str:
-    """The language to write in.
+    """Return the language to use.
 
-    :param chosen: what the reader has chosen before, if anything.
-    :param accept: the header ``Accept-Language`` (RFC 9110); the best of ours in it, English where there is none.
+    :param chosen: the language in the cookie, if any.
+    :param accept: the header ``Accept-Language`` (RFC 9110): its preferred supported language is used, or English.
     """
     if chosen is not None and chosen in TEXTS:
         return chosen
@@ -43,7 +43,7 @@ def choose_language(chosen: str | None, accept: str | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """Words and figures in one language.
+    """Texts and formats of a language.
 
     :param code: ``en`` or ``fr``.
     """
@@ -51,16 +51,16 @@ class Language:
     code: str
 
     def __call__(self, key: str, **values: t.Any) -> str:
-        """The words of a key, values put in."""
-        words = TEXTS[self.code][key]
-        return words.format(**values) if values else words
+        """Return the text of a key, with values inserted."""
+        text = TEXTS[self.code][key]
+        return text.format(**values) if values else text
 
     def maybe(self, key: str, otherwise: str) -> str:
-        """The words of a key, or what the core says in English where there are none."""
+        """Return the text of a key, or the given English text if there is none."""
         return TEXTS[self.code].get(key, otherwise)
 
     def number(self, value: float, digits: int = 4) -> str:
-        """A figure with so many significant digits, with the comma of the language."""
+        """Format a number with so many significant digits."""
         if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
             text = f"{int(value):,}".replace(",", "\u202f" if self.code == FRENCH else ",")
         else:
@@ -70,7 +70,7 @@ class Language:
         return text
 
     def size(self, count: float) -> str:
-        """Bytes in decimal units, as disks are sold: ``4.7 GB``, ``4,7 Go``."""
+        """Format a size in decimal units, as for disks: ``4.7 GB``, ``4,7 Go``."""
         octets = self.code == FRENCH
         for power, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
             if count >= 10**power:
@@ -78,7 +78,7 @@ class Language:
         return f"{int(count)} {'o' if octets else 'B'}"
 
     def memory(self, count: float) -> str:
-        """Bytes of a GPU's memory in binary units, as GPUs are sold: ``7.5 GiB``, ``7,5 Gio``."""
+        """Format a size in binary units, as for GPU memory: ``7.5 GiB``, ``7,5 Gio``."""
         octets = self.code == FRENCH
         for power, letter in ((30, "G"), (20, "M"), (10, "k" if octets else "K")):
             if count >= 2**power:
@@ -86,7 +86,7 @@ class Language:
         return f"{int(count)} {'o' if octets else 'B'}"
 
     def duration(self, seconds: float) -> str:
-        """A duration in its two greatest units."""
+        """Format a duration with its two largest units."""
         left = max(0, int(round(seconds)))
         for unit, name, below, below_name in (
             (86400, self("unit.day"), 3600, self("unit.hour")),
@@ -99,7 +99,7 @@ class Language:
         return f"{left} {self('unit.second')}"
 
     def time(self, utc: str) -> str:
-        """A UTC time of the store (``2026-01-31T12:00:00Z``) for people; as it stands when it is none."""
+        """Format a UTC time of the store (``2026-01-31T12:00:00Z``); returns other text unchanged."""
         try:
             moment = datetime.datetime.fromisoformat(utc.replace("Z", "+00:00"))
         except ValueError:

@@ -1,9 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In French, the reasons that the core gives for steps and for the method that ``auto`` means.
+"""French translations of the reasons that the core gives for steps, and for the method that ``auto`` selects.
 
-The core speaks English, and errors stay so, marked as English; these stand on the page when nothing is wrong.
+The core has English messages only. Errors stay in English, marked as such; reasons appear on the page in normal
+operation.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 
 _HAS = r"([\d.]+ \w+) of GPU memory, ([\d.]+ \w+) in reserve"
 _A = r"{0} de mémoire du GPU, dont {1} en réserve"
-#: What the core says, whole, and the same in French with what was found put in.
+#: Pattern of the complete English reason, and French template for its groups.
 _REASONS: tuple[tuple[str, str], ...] = (
     ("not made yet", "pas encore produit"),
     (r"made from another ([\w, -]+)", "ce dont il est fait change : {0}"),
@@ -42,14 +43,14 @@ _DECIDED = re.compile(r"(.*) \(decided (\S*)\)\Z", re.DOTALL)
 
 
 def to_french(reason: str) -> str:
-    """The reason in French; empty for one that is not known here."""
+    """Return a reason in French; empty if there is no translation."""
     decided = _DECIDED.match(reason)
     if decided:
         found = to_french(decided.group(1))
         return f"{found} (décidé le {decided.group(2)[:10]})" if found else ""
-    for pattern, words in _REASONS:
+    for pattern, template in _REASONS:
         match = re.fullmatch(pattern, reason)
         if match:
-            told = words.format(*match.groups())
-            return _SIZE.sub(lambda size: f"{size.group(1).replace('.', ',')} {size.group(2)}o", told)
+            text = template.format(*match.groups())
+            return _SIZE.sub(lambda size: f"{size.group(1).replace('.', ',')} {size.group(2)}o", text)
     return ""
