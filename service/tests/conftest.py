@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Services of the tests' own."""
+"""Services that are started for a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab impor
 
 @pytest.fixture
 def start(tmp_path: Path) -> t.Iterator[t.Callable[..., Service]]:
-    """Starts services with settings of their own; ended afterwards, with all they have started."""
+    """Start services with given settings; they and their jobs are stopped afterwards."""
     made: list[Service] = []
 
     def start(name: str = "service", run: bool = True, **settings: t.Any) -> Service:
@@ -30,13 +30,13 @@ def start(tmp_path: Path) -> t.Iterator[t.Callable[..., Service]]:
 
 @pytest.fixture
 def service(start: t.Callable[..., Service]) -> Service:
-    """A service with nothing in it yet."""
+    """An empty service."""
     return start()
 
 
 @pytest.fixture(scope="session")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
-    """One with nothing in it, for all tests that only ask, or are refused."""
+    """An empty service, shared by all tests that change nothing."""
     service = Service(tmp_path_factory.mktemp("idle") / "service", {}).start()
     yield service
     service.close()

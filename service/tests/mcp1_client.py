@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client of another generation: runs in an environment with ``mcp`` 1.x, and tells what it saw as JSON.
+"""A client for an environment with ``mcp`` 1.x: prints its results as JSON.
 
 Arguments: the service's URL, the base model, the dataset, and the command line of a server for stdio.
 """
@@ -19,7 +19,7 @@ from mcp.client.streamable_http import streamablehttp_client
 
 
 async def talk(session: ClientSession, base: str, dataset: str) -> dict[str, t.Any]:
-    """One conversation."""
+    """Use each tool and resource once."""
     hello = await session.initialize()
     tools = (await session.list_tools()).tools
     arguments = {"model": base, "dataset": dataset, "options": {"template": "qwen"}}
@@ -41,7 +41,7 @@ async def talk(session: ClientSession, base: str, dataset: str) -> dict[str, t.A
 
 
 async def main(url: str, base: str, dataset: str, command: list[str]) -> None:
-    """The same over both transports."""
+    """Run over both transports."""
     async with streamablehttp_client(f"{url}/mcp") as (read, write, _session):
         async with ClientSession(read, write) as session:
             over_http = await talk(session, base, dataset)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who gets in, from where, and with how much."""
+"""Access control: tokens, hosts, origins, sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READER, TRAINER = "reader-0123456789abcdef", "trainer-0123456789abcdef"
 
 
 def tokens(folder: Path) -> str:
-    """A file with both tokens, as the role writes it."""
+    """Write a file with both tokens, like the role."""
     path = folder / "tokens.json"
     value = [
         {"name": name, "scopes": scopes, "sha256": hashlib.sha256(token.encode()).hexdigest()}
@@ -31,7 +31,7 @@ def tokens(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
-    """A service with tokens and little room."""
+    """A service with tokens and a small quota."""
     root = tmp_path_factory.mktemp("closed")
     service = Service(
         root / "service",
@@ -68,7 +68,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
         (READER, "POST", "/v1/chat/completions", 422),
     ],
 )
-def test_what_a_token_may_do(closed: Service, token: str, method: str, path: str, status: int) -> None:
+def test_tokens_have_scopes(closed: Service, token: str, method: str, path: str, status: int) -> None:
     with closed.client(token) as client:
         reply = client.request(method, path, json={} if method == "POST" else None)
     assert reply.status_code == status, reply.text
@@ -95,12 +95,12 @@ def test_what_a_token_may_do(closed: Service, token: str, method: str, path: str
         ({"Origin": "https://homelab.lan"}, 422),
     ],
 )
-def test_from_where(closed: Service, headers: dict[str, str], status: int) -> None:
+def test_hosts_and_origins_are_checked(closed: Service, headers: dict[str, str], status: int) -> None:
     with closed.client(TRAINER) as client:
         assert client.post("/api/train", json={}, headers=headers).status_code == status
 
 
-def test_bodies_are_bounded(closed: Service) -> None:
+def test_bodies_have_a_size_limit(closed: Service) -> None:
     def pieces() -> t.Iterator[bytes]:
         for _number in range(10_000):
             yield b" " * 1000
@@ -111,7 +111,7 @@ def test_bodies_are_bounded(closed: Service) -> None:
         assert client.post("/api/train", content=pieces(), headers=json_type).status_code == 413
 
 
-def test_uploads_have_a_quota_and_leave_nothing(closed: Service) -> None:
+def test_uploads_have_a_quota_and_leave_no_files(closed: Service) -> None:
     rows = b'{"instruction": "a", "output": "b"}\n' * 10_000
     with closed.client(TRAINER) as client:
         reply = client.post("/api/datasets/large", files={"file": ("large.jsonl", rows)})
@@ -133,7 +133,7 @@ def test_no_token_is_ever_written(closed: Service) -> None:
             assert TRAINER.encode() not in content and READER.encode() not in content, path
 
 
-def test_it_does_not_listen_to_others_without_a_token(start: t.Callable[..., Service]) -> None:
+def test_other_addresses_than_loopback_need_a_token(start: t.Callable[..., Service]) -> None:
     service = start(run=False, host="0.0.0.0")
     argv, environment = service.command()
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hub's token, while the service asks a hub what a gated model is, and has it fetched: it is seen by the hub alone.
+"""The hub's token, while the service resolves and downloads a gated model: only the hub sees it.
 
-The hub is a stand-in (see ``hub_stand_in``). The training that follows has no tools here, and fails.
+The hub is a stand-in (see ``hub_stand_in``). The training afterwards fails, because there are no tools.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXPORTED = "hf_CanaryOfTheServicesEnvironment9876543210"
 WAIT_SECONDS = 120.0
 
 
-def test_seen_by_the_hub_alone(
+def test_only_the_hub_sees_the_token(
     start: t.Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token_file = tmp_path / "token"
@@ -64,6 +64,6 @@ def test_seen_by_the_hub_alone(
     assert not any(seen.token for seen in hub.seen if seen.cdn)
     assert watch.rounds > 5 and watch.jobs, "it has seen the jobs"
     assert watch.found == set()
-    # the last one is what we have asked for ourselves, as the name of a model: it is not told again either
+    # the last one is the test's own request, with the token as the name of a model: it is not echoed either
     assert [text for text in told if CANARY in text or EXPORTED in text] == []
     assert holding(tmp_path, [CANARY, EXPORTED], but={token_file}) == []

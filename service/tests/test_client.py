@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``LlamaFactoryService``: the seed's client against the real service, through cuts and kills; installed on its own."""
+"""``LlamaFactoryService``: the client against the real service, with lost connections and crashes; installed alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab impor
 CLIENT = ROOT / "client"
 sys.path.insert(0, str(CLIENT / "src"))
 
-from llamafactory_service import (  # noqa: E402  # it is no part of the collection's own path
+from llamafactory_service import (  # noqa: E402  # it is outside of the collection's import path
     Event,
     LlamaFactoryError,
     LlamaFactoryService,
@@ -36,7 +36,7 @@ T = t.TypeVar("T")
 
 
 def use(url: str, what: t.Callable[[LlamaFactoryService], t.Awaitable[T]], **options: t.Any) -> T:
-    """Do something with a client."""
+    """Call a function with a client."""
 
     async def main() -> T:
         async with LlamaFactoryService(url, **options) as service:
@@ -46,11 +46,11 @@ def use(url: str, what: t.Callable[[LlamaFactoryService], t.Awaitable[T]], **opt
 
 
 async def followed(client: LlamaFactoryService, job_id: str, **options: t.Any) -> list[Event]:
-    """All events of a run until its end."""
+    """Return all events of a run until its end."""
     return [event async for event in client.follow(job_id, **options)]
 
 
-def test_the_seeds_calls_word_for_word(service: Service) -> None:
+def test_the_calls_of_the_specification(service: Service) -> None:
     service.publish("homelab")
     service.occupy()
 
@@ -62,7 +62,7 @@ def test_the_seeds_calls_word_for_word(service: Service) -> None:
         assert job["dataset"] == "homelab"
         assert job["hyperparameters"]["learning_rate"] == 2e-4
         status = await client.get_status(job["job_id"])
-        # its base is looked at beside the training that has the machine; it waits for that one afterwards
+        # its base step runs beside the training that has the machine; afterwards it waits for that training
         assert (status["job_id"], status["status"] in ("queued", "running")) == (job["job_id"], True)
         assert [one["job_id"] for one in await client.list_jobs()][1] == job["job_id"]
         with pytest.raises(Refused) as refused:
@@ -84,7 +84,7 @@ def test_every_wrong_field_is_named(idle: Service) -> None:
     assert "lora_rank" in found.value.hint or "lora_rank" in json.dumps(found.value.problem)
 
 
-def test_the_token_is_taken_from_the_environment_and_shown_nowhere(
+def test_the_token_is_read_from_the_environment_and_never_shown(
     start: t.Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "a-token-that-nobody-guesses"
@@ -106,7 +106,7 @@ def test_the_token_is_taken_from_the_environment_and_shown_nowhere(
         use(service.url, lambda client: client.list_jobs(), token="another")
 
 
-def test_a_service_that_is_away(service: Service) -> None:
+def test_an_unreachable_service(service: Service) -> None:
     service.stop()
     with pytest.raises(Unreachable, match=str(service.port)):
         use(service.url, lambda client: client.list_jobs())
@@ -114,10 +114,10 @@ def test_a_service_that_is_away(service: Service) -> None:
         use(service.url, lambda client: followed(client, "some-run", give_up_after=0.2))
 
 
-def test_following_survives_a_cut_wire_without_gap_or_double(service: Service) -> None:
+def test_following_survives_lost_connections_without_gap_or_duplicate(service: Service) -> None:
     run = service.lab.counting("follow", steps=3, count=2, pause=0.3)
     service.lab.engine.submit(run)
-    # in the middle of the headers, of an event, and of a later one
+    # within the headers, within an event, and within a later one
     proxy = CutProxy(service.port, [40, 400, 700, 1200])
     try:
         events = use(proxy.url, lambda client: followed(client, run.id))
@@ -127,7 +127,7 @@ def test_following_survives_a_cut_wire_without_gap_or_double(service: Service) -
     assert events[-1].name == "end"
     assert events[-1].data["status"] == "succeeded"
     assert [int(event.id) for event in events[:-1]] == list(range(1, len(events)))
-    # and from any event on, the rest is the same
+    # following from any event yields the same remaining events
     later = use(service.url, lambda client: followed(client, run.id, last_event_id="3"))
     assert [event.id for event in later[:-1]] == [event.id for event in events[3:-1]]
 
@@ -150,7 +150,7 @@ def test_following_survives_a_killed_service(service: Service) -> None:
     assert [int(event.id) for event in events[:-1]] == list(range(1, len(events)))
 
 
-def test_nothing_is_followed_that_is_not_there(idle: Service) -> None:
+def test_following_an_unknown_job_fails(idle: Service) -> None:
     with pytest.raises(Refused) as found:
         use(idle.url, lambda client: followed(client, "no-such-run"))
     assert found.value.status == 404
@@ -166,20 +166,20 @@ def test_nothing_is_followed_that_is_not_there(idle: Service) -> None:
         (["event: lost", "data: {}"], []),
     ],
 )  # fmt: skip
-def test_event_streams_are_read_as_they_are_written(lines: list[str], events: list[tuple[str, str, t.Any]]) -> None:
+def test_event_streams_are_parsed(lines: list[str], events: list[tuple[str, str, t.Any]]) -> None:
     reader = Reader()
     found = [event for event in map(reader.line, lines) if event is not None]
     assert [(event.id, event.name, event.data) for event in found] == events
-    reader.begin()  # what was half read is not taken for the beginning of what comes over a new connection
+    reader.begin()  # a partial line is not continued by data of a new connection
     assert reader.line("") is None
 
 
-def test_it_stands_alone(service: Service, tmp_path: Path) -> None:
-    """In an environment with nothing else, it needs httpx and what httpx needs."""
+def test_the_client_is_installed_alone(service: Service, tmp_path: Path) -> None:
+    """Its only dependencies are httpx and those of httpx."""
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin" / "python"
-    source = tmp_path / "client"  # a build leaves files beside the sources
+    source = tmp_path / "client"  # a build creates files beside the sources
     subprocess.run(["cp", "-r", str(CLIENT), str(source)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, str(source)], check=True, timeout=600)
@@ -206,8 +206,8 @@ def test_it_stands_alone(service: Service, tmp_path: Path) -> None:
     assert issubclass(Refused, LlamaFactoryError)
 
 
-def test_its_types_hold() -> None:
-    """mypy, strict, for the oldest Python it knows."""
+def test_types() -> None:
+    """mypy --strict, for the oldest Python that mypy supports."""
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--python-version", "3.10", "-p", "llamafactory_service",
          "--cache-dir", os.devnull],

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests made from the OpenAPI document by schemathesis: no failure of the server, every answer as documented."""
+"""Requests generated from the OpenAPI document by schemathesis: no server errors, all responses as documented."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ command()
 """
 
 
-def test_every_answer_is_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responses_are_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with HubStandIn() as hub:
-        # no name is looked up on the real hub; this one has none of them
+        # names are resolved by a stand-in for the hub, which has no models
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         service = Service(tmp_path / "service", {})
         try:
@@ -51,7 +51,7 @@ def test_every_answer_is_as_documented(tmp_path: Path, monkeypatch: pytest.Monke
                     PROGRAM,
                     *("run", f"{service.url}/api/openapi.json", "--url", service.url, "--checks", CHECKS),
                     *("--max-examples", "8", "--phases", "examples,coverage,fuzzing", "--seed", "1"),
-                    # Ollama answers for models, and there is none here: 502 is what has to be said then
+                    # requests for models are forwarded to Ollama, which does not run here: 502 is expected
                     *("--exclude-path-regex", "^/v1/(models|chat|completions|embeddings)|^/api/models/"),
                     *("--request-timeout", "30", "--no-color"),
                 ],

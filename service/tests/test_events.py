@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to runs is told without a gap and without a double, whoever is killed meanwhile."""
+"""Events of runs have no gaps and no duplicates, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab impor
 
 
 def follow(service: Service, job_id: str, last: str = "", most: int = 10_000) -> list[dict[str, t.Any]]:
-    """Events of a stream until it ends, it breaks, or there were so many."""
+    """Return events of a stream until it ends, fails, or has so many events."""
     found: list[dict[str, t.Any]] = []
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
     try:
@@ -32,7 +32,7 @@ def follow(service: Service, job_id: str, last: str = "", most: int = 10_000) ->
     return found
 
 
-def test_a_run_of_somebody_else_is_followed_to_its_end(service: Service) -> None:
+def test_a_run_of_another_process_is_followed_to_its_end(service: Service) -> None:
     run = service.lab.counting("counted", steps=2, count=3)
     service.lab.engine.submit(run)
     found = follow(service, run.id)
@@ -53,7 +53,7 @@ def test_a_run_of_somebody_else_is_followed_to_its_end(service: Service) -> None
         assert client.get(f"/api/jobs/{run.id}/events?after=6&wait=0.1").json() == {"events": []}
 
 
-def test_a_long_poll_comes_back_as_soon_as_there_is_something(service: Service) -> None:
+def test_a_long_poll_returns_at_the_first_event(service: Service) -> None:
     job_id = service.occupy()
     with service.client() as client:
         after = client.get(f"/api/jobs/{job_id}/events").json()["events"][-1]["id"]
@@ -62,8 +62,8 @@ def test_a_long_poll_comes_back_as_soon_as_there_is_something(service: Service) 
         assert found and found[0]["id"] == after + 1
 
 
-def test_a_run_that_is_asked_for_again_is_told_to_who_waits_however_short_it_is(service: Service) -> None:
-    """It fails, and fails again while the service sees nothing: who waits is told all the same."""
+def test_a_short_resubmitted_run_reaches_waiting_clients(service: Service) -> None:
+    """It fails, and fails again between two polls of the service: waiting clients get the events nevertheless."""
     run = service.lab.run("short", "exit 3")
     service.lab.apply(run)
     with service.client() as client, concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -81,8 +81,8 @@ def test_a_run_that_is_asked_for_again_is_told_to_who_waits_however_short_it_is(
 
 
 @pytest.mark.parametrize("kills", [3])
-def test_killed_again_and_again(service: Service, kills: int) -> None:
-    """The service dies in the middle; whoever followed comes back with the last id it has."""
+def test_repeated_kills(service: Service, kills: int) -> None:
+    """The service is killed while it streams; the client reconnects with the last id it has."""
     run = service.lab.counting("counted", steps=4, count=12, pause=0.1)
     service.lab.engine.submit(run)
     got: list[dict[str, t.Any]] = []
@@ -100,7 +100,7 @@ def test_killed_again_and_again(service: Service, kills: int) -> None:
     assert len(counted) == 4 * 12
 
 
-def test_a_torn_line_is_written_again(service: Service) -> None:
+def test_an_incomplete_line_is_written_again(service: Service) -> None:
     run = service.lab.counting("counted", steps=1)
     service.lab.apply(run)
     whole = [event["data"]["id"] for event in follow(service, run.id)[:-1]]
@@ -114,8 +114,8 @@ def test_a_torn_line_is_written_again(service: Service) -> None:
     assert journal.read_bytes() == raw
 
 
-def test_a_job_that_was_accepted_is_not_lost(service: Service) -> None:
-    """Killed right after the answer: the job is there, goes on when the service is back, and is done once."""
+def test_an_accepted_job_is_not_lost(service: Service) -> None:
+    """Killed right after the response: the job exists, continues after a restart, and runs once."""
     service.publish()
     occupant = service.occupy()
     with service.client() as client:
@@ -130,8 +130,8 @@ def test_a_job_that_was_accepted_is_not_lost(service: Service) -> None:
         client.post(f"/api/jobs/{occupant}/cancel")
 
 
-def test_nobody_else_has_to_start_what_is_next(service: Service) -> None:
-    """The service's own loop goes on with a queue whose supervisors were all lost."""
+def test_the_watcher_starts_the_next_step(service: Service) -> None:
+    """The service advances a queue that has lost all of its supervisors."""
     run = service.lab.counting("counted", steps=2, count=5, pause=0.1)
     service.lab.engine.submit(run)
     service.lab.wait_for_command(run)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""MCP: the SDK's own client over HTTP and stdio, and a client of the generation before as a stranger."""
+"""MCP: the SDK's client over HTTP and stdio, and a client of SDK 1.x."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Work = t.Callable[[Client], t.Awaitable[T]]
 
 
 def over_http(service: Service, work: Work[T]) -> T:
-    """Do something over streamable HTTP."""
+    """Call a function with a client over streamable HTTP."""
 
     async def main() -> T:
         async with Client(f"{service.url}/mcp") as client:
@@ -48,7 +48,7 @@ def over_http(service: Service, work: Work[T]) -> T:
 
 
 def over_stdio(service: Service, work: Work[T]) -> T:
-    """The same with a server of its own, spoken to over its standard input and output."""
+    """Call a function with a client of a server over standard input and output."""
     argv, environment = stdio_command(service)
 
     async def main() -> T:
@@ -60,18 +60,18 @@ def over_stdio(service: Service, work: Work[T]) -> T:
 
 
 def stdio_command(service: Service) -> tuple[list[str], dict[str, str]]:
-    """What starts a server for stdio."""
+    """Return the command of a server for stdio."""
     argv, environment = service.command()
     return [*argv[:-1], "mcp", argv[-1]], environment
 
 
 def asked(service: Service, **more: t.Any) -> dict[str, t.Any]:
-    """Arguments of a training of the lab's base."""
+    """Return arguments for a training of the lab's base."""
     return {"model": service.base(), "dataset": "homelab", "options": {"template": "qwen"}, **more}
 
 
 async def call(client: Client, tool: str, **arguments: t.Any) -> dict[str, t.Any]:
-    """What a tool answers."""
+    """Return the result of a tool."""
     found = await client.call_tool(tool, arguments)
     assert not found.is_error, found.content
     assert found.structured_content is not None
@@ -79,7 +79,7 @@ async def call(client: Client, tool: str, **arguments: t.Any) -> dict[str, t.Any
 
 
 async def refusal(client: Client, tool: str, **arguments: t.Any) -> str:
-    """What a tool says when it refuses."""
+    """Return the error of a tool."""
     found = await client.call_tool(tool, arguments)
     assert found.is_error
     return str(t.cast(t.Any, found.content[0]).text)
@@ -87,21 +87,21 @@ async def refusal(client: Client, tool: str, **arguments: t.Any) -> str:
 
 @pytest.fixture
 def busy(service: Service) -> Service:
-    """A service with a dataset, whose machine somebody else has."""
+    """A service with a dataset, whose machine is in use."""
     service.publish("homelab")
     service.occupy()
     return service
 
 
 @pytest.mark.parametrize("over", [over_http, over_stdio])
-def test_what_there_is(service: Service, over: t.Callable[..., t.Any]) -> None:
+def test_tools_and_resources(service: Service, over: t.Callable[..., t.Any]) -> None:
     async def work(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         hints = {name: tool.annotations.read_only_hint for name, tool in tools.items() if tool.annotations}
         assert hints == TOOLS
         assert all(tool.output_schema and tool.title and tool.description for tool in tools.values())
         train = tools["llamafactory_train"].input_schema["properties"]
-        # the seed's signature
+        # the signature in the specification
         assert {name: train[name]["default"] for name in ("model", "method", "dataset")} == {
             "model": "qwen2.5:7b", "method": "lora", "dataset": "homelab",
         }  # fmt: skip
@@ -117,7 +117,7 @@ def test_what_there_is(service: Service, over: t.Callable[..., t.Any]) -> None:
 
 
 @pytest.mark.parametrize("over", [over_http, over_stdio])
-def test_a_training_from_the_datasets_to_its_cancelling(busy: Service, over: t.Callable[..., t.Any]) -> None:
+def test_a_training_from_listing_datasets_to_cancellation(busy: Service, over: t.Callable[..., t.Any]) -> None:
     async def work(client: Client) -> str:
         datasets = await call(client, "llamafactory_datasets")
         assert [(one["name"], one["rows"]) for one in datasets["datasets"]] == [("homelab", 50)]
@@ -129,13 +129,13 @@ def test_a_training_from_the_datasets_to_its_cancelling(busy: Service, over: t.C
         assert sorted(busy.root.rglob("jobs/active/*")) == before
         began = time.monotonic()
         job = await call(client, "llamafactory_train", **asked(busy))
-        # generous for a busy machine: what is meant is that nothing is waited for
+        # generous for a busy machine: checks that the call does not wait
         assert time.monotonic() - began < 10
         assert (job["dataset"], job["method"]) == ("homelab", "lora")
         assert job["job_id"] in job["next"]
         again = await call(client, "llamafactory_train", **asked(busy))
         assert again["job_id"] == job["job_id"]
-        # its base is looked at beside the training that has the machine; then it waits for that one
+        # its base step runs beside the training that has the machine; then it waits for that training
         while (await call(client, "llamafactory_status", job_id=job["job_id"]))["status"] == "running":
             await asyncio.sleep(0.2)
         listed = await call(client, "llamafactory_list", status="queued")
@@ -146,7 +146,7 @@ def test_a_training_from_the_datasets_to_its_cancelling(busy: Service, over: t.C
         return str(job["job_id"])
 
     job_id = over(busy, work)
-    # the same store as everybody's: REST sees who asked
+    # the same store as for REST, which shows the submitter
     with busy.client() as client:
         assert client.get(f"/api/status/{job_id}").json()["submitted_by"] == "mcp"
 
@@ -173,10 +173,10 @@ def test_waiting_for_the_end(service: Service) -> None:
     over_http(service, work)
 
 
-def test_starting_does_not_wait_for_a_hub_that_does_not_answer(
+def test_starting_does_not_wait_for_an_unresponsive_hub(
     start: t.Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as hub:  # takes connections and says nothing
+    with socket.create_server(("127.0.0.1", 0)) as hub:  # accepts connections and sends nothing
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.getsockname()[1]}")
         service = start()
         service.publish("homelab")
@@ -189,13 +189,13 @@ def test_starting_does_not_wait_for_a_hub_that_does_not_answer(
 
         began = time.monotonic()
         over_http(service, work)
-        # each answers after 1.5 s; the rest is left to a busy machine
+        # each call takes 1.5 s; the rest allows for a busy machine
         assert time.monotonic() - began < 20
         service.kill()
 
 
-def test_no_wait_is_longer_than_it_may_be(busy: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound, on the server's own objects: what is asked for is not what is waited."""
+def test_waiting_is_limited(busy: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait is cut to the limit of the server, checked on its objects."""
     from ia_homelab_service.application.operations import Operations
     from ia_homelab_service.mcp import server, tools
     from ia_homelab_service.settings import load
@@ -212,7 +212,7 @@ def test_no_wait_is_longer_than_it_may_be(busy: Service, monkeypatch: pytest.Mon
     assert 1.0 <= time.monotonic() - began < 60
 
 
-def test_refusals_say_what_to_do(service: Service) -> None:
+def test_errors_have_hints(service: Service) -> None:
     service.publish("homelab")
 
     async def work(client: Client) -> None:
@@ -266,13 +266,13 @@ def test_scopes_hosts_and_origins(start: t.Callable[..., Service], tmp_path: Pat
 
 
 def httpx_client(headers: dict[str, str]) -> t.Any:
-    """An HTTP client of the kind the SDK takes."""
+    """Return an HTTP client as the SDK needs it."""
     from mcp.shared._httpx_utils import create_mcp_http_client
 
     return create_mcp_http_client(headers=headers)
 
 
-def test_a_stranger_of_the_generation_before(busy: Service) -> None:
+def test_a_client_of_sdk_1(busy: Service) -> None:
     argv, environment = stdio_command(busy)
     environment = {**environment, "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(
@@ -291,7 +291,7 @@ def test_a_stranger_of_the_generation_before(busy: Service) -> None:
     assert told["http"]["job_id"] == told["stdio"]["job_id"]
 
 
-def test_it_is_no_page(idle: Service) -> None:
-    """A plain GET at the address of MCP is told so, and is no error of the server."""
+def test_plain_get_is_refused(idle: Service) -> None:
+    """A plain GET of ``/mcp`` is a client error, not a server error."""
     reply = httpx.get(f"{idle.url}/mcp", headers={"Accept": "text/html"}, trust_env=False)
     assert 400 <= reply.status_code < 500

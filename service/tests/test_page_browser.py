@@ -60,7 +60,7 @@ def ollama(tmp_path: Path) -> t.Iterator[Server]:
 
 
 class Visitor:
-    """Somebody at a browser, with a language.
+    """A browser with a language.
 
     :param service: whose page it is.
     """
@@ -81,22 +81,22 @@ class Visitor:
             self.elsewhere.append(url)
 
     def open(self, path: str) -> None:
-        """Go to a view, and wait until it lives."""
+        """Open a view, and wait until it is connected."""
         self.page.goto(self.url + path)
         expect(self.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
 
     def field(self, name: str) -> t.Any:
-        """A field of the form."""
+        """Return a field of the form."""
         return self.page.get_by_label(re.compile("^" + re.escape(self.words(f"field.{name}")) + r"( \*)?$"))
 
     def press(self, key: str, **options: t.Any) -> None:
-        """A button, or what looks like one and leads to another view."""
+        """Return a button, or a link that looks like one."""
         name = self.words(key)
         button = self.page.get_by_role("button", name=name, exact=True, **options)
         button.or_(self.page.get_by_role("link", name=name, exact=True, **options)).click()
 
     def shoot(self, name: str) -> None:
-        """Keep a picture, and look that everybody can use what is in it and nothing sticks out."""
+        """Save a screenshot; check accessibility, and that nothing overflows."""
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         width = t.cast(t.Any, self.page.viewport_size)["width"]
         self.page.evaluate("window.scrollTo(0, 0)")
@@ -123,7 +123,7 @@ def visit(browser: Browser) -> t.Iterator[t.Callable[..., Visitor]]:
 
 
 def configure(visitor: Visitor, base: str, **fields: str) -> None:
-    """Fill in the form, by what one reads on it, and go to the plan."""
+    """Fill in the form by its labels, and open the plan."""
     visitor.open("/")
     model = visitor.field("base_model")
     model.fill(base)
@@ -141,7 +141,7 @@ def configure(visitor: Visitor, base: str, **fields: str) -> None:
 
 
 def train(visitor: Visitor) -> str:
-    """Start what is planned and watch it to its end; the run's id."""
+    """Start the planned run and watch it to its end; return its id."""
     words, page = visitor.words, visitor.page
     visitor.shoot("plan")
     expect(page.get_by_text(words("plan.time"), exact=True)).to_be_visible()
@@ -169,11 +169,11 @@ def test_from_a_form_to_an_answer_and_back(
     base = make_tiny_base(tmp_path / "tiny-base")
     service.publish()
     common = {"name": "homelab", "template": "qwen", "batch_size": "5", "gradient_accumulation": "1"}
-    # what the quickstart learns by heart with; a comma is how a fraction is written in French
+    # the options with which the quickstart's model memorizes the data; French has decimal commas
     well = {"epochs": "16", "lora_rank": "32", "learning_rate": "0,005", "warmup_ratio": "0"}
     well["parameters"] = '{"temperature": 0}'
 
-    # in English at a desk: hardly trained
+    # in English on a desktop: hardly trained
     english = visit(service, "en", DESK)
     configure(english, str(base), epochs="1", learning_rate="3e-3", **common)
     train(english)
@@ -218,7 +218,7 @@ def test_from_a_form_to_an_answer_and_back(
     english.shoot("queue")
 
 
-def test_wrong_fields_are_told_where_they_are(service: Service, visit: t.Callable[..., Visitor]) -> None:
+def test_errors_are_shown_at_their_fields(service: Service, visit: t.Callable[..., Visitor]) -> None:
     service.publish()
     visitor = visit(service, "fr", PHONE)
     configure_wrong = {"epochs": "-1", "learning_rate": "vite"}
@@ -239,14 +239,14 @@ def test_wrong_fields_are_told_where_they_are(service: Service, visit: t.Callabl
     visitor.shoot("wrong-fields")
 
 
-def test_a_run_is_stopped_and_goes_on(service: Service, visit: t.Callable[..., Visitor]) -> None:
+def test_a_run_is_stopped_and_resumed(service: Service, visit: t.Callable[..., Visitor]) -> None:
     run = service.occupy("slow")
     visitor = visit(service, "en", DESK, color_scheme="dark")
     visitor.open(f"/watch/{run}")
     page, words = visitor.page, visitor.words
     visitor.press("watch.cancel")
     expect(page.get_by_role("dialog")).to_be_visible(timeout=PATIENCE)
-    # nothing is stopped by a key pressed in passing
+    # an accidental key press stops nothing
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     visitor.press("watch.cancel")
@@ -257,7 +257,7 @@ def test_a_run_is_stopped_and_goes_on(service: Service, visit: t.Callable[..., V
     expect(page.locator(".chip").first).to_have_text(words("status.running"), timeout=PATIENCE)
 
 
-def test_by_keyboard_alone(service: Service, visit: t.Callable[..., Visitor]) -> None:
+def test_keyboard_only(service: Service, visit: t.Callable[..., Visitor]) -> None:
     visitor = visit(service, "en", DESK)
     visitor.open("/")
     page, words = visitor.page, visitor.words

@@ -32,7 +32,7 @@ PAGE = {"Accept": "text/html"}
 
 @pytest.fixture
 def guarded(start: t.Callable[..., Service], tmp_path: Path) -> Service:
-    """A service with two tokens: ``looks`` may only look, ``trains`` may do all."""
+    """A service with two tokens: ``looks`` has the scope read, ``trains`` has all."""
     tokens = tmp_path / "tokens.json"
     known = {"looks": ["read"], "trains": ["read", "train"]}
     entries = [
@@ -44,20 +44,20 @@ def guarded(start: t.Callable[..., Service], tmp_path: Path) -> Service:
 
 
 def form_token(text: str) -> str:
-    """What the form on a view holds."""
+    """Return the form token of a view."""
     found = re.search(r"form_token\W+(?:value\W+)?([0-9a-f]{64})", text)
     assert found, text[:2000]
     return found.group(1)
 
 
 def sign_in(client: httpx.Client, token: str) -> httpx.Response:
-    """As a browser does it."""
+    """Sign in like a browser."""
     given = form_token(client.get("/login", headers=PAGE).text)
     origin = str(client.base_url).rstrip("/")
     return client.post("/login", data={"form_token": given, "token": token}, headers={"Origin": origin})
 
 
-def test_nothing_is_shown_to_strangers(guarded: Service) -> None:
+def test_nothing_is_shown_without_a_session(guarded: Service) -> None:
     with guarded.client() as client:
         for path in ("/", "/plan", "/watch", "/watch/x", "/models"):
             reply = client.get(path, headers=PAGE)
@@ -77,7 +77,7 @@ def test_signing_in_and_out(guarded: Service) -> None:
         assert "HttpOnly" in cookie and "SameSite=lax" in cookie.replace("Lax", "lax")
         view = client.get("/", headers=PAGE)
         assert view.status_code == 200
-        # the cookie opens the page, and nothing that a script of another site could make use of
+        # the cookie is valid for the page, not for paths that scripts of other sites could use
         assert client.get("/api/jobs").status_code == 401
         assert client.post("/api/train", json={}, headers={"Origin": guarded.url}).status_code == 401
         kept = client.cookies["session"]
@@ -86,7 +86,7 @@ def test_signing_in_and_out(guarded: Service) -> None:
             stranger = httpx.Headers({**PAGE, "Cookie": f"session={bad}".encode()})
             assert httpx.get(f"{guarded.url}/", headers=stranger, trust_env=False).status_code == 303, bad
         guarded.kill()
-        guarded.start()  # a restart signs nobody out
+        guarded.start()  # a restart ends no session
         assert client.get("/watch", headers=PAGE).status_code == 200
         given = form_token(client.get("/watch", headers=PAGE).text)
         out = client.post("/logout", data={"form_token": given}, headers={"Origin": guarded.url})
@@ -108,9 +108,9 @@ def test_a_form_of_another_site_does_nothing(guarded: Service) -> None:
             client.post("/datasets", data=data, files=files, headers={"Origin": guarded.url})
         with guarded.client("trains") as api:
             assert api.get("/api/datasets").json()["datasets"] == []
-        # with no proof at all
+        # without any token
         assert client.post("/datasets", data=data).status_code == 403
-        # and a socket of another site is refused before it is open
+        # a websocket of another site is refused before it is open
         upgrade = {
             "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Origin": "http://evil",
@@ -119,7 +119,7 @@ def test_a_form_of_another_site_does_nothing(guarded: Service) -> None:
         assert client.get(path, headers=upgrade).status_code == 403
 
 
-def test_who_only_looks_changes_nothing(guarded: Service) -> None:
+def test_the_scope_read_changes_nothing(guarded: Service) -> None:
     with guarded.client() as client:
         sign_in(client, "looks")
         view = client.get("/", headers=PAGE)
@@ -157,13 +157,13 @@ def test_uploads_are_checked_before_they_are_published(service: Service, tmp_pat
         assert [one["rows"] for one in client.get("/api/datasets").json()["datasets"]] == [50]
 
 
-def test_answers_cannot_be_framed_or_fed_from_elsewhere(idle: Service) -> None:
+def test_security_headers(idle: Service) -> None:
     with idle.client() as client:
         view = client.get("/", headers=PAGE)
         policy = view.headers["content-security-policy"]
         assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
         assert view.headers["x-content-type-options"] == "nosniff"
-        # the API keeps its own answers beside the page
+        # the API has its own responses for unknown paths
         assert client.get("/api/nothing").headers["content-type"] == "application/problem+json"
         assert client.get("/api/train").status_code == 405
         assert client.get("/nothing").status_code == 404
@@ -194,12 +194,12 @@ def test_languages(idle: Service) -> None:
         ("fr", "en", "fr"), ("xx", "fr-FR", "fr"), (None, "fr;q=oops,en;q=0.1", "en"), (None, ",;,", "en"),
     ],
 )  # fmt: skip
-def test_the_language_is_the_readers(chosen: str | None, accept: str | None, expected: str) -> None:
+def test_choice_of_the_language(chosen: str | None, accept: str | None, expected: str) -> None:
     assert language.choose_language(chosen, accept) == expected
 
 
-def test_both_languages_say_the_same_things() -> None:
-    """The same keys, and the same values put into each."""
+def test_both_languages_have_the_same_texts() -> None:
+    """The same keys, and the same placeholders."""
 
     def values(text: str) -> set[str]:
         try:
@@ -213,8 +213,8 @@ def test_both_languages_say_the_same_things() -> None:
             assert values(english) == values(fr.TEXTS[key]), key
 
 
-def test_everything_on_the_form_has_words() -> None:
-    """A new option, choice, step or state of the core is not on the page without words in both languages."""
+def test_everything_on_the_form_has_texts() -> None:
+    """Every option, choice, step and state of the core has texts in both languages."""
     schema = finetune_request.form_schema()["properties"]
     shown = {name: entry for name, entry in schema.items() if name not in finetune_form.FIXED_VALUES}
     # names that are the same in every language: number formats, formulas
@@ -227,13 +227,13 @@ def test_everything_on_the_form_has_words() -> None:
     keys.update(f"status.{status}" for status in t.get_args(schemas.Status))
     for words in language.TEXTS.values():
         assert keys - set(words) == set()
-    # and none is left behind for what is gone
+    # no text is left for removed ones
     known = {key for key in fr.TEXTS if key.startswith(("field.", "hint.", "choice.", "step."))}
     assert known - keys == set()
 
 
-def test_reasons_of_the_core_are_told_in_french() -> None:
-    """Each the core's own, so that a change of its words is seen."""
+def test_reasons_of_the_core_are_translated() -> None:
+    """The core produces each reason, so a changed message fails here."""
     shape = _models_data.Shape("qwen2", 28, 3584, 18944, 28, 4, 128, 152064, 7_615_616_512, False)
     for gpu in (None, 8 << 30, 12 << 30, 24 << 30, 80 << 30):
         for known in (shape, None):
@@ -246,7 +246,7 @@ def test_reasons_of_the_core_are_told_in_french() -> None:
     assert reasons_fr.to_french("something new") == ""
 
 
-def test_figures_are_written_as_the_language_does() -> None:
+def test_numbers_are_formatted_by_language() -> None:
     english, french = language.Language("en"), language.Language("fr")
     assert (english.size(4.7e9), french.size(4.7e9)) == ("4.7 GB", "4,7 Go")
     assert (english.memory(7.5 * 2**30), french.memory(7.5 * 2**30)) == ("7.5 GiB", "7,5 Gio")

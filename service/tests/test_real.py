@@ -1,8 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a request to an answer, on real LLaMA-Factory, llama.cpp and Ollama: the seed's path by curl, and the
-unmodified ``openai`` client. Each trains the tiny model once; a few minutes together on two cores."""
+"""From a request to an answering model, on real LLaMA-Factory, llama.cpp and Ollama.
+
+Once with curl as in the specification, once with the unmodified ``openai`` client. Each trains the tiny model; a few
+minutes together on two cores.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ WAIT_SECONDS = 600.0
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A real model, small, with random weights."""
+    """A small real model with random weights."""
     return str(make_tiny_base(tmp_path_factory.mktemp("tiny") / "tiny-base"))
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
-    """A service with the real tools behind it."""
+    """A service with the real tools."""
     root = tmp_path_factory.mktemp("real")
     (root / "ollama").mkdir()
     ollama = Server(os.environ["IA_OLLAMA_BIN"], root / "ollama", free_port())
@@ -54,7 +57,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
 
 
 def curl(*arguments: str) -> t.Any:
-    """What curl gets."""
+    """Return the output of curl."""
     done = subprocess.run(
         ["curl", "--silent", "--show-error", "--noproxy", "*", *arguments], capture_output=True, text=True, check=True
     )
@@ -62,7 +65,7 @@ def curl(*arguments: str) -> t.Any:
 
 
 def by_curl(service: Service, job_id: str) -> dict[str, t.Any]:
-    """A job, followed to its end with the seed's request."""
+    """Poll a job until its end, with the request of the specification."""
     end = time.monotonic() + WAIT_SECONDS
     while True:
         job: dict[str, t.Any] = curl(f"{service.url}/api/status/{job_id}")
@@ -99,11 +102,11 @@ def own_api(service: Service, model: str, adapter: str) -> t.Iterator[str]:
 
 
 def question(row: t.Mapping[str, str]) -> str:
-    """What the user says in a row."""
+    """Return the user's message of a row."""
     return "\n".join(part for part in (row["instruction"], row["input"]) if part)
 
 
-def test_the_seeds_path_by_curl(real: Service, tiny: str) -> None:
+def test_the_workflow_of_the_specification_with_curl(real: Service, tiny: str) -> None:
     real.publish()
     body = {
         "model_name": tiny,
@@ -130,7 +133,7 @@ def test_the_seeds_path_by_curl(real: Service, tiny: str) -> None:
         chat = {"model": name, "messages": [{"role": "user", "content": "Bonjour"}], "max_tokens": 5}
         answer = curl(*send, json.dumps(chat), f"{real.url}/v1/chat/completions")
         assert (answer["model"], answer["choices"][0]["message"]["role"]) == (name, "assistant")
-        # it would answer for any name: only those that ask for its own get there
+        # it accepts any model name: only requests for its own name are forwarded
         refused = curl(*send, json.dumps({**chat, "model": "nobody"}), f"{real.url}/v1/chat/completions")
         assert "nobody" in refused["error"]["message"]
 
@@ -147,7 +150,7 @@ def test_the_seeds_path_by_curl(real: Service, tiny: str) -> None:
     assert model["lineage"]["dataset"]["rows"] == 50
     again = curl(*send, json.dumps(body), f"{real.url}/api/train")
     assert (again["job_id"], again["status"], again["created"]) == (job["job_id"], "succeeded", False)
-    # made for another job already: nothing is to be done, and whoever polls is told so
+    # all results exist already: nothing is to be done, and the status says so
     same = curl(*send, json.dumps({**body, "name": "of-the-same"}), f"{real.url}/api/train")
     assert (same["job_id"] != job["job_id"], same["status"], same["created"]) == (True, "succeeded", False)
     assert by_curl(real, same["job_id"])["status"] == "succeeded"
@@ -190,7 +193,7 @@ def test_the_stock_openai_client(real: Service, tiny: str, tmp_path: Path) -> No
         assert time.monotonic() < end, job
         time.sleep(0.5)
     client.fine_tuning.jobs.pause(job.id)
-    while client.fine_tuning.jobs.retrieve(job.id).status != "paused":  # it saves a checkpoint before it ends
+    while client.fine_tuning.jobs.retrieve(job.id).status != "paused":  # it saves a checkpoint before it stops
         assert time.monotonic() < end, job
         time.sleep(0.5)
     kept = list(client.fine_tuning.jobs.checkpoints.list(job.id))

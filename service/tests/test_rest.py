@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The seed's requests, and what goes beyond them, on a real server over the real core."""
+"""The requests of the specification, and later additions, on a real server with the real core."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture
 def busy(service: Service) -> Service:
-    """A service whose machine somebody else has, so that what is asked for stays in the queue; a dataset is there."""
+    """A service with a dataset, whose machine is in use: submitted jobs stay in the queue."""
     service.publish()
     service.occupy()
     return service
 
 
 def jobs(client: httpx.Client) -> list[dict[str, t.Any]]:
-    """All jobs, as GET /api/status tells them."""
+    """Return all jobs of GET /api/status."""
     return t.cast("list[dict[str, t.Any]]", client.get("/api/status").json()["jobs"])
 
 
 def wait_for(client: httpx.Client, job_id: str, status: str, seconds: float = 60.0) -> dict[str, t.Any]:
-    """A job, once it has come to a status."""
+    """Wait for a status of a job, and return the job."""
     end = time.monotonic() + seconds
     while True:
         job: dict[str, t.Any] = client.get(f"/api/status/{job_id}").json()
@@ -42,7 +42,7 @@ def wait_for(client: httpx.Client, job_id: str, status: str, seconds: float = 60
         time.sleep(0.05)
 
 
-def test_a_training_is_asked_for_word_for_word(busy: Service) -> None:
+def test_the_request_of_the_specification(busy: Service) -> None:
     with busy.client() as client:
         reply = client.post("/api/train", json=busy.request())
         assert reply.status_code == 202, reply.text
@@ -63,7 +63,7 @@ def test_a_training_is_asked_for_word_for_word(busy: Service) -> None:
         assert jobs(client)[1]["job_id"] == job["job_id"]
 
 
-def test_the_same_under_the_backends_path(busy: Service) -> None:
+def test_the_prefix_of_the_backend(busy: Service) -> None:
     with busy.client() as client:
         one = client.post("/api/train", json=busy.request()).json()
         two = client.post("/api/training/llamafactory/train", json=busy.request()).json()
@@ -113,13 +113,13 @@ def test_every_wrong_field_is_named(idle: Service) -> None:
         (b"{}", "application/x-www-form-urlencoded", 415),
     ],
 )
-def test_what_is_no_request_is_refused(idle: Service, content: bytes, kind: str, status: int) -> None:
+def test_invalid_bodies_are_refused(idle: Service, content: bytes, kind: str, status: int) -> None:
     with idle.client() as client:
         reply = client.post("/api/train", content=content, headers={"Content-Type": kind})
         assert (reply.status_code, reply.headers["content-type"]) == (status, PROBLEM), reply.text
 
 
-def test_what_is_not_there_is_told_with_the_nearest(busy: Service) -> None:
+def test_unknown_names_are_reported_with_the_nearest_ones(busy: Service) -> None:
     with busy.client() as client:
         job_id = client.post("/api/train", json=busy.request()).json()["job_id"]
         reply = client.get(f"/api/status/{job_id[:-1]}x")
@@ -131,7 +131,7 @@ def test_what_is_not_there_is_told_with_the_nearest(busy: Service) -> None:
         assert "homelab_prompts" in reply.json()["errors"][0]["hint"]
 
 
-def test_cancelled_paused_and_gone_on_with(busy: Service) -> None:
+def test_cancel_pause_and_resume(busy: Service) -> None:
     with busy.client() as client:
         job_id = client.post("/api/train", json=busy.request()).json()["job_id"]
         wait_for(client, job_id, "queued")
@@ -172,7 +172,7 @@ def test_a_plan_changes_nothing(busy: Service) -> None:
     assert all("/.work-" in path or path.endswith(("/outputs/probes", "/jobs/active")) for path in changed), changed
 
 
-def test_datasets_are_published_listed_and_taken_away(service: Service, tmp_path: Path) -> None:
+def test_datasets_are_published_listed_and_deleted(service: Service, tmp_path: Path) -> None:
     with service.client() as client:
         assert service.publish("homelab")["changed"] is True
         assert service.publish("homelab")["changed"] is False
@@ -185,7 +185,7 @@ def test_datasets_are_published_listed_and_taken_away(service: Service, tmp_path
         assert client.get("/api/datasets").json() == {"datasets": []}
 
 
-def test_bad_rows_are_refused_with_their_place(service: Service) -> None:
+def test_invalid_rows_are_reported_with_their_position(service: Service) -> None:
     rows = [{"instruction": "a", "output": "b"}, {"instruction": "a", "output": 5}, {"instruction": "x", "outptu": "y"}]
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     with service.client() as client:
@@ -203,7 +203,7 @@ def test_bad_rows_are_refused_with_their_place(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fx", "a%00b", ".hidden", "a,b", "%2e%2e"])
-def test_names_do_not_leave_the_tree(idle: Service, name: str) -> None:
+def test_names_cannot_escape_the_data_directory(idle: Service, name: str) -> None:
     with idle.client() as client:
         reply = client.post(f"/api/datasets/{name}", files={"file": ("a.jsonl", b'{"instruction":"a","output":"b"}')})
         assert reply.status_code in (404, 405, 422), reply.text
@@ -212,7 +212,7 @@ def test_names_do_not_leave_the_tree(idle: Service, name: str) -> None:
     assert sorted(path.name for path in idle.root.iterdir()) == ["data", "service.log", "settings.json"]
 
 
-def test_the_form_and_the_document_tell_the_same(idle: Service) -> None:
+def test_the_form_and_the_document_agree(idle: Service) -> None:
     with idle.client() as client:
         form = client.get("/api/schema").json()
         document = client.get("/api/openapi.json").json()
@@ -249,7 +249,7 @@ def test_metrics_and_health(busy: Service) -> None:
         assert line in text.splitlines(), text
 
 
-def test_the_log_is_told_without_secrets(service: Service) -> None:
+def test_the_log_is_redacted(service: Service) -> None:
     run = service.lab.run("talks", "echo line; echo token=hf_abcdefghijklmnopqrstuv; echo Bearer abcdefghijkl; exit 3")
     service.lab.apply(run)
     with service.client() as client:

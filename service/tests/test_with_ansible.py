@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fifty clients at once, by every way there is, over one store: one has the machine, none is lost, doubles fold."""
+"""Fifty concurrent clients of all interfaces on one store: one run at a time, none lost, equal requests are one job."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PLAY = """
 
 
 def playbook(path: Path, **variables: str) -> str:
-    """What a play says on this machine."""
+    """Run a play and return its output."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment.update(
         ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
@@ -58,7 +58,7 @@ def playbook(path: Path, **variables: str) -> str:
     return done.stdout
 
 
-def test_fifty_at_once(service: Service) -> None:
+def test_fifty_concurrent_clients(service: Service) -> None:
     service.publish()
     occupant = service.occupy()
     base = service.base()
@@ -95,7 +95,7 @@ def test_fifty_at_once(service: Service) -> None:
         return asyncio.run(ask())
 
     def by_engine(number: int) -> str:
-        # as a module does it, in a process of its own
+        # like a module, in a separate process
         code = (
             "import sys\nfrom ia_homelab_core._engine import Engine\nfrom ia_homelab_core._finetune import plan_run\n"
             "from ia_homelab_core._steps import Toolchain\ne = Engine(sys.argv[1])\n"
