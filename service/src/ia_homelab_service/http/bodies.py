@@ -106,7 +106,7 @@ class _FormReader:
                 await to_thread.run_sync(parser.write, chunk)
             parser.finalize()
         except ValueError as error:
-            raise HTTPException(400, "The form is not whole.") from error
+            raise HTTPException(400, "The form is incomplete.") from error
 
     def _part_begin(self) -> None:
         self._headers, self._target, self._field = {}, None, bytearray()
