@@ -21,7 +21,7 @@ Parts, in the order they run:
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
   molecule     the roles on systemd hosts, with Docker in them        (molecule)
-  service      the training service and what faces its users          (tests/service)
+  service      the training service and what faces its users          (service/tests)
   kill         killed at random moments, then run again               (tests/kill)
   docker       jobs in containers, on a real Docker Engine            (tests/docker, tests/stack)
   e2e          the quickstart in a clean clone                        (tests/e2e)
@@ -129,7 +129,8 @@ part_lint() {
     check "README of the roles" python tests/role_readmes.py --check
     check "list of the core" python tests/core_bundle.py --check
     check "mypy" mypy --cache-dir "$CACHE/mypy"
-    check "order of the packages" env PYTHONPATH=playbooks/collections lint-imports --no-cache
+    check "layers of the core" env PYTHONPATH=playbooks/collections lint-imports --no-cache
+    (cd service && check "layers of the service" env PYTHONPATH=src lint-imports --no-cache)
     (cd "$EXPORT" && check "shellcheck" shellcheck -x "${scripts[@]}")
     (cd "$EXPORT" && check "ansible-lint" env ANSIBLE_COLLECTIONS_PATH="$COLLECTIONS" \
         ANSIBLE_HOME="$WORK/ansible-home" ansible-lint --offline --nocolor -q)
@@ -143,7 +144,11 @@ collection_builds() {
     mkdir -p "$out"
     ansible-galaxy collection build --output-path "$out" "$EXPORT"
     [[ $(stat -c %s "$out"/*.tar.gz) -lt 2000000 ]] || { ls -l "$out"; return 1; }
-    if tar -tzf "$out"/*.tar.gz | grep -E '^(tests|playbooks/collections|\.git|\.ci)(/|$)'; then return 1; fi
+    if tar -tzf "$out"/*.tar.gz | grep -E '^(tests|service/tests|playbooks/collections|\.git|\.ci)(/|$)'; then return 1; fi
+    local file
+    for file in service/{pyproject.toml,requirements.txt,src/ia_homelab_service/{__main__.py,web/style.css}}; do
+        tar -tzf "$out"/*.tar.gz "$file" >/dev/null || return
+    done
     ANSIBLE_COLLECTIONS_PATH=$out ansible-galaxy collection install --offline --no-cache -p "$out" "$out"/*.tar.gz
     ANSIBLE_COLLECTIONS_PATH=$out ansible-doc --list ia_homelab.llamafactory >"$out/modules"
     local module
@@ -198,9 +203,9 @@ part_service() {
     service_venv
     mcp1_venv
     export IA_HOMELAB_ARTIFACTS=$ARTIFACTS
-    export PATH=$SERVICE_VENV/bin:$PATH PYTHONPATH=$ROOT/roles/training_service/files
+    export PATH=$SERVICE_VENV/bin:$PATH PYTHONPATH=$ROOT/service/src
     MYPYPATH=$PYTHONPATH check mypy mypy --strict --cache-dir "$CACHE/mypy-service" -p ia_homelab_service
-    run_pytest tests/service "$@"
+    run_pytest service/tests "$@"
 }
 
 part_e2e() { tools_env && run_pytest tests/e2e; }

@@ -83,10 +83,10 @@ dev_venv() {
     PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 }
 
-# The environment of the training service, hash for hash as its role makes it, and what its tests need beside.
+# The environment of the training service, with the same hashes as its role installs, and the dependencies of its tests.
 service_venv() {
-    local key locked=roles/training_service/files/requirements-service.txt
-    key=$(cat "$locked" tests/service/requirements.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    local key locked=service/requirements.txt
+    key=$(cat "$locked" service/tests/requirements.txt <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
     SERVICE_VENV=$CACHE/service/$key
     mkdir -p "$CACHE/service"
     exec 9>"$CACHE/service/lock"
@@ -99,16 +99,16 @@ service_venv() {
             uv_as_pip "$SERVICE_VENV/bin/pip"
             export VIRTUAL_ENV=$SERVICE_VENV
             "$VENV/bin/uv" pip install -q --compile-bytecode --require-hashes --no-build -r "$locked"
-            "$VENV/bin/uv" pip install -q --compile-bytecode -r tests/service/requirements.txt
+            "$VENV/bin/uv" pip install -q --compile-bytecode -r service/tests/requirements.txt
         ) || return
     fi
     touch "$SERVICE_VENV" "$SERVICE_VENV/.complete"
     exec 9>&-
 }
 
-# An environment with a client of MCP of the generation before, which knows nothing of the service's.
+# A separate environment with a client of MCP SDK 1.x.
 mcp1_venv() {
-    local key locked=tests/service/requirements-mcp1.txt
+    local key locked=service/tests/requirements-mcp1.txt
     key=$(cat "$locked" <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
     export IA_MCP1_PYTHON=$CACHE/service/mcp1-$key/bin/python
     exec 9>"$CACHE/service/lock"

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A training service as its users have it: a uvicorn process of its own over the real core, on a data directory."""
+"""A training service in a uvicorn process, with the real core and a data directory of its own."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ROOT / "roles" / "training_service" / "files"
+SOURCES = ROOT / "service" / "src"
 CORE = ROOT / "plugins" / "module_utils" / "_core"
 PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -43,10 +43,10 @@ def free_port() -> int:
 
 @functools.cache
 def library() -> str:
-    """The service and the core in a directory, compiled: as its role puts them on a host."""
+    """Return a directory with the compiled service and core, as the role installs them."""
     path = tempfile.mkdtemp(prefix="ia-homelab-service-")
     atexit.register(shutil.rmtree, path, ignore_errors=True)
-    for source, name in ((FILES / "ia_homelab_service", "ia_homelab_service"), (CORE, "ia_homelab_core")):
+    for source, name in ((SOURCES / "ia_homelab_service", "ia_homelab_service"), (CORE, "ia_homelab_core")):
         shutil.copytree(source, Path(path, name), ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(path, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     return path
@@ -67,7 +67,7 @@ class Service:
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         self.port = int(self.settings.setdefault("port", free_port()))
-        # no server of this machine is asked by accident
+        # never use a server of this machine by accident
         self.settings.setdefault("ollama_url", "http://127.0.0.1:9")
         self.settings["data_dir"] = str(self.root / "data")
         self.file = self.root / "settings.json"
@@ -75,22 +75,22 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
-        """All it has written so far."""
+        """Its log output so far."""
         path = self.root / "service.log"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
     def client(self, token: str = "", **options: t.Any) -> httpx.Client:
-        """A client of it."""
+        """Return an HTTP client."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30.0, trust_env=False, **options)
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        """What starts it: arguments and environment."""
+        """Return the arguments and the environment that start it."""
         self.file.write_text(json.dumps(self.settings))
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "PYTHONPATH": library(), "LC_ALL": "C.UTF-8"}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -98,7 +98,7 @@ class Service:
         return [sys.executable, "-m", "ia_homelab_service", str(self.file)], environment
 
     def start(self, wait: bool = True) -> Service:
-        """Start it and wait until it answers."""
+        """Start the service and wait until it responds."""
         argv, environment = self.command()
         with open(self.root / "service.log", "ab") as log:
             self.process = subprocess.Popen(
@@ -109,7 +109,7 @@ class Service:
         return self
 
     def wait_until_it_answers(self, seconds: float = 120.0) -> None:
-        """Wait for the first answer."""
+        """Wait for the first response."""
         end = time.monotonic() + seconds
         while True:
             try:
@@ -123,34 +123,34 @@ class Service:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash does it."""
+        """Send SIGKILL, like a crash."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM, as systemd does it; its exit status."""
+        """Send SIGTERM, like systemd; return the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
 
     def close(self) -> None:
-        """End it and all that it has started."""
+        """Stop the service and its jobs."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
         self.lab.close()
 
-    # -- what tests ask for ------------------------------------------------------------------------------------
+    # -- requests of tests -------------------------------------------------------------------------------------
 
     def publish(self, name: str = "homelab_prompts") -> dict[str, t.Any]:
-        """The homelab prompts as a dataset."""
+        """Publish the homelab prompts as a dataset."""
         with self.client() as client, open(PROMPTS, "rb") as stream:
             reply = client.post(f"/api/datasets/{name}", files={"file": ("homelab_prompts.json", stream)})
         assert reply.status_code in (200, 201), reply.text
         return t.cast("dict[str, t.Any]", reply.json())
 
     def base(self) -> str:
-        """A directory that looks like a base model as far as anything is read of it before training."""
+        """Return a directory with the files of a base model that are read before training."""
         path = self.root / "base"
         if not path.exists():
             path.mkdir()
@@ -175,7 +175,7 @@ class Service:
         return str(path)
 
     def request(self, **more: t.Any) -> dict[str, t.Any]:
-        """The seed's request, for that base."""
+        """Return the request of the specification, for that base."""
         return {
             "model_name": self.base(),
             "dataset": "homelab_prompts",
@@ -188,7 +188,7 @@ class Service:
         }
 
     def occupy(self, name: str = "occupant", count: int = 100_000) -> str:
-        """A run, asked for as Ansible does it, that has the machine for itself till it is cancelled; its id."""
+        """Submit a run, like Ansible, that has exclusive use of the machine until it is cancelled; return its id."""
         run = self.lab.counting(name, steps=1, count=count, pause=0.2)
         self.lab.engine.submit(run)
         self.lab.wait(lambda: any(one.step.startswith(name) for one in self.lab.evidence()), timeout=60)
@@ -196,7 +196,7 @@ class Service:
 
 
 def events(lines: t.Iterable[str]) -> t.Iterator[dict[str, t.Any]]:
-    """The events of a stream: ``id``, ``event`` and ``data`` of each."""
+    """Yield the events of a stream: ``id``, ``event`` and ``data`` of each."""
     found: dict[str, t.Any] = {}
     for line in lines:
         if not line:

@@ -1,0 +1,304 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Events of runs, numbered, in journals that outlive the service process.
+
+The core keeps no history: the state of a run is in its record, its jobs and the training's log. From these the service
+writes an append-only journal for each run, ``service/events/RUN.jsonl``. Each event has a key that identifies what it
+was derived from (``start:train-1``, ``log:<bytes read>``). After a crash the next process therefore appends exactly the
+missing events: none is lost or duplicated, and ids count from 1 without gaps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import typing as t
+from collections import OrderedDict
+
+from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.runs.progress import Progress
+from ia_homelab_core.runs.run import CANCELLED, ENDED, FAILED, SUCCEEDED, Job, Record
+from ia_homelab_core.system.clock import utc_now
+from ia_homelab_core.system.files import make_dirs, read_record
+from ia_homelab_core.system.locks import FileLock
+from ia_homelab_core.training import trainer_log
+
+from ..settings import Settings
+from .jobs import Jobs, to_point
+from .schemas import Event
+
+#: Number of runs whose events are cached in memory.
+_CACHE_SIZE = 200
+#: Bytes of a training's log that are read at a time.
+_BLOCK = 1024 * 1024
+
+
+class Journal:
+    """The event journals of all runs. Methods may be called from any thread."""
+
+    def __init__(self, settings: Settings, engine: Engine, jobs: Jobs) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.jobs = jobs
+        #: Called with the id of a run after new events were written, from the thread that wrote them.
+        self.listener: t.Callable[[str], None] | None = None
+        self._lock = threading.Lock()
+        self._states: OrderedDict[str, _JournalState] = OrderedDict()
+
+    def path(self, job_id: str) -> str:
+        """Return the path of a run's journal."""
+        return self.settings.path("events", f"{job_id}.jsonl")
+
+    def exists(self, job_id: str) -> bool:
+        """Whether a run has a journal."""
+        return os.path.exists(self.path(job_id))
+
+    def read(self, job_id: str, after: int = 0, limit: int = 10_000) -> list[Event]:
+        """Return events with an id greater than ``after``, in order.
+
+        :raises NotFoundError: when there is no such run.
+        """
+        journal = self._load(job_id)
+        if not journal.events:
+            self.sync(job_id)
+            journal = self._load(job_id)
+        return journal.events[max(after, 0) : max(after, 0) + limit]
+
+    def sync(self, job_id: str) -> list[Event]:
+        """Append the events that are missing, and return them.
+
+        :raises NotFoundError: when there is no such run.
+        """
+        run = self.jobs.run(job_id)
+        stamp = self.jobs.revision(job_id)  # taken before reading: later changes are read next time
+        record = self.engine.store.record(job_id)
+        if record is None:
+            # submitted when all of its results existed: clients know its id, and it will never have a record
+            record = Record(job_id, "", run, {"state": SUCCEEDED, "finished_at": utc_now()}, (), False, False)
+        make_dirs(self.settings.path("events"))
+        with self._lock, FileLock(self.settings.path("events", ".lock")):
+            journal = self._load_locked(job_id)
+            new_events = list(self._missing_events(record, journal))
+            if new_events:
+                self._append(job_id, journal, new_events)
+            journal.stamp = stamp
+        if new_events and self.listener is not None:
+            self.listener(job_id)
+        return [event for _key, event in new_events]
+
+    def ended(self, job_id: str) -> bool:
+        """Whether the last event reports the end of the run: no event follows unless it is submitted again."""
+        journal = self._load(job_id)
+        return bool(journal.events) and journal.events[-1].data.get("ended") is True
+
+    def is_current(self, job_id: str) -> bool:
+        """Whether no event is missing: the last one reports the end, and the run's record is unchanged since."""
+        journal = self._load(job_id)
+        return self.ended(job_id) and journal.stamp is not None and journal.stamp == self.jobs.revision(job_id)
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def _load(self, job_id: str) -> _JournalState:
+        with self._lock:
+            return self._load_locked(job_id)
+
+    def _load_locked(self, job_id: str) -> _JournalState:
+        state = self._states.get(job_id)
+        if state is None:
+            state = self._states[job_id] = _read_file(self.path(job_id))
+        self._states.move_to_end(job_id)
+        while len(self._states) > _CACHE_SIZE:
+            self._states.popitem(last=False)
+        return state
+
+    def _append(self, job_id: str, journal: _JournalState, new_events: list[tuple[str, Event]]) -> None:
+        path = self.path(job_id)
+        text = "".join(
+            json.dumps({"key": key, **event.model_dump()}, ensure_ascii=False, separators=(",", ":")) + "\n"
+            for key, event in new_events
+        ).encode("utf-8")
+        with open(path, "ab") as stream:
+            # removes a partial event that a crash left behind
+            stream.truncate(journal.size)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        journal.add(new_events, len(text))
+
+    # -- missing events --------------------------------------------------------------------------------------------
+
+    def _missing_events(self, record: Record, journal: _JournalState) -> t.Iterator[tuple[str, Event]]:
+        number = len(journal.events)
+        for key, at, kind, level, message, data in self._all_events(record, journal):
+            if key in journal.keys:
+                continue
+            number += 1
+            yield (
+                key,
+                Event.model_validate(
+                    {
+                        "id": number,
+                        "job_id": record.id,
+                        "at": at or utc_now(),
+                        "type": kind,
+                        "level": level,
+                        "message": self.jobs.redactor.text(message),
+                        "data": self.jobs.redactor.value(data),
+                    }
+                ),
+            )
+
+    def _all_events(self, record: Record, journal: _JournalState) -> t.Iterator[_RawEvent]:
+        """Yield all events that the store implies, in order; those in the journal may be omitted."""
+        run = record.run
+        attempts: dict[int, list[Job]] = {}
+        for job in record.jobs:
+            attempts.setdefault(job.round, []).append(job)
+        current = run.round if run else max(attempts, default=1)
+        attempts.setdefault(current, [])
+        for number in sorted(attempts):
+            if number == current:
+                at, supervisor = (run.submitted_at, run.submitted_by) if run else ("", "")
+                verb = "Queued" if number <= 1 else "Asked for again"
+                yield (
+                    f"queued:{number}",
+                    at,
+                    "status",
+                    "info",
+                    f"{verb}.",
+                    {"status": "queued", "submitted_by": supervisor},
+                )
+            for job in attempts[number]:
+                yield from self._attempt_events(record, job, journal)
+            if number == current and record.cancelling and record.at_work:
+                yield f"cancel:{number}", "", "status", "info", "Asked to stop.", {"status": "cancelling"}
+        if record.state["state"] in ENDED:
+            yield _end_event(record, current)
+
+    def _attempt_events(self, record: Record, job: Job, journal: _JournalState) -> t.Iterator[_RawEvent]:
+        job_record = read_record(os.path.join(job.directory, "job.json")) or {}
+        supervisor = read_record(os.path.join(job.directory, "supervisor.json"))
+        labels = {"step": job.label, "attempt": job.name}
+        if supervisor is not None or job.outcome is not None:
+            at = str((supervisor or {}).get("at") or job_record.get("created_at") or "")
+            yield f"start:{job.name}", at, "step", "info", f"{job.label} started.", {**labels, "state": "running"}
+        if job.kind == "train" and record.run is not None and f"end:{job.name}" not in journal.keys:
+            last = record.jobs[-1] is job
+            yield from self._log_events(record, job, journal, last)
+        if job.outcome is not None:
+            state, error = str(job.outcome["state"]), job.outcome.get("error")
+            verb = {FAILED: "failed", CANCELLED: "was stopped"}.get(state, "is done")
+            reason = str(error.get("message", "")) if state == FAILED and isinstance(error, dict) else ""
+            level = "error" if state == FAILED else "info"
+            at = str(job.outcome.get("finished_at") or "")
+            message = f"{job.label} {verb}: {reason}" if reason else f"{job.label} {verb}."
+            yield f"end:{job.name}", at, "step", level, message, {**labels, "state": state}
+
+    def _log_events(self, record: Record, job: Job, journal: _JournalState, last: bool) -> t.Iterator[_RawEvent]:
+        """Yield events for lines of the training's log that were not read yet. The log is append-only."""
+        if not last or record.run is None:
+            return
+        path = os.path.join(self.jobs.train_directory(record.run), trainer_log.NAME)
+        offset = journal.offset
+        while True:
+            try:
+                with open(path, "rb") as stream:
+                    stream.seek(offset)
+                    block = stream.read(_BLOCK)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            complete, newline, _partial = block.rpartition(b"\n")
+            if not newline:
+                return
+            for line in complete.split(b"\n"):
+                offset += len(line) + 1
+                entry = trainer_log.parse_line(line.decode("utf-8", "replace"))
+                if entry is not None:
+                    yield self._metrics_event(job, entry, offset)
+
+    def _metrics_event(self, job: Job, entry: dict[str, t.Any], offset: int) -> _RawEvent:
+        point = to_point(entry)
+        total = entry.get("total_steps")
+        data = {"step": job.label, "attempt": job.name, "offset": offset, "total": total}
+        data.update(
+            current=point.step,
+            loss=point.loss,
+            eval_loss=point.eval_loss,
+            learning_rate=point.learning_rate,
+            epoch=point.epoch,
+        )
+        message = Progress(
+            current=point.step,
+            total=total if isinstance(total, (int, float)) else 0,
+            loss=point.loss,
+            eval_loss=point.eval_loss,
+        ).words()
+        return (
+            f"log:{offset}",
+            "",
+            "metrics",
+            "info",
+            message,
+            {key: one for key, one in data.items() if one is not None},
+        )
+
+
+#: key, time, type, level, message, data
+_RawEvent = tuple[str, str, str, str, str, dict[str, t.Any]]
+
+
+def _end_event(record: Record, number: int) -> _RawEvent:
+    state = str(record.state["state"])
+    error = record.state.get("error")
+    message = {"succeeded": "Succeeded.", "cancelled": "Cancelled."}.get(state, "Failed.")
+    if isinstance(error, dict) and error.get("message"):
+        message = f"Failed: {error['message']}"
+    data = {"status": state, "ended": True}
+    if isinstance(error, dict):
+        data["error"] = {key: error.get(key, "") for key in ("message", "hint", "step")}
+    level = "error" if state == FAILED else "info"
+    at = str(record.state.get("finished_at") or "")
+    # a run can end twice without being submitted again, if its record was damaged
+    return f"ended:{number}:{at if record.directory else ''}", at, "status", level, message, data
+
+
+class _JournalState:
+    """The content of a journal."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.keys: set[str] = set()
+        self.size = 0
+        self.offset = 0
+        #: Revision of the run's record at the last synchronization; None if there was none in this process.
+        self.stamp: tuple[t.Any, ...] | None = None
+
+    def add(self, new_events: t.Iterable[tuple[str, Event]], size: int) -> None:
+        for key, event in new_events:
+            self.events.append(event)
+            # the offset in the log only grows: one number covers all of its lines
+            if event.type == "metrics":
+                self.offset = max(self.offset, int(event.data.get("offset", 0)))
+            else:
+                self.keys.add(key)
+        self.size += size
+
+
+def _read_file(path: str) -> _JournalState:
+    journal = _JournalState()
+    with contextlib.suppress(FileNotFoundError):
+        with open(path, "rb") as stream:
+            for line in stream:
+                try:
+                    if not line.endswith(b"\n"):
+                        raise ValueError("torn")
+                    raw = json.loads(line)
+                    key = str(raw.pop("key"))
+                    event = Event.model_validate(raw)
+                except (ValueError, KeyError):
+                    break  # a crash left it incomplete: it will be written again
+                journal.add([(key, event)], len(line))
+    return journal

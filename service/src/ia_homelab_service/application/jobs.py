@@ -1,0 +1,345 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs as the service presents them: the core's status together with the declaration and the results."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import typing as t
+
+from ia_homelab_core.artifacts.integrity import receipt_results
+from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.errors import InputError, StoreError
+from ia_homelab_core.runs.progress import Progress as CoreProgress
+from ia_homelab_core.runs.run import Run
+from ia_homelab_core.runs.status import WHOLE, RunView
+from ia_homelab_core.system.files import discard, make_dirs, read_record, write_json
+from ia_homelab_core.training import checkpoints as training_checkpoints
+from ia_homelab_core.training import trainer_log
+
+from ..settings import Settings
+from .errors import NotFoundError
+from .redaction import Redactor
+from .schemas import Checkpoint, Job, Point, Problem, Progress, Status, Step
+
+#: Seconds for which a cached job is valid: while the run is active, and after it has ended with its record unchanged.
+_ACTIVE_TTL, _DONE_TTL = 0.25, 30.0
+#: Number of cached jobs.
+_CACHE_SIZE = 1000
+#: Options of a training that a job has in fields of their own.
+_SEPARATE_FIELDS = ("method", "template", "quantizations", "stage")
+
+
+def goal_of(run: Run) -> t.Literal["train", "model", "other"]:
+    """Return what a run is meant to produce."""
+    kinds = {run.step(label).spec.kind for label in run.goals}
+    if kinds == {"train"}:
+        return "train"
+    return "model" if "register" in kinds else "other"
+
+
+def step_spec(run: Run | None, kind: str) -> t.Any:
+    """Return the spec of a run's step of that kind; None if it has none."""
+    return next((step.spec for step in run.steps if step.spec.kind == kind), None) if run else None
+
+
+def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False) -> Job:
+    """Convert a run and its status to a job."""
+    base_step, train_step = step_spec(run, "base"), step_spec(run, "train")
+    resolved = dict((train_step.options.get("resolved") or {}) if train_step else {})
+    declared = run.declaration if run else {}
+    digest = str(train_step.upstream.get("dataset", "")) if train_step else ""
+    dataset_results = receipt_results(layout, "dataset", digest) if digest else {}
+    results = {
+        step.label: receipt_results(layout, step.kind, step.fingerprint) for step in view.steps if step.state == WHOLE
+    }
+    results = {label: values for label, values in results.items() if values}
+    model = ""
+    if run and goal_of(run) == "model" and view.state == "succeeded":
+        registrations = [
+            results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")
+        ]
+        names = [name for one in registrations for name in one.get("aliases") or ()] + [
+            one["tag"] for one in registrations
+        ]
+        model = str(names[0]) if names else ""
+    status: Status = "paused" if paused and view.state == "cancelled" else _status(view)
+    return Job(
+        job_id=view.id,
+        name=view.name,
+        goal=goal_of(run) if run else "other",
+        status=status,
+        cancelling=view.cancelling,
+        position=view.position,
+        waiting_for=view.waiting_for,
+        current_step=view.current,
+        progress=to_progress(view.progress) if view.progress else None,
+        steps=[
+            Step(label=one.label, kind=one.kind, fingerprint=one.fingerprint, state=one.state, reason=one.reason)
+            for one in view.steps
+        ],
+        error=to_problem(redactor.value(view.error)) if view.error else None,
+        submitted_at=view.submitted_at,
+        submitted_by=view.submitted_by,
+        started_at=view.job_started_at,
+        finished_at=view.finished_at,
+        base_model=str(declared.get("base_model") or (base_step.options.get("description", "") if base_step else "")),
+        base=str(base_step.options.get("description") or "") if base_step else "",
+        template=str(resolved.get("template") or ""),
+        dataset=str(declared.get("dataset") or dataset_results.get("name") or ""),
+        dataset_digest=digest,
+        dataset_rows=dataset_results.get("rows"),
+        method=str(resolved.get("method") or ""),
+        method_reason=str((train_step.options.get("method_reason") or "") if train_step else ""),
+        hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
+        results=results,
+        model=model,
+        trained_by=str(declared.get("trained_by") or ""),
+        links={
+            "self": f"/api/status/{view.id}",
+            "events": f"/api/jobs/{view.id}/events",
+            "log": f"/api/jobs/{view.id}/log",
+        },
+    )
+
+
+def _status(view: RunView) -> Status:
+    # absent: not submitted yet; with a position in the queue: its next step waits for another run
+    return "queued" if view.state == "absent" or view.position else t.cast(Status, view.state)
+
+
+def to_progress(plain: t.Mapping[str, t.Any]) -> Progress:
+    """Convert the core's progress, and add the percentage."""
+    return Progress(**plain, percent=CoreProgress.from_dict(plain).percent)
+
+
+def to_problem(error: t.Mapping[str, t.Any]) -> Problem:
+    """Convert an error from the job store."""
+    details = error.get("details")
+    return Problem(
+        message=str(error.get("message", "")),
+        hint=str(error.get("hint") or ""),
+        step=str(error.get("step") or ""),
+        details=dict(details) if isinstance(details, dict) else {},
+    )
+
+
+class _CacheEntry(t.NamedTuple):
+    """A job that is cached for a while."""
+
+    until: float
+    revision: tuple[t.Any, ...] | None
+    job: Job
+    json: bytes
+
+
+class Jobs:
+    """Runs as jobs, cached for a moment so that concurrent clients share one read of the store."""
+
+    def __init__(self, settings: Settings, engine: Engine, redactor: Redactor) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.redactor = redactor
+        self._lock = threading.Lock()
+        self._cache: dict[str, _CacheEntry] = {}
+
+    # -- runs -------------------------------------------------------------------------------------------------------
+
+    def run(self, job_id: str) -> Run:
+        """Return a run from the store, or from the remembered requests that had nothing to do.
+
+        :raises NotFoundError: when there is none.
+        """
+        run = self._find_run(job_id)
+        if run is None:
+            raise self._not_found_error(job_id)
+        return run
+
+    def _find_run(self, job_id: str) -> Run | None:
+        try:
+            record = self.engine.store.record(job_id)
+        except InputError as error:
+            raise NotFoundError(f"{job_id!r} is not the id of a job.") from error
+        if record is not None and record.run is not None:
+            return record.run
+        request = read_record(self._request_path(job_id))
+        try:
+            return Run.from_dict(request) if request else None
+        except StoreError:
+            return None
+
+    def _request_path(self, job_id: str) -> str:
+        return self.settings.path("requests", f"{job_id}.json")
+
+    def remember_request(self, run: Run) -> None:
+        """Store a submitted run that had nothing to do: clients know its id, but it has no record."""
+        if self.engine.store.record(run.id) is None and not os.path.exists(self._request_path(run.id)):
+            make_dirs(self.settings.path("requests"))
+            write_json(self._request_path(run.id), run.as_dict())
+
+    def _not_found_error(self, job_id: str) -> NotFoundError:
+        try:
+            self.engine.observe(job_id)
+        except InputError as error:
+            return NotFoundError(f"There is no job {job_id!r}.", error.hint)
+        return NotFoundError(f"There is no job {job_id!r}.")
+
+    # -- pauses ----------------------------------------------------------------------------------------------------
+
+    def _pause_path(self, job_id: str) -> str:
+        return self.settings.path("paused", job_id)
+
+    def set_paused(self, job_id: str) -> None:
+        """Mark a run as paused rather than cancelled."""
+        make_dirs(self.settings.path("paused"))
+        write_json(self._pause_path(job_id), {})
+
+    def clear_paused(self, job_id: str) -> None:
+        """Remove that mark."""
+        discard(self._pause_path(job_id))
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        """Return a job in its current state, at most a moment old.
+
+        :raises NotFoundError: when there is none.
+        """
+        entry = self._cached(job_id)
+        if entry is not None:
+            return entry.job
+        revision, now = self.revision(job_id), time.monotonic()
+        job = self._observe(job_id)
+        lifetime = _DONE_TTL if job.ended and revision is not None and revision[0] == "done" else _ACTIVE_TTL
+        with self._lock:
+            self._cache[job_id] = _CacheEntry(now + lifetime, revision, job, job.model_dump_json().encode("utf-8"))
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.pop(next(iter(self._cache)))
+        return job
+
+    def cached_json(self, job_id: str) -> bytes | None:
+        """Return the cached job as JSON, or None; never blocks."""
+        entry = self._cached(job_id)
+        return entry.json if entry is not None else None
+
+    def _cached(self, job_id: str) -> _CacheEntry | None:
+        with self._lock:
+            entry = self._cache.get(job_id)
+        if entry is None or time.monotonic() >= entry.until or entry.revision != self.revision(job_id):
+            return None
+        return entry
+
+    def invalidate(self, job_id: str) -> None:
+        """Drop a job from the cache."""
+        with self._lock:
+            self._cache.pop(job_id, None)
+
+    def revision(self, job_id: str) -> tuple[t.Any, ...] | None:
+        """Return a value that changes with the record of a run; None if it has no record."""
+        if "/" in job_id or job_id.startswith("."):
+            return None
+        paused = os.path.exists(self._pause_path(job_id))
+        for section in ("active", "done"):
+            folder = os.path.join(self.engine.layout.jobs, section, job_id)
+            try:
+                return (section, paused, os.stat(folder).st_mtime_ns, _mtime(os.path.join(folder, "state.json")))
+            except OSError:
+                continue
+        return None
+
+    def _observe(self, job_id: str) -> Job:
+        run = self.run(job_id)
+        try:
+            view = self.engine.observe(job_id)
+        except InputError:
+            view = self.engine.preview(run)
+        return self.describe(view, run)
+
+    def describe(self, view: RunView, run: Run | None) -> Job:
+        """Convert a run and its status to a job, with its redacted error and pause."""
+        return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
+
+    def all(self, limit: int) -> list[Job]:
+        """Return active runs in the order of the queue, then the latest finished ones."""
+        queue = [record.id for record in self.engine.store.active()]
+        done = [one for one in self.engine.store.done_ids(limit) if one not in queue]
+        jobs = []
+        for job_id in [*queue, *done]:
+            try:
+                jobs.append(self.get(job_id))
+            except InputError:
+                continue  # its record is damaged, or was removed in the meantime
+        return jobs
+
+    # -- output of a training --------------------------------------------------------------------------------------
+
+    def train_directory(self, run: Run) -> str:
+        """Return the directory of a run's training output; empty if the run trains nothing."""
+        spec = step_spec(run, "train")
+        if spec is None:
+            return ""
+        done = self.engine.layout.artifact("train", spec.fingerprint)
+        return done if os.path.isdir(done) else self.engine.layout.work("train", spec.fingerprint)
+
+    def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
+        """Return the lines of a training's log; for repeated steps the later one."""
+        folder = self.train_directory(self.run(job_id))
+        points: dict[float, Point] = {}
+        for entry in trainer_log.read_all(os.path.join(folder, trainer_log.NAME)) if folder else ():
+            point = to_point(entry)
+            if point.loss is None and point.eval_loss is None:
+                continue
+            before = points.get(point.step)
+            if before is not None and point.loss is None:  # the validation line of the same step
+                point = before.model_copy(update={"eval_loss": point.eval_loss})
+            points[point.step] = point
+        ordered = [points[step] for step in sorted(points)]
+        stride = -(-len(ordered) // limit)
+        return ordered[:: stride or 1]
+
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+        """Return the checkpoints that a training can resume from, the last first."""
+        folder = self.train_directory(self.run(job_id))
+        losses = {point.step: point for point in self.curve(job_id, 1_000_000)}
+        checkpoints = []
+        for step, name in training_checkpoints.checkpoints(folder) if folder else ():
+            path = os.path.join(folder, name)
+            if not training_checkpoints.defect(path, step):
+                point = losses.get(step)
+                checkpoints.append(
+                    Checkpoint(
+                        step=step,
+                        created_at=os.stat(path).st_mtime,
+                        loss=point.loss if point else None,
+                        eval_loss=point.eval_loss if point else None,
+                    )
+                )
+        return checkpoints
+
+
+def to_point(entry: t.Mapping[str, t.Any]) -> Point:
+    """Convert a line of a training's log."""
+
+    def number(key: str) -> float | None:
+        value = entry.get(key)
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    return Point(
+        step=float(entry["current_steps"]),
+        loss=number("loss"),
+        eval_loss=number("eval_loss"),
+        learning_rate=number("lr"),
+        epoch=number("epoch"),
+        seconds=trainer_log.parse_duration(entry.get("elapsed_time")),
+    )
+
+
+def _mtime(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

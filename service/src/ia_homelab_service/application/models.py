@@ -1,0 +1,168 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registered models: their lineage, which one is served, and moving the public tags."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.engine import model_versions
+from ia_homelab_core.errors import CoreError
+from ia_homelab_core.ollama.client import Ollama
+from ia_homelab_core.ollama.syntax import same_model, same_name
+from ia_homelab_core.releases.promotion import Change, Releases
+from ia_homelab_core.system.files import read_record
+
+from .errors import ConflictError, NotFoundError
+from .schemas import Model, Promotion
+
+
+class Models:
+    """The models that runs have registered in an Ollama server."""
+
+    def __init__(self, layout: Layout, ollama_url: str) -> None:
+        self.layout = layout
+        self.ollama = Ollama(ollama_url, timeout=10.0)
+
+    def all(self, name: str = "") -> list[Model]:
+        """Return registered models, the latest first.
+
+        :param name: only models of this name.
+        """
+        try:
+            tags = self.ollama.tags()
+        except CoreError:
+            tags = None
+        models = [self._to_model(fingerprint, tags) for fingerprint in self._fingerprints()]
+        chosen = [model for model in models if model is not None and (not name or same_model(model.name, name))]
+        return sorted(chosen, key=lambda model: model.registered_at, reverse=True)
+
+    def _fingerprints(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.layout.parent("register")) if len(name) == 64]
+        except FileNotFoundError:
+            return []
+
+    def _to_model(self, fingerprint: str, tags: t.Sequence[t.Mapping[str, t.Any]] | None) -> Model | None:
+        try:
+            receipt = self.layout.receipt("register", fingerprint)
+        except CoreError:
+            return None
+        if not receipt:
+            return None
+        results, settings = receipt.get("results") or {}, receipt.get("settings") or {}
+        name, tag = str(settings.get("name", "")), str(results.get("tag", ""))
+        ledger = Releases(self.layout, name).ledger()
+        digest = next((str(one["digest"]) for one in tags or () if same_name(str(one.get("name", "")), tag)), "")
+        return Model(
+            name=name,
+            tag=tag,
+            fingerprint=fingerprint,
+            digest=digest or str(results.get("digest") or ""),
+            quantization=str((receipt.get("options") or {}).get("quantization", "")),
+            served=sorted(
+                str(one["name"])
+                for one in tags or ()
+                if digest and one.get("digest") == digest and _is_public_name(str(one["name"]), tag)
+            ),
+            present=None if tags is None else bool(digest),
+            registered_at=str(receipt.get("finished_at", "")),
+            lineage=self._lineage(receipt),
+            gate=read_record(Releases(self.layout, name).gate_report(tag)),
+            declared=bool(ledger.declared) and same_name(ledger.declared, tag),
+            held=ledger.hold is not None and same_name(ledger.hold.tag, tag),
+        )
+
+    def _lineage(self, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Return the inputs of a model, step by step, from the receipts."""
+        lineage: dict[str, t.Any] = {"run": receipt.get("run", "")}
+        current: t.Mapping[str, t.Any] = receipt
+        for kind in ("gguf", "merge", "train"):
+            fingerprint = (current.get("upstream") or {}).get(kind)
+            current = (self._receipt_or_none(kind, fingerprint) if fingerprint else None) or {}
+            if fingerprint:
+                lineage[kind] = {"fingerprint": fingerprint, "finished_at": current.get("finished_at", "")}
+        upstream = current.get("upstream") or {}
+        if "train" in lineage:
+            resolved = (current.get("options") or {}).get("resolved") or {}
+            lineage["train"].update(method=resolved.get("method"), results=current.get("results") or {})
+        for kind in ("base", "dataset"):
+            if kind in upstream:
+                source = self._receipt_or_none(kind, upstream[kind]) or {}
+                source_results = source.get("results") or {}
+                lineage[kind] = {
+                    "fingerprint": upstream[kind],
+                    "settings": source.get("settings") or {},
+                    "rows": source_results.get("rows"),
+                    "name": source_results.get("name"),
+                    "sources": source_results.get("sources"),
+                }
+        return lineage
+
+    def _receipt_or_none(self, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
+        try:
+            return self.layout.receipt(kind, fingerprint)
+        except CoreError:
+            return None
+
+    def find(self, tag: str) -> Model:
+        """Return the model of a content tag, a served name or the first digits of a fingerprint.
+
+        :raises NotFoundError: when no run has registered it.
+        """
+        models = self.all()
+        for model in models:
+            if same_name(model.tag, tag) or any(same_name(one, tag) for one in model.served):
+                return model
+        for model in models:
+            if len(tag) >= 8 and model.fingerprint.startswith(tag):
+                return model
+        raise NotFoundError(f"There is no model {tag!r} that a run has registered.")
+
+    def promote(self, tag: str) -> Promotion:
+        """Point the public names at a model; they keep answering in the meantime.
+
+        If the model is the declared one, any hold is released. Any other model is held, as after a rollback.
+        """
+        model = self.find(tag)
+        if not model.present:
+            raise ConflictError(f"{model.tag} is not in Ollama any more.", "Ask for its fine-tune again.")
+        releases = Releases(self.layout, model.name)
+        ledger = releases.ledger()
+        if ledger.declared and not same_name(ledger.declared, model.tag):
+            return self.rollback(model.name, model.tag)
+        releases.release()
+        before = self._served_tag(model.name)
+        change = releases.promote(self.ollama, model.tag, ledger.aliases or (f"{model.name}:latest",))
+        return _to_promotion(model.name, change, before)
+
+    def rollback(self, name: str, to: str = "") -> Promotion:
+        """Point the public names at the previous version, or at the given one, and hold it."""
+        model = name.partition(":")[0]
+        before = self._served_tag(model)
+        return _to_promotion(model, model_versions.rollback(self.layout, self.ollama, model, to), before)
+
+    def release(self, name: str) -> bool:
+        """Release the hold of a rollback: the next apply serves the declared model. False if there was no hold.
+
+        :raises NotFoundError: when no run has registered a model of that name.
+        """
+        models = self.all(name.partition(":")[0])
+        if not models:
+            raise NotFoundError(f"No run has registered a model {name!r}.")
+        return Releases(self.layout, models[0].name).release()
+
+    def _served_tag(self, name: str) -> str:
+        return next((one.tag for one in self.all(name) if one.served), "")
+
+
+def _is_public_name(name: str, tag: str) -> bool:
+    """Whether a name is neither the content tag itself nor a backup name."""
+    return not same_name(name, tag) and not name.rpartition(":")[2].startswith("before-")
+
+
+def _to_promotion(name: str, change: Change, before: str) -> Promotion:
+    return Promotion(name=name, tag=change.tag, moved=list(change.moved), before=before, held=change.hold is not None)

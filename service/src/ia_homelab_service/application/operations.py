@@ -1,0 +1,360 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything the service can do. REST, OpenAI's interface, MCP and the page are thin layers over this.
+
+Methods block and may be called from any thread. They take plain values, return the types of ``schemas``, and raise
+subclasses of the core's error (see ``errors``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import time
+import typing as t
+
+from ia_homelab_core.artifacts.integrity import receipt_results
+from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.errors import CoreError, InputError
+from ia_homelab_core.ollama.client import Ollama
+from ia_homelab_core.planning.declaration import read_declaration
+from ia_homelab_core.planning.finetune import plan_run, plan_train, warnings_of
+from ia_homelab_core.runs.run import Run
+from ia_homelab_core.system import gpus
+from ia_homelab_core.system.disk import free_bytes
+from ia_homelab_core.system.files import tail_lines
+
+from ..settings import Settings
+from . import finetune_request
+from .datasets import Datasets
+from .errors import ConflictError, FieldError, FieldErrors, NotFoundError
+from .estimate import core_plan, estimate
+from .events import Journal
+from .jobs import Jobs, goal_of, step_spec
+from .models import Models
+from .redaction import Redactor
+from .schemas import Checkpoint, Event, Gpu, Job, Log, Machine, Model, Plan, Point, Promotion, Submitted
+
+_MAX_LOG_LINES = 5000
+
+
+class Operations:
+    """Operations on the runs, datasets and models of a data directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = Engine(settings.data_dir)
+        self.layout = self.engine.layout
+        self.redactor = Redactor(_known_secrets(settings))
+        self.jobs = Jobs(settings, self.engine, self.redactor)
+        self.datasets = Datasets(settings, self.layout)
+        self.models = Models(self.layout, settings.ollama_url)
+        self.journal = Journal(settings, self.engine, self.jobs)
+
+    # -- submitting runs -------------------------------------------------------------------------------------------
+
+    def schema(self) -> dict[str, t.Any]:
+        """Return the JSON schema of a fine-tune request."""
+        return finetune_request.form_schema()
+
+    def train(
+        self,
+        request: t.Mapping[str, t.Any],
+        goal: str = "train",
+        submitted_by: str = "rest",
+        client_data: t.Mapping[str, t.Any] | None = None,
+    ) -> Submitted:
+        """Submit a fine-tune. The same request is the same job.
+
+        :param request: fields of :func:`finetune_request.form_schema`, in any of their spellings.
+        :param goal: the goal if the request has none: ``train`` or ``model``.
+        :param client_data: values stored for the client; they have no effect on the job.
+        :raises FieldErrors: with every invalid field.
+        """
+        checked = finetune_request.parse_request(request, goal)
+        run = self._plan_run(checked, True, submitted_by)
+        if client_data:
+            run = dataclasses.replace(run, declaration={**run.declaration, "request": dict(client_data)})
+        return self._submit(run)
+
+    def plan(self, request: t.Mapping[str, t.Any], goal: str = "model") -> Plan:
+        """Return what submitting the request would do. Writes nothing."""
+        checked = finetune_request.parse_request(request, goal)
+        run = self._plan_run(checked, False, "rest")
+        view = self.engine.preview(run)
+        plan = core_plan(self.settings, self.layout, run, view)
+        job = self.jobs.describe(view, run)
+        why = {step["label"]: "; ".join(step["why"]) for step in plan["steps"] if step["changes"]}
+        steps = [step.model_copy(update={"reason": why.get(step.label, step.reason)}) for step in job.steps]
+        return Plan(
+            job=job.model_copy(update={"steps": steps}),
+            pending=view.pending,
+            warnings=plan["warnings"],
+            estimate=estimate(self.settings, self.layout, run, plan),
+            declaration=checked.declaration,
+            yaml=as_yaml(checked.declaration),
+            curl=as_curl(self.settings, checked),
+        )
+
+    def _plan_run(self, request: finetune_request.FinetuneRequest, write: bool, submitted_by: str) -> Run:
+        declaration, tools = request.declaration, self.settings.tools
+        with _errors_of_field("dataset"):
+            self.datasets.load(str(declaration["dataset"]))
+        if request.goal == "model":
+            return plan_run(
+                self.layout,
+                declaration,
+                tools,
+                accelerator=self.settings.accelerator,
+                write=write,
+                submitted_by=submitted_by,
+            )
+        declared = read_declaration(declaration)
+        run = plan_train(
+            self.layout,
+            declared.name,
+            declared.base_model,
+            declared.base_revision,
+            declared.dataset,
+            declared.hyper,
+            tools,
+            self.settings.accelerator,
+            write,
+            declared.memory_check,
+        )
+        return dataclasses.replace(run, declaration=dict(declaration), submitted_by=submitted_by)
+
+    def _submit(self, run: Run) -> Submitted:
+        record = self.engine.store.record(run.id)
+        submission = self.engine.submit(run)
+        self.jobs.clear_paused(run.id)
+        self.jobs.invalidate(run.id)
+        self.jobs.remember_request(run)
+        self.journal.sync(run.id)
+        job = self.jobs.describe(submission.view, run)
+        created = bool(submission.pending) and not submission.attached
+        return Submitted(
+            **dict(job),
+            created=created and (record is None or not record.at_work),
+            pending=list(submission.pending),
+            warnings=warnings_of(run, self.layout),
+            estimate=estimate(
+                self.settings, self.layout, run, core_plan(self.settings, self.layout, run, submission.view)
+            ),
+        )
+
+    def export(self, job_id: str, format: str = "gguf", submitted_by: str = "rest") -> Submitted:
+        """Submit a run that registers a trained job as a model in Ollama: a further run of the same fine-tune.
+
+        :param format: ``gguf``.
+        :raises ConflictError: when the job has not been trained yet.
+        """
+        if str(format).lower() != "gguf":
+            raise FieldErrors([FieldError("format", f"There is no format {format!r}.", "The format is gguf.")])
+        run = self.jobs.run(job_id)
+        training = step_spec(run, "train")
+        if training is None:
+            raise ConflictError(f"The job {job_id} trains nothing.", "Export a job that POST /api/train has returned.")
+        if goal_of(run) == "model":
+            return self._submit(run)
+        trained = next((step for step in self.get_job(job_id).steps if step.kind == "train"), None)
+        if trained is None or trained.state != "whole":
+            raise ConflictError(
+                f"The job {job_id} has not been trained yet.",
+                f"Wait until GET /api/status/{job_id} reports succeeded.",
+            )
+        declaration = finetune_request.declared_options(run.declaration)
+        # pins what was trained, even if the dataset's name or the method chosen for the host's GPU has changed since
+        declaration.update(method=training.options["resolved"]["method"])
+        dataset = training.upstream["dataset"]
+        pinned = {
+            str(declaration.get("dataset")): {
+                "fingerprint": dataset,
+                "outcome": receipt_results(self.layout, "dataset", dataset),
+            }
+        }
+        export = plan_run(
+            self.layout,
+            declaration,
+            self.settings.tools,
+            datasets=pinned,
+            accelerator=self.settings.accelerator,
+            submitted_by=submitted_by,
+        )
+        export_training = step_spec(export, "train")
+        if export_training is None or export_training.fingerprint != training.fingerprint:
+            raise ConflictError(f"{run.name} is declared otherwise than {job_id} was trained.", "Train it again.")
+        return self._submit(dataclasses.replace(export, declaration={**export.declaration, "trained_by": job_id}))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job and keep its checkpoint; no-op if it has ended."""
+        self.jobs.run(job_id)
+        self.engine.cancel(job_id)
+        self.jobs.invalidate(job_id)
+        self.journal.sync(job_id)
+        return self.get_job(job_id)
+
+    def pause(self, job_id: str) -> Job:
+        """Pause a job: :meth:`resume` continues from its checkpoint.
+
+        :raises ConflictError: when it has ended.
+        """
+        if self.get_job(job_id).ended:
+            raise ConflictError(f"The job {job_id} has ended: there is nothing to pause.")
+        self.jobs.set_paused(job_id)
+        self.engine.cancel(job_id)
+        self.jobs.invalidate(job_id)
+        self.journal.sync(job_id)
+        return self.get_job(job_id)
+
+    def resume(self, job_id: str) -> Submitted:
+        """Resume a paused, cancelled or failed job from its last checkpoint."""
+        job = self.get_job(job_id)
+        if job.status == "succeeded":
+            raise ConflictError(f"The job {job_id} has succeeded: there is nothing to resume.")
+        tools = self.settings.tools
+        return self._submit(dataclasses.replace(self.jobs.run(job_id), toolchain=tools, runner=tools.runner))
+
+    def retry(self, job_id: str) -> Submitted:
+        """Resume a failed job."""
+        return self.resume(job_id)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def get_job(self, job_id: str) -> Job:
+        """Return the current state of a job.
+
+        :raises NotFoundError: when there is none.
+        """
+        return self.jobs.get(job_id)
+
+    def job_json(self, job_id: str) -> bytes:
+        """Return the current state of a job as JSON."""
+        job = self.get_job(job_id)
+        return self.jobs.cached_json(job_id) or job.model_dump_json().encode("utf-8")
+
+    def list_jobs(self, limit: int = 50, name: str = "", status: str = "") -> list[Job]:
+        """Return active jobs in the order of the queue, then the latest finished ones."""
+        jobs = self.jobs.all(limit)
+        return [job for job in jobs if (not name or job.name == name) and (not status or job.status == status)]
+
+    def wait(self, job_id: str, seconds: float) -> Job:
+        """Wait until a job has ended, at most so many seconds, and return it."""
+        end = time.monotonic() + seconds
+        while True:
+            job = self.get_job(job_id)
+            if job.ended or time.monotonic() >= end:
+                return job
+            time.sleep(min(0.25, max(0.0, end - time.monotonic())))
+
+    def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Return the events of a job with ids greater than ``after``."""
+        self.jobs.run(job_id)
+        if not self.journal.is_current(job_id):
+            self.journal.sync(job_id)  # a client that has seen the end of a job also finds it in the events
+        return self.journal.read(job_id, after, limit)
+
+    def log(self, job_id: str, lines: int = 200, step: str = "") -> Log:
+        """Return the last lines of output of a job's current step, its last step, or a given step."""
+        run = self.jobs.run(job_id)
+        record = self.engine.store.record(job_id)
+        attempts = [job for job in record.jobs if not step or job.label == step] if record else []
+        if step and step not in {one.label for one in run.steps}:
+            labels = ", ".join(one.label for one in run.steps)
+            raise NotFoundError(f"The job {job_id} has no step {step!r}.", f"Its steps are {labels}.")
+        if not attempts:
+            return Log(job_id=job_id, step=step, lines=[])
+        path = os.path.join(attempts[-1].directory, "log.txt")
+        count = max(0, min(lines, _MAX_LOG_LINES))
+        tail = tail_lines(path, count, 1024 * 1024) if count else []
+        return Log(job_id=job_id, step=attempts[-1].label, lines=[self.redactor.text(line) for line in tail])
+
+    def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
+        """Return losses and learning rates of a training."""
+        return self.jobs.curve(job_id, limit)
+
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+        """Return the checkpoints that a job's training can resume from, the last first."""
+        return self.jobs.checkpoints(job_id)
+
+    def machine(self) -> Machine:
+        """Return the GPUs and resources of this machine, and the run that uses them."""
+        queue = self.engine.store.active()
+        holder = next((one.id for one in queue if one.unfinished is not None and one.unfinished.exclusive), "")
+        loaded: list[str] | None = None
+        with contextlib.suppress(CoreError):
+            loaded = [str(one.get("name", "")) for one in Ollama(self.settings.ollama_url, timeout=3.0).ps()]
+        return Machine(
+            accelerator=gpus.accelerator(self.settings.accelerator),
+            gpus=[Gpu(**dataclasses.asdict(gpu)) for gpu in gpus.gpus()],
+            holder=holder,
+            queue=[one.id for one in queue],
+            disk_free_bytes=free_bytes(self.layout.root),
+            loaded_models=loaded,
+        )
+
+    # -- models ----------------------------------------------------------------------------------------------------
+
+    def list_models(self, name: str = "") -> list[Model]:
+        """Return registered models with their lineage, the latest first."""
+        return self.models.all(name)
+
+    def promote(self, tag: str) -> Promotion:
+        """Point the public name at this model."""
+        return self.models.promote(tag)
+
+    def rollback(self, name: str, to: str = "") -> Promotion:
+        """Point the public name at the previous version, or at the given one."""
+        return self.models.rollback(name, to)
+
+    def release(self, name: str) -> bool:
+        """Release the hold of a rollback; False if there was none."""
+        return self.models.release(name)
+
+    # -- queue -----------------------------------------------------------------------------------------------------
+
+    def reconcile(self) -> list[str]:
+        """Finalize finished jobs, start the next ones, write events; return ids of runs with new events."""
+        active = self.engine.store.active()
+        if any(one.unfinished is None or not one.unfinished.is_supervised() for one in active):
+            self.engine.reconcile()
+        return [one.id for one in active if self.journal.sync(one.id)]
+
+
+@contextlib.contextmanager
+def _errors_of_field(field: str) -> t.Iterator[None]:
+    """Convert errors of the core to errors of that field."""
+    try:
+        yield
+    except InputError as error:
+        raise FieldErrors([FieldError(field, error.message, error.hint)]) from error
+
+
+def _known_secrets(settings: Settings) -> list[str]:
+    if not settings.token_file:
+        return []
+    try:
+        with open(settings.token_file, encoding="utf-8") as stream:
+            return [stream.read().strip()]
+    except (OSError, ValueError):
+        return []
+
+
+def as_yaml(declaration: t.Mapping[str, t.Any]) -> str:
+    """Return a declaration as an entry of ``finetunes`` in an inventory. JSON values are valid YAML."""
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in declaration.items()]
+    return "finetunes:\n" + "".join(f"  {'-' if not index else ' '} {line}\n" for index, line in enumerate(lines))
+
+
+def as_curl(settings: Settings, request: finetune_request.FinetuneRequest) -> str:
+    """Return a shell command that sends the request."""
+    host = "127.0.0.1" if settings.on_loopback else settings.host
+    body = json.dumps({**request.declaration, "goal": request.goal}, ensure_ascii=False)
+    lines = [f"curl -X POST http://{host}:{settings.port}/api/train", "-H 'Content-Type: application/json'"]
+    if settings.tokens_file:
+        lines.append('-H "Authorization: Bearer $TOKEN"')
+    return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"])

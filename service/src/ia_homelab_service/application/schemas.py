@@ -1,0 +1,252 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results of the operations as typed values, shared by REST, MCP and the page.
+
+Docstrings and descriptions of these classes are part of the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+import pydantic
+
+Status = t.Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+
+
+class Schema(pydantic.BaseModel):
+    """An immutable value."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+
+class Problem(Schema):
+    """Why a run failed."""
+
+    message: str
+    hint: str = ""
+    step: str = ""
+    details: dict[str, t.Any] = {}
+
+
+class Step(Schema):
+    """One step of a run."""
+
+    label: str = pydantic.Field(description="Its name within the run, such as train or gguf-q4_K_M.")
+    kind: str = pydantic.Field(description="base, dataset, train, merge, gguf or register.")
+    fingerprint: str = pydantic.Field(description="Identifies its result.")
+    state: str = pydantic.Field(description="whole, idle, needed, running or failed.")
+    reason: str = pydantic.Field(default="", description="Why it is not complete.")
+
+
+class Progress(Schema):
+    """Progress of the current step; unknown values are null."""
+
+    current: float = 0
+    total: float = 0
+    unit: str = "step"
+    percent: int | None = None
+    loss: float | None = None
+    eval_loss: float | None = None
+    learning_rate: float | None = None
+    epoch: float | None = None
+    eta_seconds: float | None = None
+    note: str = ""
+
+
+class Job(Schema):
+    """A run: all the steps of one fine-tune, under the id that clients call job_id."""
+
+    job_id: str
+    name: str = pydantic.Field(description="Name of the fine-tune, and of its model in Ollama.")
+    goal: t.Literal["train", "model", "other"] = pydantic.Field(
+        description="train: up to the trained adapter. model: up to the model that answers in Ollama."
+    )
+    status: Status
+    cancelling: bool = False
+    position: int | None = pydantic.Field(
+        default=None, description="Place in the queue; 0 is next. Null when not queued."
+    )
+    waiting_for: str = ""
+    current_step: str = ""
+    progress: Progress | None = None
+    steps: list[Step] = []
+    error: Problem | None = None
+    submitted_at: str = ""
+    submitted_by: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+    base_model: str = ""
+    base: str = pydantic.Field(default="", description="What the base model's name was resolved to.")
+    template: str = ""
+    dataset: str = ""
+    dataset_digest: str = ""
+    dataset_rows: int | None = None
+    method: str = ""
+    method_reason: str = ""
+    hyperparameters: dict[str, t.Any] = {}
+    results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="Results of each finished step.")
+    model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")
+    trained_by: str = pydantic.Field(default="", description="For an export: the job that trained the adapter.")
+    links: dict[str, str] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is finished: it changes only if it is submitted again."""
+        return self.status in ("paused", "succeeded", "failed", "cancelled")
+
+
+class Estimate(Schema):
+    """Requirements of a fine-tune; null where no estimate is possible."""
+
+    vram_bytes: int | None = None
+    vram_total_bytes: int | None = None
+    vram_free_bytes: int | None = None
+    fits: bool | None = None
+    disk_bytes: int | None = None
+    disk_free_bytes: int | None = None
+    seconds: float | None = None
+    advice: str = ""
+    details: dict[str, t.Any] = {}
+
+
+class Submitted(Job):
+    """A run that was just submitted."""
+
+    created: bool = pydantic.Field(description="False if the same run was active, or all of its results existed.")
+    pending: list[str] = pydantic.Field(default=[], description="Steps that were incomplete when it was submitted.")
+    warnings: list[str] = []
+    estimate: Estimate = Estimate()
+
+
+class Plan(Schema):
+    """What submitting a fine-tune would do."""
+
+    job: Job
+    pending: list[str] = []
+    warnings: list[str] = []
+    estimate: Estimate = Estimate()
+    declaration: dict[str, t.Any] = pydantic.Field(default={}, description="The equivalent entry of finetunes.")
+    yaml: str = pydantic.Field(default="", description="The entry as YAML for an inventory.")
+    curl: str = pydantic.Field(default="", description="The request as a shell command.")
+
+
+class Event(Schema):
+    """An event of a run. Ids count from 1 without gaps, and never change."""
+
+    id: int
+    job_id: str
+    at: str
+    type: t.Literal["status", "step", "metrics"]
+    level: t.Literal["info", "warn", "error"] = "info"
+    message: str
+    data: dict[str, t.Any] = {}
+
+
+class Point(Schema):
+    """One line of a training's log."""
+
+    step: float
+    loss: float | None = None
+    eval_loss: float | None = None
+    learning_rate: float | None = None
+    epoch: float | None = None
+    seconds: float | None = None
+
+
+class Log(Schema):
+    """The last lines of a job's output."""
+
+    job_id: str
+    step: str
+    lines: list[str]
+
+
+class Checkpoint(Schema):
+    """A checkpoint that a training can resume from."""
+
+    step: int
+    created_at: float
+    loss: float | None = None
+    eval_loss: float | None = None
+
+
+class Dataset(Schema):
+    """A dataset by its name."""
+
+    name: str
+    digest: str = pydantic.Field(
+        default="", description="Fingerprint of its version; empty if another tool registered it."
+    )
+    rows: int | None = None
+    format: str = ""
+    bytes: int | None = None
+    systems: dict[str, t.Any] = {}
+    sources: list[dict[str, t.Any]] = []
+    managed: bool = pydantic.Field(
+        default=True, description="False if another tool registered it: it cannot be used for training."
+    )
+
+
+class DatasetChange(Schema):
+    """What publishing or validating rows did, or would do."""
+
+    valid: bool
+    changed: bool = False
+    dataset: Dataset | None = None
+    reasons: list[str] = []
+    problems: list[dict[str, t.Any]] = pydantic.Field(
+        default=[], description="file, row, line, field, what and fix of each."
+    )
+    problems_total: int = 0
+    changes: dict[str, t.Any] = {}
+
+
+class Model(Schema):
+    """A model that a run registered in Ollama, with its lineage."""
+
+    name: str
+    tag: str = pydantic.Field(description="Its content tag; never given to another model.")
+    fingerprint: str
+    digest: str = ""
+    quantization: str = ""
+    served: list[str] = pydantic.Field(default=[], description="Names that point at it, such as homelab-model:latest.")
+    present: bool | None = pydantic.Field(
+        default=None, description="Whether Ollama has it; null if Ollama does not respond."
+    )
+    registered_at: str = ""
+    lineage: dict[str, t.Any] = {}
+    gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="Report of its last gate.")
+    declared: bool = pydantic.Field(default=False, description="Whether it is the model that was declared last.")
+    held: bool = pydantic.Field(default=False, description="Whether a rollback holds it instead of the declared model.")
+
+
+class Promotion(Schema):
+    """Result of moving the public tags."""
+
+    name: str
+    tag: str
+    moved: list[str]
+    before: str = pydantic.Field(default="", description="The content tag that was served before.")
+    held: bool = pydantic.Field(default=False, description="Whether it is held instead of the declared model.")
+
+
+class Gpu(Schema):
+    """One GPU."""
+
+    index: int
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+
+class Machine(Schema):
+    """GPUs and resources of the machine, and the run that uses them."""
+
+    accelerator: str
+    gpus: list[Gpu]
+    holder: str = pydantic.Field(default="", description="Id of the run that has exclusive use of the machine.")
+    queue: list[str] = []
+    disk_free_bytes: int = 0
+    loaded_models: list[str] | None = None

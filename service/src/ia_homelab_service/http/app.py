@@ -1,0 +1,94 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The FastAPI application that all interfaces are mounted on."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from fastapi import FastAPI
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from ia_homelab_core.engine.installation import install
+from ia_homelab_core.errors import CoreError
+from ia_homelab_core.version import VERSION
+
+from ..application.operations import Operations
+from ..application.watcher import Watcher
+from ..settings import Settings
+from . import access as access_
+from . import metrics, problem_details
+from .middleware import RequestGuard
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application without any interface: error handlers, metrics, health checks and the watcher.
+
+    ``app.state`` has ``operations``, ``watcher``, ``settings`` and ``access``; ``lifespans`` is a list of asynchronous
+    context managers that are entered while the application runs, and ``sessions`` may be set (see ``middleware``).
+
+    :raises InputError: when the settings would give other machines access without a token.
+    """
+    access = access_.from_settings(settings)
+    operations = Operations(settings)
+    watcher = Watcher(operations)
+    lifespans: list[t.AsyncContextManager[t.Any]] = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> t.AsyncIterator[None]:
+        operations.engine.store.prepare()
+        install(operations.layout)
+        watcher.start()
+        async with contextlib.AsyncExitStack() as stack:
+            for context_manager in lifespans:
+                await stack.enter_async_context(context_manager)
+            yield
+        await watcher.stop()
+
+    app = FastAPI(
+        title="Training service",
+        summary="Fine-tunes with LLaMA-Factory, served by Ollama",
+        version=VERSION,
+        openapi_url="/api/openapi.json",
+        # these pages would load scripts from other sites
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.operations = operations
+    app.state.watcher = watcher
+    app.state.settings = settings
+    app.state.access = access
+    app.state.lifespans = lifespans
+    app.state.sessions = None
+    problem_details.add_exception_handlers(app, operations.redactor)
+    problem_details.add_schema(app)
+    metrics.add_metrics(app, operations, watcher)
+    _add_health_checks(app, operations, watcher)
+    return app
+
+
+def guarded(app: FastAPI) -> ASGIApp:
+    """Return the application behind its request guard: what the server runs."""
+    return RequestGuard(app, app.state.settings, app.state.access, app.state)
+
+
+def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return JSONResponse({"status": "stuck" if watcher.stuck else "ok"}, 503 if watcher.stuck else 200)
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> Response:
+        checks = {}
+        for name, check in (("store", operations.engine.store.prepare), ("ollama", operations.models.ollama.version)):
+            try:
+                check()
+                checks[name] = "ok"
+            except CoreError as error:
+                checks[name] = operations.redactor.text(error.message)
+        ready = all(status == "ok" for status in checks.values())
+        return JSONResponse({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)

@@ -1,0 +1,178 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Responses for errors: ``application/problem+json``, and OpenAI's format below ``/v1``."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pydantic
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from ia_homelab_core.errors import CoreError, InputError, JobError, NotReadyError, RemoteError, StoreError
+
+from ..application.errors import (
+    ConflictError,
+    DeniedError,
+    FieldError,
+    FieldErrors,
+    NotFoundError,
+    TooLargeError,
+    errors_as_dicts,
+)
+from ..application.redaction import Redactor
+
+PROBLEM = "application/problem+json"
+_TITLES = {
+    400: "Bad request",
+    401: "Token needed",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    421: "Wrong host",
+    422: "Wrong fields",
+    429: "Too many",
+    500: "Failure",
+    502: "Another server failed",
+    503: "Not ready",
+}
+#: OpenAI's error types by status.
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class ProblemBody(pydantic.BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str = ""
+    errors: list[dict[str, str]] = pydantic.Field(default=[], description="field, message and hint of each.")
+
+
+def problem_response(
+    path: str,
+    status: int,
+    detail: str,
+    hint: str = "",
+    errors: t.Sequence[t.Mapping[str, t.Any]] = (),
+    headers: t.Mapping[str, str] | None = None,
+    **more: t.Any,
+) -> Response:
+    """Return an error response in the format of the interface at that path."""
+    more_headers = dict(headers or {})
+    if status == 401:
+        more_headers.setdefault("WWW-Authenticate", 'Bearer realm="training service"')
+    if path.startswith("/v1/"):
+        code = "invalid_request_error" if status < 500 else "server_error"
+        message = f"{detail} {hint}".strip()
+        for error in errors:
+            message += f" {error['field']}: {error['message']} {error.get('hint', '')}".rstrip()
+        body: dict[str, t.Any] = {
+            "error": {
+                "message": message,
+                "type": _OPENAI_TYPES.get(status, code),
+                "param": errors[0]["field"] if errors else None,
+                "code": None,
+            }
+        }
+        return JSONResponse(body, status, more_headers)
+    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
+    if hint:
+        body["hint"] = hint
+    if errors:
+        body["errors"] = list(errors)
+    body.update(more)
+    return Response(json.dumps(body, ensure_ascii=False, default=str), status, more_headers, PROBLEM)
+
+
+def http_status(error: CoreError) -> int:
+    """Return the HTTP status of an error."""
+    for kind, status in (
+        (DeniedError, 403),
+        (TooLargeError, 413),
+        (NotFoundError, 404),
+        (ConflictError, 409),
+        (InputError, 422),
+        (JobError, 409),
+        (NotReadyError, 503),
+        (RemoteError, 502),
+        (StoreError, 500),
+    ):
+        if isinstance(error, kind):
+            return 401 if isinstance(error, DeniedError) and not error.authenticated else status
+    return 500
+
+
+def error_response(path: str, error: CoreError, redactor: Redactor) -> Response:
+    """Return the response for an error of the core or the application."""
+    errors = errors_as_dicts(error.errors) if isinstance(error, FieldErrors) else []
+    # other details of the core are internal (paths, figures)
+    more = {key: error.details[key] for key in ("problems", "problems_total") if key in error.details}
+    return problem_response(
+        path,
+        http_status(error),
+        redactor.text(error.message),
+        redactor.text(error.hint),
+        redactor.value(errors),
+        **redactor.value(more),
+    )
+
+
+def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
+    """Make an application respond to errors in these formats."""
+
+    async def core_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, CoreError)
+        return error_response(request.url.path, error, redactor)
+
+    async def validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        field_errors = []
+        for item in error.errors():
+            place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+            field_errors.append(FieldError(".".join(place), str(item["msg"])))
+        malformed = any(item["type"] == "json_invalid" for item in error.errors())
+        if malformed:
+            return problem_response(request.url.path, 400, "The body is not JSON.")
+        return error_response(request.url.path, FieldErrors(field_errors), redactor)
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        headers = dict(error.headers or {})
+        return problem_response(request.url.path, error.status_code, redactor.text(str(error.detail)), headers=headers)
+
+    async def unexpected_error(request: Request, error: Exception) -> Response:
+        return problem_response(
+            request.url.path,
+            500,
+            "The service failed.",
+            "This is a defect: see the log of the service.",
+        )
+
+    app.add_exception_handler(CoreError, core_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, unexpected_error)
+
+
+def add_schema(app: FastAPI) -> None:
+    """Add :class:`ProblemBody`, which responses refer to by name, to the OpenAPI document."""
+    create_document = app.openapi
+
+    def with_problem_body() -> dict[str, t.Any]:
+        document = create_document()
+        schema = ProblemBody.model_json_schema()
+        document.setdefault("components", {}).setdefault("schemas", {}).setdefault("ProblemBody", schema)
+        return document
+
+    app.openapi = with_problem_body  # type: ignore[method-assign]

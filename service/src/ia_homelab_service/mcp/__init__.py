@@ -1,0 +1,6 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Model Context Protocol: ``/mcp``, and standard input and output."""
+
+from __future__ import annotations

@@ -1,0 +1,61 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results of the tools, short enough for the context of a language model.
+
+Docstrings and descriptions are part of the output schemas that clients get.
+"""
+
+from __future__ import annotations
+
+import pydantic
+
+from ..application import schemas
+
+
+class JobInfo(pydantic.BaseModel):
+    """A training job, short enough to be read in passing."""
+
+    job_id: str = pydantic.Field(description="What to name it by. Empty while the base model is still looked up.")
+    name: str = pydantic.Field(default="", description="Name of the fine-tune, and of its model in Ollama.")
+    status: str = pydantic.Field(description="starting, queued, running, paused, succeeded, failed or cancelled.")
+    message: str = pydantic.Field(description="How it stands, in a sentence.")
+    next: str = pydantic.Field(description="What to do next.")
+    step: str = pydantic.Field(default="", description="The step at work: base, train, merge, gguf-… or register-….")
+    percent: int | None = pydantic.Field(default=None, description="How far that step is.")
+    loss: float | None = None
+    eta_seconds: float | None = None
+    position: int | None = pydantic.Field(default=None, description="Place in the queue; 0 is next.")
+    base_model: str = ""
+    dataset: str = ""
+    method: str = ""
+    model: str = pydantic.Field(default="", description="Name in Ollama, once it is served.")
+    error: schemas.Problem | None = None
+    warnings: list[str] = []
+    resources: list[str] = pydantic.Field(default=[], description="Its log, and the receipts of what it made.")
+
+
+class JobList(pydantic.BaseModel):
+    """Jobs: those at work in the order of the queue, then the latest that have ended."""
+
+    jobs: list[JobInfo]
+    next: str
+
+
+class DatasetList(pydantic.BaseModel):
+    """The datasets by their names."""
+
+    datasets: list[schemas.Dataset]
+    next: str
+
+
+class Estimated(pydantic.BaseModel):
+    """What a fine-tune would do and take. Nothing was started or written."""
+
+    to_be_made: list[str] = pydantic.Field(description="Steps that would have to be made; empty when all is there.")
+    method: str
+    method_reason: str = ""
+    estimate: schemas.Estimate
+    warnings: list[str] = []
+    inventory: str = pydantic.Field(description="The same as an entry of the Ansible inventory (YAML).")
+    next: str

@@ -1,0 +1,61 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The MCP server, over streamable HTTP and over standard input and output."""
+
+from __future__ import annotations
+
+import typing as t
+
+from fastapi import FastAPI
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.routing import Route
+
+from ia_homelab_core.version import VERSION
+
+from ..application.operations import Operations
+from .tools import ScopeLookup, Tools
+
+INSTRUCTIONS = """\
+Fine-tunes language models on the PC IA and serves them in Ollama. Usual order: llamafactory_datasets (what there is to
+train on), llamafactory_estimate (what it would take; changes nothing), llamafactory_train, then llamafactory_status
+with wait_seconds until the status is succeeded, then llamafactory_export to have the model in Ollama. One training at a
+time has the GPU; the others wait in the queue. The same request again is the same job, so calling twice does no harm.
+"""
+
+
+def build(operations: Operations, scopes: ScopeLookup = lambda _request: None) -> MCPServer[t.Any]:
+    """Return the server.
+
+    :param scopes: returns the scopes of a request.
+    """
+    server: MCPServer[t.Any] = MCPServer(
+        "ia_homelab.llamafactory", title="LLaMA-Factory on the PC IA", instructions=INSTRUCTIONS, version=VERSION,
+        log_level="WARNING",
+    )  # fmt: skip
+    Tools(operations, scopes).add(server)
+    return server
+
+
+def mount(app: FastAPI) -> None:
+    """Add ``/mcp`` (streamable HTTP) to the application.
+
+    It is stateless: requests are independent, so a restart of the service does not affect clients. The request guard
+    checks Host, Origin and token, as for all paths; each tool checks its scope.
+    """
+    operations: Operations = app.state.operations
+    server = build(operations, lambda request: request.scope["state"]["scopes"])
+    inner = server.streamable_http_app(
+        streamable_http_path="/mcp",
+        stateless_http=True,
+        max_request_body_size=operations.settings.max_body_bytes,
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+    app.router.routes.append(Route("/mcp", inner, methods=None, include_in_schema=False))
+    app.state.lifespans.append(server.session_manager.run())
+
+
+def run_stdio(operations: Operations) -> None:
+    """Serve one client over standard input and output, until it disconnects."""
+    build(operations).run("stdio")

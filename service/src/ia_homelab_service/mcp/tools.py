@@ -1,0 +1,307 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tools and resources that language models get.
+
+Clients commonly give up on a call after a minute: no call takes longer than :data:`MAX_WAIT_SECONDS`, and those that
+start a training return at once. Each result says what to call next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import time
+import typing as t
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
+from mcp_types import ToolAnnotations
+
+from ia_homelab_core.artifacts.layout import PARENTS
+from ia_homelab_core.errors import CoreError
+
+from ..application import schemas
+from ..application.errors import DeniedError, FieldErrors, NotFoundError
+from ..application.operations import Operations
+from .schemas import DatasetList, Estimated, JobInfo, JobList
+
+#: Longest time that a request for the status may wait.
+MAX_WAIT_SECONDS = 25.0
+#: Seconds after which starting a training returns, even if the hub has not resolved the base model yet.
+START_TIMEOUT_SECONDS = 1.5
+#: Seconds between two polls while waiting.
+_POLL_SECONDS = 0.5
+#: Largest number of log lines in a resource.
+_MAX_LOG_LINES = 500
+
+READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+STARTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+STOPS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+
+#: Returns the scopes of a request; None over stdio, where the caller is a user of the machine.
+ScopeLookup = t.Callable[[t.Any], t.Optional[t.Container[str]]]
+
+
+class Tools:
+    """The tools and resources."""
+
+    def __init__(self, operations: Operations, scopes: ScopeLookup) -> None:
+        self._operations, self._scopes = operations, scopes
+        #: Submissions in progress, by their arguments.
+        self._submissions: dict[str, asyncio.Future[schemas.Submitted]] = {}
+
+    def add(self, server: MCPServer[t.Any]) -> None:
+        """Register the tools and resources."""
+        for function, title, hints in (
+            (self.llamafactory_train, "Start a fine-tune", STARTS),
+            (self.llamafactory_status, "Status of a job", READS),
+            (self.llamafactory_cancel, "Stop a job", STOPS),
+            (self.llamafactory_export, "Export to Ollama", STARTS),
+            (self.llamafactory_list, "List jobs", READS),
+            (self.llamafactory_estimate, "Estimate a fine-tune", READS),
+            (self.llamafactory_datasets, "List datasets", READS),
+        ):
+            server.add_tool(function, title=title, annotations=hints, structured_output=True)
+        server.resource(
+            "llamafactory://jobs/{job_id}/log", name="job log", mime_type="text/plain",
+            description="The end of the output of a job's step at work, or of its last one.",
+        )(self.log)  # fmt: skip
+        server.resource(
+            "llamafactory://jobs/{job_id}", name="job", mime_type="application/json",
+            description="All that is known of a job.",
+        )(self.job)  # fmt: skip
+        server.resource(
+            "llamafactory://receipts/{kind}/{fingerprint}", name="receipt", mime_type="application/json",
+            description="What a result was made from, with which settings and versions, and what was measured.",
+        )(self.receipt)  # fmt: skip
+
+    # -- tools -------------------------------------------------------------------------------------------------
+
+    async def llamafactory_train(
+        self,
+        ctx: Context[t.Any, t.Any],
+        model: str = "qwen2.5:7b",
+        method: str = "lora",
+        dataset: str = "homelab",
+        options: dict[str, t.Any] | None = None,
+    ) -> JobInfo:
+        """Start a fine-tune of a model with LLaMA-Factory. Answers at once; the same request again is the same job.
+
+        Args:
+            model: Base model: an Ollama-style name, a Hugging Face id, or a directory on the PC IA.
+            method: lora, qlora, full, freeze, or auto (chosen from the GPU's memory, with the reason).
+            dataset: Name of a dataset that llamafactory_datasets lists.
+            options: More of its options, such as name, epochs, learning_rate, lora_rank, cutoff_len; goal "model"
+                continues up to the model in Ollama.
+        """
+        self._check_scope(ctx, "train")
+        request = {"base_model": model, "method": method, "dataset": dataset, **(options or {})}
+        key = json.dumps(request, sort_keys=True, default=str)
+        submission = self._submissions.get(key)
+        if submission is None:
+            submission = asyncio.ensure_future(asyncio.to_thread(self._operations.train, request, "train", "mcp"))
+            self._submissions[key] = submission
+            submission.add_done_callback(lambda _done: self._submissions.pop(key, None))
+        done, _pending = await asyncio.wait([submission], timeout=START_TIMEOUT_SECONDS)
+        if not done:
+            return JobInfo(
+                job_id="", status="starting", base_model=model, dataset=dataset, method=method,
+                message=f"The hub is still being asked what {model} stands for.",
+                next="Call llamafactory_train again with the same arguments in some seconds: it is the same job.",
+            )  # fmt: skip
+        with _tool_errors():
+            submitted = submission.result()
+        return self._job_info(submitted, warnings=submitted.warnings)
+
+    async def llamafactory_status(self, ctx: Context[t.Any, t.Any], job_id: str, wait_seconds: float = 0.0) -> JobInfo:
+        """How a job stands. With wait_seconds, answers when it has ended, or after so many seconds (at most 25).
+
+        Args:
+            job_id: The id that llamafactory_train has returned.
+            wait_seconds: How long to wait for its end.
+        """
+        self._check_scope(ctx, "read")
+        end = time.monotonic() + max(0.0, min(wait_seconds, MAX_WAIT_SECONDS))
+        while True:
+            job = await self._call(self._operations.get_job, job_id)
+            if job.ended or time.monotonic() >= end:
+                return self._job_info(job)
+            if job.progress is not None and job.progress.percent is not None:
+                await ctx.report_progress(job.progress.percent, 100, job.current_step)
+            await asyncio.sleep(min(_POLL_SECONDS, max(0.0, end - time.monotonic())))
+
+    async def llamafactory_cancel(self, ctx: Context[t.Any, t.Any], job_id: str) -> JobInfo:
+        """Stop a job gracefully. Its last checkpoint is kept: submitting the same training again resumes from there.
+
+        Args:
+            job_id: The id of the job.
+        """
+        self._check_scope(ctx, "train")
+        return self._job_info(await self._call(self._operations.cancel, job_id))
+
+    async def llamafactory_export(
+        self, ctx: Context[t.Any, t.Any], job_id: str, format: t.Literal["gguf"] = "gguf"
+    ) -> JobInfo:
+        """Merge what a job has trained, convert it to GGUF, quantize it and register it in Ollama. Answers at once.
+
+        Args:
+            job_id: The id of a training that has succeeded.
+            format: gguf.
+        """
+        self._check_scope(ctx, "train")
+        submitted = await self._call(self._operations.export, job_id, format, "mcp")
+        return self._job_info(submitted, warnings=submitted.warnings)
+
+    async def llamafactory_list(self, ctx: Context[t.Any, t.Any], limit: int = 10, status: str = "") -> JobList:
+        """Jobs: those at work in the order of the queue, then the latest that have ended.
+
+        Args:
+            limit: How many ended ones at most (up to 50).
+            status: Only those of this status: queued, running, paused, succeeded, failed or cancelled.
+        """
+        self._check_scope(ctx, "read")
+        jobs = await self._call(self._operations.list_jobs, max(0, min(limit, 50)), "", status)
+        hint = "llamafactory_status has the details of one." if jobs else "llamafactory_train starts one."
+        return JobList(jobs=[self._job_info(job) for job in jobs], next=hint)
+
+    async def llamafactory_estimate(
+        self,
+        ctx: Context[t.Any, t.Any],
+        model: str = "qwen2.5:7b",
+        method: str = "auto",
+        dataset: str = "homelab",
+        options: dict[str, t.Any] | None = None,
+    ) -> Estimated:
+        """What a fine-tune would do and take: steps, GPU memory, disk, time. Starts nothing and writes nothing.
+
+        Args:
+            model: Base model, as for llamafactory_train.
+            method: lora, qlora, full, freeze or auto.
+            dataset: Name of a dataset.
+            options: More options, as for llamafactory_train.
+        """
+        self._check_scope(ctx, "read")
+        request = {"base_model": model, "method": method, "dataset": dataset, **(options or {})}
+        plan = await self._call(self._operations.plan, request)
+        fits = plan.estimate.fits
+        hint = "llamafactory_train with the same arguments starts it."
+        if fits is False:
+            hint = f"It does not fit this GPU. {plan.estimate.advice or 'Try method qlora, or a smaller model.'}"
+        elif not plan.pending:
+            hint = "All of it is there already: nothing has to be trained."
+        return Estimated(
+            to_be_made=plan.pending, method=plan.job.method, method_reason=plan.job.method_reason,
+            estimate=plan.estimate, warnings=plan.warnings, inventory=plan.yaml, next=hint,
+        )  # fmt: skip
+
+    async def llamafactory_datasets(self, ctx: Context[t.Any, t.Any]) -> DatasetList:
+        """The datasets that can be trained on, with their rows, formats and system prompts."""
+        self._check_scope(ctx, "read")
+        datasets = await self._call(self._operations.datasets.all)
+        usable = [dataset.name for dataset in datasets if dataset.managed]
+        hint = f'llamafactory_estimate or llamafactory_train with dataset "{usable[0]}".' if usable else (
+            "There is none yet: it is published with the Ansible module dataset, on the page, or by POST /api/datasets."
+        )  # fmt: skip
+        return DatasetList(datasets=datasets, next=hint)
+
+    # -- resources ---------------------------------------------------------------------------------------------
+
+    async def log(self, job_id: str, ctx: Context[t.Any, t.Any]) -> str:
+        """The end of a job's log."""
+        log = await self._read_resource(ctx, self._operations.log, job_id, _MAX_LOG_LINES)
+        return "\n".join(log.lines)
+
+    async def job(self, job_id: str, ctx: Context[t.Any, t.Any]) -> str:
+        """All that is known of a job."""
+        job = await self._read_resource(ctx, self._operations.get_job, job_id)
+        return str(job.model_dump_json(indent=2))
+
+    async def receipt(self, kind: str, fingerprint: str, ctx: Context[t.Any, t.Any]) -> str:
+        """The receipt of a result."""
+        if kind not in PARENTS:
+            raise ResourceNotFoundError(f"There is no kind of result {kind!r}: {', '.join(PARENTS)}.")
+        receipt = await self._read_resource(ctx, self._operations.layout.receipt, kind, fingerprint)
+        if receipt is None:
+            raise ResourceNotFoundError(f"There is no receipt of a {kind} {fingerprint[:12]}.")
+        return json.dumps(self._operations.redactor.value(receipt), indent=2, ensure_ascii=False)
+
+    async def _read_resource(
+        self, ctx: Context[t.Any, t.Any], operation: t.Callable[..., t.Any], *arguments: t.Any
+    ) -> t.Any:
+        try:
+            self._require_scope(ctx, "read")
+            return await asyncio.to_thread(operation, *arguments)
+        except NotFoundError as error:
+            raise ResourceNotFoundError(str(error)) from None
+        except CoreError as error:
+            raise ResourceError(str(error)) from error
+
+    # -- helpers -----------------------------------------------------------------------------------------------
+
+    def _require_scope(self, ctx: Context[t.Any, t.Any], scope: str) -> None:
+        granted = self._scopes(ctx.request_context.request)
+        if granted is not None and scope not in granted:
+            raise DeniedError(f"This token may not do that: it lacks the scope {scope!r}.", authenticated=True)
+
+    def _check_scope(self, ctx: Context[t.Any, t.Any], scope: str) -> None:
+        with _tool_errors():
+            self._require_scope(ctx, scope)
+
+    async def _call(self, operation: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
+        with _tool_errors():
+            return await asyncio.to_thread(functools.partial(operation, *arguments))
+
+    def _job_info(self, job: schemas.Job, warnings: t.Sequence[str] = ()) -> JobInfo:
+        progress = job.progress if not job.ended else None
+        receipts = [
+            f"llamafactory://receipts/{step.kind}/{step.fingerprint}" for step in job.steps if step.state == "whole"
+        ]
+        message, hint = _describe(job)
+        return JobInfo(
+            job_id=job.job_id, name=job.name, status=job.status, message=message, next=hint, step=job.current_step,
+            percent=progress.percent if progress else None, loss=progress.loss if progress else None,
+            eta_seconds=progress.eta_seconds if progress else None, position=job.position,
+            base_model=job.base_model, dataset=job.dataset, method=job.method, model=job.model, error=job.error,
+            warnings=list(warnings), resources=[f"llamafactory://jobs/{job.job_id}/log", *receipts],
+        )  # fmt: skip
+
+
+def _describe(job: schemas.Job) -> tuple[str, str]:
+    """Return the state of a job in a sentence, and what to do next."""
+    wait = f"llamafactory_status with job_id {job.job_id} and wait_seconds {MAX_WAIT_SECONDS:.0f} follows it."
+    if job.cancelling:
+        return "It was asked to stop.", wait
+    if job.status == "queued":
+        after = f", after {job.waiting_for}" if job.waiting_for else ""
+        return f"It waits in the queue{after}.", wait
+    if job.status == "running":
+        share = f" ({job.progress.percent} %)" if job.progress and job.progress.percent is not None else ""
+        return f"{job.current_step or 'It'} is at work{share}.", wait
+    if job.status == "failed":
+        problem = job.error or schemas.Problem(message="It failed.")
+        again = "Fix that, then call llamafactory_train with the same arguments: it resumes from its checkpoint."
+        return problem.message, f"{problem.hint} {again}".strip()
+    if job.status in ("cancelled", "paused"):
+        return f"It was {'paused' if job.status == 'paused' else 'stopped'}.", (
+            "llamafactory_train with the same arguments resumes from its checkpoint."
+        )
+    if job.goal == "train":
+        return "It is trained.", f"llamafactory_export with job_id {job.job_id} takes it to Ollama."
+    if job.model:
+        return f"The model {job.model} is served by Ollama.", f"Ask it: it is the model {job.model!r} in Ollama."
+    return "All of it is there.", "Nothing is left to do."
+
+
+@contextlib.contextmanager
+def _tool_errors() -> t.Iterator[None]:
+    """Convert errors of the core to tool errors, with the hint and each invalid field."""
+    try:
+        yield
+    except FieldErrors as error:
+        wrong = [" ".join(part for part in (f"{one.field}:", one.message, one.hint) if part) for one in error.errors]
+        raise ToolError("\n".join([error.message, *wrong])) from None
+    except CoreError as error:
+        raise ToolError(str(error)) from error

@@ -1,0 +1,122 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenAI's files: uploads for fine-tuning jobs. The id is derived from the content."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import typing as t
+
+from ia_homelab_core.datasets.sources import Source
+from ia_homelab_core.system.files import make_dirs, publish_dir, read_record, sha256_file, write_json
+
+from ..application.datasets import IncomingFile
+from ..application.errors import FieldError, FieldErrors, NotFoundError
+from ..application.operations import Operations
+
+_ID = re.compile(r"file-[0-9a-f]{24}\Z")
+_RESULT = re.compile(r"result-(.+)\Z")
+_CONTENT = "content.jsonl"
+
+
+class Files:
+    """The uploaded files."""
+
+    def __init__(self, operations: Operations) -> None:
+        self.operations = operations
+        self.settings = operations.settings
+
+    def _folder(self, file_id: str) -> str:
+        if not _ID.match(file_id):
+            raise NotFoundError(f"There is no file {file_id!r}.")
+        return self.settings.path("files", file_id)
+
+    def path(self, file_id: str) -> str:
+        """Return the path of a file's content.
+
+        :raises NotFoundError: when there is no such file.
+        """
+        self.get(file_id)
+        return os.path.join(self._folder(file_id), _CONTENT)
+
+    def store(self, incoming_file: IncomingFile, purpose: str) -> dict[str, t.Any]:
+        """Store an upload.
+
+        :raises FieldErrors: for an unsupported purpose, and for invalid rows.
+        """
+        if purpose != "fine-tune":
+            raise FieldErrors([FieldError("purpose", f"Files are kept for fine-tune only, not for {purpose!r}.")])
+        source = Source(
+            incoming_file.label if "." in incoming_file.label else f"{incoming_file.label}.jsonl",
+            incoming_file.source().path,
+        )
+        change = self.operations.datasets.apply("upload", [source], check=True)
+        if not change.valid:
+            first = change.problems[0]
+            raise FieldErrors(
+                [FieldError("file", f"Row {first.get('row')}: {first.get('what')}.", str(first.get("fix") or ""))]
+            )
+        file_id = f"file-{sha256_file(incoming_file.path)[:24]}"
+        final = self._folder(file_id)
+        if not os.path.isdir(final):
+            work = f"{final}.{os.getpid()}-{time.monotonic_ns()}"
+            make_dirs(work)
+            try:
+                shutil.copyfile(incoming_file.path, os.path.join(work, _CONTENT))
+                metadata = {"filename": source.label, "bytes": incoming_file.size, "created_at": int(time.time())}
+                write_json(os.path.join(work, "about.json"), {**metadata, "purpose": purpose})
+                publish_dir(work, final)
+            except OSError:
+                shutil.rmtree(work, ignore_errors=True)
+                if not os.path.isdir(final):
+                    raise
+        return self.get(file_id)
+
+    def get(self, file_id: str) -> dict[str, t.Any]:
+        """Return a file in OpenAI's format.
+
+        :raises NotFoundError: when there is no such file.
+        """
+        metadata = read_record(os.path.join(self._folder(file_id), "about.json"))
+        if metadata is None:
+            raise NotFoundError(f"There is no file {file_id!r}.")
+        return {"id": file_id, "object": "file", "status": "processed", **metadata}
+
+    def all(self) -> list[dict[str, t.Any]]:
+        """Return all files, the latest first."""
+        try:
+            names = os.listdir(self.settings.path("files"))
+        except FileNotFoundError:
+            return []
+        files = []
+        for name in names:
+            if _ID.match(name):
+                try:
+                    files.append(self.get(name))
+                except NotFoundError:
+                    continue
+        return sorted(files, key=lambda file: (-int(file["created_at"]), str(file["id"])))
+
+    def delete(self, file_id: str) -> dict[str, t.Any]:
+        """Delete a file; datasets created from it remain."""
+        self.get(file_id)
+        shutil.rmtree(self._folder(file_id), ignore_errors=True)
+        return {"id": file_id, "object": "file", "deleted": True}
+
+    def content(self, file_id: str) -> tuple[str, str]:
+        """Return the content of a file: its path, or the text of a job's result file.
+
+        :returns: path and text, one of them empty.
+        """
+        result = _RESULT.match(file_id)
+        if result is None:
+            return self.path(file_id), ""
+        rows = ["step,train_loss,valid_loss,learning_rate"]
+        for point in self.operations.curve(result.group(1), 1_000_000):
+            cells = (int(point.step), point.loss, point.eval_loss, point.learning_rate)
+            rows.append(",".join("" if cell is None else str(cell) for cell in cells))
+        return "", "\n".join(rows) + "\n"

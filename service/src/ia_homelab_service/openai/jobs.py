@@ -1,0 +1,289 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenAI's fine-tuning jobs, mapped to runs of the store."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ia_homelab_core.errors import InputError
+from ia_homelab_core.system.clock import age_seconds, parse_utc
+from ia_homelab_core.training import hyperparameters as training_hyperparameters
+
+from ..application import finetune_request
+from ..application.errors import FieldError, FieldErrors, NotFoundError
+from ..application.operations import Operations
+from ..application.schemas import Event, Job
+from .files import Files
+
+#: Keys of OpenAI's request. Options of a fine-tune are accepted in addition.
+KEYS = (
+    "model",
+    "training_file",
+    "validation_file",
+    "hyperparameters",
+    "method",
+    "suffix",
+    "seed",
+    "metadata",
+    "integrations",
+)
+_HYPER = ("n_epochs", "batch_size", "learning_rate_multiplier")
+_MAX_METADATA = 16
+
+
+def default_learning_rate() -> float:
+    """Return the learning rate that ``learning_rate_multiplier`` is relative to."""
+    return float(training_hyperparameters.argument_spec()["learning_rate"]["default"])
+
+
+def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Submit a fine-tune on an uploaded file, up to the registered model.
+
+    :raises FieldErrors: with every invalid field.
+    """
+    request, client_data = _finetune_options(body)
+    file_id = str(client_data["training_file"])
+    try:
+        path = files.path(file_id)
+    except NotFoundError as error:
+        raise FieldErrors([FieldError("training_file", error.message)]) from None
+    label = str(files.get(file_id)["filename"])
+    operations.datasets.publish_file(file_id, path, label)
+    request["dataset"] = file_id
+    default = finetune_request.default_name(str(request["base_model"]), file_id[5:13])
+    request.setdefault("name", _slug(str(body.get("suffix") or "")) or default)
+    submitted = operations.train(request, "model", "openai", client_data)
+    return to_job(operations, submitted)
+
+
+def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """Return the equivalent options of a fine-tune, and the values to store for the client."""
+    errors: list[FieldError] = []
+    request: dict[str, t.Any] = {}
+    fields = finetune_request.known_fields()
+    own = ("base_model", "dataset", "goal", "method")
+    for key, value in body.items():
+        name = fields.get(finetune_request.normalize_key(key))
+        if key in KEYS:
+            continue
+        if name is None or name in own:
+            errors.append(
+                finetune_request.unknown_field(key, [*KEYS, *(one for one in fields if fields[one] not in own)])
+            )
+        else:
+            request[key] = value
+    for key in ("model", "training_file"):
+        if not isinstance(body.get(key), str) or not body[key]:
+            errors.append(FieldError(key, f"{key} is missing." if body.get(key) is None else f"{key} must be text."))
+    request["base_model"] = body.get("model")
+    if body.get("validation_file") is not None:
+        message = "Rows to validate on are a share of those of training_file here; a file of their own is not taken."
+        hint = "Leave it out, and give validation_share, such as 0.1, in extra_body."
+        errors.append(FieldError("validation_file", message, hint))
+    if body.get("integrations"):
+        errors.append(FieldError("integrations", "There are none here.", "Leave it out."))
+    if body.get("suffix") is not None and not isinstance(body["suffix"], str):
+        errors.append(FieldError("suffix", "suffix must be text."))
+    metadata = body.get("metadata")
+    if metadata is not None and not (
+        isinstance(metadata, dict)
+        and len(metadata) <= _MAX_METADATA
+        and all(isinstance(value, str) and len(value) <= 512 and len(key) <= 64 for key, value in metadata.items())
+    ):
+        errors.append(FieldError("metadata", f"metadata must be an object of at most {_MAX_METADATA} short texts."))
+    _add_hyperparameters(body, request, errors)
+    if errors:
+        raise FieldErrors(errors)
+    client_data = {"training_file": body["training_file"], "metadata": metadata}
+    return request, {key: value for key, value in client_data.items() if value is not None}
+
+
+def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any], errors: list[FieldError]) -> None:
+    hyperparameters: t.Any = body.get("hyperparameters")
+    method = body.get("method")
+    if isinstance(method, dict):
+        kind = method.get("type")
+        if kind != "supervised":
+            errors.append(FieldError("method.type", f"There is no method {kind!r} here.", "Use supervised."))
+        elif isinstance(method.get("supervised"), dict):
+            hyperparameters = method["supervised"].get("hyperparameters") or hyperparameters
+    elif isinstance(method, str):
+        request["method"] = method  # an extension: lora, qlora, full, freeze, auto
+    elif method is not None:
+        errors.append(FieldError("method", 'method must be an object such as {"type": "supervised"}.'))
+    if hyperparameters is not None and not isinstance(hyperparameters, dict):
+        errors.append(FieldError("hyperparameters", "hyperparameters must be an object."))
+        hyperparameters = None
+    for key, value in (hyperparameters or {}).items():
+        if key not in _HYPER:
+            errors.append(
+                finetune_request.unknown_field(f"hyperparameters.{key}", [f"hyperparameters.{one}" for one in _HYPER])
+            )
+        elif value in (None, "auto"):
+            continue
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            errors.append(FieldError(f"hyperparameters.{key}", f"{key} must be a number or auto."))
+        elif key == "n_epochs":
+            request["epochs"] = value
+        elif key == "batch_size":
+            # rows per optimizer step: a batch size of 1 on the GPU needs least memory
+            request.update(batch_size=1, gradient_accumulation=value)
+        else:
+            request["learning_rate"] = default_learning_rate() * value
+    if body.get("seed") is not None:
+        request["seed"] = body["seed"]
+
+
+def _slug(suffix: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", suffix.lower()).strip("-._")[:64]
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def list_jobs(operations: Operations, after: str = "", limit: int = 20) -> dict[str, t.Any]:
+    """Return a page of fine-tuning jobs, the latest first.
+
+    :param after: id of the last job of the previous page.
+    """
+    jobs = [job for job in operations.list_jobs(1000) if job.goal in ("train", "model")]
+    jobs.sort(key=lambda job: (job.submitted_at, job.job_id), reverse=True)
+    return _page(
+        [to_job(operations, job) for job in _items_after(jobs, after, lambda job: job.job_id)[: limit + 1]], limit
+    )
+
+
+def get(operations: Operations, job_id: str) -> dict[str, t.Any]:
+    """Return a job by its id."""
+    return to_job(operations, operations.get_job(job_id))
+
+
+def events(operations: Operations, job_id: str, after: str = "", limit: int = 20) -> dict[str, t.Any]:
+    """Return a page of events of a job, the latest first.
+
+    :param after: id of the last event of the previous page.
+    """
+    latest_first = operations.events(job_id, 0, 1_000_000)[::-1]
+    number = after.rpartition("-")[2] if after.startswith("ftevent-") else ""
+    remaining = [event for event in latest_first if not after or (number.isdigit() and event.id < int(number))]
+    return _page([to_event(event) for event in remaining[: limit + 1]], limit)
+
+
+def checkpoints(operations: Operations, job_id: str, after: str = "", limit: int = 10) -> dict[str, t.Any]:
+    """Return a page of checkpoints of a job, the last first."""
+    job = operations.get_job(job_id)
+    items = [
+        {
+            "id": f"ftckpt-{job_id}-{one.step}",
+            "object": "fine_tuning.job.checkpoint",
+            "created_at": int(one.created_at),
+            "fine_tuned_model_checkpoint": f"{job.name}:ckpt-step-{one.step}",
+            "fine_tuning_job_id": job_id,
+            "metrics": {"step": one.step, "train_loss": one.loss, "valid_loss": one.eval_loss},
+            "step_number": one.step,
+        }
+        for one in operations.checkpoints(job_id)
+    ]
+    return paginate(items, after, limit)
+
+
+_T = t.TypeVar("_T")
+
+
+def _items_after(items: list[_T], after: str, name: t.Callable[[_T], str]) -> list[_T]:
+    if not after:
+        return items
+    place = next((index for index, one in enumerate(items) if name(one) == after), len(items))
+    return items[place + 1 :]
+
+
+def _page(items: list[dict[str, t.Any]], limit: int) -> dict[str, t.Any]:
+    data = items[:limit]
+    return {
+        "object": "list",
+        "data": data,
+        "has_more": len(items) > limit,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
+
+
+def paginate(items: list[dict[str, t.Any]], after: str, limit: int) -> dict[str, t.Any]:
+    """Return a page of a list, starting after the item with that id."""
+    return _page(_items_after(items, after, lambda one: str(one["id"]))[: limit + 1], limit)
+
+
+def to_event(event: Event) -> dict[str, t.Any]:
+    """Convert an event to OpenAI's format."""
+    return {
+        "id": f"ftevent-{event.job_id}-{event.id}",
+        "object": "fine_tuning.job.event",
+        "created_at": _seconds(event.at),
+        "level": event.level,
+        "message": event.message,
+        "type": "metrics" if event.type == "metrics" else "message",
+        "data": _metrics(event) if event.type == "metrics" else event.data,
+    }
+
+
+def _metrics(event: Event) -> dict[str, t.Any]:
+    names = {"current": "step", "total": "total_steps", "loss": "train_loss", "eval_loss": "valid_loss"}
+    return {names.get(key, key): value for key, value in event.data.items() if key not in ("step", "offset", "attempt")}
+
+
+def _seconds(at: str) -> int:
+    try:
+        return int(parse_utc(at))
+    except ValueError:
+        return 0
+
+
+def to_job(operations: Operations, job: Job) -> dict[str, t.Any]:
+    """Convert a job to OpenAI's format."""
+    declared: dict[str, t.Any] = {}
+    try:
+        declared = operations.jobs.run(job.job_id).declaration
+    except InputError:
+        pass
+    client_data = declared.get("request") or {}
+    options = job.hyperparameters
+    hyperparameters = {
+        "n_epochs": _as_integer(options.get("epochs")),
+        "batch_size": (options.get("batch_size") or 1) * (options.get("gradient_accumulation") or 1),
+        "learning_rate_multiplier": round(float(options.get("learning_rate") or 0) / default_learning_rate(), 6),
+    }
+    trained = job.results.get("train") or {}
+    eta = job.progress.eta_seconds if job.progress and job.current_step == "train" else None
+    error = None
+    if job.status == "failed":
+        problem = job.error
+        message = f"{problem.message} {problem.hint}".strip() if problem else "It failed."
+        error = {"code": (problem.step if problem else "") or "failed", "message": message, "param": None}
+    return {
+        "id": job.job_id,
+        "object": "fine_tuning.job",
+        "created_at": _seconds(job.submitted_at),
+        "finished_at": _seconds(job.finished_at) if job.ended and job.finished_at else None,
+        "model": job.base_model,
+        "fine_tuned_model": job.model or None,
+        "organization_id": "",
+        "status": job.status,
+        "training_file": str(client_data.get("training_file") or job.dataset),
+        "validation_file": None,
+        "result_files": [f"result-{job.job_id}"] if job.status == "succeeded" else [],
+        "hyperparameters": hyperparameters,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "trained_tokens": trained.get("tokens"),
+        "error": error,
+        "seed": int(options.get("seed") or 0),
+        "estimated_finish": _seconds(job.submitted_at) + int(age_seconds(job.submitted_at) + eta) if eta else None,
+        "integrations": [],
+        "metadata": client_data.get("metadata"),
+    }
+
+
+def _as_integer(value: t.Any) -> t.Any:
+    return int(value) if isinstance(value, float) and value == int(value) else value

@@ -1,0 +1,133 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Chat, completions, embeddings and models: forwarded to Ollama, or to LLaMA-Factory's API for models it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import json
+import typing as t
+
+import httpx
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from ..application.errors import FieldError, FieldErrors
+from ..http.problem_details import problem_response
+from ..settings import Settings
+
+#: Responses can take long: a model may have to be loaded first.
+_TIMEOUT = httpx.Timeout(1800.0, connect=5.0)
+#: Statuses of Ollama after which LLaMA-Factory's API is tried: unknown model, and no connection.
+_TRY_NEXT = (404, 502)
+_FORWARDED_HEADERS = ("content-type",)
+
+
+class Upstream:
+    """The servers that requests are forwarded to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._ollama, self._llamafactory = settings.ollama_url.rstrip("/"), settings.llamafactory_api_url.rstrip("/")
+        self._client: httpx.AsyncClient | None = None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self) -> t.AsyncIterator[None]:
+        """Provide the HTTP client while the application runs."""
+        async with httpx.AsyncClient(
+            timeout=_TIMEOUT, trust_env=False, limits=httpx.Limits(max_connections=200)
+        ) as one:
+            self._client = one
+            yield
+        self._client = None
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """The HTTP client, while the application runs."""
+        if self._client is None:
+            raise HTTPException(503, "The service is stopping.")
+        return self._client
+
+    async def forward(self, path: str, body: t.Mapping[str, t.Any]) -> Response:
+        """Forward a request to the server that has the model; streams the response if requested."""
+        model = body.get("model")
+        if not isinstance(model, str) or not model:
+            raise FieldErrors([FieldError("model", "model is missing: it names the model to query.")])
+        answer = await self._post(f"{self._ollama}{path}", path, body)
+        # LLaMA-Factory accepts any model name: it gets only requests for the name that it lists
+        if answer.status_code in _TRY_NEXT and self._llamafactory:
+            if any(one["id"] == model for one in await self._list_models(self._llamafactory) or ()):
+                return await self._post(f"{self._llamafactory}{path}", path, body)
+        return answer
+
+    async def _post(self, url: str, path: str, body: t.Mapping[str, t.Any]) -> Response:
+        request = self.client.build_request("POST", url, json=body)
+        try:
+            reply = await self.client.send(request, stream=True)
+        except httpx.HTTPError as error:
+            where = f"{request.url.scheme}://{request.url.host}:{request.url.port}"
+            return problem_response(path, 502, f"{where} does not answer: {type(error).__name__}.", "Is it running?")
+        headers = {name: reply.headers[name] for name in _FORWARDED_HEADERS if name in reply.headers}
+        if reply.status_code >= 400 or not body.get("stream"):
+            try:
+                raw = await reply.aread()
+            except httpx.HTTPError as error:
+                return problem_response(path, 502, f"The answer broke off: {type(error).__name__}.")
+            finally:
+                await reply.aclose()
+            if reply.status_code >= 400:
+                return problem_response(path, reply.status_code, _error_message(raw))
+            return Response(raw, reply.status_code, headers)
+        return StreamingResponse(_relay(reply), reply.status_code, headers)
+
+    async def models(self) -> list[dict[str, t.Any]]:
+        """Return all available models."""
+        answers = [await self._list_models(url) for url in (self._ollama, self._llamafactory) if url]
+        if all(answer is None for answer in answers):
+            raise HTTPException(502, "No server of models answers.")
+        models: dict[str, dict[str, t.Any]] = {}
+        for model in itertools.chain.from_iterable(answer or () for answer in answers):
+            models.setdefault(str(model["id"]), _model(model))
+        return list(models.values())
+
+    async def _list_models(self, url: str) -> list[dict[str, t.Any]] | None:
+        """Return the models of a server; None if it does not respond."""
+        try:
+            reply = await self.client.get(f"{url}/v1/models", timeout=10.0)
+            return list(reply.json().get("data") or [])
+        except (httpx.HTTPError, ValueError):
+            return None
+
+
+async def _relay(reply: httpx.Response) -> t.AsyncIterator[bytes]:
+    try:
+        async for piece in reply.aiter_raw():
+            yield piece
+    except httpx.HTTPError as error:
+        error_event = {"error": {"message": f"The answer broke off: {type(error).__name__}.", "type": "server_error"}}
+        yield f"data: {json.dumps(error_event)}\n\n".encode()
+    finally:
+        await reply.aclose()
+
+
+def _model(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    created = raw.get("created")
+    if not isinstance(created, int):
+        created = int(datetime.datetime.now().timestamp())
+    return {
+        "id": str(raw["id"]),
+        "object": "model",
+        "created": created,
+        "owned_by": str(raw.get("owned_by") or "library"),
+    }
+
+
+def _error_message(raw: bytes) -> str:
+    try:
+        body = json.loads(raw)
+        error: t.Any = body["error"] if "error" in body else body["detail"]
+    except (ValueError, KeyError, TypeError):
+        return raw.decode("utf-8", "replace")[:500] or "The server gave no reason."
+    return str(error.get("message") if isinstance(error, dict) else error)

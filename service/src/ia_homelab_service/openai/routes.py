@@ -1,0 +1,167 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All routes of OpenAI's interface."""
+
+from __future__ import annotations
+
+import typing as t
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+from ..application.errors import NotFoundError
+from ..application.operations import Operations
+from ..application.watcher import Watcher
+from ..http.bodies import json_object, receive_upload
+from . import jobs
+from .files import Files
+from .models import Upstream
+
+Body = t.Annotated[dict[str, t.Any], Depends(json_object)]
+Limit = t.Annotated[int, Query(ge=1, le=1000)]
+
+
+def _json_body(schema: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+_TEXT = {"type": "string", "minLength": 1}
+_MODEL_REQUEST = _json_body(
+    {"type": "object", "required": ["model"], "properties": {"model": _TEXT, "stream": {"type": "boolean"}}}
+)
+_JOB_REQUEST = _json_body(
+    {
+        "type": "object",
+        "required": ["model", "training_file"],
+        "properties": {
+            "model": _TEXT,
+            "training_file": _TEXT,
+            "suffix": {"type": "string"},
+            "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+            "hyperparameters": {"type": "object"},
+            "method": {"type": "object"},
+            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    }
+)
+_ERROR = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
+_ERROR_RESPONSES: dict[int | str, dict[str, t.Any]] = {
+    status: {"description": "Refused", "content": _ERROR}
+    for status in (400, 401, 403, 404, 409, 413, 415, 421, 422, 500, 502, 503)
+}
+
+
+def create_router(operations: Operations, watcher: Watcher, upstream: Upstream) -> APIRouter:
+    """Return the routes below ``/v1``."""
+    router = APIRouter(prefix="/v1", responses=_ERROR_RESPONSES)
+    files = Files(operations)
+    _add_models(router, upstream)
+    _add_files(router, operations, files)
+    _add_jobs(router, operations, watcher, files)
+    return router
+
+
+def _add_models(router: APIRouter, upstream: Upstream) -> None:
+    @router.post("/chat/completions", openapi_extra=_MODEL_REQUEST)
+    async def chat(body: Body) -> Response:
+        return await upstream.forward("/v1/chat/completions", body)
+
+    @router.post("/completions", openapi_extra=_MODEL_REQUEST)
+    async def completions(body: Body) -> Response:
+        return await upstream.forward("/v1/completions", body)
+
+    @router.post("/embeddings", openapi_extra=_MODEL_REQUEST)
+    async def embeddings(body: Body) -> Response:
+        return await upstream.forward("/v1/embeddings", body)
+
+    @router.get("/models")
+    async def models() -> Response:
+        return JSONResponse({"object": "list", "data": await upstream.models()})
+
+    @router.get("/models/{model:path}")
+    async def model(model: str) -> Response:
+        for one in await upstream.models():
+            if one["id"] in (model, f"{model}:latest"):
+                return JSONResponse(one)
+        raise NotFoundError(f"There is no model {model!r}.")
+
+
+def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
+    form = {
+        "type": "object",
+        "required": ["file", "purpose"],
+        "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string"}},
+    }
+
+    @router.post("/files", openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": form}}}})
+    async def create(request: Request) -> Response:
+        async with receive_upload(request, operations.datasets) as form:
+            assert form.file is not None
+            stored = await to_thread.run_sync(files.store, form.file, form.fields.get("purpose", ""))
+        return JSONResponse(stored)
+
+    @router.get("/files")
+    def listed(purpose: str = "", limit: Limit = 1000, after: str = "", order: str = "desc") -> Response:
+        stored = files.all()
+        selected = [one for one in stored if not purpose or one["purpose"] == purpose]
+        if order == "asc":
+            selected.reverse()
+        return JSONResponse(jobs.paginate(selected, after, limit))
+
+    @router.get("/files/{file_id}")
+    def get(file_id: str) -> Response:
+        return JSONResponse(files.get(file_id))
+
+    @router.delete("/files/{file_id}")
+    def delete(file_id: str) -> Response:
+        return JSONResponse(files.delete(file_id))
+
+    @router.get("/files/{file_id}/content")
+    def content(file_id: str) -> Response:
+        path, text = files.content(file_id)
+        return FileResponse(path, media_type="application/octet-stream") if path else PlainTextResponse(text)
+
+
+def _add_jobs(router: APIRouter, operations: Operations, watcher: Watcher, files: Files) -> None:
+    @router.post("/fine_tuning/jobs", openapi_extra=_JOB_REQUEST)
+    async def create(body: Body) -> Response:
+        job = await to_thread.run_sync(jobs.create, operations, files, body)
+        watcher.poll_now()
+        return JSONResponse(job)
+
+    @router.get("/fine_tuning/jobs")
+    def listed(after: str = "", limit: Limit = 20) -> Response:
+        return JSONResponse(jobs.list_jobs(operations, after, limit))
+
+    @router.get("/fine_tuning/jobs/{job_id}")
+    def get(job_id: str) -> Response:
+        return JSONResponse(jobs.get(operations, job_id))
+
+    @router.get("/fine_tuning/jobs/{job_id}/events")
+    def events(job_id: str, after: str = "", limit: Limit = 20) -> Response:
+        return JSONResponse(jobs.events(operations, job_id, after, limit))
+
+    @router.get("/fine_tuning/jobs/{job_id}/checkpoints")
+    def checkpoints(job_id: str, after: str = "", limit: Limit = 10) -> Response:
+        return JSONResponse(jobs.checkpoints(operations, job_id, after, limit))
+
+    def add(name: str, act: t.Callable[[str], t.Any]) -> None:
+        async def change(job_id: str) -> Response:
+            await to_thread.run_sync(act, job_id)
+            watcher.poll_now()
+            return JSONResponse(await to_thread.run_sync(jobs.get, operations, job_id))
+
+        router.add_api_route(f"/fine_tuning/jobs/{{job_id}}/{name}", change, methods=["POST"], name=name)
+
+    add("cancel", operations.cancel)
+    add("pause", operations.pause)
+    add("resume", operations.resume)
+
+
+def mount(app: FastAPI) -> None:
+    """Add OpenAI's interface to the application."""
+    upstream = Upstream(app.state.settings)
+    app.state.lifespans.append(upstream.lifespan())
+    app.include_router(create_router(app.state.operations, app.state.watcher, upstream))

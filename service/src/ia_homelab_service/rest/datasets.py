@@ -1,0 +1,93 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests for datasets: list, read, publish, validate, delete."""
+
+from __future__ import annotations
+
+import typing as t
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response
+
+from ..application.errors import FieldError, FieldErrors
+from ..application.operations import Operations
+from ..application.schemas import DatasetChange
+from ..http.bodies import receive_upload
+from ..http.problem_details import problem_response
+from .responses import error_responses, json_response
+from .schemas import DatasetList, DatasetRows
+
+_FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "format": {"type": "string", "enum": ["auto", "alpaca", "sharegpt", "openai"]},
+                    },
+                }
+            }
+        },
+    }
+}
+DatasetName = t.Annotated[str, Path(max_length=110)]
+
+
+def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
+    datasets = operations.datasets
+
+    @router.get("/datasets", response_model=DatasetList)
+    def list_datasets() -> Response:
+        return json_response(DatasetList(datasets=datasets.all()))
+
+    @router.get("/datasets/{name}", response_model=DatasetRows, responses=error_responses(404))
+    def dataset(name: DatasetName, sample: t.Annotated[int, Query(ge=0, le=100)] = 0) -> Response:
+        info = datasets.get(name)
+        return json_response(DatasetRows(**dict(info), sample=datasets.sample(name, sample)))
+
+    async def apply_upload(
+        request: Request, name: str, filename: str, format: str, check: bool, force: bool
+    ) -> Response:
+        async with receive_upload(request, datasets, filename) as form:
+            assert form.file is not None
+            chosen = form.fields.get("format", format)
+            if chosen not in ("auto", "alpaca", "sharegpt", "openai"):
+                raise FieldErrors([FieldError("format", f"There is no format {chosen!r}.")])
+            source = form.file.source()
+            change = await to_thread.run_sync(lambda: datasets.apply(name, [source], chosen, force=force, check=check))
+        if change.valid or check:
+            return json_response(change, 201 if change.changed and not check else 200)
+        first = change.problems[0]
+        where = f"{first.get('file', '')}, row {first.get('row')}" if first.get("row") else str(first.get("file", ""))
+        return problem_response(
+            request.url.path,
+            422,
+            f"{change.problems_total} things are wrong with the rows. The first: {where}: {first.get('what', '')}.",
+            str(first.get("fix", "")),
+            problems=operations.redactor.value(change.problems),
+            problems_total=change.problems_total,
+        )
+
+    @router.post("/datasets/{name}", status_code=201, response_model=DatasetChange,
+               responses={**error_responses(409), 200: {"model": DatasetChange, "description": "It was so before"}},
+               openapi_extra=_FILE, summary="Publish the rows of a file under a name")  # fmt: skip
+    async def publish(
+        request: Request, name: DatasetName, filename: str = "", format: str = "auto", force: bool = False
+    ) -> Response:
+        return await apply_upload(request, name, filename, format, False, force)
+
+    @router.post("/datasets/{name}/validate", response_model=DatasetChange, openapi_extra=_FILE,
+               summary="Check the rows of a file; changes nothing")  # fmt: skip
+    async def validate(request: Request, name: DatasetName, filename: str = "", format: str = "auto") -> Response:
+        return await apply_upload(request, name, filename, format, True, False)
+
+    @router.delete("/datasets/{name}", status_code=204, responses=error_responses(404, 409))
+    def delete(name: DatasetName, purge: bool = False) -> Response:
+        datasets.delete(name, purge)
+        return Response(status_code=204)

@@ -1,0 +1,103 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of the service: a JSON file that the role writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pydantic
+
+from ia_homelab_core.errors import InputError
+from ia_homelab_core.runs.spec import Toolchain
+
+
+class Settings(pydantic.BaseModel):
+    """Settings of the service.
+
+    :param data_dir: the data directory, the same as for the Ansible modules.
+    :param toolchain: locations of the tools and settings of containers, as in the option of that name of the Ansible
+        modules; takes precedence over the fields of the same names here.
+    :param tokens_file: JSON list of tokens (see ``http.access``); empty for none.
+    :param allow_unauthenticated: listen beyond loopback without a token.
+    :param allowed_hosts: host names that clients may use, in addition to those of loopback.
+    :param allowed_origins: origins of other sites whose pages may call the service (``https://homelab.lan``).
+    :param max_body_bytes: largest body of a request that is not an upload.
+    :param max_upload_bytes: largest upload.
+    :param upload_quota_bytes: disk space for all uploads together.
+    :param llamafactory_api_url: LLaMA-Factory's own API, for models that are not in Ollama; empty for none.
+    :param event_streams: largest number of concurrent event streams.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    data_dir: str
+    host: str = "127.0.0.1"
+    port: int = pydantic.Field(default=8000, ge=0, le=65535)
+    llamafactory_venv: str = ""
+    converter_venv: str = ""
+    llama_cpp_dir: str = ""
+    ollama_url: str = "http://127.0.0.1:11434"
+    token_file: str = ""
+    accelerator: t.Literal["auto", "cuda", "cpu"] = "auto"
+    toolchain: dict[str, t.Any] = {}
+    tokens_file: str = ""
+    allow_unauthenticated: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = pydantic.Field(default=1024 * 1024, ge=1024)
+    max_upload_bytes: int = pydantic.Field(default=512 * 1024 * 1024, ge=1024)
+    upload_quota_bytes: int = pydantic.Field(default=2 * 1024 * 1024 * 1024, ge=1024)
+    llamafactory_api_url: str = ""
+    event_streams: int = pydantic.Field(default=1000, ge=1)
+
+    @pydantic.field_validator("toolchain")
+    @classmethod
+    def _known(cls, value: dict[str, t.Any]) -> dict[str, t.Any]:
+        unknown = sorted(set(value) - {field.name for field in dataclasses.fields(Toolchain)})
+        if unknown:
+            raise ValueError(f"there is no {', '.join(unknown)}")
+        return value
+
+    @property
+    def tools(self) -> Toolchain:
+        """The locations of the tools."""
+        own = ("llamafactory_venv", "converter_venv", "llama_cpp_dir", "ollama_url", "token_file")
+        overrides = {name: value for name, value in self.toolchain.items() if value}
+        return Toolchain(**{**{name: getattr(self, name) for name in own}, **overrides})
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def path(self, *parts: str) -> str:
+        """Return a path in the directory of the service below the data directory."""
+        return os.path.join(self.data_dir, "service", *parts)
+
+
+def load(path: str | Path) -> Settings:
+    """Load settings from a file.
+
+    :raises InputError: with every invalid setting.
+    """
+    try:
+        return Settings.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        if not isinstance(error, pydantic.ValidationError):
+            raise InputError(f"{path} is not JSON: {error}.") from error
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise InputError(f"{path}: {problems}.") from error

@@ -1,0 +1,180 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The web page: its views, and how it is mounted beside the API.
+
+NiceGUI serves it. It ships its own scripts, styles and fonts, so there is no build step and nothing is loaded from
+other sites. It keeps one application per process: :func:`mount` is called once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+import typing as t
+
+from fastapi import FastAPI
+from nicegui import app as page
+from nicegui import ui
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..application.operations import Operations
+from ..http.access import Access
+from . import configure, models, plan, watch
+from .form_routes import FormRoutes, visitor_id
+from .layout import Viewer, request_language, view
+from .sessions import SESSION_COOKIE, VISITOR_COOKIE, Session, Sessions
+
+#: Paths of the page. All other paths belong to the API.
+_PATHS = ("/", "/plan", "/watch", "/models", "/login", "/logout", "/datasets")
+_PATH_PREFIXES = ("/watch/", "/models/", "/language/", "/_nicegui")
+
+#: Seconds for which the state of a view is kept after its browser has disconnected.
+_RECONNECT_SECONDS = 60.0
+
+#: Nothing is loaded from, sent to, or framed by another site. The exceptions for scripts are needed by NiceGUI, which
+#: has an inline start-up script, and by Vue, which compiles templates.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def mount(app: FastAPI) -> None:
+    """Add the page to the application."""
+    operations: Operations = app.state.operations
+    access: Access = app.state.access
+    sessions = Sessions(access)
+    forms = FormRoutes(operations, access, sessions)
+    inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    inner.include_router(forms.router)
+    _register(operations, access, sessions, forms)
+    # a bar for background requests has no use, and screen readers announce it as an unnamed progress bar
+    page.config.quasar_config["loadingBar"] = {"skipHijack": True}
+    ui.run_with(
+        inner,
+        title="ia-homelab",
+        dark=None,
+        show_welcome_message=False,
+        gzip_middleware_factory=None,
+        reconnect_timeout=_RECONNECT_SECONDS,
+    )
+    app.router.routes.append(_PageRoute(_VisitorMiddleware(inner)))
+    app.state.sessions = lambda scope: _scopes(sessions, scope)
+    app.state.lifespans.append(inner.router.lifespan_context(inner))
+
+
+def _scopes(sessions: Sessions, scope: Scope) -> frozenset[str] | None:
+    """Return the scopes of a session cookie; None without a session, and for paths outside the page."""
+    if not _is_page(scope["path"]):
+        return None
+    session = sessions.read(HTTPConnection(scope).cookies.get(SESSION_COOKIE))
+    if session is None:
+        return None
+    scope["state"]["session"] = session
+    return session.scopes
+
+
+def _is_page(path: str) -> bool:
+    return path in _PATHS or path.startswith(_PATH_PREFIXES)
+
+
+class _PageRoute(BaseRoute):
+    """Routes the paths of the page; for all others the API's 404 and 405 remain."""
+
+    def __init__(self, page: ASGIApp) -> None:
+        self._page = page
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match paths of the page."""
+        ours = scope["type"] in ("http", "websocket") and _is_page(scope["path"])
+        return (Match.FULL, {}) if ours else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request to the page."""
+        await self._page(scope, receive, send)
+
+
+class _VisitorMiddleware:
+    """Gives each visitor a cookie, which form tokens are bound to, and sets security headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        cookie = HTTPConnection(scope).cookies.get(VISITOR_COOKIE, "")
+        visitor = cookie if len(cookie) >= 20 else secrets.token_urlsafe(24)
+        scope.setdefault("state", {})["visitor"] = visitor
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if visitor != cookie:
+                    secure = "; Secure" if scope.get("scheme") == "https" else ""
+                    headers.append("Set-Cookie", f"{VISITOR_COOKIE}={visitor}; Path=/; HttpOnly; SameSite=Lax{secure}")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def _register(operations: Operations, access: Access, sessions: Sessions, forms: FormRoutes) -> None:
+    """Register the views with NiceGUI."""
+
+    def viewer_of(request: Request) -> Viewer:
+        state = request.scope["state"]
+        session = state.get("session") or Session(frozenset(state.get("scopes") or ()))
+        return Viewer(request_language(request), session)
+
+    @contextlib.contextmanager
+    def show_view(request: Request, title: str, path: str) -> t.Iterator[Viewer]:
+        viewer = viewer_of(request)
+        sign_out = "" if access.is_open else sessions.form_token(visitor_id(request))
+        with view(request, viewer, viewer.language(title), path, sign_out):
+            if viewer.session.expires != float("inf"):
+                left = max(1.0, viewer.session.expires - time.time())
+                ui.timer(left, lambda: ui.navigate.to("/login"), once=True)
+            yield viewer
+
+    @ui.page("/", response_timeout=30)
+    async def _configure(request: Request) -> None:
+        with show_view(request, "configure.title", "/") as viewer:
+            token = sessions.form_token(visitor_id(request))
+            upload = configure.UploadForm(token, forms.result(request.query_params.get("upload", "")))
+            await configure.build(viewer, operations, dict(request.query_params), upload)
+
+    @ui.page("/plan", response_timeout=60)
+    async def _plan(request: Request) -> None:
+        with show_view(request, "plan.title", "/plan") as viewer:
+            await plan.build(viewer, operations, dict(request.query_params))
+
+    @ui.page("/watch", response_timeout=30)
+    async def _watch(request: Request) -> None:
+        with show_view(request, "watch.title", "/watch") as viewer:
+            await watch.build_queue(viewer, operations)
+
+    @ui.page("/watch/{job_id}", response_timeout=30)
+    async def _run(request: Request, job_id: str) -> None:
+        with show_view(request, "watch.title", "/watch") as viewer:
+            await watch.build_run(viewer, operations, job_id)
+
+    @ui.page("/models", response_timeout=30)
+    async def _models(request: Request) -> None:
+        with show_view(request, "models.title", "/models") as viewer:
+            await models.build_list(viewer, operations)
+
+    @ui.page("/models/{name}", response_timeout=30)
+    async def _model(request: Request, name: str) -> None:
+        with show_view(request, "models.title", "/models") as viewer:
+            await models.build_model(viewer, operations, name)

@@ -1,0 +1,87 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The elements that all views of the page are built from."""
+
+from __future__ import annotations
+
+import html
+import json
+import typing as t
+
+from nicegui import ui
+
+from .i18n.language import Language
+from .i18n.reasons_fr import to_french
+
+
+def heading(text: str, level: int = 2) -> ui.html:
+    """Add a heading."""
+    return ui.html(html.escape(text), tag=f"h{level}", sanitize=False)
+
+
+def paragraph(text: str, classes: str = "") -> ui.html:
+    """Add a paragraph."""
+    return ui.html(html.escape(text), tag="p", sanitize=False).classes(classes)
+
+
+def english(text: str) -> str:
+    """Return a message of the core as HTML, marked as English for screen readers."""
+    return f'<span lang="en">{html.escape(text)}</span>'
+
+
+def reason(language: Language, text: str) -> str:
+    """Return a reason that the core gives as HTML, translated if possible."""
+    translated = to_french(text) if language.code == "fr" else text
+    return html.escape(translated) if translated else english(text)
+
+
+def panel(title: str = "") -> ui.element:
+    """Add a section, with a heading if a title is given."""
+    part = ui.element("section").classes("panel")
+    if title:
+        with part:
+            named = heading(title)
+        part.props(f'aria-labelledby="{named.html_id}"')
+    return part
+
+
+def note(kind: str = "", role: str = "") -> ui.element:
+    """Add a highlighted message: good, bad, warn or busy."""
+    part = ui.element("div").classes(f"note {kind}")
+    return part.props(f"role={role}") if role else part
+
+
+def chip(text: str, kind: str = "") -> ui.html:
+    """Add a label for a state."""
+    return ui.html(html.escape(text), tag="span", sanitize=False).classes(f"chip {kind}")
+
+
+def facts(pairs: t.Iterable[tuple[str, str]]) -> ui.html:
+    """Add a description list. Values are HTML: see :func:`english` and :func:`html.escape`."""
+    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{value}</dd>" for name, value in pairs)
+    return ui.html(rows, tag="dl", sanitize=False).classes("facts")
+
+
+def table(caption: str, head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]], classes: str = "") -> ui.html:
+    """Add a table. Cells are HTML."""
+    top = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    text = f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    with ui.element("div").classes("scroll").props(f"tabindex=0 role=region aria-label={json.dumps(caption)}"):
+        return ui.html(text, tag="table", sanitize=False).classes(f"plain {classes}")
+
+
+def problem(language: Language, error: Exception) -> None:
+    """Add an error message: the message and the hint."""
+    with note("bad", role="alert"):
+        ui.html(problem_html(language, error), tag="div", sanitize=False)
+
+
+def problem_html(language: Language, error: Exception) -> str:
+    """Return an error as HTML; errors of the core have messages for users."""
+    message = str(getattr(error, "message", "") or "")
+    if not message:
+        return f"<p>{html.escape(language('error.unexpected', kind=type(error).__name__))}</p>"
+    hint = str(getattr(error, "hint", "") or "")
+    return "".join(f"<p>{english(text)}</p>" for text in (message, hint) if text)

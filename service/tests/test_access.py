@@ -1,0 +1,145 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Access control: tokens, hosts, origins, sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
+
+READER, TRAINER = "reader-0123456789abcdef", "trainer-0123456789abcdef"
+
+
+def tokens(folder: Path) -> str:
+    """Write a file with both tokens, like the role."""
+    path = folder / "tokens.json"
+    value = [
+        {"name": name, "scopes": scopes, "sha256": hashlib.sha256(token.encode()).hexdigest()}
+        for name, scopes, token in (("reader", ["read"], READER), ("trainer", ["read", "train"], TRAINER))
+    ]
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
+    """A service with tokens and a small quota."""
+    root = tmp_path_factory.mktemp("closed")
+    service = Service(
+        root / "service",
+        {
+            "tokens_file": tokens(root),
+            "max_body_bytes": 4096,
+            "upload_quota_bytes": 200_000,
+            "allowed_hosts": ["pc-ia.lan"],
+            "allowed_origins": ["https://homelab.lan"],
+        },
+    )
+    yield service.start()
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("token", "method", "path", "status"),
+    [
+        ("", "GET", "/api/status", 401),
+        ("wrong-0123456789abcdef", "GET", "/api/status", 401),
+        (READER, "GET", "/api/status", 200),
+        (TRAINER, "GET", "/metrics", 200),
+        ("", "GET", "/metrics", 401),
+        ("", "GET", "/healthz", 200),
+        ("", "GET", "/v1/fine_tuning/jobs", 401),
+        (READER, "GET", "/v1/fine_tuning/jobs", 200),
+        (READER, "POST", "/api/train", 403),
+        (TRAINER, "POST", "/api/train", 422),
+        (READER, "DELETE", "/api/datasets/nothing", 403),
+        (TRAINER, "DELETE", "/api/datasets/nothing", 404),
+        (READER, "POST", "/api/jobs/nothing/cancel", 403),
+        (READER, "POST", "/v1/fine_tuning/jobs", 403),
+        (READER, "POST", "/api/plan", 422),
+        (READER, "POST", "/v1/chat/completions", 422),
+    ],
+)
+def test_tokens_have_scopes(closed: Service, token: str, method: str, path: str, status: int) -> None:
+    with closed.client(token) as client:
+        reply = client.request(method, path, json={} if method == "POST" else None)
+    assert reply.status_code == status, reply.text
+    if status in (401, 403):
+        assert ("error" in reply.json()) == path.startswith("/v1/")
+    if status == 401:
+        assert reply.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "evil.example:8000"}, 421),
+        ({"Host": "192.168.1.5"}, 421),
+        ({"Host": "pc-ia.lan:8000"}, 422),
+        ({"Host": "[::1]:8000"}, 422),
+        ({"Host": "localhost@evil.example"}, 421),
+        ({"Host": ""}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "pc-ia.lan", "Origin": "http://pc-ia.lan"}, 422),
+        ({"Host": "pc-ia.lan", "Origin": "http://pc-ia.lan.evil.example"}, 403),
+        ({"Origin": "https://homelab.lan"}, 422),
+    ],
+)
+def test_hosts_and_origins_are_checked(closed: Service, headers: dict[str, str], status: int) -> None:
+    with closed.client(TRAINER) as client:
+        assert client.post("/api/train", json={}, headers=headers).status_code == status
+
+
+def test_bodies_have_a_size_limit(closed: Service) -> None:
+    def pieces() -> t.Iterator[bytes]:
+        for _number in range(10_000):
+            yield b" " * 1000
+
+    with closed.client(TRAINER) as client:
+        json_type = {"Content-Type": "application/json"}
+        assert client.post("/api/train", content=b" " * 5000, headers=json_type).status_code == 413
+        assert client.post("/api/train", content=pieces(), headers=json_type).status_code == 413
+
+
+def test_uploads_have_a_quota_and_leave_no_files(closed: Service) -> None:
+    rows = b'{"instruction": "a", "output": "b"}\n' * 10_000
+    with closed.client(TRAINER) as client:
+        reply = client.post("/api/datasets/large", files={"file": ("large.jsonl", rows)})
+        assert reply.status_code == 413, reply.text
+        assert "training_service_upload_quota_bytes" in reply.json()["hint"]
+        assert client.post("/v1/files", files={"file": ("large.jsonl", rows)}, data={"purpose": "fine-tune"}).json()[
+            "error"
+        ]["message"]
+    assert not list((closed.root / "data/service/uploads").iterdir())
+
+
+def test_no_token_is_ever_written(closed: Service) -> None:
+    with closed.client(TRAINER) as client:
+        client.post("/api/train", json={"model": f"Bearer {TRAINER}", "dataset": 5})
+        client.get("/api/status/nothing")
+    for path in closed.root.rglob("*"):
+        if path.is_file() and path.name != "tokens.json":
+            content = path.read_bytes()
+            assert TRAINER.encode() not in content and READER.encode() not in content, path
+
+
+def test_other_addresses_than_loopback_need_a_token(start: t.Callable[..., Service]) -> None:
+    service = start(run=False, host="0.0.0.0")
+    argv, environment = service.command()
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "training_service_allow_unauthenticated" in done.stderr
+    service.settings["allow_unauthenticated"] = True
+    service.start()
+    with service.client() as client:
+        assert client.get("/api/status").status_code == 200
