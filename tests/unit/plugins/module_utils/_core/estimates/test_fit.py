@@ -159,7 +159,7 @@ def test_what_is_suggested_fits(
     room = fit.budget(card(gpu))
     fits = fit.required_vram(shape, values, longest) <= room
     assert (fit.misfit(shape, values, card(gpu), longest, model) is None) == fits
-    for each in fit.nearest(shape, values, room, longest, model):
+    for each in fit.nearest_settings(shape, values, room, longest, model):
         other = shape_of(each.base_model) if each.base_model else shape
         assert fit.required_vram(other, {**values, **each.settings}, longest) == each.bytes <= room
         if "gradient_accumulation" in each.settings:
