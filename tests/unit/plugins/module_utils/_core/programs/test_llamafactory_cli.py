@@ -129,7 +129,7 @@ def test_in_an_image_the_interpreter_that_has_it_is_found(tmp_path: Path, image:
 def test_in_an_image_that_does_not_tell_its_own_program_is_run(image: Path) -> None:
     write(image / "llamafactory-cli", '#!/bin/sh\necho "itself: $*"\n')
     assert in_image(image) == "itself: train train.yaml\n"
-    assert in_image(image, train._IN_IMAGE) == "itself: train train.yaml\n"
+    assert in_image(image, train._ENABLE_JIT_CHECKPOINT) == "itself: train train.yaml\n"
 
 
 def test_in_an_image_a_transformers_that_saves_when_asked_to_end_is_told_to(tmp_path: Path, image: Path) -> None:
@@ -137,6 +137,6 @@ def test_in_an_image_a_transformers_that_saves_when_asked_to_end_is_told_to(tmp_
     write(image / "python3", f'#!/bin/sh\nPYTHONPATH={library} exec {sys.executable} "$@"\n')
     (tmp_path / "lib" / "transformers").mkdir()
     (tmp_path / "lib" / "transformers" / "__init__.py").touch()
-    assert "runs ['train', 'train.yaml']" in in_image(image, train._IN_IMAGE)
+    assert "runs ['train', 'train.yaml']" in in_image(image, train._ENABLE_JIT_CHECKPOINT)
     (tmp_path / "lib" / "transformers" / "trainer_jit_checkpoint.py").touch()
-    assert "runs ['train', 'train.yaml', 'enable_jit_checkpoint=true']" in in_image(image, train._IN_IMAGE)
+    assert "runs ['train', 'train.yaml', 'enable_jit_checkpoint=true']" in in_image(image, train._ENABLE_JIT_CHECKPOINT)

@@ -124,7 +124,7 @@ def test_the_command_is_no_secret(hub: HubStandIn, tmp_path: Path, monkeypatch: 
         (lambda work, job: (work / "model.safetensors").write_bytes(b"short"), "model.safetensors is damaged"),
         (lambda work, job: _flip(work / "model.safetensors"), "model.safetensors is damaged"),
         (lambda work, job: _flip(work / "config.json"), "config.json is damaged"),
-        (lambda work, job: (job / "files.json").unlink(), "did not come to its end"),
+        (lambda work, job: (job / "files.json").unlink(), "did not finish"),
     ],
 )
 def test_an_exit_status_is_no_proof(

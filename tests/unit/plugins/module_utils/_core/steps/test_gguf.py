@@ -140,7 +140,7 @@ def test_weights_are_looked_for_before(lab: StepLab, monkeypatch: pytest.MonkeyP
         patched.setattr(tool_environment, "free_bytes", lambda _path: 100)
         started(context(lab))
     path.write_bytes(raw[:-1])
-    with pytest.raises(NotReadyError, match="not whole"):
+    with pytest.raises(NotReadyError, match="is incomplete"):
         started(context(lab))
     path.unlink()
     with pytest.raises(NotReadyError, match="no weights"):
@@ -269,7 +269,7 @@ def test_sample_of_rows(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     rows = [{"messages": [{"role": "user", "content": f"Question {number} ?"}], "n": 1} for number in range(5000)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = gguf.sample_rows(str(path), most=50)
+    found = gguf.sample_rows(str(path), limit=50)
     assert len(found) == len(set(found)) == 50
     numbers = [int(text.split()[1]) for text in found if text.startswith("Question")]
     assert min(numbers) == 0 and max(numbers) > 4700

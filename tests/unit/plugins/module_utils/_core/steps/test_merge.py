@@ -18,7 +18,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import Tensor
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import tool_environment
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.merge import MergeStep, lost_tensors
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.merge import (
+    MergeStep,
+    missing_tensors,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
     normalise,
     resolved,
@@ -216,7 +219,7 @@ def test_export_that_did_not_end(lab: StepLab) -> None:
     ctx = context(lab)
     export(ctx)
     os.unlink(os.path.join(ctx.work, "Modelfile"))
-    with pytest.raises(JobError, match="did not come to its end"):
+    with pytest.raises(JobError, match="did not finish"):
         MergeStep().finish(ctx)
 
 
@@ -228,7 +231,7 @@ def test_marker_of_an_earlier_export_does_not_count(lab: StepLab) -> None:
     MergeStep().command(ctx)
     export(ctx)
     os.unlink(os.path.join(ctx.work, "Modelfile"))
-    with pytest.raises(JobError, match="did not come to its end"):
+    with pytest.raises(JobError, match="did not finish"):
         MergeStep().finish(ctx)
 
 
@@ -237,7 +240,7 @@ def test_torn_export(lab: StepLab) -> None:
     ctx = context(lab)
     export(ctx)
     os.truncate(os.path.join(ctx.work, "model.safetensors"), 150)
-    with pytest.raises(JobError, match="not whole"):
+    with pytest.raises(JobError, match="is incomplete"):
         MergeStep().finish(ctx)
 
 
@@ -264,11 +267,11 @@ def test_counterparts() -> None:
         return {name.replace("__", "."): Tensor("BF16", shape, 0, 0) for name, shape in shapes.items()}
 
     base = tensors(a=(2, 2), b=(3,), lm_head__weight=(9, 2), x__rotary_emb__inv_freq=(8,))
-    assert lost_tensors(base, tensors(a=(2, 2), b=(3,))) == []
-    assert lost_tensors(base, tensors(a=(2, 2), model__b=(3,))) == []
-    assert lost_tensors(base, tensors(a=(2, 2), model__b=(4,))) == ["b"]
-    assert lost_tensors(base, tensors(model__a=(2, 2))) == ["b"]
-    assert lost_tensors(tensors(a=(2,), b=(2,)), tensors(c=(2,))) == ["b"]
+    assert missing_tensors(base, tensors(a=(2, 2), b=(3,))) == []
+    assert missing_tensors(base, tensors(a=(2, 2), model__b=(3,))) == []
+    assert missing_tensors(base, tensors(a=(2, 2), model__b=(4,))) == ["b"]
+    assert missing_tensors(base, tensors(model__a=(2, 2))) == ["b"]
+    assert missing_tensors(tensors(a=(2,), b=(2,)), tensors(c=(2,))) == ["b"]
 
 
 def test_progress(lab: StepLab) -> None:

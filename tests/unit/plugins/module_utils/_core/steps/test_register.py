@@ -222,7 +222,7 @@ def test_what_an_alias_pointed_to_outlives_a_kill(context: t.Callable[..., StepC
 def test_progress(context: t.Callable[..., StepContext], monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = context()
     assert RegisterStep().progress(ctx) is None
-    report = register._Report(ctx.progress_file)
+    report = register._ProgressReport(ctx.progress_file)
     report.upload(10, 1000)
     found = RegisterStep().progress(ctx)
     assert found is not None and (found.current, found.total, found.unit, found.note) == (10, 1000, "B", "uploading")

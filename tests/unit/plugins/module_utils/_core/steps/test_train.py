@@ -195,7 +195,7 @@ def test_torn_result(lab: StepLab) -> None:
     ctx = context(lab)
     done(ctx)
     os.truncate(os.path.join(ctx.work, "adapter_model.safetensors"), 100)
-    with pytest.raises(JobError, match="not whole"):
+    with pytest.raises(JobError, match="is incomplete"):
         TrainStep().finish(ctx)
 
 
@@ -297,7 +297,7 @@ def test_what_is_missing_is_said_before(lab: StepLab) -> None:
     with pytest.raises(NotReadyError, match="one entry, not 2"):
         TrainStep().command(ctx)
     os.unlink(info)
-    with pytest.raises(NotReadyError, match="not whole"):
+    with pytest.raises(NotReadyError, match="is incomplete"):
         TrainStep().command(ctx)
     (lab.root / "base").rmdir()
     with pytest.raises(NotReadyError, match="base model is not at"):

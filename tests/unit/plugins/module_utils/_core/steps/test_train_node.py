@@ -91,7 +91,7 @@ def test_a_gpu_goes_on_from_the_checkpoint_that_all_have(lab: StepLab) -> None:
     TrainStep().command(ctx)
     assert configuration(ctx)["resume_from_checkpoint"] == os.path.join(ctx.work, "checkpoint-80")
     assert os.listdir(ctx.work) == ["checkpoint-80"]
-    assert "It goes on from the last checkpoint that all nodes have." in Path(ctx.job_dir, "log.txt").read_text()
+    assert "It resumes from the last checkpoint that all nodes have." in Path(ctx.job_dir, "log.txt").read_text()
 
 
 def test_a_cpu_begins_anew_and_says_so(lab: StepLab) -> None:
@@ -105,7 +105,7 @@ def test_a_cpu_begins_anew_and_says_so(lab: StepLab) -> None:
     TrainNodeStep().command(ctx)
     assert "resume_from_checkpoint" not in configuration(ctx)
     assert os.listdir(work) == []
-    assert "on a CPU several processes cannot go on from a checkpoint" in Path(ctx.job_dir, "log.txt").read_text()
+    assert "on a CPU several processes cannot resume from a checkpoint" in Path(ctx.job_dir, "log.txt").read_text()
 
 
 def test_a_part_leaves_a_receipt_alone(lab: StepLab) -> None:
