@@ -26,8 +26,9 @@ class TrainNodeStep(Step):
     """Takes part in one attempt of a distributed training.
 
     ``settings``: ``training`` (its fingerprint), ``session`` (the attempt), ``rank``. ``options`` are those of the
-    training, with the rank of this host in ``nodes``. Checkpoints are stored in the work directory of the training, as on
-    the leading host, so that the next attempt finds them. The artifact is a receipt only; the result stays on the leading host.
+    training, with the rank of this host in ``nodes``. Checkpoints are stored in the work directory of the training,
+    as on the leading host, so that the next attempt finds them. The artifact is a receipt only; the result stays on
+    the leading host.
     """
 
     kind = "train_node"
