@@ -143,9 +143,8 @@ def resolve_method(
     key = _decision_key(hyper, subject)
     decision = _decisions(layout).get(key)
     if isinstance(decision, dict) and decision.get("method") in METHODS:
-        return hyper.with_method(
-            decision["method"]
-        ), f"{decision.get('reason', '')} (decided {decision.get('decided_at', '')})"
+        stored_reason = f"{decision.get('reason', '')} (decided {decision.get('decided_at', '')})"
+        return hyper.with_method(decision["method"]), stored_reason
     for method in ("lora", "qlora", "full"):
         receipt = layout.receipt("train", subject.train_fingerprint(hyper.with_method(method)))
         if receipt is not None:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compares the estimator with published measurements, each by name, and checks its consistency.
 
-The measurements are from other projects and were made on GPUs that are not available here.
+The measurements are from other projects and were made on GPUs; none of them was repeated here.
 """
 
 from __future__ import annotations

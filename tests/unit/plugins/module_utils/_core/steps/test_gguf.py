@@ -310,7 +310,7 @@ def test_difference_only_in_the_combination() -> None:
     assert [entry["text"] for entry in differences] == ["a\nb"]
 
 
-def test_the_converter_runs_in_the_same_process(tmp_path: Path) -> None:
+def test_converter_runs_in_the_same_process(tmp_path: Path) -> None:
     """It can import its own modules and read its arguments; sys.path and sys.argv are restored."""
     (tmp_path / "conversion.py").write_text("NAME = 'its own'\n")
     converter = tmp_path / "convert.py"
