@@ -207,7 +207,7 @@ options:
     default: 1
   save_steps:
     description:
-      - Steps between two checkpoints, from which a training that was broken off goes on.
+      - Steps between two checkpoints, from which an interrupted training resumes.
       - It is at least V(1), at most V(1000000).
     type: int
     default: 50

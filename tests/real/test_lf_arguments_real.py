@@ -23,7 +23,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.llamafactory_arguments import (
     LfArguments,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS, OURS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import (
+    MANAGED_ARGUMENTS,
+    OPTIONS,
+)
 
 #: Asks LLaMA-Factory itself, the slow way: its fields, its templates, and whether its parser takes what we write.
 _ASK = """
@@ -109,7 +112,7 @@ def test_its_parser_takes_what_we_write(answer: dict[str, t.Any]) -> None:
 def test_every_key_we_know_is_one_of_its(known: LfArguments) -> None:
     for option in OPTIONS:
         assert not option.lf_argument or option.lf_argument in known.arguments, option.name
-    assert not [name for name in OURS if name not in known.arguments and name not in _OF_OTHER_VERSIONS]
+    assert not [name for name in MANAGED_ARGUMENTS if name not in known.arguments and name not in _OF_OTHER_VERSIONS]
 
 
 #: Of transformers 4, which LLaMA-Factory runs with as well.

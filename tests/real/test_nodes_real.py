@@ -36,7 +36,10 @@ def test_a_cable_is_pulled_and_both_end_clearly(nodes: Nodes) -> None:
     for name, other in (NAMES, reversed(NAMES)):
         assert f"The node {other} was lost while the training ran" in errors[name]["message"]
         assert f"Look whether {other} is up and can be reached, and apply again." in errors[name]["hint"]
-        assert "It begins anew: on a CPU several processes cannot go on from a checkpoint." in errors[name]["hint"]
+        assert (
+            "It starts from the beginning: on a CPU several processes cannot resume from a checkpoint."
+            in errors[name]["hint"]
+        )
     assert played.status != 0
     assert "The node pc-b was lost" in played.output
     assert nodes.left_running() == {}

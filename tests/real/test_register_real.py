@@ -300,7 +300,7 @@ def test_the_receipt_saves_hashing(house: House, gguf: t.Any, monkeypatch: pytes
         house.register(ctx)
         assert hashed == [path]
         monkeypatch.setattr(steps_register, "sha256_file", lambda _path: "0" * 64)
-        with pytest.raises(StoreError, match="not the file its receipt tells of"):
+        with pytest.raises(StoreError, match="not the file its receipt records"):
             RegisterStep().perform(ctx)
     finally:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))

@@ -1,11 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""About how long a step takes. What this host took the last time goes before what can be worked out. Pure.
+"""Estimated duration of a step. The planner prefers a duration measured on the same host. No side effects.
 
-A training computes 2 floating point operations a parameter and token forwards, 2 backwards for what is passed on, 2
-again for what gradient checkpointing computes twice, and 2 for the gradients of what is trained (Kaplan and others
-2020, section 2.1): 6 for an adapter, 8 for all of it. A GPU comes to about 0.4 of what its data sheet says.
+A training computes, per parameter and token, 2 floating point operations in the forward pass, 2 in the backward pass
+for the activations, 2 for the recomputation by gradient checkpointing, and 2 for the gradients of trained weights
+(Kaplan and others 2020, section 2.1): 6 for an adapter, 8 for full training. A GPU reaches about 0.4 of the peak in
+its data sheet.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-#: Operations a second in 16 bits with sums in 32, dense, by the makers' papers on the architectures (in 10¹²).
+#: Peak operations per second (in 10¹²) by GPU name: dense, 16 bits with 32-bit accumulation, from the vendors'
+#: architecture papers.
 TERAFLOPS: tuple[tuple[str, float], ...] = (
     (r"B200", 2250),
     (r"H200|H100 (?:80GB HBM3|SXM)|GH200", 989),
@@ -46,22 +48,23 @@ TERAFLOPS: tuple[tuple[str, float], ...] = (
     (r"RTX 3060", 25),
 )
 _UTILISATION = 0.4
-#: 4 bits have to be made 16 again in every pass (Qwen's own table: 1.05 times the time for long rows, 1.25 for short).
-_QUANTIZED = 1.2
-#: What one processor core comes to, in operations a second.
-_CORE = 15e9
+#: Slowdown of qlora, which dequantizes from 4 to 16 bits in every pass (Qwen's own table: 1.05 for long rows, 1.25 for
+#: short ones).
+_QLORA_SLOWDOWN = 1.2
+#: Operations per second of one CPU core.
+_CORE_RATE = 15e9
 
-#: Seconds a step takes before it does anything: imports of PyTorch and LLaMA-Factory, of the converter (measured).
-_START = {"train": 10.0, "merge": 8.0, "gguf": 5.0, "register": 1.0, "base": 1.0}
-#: Bytes a second that are read, computed with and written again, on an ordinary SSD.
-_RATE = {"merge": 400e6, "gguf": 250e6, "register": 400e6}
+#: Start-up seconds of a step: imports of PyTorch and LLaMA-Factory, or of the converter (measured).
+_STARTUP_SECONDS = {"train": 10.0, "merge": 8.0, "gguf": 5.0, "register": 1.0, "base": 1.0}
+#: Bytes per second that a step reads, processes and writes, on an ordinary SSD.
+_BYTES_PER_SECOND = {"merge": 400e6, "gguf": 250e6, "register": 400e6}
 
-#: Characters of a word piece, in the mean: what a token is of French or English text.
-_CHARACTERS = 3.5
+#: Average characters per token of French or English text.
+_CHARACTERS_PER_TOKEN = 3.5
 
 
 def teraflops(gpu: str) -> float | None:
-    """What a GPU's data sheet says, by its name; None for one that is not in the table."""
+    """Peak rate of a GPU in 10¹² operations per second, by its name; None when it is not in the table."""
     return next((value for pattern, value in TERAFLOPS if re.search(pattern, gpu)), None)
 
 
@@ -72,37 +75,39 @@ def training_seconds(
     gpu: str = "",
     cores: int = 0,
 ) -> float | None:
-    """About how long a training takes; None on a GPU nobody has heard of.
+    """Estimated duration of a training in seconds; None for an unknown GPU.
 
-    :param parameters: of the model.
-    :param tokens: all it sees, over all epochs.
+    :param parameters: number of parameters of the model.
+    :param tokens: number of tokens over all epochs.
+    :param method: training method.
     :param gpu: name of the GPU; empty for a CPU.
-    :param cores: of that CPU.
+    :param cores: number of CPU cores; used without a GPU only.
     """
     operations = (8 if method == "full" else 6) * float(parameters) * tokens
     if gpu:
-        known = teraflops(gpu)
-        if known is None:
+        peak = teraflops(gpu)
+        if peak is None:
             return None
-        slower = _QUANTIZED if method == "qlora" else 1.0
-        return _START["train"] + operations * slower / (known * 1e12 * _UTILISATION)
-    return _START["train"] + operations / (_CORE * max(1, cores))
+        slowdown = _QLORA_SLOWDOWN if method == "qlora" else 1.0
+        return _STARTUP_SECONDS["train"] + operations * slowdown / (peak * 1e12 * _UTILISATION)
+    return _STARTUP_SECONDS["train"] + operations / (_CORE_RATE * max(1, cores))
 
 
 def total_tokens(dataset_results: t.Mapping[str, t.Any], epochs: float, cutoff: int) -> float | None:
-    """Tokens a training sees; None when the size of the dataset is not known.
+    """Number of tokens in a training over all epochs; None when the size of the dataset is unknown.
 
-    :param found_out: ``results`` of the dataset: its ``rows`` and ``bytes``.
+    :param dataset_results: ``results`` of the dataset's receipt: its ``rows`` and ``bytes``.
+    :param cutoff: maximum tokens of a row.
     """
     rows, size = dataset_results.get("rows"), dataset_results.get("bytes")
     if not isinstance(rows, int) or not isinstance(size, int) or rows < 1:
         return None
-    return rows * min(float(cutoff), size / rows / _CHARACTERS) * epochs
+    return rows * min(float(cutoff), size / rows / _CHARACTERS_PER_TOKEN) * epochs
 
 
 def copying_seconds(kind: str, size: int) -> float | None:
-    """About how long a step takes that reads and writes; None for a download, which nobody can tell."""
-    return _START[kind] + size / _RATE[kind] if kind in _RATE else None
+    """Estimated seconds of a step that mainly copies data; None for a download, whose speed is unknown."""
+    return _STARTUP_SECONDS[kind] + size / _BYTES_PER_SECOND[kind] if kind in _BYTES_PER_SECOND else None
 
 
 def describe_seconds(seconds: float) -> str:

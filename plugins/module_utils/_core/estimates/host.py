@@ -1,11 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fine-tune and the machine it is declared for: what ``auto`` is on it, what it takes there, whether it fits.
+"""A fine-tune on a machine: resolves ``method: auto``, estimates memory and disk, and checks whether the training fits.
 
-What ``auto`` came to is written down and kept: another driver, a model loaded beside it or a later version of this
-program do not change what was decided. A declared input that changes (the base, the dataset, a hyperparameter) has it
-decided anew.
+The resolution of ``auto`` is stored: another driver, other loaded models or a later version of this program do not
+change it. Only a changed declared input (the base, the dataset, a hyperparameter) causes a new decision.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ from ..training.options import METHODS, OPTIONS
 from . import fit
 from . import memory as estimates_memory
 
-#: What becomes of a training that cannot fit: an error, or a warning.
+#: Reaction to a training that does not fit: an error, or a warning.
 CHECKS = ("enforce", "warn")
 
-#: Tokens of the chat template's own around a row.
-_AROUND = 64
+#: Tokens that the chat template adds to a row.
+_TEMPLATE_TOKENS = 64
 
 
 class Machine:
-    """What a fine-tune runs on. Looked at only when somebody wants to know: a run with nothing to do asks no driver.
+    """The machine a fine-tune runs on. Queried lazily, so that a run with nothing to do never calls the GPU driver.
 
     :param accelerator: ``cuda`` or ``cpu``.
-    :param gpus: the GPUs; None to ask the driver.
-    :param ram: the machine's memory; None to ask the kernel.
+    :param gpus: the GPUs; None to query the driver.
+    :param ram: the machine's memory; None to query the kernel.
     """
 
     def __init__(
@@ -55,45 +54,47 @@ class Machine:
 
     @functools.cached_property
     def gpus(self) -> tuple[system_gpus.Gpu, ...]:
-        """The GPUs that trainings run on."""
+        """The GPUs used for training; empty on a CPU."""
         if self.accelerator != "cuda":
             return ()
         return tuple(system_gpus.gpus() if self._gpus is None else self._gpus)
 
     @functools.cached_property
     def ram(self) -> memory.Ram | None:
-        """Its memory, when the kernel tells."""
+        """The machine's memory; None when the kernel does not report it."""
         return self._ram or memory.ram()
 
     @property
     def gpu_total(self) -> int | None:
-        """All memory of the GPU; of the smallest, where there are several, since each holds a whole copy of what is
-        trained. None without one."""
+        """Total memory of the GPU in bytes; None without a GPU.
+
+        Of several GPUs the smallest counts, because each holds a complete copy of the training.
+        """
         return min((gpu.total_bytes for gpu in self.gpus), default=None)
 
     @property
     def gpu_free(self) -> int | None:
-        """The same, of what nobody holds just now."""
+        """Free memory of the GPU in bytes, of the one with the least; None without a GPU."""
         return min((gpu.free_bytes for gpu in self.gpus), default=None)
 
 
 def inspect_machine(accelerator: str) -> Machine:
-    """This machine.
+    """The local machine.
 
-    :param accelerator: auto, cuda or cpu.
+    :param accelerator: ``auto``, ``cuda`` or ``cpu``.
     """
     return Machine(system_gpus.accelerator(accelerator))
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What a training is about, beside its hyperparameters.
+    """The inputs of a training besides its hyperparameters.
 
     :param base: fingerprint of the base model.
     :param dataset: fingerprint of the dataset.
-    :param shape: how the base is built, when known.
-    :param found_out: what is known of the dataset (``results`` of its receipt).
-    :param ollama_name: the base's name in the catalogue; empty when it has none.
+    :param shape: shape of the base; None when unknown.
+    :param dataset_results: ``results`` of the dataset's receipt.
+    :param ollama_name: catalogue name of the base; empty when it has none.
     """
 
     base: str
@@ -104,19 +105,22 @@ class Subject:
 
     @property
     def rows(self) -> int | None:
-        """Rows of the dataset, when known."""
+        """Number of rows of the dataset; None when unknown."""
         rows = self.dataset_results.get("rows")
         return rows if isinstance(rows, int) else None
 
     @property
     def longest(self) -> int | None:
-        """Tokens of its longest row at most, when known: no tokenizer makes more tokens of a text than it has
-        characters, but for rare signs, and its JSON has more characters than the text."""
+        """Upper bound of the tokens in the longest row; None when unknown.
+
+        A tokenizer makes at most one token per character (except for rare symbols), and the JSON of a row has more
+        characters than its text.
+        """
         characters = (self.dataset_results.get("longest_row") or {}).get("characters")
-        return characters + _AROUND if isinstance(characters, int) else None
+        return characters + _TEMPLATE_TOKENS if isinstance(characters, int) else None
 
     def train_fingerprint(self, hyper: Hyperparameters) -> str:
-        """The name of the training with these settings."""
+        """Fingerprint of the training with these settings."""
         upstream = {"base": self.base, "dataset": self.dataset}
         return fingerprint("train", hyperparameters.settings(hyper), upstream)
 
@@ -127,18 +131,20 @@ class Subject:
 def resolve_method(
     layout: Layout, hyper: Hyperparameters, subject: Subject, machine: Machine, write: bool
 ) -> tuple[Hyperparameters, str]:
-    """The hyperparameters with the method that ``auto`` means, and why; others stay as they are.
+    """Resolve ``method: auto``; other methods are left unchanged.
 
-    What was decided for the same inputs counts; then a training that is there already; else it is decided now.
+    In this order: a stored decision for the same inputs, the method of an existing training, a new decision.
 
-    :param write: whether a decision may be written down.
+    :param write: whether a new decision may be stored.
+    :returns: the hyperparameters with a concrete method, and the reason; empty when the method was declared.
     """
     if hyper.method != "auto":
         return hyper, ""
-    key = _key(hyper, subject)
-    known = _decisions(layout).get(key)
-    if isinstance(known, dict) and known.get("method") in METHODS:
-        return hyper.with_method(known["method"]), f"{known.get('reason', '')} (decided {known.get('decided_at', '')})"
+    key = _decision_key(hyper, subject)
+    decision = _decisions(layout).get(key)
+    if isinstance(decision, dict) and decision.get("method") in METHODS:
+        stored_reason = f"{decision.get('reason', '')} (decided {decision.get('decided_at', '')})"
+        return hyper.with_method(decision["method"]), stored_reason
     for method in ("lora", "qlora", "full"):
         receipt = layout.receipt("train", subject.train_fingerprint(hyper.with_method(method)))
         if receipt is not None:
@@ -146,14 +152,14 @@ def resolve_method(
             return hyper.with_method(method), reason or "it has been trained so already"
     method, reason = fit.choose_method(subject.shape, hyper.values, machine.gpu_total, subject.rows, subject.longest)
     if machine.accelerator == "cuda" and machine.gpu_total is None:
-        reason = "the driver tells of no GPU whose memory is known"
+        reason = "the driver reports no GPU whose memory is known"
     if write:
         _write_decision(layout, key, {"method": method, "reason": reason, "decided_at": utc_now()})
     return hyper.with_method(method), reason
 
 
-def _key(hyper: Hyperparameters, subject: Subject) -> str:
-    """The inputs of a decision: all that is declared of the training beside the method."""
+def _decision_key(hyper: Hyperparameters, subject: Subject) -> str:
+    """Digest of the inputs of a decision: everything declared for the training except the method."""
     declared = {
         option.name: hyper[option.name]
         for option in OPTIONS
@@ -168,8 +174,8 @@ def _decisions_file(layout: Layout) -> str:
 
 
 def _decisions(layout: Layout) -> dict[str, t.Any]:
-    found = read_json(_decisions_file(layout)) or {}
-    return found if isinstance(found, dict) else {}
+    content = read_json(_decisions_file(layout)) or {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write_decision(layout: Layout, key: str, decision: dict[str, t.Any]) -> None:
@@ -179,11 +185,11 @@ def _write_decision(layout: Layout, key: str, decision: dict[str, t.Any]) -> Non
         write_json(path, {**_decisions(layout), key: decision})
 
 
-# -- does it fit -----------------------------------------------------------------------------------------------------
+# -- memory check -----------------------------------------------------------------------------------------------------
 
 
-def size(hyper: Hyperparameters, subject: Subject, machine: Machine) -> estimates_memory.Estimate | None:
-    """What a fine-tune takes; None when nobody knows how its base is built."""
+def estimate_resources(hyper: Hyperparameters, subject: Subject, machine: Machine) -> estimates_memory.Estimate | None:
+    """Estimate the memory and disk of a fine-tune; None when the shape of its base is unknown."""
     if subject.shape is None:
         return None
     return estimates_memory.estimate(
@@ -192,57 +198,59 @@ def size(hyper: Hyperparameters, subject: Subject, machine: Machine) -> estimate
 
 
 def misfit(hyper: Hyperparameters, subject: Subject, machine: Machine) -> fit.Misfit | None:
-    """Whether a fine-tune cannot fit a machine, and what would; None when it can, or nobody knows."""
-    found = size(hyper, subject, machine)
-    if found is None or subject.shape is None:
+    """Explain why a fine-tune does not fit a machine; None when it fits, or when this is unknown."""
+    resources = estimate_resources(hyper, subject, machine)
+    if resources is None or subject.shape is None:
         return None
     values = hyperparameters.resolved(hyper)
     if machine.gpu_total is not None:
-        wrong = fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name)
-        if wrong is not None:
-            return wrong
-    return _no_ram(found, values, subject, machine)
+        problem = fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name)
+        if problem is not None:
+            return problem
+    return _ram_misfit(resources, values, subject, machine)
 
 
-def _no_ram(
-    found: estimates_memory.Estimate, values: t.Mapping[str, t.Any], subject: Subject, machine: Machine
+def _ram_misfit(
+    resources: estimates_memory.Estimate, values: t.Mapping[str, t.Any], subject: Subject, machine: Machine
 ) -> fit.Misfit | None:
-    """The same of the machine's own memory: for training on a CPU, and for merging, which is done there always."""
+    """Explain why a fine-tune does not fit in RAM: training on a CPU, or merging, which always runs on the CPU."""
     if subject.shape is None or machine.ram is None:
         return None
-    room = machine.ram.total + machine.ram.swap
+    available = machine.ram.total + machine.ram.swap
     for step in ("train", "merge"):
-        if found.ram[step] > room:
+        if resources.ram[step] > available:
             message = (
-                f"The step {step} takes about {gigabytes(found.ram[step])} of the machine's memory, "
+                f"The step {step} takes about {gigabytes(resources.ram[step])} of the machine's memory, "
                 f"which has {gigabytes(machine.ram.total)} and "
                 f"{f'{gigabytes(machine.ram.swap)} of' if machine.ram.swap else 'no'} swap."
             )
             on_cpu = machine.accelerator == "cpu"
             measure = fit.required_ram if on_cpu else fit.required_merge_ram
-            near = fit.nearest(subject.shape, values, room, subject.longest, subject.ollama_name, measure)
-            return fit.Misfit(message, f"Add memory or swap. {fit.hint(near)}")
+            suggestions = fit.nearest_settings(
+                subject.shape, values, available, subject.longest, subject.ollama_name, measure
+            )
+            return fit.Misfit(message, f"Add memory or swap. {fit.describe_suggestions(suggestions)}")
     return None
 
 
 def check(
     layout: Layout, hyper: Hyperparameters, subject: Subject, machine: Machine, name: str, memory_check: str
 ) -> str:
-    """See to it that a training that is still to be made fits the machine.
+    """Check that a training fits the machine, unless it has been trained already.
 
-    :param name: of the fine-tune.
+    :param name: name of the fine-tune, for the message.
     :param memory_check: one of :data:`CHECKS`.
-    :returns: a warning; empty when there is nothing to say.
-    :raises InputError: when it cannot fit and that is enforced.
+    :returns: a warning; empty when it fits.
+    :raises InputError: when it does not fit and the check is enforced.
     """
-    # a receipt outlives pruning: what has been trained has fitted
+    # a receipt remains after pruning, and a training that was completed has fitted
     if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
         return ""
-    wrong = misfit(hyper, subject, machine)
-    if wrong is None:
+    problem = misfit(hyper, subject, machine)
+    if problem is None:
         return ""
     if memory_check == "enforce":
         raise InputError(
-            f"{name}: {wrong.message}", f"{wrong.hint} To try it all the same, declare memory_check: warn."
+            f"{name}: {problem.message}", f"{problem.hint} To try it all the same, declare memory_check: warn."
         )
-    return f"{wrong.message} {wrong.hint}"
+    return f"{problem.message} {problem.hint}"

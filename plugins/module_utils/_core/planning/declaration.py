@@ -95,7 +95,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
     try:
         gate = read_gate(values["gate"], values["aliases"])
         hyper = hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
-        register = stages.registers(hyper["stage"], raw.get("register"))
+        register = stages.is_registered(hyper["stage"], raw.get("register"))
     except InputError as error:
         raise InputError(f"{who}: {error.message}", error.hint, error.details) from error
     return Declared(

@@ -73,10 +73,10 @@ def plan_run(
         options["nodes"] = dict(nodes)
     if dataset == known.fingerprint:
         options["sources"] = known.sources
-    if kept.notes and not (declared.register and stages.STAGES[declared.hyper["stage"]].answers):
+    if kept.notes and not (declared.register and stages.STAGES[declared.hyper["stage"]].generates):
         # said at the registration, which is always asked for; without one, at the training
         options["warning"] = " ".join(filter(None, [str(options.get("warning") or ""), *kept.notes]))
-    if not stages.STAGES[declared.hyper["stage"]].answers:
+    if not stages.STAGES[declared.hyper["stage"]].generates:
         steps = _train_steps(base, dataset, settings, options)
         return pipeline.make_run(declared.name, steps, ["train"], toolchain, dict(raw), submitted_by)
     if declared.export == "adapter":
@@ -166,7 +166,7 @@ def read_training(
     machine = host.inspect_machine(accelerator)
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
-        hyper = llamafactory_arguments.check(hyper, image_arguments.installed(layout, toolchain, write))
+        hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     options = {
         "resolved": hyperparameters.resolved(hyper),
@@ -174,7 +174,7 @@ def read_training(
         "name": name,
         "method_reason": reason,
     }
-    estimate = host.size(hyper, subject, machine)
+    estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
     warnings = [

@@ -37,7 +37,7 @@ def plan_merge(layout: Layout, adapter: str, toolchain: Toolchain) -> Run:
     """The run that merges what a training has made into its base."""
     receipt = _receipt(layout, "train", adapter)
     options = {key: value for key, value in receipt["options"].items() if key != "warning"}
-    stages.require_answers(str((options.get("resolved") or {}).get("stage") or "sft"), "merged")
+    stages.require_generative(str((options.get("resolved") or {}).get("stage") or "sft"), "merged")
     upstream = {"base": receipt["upstream"]["base"], "train": adapter}
     step = pipeline.make_step("merge", {}, upstream, options)
     return pipeline.make_run(str(receipt["options"].get("name") or "merge"), [step], ["merge"], toolchain)
@@ -66,7 +66,7 @@ def plan_gguf_adapter(layout: Layout, adapter: str, quantizations: t.Any, toolch
     receipt = _receipt(layout, "train", adapter)
     options = {key: value for key, value in receipt["options"].items() if key != "warning"}
     name, resolved = str(options.get("name") or "gguf"), options.get("resolved") or {}
-    stages.require_answers(str(resolved.get("stage") or "sft"), "converted")
+    stages.require_generative(str(resolved.get("stage") or "sft"), "converted")
     check_exportable(name, resolved)
     base = _receipt(layout, "base", str(receipt["upstream"]["base"]))
     wanted = hyperparameters.normalise({"quantizations": quantizations}).quantizations

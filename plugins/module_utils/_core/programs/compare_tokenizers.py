@@ -1,13 +1,13 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Convert a model to GGUF and compare the two tokenizers: the one it was trained with, the one it will be served with.
+"""Converts a model to GGUF and compares the tokenizer used in training with the one used in serving.
 
 Run as a script by the Python of the converter's virtual environment (transformers): ``compare_tokenizers.py REQUEST``.
-The request is a JSON file: ``convert`` (a Python program to run first, with its arguments, or nothing), ``tokenizer``
+The request is a JSON file: ``convert`` (a Python program to run first, with its arguments; may be empty), ``tokenizer``
 (directory of the Hugging Face tokenizer), ``gguf``, ``llama_tokenize`` (program), ``alone`` and ``together`` (texts,
-see :func:`compare`), ``report`` (file to write what was found to).
-Exit status: that of the program where it fails; else 0, whether the tokenizers agree or not: the report tells.
+see :func:`compare`), ``report`` (file for the result).
+Exit status: that of the program when it fails; else 0, even when the tokenizers differ, which the report states.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ import typing as t
 
 _IDS = re.compile(r"^\[[\d, ]*\]$", re.MULTILINE)
 
-#: Special tokens that are looked at, each on its own.
-_MOST_SPECIAL = 16
+#: Maximum number of special tokens to compare.
+_MAX_SPECIAL_TOKENS = 16
 
 
 def served_ids(program: str, gguf: str, text: str) -> list[int]:
-    """Token ids of a text as llama.cpp has them, without a BOS.
+    """Token ids of a text as llama.cpp computes them, without a BOS token.
 
     :raises RuntimeError: when ``llama-tokenize`` fails.
     """
     argv = [program, "-m", gguf, "--stdin", "--ids", "--no-bos", "--no-escape", "--log-disable"]
-    done = subprocess.run(argv, input=text.encode("utf-8"), capture_output=True, check=False)
-    found = _IDS.findall(done.stdout.decode("utf-8", "replace"))
-    if done.returncode or not found:
-        said = done.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise RuntimeError(f"llama-tokenize ended with status {done.returncode}: {said}")
-    ids: list[int] = json.loads(found[-1])
+    process = subprocess.run(argv, input=text.encode("utf-8"), capture_output=True, check=False)
+    matches = _IDS.findall(process.stdout.decode("utf-8", "replace"))
+    if process.returncode or not matches:
+        stderr = process.stderr.decode("utf-8", "replace").strip()[-500:]
+        raise RuntimeError(f"llama-tokenize ended with status {process.returncode}: {stderr}")
+    ids: list[int] = json.loads(matches[-1])
     return ids
 
 
 def load() -> None:
-    """Import what the conversion and the comparison need. All of it stays: no garbage is looked for among it."""
+    """Import the modules of conversion and comparison, and exclude them from garbage collection, as all stay in use."""
     gc.disable()
-    with contextlib.suppress(ImportError):  # whoever needs what is not there says so
+    with contextlib.suppress(ImportError):  # the code that needs a missing module reports it
         import torch  # noqa: F401
         from transformers import AutoConfig, AutoTokenizer  # noqa: F401
     gc.freeze()
@@ -54,12 +54,13 @@ def load() -> None:
 
 
 def run_program(argv: t.Sequence[str]) -> None:
-    """Run a Python program in this very process: it loads PyTorch and transformers, which takes longer than most of
-    what they are wanted for, and the comparison needs them, too.
+    """Run a Python program in this process.
 
-    :raises SystemExit: when it ends with anything but success.
+    The program and the comparison both need PyTorch and transformers, whose import takes longer than most of the work.
+
+    :raises SystemExit: when the program exits with an error.
     """
-    before = sys.argv, list(sys.path)
+    saved = sys.argv, list(sys.path)
     sys.argv, sys.path[0] = list(argv), os.path.dirname(os.path.abspath(argv[0]))
     try:
         runpy.run_path(argv[0], run_name="__main__")
@@ -67,11 +68,11 @@ def run_program(argv: t.Sequence[str]) -> None:
         if end.code not in (None, 0):
             raise
     finally:
-        sys.argv, sys.path[:] = before
+        sys.argv, sys.path[:] = saved
 
 
 def load_tokenizer(directory: str) -> t.Any:
-    """The tokenizer as Hugging Face has it; where only its configuration is of another version, the bare one."""
+    """Load a Hugging Face tokenizer; without its configuration when that was written by an incompatible version."""
     import transformers
 
     try:
@@ -84,33 +85,34 @@ def load_tokenizer(directory: str) -> t.Any:
 
 
 def special_tokens(tokenizer: t.Any) -> list[str]:
-    """The special tokens a chat is made of; padding and unknown are never written into one."""
-    left_out = {tokenizer.unk_token, tokenizer.pad_token} - {tokenizer.eos_token, tokenizer.bos_token}
-    found = [str(token) for token in tokenizer.all_special_tokens if token not in left_out]
-    return list(dict.fromkeys(found))[:_MOST_SPECIAL]
+    """The special tokens of a chat, without padding and unknown, which never occur in one."""
+    excluded = {tokenizer.unk_token, tokenizer.pad_token} - {tokenizer.eos_token, tokenizer.bos_token}
+    tokens = [str(token) for token in tokenizer.all_special_tokens if token not in excluded]
+    return list(dict.fromkeys(tokens))[:_MAX_SPECIAL_TOKENS]
 
 
 def compare(
     trained: t.Callable[[str], list[int]],
     served: t.Callable[[str], list[int]],
-    alone: t.Sequence[str],
-    together: t.Sequence[str] = (),
+    individual: t.Sequence[str],
+    batched: t.Sequence[str] = (),
 ) -> list[dict[str, t.Any]]:
-    """The texts whose ids differ, with both.
+    """Find the texts whose token ids differ.
 
-    :param trained: ids of a text in training.
-    :param served: ids of a text when served.
-    :param alone: texts that are compared each on its own.
-    :param together: texts that are compared in one go, because the vocabulary is loaded anew for each.
+    :param trained: computes the ids of a text in training.
+    :param served: computes the ids of a text in serving.
+    :param individual: texts to compare one by one.
+    :param batched: texts to compare in one call, because each call loads the vocabulary again.
+    :returns: one entry for each differing text: ``text``, and its ids as ``trained`` and ``served``.
     """
-    wrong = _differing(trained, served, alone)
-    joined = "\n".join(together)
+    wrong = _differences(trained, served, individual)
+    joined = "\n".join(batched)
     if joined and trained(joined) != served(joined):
-        wrong += _differing(trained, served, together) or _differing(trained, served, [joined])
+        wrong += _differences(trained, served, batched) or _differences(trained, served, [joined])
     return wrong
 
 
-def _differing(
+def _differences(
     trained: t.Callable[[str], list[int]], served: t.Callable[[str], list[int]], texts: t.Iterable[str]
 ) -> list[dict[str, t.Any]]:
     pairs = ((text, trained(text), served(text)) for text in texts)
@@ -118,7 +120,10 @@ def _differing(
 
 
 def main(path: str) -> int:
-    """Do what a request asks for."""
+    """Run a request.
+
+    :param path: the request file.
+    """
     with open(path, encoding="utf-8") as stream:
         request = json.load(stream)
     if request.get("convert"):
@@ -132,9 +137,13 @@ def main(path: str) -> int:
     def served(text: str) -> list[int]:
         return served_ids(request["llama_tokenize"], request["gguf"], text)
 
-    alone = [*request["alone"], *special_tokens(tokenizer)]
-    wrong = compare(trained, served, alone, request["together"])
-    report = {"compared": len(alone) + len(request["together"]), "wrong": wrong[:20], "count": len(wrong)}
+    texts = [*request["alone"], *special_tokens(tokenizer)]
+    wrong = compare(trained, served, texts, request["together"])
+    report = {
+        "compared": len(texts) + len(request["together"]),
+        "wrong": wrong[:20],
+        "count": len(wrong),
+    }
     with open(request["report"], "w", encoding="utf-8") as stream:
         json.dump(report, stream, ensure_ascii=False)
     sys.stdout.write(f"Tokenizers compared on {report['compared']} texts: {len(wrong)} differ.\n")
@@ -145,5 +154,5 @@ if __name__ == "__main__":
     load()
     STATUS = main(sys.argv[1])
     sys.stdout.flush()
-    # all is written: taking PyTorch down in good order takes a second, and puts nothing in order
+    # everything is written: a regular shutdown of PyTorch would take a second, with no benefit
     os._exit(STATUS)

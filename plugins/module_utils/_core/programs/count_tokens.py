@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts tokens with the tokenizer of a base model. Run by the Python of LLaMA-Factory's environment.
 
-Standard input: a line of JSON for each row, pairs of a text and a number of tokens to add. Standard output: a JSON list
-of the most tokens of each row.
+Standard input: one line of JSON per row, with pairs of a text and a number of tokens to add. Standard output: a JSON
+list with the maximum number of tokens of each row.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Count = t.Callable[[str], int]
 
 
 def counter(base: str) -> Count:
-    """How the base's tokenizer counts, special tokens in the text taken as such, none added."""
+    """A token counter with the base's tokenizer: special tokens in the text are recognised, and none are added."""
     path = os.path.join(base, "tokenizer.json")
     if os.path.exists(path):
-        # a second where transformers takes five
+        # loads in one second; transformers takes five
         import tokenizers
 
         tokenizer: t.Any = tokenizers.Tokenizer.from_file(path)
@@ -29,15 +29,15 @@ def counter(base: str) -> Count:
         return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
     import transformers
 
-    other: t.Any = transformers.AutoTokenizer.from_pretrained(base)
-    return lambda text: len(other.encode(text, add_special_tokens=False))
+    slow_tokenizer: t.Any = transformers.AutoTokenizer.from_pretrained(base)
+    return lambda text: len(slow_tokenizer.encode(text, add_special_tokens=False))
 
 
 def main(base: str) -> None:
-    """Count what comes in."""
+    """Count the tokens of the rows on standard input."""
     count = counter(base)
-    found = [max(count(text) + more for text, more in json.loads(line)) for line in sys.stdin]
-    json.dump(found, sys.stdout)
+    maxima = [max(count(text) + added for text, added in json.loads(line)) for line in sys.stdin]
+    json.dump(maxima, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists the arguments of the installed LLaMA-Factory as JSON, without importing it (that takes up to half a minute).
+"""Lists the arguments of the installed LLaMA-Factory as JSON, without importing it (which takes up to half a minute).
 
-Run by the interpreter of LLaMA-Factory's virtual environment. Reads the dataclasses that ``HfArgumentParser`` is
-given (``_TRAIN_ARGS`` in ``llamafactory/hparams/parser.py``) and their bases from the source, and the names of the
-chat templates from ``data/template.py``. Prints ``{"arguments": {name: type}, "templates": [...], "version": "…"}``.
+Run by the interpreter of LLaMA-Factory's virtual environment. Reads from the source the dataclasses passed to
+``HfArgumentParser`` (``_TRAIN_ARGS`` in ``llamafactory/hparams/parser.py``) and their bases, and the names of the chat
+templates from ``data/template.py``. Prints ``{"arguments": {name: type}, "templates": [...], "version": "…"}``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ import typing as t
 
 
 def source_dir(package: str) -> str:
-    """Where a package lies; it is not imported."""
+    """Directory of a package, without importing it.
+
+    :raises SystemExit: when it is not installed.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"{package} is not installed here.")
@@ -34,38 +37,39 @@ def parse(*path: str) -> ast.Module:
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:
-    """Whether a class is decorated as one."""
+    """Whether a class is decorated as a dataclass."""
     return any("dataclass" in ast.dump(decorator) for decorator in node.decorator_list)
 
 
 def is_argument(value: ast.expr | None) -> bool:
-    """Whether a field is given to the constructor: not when it says ``init=False``."""
+    """Whether a field is an argument of the constructor, that is, not declared with ``init=False``."""
     keywords = value.keywords if isinstance(value, ast.Call) else []
     return not any(
-        word.arg == "init" and isinstance(word.value, ast.Constant) and word.value.value is False for word in keywords
+        keyword.arg == "init" and isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+        for keyword in keywords
     )
 
 
 def fields(name: str, classes: t.Mapping[str, ast.ClassDef]) -> dict[str, str]:
-    """Arguments of a dataclass: those of its bases first, as Python has it."""
+    """Arguments of a dataclass: name → type; those of its bases come first, as in Python."""
     node = classes.get(name)
     if node is None:
         return {}
-    found: dict[str, str] = {}
+    arguments: dict[str, str] = {}
     for base in reversed(node.bases):
         label = base.id if isinstance(base, ast.Name) else getattr(base, "attr", "")
-        found.update(fields(label, classes))
+        arguments.update(fields(label, classes))
     if is_dataclass(node):
-        for each in node.body:
-            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
-                kind = ast.unparse(each.annotation)
-                if kind.startswith(("ClassVar", "typing.ClassVar")):
+        for statement in node.body:
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                annotation = ast.unparse(statement.annotation)
+                if annotation.startswith(("ClassVar", "typing.ClassVar")):
                     continue
-                if is_argument(each.value):
-                    found[each.target.id] = kind.strip("\"'")
+                if is_argument(statement.value):
+                    arguments[statement.target.id] = annotation.strip("\"'")
                 else:
-                    found.pop(each.target.id, None)
-    return found
+                    arguments.pop(statement.target.id, None)
+    return arguments
 
 
 def main() -> None:
@@ -74,11 +78,11 @@ def main() -> None:
     classes: dict[str, ast.ClassDef] = {}
     for tree in (parse(transformers, "training_args.py"), parse(transformers, "training_args_seq2seq.py")):
         classes.update({node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)})
-    # LLaMA-Factory has a TrainingArguments of its own over that of transformers, under another name
+    # LLaMA-Factory's TrainingArguments derives from the class of the same name in transformers
     classes["_Transformers"] = classes.pop("TrainingArguments")
     classes["Seq2SeqTrainingArguments"].bases = [ast.Name("_Transformers")]
     hparams = os.path.join(factory, "hparams")
-    wanted: list[str] = []
+    class_names: list[str] = []
     for name in sorted(os.listdir(hparams)):
         if not name.endswith(".py"):
             continue
@@ -87,19 +91,19 @@ def main() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 if node.targets[0].id == "_TRAIN_ARGS" and isinstance(node.value, ast.List):
-                    wanted = [item.id for item in node.value.elts if isinstance(item, ast.Name)]
+                    class_names = [item.id for item in node.value.elts if isinstance(item, ast.Name)]
                 if node.targets[0].id == "BaseTrainingArguments" and isinstance(node.value, ast.Name):
-                    # set twice, under a condition: the ordinary one is that of transformers
+                    # assigned twice, under a condition: the default is the class of transformers
                     classes.setdefault("BaseTrainingArguments", classes["Seq2SeqTrainingArguments"])
     arguments: dict[str, str] = {}
-    for name in wanted:
+    for name in class_names:
         arguments.update(fields(name, classes))
     templates: list[str] = []
     for node in ast.walk(parse(factory, "data", "template.py")):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "register_template":
-            for word in node.keywords:
-                if word.arg == "name" and isinstance(word.value, ast.Constant):
-                    templates.append(str(word.value.value))
+            for keyword in node.keywords:
+                if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                    templates.append(str(keyword.value.value))
     result = {
         "arguments": arguments,
         "templates": sorted(templates),

@@ -1,13 +1,14 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""LLaMA-Factory's own command line, begun and ended a third faster.
+"""Runs LLaMA-Factory's own command line, with start-up and exit a third faster.
 
 Run as a script by the Python of LLaMA-Factory's environment or image: ``llamafactory_cli.py train FILE``, or ``export
-FILE``. What is run is ``llamafactory.cli``, with those arguments; exit status and output are its own.
+FILE``. It runs ``llamafactory.cli`` with those arguments, and keeps its exit status and output.
 
-It imports about 4000 modules, which all stay: collecting garbage among them meanwhile finds none, and taking them down
-again at the end puts nothing in order. Both are left out. A small model's training or merge spends most of its time so.
+LLaMA-Factory imports about 4000 modules that stay in use until the end. Garbage collection during the imports finds
+nothing, and the teardown at interpreter exit has no effect, so both are skipped. They take most of the time of a small
+model's training or merge.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import gc
 import os
 import sys
 
-#: What the process ends with; 1 as long as nothing else is known, as after an exception.
+#: Exit status of the process; 1 until it is known, which covers exceptions.
 STATUS = 1
 
 
-def leave() -> None:
-    """End here and now. Registered before anything else, it runs after whatever is to be done at the end: threads are
-    waited for before, and what was registered later has had its turn."""
+def exit_now() -> None:
+    """Exit immediately, without interpreter teardown.
+
+    Must be the first registered exit handler: it then runs last, after all threads have ended and all other handlers
+    have run.
+    """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -32,7 +36,7 @@ def leave() -> None:
 
 
 def load() -> None:
-    """Import what the command line will, unless it only starts others that do (its ``launcher.py``: torchrun)."""
+    """Import what the command line will import, unless it only launches other processes (``launcher.py``: torchrun)."""
     from llamafactory.extras.misc import get_device_count, is_env_enabled
 
     if not is_env_enabled("FORCE_TORCHRUN") and get_device_count() <= 1:
@@ -40,20 +44,20 @@ def load() -> None:
 
 
 def main() -> None:
-    """Run it."""
+    """Run LLaMA-Factory's command line."""
     gc.disable()
     try:
         load()
     finally:
         gc.freeze()
         gc.enable()
-    from llamafactory.cli import main as run
+    from llamafactory.cli import main as run_cli
 
-    run()
+    run_cli()
 
 
 if __name__ == "__main__":
-    atexit.register(leave)
+    atexit.register(exit_now)
     try:
         main()
         STATUS = 0

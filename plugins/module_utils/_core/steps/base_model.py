@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Having a base model: fetched from a hub at one commit, or a local directory that is only referred to."""
+"""Step base: downloads a base model from a hub at a fixed commit, or refers to a local directory."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..system.log import log_line
 from .step import Step
 from .worker_command import worker_command
 
-#: What was wanted and what came, in the job's directory.
+#: Expected and downloaded files, in the job's directory.
 _LISTING = "files.json"
-#: Room that is left over for what else is written meanwhile, in bytes.
-_SPARE = 16 * 1024 * 1024
+#: Disk space to leave free for other writers during the download, in bytes.
+_DISK_RESERVE = 16 * 1024 * 1024
 
 
 class BaseStep(Step):
-    """Fetches the weights of ``settings["hub"]`` at ``settings["commit"]``, or checks ``options["location"]``.
+    """Downloads ``settings["hub"]`` at ``settings["commit"]``, or checks the local directory ``options["location"]``.
 
     ``results``: ``location`` (of a local directory, else None), ``template``, ``template_source``, ``model_type``,
     ``shape``, and ``hub``, ``commit``, ``bytes`` or ``directory``.
@@ -51,15 +51,15 @@ class BaseStep(Step):
             client.check_access(hub_id, commit, "config.json")
         files = select_files(hub_files(info), hub_id)
         _require_disk_space(ctx, files)
-        # its time of writing is not kept: two attempts that get the same leave the same
-        wanted = [dataclasses.asdict(file) for file in files]
+        # without timestamps, so that two attempts that download the same files write the same listing
+        expected = [dataclasses.asdict(file) for file in files]
         listing = os.path.join(ctx.job_dir, _LISTING)
-        write_json(listing, {"wanted": wanted})
+        write_json(listing, {"wanted": expected})
         log_line(f"Fetching {len(files)} files of {hub_id} at {commit} from {client.endpoint}")
-        found = Download(client, hub_id, commit, files, ctx.work).run(
+        downloaded = Download(client, hub_id, commit, files, ctx.work).run(
             lambda progress: write_json(ctx.progress_file, progress.as_dict())
         )
-        write_json(listing, {"wanted": wanted, "found": found})
+        write_json(listing, {"wanted": expected, "found": downloaded})
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(ctx.progress_file)
@@ -69,14 +69,14 @@ class BaseStep(Step):
         if _is_local(ctx):
             return self._finish_local(ctx)
         listing = read_json(os.path.join(ctx.job_dir, _LISTING)) or {}
-        found = listing.get("found")
-        if not found:
-            raise JobError("The download did not come to its end.", "Run again: it goes on from there.")
-        wanted = [HubFile(**each) for each in listing["wanted"]]
-        for file in wanted:
-            _require_complete(os.path.join(ctx.work, file.name), file, found.get(file.name) or {})
+        downloaded = listing.get("found")
+        if not downloaded:
+            raise JobError("The download did not finish.", "Run again: it resumes where it stopped.")
+        expected = [HubFile(**entry) for entry in listing["wanted"]]
+        for file in expected:
+            _require_complete(os.path.join(ctx.work, file.name), file, downloaded.get(file.name) or {})
         remove_tree(os.path.join(ctx.work, PARTS))
-        names = {file.name for file in wanted}
+        names = {file.name for file in expected}
         for name in list_files(ctx.work):
             if name not in names:
                 os.unlink(os.path.join(ctx.work, name))
@@ -84,28 +84,28 @@ class BaseStep(Step):
             inspection = inspect_directory(ctx.work)
         except InputError as error:
             raise JobError(
-                f"What {ctx.spec.settings['hub']} holds at this commit is not whole: {error.message}", error.hint
+                f"The files of {ctx.spec.settings['hub']} at this commit are incomplete: {error.message}", error.hint
             ) from error
         return {
-            **_told(ctx, inspection),
+            **_model_results(ctx, inspection),
             "location": None,
             "hub": ctx.spec.settings["hub"],
             "commit": ctx.spec.settings["commit"],
-            "bytes": sum(file.bytes for file in wanted),
+            "bytes": sum(file.bytes for file in expected),
         }
 
     def _finish_local(self, ctx: StepContext) -> dict[str, t.Any]:
         root = str(ctx.spec.options["location"])
         inspection = inspect_directory(root)
         cache = HashCache(ctx.layout)
-        found = directory_digest(root, cache)
+        current = directory_digest(root, cache)
         cache.save()
-        if found != ctx.spec.settings["directory"]:
+        if current != ctx.spec.settings["directory"]:
             raise NotReadyError(
-                f"The base model in {root} has changed since this was asked for.",
+                f"The base model in {root} has changed since the run was submitted.",
                 "Apply again: what is made from it gets a new name.",
             )
-        return {**_told(ctx, inspection), "location": root, "directory": found, "stamps": _stamps(root)}
+        return {**_model_results(ctx, inspection), "location": root, "directory": current, "stamps": _stamps(root)}
 
     def drift(self, ctx: StepContext) -> list[str]:
         if not _is_local(ctx):
@@ -125,49 +125,52 @@ def _is_local(ctx: StepContext) -> bool:
     return "directory" in ctx.spec.settings
 
 
-def _told(ctx: StepContext, inspection: Inspection) -> dict[str, t.Any]:
-    """What is known of a model: its template by the catalogue, else by its files; its shape by its files."""
+def _model_results(ctx: StepContext, inspection: Inspection) -> dict[str, t.Any]:
+    """Results about the model: the template from the catalogue or else its files, the shape from its files."""
     options = ctx.spec.options
-    own = bool(options.get("template"))
-    counted = inspection.shape is not None and inspection.shape.parameters > 0
-    shape = dataclasses.asdict(inspection.shape) if inspection.shape and counted else options.get("shape")
+    declared = bool(options.get("template"))
+    has_parameters = inspection.shape is not None and inspection.shape.parameters > 0
+    shape = dataclasses.asdict(inspection.shape) if inspection.shape and has_parameters else options.get("shape")
     return {
-        "template": options["template"] if own else inspection.template,
-        "template_source": options.get("template_source", "") if own else "files" if inspection.template else "",
+        "template": options["template"] if declared else inspection.template,
+        "template_source": options.get("template_source", "") if declared else "files" if inspection.template else "",
         "model_type": inspection.model_type,
         "shape": shape,
     }
 
 
 def _stamps(root: str) -> dict[str, list[int]]:
-    """Size and modification time of each file of a local model: while they stay, it need not be read again."""
-    found = {}
+    """Size and modification time (ns) of each file of a local model; while unchanged, the model is not rehashed."""
+    stamps = {}
     for name in part_names(root):
         stat = os.stat(os.path.join(root, name))
-        found[name] = [stat.st_size, stat.st_mtime_ns]
-    return found
+        stamps[name] = [stat.st_size, stat.st_mtime_ns]
+    return stamps
 
 
 def _require_disk_space(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
     missing = bytes_missing(files, ctx.work)
     free = free_bytes(ctx.work)
-    if missing + _SPARE > free:
+    if missing + _DISK_RESERVE > free:
         hub_id = ctx.spec.settings["hub"]
         raise NotReadyError(
             f"No room for {hub_id}: it needs {gigabytes(missing)} more of disk, {gigabytes(free)} free at "
             f"{ctx.layout.root}.",
             "Make room there and run again: what was fetched before is kept. "
-            "A whole fine-tune needs about five times the size of its base.",
+            "A complete fine-tune needs about five times the size of its base.",
             {"hub": hub_id, "missing_bytes": missing, "free_bytes": free, "path": ctx.layout.root},
         )
 
 
 def _require_complete(path: str, file: HubFile, recorded: t.Mapping[str, t.Any]) -> None:
-    """See to it that a file is what was fetched; it is read only when it was touched since it was checked."""
+    """Check that a file is as downloaded. It is rehashed only when it was modified after the check of the download.
+
+    :raises JobError: when it is missing or damaged.
+    """
     try:
         stat = os.stat(path)
     except FileNotFoundError:
         raise JobError(f"{file.name} is missing after the download.", "Run again.") from None
-    touched = [stat.st_size, stat.st_mtime_ns] != [recorded.get("bytes"), recorded.get("mtime_ns")]
-    if stat.st_size != file.bytes or (touched and check_file(path, file) is None):
-        raise JobError(f"{file.name} is damaged after the download.", "Run again: it is fetched anew.")
+    modified = [stat.st_size, stat.st_mtime_ns] != [recorded.get("bytes"), recorded.get("mtime_ns")]
+    if stat.st_size != file.bytes or (modified and check_file(path, file) is None):
+        raise JobError(f"{file.name} is damaged after the download.", "Run again: it is fetched again.")

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GGUF: llama.cpp's converter makes the 16-bit file of a model, ``llama-quantize`` the smaller ones from it.
+"""Step gguf: llama.cpp's converter writes the 16-bit file of a model, ``llama-quantize`` the smaller ones from it.
 
-The converter exits with status 0 when it found no weights, and when it guessed at a tokenizer. So the tensors are
-counted, and the token ids of the base's tokenizer and of the file are compared.
+The converter exits with status 0 even when it finds no weights or guesses the tokenizer. The step therefore counts the
+tensors, and compares the token ids of the base's tokenizer with those of the GGUF file.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from .tool_errors import explain
 
 MODEL = "model.gguf"
 
-#: Made straight from the merged weights; all others are quantized from f16.
+#: Types converted directly from the merged weights; all others are quantized from f16.
 DIRECT = ("f16", "bf16", "f32")
-_BYTES = {"f16": 2.0, "bf16": 2.0, "f32": 4.0}
+_BYTES_PER_WEIGHT = {"f16": 2.0, "bf16": 2.0, "f32": 4.0}
 
-#: Compared in every conversion: accents, other scripts, digits, code, blanks, what an escape could be taken for.
+#: Texts compared in every conversion: accents, other scripts, digits, code, whitespace, and apparent escapes.
 FIXED_TEXTS = (
     "Où est passé l'élève ? Ça coûte 12 345,67 €, n'est-ce pas… « voilà » !",
     "The quick brown fox can't jump over 1234567890 lazy dogs.",
@@ -55,22 +55,22 @@ FIXED_TEXTS = (
     "日本語のテキスト, русский текст, نص عربي, ελληνικά",
     "  two  blanks,   three,\tone tab ",
 )
-_MOST_TEXTS = 200
-_LONGEST_TEXT = 2000
+_MAX_TEXTS = 200
+_MAX_TEXT_LENGTH = 2000
 
 _WRITING = re.compile(r"^Writing:\s+(\d+)%")
 _QUANTIZING = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
-#: A line for each tensor whose rows the wanted type cannot hold (``src/llama-quant.cpp``).
+#: Log line for each tensor whose rows are incompatible with the requested type (``src/llama-quant.cpp``).
 _FALLBACK = re.compile(
     r"^warning: (\S+)\s+- ncols\s+\d+ not divisible by\s+\d+ \(required for type\s+(\S+)\) -> falling back to\s+(\S+)"
 )
 
 
 class GgufStep(Step):
-    """Makes ``model.gguf`` from merged weights or those of a base, or from the 16-bit file.
+    """Creates ``model.gguf`` from merged weights or those of a base, or from the 16-bit file.
 
-    ``options``: ``quantization``; ``f16`` (fingerprint of the 16-bit file, for those quantized from it); ``name``,
-    ``base`` and ``dataset`` (fingerprints, for the comparison of the tokenizers).
+    ``options``: ``quantization``; ``f16`` (fingerprint of the 16-bit file, for quantized types); ``name``; ``base`` and
+    ``dataset`` (fingerprints, for the comparison of the tokenizers).
     """
 
     kind = "gguf"
@@ -83,7 +83,7 @@ class GgufStep(Step):
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
-        _forget(_report(ctx))
+        _remove_file(_report_file(ctx))
         return self._convert(ctx) if _is_direct(ctx) else self._quantize(ctx)
 
     def _convert(self, ctx: StepContext) -> Command:
@@ -92,25 +92,25 @@ class GgufStep(Step):
         converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py", image=image)
         if image:
             converter = os.path.join(tools.image_llama_cpp_dir, converter)
-        merged = _source(ctx)
+        merged = _source_directory(ctx)
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
-        require_disk_space(ctx.work, int(count * _BYTES[quantization]), f"Converting to {quantization}")
+        require_disk_space(ctx.work, int(count * _BYTES_PER_WEIGHT[quantization]), f"Converting to {quantization}")
         request = os.path.join(ctx.job_dir, "convert.json")
-        argv = [converter, merged, "--outtype", quantization, "--outfile", _part(ctx)]
-        alone, together = sample_texts(ctx)
+        argv = [converter, merged, "--outtype", quantization, "--outfile", _partial_output(ctx)]
+        individual, batched = sample_texts(ctx)
         tokenizer = tokenizer_directory(ctx)
         write_json(
             request,
             {
-                # without a name it would take the directory's, and the file's bytes would follow it
+                # the default is the directory name, which would make the file's bytes depend on the path
                 "convert": [*argv, "--model-name", str(ctx.spec.options.get("name") or "model")],
                 "tokenizer": tokenizer,
-                "gguf": _part(ctx),
+                "gguf": _partial_output(ctx),
                 "llama_tokenize": tools.program(tools.llama_cpp_dir, "bin", "llama-tokenize", image=image),
-                "alone": alone,
-                "together": together,
-                "report": _report(ctx),
+                "alone": individual,
+                "together": batched,
+                "report": _report_file(ctx),
             },
         )
         program = os.path.join(PROGRAMS, "compare_tokenizers.py")
@@ -122,7 +122,7 @@ class GgufStep(Step):
     def _quantize(self, ctx: StepContext) -> Command:
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
         program = tools.program(tools.llama_cpp_dir, "bin", "llama-quantize", image=image)
-        source = _half(ctx)
+        source = _f16_file(ctx)
         info = read_header(source)
         check_complete(info)
         quantization = _quantization(ctx)
@@ -131,47 +131,47 @@ class GgufStep(Step):
         env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads, image)
         if image:
             env["PATH"] = search_path(tools)
-        # the type's name is read without regard to case
-        argv = [program, source, _part(ctx), _quantization(ctx).upper(), str(threads)]
+        # llama-quantize ignores the case of the type
+        argv = [program, source, _partial_output(ctx), _quantization(ctx).upper(), str(threads)]
         return Command(argv, env, ctx.job_dir, container(ctx, image))
 
     @staticmethod
     def _weights(merged: str) -> dict[str, t.Any]:
-        """The merged model's tensors.
+        """Tensors of the merged model.
 
-        :raises NotReadyError: when there are none: the converter would make an empty file of that.
+        :raises NotReadyError: when there are none or a file is incomplete; the converter would write an empty file.
         """
         try:
-            found = read_model(merged) if model_files(merged) else {}
+            tensors = read_model(merged) if model_files(merged) else {}
         except StoreError as error:
-            raise NotReadyError(f"The merged model is not whole: {error.message}", "Merge it again.") from error
-        if not found:
+            raise NotReadyError(f"The merged model is incomplete: {error.message}", "Merge it again.") from error
+        if not tensors:
             raise NotReadyError(f"There are no weights in {merged}.", "Merge it again.")
-        return found
+        return tensors
 
     def progress(self, ctx: StepContext) -> Progress | None:
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):
-            found = _QUANTIZING.match(line)
-            if found:
-                return Progress(int(found.group(1)), int(found.group(2)), unit="tensor", note="quantizing")
-            found = _WRITING.match(line)
-            if found:
-                return Progress(int(found.group(1)), 100, unit="%", note="converting")
+            match = _QUANTIZING.match(line)
+            if match:
+                return Progress(int(match.group(1)), int(match.group(2)), unit="tensor", note="quantizing")
+            match = _WRITING.match(line)
+            if match:
+                return Progress(int(match.group(1)), 100, unit="%", note="converting")
             if line.startswith("INFO:hf-to-gguf:Model successfully exported"):
                 return Progress(100, 100, unit="%", note="comparing tokens")
         return None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        made = _part(ctx) if os.path.exists(_part(ctx)) else os.path.join(ctx.work, MODEL)
+        output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, MODEL)
         try:
-            info = _whole(made)
+            info = _read_complete(output)
             direct = _is_direct(ctx)
-            compared = _checked_conversion(ctx, info) if direct else _checked_quantization(ctx, info)
+            compared = _check_conversion(ctx, info) if direct else _check_quantization(ctx, info)
         except CoreError:
-            # what is not right must not be taken for a result by anybody
-            _forget(made)
+            # a wrong file must never be used as a result
+            _remove_file(output)
             raise
-        os.replace(made, os.path.join(ctx.work, MODEL))
+        os.replace(output, os.path.join(ctx.work, MODEL))
         remove_scratch(ctx)
         results = {
             "quantization": _quantization(ctx),
@@ -187,10 +187,10 @@ class GgufStep(Step):
         return explain(log_tail)
 
 
-def _source(ctx: StepContext) -> str:
-    """The directory with the weights that are converted.
+def _source_directory(ctx: StepContext) -> str:
+    """Directory of the weights to convert.
 
-    :raises NotReadyError: when it is not there.
+    :raises NotReadyError: when it does not exist.
     """
     if "merge" in ctx.spec.upstream:
         return require_directory(ctx.upstream_path("merge"), "The merged model")
@@ -202,7 +202,7 @@ def _quantization(ctx: StepContext) -> str:
 
 
 def search_path(tools: Toolchain) -> str:
-    """Where the programs may lie in the image."""
+    """Value of PATH inside the image, to find llama.cpp's programs."""
     places = [tools.image_path, os.path.join(tools.image_llama_cpp_dir, "bin"), tools.image_llama_cpp_dir]
     return os.pathsep.join(place for place in places if place)
 
@@ -211,51 +211,51 @@ def _is_direct(ctx: StepContext) -> bool:
     return _quantization(ctx).lower() in DIRECT
 
 
-def _part(ctx: StepContext) -> str:
-    """What the tools write to; it gets its name when it was looked at."""
+def _partial_output(ctx: StepContext) -> str:
+    """Output file of the tools; renamed to the final name after the checks."""
     return os.path.join(ctx.work, MODEL + ".part")
 
 
-def _report(ctx: StepContext) -> str:
+def _report_file(ctx: StepContext) -> str:
     return os.path.join(ctx.job_dir, "tokens.json")
 
 
-def _half(ctx: StepContext) -> str:
+def _f16_file(ctx: StepContext) -> str:
     return os.path.join(ctx.layout.artifact("gguf", str(ctx.spec.options["f16"])), MODEL)
 
 
-def _forget(path: str) -> None:
+def _remove_file(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
-def _whole(path: str) -> GgufInfo:
+def _read_complete(path: str) -> GgufInfo:
     try:
         info = read_header(path)
         check_complete(info)
     except NotReadyError as error:
         raise JobError("The tool ended without writing a GGUF file.", "Look into the job's log.") from error
     except StoreError as error:
-        raise JobError(f"The GGUF file is not whole: {error.message}", error.hint, error.details) from error
+        raise JobError(f"The GGUF file is incomplete: {error.message}", error.hint, error.details) from error
     return info
 
 
-def _checked_conversion(ctx: StepContext, info: GgufInfo) -> int:
-    """Make sure that a converted file holds the whole model and tokenizes as the base does.
+def _check_conversion(ctx: StepContext, info: GgufInfo) -> int:
+    """Check that a converted file contains the complete model and tokenizes like the base.
 
     :returns: number of texts whose token ids were compared.
-    :raises JobError: when it does not.
+    :raises JobError: when the check fails.
     """
-    merged = read_model(_source(ctx))
+    merged = read_model(_source_directory(ctx))
     expected = sum(tensor.elements for tensor in merged.values())
-    # a head tied to the embeddings is written once or twice, so only the order of magnitude is certain
+    # an output layer tied to the embeddings is written once or twice, so only the order of magnitude is certain
     if not 0.5 * expected <= info.parameters <= 1.6 * expected:
         raise JobError(
             f"The GGUF file holds {info.parameters} parameters, the merged model {expected}.",
             "The installed llama.cpp may not support this model.",
             {"gguf": info.parameters, "merged": expected},
         )
-    report = read_json(_report(ctx))
+    report = read_json(_report_file(ctx))
     if not isinstance(report, dict):
         raise JobError("The tokenizers were not compared.", "Look into the job's log.")
     if report["wrong"]:
@@ -263,8 +263,8 @@ def _checked_conversion(ctx: StepContext, info: GgufInfo) -> int:
         text = first["text"] if len(first["text"]) <= 80 else first["text"][:79] + "…"
         raise JobError(
             f"The GGUF file's tokenizer differs from the base's on {report['count']} texts, such as {text!r}: "
-            f"{_around(first['trained'], first['served'])} in training, "
-            f"{_around(first['served'], first['trained'])} when served.",
+            f"{_excerpt(first['trained'], first['served'])} in training, "
+            f"{_excerpt(first['served'], first['trained'])} when served.",
             "The model would answer worse than it was trained, and nothing would say why. Are the base's tokenizer "
             "files complete (tokenizer.model among them), and does the installed llama.cpp know this tokenizer?",
             {"wrong": report["wrong"][:5], "count": report["count"]},
@@ -272,86 +272,90 @@ def _checked_conversion(ctx: StepContext, info: GgufInfo) -> int:
     return int(report["compared"])
 
 
-def _around(ids: t.Sequence[int], other: t.Sequence[int]) -> str:
-    """The ids about the first place where two lists differ."""
-    at = next((index for index, pair in enumerate(zip(ids, other)) if pair[0] != pair[1]), min(len(ids), len(other)))
-    part = list(ids[max(0, at - 2) : at + 6])
-    return str(part) if len(part) == len(ids) else f"…{part}…"
+def _excerpt(ids: t.Sequence[int], other: t.Sequence[int]) -> str:
+    """Text of the ids around the first difference of two lists."""
+    position = next(
+        (index for index, pair in enumerate(zip(ids, other)) if pair[0] != pair[1]), min(len(ids), len(other))
+    )
+    excerpt = list(ids[max(0, position - 2) : position + 6])
+    return str(excerpt) if len(excerpt) == len(ids) else f"…{excerpt}…"
 
 
-def _checked_quantization(ctx: StepContext, info: GgufInfo) -> int:
-    half = read_header(_half(ctx))
-    if info.tensor_count != half.tensor_count:
+def _check_quantization(ctx: StepContext, info: GgufInfo) -> int:
+    source = read_header(_f16_file(ctx))
+    if info.tensor_count != source.tensor_count:
         raise JobError(
-            f"The quantized file holds {info.tensor_count} tensors, the one it was made from {half.tensor_count}.",
+            f"The quantized file holds {info.tensor_count} tensors, the one it was made from {source.tensor_count}.",
             "Apply again.",
         )
-    # 1.5 bits are the least of all types; some types keep a few tensors in 32 bits
-    if not half.file_bytes / 16 <= info.file_bytes <= half.file_bytes * 1.1:
-        raise JobError(f"The quantized file has {info.file_bytes} bytes, the 16-bit one {half.file_bytes}.")
+    # no type has less than 1.5 bits per weight; some types keep a few tensors in 32 bits
+    if not source.file_bytes / 16 <= info.file_bytes <= source.file_bytes * 1.1:
+        raise JobError(f"The quantized file has {info.file_bytes} bytes, the 16-bit one {source.file_bytes}.")
     return 0
 
 
 def fallbacks(log: str) -> list[dict[str, str]]:
-    """Tensors that could not be quantized as wanted, with the type that was used instead, from the tool's output."""
+    """Tensors that could not be quantized to the requested type, with the type used instead, from the tool's log."""
     try:
         with open(log, encoding="utf-8", errors="replace") as stream:
-            # a command that was started again has said the same before
-            found = dict.fromkeys(match.groups() for match in map(_FALLBACK.match, stream) if match)
+            # without duplicates: a restarted command logs the same lines again
+            entries = dict.fromkeys(match.groups() for match in map(_FALLBACK.match, stream) if match)
     except FileNotFoundError:
         return []
-    return [{"tensor": name, "wanted": wanted, "used": used} for name, wanted, used in found]
+    return [{"tensor": name, "wanted": wanted, "used": used} for name, wanted, used in entries]
 
 
 # -- texts for the comparison ------------------------------------------------------------------------------------------
 
 
 def tokenizer_directory(ctx: StepContext) -> str:
-    """Where the tokenizer of the training lies: the base, if it is still there and no tokens were added to it."""
+    """Directory of the training's tokenizer: the base, if it still exists and the training added no tokens."""
     base = ctx.spec.options.get("base")
     if base and ("merge" not in ctx.spec.upstream or ctx.upstream_results("merge").get("tokenizer") != "export"):
         path = artifact_path(ctx.layout, "base", str(base))
         if any(os.path.exists(os.path.join(path, name)) for name in ("tokenizer.json", "tokenizer.model")):
             return path
-    return _source(ctx)
+    return _source_directory(ctx)
 
 
 def sample_texts(ctx: StepContext) -> tuple[list[str], list[str]]:
-    """Texts to compare one by one, and texts of the dataset to compare in one go."""
+    """Texts to compare one by one, and texts of the dataset to compare in one call."""
     dataset = ctx.spec.options.get("dataset")
     path = os.path.join(ctx.layout.artifact("dataset", str(dataset)), "data.jsonl") if dataset else ""
     rows = sample_rows(path) if path and os.path.exists(path) else []
     return list(FIXED_TEXTS), rows
 
 
-def sample_rows(path: str, most: int = _MOST_TEXTS) -> list[str]:
-    """Different texts from rows spread evenly over a JSONL file, whatever its size.
+def sample_rows(path: str, limit: int = _MAX_TEXTS) -> list[str]:
+    """Distinct texts from rows spread evenly over a JSONL file of any size.
 
-    Composed as Unicode's NFC has it: some tokenizers do that themselves, llama.cpp leaves it out.
+    Normalised to Unicode NFC, because some tokenizers do that themselves while llama.cpp does not.
+
+    :param limit: maximum number of texts.
     """
     texts: dict[str, None] = {}
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
-        for index in range(most):
-            start = size * index // most
+        for index in range(limit):
+            start = size * index // limit
             stream.seek(max(0, start - 1))
             if start:
                 stream.readline()
             with contextlib.suppress(ValueError):
-                for text in _texts_in(json.loads(stream.readline() or b"null")):
+                for text in _iterate_texts(json.loads(stream.readline() or b"null")):
                     clean = unicodedata.normalize("NFC", text).encode("utf-8", "ignore").decode("utf-8")
-                    texts.setdefault(clean.replace("\0", "")[:_LONGEST_TEXT])
-            if len(texts) >= most:
+                    texts.setdefault(clean.replace("\0", "")[:_MAX_TEXT_LENGTH])
+            if len(texts) >= limit:
                 break
-    return [text for text in texts if text.strip()][:most]
+    return [text for text in texts if text.strip()][:limit]
 
 
-def _texts_in(value: t.Any) -> t.Iterator[str]:
+def _iterate_texts(value: t.Any) -> t.Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _texts_in(item)
+            yield from _iterate_texts(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts_in(item)
+            yield from _iterate_texts(item)

@@ -1,9 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GGUF of a LoRA adapter alone: ``convert_lora_to_gguf.py``. Ollama puts it on the base's file when it loads the model.
+"""Step gguf_adapter: converts a LoRA adapter to GGUF with ``convert_lora_to_gguf.py``.
 
-No merged weights are written, and the base is converted once for all of its fine-tunes.
+Ollama applies it to the base's GGUF file when it loads the model. No merged weights are written, and the base is
+converted only once for all of its fine-tunes.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from .tool_errors import explain
 
 MODEL = "adapter.gguf"
 
-#: The type of its numbers: an adapter is small, and is trained in no more than 16 bits.
+#: Number type of the output: an adapter is small, and is trained in at most 16 bits.
 OUTTYPE = "f16"
 
 
 class GgufAdapterStep(Step):
-    """Makes ``adapter.gguf`` from ``upstream["train"]``, for ``upstream["base"]``.
+    """Creates ``adapter.gguf`` from ``upstream["train"]``, for ``upstream["base"]``.
 
     ``options``: ``name``, ``resolved`` (hyperparameters of the training).
 
-    ``results``: ``bytes``, ``tensors``, ``scale`` (the adapter's alpha).
+    ``results``: ``bytes``, ``tensors``, ``scale`` (alpha of the adapter).
     """
 
     kind = "gguf_adapter"
@@ -66,29 +67,29 @@ class GgufAdapterStep(Step):
         size = os.path.getsize(weights)
         require_disk_space(ctx.work, size)
         os.makedirs(ctx.work)
-        argv = [python, converter, "--base", base, "--outtype", OUTTYPE, "--outfile", _part(ctx), trained]
+        argv = [python, converter, "--base", base, "--outtype", OUTTYPE, "--outfile", _partial_output(ctx), trained]
         env = tool_environment(ctx, tools.converter_venv, compute_threads(size, "cpu"), image)
         if image:
             env["PATH"] = search_path(tools)
         return Command(argv, env, ctx.job_dir, container(ctx, image, [base]))
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        made = _part(ctx) if os.path.exists(_part(ctx)) else os.path.join(ctx.work, MODEL)
+        output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, MODEL)
         try:
-            info = read_header(made)
+            info = read_header(output)
             check_complete(info)
             tensors = len(read_tensors(os.path.join(ctx.upstream_path("train"), ADAPTER)))
         except NotReadyError as error:
             raise JobError("The converter ended without writing a GGUF file.", "Look into the job's log.") from error
         except StoreError as error:
-            raise JobError(f"The GGUF file is not whole: {error.message}", error.hint, error.details) from error
+            raise JobError(f"The GGUF file is incomplete: {error.message}", error.hint, error.details) from error
         if info.metadata.get("general.type") != "adapter" or info.tensor_count != tensors:
             raise JobError(
                 f"The GGUF file holds {info.tensor_count} tensors of an adapter, the training's result {tensors}.",
                 "The installed llama.cpp may not support adapters of this model: use export: merged.",
                 {"gguf": info.tensor_count, "adapter": tensors},
             )
-        os.replace(made, os.path.join(ctx.work, MODEL))
+        os.replace(output, os.path.join(ctx.work, MODEL))
         remove_scratch(ctx)
         return {
             "bytes": info.file_bytes,
@@ -100,6 +101,6 @@ class GgufAdapterStep(Step):
         return explain(log_tail)
 
 
-def _part(ctx: StepContext) -> str:
-    """What the tool writes to; it gets its name when it was looked at."""
+def _partial_output(ctx: StepContext) -> str:
+    """Output file of the converter; renamed to the final name after the checks."""
     return os.path.join(ctx.work, MODEL + ".part")

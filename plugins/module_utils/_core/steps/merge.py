@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Merging: ``llamafactory-cli export`` puts the adapter into the base's weights; then the base's tokenizer is put back.
+"""Step merge: ``llamafactory-cli export`` merges the adapter into the base; then the base's tokenizer is restored.
 
 LLaMA-Factory does not copy ``tokenizer.model``, and transformers 5 rewrites ``tokenizer_config.json`` and
-``config.json`` in a form that version 4, and with it llama.cpp's converter, reads otherwise or not at all. Converted
-without it a SentencePiece model answers worse, and nothing says so.
+``config.json`` in a form that version 4, and therefore llama.cpp's converter, misreads or cannot read. A SentencePiece
+model converted without ``tokenizer.model`` silently gives worse answers.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from .tool_errors import explain
 
 CONFIG = "export.yaml"
 
-#: Gigabytes a weight file has at most.
-_SHARD_GB = 5
+#: Maximum size of a weight file, in GB.
+_MAX_SHARD_GB = 5
 
-#: Arguments a training may have had in ``extra`` that the export needs as well, to build the same model.
+#: Arguments in ``extra`` of a training that the export needs too, to build the same model.
 _SHARED_EXTRA = (
     "trust_remote_code",
     "rope_scaling",
@@ -54,7 +54,7 @@ _SHARED_EXTRA = (
     "init_special_tokens",
     "use_fast_tokenizer",
 )
-_ADDS_TOKENS = ("add_tokens", "add_special_tokens", "new_special_tokens_config")
+_TOKEN_ARGUMENTS = ("add_tokens", "add_special_tokens", "new_special_tokens_config")
 
 _TOKENIZER_FILES = (
     "tokenizer.model",
@@ -73,16 +73,16 @@ _TOKENIZER_FILES = (
     "chat_template.json",
 )
 
-#: In old files: buffers that are computed, not learnt, and are not saved any more.
-_COMPUTED = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|\.attn\.bias$|position_ids$")
-_HEAD = "lm_head.weight"
+#: Buffers in old weight files: computed, not learnt, and no longer saved by newer versions.
+_COMPUTED_BUFFER = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|\.attn\.bias$|position_ids$")
+_OUTPUT_LAYER = "lm_head.weight"
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-_BAR = re.compile(r"^(Loading weights|Writing model shards):.*?\| (\d+)/(\d+) ")
+_PROGRESS_BAR = re.compile(r"^(Loading weights|Writing model shards):.*?\| (\d+)/(\d+) ")
 
 
 class MergeStep(Step):
-    """Makes whole weights from a base and a training.
+    """Creates merged weights from a base and a training.
 
     ``options``: ``resolved`` (hyperparameters of the training, defaults filled in).
     """
@@ -113,26 +113,26 @@ class MergeStep(Step):
 
     def progress(self, ctx: StepContext) -> Progress | None:
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):
-            found = _BAR.match(line)
-            if found:
-                note, unit = ("loading", "tensor") if found.group(1).startswith("Loading") else ("writing", "file")
-                return Progress(current=int(found.group(2)), total=int(found.group(3)), unit=unit, note=note)
+            match = _PROGRESS_BAR.match(line)
+            if match:
+                note, unit = ("loading", "tensor") if match.group(1).startswith("Loading") else ("writing", "file")
+                return Progress(current=int(match.group(2)), total=int(match.group(3)), unit=unit, note=note)
         return None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         base = require_directory(ctx.upstream_path("base"), "The base model")
         try:
-            tensors = read_model(ctx.work) if _exported(ctx) else {}
+            tensors = read_model(ctx.work) if _is_exported(ctx) else {}
         except StoreError as error:
-            raise JobError(f"The merged model is not whole: {error.message}", "Apply again.") from error
+            raise JobError(f"The merged model is incomplete: {error.message}", "Apply again.") from error
         if not tensors:
-            raise JobError("The export did not come to its end.", "Look into the job's log.")
-        lost = lost_tensors(read_model(base), tensors)
-        if lost:
+            raise JobError("The export did not finish.", "Look into the job's log.")
+        missing = missing_tensors(read_model(base), tensors)
+        if missing:
             raise JobError(
-                f"The merged model lacks {len(lost)} of the base's tensors, such as {lost[0]}.",
+                f"The merged model lacks {len(missing)} of the base's tensors, such as {missing[0]}.",
                 "The installed transformers may not support this model for writing.",
-                {"missing": lost[:20]},
+                {"missing": missing[:20]},
             )
         for path in model_files(ctx.work):
             name = first_not_finite(path)
@@ -142,9 +142,9 @@ class MergeStep(Step):
                     "The base or the adapter is broken, or the values are too large for float16.",
                     {"tensor": name},
                 )
-        # before Modelfile, which tells so, is taken away
+        # must be written before Modelfile, the other sign of a finished export, is deleted
         write_json(_marker(ctx), {})
-        kept = put_back(base, ctx.work, ctx.spec.options["resolved"].get("extra") or {})
+        tokenizer_origin = restore_base_files(base, ctx.work, ctx.spec.options["resolved"].get("extra") or {})
         remove_scratch(ctx)
         for name in list_files(ctx.work):
             os.chmod(os.path.join(ctx.work, name), 0o644)
@@ -153,7 +153,7 @@ class MergeStep(Step):
             "parameters": sum(tensor.elements for tensor in tensors.values()),
             "bytes": weight_bytes(ctx.work),
             "dtype": dtype_of(tensors),
-            "tokenizer": kept,
+            "tokenizer": tokenizer_origin,
         }
 
     def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
@@ -164,28 +164,33 @@ def _marker(ctx: StepContext) -> str:
     return os.path.join(ctx.job_dir, "exported.json")
 
 
-def _exported(ctx: StepContext) -> bool:
-    """Whether the export came to its end: the file it writes last is there, or was."""
+def _is_exported(ctx: StepContext) -> bool:
+    """Whether the export finished: ``Modelfile``, which it writes last, exists or did exist."""
     return os.path.exists(os.path.join(ctx.work, "Modelfile")) or os.path.exists(_marker(ctx))
 
 
 def export_arguments(resolved: t.Mapping[str, t.Any], base: str, trained: str, export_dir: str) -> dict[str, t.Any]:
-    """What ``llamafactory-cli export`` is told. Never a ``quantization_bit``: an adapter goes onto the 16-bit base.
+    """The configuration of ``llamafactory-cli export``.
+
+    Never contains ``quantization_bit``: an adapter is merged into the 16-bit base.
 
     :param resolved: hyperparameters of the training.
+    :param base: directory of the base model.
+    :param trained: directory of the training's result.
+    :param export_dir: directory for the merged model.
     """
     method = str(resolved["method"])
-    whole = method in ("full", "freeze")
-    # said, because LLaMA-Factory's own choice follows the GPU it happens to find, and a full training saves 32 bits
+    full_weights = method in ("full", "freeze")
+    # set explicitly: LLaMA-Factory's default depends on the GPU it finds, and a full training saves 32 bits
     dtype = _DTYPES.get(dtype_of(read_model(base)), "auto")
     settings: dict[str, t.Any] = {
-        "model_name_or_path": trained if whole else base,
-        "adapter_name_or_path": None if whole else trained,
+        "model_name_or_path": trained if full_weights else base,
+        "adapter_name_or_path": None if full_weights else trained,
         "template": resolved["template"],
-        "finetuning_type": method if whole else "lora",
+        "finetuning_type": method if full_weights else "lora",
         "infer_dtype": dtype,
         "export_dir": export_dir,
-        "export_size": _SHARD_GB,
+        "export_size": _MAX_SHARD_GB,
         "export_device": "cpu",
         "export_legacy_format": False,
     }
@@ -195,48 +200,51 @@ def export_arguments(resolved: t.Mapping[str, t.Any], base: str, trained: str, e
 
 
 def dtype_of(tensors: t.Mapping[str, Tensor]) -> str:
-    """The type most elements have: ``BF16``, ``F16``, ``F32``; empty when there are no tensors."""
+    """The type of most elements: ``BF16``, ``F16``, ``F32``; empty when there are no tensors."""
     count: collections.Counter[str] = collections.Counter()
     for tensor in tensors.values():
         count[tensor.dtype] += tensor.elements
     return count.most_common(1)[0][0] if count else ""
 
 
-def lost_tensors(base: t.Mapping[str, Tensor], merged: t.Mapping[str, Tensor]) -> list[str]:
-    """Names of the base's tensors that the merged model has no counterpart for, neither by name nor by shape.
+def missing_tensors(base: t.Mapping[str, Tensor], merged: t.Mapping[str, Tensor]) -> list[str]:
+    """Names of the base's tensors without a counterpart in the merged model, by name or by shape.
 
-    A tensor may be renamed by another version of transformers; what is computed or tied is not written any more.
+    Shapes are compared because another version of transformers may rename a tensor. Computed buffers and a tied output
+    layer are ignored, because they are no longer written.
     """
-    spare = collections.Counter(tensor.shape for name, tensor in merged.items() if name not in base)
-    lost = []
+    unmatched = collections.Counter(tensor.shape for name, tensor in merged.items() if name not in base)
+    missing = []
     for name, tensor in base.items():
-        if name in merged or _COMPUTED.search(name) or name == _HEAD:
+        if name in merged or _COMPUTED_BUFFER.search(name) or name == _OUTPUT_LAYER:
             continue
-        if spare[tensor.shape] > 0:
-            spare[tensor.shape] -= 1
+        if unmatched[tensor.shape] > 0:
+            unmatched[tensor.shape] -= 1
         else:
-            lost.append(name)
-    return lost
+            missing.append(name)
+    return missing
 
 
-def put_back(base: str, work: str, extra: t.Mapping[str, t.Any]) -> str:
-    """Give the merged model the base's tokenizer, configuration and generation settings.
+def restore_base_files(base: str, work: str, extra: t.Mapping[str, t.Any]) -> str:
+    """Restore the base's tokenizer, configuration and generation settings in the merged model.
 
-    Where the training added tokens, those that the export wrote stay.
+    The export's tokenizer is kept when the training added tokens.
 
-    :param extra: further arguments the training had.
-    :returns: whose tokenizer it has now: ``base`` or ``export``.
+    :param base: directory of the base model.
+    :param work: directory of the merged model.
+    :param extra: ``extra`` arguments of the training.
+    :returns: origin of the resulting tokenizer: ``base`` or ``export``.
     """
     modelfile = os.path.join(work, "Modelfile")
     if os.path.exists(modelfile):
-        # LLaMA-Factory's, for Ollama: a context of 4096, and for some templates a system prompt in the wrong place
+        # LLaMA-Factory's file for Ollama: limits the context to 4096, and misplaces the system prompt of some templates
         os.unlink(modelfile)
-    before, after = (read_object(os.path.join(path, "config.json")) for path in (base, work))
-    if before.get("vocab_size") == after.get("vocab_size") and _same_rope(before, after):
-        # the same numbers in the older form, that both versions of transformers and the converter read
-        key = "dtype" if "dtype" in before else "torch_dtype"
-        written = after.get("dtype") or after.get("torch_dtype")
-        config = {**before, key: written} if written else before
+    base_config, merged_config = (read_object(os.path.join(path, "config.json")) for path in (base, work))
+    if base_config.get("vocab_size") == merged_config.get("vocab_size") and _same_rope(base_config, merged_config):
+        # the same values in the older form, which both versions of transformers and the converter can read
+        key = "dtype" if "dtype" in base_config else "torch_dtype"
+        dtype = merged_config.get("dtype") or merged_config.get("torch_dtype")
+        config = {**base_config, key: dtype} if dtype else base_config
         write_json(os.path.join(work, "config.json"), config)
         _copy(base, work, "generation_config.json")
     if _tokens_added(base, work, extra):
@@ -258,11 +266,11 @@ def _copy(base: str, work: str, name: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _same_rope(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> bool:
-    """Whether the position encoding is the same (a training may have stretched it with ``rope_scaling``)."""
-    stretched = (_rope_type(config) for config in (before, after))
-    lengths = (config.get("max_position_embeddings") for config in (before, after))
-    return len(set(stretched)) == 1 and len(set(lengths)) == 1
+def _same_rope(base_config: t.Mapping[str, t.Any], merged_config: t.Mapping[str, t.Any]) -> bool:
+    """Whether the position encoding is the same (a training may have changed it with ``rope_scaling``)."""
+    rope_types = (_rope_type(config) for config in (base_config, merged_config))
+    lengths = (config.get("max_position_embeddings") for config in (base_config, merged_config))
+    return len(set(rope_types)) == 1 and len(set(lengths)) == 1
 
 
 def _rope_type(config: t.Mapping[str, t.Any]) -> str:
@@ -278,33 +286,33 @@ def _has_template(directory: str) -> bool:
 
 
 def _tokens_added(base: str, work: str, extra: t.Mapping[str, t.Any]) -> bool:
-    if any(extra.get(name) for name in _ADDS_TOKENS):
+    if any(extra.get(name) for name in _TOKEN_ARGUMENTS):
         return True
-    known = _tokens(base)
-    return bool(known) and bool(_tokens(work) - known)
+    base_tokens = _tokens(base)
+    return bool(base_tokens) and bool(_tokens(work) - base_tokens)
 
 
 def _tokens(directory: str) -> set[str]:
-    """Every token of ``tokenizer.json`` and the files beside it; empty when there is no ``tokenizer.json``."""
+    """All tokens of ``tokenizer.json`` and the files beside it; empty when there is no ``tokenizer.json``."""
     path = os.path.join(directory, "tokenizer.json")
     if not os.path.exists(path):
         return set()
-    whole = read_object(path)
-    vocabulary = (whole.get("model") or {}).get("vocab") or {}
-    # a Unigram model keeps pairs of piece and score
-    known = {str(piece if isinstance(piece, str) else piece[0]) for piece in vocabulary}
-    known |= {str(entry["content"]) for entry in whole.get("added_tokens") or []}
+    tokenizer = read_object(path)
+    vocabulary = (tokenizer.get("model") or {}).get("vocab") or {}
+    # the vocabulary of a Unigram model has pairs of piece and score
+    tokens = {str(piece if isinstance(piece, str) else piece[0]) for piece in vocabulary}
+    tokens |= {str(entry["content"]) for entry in tokenizer.get("added_tokens") or []}
     for name in ("tokenizer_config.json", "added_tokens.json"):
         path = os.path.join(directory, name)
         if os.path.exists(path):
-            found = read_object(path)
-            known |= {str(entry["content"]) for entry in (found.get("added_tokens_decoder") or {}).values()}
-            known |= set(found) if name == "added_tokens.json" else set()
-    return known
+            content = read_object(path)
+            tokens |= {str(entry["content"]) for entry in (content.get("added_tokens_decoder") or {}).values()}
+            tokens |= set(content) if name == "added_tokens.json" else set()
+    return tokens
 
 
 def _write_for_version_4(path: str) -> None:
-    """Rewrite what only transformers 5 understands in ``tokenizer_config.json``: the converter has version 4."""
+    """Replace entries in ``tokenizer_config.json`` that only transformers 5 can read: the converter uses version 4."""
     if not os.path.exists(path):
         return
     config = read_object(path)

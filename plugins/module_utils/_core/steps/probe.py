@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A step that runs any command: it lets the engine be tried on a host without LLaMA-Factory, model or GPU.
+"""A step that runs an arbitrary command, to test the engine without LLaMA-Factory, a model or a GPU.
 
-Its artifact is kept beside the adapters; no declaration leads here.
+Its artifact is stored beside the adapters. No declaration creates this step.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .tool_environment import container
 class ProbeStep(Step):
     """Runs a command in its work directory.
 
-    ``options``: ``argv`` of the command (none: nothing to run), ``expects`` (files it has to leave), ``drift`` (a
-    file outside of the data directory: what stands in it is what has drifted), ``grace`` (seconds to stop in),
+    ``options``: ``argv`` of the command (empty: nothing to run), ``expects`` (files it must create), ``drift`` (a
+    file outside of the data directory, whose lines are reported as drift), ``grace`` (seconds to stop in),
     ``accelerator`` (``cuda``: it waits for the GPU).
     """
 
@@ -43,8 +43,8 @@ class ProbeStep(Step):
         env = {"PATH": os.environ.get("PATH", os.defpath), "JOB_DIR": ctx.job_dir, "WORK": ctx.work}
         if not argv:
             return None
-        place = container(ctx, self.image(ctx.toolchain))
-        return Command(argv, {**env, **ctx.toolchain.environment}, ctx.work, place)
+        isolation = container(ctx, self.image(ctx.toolchain))
+        return Command(argv, {**env, **ctx.toolchain.environment}, ctx.work, isolation)
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(os.path.join(ctx.work, "progress.json"))
@@ -65,7 +65,7 @@ class ProbeStep(Step):
 
 
 class LightProbeStep(ProbeStep):
-    """The same for a step that others may run beside."""
+    """The same as a step that is not exclusive."""
 
     kind = "light_probe"
     exclusive = False

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Promotion behind a gate: ask the registered model and the one now served, and move the tags people use on a pass.
+"""Step promote: evaluates the registered and the served model at the gate, and moves the user-facing tags on a pass.
 
-A step of its own, so that another gate asks again and neither trains nor registers anything.
+It is a separate step so that a changed gate only repeats the evaluation, without a training or a registration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .step import Step
 from .worker_command import worker_command
 
 REPORT = "gate.json"
-#: What the tags pointed to before they were moved: outlives a kill.
+#: Targets of the tags before they were moved; on disk, so that a kill does not lose them.
 _RECORD = "promotion.json"
 
 
@@ -36,8 +36,8 @@ class PromoteStep(Step):
     Settings: ``gate``. Options: ``name``, ``quantization``, ``aliases`` (tags to move).
 
     ``results``: ``tag``, ``digest``, ``aliases``, ``previous`` (as those of a registration), ``held`` (the version that
-    a rollback keeps in its place; empty when none), ``asked``, ``met`` (answers that were as expected), ``met_before``
-    (those of the model that was served; None where there was none).
+    a rollback holds in place; empty when none), ``asked`` (number of questions), ``met`` (answers that were as
+    expected), ``met_before`` (the same for the model that was served; None when there was none).
     """
 
     kind = "promote"
@@ -45,8 +45,8 @@ class PromoteStep(Step):
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
-        for full in _aliases(ctx):
-            check_name(full)
+        for alias in _aliases(ctx):
+            check_name(alias)
         return worker_command(ctx)
 
     def perform(self, ctx: StepContext) -> None:
@@ -55,24 +55,24 @@ class PromoteStep(Step):
         releases = _releases(ctx)
         releases.declare(tag, aliases)
 
-        def answered(count: int, total: int) -> None:
+        def report_progress(count: int, total: int) -> None:
             write_json(ctx.progress_file, Progress(count, total, "answer", note="asking").as_dict())
 
-        found = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], answered)
-        write_json(os.path.join(ctx.work, REPORT), found)
-        path = releases.note_gate(tag, ctx.spec.fingerprint, found)
-        log_line("\n".join([summary(found), *failure_lines(found)]))
-        if not found["passed"]:
+        report = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], report_progress)
+        write_json(os.path.join(ctx.work, REPORT), report)
+        report_path = releases.note_gate(tag, ctx.spec.fingerprint, report)
+        log_line("\n".join([summary(report), *failure_lines(report)]))
+        if not report["passed"]:
             served = ollama.digest(aliases[0])
-            stays = f"{aliases[0]} stays as it was." if served else f"Nothing is served as {aliases[0]}."
+            consequence = f"{aliases[0]} stays as it was." if served else f"Nothing is served as {aliases[0]}."
             raise JobError(
-                "\n".join([f"The gate is shut: {summary(found)} {stays}", *failure_lines(found)]),
+                "\n".join([f"The gate is shut: {summary(report)} {consequence}", *failure_lines(report)]),
                 "Better the prompts or the training, or change the gate: it alone is asked again then.",
-                {"gate": found, "report": path},
+                {"gate": report, "report": report_path},
             )
-        change = releases.promote(ollama, tag, aliases, _ahead(ctx))
-        for full in change.moved:
-            log_line(f"{full} is now {change.tag}")
+        change = releases.promote(ollama, tag, aliases, _write_ahead(ctx))
+        for alias in change.moved:
+            log_line(f"{alias} is now {change.tag}")
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(ctx.progress_file)
@@ -81,23 +81,23 @@ class PromoteStep(Step):
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         ollama, releases = Ollama(ctx.toolchain.ollama_url), _releases(ctx)
         tag, aliases = _tag(ctx), _aliases(ctx)
-        found = read_json(os.path.join(ctx.work, REPORT)) or {}
-        if not found.get("passed"):
+        report = read_json(os.path.join(ctx.work, REPORT)) or {}
+        if not report.get("passed"):
             raise JobError("The gate was not asked to its end.", "Apply again.")
         models = ollama.tags()
-        wrong = releases.misplaced(models, tag, aliases)
-        if wrong:
-            raise JobError(f"{'; '.join(wrong)}.", "Another program changed it meanwhile: run again.")
+        problems = releases.misplaced(models, tag, aliases)
+        if problems:
+            raise JobError(f"{'; '.join(problems)}.", "Another program changed it meanwhile: run again.")
         hold = releases.kept_out(tag)
         return {
             "tag": tag,
-            "digest": found["candidate"]["digest"],
+            "digest": report["candidate"]["digest"],
             "aliases": aliases,
             "previous": read_json(os.path.join(ctx.work, _RECORD), {}),
             "held": hold.tag if hold else "",
-            "asked": found["asked"],
-            "met": found["candidate"]["met"],
-            "met_before": found["served"]["met"] if found["served"] else None,
+            "asked": report["asked"],
+            "met": report["candidate"]["met"],
+            "met_before": report["served"]["met"] if report["served"] else None,
         }
 
     def drift(self, ctx: StepContext) -> list[str]:
@@ -117,10 +117,10 @@ def _aliases(ctx: StepContext) -> list[str]:
     return [f"{ctx.spec.options['name']}:{alias}" for alias in ctx.spec.options["aliases"]]
 
 
-def _ahead(ctx: StepContext) -> Ahead:
+def _write_ahead(ctx: StepContext) -> Ahead:
     path = os.path.join(ctx.work, _RECORD)
 
-    def ahead(full: str, previous: dict[str, str] | None) -> None:
-        write_json(path, {**read_json(path, {}), full: previous})
+    def record_previous(alias: str, previous: dict[str, str] | None) -> None:
+        write_json(path, {**read_json(path, {}), alias: previous})
 
-    return ahead
+    return record_previous

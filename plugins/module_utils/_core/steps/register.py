@@ -1,15 +1,15 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registering a GGUF file in Ollama: upload, create under a content tag, verify, then move the tags people use.
+"""Step register: uploads a GGUF file to Ollama, creates and verifies a model, then moves the user-facing tags.
 
-The content tag is ``<name>:<12 digits of the registration's fingerprint>-<quantization>``, the quantization as it is
-declared (``q4_K_M``, as in Ollama's own library; a tag may have letters, digits, ``_``, ``-`` and ``.``, at most 80,
-and Ollama compares names without regard to case). It is never given to another model, so the name alone tells what a
-model was made from. Ollama keeps nothing else that could carry a fingerprint: the manifest holds template, system,
-parameters, licence and messages, each of which means something to a model or its user, and ``info`` is only told of
-models that run elsewhere. So the tag and the receipt carry it; a tag people use is traced by its digest, which is
-that of the content tag.
+The model is created under a content tag: ``<name>:<12 digits of the registration's fingerprint>-<quantization>``. The
+quantization is written as declared (``q4_K_M``, as in Ollama's own library). A tag has at most 80 characters out of
+letters, digits, ``_``, ``-`` and ``.``, and Ollama compares names case-insensitively. A content tag is never reused
+for another model, so the name alone identifies the inputs of a model. Ollama has no other place for a fingerprint: the
+manifest has template, system, parameters, licence and messages, each with a meaning for the model or its user, and
+``info`` is only returned for models that run elsewhere. The fingerprint is therefore kept in the tag and the receipt.
+A user-facing tag is traced by its digest, which equals that of the content tag.
 """
 
 from __future__ import annotations
@@ -46,21 +46,25 @@ from .worker_command import worker_command
 GGUF = "model.gguf"
 ADAPTER = "adapter.gguf"
 MODELFILE = "Modelfile"
-#: What the work found out, in the work directory: outlives a kill, so that what an alias pointed to is not forgotten.
+#: Results so far, in the work directory; on disk, so that a kill does not lose the previous target of an alias.
 _RECORD = "registration.json"
-_REPORT_SECONDS = 0.5
+_REPORT_INTERVAL = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Registration:
-    """What a model shall be in Ollama.
+    """Desired state of a model in Ollama.
 
+    :param name: name of the model, without a tag.
     :param tag: full content tag.
-    :param aliases: tags that shall point to it, without the model's name.
+    :param aliases: tags to point to the model, without its name.
     :param path: the GGUF file.
-    :param adapter: the GGUF file of an adapter that is put on it when it is loaded; empty when it is merged already.
-    :param bos: who puts the BOS token first: ``server``, ``template`` or ``nobody``.
-    :param warnings: where what is served cannot be what was trained.
+    :param adapter: GGUF file of an adapter that Ollama applies on load; empty for a merged model.
+    :param template: template in Ollama's syntax.
+    :param system: system prompt; may be empty.
+    :param parameters: parameters of the model.
+    :param bos: origin of the leading BOS token: ``server``, ``template`` or ``nobody`` (no BOS token).
+    :param warnings: known differences between the served and the trained model.
     """
 
     name: str
@@ -79,12 +83,12 @@ class RegisterStep(Step):
     """Registers ``upstream["gguf"]``, with ``upstream["gguf_adapter"]`` on it where there is one, as
     ``settings["name"]``.
 
-    Settings: ``name``, ``template``, ``system``, ``parameters``, and ``enable_thinking`` where the training had it off.
-    Options: ``quantization``, ``aliases`` (tags to move to it), ``promote`` (False leaves the aliases where they are).
+    Settings: ``name``, ``template``, ``system``, ``parameters``, and ``enable_thinking`` when the training disabled it.
+    Options: ``quantization``, ``aliases`` (tags to move to it), ``promote`` (False does not move the aliases).
 
-    ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (what was sent), ``stored`` (what
-    the server keeps of it), ``aliases``, ``previous`` (for each alias that was moved, the ``digest`` it had and a
-    ``tag`` that still has it; None where it was new), ``template``, ``system``, ``parameters``, ``bos``,
+    ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (digests of the uploads),
+    ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its previous ``digest``
+    and a ``tag`` that still has it; None for a new alias), ``template``, ``system``, ``parameters``, ``bos``,
     ``server_version``, ``warnings``.
     """
 
@@ -97,50 +101,59 @@ class RegisterStep(Step):
         return worker_command(ctx)
 
     def perform(self, ctx: StepContext) -> None:
-        wanted = plan(ctx)
+        registration = plan(ctx)
         ollama = Ollama(ctx.toolchain.ollama_url)
-        report = _Report(ctx.progress_file)
+        report = _ProgressReport(ctx.progress_file)
         record: dict[str, t.Any] = read_json(os.path.join(ctx.work, _RECORD), {})
-        record.update(server_version=ollama.version(), blob=_digest(ctx, "gguf", wanted.path, report))
-        if wanted.adapter:
-            record["adapter_blob"] = _digest(ctx, "gguf_adapter", wanted.adapter, report)
-        text = modelfile(wanted.path, wanted.template, wanted.system, wanted.parameters, wanted.adapter)
-        write_atomic(os.path.join(ctx.work, MODELFILE), text)
+        record.update(server_version=ollama.version(), blob=_file_digest(ctx, "gguf", registration.path, report))
+        if registration.adapter:
+            record["adapter_blob"] = _file_digest(ctx, "gguf_adapter", registration.adapter, report)
+        content = modelfile(
+            registration.path, registration.template, registration.system, registration.parameters, registration.adapter
+        )
+        write_atomic(os.path.join(ctx.work, MODELFILE), content)
 
-        found = ollama.find(wanted.tag)
-        shown = ollama.show(wanted.tag) if found else {}
-        if _different(shown, wanted) or (found and self._other_weights(ctx, shown)):
-            self._create(ollama, wanted, record, report)
-        record["digest"], record["stored"] = _verified(ollama, wanted)
-        log_line(f"Created {wanted.tag}")
-        if _promotes(ctx):
+        exists = ollama.find(registration.tag)
+        shown = ollama.show(registration.tag) if exists else {}
+        if _differing_properties(shown, registration) or (exists and self._has_other_weights(ctx, shown)):
+            self._create(ollama, registration, record, report)
+        record["digest"], record["stored"] = _verify(ollama, registration)
+        log_line(f"Created {registration.tag}")
+        if _moves_aliases(ctx):
             report.note("promoting")
-            ahead = _write_ahead(os.path.join(ctx.work, _RECORD), record)
-            change = Releases(ctx.layout, wanted.name).promote(ollama, wanted.tag, _full(wanted), ahead)
-            for full in change.moved:
-                log_line(f"{full} is now {change.tag}")
+            record_previous = _write_ahead(os.path.join(ctx.work, _RECORD), record)
+            change = Releases(ctx.layout, registration.name).promote(
+                ollama, registration.tag, _full_aliases(registration), record_previous
+            )
+            for alias in change.moved:
+                log_line(f"{alias} is now {change.tag}")
         write_json(os.path.join(ctx.work, _RECORD), record)
 
-    def _create(self, ollama: Ollama, wanted: Registration, record: t.Mapping[str, t.Any], report: _Report) -> None:
-        adapters = {ADAPTER: record["adapter_blob"]} if wanted.adapter else {}
+    def _create(
+        self, ollama: Ollama, registration: Registration, record: t.Mapping[str, t.Any], report: _ProgressReport
+    ) -> None:
+        adapters = {ADAPTER: record["adapter_blob"]} if registration.adapter else {}
         if not ollama.has_blob(str(record["blob"])):
-            _require_disk_space(ollama, wanted.path)
-        for path, digest in ((wanted.path, record["blob"]), *((wanted.adapter, one) for one in adapters.values())):
+            _require_disk_space(ollama, registration.path)
+        for path, digest in (
+            (registration.path, record["blob"]),
+            *((registration.adapter, blob) for blob in adapters.values()),
+        ):
             log_line(f"Uploading {path} to {ollama.url}")
-            sent = ollama.push_blob(path, digest, report.upload)
-            log_line("Uploaded" if sent else "The server has it already")
+            uploaded = ollama.push_blob(path, digest, report.upload)
+            log_line("Uploaded" if uploaded else "The server has it already")
         ollama.create(
-            wanted.tag,
+            registration.tag,
             files={GGUF: record["blob"]},
             adapters=adapters,
-            template=wanted.template,
-            system=wanted.system,
-            parameters=wanted.parameters,
+            template=registration.template,
+            system=registration.system,
+            parameters=registration.parameters,
             on_status=report.note,
         )
 
-    def _other_weights(self, ctx: StepContext, shown: t.Mapping[str, t.Any]) -> bool:
-        """Whether the model under the tag has other weights than it was registered with."""
+    def _has_other_weights(self, ctx: StepContext, shown: t.Mapping[str, t.Any]) -> bool:
+        """Whether the weights of the model under the tag differ from those that were registered."""
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         stored = (receipt.get("results") or {}).get("stored")
         return bool(stored) and stored != modelfile_blobs(str(shown.get("modelfile") or ""))
@@ -150,28 +163,32 @@ class RegisterStep(Step):
         return Progress.from_dict(raw) if raw else None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        wanted = plan(ctx)
+        registration = plan(ctx)
         ollama = Ollama(ctx.toolchain.ollama_url)
         record: dict[str, t.Any] = read_json(os.path.join(ctx.work, _RECORD), {})
-        digest, stored = _verified(ollama, wanted)
-        promoted = _full(wanted) if _promotes(ctx) else []
-        wrong = Releases(ctx.layout, wanted.name).misplaced(ollama.tags(), wanted.tag, promoted) if promoted else []
-        if wrong:
-            raise JobError(f"{'; '.join(wrong)}.", "Another program changed it meanwhile: run again.")
+        digest, stored = _verify(ollama, registration)
+        promoted = _full_aliases(registration) if _moves_aliases(ctx) else []
+        problems = (
+            Releases(ctx.layout, registration.name).misplaced(ollama.tags(), registration.tag, promoted)
+            if promoted
+            else []
+        )
+        if problems:
+            raise JobError(f"{'; '.join(problems)}.", "Another program changed it meanwhile: run again.")
         return {
-            "tag": wanted.tag,
+            "tag": registration.tag,
             "digest": digest,
             "blob": record.get("blob"),
             "adapter_blob": record.get("adapter_blob"),
             "stored": stored,
             "aliases": promoted,
             "previous": dict(record.get("previous") or {}),
-            "template": wanted.template,
-            "system": wanted.system,
-            "parameters": wanted.parameters,
-            "bos": wanted.bos,
+            "template": registration.template,
+            "system": registration.system,
+            "parameters": registration.parameters,
+            "bos": registration.bos,
             "server_version": record.get("server_version"),
-            "warnings": list(wanted.warnings),
+            "warnings": list(registration.warnings),
         }
 
     def drift(self, ctx: StepContext) -> list[str]:
@@ -186,22 +203,22 @@ class RegisterStep(Step):
         if not digest:
             return [f"{tag} is not in Ollama"]
         if digest != results["digest"]:
-            # another version of the server writes another manifest for the same model: it is its meaning that counts
+            # another server version may write a different manifest for the same model, so compare its content
             shown = ollama.show(tag)
-            other = differences(shown, results["template"], results["system"], results["parameters"])
-            if self._other_weights(ctx, shown):
-                other.append("weights")
-            if other:
-                return [f"{tag} has another {' and '.join(other)}"]
+            changed = differences(shown, results["template"], results["system"], results["parameters"])
+            if self._has_other_weights(ctx, shown):
+                changed.append("weights")
+            if changed:
+                return [f"{tag} has another {' and '.join(changed)}"]
         name = str(ctx.spec.settings["name"])
-        aliases = [f"{name}:{alias}" for alias in ctx.spec.options.get("aliases") or []] if _promotes(ctx) else []
+        aliases = [f"{name}:{alias}" for alias in ctx.spec.options.get("aliases") or []] if _moves_aliases(ctx) else []
         return Releases(ctx.layout, name).misplaced(models, tag, aliases) if aliases else []
 
 
 def plan(ctx: StepContext) -> Registration:
-    """What is to be registered, from the declaration and the GGUF file.
+    """Derive the registration from the declaration and the GGUF file.
 
-    :raises CoreError: when it cannot be.
+    :raises CoreError: when the declaration or the file is invalid.
     """
     settings, options = ctx.spec.settings, ctx.spec.options
     name, quantization = str(settings["name"]), str(options["quantization"])
@@ -215,20 +232,21 @@ def plan(ctx: StepContext) -> Registration:
     check_complete(info)
     _check_type(info, quantization)
     template = template_for(str(settings["template"]), settings.get("enable_thinking", True))
-    text, bos, warnings = template_text(template, info)
-    given = check_parameters(settings.get("parameters") or {})
+    template_content, bos, warnings = template_text(template, info)
+    declared = check_parameters(settings.get("parameters") or {})
     stops = template.stop_strings(info.token("eos") if template.needs_eos else "")
-    parameters = {**given, "stop": list(dict.fromkeys([*stops, *given.get("stop", [])]))}
+    parameters = {**declared, "stop": list(dict.fromkeys([*stops, *declared.get("stop", [])]))}
     system = str(settings.get("system") or "")
-    return Registration(name, tag, aliases, path, adapter, text, system, parameters, bos, tuple(warnings))
+    return Registration(name, tag, aliases, path, adapter, template_content, system, parameters, bos, tuple(warnings))
 
 
 def template_text(template: OllamaTemplate, info: GgufInfo) -> tuple[str, str, list[str]]:
-    """The template for one GGUF file, who puts the BOS token first, and warnings.
+    """Adapt a template to a GGUF file.
 
-    Training begins with BOS or does not, by its template; a server adds BOS or does not, by a flag in the file.
+    In training the template determines whether a row starts with BOS; in serving a flag in the file determines it.
 
-    :raises StoreError: when the file lacks a token the template needs.
+    :returns: the template's text, the origin of the BOS token (see :class:`Registration`), and warnings.
+    :raises StoreError: when the file lacks a token that the template needs.
     """
     eos = info.token("eos") if template.needs_eos else ""
     if template.needs_eos and not eos:
@@ -248,59 +266,65 @@ def template_text(template: OllamaTemplate, info: GgufInfo) -> tuple[str, str, l
 def differences(
     shown: t.Mapping[str, t.Any], template: str, system: str, parameters: t.Mapping[str, t.Any]
 ) -> list[str]:
-    """In what a model differs from what is wanted; empty when it does not.
+    """Names of the properties in which a model differs from the desired state; empty when there are none.
 
-    :param shown: the answer of :meth:`Ollama.show`.
+    :param shown: result of :meth:`Ollama.show`.
     """
-    found = []
+    properties = []
     if shown.get("template", "") != template:
-        found.append("template")
+        properties.append("template")
     if (shown.get("system") or "") != system:
-        found.append("system prompt")
+        properties.append("system prompt")
     if not same_parameters(parse_parameters(str(shown.get("parameters") or "")), parameters):
-        found.append("parameters")
-    return found
+        properties.append("parameters")
+    return properties
 
 
 def _write_ahead(path: str, record: dict[str, t.Any]) -> Ahead:
-    """Notes where an alias points before it is moved: after a kill nobody could tell."""
+    """Returns a callback that records the target of an alias before it is moved; after a kill it would be unknown."""
 
-    def ahead(full: str, previous: dict[str, str] | None) -> None:
-        record.setdefault("previous", {})[full] = previous
+    def record_previous(alias: str, previous: dict[str, str] | None) -> None:
+        record.setdefault("previous", {})[alias] = previous
         write_json(path, record)
 
-    return ahead
+    return record_previous
 
 
-class _Report:
-    """Writes the progress, at most twice a second."""
+class _ProgressReport:
+    """Writes the progress of the step, at most twice per second."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._written = 0.0
-        self._began = time.monotonic()
+        self._written_at = 0.0
+        self._started_at = time.monotonic()
 
     def upload(self, sent: int, total: int) -> None:
-        """So many bytes of all were sent."""
+        """Report the progress of an upload.
+
+        :param sent: bytes sent.
+        :param total: bytes in all.
+        """
         now = time.monotonic()
-        if sent == total or now - self._written >= _REPORT_SECONDS:
-            self._written = now
-            eta = (now - self._began) * (total - sent) / sent if sent else None
+        if sent == total or now - self._written_at >= _REPORT_INTERVAL:
+            self._written_at = now
+            eta = (now - self._started_at) * (total - sent) / sent if sent else None
             self._write(Progress(sent, total, "B", eta_seconds=eta, note="uploading"))
 
     def note(self, text: str) -> None:
-        """What is being done."""
+        """Report the current activity."""
         self._write(Progress(note=text))
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
 
     def _write(self, progress: Progress) -> None:
         write_json(self._path, progress.as_dict())
 
 
 def _require_disk_space(ollama: Ollama, path: str) -> None:
-    """See to it that the server can keep a model, where another one that it has tells in which directory of this host.
+    """Check the disk space in the server's model directory.
 
-    :raises NotReadyError: when it cannot.
+    The directory is known only when the server has a model already and runs on this host; otherwise nothing is checked.
+
+    :raises NotReadyError: when there is not enough space.
     """
     first = next(iter(ollama.tags()), None)
     directory = models_directory(str(ollama.show(str(first["name"])).get("modelfile") or "")) if first else ""
@@ -308,7 +332,7 @@ def _require_disk_space(ollama: Ollama, path: str) -> None:
         require_disk_space(directory, register_disk(os.path.getsize(path)), "Registering")
 
 
-def _digest(ctx: StepContext, kind: str, path: str, report: _Report) -> str:
+def _file_digest(ctx: StepContext, kind: str, path: str, report: _ProgressReport) -> str:
     receipt = ctx.layout.receipt(kind, ctx.spec.upstream[kind]) or {}
     facts = (receipt.get("files") or {}).get(os.path.basename(path)) or {}
     stat = os.stat(path)
@@ -318,46 +342,53 @@ def _digest(ctx: StepContext, kind: str, path: str, report: _Report) -> str:
     digest = sha256_file(path)
     if facts.get("sha256") not in (None, digest):
         raise StoreError(
-            f"{path} is not the file its receipt tells of: something changed it.", "Remove its directory and run again."
+            f"{path} is not the file its receipt records: something changed it.", "Remove its directory and run again."
         )
     report.note("uploading")
     return f"sha256:{digest}"
 
 
 def _check_type(info: GgufInfo, quantization: str) -> None:
-    wanted, found = quantization.upper(), info.file_type
-    # llama.cpp's q4_K is Q4_K_M
-    if found and not found.startswith("type ") and found not in (wanted, f"{wanted}_M"):
-        raise StoreError(f"{info.path} is {found}, and not {wanted} as its name says.", "Make it again.")
+    expected, actual = quantization.upper(), info.file_type
+    # llama.cpp treats q4_K as Q4_K_M
+    if actual and not actual.startswith("type ") and actual not in (expected, f"{expected}_M"):
+        raise StoreError(f"{info.path} is {actual}, and not {expected} as its name says.", "Make it again.")
 
 
-def _different(shown: t.Mapping[str, t.Any], wanted: Registration) -> list[str]:
-    found = differences(shown, wanted.template, wanted.system, wanted.parameters) if shown else ["existence"]
+def _differing_properties(shown: t.Mapping[str, t.Any], registration: Registration) -> list[str]:
+    properties = (
+        differences(shown, registration.template, registration.system, registration.parameters)
+        if shown
+        else ["existence"]
+    )
     blobs = modelfile_blobs(str(shown.get("modelfile") or ""))
-    if shown and bool(blobs.get("ADAPTER")) != bool(wanted.adapter):
-        found.append("adapter")
-    return found
+    if shown and bool(blobs.get("ADAPTER")) != bool(registration.adapter):
+        properties.append("adapter")
+    return properties
 
 
-def _verified(ollama: Ollama, wanted: Registration) -> tuple[str, dict[str, list[str]]]:
-    """Digest of the model, and the files the server keeps of it, when it is what is wanted.
+def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, list[str]]]:
+    """Check that the model exists in the desired state.
 
-    :raises JobError: when it is not.
+    :returns: digest of the model, and the blobs that the server keeps.
+    :raises JobError: when it is missing or differs.
     """
-    digest = ollama.digest(wanted.tag)
+    digest = ollama.digest(registration.tag)
     if not digest:
-        raise JobError(f"{wanted.tag} is not in Ollama at {ollama.url}.", "Its log says more; run again.")
-    shown = ollama.show(wanted.tag)
-    other = _different(shown, wanted)
-    if other:
-        what = " and ".join(other)
-        raise JobError(f"{wanted.tag} has another {what} than it was created with.", "Look at the log of Ollama.")
+        raise JobError(f"{registration.tag} is not in Ollama at {ollama.url}.", "Its log says more; run again.")
+    shown = ollama.show(registration.tag)
+    changed = _differing_properties(shown, registration)
+    if changed:
+        properties = " and ".join(changed)
+        raise JobError(
+            f"{registration.tag} has another {properties} than it was created with.", "Look at the log of Ollama."
+        )
     return digest, modelfile_blobs(str(shown.get("modelfile") or ""))
 
 
-def _full(wanted: Registration) -> list[str]:
-    return [f"{wanted.name}:{alias}" for alias in wanted.aliases]
+def _full_aliases(registration: Registration) -> list[str]:
+    return [f"{registration.name}:{alias}" for alias in registration.aliases]
 
 
-def _promotes(ctx: StepContext) -> bool:
+def _moves_aliases(ctx: StepContext) -> bool:
     return bool(ctx.spec.options.get("promote", True))

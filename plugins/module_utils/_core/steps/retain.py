@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last step of a fine-tune that declares what is to be kept: removes the rest, once the model is served."""
+"""Step retain: applies the declared retention policy of a fine-tune, as its last step, after the model is served."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _RECORD = "pruned.json"
 
 
 class RetainStep(Step):
-    """Keeps of the versions of ``options["name"]`` what ``settings`` say (see :class:`releases.retention.Policy`).
+    """Prunes the versions of ``options["name"]`` by the policy in ``settings`` (:class:`releases.retention.Policy`).
 
-    ``results``: ``pruned`` and ``deferred`` (kept because a run at work was made from it; whoever makes the next
-    version removes it), each with ``kind``, ``name`` and ``bytes``, and ``freed_bytes``.
+    ``results``: ``pruned`` and ``deferred`` (kept because an active run uses it; the run of the next version removes
+    it), each with ``kind``, ``name`` and ``bytes``, and ``freed_bytes``.
     """
 
     kind = "retain"
@@ -36,14 +36,14 @@ class RetainStep(Step):
 
     def perform(self, ctx: StepContext) -> None:
         path = os.path.join(ctx.work, _RECORD)
-        ollama, own = Ollama(ctx.toolchain.ollama_url), ctx.spec.fingerprint
-        # before: what a run keeps that ends meanwhile would be missing in both
-        later = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), own)
-        removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, own)
+        ollama, fingerprint = Ollama(ctx.toolchain.ollama_url), ctx.spec.fingerprint
+        # must be computed before pruning: an artifact whose run ends in between would be in neither list
+        deferred_items = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), fingerprint)
+        removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, fingerprint)
         for item in removed:
             log_line(f"Removed: {item.words()}")
         earlier = read_json(path, {}).get("pruned") or []
-        write_json(path, {"pruned": [*earlier, *map(_plain, removed)], "deferred": [*map(_plain, later)]})
+        write_json(path, {"pruned": [*earlier, *map(_as_dict, removed)], "deferred": [*map(_as_dict, deferred_items)]})
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         record = read_json(os.path.join(ctx.work, _RECORD), {})
@@ -54,12 +54,12 @@ class RetainStep(Step):
     def drift(self, ctx: StepContext) -> list[str]:
         models = Ollama(ctx.toolchain.ollama_url).tags()
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
-        later = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
-        found = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)
-        return [item.words() for item in found if (item.kind, item.name) not in later]
+        deferred_items = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
+        items = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)
+        return [item.words() for item in items if (item.kind, item.name) not in deferred_items]
 
 
-def _plain(item: Surplus) -> dict[str, t.Any]:
+def _as_dict(item: Surplus) -> dict[str, t.Any]:
     return {"kind": item.kind, "name": item.name, "bytes": item.bytes}
 
 

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fine-tuning: ``llamafactory-cli train`` in an output directory of its own, gone on from where it was stopped."""
+"""Step train: runs ``llamafactory-cli train`` in a separate output directory, and resumes an interrupted training."""
 
 from __future__ import annotations
 
@@ -46,31 +46,32 @@ from .tool_environment import (
 from .tool_errors import explain
 
 CONFIG = "train.yaml"
-#: What was found out about the rows before the training began.
+#: Statistics of the rows, determined before the training, in the work directory.
 ROWS = "rows.json"
 
-#: Draws the loss plot of a training that was killed between its last save and the plot.
+#: Program that draws the loss plot of a training that was killed after its last save and before the plot.
 _PLOT = "import sys; from llamafactory.extras.ploting import plot_loss; plot_loss(sys.argv[1], ['loss', 'eval_loss'])"
 
-#: What transformers an image holds is only known inside of it (see :func:`_saves_on_sigterm`).
-_IN_IMAGE = """
+#: Shell code for an image, where the version of transformers can only be detected inside (:func:`_saves_on_sigterm`).
+_ENABLE_JIT_CHECKPOINT = """
 "${python:-python3}" -c 'import importlib.util, os, sys
 root = importlib.util.find_spec("transformers").submodule_search_locations[0]
 sys.exit(not os.path.exists(os.path.join(root, "trainer_jit_checkpoint.py")))' && set -- "$@" enable_jit_checkpoint=true
 """
 
-_LOG_HEAD = 4 * 1024 * 1024
+#: Bytes read from the start of the log, to find the number of trainable parameters.
+_LOG_HEAD_BYTES = 4 * 1024 * 1024
 _TRAINABLE = re.compile(r"trainable params: ([\d,]+) \|\|")
 
-#: Seconds a training may take to come to the end of its step and save, after it was asked to stop.
+#: Seconds for a training to finish its current step and save a checkpoint after SIGTERM.
 _STOP_SECONDS = 600.0
 
 
 class TrainStep(Step):
-    """Makes an adapter (or full weights) from a base and a dataset.
+    """Trains an adapter (or full weights) from a base and a dataset.
 
     ``options``: ``resolved`` (all hyperparameters, defaults filled in), ``accelerator`` (``cpu`` or ``cuda``),
-    ``name`` (of the fine-tune), ``nodes`` (where several hosts train together: :class:`distributed.nodes.Nodes`).
+    ``name`` (of the fine-tune), ``nodes`` (for a distributed training: :class:`distributed.nodes.Nodes`).
     """
 
     kind = "train"
@@ -94,78 +95,80 @@ class TrainStep(Step):
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
         python = ctx.toolchain.program(venv, "bin", "python", image=image)
         base = require_directory(ctx.upstream_path("base"), "The base model")
-        together = ctx.spec.options.get("nodes")
-        if together and not checkpoints.finished(ctx.work):
-            self._go_back(ctx)
-        found = checkpoints.prepare(ctx.work)
+        distributed = ctx.spec.options.get("nodes")
+        if distributed and not checkpoints.finished(ctx.work):
+            self._drop_unshared_checkpoints(ctx)
+        attempt = checkpoints.prepare(ctx.work)
         env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)), image)
         extra = ctx.spec.options["resolved"].get("extra") or {}
-        place = container(ctx, image, [base, *paths_in(extra.values())], _accelerator(ctx) == "cuda")
-        # the version check asks the package index what is new; peak GPU memory goes into trainer_log.jsonl
+        isolation = container(ctx, image, [base, *paths_in(extra.values())], _accelerator(ctx) == "cuda")
+        # the version check queries the package index; RECORD_VRAM logs the peak GPU memory in trainer_log.jsonl
         env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
         if extra.get("deepspeed"):
-            env["FORCE_TORCHRUN"] = "1"  # else the launcher starts a plain process where there is but one GPU
-            env["TORCH_EXTENSIONS_DIR"] = _extensions(ctx, image or venv)
-        if together:
-            nodes, agreed = distributed_nodes.Nodes.from_dict(together), distributed_nodes.read_agreed(ctx.job_dir)
+            env["FORCE_TORCHRUN"] = "1"  # otherwise the launcher starts a plain process with a single GPU
+            env["TORCH_EXTENSIONS_DIR"] = _extensions_directory(ctx, image or venv)
+        if distributed:
+            nodes, agreed = distributed_nodes.Nodes.from_dict(distributed), distributed_nodes.read_agreed(ctx.job_dir)
             env.update(distributed_nodes.environment(nodes, agreed, _accelerator(ctx)))
-            place = dataclasses.replace(place, network="host") if place else None
-        if found.finished:
+            isolation = dataclasses.replace(isolation, network="host") if isolation else None
+        if attempt.finished:
             if os.path.exists(os.path.join(ctx.work, checkpoints.PLOT)):
                 return None
-            return Command([python, "-c", _PLOT, ctx.work], env, ctx.job_dir, place)
-        wanted = ((ctx.spec.options.get("estimate") or {}).get("disk") or {}).get("train")
-        if wanted:
-            kept = sum(os.path.getsize(os.path.join(ctx.work, name)) for name in list_files(ctx.work))
-            require_disk_space(ctx.work, int(wanted), "Training", kept)
-        for name, reason in found.broken.items():
-            _note(ctx, f"{name} is put aside: {reason}")
-        rows = self._count(ctx, base, env)
-        settings = self._settings(ctx, base, found.step, rows)
+            return Command([python, "-c", _PLOT, ctx.work], env, ctx.job_dir, isolation)
+        disk_needed = ((ctx.spec.options.get("estimate") or {}).get("disk") or {}).get("train")
+        if disk_needed:
+            disk_used = sum(os.path.getsize(os.path.join(ctx.work, name)) for name in list_files(ctx.work))
+            require_disk_space(ctx.work, int(disk_needed), "Training", disk_used)
+        for name, reason in attempt.broken.items():
+            _append_log(ctx, f"{name} is put aside: {reason}")
+        rows = self._count_long_rows(ctx, base, env)
+        settings = self._settings(ctx, base, attempt.step, rows)
         if rows:
             write_json(os.path.join(ctx.work, ROWS), rows)
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
-        argv = llamafactory(ctx, image, "train", config, before="" if together else _IN_IMAGE)
-        return Command(argv, env, ctx.job_dir, place)
+        argv = llamafactory(ctx, image, "train", config, before="" if distributed else _ENABLE_JIT_CHECKPOINT)
+        return Command(argv, env, ctx.job_dir, isolation)
 
     @staticmethod
-    def _go_back(ctx: StepContext) -> None:
-        """Leave only checkpoints that all nodes have."""
+    def _drop_unshared_checkpoints(ctx: StepContext) -> None:
+        """Delete the checkpoints that not all nodes have."""
         if checkpoints.drop_after(ctx.work, distributed_nodes.read_agreed(ctx.job_dir).resume):
-            _note(ctx, f"A checkpoint of an earlier attempt is left behind. {explain_restart(ctx)}")
+            _append_log(ctx, f"A checkpoint of an earlier attempt is dropped. {explain_restart(ctx)}")
 
     @staticmethod
-    def _count(ctx: StepContext, base: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
-        """What is worth knowing about the rows before they are trained on: how many are too long. Says it in the log.
+    def _count_long_rows(ctx: StepContext, base: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
+        """Count the rows that are too long, and write the result to the log.
 
-        Nothing depends on it: where it cannot be counted, that is said.
+        Informational only: a failed count is logged and otherwise ignored.
         """
         dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         python = os.path.join(ctx.toolchain.llamafactory_venv, "bin", "python")
         try:
-            found = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
+            count = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-            _note(ctx, f"Whether rows are longer than cutoff_len was not counted: {error}")
+            _append_log(ctx, f"Whether rows are longer than cutoff_len was not counted: {error}")
             return {}
-        if found and truncation.describe_count(found):
-            _note(ctx, truncation.describe_count(found))
-        return {"too_long": found} if found else {}
+        if count and truncation.describe_count(count):
+            _append_log(ctx, truncation.describe_count(count))
+        return {"too_long": count} if count else {}
 
-    def _settings(self, ctx: StepContext, base: str, step: int | None, found: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _settings(
+        self, ctx: StepContext, base: str, step: int | None, statistics: dict[str, t.Any]
+    ) -> dict[str, t.Any]:
         dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
         if resolved.get("validation_share"):
             rows = os.path.join(scratch(ctx), "rows")
-            sides = validation_split.split(dataset, rows, resolved["validation_share"])
-            found.update(train_rows=sides.train, validation_rows=sides.validation)
+            split = validation_split.split(dataset, rows, resolved["validation_share"])
+            statistics.update(train_rows=split.train, validation_rows=split.validation)
             dataset, name, validation = rows, validation_split.TRAIN, validation_split.VALIDATION
-        wide = precision(resolved, _accelerator(ctx)) == "fp32" and resolved["method"] != "qlora"
+        in_32_bits = precision(resolved, _accelerator(ctx)) == "fp32" and resolved["method"] != "qlora"
         settings = llamafactory_train_arguments(
             resolved,
-            base=in_float32(base, os.path.join(scratch(ctx), "base")) if wide else base,
+            base=in_float32(base, os.path.join(scratch(ctx), "base")) if in_32_bits else base,
             dataset=name,
             dataset_dir=dataset,
             output_dir=ctx.work,
@@ -173,7 +176,7 @@ class TrainStep(Step):
             eval_dataset=validation,
         )
         if ctx.spec.options.get("nodes"):
-            settings["save_on_each_node"] = True  # a node goes on from what lies on its own disk
+            settings["save_on_each_node"] = True  # a node resumes from its own disk
         elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
         settings["resume_from_checkpoint"] = resume
@@ -183,14 +186,14 @@ class TrainStep(Step):
         return trainer_log.progress(os.path.join(ctx.work, trainer_log.NAME))
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
-        # transformers waits three seconds, ends its step, writes a checkpoint and exits with status 0; before the
-        # first step, or where it knows nothing of this, SIGTERM ends it at once and the last checkpoint stays
+        # on SIGTERM transformers waits three seconds, finishes its step, writes a checkpoint and exits with status 0;
+        # before the first step, and in versions without this feature, it exits at once and the last checkpoint remains
         send(signal.SIGTERM)
-        # one of several nodes cannot save by itself: the others have to take part in it
+        # a node cannot save a checkpoint alone, because all nodes take part in it
         return _STOP_SECONDS if not ctx.spec.options.get("nodes") else 10.0
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        state = self._checked_state(ctx)
+        state = self._complete_state(ctx)
         metrics = checkpoints.read_object(os.path.join(ctx.work, checkpoints.METRICS))
         log = trainer_log.totals(os.path.join(ctx.work, trainer_log.NAME))
         resolved = ctx.spec.options["resolved"]
@@ -211,14 +214,14 @@ class TrainStep(Step):
         checkpoints.normalise_adapter(ctx.work, ctx.upstream_path("base"))
         remove_scratch(ctx)
         for name in list_files(ctx.work):
-            # safetensors writes 0600: whoever may read the directory may read the weights
+            # safetensors creates files with mode 0600; the permissions of the directory control the access
             os.chmod(os.path.join(ctx.work, name), 0o644)
         return results
 
-    def _checked_state(self, ctx: StepContext) -> dict[str, t.Any]:
-        """``trainer_state.json`` of a training that is complete.
+    def _complete_state(self, ctx: StepContext) -> dict[str, t.Any]:
+        """Read ``trainer_state.json`` and check that the training is complete.
 
-        :raises JobError: when it is not.
+        :raises JobError: when it is incomplete, or its weights are invalid.
         """
         try:
             state = checkpoints.read_object(os.path.join(ctx.work, checkpoints.STATE))
@@ -232,15 +235,15 @@ class TrainStep(Step):
             done, total = state.get("global_step"), state.get("max_steps")
             raise JobError(
                 f"The training was stopped at step {done} of {total}; its checkpoint is kept.",
-                "Apply again to go on from there.",
+                "Apply again to resume from it.",
                 {"current_steps": done, "total_steps": total},
             )
         if not checkpoints.finished(ctx.work):
             raise JobError(
-                "The training went through all its steps but what it saved is not whole.",
-                "Look whether the disk is full, and apply again: it goes on from its last checkpoint.",
+                "The training finished all its steps but its result is incomplete.",
+                "Check whether the disk is full, and apply again: it resumes from its last checkpoint.",
             )
-        for path in _weights(ctx.work):
+        for path in _weight_files(ctx.work):
             tensor = first_not_finite(path)
             if tensor:
                 raise JobError(
@@ -255,40 +258,42 @@ class TrainStep(Step):
 
 
 def dataset_name(directory: str) -> str:
-    """The name of the one entry of a dataset artifact's ``dataset_info.json``.
+    """Name of the only entry in ``dataset_info.json`` of a dataset artifact.
 
-    :raises NotReadyError: when it is not as the step ``dataset`` leaves it.
+    :raises NotReadyError: when the file is missing, invalid, or does not have exactly one entry.
     """
     try:
         names = list(checkpoints.read_object(os.path.join(directory, "dataset_info.json")))
     except StoreError as error:
-        raise NotReadyError(f"The dataset at {directory} is not whole: {error.message}") from error
+        raise NotReadyError(f"The dataset at {directory} is incomplete: {error.message}") from error
     if len(names) != 1:
         raise NotReadyError(f"dataset_info.json in {directory} should have one entry, not {len(names)}.")
     return names[0]
 
 
 def explain_restart(ctx: StepContext) -> str:
-    """What becomes of a training of several nodes that was broken off, for people to read."""
+    """Describe how an interrupted training of several nodes restarts."""
     if _accelerator(ctx) == "cpu":
-        return "It begins anew: on a CPU several processes cannot go on from a checkpoint."
-    return "It goes on from the last checkpoint that all nodes have."
+        return "It starts from the beginning: on a CPU several processes cannot resume from a checkpoint."
+    return "It resumes from the last checkpoint that all nodes have."
 
 
 def resumable_steps(ctx: StepContext) -> list[int]:
-    """Steps of the checkpoints that one of several nodes can go on from.
+    """Steps of the checkpoints that one of several nodes can resume from.
 
-    None on a CPU: transformers loads the optimizer's state onto a device that torch does not know there
+    Empty on a CPU: transformers loads the optimizer's state onto a device that torch does not support there
     (``map_location`` of ``_load_optimizer_and_scheduler``).
     """
     return [] if _accelerator(ctx) == "cpu" else checkpoints.resumable(ctx.work)
 
 
-def _extensions(ctx: StepContext, installation: str) -> str:
-    """Where what DeepSpeed compiles on first use is kept, for one virtual environment or image.
+def _extensions_directory(ctx: StepContext, installation: str) -> str:
+    """Directory for the extensions that DeepSpeed compiles on first use, for one virtual environment or image.
 
-    Who is killed while compiling leaves a lock, and all that come later would wait for its release for ever. Trainings
-    of a host run one at a time, so a lock that is there before one has begun is nobody's.
+    Deletes stale locks: a killed build leaves a lock that would block later trainings forever. Trainings on a host run
+    one at a time, so a lock that exists before a training starts belongs to no process.
+
+    :param installation: path of the virtual environment, or name of the image.
     """
     path = ctx.layout.path("cache", "torch_extensions", hashlib.sha256(installation.encode()).hexdigest()[:12])
     for lock in glob.glob(os.path.join(glob.escape(path), "*", "lock")):
@@ -301,17 +306,17 @@ def _accelerator(ctx: StepContext) -> str:
 
 
 def _saves_on_sigterm(venv: str) -> bool:
-    """Whether the transformers there can write a checkpoint on SIGTERM (``enable_jit_checkpoint``, from 5.0)."""
+    """Whether the installed transformers can save a checkpoint on SIGTERM (``enable_jit_checkpoint``, from 5.0)."""
     pattern = os.path.join(glob.escape(venv), "lib", "python3*", "site-packages", "transformers")
     return bool(glob.glob(os.path.join(pattern, "trainer_jit_checkpoint.py")))
 
 
-def _note(ctx: StepContext, text: str) -> None:
+def _append_log(ctx: StepContext, text: str) -> None:
     with open(os.path.join(ctx.job_dir, "log.txt"), "a", encoding="utf-8") as stream:
         stream.write(text + "\n")
 
 
-def _weights(work: str) -> list[str]:
+def _weight_files(work: str) -> list[str]:
     adapter, head = (os.path.join(work, name) for name in (ADAPTER, VALUE_HEAD))
     return ([adapter] if os.path.exists(adapter) else model_files(work)) + ([head] if os.path.exists(head) else [])
 
@@ -319,12 +324,12 @@ def _weights(work: str) -> list[str]:
 def mean_loss(state: t.Mapping[str, t.Any]) -> float | None:
     """Mean training loss over all steps, from the history in ``trainer_state.json``; None when nothing was logged.
 
-    The Trainer's own ``train_loss`` counts, after a resume, the steps since then and divides by all steps.
+    The Trainer's own ``train_loss`` is wrong after a resume: it sums over the steps since then but divides by all.
     """
     total, last = 0.0, 0
     for entry in state.get("log_history") or []:
         loss, step = entry.get("loss"), entry.get("step")
-        # each entry holds the mean over the steps since the one before
+        # each entry has the mean over the steps since the previous entry
         if isinstance(loss, (int, float)) and isinstance(step, int) and step > last and math.isfinite(loss):
             total += loss * (step - last)
             last = step
@@ -334,31 +339,31 @@ def mean_loss(state: t.Mapping[str, t.Any]) -> float | None:
 def _metrics(
     state: t.Mapping[str, t.Any], saved: t.Mapping[str, t.Any], log: t.Mapping[str, t.Any]
 ) -> dict[str, t.Any]:
-    found = {name: value for name, value in saved.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+    metrics = {name: value for name, value in saved.items() if isinstance(value, (int, float)) and math.isfinite(value)}
     mean = mean_loss(state)
     if mean is not None:
-        found["train_loss"] = round(mean, 6)
-    if "eval_loss" not in found and "eval_loss" in log:
-        found["eval_loss"] = log["eval_loss"]
+        metrics["train_loss"] = round(mean, 6)
+    if "eval_loss" not in metrics and "eval_loss" in log:
+        metrics["eval_loss"] = log["eval_loss"]
     if "vram_gib" in log:
-        found["vram_gib"] = log["vram_gib"]
-    return found
+        metrics["vram_gib"] = log["vram_gib"]
+    return metrics
 
 
 def _trainable_parameters(ctx: StepContext) -> int | None:
     try:
         with open(os.path.join(ctx.job_dir, "log.txt"), encoding="utf-8", errors="replace") as stream:
-            found = _TRAINABLE.search(stream.read(_LOG_HEAD))
+            match = _TRAINABLE.search(stream.read(_LOG_HEAD_BYTES))
     except OSError:
-        found = None
-    if found:
-        return int(found.group(1).replace(",", ""))
+        match = None
+    if match:
+        return int(match.group(1).replace(",", ""))
     adapter = os.path.join(ctx.work, ADAPTER)
     return sum(tensor.elements for tensor in read_tensors(adapter).values()) if os.path.exists(adapter) else None
 
 
 def _resumed_from(ctx: StepContext) -> int | None:
-    """The step this job went on from, as its own configuration has it."""
+    """Step of the checkpoint that this job resumed from, from its configuration; None when it started from the base."""
     try:
         with open(os.path.join(ctx.job_dir, CONFIG), encoding="utf-8") as stream:
             lines = stream.read().splitlines()

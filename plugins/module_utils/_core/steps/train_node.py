@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A part in the training of another host: the same command under another rank, whose result stays on that host."""
+"""Step train_node: takes part in the training of another host, with the same command under another rank."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from .train import TrainStep, explain_restart, resumable_steps
 
 
 class TrainNodeStep(Step):
-    """Takes part in one attempt at a training.
+    """Takes part in one attempt of a distributed training.
 
     ``settings``: ``training`` (its fingerprint), ``session`` (the attempt), ``rank``. ``options`` are those of the
-    training, with the rank of this host in ``nodes``. What was trained so far lies where it would on the leading host,
-    so that the next attempt finds it; the artifact is a receipt alone.
+    training, with the rank of this host in ``nodes``. Checkpoints are stored in the work directory of the training,
+    as on the leading host, so that the next attempt finds them. The artifact is a receipt only; the result stays on
+    the leading host.
     """
 
     kind = "train_node"
@@ -64,7 +65,7 @@ class TrainNodeStep(Step):
         inner = self._training(ctx)
         os.makedirs(inner.work, exist_ok=True)
         if checkpoints.finished(inner.work):
-            remove_tree(inner.work)  # of an attempt whose result never came to be on the leading host
+            remove_tree(inner.work)  # finished by an attempt whose result was never published on the leading host
         return self._train.command(inner)
 
     def progress(self, ctx: StepContext) -> Progress | None:
@@ -74,7 +75,7 @@ class TrainNodeStep(Step):
         inner = self._training(ctx)
         nodes = Nodes.from_dict(ctx.spec.options["nodes"])
         results: dict[str, t.Any] = {"node": nodes.me, "nodes": list(nodes.names), "training": inner.spec.fingerprint}
-        # whether all its steps were done, and what was saved is whole, is seen where it is saved: on the leading host
+        # the leading host, where the result is saved, checks that all steps were done and that it is complete
         progress = self._train.progress(inner)
         if progress is not None:
             results["steps"] = int(progress.current)
@@ -83,7 +84,7 @@ class TrainNodeStep(Step):
         for name in os.listdir(os.path.dirname(ctx.work)):
             path = os.path.join(os.path.dirname(ctx.work), name)
             if name.startswith(".work-") and path != ctx.work:
-                remove_tree(path)  # of an attempt that failed; two at a time there are none
+                remove_tree(path)  # of a failed attempt; there is never more than one attempt at a time
         return results
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:

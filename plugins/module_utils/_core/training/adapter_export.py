@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How what was trained gets to Ollama: merged into its base, or as an adapter beside it. Pure."""
+"""Export modes: how a training result reaches Ollama. No side effects."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import typing as t
 
 from ..errors import InputError
 
-#: ``merged``: one GGUF file of whole weights. ``adapter``: a GGUF file of the adapter, on the one of the base.
+#: ``merged``: one GGUF file with the merged weights. ``adapter``: a GGUF file of the adapter, loaded on top of the
+#: base model's GGUF file.
 EXPORTS = ("merged", "adapter")
 
-#: Arguments of a training after which an adapter alone is not the model: its tokens are new, other weights than the
-#: adapter's were learnt, the base was changed beneath it, or its scale is one that GGUF has no place for.
-NOT_ALONE = (
+#: Training arguments that require a merged export. With them the adapter alone is not the model: tokens were added,
+#: weights outside the adapter were trained, the base itself was modified, or GGUF cannot store the adapter's scale.
+MERGE_ONLY_ARGUMENTS = (
     "add_tokens",
     "add_special_tokens",
     "new_special_tokens_config",
@@ -29,11 +30,11 @@ NOT_ALONE = (
 
 
 def check_exportable(name: str, resolved: t.Mapping[str, t.Any]) -> None:
-    """Make sure that a training leaves an adapter that is the whole of what was learnt.
+    """Check that the adapter of a training contains everything that was learnt.
 
-    :param name: of the fine-tune, for the message.
+    :param name: name of the fine-tune, for the message.
     :param resolved: hyperparameters, defaults filled in.
-    :raises InputError: when it does not.
+    :raises InputError: when the method makes no adapter, or an argument requires a merged export.
     """
     if resolved["method"] not in ("lora", "qlora"):
         raise InputError(
@@ -41,9 +42,9 @@ def check_exportable(name: str, resolved: t.Mapping[str, t.Any]) -> None:
             "Declare method: lora or qlora, or export: merged.",
         )
     extra = resolved.get("extra") or {}
-    wrong = [key for key in NOT_ALONE if extra.get(key)]
-    if wrong:
+    conflicts = [key for key in MERGE_ONLY_ARGUMENTS if extra.get(key)]
+    if conflicts:
         raise InputError(
-            f"{name}: with extra.{wrong[0]} the adapter alone is not the model that was trained.",
+            f"{name}: with extra.{conflicts[0]} the adapter alone is not the model that was trained.",
             "Declare export: merged.",
         )

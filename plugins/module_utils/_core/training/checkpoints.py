@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an earlier attempt at a training left in its output directory, and what of it can be gone on from.
+"""Inspects and prepares the output directory of a training, so that an interrupted one can resume.
 
-transformers' Trainer takes the checkpoint with the highest number and dies when it is torn; it never falls back
-to the one before. LLaMA-Factory refuses to start where final weights lie beside no checkpoint, and overwrites the
-metrics of a training that was finished (its issue 9325). So all of this is decided before it starts.
+transformers' Trainer loads the checkpoint with the highest number and fails when it is corrupt; it never falls back
+to an earlier one. LLaMA-Factory refuses to start when the directory has final weights but no checkpoint, and it
+overwrites the metrics of a finished training (its issue 9325). All of this is therefore decided before it starts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METRICS = "all_results.json"
 PLOT = "training_loss.png"
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)\Z")
-#: Lies in a checkpoint while transformers writes it on SIGTERM (``trainer_jit_checkpoint.py``).
+#: Present in a checkpoint while transformers writes it on SIGTERM (``trainer_jit_checkpoint.py``).
 _INCOMPLETE = "checkpoint-is-incomplete.txt"
 #: The optimizer's state, as the Trainer alone, DeepSpeed and FSDP write it.
 _OPTIMIZER = re.compile(r"optimizer\.(pt|bin)\Z|optimizer_\d+\Z|global_step\d+\Z")
@@ -36,11 +36,11 @@ _OPTIMIZER = re.compile(r"optimizer\.(pt|bin)\Z|optimizer_\d+\Z|global_step\d+\Z
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """What an output directory holds.
+    """State of an output directory.
 
-    :param finished: all steps were done and everything was saved.
-    :param step: the last whole checkpoint; None when there is none.
-    :param broken: names of checkpoints after it that are not whole, with the reason.
+    :param finished: whether all steps were done and everything was saved.
+    :param step: step of the last complete checkpoint; None when there is none.
+    :param broken: later checkpoints that are corrupt or incomplete: name → reason.
     """
 
     finished: bool = False
@@ -49,24 +49,24 @@ class Attempt:
 
 
 def read_object(path: str) -> dict[str, t.Any]:
-    """A JSON object another program wrote.
+    """Read a JSON object that another program wrote.
 
-    :raises StoreError: when it is missing or torn.
+    :raises StoreError: when the file is missing, truncated, or not a JSON object.
     """
     try:
         with open(path, "rb") as stream:
-            found = json.loads(stream.read().decode("utf-8"))
+            value = json.loads(stream.read().decode("utf-8"))
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise StoreError(f"{path} is not whole JSON.") from error
-    if not isinstance(found, dict):
+        raise StoreError(f"{path} is not valid JSON.") from error
+    if not isinstance(value, dict):
         raise StoreError(f"{path} is not a JSON object.")
-    return found
+    return value
 
 
 def inspect(work: str) -> Attempt:
-    """Look at an output directory; changes nothing."""
+    """Inspect an output directory. Read-only."""
     broken: dict[str, str] = {}
     for step, name in checkpoints(work):
         reason = defect(os.path.join(work, name), step)
@@ -77,26 +77,26 @@ def inspect(work: str) -> Attempt:
 
 
 def checkpoints(work: str) -> list[tuple[int, str]]:
-    """Steps and names of the checkpoints, the last first, whole or not."""
+    """Steps and names of all checkpoints, complete or not, latest first."""
     try:
         names = os.listdir(work)
     except FileNotFoundError:
         return []
-    found = [(int(match.group(1)), name) for name in names for match in [_CHECKPOINT.match(name)] if match]
-    return sorted(found, reverse=True)
+    numbered = [(int(match.group(1)), name) for name in names for match in [_CHECKPOINT.match(name)] if match]
+    return sorted(numbered, reverse=True)
 
 
 def defect(path: str, step: int) -> str:
-    """Why a checkpoint cannot be gone on from, in a few words; empty when it can.
+    """Why a training cannot resume from a checkpoint, as a short reason; empty when it can.
 
-    What is read is little, whatever the size: the directory at the end of zip files, headers, JSON.
+    Cheap at any size: reads only the central directory at the end of zip files, headers, and JSON.
     """
     try:
         names = os.listdir(path)
         if _INCOMPLETE in names:
             return "it was being written"
         if read_object(os.path.join(path, STATE)).get("global_step") != step:
-            return f"{STATE} tells another step"
+            return f"{STATE} records another step"
         if not weights_complete(path):
             return "it holds no weights"
     except (OSError, StoreError) as error:
@@ -104,9 +104,9 @@ def defect(path: str, step: int) -> str:
     if not any(_OPTIMIZER.match(name) for name in names):
         return "the optimizer's state is missing"
     for name in sorted(names):
-        # torch.save writes a zip file, whose directory comes last
+        # torch.save writes a zip file; its central directory comes last, so a truncated file has none
         if name.endswith((".pt", ".pth")) and not _zip_is_complete(os.path.join(path, name)):
-            return f"{name} is not whole"
+            return f"{name} is incomplete"
     return ""
 
 
@@ -119,9 +119,9 @@ def _zip_is_complete(path: str) -> bool:
 
 
 def weights_complete(directory: str) -> bool:
-    """Whether a directory holds weights: an adapter, or a whole model.
+    """Whether a directory contains weights: an adapter, or a full model.
 
-    :raises StoreError: when a weight file is there and not whole.
+    :raises StoreError: when a weight file exists but is incomplete.
     """
     adapter = os.path.join(directory, ADAPTER)
     if os.path.exists(adapter):
@@ -130,7 +130,7 @@ def weights_complete(directory: str) -> bool:
 
 
 def finished(work: str) -> bool:
-    """Whether a training came to its end and saved everything (the loss plot, drawn last, may be missing)."""
+    """Whether a training finished and saved everything (the loss plot, drawn last, may be missing)."""
     try:
         read_object(os.path.join(work, METRICS))
         return is_complete(read_object(os.path.join(work, STATE))) and weights_complete(work)
@@ -139,7 +139,7 @@ def finished(work: str) -> bool:
 
 
 def is_complete(state: t.Mapping[str, t.Any]) -> bool:
-    """Whether a ``trainer_state.json`` tells of all steps done, or of an early stopping that was asked for."""
+    """Whether a ``trainer_state.json`` records that all steps were done, or a configured early stop."""
     current, total = state.get("global_step"), state.get("max_steps")
     if not isinstance(current, int) or not isinstance(total, int) or total <= 0:
         return False
@@ -155,22 +155,22 @@ def _stopped_early(state: t.Mapping[str, t.Any]) -> bool:
 
 
 def prepare(work: str) -> Attempt:
-    """Make an output directory ready for the next attempt: go on from the last whole checkpoint, or begin clean.
+    """Prepare an output directory for the next attempt: resume from the last complete checkpoint, or start clean.
 
-    :returns: what was found; a finished attempt is left as it is.
+    :returns: the state before the preparation; the directory of a finished training is left unchanged.
     """
-    found = inspect(work)
-    if found.finished:
-        return found
-    if found.step is None:
+    attempt = inspect(work)
+    if attempt.finished:
+        return attempt
+    if attempt.step is None:
         if os.path.isdir(work):
             remove_tree(work)
         os.makedirs(work)
-        return found
-    for name in found.broken:
+        return attempt
+    for name in attempt.broken:
         remove_tree(os.path.join(work, name))
     for name in os.listdir(work):
-        # of an attempt that was stopped: what is finished shall be told by what this attempt writes
+        # final files of a stopped attempt: they would make this attempt look finished
         path = os.path.join(work, name)
         if os.path.isfile(path) and (
             name
@@ -178,16 +178,19 @@ def prepare(work: str) -> Attempt:
             or re.match(r"model-\d+-of-\d+\.safetensors\Z", name)
         ):
             os.unlink(path)
-    return found
+    return attempt
 
 
 def resumable(work: str) -> list[int]:
-    """Steps of all checkpoints that can be gone on from; changes nothing."""
+    """Steps of all checkpoints that a training can resume from. Read-only."""
     return [step for step, name in checkpoints(work) if not defect(os.path.join(work, name), step)]
 
 
 def drop_after(work: str, step: int | None) -> bool:
-    """Leave no checkpoint after a step, or none at all; whether one had to go."""
+    """Delete all checkpoints after ``step``, or all when it is None.
+
+    :returns: whether any checkpoint was deleted.
+    """
     later = [name for number, name in checkpoints(work) if step is None or number > step]
     for name in later:
         remove_tree(os.path.join(work, name))
@@ -195,21 +198,23 @@ def drop_after(work: str, step: int | None) -> bool:
 
 
 def clean_output(work: str) -> None:
-    """Take out of a finished output directory what only a resume needs, and what tells of this machine."""
+    """Delete from a finished output directory what only a resume needs, and files that expose local paths."""
     for name in os.listdir(work):
         path = os.path.join(work, name)
         if os.path.isdir(path) and (_CHECKPOINT.match(name) or name.startswith(".gone-") or name == "runs"):
             shutil.rmtree(path)
         elif name in ("training_args.bin", "README.md"):
-            # a pickle, and a model card generated without knowing the model: paths of this machine in both
+            # a pickle and a generated model card: both contain paths of this machine
             os.unlink(path)
 
 
 def normalise_adapter(work: str, base: str) -> None:
-    """Write an adapter's configuration so that the same training leaves the same bytes.
+    """Rewrite an adapter's configuration so that the same training produces the same bytes.
 
-    It is told which weights it belongs to, since it may have been trained over links to them; and PEFT writes the
-    names of the modules in the order of a set, which is another one in each process.
+    The path of the base is set, because the training may have used a directory of links to it. Module names are
+    sorted, because PEFT writes them in the iteration order of a set, which differs between processes.
+
+    :param base: directory of the base model.
     """
     path = os.path.join(work, "adapter_config.json")
     if os.path.exists(path):

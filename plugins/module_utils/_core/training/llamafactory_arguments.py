@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the installed LLaMA-Factory takes: ``extra`` arguments and templates are checked against its own list.
+"""Checks ``extra`` arguments and chat templates against those of the installed LLaMA-Factory.
 
-LLaMA-Factory refuses an unknown key only after half a minute of imports, on the GPU's time, and does not convert
-what it is given: a number that came as text would fail in the middle of it.
+LLaMA-Factory rejects an unknown key only after half a minute of imports, while it occupies the GPU, and it does not
+convert values: a number passed as text would fail in the middle of the training.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _PLAIN = {"bool", "int", "float", "str", "None"}
 
 @dataclasses.dataclass(frozen=True)
 class LfArguments:
-    """What the installed LLaMA-Factory takes.
+    """Arguments and templates that the installed LLaMA-Factory supports.
 
-    :param arguments: of its ``train``: name → type, as its source writes it.
+    :param arguments: arguments of ``llamafactory-cli train``: name → type annotation as in its source.
     :param templates: names of its chat templates.
     :param version: its version.
     """
@@ -40,16 +40,17 @@ class LfArguments:
     version: str
 
 
-def program() -> str:
-    """The source of what prints the arguments, for the interpreter that LLaMA-Factory is installed for."""
+def program_source() -> str:
+    """Source code of the program that prints the arguments; it runs in LLaMA-Factory's own interpreter."""
     loader: t.Any = getattr(list_llamafactory_arguments.__spec__, "loader", None)
     return str(loader.get_source(list_llamafactory_arguments.__name__))
 
 
 def read_arguments(venv: str) -> LfArguments:
-    """Ask the LLaMA-Factory in a virtual environment. Takes about half a second; changes nothing.
+    """Query the LLaMA-Factory in a virtual environment. Takes about half a second; read-only.
 
-    :raises NotReadyError: when there is none.
+    :param venv: directory of the virtual environment; empty when unknown.
+    :raises NotReadyError: when LLaMA-Factory is not installed there.
     """
     python = os.path.join(venv, "bin", "python")
     if not venv or not os.path.exists(python):
@@ -57,85 +58,86 @@ def read_arguments(venv: str) -> LfArguments:
             f"LLaMA-Factory is not installed at {venv or 'any known place'}.",
             "Install it with the role ia_homelab.llamafactory.llamafactory, or say where it is (llamafactory_venv).",
         )
-    # -I: nothing of the user's, nor of the directory it happens to stand in, gets into the search path
+    # -I: keeps the user's packages and the current directory out of the module search path
     try:
-        done = subprocess.run(
-            [python, "-I", "-c", program()],
+        process = subprocess.run(
+            [python, "-I", "-c", program_source()],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS,
             check=False,
             cwd="/",
         )
-        told = done.stdout if done.returncode == 0 else b""
+        output = process.stdout if process.returncode == 0 else b""
     except (OSError, subprocess.TimeoutExpired):
-        told = b""
-    return parse(told, venv)
+        output = b""
+    return parse(output, venv)
 
 
-def parse(told: bytes, where: str) -> LfArguments:
-    """What :func:`program` has printed.
+def parse(output: bytes, where: str) -> LfArguments:
+    """Parse the output of :func:`program_source`.
 
-    :param where: where that LLaMA-Factory is, in words.
-    :raises NotReadyError: when it is no list of arguments.
+    :param output: JSON printed by the program.
+    :param where: description of where that LLaMA-Factory is installed, for the message.
+    :raises NotReadyError: when the output is not a list of arguments.
     """
     try:
-        found = json.loads(told)
-        if found["arguments"]:
-            return LfArguments(dict(found["arguments"]), tuple(found["templates"]), str(found["version"]))
+        content = json.loads(output)
+        if content["arguments"]:
+            return LfArguments(dict(content["arguments"]), tuple(content["templates"]), str(content["version"]))
     except (ValueError, KeyError, TypeError):
         pass
     raise NotReadyError(
-        f"The LLaMA-Factory in {where} does not tell its arguments.",
+        f"The arguments of the LLaMA-Factory in {where} cannot be read.",
         "Install it again with the role ia_homelab.llamafactory.llamafactory.",
     )
 
 
 def check(hyperparameters: Hyperparameters, installed: str | t.Callable[[], LfArguments]) -> Hyperparameters:
-    """Check ``extra`` and ``template`` against the installed LLaMA-Factory, which is asked only if there is need.
+    """Check ``extra`` and ``template`` against the installed LLaMA-Factory. It is queried only when one of them is set.
 
-    :param installed: its virtual environment, or what asks it where it is elsewhere.
-    :returns: the same, the values of ``extra`` with the types that LLaMA-Factory expects.
-    :raises InputError: for what it does not know.
-    :raises NotReadyError: when it has to be asked and is not there.
+    :param installed: its virtual environment, or a function that queries it.
+    :returns: the same hyperparameters, with the values of ``extra`` converted to the types that LLaMA-Factory expects.
+    :raises InputError: for an unknown argument or template, or a value of the wrong type.
+    :raises NotReadyError: when a query is needed and LLaMA-Factory is not installed.
     """
     if not hyperparameters.extra and not hyperparameters["template"]:
         return hyperparameters
-    known = read_arguments(installed) if isinstance(installed, str) else installed()
+    supported = read_arguments(installed) if isinstance(installed, str) else installed()
     if hyperparameters["template"]:
-        check_template(str(hyperparameters["template"]), known)
-    return hyperparameters.with_extra(check_extra(hyperparameters.extra, known))
+        check_template(str(hyperparameters["template"]), supported)
+    return hyperparameters.with_extra(check_extra(hyperparameters.extra, supported))
 
 
-def check_template(name: str, known: LfArguments) -> None:
-    """See to it that LLaMA-Factory has a chat template of that name.
+def check_template(name: str, supported: LfArguments) -> None:
+    """Check that LLaMA-Factory has a chat template of that name.
 
-    :raises InputError: when it has not.
+    :raises InputError: when it does not.
     """
-    if name not in known.templates:
-        near = difflib.get_close_matches(name, known.templates, n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"It knows: {', '.join(known.templates)}."
-        raise InputError(f"LLaMA-Factory {known.version} has no chat template {name!r}.", hint)
+    if name not in supported.templates:
+        similar = difflib.get_close_matches(name, supported.templates, n=3)
+        hint = f"Did you mean {' or '.join(similar)}?" if similar else f"It knows: {', '.join(supported.templates)}."
+        raise InputError(f"LLaMA-Factory {supported.version} has no chat template {name!r}.", hint)
 
 
-def check_extra(extra: t.Mapping[str, t.Any], known: LfArguments) -> dict[str, t.Any]:
-    """See to it that LLaMA-Factory has these arguments and takes these values.
+def check_extra(extra: t.Mapping[str, t.Any], supported: LfArguments) -> dict[str, t.Any]:
+    """Check that LLaMA-Factory has these arguments and accepts these values.
 
-    :returns: the arguments, each value with the type that is expected.
-    :raises InputError: for the first that it does not have or take.
+    :returns: the arguments, each value converted to the expected type.
+    :raises InputError: for the first argument that is unknown or has an invalid value.
     """
     checked = {}
     for name, value in extra.items():
-        if name not in known.arguments:
-            near = difflib.get_close_matches(name, known.arguments, n=3, cutoff=0.7)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "Its documentation lists its arguments."
-            raise InputError(f"LLaMA-Factory {known.version} has no argument {name!r} (extra).", hint)
-        checked[name] = _converted(name, value, known.arguments[name])
+        if name not in supported.arguments:
+            similar = difflib.get_close_matches(name, supported.arguments, n=3, cutoff=0.7)
+            hint = f"Did you mean {' or '.join(similar)}?" if similar else "Its documentation lists its arguments."
+            raise InputError(f"LLaMA-Factory {supported.version} has no argument {name!r} (extra).", hint)
+        checked[name] = _convert(name, value, supported.arguments[name])
     return checked
 
 
 def _alternatives(annotation: str) -> list[str] | None:
-    """The types that a type annotation allows, each as text; None when it is not understood."""
+    """The types that a type annotation allows, each as text; None when it cannot be parsed."""
 
     def flatten(node: ast.expr) -> list[str]:
         if isinstance(node, ast.BinOp):
@@ -153,7 +155,7 @@ def _alternatives(annotation: str) -> list[str] | None:
         return None
 
 
-def _converted(name: str, value: t.Any, annotation: str) -> t.Any:
+def _convert(name: str, value: t.Any, annotation: str) -> t.Any:
     kinds = _alternatives(annotation) or []
     literals = [kind for kind in kinds if kind.startswith(("Literal[", "typing.Literal["))]
     if literals:
@@ -167,17 +169,17 @@ def _converted(name: str, value: t.Any, annotation: str) -> t.Any:
         return value
     for kind in ("bool", "int", "float", "str"):
         if kind in kinds:
-            fitting = _fitting(kind, value)
-            if fitting is not None:
-                return fitting
+            converted = _convert_plain(kind, value)
+            if converted is not None:
+                return converted
     raise InputError(f"extra.{name} must be {' or '.join(kinds)}, not {value!r}.")
 
 
-def _fitting(kind: str, value: t.Any) -> t.Any:
-    """The value as a plain type; None when it is none of it."""
+def _convert_plain(kind: str, value: t.Any) -> t.Any:
+    """The value converted to a plain type; None when it cannot be converted."""
     if kind == "bool":
-        word = str(value).lower() if isinstance(value, (bool, str)) else ""
-        return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(word)
+        text = str(value).lower() if isinstance(value, (bool, str)) else ""
+        return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(text)
     if kind == "str":
         return value if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):

@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one table of the options of a fine-tune: names, types, bounds, defaults, and what they are called elsewhere.
+"""The table of all options of a fine-tune: names, types, bounds, defaults, and their names in other interfaces.
 
 Argument specs, REST and MCP schemas and the keys of LLaMA-Factory's configuration are derived from it.
-Changing a default here changes what everybody trains without a word of theirs, and retrains nobody: settings at
-their default are not part of a fingerprint. So defaults stay as they are; a better one comes as a new option.
+Never change a default here: settings at their default are not part of a fingerprint, so a new default would silently
+change future trainings and retrain none of the existing ones. Add a new option for a better default.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-#: How a fine-tune may change the weights; ``auto`` is resolved before anything is trained.
+#: Training methods; ``auto`` is resolved to one of the others before the training.
 METHODS = ("lora", "qlora", "full", "freeze", "auto")
 #: Methods that train an adapter.
 ADAPTERS = ("lora", "qlora")
-#: Stages of LLaMA-Factory (see ``training.stages`` for what each needs); its ppo needs a reward model while it trains.
+#: Stages of LLaMA-Factory (see ``training.stages`` for their datasets). Its ppo is not supported: it needs a reward
+#: model during the training.
 STAGES = ("sft", "pt", "rm", "dpo", "kto")
 
-_NO_PROMPT_TUNING = (
+_PROMPT_TUNING_REASON = (
     "LLaMA-Factory has no prompt tuning, and soft prompts cannot go into a GGUF file, which holds weights only."
 )
-_NEAREST = "The nearest method is lora with a low rank: method: lora, lora_rank: 4."
+_PROMPT_TUNING_ALTERNATIVE = "The nearest method is lora with a low rank: method: lora, lora_rank: 4."
 
-#: By a name that people try: why it cannot be, and what comes nearest.
+#: Unsupported method names that users try → the reason, and the closest supported method.
 REFUSED_METHODS: dict[str, tuple[str, str]] = dict.fromkeys(
     (
         "prompt_tuning",
@@ -40,7 +41,7 @@ REFUSED_METHODS: dict[str, tuple[str, str]] = dict.fromkeys(
         "soft_prompt",
         "soft_prompts",
     ),
-    (_NO_PROMPT_TUNING, _NEAREST),
+    (_PROMPT_TUNING_REASON, _PROMPT_TUNING_ALTERNATIVE),
 )
 
 
@@ -48,29 +49,29 @@ REFUSED_METHODS: dict[str, tuple[str, str]] = dict.fromkeys(
 class Option:
     """One option of a fine-tune.
 
-    :param name: as it is declared.
+    :param name: name in a declaration.
     :param type: ``int``, ``float``, ``str``, ``bool``, ``list`` (of strings) or ``dict``.
-    :param default: what counts when it is not declared; None for none (or worked out from others).
-    :param meaning: one sentence for people to read.
-    :param minimum: the least value, itself allowed.
-    :param maximum: the greatest value, itself allowed.
-    :param above: a value that all must lie above.
-    :param choices: the values it may have; empty for any.
-    :param aliases: other names it is known by (LLaMA-Factory's, the REST contract's).
-    :param changes_result: whether another value makes another result; what only steers the work is not part of it.
-    :param lf_argument: LLaMA-Factory's key for it; empty when it has none of its own.
-    :param methods: the methods it means something for; empty for all.
-    :param stages: the stages it means something for; empty for all.
+    :param default: value when it is not declared; None for no value (or one derived from other options).
+    :param description: one sentence for users.
+    :param minimum: inclusive lower bound.
+    :param maximum: inclusive upper bound.
+    :param exclusive_minimum: exclusive lower bound.
+    :param choices: allowed values; empty for any.
+    :param aliases: alternative names (LLaMA-Factory's, those of the REST contract).
+    :param changes_result: whether another value gives another result; such options enter the fingerprint.
+    :param lf_argument: LLaMA-Factory's key; empty when there is no direct counterpart.
+    :param methods: methods it applies to; empty for all.
+    :param stages: stages it applies to; empty for all.
     :param step: the step it belongs to: ``train`` or ``gguf``.
     """
 
     name: str
     type: str
     default: t.Any
-    meaning: str
+    description: str
     minimum: float | None = None
     maximum: float | None = None
-    above: float | None = None
+    exclusive_minimum: float | None = None
     choices: tuple[t.Any, ...] = ()
     aliases: tuple[str, ...] = ()
     changes_result: bool = True
@@ -80,7 +81,7 @@ class Option:
     step: str = "train"
 
     def applies(self, method: str, stage: str) -> bool:
-        """Whether it means something for a method and a stage."""
+        """Whether the option applies to a method and a stage."""
         return (not self.methods or method in self.methods) and (not self.stages or stage in self.stages)
 
 
@@ -109,7 +110,7 @@ OPTIONS: tuple[Option, ...] = (
         "float",
         3.0,
         "How often each row is seen.",
-        above=0,
+        exclusive_minimum=0,
         maximum=1000,
         aliases=("num_epochs", "num_train_epochs", "n_epochs"),
         lf_argument="num_train_epochs",
@@ -119,7 +120,7 @@ OPTIONS: tuple[Option, ...] = (
         "float",
         2e-4,
         "Peak learning rate.",
-        above=0,
+        exclusive_minimum=0,
         maximum=1,
         aliases=("lr",),
         lf_argument="learning_rate",
@@ -273,7 +274,7 @@ OPTIONS: tuple[Option, ...] = (
         "float",
         0.1,
         "How closely the model stays to its base.",
-        above=0,
+        exclusive_minimum=0,
         maximum=100,
         lf_argument="pref_beta",
         stages=("dpo", "kto"),
@@ -347,7 +348,7 @@ OPTIONS: tuple[Option, ...] = (
         "save_steps",
         "int",
         50,
-        "Steps between two checkpoints, from which a training that was broken off goes on.",
+        "Steps between two checkpoints, from which an interrupted training resumes.",
         minimum=1,
         maximum=1000000,
         changes_result=False,
@@ -364,7 +365,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
-#: GGUF types that llama-quantize makes (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), those left out that
+#: GGUF types that llama-quantize creates (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), without those that
 #: need an importance matrix.
 QUANTIZATIONS = (
     "f32",
@@ -387,7 +388,7 @@ QUANTIZATIONS = (
     "q3_K_S",
     "q2_K",
 )
-#: Short names that llama-quantize takes for the usual size.
+#: Short names that llama-quantize accepts for the common variant.
 QUANTIZATION_ALIASES = {
     "fp16": "f16",
     "fp32": "f32",
@@ -398,8 +399,8 @@ QUANTIZATION_ALIASES = {
     "q3_k": "q3_K_M",
 }
 
-#: LLaMA-Factory's arguments that this program sets itself: why, or what to use instead.
-OURS: dict[str, str] = {
+#: Arguments of LLaMA-Factory that this program sets itself → the option to use instead; empty when there is none.
+MANAGED_ARGUMENTS: dict[str, str] = {
     "model_name_or_path": "base_model",
     "dataset": "dataset",
     "bf16": "precision",

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each stage of training needs of a dataset, and what comes out of it. Pure."""
+"""Training stages: the kind of dataset each needs, and what it produces. No side effects."""
 
 from __future__ import annotations
 
@@ -11,53 +11,55 @@ import typing as t
 from ..datasets.output_formats import KTO, PREFERENCE, PRETRAINING, SFT
 from ..errors import InputError
 
-#: The default of ``learning_rate``, which suits adapters in supervised fine-tuning.
-_SFT_RATE = 2e-4
+#: Default of ``learning_rate``, suitable for adapters in supervised fine-tuning.
+_SFT_LEARNING_RATE = 2e-4
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage of LLaMA-Factory.
+    """A training stage of LLaMA-Factory.
 
-    :param kind: the kind of rows it trains on.
-    :param rows: the same in words.
-    :param rate: a learning rate that is usual for an adapter, where that of sft is too high; None where it is not.
-    :param answers: whether what comes out answers; a reward model only scores.
+    :param kind: kind of rows it trains on.
+    :param row_description: description of these rows, for messages.
+    :param learning_rate: usual learning rate for an adapter; None when that of sft is suitable.
+    :param generates: whether the result generates answers; a reward model only scores them.
     """
 
     kind: str
-    rows: str
-    rate: float | None = None
-    answers: bool = True
+    row_description: str
+    learning_rate: float | None = None
+    generates: bool = True
 
 
 STAGES: dict[str, Stage] = {
     "sft": Stage(SFT, "questions and answers"),
     "dpo": Stage(PREFERENCE, "pairs of answers, chosen and rejected", 5e-6),
     "kto": Stage(KTO, "answers with a kto_tag", 5e-6),
-    "rm": Stage(PREFERENCE, "pairs of answers, chosen and rejected", 1e-4, answers=False),
+    "rm": Stage(PREFERENCE, "pairs of answers, chosen and rejected", 1e-4, generates=False),
     "pt": Stage(PRETRAINING, "text"),
 }
 
 
 def check_dataset(values: t.Mapping[str, t.Any], name: str, results: t.Mapping[str, t.Any]) -> None:
-    """Refuse a dataset that a stage cannot train on.
+    """Reject a dataset that a stage cannot train on.
 
     :param values: all hyperparameters.
-    :param name: of the dataset; :param results: what was found out about it.
-    :raises InputError: when it is for another stage, or holds too little.
+    :param name: name of the dataset.
+    :param results: ``results`` of the dataset's receipt.
+    :raises InputError: when it is for another stage, or contains too little text.
     """
     stage, cutoff_len = str(values["stage"]), int(values["cutoff_len"])
-    wanted, kind = STAGES[stage], str(results.get("kind") or SFT)
-    if kind != wanted.kind:
-        fitting = [other for other, found in STAGES.items() if found.kind == kind]
+    expected, kind = STAGES[stage], str(results.get("kind") or SFT)
+    if kind != expected.kind:
+        fitting_stages = [other for other, candidate in STAGES.items() if candidate.kind == kind]
         raise InputError(
-            f"The stage {stage} trains on {wanted.rows}, and the dataset {name!r} holds {STAGES[fitting[0]].rows}.",
-            f"Declare stage: {' or '.join(fitting)}, or another dataset.",
-            {"stage": stage, "dataset": name, "kind": kind, "wanted": wanted.kind},
+            f"The stage {stage} trains on {expected.row_description}, "
+            f"and the dataset {name!r} holds {STAGES[fitting_stages[0]].row_description}.",
+            f"Declare stage: {' or '.join(fitting_stages)}, or another dataset.",
+            {"stage": stage, "dataset": name, "kind": kind, "wanted": expected.kind},
         )
     size = results.get("bytes")
-    # text is cut into pieces of cutoff_len tokens, and a rest is dropped; a token is at least a byte
+    # LLaMA-Factory splits text into pieces of cutoff_len tokens and drops the remainder; a token has at least one byte
     if stage == "pt" and isinstance(size, int) and size < cutoff_len:
         raise InputError(
             f"The dataset {name!r} holds less text ({size} bytes) than one piece of {cutoff_len} tokens.",
@@ -66,30 +68,32 @@ def check_dataset(values: t.Mapping[str, t.Any], name: str, results: t.Mapping[s
 
 
 def warnings_for(values: t.Mapping[str, t.Any]) -> list[str]:
-    """What the one who declares a stage should know.
+    """Warnings for the user who declares a stage.
 
     :param values: all hyperparameters.
     """
     stage = str(values["stage"])
-    found = []
-    rate = STAGES[stage].rate
-    if rate is not None and values["learning_rate"] == _SFT_RATE and values["method"] != "full":
-        found.append(f"learning_rate {_SFT_RATE:g} suits sft; for {stage} something like {rate:g} is usual.")
-    if stage == "pt":
-        found.append(
-            "Training on text teaches no answering: the model answers as its base does, and a base that was not made "
-            "for chat goes on with the text instead."
+    warnings = []
+    rate = STAGES[stage].learning_rate
+    if rate is not None and values["learning_rate"] == _SFT_LEARNING_RATE and values["method"] != "full":
+        warnings.append(
+            f"learning_rate {_SFT_LEARNING_RATE:g} suits sft; for {stage} something like {rate:g} is usual."
         )
-    return found
+    if stage == "pt":
+        warnings.append(
+            "Training on text teaches no answering: the model answers as its base does, and a base that was not made "
+            "for chat continues the text instead."
+        )
+    return warnings
 
 
-def registers(stage: str, declared: bool | None) -> bool:
-    """Whether the result goes to Ollama.
+def is_registered(stage: str, declared: bool | None) -> bool:
+    """Whether the result is registered in Ollama.
 
-    :param declared: what was declared; None when nothing was.
-    :raises InputError: when it shall and cannot.
+    :param declared: declared value of ``register``; None when it is not declared.
+    :raises InputError: when registration is declared for a stage whose result cannot be served.
     """
-    if not STAGES[stage].answers:
+    if not STAGES[stage].generates:
         if declared:
             raise InputError(
                 "A reward model (stage rm) scores answers and gives none: there is nothing for Ollama to serve.",
@@ -99,13 +103,13 @@ def registers(stage: str, declared: bool | None) -> bool:
     return True if declared is None else declared
 
 
-def require_answers(stage: str, step: str) -> None:
-    """Refuse to make a model to talk to of a reward model.
+def require_generative(stage: str, step: str) -> None:
+    """Reject a stage whose result does not generate answers.
 
-    :param step: what was asked for (``merged``, …).
+    :param step: requested operation as a participle, for the message (``merged``, …).
     :raises InputError: for the stage rm.
     """
-    if not STAGES[stage].answers:
+    if not STAGES[stage].generates:
         raise InputError(
             f"A reward model (stage rm) is not {step}: it scores answers and gives none.",
             "Use what the training made: the adapter and value_head.safetensors beside it.",

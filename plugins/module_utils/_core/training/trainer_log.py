@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""LLaMA-Factory's ``trainer_log.jsonl``: how far a training is.
+"""Reads the progress of a training from LLaMA-Factory's ``trainer_log.jsonl``.
 
-One JSON object a line (``LogCallback`` in ``llamafactory/train/callbacks.py``). The file appears with the first
-logged step, is appended to when a training is resumed (steps then stand in it twice, the clock starts anew), ends
-with a line without a loss, and after a kill holds a torn line that the next one is glued to.
+The file has one JSON object per line (``LogCallback`` in ``llamafactory/train/callbacks.py``). It is created with the
+first logged step. A resumed training appends to it: steps then occur twice, and the elapsed time starts at zero again.
+The last line has no loss. After a kill there may be a truncated line, to which the next line is joined.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from ..runs.progress import Progress
 
 NAME = "trainer_log.jsonl"
 
-#: About 230 lines of the usual length.
-_TAIL = 64 * 1024
+#: Bytes read from the end of the log: about 230 lines of the usual length.
+_TAIL_BYTES = 64 * 1024
 _DURATION = re.compile(r"(?:(-?\d+) days?, )?(\d+):(\d\d):(\d\d)(?:\.\d+)?\Z")
-_START = '{"current_steps"'
+_LINE_START = '{"current_steps"'
 
 Entry = dict[str, t.Any]
 
 
 def parse_duration(text: t.Any) -> float | None:
-    """Seconds in the text of a Python timedelta: ``0:01:12``, ``1 day, 2:00:00``; None when it is none."""
-    found = _DURATION.match(text) if isinstance(text, str) else None
-    if found is None:
+    """Seconds of a Python timedelta in text form: ``0:01:12``, ``1 day, 2:00:00``; None for anything else."""
+    match = _DURATION.match(text) if isinstance(text, str) else None
+    if match is None:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def parse_line(line: str) -> Entry | None:
-    """One line; None when it is torn. Of a torn line with the next one glued to it, the whole one is read."""
-    for text in (line, line[max(line.rfind(_START), 0) :]):
+    """Parse one line; None when it is truncated. Of a truncated line joined to a complete one, the latter is parsed."""
+    for text in (line, line[max(line.rfind(_LINE_START), 0) :]):
         try:
             entry = json.loads(text)
         except ValueError:
@@ -49,8 +49,8 @@ def parse_line(line: str) -> Entry | None:
     return None
 
 
-def read_tail(path: str, limit: int = _TAIL) -> list[Entry]:
-    """The whole lines among the last ``limit`` bytes; none when the file is not there yet."""
+def read_tail(path: str, limit: int = _TAIL_BYTES) -> list[Entry]:
+    """The complete lines in the last ``limit`` bytes; empty when the file does not exist yet."""
     try:
         with open(path, "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
@@ -59,12 +59,12 @@ def read_tail(path: str, limit: int = _TAIL) -> list[Entry]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     lines = raw.decode("utf-8", "replace").split("\n")
-    # what stands before the first line end may be the rest of a line, and cannot be told from a torn one
+    # the text before the first line end may be the end of a longer line; it cannot be distinguished from a full one
     return _entries(lines[1:] if size > limit else lines)
 
 
 def read_all(path: str) -> t.Iterator[Entry]:
-    """All whole lines, one at a time; none when the file is not there."""
+    """Iterate over all complete lines; empty when the file does not exist."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             for line in stream:
@@ -84,81 +84,86 @@ def _number(entry: t.Mapping[str, t.Any], key: str) -> float | None:
     return t.cast(float, value)
 
 
-def _last(entries: t.Sequence[Entry], key: str) -> float | None:
+def _last_value(entries: t.Sequence[Entry], key: str) -> float | None:
     for entry in reversed(entries):
-        found = _number(entry, key)
-        if found is not None:
-            return found
+        value = _number(entry, key)
+        if value is not None:
+            return value
     return None
 
 
 def attempts(entries: t.Iterable[Entry]) -> list[list[Entry]]:
-    """The lines of each attempt: a new one begins where steps or the clock go back."""
-    found: list[list[Entry]] = []
+    """The lines grouped by attempt: a new attempt starts where the step or the elapsed time decreases."""
+    groups: list[list[Entry]] = []
     for entry in entries:
-        if not found or _begins(found[-1][-1], entry):
-            found.append([])
-        found[-1].append(entry)
-    return found
+        if not groups or _starts_attempt(groups[-1][-1], entry):
+            groups.append([])
+        groups[-1].append(entry)
+    return groups
 
 
-def _begins(before: Entry, entry: Entry) -> bool:
-    steps, clock = before["current_steps"], parse_duration(before.get("elapsed_time"))
-    now = parse_duration(entry.get("elapsed_time"))
-    if clock is not None and now is not None and now < clock:
+def _starts_attempt(previous: Entry, entry: Entry) -> bool:
+    previous_step, previous_elapsed = previous["current_steps"], parse_duration(previous.get("elapsed_time"))
+    elapsed = parse_duration(entry.get("elapsed_time"))
+    if previous_elapsed is not None and elapsed is not None and elapsed < previous_elapsed:
         return True
-    again = entry["current_steps"] == steps and "loss" in entry and "loss" in before
-    return bool(entry["current_steps"] < steps or again)
+    repeated = entry["current_steps"] == previous_step and "loss" in entry and "loss" in previous
+    return bool(entry["current_steps"] < previous_step or repeated)
 
 
 def progress(path: str) -> Progress | None:
-    """How far a training is, from the end of its log; None when nothing was logged yet."""
+    """Progress of a training from the end of its log; None when nothing was logged yet."""
     entries = read_tail(path)
     if not entries:
         return None
-    current, total = entries[-1]["current_steps"], _last(entries, "total_steps") or 0
+    current, total = entries[-1]["current_steps"], _last_value(entries, "total_steps") or 0
     return Progress(
         current=current,
         total=total,
         unit="step",
-        loss=_last(entries, "loss"),
-        eval_loss=_last(entries, "eval_loss"),
-        learning_rate=_last(entries, "lr"),
-        epoch=_last(entries, "epoch"),
+        loss=_last_value(entries, "loss"),
+        eval_loss=_last_value(entries, "eval_loss"),
+        learning_rate=_last_value(entries, "lr"),
+        epoch=_last_value(entries, "epoch"),
         eta_seconds=_eta(entries, total - current),
     )
 
 
-def _eta(entries: t.Sequence[Entry], left: float) -> float | None:
-    """Seconds left. LLaMA-Factory's own figure divides by all steps the time since the last start: too low by far
-    after a resume. So the pace is taken from the lines of the last attempt."""
-    if left <= 0:
+def _eta(entries: t.Sequence[Entry], remaining_steps: float) -> float | None:
+    """Estimated remaining seconds; None when unknown.
+
+    After a resume LLaMA-Factory's own figure is far too low: it divides the time since the last start by the steps of
+    all attempts. The pace is therefore computed from the lines of the last attempt.
+
+    :param remaining_steps: remaining steps.
+    """
+    if remaining_steps <= 0:
         return 0.0
-    seen = attempts(entries)
-    first, last = seen[-1][0], seen[-1][-1]
-    since, until = (parse_duration(entry.get("elapsed_time")) for entry in (first, last))
-    done: float = last["current_steps"] - first["current_steps"]
-    # the clock has whole seconds: over a short time it says nothing about the pace
-    if since is not None and until is not None and done > 0 and until - since >= 5:
-        return round(left * (until - since) / done, 1)
-    return parse_duration(last.get("remaining_time")) if len(seen) == 1 else None
+    groups = attempts(entries)
+    first, last = groups[-1][0], groups[-1][-1]
+    start, end = (parse_duration(entry.get("elapsed_time")) for entry in (first, last))
+    steps_done: float = last["current_steps"] - first["current_steps"]
+    # the elapsed time has a resolution of one second, too coarse for the pace over a short interval
+    if start is not None and end is not None and steps_done > 0 and end - start >= 5:
+        return round(remaining_steps * (end - start) / steps_done, 1)
+    return parse_duration(last.get("remaining_time")) if len(groups) == 1 else None
 
 
 def totals(path: str) -> dict[str, t.Any]:
-    """What the whole log tells at the end: ``seconds`` spent in all attempts, ``attempts``, last ``eval_loss``,
-    most ``vram_gib`` reserved; what is not known is left out."""
+    """Totals over the complete log: ``seconds`` of all attempts, number of ``attempts``, last ``eval_loss``, and peak
+    ``vram_gib`` reserved; unknown values are omitted."""
     seconds, count = 0.0, 0
     eval_loss: float | None = None
     vram: float | None = None
-    before: Entry | None = None
+    previous: Entry | None = None
     for entry in read_all(path):
-        if before is None or _begins(before, entry):
-            seconds += (parse_duration(before.get("elapsed_time")) or 0.0) if before else 0.0
+        if previous is None or _starts_attempt(previous, entry):
+            seconds += (parse_duration(previous.get("elapsed_time")) or 0.0) if previous else 0.0
             count += 1
-        before = entry
-        eval_loss = _last([entry], "eval_loss") if "eval_loss" in entry else eval_loss
+        previous = entry
+        eval_loss = _last_value([entry], "eval_loss") if "eval_loss" in entry else eval_loss
         reserved = _number(entry, "vram_reserved")
         vram = max(vram or 0.0, reserved) if reserved is not None and reserved > 0 else vram
-    seconds += (parse_duration(before.get("elapsed_time")) or 0.0) if before else 0.0
-    found = {"seconds": seconds, "attempts": count, "eval_loss": eval_loss, "vram_gib": vram}
-    return {key: value for key, value in found.items() if value is not None}
+    seconds += (parse_duration(previous.get("elapsed_time")) or 0.0) if previous else 0.0
+    values = {"seconds": seconds, "attempts": count, "eval_loss": eval_loss, "vram_gib": vram}
+    return {key: value for key, value in values.items() if value is not None}

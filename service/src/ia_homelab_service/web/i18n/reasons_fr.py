@@ -23,7 +23,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
     (r"(\S+) is gone", "{0} a disparu"),
     (r"(\S+) has (\d+) bytes instead of (\d+)", "{0} a {1} octets au lieu de {2}"),
     ("it has been trained so already", "c'est ainsi qu'il a déjà été entraîné"),
-    ("the driver tells of no GPU whose memory is known", "le pilote n'annonce aucun GPU dont la mémoire soit connue"),
+    ("the driver reports no GPU whose memory is known", "le pilote n'annonce aucun GPU dont la mémoire soit connue"),
     ("no GPU: quantized training needs one", "pas de GPU, et l'entraînement quantifié en demande un"),
     (f"{_HAS}: less than 12 GB", f"{_A} : moins de 12 GB"),
     (f"{_HAS}: 12 GB or more", f"{_A} : 12 GB ou plus"),

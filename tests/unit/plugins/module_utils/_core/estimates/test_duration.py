@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""About how long: against a published table, and in words."""
+"""Estimated durations: compared with a published table, and as text."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ QWEN = [
 
 
 @pytest.mark.parametrize(("method", "length", "published"), QWEN)
-def test_within_a_third_of_what_was_published(method: str, length: int, published: float) -> None:
-    found = duration.training_seconds(7721324544, 8 * length * 1000, method, "NVIDIA A100-SXM4-80GB")
-    assert found is not None
-    assert abs(found / 1000 / published - 1) < 0.34
+def test_within_34_percent_of_the_published_time(method: str, length: int, published: float) -> None:
+    estimated = duration.training_seconds(7721324544, 8 * length * 1000, method, "NVIDIA A100-SXM4-80GB")
+    assert estimated is not None
+    assert abs(estimated / 1000 / published - 1) < 0.34
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "peak"),
     [
         ("NVIDIA GeForce RTX 4090", 165),
         ("NVIDIA GeForce RTX 3090 Ti", 80),
@@ -42,11 +42,11 @@ def test_within_a_third_of_what_was_published(method: str, length: int, publishe
         ("NVIDIA GeForce GTX 1080 Ti", None),
     ],
 )
-def test_gpus_by_name(name: str, known: float | None) -> None:
-    assert duration.teraflops(name) == known
+def test_gpus_by_name(name: str, peak: float | None) -> None:
+    assert duration.teraflops(name) == peak
 
 
-def test_nobody_knows() -> None:
+def test_unknown_durations() -> None:
     assert duration.training_seconds(10**9, 10**6, "lora", "A GPU of next year") is None
     assert duration.copying_seconds("base", 10**10) is None
     assert duration.total_tokens({}, 3.0, 2048) is None
@@ -54,13 +54,13 @@ def test_nobody_knows() -> None:
 
 def test_tokens() -> None:
     assert duration.total_tokens({"rows": 100, "bytes": 35000}, 3.0, 2048) == 30000
-    # what is longer is cut
+    # longer rows are truncated
     assert duration.total_tokens({"rows": 100, "bytes": 35000}, 1.0, 16) == 1600
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.2, "about 1 s"), (61, "about 61 s"), (840, "about 14 min"), (9000, "about 2.5 h")],
 )
-def test_in_words(seconds: float, words: str) -> None:
-    assert duration.describe_seconds(seconds) == words
+def test_description(seconds: float, text: str) -> None:
+    assert duration.describe_seconds(seconds) == text

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fine-tune on a machine: what auto is there and that it stays so, and what is refused."""
+"""A fine-tune on a machine: the resolution of auto, which is stored, and the memory check."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ BIG = "qwen2.5:7b"
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanLab:
-    """A host with fifty prompts, and memory enough whatever machine the tests run on."""
+    """A host with fifty prompts and enough memory, independent of the machine that runs the tests."""
     monkeypatch.setattr(memory, "ram", lambda: memory.Ram(64 * 10**9, 60 * 10**9, 0))
-    made = PlanLab(tmp_path)
-    made.publish("homelab", rows(50))
-    return made
+    plan_lab = PlanLab(tmp_path)
+    plan_lab.publish("homelab", rows(50))
+    return plan_lab
 
 
 @pytest.fixture
 def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int], None]:
-    """Puts a GPU of so many MiB into the host."""
+    """Installs a simulated GPU with the given memory in MiB."""
 
-    def put(total: int) -> None:
+    def install(total: int) -> None:
         directory = nvidia_smi(tmp_path / "bin", total, total - 400)
         monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
 
-    return put
+    return install
 
 
 def method_of(lab: PlanLab, **declared: t.Any) -> tuple[str, str]:
@@ -64,19 +64,19 @@ def test_auto_is_resolved_with_a_reason(lab: PlanLab, gpu: t.Callable[[int], Non
     assert "25.8 GB of GPU memory" in reason and "lora takes about" in reason
 
 
-def test_auto_does_not_change_its_mind(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_auto_keeps_its_decision(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     assert method_of(lab)[0] == "qlora"
     gpu(81920)
     method, reason = method_of(lab)
     assert method == "qlora"
     assert "12.9 GB" in reason and "decided" in reason
-    # nor when the driver has gone
+    # also without a driver
     assert method_of(lab, accelerator="cpu")[0] == "qlora"
 
 
 @pytest.mark.parametrize("change", [{"lora_rank": 8}, {"base_model": "qwen2.5:0.5b"}, {"epochs": 4}])
-def test_a_declared_input_that_changes_has_it_decided_anew(
+def test_a_changed_input_causes_a_new_decision(
     lab: PlanLab, gpu: t.Callable[[int], None], change: dict[str, t.Any]
 ) -> None:
     gpu(12288)
@@ -86,7 +86,7 @@ def test_a_declared_input_that_changes_has_it_decided_anew(
     assert method_of(lab)[0] == "qlora"
 
 
-def test_other_rows_have_it_decided_anew(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_changed_rows_cause_a_new_decision(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     assert method_of(lab)[0] == "qlora"
     gpu(81920)
@@ -94,15 +94,15 @@ def test_other_rows_have_it_decided_anew(lab: PlanLab, gpu: t.Callable[[int], No
     assert method_of(lab)[0] == "lora"
 
 
-def test_what_does_not_change_the_result_does_not_count(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_options_that_do_not_change_the_result_are_ignored(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     assert method_of(lab)[0] == "qlora"
     gpu(81920)
-    # written otherwise, at its default, or only steering the work
+    # another spelling, a default value, or an operational option
     assert method_of(lab, learning_rate="2e-4", save_steps=7, quantizations=["q8_0"], name="other")[0] == "qlora"
 
 
-def test_a_check_writes_no_decision(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_check_mode_stores_no_decision(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     before = lab.tree()
     run = lab.plan("cuda", write=False, method="auto", base_model=BIG)
@@ -112,30 +112,30 @@ def test_a_check_writes_no_decision(lab: PlanLab, gpu: t.Callable[[int], None]) 
     assert method_of(lab)[0] == "lora"
 
 
-def test_what_is_trained_already_stays(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
-    """An upgrade of the collection retrains nobody: earlier versions wrote no decisions down."""
+def test_method_of_an_existing_training_is_kept(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    """An upgrade of the collection must not cause a retraining: earlier versions did not store decisions."""
     gpu(81920)
     lab.make(lab.plan("cuda", method="lora", base_model=BIG))
     gpu(12288)
     assert method_of(lab)[0] == "lora"
 
 
-def test_a_method_that_is_declared_is_not_written_down(lab: PlanLab) -> None:
+def test_declared_method_is_not_stored(lab: PlanLab) -> None:
     before = lab.tree()
     lab.plan(method="lora")
     assert lab.tree() == before
 
 
-def test_many_rows_and_a_learning_rate_for_whole_weights(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_full_for_many_rows_and_a_low_learning_rate(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(24564)
     lab.publish("homelab", rows(1000))
     assert method_of(lab, base_model="qwen2.5:0.5b", learning_rate=1e-5)[0] == "full"
 
 
-# -- refused -------------------------------------------------------------------------------------------------------
+# -- memory check --------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_fit_is_refused_with_the_nearest_that_does(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_misfit_is_rejected_with_a_suggestion(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     with pytest.raises(InputError) as caught:
         lab.plan("cuda", base_model=BIG)
@@ -145,16 +145,16 @@ def test_what_cannot_fit_is_refused_with_the_nearest_that_does(lab: PlanLab, gpu
     assert "memory_check: warn" in caught.value.hint
 
 
-def test_it_can_be_tried_all_the_same(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_misfit_is_a_warning_with_memory_check_warn(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     run = lab.plan("cuda", base_model=BIG, memory_check="warn")
     assert any("The nearest that fits" in warning for warning in warnings_of(run))
-    # it is the same result either way
+    # memory_check does not change the fingerprint
     gpu(81920)
     assert lab.plan("cuda", base_model=BIG).id == run.id
 
 
-def test_what_has_been_trained_is_never_refused(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_existing_training_is_never_rejected(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(81920)
     run = lab.plan("cuda", base_model=BIG)
     lab.make(run)
@@ -162,7 +162,7 @@ def test_what_has_been_trained_is_never_refused(lab: PlanLab, gpu: t.Callable[[i
     assert lab.plan("cuda", base_model=BIG).id == run.id
 
 
-def test_the_step_alone_is_refused_as_well(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_single_step_is_checked_too(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     arguments = (lab.layout, "x", BIG, "main", "homelab", normalise({}), Toolchain(), "cuda")
     with pytest.raises(InputError, match="This training takes about"):
@@ -170,32 +170,32 @@ def test_the_step_alone_is_refused_as_well(lab: PlanLab, gpu: t.Callable[[int], 
     assert plan_train(*arguments, memory_check="warn").name == "x"
 
 
-def test_there_is_no_other_word_for_it(lab: PlanLab) -> None:
+def test_invalid_memory_check(lab: PlanLab) -> None:
     with pytest.raises(InputError, match="memory_check must be one of enforce, warn, not 'never'"):
         lab.plan(memory_check="never")
 
 
-def test_a_driver_without_gpus_decides_nothing(lab: PlanLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_driver_without_gpus(lab: PlanLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert lab.plan("cuda", base_model=BIG).name == "homelab-model"
     method, reason = method_of(lab)
     assert method == "lora" and "no GPU whose memory is known" in reason
 
 
-def test_a_machine_without_the_memory_to_merge(lab: PlanLab) -> None:
+def test_not_enough_ram_to_merge(lab: PlanLab) -> None:
     subject = host.Subject("b" * 64, "d" * 64, resolve(BIG).shape, {"rows": 50}, BIG)
     gpu = Gpu(0, "big", 80 * 2**30, 80 * 2**30)
     hyper = normalise({"method": "lora"})
     machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 0))
-    found = host.misfit(hyper, subject, machine)
-    assert found is not None
-    assert found.message == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and no swap."
-    assert found.hint == "Add memory or swap. The nearest that fits: base_model: qwen2.5:3b (6.9 GB)."
+    misfit = host.misfit(hyper, subject, machine)
+    assert misfit is not None
+    assert misfit.message == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and no swap."
+    assert misfit.hint == "Add memory or swap. The nearest that fits: base_model: qwen2.5:3b (6.9 GB)."
     machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 16 * 10**9))
     assert host.misfit(hyper, subject, machine) is None
 
 
-def test_a_training_on_a_cpu_that_cannot_have_its_memory(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_enough_ram_to_train_on_a_cpu(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "ram", lambda: memory.Ram(4 * 10**9, 4 * 10**9, 0))
     lab.publish("homelab", [{"instruction": "x" * 5000, "output": "y"}])
     with pytest.raises(InputError, match="The step train takes about .* has 4.0 GB") as caught:
@@ -211,15 +211,15 @@ def test_the_smallest_gpu_counts() -> None:
     assert host.Machine("cpu", cards).gpu_total is None
 
 
-def test_the_estimate_is_written_down_with_the_training(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+def test_estimate_is_stored_with_the_training(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(24564)
-    told = lab.plan("cuda", base_model=BIG).step("train").spec.options["estimate"]
-    assert told["vram"]["planned"] > told["vram"]["raw"] > 16e9
-    # rows of some fifty characters, whatever the cutoff
-    assert told["length"] < 300
+    estimate = lab.plan("cuda", base_model=BIG).step("train").spec.options["estimate"]
+    assert estimate["vram"]["planned"] > estimate["vram"]["raw"] > 16e9
+    # the rows have about fifty characters, far below the cutoff
+    assert estimate["length"] < 300
 
 
-def test_a_record_that_holds_no_decisions_is_passed_over(lab: PlanLab) -> None:
+def test_invalid_decisions_file_is_ignored(lab: PlanLab) -> None:
     path = os.path.join(lab.layout.parent("train"), "methods.json")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     Path(path).write_text("[]")

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The estimator against published measurements, each by name, and against itself.
+"""Compares the estimator with published measurements, each by name, and checks its consistency.
 
-The measurements were made by others, on GPUs; none of them could be repeated here.
+The measurements are from other projects and were made on GPUs; none of them was repeated here.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ def shape_of(name: str) -> Shape:
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """A published measurement with all that decides it.
+class Measurement:
+    """A published measurement with all relevant settings.
 
-    :param state_bytes: of a trained parameter, where the optimizer was not LLaMA-Factory's AdamW.
+    :param published: measured GPU memory in bytes.
+    :param state_bytes: bytes per trained parameter, when the optimizer was not LLaMA-Factory's AdamW.
     """
 
     name: str
@@ -60,8 +61,8 @@ class Point:
     state_bytes: float | None = None
 
 
-def points() -> list[Point]:
-    found = []
+def measurements_of() -> list[Measurement]:
+    measurements = []
     # QwenLM/Qwen, README, "Profiling of Memory and Speed": one A100, batch 1, accumulation 8, FlashAttention 2;
     # finetune_lora_single_gpu.sh: gradient checkpointing; finetune.py: rank 64 on c_attn, c_proj, w1, w2, AdamW.
     qwen = {
@@ -71,33 +72,35 @@ def points() -> list[Point]:
     }
     for length, published in ((256, 20.1), (1024, 21.5), (4096, 29.7), (8192, 36.6)):
         values = {**qwen, "method": "lora"}
-        found.append(Point(f"qwen-7b-lora-{length}", QWEN_7B, values, length, published * GB))
+        measurements.append(Measurement(f"qwen-7b-lora-{length}", QWEN_7B, values, length, published * GB))
     # Q-LoRA ran under DeepSpeed ZeRO 2 in fp16 (finetune_qlora_single_gpu.sh): weight and gradient in 16 bits, weight,
     # its gradient at the step and two moments in 32 bits: 2 + 2 + 4 + 4 + 8.
     for length, published in ((256, 11.5), (1024, 12.3), (4096, 16.9), (8192, 23.5)):
         values = {**qwen, "method": "qlora"}
-        found.append(Point(f"qwen-7b-qlora-{length}", QWEN_7B, values, length, published * GB, 20.0))
-    # LLaMA-Factory, wiki, "Performance comparison": a 7B in 4 bits, FlashAttention 2, batch 1, told in whole
-    # gigabytes. Taken for Llama 2 7B with LLaMA-Factory's defaults of that time: rank 8 on q_proj and v_proj, AdamW.
+        measurements.append(Measurement(f"qwen-7b-qlora-{length}", QWEN_7B, values, length, published * GB, 20.0))
+    # LLaMA-Factory, wiki, "Performance comparison": a 7B in 4 bits, FlashAttention 2, batch 1, rounded to
+    # gigabytes. Assumed: Llama 2 7B with LLaMA-Factory's defaults of that time: rank 8 on q_proj and v_proj, AdamW.
     wiki = {"method": "qlora", "batch_size": 1, "lora_rank": 8, "lora_target": ["q_proj", "v_proj"]}
     for length, published in ((1024, 6), (2048, 7), (4096, 9), (8192, 12), (16384, 19)):
-        found.append(Point(f"llamafactory-wiki-qlora-7b-{length}", LLAMA2_7B, wiki, length, published * GB))
-    return found
+        measurements.append(
+            Measurement(f"llamafactory-wiki-qlora-7b-{length}", LLAMA2_7B, wiki, length, published * GB)
+        )
+    return measurements
 
 
-@pytest.mark.parametrize("point", [pytest.param(point, id=point.name) for point in points()])
-def test_within_15_percent_of(point: Point) -> None:
+@pytest.mark.parametrize("point", [pytest.param(point, id=point.name) for point in measurements_of()])
+def test_within_15_percent_of(point: Measurement) -> None:
     raw = memory.vram_of(point.shape, point.values, point.length, point.state_bytes).raw
     assert abs(raw / point.published - 1) <= 0.15, f"{raw / GB:.2f} GB, published {point.published / GB:.2f} GB"
 
 
-@pytest.mark.parametrize("point", [pytest.param(point, id=point.name) for point in points()])
-def test_what_is_planned_is_enough_for(point: Point) -> None:
+@pytest.mark.parametrize("point", [pytest.param(point, id=point.name) for point in measurements_of()])
+def test_planned_memory_is_sufficient(point: Measurement) -> None:
     planned = memory.vram_of(point.shape, point.values, point.length, point.state_bytes).planned
     assert point.published * 0.99 <= planned <= point.published * 1.35
 
 
-# Published without batch, length or optimizer: the sum must lie in between, for any reading of what is missing.
+# Published without batch, length or optimizer: must lie between the estimates for all plausible values of these.
 SANITY = [
     # LLaMA-Factory, README, "Hardware Requirement", 7B
     ("readme-full-amp", LLAMA2_7B, {"method": "full"}, 120 * GB, 256, 2048),
@@ -108,7 +111,7 @@ SANITY = [
     # published runs, Llama 2 7B on an A100
     ("a100-lora", LLAMA2_7B, {"method": "lora"}, 16.3 * GB, 256, 2048),
     ("a100-qlora", LLAMA2_7B, {"method": "qlora"}, 7.5 * GB, 256, 4096),
-    # torchtune, README, Llama 3.1 8B on a 4090 (its full run steps the optimizer within the way back: not ours)
+    # torchtune, README, Llama 3.1 8B on a 4090 (its full run steps the optimizer in the backward pass, unlike ours)
     ("torchtune-lora", LLAMA31_8B, {"method": "lora", "lora_rank": 8}, 16.2 * GIB, 256, 2048),
     ("torchtune-qlora", LLAMA31_8B, {"method": "qlora", "lora_rank": 8}, 7.4 * GIB, 256, 2048),
 ]
@@ -123,28 +126,28 @@ def test_sanity(shape: Shape, values: dict[str, t.Any], published: float, shorte
     assert low <= published <= high, f"{low / GB:.2f} to {high / GB:.2f} GB, published {published / GB:.2f} GB"
 
 
-# -- the parts -----------------------------------------------------------------------------------------------------
+# -- components ---------------------------------------------------------------------------------------------------
 
 
-def test_adapters_are_counted() -> None:
+def test_trainable_parameters_of_an_adapter() -> None:
     # "trainable params: 40,370,176" is what PEFT prints for Qwen2.5 7B, rank 16, all linear modules
     assert memory.trainable(shape_of("qwen2.5:7b"), {"method": "lora", "lora_rank": 16}) == 40370176
-    # Phi 4 has its modules together; rank 16 on all of them
+    # Phi 4 has fused modules; rank 16 on all of them
     assert memory.trainable(shape_of("phi4:14b"), {"method": "lora", "lora_rank": 16}) == 16 * 40 * (
         (5120 + 7680) + (5120 + 5120) + (5120 + 2 * 17920) + (17920 + 5120)
     )
 
 
 @pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.hub_id) for entry in CATALOGUE])
-def test_the_weights_are_nearly_all_linear_modules_and_embeddings(entry: t.Any) -> None:
+def test_weights_are_mostly_linear_modules_and_embeddings(entry: t.Any) -> None:
     shape = entry.shape
     counted = memory.linear_parameters(shape) + memory.embedding_parameters(shape)
-    # norms and biases are the rest; Gemma 3 from 4b on also sees
+    # the rest are norms and biases; Gemma 3 from 4b on has a vision part too
     most = 1.12 if shape.model_type == "gemma3" else 1.003
     assert 1.0 <= shape.parameters / counted <= most
 
 
-def test_what_counts_for_a_method() -> None:
+def test_effect_of_the_settings() -> None:
     shape = shape_of("qwen2.5:7b")
 
     def raw(**values: t.Any) -> float:
@@ -161,7 +164,7 @@ def test_what_counts_for_a_method() -> None:
     assert raw(method="lora", lora_target=["something_new"]) > raw(method="lora", lora_target=["q_proj"])
 
 
-def test_a_row_is_not_padded_to_the_cutoff() -> None:
+def test_rows_are_not_padded_to_the_cutoff() -> None:
     shape = shape_of("qwen2.5:7b")
     short = memory.estimate(shape, {"cutoff_len": 8192}, longest=300)
     assert short.length == 300
@@ -170,51 +173,51 @@ def test_a_row_is_not_padded_to_the_cutoff() -> None:
     assert memory.estimate(shape, {"cutoff_len": 8192, "extra": {"packing": True}}, longest=300).length == 8192
 
 
-def test_what_the_sum_does_not_know_is_named() -> None:
+def test_unmodelled_settings_are_reported() -> None:
     shape = shape_of("qwen2.5:7b")
     assert memory.estimate(shape, {"extra": {"deepspeed": "ds.json"}}).unknown == ("extra.deepspeed",)
     assert memory.estimate(shape).unknown == ()
 
 
-# -- the rest of the machine ----------------------------------------------------------------------------------------
+# -- RAM and disk --------------------------------------------------------------------------------------------------
 
 
-def test_the_seven_billion_model_takes_about_60_gb_of_disk() -> None:
-    found = memory.estimate(shape_of("qwen2.5:7b"), {"method": "lora"})
-    assert 14.9 < found.disk["base"] / GB < 15.5
-    assert 14.9 < found.disk["merge"] / GB < 15.5
-    assert 14.9 < found.disk["gguf-f16"] / GB < 15.5
+def test_a_7b_model_needs_about_60_gb_of_disk() -> None:
+    estimate = memory.estimate(shape_of("qwen2.5:7b"), {"method": "lora"})
+    assert 14.9 < estimate.disk["base"] / GB < 15.5
+    assert 14.9 < estimate.disk["merge"] / GB < 15.5
+    assert 14.9 < estimate.disk["gguf-f16"] / GB < 15.5
     # Ollama's library shows qwen2.5:7b with 4.7 GB
-    assert 4.6 < found.disk["gguf-q4_K_M"] / GB < 5.1
-    assert 50 < sum(found.disk.values()) / GB < 65
+    assert 4.6 < estimate.disk["gguf-q4_K_M"] / GB < 5.1
+    assert 50 < sum(estimate.disk.values()) / GB < 65
 
 
-def test_merging_needs_two_gigabytes_for_each_billion() -> None:
-    found = memory.estimate(shape_of("qwen2.5:7b"))
-    assert 15.2 < found.ram["merge"] / GB < 17
+def test_merging_needs_two_gigabytes_per_billion_parameters() -> None:
+    estimate = memory.estimate(shape_of("qwen2.5:7b"))
+    assert 15.2 < estimate.ram["merge"] / GB < 17
 
 
-def test_a_training_on_a_cpu_is_told_in_ram() -> None:
-    found = memory.estimate(shape_of("qwen2.5:0.5b"), {"method": "lora"}, "cpu", 256)
-    assert found.vram is None
-    assert 2.7 < found.ram["train"] / GB < 4
+def test_training_on_a_cpu_uses_ram() -> None:
+    estimate = memory.estimate(shape_of("qwen2.5:0.5b"), {"method": "lora"}, "cpu", 256)
+    assert estimate.vram is None
+    assert 2.7 < estimate.ram["train"] / GB < 4
 
 
-def test_full_training_saves_whole_checkpoints() -> None:
+def test_full_training_saves_full_checkpoints() -> None:
     shape = shape_of("qwen2.5:0.5b")
     full = memory.estimate(shape, {"method": "full"}).disk["train"]
     assert 0.494 * 40 < full / GB < 0.494 * 40 + 0.2
     assert memory.estimate(shape, {"method": "lora"}).disk["train"] < GB
 
 
-def test_each_type_has_its_bits() -> None:
+def test_every_type_has_its_bits() -> None:
     assert set(memory.BITS) == set(QUANTIZATIONS)
     shape = shape_of("llama3.1:8b")
     sizes = [memory.gguf_bytes(shape, name) for name in memory.BITS]
     assert sizes[0] > sizes[1] and min(sizes) == sizes[-1]
 
 
-def test_the_defaults_are_those_of_the_table() -> None:
+def test_defaults_match_the_table_of_options() -> None:
     defaults = {option.name: option.default for option in OPTIONS}
     assert {name: defaults[name] for name in memory._DEFAULTS} == memory._DEFAULTS
 
@@ -223,11 +226,11 @@ def test_every_model_of_the_catalogue_with_every_method() -> None:
     for name in catalogue_names():
         for method in ("lora", "qlora", "full", "freeze"):
             values = resolved(normalise({"method": method, "quantizations": ["q4_K_M", "f16"]}))
-            found = memory.estimate(shape_of(name), values)
-            assert found.vram is not None
-            told = found.as_dict()
-            assert told["vram"]["planned"] > told["vram"]["raw"] > found.parameters * 0.5
-            assert set(found.disk) == {"base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M",
+            estimate = memory.estimate(shape_of(name), values)
+            assert estimate.vram is not None
+            content = estimate.as_dict()
+            assert content["vram"]["planned"] > content["vram"]["raw"] > estimate.parameters * 0.5
+            assert set(estimate.disk) == {"base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M",
                                        "register-f16"}  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that runs LLaMA-Factory's command line, on a package of that name that tells what it was given."""
+"""The program that runs LLaMA-Factory's command line, tested with a stand-in package that prints its arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLI = """
 import atexit, gc, os, sys, threading, time
 def main():
     print("runs", sys.argv[1:], gc.isenabled(), "llamafactory.train.tuner" in sys.modules)
-    atexit.register(print, "put in order")
+    atexit.register(print, "exit handler")
     threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
     exec(os.environ.get("DOES", ""))
 """
@@ -38,8 +38,8 @@ HEAVY = Heavy(); HEAVY.itself = HEAVY
 """
 
 
-def package(tmp_path: Path) -> str:
-    """The directory that holds it."""
+def write_package(tmp_path: Path) -> str:
+    """Write the stand-in package and return its parent directory."""
     files = {"extras/misc.py": MISC, "cli.py": CLI, "train/tuner.py": TUNER}
     for name in ("__init__.py", "extras/__init__.py", "train/__init__.py", *files):
         path = tmp_path / "lib" / "llamafactory" / name
@@ -48,53 +48,53 @@ def package(tmp_path: Path) -> str:
     return str(tmp_path / "lib")
 
 
-def run(tmp_path: Path, does: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """What it did."""
+def run(tmp_path: Path, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the program; the stand-in executes ``code``."""
     return subprocess.run(
         [sys.executable, tool_environment._LLAMAFACTORY, "train", "train.yaml"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": package(tmp_path), "DOES": does, **environment},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": write_package(tmp_path), "DOES": code, **environment},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
 
-def test_what_is_imported_is_neither_searched_nor_taken_down(tmp_path: Path) -> None:
-    done = run(tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+def test_no_garbage_collection_and_no_teardown(tmp_path: Path) -> None:
+    process = run(tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == [
         "imported False",
         "runs ['train', 'train.yaml'] True True",
         "thread",
-        "put in order",
+        "exit handler",
     ]
 
 
 @pytest.mark.parametrize("environment", [{"FORCE_TORCHRUN": "1"}, {"DEVICES": "2"}])
-def test_what_only_starts_others_imports_nothing(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_launcher_imports_nothing(tmp_path: Path, environment: dict[str, str]) -> None:
     assert run(tmp_path, **environment).stdout.startswith("runs ['train', 'train.yaml'] True False")
 
 
 @pytest.mark.parametrize(
-    "does, status, said",
+    "code, status, message",
     [
         ("sys.exit()", 0, ""),
         ("sys.exit(0)", 0, ""),
         ("sys.exit(7)", 7, ""),
-        ("sys.exit('so it is')", 1, "so it is\n"),
+        ("sys.exit('failure')", 1, "failure\n"),
         ("raise ValueError('no such template')", 1, "ValueError: no such template\n"),
         ("import llamafactory.nothing", 1, "ModuleNotFoundError: No module named 'llamafactory.nothing'\n"),
         ("os.kill(os.getpid(), 15)", -15, ""),
     ],
 )
-def test_it_ends_as_python_would(tmp_path: Path, does: str, status: int, said: str) -> None:
-    done = run(tmp_path, does)
-    assert done.returncode == status
-    assert done.stderr.endswith(said)
-    assert done.stdout.endswith("put in order\n") is (status >= 0)
+def test_exit_status_is_that_of_python(tmp_path: Path, code: str, status: int, message: str) -> None:
+    process = run(tmp_path, code)
+    assert process.returncode == status
+    assert process.stderr.endswith(message)
+    assert process.stdout.endswith("exit handler\n") is (status >= 0)
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """The directory of programs of what could be an image."""
+    """The directory of programs in a simulated image."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("sh", "sed"):
@@ -103,22 +103,22 @@ def image(tmp_path: Path) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """A program."""
+    """Write an executable program."""
     path.write_text(text)
     path.chmod(0o755)
 
 
 def in_image(image: Path, before: str = "") -> str:
-    """What the command line does there."""
+    """Run the command line in the simulated image and return its output."""
     argv = tool_environment.llamafactory(t.cast("t.Any", None), "an image", "train", "train.yaml", before=before)
-    done = subprocess.run(argv, env={"PATH": str(image)}, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(argv, env={"PATH": str(image)}, capture_output=True, text=True, check=False, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.parametrize("name", ["python3", "python", "other"])
-def test_in_an_image_the_interpreter_that_has_it_is_found(tmp_path: Path, image: Path, name: str) -> None:
-    library = package(tmp_path)
+def test_interpreter_of_an_image_is_found(tmp_path: Path, image: Path, name: str) -> None:
+    library = write_package(tmp_path)
     for bare in {"python3", "python"} - {name}:
         write(image / bare, f'#!/bin/sh\nexec {sys.executable} -I "$@"\n')
     write(image / name, f'#!/bin/sh\nPYTHONPATH={library} exec {sys.executable} "$@"\n')
@@ -126,17 +126,17 @@ def test_in_an_image_the_interpreter_that_has_it_is_found(tmp_path: Path, image:
     assert "runs ['train', 'train.yaml'] True True" in in_image(image)
 
 
-def test_in_an_image_that_does_not_tell_its_own_program_is_run(image: Path) -> None:
+def test_own_program_of_an_image_is_the_fallback(image: Path) -> None:
     write(image / "llamafactory-cli", '#!/bin/sh\necho "itself: $*"\n')
     assert in_image(image) == "itself: train train.yaml\n"
-    assert in_image(image, train._IN_IMAGE) == "itself: train train.yaml\n"
+    assert in_image(image, train._ENABLE_JIT_CHECKPOINT) == "itself: train train.yaml\n"
 
 
-def test_in_an_image_a_transformers_that_saves_when_asked_to_end_is_told_to(tmp_path: Path, image: Path) -> None:
-    library = package(tmp_path)
+def test_jit_checkpoint_is_enabled_in_an_image(tmp_path: Path, image: Path) -> None:
+    library = write_package(tmp_path)
     write(image / "python3", f'#!/bin/sh\nPYTHONPATH={library} exec {sys.executable} "$@"\n')
     (tmp_path / "lib" / "transformers").mkdir()
     (tmp_path / "lib" / "transformers" / "__init__.py").touch()
-    assert "runs ['train', 'train.yaml']" in in_image(image, train._IN_IMAGE)
+    assert "runs ['train', 'train.yaml']" in in_image(image, train._ENABLE_JIT_CHECKPOINT)
     (tmp_path / "lib" / "transformers" / "trainer_jit_checkpoint.py").touch()
-    assert "runs ['train', 'train.yaml', 'enable_jit_checkpoint=true']" in in_image(image, train._IN_IMAGE)
+    assert "runs ['train', 'train.yaml', 'enable_jit_checkpoint=true']" in in_image(image, train._ENABLE_JIT_CHECKPOINT)

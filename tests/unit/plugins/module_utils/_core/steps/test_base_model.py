@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The base step, in this process: what it fetches, what it calls whole, what it does with a local directory.
+"""Step base, in this process: downloads, completeness checks, and local directories.
 
-The whole way, in processes that are killed: ``tests/real/test_base_real.py``.
+The complete step, in processes that are killed, is tested in ``tests/real/test_base_real.py``.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def test_fetch_and_finish(hub: HubStandIn, tmp_path: Path) -> None:
     assert STEP.drift(ctx) == []
 
 
-def test_the_command_is_no_secret(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_contains_no_token(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = "hf_CanaryThatMustNotBeSeen"
     (tmp_path / "token").write_text(token)
     monkeypatch.setenv("HF_TOKEN", token)
@@ -118,22 +118,22 @@ def test_the_command_is_no_secret(hub: HubStandIn, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "message"),
     [
         (lambda work, job: (work / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda work, job: (work / "model.safetensors").write_bytes(b"short"), "model.safetensors is damaged"),
         (lambda work, job: _flip(work / "model.safetensors"), "model.safetensors is damaged"),
         (lambda work, job: _flip(work / "config.json"), "config.json is damaged"),
-        (lambda work, job: (job / "files.json").unlink(), "did not come to its end"),
+        (lambda work, job: (job / "files.json").unlink(), "did not finish"),
     ],
 )
-def test_an_exit_status_is_no_proof(
-    hub: HubStandIn, tmp_path: Path, spoil: t.Callable[[Path, Path], object], said: str
+def test_finish_checks_the_files_despite_exit_status_0(
+    hub: HubStandIn, tmp_path: Path, damage: t.Callable[[Path, Path], object], message: str
 ) -> None:
     ctx = context(tmp_path, resolved(tmp_path))
     STEP.perform(ctx)
-    spoil(Path(ctx.work), Path(ctx.job_dir))
-    with pytest.raises(JobError, match=said):
+    damage(Path(ctx.work), Path(ctx.job_dir))
+    with pytest.raises(JobError, match=message):
         STEP.finish(ctx)
     STEP.perform(ctx)
     assert STEP.finish(ctx)["hub"] == "org/model"
@@ -145,7 +145,7 @@ def _flip(path: Path) -> None:
     path.write_bytes(raw)
 
 
-def test_what_the_hub_holds_may_not_be_whole(hub: HubStandIn, tmp_path: Path) -> None:
+def test_incomplete_repository(hub: HubStandIn, tmp_path: Path) -> None:
     shard = "model-00001-of-00002.safetensors"
     index = json.dumps({"weight_map": {"w": shard, "v": "model-00002-of-00002.safetensors"}}).encode()
     files = {"config.json": FILES["config.json"], shard: weights(), "model.safetensors.index.json": index}
@@ -156,14 +156,14 @@ def test_what_the_hub_holds_may_not_be_whole(hub: HubStandIn, tmp_path: Path) ->
         STEP.finish(ctx)
 
 
-def test_no_room(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_enough_disk_space(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = context(tmp_path, resolved(tmp_path))
     monkeypatch.setattr(base_model, "free_bytes", lambda _path: 16 * 1024 * 1024 + 1000)
     with pytest.raises(NotReadyError, match=r"No room for org/model") as caught:
         STEP.perform(ctx)
     assert caught.value.details["missing_bytes"] == sum(map(len, FILES.values()))
-    assert hub.total_sent() == len(FILES["config.json"]) + len(FILES["tokenizer_config.json"])  # of the resolution
-    # what is there already needs no room
+    assert hub.total_sent() == len(FILES["config.json"]) + len(FILES["tokenizer_config.json"])  # by the resolution
+    # files that are already downloaded need no disk space
     monkeypatch.undo()
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     STEP.perform(ctx)
@@ -171,7 +171,7 @@ def test_no_room(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     STEP.perform(ctx)
 
 
-def test_gated_is_found_out_before_anything_is_fetched(hub: HubStandIn, tmp_path: Path) -> None:
+def test_gated_model_fails_before_any_download(hub: HubStandIn, tmp_path: Path) -> None:
     identity = resolved(tmp_path)
     hub.repositories["org/model"].gated = True
     sent = hub.total_sent()
@@ -193,13 +193,13 @@ def model_dir(tmp_path: Path) -> Path:
 
 
 def publish(ctx: StepContext, results: dict[str, t.Any]) -> None:
-    """As the supervisor does."""
+    """Publish an artifact as the supervisor does."""
     final = ctx.layout.artifact("base", ctx.spec.fingerprint)
     os.rename(ctx.work, final)
     write_json(os.path.join(final, RECEIPT), {"results": results})
 
 
-def test_a_local_directory_is_referred_to(tmp_path: Path, model_dir: Path) -> None:
+def test_local_directory_is_referenced(tmp_path: Path, model_dir: Path) -> None:
     ctx = context(tmp_path, resolved(tmp_path, str(model_dir)))
     assert STEP.command(ctx) is None
     results = STEP.finish(ctx)
@@ -208,7 +208,7 @@ def test_a_local_directory_is_referred_to(tmp_path: Path, model_dir: Path) -> No
     assert os.listdir(ctx.work) == []
     publish(ctx, results)
     assert STEP.drift(ctx) == []
-    # touched and the same: no drift; changed: said
+    # new timestamps with the same content are no drift; changed content is
     os.utime(model_dir / "model.safetensors")
     assert STEP.drift(ctx) == []
     _flip(model_dir / "model.safetensors")
@@ -217,7 +217,7 @@ def test_a_local_directory_is_referred_to(tmp_path: Path, model_dir: Path) -> No
     assert STEP.drift(ctx) == [f"the files in {model_dir} have changed"]
 
 
-def test_a_directory_that_changed_meanwhile(tmp_path: Path, model_dir: Path) -> None:
+def test_local_directory_that_changed(tmp_path: Path, model_dir: Path) -> None:
     ctx = context(tmp_path, resolved(tmp_path, str(model_dir)))
     (model_dir / "tokenizer.json").write_text("{}")
     with pytest.raises(NotReadyError, match="has changed since"):

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The step gguf without llama.cpp: what it would run, and what it makes of what the tools leave."""
+"""Step gguf without llama.cpp: its commands, and its checks of the tools' output."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ ROWS = [{"instruction": f"Question {number} ?", "output": f"Réponse {number}.",
 @pytest.fixture
 def lab(tmp_path: Path) -> StepLab:
     """A base with a tokenizer, a dataset, merged weights of 4096 elements, a 16-bit file."""
-    made = StepLab(tmp_path)
+    step_lab = StepLab(tmp_path)
     (tmp_path / "base" / "tokenizer.json").touch()
     rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
-    Path(made.dataset, "data.jsonl").write_text(rows, encoding="utf-8")
-    merged = made.artifact("merge", MERGE, tokenizer="base")
+    Path(step_lab.dataset, "data.jsonl").write_text(rows, encoding="utf-8")
+    merged = step_lab.artifact("merge", MERGE, tokenizer="base")
     raw = ("BF16", [64, 64], bytes(8192))
     write_safetensors(os.path.join(merged, "model.safetensors"), {"w": raw})
-    write_gguf(os.path.join(made.artifact("gguf", HALF), "model.gguf"))
-    return made
+    write_gguf(os.path.join(step_lab.artifact("gguf", HALF), "model.gguf"))
+    return step_lab
 
 
 def write_gguf(path: str, tensors: int = 2, file_type: int = 1, rows: int = 32) -> None:
@@ -64,64 +64,64 @@ def write_gguf(path: str, tensors: int = 2, file_type: int = 1, rows: int = 32) 
 
 
 def context(lab: StepLab, quantization: str = "f16", **options: t.Any) -> StepContext:
-    """A job for a conversion, or for a quantization from the 16-bit file."""
+    """Context of a conversion, or of a quantization from the 16-bit file."""
     half = {} if quantization in gguf.DIRECT else {"f16": HALF}
     options = {"name": "essai", "base": BASE, "dataset": DATASET, **half, **options}
     return lab.context("gguf", {"merge": MERGE}, options, quantization=quantization)
 
 
-def started(ctx: StepContext) -> Command:
-    """The command, prepared."""
+def prepare(ctx: StepContext) -> Command:
+    """Prepare the step and return its command."""
     return GgufStep().command(ctx)
 
 
 def request_of(command: Command) -> dict[str, t.Any]:
-    """What the program in the converter's environment is asked for."""
-    found: dict[str, t.Any] = json.loads(Path(command.argv[2]).read_text(encoding="utf-8"))
-    return found
+    """The request of the program in the converter's environment."""
+    request: dict[str, t.Any] = json.loads(Path(command.argv[2]).read_text(encoding="utf-8"))
+    return request
 
 
-def agreed(ctx: StepContext, **more: t.Any) -> None:
-    """The report of a comparison."""
+def write_matching_report(ctx: StepContext, **more: t.Any) -> None:
+    """Write the report of a comparison without differences."""
     write_json(os.path.join(ctx.job_dir, "tokens.json"), {"compared": 33, "wrong": [], "count": 0, **more})
 
 
 def test_conversion(lab: StepLab) -> None:
-    """One program in the converter's environment converts, then compares."""
+    """One program in the converter's environment converts and compares."""
     ctx = context(lab, "bf16")
     os.makedirs(ctx.work)
     Path(ctx.work, "model.gguf.part").touch()
-    agreed(ctx)
-    command = started(ctx)
+    write_matching_report(ctx)
+    command = prepare(ctx)
     assert command.argv[0] == str(lab.root / "conv/bin/python")
     assert os.path.basename(command.argv[1]) == "compare_tokenizers.py"
     assert os.path.isfile(command.argv[1])
     assert os.listdir(ctx.work) == []
     assert not os.path.exists(os.path.join(ctx.job_dir, "tokens.json")), "a report of an earlier attempt"
-    found = request_of(command)
+    request = request_of(command)
     part = os.path.join(ctx.work, "model.gguf.part")
-    assert found["convert"] == [
+    assert request["convert"] == [
         str(lab.root / "llama.cpp/convert_hf_to_gguf.py"),
         lab.layout.artifact("merge", MERGE),
         *("--outtype", "bf16", "--outfile", part, "--model-name", "essai"),
     ]
-    assert found["gguf"] == part
-    assert found["tokenizer"] == str(lab.root / "base")
-    assert found["alone"] == list(gguf.FIXED_TEXTS)
-    assert "Question 3 ?" in found["together"] and "Réponse 8." in found["together"]
+    assert request["gguf"] == part
+    assert request["tokenizer"] == str(lab.root / "base")
+    assert request["alone"] == list(gguf.FIXED_TEXTS)
+    assert "Question 3 ?" in request["together"] and "Réponse 8." in request["together"]
 
 
 def test_quantization(lab: StepLab) -> None:
-    """From the 16-bit file, which is all it needs."""
+    """Quantizes the 16-bit file, without any other input."""
     ctx = context(lab, "q4_K_M")
     half = os.path.join(lab.layout.artifact("gguf", HALF), "model.gguf")
     part = os.path.join(ctx.work, "model.gguf.part")
-    command = started(ctx)
+    command = prepare(ctx)
     assert command.argv == [str(lab.root / "llama.cpp/bin/llama-quantize"), half, part, "Q4_K_M", "1"]
 
 
 def test_tokenizer_of_the_training(lab: StepLab) -> None:
-    """The base's; the merged model's own where the base is gone, or tokens were added to it."""
+    """Uses the base's tokenizer, or the merged model's when the base no longer exists or tokens were added."""
     merged = lab.layout.artifact("merge", MERGE)
     assert gguf.tokenizer_directory(context(lab)) == str(lab.root / "base")
     assert gguf.tokenizer_directory(context(lab, base="")) == merged
@@ -132,27 +132,27 @@ def test_tokenizer_of_the_training(lab: StepLab) -> None:
     assert gguf.tokenizer_directory(context(lab)) == merged
 
 
-def test_weights_are_looked_for_before(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The converter makes an empty file where there are none, and cuts off nothing where they are cut off."""
+def test_weights_are_checked_before_the_conversion(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The converter would write an empty file without weights, and would not notice truncated ones."""
     path = Path(lab.layout.artifact("merge", MERGE), "model.safetensors")
     raw = path.read_bytes()
     with monkeypatch.context() as patched, pytest.raises(NotReadyError, match="room"):
         patched.setattr(tool_environment, "free_bytes", lambda _path: 100)
-        started(context(lab))
+        prepare(context(lab))
     path.write_bytes(raw[:-1])
-    with pytest.raises(NotReadyError, match="not whole"):
-        started(context(lab))
+    with pytest.raises(NotReadyError, match="is incomplete"):
+        prepare(context(lab))
     path.unlink()
     with pytest.raises(NotReadyError, match="no weights"):
-        started(context(lab))
+        prepare(context(lab))
 
 
-def test_converted(lab: StepLab) -> None:
-    """Whole, of the right size, and its tokenizer agrees."""
+def test_converted_file(lab: StepLab) -> None:
+    """A complete file of the right size with a matching tokenizer."""
     ctx = context(lab)
-    started(ctx)
+    prepare(ctx)
     write_gguf(os.path.join(ctx.work, "model.gguf.part"))
-    agreed(ctx)
+    write_matching_report(ctx)
     results = GgufStep().finish(ctx)
     assert results == {
         "quantization": "f16",
@@ -167,14 +167,14 @@ def test_converted(lab: StepLab) -> None:
     assert GgufStep().finish(ctx) == results, "a supervisor killed here calls it again"
 
 
-def test_tokenizers_differ(lab: StepLab) -> None:
-    """Said with the text and the ids about the first difference; nothing is left."""
+def test_differing_tokenizers(lab: StepLab) -> None:
+    """The error has the text and the ids around the first difference; the file is deleted."""
     ctx = context(lab)
-    started(ctx)
+    prepare(ctx)
     write_gguf(os.path.join(ctx.work, "model.gguf.part"))
     ids = list(range(30))
     wrong = {"text": "Comment redémarrer Sonarr ?", "trained": ids, "served": [*ids[:20], 7, 7]}
-    agreed(ctx, wrong=[wrong], count=5)
+    write_matching_report(ctx, wrong=[wrong], count=5)
     with pytest.raises(JobError) as caught:
         GgufStep().finish(ctx)
     assert "on 5 texts, such as 'Comment redémarrer Sonarr ?'" in caught.value.message
@@ -184,24 +184,24 @@ def test_tokenizers_differ(lab: StepLab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [({"tensors": 0}, "no tensors"), ({"tensors": 1, "rows": 8}, "512 parameters, the merged model 4096")],
 )
-def test_poor_conversion(lab: StepLab, options: dict[str, int], said: str) -> None:
-    """The converter's exit status is no proof."""
+def test_incomplete_conversion(lab: StepLab, options: dict[str, int], message: str) -> None:
+    """The output is checked despite exit status 0."""
     ctx = context(lab)
-    started(ctx)
+    prepare(ctx)
     write_gguf(os.path.join(ctx.work, "model.gguf.part"), **options)
-    agreed(ctx)
-    with pytest.raises(JobError, match=said):
+    write_matching_report(ctx)
+    with pytest.raises(JobError, match=message):
         GgufStep().finish(ctx)
     assert os.listdir(ctx.work) == []
 
 
-def test_not_compared(lab: StepLab) -> None:
-    """Killed between conversion and comparison."""
+def test_missing_comparison(lab: StepLab) -> None:
+    """The program was killed between conversion and comparison."""
     ctx = context(lab)
-    started(ctx)
+    prepare(ctx)
     write_gguf(os.path.join(ctx.work, "model.gguf.part"))
     with pytest.raises(JobError, match="not compared"):
         GgufStep().finish(ctx)
@@ -209,9 +209,9 @@ def test_not_compared(lab: StepLab) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "not gguf", "nothing"])
 def test_partial_output(lab: StepLab, damage: str) -> None:
-    """What a killed or failed tool leaves is removed and never taken for a result."""
+    """Output of a killed or failed tool is deleted and never used as a result."""
     ctx = context(lab, "q8_0")
-    started(ctx)
+    prepare(ctx)
     part = os.path.join(ctx.work, "model.gguf.part")
     if damage != "nothing":
         write_gguf(part)
@@ -224,19 +224,19 @@ def test_partial_output(lab: StepLab, damage: str) -> None:
 
 
 def test_quantized_must_match_its_source(lab: StepLab) -> None:
-    """As many tensors, and a size that can be."""
+    """The number of tensors must be the same, and the size plausible."""
     ctx = context(lab, "q8_0")
-    for options, said in (({"tensors": 1}, "1 tensors"), ({"rows": 1}, "bytes"), ({"rows": 64}, "bytes")):
-        started(ctx)
+    for options, message in (({"tensors": 1}, "1 tensors"), ({"rows": 1}, "bytes"), ({"rows": 64}, "bytes")):
+        prepare(ctx)
         write_gguf(os.path.join(ctx.work, "model.gguf.part"), **options)
-        with pytest.raises(JobError, match=said):
+        with pytest.raises(JobError, match=message):
             GgufStep().finish(ctx)
 
 
 def test_fallbacks(lab: StepLab) -> None:
-    """A recorded quantization of rows that 256 does not divide; the tool exits with 0."""
+    """A recorded quantization of rows whose length is not a multiple of 256; the tool exits with status 0."""
     ctx = context(lab, "q4_K_M")
-    started(ctx)
+    prepare(ctx)
     write_gguf(os.path.join(ctx.work, "model.gguf.part"), file_type=15, rows=16)
     Path(ctx.job_dir, "log.txt").write_bytes(recorded("quantize-fallback.log") * 2)
     results = GgufStep().finish(ctx)
@@ -247,31 +247,31 @@ def test_fallbacks(lab: StepLab) -> None:
 
 
 def test_progress(lab: StepLab) -> None:
-    """From recorded output."""
+    """Progress is parsed from recorded output."""
     ctx = context(lab)
     log = Path(ctx.job_dir, "log.txt")
     assert GgufStep().progress(ctx) is None
     converted = recorded("convert.log")
     log.write_bytes(converted)
-    found = GgufStep().progress(ctx)
-    assert found is not None and (found.current, found.total, found.note) == (100, 100, "comparing tokens")
+    progress = GgufStep().progress(ctx)
+    assert progress is not None and (progress.current, progress.total, progress.note) == (100, 100, "comparing tokens")
     log.write_bytes(converted.split(b"\rWriting: 100%")[0])
-    found = GgufStep().progress(ctx)
-    assert found is not None and (found.current, found.total, found.note) == (0, 100, "converting")
+    progress = GgufStep().progress(ctx)
+    assert progress is not None and (progress.current, progress.total, progress.note) == (0, 100, "converting")
     quantized = recorded("quantize-fallback.log")
     log.write_bytes(quantized.split(b"[  13/  20]")[0])
-    found = GgufStep().progress(ctx)
-    assert found is not None and (found.current, found.total, found.unit) == (12, 20, "tensor")
+    progress = GgufStep().progress(ctx)
+    assert progress is not None and (progress.current, progress.total, progress.unit) == (12, 20, "tensor")
 
 
 def test_sample_of_rows(tmp_path: Path) -> None:
-    """Spread over the whole file, each text once, composed, whatever else is in the rows."""
+    """Texts are spread over the whole file, distinct and normalised, whatever else the rows contain."""
     path = tmp_path / "data.jsonl"
     rows = [{"messages": [{"role": "user", "content": f"Question {number} ?"}], "n": 1} for number in range(5000)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = gguf.sample_rows(str(path), most=50)
-    assert len(found) == len(set(found)) == 50
-    numbers = [int(text.split()[1]) for text in found if text.startswith("Question")]
+    texts = gguf.sample_rows(str(path), limit=50)
+    assert len(texts) == len(set(texts)) == 50
+    numbers = [int(text.split()[1]) for text in texts if text.startswith("Question")]
     assert min(numbers) == 0 and max(numbers) > 4700
     decomposed = unicodedata.normalize("NFD", "été")
     lines = [json.dumps({"a": decomposed}), "{torn", '{"a": "\\ud83d", "b": "", "c": "x\\u0000y"}', "17", ""]
@@ -279,11 +279,11 @@ def test_sample_of_rows(tmp_path: Path) -> None:
     assert gguf.sample_rows(str(path)) == ["été", "xy"]
 
 
-# -- the comparison itself; its real tokenizers are tried in tests/real ------------------------------------------------
+# -- the comparison itself; real tokenizers are tested in tests/real ---------------------------------------------------
 
 
 def test_comparison() -> None:
-    """Texts of their own are compared one by one, the rows in one go; the culprit is found."""
+    """Individual texts are compared one by one, rows in one call; the differing text is identified."""
     calls: list[str] = []
 
     def trained(text: str) -> list[int]:
@@ -300,25 +300,25 @@ def test_comparison() -> None:
     assert program.compare(trained, served, [], ["c", "é"]) == [expected]
 
 
-def test_difference_only_where_texts_meet() -> None:
-    """Then both are told as one text."""
+def test_difference_only_in_the_combination() -> None:
+    """When texts differ only in combination, the combination is reported."""
 
     def served(text: str) -> list[int]:
         return [0] if "\n" in text else [len(text)]
 
-    found = program.compare(lambda text: [len(text)], served, [], ["a", "b"])
-    assert [entry["text"] for entry in found] == ["a\nb"]
+    differences = program.compare(lambda text: [len(text)], served, [], ["a", "b"])
+    assert [entry["text"] for entry in differences] == ["a\nb"]
 
 
-def test_the_converter_runs_in_the_same_process(tmp_path: Path) -> None:
-    """It finds its own modules and its arguments, and leaves nothing of either behind."""
+def test_converter_runs_in_the_same_process(tmp_path: Path) -> None:
+    """It can import its own modules and read its arguments; sys.path and sys.argv are restored."""
     (tmp_path / "conversion.py").write_text("NAME = 'its own'\n")
     converter = tmp_path / "convert.py"
     converter.write_text(
         "import conversion, json, os, pathlib, sys\n"
         "if __name__ == '__main__':\n"
-        "    told = [conversion.NAME, os.getpid(), __file__, sys.argv]\n"
-        "    pathlib.Path(sys.argv[1]).write_text(json.dumps(told))\n"
+        "    values = [conversion.NAME, os.getpid(), __file__, sys.argv]\n"
+        "    pathlib.Path(sys.argv[1]).write_text(json.dumps(values))\n"
         "    sys.exit(0)\n"
     )
     argv = [str(converter), str(tmp_path / "out")]
@@ -332,17 +332,17 @@ def test_the_converter_runs_in_the_same_process(tmp_path: Path) -> None:
     ("body", "status"), [("import sys; sys.exit(3)", 3), ("raise ValueError", 1), ("import os; os.abort()", -6)]
 )
 def test_failing_converter(tmp_path: Path, body: str, status: int) -> None:
-    """Its status is handed on, and nothing is compared."""
+    """Its exit status is returned, and nothing is compared."""
     converter, request = tmp_path / "convert.py", tmp_path / "request.json"
     converter.write_text(body)
     request.write_text(json.dumps({"convert": [str(converter)], "report": str(tmp_path / "report")}))
-    done = subprocess.run([sys.executable, program.__file__, str(request)], capture_output=True, check=False)
-    assert done.returncode == status
+    process = subprocess.run([sys.executable, program.__file__, str(request)], capture_output=True, check=False)
+    assert process.returncode == status
     assert not (tmp_path / "report").exists()
 
 
 def test_failing_llama_tokenize(tmp_path: Path) -> None:
-    """What it said is told."""
+    """The error includes its standard error."""
     tool = tmp_path / "llama-tokenize"
     tool.write_text("#!/bin/sh\necho broken model >&2\nexit 1\n")
     tool.chmod(0o755)

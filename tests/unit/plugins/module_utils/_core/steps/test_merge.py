@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The step merge without LLaMA-Factory: the export it would run, what it makes of an export."""
+"""Step merge without LLaMA-Factory: its export command, and its checks of an export."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import Tensor
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import tool_environment
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.merge import MergeStep, lost_tensors
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.merge import (
+    MergeStep,
+    missing_tensors,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
     normalise,
     resolved,
@@ -30,7 +33,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.weights import wr
 TRAIN = "7" * 64
 TENSORS = {"embed": ("BF16", [4, 2], bytes(16)), "layer": ("BF16", [2, 2], bytes(8))}
 
-#: As transformers 4 wrote it, and as version 5 writes the same.
+#: The same configuration as written by transformers 4 and by version 5.
 CONFIG_4 = {"vocab_size": 4, "rope_theta": 1e6, "rope_scaling": None, "torch_dtype": "bfloat16", "hidden_size": 2}
 CONFIG_5 = {
     "vocab_size": 4,
@@ -42,15 +45,15 @@ TOKENIZER = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}}, "added_tokens"
 
 
 def dump(path: str, value: t.Any) -> None:
-    """JSON of another program."""
+    """Write JSON as another program does."""
     Path(path).write_text(json.dumps(value), encoding="utf-8")
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> StepLab:
     """A base with weights and tokenizer, and a training."""
-    made = StepLab(tmp_path)
-    made.artifact("train", TRAIN)
+    step_lab = StepLab(tmp_path)
+    step_lab.artifact("train", TRAIN)
     base = tmp_path / "base"
     write_safetensors(base / "model.safetensors", TENSORS)
     dump(str(base / "config.json"), CONFIG_4)
@@ -58,17 +61,17 @@ def lab(tmp_path: Path) -> StepLab:
     dump(str(base / "tokenizer_config.json"), {"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ x }}"})
     (base / "tokenizer.model").write_bytes(b"pieces")
     (base / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
-    return made
+    return step_lab
 
 
 def context(lab: StepLab, **declared: t.Any) -> StepContext:
-    """A job for a merge."""
+    """Context of a merge."""
     options = {"resolved": resolved(normalise({"template": "qwen", **declared}))}
     return lab.context("merge", {"base": BASE, "train": TRAIN}, options)
 
 
 def export(ctx: StepContext, tensors: t.Mapping[str, tuple[str, list[int], bytes]] | None = None) -> None:
-    """What ``llamafactory-cli export`` leaves."""
+    """Write the files that ``llamafactory-cli export`` writes."""
     tensors = TENSORS if tensors is None else tensors
     os.makedirs(ctx.work, exist_ok=True)
     write_safetensors(os.path.join(ctx.work, "model.safetensors"), tensors)
@@ -82,14 +85,14 @@ def export(ctx: StepContext, tensors: t.Mapping[str, tuple[str, list[int], bytes
 
 
 def configuration(ctx: StepContext) -> dict[str, t.Any]:
-    """What LLaMA-Factory will read."""
+    """The configuration that LLaMA-Factory reads."""
     MergeStep().command(ctx)
-    found: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "export.yaml").read_text(encoding="utf-8"))
-    return found
+    config: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "export.yaml").read_text(encoding="utf-8"))
+    return config
 
 
 def test_command(lab: StepLab) -> None:
-    """An adapter goes onto the 16-bit base, in the base's own type, whatever the training computed with."""
+    """An adapter is merged into the 16-bit base, in the base's type, whatever the precision of the training."""
     ctx = context(lab, method="qlora")
     os.makedirs(ctx.work)
     Path(ctx.work, "left.safetensors").touch()
@@ -108,29 +111,29 @@ def test_command(lab: StepLab) -> None:
 
 
 @pytest.mark.parametrize("method", ["full", "freeze"])
-def test_command_for_whole_weights(lab: StepLab, method: str) -> None:
-    """The training's own weights, no adapter."""
-    found = configuration(context(lab, method=method))
-    assert found["model_name_or_path"] == lab.layout.artifact("train", TRAIN)
-    assert "adapter_name_or_path" not in found
-    assert found["finetuning_type"] == method
+def test_command_for_full_weights(lab: StepLab, method: str) -> None:
+    """Exports the training's own weights, without an adapter."""
+    config = configuration(context(lab, method=method))
+    assert config["model_name_or_path"] == lab.layout.artifact("train", TRAIN)
+    assert "adapter_name_or_path" not in config
+    assert config["finetuning_type"] == method
 
 
-def test_arguments_that_shape_the_model_are_handed_on(lab: StepLab) -> None:
-    """Others would be refused by the export."""
-    found = configuration(context(lab, extra={"add_tokens": "<x>", "resize_vocab": True, "neftune_noise_alpha": 5}))
-    assert (found["add_tokens"], found["resize_vocab"]) == ("<x>", True)
-    assert "neftune_noise_alpha" not in found
+def test_arguments_that_shape_the_model_are_passed_on(lab: StepLab) -> None:
+    """Other arguments are omitted, because the export would reject them."""
+    config = configuration(context(lab, extra={"add_tokens": "<x>", "resize_vocab": True, "neftune_noise_alpha": 5}))
+    assert (config["add_tokens"], config["resize_vocab"]) == ("<x>", True)
+    assert "neftune_noise_alpha" not in config
 
 
-def test_room(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk too small is said before, not after half an hour."""
+def test_disk_space(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Missing disk space is reported before the merge, not after half an hour."""
     monkeypatch.setattr(tool_environment, "free_bytes", lambda _path: 10)
     with pytest.raises(NotReadyError, match="room"):
         MergeStep().command(context(lab))
 
 
-def test_what_is_missing_is_said_before_anything_is_taken_away(lab: StepLab) -> None:
+def test_missing_tool_is_reported_before_any_deletion(lab: StepLab) -> None:
     ctx = context(lab)
     export(ctx)
     (lab.root / "lf/bin/python").unlink()
@@ -139,8 +142,8 @@ def test_what_is_missing_is_said_before_anything_is_taken_away(lab: StepLab) -> 
     assert os.path.exists(os.path.join(ctx.work, "model.safetensors"))
 
 
-def test_put_back(lab: StepLab) -> None:
-    """The base's tokenizer, its configuration in the form everybody reads, its stop tokens; no Modelfile."""
+def test_restored_base_files(lab: StepLab) -> None:
+    """The base's tokenizer, its configuration in the compatible form, and its stop tokens; no Modelfile."""
     ctx = context(lab)
     export(ctx)
     assert MergeStep().finish(ctx) == {
@@ -155,13 +158,13 @@ def test_put_back(lab: StepLab) -> None:
         assert Path(ctx.work, name).read_bytes() == (base / name).read_bytes()
     assert json.loads(Path(ctx.work, "config.json").read_text()) == CONFIG_4
     assert not os.path.exists(os.path.join(ctx.work, "Modelfile"))
-    # the export's own copy of a template that the base has in its tokenizer_config.json
+    # the export's copy of a template that is in the base's tokenizer_config.json
     assert not os.path.exists(os.path.join(ctx.work, "chat_template.jinja"))
     assert MergeStep().finish(ctx)["tensors"] == 2, "a supervisor killed here calls it again"
 
 
 def test_template_of_a_base_without_one(lab: StepLab) -> None:
-    """Then the one that LLaMA-Factory wrote stays."""
+    """The template that LLaMA-Factory wrote is kept."""
     dump(str(lab.root / "base" / "tokenizer_config.json"), {"tokenizer_class": "LlamaTokenizer"})
     ctx = context(lab)
     export(ctx)
@@ -171,7 +174,7 @@ def test_template_of_a_base_without_one(lab: StepLab) -> None:
 
 @pytest.mark.parametrize("how", ["in the tokenizer", "in extra"])
 def test_added_tokens(lab: StepLab, how: str) -> None:
-    """A training that added tokens keeps its tokenizer, in a form that transformers 4 reads."""
+    """After a training that added tokens the exported tokenizer is kept, in a form that transformers 4 reads."""
     ctx = context(lab, extra={"add_tokens": "<x>"} if how == "in extra" else {})
     export(ctx)
     if how == "in the tokenizer":
@@ -179,13 +182,13 @@ def test_added_tokens(lab: StepLab, how: str) -> None:
         dump(os.path.join(ctx.work, "tokenizer.json"), {**TOKENIZER, "added_tokens": added})
     assert MergeStep().finish(ctx)["tokenizer"] == "export"
     assert not os.path.exists(os.path.join(ctx.work, "tokenizer.model"))
-    found = json.loads(Path(ctx.work, "tokenizer_config.json").read_text())
-    assert found == {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<eos>"]}
+    config = json.loads(Path(ctx.work, "tokenizer_config.json").read_text())
+    assert config == {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<eos>"]}
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "added_tokens.json"])
-def test_tokens_the_base_names_elsewhere_are_not_added(lab: StepLab, name: str) -> None:
-    """Version 5 writes into tokenizer.json what older bases have beside it."""
+def test_tokens_in_other_files_of_the_base_are_not_added(lab: StepLab, name: str) -> None:
+    """Version 5 writes tokens into tokenizer.json that older bases have in other files."""
     ctx = context(lab)
     export(ctx)
     added = [*TOKENIZER["added_tokens"], {"id": 3, "content": "<x>"}]  # type: ignore[misc]
@@ -203,7 +206,7 @@ def test_tokens_the_base_names_elsewhere_are_not_added(lab: StepLab, name: str) 
     ],
 )
 def test_configuration_that_the_training_changed(lab: StepLab, changed: dict[str, t.Any]) -> None:
-    """More tokens or a stretched position encoding: the base's configuration would be wrong."""
+    """With more tokens or a scaled position encoding the base's configuration would be wrong."""
     ctx = context(lab)
     export(ctx)
     dump(os.path.join(ctx.work, "config.json"), {**CONFIG_5, **changed})
@@ -211,74 +214,74 @@ def test_configuration_that_the_training_changed(lab: StepLab, changed: dict[str
     assert json.loads(Path(ctx.work, "config.json").read_text()) == {**CONFIG_5, **changed}
 
 
-def test_export_that_did_not_end(lab: StepLab) -> None:
-    """Modelfile is what it writes last."""
+def test_unfinished_export(lab: StepLab) -> None:
+    """Modelfile is the last file that an export writes."""
     ctx = context(lab)
     export(ctx)
     os.unlink(os.path.join(ctx.work, "Modelfile"))
-    with pytest.raises(JobError, match="did not come to its end"):
+    with pytest.raises(JobError, match="did not finish"):
         MergeStep().finish(ctx)
 
 
-def test_marker_of_an_earlier_export_does_not_count(lab: StepLab) -> None:
-    """A job whose command had to be started again."""
+def test_marker_of_an_earlier_export_is_ignored(lab: StepLab) -> None:
+    """The command of the job was started again."""
     ctx = context(lab)
     export(ctx)
     MergeStep().finish(ctx)
     MergeStep().command(ctx)
     export(ctx)
     os.unlink(os.path.join(ctx.work, "Modelfile"))
-    with pytest.raises(JobError, match="did not come to its end"):
+    with pytest.raises(JobError, match="did not finish"):
         MergeStep().finish(ctx)
 
 
-def test_torn_export(lab: StepLab) -> None:
-    """Weights cut off."""
+def test_truncated_export(lab: StepLab) -> None:
+    """The weights are truncated."""
     ctx = context(lab)
     export(ctx)
     os.truncate(os.path.join(ctx.work, "model.safetensors"), 150)
-    with pytest.raises(JobError, match="not whole"):
+    with pytest.raises(JobError, match="is incomplete"):
         MergeStep().finish(ctx)
 
 
-def test_lost_tensor(lab: StepLab) -> None:
-    """A model that transformers writes only in part."""
+def test_missing_tensor(lab: StepLab) -> None:
+    """transformers wrote the model only partially."""
     ctx = context(lab)
     export(ctx, {"embed": TENSORS["embed"]})
     with pytest.raises(JobError, match="lacks 1 of the base's tensors, such as layer"):
         MergeStep().finish(ctx)
 
 
-def test_no_numbers(lab: StepLab) -> None:
-    """Infinity after a type that is too small."""
+def test_non_finite_values(lab: StepLab) -> None:
+    """Infinite values, from the overflow of a small number type."""
     ctx = context(lab)
     export(ctx, {**TENSORS, "layer": ("BF16", [2, 2], struct.pack("<H", 0x7F80) * 4)})
     with pytest.raises(JobError, match=r"no numbers \(layer\)"):
         MergeStep().finish(ctx)
 
 
-def test_counterparts() -> None:
-    """Renamed is not lost; computed and tied tensors need not be there."""
+def test_renamed_tensors_are_not_missing() -> None:
+    """Renamed tensors are not missing; computed and tied tensors are optional."""
 
     def tensors(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
         return {name.replace("__", "."): Tensor("BF16", shape, 0, 0) for name, shape in shapes.items()}
 
     base = tensors(a=(2, 2), b=(3,), lm_head__weight=(9, 2), x__rotary_emb__inv_freq=(8,))
-    assert lost_tensors(base, tensors(a=(2, 2), b=(3,))) == []
-    assert lost_tensors(base, tensors(a=(2, 2), model__b=(3,))) == []
-    assert lost_tensors(base, tensors(a=(2, 2), model__b=(4,))) == ["b"]
-    assert lost_tensors(base, tensors(model__a=(2, 2))) == ["b"]
-    assert lost_tensors(tensors(a=(2,), b=(2,)), tensors(c=(2,))) == ["b"]
+    assert missing_tensors(base, tensors(a=(2, 2), b=(3,))) == []
+    assert missing_tensors(base, tensors(a=(2, 2), model__b=(3,))) == []
+    assert missing_tensors(base, tensors(a=(2, 2), model__b=(4,))) == ["b"]
+    assert missing_tensors(base, tensors(model__a=(2, 2))) == ["b"]
+    assert missing_tensors(tensors(a=(2,), b=(2,)), tensors(c=(2,))) == ["b"]
 
 
 def test_progress(lab: StepLab) -> None:
-    """From a recorded export."""
+    """Progress is parsed from a recorded export."""
     ctx = context(lab)
     assert MergeStep().progress(ctx) is None
     Path(ctx.job_dir, "log.txt").write_bytes(recorded("export.log"))
-    found = MergeStep().progress(ctx)
-    assert found is not None and (found.note, found.current, found.total) == ("writing", 1, 1)
+    progress = MergeStep().progress(ctx)
+    assert progress is not None and (progress.note, progress.current, progress.total) == ("writing", 1, 1)
     text = recorded("export.log").decode("utf-8")
     Path(ctx.job_dir, "log.txt").write_text(text.split("[INFO|2026-11-23")[0], encoding="utf-8")
-    found = MergeStep().progress(ctx)
-    assert found is not None and (found.note, found.current, found.total) == ("loading", 20, 20)
+    progress = MergeStep().progress(ctx)
+    assert progress is not None and (progress.note, progress.current, progress.total) == ("loading", 20, 20)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a registration decides without a server; with a real one it is tested in tests/real."""
+"""Decisions of a registration, without a server; tests/real uses a real one."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ FINGERPRINT = "0a1b2c3d4e5f" + "0" * 52
 OLD, NEW = "a" * 64, "b" * 64
 
 
-class Shelf:
-    """Stands in for an Ollama server: names and digests."""
+class ServerStandIn:
+    """Stand-in for an Ollama server: names and digests."""
 
     url = "http://stand-in"
 
@@ -60,8 +60,8 @@ class Shelf:
         self.models[destination] = self.models[source]
 
 
-def as_ollama(shelf: Shelf) -> Ollama:
-    return t.cast(Ollama, shelf)
+def as_ollama(server: ServerStandIn) -> Ollama:
+    return t.cast(Ollama, server)
 
 
 def write_gguf(path: Path, file_type: int = 15, eos: int | None = 2, add_bos: bool | None = None) -> None:
@@ -133,14 +133,14 @@ def test_plan_without_thinking(context: t.Callable[..., StepContext]) -> None:
         ({}, {"quantization": "q8_0"}, StoreError),
     ],
 )
-def test_refused_before_anything_runs(
+def test_invalid_declaration_is_rejected_before_the_command(
     context: t.Callable[..., StepContext], settings: dict[str, t.Any], options: dict[str, t.Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         RegisterStep().command(context(settings, **options))
 
 
-def test_no_file(context: t.Callable[..., StepContext]) -> None:
+def test_missing_gguf_file(context: t.Callable[..., StepContext]) -> None:
     ctx = context()
     os.unlink(os.path.join(ctx.upstream_path("gguf"), "model.gguf"))
     with pytest.raises(NotReadyError):
@@ -148,26 +148,26 @@ def test_no_file(context: t.Callable[..., StepContext]) -> None:
 
 
 @pytest.mark.parametrize("name", ["q4_K", "q4_K_M"])
-def test_the_short_name_of_a_type(context: t.Callable[..., StepContext], name: str) -> None:
+def test_short_name_of_a_type(context: t.Callable[..., StepContext], name: str) -> None:
     assert plan(context(quantization=name)).tag.endswith(name)
 
 
-def test_who_puts_bos(tmp_path: Path) -> None:
+def test_origin_of_the_bos_token(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
-    for template, add_bos, who, begins in (
+    for template, add_bos, expected_origin, beginning in (
         ("mistral", True, "server", "{{ $system"),
         ("mistral", False, "template", "<s>{{ $system"),
         ("qwen", False, "nobody", "{{ if .System"),
     ):
         write_gguf(path, add_bos=add_bos)
-        text, found, warnings = template_text(template_for(template), read_header(str(path)))
-        assert (found, warnings) == (who, []) and text.startswith(begins)
+        content, origin, warnings = template_text(template_for(template), read_header(str(path)))
+        assert (origin, warnings) == (expected_origin, []) and content.startswith(beginning)
     write_gguf(path, add_bos=True)
-    _text, found, warnings = template_text(template_for("qwen"), read_header(str(path)))
-    assert found == "server" and "<s> put before every prompt" in warnings[0]
+    _text, origin, warnings = template_text(template_for("qwen"), read_header(str(path)))
+    assert origin == "server" and "<s> put before every prompt" in warnings[0]
 
 
-def test_eos_that_is_needed(tmp_path: Path) -> None:
+def test_missing_eos_token(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     write_gguf(path, eos=None)
     with pytest.raises(StoreError, match="names no EOS token"):
@@ -183,55 +183,55 @@ def test_differences() -> None:
 
 
 def test_promote_moves_with_one_copy() -> None:
-    shelf = Shelf(m__new=NEW, m__old=OLD, m__latest=OLD)
-    told: list[t.Any] = []
+    server = ServerStandIn(m__new=NEW, m__old=OLD, m__latest=OLD)
+    calls: list[t.Any] = []
     assert move_tags(
-        as_ollama(shelf), "m:new", ["m:latest"], lambda *said: told.append((*said, list(shelf.copies)))
+        as_ollama(server), "m:new", ["m:latest"], lambda *arguments: calls.append((*arguments, list(server.copies)))
     ) == ["m:latest"]
-    assert shelf.copies == [("m:new", "m:latest")]
-    assert told == [("m:latest", {"digest": OLD, "tag": "m:old"}, [])], "told before anything was copied"
-    assert move_tags(as_ollama(shelf), "m:NEW", ["M:LATEST"]) == []
+    assert server.copies == [("m:new", "m:latest")]
+    assert calls == [("m:latest", {"digest": OLD, "tag": "m:old"}, [])], "recorded before anything was copied"
+    assert move_tags(as_ollama(server), "m:NEW", ["M:LATEST"]) == []
 
 
-def test_promote_keeps_what_has_no_other_tag() -> None:
-    """The same model under another name is somebody else's: it may go any time."""
-    shelf = Shelf(m__new=NEW, m__latest=OLD, m__stable=OLD, other__x=OLD)
-    assert move_tags(as_ollama(shelf), "m:new", ["m:latest", "m:stable"]) == ["m:latest", "m:stable"]
-    kept = f"m:before-{'a' * 12}"
-    assert shelf.copies == [("m:latest", kept), ("m:new", "m:latest"), ("m:new", "m:stable")]
-    assert shelf.models[kept] == OLD
+def test_promote_keeps_a_model_without_another_tag() -> None:
+    """The same model under another name belongs to another user and may be deleted at any time."""
+    server = ServerStandIn(m__new=NEW, m__latest=OLD, m__stable=OLD, other__x=OLD)
+    assert move_tags(as_ollama(server), "m:new", ["m:latest", "m:stable"]) == ["m:latest", "m:stable"]
+    backup = f"m:before-{'a' * 12}"
+    assert server.copies == [("m:latest", backup), ("m:new", "m:latest"), ("m:new", "m:stable")]
+    assert server.models[backup] == OLD
 
 
-def test_promote_what_is_not_there() -> None:
-    shelf = Shelf(m__latest=OLD)
+def test_promote_a_missing_model() -> None:
+    server = ServerStandIn(m__latest=OLD)
     with pytest.raises(RemoteError, match="m:new is not in Ollama"):
-        move_tags(as_ollama(shelf), "m:new", ["m:latest"])
-    assert shelf.models == {"m:latest": OLD}
+        move_tags(as_ollama(server), "m:new", ["m:latest"])
+    assert server.models == {"m:latest": OLD}
 
 
-def test_what_an_alias_pointed_to_outlives_a_kill(context: t.Callable[..., StepContext], tmp_path: Path) -> None:
-    """It is on the disk before the alias is moved."""
+def test_previous_target_of_an_alias_survives_a_kill(context: t.Callable[..., StepContext], tmp_path: Path) -> None:
+    """The previous target is on disk before the alias is moved."""
     path = str(tmp_path / "registration.json")
-    shelf = Shelf(m__new=NEW, m__old=OLD, m__latest=OLD)
-    shelf.copy = lambda *_names: (name for name in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    server = ServerStandIn(m__new=NEW, m__old=OLD, m__latest=OLD)
+    server.copy = lambda *_names: (name for name in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        move_tags(as_ollama(shelf), "m:new", ["m:latest"], register._write_ahead(path, {"digest": NEW}))
+        move_tags(as_ollama(server), "m:new", ["m:latest"], register._write_ahead(path, {"digest": NEW}))
     assert read_json(path)["previous"] == {"m:latest": {"digest": OLD, "tag": "m:old"}}
 
 
 def test_progress(context: t.Callable[..., StepContext], monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = context()
     assert RegisterStep().progress(ctx) is None
-    report = register._Report(ctx.progress_file)
+    report = register._ProgressReport(ctx.progress_file)
     report.upload(10, 1000)
-    found = RegisterStep().progress(ctx)
-    assert found is not None and (found.current, found.total, found.unit, found.note) == (10, 1000, "B", "uploading")
+    first = RegisterStep().progress(ctx)
+    assert first is not None and (first.current, first.total, first.unit, first.note) == (10, 1000, "B", "uploading")
     report.upload(20, 1000)
-    assert RegisterStep().progress(ctx) == found, "written at most twice a second"
+    assert RegisterStep().progress(ctx) == first, "written at most twice a second"
     report.upload(1000, 1000)
-    after = RegisterStep().progress(ctx)
-    assert after is not None and after.current == 1000 and after.eta_seconds == 0
+    last = RegisterStep().progress(ctx)
+    assert last is not None and last.current == 1000 and last.eta_seconds == 0
 
 
-def test_drift_of_what_was_never_registered(context: t.Callable[..., StepContext]) -> None:
+def test_drift_without_a_registration(context: t.Callable[..., StepContext]) -> None:
     assert RegisterStep().drift(context()) == ["it was never registered"]

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The step train without LLaMA-Factory: what it would run, what it makes of what lies there."""
+"""Step train without LLaMA-Factory: its command, and its handling of the output directory."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def lab(tmp_path: Path) -> StepLab:
 
 
 def context(lab: StepLab, accelerator: str = "cpu", **declared: t.Any) -> StepContext:
-    """A job for a training."""
+    """Context of a training."""
     options = {"resolved": resolved(normalise({"template": "qwen", **declared})), "accelerator": accelerator}
     return lab.context("train", {"base": BASE, "dataset": DATASET}, {**options, "name": "essai"})
 
 
 def configuration(ctx: StepContext) -> dict[str, t.Any]:
-    """What LLaMA-Factory will read."""
-    found: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "train.yaml").read_text(encoding="utf-8"))
-    return found
+    """The configuration that LLaMA-Factory reads."""
+    config: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "train.yaml").read_text(encoding="utf-8"))
+    return config
 
 
 def test_command(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program, its configuration, a whole environment without secrets and without the network."""
+    """The program, its configuration, and a complete environment without secrets and without network access."""
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("WANDB_API_KEY", "secret")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
@@ -78,19 +78,19 @@ def test_command(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert command.env["HF_HOME"] == lab.layout.cache
     assert command.env["HF_DATASETS_CACHE"].startswith(ctx.job_dir)
     assert command.env["OMP_NUM_THREADS"] == "1"
-    found = configuration(ctx)
-    assert found["model_name_or_path"] == str(lab.root / "base")
-    assert (found["dataset"], found["dataset_dir"]) == ("homelab", lab.dataset)
-    assert found["output_dir"] == ctx.work
-    assert found["learning_rate"] == 0.0002
-    assert found["do_train"] is True
-    assert found["use_cpu"] is True
-    assert "resume_from_checkpoint" not in found
+    config = configuration(ctx)
+    assert config["model_name_or_path"] == str(lab.root / "base")
+    assert (config["dataset"], config["dataset_dir"]) == ("homelab", lab.dataset)
+    assert config["output_dir"] == ctx.work
+    assert config["learning_rate"] == 0.0002
+    assert config["do_train"] is True
+    assert config["use_cpu"] is True
+    assert "resume_from_checkpoint" not in config
     assert os.listdir(ctx.work) == []
 
 
-def test_checkpoint_on_sigterm_where_transformers_can(lab: StepLab) -> None:
-    """The argument is unknown, and fatal, to version 4."""
+def test_checkpoint_on_sigterm_if_transformers_supports_it(lab: StepLab) -> None:
+    """Version 4 fails on the unknown argument."""
     ctx = context(lab)
     TrainStep().command(ctx)
     assert "enable_jit_checkpoint" not in configuration(ctx)
@@ -105,7 +105,7 @@ def test_checkpoint_on_sigterm_where_transformers_can(lab: StepLab) -> None:
 
 
 def test_resume(lab: StepLab) -> None:
-    """From the last whole checkpoint; the broken one is named in the log."""
+    """The training resumes from the last complete checkpoint; the log names the broken one."""
     ctx = context(lab)
     os.makedirs(ctx.work)
     write_checkpoint(ctx.work, 80)
@@ -116,8 +116,8 @@ def test_resume(lab: StepLab) -> None:
     assert os.listdir(ctx.work) == ["checkpoint-80"]
 
 
-def done(ctx: StepContext, step: int = 100, total: int = 100, value: float = 1.0) -> None:
-    """What a training leaves at its end."""
+def write_finished_training(ctx: StepContext, step: int = 100, total: int = 100, value: float = 1.0) -> None:
+    """Write the files of a finished training."""
     os.makedirs(ctx.work, exist_ok=True)
     write_adapter(ctx.work, value)
     history = [{"loss": 3.0, "step": 10}, {"loss": 1.0, "step": 30}, {"eval_loss": 9.0, "step": 30}]
@@ -127,9 +127,9 @@ def done(ctx: StepContext, step: int = 100, total: int = 100, value: float = 1.0
 
 
 def test_finished_is_not_run_again(lab: StepLab) -> None:
-    """It would do no step and overwrite the metrics. A plot that was not drawn any more is drawn."""
+    """Another run would do no step and overwrite the metrics. Only a missing plot is drawn."""
     ctx = context(lab)
-    done(ctx)
+    write_finished_training(ctx)
     write_checkpoint(ctx.work, 100)
     assert TrainStep().command(ctx) is None
     os.unlink(os.path.join(ctx.work, "training_loss.png"))
@@ -140,9 +140,9 @@ def test_finished_is_not_run_again(lab: StepLab) -> None:
 
 
 def test_results(lab: StepLab) -> None:
-    """What is told of a training, and what is left of it."""
+    """Results of a training, and the files that remain."""
     ctx = context(lab)
-    done(ctx)
+    write_finished_training(ctx)
     write_checkpoint(ctx.work, 100)
     os.chmod(os.path.join(ctx.work, "adapter_model.safetensors"), 0o600)
     Path(ctx.job_dir, "train.yaml").write_text('resume_from_checkpoint: "/x/checkpoint-80"\n')
@@ -161,21 +161,21 @@ def test_results(lab: StepLab) -> None:
     }
     assert not os.path.exists(os.path.join(ctx.work, "checkpoint-100"))
     assert stat.S_IMODE(os.stat(os.path.join(ctx.work, "adapter_model.safetensors")).st_mode) == 0o644
-    again = TrainStep().finish(ctx)
-    assert again["steps"] == 100
+    repeated = TrainStep().finish(ctx)
+    assert repeated["steps"] == 100
 
 
-def test_parameters_without_a_log(lab: StepLab) -> None:
-    """After a restart the log of the attempt that trained is another job's."""
+def test_trainable_parameters_without_a_log(lab: StepLab) -> None:
+    """After a restart, the log with the number of parameters belongs to another job."""
     ctx = context(lab)
-    done(ctx)
+    write_finished_training(ctx)
     assert TrainStep().finish(ctx)["trainable_parameters"] == 4
 
 
 def test_stopped(lab: StepLab) -> None:
-    """Exit status 0 and everything saved, but not all steps: no result; the checkpoint stays."""
+    """Exit status 0 and everything saved, but not all steps done: no result, and the checkpoint is kept."""
     ctx = context(lab)
-    done(ctx, step=41)
+    write_finished_training(ctx, step=41)
     write_checkpoint(ctx.work, 40)
     with pytest.raises(JobError, match="stopped at step 41 of 100") as caught:
         TrainStep().finish(ctx)
@@ -183,27 +183,27 @@ def test_stopped(lab: StepLab) -> None:
     assert os.path.exists(os.path.join(ctx.work, "checkpoint-40"))
 
 
-def test_nothing_saved(lab: StepLab) -> None:
-    """LLaMA-Factory exits with 0 when it was told of nothing to do."""
+def test_no_result_saved(lab: StepLab) -> None:
+    """LLaMA-Factory exits with status 0 even when it has nothing to do."""
     ctx = context(lab)
     with pytest.raises(JobError, match="without saving"):
         TrainStep().finish(ctx)
 
 
-def test_torn_result(lab: StepLab) -> None:
-    """All steps, but the weights are not whole."""
+def test_truncated_result(lab: StepLab) -> None:
+    """All steps were done, but the weights are incomplete."""
     ctx = context(lab)
-    done(ctx)
+    write_finished_training(ctx)
     os.truncate(os.path.join(ctx.work, "adapter_model.safetensors"), 100)
-    with pytest.raises(JobError, match="not whole"):
+    with pytest.raises(JobError, match="is incomplete"):
         TrainStep().finish(ctx)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_diverged(lab: StepLab, value: float) -> None:
-    """The Trainer hides a NaN loss by default; the weights tell."""
+    """The Trainer hides a NaN loss by default, so the weights are checked."""
     ctx = context(lab)
-    done(ctx, value=value)
+    write_finished_training(ctx, value=value)
     write_checkpoint(ctx.work, 100)
     with pytest.raises(JobError, match="diverged") as caught:
         TrainStep().finish(ctx)
@@ -212,7 +212,7 @@ def test_diverged(lab: StepLab, value: float) -> None:
 
 
 def test_mean_loss_of_a_recorded_training() -> None:
-    """Without interruption it is the Trainer's own figure."""
+    """Without an interruption it equals the Trainer's own value."""
     state = json.loads((RECORDED / "trainer_state-finished.json").read_text(encoding="utf-8"))
     saved = state["log_history"][-1]["train_loss"]
     assert train.mean_loss(state) == pytest.approx(saved, rel=1e-6)
@@ -221,45 +221,45 @@ def test_mean_loss_of_a_recorded_training() -> None:
 
 
 def test_progress(lab: StepLab) -> None:
-    """From the log in the work directory."""
+    """Progress is read from the log in the work directory."""
     ctx = context(lab)
     assert TrainStep().progress(ctx) is None
     os.makedirs(ctx.work)
     recorded = (RECORDED / "trainer_log-resumed.jsonl").read_text(encoding="utf-8")
     Path(ctx.work, "trainer_log.jsonl").write_text(recorded)
-    found = TrainStep().progress(ctx)
-    assert found is not None and (found.current, found.unit) == (300, "step")
+    progress = TrainStep().progress(ctx)
+    assert progress is not None and (progress.current, progress.unit) == (300, "step")
 
 
-def test_rows_to_validate_on(lab: StepLab) -> None:
-    """Two datasets beside each other instead of one, and how many rows there are on each side among the results."""
+def test_validation_rows(lab: StepLab) -> None:
+    """The dataset is split in two, and the results have the number of rows of both."""
     rows = [{"instruction": f"q{number}", "input": "", "output": "r", "system": ""} for number in range(100)]
     Path(lab.dataset, "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ctx = context(lab, validation_share=0.2, batch_size=4)
     TrainStep().command(ctx)
-    found = configuration(ctx)
-    assert (found["dataset"], found["eval_dataset"]) == ("train", "validation")
-    assert (found["eval_strategy"], found["per_device_eval_batch_size"]) == ("epoch", 4)
-    folder = Path(found["dataset_dir"])
-    sides = {name: (folder / f"{name}.jsonl").read_text().count("\n") for name in ("train", "validation")}
-    assert sum(sides.values()) == 100
-    assert found["dataset_dir"].startswith(ctx.job_dir)
-    done(ctx)
+    config = configuration(ctx)
+    assert (config["dataset"], config["eval_dataset"]) == ("train", "validation")
+    assert (config["eval_strategy"], config["per_device_eval_batch_size"]) == ("epoch", 4)
+    directory = Path(config["dataset_dir"])
+    counts = {name: (directory / f"{name}.jsonl").read_text().count("\n") for name in ("train", "validation")}
+    assert sum(counts.values()) == 100
+    assert config["dataset_dir"].startswith(ctx.job_dir)
+    write_finished_training(ctx)
     results = TrainStep().finish(ctx)
-    assert (results["train_rows"], results["validation_rows"]) == (sides["train"], sides["validation"])
-    assert not os.path.exists(found["dataset_dir"])
+    assert (results["train_rows"], results["validation_rows"]) == (counts["train"], counts["validation"])
+    assert not os.path.exists(config["dataset_dir"])
 
 
-def test_rows_that_are_cut_off_are_told_before(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the log, and among the results. Where it cannot be counted nothing is held up."""
+def test_truncated_rows_are_reported_before_the_training(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count is in the log and the results. A failed count does not stop the training."""
     Path(lab.dataset, "data.jsonl").write_text("{}\n")
-    found = {"cutoff_len": 64, "rows": 1, "longest": 99, "longest_row": 1, "counted": 1, "candidates": 1, "exact": True}
-    monkeypatch.setattr(train.truncation, "count", lambda *_args: found)
+    count = {"cutoff_len": 64, "rows": 1, "longest": 99, "longest_row": 1, "counted": 1, "candidates": 1, "exact": True}
+    monkeypatch.setattr(train.truncation, "count", lambda *_args: count)
     ctx = context(lab, cutoff_len=64)
     TrainStep().command(ctx)
     assert "1 row is longer than cutoff_len 64 and will be cut off" in Path(ctx.job_dir, "log.txt").read_text()
-    done(ctx)
-    assert TrainStep().finish(ctx)["too_long"] == found
+    write_finished_training(ctx)
+    assert TrainStep().finish(ctx)["too_long"] == count
 
     def fails(*_args: t.Any) -> t.NoReturn:
         raise ValueError("no such tokenizer")
@@ -271,17 +271,17 @@ def test_rows_that_are_cut_off_are_told_before(lab: StepLab, monkeypatch: pytest
     assert "was not counted: no such tokenizer" in Path(other.job_dir, "log.txt").read_text()
 
 
-def test_none_to_validate_on(lab: StepLab) -> None:
-    """Said before LLaMA-Factory is started."""
+def test_no_validation_rows(lab: StepLab) -> None:
+    """The error is raised before LLaMA-Factory is started."""
     Path(lab.dataset, "data.jsonl").write_text('{"instruction": "a", "input": "", "output": "b", "system": ""}\n')
     with pytest.raises(InputError, match="leaves no row"):
         TrainStep().command(context(lab, validation_share=0.01))
 
 
-def test_a_value_head_is_looked_at_too(lab: StepLab) -> None:
-    """A reward model scores with it."""
+def test_value_head_is_checked(lab: StepLab) -> None:
+    """A reward model uses the value head for its scores."""
     ctx = context(lab)
-    done(ctx)
+    write_finished_training(ctx)
     write_adapter(ctx.work, math.nan)
     os.rename(os.path.join(ctx.work, "adapter_model.safetensors"), os.path.join(ctx.work, "value_head.safetensors"))
     write_adapter(ctx.work, 0.5)
@@ -289,7 +289,7 @@ def test_a_value_head_is_looked_at_too(lab: StepLab) -> None:
         TrainStep().finish(ctx)
 
 
-def test_what_is_missing_is_said_before(lab: StepLab) -> None:
+def test_missing_inputs_are_reported_before_the_start(lab: StepLab) -> None:
     """Nothing is started without tools, base or dataset."""
     ctx = context(lab)
     info = os.path.join(lab.dataset, "dataset_info.json")
@@ -297,7 +297,7 @@ def test_what_is_missing_is_said_before(lab: StepLab) -> None:
     with pytest.raises(NotReadyError, match="one entry, not 2"):
         TrainStep().command(ctx)
     os.unlink(info)
-    with pytest.raises(NotReadyError, match="not whole"):
+    with pytest.raises(NotReadyError, match="is incomplete"):
         TrainStep().command(ctx)
     (lab.root / "base").rmdir()
     with pytest.raises(NotReadyError, match="base model is not at"):
@@ -308,28 +308,28 @@ def test_what_is_missing_is_said_before(lab: StepLab) -> None:
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for what is tiny, all on a CPU, few beside a GPU."""
+    """One thread for tiny models, all on a CPU, few with a GPU."""
     monkeypatch.setattr(tool_environment, "cpus", lambda: 32)
     assert tool_environment.compute_threads(2_000_000, "cpu") == 1
     assert tool_environment.compute_threads(1_000_000_000, "cpu") == 32
     assert tool_environment.compute_threads(2_000_000, "cuda") == 8
 
 
-def test_temporary_files_go_where_sockets_fit(lab: StepLab, tmp_path: Path) -> None:
-    """multiprocessing puts sockets below TMPDIR, whose paths may not be long."""
+def test_temporary_directory_is_short_enough_for_sockets(lab: StepLab, tmp_path: Path) -> None:
+    """multiprocessing creates sockets below TMPDIR, and the length of their paths is limited."""
     ctx = context(lab)
     for length, fits in ((60, True), (75, True), (76, False)):
         job_dir = "/tmp/" + "x" * (length - len("/tmp/") - len("/tmp"))
         try:
-            made = StepContext(ctx.layout, ctx.spec, ctx.toolchain, ctx.work, job_dir)
-            env = tool_environment.tool_environment(made, "/venv", 1)
+            moved = StepContext(ctx.layout, ctx.spec, ctx.toolchain, ctx.work, job_dir)
+            env = tool_environment.tool_environment(moved, "/venv", 1)
             assert (env.get("TMPDIR") == job_dir + "/tmp") is fits
         finally:
-            tool_environment.remove_scratch(made)
+            tool_environment.remove_scratch(moved)
             os.rmdir(job_dir)
 
 
-# YAML 1.1 as LLaMA-Factory's reader (OmegaConf over PyYAML) has it
+# YAML 1.1, as read by LLaMA-Factory (OmegaConf with PyYAML)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -339,24 +339,24 @@ def test_temporary_files_go_where_sockets_fit(lab: StepLab, tmp_path: Path) -> N
 )
 @settings(deadline=None)
 def test_yaml(value: t.Any) -> None:
-    """What is written is what is read, and of the same type."""
-    found = yaml.safe_load(formats_yaml.yaml_text({"key": value, "none": None}))
+    """Written values are read back with the same value and type."""
+    content = yaml.safe_load(formats_yaml.yaml_text({"key": value, "none": None}))
     expected = {} if value is None else {"key": value}
-    assert (found or {}) == expected
+    assert (content or {}) == expected
     if isinstance(value, float):
-        assert isinstance(found["key"], float)
+        assert isinstance(content["key"], float)
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(2e-4, "0.0002"), (1e-5, "0.00001"), (3.0, "3.0"), (1e22, "1" + "0" * 22 + ".0")]
 )
 def test_yaml_floats_have_no_exponent(value: float, text: str) -> None:
-    """YAML 1.1 takes 2e-4 for text."""
+    """YAML 1.1 reads 2e-4 as text."""
     assert formats_yaml.yaml_scalar(value) == text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, object(), b"x"])
-def test_yaml_refuses(value: t.Any) -> None:
-    """What has no form."""
+def test_yaml_rejects_other_values(value: t.Any) -> None:
+    """Values without a YAML representation are rejected."""
     with pytest.raises(InputError):
         formats_yaml.yaml_scalar(value)

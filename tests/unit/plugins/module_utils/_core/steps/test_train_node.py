@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A training of several nodes as a step: what each is started with, what it goes on from, what it leaves."""
+"""Distributed training as a step: the command of each node, the checkpoint it resumes from, and its artifact."""
 
 from __future__ import annotations
 
@@ -42,46 +42,50 @@ def options(rank: int, accelerator: str = "cpu", **declared: t.Any) -> dict[str,
     return {"resolved": values, "accelerator": accelerator, "name": "pair", "nodes": nodes}
 
 
-def leading(lab: StepLab, accelerator: str = "cpu", **agreed: t.Any) -> StepContext:
-    """A job on the leading host, the nodes having met."""
+def leader_context(lab: StepLab, accelerator: str = "cpu", **agreed: t.Any) -> StepContext:
+    """Context of a job on the leading host, after the nodes have connected."""
     ctx = lab.context("train", UPSTREAM, options(0, accelerator))
     write_json(os.path.join(ctx.job_dir, AGREED), {"port": 29401, "master": "10.0.0.1", "interface": "eth0", **agreed})
     return ctx
 
 
-def taking_part(lab: StepLab, accelerator: str = "cpu", **agreed: t.Any) -> StepContext:
-    """A job on the other one."""
-    training = leading(lab, accelerator, **agreed).spec.fingerprint
+def member_context(lab: StepLab, accelerator: str = "cpu", **agreed: t.Any) -> StepContext:
+    """Context of a job on the other host."""
+    training = leader_context(lab, accelerator, **agreed).spec.fingerprint
     ctx = lab.context("train_node", UPSTREAM, options(1, accelerator), training=training, session="run:1", rank=1)
     os.makedirs(ctx.work)
     return ctx
 
 
 def configuration(ctx: StepContext) -> dict[str, t.Any]:
-    found: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "train.yaml").read_text(encoding="utf-8"))
-    return found
+    config: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "train.yaml").read_text(encoding="utf-8"))
+    return config
 
 
-def test_both_start_the_same_training_under_their_own_ranks(lab: StepLab) -> None:
-    ctx = leading(lab)
+def test_both_nodes_start_the_same_training_with_their_own_ranks(lab: StepLab) -> None:
+    ctx = leader_context(lab)
     command = TrainStep().command(ctx)
     assert command is not None
-    first = configuration(ctx)
-    assert first["save_on_each_node"] is True
-    other = taking_part(lab)
-    same = TrainNodeStep().command(other)
-    assert same is not None
-    assert configuration(other) == first
-    ranks = [each.env["NODE_RANK"] for each in (command, same)]
+    config = configuration(ctx)
+    assert config["save_on_each_node"] is True
+    member = member_context(lab)
+    member_command = TrainNodeStep().command(member)
+    assert member_command is not None
+    assert configuration(member) == config
+    ranks = [started.env["NODE_RANK"] for started in (command, member_command)]
     assert ranks == ["0", "1"]
-    for each in (command, same):
-        assert {each.env[name] for name in ("FORCE_TORCHRUN", "NPROC_PER_NODE")} == {"1"}
-        assert (each.env["NNODES"], each.env["MASTER_ADDR"], each.env["MASTER_PORT"]) == ("2", "10.0.0.1", "29401")
-        assert each.env["GLOO_SOCKET_IFNAME"] == "eth0"
+    for started in (command, member_command):
+        assert {started.env[name] for name in ("FORCE_TORCHRUN", "NPROC_PER_NODE")} == {"1"}
+        assert (started.env["NNODES"], started.env["MASTER_ADDR"], started.env["MASTER_PORT"]) == (
+            "2",
+            "10.0.0.1",
+            "29401",
+        )
+        assert started.env["GLOO_SOCKET_IFNAME"] == "eth0"
 
 
-def test_a_gpu_goes_on_from_the_checkpoint_that_all_have(lab: StepLab) -> None:
-    ctx = leading(lab, "cuda", resume=80)
+def test_gpu_training_resumes_from_the_common_checkpoint(lab: StepLab) -> None:
+    ctx = leader_context(lab, "cuda", resume=80)
     os.makedirs(ctx.work)
     for step in (80, 90):
         write_checkpoint(ctx.work, step)
@@ -91,11 +95,11 @@ def test_a_gpu_goes_on_from_the_checkpoint_that_all_have(lab: StepLab) -> None:
     TrainStep().command(ctx)
     assert configuration(ctx)["resume_from_checkpoint"] == os.path.join(ctx.work, "checkpoint-80")
     assert os.listdir(ctx.work) == ["checkpoint-80"]
-    assert "It goes on from the last checkpoint that all nodes have." in Path(ctx.job_dir, "log.txt").read_text()
+    assert "It resumes from the last checkpoint that all nodes have." in Path(ctx.job_dir, "log.txt").read_text()
 
 
-def test_a_cpu_begins_anew_and_says_so(lab: StepLab) -> None:
-    ctx = taking_part(lab)
+def test_cpu_training_starts_from_the_beginning_with_a_message(lab: StepLab) -> None:
+    ctx = member_context(lab)
     work = lab.layout.work("train", str(ctx.spec.settings["training"]))
     os.makedirs(work)
     write_checkpoint(work, 80)
@@ -105,11 +109,11 @@ def test_a_cpu_begins_anew_and_says_so(lab: StepLab) -> None:
     TrainNodeStep().command(ctx)
     assert "resume_from_checkpoint" not in configuration(ctx)
     assert os.listdir(work) == []
-    assert "on a CPU several processes cannot go on from a checkpoint" in Path(ctx.job_dir, "log.txt").read_text()
+    assert "on a CPU several processes cannot resume from a checkpoint" in Path(ctx.job_dir, "log.txt").read_text()
 
 
-def test_a_part_leaves_a_receipt_alone(lab: StepLab) -> None:
-    ctx = taking_part(lab)
+def test_artifact_of_a_member_is_a_receipt_only(lab: StepLab) -> None:
+    ctx = member_context(lab)
     work = lab.layout.work("train", str(ctx.spec.settings["training"]))
     TrainNodeStep().command(ctx)
     Path(work, "trainer_log.jsonl").write_text('{"current_steps": 100, "total_steps": 100, "loss": 0.1}\n')
@@ -125,17 +129,17 @@ def test_a_part_leaves_a_receipt_alone(lab: StepLab) -> None:
     assert not os.path.exists(failed)
 
 
-def test_there_is_nothing_to_do_where_the_training_had_come_to_its_end(lab: StepLab) -> None:
-    ctx = taking_part(lab, trained=True)
+def test_no_command_after_the_training_has_finished(lab: StepLab) -> None:
+    ctx = member_context(lab, trained=True)
     assert TrainNodeStep().command(ctx) is None
     assert "steps" not in TrainNodeStep().finish(ctx)
 
 
-def test_one_of_several_cannot_save_by_itself_when_it_is_stopped(lab: StepLab) -> None:
+def test_a_node_cannot_save_alone_when_stopped(lab: StepLab) -> None:
     package = lab.root / "lf/lib/python3.11/site-packages/transformers"
     package.mkdir(parents=True)
     (package / "trainer_jit_checkpoint.py").touch()
-    ctx = leading(lab)
+    ctx = leader_context(lab)
     TrainStep().command(ctx)
     assert "enable_jit_checkpoint" not in configuration(ctx)
     sent: list[int] = []
@@ -143,8 +147,8 @@ def test_one_of_several_cannot_save_by_itself_when_it_is_stopped(lab: StepLab) -
     assert sent == [signal.SIGTERM]
 
 
-def test_in_a_container_it_has_the_hosts_network(lab: StepLab) -> None:
-    ctx = leading(lab)
+def test_container_uses_the_host_network(lab: StepLab) -> None:
+    ctx = leader_context(lab)
     command = TrainStep().command(
         dataclasses.replace(ctx, toolchain=dataclasses.replace(lab.tools, llamafactory_image="x"))
     )
@@ -154,7 +158,7 @@ def test_in_a_container_it_has_the_hosts_network(lab: StepLab) -> None:
     assert (command.argv[:2], os.path.basename(command.argv[3])) == (["/bin/sh", "-c"], "llamafactory_cli.py")
 
 
-def test_deepspeed_has_the_launcher_of_several_processes(lab: StepLab) -> None:
+def test_deepspeed_uses_the_multi_process_launcher(lab: StepLab) -> None:
     values = {**options(0, extra={"deepspeed": "/etc/ds.json"}), "nodes": None}
     command = TrainStep().command(lab.context("train", UPSTREAM, values))
     assert command is not None
@@ -162,18 +166,18 @@ def test_deepspeed_has_the_launcher_of_several_processes(lab: StepLab) -> None:
     assert "NNODES" not in command.env
 
 
-def test_deepspeed_finds_no_lock_of_who_was_killed_while_compiling(lab: StepLab) -> None:
+def test_stale_lock_of_a_killed_deepspeed_build_is_deleted(lab: StepLab) -> None:
     values = {**options(0, extra={"deepspeed": {"zero_optimization": {"stage": 3}}}), "nodes": None}
     ctx = lab.context("train", UPSTREAM, values)
     command = TrainStep().command(ctx)
     assert command is not None
-    kept = os.path.join(command.env["TORCH_EXTENSIONS_DIR"], "deepspeed_shm_comm")
-    assert kept.startswith(ctx.layout.path("cache"))
-    os.makedirs(kept)
+    directory = os.path.join(command.env["TORCH_EXTENSIONS_DIR"], "deepspeed_shm_comm")
+    assert directory.startswith(ctx.layout.path("cache"))
+    os.makedirs(directory)
     for name in ("lock", "deepspeed_shm_comm.so"):
-        Path(kept, name).touch()
+        Path(directory, name).touch()
     assert TrainStep().command(ctx) == command
-    assert os.listdir(kept) == ["deepspeed_shm_comm.so"]
+    assert os.listdir(directory) == ["deepspeed_shm_comm.so"]
     # another installation has another PyTorch
     other = dataclasses.replace(ctx, toolchain=dataclasses.replace(ctx.toolchain, llamafactory_image="x"))
     again = TrainStep().command(other)

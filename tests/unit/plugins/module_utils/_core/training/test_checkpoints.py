@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an earlier attempt left: gone on from, put aside, or done."""
+"""Output directory of an earlier attempt: resumed, discarded, or finished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECORDED = Path(__file__).parents[2] / "recorded" / "steps"
 
 
 def save(work: Path, step: int, total: int = 100) -> None:
-    """What stands at the top when a training has ended, well or by a stop."""
+    """Write the final files of a training, finished or stopped."""
     write_adapter(work)
     write_state(work, step, total)
     for name in ("all_results.json", "train_results.json"):
@@ -34,7 +34,7 @@ def save(work: Path, step: int, total: int = 100) -> None:
 
 
 def truncate(name: str) -> t.Callable[[str], None]:
-    """Cut a file of a checkpoint in half."""
+    """Truncate a file of a checkpoint to half its size."""
 
     def damage(checkpoint: str) -> None:
         path = os.path.join(checkpoint, name)
@@ -49,7 +49,7 @@ def remove(name: str) -> t.Callable[[str], None]:
 
 
 def zero(name: str) -> t.Callable[[str], None]:
-    """What a power cut leaves of a file that was never flushed."""
+    """Overwrite a file with zeros, as after a power cut before the data was flushed."""
 
     def damage(checkpoint: str) -> None:
         path = os.path.join(checkpoint, name)
@@ -61,12 +61,12 @@ def zero(name: str) -> t.Callable[[str], None]:
 
 
 def incomplete(checkpoint: str) -> None:
-    """What transformers puts there while it writes on SIGTERM."""
+    """Create the marker of transformers for a checkpoint being written on SIGTERM."""
     Path(checkpoint, "checkpoint-is-incomplete.txt").touch()
 
 
 def other_step(checkpoint: str) -> None:
-    """The state of another step."""
+    """Write the state of another step."""
     write_state(checkpoint, 85, 100)
 
 
@@ -87,8 +87,8 @@ DAMAGE = {
 }
 
 
-def test_nothing(tmp_path: Path) -> None:
-    """No attempt yet: a clean directory is made."""
+def test_empty_directory(tmp_path: Path) -> None:
+    """No attempt yet: an empty directory is created."""
     work = tmp_path / "work"
     assert checkpoints.inspect(str(work)) == checkpoints.Attempt()
     assert not work.exists()
@@ -97,7 +97,7 @@ def test_nothing(tmp_path: Path) -> None:
 
 
 def test_last_checkpoint_by_number(tmp_path: Path) -> None:
-    """100 comes after 90, whatever the alphabet and the clock say."""
+    """Checkpoint 100 comes after 90, regardless of lexical order and timestamps."""
     for step in (100, 90):
         write_checkpoint(tmp_path, step, 200)
     (tmp_path / "checkpoint-best").mkdir()
@@ -106,22 +106,22 @@ def test_last_checkpoint_by_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_broken_checkpoint(tmp_path: Path, kind: str) -> None:
-    """Every way a checkpoint can be torn sends back to the one before, which stays as it is."""
+    """With any kind of damage the previous checkpoint is used, which is not modified."""
     write_checkpoint(tmp_path, 80)
     DAMAGE[kind](write_checkpoint(tmp_path, 90))
     log = tmp_path / "trainer_log.jsonl"
     log.write_text("{}\n")
-    found = checkpoints.inspect(str(tmp_path))
-    assert found.step == 80
-    assert list(found.broken) == ["checkpoint-90"]
-    assert found.broken["checkpoint-90"]
+    attempt = checkpoints.inspect(str(tmp_path))
+    assert attempt.step == 80
+    assert list(attempt.broken) == ["checkpoint-90"]
+    assert attempt.broken["checkpoint-90"]
     assert (tmp_path / "checkpoint-90").exists()
     checkpoints.prepare(str(tmp_path))
     assert sorted(os.listdir(tmp_path)) == ["checkpoint-80", "trainer_log.jsonl"]
 
 
-def test_no_whole_checkpoint(tmp_path: Path) -> None:
-    """Final weights beside no checkpoint, which LLaMA-Factory refuses, and an old log: all of it goes."""
+def test_no_complete_checkpoint(tmp_path: Path) -> None:
+    """Final weights without a checkpoint, which LLaMA-Factory rejects, and an old log are deleted."""
     save(tmp_path, 40)
     DAMAGE["optimizer_cut"](write_checkpoint(tmp_path, 40))
     (tmp_path / "trainer_log.jsonl").write_text("{}\n")
@@ -130,17 +130,17 @@ def test_no_whole_checkpoint(tmp_path: Path) -> None:
 
 
 def test_stopped(tmp_path: Path) -> None:
-    """A stopped attempt saves weights and metrics as if it were done: they must not stand for the end."""
+    """A stopped attempt saves weights and metrics like a finished one; they must not be taken as a result."""
     write_checkpoint(tmp_path, 40)
     save(tmp_path, 41)
     (tmp_path / "trainer_log.jsonl").write_text("{}\n")
-    found = checkpoints.prepare(str(tmp_path))
-    assert (found.finished, found.step) == (False, 40)
+    attempt = checkpoints.prepare(str(tmp_path))
+    assert (attempt.finished, attempt.step) == (False, 40)
     assert sorted(os.listdir(tmp_path)) == ["adapter_config.json", "checkpoint-40", "trainer_log.jsonl"]
 
 
-def test_stopped_whole_model(tmp_path: Path) -> None:
-    """The same for a model in several files."""
+def test_stopped_full_model(tmp_path: Path) -> None:
+    """The same for a full model in several files."""
     write_checkpoint(tmp_path, 40)
     for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "model.safetensors"):
         (tmp_path / name).touch()
@@ -149,7 +149,7 @@ def test_stopped_whole_model(tmp_path: Path) -> None:
 
 
 def test_finished(tmp_path: Path) -> None:
-    """All steps done and everything saved: left as it is, checkpoints or not."""
+    """All steps done and everything saved: left unchanged, with or without checkpoints."""
     write_checkpoint(tmp_path, 100)
     save(tmp_path, 100)
     before = sorted(os.listdir(tmp_path))
@@ -170,13 +170,13 @@ def test_finished(tmp_path: Path) -> None:
         remove("trainer_state.json"),
     ],
 )
-def test_killed_while_saving_the_end(tmp_path: Path, damage: t.Callable[[str], None]) -> None:
-    """Not finished, and gone on from the checkpoint of the last step, which does none and saves again."""
+def test_killed_while_saving_the_result(tmp_path: Path, damage: t.Callable[[str], None]) -> None:
+    """Not finished: resumes from the checkpoint of the last step, does no step, and saves again."""
     write_checkpoint(tmp_path, 100)
     save(tmp_path, 100)
     damage(str(tmp_path))
-    found = checkpoints.inspect(str(tmp_path))
-    assert (found.finished, found.step) == (False, 100)
+    attempt = checkpoints.inspect(str(tmp_path))
+    assert (attempt.finished, attempt.step) == (False, 100)
 
 
 @pytest.mark.parametrize(
@@ -192,12 +192,12 @@ def test_killed_while_saving_the_end(tmp_path: Path, damage: t.Callable[[str], N
     ],
 )
 def test_complete(state: dict[str, t.Any], complete: bool) -> None:
-    """Steps done against steps in all."""
+    """Compares the steps done with the total steps."""
     assert checkpoints.is_complete(state) is complete
 
 
-def test_early_stopping_is_an_end() -> None:
-    """A recorded training that was told to stop when validation gets no better; with less patience it is none."""
+def test_early_stopping_is_complete() -> None:
+    """A recorded training with early stopping is complete; with a lower counter than its patience it is not."""
     state = json.loads((RECORDED / "trainer_state-early_stopping.json").read_text(encoding="utf-8"))
     assert state["global_step"] < state["max_steps"]
     assert checkpoints.is_complete(state)
@@ -205,8 +205,8 @@ def test_early_stopping_is_an_end() -> None:
     assert not checkpoints.is_complete(state)
 
 
-def test_tidy(tmp_path: Path) -> None:
-    """What only a resume needs goes; the rest stays."""
+def test_clean_output(tmp_path: Path) -> None:
+    """Files needed only for a resume are deleted; the others are kept."""
     write_checkpoint(tmp_path, 100)
     save(tmp_path, 100)
     (tmp_path / ".gone-x").mkdir()

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of a fine-tune: types, bounds, names, and the fingerprints that come of them."""
+"""Options of a fine-tune: types, bounds, names, and their fingerprints."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
 
 UPSTREAM = {"base": "0" * 64, "dataset": "1" * 64}
 
-#: Written down once. Whoever changes one of these renames what everybody has trained: all of it is trained again at
-#: the next upgrade. New options must leave them as they are.
+#: Recorded once. A change of one of these changes the fingerprint of existing trainings, so that all users retrain
+#: them at the next upgrade. New options must not change them.
 GOLDEN: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
     (
         {},
@@ -68,13 +68,13 @@ GOLDEN: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
 
 @pytest.mark.parametrize(("declared", "settings", "golden"), GOLDEN)
 def test_golden_fingerprints(declared: dict[str, t.Any], settings: dict[str, t.Any], golden: str) -> None:
-    found = hp.settings(hp.normalise(declared))
-    assert found == settings
-    assert fingerprint("train", found, UPSTREAM) == golden
+    actual = hp.settings(hp.normalise(declared))
+    assert actual == settings
+    assert fingerprint("train", actual, UPSTREAM) == golden
 
 
 def test_golden_defaults() -> None:
-    """A default is part of what a fingerprint means without saying it: another one would be another training."""
+    """Defaults are implicit in a fingerprint: with other defaults, the same fingerprint would mean another training."""
     values = hp.resolved(hp.normalise({"method": "qlora"}))
     values.update(hp.resolved(hp.normalise({"stage": "dpo"})))
     values.update(hp.resolved(hp.normalise({"stage": "kto"})))
@@ -113,7 +113,7 @@ def test_golden_defaults() -> None:
     }
 
 
-# -- what is the same declaration ----------------------------------------------------------------------------------
+# -- equivalent declarations ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_golden_defaults() -> None:
         ({"lr_scheduler": "Linear"}, {"lr_scheduler_type": "linear"}),
     ],
 )
-def test_same_declaration_same_fingerprint(one: dict[str, t.Any], other: dict[str, t.Any]) -> None:
-    prints = [fingerprint("train", hp.settings(hp.normalise(each)), UPSTREAM) for each in (one, other)]
-    assert prints[0] == prints[1]
+def test_equivalent_declarations_have_the_same_fingerprint(one: dict[str, t.Any], other: dict[str, t.Any]) -> None:
+    fingerprints = [fingerprint("train", hp.settings(hp.normalise(declared)), UPSTREAM) for declared in (one, other)]
+    assert fingerprints[0] == fingerprints[1]
 
 
 @pytest.mark.parametrize(
@@ -172,30 +172,34 @@ def test_same_declaration_same_fingerprint(one: dict[str, t.Any], other: dict[st
         {"extra": {"optim": "sgd"}},
     ],
 )
-def test_another_declaration_another_fingerprint(declared: dict[str, t.Any]) -> None:
-    seen = {str(hp.settings(hp.normalise(each))): each for each in ({}, {"method": "qlora"}, {"method": "freeze"})}
-    found = hp.settings(hp.normalise(declared))
-    assert declared in seen.values() or str(found) not in seen
+def test_other_declarations_have_other_fingerprints(declared: dict[str, t.Any]) -> None:
+    known_settings = {
+        str(hp.settings(hp.normalise(other))): other for other in ({}, {"method": "qlora"}, {"method": "freeze"})
+    }
+    current = hp.settings(hp.normalise(declared))
+    assert declared in known_settings.values() or str(current) not in known_settings
 
 
-def test_every_option_that_changes_the_result_can_do_so() -> None:
-    """No option is forgotten between the table and the fingerprint."""
-    other = {"int": 17, "float": 0.25, "str": "phi", "list": ["q_proj"], "dict": {"optim": "sgd"}}
+def test_every_option_that_changes_the_result_enters_the_settings() -> None:
+    """Every option of the table enters the fingerprint, unless it is operational."""
+    examples = {"int": 17, "float": 0.25, "str": "phi", "list": ["q_proj"], "dict": {"optim": "sgd"}}
     for option in OPTIONS:
         if option.step != "train" or option.name in ("stage", "method"):
             continue
-        value = next((each for each in option.choices if each != option.default), other.get(option.type, False))
+        value = next(
+            (choice for choice in option.choices if choice != option.default), examples.get(option.type, False)
+        )
         method = option.methods[0] if option.methods else "lora"
         stage = option.stages[0] if option.stages else "sft"
-        found = hp.settings(hp.normalise({option.name: value, "method": method, "stage": stage}))
-        assert (option.name in found) == option.changes_result, option.name
+        entered = hp.settings(hp.normalise({option.name: value, "method": method, "stage": stage}))
+        assert (option.name in entered) == option.changes_result, option.name
 
 
-# -- what cannot be ------------------------------------------------------------------------------------------------
+# -- rejected values -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("declared", "said"),
+    ("declared", "message"),
     [
         ({"lora_rnak": 8}, "Did you mean lora_rank?"),
         ({"Learning-Rat": 1}, "Did you mean learning_rate?"),
@@ -243,20 +247,20 @@ def test_every_option_that_changes_the_result_can_do_so() -> None:
         ({"quantizations": "iq2_xxs"}, "There is no GGUF type"),
     ],
 )
-def test_refused_with_a_word(declared: dict[str, t.Any], said: str) -> None:
+def test_rejected_with_a_message(declared: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         hp.normalise(declared)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["prompt_tuning", "Prompt-Tuning", "p-tuning", "prefix tuning", "P_TUNING_V2"])
-def test_prompt_tuning_is_refused_with_the_reason_and_the_nearest(name: str) -> None:
+def test_prompt_tuning_is_rejected_with_a_reason_and_an_alternative(name: str) -> None:
     with pytest.raises(InputError) as caught:
         hp.normalise({"method": name})
-    said = str(caught.value)
-    assert "LLaMA-Factory has no prompt tuning" in said
-    assert "GGUF" in said
-    assert "method: lora" in said
+    message = str(caught.value)
+    assert "LLaMA-Factory has no prompt tuning" in message
+    assert "GGUF" in message
+    assert "method: lora" in message
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
@@ -272,16 +276,16 @@ def test_prompt_tuning_is_refused_with_the_reason_and_the_nearest(name: str) -> 
         | st.dictionaries(st.text(), st.text()),
     )
 )
-def test_anything_else_is_an_input_error_or_has_a_fingerprint(declared: dict[str, t.Any]) -> None:
-    """No value, however wild, gets through without a type, or out as another kind of error."""
+def test_any_value_is_rejected_or_has_a_fingerprint(declared: dict[str, t.Any]) -> None:
+    """Any value is either converted to its type or rejected with an InputError."""
     try:
-        found = hp.normalise(declared)
+        result = hp.normalise(declared)
     except InputError:
         return
-    again = hp.normalise(found.values)
-    assert again == found
-    if found.method != "auto":
-        assert len(fingerprint("train", hp.settings(found), UPSTREAM)) == 64
+    repeated = hp.normalise(result.values)
+    assert repeated == result
+    if result.method != "auto":
+        assert len(fingerprint("train", hp.settings(result), UPSTREAM)) == 64
 
 
 # -- auto ----------------------------------------------------------------------------------------------------------
@@ -314,7 +318,7 @@ def test_quantizations(declared: t.Any, canonical: list[str]) -> None:
     assert hp.normalise({"quantization": declared}).quantizations == canonical
 
 
-def test_quantizations_are_their_own_canonical_form() -> None:
+def test_canonical_quantizations_are_unchanged() -> None:
     assert hp.normalise({"quantizations": list(QUANTIZATIONS)}).quantizations == list(QUANTIZATIONS)
     assert hp.normalise({}).quantizations == ["q4_K_M"]
 
@@ -364,7 +368,7 @@ def test_arguments_of_lora() -> None:
     }
 
 
-def test_arguments_of_the_others() -> None:
+def test_arguments_of_other_methods() -> None:
     quantized = arguments({"method": "qlora", "lora_target": "v_proj,q_proj", "lora_alpha": 8})
     assert (quantized["finetuning_type"], quantized["quantization_bit"]) == ("lora", 4)
     assert (quantized["lora_target"], quantized["lora_alpha"]) == ("q_proj,v_proj", 8)
@@ -388,20 +392,20 @@ def test_arguments_of_the_others() -> None:
     ],
 )
 def test_precision(precision: str, accelerator: str, expected: dict[str, bool]) -> None:
-    found = arguments({"precision": precision}, accelerator)
-    assert {name: found[name] for name in ("bf16", "fp16", "use_cpu") if name in found} == expected
+    actual = arguments({"precision": precision}, accelerator)
+    assert {name: actual[name] for name in ("bf16", "fp16", "use_cpu") if name in actual} == expected
 
 
 @pytest.mark.parametrize(
-    ("declared", "said"),
+    ("declared", "message"),
     [({"method": "qlora"}, "GPU"), ({"precision": "fp16"}, "GPU"), ({"method": "auto"}, "auto")],
 )
-def test_what_a_cpu_cannot(declared: dict[str, t.Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_unsupported_on_a_cpu(declared: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         arguments(declared, "cpu")
 
 
-def test_no_template_no_training() -> None:
+def test_template_is_required() -> None:
     with pytest.raises(InputError, match="template"):
         arguments({"template": None})
 
@@ -417,7 +421,7 @@ def test_argument_spec_and_schema_agree_with_the_table() -> None:
     defaults = {name: entry["default"] for name, entry in spec.items() if "default" in entry}
     assert hp.normalise(defaults) == hp.normalise({})
     assert {name: entry["default"] for name, entry in schema.items() if "default" in entry} == defaults
-    # wrong values of these are refused by the core, with the reason: Ansible must let them through
+    # the core rejects wrong values of these with a reason, so Ansible must accept them
     assert "choices" not in spec["method"]
     assert spec["precision"]["choices"] == ["auto", "bf16", "fp16", "fp32"]
     assert schema["learning_rate"]["exclusiveMinimum"] == 0
@@ -427,6 +431,6 @@ def test_argument_spec_and_schema_agree_with_the_table() -> None:
     assert hp.argument_spec()["extra"]["default"] == {}
 
 
-def test_deepspeed_finds_the_cpu_itself() -> None:
-    # with use_cpu the Trainer does not begin ZeRO 3
+def test_deepspeed_detects_the_cpu_itself() -> None:
+    # with use_cpu the Trainer does not start ZeRO 3
     assert "use_cpu" not in arguments({"extra": {"deepspeed": {"zero_optimization": {"stage": 3}}}}, "cpu")

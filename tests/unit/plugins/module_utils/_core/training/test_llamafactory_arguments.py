@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checking ``extra`` and ``template`` against a list of LLaMA-Factory's; reading that list from source."""
+"""Checks ``extra`` and ``template`` against LLaMA-Factory's arguments, and reads these from its source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
     LfArguments,
 )
 
-KNOWN = LfArguments(
+SUPPORTED = LfArguments(
     {
         "flash_attn": "AttentionFunction",
         "optim": "OptimizerNames | str",
@@ -44,7 +44,7 @@ KNOWN = LfArguments(
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
+    ("given", "expected"),
     [
         ({"adam_beta2": "0.95"}, 0.95),
         ({"adam_beta2": 1}, 1.0),
@@ -65,14 +65,14 @@ KNOWN = LfArguments(
         ({"strange": [1]}, [1]),
     ],
 )
-def test_values_get_the_type_that_is_expected(given: dict[str, t.Any], taken: t.Any) -> None:
-    found = llamafactory_arguments.check_extra(given, KNOWN)
-    value = next(iter(found.values()))
-    assert (value, type(value)) == (taken, type(taken))
+def test_values_are_converted_to_the_expected_type(given: dict[str, t.Any], expected: t.Any) -> None:
+    checked = llamafactory_arguments.check_extra(given, SUPPORTED)
+    value = next(iter(checked.values()))
+    assert (value, type(value)) == (expected, type(expected))
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"adam_beta22": 1}, "Did you mean adam_beta2?"),
         ({"nothing_like_it": 1}, "no argument 'nothing_like_it'"),
@@ -85,20 +85,20 @@ def test_values_get_the_type_that_is_expected(given: dict[str, t.Any], taken: t.
         ({"pref_loss": "dpo"}, "one of sigmoid, orpo"),
     ],
 )
-def test_what_it_does_not_take(given: dict[str, t.Any], said: str) -> None:
+def test_invalid_extra_is_rejected(given: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        llamafactory_arguments.check_extra(given, KNOWN)
-    assert said in str(caught.value)
+        llamafactory_arguments.check_extra(given, SUPPORTED)
+    assert message in str(caught.value)
 
 
 def test_templates() -> None:
-    llamafactory_arguments.check_template("qwen", KNOWN)
+    llamafactory_arguments.check_template("qwen", SUPPORTED)
     with pytest.raises(InputError, match=r"0\.9\.5 has no chat template 'qwen25'") as caught:
-        llamafactory_arguments.check_template("qwen25", KNOWN)
+        llamafactory_arguments.check_template("qwen25", SUPPORTED)
     assert "qwen" in caught.value.hint
 
 
-def test_it_is_asked_only_if_there_is_need() -> None:
+def test_llamafactory_is_queried_only_when_needed() -> None:
     plain = hyperparameters.normalise({"lora_rank": 8})
     assert llamafactory_arguments.check(plain, "/nowhere") == plain
     for declared in ({"extra": {"optim": "sgd"}}, {"template": "qwen"}):
@@ -108,7 +108,7 @@ def test_it_is_asked_only_if_there_is_need() -> None:
         llamafactory_arguments.read_arguments("")
 
 
-def _package(root: Path, files: dict[str, str]) -> None:
+def write_package(root: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,10 +161,10 @@ class EvaluationArguments:
 }
 
 
-def test_the_list_is_read_and_nothing_imported(
+def test_arguments_are_read_without_an_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _package(tmp_path, SOURCES)
+    write_package(tmp_path, SOURCES)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(list_llamafactory_arguments.importlib.metadata, "version", lambda _name: "1.2.3")
     list_llamafactory_arguments.main()
@@ -182,7 +182,7 @@ def test_the_list_is_read_and_nothing_imported(
     }
 
 
-def test_nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(SystemExit, match="llamafactory is not installed"):
         list_llamafactory_arguments.main()

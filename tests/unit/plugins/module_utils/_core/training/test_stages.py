@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stages and the datasets they train on: what does not fit is refused before anything runs."""
+"""Stages and their datasets: a mismatch is rejected before anything runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FITTING = {"sft": "sft", "dpo": "preference", "rm": "preference", "kto": "kto", 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    """A data directory with a dataset of each kind, and a local base beside it."""
+    """A data directory with a dataset of each kind, and a local base model."""
     layout = Layout(str(tmp_path / "data"))
     for kind, row in ROWS.items():
         registry.apply(layout, registry.Declaration(kind), [Source("records", records=[row])])
@@ -52,7 +52,7 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def plan(layout: Layout, stage: str, kind: str, **more: t.Any) -> Run:
-    """The run of a fine-tune."""
+    """Plan the run of a fine-tune."""
     declared = {
         "name": "essai", "base_model": os.path.join(os.path.dirname(layout.root), "base"), "dataset": kind,
         "stage": stage, "template": "qwen", **more,
@@ -66,13 +66,13 @@ def test_every_stage_is_described() -> None:
 
 @pytest.mark.parametrize("stage", FITTING)
 @pytest.mark.parametrize("kind", ROWS)
-def test_a_stage_takes_only_its_own_rows(stage: str, kind: str, layout: Layout) -> None:
+def test_a_stage_accepts_only_its_own_rows(stage: str, kind: str, layout: Layout) -> None:
     if FITTING[stage] == kind:
         assert plan(layout, stage, kind).steps[1].spec.kind == "train"
         return
     with pytest.raises(InputError, match=f"The stage {stage} trains on .* the dataset {kind!r} holds ") as caught:
         plan(layout, stage, kind)
-    fitting = next(other for other, found in FITTING.items() if found == kind)
+    fitting = next(other for other, other_kind in FITTING.items() if other_kind == kind)
     assert f"stage: {fitting}" in caught.value.hint
     with pytest.raises(InputError, match="trains on"):
         finetune.plan_train(
@@ -81,29 +81,29 @@ def test_a_stage_takes_only_its_own_rows(stage: str, kind: str, layout: Layout) 
         )  # fmt: skip
 
 
-def test_a_dataset_that_is_not_published_yet_is_refused_as_well(layout: Layout) -> None:
-    """Check mode knows what the dataset would hold."""
-    known = {"new": {"fingerprint": "0" * 64, "outcome": {"kind": "kto"}}}
+def test_an_unpublished_dataset_is_checked_too(layout: Layout) -> None:
+    """Check mode uses the predicted results of the dataset."""
+    predicted = {"new": {"fingerprint": "0" * 64, "outcome": {"kind": "kto"}}}
     declared = {
         "name": "essai", "base_model": os.path.join(os.path.dirname(layout.root), "base"), "dataset": "new",
         "template": "qwen",
     }  # fmt: skip
     with pytest.raises(InputError, match="The stage sft trains on questions and answers"):
-        finetune.plan_run(layout, declared, Toolchain(), datasets=known, accelerator="cpu")
+        finetune.plan_run(layout, declared, Toolchain(), datasets=predicted, accelerator="cpu")
 
 
-def test_the_stage_is_part_of_what_is_made(layout: Layout) -> None:
-    plain = plan(layout, "dpo", "preference").steps[1].spec
-    assert plain.settings["stage"] == "dpo"
-    assert plain.options["resolved"]["pref_loss"] == "sigmoid"
+def test_the_stage_is_part_of_the_fingerprint(layout: Layout) -> None:
+    sigmoid = plan(layout, "dpo", "preference").steps[1].spec
+    assert sigmoid.settings["stage"] == "dpo"
+    assert sigmoid.options["resolved"]["pref_loss"] == "sigmoid"
     orpo = plan(layout, "dpo", "preference", pref_loss="orpo").steps[1].spec
     assert orpo.settings["pref_loss"] == "orpo"
-    assert orpo.fingerprint != plain.fingerprint
+    assert orpo.fingerprint != sigmoid.fingerprint
     assert "pref_loss" not in plan(layout, "sft", "sft").steps[1].spec.options["resolved"]
 
 
-def test_what_comes_of_a_reward_model(layout: Layout) -> None:
-    """Adapter and value head, and no model to talk to; who asks for one is told why not."""
+def test_steps_of_a_reward_model(layout: Layout) -> None:
+    """A reward model has an adapter and a value head, but is not served; a request to serve it is rejected."""
     run = plan(layout, "rm", "preference")
     assert [step.label for step in run.steps] == ["base", "train"]
     assert run.goals == ("train",)
@@ -111,15 +111,15 @@ def test_what_comes_of_a_reward_model(layout: Layout) -> None:
     with pytest.raises(InputError, match="essai: A reward model .* nothing for Ollama to serve"):
         plan(layout, "rm", "preference", register=True)
     spec = run.steps[1].spec
-    made = layout.artifact("train", spec.fingerprint)
-    os.makedirs(made)
-    write_json(os.path.join(made, "receipt.json"), {"upstream": spec.upstream, "options": spec.options})
+    artifact = layout.artifact("train", spec.fingerprint)
+    os.makedirs(artifact)
+    write_json(os.path.join(artifact, "receipt.json"), {"upstream": spec.upstream, "options": spec.options})
     with pytest.raises(InputError, match="is not merged"):
         single_steps.plan_merge(layout, spec.fingerprint, Toolchain())
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "kto", "pt"])
-def test_the_others_go_to_ollama(stage: str, layout: Layout) -> None:
+def test_other_stages_are_registered(stage: str, layout: Layout) -> None:
     run = plan(layout, stage, FITTING[stage])
     assert run.goals == ("register-q4_K_M",)
     assert run.steps[-1].spec.settings["template"] == "qwen"
@@ -127,19 +127,19 @@ def test_the_others_go_to_ollama(stage: str, layout: Layout) -> None:
 
 
 def test_warnings(layout: Layout) -> None:
-    """What is usual for sft is too much for the others; text teaches no answering."""
+    """The default learning rate is too high for other stages, and text does not teach answering."""
 
-    def told(stage: str, **more: t.Any) -> str:
+    def warnings_for(stage: str, **more: t.Any) -> str:
         return " ".join(finetune.warnings_of(plan(layout, stage, FITTING[stage], **more)))
 
-    assert told("sft") == ""
-    assert "learning_rate 0.0002 suits sft; for dpo something like 5e-06 is usual" in told("dpo")
-    assert told("dpo", learning_rate=5e-6) == ""
-    assert "teaches no answering" in told("pt")
-    assert "5e-06" in told("kto")
+    assert warnings_for("sft") == ""
+    assert "learning_rate 0.0002 suits sft; for dpo something like 5e-06 is usual" in warnings_for("dpo")
+    assert warnings_for("dpo", learning_rate=5e-6) == ""
+    assert "teaches no answering" in warnings_for("pt")
+    assert "5e-06" in warnings_for("kto")
 
 
-def test_text_that_fills_no_piece_is_refused(layout: Layout) -> None:
-    """LLaMA-Factory cuts text into pieces of cutoff_len tokens and drops the rest; of nothing it makes an error."""
+def test_text_shorter_than_one_piece_is_rejected(layout: Layout) -> None:
+    """LLaMA-Factory splits text into pieces of cutoff_len tokens, drops the rest, and fails without any piece."""
     with pytest.raises(InputError, match="less text"):
         plan(layout, "pt", "pretraining", cutoff_len=100000)
