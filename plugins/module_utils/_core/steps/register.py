@@ -33,7 +33,7 @@ from ..ollama.syntax import (
     parse_parameters,
     same_parameters,
 )
-from ..releases.promotion import Ahead, Releases, content_tag, digest_of
+from ..releases.promotion import BeforeMove, Releases, content_tag, digest_of
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -262,7 +262,7 @@ def differences(
     return found
 
 
-def _write_ahead(path: str, record: dict[str, t.Any]) -> Ahead:
+def _write_ahead(path: str, record: dict[str, t.Any]) -> BeforeMove:
     """Notes where an alias points before it is moved: after a kill nobody could tell."""
 
     def ahead(full: str, previous: dict[str, str] | None) -> None:

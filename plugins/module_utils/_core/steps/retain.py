@@ -41,7 +41,7 @@ class RetainStep(Step):
         later = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), own)
         removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, own)
         for item in removed:
-            log_line(f"Removed: {item.words()}")
+            log_line(f"Removed: {item.description()}")
         earlier = read_json(path, {}).get("pruned") or []
         write_json(path, {"pruned": [*earlier, *map(_plain, removed)], "deferred": [*map(_plain, later)]})
 
@@ -56,7 +56,7 @@ class RetainStep(Step):
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         later = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
         found = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)
-        return [item.words() for item in found if (item.kind, item.name) not in later]
+        return [item.description() for item in found if (item.kind, item.name) not in later]
 
 
 def _plain(item: Surplus) -> dict[str, t.Any]:
