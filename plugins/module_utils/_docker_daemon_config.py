@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Docker's ``daemon.json``: add what is wanted, take away what was added, leave everything else as it is.
+"""Docker's ``daemon.json``: merge settings, remove settings that were merged earlier, keep everything else.
 
-What cannot be understood is refused and not replaced: mirrors, proxies and other runtimes in it are somebody's work.
+A file that cannot be parsed is refused and not replaced: it may contain mirrors, proxies and runtimes of other users.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _DEFAULT_INDENT = "    "
 def parse(raw: bytes, path: str) -> Config:
     """The settings in a file as dockerd reads them.
 
-    :param raw: its content; nothing but blanks are no settings, as for dockerd.
-    :param path: for messages.
-    :raises InputError: for anything that is not one JSON object with each key once.
+    :param raw: content of the file; a file with only whitespace has no settings, as for dockerd.
+    :param path: path to show in messages.
+    :raises InputError: if the content is not exactly one JSON object with unique keys.
     """
     hint = (
         f"It was left as it is. Put it right by hand (dockerd --validate --config-file {path} says what it takes;"
@@ -38,7 +38,7 @@ def parse(raw: bytes, path: str) -> Config:
     if not text.strip():
         return {}
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
@@ -52,7 +52,7 @@ def parse(raw: bytes, path: str) -> Config:
     return value
 
 
-def _once(pairs: list[tuple[str, t.Any]]) -> Config:
+def _unique_keys(pairs: list[tuple[str, t.Any]]) -> Config:
     value: Config = {}
     for key, item in pairs:
         if key in value:
@@ -61,69 +61,71 @@ def _once(pairs: list[tuple[str, t.Any]]) -> Config:
     return value
 
 
-def _no_constant(name: str) -> t.NoReturn:
+def _refuse_constant(name: str) -> t.NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
 def merged(existing: Config, wanted: Config) -> Config:
-    """What is there, and what is wanted over it.
+    """The existing settings with the wanted ones merged into them.
 
-    Objects are merged key by key. Items of lists are added to those that are there; of two ``name=value`` items with
-    one name (``exec-opts``, ``storage-opts``) the wanted one stays, at the other's place. For anything else, what is
-    wanted stays. The order of what is there is kept.
+    Objects are merged key by key. List items are appended to the existing ones; of two ``name=value`` items with the
+    same name (``exec-opts``, ``storage-opts``) the wanted one replaces the existing one at its place. Any other
+    wanted value replaces the existing one. The order of the existing settings is kept.
     """
-    value = dict(existing)
+    result = dict(existing)
     for key, item in wanted.items():
-        there = value.get(key)
+        current = result.get(key)
         if isinstance(item, dict):
-            value[key] = merged(there if isinstance(there, dict) else {}, item)
+            result[key] = merged(current if isinstance(current, dict) else {}, item)
         elif isinstance(item, list):
-            value[key] = _joined(there if isinstance(there, list) else [], item)
+            result[key] = _merged_list(current if isinstance(current, list) else [], item)
         else:
-            value[key] = item
-    return value
+            result[key] = item
+    return result
 
 
-def _joined(there: list[t.Any], wanted: list[t.Any]) -> list[t.Any]:
-    value = list(there)
+def _merged_list(current: list[t.Any], wanted: list[t.Any]) -> list[t.Any]:
+    result = list(current)
     for item in wanted:
-        name = _name(item)
-        same = [index for index, other in enumerate(value) if other == item or (name and _name(other) == name)]
-        if same:
-            value[same[0]] = item
-            for index in reversed(same[1:]):
-                del value[index]
+        name = _option_name(item)
+        matches = [
+            index for index, other in enumerate(result) if other == item or (name and _option_name(other) == name)
+        ]
+        if matches:
+            result[matches[0]] = item
+            for index in reversed(matches[1:]):
+                del result[index]
         else:
-            value.append(item)
-    return value
+            result.append(item)
+    return result
 
 
-def _name(item: t.Any) -> str:
+def _option_name(item: t.Any) -> str:
     return item.partition("=")[0] if isinstance(item, str) and "=" in item else ""
 
 
 def without(existing: Config, added: Config) -> Config:
-    """What is there less what was added; what has another value by now is somebody else's and stays."""
-    value = dict(existing)
+    """The existing settings minus the added ones; a setting whose value has changed since then is kept."""
+    result = dict(existing)
     for key, item in added.items():
-        if key not in value:
+        if key not in result:
             continue
-        there = value[key]
-        if there == item:
-            del value[key]
-        elif isinstance(item, dict) and isinstance(there, dict):
-            value[key] = without(there, item)
-        elif isinstance(item, list) and isinstance(there, list):
-            value[key] = [other for other in there if other not in item]
-        if key in value and value[key] != there and not value[key]:
-            del value[key]
-    return value
+        current = result[key]
+        if current == item:
+            del result[key]
+        elif isinstance(item, dict) and isinstance(current, dict):
+            result[key] = without(current, item)
+        elif isinstance(item, list) and isinstance(current, list):
+            result[key] = [other for other in current if other not in item]
+        if key in result and result[key] != current and not result[key]:
+            del result[key]
+    return result
 
 
-def render(value: Config, like: bytes = b"") -> str:
+def render(value: Config, previous: bytes = b"") -> str:
     """The text of a file.
 
-    :param like: what the file held before; its indentation is kept.
+    :param previous: previous content of the file, whose indentation is kept.
     """
-    found = _INDENT.search(like.decode("utf-8", "replace"))
-    return json.dumps(value, indent=found.group(1) if found else _DEFAULT_INDENT, ensure_ascii=False) + "\n"
+    indent = _INDENT.search(previous.decode("utf-8", "replace"))
+    return json.dumps(value, indent=indent.group(1) if indent else _DEFAULT_INDENT, ensure_ascii=False) + "\n"

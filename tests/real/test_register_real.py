@@ -143,7 +143,7 @@ def test_drift_is_seen_and_mended(house: House, ollama: Ollama, gguf: t.Any) -> 
     results = house.register(ctx)
     step = RegisterStep()
     ollama.delete("drift")
-    assert step.drift(ctx) == [f"drift:latest is not there, and shall be {results['tag']}"]
+    assert step.drift(ctx) == [f"drift:latest does not exist and must be {results['tag']}"]
     ollama.create("drift", from_=results["tag"], system="Autre chose.")
     assert step.drift(ctx) == [f"drift:latest is another model than {results['tag']}"]
     house.register(ctx)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an artifact is complete, where its content lies, and what its step reported."""
+"""Completeness of an artifact, the path of its content, and the results its step reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .layout import Layout
 
 
 def artifact_path(layout: Layout, kind: str, fingerprint: str) -> str:
-    """Where the content of an artifact lies (a local base directory is only referred to)."""
+    """Path of an artifact's content; for a local base model this is the directory its receipt refers to."""
     if kind == "base":
         receipt = layout.receipt(kind, fingerprint) or {}
         location = (receipt.get("results") or {}).get("location")
@@ -23,9 +23,9 @@ def artifact_path(layout: Layout, kind: str, fingerprint: str) -> str:
 
 
 def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> str:
-    """Why an artifact is not whole, in a few words; empty when it is.
+    """Reason why an artifact is incomplete, as a short phrase; empty if it is complete.
 
-    Sizes are compared, content is not read: files of a published artifact are never written again.
+    Compares file sizes only: files of a published artifact are never rewritten, so their content is not read.
     """
     try:
         receipt = layout.receipt(kind, fingerprint)
@@ -52,6 +52,6 @@ def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> str:
 
 
 def receipt_results(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
-    """What a step found out, from its receipt; empty when it was never made."""
+    """Results of a step as recorded in its receipt; empty if the step never completed."""
     receipt = layout.receipt(kind, fingerprint) or {}
     return dict(receipt.get("results") or {})

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things lie under the data directory. The one place that knows a path."""
+"""Paths below the data directory. No other module builds them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import InputError, StoreError
 from ..system.files import make_dirs, read_json
 from ..system.ownership import register_data_dir, repair_ownership
 
-#: The steps that leave an artifact, in the order of the flow.
+#: Kinds of steps that produce an artifact, in the order of the pipeline.
 KINDS = ("base", "dataset", "train", "train_node", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
 
-#: Which of them each step module answers for.
+#: Kinds each step module handles.
 KINDS_OF_MODULE = {
     "base": ("base",),
     "train": ("train", "train_node"),
@@ -26,7 +26,7 @@ KINDS_OF_MODULE = {
     "job": KINDS,
 }
 
-#: Where each kind of artifact lies.
+#: Directory of each kind of artifact, relative to the data directory.
 PARENTS = {
     "base": "models/base",
     "dataset": "datasets/versions",
@@ -42,8 +42,8 @@ PARENTS = {
     "light_probe": "outputs/probes",
 }
 
-#: Directories whose entries are looked at for what is root's (see :meth:`Layout.repair_ownership`), and those that are
-#: walked: things are written there all the time, and they are small.
+#: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), and directories
+#: that are walked recursively: they are small, and files are written to them all the time.
 _LISTED = {"core", "datasets", "jobs", "models", "outputs", *PARENTS.values()}
 _WRITTEN_TO = {"jobs/active", "outputs/served", "datasets/.registered"}
 
@@ -52,10 +52,10 @@ RECEIPT = "receipt.json"
 
 
 class Layout:
-    """The tree under one data directory.
+    """The directory tree below one data directory.
 
-    :param data_dir: absolute path without blanks (LLaMA-Factory's launcher splits its command line on them).
-    :raises InputError: for a path that cannot serve.
+    :param data_dir: absolute path without whitespace (LLaMA-Factory's launcher splits its command line on whitespace).
+    :raises InputError: if the path is not absolute or contains whitespace.
     """
 
     def __init__(self, data_dir: str) -> None:
@@ -74,23 +74,26 @@ class Layout:
         return os.path.join(self.root, *parts)
 
     def parent(self, kind: str) -> str:
-        """The directory that holds a step's artifacts."""
+        """The directory that contains all artifacts of a kind."""
         return self.path(PARENTS[kind])
 
     def artifact(self, kind: str, fingerprint: str) -> str:
-        """The directory of an artifact, whether it is there or not."""
+        """The directory of an artifact, whether it exists or not.
+
+        :raises StoreError: if ``fingerprint`` is not 64 hexadecimal digits.
+        """
         if not _FINGERPRINT.match(fingerprint):
             raise StoreError(f"{fingerprint!r} is not a fingerprint (64 hexadecimal digits).")
         return os.path.join(self.parent(kind), fingerprint)
 
     def work(self, kind: str, fingerprint: str) -> str:
-        """Where an artifact is made before it gets its name; kept between attempts."""
+        """The directory an artifact is built in before it is published; kept between attempts."""
         return os.path.join(self.parent(kind), ".work-" + os.path.basename(self.artifact(kind, fingerprint)))
 
     def receipt(self, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
-        """The receipt of an artifact, pruned or not; None when it was never made."""
-        found = read_json(os.path.join(self.artifact(kind, fingerprint), RECEIPT))
-        return found if isinstance(found, dict) else None
+        """The receipt of an artifact, also of a pruned one; None if the artifact was never published."""
+        receipt = read_json(os.path.join(self.artifact(kind, fingerprint), RECEIPT))
+        return receipt if isinstance(receipt, dict) else None
 
     @property
     def jobs(self) -> str:
@@ -99,7 +102,7 @@ class Layout:
 
     @property
     def datasets(self) -> str:
-        """The directory LLaMA-Factory and its WebUI read datasets from."""
+        """The directory from which LLaMA-Factory and its WebUI read datasets."""
         return self.path("datasets")
 
     @property
@@ -108,14 +111,14 @@ class Layout:
         return self.path("cache", "huggingface")
 
     def create(self) -> None:
-        """Make the tree; directories that are there are left as they are."""
+        """Create the tree; existing directories are left unchanged."""
         for sub in [*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
             make_dirs(self.path(sub))
 
     def repair_ownership(self) -> None:
-        """Where root works in somebody else's data directory, give its owner what a killed root left as its own.
+        """If root runs in another user's data directory, give that user the files a killed root process left.
 
-        What has been given whole is not walked again: neither runs that have ended nor artifacts.
+        Finished runs and published artifacts are not walked again: their ownership was set when they were completed.
         """
         repair_ownership(self.root, _may_hold_roots)
 

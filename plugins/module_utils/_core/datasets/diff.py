@@ -1,28 +1,28 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a new version of a dataset changes: rows added, removed, answered otherwise; bounded in memory and length."""
+"""Differences between two versions of a dataset: rows added, removed, and with another answer. Bounded in memory."""
 
 from __future__ import annotations
 
 import json
 import typing as t
 
-#: Rows up to which two versions are compared row by row (about 30 MB); beyond it only their number is told.
+#: Maximum number of rows that are compared one by one (about 30 MB); beyond it, ``compared`` is false.
 COMPARED = 200_000
-#: Rows shown of each kind, and characters shown of a text.
+#: Rows shown of each kind, and characters shown of each text.
 SHOWN = 20
 _WIDTH = 160
 
 
 def _question_and_answer(line: str) -> tuple[str, str]:
-    """What is asked in a published row, with all that comes before it, and the last answer."""
+    """The last answer of a published row, and the question with everything that precedes it."""
     row = json.loads(line)
     if "text" in row:
         return f"\0\0{row['text']}", ""
     if "conversations" not in row:
-        asked = "\n".join(text for text in (row["instruction"], row["input"]) if text)
-        return f"{row['system']}\0\0{asked}", row["output"]
+        question = "\n".join(text for text in (row["instruction"], row["input"]) if text)
+        return f"{row['system']}\0\0{question}", row["output"]
     turns = [turn["value"] for turn in row["conversations"]]
     if "chosen" in row:
         return (
@@ -40,42 +40,42 @@ def _short(text: str) -> str:
 
 
 class Changes:
-    """Watches the lines of the new version and tells what differs from the old one.
+    """Collects the lines of the new version and reports the differences from the old one.
 
-    :param old: ``data.jsonl`` of the version before; empty when there is none.
+    :param old: ``data.jsonl`` of the previous version; empty if there is none.
     """
 
     def __init__(self, old: str) -> None:
         self.old = old
-        #: question → answers not met again so far, as hashes: in the order they stand
-        self._waiting: dict[int, list[int]] = {}
+        #: hash of a question → hashes of its answers without a match in the new version, in file order
+        self._unmatched: dict[int, list[int]] = {}
         self.old_rows = 0
         self.compared = True
         self._load()
-        self.begin()
+        self.restart()
 
     def _load(self) -> None:
         for line in self._old_lines():
             self.old_rows += 1
             if self.old_rows > COMPARED:
                 self.compared = False
-                self._waiting = {}
+                self._unmatched = {}
                 return
             question, answer = _question_and_answer(line)
-            self._waiting.setdefault(hash(question), []).append(hash(answer))
+            self._unmatched.setdefault(hash(question), []).append(hash(answer))
 
     def _old_lines(self) -> t.Iterator[str]:
         if self.old:
             with open(self.old, encoding="utf-8", newline="\n") as stream:
                 yield from stream
 
-    def begin(self) -> None:
-        """The lines come anew, from the first."""
+    def restart(self) -> None:
+        """Discard the collected lines: rendering starts again with the first row."""
         self._new: list[tuple[int, int]] = []
         self._texts: dict[tuple[int, int], tuple[str, str]] = {}
 
-    def see(self, line: str) -> None:
-        """One line of the new version."""
+    def add_line(self, line: str) -> None:
+        """Add one line of the new version."""
         if not self.compared:
             return
         if len(self._new) == COMPARED:
@@ -85,35 +85,35 @@ class Changes:
         question, answer = _question_and_answer(line)
         key = (hash(question), hash(answer))
         self._new.append(key)
-        if len(self._texts) < 3 * SHOWN and key[1] not in self._waiting.get(key[0], ()):
+        if len(self._texts) < 3 * SHOWN and key[1] not in self._unmatched.get(key[0], ()):
             self._texts[key] = (_short(question.rpartition("\0")[2]), _short(answer))
 
     def result(self) -> dict[str, t.Any]:
-        """``compared``, numbers ``added``, ``removed``, ``changed``, and the texts ``before`` and ``after``."""
+        """``compared``, the counts ``added``, ``removed``, ``changed``, and the texts ``before`` and ``after``."""
         if not self.compared:
             return {"compared": False, "added": 0, "removed": 0, "changed": 0, "before": [], "after": []}
-        waiting = {question: list(answers) for question, answers in self._waiting.items()}
-        rest = []
+        unmatched = {question: list(answers) for question, answers in self._unmatched.items()}
+        new_keys = []
         for question, answer in self._new:
-            answers = waiting.get(question)
+            answers = unmatched.get(question)
             if answers and answer in answers:
                 answers.remove(answer)
             else:
-                rest.append((question, answer))
+                new_keys.append((question, answer))
         added: list[tuple[int, int]] = []
         changed: list[tuple[int, int]] = []
         replaced: list[tuple[int, int]] = []
-        for key in rest:
-            answers = waiting.get(key[0])
+        for key in new_keys:
+            answers = unmatched.get(key[0])
             if answers:
                 changed.append(key)
                 replaced.append((key[0], answers.pop(0)))
             else:
                 added.append(key)
-        removed = [(question, answer) for question, answers in waiting.items() for answer in answers]
-        after = self._show("changed", changed, self._texts) + self._show("added", added, self._texts)
-        old_texts = self._find({*replaced[:SHOWN], *removed[:SHOWN]})
-        before = self._show("changed", replaced, old_texts) + self._show("removed", removed, old_texts)
+        removed = [(question, answer) for question, answers in unmatched.items() for answer in answers]
+        after = self._lines("changed", changed, self._texts) + self._lines("added", added, self._texts)
+        old_texts = self._old_texts({*replaced[:SHOWN], *removed[:SHOWN]})
+        before = self._lines("changed", replaced, old_texts) + self._lines("removed", removed, old_texts)
         return {
             "compared": True,
             "added": len(added),
@@ -123,18 +123,18 @@ class Changes:
             "after": after,
         }
 
-    def _find(self, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
-        found: dict[tuple[int, int], tuple[str, str]] = {}
+    def _old_texts(self, keys: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
+        texts: dict[tuple[int, int], tuple[str, str]] = {}
         if keys:
             for line in self._old_lines():
                 question, answer = _question_and_answer(line)
                 key = (hash(question), hash(answer))
                 if key in keys:
-                    found[key] = (_short(question.rpartition("\0")[2]), _short(answer))
-        return found
+                    texts[key] = (_short(question.rpartition("\0")[2]), _short(answer))
+        return texts
 
     @staticmethod
-    def _show(
+    def _lines(
         kind: str, keys: t.Sequence[tuple[int, int]], texts: t.Mapping[tuple[int, int], tuple[str, str]]
     ) -> list[str]:
         lines = []

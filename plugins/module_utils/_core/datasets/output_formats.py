@@ -1,19 +1,19 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The forms in which datasets are published for LLaMA-Factory, whatever they were written in.
+"""The output formats in which datasets are published for LLaMA-Factory, independent of the format of the source.
 
 Read in LLaMA-Factory 0.9.5 (``data/parser.py``, ``data/converter.py``) and ``datasets`` 4.0, which reads the files:
 
-* A key that is left out of ``columns`` or ``tags`` becomes None: an entry is always written whole.
-* Every field is text in every row. ``datasets`` takes a column's type from the first 10 MiB; an empty list, or a null,
-  there makes a later value fatal. So there is no ``history``: rows that have one are written as messages, which
-  LLaMA-Factory turns into the same samples.
-* A column that holds nothing but dates in one such piece becomes a timestamp; LLaMA-Factory drops an ``output`` that is
-  not text. :attr:`Form.dates` watches for that.
-* ``ranking`` is true for pairs of answers (dpo, rm) and must not be for anything else; ``kto_tag`` counts as a real
-  boolean only, and a ``chosen`` that is text instead of a turn is passed over for what else is in the row.
-* The ``openai`` formatting adds ``detailed thinking off`` to every system prompt, so nothing is written in it.
+* A key that is missing in ``columns`` or ``tags`` becomes None: an entry is always written completely.
+* Every field is text in every row. ``datasets`` infers a column's type from the first 10 MiB; an empty list or a null
+  there makes a later value fail. So there is no ``history``: rows with a history are written as messages, which
+  LLaMA-Factory converts to the same samples.
+* A column that contains only dates in one such piece becomes a timestamp; LLaMA-Factory drops an ``output`` that is
+  not text. :attr:`OutputFormat.dates` detects that.
+* ``ranking`` is true for pairs of answers (dpo, rm) and must not be true for anything else; ``kto_tag`` is accepted
+  only as a boolean, and a ``chosen`` that is text instead of a turn is ignored in favour of the other fields.
+* The ``openai`` formatting adds ``detailed thinking off`` to every system prompt, so it is never used for output.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ import re
 import typing as t
 from json.encoder import encode_basestring as quote
 
-#: ``chunksize`` of ``datasets.packaged_modules.json``: columns get their types piece by piece.
+#: ``chunksize`` of ``datasets.packaged_modules.json``: column types are inferred piece by piece.
 PIECE = 10 << 20
-#: The one entry of the ``dataset_info.json`` that lies beside the rows.
+#: The only entry of the ``dataset_info.json`` stored beside the rows.
 ENTRY = "dataset"
 DATA_FILE = "data.jsonl"
 
-#: What rows are for: a question and its answer; two answers to choose from; one answer and whether it was liked; text.
+#: Kinds of rows: question and answer; a pair of answers with a preference; an answer that was liked or not; text.
 SFT, PREFERENCE, KTO, PRETRAINING = "sft", "preference", "kto", "pretraining"
 
 HUMAN, ASSISTANT, OBSERVATION, CALL = "human", "gpt", "observation", "function_call"
 
-# what Arrow takes for a timestamp, and a little more
+# the strings that Arrow converts to a timestamp, and slightly more
 _DATE = re.compile(r"\d{4}-\d\d-\d\d.{0,30}\Z", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What one row means.
+    """The content of one row, independent of its format.
 
-    :param turns: role (:data:`HUMAN`, :data:`ASSISTANT`, :data:`OBSERVATION`, :data:`CALL`) and text, in order; asked
-        and answered by turns, the last one answers. Where there are two answers to choose from, the last one asks; of
-        a text there is nothing but one turn.
-    :param system: the system prompt; empty when there is none.
-    :param tools: the tools as JSON text; empty when there are none.
-    :param chosen: the better answer: role and text; None where there are no two.
-    :param rejected: the worse answer.
-    :param liked: whether the answer was liked; None where that is not the question.
+    :param turns: role (:data:`HUMAN`, :data:`ASSISTANT`, :data:`OBSERVATION`, :data:`CALL`) and text, in order;
+        questions and answers alternate, and the last turn is the answer. With a pair of answers, the last turn is the
+        question. Plain text is a single turn.
+    :param system: the system prompt; empty if there is none.
+    :param tools: the tools as JSON text; empty if there are none.
+    :param chosen: role and text of the better answer; None if the row has no pair of answers.
+    :param rejected: role and text of the worse answer.
+    :param liked: whether the answer was liked; None for rows without such a tag.
     """
 
     turns: t.Sequence[tuple[str, str]]
@@ -62,64 +62,64 @@ class Sample:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What duplicates and contradictions are found by: of what is asked, and of what is answered, in this process.
+        """Hashes of question and answer to detect duplicates and contradictions; valid in this process only.
 
-        Rows with the same first one are about the same thing; those with another second one disagree about it.
+        Rows with the same first hash have the same question; if the second hash differs, they contradict each other.
         """
         if self.chosen and self.rejected:
-            # the same two answers, and the other one is better: that disagrees
-            asked = hash((self.system, self.tools, *self._texts(), *sorted((self.chosen, self.rejected))))
-            return asked, hash(self.chosen)
+            # same pair of answers, opposite preference: that is a contradiction
+            question = hash((self.system, self.tools, *self._texts(), *sorted((self.chosen, self.rejected))))
+            return question, hash(self.chosen)
         if self.liked is not None:
             return hash((self.system, self.tools, *self._texts())), int(self.liked)
         if len(self.turns) == 1:
             return hash(self.turns[0][1]), 0
-        *before, last = self._texts()
-        if len(before) == 1 and not self.tools:
-            return hash((before[0], self.system)), hash(last)
-        return hash((self.system, self.tools, *before)), hash(last)
+        *context, answer = self._texts()
+        if len(context) == 1 and not self.tools:
+            return hash((context[0], self.system)), hash(answer)
+        return hash((self.system, self.tools, *context)), hash(answer)
 
     def _texts(self) -> list[str]:
         return [text for _role, text in self.turns]
 
 
 class OutputFormat:
-    """A form of published rows.
+    """An output format of published rows.
 
-    :cvar name: its name; that of LLaMA-Factory's ``formatting`` where it holds questions and answers.
-    :cvar kind: what its rows are for.
+    :cvar name: its name; LLaMA-Factory's ``formatting`` for rows with question and answer.
+    :cvar kind: the kind of its rows.
     :cvar fields: fields of a row, in order.
     """
 
     name: t.ClassVar[str]
     kind: t.ClassVar[str] = SFT
     fields: t.ClassVar[tuple[str, ...]]
-    #: the places whose text is watched for being dates only
+    #: the fields that are checked for containing only dates
     watched: t.ClassVar[tuple[str, ...]]
     _entry: t.ClassVar[dict[str, t.Any]]
 
     def __init__(self) -> None:
-        #: a bit for each of :attr:`watched` that held only dates in this piece so far; 0 almost always
+        #: one bit per field of :attr:`watched` that contained only dates in this piece so far; almost always 0
         self.dates = 0
         self.begin_piece()
 
     def begin_piece(self) -> None:
-        """A new piece of the file begins."""
+        """Start a new piece of the file."""
         self.dates = (1 << len(self.watched)) - 1
 
     def watch(self, *texts: str) -> None:
-        """Look at the texts of a row, in the order of :attr:`watched`."""
+        """Check the texts of a row, in the order of :attr:`watched`."""
         for bit, text in enumerate(texts):
             if self.dates >> bit & 1 and not _DATE.match(text):
                 self.dates &= ~(1 << bit)
 
     def only_dates(self) -> list[str]:
-        """The places that held nothing but dates in this piece."""
+        """The fields that contained only dates in this piece."""
         return [place for bit, place in enumerate(self.watched) if self.dates >> bit & 1]
 
     @classmethod
     def entry(cls, file_name: str) -> dict[str, t.Any]:
-        """The whole entry for ``dataset_info.json``."""
+        """The complete entry for ``dataset_info.json``."""
         return {"file_name": file_name, **cls._entry}
 
 
@@ -136,9 +136,9 @@ class AlpacaOutput(OutputFormat):
     }
 
     def line(self, prompt: str, query: str, response: str, system: str, bare: bool = False) -> str:
-        """A row as a line.
+        """A row as one line.
 
-        :param bare: none of the texts holds anything that JSON escapes.
+        :param bare: whether none of the texts contains a character that JSON escapes.
         """
         if self.dates:
             self.watch(prompt, query, response, system)
@@ -166,15 +166,15 @@ def _turn(turn: tuple[str, str]) -> str:
 
 
 class SampleOutput(OutputFormat):
-    """A form that can hold any sample of its kind."""
+    """An output format that can represent every sample of its kind."""
 
     @abc.abstractmethod
     def line(self, sample: Sample) -> str:
-        """A row as a line."""
+        """A row as one line."""
 
 
 class MessagesOutput(SampleOutput):
-    """``conversations``, ``system``, ``tools``: what LLaMA-Factory calls sharegpt."""
+    """``conversations``, ``system``, ``tools``: LLaMA-Factory's ``sharegpt``."""
 
     name = "sharegpt"
     fields = ("conversations", "system", "tools")
@@ -188,11 +188,11 @@ class MessagesOutput(SampleOutput):
 
     def line(self, sample: Sample) -> str:
         if self.dates:
-            self._look(sample)
+            self._watch_turns(sample)
         turns = ",".join([f'{{"from":"{role}","value":{quote(text)}}}' for role, text in sample.turns])
         return f'{{"conversations":[{turns}],"system":{quote(sample.system)},"tools":{quote(sample.tools)}}}\n'
 
-    def _look(self, sample: Sample) -> None:
+    def _watch_turns(self, sample: Sample) -> None:
         for _role, text in sample.turns:
             self.watch(text, sample.system)
 
@@ -253,12 +253,12 @@ class KtoOutput(SampleOutput):
 
 
 class TextOutput(SampleOutput):
-    """``text``, to go on training on before any questions are asked."""
+    """``text``, for further pretraining without questions."""
 
     name = kind = PRETRAINING
     fields = ("text",)
     watched = fields
-    # LLaMA-Factory trains on the column it calls prompt
+    # LLaMA-Factory trains on the column named "prompt"
     _entry: t.ClassVar[dict[str, t.Any]] = {"formatting": "alpaca", "ranking": False, "columns": {"prompt": "text"}}
 
     def line(self, sample: Sample) -> str:
@@ -275,8 +275,8 @@ _OUTPUT_FORMATS: tuple[type[OutputFormat], ...] = (
     KtoOutput,
     TextOutput,
 )
-OUTPUT_FORMATS: dict[str, type[OutputFormat]] = {form.name: form for form in _OUTPUT_FORMATS}
-#: By the kind of rows, the form that can hold all of them.
+OUTPUT_FORMATS: dict[str, type[OutputFormat]] = {each.name: each for each in _OUTPUT_FORMATS}
+#: By kind of rows: the output format that can represent all of them.
 BY_KIND: dict[str, type[SampleOutput]] = {
-    form.kind: form for form in (MessagesOutput, PreferenceOutput, KtoOutput, TextOutput)
+    each.kind: each for each in (MessagesOutput, PreferenceOutput, KtoOutput, TextOutput)
 }

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows out of files: JSON lists, JSON lines and CSV, streamed, so that memory stays flat however many rows there are.
+"""Rows from files: JSON lists, JSON lines and CSV. Files are streamed, so memory does not grow with their size.
 
-A reader yields :data:`Row` and notes in :class:`Problems` what is wrong, with file, row and line. It goes on after a
-row that is wrong where it can tell where the next one begins, and stops where it cannot.
+A reader yields :data:`Row` and adds defects with file, row and line to :class:`Problems`. After a defective row it
+continues if it can find the start of the next one; otherwise it stops.
 """
 
 from __future__ import annotations
@@ -15,57 +15,58 @@ import typing as t
 
 from .json_reader import read_lines, read_list
 from .problems import Problems
-from .source_text import BLANK, ROW_LIMIT, SAVE_AS_UTF8, Grown, Row, SourceFile, lines
+from .source_text import BLANK, ROW_LIMIT, SAVE_AS_UTF8, FileGrew, Row, SourceFile, lines
 from .sources import Source, kind_of_file, open_file, refuse
 
 
 class _CsvLines:
-    """Lines for the csv module, with a bound on what one row may take: an open quote would swallow the whole file."""
+    """Lines for the csv module, with a limit per row: otherwise an open quote would consume the rest of the file."""
 
     def __init__(self, file: SourceFile) -> None:
         self.lines = lines(file)
         self.row_size = 0
         self.number = 0
-        self.wrong = ""
+        self.defect = ""
 
     def __iter__(self) -> _CsvLines:
         return self
 
     def __next__(self) -> str:
-        self.number, line, self.wrong = next(self.lines)
+        self.number, line, self.defect = next(self.lines)
         if "\0" in line:
-            self.wrong = "it holds a NUL character"
+            self.defect = "it holds a NUL character"
         self.row_size += len(line) + 1
         if self.row_size > ROW_LIMIT:
-            self.wrong = f"the row is longer than {ROW_LIMIT} characters; a quote that is never closed may be why"
-        if self.wrong:
+            self.defect = f"the row is longer than {ROW_LIMIT} characters; a quote that is never closed may be why"
+        if self.defect:
             raise StopIteration
         return line + "\n"
 
 
-def _read_csv(file: SourceFile, header_is_fine: t.Callable[[t.Sequence[str]], bool]) -> t.Iterator[Row]:
+def _read_csv(file: SourceFile, accept_header: t.Callable[[t.Sequence[str]], bool]) -> t.Iterator[Row]:
     """CSV with a header, separated by commas, semicolons or tabs, quoted by double quotes (RFC 4180)."""
     csv.field_size_limit(max(csv.field_size_limit(), ROW_LIMIT))
-    text = _CsvLines(file)
-    first_line = file.head.split(b"\n", 1)[0]
-    separator = max(",;\t", key=lambda sign: first_line.count(sign.encode()))
-    rows = csv.reader(text, delimiter=separator, strict=True)
+    csv_lines = _CsvLines(file)
+    header_line = file.head.split(b"\n", 1)[0]
+    separator = max(",;\t", key=lambda character: header_line.count(character.encode()))
+    rows = csv.reader(csv_lines, delimiter=separator, strict=True)
     header: list[str] = []
     number = 0
     while True:
-        begin = text.number + 1
-        text.row_size = 0
+        first_line_number = csv_lines.number + 1
+        csv_lines.row_size = 0
         row = number + 1 if header else None
         try:
             cells = next(rows, None)
         except csv.Error as error:
-            if not text.wrong:
-                file.wrong(row, begin, "", f"it is not valid CSV ({error})",
+            if not csv_lines.defect:
+                file.add_problem(row, first_line_number, "", f"it is not valid CSV ({error})",
                            'Put a cell with quotes or line breaks in "…", and write " in it as "".')  # fmt: skip
                 return
             cells = None
-        if text.wrong:
-            file.wrong(row, text.number, "", text.wrong, SAVE_AS_UTF8 if "UTF-8" in text.wrong else "Correct it.")
+        if csv_lines.defect:
+            fix = SAVE_AS_UTF8 if "UTF-8" in csv_lines.defect else "Correct it."
+            file.add_problem(row, csv_lines.number, "", csv_lines.defect, fix)
             return
         if cells is None:
             return
@@ -73,22 +74,22 @@ def _read_csv(file: SourceFile, header_is_fine: t.Callable[[t.Sequence[str]], bo
             continue
         if not header:
             header = [cell.strip() for cell in cells]
-            if not header_is_fine(header):
+            if not accept_header(header):
                 return
             continue
         number += 1
         if len(cells) == len(header):
-            yield number, begin, dict(zip(header, cells)), None, 0, 0
+            yield number, first_line_number, dict(zip(header, cells)), None, 0, 0
         else:
-            file.wrong(number, begin, "", f"it has {len(cells)} cells, and the header has {len(header)}",
-                       'Put cells that hold a separator in "…".')  # fmt: skip
+            defect = f"it has {len(cells)} cells, and the header has {len(header)}"
+            file.add_problem(number, first_line_number, "", defect, 'Put cells that hold a separator in "…".')
 
 
-def read(source: Source, problems: Problems, header_is_fine: t.Callable[[t.Sequence[str]], bool]) -> t.Iterator[Row]:
+def read(source: Source, problems: Problems, accept_header: t.Callable[[t.Sequence[str]], bool]) -> t.Iterator[Row]:
     """The rows of a source.
 
-    :param header_is_fine: looks at the header of a CSV and notes what is wrong with it.
-    :raises InputError: when the file cannot be opened, or changes while it is read.
+    :param accept_header: checks the header of a CSV, records its defects and returns whether it is valid.
+    :raises InputError: if the file cannot be opened, or changes while it is read.
     """
     if source.records is not None:
         for number, row in enumerate(source.records, 1):
@@ -97,19 +98,19 @@ def read(source: Source, problems: Problems, header_is_fine: t.Callable[[t.Seque
     kind = source.kind or kind_of_file(source.label)
     changed = False
     with open_file(source.path, source.label) as stream:
-        before = os.fstat(stream.fileno())
-        file = SourceFile(source.label, stream, problems, before.st_size)
+        opened = os.fstat(stream.fileno())
+        file = SourceFile(source.label, stream, problems, opened.st_size)
         if not file.encoding():
             return
         try:
             if kind == "csv":
-                yield from _read_csv(file, header_is_fine)
+                yield from _read_csv(file, accept_header)
             elif file.head.lstrip(BLANK.encode())[:1] == b"[":
                 yield from read_list(file)
             else:
                 yield from read_lines(file)
-        except Grown:
+        except FileGrew:
             changed = True
-        after = os.fstat(stream.fileno())
-    if changed or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise refuse(source.label, "it was changed while it was read", "Run again once nobody writes to it.")
+        closed = os.fstat(stream.fileno())
+    if changed or (opened.st_size, opened.st_mtime_ns) != (closed.st_size, closed.st_mtime_ns):
+        raise refuse(source.label, "it was changed while it was read", "Run again when no process writes to it.")

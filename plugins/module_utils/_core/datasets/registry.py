@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Datasets by name: made true from a declaration, taken away, looked up.
+"""Datasets by name: apply a declaration, remove a name, look a name up.
 
 A version is an artifact named by its content. A name is an entry of ``datasets/dataset_info.json`` that refers to a
-version; what it was declared from is kept in ``datasets/.registered/NAME.json``, so that the same declaration of the
-same sources is known again without reading a row.
+version. The declaration and the sources of a name are recorded in ``datasets/.registered/NAME.json``, so that the same
+declaration of the same sources is recognized without reading a row.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _EXTENSIONS = (".json", ".jsonl", ".ndjson", ".csv", ".yml", ".yaml")
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
-    """What a dataset shall be, without its rows.
+    """The declaration of a dataset, without its rows.
 
-    :param name: its name.
-    :param format: one of :data:`datasets.rules.preferences.FORMATS`.
-    :param columns: fields of the data by LLaMA-Factory's name of the column, where they are not the usual ones.
-    :param ignore_fields: fields of the data that are left out.
+    :param name: name of the dataset.
+    :param format: one of :data:`datasets.rules.registry.FORMATS`.
+    :param columns: field names of the data by LLaMA-Factory's column name, where they differ from the defaults.
+    :param ignore_fields: fields of the data to leave out.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Declaration:
 
     @property
     def digest(self) -> str:
-        """Of all that decides how the same rows are read."""
+        """Digest of everything that determines how the same rows are read."""
         return digest(
             {
                 "format": self.format,
@@ -64,14 +64,14 @@ class Declaration:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """A dataset that is there.
+    """An existing dataset.
 
-    :param name: the name it was asked for by; may be empty when it was asked for by fingerprint.
-    :param fingerprint: names the version.
+    :param name: the name it was looked up by; may be empty if it was looked up by fingerprint.
+    :param fingerprint: fingerprint of the version.
     :param path: directory of the version, LLaMA-Factory's ``dataset_dir``.
     :param rows: number of rows.
-    :param results: what was found out about it (``results`` of its receipt).
-    :param sources: what it was last declared from (label, bytes, sha256, commit); empty when not known.
+    :param results: its statistics (``results`` of its receipt).
+    :param sources: sources of its last declaration (label, bytes, sha256, commit); empty if unknown.
     """
 
     name: str
@@ -83,7 +83,7 @@ class DatasetInfo:
 
     @property
     def kind(self) -> str:
-        """What its rows are for (``SFT``, ``PREFERENCE``, … of ``datasets.output_formats``)."""
+        """The kind of its rows (``SFT``, ``PREFERENCE``, … of ``datasets.output_formats``)."""
         return str(self.results.get("kind") or SFT)
 
     @property
@@ -93,21 +93,21 @@ class DatasetInfo:
 
     @property
     def data_file(self) -> str:
-        """The rows."""
+        """Path of the rows."""
         return os.path.join(self.path, DATA_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What applying a declaration did, or would do.
+    """The result of applying a declaration, performed or planned.
 
-    :param changed: whether anything of it was not true before.
-    :param dataset: the dataset; None when it is absent, or not known without its rows.
-    :param reasons: why something changed, a clause each.
-    :param changes: what differs from the version before (see :meth:`datasets.diff.Changes.result`); empty when that
-        was not asked for, or nothing differs.
-    :param needs_rows: nothing was done: only digests were given, and they are not those of the last time.
-    :param before: fingerprint before; empty when the name was new.
+    :param changed: whether anything had to be changed.
+    :param dataset: the dataset; None if it is absent, or unknown because its rows were not given.
+    :param reasons: reasons for the change, one clause each.
+    :param changes: differences from the previous version (see :meth:`datasets.diff.Changes.result`); empty if they
+        were not requested or there are none.
+    :param needs_rows: nothing was done, because only digests were given and they differ from the recorded ones.
+    :param before: previous fingerprint; empty if the name was new.
     """
 
     changed: bool
@@ -119,9 +119,9 @@ class Outcome:
 
 
 def check_name(name: str) -> str:
-    """The name itself.
+    """The name, if it is valid.
 
-    :raises InputError: when a dataset cannot be called that (LLaMA-Factory splits lists of them on commas).
+    :raises InputError: if it is not a valid name (LLaMA-Factory splits lists of names on commas).
     """
     if not _NAME.match(name) or _FINGERPRINT.match(name):
         raise InputError(
@@ -135,9 +135,9 @@ def check_name(name: str) -> str:
 
 
 def dataset_name(text: str) -> str:
-    """The name that a path means as well as a name: ``/app/data/homelab.json`` is the dataset ``homelab``.
+    """The dataset name that a path or a name refers to: ``/app/data/homelab.json`` is the dataset ``homelab``.
 
-    :raises InputError: when no dataset can be called that.
+    :raises InputError: if the result is not a valid name.
     """
     name = text.strip().replace("\\", "/").rstrip("/").rpartition("/")[2]
     stem, extension = os.path.splitext(name)
@@ -145,33 +145,33 @@ def dataset_name(text: str) -> str:
 
 
 def info_path(layout: Layout) -> str:
-    """The file in which LLaMA-Factory and its WebUI look datasets up by name."""
+    """The file in which LLaMA-Factory and its WebUI look up datasets by name."""
     return os.path.join(layout.datasets, INFO_FILE)
 
 
 def load(layout: Layout, name_or_fingerprint: str) -> DatasetInfo:
-    """Look a dataset up by its name or by the fingerprint of a version. Its rows may have been pruned.
+    """Look up a dataset by its name or by the fingerprint of a version. Its rows may have been pruned.
 
-    :raises InputError: when there is none, with the names that are nearest; or when it is not one of ours.
+    :raises InputError: if it does not exist, with similar names; or if another program registered it.
     """
     info = InfoFile(info_path(layout))
     name, version = name_or_fingerprint, name_or_fingerprint
     if _FINGERPRINT.match(version):
         name = next((other for other, entry in info.entries.items() if version_of(entry) == version), "")
     elif name not in info.entries:
-        ours = [other for other, entry in info.entries.items() if version_of(entry)]
+        own_names = [other for other, entry in info.entries.items() if version_of(entry)]
         raise InputError(
             f"There is no dataset {name!r} in {layout.datasets}.",
-            f"{nearest(name, ours)} There are: {', '.join(sorted(ours)[:20])}.".lstrip()
-            if ours
+            f"{nearest(name, own_names)} There are: {', '.join(sorted(own_names)[:20])}.".lstrip()
+            if own_names
             else "There is none yet: declare it with the module dataset.",
-            {"datasets": sorted(ours)},
+            {"datasets": sorted(own_names)},
         )
     else:
         version = version_of(info.entries[name])
         if not version:
             raise InputError(
-                f"The dataset {name!r} was registered in {info.path} by somebody else.",
+                f"The dataset {name!r} was registered in {info.path} by another program.",
                 "Give its file to the module dataset, which checks it, under another name or with force.",
             )
     receipt = layout.receipt("dataset", version)
@@ -180,10 +180,10 @@ def load(layout: Layout, name_or_fingerprint: str) -> DatasetInfo:
             f"The dataset {name!r} refers to a version that is not there, {version[:12]}.",
             "Apply its declaration again.",
         )
-    return _found(layout, name, version, dict(receipt.get("results") or {}), _registration(layout, name))
+    return _dataset_info(layout, name, version, dict(receipt.get("results") or {}), _registration(layout, name))
 
 
-def _found(
+def _dataset_info(
     layout: Layout, name: str, version: str, results: dict[str, t.Any], registration: t.Mapping[str, t.Any]
 ) -> DatasetInfo:
     sources = registration.get("sources") if registration.get("fingerprint") == version else None
@@ -202,18 +202,18 @@ def _registration_path(layout: Layout, name: str) -> str:
 
 
 def _registration(layout: Layout, name: str) -> dict[str, t.Any]:
-    """What a name was last declared from; empty when that is not known (it only saves work)."""
+    """The recorded declaration of a name; empty if there is none (the record only saves work)."""
     try:
-        found = read_json(_registration_path(layout, name)) if name else None
+        record = read_json(_registration_path(layout, name)) if name else None
     except StoreError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
-def _same(first: t.Mapping[str, t.Any], second: t.Mapping[str, t.Any]) -> bool:
-    """Whether two sources hold the same, written in the same way."""
-    extension = [os.path.splitext(str(source.get("label")))[1] for source in (first, second)]
-    return first.get("sha256") == second.get("sha256") and extension[0] == extension[1]
+def _same_content(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> bool:
+    """Whether two sources have the same content and the same file type."""
+    extension = [os.path.splitext(str(source.get("label")))[1] for source in (one, other)]
+    return one.get("sha256") == other.get("sha256") and extension[0] == extension[1]
 
 
 def apply(
@@ -225,35 +225,36 @@ def apply(
     force: bool = False,
     core_version: str = "",
 ) -> Outcome:
-    """Make a declaration true.
+    """Apply a declaration.
 
-    :param sources: where the rows come from, in order; some may be known by their digest only.
-    :param check: change nothing, only tell.
-    :param compare: tell what differs from the version before.
-    :param force: take over an entry of somebody else.
-    :raises InputError: when anything is wrong with the declaration or the rows; nothing was changed then.
+    :param sources: sources of the rows, in order; of some, only the digest may be given.
+    :param check: change nothing, only report.
+    :param compare: report the differences from the previous version.
+    :param force: replace an entry that another program registered.
+    :param core_version: version to record in the receipt.
+    :raises InputError: if the declaration or the rows are invalid; nothing is changed in that case.
     """
     name = check_name(declaration.name)
     info = InfoFile(info_path(layout))
     before = _check_owner(info, name, force)
     registration = _registration(layout, name)
-    known = [source for source in registration.get("sources") or [] if isinstance(source, dict)]
-    sources = [identify(source, known) for source in sources]
-    told = [source.as_dict() for source in sources]
-    if registration.get("declaration") == declaration.digest and len(known) == len(told):
+    recorded = [source for source in registration.get("sources") or [] if isinstance(source, dict)]
+    sources = [identify(source, recorded) for source in sources]
+    given = [source.as_dict() for source in sources]
+    if registration.get("declaration") == declaration.digest and len(recorded) == len(given):
         version = str(registration.get("fingerprint"))
-        if all(_same(*pair) for pair in zip(known, told)) and _FINGERPRINT.match(version):
+        if all(_same_content(*pair) for pair in zip(recorded, given)) and _FINGERPRINT.match(version):
             receipt = intact_receipt(layout, version)
             if receipt:
                 results = dict(receipt.get("results") or {})
-                reasons = _register(layout, declaration, version, results["formatting"], told, check, force)
-                dataset = _found(layout, name, version, results, {"fingerprint": version, "sources": told})
+                reasons = _register(layout, declaration, version, results["formatting"], given, check, force)
+                dataset = _dataset_info(layout, name, version, results, {"fingerprint": version, "sources": given})
                 return Outcome(bool(reasons), dataset, reasons, before=before)
     if any(source.records is None and not source.path for source in sources):
         return Outcome(False, needs_rows=True, before=before)
 
-    old = os.path.join(layout.artifact("dataset", before), DATA_FILE) if before else ""
-    changes = Changes(old if os.path.isfile(old) else "") if compare else None
+    old_data = os.path.join(layout.artifact("dataset", before), DATA_FILE) if before else ""
+    changes = Changes(old_data if os.path.isfile(old_data) else "") if compare else None
     reasons = []
     started_at = utc_now()
     with workspace(layout) if not check else contextlib.nullcontext("") as work:
@@ -269,26 +270,26 @@ def apply(
         version = rendered.fingerprint
         receipt = intact_receipt(layout, version)
         if receipt is None:
-            there = os.path.isdir(layout.artifact("dataset", version))
-            new = "the rows changed" if before and before != version else "the rows are new"
-            reasons.append("the version is not whole" if there else new)
+            exists = os.path.isdir(layout.artifact("dataset", version))
+            new_reason = "the rows changed" if before and before != version else "the rows are new"
+            reasons.append("the version is incomplete" if exists else new_reason)
             rendered.results["name"] = name
             if work:
                 publish(layout, work, rendered, started_at, core_version)
     results = dict((receipt or {}).get("results") or rendered.results)
-    renamed = _register(layout, declaration, version, rendered.form, told, check, force)
+    renamed = _register(layout, declaration, version, rendered.output_format, given, check, force)
     reasons = reasons or renamed
-    dataset = _found(layout, name, version, results, {"fingerprint": version, "sources": told})
-    differs = changes.result() if changes and version != before else {}
-    return Outcome(bool(reasons), dataset, reasons, differs, before=before)
+    dataset = _dataset_info(layout, name, version, results, {"fingerprint": version, "sources": given})
+    differences = changes.result() if changes and version != before else {}
+    return Outcome(bool(reasons), dataset, reasons, differences, before=before)
 
 
 def _check_owner(info: InfoFile, name: str, force: bool) -> str:
-    """The version a name refers to; empty when there is no such name, or somebody else's that shall be taken over."""
+    """The version a name refers to; empty if the name is unused, or belongs to another program and ``force`` is set."""
     version = version_of(info.entries.get(name))
     if name in info.entries and not version and not force:
         raise InputError(
-            f"The dataset {name!r} was registered in {info.path} by somebody else.",
+            f"The dataset {name!r} was registered in {info.path} by another program.",
             "Choose another name, or take it over with force: true.",
         )
     return version
@@ -298,15 +299,15 @@ def _register(
     layout: Layout,
     declaration: Declaration,
     version: str,
-    form: str,
+    output_format: str,
     sources: list[dict[str, t.Any]],
     check: bool,
     force: bool,
 ) -> list[str]:
-    """Make the name refer to the version; why it did not before."""
-    entry = OUTPUT_FORMATS[form].entry(f"versions/{version}/{DATA_FILE}")
+    """Point the name to the version; returns the reasons why it did not."""
+    entry = OUTPUT_FORMATS[output_format].entry(f"versions/{version}/{DATA_FILE}")
     name = declaration.name
-    note = {
+    record = {
         "schema": 1,
         "name": name,
         "fingerprint": version,
@@ -314,35 +315,35 @@ def _register(
         "sources": sources,
     }
 
-    def differs(info: InfoFile) -> list[str]:
+    def reasons_for(info: InfoFile) -> list[str]:
         if name not in info.entries:
             return ["the name is new"]
         if info.entries[name] == entry:
             return []
-        other = version_of(info.entries[name]) != version
-        return ["the name refers to something else" if other else "the entry in dataset_info.json was changed"]
+        other_version = version_of(info.entries[name]) != version
+        return ["the name refers to something else" if other_version else "the entry in dataset_info.json was changed"]
 
-    reasons = differs(InfoFile(info_path(layout)))
-    noted = _registration(layout, name)
-    if check or (not reasons and {**noted, "registered_at": None} == {**note, "registered_at": None}):
+    reasons = reasons_for(InfoFile(info_path(layout)))
+    recorded = _registration(layout, name)
+    if check or (not reasons and {**recorded, "registered_at": None} == {**record, "registered_at": None}):
         return reasons
     layout.create()
     with lock(layout):
         info = InfoFile(info_path(layout))
         _check_owner(info, name, force)
-        reasons = differs(info)
+        reasons = reasons_for(info)
         if reasons:
             info.put(name, entry)
             info.write()
         make_dirs(os.path.dirname(_registration_path(layout, name)))
-        write_json(_registration_path(layout, name), {**note, "registered_at": utc_now()})
+        write_json(_registration_path(layout, name), {**record, "registered_at": utc_now()})
     return reasons
 
 
 def absent(layout: Layout, name: str, purge: bool = False, check: bool = False, force: bool = False) -> Outcome:
-    """Take a name away; with ``purge`` the rows of its version too, unless another name refers to them.
+    """Remove a name; with ``purge`` also the rows of its version, unless another name refers to it.
 
-    The receipt stays: models that were trained on it refer to it.
+    The receipt stays: models that were trained on the dataset refer to it.
     """
     check_name(name)
     info = InfoFile(info_path(layout))
@@ -351,8 +352,8 @@ def absent(layout: Layout, name: str, purge: bool = False, check: bool = False, 
     if not version:
         version = str(_registration(layout, name).get("fingerprint") or "")
     data = os.path.join(layout.artifact("dataset", version), DATA_FILE) if _FINGERPRINT.match(version) else ""
-    others = [other for other, entry in info.entries.items() if other != name and version_of(entry) == version]
-    if purge and data and not others and os.path.lexists(data):
+    other_names = [other for other, entry in info.entries.items() if other != name and version_of(entry) == version]
+    if purge and data and not other_names and os.path.lexists(data):
         reasons.append("the rows are there")
     if check or not reasons:
         return Outcome(bool(reasons), reasons=reasons, before=version)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sources to rows as LLaMA-Factory shall read them: checked, written in one form, digested; in one pass."""
+"""Renders sources to rows for LLaMA-Factory: one pass checks them, writes an output format and computes the digest."""
 
 from __future__ import annotations
 
@@ -13,85 +13,85 @@ import typing as t
 
 from ..fingerprint import fingerprint
 from ..system.disk import disk_error
-from .json_reader import strictly
+from .json_reader import strict_fault
 from .output_formats import BY_KIND, KTO, PIECE, AlpacaOutput, OutputFormat, SampleOutput
 from .problems import Problem, Problems, TooManyProblems
 from .readers import read
 from .rules.alpaca import AlpacaRules
-from .rules.base import Fault, Made, Rules
+from .rules.base import Fault, RenderedRow, Rules
 from .rules.registry import make_rules
 from .source_text import CHUNK, ROW_LIMIT
 from .sources import Source
 from .statistics import Lengths, Repeats
 
-#: Raised when the same sources are rendered otherwise than before: what was rendered is then looked at anew.
+#: Increased when the same sources render differently than before: recorded results are then computed again.
 RENDERER = 1
 
-#: Different system prompts that are counted apart, and characters of them that are kept.
+#: Maximum number of distinct system prompts to count, and maximum of their characters in memory.
 _SYSTEMS = 1000
 _SYSTEM_CHARACTERS = 4 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """What came out.
+    """The result of rendering.
 
-    :param form: name of the form the rows were written in.
-    :param sha256: of the rows as written; :param size: bytes of them.
-    :param results: what was found out about the rows, for the receipt.
+    :param output_format: name of the output format of the rows.
+    :param sha256: digest of the rows as written; :param size: their size in bytes.
+    :param results: statistics of the rows, for the receipt.
     """
 
-    form: str
+    output_format: str
     sha256: str
     size: int
     results: dict[str, t.Any]
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the fingerprint is made from."""
-        return {"format": self.form, "content": self.sha256}
+        """The inputs of the fingerprint."""
+        return {"format": self.output_format, "content": self.sha256}
 
     @property
     def fingerprint(self) -> str:
-        """The name of this version of the data: of its content alone, wherever it came from."""
+        """The fingerprint of this version. It depends on the content only, not on the sources."""
         return fingerprint("dataset", self.settings, {})
 
 
-class Watcher(t.Protocol):
-    """Looks at every line that is written (to tell what changed)."""
+class LineObserver(t.Protocol):
+    """Receives every line that is written, to compare versions."""
 
-    def begin(self) -> None:
-        """The lines come anew, from the first."""
+    def restart(self) -> None:
+        """Discard the lines so far: rendering starts again with the first row."""
 
-    def see(self, line: str) -> None:
-        """One line."""
+    def add_line(self, line: str) -> None:
+        """Receive one line."""
 
 
 class _OtherFormat(Exception):
-    """The rows do not fit the form they are being written in: all of them are written as messages."""
+    """The rows do not fit the current output format: all of them are rendered again as messages."""
 
 
-def _noted(seen: list[str], names: t.Sequence[str]) -> bool:
-    seen.extend(names)
+def _collect_names(header: list[str], names: t.Sequence[str]) -> bool:
+    header.extend(names)
     return True
 
 
 def _first_row(sources: t.Sequence[Source]) -> t.Any:
-    """The first row of the first source that has one; None when what comes first is no row."""
+    """The first row of the first source that has one; None if the first item is not a row."""
     for source in sources:
-        seen: list[str] = []
+        header: list[str] = []
 
-        rows = read(source, Problems(), functools.partial(_noted, seen))
+        rows = read(source, Problems(), functools.partial(_collect_names, header))
         with contextlib.closing(t.cast("t.Generator[t.Any, None, None]", rows)):
             for row in rows:
                 return row[2]
-        if seen:
-            return dict.fromkeys(seen, "")
+        if header:
+            return dict.fromkeys(header, "")
     return None
 
 
 class _Output:
-    """Lines on their way to the file (if there is one) and into the digest."""
+    """Writes lines to the file (if there is one) and updates the digest."""
 
     def __init__(self, path: str | None) -> None:
         self.path = path
@@ -110,9 +110,9 @@ class _Output:
         self.digest.update(data)
         self.size += len(data)
         if self.stream:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[self.stream.write(rest) :]
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[self.stream.write(remaining) :]
 
     def close(self) -> None:
         if self.stream:
@@ -126,31 +126,32 @@ def render(
     columns: t.Mapping[str, str] | None = None,
     ignored: t.Sequence[str] = (),
     path: str | None = None,
-    watcher: Watcher | None = None,
+    observer: LineObserver | None = None,
 ) -> Rendered:
     """Check all rows and write them.
 
     :param name: name of the dataset, for messages.
-    :param path: file to write to; None only looks.
-    :raises InputError: when anything is wrong with the rows, with all that is.
-    :raises NotReadyError: when the disk is full.
+    :param path: file to write to; None only checks.
+    :param observer: receives every line.
+    :raises InputError: if any row is invalid, with all problems.
+    :raises NotReadyError: if the disk is full.
     """
     problems = Problems()
     rules = make_rules(declared, columns or {}, ignored, _first_row(sources))
-    form: OutputFormat = AlpacaOutput() if rules.__class__ is AlpacaRules else BY_KIND[rules.kind]()
+    output_format: OutputFormat = AlpacaOutput() if rules.__class__ is AlpacaRules else BY_KIND[rules.kind]()
     try:
         output = _Output(path)
         try:
             while True:
                 output.begin()
-                if watcher:
-                    watcher.begin()
-                one_pass = _Pass(rules, form, problems, output, watcher)
+                if observer:
+                    observer.restart()
+                current_pass = _Pass(rules, output_format, problems, output, observer)
                 try:
-                    one_pass.run(sources)
+                    current_pass.run(sources)
                     break
                 except _OtherFormat:
-                    form = BY_KIND[rules.kind]()
+                    output_format = BY_KIND[rules.kind]()
                 except TooManyProblems:
                     break
         finally:
@@ -159,20 +160,27 @@ def render(
         raise disk_error(error, path or "") from error
     if problems:
         raise problems.error(name)
-    return Rendered(form.name, output.digest.hexdigest(), output.size, one_pass.results(sources, output.size))
+    return Rendered(
+        output_format.name, output.digest.hexdigest(), output.size, current_pass.results(sources, output.size)
+    )
 
 
 class _Pass:
-    """One way through all sources."""
+    """One pass over all sources."""
 
     def __init__(
-        self, rules: Rules, form: OutputFormat, problems: Problems, output: _Output, watcher: Watcher | None
+        self,
+        rules: Rules,
+        output_format: OutputFormat,
+        problems: Problems,
+        output: _Output,
+        observer: LineObserver | None,
     ) -> None:
         self.rules = rules
-        self.form = form
+        self.output_format = output_format
         self.problems = problems
         self.output = output
-        self.watcher = watcher
+        self.observer = observer
         self.rows = 0
         self.longest = 0
         self.longest_row: dict[str, t.Any] = {}
@@ -184,48 +192,50 @@ class _Pass:
         self.liked = [0, 0]
 
     def run(self, sources: t.Sequence[Source]) -> None:
-        """:raises _OtherForm: when the rows do not fit the form."""
-        self.form.begin_piece()
+        """:raises _OtherFormat: if the rows do not fit the output format."""
+        self.output_format.begin_piece()
         position = begin = 0
         for source in sources:
-            position, begin = self._source(source, position, begin)
+            position, begin = self._process_source(source, position, begin)
         if not self.rows and not self.problems:
             label = sources[0].label if sources else "(no source)"
             self.problems.add(Problem(label, None, None, "", "it holds no row", "Put at least one row in it."))
         if position > begin:
             self._end_piece(sources[-1], None)
 
-    def _source(self, source: Source, position: int, begin: int) -> tuple[int, int]:
-        rules, form, watcher, systems = self.rules, self.form, self.watcher, self.systems
-        quick = rules.quick if isinstance(rules, AlpacaRules) == isinstance(form, AlpacaOutput) else None
+    def _process_source(self, source: Source, position: int, begin: int) -> tuple[int, int]:
+        rules, output_format, observer, systems = self.rules, self.output_format, self.observer, self.systems
+        render_quickly = (
+            rules.quick if isinstance(rules, AlpacaRules) == isinstance(output_format, AlpacaOutput) else None
+        )
         pending: list[bytes] = []
         keys: list[tuple[int, int]] = []
-        self.repeats.source(source.label, self.rows)
+        self.repeats.begin_source(source.label, self.rows)
         piece_end = begin + PIECE
         flush_at = min(position + CHUNK, piece_end)
 
-        def header(names: t.Sequence[str]) -> bool:
-            faults = rules.header(names)
-            self._note(source, None, 1, faults)
+        def check_header(names: t.Sequence[str]) -> bool:
+            faults = rules.check_header(names)
+            self._report(source, None, 1, faults)
             return not faults
 
-        for number, line_number, row, text, start, end in read(source, self.problems, header):
-            made = quick(form, row, text, start, end) if quick else None
-            if made is None:
-                made = self._thoroughly(source, number, line_number, row, text, start)
-                if made is None:
+        for number, line_number, row, text, start, end in read(source, self.problems, check_header):
+            rendered_row = render_quickly(output_format, row, text, start, end) if render_quickly else None
+            if rendered_row is None:
+                rendered_row = self._render_checked(source, number, line_number, row, text, start)
+                if rendered_row is None:
                     continue
-            line, system, key = made
+            line, system, key = rendered_row
             try:
                 raw = line.encode("utf-8")
             except UnicodeEncodeError:
-                self._note(source, number, line_number, rules.check(row))
+                self._report(source, number, line_number, rules.check(row))
                 continue
             size = len(raw)
             if size > self.longest:
                 if size > ROW_LIMIT:
-                    what = f"the row is longer than {ROW_LIMIT} bytes"
-                    self._note(source, number, line_number, [("", what, "Split it.")])
+                    defect = f"the row is longer than {ROW_LIMIT} bytes"
+                    self._report(source, number, line_number, [("", defect, "Split it.")])
                     continue
                 self.longest = size
                 self.longest_row = {"file": source.label, "row": number, "characters": len(line)}
@@ -234,14 +244,14 @@ class _Pass:
                 systems[system] += 1
             else:
                 self._new_system(system)
-            if watcher:
-                watcher.see(line)
+            if observer:
+                observer.add_line(line)
             pending.append(raw)
             keys.append(key)
             position += size
             if position > flush_at:
                 self._flush(pending, keys)
-                # 'datasets' reads a piece and the rest of the line it ends in, or one more line where it ends with one
+                # 'datasets' extends a piece to the end of its last line, or by one line if it ends at a line end
                 if position > piece_end:
                     self._end_piece(source, number)
                     begin, piece_end = position, position + PIECE
@@ -251,32 +261,32 @@ class _Pass:
 
     def _flush(self, rows: list[bytes], keys: list[tuple[int, int]]) -> None:
         self.output.write(rows)
-        self.lengths.see(rows)
-        self.repeats.see(keys)
+        self.lengths.add(rows)
+        self.repeats.add(keys)
         if self.rules.kind == KTO:
             for _asked, liked in keys:
                 self.liked[liked] += 1
         rows.clear()
         keys.clear()
 
-    def _thoroughly(
+    def _render_checked(
         self, source: Source, number: int, line_number: int | None, row: t.Any, text: str | None, start: int
-    ) -> Made | None:
-        """What becomes of a row that needs a second look; None when something is wrong with it."""
-        fault = strictly(text, start) if text is not None else None
+    ) -> RenderedRow | None:
+        """Render a row that the quick path does not handle; None if it is invalid, after its problems were recorded."""
+        fault = strict_fault(text, start) if text is not None else None
         faults = [fault] if fault else self.rules.check(row)
         if faults:
-            self._note(source, number, line_number, faults)
+            self._report(source, number, line_number, faults)
             return None
-        if isinstance(self.form, AlpacaOutput):
-            flat = t.cast(AlpacaRules, self.rules).flat(row)
-            if flat is None:
+        if isinstance(self.output_format, AlpacaOutput):
+            fields = t.cast(AlpacaRules, self.rules).flat(row)
+            if fields is None:
                 raise _OtherFormat
-            return self.form.line(*flat), flat[3], self.rules.sample(row).key
+            return self.output_format.line(*fields), fields[3], self.rules.sample(row).key
         sample = self.rules.sample(row)
-        return t.cast(SampleOutput, self.form).line(sample), sample.system, sample.key
+        return t.cast(SampleOutput, self.output_format).line(sample), sample.system, sample.key
 
-    def _note(self, source: Source, row: int | None, line: int | None, faults: t.Iterable[Fault]) -> None:
+    def _report(self, source: Source, row: int | None, line: int | None, faults: t.Iterable[Fault]) -> None:
         for field, what, fix in faults:
             self.problems.add(Problem(source.label, row, line, field, what, fix))
 
@@ -288,26 +298,26 @@ class _Pass:
             self.more_systems += 1
 
     def _end_piece(self, source: Source, number: int | None) -> None:
-        places = self.form.only_dates()
-        if places and isinstance(self.form, AlpacaOutput):
+        date_fields = self.output_format.only_dates()
+        if date_fields and isinstance(self.output_format, AlpacaOutput):
             raise _OtherFormat
-        if places:
-            what = f"every {places[0]} in the {PIECE >> 20} MiB up to here is a date and nothing else"
+        if date_fields:
+            defect = f"every {date_fields[0]} in the {PIECE >> 20} MiB up to here is a date and nothing else"
             fix = "LLaMA-Factory would read timestamps and drop them: write at least one as part of a sentence."
-            self._note(source, number, None, [(places[0], what, fix)])
-        self.form.begin_piece()
+            self._report(source, number, None, [(date_fields[0], defect, fix)])
+        self.output_format.begin_piece()
 
     def results(self, sources: t.Sequence[Source], size: int) -> dict[str, t.Any]:
-        """What was found out."""
+        """Statistics of the rows."""
         counts = dict(self.systems)
         without = counts.pop("", 0)
-        # of several as common the first one met
-        common = max(counts, key=lambda text: counts[text], default="")
+        # ties: the prompt that occurs first
+        most_common = max(counts, key=lambda text: counts[text], default="")
         return {
             "kind": self.rules.kind,
             "format": self.rules.format,
-            "formatting": self.form.name,
-            "columns": list(self.form.fields),
+            "formatting": self.output_format.name,
+            "columns": list(self.output_format.fields),
             "rows": self.rows,
             "bytes": size,
             "longest_row": self.longest_row,
@@ -315,8 +325,8 @@ class _Pass:
             "repeats": self.repeats.result(),
             **({"liked": {"true": self.liked[1], "false": self.liked[0]}} if self.rules.kind == KTO else {}),
             "systems": {
-                "most_common": common,
-                "rows": counts.get(common, 0),
+                "most_common": most_common,
+                "rows": counts.get(most_common, 0),
                 "distinct": len(counts) + bool(self.more_systems),
                 "exact": not self.more_systems,
                 "without": without,

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A source's bytes in pieces and its lines, with a place to complain about them."""
+"""Reads a source in chunks and lines, and collects its problems."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import typing as t
 
 from .problems import Problem, Problems
 
-#: Largest row and largest line, in characters (and bytes, where bytes are counted): more is a mistake, not a prompt.
+#: Largest row and largest line, in characters (or bytes): a longer one is a mistake, not a prompt.
 ROW_LIMIT = 16 * 1024 * 1024
-#: Bytes read at once.
+#: Bytes per read.
 CHUNK = 1024 * 1024
-#: What JSON takes for blank.
+#: Whitespace in JSON.
 BLANK = " \t\r\n"
-#: What to do about a wrong encoding.
+#: The fix for a wrong encoding.
 SAVE_AS_UTF8 = "Save the file as UTF-8 without a byte order mark."
 
-_MARKS = {b"\xef\xbb\xbf": "UTF-8 with a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8 with a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
-#: Row number from 1, line number from 1 (None where there are no lines), the row, and the text it was read from with
-#: its span (None where it was not JSON). The span lets a caller see what a dict no longer shows: a key given twice.
+#: Row number from 1, line number from 1 (None for sources without lines), the row, and the JSON text it was read from
+#: with its span (None if it was not JSON). The span reveals what a dict cannot show: a key that occurs twice.
 Row = tuple[int, t.Optional[int], t.Any, t.Optional[str], int, int]
 
 
-class Grown(Exception):
-    """There is more of a file than there was when it was opened."""
+class FileGrew(Exception):
+    """The file is larger than it was when it was opened."""
 
 
 class SourceFile:
-    """One source being read: its bytes in pieces, and a place to complain.
+    """A source that is being read.
 
-    :param size: bytes that are in it.
+    :param size: size in bytes when it was opened.
     """
 
     def __init__(self, label: str, stream: t.BinaryIO, problems: Problems, size: int) -> None:
@@ -47,39 +47,39 @@ class SourceFile:
         """The next bytes; empty at the end."""
         data, self.head = self.head or self.stream.read(size), b""
         self.offset += len(data)
-        if self.offset > self.size:  # somebody writes to it, perhaps without end
-            raise Grown
+        if self.offset > self.size:  # another process writes to it, perhaps without end
+            raise FileGrew
         return data
 
-    def wrong(self, row: int | None, line: int | None, field: str, what: str, fix: str) -> None:
+    def add_problem(self, row: int | None, line: int | None, field: str, what: str, fix: str) -> None:
         self.problems.add(Problem(self.label, row, line, field, what, fix))
 
     def encoding(self) -> bool:
-        """Whether the beginning looks like UTF-8 without a mark."""
-        for mark, name in _MARKS.items():
+        """Whether the beginning looks like UTF-8 without a byte order mark."""
+        for mark, name in _BYTE_ORDER_MARKS.items():
             if self.head.startswith(mark):
-                self.wrong(1, 1, "", f"the file is {name}", SAVE_AS_UTF8)
+                self.add_problem(1, 1, "", f"the file is {name}", SAVE_AS_UTF8)
                 return False
         if b"\0" in self.head[:4]:
-            self.wrong(1, 1, "", "the file is UTF-16, UTF-32 or not text at all", SAVE_AS_UTF8)
+            self.add_problem(1, 1, "", "the file is UTF-16, UTF-32 or not text at all", SAVE_AS_UTF8)
             return False
         return True
 
 
 def not_utf8(error: UnicodeDecodeError, offset: int) -> str:
-    """The complaint about a byte; ``offset`` is the place in the file of what was decoded."""
+    """The defect of an invalid byte; ``offset`` is the file offset of the decoded block."""
     return f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start} is not UTF-8 ({error.reason})"
 
 
 def lines(file: SourceFile) -> t.Iterator[tuple[int, str, str]]:
-    """Lines without their end: number from 1, text, and what is wrong with it (empty mostly; there is no text then)."""
+    """Lines without line end: number from 1, text, and its defect (usually empty; if not, there is no text)."""
     number = 0
     rest = b""
     while True:
         data = file.chunk()
         block = rest + data
-        cut = block.rfind(b"\n") + 1 if data else len(block)
-        if not cut:
+        complete = block.rfind(b"\n") + 1 if data else len(block)
+        if not complete:
             if not data:
                 return
             if len(block) > ROW_LIMIT:
@@ -87,17 +87,17 @@ def lines(file: SourceFile) -> t.Iterator[tuple[int, str, str]]:
                 return
             rest = block
             continue
-        rest = block[cut:]
+        rest = block[complete:]
         try:
-            found = block[:cut].decode("utf-8").split("\n")
+            texts = block[:complete].decode("utf-8").split("\n")
         except UnicodeDecodeError:
-            for complaint in _line_by_line(block[:cut], file.offset - len(block), number):
-                number = complaint[0]
-                yield complaint
+            for line in _line_by_line(block[:complete], file.offset - len(block), number):
+                number = line[0]
+                yield line
         else:
             if data:
-                found.pop()  # what stands after the last newline: nothing
-            for text in found:
+                texts.pop()  # the empty string after the last newline
+            for text in texts:
                 number += 1
                 yield number, text, ""
         if not data:
@@ -105,11 +105,11 @@ def lines(file: SourceFile) -> t.Iterator[tuple[int, str, str]]:
 
 
 def _line_by_line(block: bytes, offset: int, number: int) -> t.Iterator[tuple[int, str, str]]:
-    """The lines of a block that holds something else than UTF-8."""
-    found = block.split(b"\n")
-    if not found[-1]:
-        found.pop()
-    for raw in found:
+    """The lines of a block that contains invalid UTF-8."""
+    raw_lines = block.split(b"\n")
+    if not raw_lines[-1]:
+        raw_lines.pop()
+    for raw in raw_lines:
         number += 1
         try:
             yield number, raw.decode("utf-8"), ""

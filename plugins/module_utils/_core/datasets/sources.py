@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where rows come from: files of this host, files that were handed on from elsewhere, rows in memory."""
+"""Sources of rows: files of this host, files transferred from the controller, rows in memory."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ..errors import InputError
 from ..system.files import sha256_file
 from .problems import Problem
 
-#: A file changed less than this many nanoseconds ago may change again without its mtime showing it.
-_SETTLED = 2_000_000_000
-#: Bytes from which on a file is known again by its identity; hashing a smaller one takes no time.
-_LARGE = 16 * 1024 * 1024
+#: A file changed less than this many nanoseconds ago may change again without a new mtime.
+_SETTLING_NS = 2_000_000_000
+#: Size in bytes from which a file is recognized by its identity; hashing a smaller one takes no noticeable time.
+_LARGE_BYTES = 16 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where rows come from.
+    """A source of rows.
 
-    :param label: what its user calls it; stands in every message.
+    :param label: the name the user gave it; part of every message.
     :param path: the file on this host; empty for records, and for a file of which only the digest is known here.
-    :param kind: one of ``json``, ``csv``, ``records``, or empty: told from the name.
+    :param kind: one of ``json``, ``csv``, ``records``, or empty to derive it from the name.
     :param records: the rows themselves, for kind ``records``.
-    :param sha256: digest of what the user gave (a YAML file is handed on as JSON, so it is not always the digest of
-        the file at ``path``); empty when not known yet.
-    :param size: its size in bytes; -1 when not known yet.
-    :param identity: size, mtime in nanoseconds, inode and device of a file that lies on this host.
-    :param commit: the commit of git that last changed it, when known.
-    :param dirty: whether it differs from that commit; None when not known.
+    :param sha256: digest of the user's input (a YAML file is transferred as JSON, so this may differ from the digest
+        of the file at ``path``); empty if not known yet.
+    :param size: size of that input in bytes; -1 if not known yet.
+    :param identity: size, mtime in nanoseconds, inode and device of a file on this host.
+    :param commit: the git commit that last changed it, if known.
+    :param dirty: whether it differs from that commit; None if not known.
     """
 
     label: str
@@ -52,7 +52,7 @@ class Source:
     dirty: bool | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
-        """What is kept of it in a receipt; never its content."""
+        """The record of this source in a receipt; never contains its content."""
         value: dict[str, t.Any] = {"label": self.label, "bytes": self.size, "sha256": self.sha256}
         if self.identity:
             value["identity"] = list(self.identity)
@@ -62,15 +62,15 @@ class Source:
 
 
 def refuse(label: str, what: str, fix: str) -> InputError:
-    """The error for a source that cannot be read at all."""
+    """The error for a source that cannot be read."""
     problem = Problem(label, None, None, "", what, fix)
     return InputError(str(problem), fix, {"problems": [dataclasses.asdict(problem)], "problems_total": 1})
 
 
 def kind_of_file(label: str) -> str:
-    """``json`` or ``csv``, from the name.
+    """``json`` or ``csv``, derived from the name.
 
-    :raises InputError: for any other name.
+    :raises InputError: for any other extension.
     """
     extension = os.path.splitext(label)[1].lower()
     if extension in (".json", ".jsonl", ".ndjson"):
@@ -87,50 +87,52 @@ def kind_of_file(label: str) -> str:
 
 
 def open_file(path: str, label: str) -> t.BinaryIO:
-    """Open a regular file for reading. A link is followed only as long as it stays in its own directory.
+    """Open a regular file for reading. A symbolic link is followed only if its target is below its own directory.
 
-    :raises InputError: when it is missing, not readable, not a regular file, empty, or leads elsewhere.
+    :raises InputError: if it is missing, unreadable, not a regular file, empty, or linked to another directory.
     """
     folder = os.path.realpath(os.path.dirname(path) or ".")
     real = os.path.realpath(path)
     if os.path.islink(path) and os.path.commonpath([folder, real]) != folder:
         raise refuse(label, f"it is a link that leads out of its directory, to {real}", "Name the file itself.")
     try:
-        # a FIFO without a writer would hold an ordinary open for ever
+        # a FIFO without a writer would block an ordinary open forever
         fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        what = {errno.ENOENT: "there is no such file", errno.EACCES: "it may not be read by this user",
+        reasons = {errno.ENOENT: "there is no such file", errno.EACCES: "it may not be read by this user",
                 errno.ELOOP: "it is a link to itself", errno.ENXIO: "it is not a regular file"}  # fmt: skip
         raise refuse(
-            label, what.get(error.errno or 0, f"it cannot be opened ({error.strerror})"), "Check the path and its mode."
+            label,
+            reasons.get(error.errno or 0, f"it cannot be opened ({error.strerror})"),
+            "Check the path and its mode.",
         ) from error
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
         os.close(fd)
-        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise refuse(label, f"it is {kind}", "Name a file (or a list of files).")
-    if not found.st_size:
+    if not status.st_size:
         os.close(fd)
         raise refuse(label, "it is empty", "Put at least one row in it.")
     return t.cast(t.BinaryIO, io.FileIO(fd, "rb"))
 
 
 def identity_of(path: str) -> tuple[int, ...]:
-    """What changes when a file is changed: size, mtime in nanoseconds, inode, device."""
-    found = os.stat(path)
-    return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+    """Values that change when a file is changed: size, mtime in nanoseconds, inode, device."""
+    status = os.stat(path)
+    return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
-def identify(source: Source, known: t.Iterable[t.Mapping[str, t.Any]]) -> Source:
-    """Fill in size and digest, reading as little as can be.
+def identify(source: Source, earlier: t.Iterable[t.Mapping[str, t.Any]]) -> Source:
+    """Fill in size and digest, reading as little as possible.
 
-    :param known: earlier :meth:`Source.as_dict`: a file with one of these identities is not hashed again.
-    :raises InputError: when the file cannot be read.
+    :param earlier: earlier :meth:`Source.as_dict`: a file with one of these identities is not hashed again.
+    :raises InputError: if the file cannot be read.
     """
     if source.sha256:
         return source
     if source.records is not None:
-        # as rows will be compared by content, the order of the keys says nothing; NaN and the like are found later
+        # Rows are compared by content, so the order of keys is ignored. NaN and the like are reported when read.
         try:
             text = json.dumps(source.records, sort_keys=True, default=repr).encode("ascii")
         except (ValueError, TypeError, RecursionError):
@@ -138,9 +140,9 @@ def identify(source: Source, known: t.Iterable[t.Mapping[str, t.Any]]) -> Source
         return dataclasses.replace(source, sha256=hashlib.sha256(text).hexdigest(), size=len(text))
     open_file(source.path, source.label).close()
     identity = identity_of(source.path)
-    for value in known:
-        if tuple(value.get("identity") or ()) == identity:
-            return dataclasses.replace(source, sha256=str(value["sha256"]), size=identity[0], identity=identity)
-    if identity[0] < _LARGE or time.time_ns() - identity[1] < _SETTLED:
+    for record in earlier:
+        if tuple(record.get("identity") or ()) == identity:
+            return dataclasses.replace(source, sha256=str(record["sha256"]), size=identity[0], identity=identity)
+    if identity[0] < _LARGE_BYTES or time.time_ns() - identity[1] < _SETTLING_NS:
         return dataclasses.replace(source, sha256=sha256_file(source.path), size=identity[0])
     return dataclasses.replace(source, sha256=sha256_file(source.path), size=identity[0], identity=identity)

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is worth knowing about rows that are each fine: which say the same, which disagree, how long they are.
+"""Statistics of valid rows: duplicates, contradictions and lengths.
 
-Bounded in memory: two numbers of eight bytes a row, up to :data:`COMPARED` rows.
+Bounded in memory: two numbers of eight bytes per row, up to :data:`COMPARED` rows.
 """
 
 from __future__ import annotations
@@ -15,159 +15,161 @@ import typing as t
 
 from .output_formats import KTO, PREFERENCE, PRETRAINING
 
-#: Rows that are compared with each other (48 MB); those beyond are not.
+#: Maximum number of rows that are compared with each other (48 MB).
 COMPARED = 2_000_000
-#: Pairs of rows that are named of each kind.
+#: Maximum number of example pairs of each kind.
 SHOWN = 10
 _PARTS = 64
 
-#: file and row of a row
+#: file and row number of a row
 Place = dict[str, t.Any]
 
 
 class Repeats:
-    """Finds rows that are about the same thing as an earlier one (by :attr:`output_formats.Sample.key`)."""
+    """Finds rows with the same question as an earlier one (by :attr:`output_formats.Sample.key`)."""
 
     def __init__(self) -> None:
-        self.asked = array.array("q")
-        self.answered = array.array("q")
+        self.questions = array.array("q")
+        self.answers = array.array("q")
         self.exact = True
         self._sources: list[tuple[int, str]] = []
 
-    def source(self, label: str, rows: int) -> None:
-        """A source begins.
+    def begin_source(self, label: str, rows: int) -> None:
+        """Start a source.
 
-        :param rows: rows there are so far.
+        :param rows: number of rows before it.
         """
         self._sources.append((rows, label))
 
-    def see(self, keys: t.Sequence[tuple[int, int]]) -> None:
-        """Keys of the next rows."""
-        if len(self.asked) + len(keys) > COMPARED:
+    def add(self, keys: t.Sequence[tuple[int, int]]) -> None:
+        """Add the keys of the next rows."""
+        if len(self.questions) + len(keys) > COMPARED:
             self.exact = False
         if self.exact:
-            self.asked.extend([key[0] for key in keys])
-            self.answered.extend([key[1] for key in keys])
+            self.questions.extend([key[0] for key in keys])
+            self.answers.extend([key[1] for key in keys])
 
     def place(self, number: int) -> Place:
-        """Where the row of that number, from 0, stands."""
+        """File and row of the row with that number, from 0."""
         begin, label = self._sources[bisect.bisect_right(self._sources, (number, "\U0010ffff")) - 1]
         return {"file": label, "row": number - begin + 1}
 
     def result(self) -> dict[str, t.Any]:
-        """What was found.
+        """The repeated rows.
 
-        :returns: ``duplicates``, rows that say the same as an earlier one; ``contradictions``, rows that answer
-            otherwise than the first one about the same thing; ``examples`` of both, as pairs of places; ``exact``,
-            whether all rows were compared.
+        :returns: ``duplicates``, number of rows equal to an earlier one; ``contradictions``, number of rows whose
+            answer differs from the first one to the same question; ``examples`` of both, as pairs of places;
+            ``exact``, whether all rows were compared.
         """
         parts = [array.array("I") for _part in range(_PARTS)]
         add = [part.append for part in parts]
-        for number, asked in enumerate(self.asked):
-            add[asked % _PARTS](number)
-        found: dict[str, list[tuple[int, int]]] = {"duplicates": [], "contradictions": []}
+        for number, questions in enumerate(self.questions):
+            add[questions % _PARTS](number)
+        examples: dict[str, list[tuple[int, int]]] = {"duplicates": [], "contradictions": []}
         counts: collections.Counter[str] = collections.Counter()
         for part in parts:
-            again = self._look(part)
-            for kind, pairs in again.items():
+            repeats = self._compare(part)
+            for kind, pairs in repeats.items():
                 counts[kind] += len(pairs)
-                found[kind] = sorted(found[kind] + pairs[:SHOWN], key=lambda pair: pair[1])[:SHOWN]
+                examples[kind] = sorted(examples[kind] + pairs[:SHOWN], key=lambda pair: pair[1])[:SHOWN]
         return {
             "exact": self.exact,
-            **{kind: counts[kind] for kind in found},
+            **{kind: counts[kind] for kind in examples},
             "examples": {
                 kind: [[self.place(first), self.place(second)] for first, second in pairs]
-                for kind, pairs in found.items()
+                for kind, pairs in examples.items()
                 if pairs
             },
         }
 
-    def _look(self, part: t.Sequence[int]) -> dict[str, list[tuple[int, int]]]:
-        """Pairs of an earlier row and one that repeats or contradicts it, among the rows of these numbers."""
-        asked = [self.asked[number] for number in part]
-        found: dict[str, list[tuple[int, int]]] = {"duplicates": [], "contradictions": []}
-        if len(set(asked)) == len(asked):
-            return found
-        first: dict[int, int] = {}
-        same: dict[tuple[int, int], int] = {}
-        for number, question in zip(part, asked):
-            key = (question, self.answered[number])
-            before = same.get(key)
-            if before is not None:
-                found["duplicates"].append((before, number))
+    def _compare(self, part: t.Sequence[int]) -> dict[str, list[tuple[int, int]]]:
+        """Pairs of an earlier row and one that repeats or contradicts it, among the rows with these numbers."""
+        questions = [self.questions[number] for number in part]
+        pairs: dict[str, list[tuple[int, int]]] = {"duplicates": [], "contradictions": []}
+        if len(set(questions)) == len(questions):
+            return pairs
+        first_by_question: dict[int, int] = {}
+        first_by_key: dict[tuple[int, int], int] = {}
+        for number, question in zip(part, questions):
+            key = (question, self.answers[number])
+            duplicate_of = first_by_key.get(key)
+            if duplicate_of is not None:
+                pairs["duplicates"].append((duplicate_of, number))
                 continue
-            same[key] = number
-            earlier = first.setdefault(question, number)
+            first_by_key[key] = number
+            earlier = first_by_question.setdefault(question, number)
             if earlier != number:
-                found["contradictions"].append((earlier, number))
-        return found
+                pairs["contradictions"].append((earlier, number))
+        return pairs
 
 
 class Lengths:
-    """How many rows are how long, in bytes as published; four steps to each doubling."""
+    """Histogram of the rows' lengths in bytes as published; four buckets per power of two."""
 
     def __init__(self) -> None:
         self._counts: collections.Counter[int] = collections.Counter()
 
-    def see(self, rows: t.Sequence[bytes]) -> None:
-        """The next rows."""
+    def add(self, rows: t.Sequence[bytes]) -> None:
+        """Add the next rows."""
         for size, count in collections.Counter(map(len, rows)).items():
             shift = max(size.bit_length() - 3, 0)
             self._counts[((size >> shift) + 1) << shift] += count
 
     def result(self) -> list[list[int]]:
-        """Pairs: a size, and how many rows are smaller than it but not smaller than the one before; in order."""
-        return [[size, self._counts[size]] for size in sorted(self._counts)]
+        """Pairs of a bucket's upper bound (exclusive) and its number of rows, in order; empty buckets are omitted."""
+        return [[upper_bound, self._counts[upper_bound]] for upper_bound in sorted(self._counts)]
 
 
-def smallest(top: int) -> int:
-    """The least size that :class:`Lengths` counts under a size."""
-    return top - (1 << max((top - 1).bit_length() - 3, 0))
+def lower_bound(upper_bound: int) -> int:
+    """The lower bound (inclusive) of the bucket of :class:`Lengths` with this upper bound."""
+    return upper_bound - (1 << max((upper_bound - 1).bit_length() - 3, 0))
 
 
-#: What contradicts what, by kind of rows.
-_OTHERWISE = {
+#: Description of a contradiction, by kind of rows.
+_CONTRADICTIONS = {
     PREFERENCE: "prefer the other of the same two answers",
     KTO: "have the other kto_tag for the same answer",
 }
 
 
 def warnings(name: str, results: t.Mapping[str, t.Any]) -> list[str]:
-    """What the one who declares a dataset should know about it.
+    """Warnings about a dataset, for the user who declares it.
 
-    :param name: of the dataset; :param results: what was found out about it.
+    :param name: name of the dataset; :param results: its statistics.
     """
-    found = []
+    messages = []
     repeats = results.get("repeats") or {}
     kind = str(results.get("kind") or "")
     if repeats.get("contradictions"):
-        what = _OTHERWISE.get(kind, "answer the same question otherwise than an earlier row")
-        found.append(
-            f"{name}: {_rows(repeats['contradictions'])} {what}{_shown(repeats, 'contradictions')}. "
+        description = _CONTRADICTIONS.get(kind, "answer the same question otherwise than an earlier row")
+        messages.append(
+            f"{name}: {_rows(repeats['contradictions'])} {description}{_examples_text(repeats, 'contradictions')}. "
             "A model cannot learn both: keep one, or tell them apart by the question or the system prompt."
         )
     if repeats.get("duplicates"):
-        more = "" if kind == PRETRAINING else ", word for word"
-        found.append(
-            f"{name}: {_rows(repeats['duplicates'])} say the same as an earlier one{more}"
-            f"{_shown(repeats, 'duplicates')}. They count that much more in training."
+        suffix = "" if kind == PRETRAINING else ", word for word"
+        messages.append(
+            f"{name}: {_rows(repeats['duplicates'])} say the same as an earlier one{suffix}"
+            f"{_examples_text(repeats, 'duplicates')}. They count that much more in training."
         )
     tags = results.get("liked")
     if tags and not (tags.get("true") and tags.get("false")):
-        found.append(f"{name}: every kto_tag is the same, so there is little to learn from: add answers of both kinds.")
-    return found
+        messages.append(
+            f"{name}: every kto_tag is the same, so there is little to learn from: add answers of both kinds."
+        )
+    return messages
 
 
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count} rows"
 
 
-def _shown(repeats: t.Mapping[str, t.Any], kind: str) -> str:
+def _examples_text(repeats: t.Mapping[str, t.Any], kind: str) -> str:
     pairs = (repeats.get("examples") or {}).get(kind) or []
-    told = [
+    examples = [
         f"{second['file']} row {second['row']} and row {first['row']}"
         + ("" if first["file"] == second["file"] else f" of {first['file']}")
         for first, second in pairs[:3]
     ]
-    rest = int(repeats[kind]) - len(told)
-    return f" ({'; '.join(told)}{f'; and {rest} more' if rest else ''})" if told else ""
+    remaining = int(repeats[kind]) - len(examples)
+    return f" ({'; '.join(examples)}{f'; and {remaining} more' if remaining else ''})" if examples else ""

@@ -1,11 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows that are longer than ``cutoff_len``: LLaMA-Factory cuts them off without a word, the end of the answer with it.
+"""Rows longer than ``cutoff_len``, which LLaMA-Factory truncates without a warning, including the end of the answer.
 
-While a run is planned there is no tokenizer, so the figure is an estimate from the rows' sizes, and says so. Before
-a training starts the tokenizer of the base counts (``programs.count_tokens``), with the text that the template puts
-around each message. A token is at least a byte, so only rows of more bytes than ``cutoff_len`` are counted at all.
+No tokenizer is available while a run is planned, so the count is an estimate from the rows' sizes, and is labelled as
+such. Before a training starts, the tokenizer of the base model counts (``programs.count_tokens``), with the text that
+the template adds around each message. A token has at least one byte, so only rows with more bytes than ``cutoff_len``
+are counted.
 """
 
 from __future__ import annotations
@@ -18,37 +19,37 @@ import typing as t
 from ..base_models.chat_templates import TEMPLATES, OllamaTemplate
 from ..programs import count_tokens
 from .output_formats import ASSISTANT, CALL, DATA_FILE
-from .statistics import smallest
+from .statistics import lower_bound
 
-#: Bytes of text a token stands for, roughly, in prose of European languages (English more, code and others less).
+#: Approximate bytes per token in prose of European languages (more for English, less for code and other languages).
 BYTES_PER_TOKEN = 4.0
-#: Tokens a template puts in where a row has fewer bytes of JSON: its own system prompt.
+#: Tokens that a template can add to a row beyond its JSON bytes: the template's own system prompt.
 _SLACK = 64
-#: Bytes of rows that are counted at most (some seconds), and seconds the counting may take.
-_MOST = 16 * 1024 * 1024
+#: Maximum bytes of rows to count (some seconds), and maximum duration of the count in seconds.
+_MAX_BYTES = 16 * 1024 * 1024
 _SECONDS = 300
 _EOS = "{eos}"
 
 
-def _cuts(values: t.Mapping[str, t.Any]) -> bool:
-    """Whether rows are cut off at all: text is cut into pieces that follow each other, unless ``packing`` is off."""
+def _truncates_rows(values: t.Mapping[str, t.Any]) -> bool:
+    """Whether rows are truncated: pretraining text is split into consecutive pieces, unless ``packing`` is off."""
     extra = values.get("extra") or {}
     return str(values.get("stage") or "sft") != "pt" or extra.get("packing") is False
 
 
 def warning(values: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any]) -> str:
-    """What is to be expected, while nothing can be counted; empty when no row can be too long, or none looks it.
+    """The warning at planning time; empty if rows are not truncated or none seems too long.
 
     :param values: all hyperparameters.
-    :param results: what was found out about the dataset.
+    :param results: statistics of the dataset.
     """
     cutoff = int(values["cutoff_len"])
     lengths = results.get("lengths") or []
-    # the whole of a step counts as its lower end: rather one too few than a false alarm
-    long = sum(int(count) for top, count in lengths if smallest(int(top)) / BYTES_PER_TOKEN > cutoff)
-    if not long or not _cuts(values):
+    # a bucket counts with its lower bound: an underestimate is better than a false alarm
+    too_long = sum(int(count) for top, count in lengths if lower_bound(int(top)) / BYTES_PER_TOKEN > cutoff)
+    if not too_long or not _truncates_rows(values):
         return ""
-    rows = "1 row is" if long == 1 else f"{long} of {results.get('rows')} rows are"
+    rows = "1 row is" if too_long == 1 else f"{too_long} of {results.get('rows')} rows are"
     return (
         f"{rows} probably longer than cutoff_len {cutoff} (estimated at {BYTES_PER_TOKEN:g} bytes a token; the "
         "training counts before it starts) and would be cut off, answers first: raise cutoff_len, or shorten them."
@@ -56,9 +57,9 @@ def warning(values: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any]) -> st
 
 
 def texts(row: t.Mapping[str, t.Any], template: OllamaTemplate | None) -> list[tuple[str, int]]:
-    """The texts a published row comes to in training, and how many tokens are to be added to each.
+    """The training texts of a published row, and the number of tokens to add to each.
 
-    Two where there are two answers to choose from. Without a template the text around the messages is guessed.
+    Two texts for a pair of answers. Without a template the text around the messages is estimated.
     """
     if "text" in row:
         return [(row["text"], 1)]
@@ -82,31 +83,32 @@ def _render(
     if system or tools:
         parts += [template.system[0], system, tools, template.system[1]]
     for role, text in turns:
-        before, after = template.assistant if role in (ASSISTANT, CALL) else template.user
-        parts += [before, text, after]
-    whole = "".join(parts)
-    return whole.replace(_EOS, ""), whole.count(_EOS) + template.bos
+        prefix, suffix = template.assistant if role in (ASSISTANT, CALL) else template.user
+        parts += [prefix, text, suffix]
+    rendered = "".join(parts)
+    return rendered.replace(_EOS, ""), rendered.count(_EOS) + template.bos
 
 
 def count(
     python: str, base: str, dataset: str, values: t.Mapping[str, t.Any], env: t.Mapping[str, str]
 ) -> dict[str, t.Any] | None:
-    """Count the rows that will be cut off.
+    """Count the rows that will be truncated.
 
-    :param python: of an environment with ``tokenizers`` (LLaMA-Factory's).
-    :param base: directory of the base; :param dataset: directory of a published version.
+    :param python: interpreter of an environment with ``tokenizers`` (LLaMA-Factory's).
+    :param base: directory of the base model; :param dataset: directory of a published version.
     :param values: all hyperparameters.
-    :param env: the whole environment of the counting program.
-    :returns: ``rows`` that are longer than ``cutoff_len``, tokens of the ``longest`` and its row from 1; ``counted``
-        rows of ``candidates`` that have more bytes than that; ``exact``, whether the template is known and all
-        candidates were counted. None when no row can be too long.
-    :raises OSError: when it cannot be counted; :raises ValueError: likewise.
+    :param env: complete environment of the counting program.
+    :returns: ``rows``, number of rows longer than ``cutoff_len``; ``longest``, tokens of the longest one, and
+        ``longest_row``, its number from 1; ``candidates``, number of rows with more bytes than that, and ``counted``,
+        how many of them were counted; ``exact``, whether the template is known and all candidates were counted. None
+        if no row can be too long.
+    :raises OSError: if the counting program cannot run; :raises ValueError: if it fails.
     """
-    if not _cuts(values):
+    if not _truncates_rows(values):
         return None
     cutoff = int(values["cutoff_len"])
     template = TEMPLATES.get(str(values.get("template")))
-    candidates, size, exact = 0, 0, template is not None
+    candidates, total_bytes, exact = 0, 0, template is not None
     numbers: list[int] = []
     lines: list[str] = []
     with open(os.path.join(dataset, DATA_FILE), "rb") as stream:
@@ -114,8 +116,8 @@ def count(
             if len(raw) + _SLACK <= cutoff:
                 continue
             candidates += 1
-            size += len(raw)
-            if size > _MOST and numbers:
+            total_bytes += len(raw)
+            if total_bytes > _MAX_BYTES and numbers:
                 exact = False
                 continue
             numbers.append(number)
@@ -123,7 +125,7 @@ def count(
     if not candidates:
         return None
     loader: t.Any = getattr(count_tokens.__spec__, "loader", None)
-    done = subprocess.run(
+    completed = subprocess.run(
         [python, "-I", "-c", loader.get_source(count_tokens.__name__), base],
         input="\n".join(lines).encode("ascii"),
         capture_output=True,
@@ -131,9 +133,9 @@ def count(
         env=dict(env),
         check=False,
     )
-    if done.returncode:
-        raise ValueError(done.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {done.returncode}")
-    counts: list[int] = json.loads(done.stdout)
+    if completed.returncode:
+        raise ValueError(completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}")
+    counts: list[int] = json.loads(completed.stdout)
     longest = max(range(len(counts)), key=counts.__getitem__)
     return {
         "cutoff_len": cutoff,
@@ -146,15 +148,15 @@ def count(
     }
 
 
-def describe_count(found: t.Mapping[str, t.Any]) -> str:
-    """The sentence for what :func:`count` found; empty when no row is cut off."""
-    if not found["rows"]:
+def describe_count(result: t.Mapping[str, t.Any]) -> str:
+    """The message for a result of :func:`count`; empty if no row is truncated."""
+    if not result["rows"]:
         return ""
-    rows = "1 row is" if found["rows"] == 1 else f"{found['rows']} rows are"
-    about = (
-        "" if found["exact"] else f" (of {found['counted']} that were counted, of {found['candidates']} that may be)"
+    rows = "1 row is" if result["rows"] == 1 else f"{result['rows']} rows are"
+    precision = (
+        "" if result["exact"] else f" (of {result['counted']} that were counted, of {result['candidates']} that may be)"
     )
     return (
-        f"{rows} longer than cutoff_len {found['cutoff_len']} and will be cut off{about}; the longest, row "
-        f"{found['longest_row']}, has {found['longest']} tokens."
+        f"{rows} longer than cutoff_len {result['cutoff_len']} and will be cut off{precision}; the longest, row "
+        f"{result['longest_row']}, has {result['longest']} tokens."
     )

@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows to validate on, taken from a published dataset, so that each stays on its side as the dataset grows.
+"""Splits a published dataset into training and validation rows so that each row keeps its side as the dataset grows.
 
-Which side a row is on is decided by what it asks, not by its place or its answer: a number made from a digest of the
-question, between 0 and 1, lies below the share or does not. So rows that ask the same are on the same side, a row does
-not change sides when others come, go or are put in another order, and a larger share only adds rows.
+The question of a row decides its side, not its position or its answer: a number between 0 and 1, derived from a digest
+of the question, is below the share or not. So rows with the same question are on the same side, a row does not change
+sides when other rows are added, removed or reordered, and a larger share only adds validation rows.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ TRAIN, VALIDATION = "train", "validation"
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """How many rows are on each side."""
+    """Number of rows on each side."""
 
     train: int
     validation: int
 
 
-def asked(row: t.Mapping[str, t.Any]) -> str:
-    """What a published row asks: the same text in whichever form it was published."""
+def question_of(row: t.Mapping[str, t.Any]) -> str:
+    """The question of a published row; the same text in every output format."""
     if "text" in row:
         return str(row["text"])
     if "instruction" in row:
@@ -44,25 +44,25 @@ def asked(row: t.Mapping[str, t.Any]) -> str:
 
 
 def position(question: str) -> float:
-    """Where a question lies between 0 (included) and 1 (excluded)."""
+    """The number of a question, from 0 (inclusive) to 1 (exclusive)."""
     raw = hashlib.blake2b(question.encode("utf-8"), digest_size=8).digest()
-    # 53 bits are what a float holds exactly
+    # a float represents 53 bits exactly
     return (int.from_bytes(raw, "big") >> 11) / 2.0**53
 
 
 def split(source: str, target: str, share: float) -> Split:
-    """Write the two sides as datasets of their own, ``train`` and ``validation``.
+    """Write both sides as separate datasets, ``train`` and ``validation``.
 
     :param source: directory of a published version.
-    :param target: directory to write to; made if need be.
-    :param share: of the questions to validate on.
-    :raises InputError: when one side would be empty.
-    :raises NotReadyError: when the disk is full.
+    :param target: directory to write to; created if missing.
+    :param share: share of the questions to validate on, between 0 and 1.
+    :raises InputError: if one side would be empty.
+    :raises NotReadyError: if the disk is full.
     """
     entries = read_json(os.path.join(source, INFO_FILE)) or {}
     entry = next(iter(entries.values()))
     counts = [0, 0]
-    least = 1.0
+    smallest_position = 1.0
     try:
         os.makedirs(target, exist_ok=True)
         with (
@@ -72,9 +72,9 @@ def split(source: str, target: str, share: float) -> Split:
         ):
             sides = (train, validation)
             for line in rows:
-                place = position(asked(json.loads(line)))
-                least = min(least, place)
-                side = place < share
+                row_position = position(question_of(json.loads(line)))
+                smallest_position = min(smallest_position, row_position)
+                side = row_position < share
                 counts[side] += 1
                 sides[side].write(line)
     except OSError as error:
@@ -82,7 +82,7 @@ def split(source: str, target: str, share: float) -> Split:
     if not counts[1]:
         raise InputError(
             f"validation_share {share:g} of {counts[0]} rows leaves no row to validate on.",
-            f"The smallest share that takes one is {least + 0.001:.3f}; or add rows, or leave it out.",
+            f"The smallest share that takes one is {smallest_position + 0.001:.3f}; or add rows, or leave it out.",
         )
     if not counts[0]:
         raise InputError(

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Versions of datasets on disk: made aside, published at once, never changed; several at work do not clash."""
+"""Versions of datasets on disk: built in a work directory and published atomically. Concurrent writers do not clash."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _LOCK = ".lock"
 
 
 def lock(layout: Layout) -> FileLock:
-    """Held while names or versions are changed; nothing long is done under it."""
+    """The lock for changes of names and versions; no long operation runs under it."""
     return FileLock(os.path.join(layout.datasets, _LOCK))
 
 
 def intact_receipt(layout: Layout, fingerprint: str) -> dict[str, t.Any] | None:
-    """The receipt of a version whose files are as they were published; None otherwise. Reads only.
+    """The receipt of a version whose files are unchanged since publication; None otherwise. Read-only.
 
-    A file is hashed again only when its size is right and its mtime is not.
+    A file is hashed again only if its size matches and its mtime does not.
     """
     try:
         receipt = layout.receipt("dataset", fingerprint)
@@ -43,10 +43,10 @@ def intact_receipt(layout: Layout, fingerprint: str) -> dict[str, t.Any] | None:
     for name, facts in receipt["files"].items():
         path = os.path.join(layout.artifact("dataset", fingerprint), name)
         try:
-            found = os.stat(path)
-            if found.st_size != facts["bytes"] or not stat.S_ISREG(found.st_mode):
+            status = os.stat(path)
+            if status.st_size != facts["bytes"] or not stat.S_ISREG(status.st_mode):
                 return None
-            if found.st_mtime_ns != facts["mtime_ns"] and sha256_file(path) != facts["sha256"]:
+            if status.st_mtime_ns != facts["mtime_ns"] and sha256_file(path) != facts["sha256"]:
                 return None
         except OSError:
             return None
@@ -55,7 +55,7 @@ def intact_receipt(layout: Layout, fingerprint: str) -> dict[str, t.Any] | None:
 
 @contextlib.contextmanager
 def workspace(layout: Layout) -> t.Iterator[str]:
-    """A directory of one's own beside the versions; what killed processes left of theirs is swept away."""
+    """A private work directory beside the versions; those that killed processes left are removed first."""
     layout.create()
     parent = layout.parent("dataset")
     with lock(layout):
@@ -64,41 +64,42 @@ def workspace(layout: Layout) -> t.Iterator[str]:
             if name.startswith(".gone-"):
                 shutil.rmtree(path, ignore_errors=True)
             elif name.startswith(_WORK) and os.path.isdir(path):
-                left = FileLock(os.path.join(path, _LOCK), timeout=0)
-                # root's, who had no time to give it: he will; or its owner, who holds no lock, removes it just now
+                other_lock = FileLock(os.path.join(path, _LOCK), timeout=0)
+                # The directory may belong to a killed root process, which will repair its ownership at its next start.
+                # Or its owner, which holds no lock any more, is removing it at this moment.
                 with contextlib.suppress(PermissionError, FileNotFoundError):
-                    if left.acquire():
+                    if other_lock.acquire():
                         shutil.rmtree(path, ignore_errors=True)
-                        left.release()
+                        other_lock.release()
         work = make_temporary_dir(_WORK, parent)
-        held = FileLock(os.path.join(work, _LOCK), timeout=0)
-        held.acquire()
+        own_lock = FileLock(os.path.join(work, _LOCK), timeout=0)
+        own_lock.acquire()
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        held.release()
+        own_lock.release()
 
 
 def publish(layout: Layout, work: str, rendered: Rendered, started_at: str, core_version: str) -> None:
-    """Give the rows in the work directory their place as a version."""
+    """Publish the rows in the work directory as a version."""
     data = os.path.join(work, DATA_FILE)
     with open(data, "rb") as stream:
-        os.fsync(stream.fileno())  # the long part, before the lock
+        os.fsync(stream.fileno())  # slow, so before the lock is taken
     with lock(layout):
         final = layout.artifact("dataset", rendered.fingerprint)
         if intact_receipt(layout, rendered.fingerprint):
-            return  # another was faster
+            return  # another process has published the same version
         os.unlink(os.path.join(work, _LOCK))
         os.chmod(work, 0o755)
         os.chmod(data, 0o644)
-        write_json(os.path.join(work, INFO_FILE), {ENTRY: OUTPUT_FORMATS[rendered.form].entry(DATA_FILE)})
+        write_json(os.path.join(work, INFO_FILE), {ENTRY: OUTPUT_FORMATS[rendered.output_format].entry(DATA_FILE)})
         files = {}
         for name in list_files(work):
             path = os.path.join(work, name)
-            found = os.stat(path)
-            known = rendered.sha256 if name == DATA_FILE else sha256_file(path)
-            files[name] = {"bytes": found.st_size, "sha256": known, "mtime_ns": found.st_mtime_ns}
+            status = os.stat(path)
+            sha256 = rendered.sha256 if name == DATA_FILE else sha256_file(path)
+            files[name] = {"bytes": status.st_size, "sha256": sha256, "mtime_ns": status.st_mtime_ns}
         receipt = {
             "schema": 1,
             "kind": "dataset",
@@ -113,6 +114,6 @@ def publish(layout: Layout, work: str, rendered: Rendered, started_at: str, core
             "core_version": core_version,
         }
         write_json(os.path.join(work, RECEIPT), receipt)
-        if os.path.lexists(final):  # pruned or damaged: it makes room for the whole one
+        if os.path.lexists(final):  # pruned or damaged: replaced by the complete version
             remove_tree(final)
         publish_dir(work, final)

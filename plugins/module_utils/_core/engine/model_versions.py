@@ -68,7 +68,7 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
     # not what is declared: behind a gate that is shut, it is what was there before
     put = {str(move["alias"]): str(move["tag"]) for move in ledger.moves}
     drift = [
-        f"{alias} is {'another model than' if digest_of(models, alias) else 'not there, and shall be'} {tag}"
+        f"{alias} {'is another model than' if digest_of(models, alias) else 'does not exist and must be'} {tag}"
         for alias, tag in put.items()
         if alias in ledger.aliases and digest_of(models, alias) != digest_of(models, tag)
     ]

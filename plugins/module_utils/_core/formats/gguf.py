@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The header of a GGUF file: what a model is, and whether the file is all there.
+"""Reader of GGUF headers: describes the model and checks that the file is complete.
 
 The format is that of ``docs/gguf.md`` in ggml, versions 2 and 3, little-endian: magic, version, number of
 tensors, number of metadata entries; the entries; name, shape, type and offset of each tensor; padding; the
-tensors. Only the header is read, never a tensor, and no length found in the file is trusted.
+tensors. Only the header is read, never a tensor, and every length in the file is checked before it is used.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _MAX_ENTRIES = 65_536
 _MAX_TENSORS = 1_000_000
 _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 _MAX_KEY = 65_535  # bytes; docs/gguf.md
-_MAX_STRING = 16 * 1024 * 1024  # bytes; chat templates and licences are the longest there are
+_MAX_STRING = 16 * 1024 * 1024  # bytes; chat templates and licences are the longest strings
 _DEFAULT_ALIGNMENT = 32
 
 _ARRAY = 9
 _STRING = 8
-#: Metadata value types by their number: struct code, without string (8) and array (9).
+#: Metadata value types by number: struct code, without string (8) and array (9).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
-#: Tensor types by their number: name, values in a block, bytes of a block (``ggml_type`` and its blocks in ggml.h).
+#: Tensor types by number: name, values per block, bytes per block (``ggml_type`` and its blocks in ggml.h).
 TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
@@ -69,7 +69,7 @@ TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
     42: ("Q2_0", 64, 18),
 }
 
-#: ``general.file_type`` by its number (``llama_ftype`` in llama.h).
+#: ``general.file_type`` by number (``llama_ftype`` in llama.h).
 FILE_TYPES = {
     0: "F32",
     1: "F16",
@@ -109,7 +109,7 @@ FILE_TYPES = {
     41: "Q2_0",
 }
 
-#: Byte-pair tokenizers that llama.cpp puts a BOS before when the file does not say (``llama-vocab.cpp``).
+#: Byte-pair tokenizers to which llama.cpp prepends a BOS if the file does not set the flag (``llama-vocab.cpp``).
 _BPE_WITH_BOS = frozenset(
     ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon")
 )
@@ -117,11 +117,11 @@ _BPE_WITH_BOS = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class GgufArray:
-    """A metadata array: where it lies, not what is in it (a vocabulary has hundreds of thousands of items).
+    """Position of a metadata array; its items are not read (a vocabulary has hundreds of thousands).
 
     :param item_type: number of the items' type.
     :param count: number of items.
-    :param offset: byte in the file at which the first item begins.
+    :param offset: byte offset of the first item in the file.
     """
 
     item_type: int
@@ -134,9 +134,9 @@ class GgufTensor:
     """A tensor as the header describes it.
 
     :param shape: elements in each dimension, the fastest first.
-    :param type_name: such as ``Q4_K``; ``type 99`` for one this code does not know.
-    :param offset: bytes from the beginning of the data.
-    :param size: bytes; None where the type is not known.
+    :param type_name: such as ``Q4_K``; ``type 99`` for an unknown type.
+    :param offset: bytes from the beginning of the data section.
+    :param size: bytes; None if the type is unknown.
     """
 
     name: str
@@ -148,12 +148,12 @@ class GgufTensor:
 
 @dataclasses.dataclass(frozen=True)
 class GgufInfo:
-    """What the header of a GGUF file says.
+    """The content of a GGUF header.
 
-    :param metadata: scalars and strings as they are, arrays as :class:`GgufArray`.
-    :param positions: byte in the file at which each metadata value begins.
-    :param data_offset: byte at which the tensors begin.
-    :param file_bytes: size of the file.
+    :param metadata: scalars and strings by value, arrays as :class:`GgufArray`.
+    :param positions: byte offset of each metadata value in the file.
+    :param data_offset: byte offset of the tensors.
+    :param file_bytes: size of the file in bytes.
     """
 
     path: str
@@ -166,17 +166,17 @@ class GgufInfo:
 
     @property
     def tensor_count(self) -> int:
-        """Number of tensors; 0 when a conversion found no weights."""
+        """Number of tensors; 0 if a conversion found no weights."""
         return len(self.tensors)
 
     @property
     def architecture(self) -> str:
-        """``general.architecture``, such as ``llama``; empty when the file does not say."""
+        """``general.architecture``, such as ``llama``; empty if the file does not set it."""
         return str(self.metadata.get("general.architecture", ""))
 
     @property
     def file_type(self) -> str:
-        """Quantization of most tensors, such as ``Q4_K_M``; empty when the file does not say."""
+        """Quantization of most tensors, such as ``Q4_K_M``; empty if the file does not set it."""
         number = self.metadata.get("general.file_type")
         return "" if number is None else FILE_TYPES.get(number, f"type {number}")
 
@@ -190,26 +190,26 @@ class GgufInfo:
 
     @property
     def expected_bytes(self) -> int:
-        """Smallest size the file can have with all its tensors in it."""
+        """Smallest size in bytes of a file that contains all tensors of the header."""
         ends = [tensor.offset + (tensor.size or 0) for tensor in self.tensors]
         return self.data_offset + max(ends, default=0)
 
     @property
     def adds_bos(self) -> bool:
-        """Whether llama.cpp and Ollama put the BOS token before a prompt of their own accord."""
-        said = self.metadata.get("tokenizer.ggml.add_bos_token")
-        if said is not None:
-            return bool(said)
+        """Whether llama.cpp and Ollama prepend the BOS token to a prompt by default."""
+        flag = self.metadata.get("tokenizer.ggml.add_bos_token")
+        if flag is not None:
+            return bool(flag)
         model = self.metadata.get("tokenizer.ggml.model", "")
         if model == "gpt2":
             return self.metadata.get("tokenizer.ggml.pre", "") in _BPE_WITH_BOS
         return model in ("llama", "bert")
 
     def token(self, name: str) -> str:
-        """Text of a special token, such as ``</s>``; empty when the file names none.
+        """Text of a special token, such as ``</s>``; empty if the file does not define it.
 
         :param name: ``bos`` or ``eos``.
-        :raises StoreError: when the vocabulary has no such token.
+        :raises StoreError: if the vocabulary has no such token.
         """
         number = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
         if number is None:
@@ -229,8 +229,8 @@ class GgufInfo:
 def read_header(path: str) -> GgufInfo:
     """Read the header of a GGUF file; a vocabulary of 150 000 tokens takes a fraction of a second.
 
-    :raises NotReadyError: when there is no such file.
-    :raises StoreError: when it is not a GGUF file, or its header is damaged or cut off.
+    :raises NotReadyError: if the file does not exist.
+    :raises StoreError: if it is not a GGUF file, or its header is damaged or truncated.
     """
     with _open(path) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -244,27 +244,27 @@ def read_header(path: str) -> GgufInfo:
         if version not in (2, 3):
             reason = "it is big-endian" if version & 0xFFFF == 0 else f"its version is {version}"
             raise StoreError(f"{path}: {reason}; little-endian GGUF versions 2 and 3 can be read.")
-        tensors = reader.count("tensors", _MAX_TENSORS)
-        entries = reader.count("metadata entries", _MAX_ENTRIES)
+        tensor_count = reader.count("tensors", _MAX_TENSORS)
+        entry_count = reader.count("metadata entries", _MAX_ENTRIES)
         metadata: dict[str, t.Any] = {}
         positions: dict[str, int] = {}
-        for _index in range(entries):
+        for _index in range(entry_count):
             key = reader.string(_MAX_KEY)
-            kind = reader.unsigned(4)
+            value_type = reader.unsigned(4)
             positions[key] = reader.position
-            metadata[key] = _value(reader, key, kind)
-        found = tuple(_tensor(reader) for _index in range(tensors))
+            metadata[key] = _value(reader, key, value_type)
+        tensor_infos = tuple(_tensor(reader) for _index in range(tensor_count))
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment > 2**20:
             raise _damaged(path, f"its alignment is {alignment!r}")
         data_offset = -(-reader.position // alignment) * alignment
-    return GgufInfo(path, version, metadata, positions, found, data_offset, size)
+    return GgufInfo(path, version, metadata, positions, tensor_infos, data_offset, size)
 
 
 def check_complete(info: GgufInfo) -> None:
-    """Make sure that the file holds tensors, and all of them to their last byte.
+    """Check that the file has tensors and contains all of them to the last byte.
 
-    :raises StoreError: when it does not.
+    :raises StoreError: if it has no tensors or is truncated.
     """
     if not info.tensors:
         raise StoreError(
@@ -280,10 +280,10 @@ def check_complete(info: GgufInfo) -> None:
 
 
 def set_flag(info: GgufInfo, key: str, value: bool) -> bool:
-    """Set a true-or-false entry of the metadata in place (one byte). For files that are not published yet.
+    """Set a boolean metadata entry in place (one byte). Only for files that are not published yet.
 
-    :returns: True when the file was changed.
-    :raises StoreError: when the file has no such entry: one cannot be added in place.
+    :returns: True if the file was changed.
+    :raises StoreError: if the file has no such entry: an entry cannot be added in place.
     """
     if not isinstance(info.metadata.get(key), bool):
         raise StoreError(f"{info.path} has no flag {key} that could be set.", "", {"key": key})
@@ -298,7 +298,7 @@ def set_flag(info: GgufInfo, key: str, value: bool) -> bool:
 
 
 class _Reader:
-    """Reads values one after the other and trusts no length: nothing beyond the end of the file is believed."""
+    """Reads values sequentially and rejects every length that exceeds the end of the file."""
 
     def __init__(self, path: str, stream: t.BinaryIO, size: int) -> None:
         self.path = path
@@ -315,63 +315,63 @@ class _Reader:
         return raw
 
     def skip(self, count: int) -> None:
-        """Pass over bytes."""
+        """Skip bytes."""
         if count > self.size - self.position:
             raise _damaged(self.path, f"its header is cut off at byte {self.size}")
         if count > 4096:
             self._stream.seek(count, os.SEEK_CUR)
-        else:  # within the buffer a read is much cheaper than a seek
+        else:  # within the buffer, a read is much cheaper than a seek
             self._stream.read(count)
         self.position += count
 
     def seek(self, position: int) -> None:
-        """Go to a byte of the file."""
+        """Move to a byte offset of the file."""
         self._stream.seek(position)
         self.position = position
 
     def unsigned(self, width: int) -> int:
-        """An unsigned integer of so many bytes."""
+        """An unsigned integer of ``width`` bytes."""
         return int.from_bytes(self.bytes(width), "little")
 
-    def length(self, most: int) -> int:
+    def length(self, limit: int) -> int:
         """The length of a string, in bytes."""
-        found = self.unsigned(8)
-        if found > most:
-            raise _damaged(self.path, f"a text of {found} bytes at byte {self.position - 8} (at most {most})")
-        return found
+        length = self.unsigned(8)
+        if length > limit:
+            raise _damaged(self.path, f"a text of {length} bytes at byte {self.position - 8} (at most {limit})")
+        return length
 
-    def string(self, most: int) -> str:
-        """A string; bytes that are not UTF-8 are replaced (tokens may hold a part of a character)."""
-        return self.bytes(self.length(most)).decode("utf-8", "replace")
+    def string(self, limit: int) -> str:
+        """A string; bytes that are not valid UTF-8 are replaced (a token may contain part of a character)."""
+        return self.bytes(self.length(limit)).decode("utf-8", "replace")
 
-    def count(self, what: str, most: int) -> int:
-        """A number of things that follow."""
-        found = self.unsigned(8)
-        if found > most:
-            raise _damaged(self.path, f"{found} {what} (at most {most})")
-        return found
+    def count(self, items: str, limit: int) -> int:
+        """The number of ``items`` that follow."""
+        count = self.unsigned(8)
+        if count > limit:
+            raise _damaged(self.path, f"{count} {items} (at most {limit})")
+        return count
 
 
-def _value(reader: _Reader, key: str, kind: int) -> t.Any:
-    if kind == _STRING:
+def _value(reader: _Reader, key: str, value_type: int) -> t.Any:
+    if value_type == _STRING:
         return reader.string(_MAX_STRING)
-    if kind == _ARRAY:
-        item = reader.unsigned(4)
+    if value_type == _ARRAY:
+        item_type = reader.unsigned(4)
         count = reader.unsigned(8)
         offset = reader.position
-        if item == _STRING:
-            if count > reader.size // 8:  # each text has at least its length
+        if item_type == _STRING:
+            if count > reader.size // 8:  # each string takes at least the 8 bytes of its length
                 raise _damaged(reader.path, f"{count} texts in {key}")
             for _index in range(count):
                 reader.skip(reader.length(_MAX_STRING))
-        elif item in _SCALARS:
-            reader.skip(count * struct.calcsize("<" + _SCALARS[item]))
+        elif item_type in _SCALARS:
+            reader.skip(count * struct.calcsize("<" + _SCALARS[item_type]))
         else:
-            raise _damaged(reader.path, f"items of type {item} in {key}")
-        return GgufArray(item, count, offset)
-    if kind not in _SCALARS:
-        raise _damaged(reader.path, f"a value of type {kind} for {key}")
-    code = "<" + _SCALARS[kind]
+            raise _damaged(reader.path, f"items of type {item_type} in {key}")
+        return GgufArray(item_type, count, offset)
+    if value_type not in _SCALARS:
+        raise _damaged(reader.path, f"a value of type {value_type} for {key}")
+    code = "<" + _SCALARS[value_type]
     return struct.unpack(code, reader.bytes(struct.calcsize(code)))[0]
 
 
@@ -381,11 +381,11 @@ def _tensor(reader: _Reader) -> GgufTensor:
     if dimensions > _MAX_DIMENSIONS:
         raise _damaged(reader.path, f"{dimensions} dimensions of tensor {name} (at most {_MAX_DIMENSIONS})")
     shape = tuple(reader.unsigned(8) for _index in range(dimensions))
-    kind = reader.unsigned(4)
+    number = reader.unsigned(4)
     offset = reader.unsigned(8)
-    if kind not in TENSOR_TYPES:
-        return GgufTensor(name, shape, f"type {kind}", offset, None)
-    type_name, values, width = TENSOR_TYPES[kind]
+    if number not in TENSOR_TYPES:
+        return GgufTensor(name, shape, f"type {number}", offset, None)
+    type_name, values, width = TENSOR_TYPES[number]
     return GgufTensor(name, shape, type_name, offset, -(-_elements(shape) // values) * width)
 
 
@@ -405,5 +405,5 @@ def _open(path: str) -> t.BinaryIO:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _damaged(path: str, what: str) -> StoreError:
-    return StoreError(f"{path} is damaged: {what}.", "Make the file again.", {"path": path})
+def _damaged(path: str, defect: str) -> StoreError:
+    return StoreError(f"{path} is damaged: {defect}.", "Make the file again.", {"path": path})

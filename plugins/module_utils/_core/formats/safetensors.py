@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Weights in safetensors files: are they whole, and are they numbers.
+"""Weights in safetensors files: checks that files are complete and that weights are finite.
 
-Format: 8 bytes little-endian length of the header, the header as JSON (name → dtype, shape, [begin, end[ counted
-from the end of the header), then the data without gaps. Source: the README of github.com/huggingface/safetensors.
+Format: 8 bytes little-endian length of the header, the header as JSON (name → dtype, shape, [begin, end[ relative
+to the end of the header), then the data without gaps. Source: the README of github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import typing as t
 
 from ..errors import StoreError
 
-#: The format's own bound for a header, in bytes.
+#: Upper bound of a header's size that the format defines, in bytes.
 _MAX_HEADER = 100_000_000
 _SAMPLE = 256 * 1024
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
-#: What a reward model scores with, beside its adapter or weights.
+#: The scoring head of a reward model, stored beside its adapter or weights.
 VALUE_HEAD = "value_head.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """One tensor as the header tells it.
+    """One tensor as described by the header.
 
     :param dtype: ``BF16``, ``F16``, ``F32``, …
-    :param shape: its dimensions.
-    :param begin: first byte, counted from the start of the file.
+    :param shape: number of elements in each dimension.
+    :param begin: first byte, from the start of the file.
     :param end: byte after the last.
     """
 
@@ -52,19 +52,19 @@ class Tensor:
 
 
 def read_tensors(path: str) -> dict[str, Tensor]:
-    """The tensors of a file that is whole, as far as header and size can tell.
+    """The tensors of a file, if its header and its size show that it is complete.
 
-    :raises StoreError: when it is missing, truncated, or not in this format.
+    :raises StoreError: if the file is missing, truncated, or not in this format.
     """
     try:
         size = os.path.getsize(path)
         with open(path, "rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or not 0 < length <= min(_MAX_HEADER, size - 8):
-                raise StoreError(f"{path} is not a whole safetensors file: {size} bytes, header of {length}.")
+                raise StoreError(f"{path} is not a complete safetensors file: {size} bytes, header of {length}.")
             header = json.loads(stream.read(length).decode("utf-8"))
         start = 8 + length
-        found = {
+        tensors = {
             name: Tensor(
                 entry["dtype"],
                 tuple(entry["shape"]),
@@ -77,17 +77,17 @@ def read_tensors(path: str) -> dict[str, Tensor]:
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise StoreError(f"{path} is not a whole safetensors file: its header cannot be read.") from error
-    end = max((tensor.end for tensor in found.values()), default=start)
+        raise StoreError(f"{path} is not a complete safetensors file: its header cannot be read.") from error
+    end = max((tensor.end for tensor in tensors.values()), default=start)
     if end != size:
-        raise StoreError(f"{path} is not whole: {size} bytes instead of {end}.")
-    return found
+        raise StoreError(f"{path} is incomplete: {size} bytes instead of {end}.")
+    return tensors
 
 
 def model_files(directory: str) -> list[str]:
-    """Paths of the weight files of a model, in order; none when the directory holds no safetensors weights.
+    """Paths of the weight files of a model, in order; empty if the directory has no safetensors weights.
 
-    :raises StoreError: when the index names a file that is not there, or cannot be read.
+    :raises StoreError: if the index cannot be read or refers to a missing file.
     """
     index = os.path.join(directory, INDEX)
     if os.path.exists(index):
@@ -96,38 +96,41 @@ def model_files(directory: str) -> list[str]:
                 names = sorted(set(json.loads(stream.read().decode("utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{index} cannot be read: {error}.") from error
-        gone = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
-        if gone:
-            raise StoreError(f"{directory} is not whole: {', '.join(gone)} is missing.")
+        missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
+        if missing:
+            raise StoreError(f"{directory} is incomplete: {', '.join(missing)} is missing.")
         return [os.path.join(directory, name) for name in names]
     single = os.path.join(directory, SINGLE)
     return [single] if os.path.isfile(single) else []
 
 
 def read_model(directory: str) -> dict[str, Tensor]:
-    """The tensors of a model whose weight files are all whole; empty when it has no safetensors weights.
+    """The tensors of a model, if all its weight files are complete; empty if it has no safetensors weights.
 
-    :raises StoreError: when a file is not whole, or a tensor of the index is in no file.
+    :raises StoreError: if a file is incomplete, or a tensor of the index is in no file.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path in model_files(directory):
-        found.update(read_tensors(path))
+        tensors.update(read_tensors(path))
     index = os.path.join(directory, INDEX)
     if os.path.exists(index):
         with open(index, "rb") as stream:
-            named = json.loads(stream.read().decode("utf-8"))["weight_map"]
-        gone = [name for name in named if name not in found]
-        if gone:
-            raise StoreError(f"{directory} is not whole: {len(gone)} tensors of the index are missing ({gone[0]}, …).")
-    return found
+            weight_map = json.loads(stream.read().decode("utf-8"))["weight_map"]
+        missing = [name for name in weight_map if name not in tensors]
+        if missing:
+            first = missing[0]
+            raise StoreError(
+                f"{directory} is incomplete: {len(missing)} tensors of the index are missing ({first}, …)."
+            )
+    return tensors
 
 
 def first_not_finite(path: str, sample: int = _SAMPLE) -> str:
-    """Name of the first tensor in which NaN or infinity was found; empty when there was none.
+    """Name of the first tensor that contains NaN or infinity; empty if none does.
 
-    :param sample: of each tensor, so many bytes of its start, middle and end are looked at; a NaN in a training
-        spreads over whole tensors within a step.
-    :raises StoreError: when the file is not whole.
+    :param sample: bytes to read at the start, middle and end of each tensor; a NaN spreads over whole tensors within
+        one training step, so a sample is enough.
+    :raises StoreError: if the file is incomplete.
     """
     tensors = read_tensors(path)
     with open(path, "rb") as stream:
@@ -144,40 +147,40 @@ def _pieces(tensor: Tensor, sample: int) -> t.Iterator[tuple[int, int]]:
     if size <= 3 * sample:
         yield tensor.begin, tensor.end
         return
-    # a multiple of 8 is at the border of an element of every type
+    # element sizes divide 8, so a multiple of 8 is an element boundary for every dtype
     piece = sample // 8 * 8
     for offset in (0, (size - piece) // 2 // 8 * 8, size - piece):
         yield tensor.begin + offset, tensor.begin + offset + piece
 
 
-def _table(*matching: int) -> bytes:
-    return bytes(1 if value in matching else 0 for value in range(256))
+def _byte_mask(*values: int) -> bytes:
+    return bytes(1 if value in values else 0 for value in range(256))
 
 
-#: By dtype: bytes of an element; which values of its highest byte leave room for NaN or infinity; and the mask of
-#: the byte below that must be all ones then (IEEE 754 and bfloat16: all bits of the exponent set).
+#: By dtype: bytes per element; values of the highest byte that occur in NaN or infinity; and the mask of bits in the
+#: next byte that must all be set in that case (IEEE 754 and bfloat16: all bits of the exponent are set).
 _EXPONENTS = {
-    "F16": (2, _table(*range(0x7C, 0x80), *range(0xFC, 0x100)), 0),
-    "BF16": (2, _table(0x7F, 0xFF), 0x80),
-    "F32": (4, _table(0x7F, 0xFF), 0x80),
-    "F64": (8, _table(0x7F, 0xFF), 0xF0),
+    "F16": (2, _byte_mask(*range(0x7C, 0x80), *range(0xFC, 0x100)), 0),
+    "BF16": (2, _byte_mask(0x7F, 0xFF), 0x80),
+    "F32": (4, _byte_mask(0x7F, 0xFF), 0x80),
+    "F64": (8, _byte_mask(0x7F, 0xFF), 0xF0),
 }
 
 
 def is_finite(raw: bytes, dtype: str) -> bool:
-    """Whether no element is NaN or infinite; types without these (integers, packed) always are.
+    """Whether no element is NaN or infinite; always True for dtypes without these (integers, packed types).
 
-    :param raw: whole elements, little-endian.
+    :param raw: complete elements, little-endian.
     """
     if dtype not in _EXPONENTS:
         return True
     width, table, mask = _EXPONENTS[dtype]
-    # slices and tables are worked off in C: about 1 ns a byte where a loop over elements takes 100
+    # slices and translate() run in C: about 1 ns per byte, where a loop over elements takes 100 ns
     suspects = raw[width - 1 :: width].translate(table)
-    below = raw[width - 2 :: width]
-    at = suspects.find(1)
-    while at >= 0:
-        if below[at] & mask == mask:
+    next_bytes = raw[width - 2 :: width]
+    index = suspects.find(1)
+    while index >= 0:
+        if next_bytes[index] & mask == mask:
             return False
-        at = suspects.find(1, at + 1)
+        index = suspects.find(1, index + 1)
     return True

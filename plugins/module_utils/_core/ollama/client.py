@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A small client of the Ollama server.
 
-The API is that of ``docs/api.md`` in ollama; what it does not say was read in ``server/routes.go`` and
-``server/create.go`` of 0.24.
+The API is that of ``docs/api.md`` in ollama; undocumented behaviour was read from ``server/routes.go`` and
+``server/create.go`` of version 0.24.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from ..system.disk import gigabytes
 from .syntax import full_name
 
 _CHUNK = 1024 * 1024
-_MAX_REPLY = 256 * 1024 * 1024  # bytes; the vocabulary of a model can be in it
-_MAX_LINE = 16 * 1024 * 1024  # bytes of one line of a stream
-#: Ollama writes the manifest of a model in place: while a tag is moved, a question that meets the empty file gets the
-#: error ``EOF``. Seen for milliseconds, and up to 1.4 s beside other heavy writers.
+_MAX_REPLY = 256 * 1024 * 1024  # bytes; a reply can contain the vocabulary of a model
+_MAX_LINE = 16 * 1024 * 1024  # bytes per line of a stream
+#: Ollama rewrites the manifest of a model in place: while a tag is moved, a request that reads the empty file gets the
+#: error ``EOF``. Observed for milliseconds, and for up to 1.4 s under heavy disk writes.
 _REWRITE_SECONDS = 5.0
 DEFAULT_URL = "http://127.0.0.1:11434"
 
-#: Told of the bytes sent so far and all that there are.
+#: Called with the number of bytes sent so far and the total.
 OnProgress = t.Callable[[int, int], None]
-#: Told what the server says it is doing.
+#: Called with each status text the server reports.
 OnStatus = t.Callable[[str], None]
 
 
 class Ollama:
     """An Ollama server.
 
-    :param url: base URL; ``host:port`` will do; a user and password in it are sent and never shown.
-    :param timeout: seconds without a sign of life, for questions that are answered at once.
-    :param slow_timeout: the same for uploads, creating and answers of a model, which may have to be loaded first.
-    :raises InputError: for a URL that is none.
+    :param url: base URL, or ``host:port``; a user and password in it are sent to the server and never shown.
+    :param timeout: seconds without data after which a short request fails.
+    :param slow_timeout: the same for uploads, model creation and chat requests, which may have to load a model first.
+    :raises InputError: if the URL is not valid.
     """
 
     def __init__(self, url: str = DEFAULT_URL, timeout: float = 30.0, slow_timeout: float = 1800.0) -> None:
@@ -65,72 +65,74 @@ class Ollama:
             user = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
             self._headers["Authorization"] = "Basic " + base64.b64encode(user.encode("utf-8")).decode("ascii")
         host = f"[{self._host}]" if ":" in self._host else self._host
-        #: Where the server is, without credentials.
+        #: Base URL without credentials.
         self.url = f"{parts.scheme}://{host}:{self._port}{self._path}"
 
-    # ------------------------------------------------------------------ questions
+    # ------------------------------------------------------------------ queries
 
     def version(self) -> str:
         """The server's version, such as ``0.24.0``."""
-        return str(self._json("GET", "/api/version", None, "tell its version").get("version", ""))
+        return str(self._json("GET", "/api/version", None, "report its version").get("version", ""))
 
     def tags(self) -> list[dict[str, t.Any]]:
         """All models: ``name``, ``digest`` of the manifest (hex), ``size`` in bytes, ``details``."""
         return list(self._json("GET", "/api/tags", None, "list its models").get("models") or [])
 
     def ps(self) -> list[dict[str, t.Any]]:
-        """The models that are loaded: ``name``, ``size`` and ``size_vram`` in bytes, ``expires_at``."""
+        """The models in memory: ``name``, ``size`` and ``size_vram`` in bytes, ``expires_at``."""
         return list(self._json("GET", "/api/ps", None, "list the models it has loaded").get("models") or [])
 
     def find(self, name: str) -> dict[str, t.Any] | None:
-        """The model of that name as :meth:`tags` lists it; None when there is none."""
+        """The model of that name as :meth:`tags` lists it; None if it does not exist."""
         wanted = full_name(name)
         return next((model for model in self.tags() if full_name(str(model.get("name", ""))) == wanted), None)
 
     def digest(self, name: str) -> str:
-        """Digest of a model's manifest, 64 hexadecimal digits; empty when there is no such model."""
+        """Digest of a model's manifest, 64 hexadecimal digits; empty if the model does not exist."""
         return str((self.find(name) or {}).get("digest", ""))
 
     def show(self, name: str) -> dict[str, t.Any]:
-        """What a model is: ``template``, ``system``, ``parameters`` (text), ``modelfile``, ``details``, ``model_info``.
+        """Details of a model.
 
-        :raises RemoteError: with ``status`` 404 in its details when there is no such model.
+        They have ``template``, ``system``, ``parameters`` (text), ``modelfile``, ``details`` and ``model_info``.
+
+        :raises RemoteError: with ``status`` 404 in its details if the model does not exist.
         """
         return self._json("POST", "/api/show", {"model": name}, f"show {name}")
 
     def has_blob(self, digest: str) -> bool:
-        """Whether the server holds a file.
+        """Whether the server has a blob.
 
         :param digest: ``sha256:`` and 64 hexadecimal digits.
         """
         status, reply = self._call("HEAD", f"/api/blobs/{digest}", None, "look for a file", self.timeout)
         if status not in (200, 404):
-            raise self._refused(status, reply, "look for a file")
+            raise self._request_error(status, reply, "look for a file")
         return status == 200
 
     # ------------------------------------------------------------------ changes
 
     def push_blob(self, path: str, digest: str, on_progress: OnProgress | None = None) -> bool:
-        """Send a file, unless the server has it: streamed, never in memory, never twice.
+        """Upload a file unless the server has it. It is streamed, so it is never entirely in memory.
 
-        :param digest: ``sha256:`` and 64 hexadecimal digits of the file's content; the server checks them.
-        :returns: False when the server had it and nothing was sent.
-        :raises NotReadyError: when the file is not there.
+        :param digest: ``sha256:`` and 64 hexadecimal digits of the file's content; the server verifies it.
+        :returns: False if the server already had the blob and nothing was sent.
+        :raises NotReadyError: if the file cannot be read.
         """
         if self.has_blob(digest):
             return False
-        what = f"take {os.path.basename(path)}"
+        action = f"take {os.path.basename(path)}"
         with _open_file(path) as stream:
             total = os.fstat(stream.fileno()).st_size
             connection = self._connect(self.slow_timeout)
             try:
                 status, reply = self._send(connection, f"/api/blobs/{digest}", stream, total, on_progress)
             except (OSError, http.client.HTTPException) as error:
-                raise self._broken(error, what, self.slow_timeout) from error
+                raise self._transport_error(error, action, self.slow_timeout) from error
             finally:
                 connection.close()
         if status not in (200, 201):
-            raise self._refused(status, reply, f"{what} ({gigabytes(total)})")
+            raise self._request_error(status, reply, f"{action} ({gigabytes(total)})")
         return True
 
     def _send(
@@ -156,7 +158,7 @@ class Ollama:
                 if on_progress is not None:
                     on_progress(sent, total)
         except (BrokenPipeError, ConnectionResetError):
-            # a server that refuses says why and hangs up without reading the rest
+            # on refusal the server sends its reason and closes the connection without reading the rest
             response = connection.getresponse()
             if response.status < 400:
                 raise
@@ -177,65 +179,67 @@ class Ollama:
         license_: str = "",
         on_status: OnStatus | None = None,
     ) -> None:
-        """Make a model from files the server holds, or from another model.
+        """Create a model from blobs of the server, or from another model.
 
-        Under a status of 200 it may still fail: an ``error`` line, or a stream that ends without ``success``, is one.
+        The HTTP status is 200 even if creation fails: an ``error`` line, or a stream without a final ``success``, is a
+        failure.
 
         :param files: file name → digest.
-        :param adapters: the same for adapters that are put on them.
-        :param from_: name of a model (one that is missing is pulled from the registry by the server).
+        :param adapters: the same for adapters to apply to the model.
+        :param from_: name of the model to start from (the server pulls a missing one from the registry).
+        :raises RemoteError: if the server does not report success.
         """
         body: dict[str, t.Any] = {"model": model, "stream": True}
-        more = {"files": dict(files or {}), "adapters": dict(adapters or {}), "from": from_, "license": license_}
-        more.update(template=template, system=system)
-        body.update({key: value for key, value in more.items() if value})
+        optional = {"files": dict(files or {}), "adapters": dict(adapters or {}), "from": from_, "license": license_}
+        optional.update(template=template, system=system)
+        body.update({key: value for key, value in optional.items() if value})
         if parameters:
             body["parameters"] = dict(parameters)
-        what = f"create {model}"
+        action = f"create {model}"
         last = ""
-        for line in self._lines("/api/create", body, what):
+        for line in self._lines("/api/create", body, action):
             last = str(line.get("status", ""))
             if on_status is not None and last:
                 on_status(last)
         if last != "success":
-            said = f"its last word was {last!r}" if last else "it said nothing"
+            report = f"its last status was {last!r}" if last else "it sent no status"
             raise RemoteError(
-                f"Ollama at {self.url} ended without having created {model}: {said}.",
+                f"Ollama at {self.url} ended without having created {model}: {report}.",
                 "It was stopped or ran out of memory or disk: look at its log and run again.",
                 {"url": self.url},
             )
 
     def copy(self, source: str, destination: str) -> None:
-        """Give a model another name; a model of that name gives way."""
+        """Copy a model to another name; an existing model of that name is replaced."""
         self._json("POST", "/api/copy", {"source": source, "destination": destination}, f"copy {source}")
 
     def delete(self, name: str) -> bool:
-        """Remove a model; False when there was none."""
-        what = f"delete {name}"
-        status, reply = self._call("DELETE", "/api/delete", {"model": name}, what, self.timeout)
+        """Remove a model; returns False if it does not exist."""
+        action = f"delete {name}"
+        status, reply = self._call("DELETE", "/api/delete", {"model": name}, action, self.timeout)
         if status not in (200, 404):
-            raise self._refused(status, reply, what)
+            raise self._request_error(status, reply, action)
         return status == 200
 
     def unload(self, name: str) -> None:
-        """Take a model out of memory."""
+        """Unload a model from memory."""
         self._json("POST", "/api/generate", {"model": name, "keep_alive": 0}, f"unload {name}")
 
-    # ------------------------------------------------------------------ answers
+    # ------------------------------------------------------------------ chat
 
     def chat(
         self,
         model: str,
         messages: t.Sequence[t.Mapping[str, t.Any]],
         options: t.Mapping[str, t.Any] | None = None,
-        **more: t.Any,
+        **fields: t.Any,
     ) -> dict[str, t.Any]:
-        """A model's answer, whole: its text is in ``["message"]["content"]``.
+        """A model's complete answer; its text is in ``["message"]["content"]``.
 
         :param options: such as ``{"temperature": 0, "seed": 1}``.
-        :param more: other fields of the request, such as ``think`` or ``keep_alive``.
+        :param fields: other fields of the request, such as ``think`` or ``keep_alive``.
         """
-        body = {**more, "model": model, "messages": list(messages), "options": dict(options or {}), "stream": False}
+        body = {**fields, "model": model, "messages": list(messages), "options": dict(options or {}), "stream": False}
         return self._json("POST", "/api/chat", body, f"answer with {model}", self.slow_timeout)
 
     def chat_stream(
@@ -243,22 +247,24 @@ class Ollama:
         model: str,
         messages: t.Sequence[t.Mapping[str, t.Any]],
         options: t.Mapping[str, t.Any] | None = None,
-        **more: t.Any,
+        **fields: t.Any,
     ) -> t.Iterator[dict[str, t.Any]]:
-        """A model's answer piece by piece; the last has ``done``."""
-        body = {**more, "model": model, "messages": list(messages), "options": dict(options or {}), "stream": True}
+        """A model's answer as a stream of chunks; the last one has ``done`` set."""
+        body = {**fields, "model": model, "messages": list(messages), "options": dict(options or {}), "stream": True}
         return self._lines("/api/chat", body, f"answer with {model}")
 
-    def render(self, model: str, messages: t.Sequence[t.Mapping[str, t.Any]], **more: t.Any) -> str:
-        """The text a model would be given for these messages (the model is loaded, and not asked).
+    def render(self, model: str, messages: t.Sequence[t.Mapping[str, t.Any]], **fields: t.Any) -> str:
+        """The prompt a model would receive for these messages (the model is loaded, but generates nothing).
 
-        :raises RemoteError: when this version of Ollama does not tell.
+        :raises RemoteError: if this version of Ollama does not return the rendered prompt.
         """
-        reply = self.chat(model, messages, _debug_render_only=True, **more)
+        reply = self.chat(model, messages, _debug_render_only=True, **fields)
         info = reply.get("_debug_info")
         if not isinstance(info, dict) or "rendered_template" not in info:
             raise RemoteError(
-                f"Ollama at {self.url} does not tell how it renders a prompt.", "Version 0.24 does.", {"url": self.url}
+                f"Ollama at {self.url} does not report how it renders a prompt.",
+                "Version 0.24 does.",
+                {"url": self.url},
             )
         return str(info["rendered_template"])
 
@@ -279,74 +285,74 @@ class Ollama:
         connection.request(method, self._path + path, raw, headers)
         return connection.getresponse()
 
-    def _call(self, method: str, path: str, body: t.Any, what: str, timeout: float) -> tuple[int, bytes]:
+    def _call(self, method: str, path: str, body: t.Any, action: str, timeout: float) -> tuple[int, bytes]:
         connection = self._connect(timeout)
         try:
             response = self._open(connection, method, path, body)
             return response.status, response.read(_MAX_REPLY)
         except (OSError, http.client.HTTPException) as error:
-            raise self._broken(error, what, timeout) from error
+            raise self._transport_error(error, action, timeout) from error
         finally:
             connection.close()
 
-    def _json(self, method: str, path: str, body: t.Any, what: str, timeout: float = 0) -> dict[str, t.Any]:
-        status, raw = self._call(method, path, body, what, timeout or self.timeout)
-        end = time.monotonic() + _REWRITE_SECONDS
-        while status == 500 and raw.strip() == b'{"error":"EOF"}' and time.monotonic() < end:
+    def _json(self, method: str, path: str, body: t.Any, action: str, timeout: float = 0) -> dict[str, t.Any]:
+        status, raw = self._call(method, path, body, action, timeout or self.timeout)
+        deadline = time.monotonic() + _REWRITE_SECONDS
+        while status == 500 and raw.strip() == b'{"error":"EOF"}' and time.monotonic() < deadline:
             time.sleep(0.02)
-            status, raw = self._call(method, path, body, what, timeout or self.timeout)
+            status, raw = self._call(method, path, body, action, timeout or self.timeout)
         if status != 200:
-            raise self._refused(status, raw, what)
-        reply = self._parse(raw, what) if raw else {}
+            raise self._request_error(status, raw, action)
+        reply = self._parse(raw, action) if raw else {}
         if reply.get("error"):
-            raise self._refused(status, raw, what)
+            raise self._request_error(status, raw, action)
         return reply
 
-    def _lines(self, path: str, body: t.Any, what: str) -> t.Iterator[dict[str, t.Any]]:
+    def _lines(self, path: str, body: t.Any, action: str) -> t.Iterator[dict[str, t.Any]]:
         connection = self._connect(self.slow_timeout)
         try:
             response = self._open(connection, "POST", path, body)
             if response.status != 200:
-                raise self._refused(response.status, response.read(_MAX_REPLY), what)
+                raise self._request_error(response.status, response.read(_MAX_REPLY), action)
             while True:
                 raw = response.readline(_MAX_LINE)
                 if not raw:
                     return
                 if raw.strip():
-                    line = self._parse(raw, what)
+                    line = self._parse(raw, action)
                     if line.get("error"):
-                        raise self._refused(response.status, raw, what)
+                        raise self._request_error(response.status, raw, action)
                     yield line
         except (OSError, http.client.HTTPException) as error:
-            raise self._broken(error, what, self.slow_timeout) from error
+            raise self._transport_error(error, action, self.slow_timeout) from error
         finally:
             connection.close()
 
     # ------------------------------------------------------------------ errors
 
-    def _parse(self, raw: bytes, what: str) -> dict[str, t.Any]:
+    def _parse(self, raw: bytes, action: str) -> dict[str, t.Any]:
         try:
             value = json.loads(raw.decode("utf-8"))
         except ValueError:
             value = None
         if not isinstance(value, dict):
             raise RemoteError(
-                f"{self.url} gave no JSON when asked to {what}.",
+                f"{self.url} gave no JSON when asked to {action}.",
                 "Is it an Ollama server? The answer may also have been cut off: look at its log and run again.",
                 {"url": self.url, "answer": raw[:200].decode("utf-8", "replace")},
             )
         return value
 
-    def _refused(self, status: int, raw: bytes, what: str) -> RemoteError:
+    def _request_error(self, status: int, raw: bytes, action: str) -> RemoteError:
         text = raw[:2000].decode("utf-8", "replace").strip()
         try:
             text = str(json.loads(text)["error"])
         except (ValueError, KeyError, TypeError):
             text = text if text and not text.startswith("<") else f"status {status}"
         details = {"url": self.url, "status": status, "error": text}
-        return RemoteError(f"Ollama at {self.url} could not {what}: {text}.", _hint(status, text), details)
+        return RemoteError(f"Ollama at {self.url} could not {action}: {text}.", _hint(status, text), details)
 
-    def _broken(self, error: Exception, what: str, timeout: float) -> RemoteError:
+    def _transport_error(self, error: Exception, action: str, timeout: float) -> RemoteError:
         hint = "Look at its log and run again: what it has already is not sent a second time."
         if isinstance(error, ConnectionRefusedError):
             message = f"No Ollama server answers at {self.url}"
@@ -355,10 +361,10 @@ class Ollama:
             message = f"{self.url} cannot be found: {error.strerror}"
             hint = "Look at the name of the host, and at its DNS."
         elif isinstance(error, socket.timeout):
-            message = f"Ollama at {self.url} gave no sign of life for {timeout:g} seconds when asked to {what}"
+            message = f"Ollama at {self.url} sent nothing for {timeout:g} seconds when asked to {action}"
             hint = "It may be loading a model, or its disk be slow or full: look at its log, or allow it more time."
         elif isinstance(error, (ConnectionError, http.client.RemoteDisconnected, http.client.IncompleteRead)):
-            message = f"Ollama at {self.url} ended the connection when asked to {what}"
+            message = f"Ollama at {self.url} ended the connection when asked to {action}"
         elif isinstance(error, http.client.HTTPException):
             message = f"{self.url} does not speak HTTP as Ollama does ({type(error).__name__})"
             hint = "Is it an Ollama server?"

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How Ollama writes things: names of models, parameters, a Modelfile. Pure.
+"""Ollama's syntax: names of models, parameters, Modelfiles. Pure functions.
 
 Sources, as of 0.24: ``types/model/name.go``, ``internal/modelref``, ``api/types.go`` (Options), ``parser/parser.go``.
 """
@@ -14,7 +14,7 @@ import typing as t
 
 from ..errors import InputError
 
-#: Parameters a model can carry, and their type.
+#: Parameters a model can have, and their types.
 PARAMETERS: dict[str, type] = {
     "num_keep": int,
     "seed": int,
@@ -44,7 +44,7 @@ _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 
 
 def split_name(name: str) -> tuple[str, str, str, str]:
-    """Host, namespace, model and tag of a model's name, what is left out filled in as Ollama does."""
+    """Host, namespace, model and tag of a model's name; omitted parts get Ollama's defaults."""
     tag = ""
     if name.rfind(":") > name.rfind("/"):
         name, _colon, tag = name.rpartition(":")
@@ -56,9 +56,9 @@ def split_name(name: str) -> tuple[str, str, str, str]:
 
 
 def check_name(name: str) -> str:
-    """The name, when a model can be created and asked under it.
+    """The name, if Ollama accepts it for creating and running a model.
 
-    :raises InputError: with the rule it breaks.
+    :raises InputError: with the rule that the name violates.
     """
     host, namespace, model, tag = split_name(name)
     rules = ((host, _HOST), (namespace, _NAMESPACE), (model, _PART), (tag, _PART))
@@ -68,8 +68,8 @@ def check_name(name: str) -> str:
             "Model and tag: 1 to 80 letters, digits, '_', '-' and '.', the first a letter, a digit or '_'.",
             {"name": name},
         )
-    low = tag.lower()
-    if low in ("cloud", "local") or low.endswith("-cloud"):
+    lowercase_tag = tag.lower()
+    if lowercase_tag in ("cloud", "local") or lowercase_tag.endswith("-cloud"):
         raise InputError(
             f"{name!r} cannot be used: Ollama reads the tag {tag!r} as where the model runs.", "Choose another tag."
         )
@@ -77,83 +77,83 @@ def check_name(name: str) -> str:
 
 
 def full_name(name: str) -> str:
-    """The one written form of a model's name, by which two names are compared (Ollama ignores case)."""
+    """The canonical form of a model's name, used to compare two names (Ollama ignores case)."""
     host, namespace, model, tag = split_name(name)
     return f"{host}/{namespace}/{model}:{tag}".lower()
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names mean the same model to Ollama."""
+    """Whether two names refer to the same model in Ollama."""
     return full_name(one) == full_name(other)
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two names differ in nothing but the tag."""
+    """Whether two names differ at most in the tag."""
     return full_name(one).rpartition(":")[0] == full_name(other).rpartition(":")[0]
 
 
 def check_parameters(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The parameters with their right types; ``stop`` always a list.
+    """The parameters converted to their types; ``stop`` is always a list.
 
-    Ollama takes anything here, and fails when the model is first asked.
+    Ollama accepts any value here and fails only at the first request to the model.
 
-    :raises InputError: for a parameter that Ollama does not have, or a value of the wrong type.
+    :raises InputError: if Ollama has no such parameter, or a value has the wrong type.
     """
     checked: dict[str, t.Any] = {}
     for name, value in parameters.items():
-        wanted = PARAMETERS.get(name)
-        if wanted is None:
-            near = difflib.get_close_matches(name, PARAMETERS, 1, 0.6)
+        value_type = PARAMETERS.get(name)
+        if value_type is None:
+            suggestions = difflib.get_close_matches(name, PARAMETERS, 1, 0.6)
             raise InputError(
                 f"Ollama has no parameter {name!r}.",
-                f"Did you mean {near[0]}?" if near else f"It has: {', '.join(sorted(PARAMETERS))}.",
+                f"Did you mean {suggestions[0]}?" if suggestions else f"It has: {', '.join(sorted(PARAMETERS))}.",
             )
-        checked[name] = _typed(name, value, wanted)
+        checked[name] = _typed(name, value, value_type)
     return checked
 
 
-def _typed(name: str, value: t.Any, wanted: type) -> t.Any:
-    if wanted is list:
+def _typed(name: str, value: t.Any, value_type: type) -> t.Any:
+    if value_type is list:
         items = [value] if isinstance(value, str) else value
         if isinstance(items, (list, tuple)) and all(isinstance(item, str) and item for item in items):
             return list(items)
         raise InputError(f"The parameter {name} must be a list of texts, not {value!r}.")
-    if wanted is bool:
+    if value_type is bool:
         if isinstance(value, bool):
             return value
         raise InputError(f"The parameter {name} must be true or false, not {value!r}.")
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-        if wanted is float and abs(number) < float("inf"):
+        if value_type is float and abs(number) < float("inf"):
             return number
-        if wanted is int and number == int(number):
+        if value_type is int and number == int(number):
             return int(number)
     except (TypeError, ValueError, OverflowError):
         pass
-    kind = "a number" if wanted is float else "a whole number"
+    kind = "a number" if value_type is float else "a whole number"
     raise InputError(f"The parameter {name} must be {kind}, not {value!r}.")
 
 
 def parse_parameters(text: str) -> dict[str, t.Any]:
-    """The parameters in the answer to ``/api/show``: a line each, in random order, values in Go's syntax."""
-    found: dict[str, t.Any] = {}
+    """The parameters in the reply of ``/api/show``: one per line, in random order, values in Go syntax."""
+    parameters: dict[str, t.Any] = {}
     for line in text.splitlines():
         name, _blank, raw = line.partition(" ")
         if name:
             value = _go_value(raw.strip())
             if PARAMETERS.get(name) is list:
-                found.setdefault(name, []).append(value)
+                parameters.setdefault(name, []).append(value)
             else:
-                found[name] = value
-    return found
+                parameters[name] = value
+    return parameters
 
 
 def same_parameters(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> bool:
-    """Whether two sets of parameters mean the same: order of the stops and how numbers are written do not count."""
-    return _plain(one) == _plain(other)
+    """Whether two sets of parameters are equivalent; the order of stops and the notation of numbers are ignored."""
+    return _normalized(one) == _normalized(other)
 
 
-def _plain(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+def _normalized(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {key: sorted(value) if isinstance(value, list) else value for key, value in parameters.items()}
 
 
@@ -161,7 +161,7 @@ def _go_value(raw: str) -> t.Any:
     if raw[:1] == '"':
         return re.sub(
             r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)",
-            lambda found: chr(int(found[1][1:], 16)) if len(found[1]) > 1 else _ESCAPES.get(found[1], found[1]),
+            lambda match: chr(int(match[1][1:], 16)) if len(match[1]) > 1 else _ESCAPES.get(match[1], match[1]),
             raw[1:-1],
         )
     if raw in ("true", "false"):
@@ -173,31 +173,31 @@ def _go_value(raw: str) -> t.Any:
 
 
 def modelfile_blobs(text: str) -> dict[str, list[str]]:
-    """The files a model is made of, by command (``FROM``, ``ADAPTER``), from the Modelfile ``/api/show`` answers.
+    """The blobs of a model by command (``FROM``, ``ADAPTER``), from the Modelfile that ``/api/show`` returns.
 
-    :returns: digests as ``sha256:…``, sorted; a command without any is left out.
+    :returns: digests as ``sha256:…``, sorted; a command without blobs is omitted.
     """
-    found: dict[str, list[str]] = {}
+    blobs: dict[str, list[str]] = {}
     for command, digest in re.findall(r"^(FROM|ADAPTER) \S*sha256[-:]([0-9a-f]{64})\s*$", text, re.MULTILINE):
-        found.setdefault(command, []).append(f"sha256:{digest}")
-    return {command: sorted(digests) for command, digests in found.items()}
+        blobs.setdefault(command, []).append(f"sha256:{digest}")
+    return {command: sorted(digests) for command, digests in blobs.items()}
 
 
 def models_directory(text: str) -> str:
-    """Where a server keeps its models, as the Modelfile it answers for one of them tells; empty when it does not."""
-    found = re.search(r"^FROM (/\S*)/blobs/sha256-[0-9a-f]{64}\s*$", text, re.MULTILINE)
-    return found.group(1) if found else ""
+    """The directory where a server stores its models, from the Modelfile of one of them; empty if it has no path."""
+    match = re.search(r"^FROM (/\S*)/blobs/sha256-[0-9a-f]{64}\s*$", text, re.MULTILINE)
+    return match.group(1) if match else ""
 
 
 def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str, t.Any], adapter: str = "") -> str:
-    """A Modelfile that makes the model again with ``ollama create``.
+    """A Modelfile that creates the model again with ``ollama create``.
 
-    It is for people: models are registered over the API, which takes every text as it is. A Modelfile does not: its
-    reader drops what is not printable, the no-break space of French among it, and has no escape for three quotes in
-    a row. What it cannot hold is said in a comment.
+    It is for people: models are registered over the API, which accepts any text. A Modelfile does not: its parser
+    drops unprintable characters, including the no-break space used in French, and has no escape for three
+    consecutive quotes. Values it cannot express are mentioned in a comment.
 
-    :param from_: file or model to make it from.
-    :param adapter: file of an adapter to put on it; empty for none.
+    :param from_: file or model to create it from.
+    :param adapter: adapter file to apply; empty for none.
     """
     lines = [f"FROM {from_}", *([f"ADAPTER {adapter}"] if adapter else [])]
     for command, value in (("TEMPLATE", template), ("SYSTEM", system)):

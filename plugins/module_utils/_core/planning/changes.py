@@ -215,7 +215,7 @@ def dataset_changes(
     compared = Changes(old)
     with open(new, encoding="utf-8", newline="\n") as stream:
         for line in stream:
-            compared.see(line)
+            compared.add_line(line)
     return compared.result()
 
 

@@ -269,6 +269,6 @@ def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
         if step.spec.kind == "register" and options.get("aliases"):
             name = str(step.spec.settings["name"])
             tag = content_tag(name, step.spec.fingerprint, str(options["quantization"]))
-            hold = Releases(layout, name).kept_out(tag) if layout is not None else None
+            hold = Releases(layout, name).blocking_hold(tag) if layout is not None else None
             found += [hold_warning(name, tag, hold)] if hold else []
     return list(dict.fromkeys(found))

@@ -162,6 +162,6 @@ def _ended(layout: Layout, steps: t.Sequence[RunStep], goals: t.Sequence[str]) -
 def _kept_out(layout: Layout, steps: t.Sequence[RunStep]) -> bool:
     for spec in (step.spec for step in steps if step.spec.kind == "register"):
         name = str(spec.settings["name"])
-        if Releases(layout, name).kept_out(content_tag(name, spec.fingerprint, str(spec.options["quantization"]))):
+        if Releases(layout, name).blocking_hold(content_tag(name, spec.fingerprint, str(spec.options["quantization"]))):
             return True
     return False

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate a model has to pass before people are given it: questions, and what the answers must be like. Pure.
+"""The gate of a promotion: prompts, and expectations the answers must meet. Pure functions.
 
-A gate is declared as ``{"prompts": [{"prompt": "…", "contains": "…"}, …]}``; what is asked, and of whom, is decided in
-``releases.gate_evaluation``. It changes no model, so it is in no fingerprint but that of the promotion.
+A gate is declared as ``{"prompts": [{"prompt": "…", "contains": "…"}, …]}``; ``releases.gate_evaluation`` asks the
+models. A gate changes no model, so only the fingerprint of the promotion contains it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import unicodedata
 from ..errors import InputError
 from ..ollama.syntax import check_parameters
 
-#: How the questions are asked unless the gate says otherwise: the same question gets the same answer, and an end.
+#: Default options of the prompts: a repeated prompt gets the same answer, and the answer's length is bounded.
 OPTIONS: dict[str, t.Any] = {"temperature": 0, "seed": 42, "num_predict": 1024}
 
-#: What an answer can be held to, and the type of it. Each text may be a list: all of them are meant.
+#: The expectations and their types. A list accepts a single text; all items of a list must be met.
 EXPECTATIONS: dict[str, type] = {
     "contains": list,
     "not_contains": list,
@@ -36,17 +36,17 @@ EXPECTATIONS: dict[str, type] = {
     "json": bool,
     "ignore_case": bool,
 }
-_ASKED = ("prompt", "system", "messages")
+_PROMPT_KEYS = ("prompt", "system", "messages")
 _KEYS = ("prompts", "options", "allowed_failures", "no_regression")
 _ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """One question and what its answer must be like.
+    """One prompt and the expectations for its answer.
 
-    :param messages: the conversation it ends, each with ``role`` and ``content``.
-    :param expect: expectations by name (see :data:`EXPECTATIONS`), texts always as lists.
+    :param messages: the conversation up to the prompt, each message with ``role`` and ``content``.
+    :param expect: expectations by name (see :data:`EXPECTATIONS`); texts are always lists.
     """
 
     messages: tuple[dict[str, str], ...]
@@ -54,18 +54,18 @@ class Question:
 
     @property
     def text(self) -> str:
-        """What is asked, for people."""
+        """The text of the prompt, for display."""
         return self.messages[-1]["content"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """What a model has to answer.
+    """The prompts of a gate and the conditions to pass it.
 
     :param questions: at least one.
-    :param options: Ollama's options to ask with.
-    :param allowed_failures: so many answers may be otherwise.
-    :param no_regression: whether each question the served model answers well must be answered well by the new one.
+    :param options: Ollama options of the requests.
+    :param allowed_failures: number of answers that may fail.
+    :param no_regression: whether every question that the served model passes must also be passed by the candidate.
     """
 
     questions: tuple[Question, ...]
@@ -74,12 +74,12 @@ class Gate:
     no_regression: bool = False
 
     def as_settings(self) -> dict[str, t.Any]:
-        """The gate in its one written form, what is at its default left out."""
-        asked = [
+        """The gate in canonical form, without values that equal the defaults."""
+        prompts = [
             {"messages": [dict(message) for message in question.messages], "expect": question.expect}
             for question in self.questions
         ]
-        settings: dict[str, t.Any] = {"prompts": asked}
+        settings: dict[str, t.Any] = {"prompts": prompts}
         options = {name: value for name, value in self.options.items() if OPTIONS.get(name) != value}
         if options:
             settings["options"] = options
@@ -91,7 +91,7 @@ class Gate:
 
     @classmethod
     def from_settings(cls, settings: t.Mapping[str, t.Any]) -> Gate:
-        """The gate that :meth:`as_settings` wrote."""
+        """The gate from the settings that :meth:`as_settings` returned."""
         questions = tuple(Question(tuple(item["messages"]), dict(item["expect"])) for item in settings["prompts"])
         return cls(
             questions,
@@ -101,20 +101,23 @@ class Gate:
         )
 
     def options_for(self, question: Question) -> dict[str, t.Any]:
-        """Options to ask one question with: an answer may always be one token longer than it is allowed to be."""
+        """Options of the request for one question: an answer may exceed ``max_tokens`` by one, to detect the excess."""
         limit = question.expect.get("max_tokens")
-        given = self.options["num_predict"]
-        return {**self.options, "num_predict": max(given, limit + 1) if limit and given > 0 else given}
+        num_predict = self.options["num_predict"]
+        return {
+            **self.options,
+            "num_predict": max(num_predict, limit + 1) if limit and num_predict > 0 else num_predict,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a model said.
+    """An answer of a model.
 
     :param text: the answer.
-    :param ended: whether it came to its end by itself.
-    :param tokens: how many tokens it has.
-    :param seconds: how long it took.
+    :param ended: whether the model ended the answer, rather than the limit of tokens.
+    :param tokens: length of the answer in tokens.
+    :param seconds: duration of the request.
     """
 
     text: str
@@ -124,17 +127,17 @@ class Answer:
 
 
 def read_gate(raw: t.Any) -> Gate | None:
-    """A declared gate, checked; None when none is declared.
+    """Validate a declared gate; None if none is declared.
 
-    :param raw: ``{"prompts": [...], ...}``, or the prompts alone.
-    :raises InputError: naming what is wrong and where.
+    :param raw: ``{"prompts": [...], ...}``, or only the list of prompts.
+    :raises InputError: with the defect and its place.
     """
     if raw is None or raw == {} or raw == []:
         return None
     declared: t.Any = {"prompts": raw} if isinstance(raw, (list, tuple)) else raw
     if not isinstance(declared, t.Mapping):
         raise InputError(f"A gate is a list of prompts, or a dictionary with prompts, not {raw!r}.")
-    _only(declared, _KEYS, "the gate")
+    _check_keys(declared, _KEYS, "the gate")
     prompts = declared.get("prompts")
     if not isinstance(prompts, (list, tuple)) or not prompts:
         raise InputError("The gate has no prompts.", "Give at least one, with what its answer must be like.")
@@ -143,98 +146,109 @@ def read_gate(raw: t.Any) -> Gate | None:
     except InputError as error:
         raise InputError(f"The gate: {error.message}", error.hint) from error
     questions = tuple(_question(item, number) for number, item in enumerate(prompts, 1))
-    allowed = _whole(declared.get("allowed_failures", 0), "allowed_failures of the gate", 0)
-    if allowed >= len(questions):
-        raise InputError(f"The gate allows {allowed} of {len(questions)} answers to fail: it would stop nothing.")
-    return Gate(questions, options, allowed, _truth(declared.get("no_regression", False), "no_regression of the gate"))
+    allowed_failures = _integer(declared.get("allowed_failures", 0), "allowed_failures of the gate", 0)
+    if allowed_failures >= len(questions):
+        raise InputError(
+            f"The gate allows {allowed_failures} of {len(questions)} answers to fail: it would stop nothing."
+        )
+    return Gate(
+        questions,
+        options,
+        allowed_failures,
+        _boolean(declared.get("no_regression", False), "no_regression of the gate"),
+    )
 
 
 def _question(raw: t.Any, number: int) -> Question:
-    where = f"prompt {number} of the gate"
+    place = f"prompt {number} of the gate"
     if not isinstance(raw, t.Mapping):
-        raise InputError(f"{where.capitalize()} is no dictionary.", "Give prompt, and what its answer must be like.")
-    _only(raw, (*_ASKED, *EXPECTATIONS), where)
-    messages = _messages(raw, where)
+        raise InputError(f"{place.capitalize()} is no dictionary.", "Give prompt, and what its answer must be like.")
+    _check_keys(raw, (*_PROMPT_KEYS, *EXPECTATIONS), place)
+    messages = _messages(raw, place)
     expect: dict[str, t.Any] = {}
-    for name, kind in EXPECTATIONS.items():
+    for name, value_type in EXPECTATIONS.items():
         if raw.get(name) is None:
             continue
         value = raw[name]
-        if kind is bool:
-            value = _truth(value, f"{name} of {where}")
-        elif kind is int:
-            value = _whole(value, f"{name} of {where}", 1)
-        elif kind is str:
-            value = _text(value, f"{name} of {where}")
+        if value_type is bool:
+            value = _boolean(value, f"{name} of {place}")
+        elif value_type is int:
+            value = _integer(value, f"{name} of {place}", 1)
+        elif value_type is str:
+            value = _text(value, f"{name} of {place}")
         else:
             items = value if isinstance(value, (list, tuple)) else [value]
-            value = [_text(item, f"{name} of {where}") for item in items]
+            value = [_text(item, f"{name} of {place}") for item in items]
         expect[name] = value
     for name in ("regex", "not_regex"):
         for pattern in expect.get(name, []):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise InputError(f"{name} of {where} is no regular expression: {pattern!r}: {error}.") from error
-    return Question(messages, {name: value for name, value in expect.items() if _counts(name, value)})
+                raise InputError(f"{name} of {place} is no regular expression: {pattern!r}: {error}.") from error
+    return Question(messages, {name: value for name, value in expect.items() if _is_constraint(name, value)})
 
 
-def _counts(name: str, value: t.Any) -> bool:
-    """Whether an expectation says anything: an answer is never empty unless that is allowed."""
+def _is_constraint(name: str, value: t.Any) -> bool:
+    """Whether an expectation is a constraint: an answer must not be empty unless ``not_empty`` is false."""
     if name == "not_empty":
         return value is False
     return value not in (False, [])
 
 
-def _messages(raw: t.Mapping[str, t.Any], where: str) -> tuple[dict[str, str], ...]:
+def _messages(raw: t.Mapping[str, t.Any], place: str) -> tuple[dict[str, str], ...]:
     if (raw.get("prompt") is None) == (raw.get("messages") is None):
-        raise InputError(f"{where.capitalize()} needs either prompt or messages.")
+        raise InputError(f"{place.capitalize()} needs either prompt or messages.")
     if raw.get("messages") is None:
-        found = [{"role": "user", "content": _text(raw["prompt"], where)}]
+        messages = [{"role": "user", "content": _text(raw["prompt"], place)}]
     else:
         if not isinstance(raw["messages"], (list, tuple)) or not raw["messages"]:
-            raise InputError(f"messages of {where} is no list of messages.")
-        found = []
+            raise InputError(f"messages of {place} is no list of messages.")
+        messages = []
         for message in raw["messages"]:
             if not isinstance(message, t.Mapping) or message.get("role") not in _ROLES:
-                raise InputError(f"messages of {where}: each has role ({', '.join(_ROLES)}) and content.")
-            found.append({"role": str(message["role"]), "content": _text(message.get("content"), where)})
-        if found[-1]["role"] == "assistant":
-            raise InputError(f"messages of {where} end with an answer: nothing would be asked.")
+                raise InputError(f"messages of {place}: each has role ({', '.join(_ROLES)}) and content.")
+            messages.append({"role": str(message["role"]), "content": _text(message.get("content"), place)})
+        if messages[-1]["role"] == "assistant":
+            raise InputError(f"messages of {place} end with an answer: nothing would be asked.")
     if raw.get("system") is not None:
-        found.insert(0, {"role": "system", "content": _text(raw["system"], f"system of {where}")})
-    return tuple(found)
+        messages.insert(0, {"role": "system", "content": _text(raw["system"], f"system of {place}")})
+    return tuple(messages)
 
 
-def _only(raw: t.Mapping[str, t.Any], known: t.Sequence[str], where: str) -> None:
+def _check_keys(raw: t.Mapping[str, t.Any], allowed: t.Sequence[str], place: str) -> None:
     for key in raw:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1, 0.6)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
-            raise InputError(f"{where[0].upper()}{where[1:]} has an unknown key {key!r}.", hint)
+        if key not in allowed:
+            suggestions = difflib.get_close_matches(str(key), allowed, 1, 0.6)
+            hint = f"Did you mean {suggestions[0]}?" if suggestions else f"There are: {', '.join(allowed)}."
+            raise InputError(f"{place[0].upper()}{place[1:]} has an unknown key {key!r}.", hint)
 
 
-def _text(value: t.Any, what: str) -> str:
+def _text(value: t.Any, description: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InputError(f"{what[0].upper()}{what[1:]} must be a text, not {value!r}.", "Put it in quotes.")
+        raise InputError(
+            f"{description[0].upper()}{description[1:]} must be a text, not {value!r}.", "Put it in quotes."
+        )
     return str(value)
 
 
-def _truth(value: t.Any, what: str) -> bool:
+def _boolean(value: t.Any, description: str) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "yes", "false", "no"):
         return value.lower() in ("true", "yes")
-    raise InputError(f"{what[0].upper()}{what[1:]} must be true or false, not {value!r}.")
+    raise InputError(f"{description[0].upper()}{description[1:]} must be true or false, not {value!r}.")
 
 
-def _whole(value: t.Any, what: str, least: int) -> int:
+def _integer(value: t.Any, description: str, minimum: int) -> int:
     try:
         number = int(str(value))
     except ValueError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise InputError(f"{what[0].upper()}{what[1:]} must be a whole number, at least {least}, not {value!r}.")
+        number = minimum - 1
+    if isinstance(value, bool) or number < minimum:
+        raise InputError(
+            f"{description[0].upper()}{description[1:]} must be a whole number, at least {minimum}, not {value!r}."
+        )
     return number
 
 
@@ -242,47 +256,53 @@ def _whole(value: t.Any, what: str, least: int) -> int:
 
 
 def unmet(question: Question, answer: Answer) -> list[str]:
-    """In what an answer is not as expected, a few words each; empty when it is.
+    """The expectations an answer does not meet, as short phrases; empty if it meets all.
 
-    Texts are compared as Unicode's NFC has them; blanks around the answer do not count for ``equals``.
+    Texts are compared in Unicode's NFC form; ``equals`` ignores whitespace around the answer.
     """
     expect = question.expect
-    fold = expect.get("ignore_case", False)
+    ignore_case = expect.get("ignore_case", False)
 
-    def plain(text: str) -> str:
+    def normalized(text: str) -> str:
         text = unicodedata.normalize("NFC", text)
-        return text.casefold() if fold else text
+        return text.casefold() if ignore_case else text
 
-    text, found = plain(answer.text), []
+    text, failures = normalized(answer.text), []
     if not text.strip() and expect.get("not_empty", True) and expect.get("equals", "x").strip():
-        found.append("is empty")
-    found += [f"does not contain {part!r}" for part in expect.get("contains", []) if plain(part) not in text]
-    found += [f"contains {part!r}" for part in expect.get("not_contains", []) if plain(part) in text]
-    flags = re.IGNORECASE if fold else 0
-    whole = unicodedata.normalize("NFC", answer.text)
-    found += [f"does not match {one!r}" for one in expect.get("regex", []) if not re.search(one, whole, flags)]
-    found += [f"matches {one!r}" for one in expect.get("not_regex", []) if re.search(one, whole, flags)]
-    if "equals" in expect and text.strip() != plain(expect["equals"]).strip():
-        found.append(f"is not {expect['equals']!r}")
-    found += [f"is {one!r}" for one in expect.get("not_equals", []) if text.strip() == plain(one).strip()]
+        failures.append("is empty")
+    failures += [f"does not contain {part!r}" for part in expect.get("contains", []) if normalized(part) not in text]
+    failures += [f"contains {part!r}" for part in expect.get("not_contains", []) if normalized(part) in text]
+    flags = re.IGNORECASE if ignore_case else 0
+    unfolded = unicodedata.normalize("NFC", answer.text)
+    failures += [
+        f"does not match {pattern!r}" for pattern in expect.get("regex", []) if not re.search(pattern, unfolded, flags)
+    ]
+    failures += [
+        f"matches {pattern!r}" for pattern in expect.get("not_regex", []) if re.search(pattern, unfolded, flags)
+    ]
+    if "equals" in expect and text.strip() != normalized(expect["equals"]).strip():
+        failures.append(f"is not {expect['equals']!r}")
+    failures += [
+        f"is {pattern!r}" for pattern in expect.get("not_equals", []) if text.strip() == normalized(pattern).strip()
+    ]
     if expect.get("ends_by_itself") and not answer.ended:
-        found.append(f"did not end by itself within {answer.tokens} tokens")
+        failures.append(f"did not end by itself within {answer.tokens} tokens")
     if "max_tokens" in expect and answer.tokens > expect["max_tokens"]:
-        more = "" if answer.ended else " or more"
-        found.append(f"has {answer.tokens} tokens{more} and not at most {expect['max_tokens']}")
+        qualifier = "" if answer.ended else " or more"
+        failures.append(f"has {answer.tokens} tokens{qualifier} and not at most {expect['max_tokens']}")
     if expect.get("json"):
-        problem = _json_problem(answer.text)
-        if problem:
-            found.append(f"is no JSON: {problem}")
-    return found
+        defect = _json_defect(answer.text)
+        if defect:
+            failures.append(f"is no JSON: {defect}")
+    return failures
 
 
-def _json_problem(text: str) -> str:
-    def refuse(name: str) -> t.NoReturn:
+def _json_defect(text: str) -> str:
+    def refuse_constant(name: str) -> t.NoReturn:
         raise ValueError(f"{name} is no JSON value")
 
     try:
-        json.loads(text, parse_constant=refuse)
+        json.loads(text, parse_constant=refuse_constant)
     except ValueError as error:
         return str(error)
     except RecursionError:
@@ -297,69 +317,71 @@ def report(
     served: t.Mapping[str, str] | None = None,
     before: t.Sequence[Answer] = (),
 ) -> dict[str, t.Any]:
-    """What came of asking: ``passed``, how many answers were as expected, and each question with its answers.
+    """The result of a gate: ``passed``, the number of answers that meet the expectations, all questions and answers.
 
-    :param candidate: ``model`` and ``digest`` of the model that is to be promoted; ``served`` those of the one now
-        served, None where there is none or it is the same.
+    :param candidate: ``model`` and ``digest`` of the model to promote.
+    :param after: the candidate's answers.
+    :param served: ``model`` and ``digest`` of the model served now; None if there is none or it is the candidate.
+    :param before: the served model's answers.
     """
-    asked = []
+    entries = []
     for number, (question, answer) in enumerate(zip(gate.questions, after), 1):
         entry: dict[str, t.Any] = {
             "number": number,
             "messages": [dict(message) for message in question.messages],
             "expected": dict(question.expect),
-            "after": _told(question, answer),
-            "before": _told(question, before[number - 1]) if served else None,
+            "after": _judged(question, answer),
+            "before": _judged(question, before[number - 1]) if served else None,
         }
         entry["regressed"] = bool(entry["before"] and entry["before"]["met"] and not entry["after"]["met"])
-        asked.append(entry)
-    met = sum(entry["after"]["met"] for entry in asked)
-    regressed = gate.no_regression and any(entry["regressed"] for entry in asked)
+        entries.append(entry)
+    met = sum(entry["after"]["met"] for entry in entries)
+    regressed = gate.no_regression and any(entry["regressed"] for entry in entries)
     return {
         "schema": 1,
-        "passed": len(asked) - met <= gate.allowed_failures and not regressed,
+        "passed": len(entries) - met <= gate.allowed_failures and not regressed,
         "candidate": {**candidate, "met": met},
-        "served": {**served, "met": sum(entry["before"]["met"] for entry in asked)} if served else None,
-        "asked": len(asked),
+        "served": {**served, "met": sum(entry["before"]["met"] for entry in entries)} if served else None,
+        "asked": len(entries),
         "allowed_failures": gate.allowed_failures,
         "no_regression": gate.no_regression,
-        "questions": asked,
+        "questions": entries,
     }
 
 
-def _told(question: Question, answer: Answer) -> dict[str, t.Any]:
-    problems = unmet(question, answer)
-    return {**dataclasses.asdict(answer), "met": not problems, "unmet": problems}
+def _judged(question: Question, answer: Answer) -> dict[str, t.Any]:
+    failures = unmet(question, answer)
+    return {**dataclasses.asdict(answer), "met": not failures, "unmet": failures}
 
 
-def summary(found: t.Mapping[str, t.Any]) -> str:
-    """One sentence about a report."""
-    one, other = found["candidate"], found["served"]
-    text = f"{one['met']} of {found['asked']} answers of {one['model']} are as expected"
-    return f"{text}, {other['met']} of {other['model']}." if other else f"{text}."
+def summary(result: t.Mapping[str, t.Any]) -> str:
+    """One sentence that summarizes a :func:`report`."""
+    candidate, served = result["candidate"], result["served"]
+    text = f"{candidate['met']} of {result['asked']} answers of {candidate['model']} are as expected"
+    return f"{text}, {served['met']} of {served['model']}." if served else f"{text}."
 
 
-def failure_lines(found: t.Mapping[str, t.Any], most: int = 10, longest: int = 300) -> list[str]:
-    """Lines about the answers that are not as expected, for people.
+def failure_lines(result: t.Mapping[str, t.Any], max_questions: int = 10, max_chars: int = 300) -> list[str]:
+    """Lines that describe the failed answers, for display.
 
-    :param found: a :func:`report`.
-    :param most: how many questions at most.
-    :param longest: characters of an answer at most.
+    :param result: a :func:`report`.
+    :param max_questions: maximum number of questions.
+    :param max_chars: maximum length of an answer, in characters.
     """
-    failed = [entry for entry in found["questions"] if not entry["after"]["met"]]
+    failed = [entry for entry in result["questions"] if not entry["after"]["met"]]
     lines = []
-    for entry in failed[:most]:
-        lines.append(f"{entry['number']}. {_short(entry['messages'][-1]['content'], longest)}")
-        lines.append(f"   answer: {_short(entry['after']['text'], longest)}")
+    for entry in failed[:max_questions]:
+        lines.append(f"{entry['number']}. {_short(entry['messages'][-1]['content'], max_chars)}")
+        lines.append(f"   answer: {_short(entry['after']['text'], max_chars)}")
         lines.append(f"   it {'; it '.join(entry['after']['unmet'])}")
         if entry["before"]:
             verdict = "as expected" if entry["before"]["met"] else f"it {'; it '.join(entry['before']['unmet'])}"
-            lines.append(f"   served now: {_short(entry['before']['text'], longest)} ({verdict})")
-    if len(failed) > most:
-        lines.append(f"and {len(failed) - most} more.")
+            lines.append(f"   served now: {_short(entry['before']['text'], max_chars)} ({verdict})")
+    if len(failed) > max_questions:
+        lines.append(f"and {len(failed) - max_questions} more.")
     return lines
 
 
-def _short(text: str, longest: int) -> str:
-    flat = " ".join(text.split())
-    return repr(flat if len(flat) <= longest else flat[: longest - 1] + "…")
+def _short(text: str, max_chars: int) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= max_chars else line[: max_chars - 1] + "…")

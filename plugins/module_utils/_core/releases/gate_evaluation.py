@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks a gate's questions of models in Ollama. Changes nothing there but what is in memory."""
+"""Runs the prompts of a gate on models in Ollama. The only effect there is that models are loaded and unloaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..ollama.client import Ollama
 from ..system.clock import utc_now
 from .gate import Answer, Gate, report
 
-#: Told of each answer: how many were given, of how many.
+#: Called after each answer with the number of answers so far and the total.
 OnAnswer = t.Callable[[int, int], None]
 
 
@@ -39,23 +39,23 @@ def ask(ollama: Ollama, model: str, gate: Gate, on_answer: t.Callable[[], None] 
 def evaluate(
     ollama: Ollama, gate: Gate, candidate: str, served: str = "", on_answer: OnAnswer | None = None
 ) -> dict[str, t.Any]:
-    """Ask the gate of a candidate, and of the model now served when that is another one.
+    """Run the gate on a candidate, and on the model served now if it is a different one.
 
     :param candidate: full name of the candidate.
-    :param served: name under which a model is served now; passed over where there is none, or it is the candidate.
-    :param on_answer: told of each answer.
+    :param served: name under which a model is served now; ignored if it does not exist or is the candidate.
+    :param on_answer: called after each answer.
     :returns: the report of :func:`releases.gate.report`, with ``asked_at``.
-    :raises NotReadyError: when there is no such candidate.
+    :raises NotReadyError: if the candidate does not exist.
     """
     digest = ollama.digest(candidate)
     if not digest:
         raise NotReadyError(f"{candidate} is not in Ollama at {ollama.url}.", "'ollama list' shows what there is.")
-    now = ollama.digest(served) if served else ""
-    both = bool(now) and now != digest
-    total = len(gate.questions) * (2 if both else 1)
+    served_digest = ollama.digest(served) if served else ""
+    compare = bool(served_digest) and served_digest != digest
+    total = len(gate.questions) * (2 if compare else 1)
     count = 0
 
-    def answered() -> None:
+    def count_answer() -> None:
         nonlocal count
         count += 1
         if on_answer is not None:
@@ -63,25 +63,25 @@ def evaluate(
 
     asked_at = utc_now()
     before: list[Answer] = []
-    problem = ""
-    if both:
-        # first, since it is in memory as likely as not; one that cannot answer must not keep a better one out
+    served_error = ""
+    if compare:
+        # The served model comes first because it is probably loaded. Its failure must not block a better candidate.
         try:
-            before = ask(ollama, served, gate, answered)
+            before = ask(ollama, served, gate, count_answer)
         except RemoteError as error:
-            problem, both = str(error), False
-    after = ask(ollama, candidate, gate, answered)
-    found = report(
+            served_error, compare = str(error), False
+    after = ask(ollama, candidate, gate, count_answer)
+    result = report(
         gate,
         {"model": candidate, "digest": digest},
         after,
-        {"model": served, "digest": now} if both else None,
+        {"model": served, "digest": served_digest} if compare else None,
         before,
     )
-    if problem:
-        found["served_error"] = problem
-    if now and now != digest and not found["passed"]:
-        # the memory belongs to the model people go on using
+    if served_error:
+        result["served_error"] = served_error
+    if served_digest and served_digest != digest and not result["passed"]:
+        # free the memory for the model that stays in use
         with contextlib.suppress(RemoteError):
             ollama.unload(candidate)
-    return {**found, "asked_at": asked_at}
+    return {**result, "asked_at": asked_at}

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a result comes from: from receipt to receipt, back to the prompts' commit. Reads only; outlives pruning."""
+"""The lineage of a result: from receipt to receipt, back to the commit of the prompts. Read-only; survives pruning."""
 
 from __future__ import annotations
 
@@ -12,91 +12,93 @@ from ..artifacts.layout import Layout
 from ..errors import StoreError
 from .promotion import content_tag
 
-#: From what is served to what it began with.
+#: From the served model back to its inputs.
 ORDER = ("promote", "register", "gguf", "gguf_adapter", "merge", "train", "dataset", "base")
 
 Receipt = t.Mapping[str, t.Any]
 
 
 def ancestry(layout: Layout, receipt: Receipt) -> dict[str, dict[str, t.Any]]:
-    """The receipts of all that a result was made from, and its own, by kind; what has none is left out.
+    """The receipts of a result and of all its inputs, direct or not, by kind; missing receipts are omitted.
 
-    :param receipt: of the result, or what will be it: ``kind`` and ``upstream`` are enough.
+    :param receipt: of the result, or of a result to come: ``kind`` and ``upstream`` are enough.
     """
-    found: dict[str, dict[str, t.Any]] = {str(receipt["kind"]): dict(receipt)}
-    waiting = list((receipt.get("upstream") or {}).items())
-    while waiting:
-        kind, fingerprint = waiting.pop(0)
-        if kind in found:
+    receipts: dict[str, dict[str, t.Any]] = {str(receipt["kind"]): dict(receipt)}
+    queue = list((receipt.get("upstream") or {}).items())
+    while queue:
+        kind, fingerprint = queue.pop(0)
+        if kind in receipts:
             continue
-        above = read_receipt(layout, kind, str(fingerprint))
-        if above is not None:
-            found[kind] = above
-            waiting += list((above.get("upstream") or {}).items())
-    return {kind: found[kind] for kind in (*ORDER, *found) if kind in found}
+        parent = read_receipt(layout, kind, str(fingerprint))
+        if parent is not None:
+            receipts[kind] = parent
+            queue += list((parent.get("upstream") or {}).items())
+    return {kind: receipts[kind] for kind in (*ORDER, *receipts) if kind in receipts}
 
 
 def lineage(layout: Layout, receipt: Receipt) -> list[dict[str, t.Any]]:
-    """What a result was made from, the nearest first: one entry for each step.
+    """The steps behind a result, the nearest first: one entry per step.
 
-    Each has ``step``, ``fingerprint``, ``path``, ``there`` (whether its files still are), ``pruned_at``,
-    ``finished_at``, ``run`` and ``facts`` (what tells most about it).
+    Each entry has ``step``, ``fingerprint``, ``path``, ``there`` (whether its files still exist), ``pruned_at``,
+    ``finished_at``, ``run`` and ``facts`` (its most significant settings and results).
     """
-    return [_entry(layout, kind, one) for kind, one in ancestry(layout, receipt).items()]
+    return [_entry(layout, kind, ancestor) for kind, ancestor in ancestry(layout, receipt).items()]
 
 
 def registrations(layout: Layout, name: str = "") -> list[dict[str, t.Any]]:
-    """Receipts of all registrations, of one model or of all, the latest first.
+    """Receipts of all registrations, of one model or of all models, the latest first.
 
     :param name: the model's name, without a tag.
     """
-    found = [
+    receipts = [
         receipt
         for receipt in _receipts(layout, "register")
         if not name or str(receipt["settings"].get("name", "")).lower() == name.lower()
     ]
-    return sorted(found, key=lambda receipt: str(receipt.get("finished_at", "")), reverse=True)
+    return sorted(receipts, key=lambda receipt: str(receipt.get("finished_at", "")), reverse=True)
 
 
 def tag_of(receipt: Receipt) -> str:
     """Full content tag of a registration."""
-    told = (receipt.get("results") or {}).get("tag")
+    recorded = (receipt.get("results") or {}).get("tag")
     options = receipt.get("options") or {}
-    return str(told or content_tag(receipt["settings"]["name"], receipt["fingerprint"], options["quantization"]))
+    return str(recorded or content_tag(receipt["settings"]["name"], receipt["fingerprint"], options["quantization"]))
 
 
 def last_training(layout: Layout, name: str) -> dict[str, t.Any] | None:
-    """The receipt of the training behind what was made last for a fine-tune; None when nothing was.
+    """The receipt of the training behind the latest result of a fine-tune; None if there is none.
 
     :param name: name of the fine-tune.
     """
     for receipt in registrations(layout, name):
-        found = ancestry(layout, receipt).get("train")
-        if found is not None:
-            return found
-    mine = [one for one in _receipts(layout, "train") if (one.get("options") or {}).get("name") == name]
-    return max(mine, key=lambda one: str(one.get("finished_at", "")), default=None)
+        training = ancestry(layout, receipt).get("train")
+        if training is not None:
+            return training
+    trainings = [
+        training for training in _receipts(layout, "train") if (training.get("options") or {}).get("name") == name
+    ]
+    return max(trainings, key=lambda training: str(training.get("finished_at", "")), default=None)
 
 
-def sources_of(found: t.Mapping[str, Receipt]) -> list[dict[str, t.Any]]:
-    """The files the prompts came from: ``label``, ``sha256``, and ``commit`` and ``dirty`` where git knows them.
+def sources_of(ancestors: t.Mapping[str, Receipt]) -> list[dict[str, t.Any]]:
+    """The source files of the prompts: ``label``, ``sha256``, and ``commit`` and ``dirty`` for files under git.
 
-    :param found: an :func:`ancestry`.
+    :param ancestors: an :func:`ancestry`.
     """
-    noted = ((found.get("train") or {}).get("options") or {}).get("sources")
-    first = ((found.get("dataset") or {}).get("results") or {}).get("sources")
-    return [dict(source) for source in noted or first or [] if isinstance(source, t.Mapping)]
+    recorded = ((ancestors.get("train") or {}).get("options") or {}).get("sources")
+    imported = ((ancestors.get("dataset") or {}).get("results") or {}).get("sources")
+    return [dict(source) for source in recorded or imported or [] if isinstance(source, t.Mapping)]
 
 
-def base_name(found: t.Mapping[str, Receipt]) -> str:
-    """The hub's id of the base, or the directory it lies in."""
-    receipt = found.get("base") or {}
+def base_name(ancestors: t.Mapping[str, Receipt]) -> str:
+    """The base model's id on the hub, or its directory."""
+    receipt = ancestors.get("base") or {}
     results = receipt.get("results") or {}
     return str((receipt.get("settings") or {}).get("hub") or results.get("location") or "")
 
 
 def read_receipt(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
-    """A receipt; None when there is none, or it is damaged."""
+    """A receipt; None if it is missing or damaged."""
     try:
         return layout.receipt(kind, fingerprint)
     except (StoreError, OSError, KeyError):
@@ -133,20 +135,20 @@ def _entry(layout: Layout, kind: str, receipt: Receipt) -> dict[str, t.Any]:
 def _facts(kind: str, receipt: Receipt) -> dict[str, t.Any]:
     settings, results = dict(receipt.get("settings") or {}), dict(receipt.get("results") or {})
     if kind == "base":
-        wanted: dict[str, t.Any] = {**settings, "location": results.get("location")}
+        facts: dict[str, t.Any] = {**settings, "location": results.get("location")}
     elif kind == "dataset":
-        wanted = {name: results.get(name) for name in ("name", "rows", "format", "sources")}
+        facts = {name: results.get(name) for name in ("name", "rows", "format", "sources")}
     elif kind == "train":
         options = receipt.get("options") or {}
         resolved = options.get("resolved") or {}
-        wanted = {name: resolved.get(name) for name in ("method", "epochs", "learning_rate", "lora_rank", "seed")}
-        wanted.update(attempt=settings.get("attempt"), metrics=results.get("metrics"), sources=options.get("sources"))
+        facts = {name: resolved.get(name) for name in ("method", "epochs", "learning_rate", "lora_rank", "seed")}
+        facts.update(attempt=settings.get("attempt"), metrics=results.get("metrics"), sources=options.get("sources"))
     elif kind in ("gguf", "gguf_adapter"):
-        wanted = {name: results.get(name) for name in ("quantization", "bytes", "tensors")}
+        facts = {name: results.get(name) for name in ("quantization", "bytes", "tensors")}
     elif kind == "register":
-        wanted = {name: results.get(name) for name in ("tag", "digest", "blob", "adapter_blob", "server_version")}
+        facts = {name: results.get(name) for name in ("tag", "digest", "blob", "adapter_blob", "server_version")}
     elif kind == "promote":
-        wanted = {name: results.get(name) for name in ("asked", "met", "met_before", "held")}
+        facts = {name: results.get(name) for name in ("asked", "met", "met_before", "held")}
     else:
-        wanted = {name: results.get(name) for name in ("bytes", "parameters", "dtype")}
-    return {name: value for name, value in wanted.items() if value is not None}
+        facts = {name: results.get(name) for name in ("bytes", "parameters", "dtype")}
+    return {name: value for name, value in facts.items() if value is not None}

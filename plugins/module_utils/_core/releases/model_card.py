@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model card beside each result: Markdown with a head in YAML, as the Hugging Face hub reads it.
+"""Model cards stored beside results: Markdown with YAML front matter, as the Hugging Face hub reads it.
 
-https://huggingface.co/docs/hub/model-cards. Written from receipts alone, which hold no secret. The head has nothing in
-it that differs from one making to the next: llama.cpp's converter takes metadata from it.
+https://huggingface.co/docs/hub/model-cards. A card is written from receipts alone, which contain no secrets. The front
+matter must not vary between builds of the same result: llama.cpp's converter copies metadata from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .lineage import ancestry, base_name, sources_of, tag_of
 
 CARD = "README.md"
 
-#: Results that have a card, and what they are to their base in the hub's words.
+#: Kinds of results that have a card, and their ``base_model_relation`` in the hub's terms.
 RELATIONS = {
     "train": "adapter",
     "merge": "finetune",
@@ -29,7 +29,7 @@ RELATIONS = {
 }
 _LIBRARIES = {"train": "peft", "merge": "transformers"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+\Z")
-_SHOWN = (
+_SHOWN_SETTINGS = (
     "method", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "cutoff_len", "lora_rank", "lora_alpha",
     "lora_target", "lr_scheduler", "warmup_ratio", "precision", "seed", "template",
 )  # fmt: skip
@@ -38,30 +38,30 @@ Receipt = t.Mapping[str, t.Any]
 
 
 def model_card(layout: Layout, receipt: Receipt) -> str:
-    """The card of a result; empty for what has none.
+    """The card of a result; empty for kinds without a card.
 
-    :param receipt: of the result, or what will be it: ``kind``, ``fingerprint``, ``settings``, ``upstream``,
+    :param receipt: of the result, or of a result to come: ``kind``, ``fingerprint``, ``settings``, ``upstream``,
         ``options``, ``results``.
     """
     kind = str(receipt["kind"])
     if kind not in RELATIONS:
         return ""
-    found = ancestry(layout, receipt)
+    ancestors = ancestry(layout, receipt)
     parts = [
-        _head(kind, found),
-        f"# {_title(kind, receipt, found)}",
-        _lead(kind, found),
-        *_use(found),
-        *_training(found),
-        *_data(found),
-        *_gate(found),
-        _lineage(found),
+        _front_matter(kind, ancestors),
+        f"# {_title(kind, receipt, ancestors)}",
+        _summary(kind, ancestors),
+        *_use(ancestors),
+        *_training(ancestors),
+        *_data(ancestors),
+        *_gate(ancestors),
+        _lineage(ancestors),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _head(kind: str, found: t.Mapping[str, Receipt]) -> str:
-    base, method = base_name(found), str(_resolved(found).get("method") or "")
+def _front_matter(kind: str, ancestors: t.Mapping[str, Receipt]) -> str:
+    base, method = base_name(ancestors), str(_resolved(ancestors).get("method") or "")
     relation = RELATIONS[kind]
     if kind == "train" and method in ("full", "freeze"):
         relation = "finetune"
@@ -76,58 +76,58 @@ def _head(kind: str, found: t.Mapping[str, Receipt]) -> str:
     return "\n".join(lines)
 
 
-def _title(kind: str, receipt: Receipt, found: t.Mapping[str, Receipt]) -> str:
-    registered = found.get("register")
+def _title(kind: str, receipt: Receipt, ancestors: t.Mapping[str, Receipt]) -> str:
+    registered = ancestors.get("register")
     if registered is not None:
         return tag_of(registered)
-    name = (receipt.get("options") or {}).get("name") or (found.get("train", {}).get("options") or {}).get("name")
+    name = (receipt.get("options") or {}).get("name") or (ancestors.get("train", {}).get("options") or {}).get("name")
     quantization = str((receipt.get("settings") or {}).get("quantization") or "")
     return " ".join(filter(None, [str(name or kind), quantization]))
 
 
-def _lead(kind: str, found: t.Mapping[str, Receipt]) -> str:
-    base = base_name(found) or "its base"
-    if "train" not in found:
+def _summary(kind: str, ancestors: t.Mapping[str, Receipt]) -> str:
+    base = base_name(ancestors) or "its base"
+    if "train" not in ancestors:
         return f"GGUF file of {base}, not fine-tuned."
-    what = {
+    description = {
         "train": "What a training has made of",
         "merge": "Merged 16-bit weights of a training of",
         "gguf": "GGUF file of a training of",
         "gguf_adapter": "GGUF adapter of a training of",
     }.get(kind, "Ollama model, fine-tuned from")
-    commit = (found.get("base", {}).get("settings") or {}).get("commit")
-    return f"{what} {base}{f' (commit {commit[:12]})' if commit else ''}, made with LLaMA-Factory and llama.cpp."
+    commit = (ancestors.get("base", {}).get("settings") or {}).get("commit")
+    return f"{description} {base}{f' (commit {commit[:12]})' if commit else ''}, made with LLaMA-Factory and llama.cpp."
 
 
-def _use(found: t.Mapping[str, Receipt]) -> list[str]:
-    registered = found.get("register")
+def _use(ancestors: t.Mapping[str, Receipt]) -> list[str]:
+    registered = ancestors.get("register")
     if registered is None:
         return []
     return ["## Use", f"```console\n$ ollama run {tag_of(registered)}\n```"]
 
 
-def _resolved(found: t.Mapping[str, Receipt]) -> dict[str, t.Any]:
-    return dict((found.get("train", {}).get("options") or {}).get("resolved") or {})
+def _resolved(ancestors: t.Mapping[str, Receipt]) -> dict[str, t.Any]:
+    return dict((ancestors.get("train", {}).get("options") or {}).get("resolved") or {})
 
 
-def _training(found: t.Mapping[str, Receipt]) -> list[str]:
-    if "train" not in found:
+def _training(ancestors: t.Mapping[str, Receipt]) -> list[str]:
+    if "train" not in ancestors:
         return []
-    resolved, results = _resolved(found), found["train"].get("results") or {}
-    rows = [(name, resolved[name]) for name in _SHOWN if resolved.get(name) is not None]
+    resolved, results = _resolved(ancestors), ancestors["train"].get("results") or {}
+    rows = [(name, resolved[name]) for name in _SHOWN_SETTINGS if resolved.get(name) is not None]
     rows += list((resolved.get("extra") or {}).items())
     rows += [(name, results[name]) for name in ("steps", "trainable_parameters") if results.get(name) is not None]
-    text = ["## Training", _table(("setting", "value"), rows)]
+    sections = ["## Training", _table(("setting", "value"), rows)]
     metrics = results.get("metrics") or {}
-    return [*text, "## Metrics", _table(("metric", "value"), sorted(metrics.items()))] if metrics else text
+    return [*sections, "## Metrics", _table(("metric", "value"), sorted(metrics.items()))] if metrics else sections
 
 
-def _data(found: t.Mapping[str, Receipt]) -> list[str]:
-    if "dataset" not in found:
+def _data(ancestors: t.Mapping[str, Receipt]) -> list[str]:
+    if "dataset" not in ancestors:
         return []
-    results = found["dataset"].get("results") or {}
+    results = ancestors["dataset"].get("results") or {}
     rows = []
-    for source in sources_of(found):
+    for source in sources_of(ancestors):
         commit = str(source.get("commit") or "")
         state = f"`{commit}`{' and changes that are not committed' if source.get('dirty') else ''}" if commit else ""
         rows.append((source.get("label"), f"`{str(source.get('sha256') or '')[:12]}`", state))
@@ -135,8 +135,8 @@ def _data(found: t.Mapping[str, Receipt]) -> list[str]:
     return ["## Data", text, *([_table(("file", "sha256", "git commit"), rows)] if rows else [])]
 
 
-def _gate(found: t.Mapping[str, Receipt]) -> list[str]:
-    promoted = found.get("promote")
+def _gate(ancestors: t.Mapping[str, Receipt]) -> list[str]:
+    promoted = ancestors.get("promote")
     if promoted is None:
         return []
     results = promoted.get("results") or {}
@@ -146,16 +146,16 @@ def _gate(found: t.Mapping[str, Receipt]) -> list[str]:
     return ["## Gate", f"{text} Questions and answers are in `gate.json`."]
 
 
-def _lineage(found: t.Mapping[str, Receipt]) -> str:
-    rows = [(kind, f"`{str(receipt['fingerprint'])[:12]}`") for kind, receipt in found.items()]
+def _lineage(ancestors: t.Mapping[str, Receipt]) -> str:
+    rows = [(kind, f"`{str(receipt['fingerprint'])[:12]}`") for kind, receipt in ancestors.items()]
     return "## Lineage\n\n" + _table(("step", "fingerprint"), rows)
 
 
-def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[t.Any]]) -> str:
+def _table(header: t.Sequence[str], rows: t.Sequence[t.Sequence[t.Any]]) -> str:
     def line(cells: t.Sequence[t.Any]) -> str:
         return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
-    return "\n".join([line(heads), "|" + "---|" * len(heads), *map(line, rows)])
+    return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
 
 
 def _cell(value: t.Any) -> str:

@@ -16,7 +16,7 @@ from ..ollama.client import Ollama
 from ..ollama.syntax import check_name
 from ..releases.gate import Gate, failure_lines, summary
 from ..releases.gate_evaluation import evaluate
-from ..releases.promotion import Ahead, Releases, content_tag
+from ..releases.promotion import BeforeMove, Releases, content_tag
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -60,7 +60,7 @@ class PromoteStep(Step):
 
         report = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], report_progress)
         write_json(os.path.join(ctx.work, REPORT), report)
-        report_path = releases.note_gate(tag, ctx.spec.fingerprint, report)
+        report_path = releases.record_gate(tag, ctx.spec.fingerprint, report)
         log_line("\n".join([summary(report), *failure_lines(report)]))
         if not report["passed"]:
             served = ollama.digest(aliases[0])
@@ -88,7 +88,7 @@ class PromoteStep(Step):
         problems = releases.misplaced(models, tag, aliases)
         if problems:
             raise JobError(f"{'; '.join(problems)}.", "Another program changed it meanwhile: run again.")
-        hold = releases.kept_out(tag)
+        hold = releases.blocking_hold(tag)
         return {
             "tag": tag,
             "digest": report["candidate"]["digest"],
@@ -117,7 +117,7 @@ def _aliases(ctx: StepContext) -> list[str]:
     return [f"{ctx.spec.options['name']}:{alias}" for alias in ctx.spec.options["aliases"]]
 
 
-def _write_ahead(ctx: StepContext) -> Ahead:
+def _write_ahead(ctx: StepContext) -> BeforeMove:
     path = os.path.join(ctx.work, _RECORD)
 
     def record_previous(alias: str, previous: dict[str, str] | None) -> None:

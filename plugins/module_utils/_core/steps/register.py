@@ -33,7 +33,7 @@ from ..ollama.syntax import (
     parse_parameters,
     same_parameters,
 )
-from ..releases.promotion import Ahead, Releases, content_tag, digest_of
+from ..releases.promotion import BeforeMove, Releases, content_tag, digest_of
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -280,7 +280,7 @@ def differences(
     return properties
 
 
-def _write_ahead(path: str, record: dict[str, t.Any]) -> Ahead:
+def _write_ahead(path: str, record: dict[str, t.Any]) -> BeforeMove:
     """Returns a callback that records the target of an alias before it is moved; after a kill it would be unknown."""
 
     def record_previous(alias: str, previous: dict[str, str] | None) -> None:

@@ -41,7 +41,7 @@ class RetainStep(Step):
         deferred_items = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), fingerprint)
         removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, fingerprint)
         for item in removed:
-            log_line(f"Removed: {item.words()}")
+            log_line(f"Removed: {item.description()}")
         earlier = read_json(path, {}).get("pruned") or []
         write_json(path, {"pruned": [*earlier, *map(_as_dict, removed)], "deferred": [*map(_as_dict, deferred_items)]})
 
@@ -56,7 +56,7 @@ class RetainStep(Step):
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         deferred_items = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
         items = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)
-        return [item.words() for item in items if (item.kind, item.name) not in deferred_items]
+        return [item.description() for item in items if (item.kind, item.name) not in deferred_items]
 
 
 def _as_dict(item: Surplus) -> dict[str, t.Any]:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""daemon.json is merged, never overwritten; what cannot be understood is refused."""
+"""daemon.json is merged, never overwritten; an invalid file is refused."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _docker_daemon_config as d
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
-#: What the role nvidia_docker puts in on a host with a GPU.
+#: Settings that the role nvidia_docker adds on a host with a GPU.
 WANTED: dict[str, t.Any] = {
     "live-restore": True,
     "runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}},
     "exec-opts": ["native.cgroupdriver=cgroupfs"],
 }
 
-#: Files as they are found on hosts, and what else has to be in them afterwards.
+#: Files as they occur on hosts, and the settings expected in them afterwards.
 CORPUS: dict[str, str] = {
     "nothing": "",
     "blanks": " \n\n",
@@ -76,22 +76,22 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 
 def changed(before: dict[str, t.Any], after: dict[str, t.Any]) -> list[str]:
-    """Keys, with their parents', whose value is gone or another."""
-    found = []
+    """Keys, with their parents', whose value is missing or different."""
+    keys = []
     for key, value in before.items():
         if key not in after:
-            found.append(key)
+            keys.append(key)
         elif isinstance(value, dict) and isinstance(after[key], dict):
-            found += [f"{key}.{name}" for name in changed(value, after[key])]
+            keys += [f"{key}.{name}" for name in changed(value, after[key])]
         elif isinstance(value, list) and isinstance(after[key], list):
-            found += [f"{key}: {item}" for item in value if item not in after[key]]
+            keys += [f"{key}: {item}" for item in value if item not in after[key]]
         elif after[key] != value:
-            found.append(key)
-    return found
+            keys.append(key)
+    return keys
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_what_is_there_stays_and_what_is_wanted_comes(name: str) -> None:
+def test_existing_settings_are_kept_and_wanted_ones_added(name: str) -> None:
     before = d.parse(CORPUS[name].encode("utf-8"), "daemon.json")
     kept = copy.deepcopy(before)
     after = d.merged(before, WANTED)
@@ -109,7 +109,7 @@ def test_what_is_there_stays_and_what_is_wanted_comes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_what_was_added_can_be_taken_away(name: str) -> None:
+def test_added_settings_can_be_removed(name: str) -> None:
     before = d.parse(CORPUS[name].encode("utf-8"), "daemon.json")
     rest = d.without(d.merged(before, WANTED), WANTED)
     if name not in ("cgroups", "old nvidia runtime"):
@@ -119,7 +119,7 @@ def test_what_was_added_can_be_taken_away(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_cannot_be_understood_is_refused(name: str) -> None:
+def test_invalid_files_are_refused(name: str) -> None:
     raw, why = BROKEN[name]
     with pytest.raises(InputError) as caught:
         d.parse(raw, "/etc/docker/daemon.json")
@@ -129,17 +129,17 @@ def test_what_cannot_be_understood_is_refused(name: str) -> None:
 
 
 def test_one_name_has_one_value() -> None:
-    there = {"exec-opts": ["a=1", "native.cgroupdriver=systemd", "b=2"]}
-    assert d.merged(there, {"exec-opts": ["native.cgroupdriver=cgroupfs"]}) == {
+    existing = {"exec-opts": ["a=1", "native.cgroupdriver=systemd", "b=2"]}
+    assert d.merged(existing, {"exec-opts": ["native.cgroupdriver=cgroupfs"]}) == {
         "exec-opts": ["a=1", "native.cgroupdriver=cgroupfs", "b=2"]
     }
     assert d.merged({"dns": ["10.0.0.1"]}, {"dns": ["10.0.0.2"]}) == {"dns": ["10.0.0.1", "10.0.0.2"]}
 
 
-def test_what_somebody_else_changed_since_stays() -> None:
+def test_a_setting_changed_since_then_is_kept() -> None:
     assert d.without({"live-restore": False}, WANTED) == {"live-restore": False}
-    there = {"runtimes": {"nvidia": {"path": "/opt/other"}}}
-    assert d.without(there, WANTED) == there
+    existing = {"runtimes": {"nvidia": {"path": "/opt/other"}}}
+    assert d.without(existing, WANTED) == existing
 
 
 def test_the_indentation_is_kept() -> None:
@@ -156,7 +156,7 @@ configs = st.dictionaries(st.text(max_size=3), values, max_size=4)
 
 
 @given(configs, configs)
-def test_merging_again_changes_nothing(there: dict[str, t.Any], wanted: dict[str, t.Any]) -> None:
-    once = d.merged(there, wanted)
-    assert d.merged(once, wanted) == once
-    assert d.parse(d.render(once).encode("utf-8"), "x") == once
+def test_merging_again_changes_nothing(existing: dict[str, t.Any], wanted: dict[str, t.Any]) -> None:
+    result = d.merged(existing, wanted)
+    assert d.merged(result, wanted) == result
+    assert d.parse(d.render(result).encode("utf-8"), "x") == result

@@ -9,11 +9,11 @@ import typing as t
 
 from ..output_formats import ASSISTANT, HUMAN, AlpacaOutput, Sample
 from ..problems import kind_of
-from .base import Fault, Made, Rules, plain_text
+from .base import Fault, RenderedRow, Rules, plain_text
 
 
 class AlpacaRules(Rules):
-    """``instruction`` and ``output``, with ``input``, ``system`` and ``history`` where they are needed."""
+    """``instruction`` and ``output``, optionally ``input``, ``system`` and ``history``."""
 
     format = "alpaca"
     usual: t.ClassVar[dict[str, str]] = {
@@ -24,7 +24,7 @@ class AlpacaRules(Rules):
         "history": "history",
     }
     required: t.ClassVar[tuple[str, ...]] = ("prompt", "response")
-    #: the columns with an answer in them
+    #: the columns that contain an answer
     answers: t.ClassVar[tuple[str, ...]] = ("response",)
 
     def __init__(self, columns: t.Mapping[str, str], ignored: t.Iterable[str] = ()) -> None:
@@ -33,11 +33,18 @@ class AlpacaRules(Rules):
         self._prompt, self._query, self._response = field["prompt"], field["query"], field.get("response", "")
         self._system, self._history = field["system"], field["history"]
 
-    def quick(self, form: AlpacaOutput, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(
+        self, output_format: AlpacaOutput, row: t.Any, text: str | None, start: int, end: int
+    ) -> RenderedRow | None:
         if not isinstance(row, dict):
             return None
-        get = row.get
-        prompt, response, query, system = get(self._prompt), get(self._response), get(self._query), get(self._system)
+        get_field = row.get
+        prompt, response, query, system = (
+            get_field(self._prompt),
+            get_field(self._response),
+            get_field(self._query),
+            get_field(self._system),
+        )
         size = 2
         if query is None:
             query = ""
@@ -58,11 +65,11 @@ class AlpacaRules(Rules):
             or ((not prompt or prompt.isspace()) and (not query or query.isspace()))
         ):
             return None
-        sure = plain_text(text, start, end, 2 * size)
-        if not sure:
+        certainty = plain_text(text, start, end, 2 * size)
+        if not certainty:
             return None
-        line = form.line(prompt, query, response, system, sure == 2)
-        if sure != 2 and "\\u0000" in line:
+        line = output_format.line(prompt, query, response, system, certainty == 2)
+        if certainty != 2 and "\\u0000" in line:
             return None
         if query:
             prompt = f"{prompt}\n{query}" if prompt else query
@@ -71,16 +78,16 @@ class AlpacaRules(Rules):
     def check(self, row: t.Any) -> list[Fault]:
         if not isinstance(row, t.Mapping):
             return self.not_an_object(row)
-        found = self.names(row)
+        faults = self.check_fields(row)
         for name, blank in ((self._prompt, True), *((self.field[column], False) for column in self.answers)):
             if name in row:
-                found += self.text(row[name], name, blank)
+                faults += self.check_text(row[name], name, blank)
         for name in (self._query, self._system):
             if row.get(name) is not None:
-                found += self.text(row[name], name, blank=True)
-        if not found and not row[self._prompt].strip() and not (row.get(self._query) or "").strip():
-            found.append((self._prompt, "it is empty", "Write it, or leave the row out."))
-        return found + self._check_history(row.get(self._history))
+                faults += self.check_text(row[name], name, blank=True)
+        if not faults and not row[self._prompt].strip() and not (row.get(self._query) or "").strip():
+            faults.append((self._prompt, "it is empty", "Write it, or leave the row out."))
+        return faults + self._check_history(row.get(self._history))
 
     def _check_history(self, history: t.Any) -> list[Fault]:
         fix = "Write it as a list of pairs, [[question, answer], …]."
@@ -88,29 +95,29 @@ class AlpacaRules(Rules):
             return []
         if not isinstance(history, list):
             return [(self._history, f"it is {kind_of(history)}, not a list", fix)]
-        found: list[Fault] = []
+        faults: list[Fault] = []
         for index, pair in enumerate(history):
-            place = f"{self._history}[{index}]"
+            location = f"{self._history}[{index}]"
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                found.append((place, f"it is {kind_of(pair)}, not a pair", fix))
+                faults.append((location, f"it is {kind_of(pair)}, not a pair", fix))
             else:
-                found += self.text(pair[0], f"{place}[0]") + self.text(pair[1], f"{place}[1]")
-        return found
+                faults += self.check_text(pair[0], f"{location}[0]") + self.check_text(pair[1], f"{location}[1]")
+        return faults
 
     def flat(self, row: t.Mapping[str, t.Any]) -> tuple[str, str, str, str] | None:
-        """Prompt, query, response and system of a row without a history; None when it has one."""
+        """Prompt, query, response and system of a row without a history; None if it has one."""
         if row.get(self._history):
             return None
         return row[self._prompt], self.optional(row, "query"), row[self._response], self.optional(row, "system")
 
-    def asked(self, row: t.Mapping[str, t.Any]) -> list[tuple[str, str]]:
-        """The turns up to the question."""
+    def question_turns(self, row: t.Mapping[str, t.Any]) -> list[tuple[str, str]]:
+        """The turns up to the last question."""
         turns: list[tuple[str, str]] = []
-        for asked, answered in row.get(self._history) or ():
-            turns += [(HUMAN, asked), (ASSISTANT, answered)]
-        # how LLaMA-Factory joins the two (data/converter.py)
-        question = "\n".join(text for text in (row[self._prompt], self.optional(row, "query")) if text)
-        return [*turns, (HUMAN, question)]
+        for question, answer in row.get(self._history) or ():
+            turns += [(HUMAN, question), (ASSISTANT, answer)]
+        # LLaMA-Factory joins the two in the same way (data/converter.py)
+        last_question = "\n".join(text for text in (row[self._prompt], self.optional(row, "query")) if text)
+        return [*turns, (HUMAN, last_question)]
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
-        return Sample([*self.asked(row), (ASSISTANT, row[self._response])], self.optional(row, "system"))
+        return Sample([*self.question_turns(row), (ASSISTANT, row[self._response])], self.optional(row, "system"))

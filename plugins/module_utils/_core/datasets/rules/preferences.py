@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows that are more, or less, than a question and its answer: two answers to choose from, liked or not, mere text.
+"""Rows other than a question with one answer: pairs of answers with a preference, and answers that were liked or not.
 
-Each of the formats (alpaca, sharegpt, openai) has its way to write the first two; what is asked is written, and
-checked, as in rows for supervised fine-tuning.
+Each of the formats (alpaca, sharegpt, openai) has its notation for both; the question is written and checked as in rows
+for supervised fine-tuning.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import typing as t
 from ..output_formats import ASSISTANT, CALL, HUMAN, KTO, OBSERVATION, PREFERENCE, Sample
 from ..problems import kind_of
 from .alpaca import AlpacaRules
-from .base import Fault, Made
+from .base import Fault, RenderedRow
 from .conversations import OpenAIRules, SharegptRules, TurnRules
 
 _SAME = ("it is the same as chosen, so there is nothing to learn", "Write two different answers, or leave the row out.")
 
 
 class AlpacaPreference(AlpacaRules):
-    """``instruction``, ``chosen`` and ``rejected``; ``input``, ``system`` and ``history`` where they are needed."""
+    """``instruction``, ``chosen`` and ``rejected``; optionally ``input``, ``system`` and ``history``."""
 
     kind = PREFERENCE
     usual: t.ClassVar[dict[str, str]] = {
@@ -35,86 +35,88 @@ class AlpacaPreference(AlpacaRules):
     required = ("prompt", "chosen", "rejected")
     answers = ("chosen", "rejected")
 
-    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(self, output_format: t.Any, row: t.Any, text: str | None, start: int, end: int) -> RenderedRow | None:
         return None
 
     def check(self, row: t.Any) -> list[Fault]:
-        found = super().check(row)
-        if not found and row[self.field["chosen"]] == row[self.field["rejected"]]:
+        faults = super().check(row)
+        if not faults and row[self.field["chosen"]] == row[self.field["rejected"]]:
             return [(self.field["rejected"], *_SAME)]
-        return found
+        return faults
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
         chosen, rejected = ((ASSISTANT, row[self.field[name]]) for name in self.answers)
-        return Sample(self.asked(row), self.optional(row, "system"), chosen=chosen, rejected=rejected)
+        return Sample(self.question_turns(row), self.optional(row, "system"), chosen=chosen, rejected=rejected)
 
 
 class AlpacaKto(AlpacaRules):
-    """A question, its answer, and in ``kto_tag`` whether it was liked."""
+    """A question, its answer, and ``kto_tag``: whether the answer was liked."""
 
     kind = KTO
     usual: t.ClassVar[dict[str, str]] = {**AlpacaRules.usual, "kto_tag": "kto_tag"}
     required = (*AlpacaRules.required, "kto_tag")
 
-    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(self, output_format: t.Any, row: t.Any, text: str | None, start: int, end: int) -> RenderedRow | None:
         return None
 
     def check(self, row: t.Any) -> list[Fault]:
         return super().check(row) + _check_tag(row, self.field["kto_tag"])
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
-        made = super().sample(row)
-        return Sample(made.turns, made.system, liked=row[self.field["kto_tag"]])
+        sample = super().sample(row)
+        return Sample(sample.turns, sample.system, liked=row[self.field["kto_tag"]])
 
 
 def _check_tag(row: t.Any, field: str) -> list[Fault]:
     if not isinstance(row, t.Mapping) or field not in row or isinstance(row[field], bool):
         return []
-    # LLaMA-Factory passes over any other value without a word, and trains on the answer as if it were liked
+    # LLaMA-Factory silently ignores any other value, and trains on the answer as if it were liked
     fix = "Write true or false, without quotes; a cell of a CSV is always text, so write these rows as JSON."
     return [(field, f"it is {kind_of(row[field])}, not true or false", fix)]
 
 
 class _TurnPreference(TurnRules):
-    """Turns that end with a question, and a turn of the assistant each in ``chosen`` and ``rejected``."""
+    """Turns that end with a question; ``chosen`` and ``rejected`` are one assistant turn each."""
 
     kind = PREFERENCE
     required = ("messages", "chosen", "rejected")
-    last = (HUMAN, OBSERVATION)
+    final_roles = (HUMAN, OBSERVATION)
 
-    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(self, output_format: t.Any, row: t.Any, text: str | None, start: int, end: int) -> RenderedRow | None:
         return None
 
     def check(self, row: t.Any) -> list[Fault]:
-        found = super().check(row)
+        faults = super().check(row)
         if not isinstance(row, t.Mapping):
-            return found
+            return faults
         for name in ("chosen", "rejected"):
             if self.field[name] in row:
-                found += self._check_answer(row[self.field[name]], self.field[name])
-        if not found:
+                faults += self._check_answer(row[self.field[name]], self.field[name])
+        if not faults:
             chosen, rejected = self._answers(row)
             if chosen == rejected:
                 return [(self.field["rejected"], *_SAME)]
-        return found
+        return faults
 
-    def _check_answer(self, answer: t.Any, place: str) -> list[Fault]:
-        own = next(name for name, role in self.roles.items() if role == ASSISTANT)
-        fix = f'Write the one turn as {{"{self.role}": "{own}", "{self.content}": …}}.'
+    def _check_answer(self, answer: t.Any, location: str) -> list[Fault]:
+        assistant_name = next(name for name, role in self.roles.items() if role == ASSISTANT)
+        fix = f'Write the one turn as {{"{self.role}": "{assistant_name}", "{self.content}": …}}.'
         if not isinstance(answer, t.Mapping):
-            return [(place, f"it is {kind_of(answer)}, not a turn", fix)]
-        found = self.check_role(answer, place) or self.check_turn(answer, place)
-        if not found and self.turn(answer)[0] not in (ASSISTANT, CALL):
-            return [(f"{place}.{self.role}", f"it is {answer[self.role]!r}, and {own!r} is expected", fix)]
-        return found
+            return [(location, f"it is {kind_of(answer)}, not a turn", fix)]
+        faults = self.check_role(answer, location) or self.check_turn(answer, location)
+        if not faults and self.turn(answer)[0] not in (ASSISTANT, CALL):
+            return [
+                (f"{location}.{self.role}", f"it is {answer[self.role]!r}, and {assistant_name!r} is expected", fix)
+            ]
+        return faults
 
     def _answers(self, row: t.Mapping[str, t.Any]) -> tuple[tuple[str, str], tuple[str, str]]:
         return self.turn(row[self.field["chosen"]]), self.turn(row[self.field["rejected"]])
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
-        asked = super().sample(row)
+        question = super().sample(row)
         chosen, rejected = self._answers(row)
-        return Sample(asked.turns, asked.system, asked.tools, chosen, rejected)
+        return Sample(question.turns, question.system, question.tools, chosen, rejected)
 
 
 class SharegptPreference(_TurnPreference, SharegptRules):
@@ -130,20 +132,20 @@ class OpenAIPreference(_TurnPreference, OpenAIRules):
 
 
 class _TurnKto(TurnRules):
-    """Turns, and in ``kto_tag`` whether the last one was liked."""
+    """Turns, and ``kto_tag``: whether the last one was liked."""
 
     kind = KTO
     required = ("messages", "kto_tag")
 
-    def quick(self, form: t.Any, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(self, output_format: t.Any, row: t.Any, text: str | None, start: int, end: int) -> RenderedRow | None:
         return None
 
     def check(self, row: t.Any) -> list[Fault]:
         return super().check(row) + _check_tag(row, self.field["kto_tag"])
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
-        made = super().sample(row)
-        return Sample(made.turns, made.system, made.tools, liked=row[self.field["kto_tag"]])
+        sample = super().sample(row)
+        return Sample(sample.turns, sample.system, sample.tools, liked=row[self.field["kto_tag"]])
 
 
 class SharegptKto(_TurnKto, SharegptRules):

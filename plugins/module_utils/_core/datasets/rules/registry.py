@@ -24,38 +24,38 @@ _ALL: tuple[type[Rules], ...] = (
 RULES: dict[tuple[str, str], type[Rules]] = {(rules.format, rules.kind): rules for rules in _ALL}
 FORMATS = ("auto", *dict.fromkeys(rules.format for rules in _ALL))
 
-#: Fields that tell a kind of rows.
-_TELLS = {"chosen": PREFERENCE, "rejected": PREFERENCE, "kto_tag": KTO}
-_QUESTIONS = ("instruction", "output", "conversations", "messages")
+#: Fields that decide the kind of rows.
+_KIND_FIELDS = {"chosen": PREFERENCE, "rejected": PREFERENCE, "kto_tag": KTO}
+_QUESTION_FIELDS = ("instruction", "output", "conversations", "messages")
 
 
-def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[str], first: t.Any) -> Rules:
-    """The rules of the declared format, or of the one the first row looks like; the kind is that of the first row.
+def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[str], first_row: t.Any) -> Rules:
+    """The rules of the declared format, or of the format detected from the first row, which also decides the kind.
 
-    :param columns: may name what tells the kind (``chosen``, ``kto_tag``), too.
-    :raises InputError: for a format that is not known, or columns it does not have.
+    :param columns: may also name the fields that decide the kind (``chosen``, ``kto_tag``).
+    :raises InputError: for an unknown format, or columns it does not have.
     """
     if declared not in FORMATS:
         raise InputError(
             f"There is no format {declared!r}.", f"{nearest(declared, FORMATS)} One of {', '.join(FORMATS)}.".lstrip()
         )
-    fields = set(first) if isinstance(first, t.Mapping) else set()
-    format_found, columns = (declared, columns) if declared != "auto" else _format_of(first, fields, columns)
-    if format_found == TextRules.format:
+    fields = set(first_row) if isinstance(first_row, t.Mapping) else set()
+    format_name, columns = (declared, columns) if declared != "auto" else _format_of(first_row, fields, columns)
+    if format_name == TextRules.format:
         return TextRules(columns, ignored)
-    told = [kind for name, kind in _TELLS.items() if name in columns or (name in fields and name not in ignored)]
-    return RULES[format_found, told[0] if told else "sft"](columns, ignored)
+    kinds = [kind for name, kind in _KIND_FIELDS.items() if name in columns or (name in fields and name not in ignored)]
+    return RULES[format_name, kinds[0] if kinds else "sft"](columns, ignored)
 
 
-def _format_of(first: t.Any, fields: set[t.Any], columns: t.Mapping[str, str]) -> tuple[str, t.Mapping[str, str]]:
-    """Format, and columns with what was found of them."""
+def _format_of(first_row: t.Any, fields: set[t.Any], columns: t.Mapping[str, str]) -> tuple[str, t.Mapping[str, str]]:
+    """The detected format, and the columns completed with the detected messages field."""
     names = [columns["messages"]] if "messages" in columns else ["conversations", "messages"]
     name = next((name for name in names if name in fields), "")
     if not name:
-        if "text" in fields and not columns and not fields.intersection((*_QUESTIONS, *_TELLS)):
+        if "text" in fields and not columns and not fields.intersection((*_QUESTION_FIELDS, *_KIND_FIELDS)):
             return TextRules.format, columns
         return (SharegptRules if "messages" in columns else AlpacaRules).format, columns
-    turns = first[name]
+    turns = first_row[name]
     turn = turns[0] if isinstance(turns, list) and turns else {}
     openai = (
         "role" in turn if isinstance(turn, t.Mapping) and ("role" in turn or "from" in turn) else name == "messages"

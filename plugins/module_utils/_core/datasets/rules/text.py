@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..output_formats import HUMAN, PRETRAINING, Sample, TextOutput
-from .base import Fault, Made, Rules, plain_text
+from .base import Fault, RenderedRow, Rules, plain_text
 
 
 class TextRules(Rules):
@@ -19,21 +19,23 @@ class TextRules(Rules):
     usual: t.ClassVar[dict[str, str]] = {"prompt": "text"}
     required = ("prompt",)
 
-    def quick(self, form: TextOutput, row: t.Any, text: str | None, start: int, end: int) -> Made | None:
+    def quick(
+        self, output_format: TextOutput, row: t.Any, text: str | None, start: int, end: int
+    ) -> RenderedRow | None:
         if not isinstance(row, dict) or len(row) != 1:
             return None
         content = row.get(self.field["prompt"])
         if not isinstance(content, str) or not content or content.isspace() or not plain_text(text, start, end, 2):
             return None
         sample = Sample([(HUMAN, content)])
-        line = form.line(sample)
+        line = output_format.line(sample)
         return None if "\\u0000" in line else (line, "", sample.key)
 
     def check(self, row: t.Any) -> list[Fault]:
         if not isinstance(row, t.Mapping):
             return self.not_an_object(row)
         field = self.field["prompt"]
-        return self.names(row) + (self.text(row[field], field) if field in row else [])
+        return self.check_fields(row) + (self.check_text(row[field], field) if field in row else [])
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
         return Sample([(HUMAN, row[self.field["prompt"]])])

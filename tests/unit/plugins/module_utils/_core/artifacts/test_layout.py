@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things lie."""
+"""Paths below the data directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 FINGERPRINT = "0123456789abcdef" * 4
 
 
-def test_the_tree_of_the_document() -> None:
+def test_paths_of_the_documented_tree() -> None:
     layout = Layout("/data/llamafactory/")
     assert layout.root == "/data/llamafactory"
     assert layout.artifact("base", FINGERPRINT) == f"/data/llamafactory/models/base/{FINGERPRINT}"
@@ -41,14 +41,14 @@ def test_the_tree_of_the_document() -> None:
     }
 
 
-def test_the_document_draws_the_same_tree() -> None:
+def test_the_document_shows_the_same_tree() -> None:
     document = (Path(__file__).parents[6] / "docs" / "architecture.md").read_text(encoding="utf-8")
     for kind in KINDS:
         assert f"    {PARENTS[kind]}/<fp>/" in document
 
 
 @pytest.mark.parametrize("path", ["relative/path", "", "/with a blank", "/with\ttab", "/with\nnewline"])
-def test_what_cannot_be_a_data_directory(path: str) -> None:
+def test_invalid_data_directories_are_refused(path: str) -> None:
     with pytest.raises(InputError):
         Layout(path)
 
@@ -56,16 +56,16 @@ def test_what_cannot_be_a_data_directory(path: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "abc", FINGERPRINT[:-1] + "g", FINGERPRINT.upper(), FINGERPRINT + "\n", "../" * 20]
 )
-def test_what_is_no_fingerprint_names_no_path(text: str) -> None:
+def test_invalid_fingerprints_have_no_path(text: str) -> None:
     with pytest.raises(StoreError, match="not a fingerprint"):
         Layout("/data").artifact("train", text)
 
 
-def test_the_tree_is_made_and_left_as_it_is(tmp_path: Path) -> None:
+def test_create_is_idempotent(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "data"))
     layout.create()
-    made = {str(path.relative_to(layout.root)) for path in Path(layout.root).rglob("*")}
-    assert {*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"} <= made
+    created = {str(path.relative_to(layout.root)) for path in Path(layout.root).rglob("*")}
+    assert {*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"} <= created
     (tmp_path / "data" / "models").chmod(0o700)
     layout.create()
     assert (tmp_path / "data" / "models").stat().st_mode & 0o777 == 0o700

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Datasets under strain: memory stays flat, a kill loses nothing, several at once, a full disk."""
+"""Datasets under load: bounded memory, kills, concurrent processes, a full disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
 def test_memory_stays_flat(kind: str, tmp_path: Path) -> None:
-    """A child reads a few rows, then 200000: its peak hardly grows. (Held in memory, they would take some 200 MB.)"""
+    """A child reads a few rows, then 200000: its peak hardly grows. (In memory they would take about 200 MB.)"""
     for name, count in (("few", 2000), ("many", 200_000)):
         with open(tmp_path / f"{name}.{kind}", "w") as out:
             head, line, between, tail = {
@@ -52,15 +52,15 @@ for name in ("few", "many"):
         str(tmp_path),
         kind,
     )
-    told, _errors = child.communicate(timeout=300)
-    (few_rows, few), (many_rows, many) = (map(int, line.split()) for line in told.splitlines())
+    output, _errors = child.communicate(timeout=300)
+    (few_rows, few), (many_rows, many) = (map(int, line.split()) for line in output.splitlines())
     assert (few_rows, many_rows) == (2000, 200_000)
     assert many - few < 15_000, f"{few} KiB, then {many} KiB"
     assert many < 150_000
 
 
-def test_killed_while_it_renders(layout: Layout, tmp_path: Path) -> None:
-    """The dataset before is as it was, and the next run sweeps up what was left and gets there."""
+def test_killed_while_rendering(layout: Layout, tmp_path: Path) -> None:
+    """The previous dataset is unchanged; the next run removes the leftovers and completes."""
     quartet(layout, records(row(1)))
     before = tree(layout.root)
     os.mkfifo(tmp_path / "go")
@@ -82,14 +82,14 @@ d.apply(Layout(sys.argv[1]), d.Declaration("homelab"), [Source("records", record
     child.wait(30)
     child.communicate()
     left = set(tree(layout.root)) - set(before)
-    assert any(os.path.basename(path).startswith(".work-") for path in left), "it was not killed in mid-work"
+    assert any(os.path.basename(path).startswith(".work-") for path in left), "it was not killed during the work"
     assert {path: value for path, value in tree(layout.root).items() if path not in left} == before
     assert load(layout, "homelab").rows == 1
     quartet(layout, records(row(1), row(2)))
     assert not [path for path in tree(layout.root) if ".work-" in path or ".gone-" in path]
 
 
-def test_work_of_another_process_is_not_swept_away(layout: Layout, tmp_path: Path) -> None:
+def test_work_of_another_process_is_not_removed(layout: Layout, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "begun")
     os.mkfifo(tmp_path / "go-on")
     child = python(
@@ -118,8 +118,8 @@ d.apply(Layout(sys.argv[1]), d.Declaration("slow"), [Source("records", records=S
     assert load(layout, "homelab").rows == 1
 
 
-def test_a_full_disk_is_told_with_figures(layout: Layout) -> None:
-    """The limit on a file's size stands in for a full disk, which an unprivileged test cannot make."""
+def test_a_full_disk_is_reported_with_figures(layout: Layout) -> None:
+    """A limit of the file size simulates a full disk, which an unprivileged test cannot create."""
     quartet(layout, records(row(1)))
     before = tree(layout.root)
     child = python(
@@ -137,37 +137,37 @@ except Exception as error:
 """,
         layout.root,
     )
-    told, _errors = child.communicate(timeout=60)
-    assert told.startswith("True The disk is full")
-    assert re.search(r"[\d.]+ [MG]B free", told), told
+    output, _errors = child.communicate(timeout=60)
+    assert output.startswith("True The disk is full")
+    assert re.search(r"[\d.]+ [MG]B free", output), output
     assert {path: raw for path, raw in tree(layout.root).items() if not path.endswith(".lock")} == {
         path: raw for path, raw in before.items() if not path.endswith(".lock")
     }
 
 
 def test_the_peak_is_the_childs_own() -> None:
-    """Guards the figures of the test of memory: what this process holds must not be in them."""
+    """Guards the figures of the memory test: the memory of this process must not be included."""
     held = b"x" * 200_000_000
-    told, _errors = python("print(peak()); held = b'x' * 50_000_000; print(peak())").communicate(timeout=60)
-    before, after = map(int, told.split())
+    output, _errors = python("print(peak()); held = b'x' * 50_000_000; print(peak())").communicate(timeout=60)
+    before, after = map(int, output.split())
     assert 5_000 < before < 100_000
     assert 45_000 < after - before < 60_000
     assert len(held) == 200_000_000
 
 
-def test_who_sweeps_meets_somebody_who_is_just_going(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A workspace goes without the lock that the sweeper holds: between his two looks at it, too."""
+def test_clean_up_during_removal_by_the_owner(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner removes a workspace without the lock that the clean-up takes, possibly between two of its checks."""
     with workspace(layout) as work:
         beside = Path(layout.parent("dataset"), ".work-of-another")
         beside.mkdir()
     is_dir = os.path.isdir
 
-    def and_gone(path: str) -> bool:
-        found = is_dir(path)
-        if path == str(beside) and found:
+    def check_and_remove(path: str) -> bool:
+        exists = is_dir(path)
+        if path == str(beside) and exists:
             beside.rmdir()
-        return found
+        return exists
 
-    monkeypatch.setattr(os.path, "isdir", and_gone)
+    monkeypatch.setattr(os.path, "isdir", check_and_remove)
     with workspace(layout) as work:
         assert is_dir(work) and not beside.exists()

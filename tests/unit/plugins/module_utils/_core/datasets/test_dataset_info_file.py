@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""dataset_info.json belongs to others as well: their bytes stay, broken files are left alone, nobody is lost."""
+"""dataset_info.json is shared: other entries are unchanged, broken files are not touched, no registration is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
-THEIRS = """{
+OTHER_ENTRIES = """{
     "identity": {"file_name": "identity.json"},   \t
     "é": {"hf_hub_url": "x/é", "num": 1.50, "columns": {"prompt":"a", "b": [1e3,
       2]}},
@@ -51,29 +51,29 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def rows(*outputs: str) -> list[Source]:
-    """A row for each answer."""
+    """One row per answer."""
     return [Source("records", records=[{"instruction": "a", "output": output} for output in outputs])]
 
 
-def test_theirs_stay_to_the_byte(tmp_path: Path) -> None:
-    info = of(tmp_path / "i.json", THEIRS)
+def test_other_entries_are_unchanged_to_the_byte(tmp_path: Path) -> None:
+    info = of(tmp_path / "i.json", OTHER_ENTRIES)
     info.put("ours", ENTRY)
     head, _comma, rest = info.text.partition(',\n    "ours": ')
-    assert head == THEIRS[:-3]
+    assert head == OTHER_ENTRIES[:-3]
     assert rest.endswith("\n    }\n}\n")
     info.put("ours", {"file_name": "y.jsonl"})
     assert info.entries["ours"] == {"file_name": "y.jsonl"}
     info.remove("ours")
-    assert info.text == THEIRS
+    assert info.text == OTHER_ENTRIES
 
 
-def test_an_entry_in_the_middle_is_replaced_where_it_stands(tmp_path: Path) -> None:
-    info = of(tmp_path / "i.json", THEIRS)
+def test_an_entry_is_replaced_at_its_place(tmp_path: Path) -> None:
+    info = of(tmp_path / "i.json", OTHER_ENTRIES)
     info.put("é", ENTRY)
     assert list(info.entries) == ["identity", "é", "homelab"]
-    before, after = THEIRS.index('{"hf_hub'), THEIRS.index(',\n    "homelab"')
-    assert info.text.startswith(THEIRS[:before])
-    assert info.text.endswith(THEIRS[after:])
+    before, after = OTHER_ENTRIES.index('{"hf_hub'), OTHER_ENTRIES.index(',\n    "homelab"')
+    assert info.text.startswith(OTHER_ENTRIES[:before])
+    assert info.text.endswith(OTHER_ENTRIES[after:])
 
 
 @pytest.mark.parametrize("text", ["", " \n", "{}", "{ }\n", "{\n}"])
@@ -93,22 +93,22 @@ entries = st.dictionaries(
 
 @given(entries, st.sampled_from([None, 0, 1, 4, "\t"]), st.booleans(), names)
 @settings(max_examples=100, deadline=None)
-def test_only_the_one_entry_differs(
+def test_only_one_entry_changes(
     tmp_path_factory: pytest.TempPathFactory,
-    theirs: dict[str, object],
+    other_entries: dict[str, object],
     indent: int | str | None,
     ascii_only: bool,
     name: str,
 ) -> None:
-    text = json.dumps(theirs, indent=indent, ensure_ascii=ascii_only)
+    text = json.dumps(other_entries, indent=indent, ensure_ascii=ascii_only)
     path = tmp_path_factory.getbasetemp() / "any.json"
     info = of(path, text)
     info.put(name, ENTRY)
-    assert list(json.loads(info.text).items()) == list({**theirs, name: ENTRY}.items())
+    assert list(json.loads(info.text).items()) == list({**other_entries, name: ENTRY}.items())
     info.remove(name)
-    expected = {key: value for key, value in theirs.items() if key != name}
+    expected = {key: value for key, value in other_entries.items() if key != name}
     assert list(json.loads(info.text).items()) == list(expected.items())
-    if name not in theirs and theirs:
+    if name not in other_entries and other_entries:
         assert info.text == text
 
 
@@ -128,7 +128,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", [*BROKEN, "not UTF-8", "a directory"])
-def test_a_broken_file_is_refused_and_left_alone(name: str, layout: Layout) -> None:
+def test_a_broken_file_is_refused_and_unchanged(name: str, layout: Layout) -> None:
     path = Path(layout.datasets, "dataset_info.json")
     path.parent.mkdir(parents=True)
     if name == "a directory":
@@ -148,23 +148,23 @@ def test_a_broken_file_is_refused_and_left_alone(name: str, layout: Layout) -> N
     assert os.listdir(layout.datasets) == ["dataset_info.json"]
 
 
-def test_somebody_elses_name_is_taken_over_only_by_force(layout: Layout) -> None:
+def test_a_name_of_another_program_is_replaced_only_by_force(layout: Layout) -> None:
     path = Path(layout.datasets, "dataset_info.json")
     path.parent.mkdir(parents=True)
-    path.write_text(THEIRS)
+    path.write_text(OTHER_ENTRIES)
     for check in (True, False):
-        with pytest.raises(InputError, match="by somebody else"):
+        with pytest.raises(InputError, match="by another program"):
             apply(layout, Declaration("homelab"), rows("b"), check=check)
-        with pytest.raises(InputError, match="by somebody else"):
+        with pytest.raises(InputError, match="by another program"):
             absent(layout, "homelab", check=check)
-    with pytest.raises(InputError, match="by somebody else"):
+    with pytest.raises(InputError, match="by another program"):
         load(layout, "homelab")
-    assert path.read_text() == THEIRS
+    assert path.read_text() == OTHER_ENTRIES
     assert apply(layout, Declaration("homelab"), rows("b"), check=True, force=True).changed
-    assert path.read_text() == THEIRS
+    assert path.read_text() == OTHER_ENTRIES
     assert apply(layout, Declaration("homelab"), rows("b"), force=True).changed
     assert load(layout, "homelab").rows == 1
-    assert path.read_text().startswith(THEIRS[: THEIRS.index('"homelab"')])
+    assert path.read_text().startswith(OTHER_ENTRIES[: OTHER_ENTRIES.index('"homelab"')])
     assert not apply(layout, Declaration("homelab"), rows("b")).changed
 
 
@@ -181,18 +181,18 @@ def test_the_mode_and_a_link_are_kept(layout: Layout, tmp_path: Path) -> None:
     assert real.stat().st_mode & 0o777 == 0o664
 
 
-def test_an_entry_is_whole(layout: Layout) -> None:
-    """LLaMA-Factory takes a key that is left out for None."""
+def test_an_entry_is_complete(layout: Layout) -> None:
+    """LLaMA-Factory reads a missing key as None."""
     apply(layout, Declaration("homelab"), rows("b"))
     turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     apply(layout, Declaration("talk"), [Source("records", records=[{"conversations": turns}])])
-    found = json.loads(Path(layout.datasets, "dataset_info.json").read_text())
-    assert set(found["homelab"]["columns"]) == {"prompt", "query", "response", "system"}
-    assert set(found["talk"]["columns"]) == {"messages", "system", "tools"}
-    assert len(found["talk"]["tags"]) == 7
-    for name, entry in found.items():
-        inside = json.loads(Path(load(layout, name).path, "dataset_info.json").read_text())
-        assert inside == {load(layout, name).entry: {**entry, "file_name": "data.jsonl"}}
+    entries = json.loads(Path(layout.datasets, "dataset_info.json").read_text())
+    assert set(entries["homelab"]["columns"]) == {"prompt", "query", "response", "system"}
+    assert set(entries["talk"]["columns"]) == {"messages", "system", "tools"}
+    assert len(entries["talk"]["tags"]) == 7
+    for name, entry in entries.items():
+        own_entry = json.loads(Path(load(layout, name).path, "dataset_info.json").read_text())
+        assert own_entry == {load(layout, name).entry: {**entry, "file_name": "data.jsonl"}}
         assert version_of(entry) == load(layout, name).fingerprint
 
 
@@ -202,8 +202,8 @@ def _register_many(root: str, begin: int, count: int) -> None:
         apply(layout, Declaration(f"set-{number}"), rows(str(number % 5)))
 
 
-def test_nobody_is_lost_among_several_at_once(layout: Layout) -> None:
-    """Three processes register, some of the same content, while a fourth name goes."""
+def test_concurrent_registrations_are_all_kept(layout: Layout) -> None:
+    """Three processes register, partly the same content, while a fourth name is removed."""
     apply(layout, Declaration("first"), rows("z"))
     count = 15
     spawn = multiprocessing.get_context("fork")
@@ -214,9 +214,9 @@ def test_nobody_is_lost_among_several_at_once(layout: Layout) -> None:
     for worker in workers:
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    found = json.loads(Path(layout.datasets, "dataset_info.json").read_text())
-    assert set(found) == {f"set-{number}" for number in range(3 * count)}
-    assert all(load(layout, name).rows == 1 for name in found)
+    entries = json.loads(Path(layout.datasets, "dataset_info.json").read_text())
+    assert set(entries) == {f"set-{number}" for number in range(3 * count)}
+    assert all(load(layout, name).rows == 1 for name in entries)
     versions = [name for name in os.listdir(layout.parent("dataset")) if not name.startswith(".")]
     assert len(versions) == 6
     assert len(os.listdir(layout.parent("dataset"))) == 6

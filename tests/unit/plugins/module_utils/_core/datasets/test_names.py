@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of datasets: taken away, looked up, refused; and what a new version is said to change."""
+"""Names of datasets: removed, looked up, refused; and the differences of a new version."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(str(tmp_path / "data"))
 
 
-# ---------------------------------------------------------------- what differs
+# ---------------------------------------------------------------- differences
 
 
-def test_changes_are_told(layout: Layout) -> None:
+def test_changes_are_reported(layout: Layout) -> None:
     apply(layout, HOMELAB, records(row(1), row(2), row(3), row(3, "encore")))
     new = records(row(1), row(2, "autre"), row(4), row(3, "encore"), row(5))
     for check in (True, False):
@@ -56,8 +56,8 @@ def test_changes_are_told(layout: Layout) -> None:
     assert apply(layout, HOMELAB, new, compare=True).changes == {}
 
 
-def test_changes_are_the_same_across_forms(layout: Layout) -> None:
-    """A history makes conversations of all rows; those that mean the same have not changed."""
+def test_changes_are_independent_of_the_output_format(layout: Layout) -> None:
+    """A history converts all rows to conversations; equivalent rows have not changed."""
     apply(layout, HOMELAB, records(row(1), row(2)))
     new = t.cast(t.Any, {**row(3), "history": [["a", "b"]]})
     changes = apply(layout, HOMELAB, records(row(1), row(2), new), compare=True).changes
@@ -67,7 +67,7 @@ def test_changes_are_the_same_across_forms(layout: Layout) -> None:
 def test_changes_are_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row(number) for number in range(60)]
     apply(layout, HOMELAB, records(*rows))
-    new = [{**one, "output": "x" * 1000} for one in rows[:30]] + [row(number) for number in range(100, 160)]
+    new = [{**old_row, "output": "x" * 1000} for old_row in rows[:30]] + [row(number) for number in range(100, 160)]
     changes = apply(layout, HOMELAB, records(*new), check=True, compare=True).changes
     assert (changes["added"], changes["removed"], changes["changed"]) == (60, 30, 30)
     assert len(changes["before"]) == len(changes["after"]) == 42
@@ -77,7 +77,7 @@ def test_changes_are_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) ->
     assert changes == {"compared": False, "added": 0, "removed": 0, "changed": 0, "before": [], "after": []}
 
 
-# ---------------------------------------------------------------- taken away
+# ---------------------------------------------------------------- removal
 
 
 @pytest.mark.parametrize("purge", [False, True])
@@ -85,10 +85,10 @@ def test_absent(purge: bool, layout: Layout) -> None:
     dataset = quartet(layout, records(row(1))).dataset
     assert dataset is not None
     before = tree(layout.root)
-    told = absent(layout, "homelab", purge, check=True)
+    planned = absent(layout, "homelab", purge, check=True)
     assert tree(layout.root) == before
     done = absent(layout, "homelab", purge)
-    assert told == done
+    assert planned == done
     assert done.changed
     assert done.before == dataset.fingerprint
     after = tree(layout.root)
@@ -119,7 +119,7 @@ def test_rows_can_be_purged_after_the_name(layout: Layout) -> None:
     assert not os.path.exists(dataset.data_file)
 
 
-def test_absent_where_nothing_is(layout: Layout) -> None:
+def test_absent_of_an_unknown_name(layout: Layout) -> None:
     assert not absent(layout, "homelab", purge=True).changed
     assert not os.path.exists(layout.root)
 
@@ -146,7 +146,7 @@ def test_dataset_name(text: str, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", ".hidden", "a/b", "a b", "a,b", "é", "-x", "x\n", "a" * 101, "a.json", "f" * 64, "x\0"]
 )
-def test_names_that_cannot_be(name: str, layout: Layout) -> None:
+def test_invalid_names(name: str, layout: Layout) -> None:
     with pytest.raises(InputError):
         check_name(name)
     with pytest.raises(InputError):
@@ -156,7 +156,7 @@ def test_names_that_cannot_be(name: str, layout: Layout) -> None:
     assert not os.path.exists(layout.root)
 
 
-def test_unknown_names_tell_the_nearest(layout: Layout) -> None:
+def test_unknown_names_get_a_suggestion(layout: Layout) -> None:
     with pytest.raises(InputError, match="There is none yet"):
         load(layout, "homelab")
     apply(layout, Declaration("homelab_prompts"), records(row(1)))

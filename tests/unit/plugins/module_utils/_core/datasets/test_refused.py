@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad data: each piece is refused with its file, row and field, and what was there before stays to the byte."""
+"""Invalid data: each case is refused with its file, row and field, and existing files are unchanged to the byte."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def tree(root: str) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """A data directory with a good dataset in it, for all of them to leave alone."""
+    """A data directory with a valid dataset, which no test may change."""
     layout = Layout(str(tmp_path_factory.mktemp("data")))
     apply(layout, Declaration("homelab"), [Source("records", records=[GOOD])])
     return layout
 
 
 def refuse(layout: Layout, source: Source, declared: str = "auto") -> InputError:
-    """The error for a source, by apply and by check alike."""
+    """The error for a source, the same from apply and from check."""
     before = tree(layout.root)
     errors = []
     for check in (True, False):
@@ -64,7 +64,7 @@ def refuse(layout: Layout, source: Source, declared: str = "auto") -> InputError
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_is_refused(name: str, layout: Layout, tmp_path: Path) -> None:
+def test_bad_file_is_refused(name: str, layout: Layout, tmp_path: Path) -> None:
     bad = CORPUS[name]
     if isinstance(bad.data, list):
         source = Source("records", records=bad.data)
@@ -78,21 +78,21 @@ def test_is_refused(name: str, layout: Layout, tmp_path: Path) -> None:
     assert (problem["row"], problem["field"]) == (bad.row, bad.field), problem
     assert bad.what in problem["what"], problem
     assert problem["fix"].endswith(".")
-    # a person reads it in the message, too
+    # the message contains it as well
     assert bad.name in error.message and bad.what in error.message
     assert bad.row is None or f"row {bad.row}" in error.message
     assert len(str(error)) < 2000
 
 
-def test_corpus_is_large() -> None:
-    """Not by names: each has another content, or another name of the file."""
+def test_the_corpus_is_large() -> None:
+    """Counted by content and file type, not by name."""
     distinct = {(bad.name, bad.format, pickle.dumps(bad.data)) for bad in CORPUS.values()}
     assert len(distinct) == len(CORPUS) == len(ROWS) + len(FILES) + len(KINDS) + len(BYTES) + len(NAMES)
     assert len(distinct) >= 300
 
 
 def special_files(folder: Path) -> t.Iterator[tuple[str, str]]:
-    """Files that are none."""
+    """Paths that are not regular files."""
     outside = folder / "outside"
     inside = folder / "inside"
     outside.mkdir()
@@ -116,17 +116,17 @@ def special_files(folder: Path) -> t.Iterator[tuple[str, str]]:
 
 
 def test_special_files_are_refused(layout: Layout, tmp_path: Path) -> None:
-    for name, what in special_files(tmp_path):
+    for name, defect in special_files(tmp_path):
         problem = refuse(layout, Source(name, str(tmp_path / "inside" / name))).details["problems"][0]
         assert (problem["file"], problem["row"]) == (name, None)
-        assert what in problem["what"], problem
+        assert defect in problem["what"], problem
 
 
 def test_a_device_is_refused(layout: Layout) -> None:
     assert "not a regular file" in refuse(layout, Source("zero.jsonl", "/dev/zero")).message
 
 
-def test_a_link_that_stays_is_followed(layout: Layout, tmp_path: Path) -> None:
+def test_a_link_inside_its_directory_is_followed(layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "real.jsonl").write_text(GOOD_LINE)
     (tmp_path / "link.jsonl").symlink_to("real.jsonl")
     assert not apply(
@@ -134,8 +134,8 @@ def test_a_link_that_stays_is_followed(layout: Layout, tmp_path: Path) -> None:
     ).changed
 
 
-def test_all_problems_are_told_once(layout: Layout, tmp_path: Path) -> None:
-    """Each of two files, several in a row, in the order they stand; then the count."""
+def test_all_problems_are_reported_once(layout: Layout, tmp_path: Path) -> None:
+    """Two files with several problems each, in order; then the count."""
     (tmp_path / "a.jsonl").write_text(f'{{"instruction": 1, "output": ""}}\nx\n{GOOD_LINE}\n')
     (tmp_path / "b.csv").write_text("instruction,output\na,b\nc\n")
     sources = [Source(name, str(tmp_path / name)) for name in ("a.jsonl", "b.csv")]
@@ -155,14 +155,14 @@ def test_very_many_problems_are_bounded(layout: Layout) -> None:
     assert f"at least {COUNTED} problems" in error.message
 
 
-def test_lines_are_told_where_they_differ_from_rows(layout: Layout, tmp_path: Path) -> None:
+def test_line_numbers_are_reported_if_they_differ_from_rows(layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(f"\n{GOOD_LINE}\n\n\nx\n")
     error = refuse(layout, Source("a.jsonl", str(tmp_path / "a.jsonl")))
     assert "a.jsonl, row 2 (line 5)" in error.message
 
 
 @pytest.mark.parametrize(
-    ("declared", "columns", "ignored", "what"),
+    ("declared", "columns", "ignored", "message"),
     [
         ("alpacca", {}, (), "Did you mean 'alpaca'?"),
         ("alpaca", {"prompts": "question"}, (), "Did you mean 'prompt'?"),
@@ -171,12 +171,12 @@ def test_lines_are_told_where_they_differ_from_rows(layout: Layout, tmp_path: Pa
         ("alpaca", {}, ("system",), "'system' is named twice"),
     ],
 )
-def test_declarations_that_cannot_be(
-    declared: str, columns: dict[str, str], ignored: tuple[str, ...], what: str, layout: Layout
+def test_invalid_declarations(
+    declared: str, columns: dict[str, str], ignored: tuple[str, ...], message: str, layout: Layout
 ) -> None:
     with pytest.raises(InputError) as caught:
         apply(layout, Declaration("homelab", declared, columns, ignored), [Source("records", records=[GOOD])])
-    assert what in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_declarations_that_cannot_be(
         ({"instruction": "a", "output": "b", "date": "s"}, "name it in ignore_fields"),
     ],
 )
-def test_what_to_do_about_a_strange_field(row: dict[str, str], fix: str, layout: Layout) -> None:
+def test_the_fix_for_an_unknown_field(row: dict[str, str], fix: str, layout: Layout) -> None:
     problems = refuse(layout, Source("records", records=[GOOD, row]), "alpaca").details["problems"]
     assert any(fix in problem["fix"] for problem in problems), problems
 
@@ -202,15 +202,15 @@ broken = st.tuples(
 
 @given(broken)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_is_in_a_file_it_is_read_or_refused(
+def test_any_bytes_are_read_or_refused(
     layout: Layout, tmp_path: Path, wreck: tuple[str, list[tuple[int, bytes, int]], str]
 ) -> None:
-    """Bytes are put in and taken out anywhere: rows come out whole, or an error with a place; never anything else."""
+    """Bytes are inserted and removed anywhere: rows are read completely or refused with a place; nothing else."""
     text, changes, name = wreck
     data = bytearray(text.encode())
-    for at, put, gone in changes:
-        at = min(at, len(data))
-        data[at : at + gone] = put
+    for offset, inserted, removed in changes:
+        offset = min(offset, len(data))
+        data[offset : offset + removed] = inserted
     path = tmp_path / name
     path.write_bytes(bytes(data))
     before = tree(layout.root)
@@ -244,8 +244,8 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(
     )
 )
 @settings(max_examples=200, deadline=None)
-def test_whatever_a_row_holds_it_is_read_or_refused(layout: Layout, row: dict[str, t.Any]) -> None:
-    """Of every kind: with the field that is wrong, or it is fine."""
+def test_any_row_is_read_or_refused(layout: Layout, row: dict[str, t.Any]) -> None:
+    """Values of any type: the row is valid, or the problem names the field."""
     try:
         done = apply(layout, Declaration("homelab"), [Source("records", records=[row])], check=True)
     except InputError as error:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A declaration made true: twice changes nothing, a check writes nothing and tells the truth."""
+"""Applying a declaration: the second time changes nothing; check mode writes nothing and predicts the result."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_first_version(layout: Layout, tmp_path: Path) -> None:
     assert os.stat(done.dataset.path).st_mode & 0o777 == 0o755
 
 
-def test_next_version_keeps_the_one_before(layout: Layout) -> None:
+def test_a_new_version_keeps_the_previous_one(layout: Layout) -> None:
     first = quartet(layout, records(row(1))).dataset
     done = quartet(layout, records(row(1), row(2)))
     assert done.reasons == ["the rows changed"]
@@ -71,7 +71,7 @@ def test_next_version_keeps_the_one_before(layout: Layout) -> None:
     assert back.dataset.fingerprint == first.fingerprint
 
 
-def test_the_same_rows_from_elsewhere_change_nothing(layout: Layout, tmp_path: Path) -> None:
+def test_the_same_rows_from_another_source_change_nothing(layout: Layout, tmp_path: Path) -> None:
     apply(layout, HOMELAB, records(row(1)))
     for source in (file_of(tmp_path / "b.jsonl", row(1)), file_of(tmp_path / "c.json", row(1))):
         assert not apply(layout, HOMELAB, [source]).changed
@@ -96,10 +96,10 @@ def test_rows_are_not_read_again_while_the_source_is_the_same(
         apply(layout, HOMELAB, [source])
 
 
-def test_a_large_file_is_not_hashed_again_while_its_identity_stands(
+def test_a_large_file_with_the_same_identity_is_not_hashed_again(
     layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_LARGE", 10)
+    monkeypatch.setattr(sources, "_LARGE_BYTES", 10)
     source = file_of(tmp_path / "a.jsonl", row(1))
     old = time.time_ns() - 10**10
     os.utime(source.path, ns=(old, old))
@@ -123,50 +123,50 @@ def test_a_large_file_is_not_hashed_again_while_its_identity_stands(
 def test_a_file_that_was_just_written_is_hashed_again(
     layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its mtime may stand still while it changes once more."""
-    monkeypatch.setattr(sources, "_LARGE", 10)
+    """Its mtime may not advance when it changes once more."""
+    monkeypatch.setattr(sources, "_LARGE_BYTES", 10)
     source = file_of(tmp_path / "a.jsonl", row(1))
     apply(layout, HOMELAB, [source])
-    found = os.stat(source.path)
+    status = os.stat(source.path)
     Path(source.path).write_text(Path(source.path).read_text().replace("question 1", "question 2"))
-    os.utime(source.path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    os.utime(source.path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert apply(layout, HOMELAB, [source]).changed
 
 
-def test_digests_alone_are_enough_while_they_are_the_same(layout: Layout, tmp_path: Path) -> None:
-    """What the action plugin asks before it transfers anything."""
+def test_unchanged_digests_are_enough(layout: Layout, tmp_path: Path) -> None:
+    """The action plugin checks this before it transfers a file."""
     source = file_of(tmp_path / "a.jsonl", row(1))
     digest = sha256_file(source.path)
-    told = Source("a.jsonl", sha256=digest, size=3, commit="c" * 40, dirty=True)
-    assert apply(layout, HOMELAB, [told]) == Outcome(False, needs_rows=True)
+    digest_only = Source("a.jsonl", sha256=digest, size=3, commit="c" * 40, dirty=True)
+    assert apply(layout, HOMELAB, [digest_only]) == Outcome(False, needs_rows=True)
     assert not os.path.exists(layout.root)
-    carried = dataclasses.replace(told, path=source.path, kind="json")
-    done = apply(layout, HOMELAB, [carried])
+    transferred = dataclasses.replace(digest_only, path=source.path, kind="json")
+    done = apply(layout, HOMELAB, [transferred])
     assert done.changed
-    same = apply(layout, HOMELAB, [told])
-    assert not same.needs_rows
-    assert not same.changed
-    assert same.dataset == done.dataset
+    outcome = apply(layout, HOMELAB, [digest_only])
+    assert not outcome.needs_rows
+    assert not outcome.changed
+    assert outcome.dataset == done.dataset
     assert load(layout, "homelab").sources == [
         {"label": "a.jsonl", "bytes": 3, "sha256": digest, "commit": "c" * 40, "dirty": True}
     ]
-    # a commit alone is no change, but the newest one is remembered
-    assert not apply(layout, HOMELAB, [dataclasses.replace(told, commit="d" * 40, dirty=False)]).changed
+    # a commit alone is no change, but the latest one is recorded
+    assert not apply(layout, HOMELAB, [dataclasses.replace(digest_only, commit="d" * 40, dirty=False)]).changed
     assert load(layout, "homelab").sources[0]["commit"] == "d" * 40
     # another digest, another number of files, another kind of file: the rows are needed
     for others in (
-        [dataclasses.replace(told, sha256="0" * 64)],
-        [told, told],
-        [dataclasses.replace(told, label="a.csv")],
+        [dataclasses.replace(digest_only, sha256="0" * 64)],
+        [digest_only, digest_only],
+        [dataclasses.replace(digest_only, label="a.csv")],
     ):
         assert apply(layout, HOMELAB, others).needs_rows
     # the version was damaged
     os.unlink(load(layout, "homelab").data_file)
-    assert apply(layout, HOMELAB, [told]).needs_rows
+    assert apply(layout, HOMELAB, [digest_only]).needs_rows
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "same size", "receipt", "receipt broken", "info", "directory"])
-def test_a_damaged_version_is_made_whole(damage: str, layout: Layout) -> None:
+def test_a_damaged_version_is_rebuilt(damage: str, layout: Layout) -> None:
     dataset = quartet(layout, records(row(1), row(2))).dataset
     assert dataset is not None
     before = tree(dataset.path)
@@ -186,26 +186,26 @@ def test_a_damaged_version_is_made_whole(damage: str, layout: Layout) -> None:
     else:
         os.rename(dataset.path, dataset.path + ".away")
     done = quartet(layout, records(row(1), row(2)))
-    assert done.reasons == ["the rows are new" if damage == "directory" else "the version is not whole"]
+    assert done.reasons == ["the rows are new" if damage == "directory" else "the version is incomplete"]
     assert {path: raw for path, (raw, _at) in tree(dataset.path).items() if path == dataset.data_file} == {
         dataset.data_file: before[dataset.data_file][0]
     }
 
 
-def test_a_touched_version_is_whole(layout: Layout) -> None:
+def test_a_touched_version_is_complete(layout: Layout) -> None:
     dataset = quartet(layout, records(row(1))).dataset
     assert dataset is not None
     os.utime(dataset.data_file)
     assert not apply(layout, HOMELAB, records(row(1))).changed
 
 
-def test_a_changed_entry_is_put_right(layout: Layout) -> None:
+def test_a_changed_entry_is_corrected(layout: Layout) -> None:
     quartet(layout, records(row(1)))
     path = Path(layout.datasets, "dataset_info.json")
     before = path.read_text()
-    found = json.loads(before)
-    found["homelab"]["num_samples"] = 1
-    path.write_text(json.dumps(found))
+    entries = json.loads(before)
+    entries["homelab"]["num_samples"] = 1
+    path.write_text(json.dumps(entries))
     assert quartet(layout, records(row(1))).reasons == ["the entry in dataset_info.json was changed"]
     assert json.loads(path.read_text()) == json.loads(before)
     path.write_text("{}")
@@ -213,9 +213,9 @@ def test_a_changed_entry_is_put_right(layout: Layout) -> None:
 
 
 def test_two_names_may_share_a_version(layout: Layout) -> None:
-    one = quartet(layout, records(row(1))).dataset
-    two = quartet(layout, records(row(1)), Declaration("other")).dataset
-    assert one is not None
-    assert two is not None
-    assert one.path == two.path
+    first = quartet(layout, records(row(1))).dataset
+    second = quartet(layout, records(row(1)), Declaration("other")).dataset
+    assert first is not None
+    assert second is not None
+    assert first.path == second.path
     assert load(layout, "other").name == "other"

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows longer than cutoff_len: an estimate while nothing can be counted, and what is counted is what training sees."""
+"""Rows longer than cutoff_len: an estimate while planning, and an exact count of the text that training uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 
 QWEN = TEMPLATES["qwen"]
-#: A tokenizers package of the test's own, for whom a token is a character: only the program's way of asking is tried.
+#: A fake tokenizers package in which a token is a character: the tests cover only the calls of the program.
 FAKE = """
 class Tokenizer:
     @staticmethod
@@ -40,10 +40,10 @@ def values(**more: t.Any) -> dict[str, t.Any]:
 
 
 def lengths(*sizes: int) -> dict[str, t.Any]:
-    """What is known of a dataset with rows of these sizes."""
-    found = _truncation_lengths()
-    found.see([b"x" * size for size in sizes])
-    return {"rows": len(sizes), "lengths": found.result()}
+    """Statistics of a dataset with rows of these sizes."""
+    histogram = _truncation_lengths()
+    histogram.add([b"x" * size for size in sizes])
+    return {"rows": len(sizes), "lengths": histogram.result()}
 
 
 def _truncation_lengths() -> t.Any:
@@ -52,16 +52,16 @@ def _truncation_lengths() -> t.Any:
     return Lengths()
 
 
-def test_the_estimate_is_called_one() -> None:
+def test_the_estimate_is_labelled() -> None:
     assert truncation.warning(values(), lengths(50, 200, 380)) == ""
-    told = truncation.warning(values(), lengths(50, 200, 2000, 900))
-    assert "2 of 4 rows are probably longer than cutoff_len 100" in told
-    assert "estimated at 4 bytes a token; the training counts before it starts" in told
-    assert truncation.warning(values(), {}) == ""  # published before sizes were kept
+    message = truncation.warning(values(), lengths(50, 200, 2000, 900))
+    assert "2 of 4 rows are probably longer than cutoff_len 100" in message
+    assert "estimated at 4 bytes a token; the training counts before it starts" in message
+    assert truncation.warning(values(), {}) == ""  # published by a version that did not record sizes
 
 
-def test_text_is_not_cut_off() -> None:
-    """It is cut into pieces that follow each other, unless that is switched off."""
+def test_text_is_not_truncated() -> None:
+    """It is split into consecutive pieces, unless that is switched off."""
     long = lengths(5000)
     assert truncation.warning(values(stage="pt"), long) == ""
     assert "1 row is" in truncation.warning(values(stage="pt", extra={"packing": False}), long)
@@ -90,23 +90,23 @@ def test_text_is_not_cut_off() -> None:
         ({"text": "Il était"}, ["Il était"]),
     ],
 )
-def test_what_is_counted(row: dict[str, t.Any], expected: list[str]) -> None:
+def test_counted_texts(row: dict[str, t.Any], expected: list[str]) -> None:
     assert [text for text, _more in truncation.texts(row, QWEN)] == expected
 
 
 def test_tokens_beside_the_text() -> None:
-    """An end of sequence that has no text, and a BOS, are added as numbers."""
+    """An end of sequence without a text, and a BOS, are added as numbers."""
     row = {"instruction": "a", "input": "", "output": "b", "system": ""}
-    found = truncation.texts(row, TEMPLATES["mistral"])
-    assert all("{eos}" not in text for text, _more in found)
-    assert found[0][1] == 2
+    texts = truncation.texts(row, TEMPLATES["mistral"])
+    assert all("{eos}" not in text for text, _more in texts)
+    assert texts[0][1] == 2
     assert QWEN.default_system in truncation.texts(row, QWEN)[0][0]
     assert truncation.texts(row, None)[0][1] > 0
 
 
 @pytest.fixture
 def python(tmp_path: Path) -> str:
-    """A Python that finds the test's tokenizers, though it is started without the user's paths."""
+    """A Python that finds the fake tokenizers, although it is started without the user's paths."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "tokenizers.py").write_text(FAKE)
     script = tmp_path / "python"
@@ -133,23 +133,23 @@ def publish(folder: Path, *rows: t.Any) -> str:
 def test_counting(tmp_path: Path, python: str) -> None:
     short, long = ({"instruction": "a", "output": "b" * size, "system": "s"} for size in (5, 300))
     dataset = publish(tmp_path, short, long, short, {**long, "output": "c" * 400})
-    ((whole, more),) = truncation.texts({**long, "input": "", "output": "c" * 400}, QWEN)
-    found = truncation.count(python, str(tmp_path), dataset, values(cutoff_len=350), dict(os.environ))
-    assert found == {
+    ((text, extra_tokens),) = truncation.texts({**long, "input": "", "output": "c" * 400}, QWEN)
+    result = truncation.count(python, str(tmp_path), dataset, values(cutoff_len=350), dict(os.environ))
+    assert result == {
         "cutoff_len": 350,
         "rows": 2,
-        "longest": len(whole) + more,
+        "longest": len(text) + extra_tokens,
         "longest_row": 4,
         "counted": 2,
         "candidates": 2,
         "exact": True,
     }
-    assert truncation.describe_count(found).startswith(
+    assert truncation.describe_count(result).startswith(
         "2 rows are longer than cutoff_len 350 and will be cut off; the longest, row 4"
     )
 
 
-def test_nothing_is_started_where_no_row_can_be_too_long(tmp_path: Path) -> None:
+def test_no_program_starts_if_no_row_can_be_too_long(tmp_path: Path) -> None:
     """A token is at least a byte."""
     dataset = publish(tmp_path, {"instruction": "a", "output": "b"})
     assert truncation.count("/nowhere/python", str(tmp_path), dataset, values(cutoff_len=2048), {}) is None
@@ -158,24 +158,24 @@ def test_nothing_is_started_where_no_row_can_be_too_long(tmp_path: Path) -> None
         truncation.count("/nowhere/python", str(tmp_path), dataset, values(cutoff_len=16), {})
 
 
-def test_what_is_counted_is_bounded(tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(truncation, "_MOST", 1000)
+def test_counting_is_bounded(tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truncation, "_MAX_BYTES", 1000)
     row = {"instruction": "a", "output": "b" * 400, "system": "s"}
     dataset = publish(tmp_path, *[{**row, "instruction": str(number)} for number in range(20)])
-    found = truncation.count(python, str(tmp_path), dataset, values(), dict(os.environ))
-    assert found is not None
-    assert (found["counted"], found["candidates"], found["exact"]) == (2, 20, False)
-    assert "(of 2 that were counted, of 20 that may be)" in truncation.describe_count(found)
+    result = truncation.count(python, str(tmp_path), dataset, values(), dict(os.environ))
+    assert result is not None
+    assert (result["counted"], result["candidates"], result["exact"]) == (2, 20, False)
+    assert "(of 2 that were counted, of 20 that may be)" in truncation.describe_count(result)
 
 
-def test_a_tokenizer_that_fails_is_told(tmp_path: Path, python: str) -> None:
+def test_a_failing_tokenizer_is_reported(tmp_path: Path, python: str) -> None:
     (tmp_path / "lib" / "tokenizers.py").write_text("raise RuntimeError('broken vocabulary')")
     dataset = publish(tmp_path, {"instruction": "a", "output": "b" * 400})
     with pytest.raises(ValueError, match="broken vocabulary"):
         truncation.count(python, str(tmp_path), dataset, values(), dict(os.environ))
 
 
-def test_words_of_nothing() -> None:
-    found = {"rows": 0, "exact": True, "counted": 3, "candidates": 3, "cutoff_len": 9, "longest": 8, "longest_row": 1}
-    assert truncation.describe_count(found) == ""
-    assert json.dumps(found)
+def test_no_message_without_truncated_rows() -> None:
+    result = {"rows": 0, "exact": True, "counted": 3, "candidates": 3, "cutoff_len": 9, "longest": 8, "longest_row": 1}
+    assert truncation.describe_count(result) == ""
+    assert json.dumps(result)

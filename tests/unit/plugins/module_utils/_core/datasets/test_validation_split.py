@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows to validate on: each stays on its side as the dataset grows, whatever its form."""
+"""Validation split: each row keeps its side as the dataset grows, in every output format."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import Declaration, apply
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.validation_split import (
-    asked,
     position,
+    question_of,
     split,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
@@ -36,45 +36,45 @@ def publish(folder: Path, rows: t.Sequence[t.Any]) -> str:
 
 
 def sides(folder: Path, rows: t.Sequence[t.Any], share: float) -> tuple[list[str], list[str]]:
-    """What the rows on each side ask."""
+    """The questions of the rows on each side."""
     version, target = publish(folder, rows), folder / "split"
     counts = split(version, str(target), share)
-    found = tuple(
-        [asked(json.loads(line)) for line in (target / f"{name}.jsonl").read_text().splitlines()]
+    questions = tuple(
+        [question_of(json.loads(line)) for line in (target / f"{name}.jsonl").read_text().splitlines()]
         for name in ("train", "validation")
     )
-    assert (counts.train, counts.validation) == tuple(map(len, found))
-    return found[0], found[1]
+    assert (counts.train, counts.validation) == tuple(map(len, questions))
+    return questions[0], questions[1]
 
 
 def alpaca(number: int, **more: t.Any) -> dict[str, t.Any]:
-    """A row of its own."""
+    """A unique row."""
     return {"instruction": f"question {number}", "output": f"réponse {number}", **more}
 
 
 def test_golden_positions() -> None:
-    """Another place for a question would move rows of everybody's datasets to the other side."""
+    """A changed position of a question would move rows of existing datasets to the other side."""
     assert [round(position(text), 12) for text in ("", "Qui es-tu ?", "question 1")] == GOLDEN
 
 
 GOLDEN = [0.89316751609, 0.702432418972, 0.368955396491]
 
 
-def test_the_share_is_kept(tmp_path: Path) -> None:
+def test_the_share_is_respected(tmp_path: Path) -> None:
     train, validation = sides(tmp_path, [alpaca(number) for number in range(4000)], 0.1)
     assert len(train) + len(validation) == 4000
     assert 340 < len(validation) < 460  # three standard deviations
 
 
-def test_rows_stay_as_the_dataset_grows(tmp_path: Path) -> None:
-    """Also when others go, their order changes, answers and system prompts change, and all become conversations."""
+def test_rows_keep_their_side_as_the_dataset_grows(tmp_path: Path) -> None:
+    """Also if other rows are removed or reordered, answers and system prompts change, and all become conversations."""
     rows = [alpaca(number) for number in range(200)]
     before = set(sides(tmp_path / "a", rows, 0.2)[1])
     assert len(before) > 20
     grown = [alpaca(number, system="Bref.", output="autre") for number in range(100, 900)]
     random.Random(1).shuffle(grown)
     grown.append(alpaca(1000, history=[["a", "b"]]))
-    old = {asked(row) for row in ({**row, "input": ""} for row in rows[100:])}
+    old = {question_of(row) for row in ({**row, "input": ""} for row in rows[100:])}
     after = set(sides(tmp_path / "b", grown, 0.2)[1])
     assert after & old == before & old
     assert before < set(sides(tmp_path / "c", rows, 0.4)[1])
@@ -98,12 +98,12 @@ def test_the_same_question_is_on_one_side(tmp_path: Path) -> None:
         ({"text": "Il était"}, "Il était"),
     ],
 )
-def test_what_is_asked_in_each_form(row: dict[str, t.Any], question: str, tmp_path: Path) -> None:
+def test_the_question_in_each_output_format(row: dict[str, t.Any], question: str, tmp_path: Path) -> None:
     version = publish(tmp_path, [row])
-    assert asked(json.loads(Path(version, "data.jsonl").read_text())) == question
+    assert question_of(json.loads(Path(version, "data.jsonl").read_text())) == question
 
 
-def test_both_sides_are_datasets_of_the_same_form(tmp_path: Path) -> None:
+def test_both_sides_have_the_same_output_format(tmp_path: Path) -> None:
     rows = [{"instruction": f"q{number}", "chosen": "a", "rejected": "b"} for number in range(50)]
     version = publish(tmp_path, rows)
     split(version, str(tmp_path / "split"), 0.3)
@@ -116,27 +116,27 @@ def test_both_sides_are_datasets_of_the_same_form(tmp_path: Path) -> None:
 
 
 def test_no_side_may_be_empty(tmp_path: Path) -> None:
-    """Said before anything is trained, with the share that would do."""
+    """The error comes before any training, and names a sufficient share."""
     version = publish(tmp_path, [alpaca(number) for number in range(3)])
     least = min(position(f"question {number}") for number in range(3))
     with pytest.raises(InputError, match="leaves no row to validate on") as caught:
         split(version, str(tmp_path / "split"), least / 2)
-    enough = float(caught.value.hint.split("takes one is ")[1].split(";")[0])
-    assert split(version, str(tmp_path / "split"), enough).validation
-    most = max(position(f"question {number}") for number in range(3))
+    sufficient_share = float(caught.value.hint.split("takes one is ")[1].split(";")[0])
+    assert split(version, str(tmp_path / "split"), sufficient_share).validation
+    largest = max(position(f"question {number}") for number in range(3))
     with pytest.raises(InputError, match="leaves no row to train on"):
-        split(version, str(tmp_path / "split"), min(1.0, most + 0.001))
+        split(version, str(tmp_path / "split"), min(1.0, largest + 0.001))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=20), st.floats(0, 0.5))
 @settings(max_examples=50, deadline=None)
-def test_a_place_is_a_number_from_0_to_1(texts: list[str], share: float) -> None:
+def test_a_position_is_a_number_from_0_to_1(texts: list[str], share: float) -> None:
     places = [position(text) for text in texts]
     assert all(0 <= place < 1 for place in places)
     assert places == [position(text) for text in texts]
 
 
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory() as folder:
         version = publish(Path(folder), [alpaca(1)])
 

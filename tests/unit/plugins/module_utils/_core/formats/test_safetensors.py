@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Safetensors files: whole or torn, numbers or not."""
+"""Safetensors files: complete or truncated, finite or not."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.form
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
 
-def test_reads_what_is_there(tmp_path: Path) -> None:
-    """Names, types, shapes, places."""
+def test_reads_all_tensors(tmp_path: Path) -> None:
+    """Names, types, shapes, offsets."""
     path = write_safetensors(
         tmp_path / "x.safetensors", {"a": ("F32", [2, 3], bytes(24)), "b": ("BF16", [4], bytes(8))}
     )
-    found = safetensors.read_tensors(path)
-    assert found["a"].elements == 6
-    assert (found["b"].dtype, found["b"].shape, found["b"].end - found["b"].begin) == ("BF16", (4,), 8)
-    assert found["b"].end == Path(path).stat().st_size
+    tensors = safetensors.read_tensors(path)
+    assert tensors["a"].elements == 6
+    assert (tensors["b"].dtype, tensors["b"].shape, tensors["b"].end - tensors["b"].begin) == ("BF16", (4,), 8)
+    assert tensors["b"].end == Path(path).stat().st_size
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 20, -1])
-def test_every_tear_is_seen(tmp_path: Path, size: int) -> None:
-    """Cut off in the length, in the header, in the data."""
+def test_truncated_files_are_refused(tmp_path: Path, size: int) -> None:
+    """Truncated in the length, in the header, in the data."""
     path = Path(write_safetensors(tmp_path / "x.safetensors", {"a": ("F32", [4], bytes(16))}))
     raw = path.read_bytes()
     path.write_bytes(raw[:size])
@@ -45,15 +45,15 @@ def test_every_tear_is_seen(tmp_path: Path, size: int) -> None:
     [b"[]", b"{", b'{"a": 1}', b'{"a": {"dtype": "F32"}}', b'{"a": {"dtype": "F32", "shape": 3}}', b"\xff\xfe"],
 )
 def test_other_contents(tmp_path: Path, header: bytes) -> None:
-    """What is not this format is refused, never a crash."""
+    """Other contents are refused with an error, never a crash."""
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(StoreError):
         safetensors.read_tensors(str(path))
 
 
-def test_zeros_after_a_power_cut(tmp_path: Path) -> None:
-    """A file of the right length that was never written."""
+def test_zero_filled_file_is_refused(tmp_path: Path) -> None:
+    """After a power failure a file may have the right length and contain only zeros."""
     path = tmp_path / "x.safetensors"
     path.write_bytes(bytes(4096))
     with pytest.raises(StoreError):
@@ -61,7 +61,7 @@ def test_zeros_after_a_power_cut(tmp_path: Path) -> None:
 
 
 def test_model_in_several_files(tmp_path: Path) -> None:
-    """The index counts: every file, and every tensor."""
+    """Every file and every tensor of the index must exist."""
     for number, name in enumerate("ab"):
         write_safetensors(tmp_path / f"model-{number}.safetensors", {name: ("F16", [2], bytes(4))})
     weight_map = {"a": "model-0.safetensors", "b": "model-1.safetensors"}
@@ -79,13 +79,13 @@ def test_model_in_several_files(tmp_path: Path) -> None:
         safetensors.read_model(str(tmp_path))
 
 
-def test_no_model(tmp_path: Path) -> None:
-    """A directory without weights holds none."""
+def test_directory_without_weights(tmp_path: Path) -> None:
+    """A directory without weights has no tensors."""
     assert safetensors.read_model(str(tmp_path)) == {}
 
 
 def bits(value: float, dtype: str) -> bytes:
-    """A number in a type."""
+    """A number encoded in a dtype."""
     if dtype == "BF16":
         return struct.pack("<f", value)[2:]
     return struct.pack({"F16": "<e", "F32": "<f", "F64": "<d"}[dtype], value)
@@ -93,26 +93,26 @@ def bits(value: float, dtype: str) -> bytes:
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F32", "F64"])
 @given(st.lists(st.floats(width=16), min_size=1, max_size=50))
-def test_numbers_and_none(dtype: str, values: list[float]) -> None:
-    """Held against Python's own arithmetic."""
+def test_is_finite_agrees_with_python(dtype: str, values: list[float]) -> None:
+    """The result agrees with Python's own arithmetic."""
     raw = b"".join(bits(value, dtype) for value in values)
     assert safetensors.is_finite(raw, dtype) == all(math.isfinite(value) for value in values)
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("F32", 3.4e38), ("BF16", 3.3e38), ("F16", 65504.0), ("F64", 1.7e308)])
-def test_the_largest_numbers_are_numbers(dtype: str, value: float) -> None:
-    """An exponent that is nearly all ones."""
+def test_the_largest_finite_numbers(dtype: str, value: float) -> None:
+    """Exponents with all bits but one set are finite."""
     assert safetensors.is_finite(bits(value, dtype), dtype)
     assert safetensors.is_finite(bits(-value, dtype), dtype)
 
 
-def test_sampled(tmp_path: Path) -> None:
-    """Of a large tensor start, middle and end are looked at; integers are never looked at."""
+def test_large_tensors_are_sampled(tmp_path: Path) -> None:
+    """Start, middle and end of a large tensor are checked; integers are never checked."""
     size = 6 * 8 * 100
-    for at, seen in ((0, True), (size // 2, True), (size - 4, True), (size // 4, False)):
+    for offset, detected in ((0, True), (size // 2, True), (size - 4, True), (size // 4, False)):
         raw = bytearray(size)
-        raw[at : at + 4] = struct.pack("<f", math.nan)
+        raw[offset : offset + 4] = struct.pack("<f", math.nan)
         path = write_safetensors(tmp_path / "x.safetensors", {"w": ("F32", [size // 4], bytes(raw))})
-        assert safetensors.first_not_finite(path, sample=800) == ("w" if seen else "")
+        assert safetensors.first_not_finite(path, sample=800) == ("w" if detected else "")
     path = write_safetensors(tmp_path / "x.safetensors", {"w": ("I32", [1], b"\xff\xff\xff\x7f")})
     assert safetensors.first_not_finite(path) == ""

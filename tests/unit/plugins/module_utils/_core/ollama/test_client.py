@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client of Ollama when things go wrong, against a stand-in server; what goes right is in tests/real."""
+"""Error handling of the Ollama client, against a fake server; tests/real covers the rest with a real server."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ Answer = t.Callable[["StandIn"], None]
 
 
 class StandIn(BaseHTTPRequestHandler):
-    """Answers as the test says, and remembers what it was asked."""
+    """Answers as the test defines, and records the requests."""
 
-    server: Servant
+    server: FakeServer
 
     def log_message(self, *_arguments: object) -> None:
         pass
@@ -53,21 +53,21 @@ class StandIn(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def handle_any(self) -> None:
-        self.server.asked.append((self.command, self.path, dict(self.headers)))
+        self.server.requests.append((self.command, self.path, dict(self.headers)))
         self.server.answers[f"{self.command} {self.path}"](self)
 
     do_GET = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815
 
 
-class Servant(ThreadingHTTPServer):
-    """A server that stands in for Ollama."""
+class FakeServer(ThreadingHTTPServer):
+    """A fake Ollama server."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), StandIn)
         self.answers: dict[str, Answer] = {}
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
 
     @property
     def url(self) -> str:
@@ -75,8 +75,8 @@ class Servant(ThreadingHTTPServer):
 
 
 @pytest.fixture
-def servant() -> t.Iterator[Servant]:
-    server = Servant()
+def server() -> t.Iterator[FakeServer]:
+    server = FakeServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
@@ -86,8 +86,8 @@ def servant() -> t.Iterator[Servant]:
 
 
 def lines(*objects: t.Any) -> Answer:
-    """An answer of JSON lines, without a length, ended by closing the connection."""
-    raw = b"".join(json.dumps(one).encode() + b"\n" if not isinstance(one, bytes) else one for one in objects)
+    """A response of JSON lines without a length, ended by closing the connection."""
+    raw = b"".join(json.dumps(line).encode() + b"\n" if not isinstance(line, bytes) else line for line in objects)
 
     def answer(handler: StandIn) -> None:
         handler.send_response(200)
@@ -98,12 +98,12 @@ def lines(*objects: t.Any) -> Answer:
     return answer
 
 
-def says(status: int, body: t.Any) -> Answer:
+def reply_with(status: int, body: t.Any) -> Answer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return lambda handler: handler.reply(status, raw)
 
 
-def test_nobody_listens() -> None:
+def test_connection_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -117,35 +117,35 @@ def test_host_without_an_address() -> None:
         Ollama("http://no-such-host.invalid:1", timeout=5).version()
 
 
-def test_no_sign_of_life(servant: Servant) -> None:
+def test_timeout(server: FakeServer) -> None:
     released = threading.Event()
-    servant.answers["GET /api/version"] = lambda handler: (released.wait(5), handler.close_connection)[0] and None
+    server.answers["GET /api/version"] = lambda handler: (released.wait(5), handler.close_connection)[0] and None
     begin = time.monotonic()
-    with pytest.raises(RemoteError, match=r"no sign of life for 0\.2 seconds when asked to tell its version"):
-        Ollama(servant.url, timeout=0.2).version()
+    with pytest.raises(RemoteError, match=r"sent nothing for 0\.2 seconds when asked to report its version"):
+        Ollama(server.url, timeout=0.2).version()
     assert time.monotonic() - begin < 3
     released.set()
 
 
-def test_a_password_is_sent_and_never_shown(servant: Servant) -> None:
-    url = servant.url.replace("http://", "http://me:geheim%40@")
-    servant.answers["GET /api/version"] = says(401, {"error": "no"})
+def test_a_password_is_sent_and_never_shown(server: FakeServer) -> None:
+    url = server.url.replace("http://", "http://me:geheim%40@")
+    server.answers["GET /api/version"] = reply_with(401, {"error": "no"})
     client = Ollama(url)
     with pytest.raises(RemoteError) as caught:
         client.version()
-    assert servant.asked[0][2]["Authorization"] == "Basic bWU6Z2VoZWltQA=="
+    assert server.requests[0][2]["Authorization"] == "Basic bWU6Z2VoZWltQA=="
     assert "geheim" not in f"{caught.value} {caught.value.details} {client.url}"
     assert "credentials" in caught.value.hint
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://x:port", "http://x:99999"])
-def test_no_url(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
     with pytest.raises(InputError):
         Ollama(url)
 
 
 @pytest.mark.parametrize(
-    ("url", "meant"),
+    ("url", "expected"),
     [
         ("127.0.0.1:11434", "http://127.0.0.1:11434"),
         ("nas", "http://nas:11434"),
@@ -154,81 +154,81 @@ def test_no_url(url: str) -> None:
         ("http://[::1]:11434", "http://[::1]:11434"),
     ],
 )
-def test_urls(url: str, meant: str) -> None:
-    assert Ollama(url).url == meant
+def test_urls(url: str, expected: str) -> None:
+    assert Ollama(url).url == expected
 
 
-def test_not_ollama(servant: Servant) -> None:
-    servant.answers["GET /api/tags"] = says(200, b"<html>Router</html>")
+def test_not_ollama(server: FakeServer) -> None:
+    server.answers["GET /api/tags"] = reply_with(200, b"<html>Router</html>")
     with pytest.raises(RemoteError, match="no JSON when asked to list its models"):
-        Ollama(servant.url).tags()
-    servant.answers["GET /api/tags"] = says(502, b"<html>Bad gateway</html>")
+        Ollama(server.url).tags()
+    server.answers["GET /api/tags"] = reply_with(502, b"<html>Bad gateway</html>")
     with pytest.raises(RemoteError, match=r"could not list its models: status 502\."):
-        Ollama(servant.url).tags()
+        Ollama(server.url).tags()
 
 
-def test_the_reason_is_told(servant: Servant) -> None:
-    servant.answers["POST /api/show"] = says(404, {"error": "model 'x' not found"})
+def test_the_servers_reason_is_reported(server: FakeServer) -> None:
+    server.answers["POST /api/show"] = reply_with(404, {"error": "model 'x' not found"})
     with pytest.raises(RemoteError, match="could not show x: model 'x' not found") as caught:
-        Ollama(servant.url).show("x")
+        Ollama(server.url).show("x")
     assert caught.value.details["status"] == 404
 
 
-def test_an_error_with_status_200_is_one(servant: Servant) -> None:
-    servant.answers["POST /api/create"] = lines({"status": "parsing GGUF"}, {"error": "no space left on device"})
-    told: list[str] = []
+def test_an_error_line_with_status_200_is_raised(server: FakeServer) -> None:
+    server.answers["POST /api/create"] = lines({"status": "parsing GGUF"}, {"error": "no space left on device"})
+    statuses: list[str] = []
     with pytest.raises(RemoteError, match="could not create m: no space left on device") as caught:
-        Ollama(servant.url).create("m", files={"f": "sha256:0"}, on_status=told.append)
-    assert told == ["parsing GGUF"]
+        Ollama(server.url).create("m", files={"f": "sha256:0"}, on_status=statuses.append)
+    assert statuses == ["parsing GGUF"]
     assert "is full" in caught.value.hint
-    servant.answers["POST /api/chat"] = says(200, {"error": "boom"})
+    server.answers["POST /api/chat"] = reply_with(200, {"error": "boom"})
     with pytest.raises(RemoteError, match="boom"):
-        Ollama(servant.url).chat("m", [])
+        Ollama(server.url).chat("m", [])
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("events", "message"),
     [
-        (({"status": "writing manifest"},), "last word was 'writing manifest'"),
-        ((), "said nothing"),
+        (({"status": "writing manifest"},), "last status was 'writing manifest'"),
+        ((), "sent no status"),
         (({"status": "success"}, {"status": "and more"}), "and more"),
     ],
 )
-def test_no_success_is_a_failure(servant: Servant, said: tuple[t.Any, ...], words: str) -> None:
-    servant.answers["POST /api/create"] = lines(*said)
-    with pytest.raises(RemoteError, match=words):
-        Ollama(servant.url).create("m", from_="x")
+def test_a_stream_without_success_is_a_failure(server: FakeServer, events: tuple[t.Any, ...], message: str) -> None:
+    server.answers["POST /api/create"] = lines(*events)
+    with pytest.raises(RemoteError, match=message):
+        Ollama(server.url).create("m", from_="x")
 
 
-def test_half_a_stream(servant: Servant) -> None:
-    servant.answers["POST /api/create"] = lines({"status": "parsing GGUF"}, b'{"status": "succ')
+def test_an_interrupted_stream(server: FakeServer) -> None:
+    server.answers["POST /api/create"] = lines({"status": "parsing GGUF"}, b'{"status": "succ')
     with pytest.raises(RemoteError, match="no JSON when asked to create m"):
-        Ollama(servant.url).create("m", from_="x")
+        Ollama(server.url).create("m", from_="x")
 
-    def chunk_and_away(handler: StandIn) -> None:
+    def send_chunk_and_close(handler: StandIn) -> None:
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         handler.wfile.write(b'ff\r\n{"status": "parsing GGUF"}\n')
         handler.close_connection = True
 
-    servant.answers["POST /api/create"] = chunk_and_away
+    server.answers["POST /api/create"] = send_chunk_and_close
     with pytest.raises(RemoteError, match="ended the connection|ended without having created"):
-        Ollama(servant.url).create("m", from_="x")
-    servant.answers["GET /api/tags"] = lambda handler: handler.reply(200, b'{"models"', 5000)
+        Ollama(server.url).create("m", from_="x")
+    server.answers["GET /api/tags"] = lambda handler: handler.reply(200, b'{"models"', 5000)
     with pytest.raises(RemoteError, match="no JSON .* may also have been cut off"):
-        Ollama(servant.url).tags()
+        Ollama(server.url).tags()
 
 
-def test_what_create_sends(servant: Servant) -> None:
+def test_create_request(server: FakeServer) -> None:
     sent: dict[str, t.Any] = {}
 
     def answer(handler: StandIn) -> None:
         sent.update(json.loads(handler.rfile.read(int(handler.headers["Content-Length"]))))
         lines({"status": "success"})(handler)
 
-    servant.answers["POST /api/create"] = answer
-    Ollama(servant.url).create("m", files={"f": "sha256:0"}, template="é", parameters={"stop": ["x"]})
+    server.answers["POST /api/create"] = answer
+    Ollama(server.url).create("m", files={"f": "sha256:0"}, template="é", parameters={"stop": ["x"]})
     assert sent == {
         "model": "m",
         "stream": True,
@@ -240,109 +240,111 @@ def test_what_create_sends(servant: Servant) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> tuple[str, str, bytes]:
-    """A file of several pieces: path, digest, content."""
+    """A file of several chunks: path, digest, content."""
     raw = bytes(range(256)) * 4096 * 3 + b"end"
     path = tmp_path / "model.gguf"
     path.write_bytes(raw)
     return str(path), "sha256:" + hashlib.sha256(raw).hexdigest(), raw
 
 
-def test_a_file_is_sent_whole(servant: Servant, file: tuple[str, str, bytes]) -> None:
+def test_a_file_is_sent_completely(server: FakeServer, file: tuple[str, str, bytes]) -> None:
     path, digest, raw = file
     got: list[bytes] = []
-    servant.answers[f"HEAD /api/blobs/{digest}"] = says(404, b"")
+    server.answers[f"HEAD /api/blobs/{digest}"] = reply_with(404, b"")
 
     def take(handler: StandIn) -> None:
         assert "Transfer-Encoding" not in handler.headers
         got.append(handler.rfile.read(int(handler.headers["Content-Length"])))
         handler.reply(201, b"")
 
-    servant.answers[f"POST /api/blobs/{digest}"] = take
-    told: list[tuple[int, int]] = []
-    assert Ollama(servant.url).push_blob(path, digest, lambda sent, total: told.append((sent, total)))
+    server.answers[f"POST /api/blobs/{digest}"] = take
+    progress: list[tuple[int, int]] = []
+    assert Ollama(server.url).push_blob(path, digest, lambda sent, total: progress.append((sent, total)))
     assert got == [raw]
-    assert told[-1] == (len(raw), len(raw)) and [sent for sent, _total in told] == sorted(sent for sent, _total in told)
+    assert progress[-1] == (len(raw), len(raw)) and [sent for sent, _total in progress] == sorted(
+        sent for sent, _total in progress
+    )
 
 
-def test_a_file_that_is_there_is_not_sent(servant: Servant, file: tuple[str, str, bytes]) -> None:
+def test_an_existing_blob_is_not_sent(server: FakeServer, file: tuple[str, str, bytes]) -> None:
     path, digest, _raw = file
-    servant.answers[f"HEAD /api/blobs/{digest}"] = says(200, b"")
-    assert not Ollama(servant.url).push_blob(path, digest)
-    assert [command for command, _path, _headers in servant.asked] == ["HEAD"]
+    server.answers[f"HEAD /api/blobs/{digest}"] = reply_with(200, b"")
+    assert not Ollama(server.url).push_blob(path, digest)
+    assert [command for command, _path, _headers in server.requests] == ["HEAD"]
 
 
-def test_a_refusal_in_the_middle_is_told(servant: Servant, tmp_path: Path) -> None:
-    """The server says why and hangs up before it has read all."""
+def test_a_refusal_during_an_upload_is_reported(server: FakeServer, tmp_path: Path) -> None:
+    """The server reports its reason and closes the connection before it has read the request."""
     path = tmp_path / "big"
     with open(path, "wb") as stream:
         stream.truncate(64 * 1024 * 1024)
-    servant.answers["HEAD /api/blobs/sha256:0"] = says(404, b"")
+    server.answers["HEAD /api/blobs/sha256:0"] = reply_with(404, b"")
 
     def refuse(handler: StandIn) -> None:
         handler.rfile.read(100)
         handler.reply(500, b'{"error": "write /models/x: no space left on device"}')
         handler.close_connection = True
 
-    servant.answers["POST /api/blobs/sha256:0"] = refuse
+    server.answers["POST /api/blobs/sha256:0"] = refuse
     with pytest.raises(RemoteError, match=r"could not take big \(.*\): .*no space left|ended the connection") as caught:
-        Ollama(servant.url).push_blob(str(path), "sha256:0")
+        Ollama(server.url).push_blob(str(path), "sha256:0")
     assert caught.value.hint
 
 
-def test_another_content_is_told(servant: Servant, file: tuple[str, str, bytes]) -> None:
+def test_a_digest_mismatch_is_reported(server: FakeServer, file: tuple[str, str, bytes]) -> None:
     path, digest, _raw = file
-    servant.answers[f"HEAD /api/blobs/{digest}"] = says(404, b"")
+    server.answers[f"HEAD /api/blobs/{digest}"] = reply_with(404, b"")
 
     def mismatch(handler: StandIn) -> None:
         handler.rfile.read(int(handler.headers["Content-Length"]))
         handler.reply(400, b'{"error": "digest mismatch, expected \\"sha256:1\\", got \\"sha256:2\\""}')
 
-    servant.answers[f"POST /api/blobs/{digest}"] = mismatch
+    server.answers[f"POST /api/blobs/{digest}"] = mismatch
     with pytest.raises(RemoteError, match="digest mismatch") as caught:
-        Ollama(servant.url).push_blob(path, digest)
+        Ollama(server.url).push_blob(path, digest)
     assert "something changed it" in caught.value.hint
 
 
-def test_no_file_to_send(servant: Servant, tmp_path: Path) -> None:
-    servant.answers["HEAD /api/blobs/sha256:0"] = says(404, b"")
+def test_no_file_to_send(server: FakeServer, tmp_path: Path) -> None:
+    server.answers["HEAD /api/blobs/sha256:0"] = reply_with(404, b"")
     with pytest.raises(NotReadyError):
-        Ollama(servant.url).push_blob(str(tmp_path / "none"), "sha256:0")
+        Ollama(server.url).push_blob(str(tmp_path / "none"), "sha256:0")
 
 
-def test_deleting_what_is_not_there(servant: Servant) -> None:
-    servant.answers["DELETE /api/delete"] = says(404, {"error": "model 'x' not found"})
-    assert not Ollama(servant.url).delete("x")
-    servant.answers["DELETE /api/delete"] = says(200, b"")
-    assert Ollama(servant.url).delete("x")
+def test_deleting_a_missing_model(server: FakeServer) -> None:
+    server.answers["DELETE /api/delete"] = reply_with(404, {"error": "model 'x' not found"})
+    assert not Ollama(server.url).delete("x")
+    server.answers["DELETE /api/delete"] = reply_with(200, b"")
+    assert Ollama(server.url).delete("x")
 
 
-def test_a_version_that_renders_nothing(servant: Servant) -> None:
-    servant.answers["POST /api/chat"] = says(200, {"message": {"content": "Bonjour"}})
-    with pytest.raises(RemoteError, match="does not tell how it renders"):
-        Ollama(servant.url).render("m", [])
+def test_a_version_that_cannot_render(server: FakeServer) -> None:
+    server.answers["POST /api/chat"] = reply_with(200, {"message": {"content": "Bonjour"}})
+    with pytest.raises(RemoteError, match="does not report how it renders"):
+        Ollama(server.url).render("m", [])
 
 
-def test_a_tag_that_is_being_moved_is_asked_again(servant: Servant) -> None:
-    """Ollama rewrites manifests in place; who meets the empty one is told EOF."""
+def test_a_request_during_a_tag_move_is_retried(server: FakeServer) -> None:
+    """Ollama rewrites manifests in place; a request that reads the empty file gets the error EOF."""
     replies = [(500, b'{"error":"EOF"}'), (500, b'{"error":"EOF"}'), (200, b'{"template": "x"}')]
-    servant.answers["POST /api/show"] = lambda handler: handler.reply(*replies.pop(0))
-    assert Ollama(servant.url).show("m") == {"template": "x"}
-    servant.answers["POST /api/show"] = says(500, {"error": "unexpected"})
+    server.answers["POST /api/show"] = lambda handler: handler.reply(*replies.pop(0))
+    assert Ollama(server.url).show("m") == {"template": "x"}
+    server.answers["POST /api/show"] = reply_with(500, {"error": "unexpected"})
     with pytest.raises(RemoteError, match="unexpected"):
-        Ollama(servant.url).show("m")
-    assert len(servant.asked) == 4
+        Ollama(server.url).show("m")
+    assert len(server.requests) == 4
 
 
-def test_find_by_any_of_its_names(servant: Servant) -> None:
+def test_find_by_any_of_its_names(server: FakeServer) -> None:
     models = {"models": [{"name": "homelab-model:latest", "digest": "a" * 64}, {"name": "x/y:q4_K_M", "digest": "b"}]}
-    servant.answers["GET /api/tags"] = says(200, models)
-    client = Ollama(servant.url)
+    server.answers["GET /api/tags"] = reply_with(200, models)
+    client = Ollama(server.url)
     assert client.digest("Homelab-Model") == "a" * 64
     assert client.digest("registry.ollama.ai/x/y:Q4_k_m") == "b"
     assert client.digest("homelab-model:other") == ""
 
 
-# -- how Ollama writes things ------------------------------------------------------------------------------------------
+# -- Ollama's syntax ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -359,7 +361,7 @@ def test_names_are_split(name: str, parts: tuple[str, ...]) -> None:
     assert split_name(name) == parts
 
 
-def test_names_that_are_the_same() -> None:
+def test_equivalent_names() -> None:
     assert same_name("Homelab", "homelab:latest")
     assert same_name("library/homelab:LATEST", "registry.ollama.ai/library/homelab")
     assert not same_name("homelab", "homelab:other")
@@ -369,13 +371,13 @@ def test_names_that_are_the_same() -> None:
 @pytest.mark.parametrize(
     "name", ["", ":", "m:", "-m", "m:-x", "é", "a b", "m:" + "x" * 81, "m@sha256:1", "m:cloud", "m:7b-cloud", "m:local"]
 )
-def test_names_that_cannot_be(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(InputError):
         check_name(name)
 
 
 @pytest.mark.parametrize("name", ["m", "homelab-model:0a1b2c3d4e5f-q4_K_M", "me/m_1.0:x", "m:" + "x" * 80])
-def test_names_that_can_be(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert check_name(name) == name
 
 
@@ -405,18 +407,18 @@ def test_parameters_get_their_types() -> None:
         {"num_ctx": None},
     ],
 )
-def test_parameters_that_cannot_be(wrong: dict[str, t.Any]) -> None:
+def test_invalid_parameters(wrong: dict[str, t.Any]) -> None:
     with pytest.raises(InputError):
         check_parameters(wrong)
 
 
-def test_a_near_parameter_is_named() -> None:
+def test_a_similar_parameter_is_suggested() -> None:
     with pytest.raises(InputError, match="Did you mean temperature?"):
         check_parameters({"temperatur": 0.7})
 
 
-def test_parameters_as_show_writes_them() -> None:
-    """Recorded from 0.24: 30 columns, Go's syntax, any order."""
+def test_parameters_of_show() -> None:
+    """Recorded from 0.24: 30 columns, Go syntax, random order."""
     text = (
         'stop                           "<|im_end|>"\n'
         "temperature                    0.7\n"
@@ -425,16 +427,16 @@ def test_parameters_as_show_writes_them() -> None:
         "use_mmap                       true\n"
         "top_p                          1e-06"
     )
-    found = parse_parameters(text)
-    assert found == {
+    parameters = parse_parameters(text)
+    assert parameters == {
         "stop": ["<|im_end|>", 'Q:\n"\\ \u2028 ｜'],
         "temperature": 0.7,
         "num_ctx": 4096.0,
         "use_mmap": True,
         "top_p": 1e-06,
     }
-    assert same_parameters(found, {**found, "stop": list(reversed(found["stop"])), "num_ctx": 4096})
-    assert not same_parameters(found, {**found, "stop": ["<|im_end|>"]})
+    assert same_parameters(parameters, {**parameters, "stop": list(reversed(parameters["stop"])), "num_ctx": 4096})
+    assert not same_parameters(parameters, {**parameters, "stop": ["<|im_end|>"]})
     assert parse_parameters("") == {}
 
 
@@ -449,7 +451,7 @@ def test_modelfile() -> None:
 
 
 @pytest.mark.parametrize("system", ['Trois """ ici', 'finit par "', '"commence'])
-def test_modelfile_says_what_it_cannot_hold(system: str) -> None:
+def test_modelfile_mentions_omitted_values(system: str) -> None:
     text = modelfile("m", "{{ .Content }}", system, {})
     assert "SYSTEM" not in [line.split(" ")[0] for line in text.splitlines()]
     assert "# SYSTEM cannot be written here" in text
@@ -457,7 +459,7 @@ def test_modelfile_says_what_it_cannot_hold(system: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_names_never_crash(name: str) -> None:
-    """Whatever is asked for: it can be or is refused."""
+    """Any text is accepted or refused."""
     try:
         check_name(name)
     except InputError:

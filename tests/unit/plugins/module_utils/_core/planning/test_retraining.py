@@ -80,7 +80,7 @@ def test_an_attempt_ends_at_a_shut_gate_too(layout: Layout) -> None:
     assert attempt_of(next_attempt(layout, lambda number: plan(number, GATE))[0]) == 1
     tag = content_tag("m", register.spec.fingerprint, "q4_K_M")
     report = {"passed": False, "asked_at": "now", "candidate": {"met": 0}, "asked": 1}
-    Releases(layout, "m").note_gate(tag, promote.spec.fingerprint, report)
+    Releases(layout, "m").record_gate(tag, promote.spec.fingerprint, report)
     assert attempt_of(next_attempt(layout, lambda number: plan(number, GATE))[0]) == 2
     other = {**GATE, "allowed_failures": 1}
     assert attempt_of(next_attempt(layout, lambda number: plan(number, other))[0]) == 1, "another gate is asked first"

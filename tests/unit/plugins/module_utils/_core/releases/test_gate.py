@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What answers are held to, and what of a declared gate is refused."""
+"""Expectations for answers, and invalid gates."""
 
 from __future__ import annotations
 
@@ -25,57 +25,57 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 
 
 def gate(**expect: t.Any) -> Gate:
-    found = read_gate({"prompts": [{"prompt": "Qui es-tu ?", **expect}]})
-    assert found is not None
-    return found
+    declared = read_gate({"prompts": [{"prompt": "Qui es-tu ?", **expect}]})
+    assert declared is not None
+    return declared
 
 
-def said(text: str, tokens: int = 5, ended: bool = True) -> Answer:
+def answer(text: str, tokens: int = 5, ended: bool = True) -> Answer:
     return Answer(text, ended, tokens)
 
 
 @pytest.mark.parametrize(
     ("expect", "good", "bad", "why"),
     [
-        ({}, said("x"), said(" \n"), "is empty"),
-        ({"contains": "homelab"}, said("Le homelab."), said("Le Homelab."), "does not contain 'homelab'"),
-        ({"contains": ["a", "b"]}, said("ba"), said("a"), "does not contain 'b'"),
-        ({"contains": "É", "ignore_case": True}, said("e\u0301t\u00e9"), said("ete"), "does not contain 'É'"),
-        ({"not_contains": "Qwen"}, said("moi"), said("Qwen"), "contains 'Qwen'"),
-        ({"not_contains": ["a", "qwen"], "ignore_case": True}, said("moi"), said("QWEN"), "contains 'qwen'"),
-        ({"regex": r"^\d{2}\s"}, said("12 rue"), said("1 rue"), r"does not match '^\\d{2}\\s'"),
-        ({"regex": "NAS", "ignore_case": True}, said("le nas"), said("le na"), "does not match 'NAS'"),
-        ({"not_regex": r"\bje ne\b"}, said("je"), said("je ne"), r"matches '\\bje ne\\b'"),
-        ({"equals": "42"}, said(" 42\n"), said("42."), "is not '42'"),
-        ({"equals": 42}, said("42"), said("43"), "is not '42'"),
-        ({"not_equals": ["oui", "non"]}, said("peut-être"), said("non "), "is 'non'"),
-        ({"ends_by_itself": True}, said("x"), said("x", 1024, False), "did not end by itself within 1024 tokens"),
-        ({"max_tokens": 5}, said("x", 5), said("x", 6), "has 6 tokens and not at most 5"),
-        ({"max_tokens": 5}, said("x", 5), said("x", 1025, False), "has 1025 tokens or more and not at most 5"),
-        ({"json": True}, said('{"a": [1]}'), said('```json\n{"a": 1}\n```'), "is no JSON: "),
-        ({"json": True}, said("null"), said("NaN"), "is no JSON: NaN is no JSON value"),
-        ({"json": True}, said("1"), said("[" * 200_000), "is no JSON: "),
+        ({}, answer("x"), answer(" \n"), "is empty"),
+        ({"contains": "homelab"}, answer("Le homelab."), answer("Le Homelab."), "does not contain 'homelab'"),
+        ({"contains": ["a", "b"]}, answer("ba"), answer("a"), "does not contain 'b'"),
+        ({"contains": "É", "ignore_case": True}, answer("e\u0301t\u00e9"), answer("ete"), "does not contain 'É'"),
+        ({"not_contains": "Qwen"}, answer("moi"), answer("Qwen"), "contains 'Qwen'"),
+        ({"not_contains": ["a", "qwen"], "ignore_case": True}, answer("moi"), answer("QWEN"), "contains 'qwen'"),
+        ({"regex": r"^\d{2}\s"}, answer("12 rue"), answer("1 rue"), r"does not match '^\\d{2}\\s'"),
+        ({"regex": "NAS", "ignore_case": True}, answer("le nas"), answer("le na"), "does not match 'NAS'"),
+        ({"not_regex": r"\bje ne\b"}, answer("je"), answer("je ne"), r"matches '\\bje ne\\b'"),
+        ({"equals": "42"}, answer(" 42\n"), answer("42."), "is not '42'"),
+        ({"equals": 42}, answer("42"), answer("43"), "is not '42'"),
+        ({"not_equals": ["oui", "non"]}, answer("peut-être"), answer("non "), "is 'non'"),
+        ({"ends_by_itself": True}, answer("x"), answer("x", 1024, False), "did not end by itself within 1024 tokens"),
+        ({"max_tokens": 5}, answer("x", 5), answer("x", 6), "has 6 tokens and not at most 5"),
+        ({"max_tokens": 5}, answer("x", 5), answer("x", 1025, False), "has 1025 tokens or more and not at most 5"),
+        ({"json": True}, answer('{"a": [1]}'), answer('```json\n{"a": 1}\n```'), "is no JSON: "),
+        ({"json": True}, answer("null"), answer("NaN"), "is no JSON: NaN is no JSON value"),
+        ({"json": True}, answer("1"), answer("[" * 200_000), "is no JSON: "),
     ],
 )
 def test_an_expectation(expect: dict[str, t.Any], good: Answer, bad: Answer, why: str) -> None:
     question = gate(**expect).questions[0]
     assert unmet(question, good) == []
-    found = unmet(question, bad)
-    assert len(found) == 1 and found[0].startswith(why), found
+    failures = unmet(question, bad)
+    assert len(failures) == 1 and failures[0].startswith(why), failures
 
 
-def test_empty_where_it_may_be() -> None:
-    assert unmet(gate(not_empty=False).questions[0], said("")) == []
-    assert unmet(gate(equals="").questions[0], said("")) == []
+def test_an_empty_answer_that_is_allowed() -> None:
+    assert unmet(gate(not_empty=False).questions[0], answer("")) == []
+    assert unmet(gate(equals="").questions[0], answer("")) == []
 
 
-def test_all_that_is_wrong_is_told() -> None:
+def test_all_failures_are_listed() -> None:
     question = gate(contains="a", max_tokens=2, ends_by_itself=True, json=True).questions[0]
-    assert len(unmet(question, said("xyz", 9, False))) == 4
+    assert len(unmet(question, answer("xyz", 9, False))) == 4
 
 
 @pytest.mark.parametrize(
-    ("raw", "says"),
+    ("raw", "message"),
     [
         ("x", "A gate is a list of prompts"),
         ({"prompt": []}, "Did you mean prompts"),
@@ -99,8 +99,8 @@ def test_all_that_is_wrong_is_told() -> None:
         ({"prompts": [{"prompt": "x"}], "options": {"temperatur": 1}}, "Did you mean temperature"),
     ],
 )
-def test_what_cannot_be_a_gate(raw: t.Any, says: str) -> None:
-    with pytest.raises(InputError, match=says) as caught:
+def test_invalid_gates_are_refused(raw: t.Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         read_gate(raw)
     assert caught.value.message
 
@@ -109,8 +109,8 @@ def test_no_gate() -> None:
     assert read_gate(None) is None and read_gate({}) is None and read_gate([]) is None
 
 
-def test_the_same_gate_written_otherwise_is_the_same() -> None:
-    """It names the promotion: what changes nothing must not ask again."""
+def test_equivalent_declarations_have_the_same_settings() -> None:
+    """The settings are part of the promotion's fingerprint: an equivalent gate must not be run again."""
     short = read_gate([{"prompt": "x", "contains": "a", "not_empty": True, "json": False}])
     long = read_gate(
         {
@@ -128,65 +128,65 @@ def test_the_same_gate_written_otherwise_is_the_same() -> None:
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4), st.integers(0, 3), st.booleans(), st.text())
-def test_a_gate_comes_back_from_its_settings(texts: list[str], allowed: int, strict: bool, system: str) -> None:
+def test_a_gate_is_restored_from_its_settings(texts: list[str], allowed: int, strict: bool, system: str) -> None:
     raw = {
         "prompts": [{"prompt": text, "equals": text, "system": system} for text in texts],
         "allowed_failures": min(allowed, len(texts) - 1),
         "no_regression": strict,
         "options": {"num_predict": 7},
     }
-    found = read_gate(raw)
-    assert found is not None
-    assert Gate.from_settings(found.as_settings()) == found
+    declared = read_gate(raw)
+    assert declared is not None
+    assert Gate.from_settings(declared.as_settings()) == declared
 
 
-def test_an_answer_may_be_longer_than_allowed_to_be_seen_to_be() -> None:
-    asked = gate(max_tokens=3000)
-    assert asked.options_for(asked.questions[0]) == {**OPTIONS, "num_predict": 3001}
+def test_an_answer_may_exceed_max_tokens_by_one() -> None:
+    declared = gate(max_tokens=3000)
+    assert declared.options_for(declared.questions[0]) == {**OPTIONS, "num_predict": 3001}
     assert gate(max_tokens=3).options_for(gate(max_tokens=3).questions[0])["num_predict"] == 1024
     endless = read_gate({"prompts": [{"prompt": "x", "max_tokens": 9}], "options": {"num_predict": -1}})
     assert endless is not None and endless.options_for(endless.questions[0])["num_predict"] == -1
 
 
-def asked(allowed: int, strict: bool, after: list[str], before: list[str] | None = None) -> dict[str, t.Any]:
-    found = read_gate(
+def report_of(allowed: int, strict: bool, after: list[str], before: list[str] | None = None) -> dict[str, t.Any]:
+    declared = read_gate(
         {
             "prompts": [{"prompt": f"{number}?", "equals": "ok"} for number in range(len(after))],
             "allowed_failures": allowed,
             "no_regression": strict,
         }
     )
-    assert found is not None
+    assert declared is not None
     served = {"model": "m:latest", "digest": "b"} if before is not None else None
     return report(
-        found,
+        declared,
         {"model": "m:new", "digest": "a"},
-        [said(text) for text in after],
+        [answer(text) for text in after],
         served,
-        [said(text) for text in before or []],
+        [answer(text) for text in before or []],
     )
 
 
 def test_reports() -> None:
-    assert asked(0, False, ["ok", "ok"])["passed"]
-    assert not asked(0, False, ["ok", "no"])["passed"]
-    assert asked(1, False, ["ok", "no"])["passed"]
-    assert asked(1, False, ["ok", "no"], ["no", "ok"])["passed"]
-    assert not asked(1, True, ["ok", "no"], ["no", "ok"])["passed"], "what was known is forgotten"
-    assert asked(1, True, ["ok", "no"], ["no", "no"])["passed"]
-    assert asked(1, True, ["ok", "no"])["passed"], "there is nothing to fall behind"
-    found = asked(1, False, ["ok", "no"], ["no", "no"])
-    assert (found["candidate"]["met"], found["served"]["met"], found["asked"]) == (1, 0, 2)
+    assert report_of(0, False, ["ok", "ok"])["passed"]
+    assert not report_of(0, False, ["ok", "no"])["passed"]
+    assert report_of(1, False, ["ok", "no"])["passed"]
+    assert report_of(1, False, ["ok", "no"], ["no", "ok"])["passed"]
+    assert not report_of(1, True, ["ok", "no"], ["no", "ok"])["passed"], "a question the served model passed fails now"
+    assert report_of(1, True, ["ok", "no"], ["no", "no"])["passed"]
+    assert report_of(1, True, ["ok", "no"])["passed"], "without a served model there is no regression"
+    result = report_of(1, False, ["ok", "no"], ["no", "no"])
+    assert (result["candidate"]["met"], result["served"]["met"], result["asked"]) == (1, 0, 2)
 
 
-def test_words_show_question_answer_and_expectation() -> None:
-    found = asked(0, False, ["ok", "non\nnon"], ["ok", "ok"])
-    assert summary(found) == "1 of 2 answers of m:new are as expected, 2 of m:latest."
-    assert failure_lines(found) == [
+def test_failure_lines_show_question_answer_and_expectation() -> None:
+    result = report_of(0, False, ["ok", "non\nnon"], ["ok", "ok"])
+    assert summary(result) == "1 of 2 answers of m:new are as expected, 2 of m:latest."
+    assert failure_lines(result) == [
         "2. '1?'",
         "   answer: 'non non'",
         "   it is not 'ok'",
         "   served now: 'ok' (as expected)",
     ]
-    assert failure_lines(asked(0, False, ["no"] * 30), most=2)[-1] == "and 28 more."
-    assert "…" in failure_lines(asked(0, False, ["no" * 999]))[1]
+    assert failure_lines(report_of(0, False, ["no"] * 30), max_questions=2)[-1] == "and 28 more."
+    assert "…" in failure_lines(report_of(0, False, ["no" * 999]))[1]

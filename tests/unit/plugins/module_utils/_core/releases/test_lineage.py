@@ -53,7 +53,7 @@ BASE_SETTINGS = {"hub": "Qwen/Qwen2.5-0.5B", "commit": "1" * 40}
 BASE = Identity(fingerprint("base", BASE_SETTINGS, {}), BASE_SETTINGS)
 
 
-class House:
+class ModelStore:
     """Versions of models, as receipts and files of a few bytes."""
 
     def __init__(self, root: Path) -> None:
@@ -65,9 +65,9 @@ class House:
     def make(
         self, epochs: int, name: str = "m", system: str = "", export: str = "merged", digest: str = ""
     ) -> list[RunStep]:
-        """A version that is registered and promoted.
+        """Add a version that is registered and promoted.
 
-        :param digest: of the model in Ollama; by default one of its own.
+        :param digest: digest of the model in Ollama; unique by default.
         """
         resolved = {"method": "lora", "epochs": epochs, "learning_rate": 2e-4, "seed": 42, "extra": {"a|b": 1}}
         options = {"name": name, "resolved": resolved, "sources": SOURCES}
@@ -101,59 +101,67 @@ class House:
     def tag(steps: list[RunStep]) -> str:
         return tag_of(steps[-1].spec.as_dict())
 
-    def there(self, steps: list[RunStep]) -> list[str]:
-        """Labels of the steps whose files are there."""
-        found = []
+    def complete_steps(self, steps: list[RunStep]) -> list[str]:
+        """Labels of the steps whose files exist."""
+        labels = []
         for step in steps:
             spec = step.spec
-            whole = Path(self.layout.artifact(spec.kind, spec.fingerprint), "weights").exists()
-            assert whole == (artifact_defect(self.layout, spec.kind, spec.fingerprint) == "")
-            found += [step.label] if whole else []
-        return found
+            complete = Path(self.layout.artifact(spec.kind, spec.fingerprint), "weights").exists()
+            assert complete == (artifact_defect(self.layout, spec.kind, spec.fingerprint) == "")
+            labels += [step.label] if complete else []
+        return labels
 
     def surplus(self, **policy: t.Any) -> set[tuple[str, str]]:
         return {(item.kind, item.name) for item in surplus(self.layout, "m", Policy(**policy), self.shelf.tags())}
 
     def prune(self, **policy: t.Any) -> None:
-        told = self.surplus(**policy)
-        done = prune(self.layout, "m", Policy(**policy), self.shelf.ollama)
-        assert {(item.kind, item.name) for item in done} == told, "what was told is what was done"
+        planned = self.surplus(**policy)
+        removed = prune(self.layout, "m", Policy(**policy), self.shelf.ollama)
+        assert {(item.kind, item.name) for item in removed} == planned, "prune() removes what surplus() lists"
         assert self.surplus(**policy) == set()
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def model_store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path)
 
 
 ALL = ["base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M"]
 
 
-def test_back_from_a_tag(house: House) -> None:
-    steps = house.make(3)
-    receipt = registrations(house.layout, "M")[0]
-    assert [entry["step"] for entry in lineage(house.layout, receipt)] == ["register", "gguf", "merge", "train", "base"]
-    trained = last_training(house.layout, "m")
+def test_lineage_of_a_tag(model_store: ModelStore) -> None:
+    steps = model_store.make(3)
+    receipt = registrations(model_store.layout, "M")[0]
+    assert [entry["step"] for entry in lineage(model_store.layout, receipt)] == [
+        "register",
+        "gguf",
+        "merge",
+        "train",
+        "base",
+    ]
+    trained = last_training(model_store.layout, "m")
     assert trained is not None and trained["fingerprint"] == steps[1].spec.fingerprint
-    assert last_training(house.layout, "other") is None
-    Path(house.layout.artifact("merge", steps[2].spec.fingerprint), "receipt.json").write_text("{")
-    assert list(ancestry(house.layout, receipt)) == ["register", "gguf"], "a chain that is broken ends there"
+    assert last_training(model_store.layout, "other") is None
+    Path(model_store.layout.artifact("merge", steps[2].spec.fingerprint), "receipt.json").write_text("{")
+    assert list(ancestry(model_store.layout, receipt)) == ["register", "gguf"], (
+        "a broken chain ends at the missing receipt"
+    )
 
 
 @pytest.mark.parametrize("export", ["merged", "adapter"])
-def test_cards(house: House, export: str) -> None:
-    steps = house.make(3, export=export)
+def test_cards(model_store: ModelStore, export: str) -> None:
+    steps = model_store.make(3, export=export)
     for step in steps:
-        receipt = house.layout.receipt(step.spec.kind, step.spec.fingerprint)
+        receipt = model_store.layout.receipt(step.spec.kind, step.spec.fingerprint)
         assert receipt is not None
-        card = model_card(house.layout, receipt)
+        card = model_card(model_store.layout, receipt)
         if step.spec.kind not in RELATIONS:
             assert card == ""
             continue
         head = yaml.safe_load(card.split("---\n")[1])
         assert head["base_model"] == "Qwen/Qwen2.5-0.5B"
         assert head["base_model_relation"] == RELATIONS[step.spec.kind]
-        assert "2026" not in card.split("---\n")[1], "the converter reads it: nothing there may change"
+        assert "2026" not in card.split("---\n")[1], "llama.cpp's converter reads the front matter: it must not vary"
         if step.label in ("gguf-f16", "gguf-q4_K_M") and export == "adapter":
             assert "not fine-tuned" in card and "## Training" not in card
             continue
@@ -161,89 +169,110 @@ def test_cards(house: House, export: str) -> None:
         assert steps[1].spec.fingerprint[:12] in card
 
 
-def test_all_is_kept_by_default(house: House) -> None:
+def test_everything_is_kept_by_default(model_store: ModelStore) -> None:
     for epochs in (1, 2, 3, 4):
-        house.make(epochs)
-    assert house.surplus() == set()
+        model_store.make(epochs)
+    assert model_store.surplus() == set()
 
 
-def test_intermediates(house: House) -> None:
-    versions = [house.make(epochs) for epochs in (1, 2)]
-    house.prune(intermediates=False)
+def test_intermediates(model_store: ModelStore) -> None:
+    versions = [model_store.make(epochs) for epochs in (1, 2)]
+    model_store.prune(intermediates=False)
     for steps in versions:
-        assert house.there(steps) == ["base", "train", "gguf-q4_K_M", "register-q4_K_M"]
-    receipt = house.layout.receipt("merge", versions[0][2].spec.fingerprint)
+        assert model_store.complete_steps(steps) == ["base", "train", "gguf-q4_K_M", "register-q4_K_M"]
+    receipt = model_store.layout.receipt("merge", versions[0][2].spec.fingerprint)
     assert receipt is not None and receipt["pruned_at"] and receipt["results"]["rows"] == 50
-    assert Path(house.layout.artifact("merge", receipt["fingerprint"]), "README.md").exists()
+    assert Path(model_store.layout.artifact("merge", receipt["fingerprint"]), "README.md").exists()
 
 
-def test_versions(house: House) -> None:
-    versions = [house.make(epochs) for epochs in (1, 2, 3, 4)]
-    house.prune(keep=1)
-    assert [house.there(steps) for steps in versions] == [["base"], ["base"], ALL, ALL], "the way back stays too"
-    assert house.tag(versions[0]) not in house.shelf.models and house.tag(versions[2]) in house.shelf.models
-    assert [bool(one.get("pruned_at")) for one in registrations(house.layout, "m")] == [False, False, True, True]
+def test_versions(model_store: ModelStore) -> None:
+    versions = [model_store.make(epochs) for epochs in (1, 2, 3, 4)]
+    model_store.prune(keep=1)
+    assert [model_store.complete_steps(steps) for steps in versions] == [["base"], ["base"], ALL, ALL], (
+        "the previous version is kept too"
+    )
+    assert (
+        model_store.tag(versions[0]) not in model_store.shelf.models
+        and model_store.tag(versions[2]) in model_store.shelf.models
+    )
+    assert [bool(receipt.get("pruned_at")) for receipt in registrations(model_store.layout, "m")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
-def test_what_is_served_and_held_stays(house: House) -> None:
-    versions = [house.make(epochs) for epochs in (1, 2, 3, 4)]
-    releases = Releases(house.layout, "m")
-    releases.rollback(house.shelf.ollama, house.tag(versions[0]))
-    house.prune(keep=1)
-    there = [house.there(steps) == ALL for steps in versions]
-    assert there[0] and there[3], "what is served, and what is held against"
-    assert house.shelf.models["m:latest"] == house.shelf.models[house.tag(versions[0])]
-    assert releases.release() and releases.promote(house.shelf.ollama, house.tag(versions[3]), ["m:latest"]).changed
+def test_served_and_held_versions_are_kept(model_store: ModelStore) -> None:
+    versions = [model_store.make(epochs) for epochs in (1, 2, 3, 4)]
+    releases = Releases(model_store.layout, "m")
+    releases.rollback(model_store.shelf.ollama, model_store.tag(versions[0]))
+    model_store.prune(keep=1)
+    complete = [model_store.complete_steps(steps) == ALL for steps in versions]
+    assert complete[0] and complete[3], "the served version and the one the hold blocks"
+    assert model_store.shelf.models["m:latest"] == model_store.shelf.models[model_store.tag(versions[0])]
+    assert (
+        releases.release()
+        and releases.promote(model_store.shelf.ollama, model_store.tag(versions[3]), ["m:latest"]).changed
+    )
 
 
-def test_equal_to_the_byte_is_one_version(house: House) -> None:
-    """Of two equal ones the later stays; they take one place of ``keep``, and the way back is what differs."""
-    versions = [house.make(epochs, digest=digest) for epochs, digest in enumerate("aabbcc", 1)]
-    releases = Releases(house.layout, "m")
-    assert releases.previous(house.shelf.tags()) == house.tag(versions[2])
-    house.prune(keep=1)
-    there = [house.there(steps) == ALL for steps in versions]
-    assert there == [False, False, True, False, False, True], "what the tags were moved to before is the way back"
-    assert sorted(house.shelf.models) == sorted(["m:latest", house.tag(versions[2]), house.tag(versions[5])])
-    assert house.shelf.models["m:latest"] == "c"
-    assert releases.rollback(house.shelf.ollama).tag == house.tag(versions[2])
-    house.prune(keep=1)
-    assert house.shelf.models["m:latest"] == "b" and house.there(versions[5]) == ALL, "what is held against stays"
+def test_identical_versions_count_as_one(model_store: ModelStore) -> None:
+    """Of two identical versions the later one is kept. They count once for ``keep``; the rollback target differs."""
+    versions = [model_store.make(epochs, digest=digest) for epochs, digest in enumerate("aabbcc", 1)]
+    releases = Releases(model_store.layout, "m")
+    assert releases.previous(model_store.shelf.tags()) == model_store.tag(versions[2])
+    model_store.prune(keep=1)
+    complete = [model_store.complete_steps(steps) == ALL for steps in versions]
+    assert complete == [False, False, True, False, False, True], (
+        "the previous target of the tags is the rollback target"
+    )
+    assert sorted(model_store.shelf.models) == sorted(
+        ["m:latest", model_store.tag(versions[2]), model_store.tag(versions[5])]
+    )
+    assert model_store.shelf.models["m:latest"] == "c"
+    assert releases.rollback(model_store.shelf.ollama).tag == model_store.tag(versions[2])
+    model_store.prune(keep=1)
+    assert model_store.shelf.models["m:latest"] == "b" and model_store.complete_steps(versions[5]) == ALL, (
+        "blocked: kept"
+    )
 
 
-def test_the_way_back_is_found_by_its_equal(house: House) -> None:
-    """The tag people were given is gone, as one of two; what it was is there under the other."""
-    first, again, last = (house.make(epochs, digest=digest) for epochs, digest in enumerate("aab", 1))
-    house.shelf.delete(house.tag(first))
-    releases = Releases(house.layout, "m")
-    assert releases.previous(house.shelf.tags()) == house.tag(again)
-    house.prune(keep=1)
-    assert house.there(again) == house.there(last) == ALL
-    assert releases.rollback(house.shelf.ollama).tag == house.tag(again)
-    assert house.shelf.models["m:latest"] == "a"
+def test_the_previous_version_is_found_by_its_identical_copy(model_store: ModelStore) -> None:
+    """The tag that was served is removed as one of two identical ones; its model exists under the other tag."""
+    first, again, last = (model_store.make(epochs, digest=digest) for epochs, digest in enumerate("aab", 1))
+    model_store.shelf.delete(model_store.tag(first))
+    releases = Releases(model_store.layout, "m")
+    assert releases.previous(model_store.shelf.tags()) == model_store.tag(again)
+    model_store.prune(keep=1)
+    assert model_store.complete_steps(again) == model_store.complete_steps(last) == ALL
+    assert releases.rollback(model_store.shelf.ollama).tag == model_store.tag(again)
+    assert model_store.shelf.models["m:latest"] == "a"
 
 
-def test_versions_that_are_gone_from_ollama_are_not_one(house: House) -> None:
-    versions = [house.make(epochs) for epochs in (1, 2, 3, 4)]
+def test_versions_missing_in_ollama_are_not_identical(model_store: ModelStore) -> None:
+    versions = [model_store.make(epochs) for epochs in (1, 2, 3, 4)]
     for steps in versions[:2]:
-        house.shelf.delete(house.tag(steps))
-    house.prune(keep=3)
-    assert [house.there(steps) == ALL for steps in versions] == [False, True, True, True]
+        model_store.shelf.delete(model_store.tag(steps))
+    model_store.prune(keep=3)
+    assert [model_store.complete_steps(steps) == ALL for steps in versions] == [False, True, True, True]
 
 
-def test_what_others_are_made_from_stays(house: House) -> None:
+def test_inputs_of_other_versions_are_kept(model_store: ModelStore) -> None:
     """Another model of the same training; another system prompt for it."""
-    old, other = house.make(1), house.make(1, "other")
-    again = house.make(1, system="Autre.")
-    house.make(2)
-    house.make(3)
-    house.prune(keep=1)
-    assert house.there(other) == ALL
-    assert house.there(old) == house.there(again) == ALL[:-1], "all but their own registrations"
+    old, other = model_store.make(1), model_store.make(1, "other")
+    again = model_store.make(1, system="Autre.")
+    model_store.make(2)
+    model_store.make(3)
+    model_store.prune(keep=1)
+    assert model_store.complete_steps(other) == ALL
+    assert model_store.complete_steps(old) == model_store.complete_steps(again) == ALL[:-1], (
+        "all but their own registrations"
+    )
 
 
-def test_pruning_that_was_killed_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = [house.make(epochs) for epochs in (1, 2, 3)]
+def test_killed_pruning_continues(model_store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [model_store.make(epochs) for epochs in (1, 2, 3)]
     real, calls = os.rename, []
 
     def rename(source: str, target: str) -> None:
@@ -254,52 +283,62 @@ def test_pruning_that_was_killed_goes_on(house: House, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(KeyboardInterrupt):
-        prune(house.layout, "m", Policy(keep=1), house.shelf.ollama)
+        prune(model_store.layout, "m", Policy(keep=1), model_store.shelf.ollama)
     monkeypatch.undo()
-    house.prune(keep=1)
-    assert house.there(versions[0]) == ["base"]
-    receipt = read_json(os.path.join(house.layout.artifact("train", versions[0][1].spec.fingerprint), "receipt.json"))
+    model_store.prune(keep=1)
+    assert model_store.complete_steps(versions[0]) == ["base"]
+    receipt = read_json(
+        os.path.join(model_store.layout.artifact("train", versions[0][1].spec.fingerprint), "receipt.json")
+    )
     assert receipt["pruned_at"]
 
 
-def test_killed_before_the_tags_are_gone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is marked is no version any more: it takes no place, and its tag goes the next time."""
-    versions = [house.make(epochs) for epochs in (1, 2, 3, 4)]
-    house.make(9, "other")
+def test_killed_before_the_tags_are_deleted(model_store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A marked version no longer counts, and its tag is deleted at the next call."""
+    versions = [model_store.make(epochs) for epochs in (1, 2, 3, 4)]
+    model_store.make(9, "other")
 
     def die(name: str) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(house.shelf, "delete", die)
+        patched.setattr(model_store.shelf, "delete", die)
         with pytest.raises(KeyboardInterrupt):
-            prune(house.layout, "m", Policy(keep=2), house.shelf.ollama)
-    assert house.tag(versions[1]) in house.shelf.models and house.there(versions[1]) == ["base"]
-    assert house.surplus(keep=4) == {("tag", house.tag(steps)) for steps in versions[:2]}
-    house.prune(keep=2)
-    assert [house.there(steps) == ALL for steps in versions] == [False, False, True, True]
-    assert not {house.tag(steps) for steps in versions[:2]} & set(house.shelf.models)
+            prune(model_store.layout, "m", Policy(keep=2), model_store.shelf.ollama)
+    assert model_store.tag(versions[1]) in model_store.shelf.models and model_store.complete_steps(versions[1]) == [
+        "base"
+    ]
+    assert model_store.surplus(keep=4) == {("tag", model_store.tag(steps)) for steps in versions[:2]}
+    model_store.prune(keep=2)
+    assert [model_store.complete_steps(steps) == ALL for steps in versions] == [False, False, True, True]
+    assert not {model_store.tag(steps) for steps in versions[:2]} & set(model_store.shelf.models)
 
 
-def test_a_run_at_work_keeps_what_it_is_made_from(house: House) -> None:
-    """And is told apart from what nobody needs: that it ends meanwhile makes nothing of ours unfinished."""
-    versions = [house.make(epochs) for epochs in (1, 2, 3)]
-    store = Store(house.layout)
+def test_an_active_run_keeps_its_inputs(model_store: ModelStore) -> None:
+    """Its inputs are listed apart from unneeded artifacts, so that its end does not make a finished step incomplete."""
+    versions = [model_store.make(epochs) for epochs in (1, 2, 3)]
+    run_store = Store(model_store.layout)
     run = make_run("other", versions[0], ["register-q4_K_M"], Toolchain())
-    with store.lock():
-        store.enqueue(run)
-    policy, models = Policy(keep=1), house.shelf.tags()
-    later = {(item.kind, item.name) for item in deferred(house.layout, "m", policy, models)}
-    tag = house.tag(versions[0])
+    with run_store.lock():
+        run_store.enqueue(run)
+    policy, models = Policy(keep=1), model_store.shelf.tags()
+    later = {(item.kind, item.name) for item in deferred(model_store.layout, "m", policy, models)}
+    tag = model_store.tag(versions[0])
     assert later == {("tag", tag), *((step.spec.kind, step.spec.fingerprint) for step in versions[0][1:])}
-    house.prune(keep=1)
-    assert house.there(versions[0]) == ALL and tag in house.shelf.models
-    assert deferred(house.layout, "m", policy, models, run.steps[-1].spec.fingerprint) == []
+    model_store.prune(keep=1)
+    assert model_store.complete_steps(versions[0]) == ALL and tag in model_store.shelf.models
+    assert deferred(model_store.layout, "m", policy, models, run.steps[-1].spec.fingerprint) == []
 
 
-def test_adapters_share_their_base(house: House) -> None:
-    versions = [house.make(epochs, export="adapter") for epochs in (1, 2, 3)]
+def test_adapters_share_their_base(model_store: ModelStore) -> None:
+    versions = [model_store.make(epochs, export="adapter") for epochs in (1, 2, 3)]
     assert versions[0][-2].spec.fingerprint == versions[2][-2].spec.fingerprint, "one file of the base for all"
-    house.prune(keep=1, intermediates=False)
-    assert house.there(versions[0]) == ["base", "gguf-q4_K_M"]
-    assert house.there(versions[2]) == ["base", "train", "gguf-adapter", "gguf-q4_K_M", "register-q4_K_M"]
+    model_store.prune(keep=1, intermediates=False)
+    assert model_store.complete_steps(versions[0]) == ["base", "gguf-q4_K_M"]
+    assert model_store.complete_steps(versions[2]) == [
+        "base",
+        "train",
+        "gguf-adapter",
+        "gguf-q4_K_M",
+        "register-q4_K_M",
+    ]

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Promoting, rolling back and holding, on names and digests alone; with a real server it is tested in tests/real."""
+"""Promotion, rollback and holds, on names and digests alone; tests/real covers them with a real server."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LATEST = "m:latest"
 
 
 class Shelf(BareShelf):
-    """One that dies when it is told to.
+    """A shelf that can be killed at a given copy.
 
-    :param versions: made under ``m:v<number>``, each with a digest of its own.
+    :param versions: number of versions, created as ``m:v<number>`` with unique digests.
     """
 
     def __init__(self, versions: int = 0) -> None:
@@ -45,9 +45,9 @@ class Shelf(BareShelf):
 
     @property
     def served(self) -> str:
-        """Which version ``latest`` is."""
-        found = self.models.get(LATEST)
-        return next((name for name, digest in self.models.items() if digest == found and name != LATEST), "")
+        """The version that ``latest`` points to."""
+        served_digest = self.models.get(LATEST)
+        return next((name for name, digest in self.models.items() if digest == served_digest and name != LATEST), "")
 
 
 @pytest.fixture
@@ -60,22 +60,22 @@ def promoted(releases: Releases, shelf: Shelf, *numbers: int) -> None:
         releases.promote(shelf.ollama, shelf.make(number), [LATEST])
 
 
-def test_promoted_and_rolled_back(releases: Releases) -> None:
+def test_promotion_and_rollback(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1, 2)
     assert shelf.served == "m:v2"
     planned = releases.plan_rollback(shelf.tags())
     assert shelf.served == "m:v2" and releases.ledger().hold is None, "planning changes nothing"
-    done = releases.rollback(shelf.ollama)
-    assert (planned.tag, planned.moved, planned.changed) == (done.tag, done.moved, done.changed) == (
+    change = releases.rollback(shelf.ollama)
+    assert (planned.tag, planned.moved, planned.changed) == (change.tag, change.moved, change.changed) == (
         "m:v1", (LATEST,), True,
     )  # fmt: skip
-    assert done.previous == {LATEST: {"digest": shelf.models["m:v2"], "tag": "m:v2"}}
+    assert change.previous == {LATEST: {"digest": shelf.models["m:v2"], "tag": "m:v2"}}
     assert shelf.served == "m:v1"
-    assert done.hold is not None and done.hold.against == ("m:v2",)
+    assert change.hold is not None and change.hold.against == ("m:v2",)
 
 
-def test_again_goes_no_further_back(releases: Releases) -> None:
+def test_a_repeated_rollback_goes_no_further_back(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1, 2, 3)
     releases.rollback(shelf.ollama)
@@ -91,7 +91,7 @@ def test_a_hold_is_kept_until_it_is_released(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1, 2)
     releases.rollback(shelf.ollama)
-    assert releases.misplaced(shelf.tags(), "m:v2", [LATEST]) == [], "nothing to do for who applies"
+    assert releases.misplaced(shelf.tags(), "m:v2", [LATEST]) == [], "an apply has nothing to do"
     assert releases.promote(shelf.ollama, "m:v2", [LATEST]).moved == () and shelf.served == "m:v1"
     assert releases.release(check=True) and releases.ledger().hold
     assert releases.release() and not releases.release()
@@ -106,10 +106,10 @@ def test_a_hold_ends_when_something_else_is_declared(releases: Releases) -> None
     releases.rollback(shelf.ollama)
     promoted(releases, shelf, 3)
     assert shelf.served == "m:v3" and releases.ledger().hold is None
-    assert releases.previous(shelf.tags()) == "m:v1", "the way back is what was served, not what was refused"
+    assert releases.previous(shelf.tags()) == "m:v1", "the previous version is the served one, not the blocked one"
 
 
-def test_what_is_held_is_put_back_when_somebody_moves_it(releases: Releases) -> None:
+def test_a_moved_alias_is_restored_to_the_held_version(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1, 2)
     releases.rollback(shelf.ollama)
@@ -119,7 +119,7 @@ def test_what_is_held_is_put_back_when_somebody_moves_it(releases: Releases) -> 
     assert shelf.served == "m:v1"
 
 
-def test_a_version_in_the_making_is_kept_out_too(releases: Releases) -> None:
+def test_a_version_of_an_active_run_is_blocked_too(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1, 2)
     releases.rollback(shelf.ollama, also_against=["m:v3"])
@@ -127,16 +127,16 @@ def test_a_version_in_the_making_is_kept_out_too(releases: Releases) -> None:
     assert shelf.served == "m:v1"
 
 
-def test_a_shut_gate_and_then_a_rollback(releases: Releases) -> None:
-    """What was declared and not promoted is what the rollback is against, beside what was served."""
+def test_a_failed_gate_followed_by_a_rollback(releases: Releases) -> None:
+    """The rollback blocks the declared version that was not promoted, and the version that was served."""
     shelf = Shelf()
     promoted(releases, shelf, 1, 2)
     releases.declare(shelf.make(3), [LATEST])
     assert releases.rollback(shelf.ollama).tag == "m:v1"
-    assert releases.kept_out("m:v3") is not None
+    assert releases.blocking_hold("m:v3") is not None
 
 
-def test_back_to_what_is_declared_is_no_hold(releases: Releases) -> None:
+def test_rollback_to_the_declared_version_creates_no_hold(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1, 2)
     releases.rollback(shelf.ollama)
@@ -144,7 +144,7 @@ def test_back_to_what_is_declared_is_no_hold(releases: Releases) -> None:
     assert shelf.served == "m:v2" and forward.hold is None and releases.ledger().hold is None
 
 
-def test_nothing_to_go_back_to(releases: Releases) -> None:
+def test_no_version_to_roll_back_to(releases: Releases) -> None:
     shelf = Shelf()
     with pytest.raises(InputError, match="was ever promoted"):
         releases.rollback(shelf.ollama)
@@ -160,7 +160,7 @@ def test_nothing_to_go_back_to(releases: Releases) -> None:
     assert shelf.served == "m:v2"
 
 
-def test_versions_by_their_beginning(releases: Releases) -> None:
+def test_versions_are_found_by_prefix(releases: Releases) -> None:
     shelf = Shelf()
     shelf.models |= {"m:abcd01-q4_K_M": "a" * 64, "m:abcd02-q4_K_M": "b" * 64, "other:abcd03": "c" * 64}
     assert releases.find(shelf.tags(), "ABCD01") == "m:abcd01-q4_K_M"
@@ -173,32 +173,32 @@ def test_versions_by_their_beginning(releases: Releases) -> None:
         releases.find(shelf.tags(), "abc")
 
 
-def test_a_tag_that_somebody_moved(releases: Releases) -> None:
-    """The way back is what we had put there."""
+def test_a_tag_moved_by_another_program(releases: Releases) -> None:
+    """The previous version is the one that the ledger recorded last."""
     shelf = Shelf()
     promoted(releases, shelf, 1, 2)
     shelf.models[LATEST] = "f" * 64
     assert releases.previous(shelf.tags()) == "m:v2"
     assert releases.rollback(shelf.ollama).tag == "m:v2" and shelf.served == "m:v2"
     kept = f"m:before-{'f' * 12}"
-    assert shelf.models[kept] == "f" * 64, "theirs is kept"
+    assert shelf.models[kept] == "f" * 64, "the other program's model is kept"
 
 
-def test_what_is_declared_has_to_be_there(releases: Releases) -> None:
+def test_the_declared_version_must_exist(releases: Releases) -> None:
     with pytest.raises(RemoteError, match="m:v1 is not in Ollama"):
         releases.promote(Shelf().ollama, "m:v1", [LATEST])
     assert releases.misplaced([], "m:v1", [LATEST]) == ["m:v1 is not in Ollama"]
     assert releases.misplaced([], "m:v1", []) == []
 
 
-def test_names_that_are_no_names_of_files(tmp_path: Path) -> None:
+def test_names_that_are_not_file_names(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
     folder = layout.path("outputs", "served")
     for name, file in (("me/M", "me%2Fm"), ("registry.lan:5000/me/m", "registry.lan%3A5000%2Fme%2Fm")):
         assert Releases(layout, name).directory == f"{folder}/{file}"
 
 
-def test_a_damaged_ledger_loses_the_past_and_stops_nobody(releases: Releases) -> None:
+def test_a_damaged_ledger_loses_the_history_only(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1)
     Path(releases.directory, "ledger.json").write_text("{")
@@ -206,21 +206,21 @@ def test_a_damaged_ledger_loses_the_past_and_stops_nobody(releases: Releases) ->
     assert shelf.served == "m:v2" and releases.previous(shelf.tags()) == "m:v1"
 
 
-def test_one_at_a_time(releases: Releases) -> None:
+def test_changes_are_serialized(releases: Releases) -> None:
     shelf = Shelf()
     promoted(releases, shelf, 1)
     other = FileLock(f"{releases.directory}/lock", timeout=0)
-    assert other.acquire(), "nobody holds it when all is done"
+    assert other.acquire(), "the lock is released at the end"
     other.release()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(
-    st.lists(st.sampled_from(["declare", "apply", "rollback", "release", "theirs"]), min_size=1, max_size=14),
+    st.lists(st.sampled_from(["declare", "apply", "rollback", "release", "foreign_move"]), min_size=1, max_size=14),
     st.integers(0, 8),
 )
-def test_whatever_happens_and_dies(tmp_path_factory: pytest.TempPathFactory, acts: list[str], dies_at: int) -> None:
-    """Killed at any copy, then applied again: what shall be served is, and a hold is never undone by an apply."""
+def test_any_sequence_with_a_kill(tmp_path_factory: pytest.TempPathFactory, acts: list[str], dies_at: int) -> None:
+    """Killed at any copy, then applied again: the right version is served, and an apply never removes a hold."""
     releases = Releases(Layout(str(tmp_path_factory.mktemp("ledger"))), "m")
     shelf = Shelf()
     shelf.dies_at = dies_at
@@ -243,7 +243,7 @@ def test_whatever_happens_and_dies(tmp_path_factory: pytest.TempPathFactory, act
             shelf.dies_at = -1
     shelf.dies_at = -1
     tag = shelf.make(declared)
-    hold = releases.kept_out(tag)
+    hold = releases.blocking_hold(tag)
     releases.promote(shelf.ollama, tag, [LATEST])
     assert shelf.served == (hold.tag if hold else tag)
     assert releases.misplaced(shelf.tags(), tag, [LATEST]) == []

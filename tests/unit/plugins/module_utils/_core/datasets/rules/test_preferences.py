@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows that are more than a question and its answer, and text that is less: told apart, checked, published whole."""
+"""Preference, KTO and text rows: detected, checked and published completely."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ ROLES = {"human": "user", "gpt": "assistant"}
 
 
 def openai(*turns: dict[str, str]) -> list[dict[str, str]]:
-    """The same turns as OpenAI writes them."""
+    """The same turns in OpenAI's notation."""
     return [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in turns]
 
 
-#: One meaning, written in each format: kind → format → row.
+#: Equivalent rows in each format: kind → format → row.
 WRITTEN: dict[str, dict[str, dict[str, t.Any]]] = {
     "preference": {
         "alpaca": {"instruction": "Un film ?", "chosen": "Lequel ?", "rejected": "Non.", "system": "Bref."},
@@ -76,19 +76,19 @@ def published(rows: list[t.Any], folder: str, **options: t.Any) -> tuple[Rendere
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
-def test_one_meaning_has_one_content_however_it_is_written(kind: str, tmp_path: Path) -> None:
-    found = set()
+def test_equivalent_rows_have_the_same_content(kind: str, tmp_path: Path) -> None:
+    fingerprints = set()
     for name, row in WRITTEN[kind].items():
         rendered, rows = published([row], str(tmp_path))
         assert rows == [PUBLISHED[kind]]
-        assert (rendered.results["kind"], rendered.results["format"], rendered.form) == (kind, name, kind)
-        found.add(rendered.fingerprint)
+        assert (rendered.results["kind"], rendered.results["format"], rendered.output_format) == (kind, name, kind)
+        fingerprints.add(rendered.fingerprint)
         assert published([row], str(tmp_path), declared=name)[0].fingerprint == rendered.fingerprint
-    assert len(found) == 1
+    assert len(fingerprints) == 1
 
 
 def test_golden_fingerprints(tmp_path: Path) -> None:
-    """An upgrade of the collection must not rename what was trained on."""
+    """An upgrade of the collection must not change the fingerprint of existing datasets."""
     assert {
         kind: published([next(iter(WRITTEN[kind].values()))], str(tmp_path))[0].fingerprint for kind in WRITTEN
     } == GOLDEN
@@ -101,8 +101,8 @@ GOLDEN = {
 }
 
 
-def test_the_entry_is_whole(tmp_path: Path) -> None:
-    """A key that is left out of columns or tags becomes None in LLaMA-Factory, and ranking decides on the stage."""
+def test_the_entry_is_complete(tmp_path: Path) -> None:
+    """A key that is missing in columns or tags becomes None in LLaMA-Factory, and ranking decides on the stage."""
     layout = Layout(str(tmp_path / "data"))
     for kind, written in WRITTEN.items():
         apply(layout, Declaration(kind), [Source("records", records=[next(iter(written.values()))])])
@@ -118,12 +118,12 @@ def test_the_entry_is_whole(tmp_path: Path) -> None:
         assert (info[kind]["formatting"], info[kind]["ranking"]) == (formatting, ranking)
         assert info[kind]["columns"] == columns
         assert info[kind].get("tags") == (tags if formatting == "sharegpt" else None)
-        found = load(layout, kind)
-        assert found.kind == kind
-        assert list(json.loads(Path(found.data_file).read_text())) == found.results["columns"]
+        dataset = load(layout, kind)
+        assert dataset.kind == kind
+        assert list(json.loads(Path(dataset.data_file).read_text())) == dataset.results["columns"]
 
 
-def test_datasets_that_were_published_before_there_were_kinds_are_for_sft(tmp_path: Path) -> None:
+def test_datasets_published_without_a_kind_are_for_sft(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "data"))
     done = apply(layout, Declaration("old"), [Source("records", records=[{"instruction": "a", "output": "b"}])])
     assert done.dataset is not None
@@ -134,8 +134,8 @@ def test_datasets_that_were_published_before_there_were_kinds_are_for_sft(tmp_pa
     assert load(layout, "old").kind == "sft"
 
 
-def test_what_is_asked_may_be_more_than_a_question(tmp_path: Path) -> None:
-    """History, input, tools and calls go with two answers as they go with one."""
+def test_the_question_may_have_history_input_and_tools(tmp_path: Path) -> None:
+    """History, input, tools and calls work with two answers as with one."""
     row = {"instruction": "Et ?", "input": "vite", "chosen": "a", "rejected": "b", "history": [["q", "r"]]}
     _rendered, rows = published([row], str(tmp_path))
     assert [turn["value"] for turn in rows[0]["conversations"]] == ["q", "r", "Et ?\nvite"]
@@ -152,7 +152,7 @@ def test_what_is_asked_may_be_more_than_a_question(tmp_path: Path) -> None:
     assert json.loads(rows[0]["tools"])[0]["name"] == "f"
 
 
-def test_columns_tell_the_kind_as_well(tmp_path: Path) -> None:
+def test_columns_decide_the_kind_as_well(tmp_path: Path) -> None:
     row = {"question": "a", "good": "b", "bad": "c"}
     columns = {"prompt": "question", "chosen": "good", "rejected": "bad"}
     assert published([row], str(tmp_path), columns=columns)[0].results["kind"] == "preference"
@@ -161,15 +161,15 @@ def test_columns_tell_the_kind_as_well(tmp_path: Path) -> None:
     assert published([{"body": "a"}], str(tmp_path), columns={"prompt": "body"}, declared="text")[1] == [{"text": "a"}]
 
 
-def test_a_field_that_is_ignored_tells_nothing(tmp_path: Path) -> None:
+def test_an_ignored_field_does_not_decide_the_kind(tmp_path: Path) -> None:
     row = {"instruction": "a", "output": "b", "rejected": "c"}
     assert published([row], str(tmp_path), ignored=["rejected"])[0].results["kind"] == "sft"
     rules = make_rules("auto", {}, ["rejected"], row)
     assert rules.check(row) == []
 
 
-def test_a_text_that_is_mostly_dates_is_refused(tmp_path: Path) -> None:
-    """LLaMA-Factory's reader would make timestamps of it."""
+def test_a_column_of_dates_only_is_refused(tmp_path: Path) -> None:
+    """LLaMA-Factory's reader would convert it to timestamps."""
     with pytest.raises(InputError, match="is a date and nothing else"):
         published([{"text": "2024-01-01"}], str(tmp_path))
     row = {"instruction": "a", "chosen": "2024-01-01", "rejected": "non"}
@@ -185,19 +185,19 @@ text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 
 @given(text, text, text, text)
 @settings(max_examples=60, deadline=None)
-def test_any_text_comes_through(asked: str, chosen: str, rejected: str, system: str) -> None:
+def test_any_text_is_preserved(asked: str, chosen: str, rejected: str, system: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows: list[dict[str, t.Any]] = [
             {"instruction": f"q {asked}", "chosen": f"c {chosen}", "rejected": f"r {rejected}", "system": f"s {system}"}
         ]
-        made = published(rows, folder)[1][0]
-        assert made["conversations"][0]["value"] == f"q {asked}"
-        assert (made["chosen"]["value"], made["rejected"]["value"]) == (f"c {chosen}", f"r {rejected}")
-        assert made["system"] == f"s {system}"
+        row = published(rows, folder)[1][0]
+        assert row["conversations"][0]["value"] == f"q {asked}"
+        assert (row["chosen"]["value"], row["rejected"]["value"]) == (f"c {chosen}", f"r {rejected}")
+        assert row["system"] == f"s {system}"
         assert published([{"text": f"t {asked}"}], folder)[1] == [{"text": f"t {asked}"}]
 
 
-def test_keys_tell_what_agrees_and_what_does_not() -> None:
+def test_keys_of_equal_and_contradicting_samples() -> None:
     turns = [("human", "a"), ("gpt", "b")]
     plain = Sample(turns, "s")
     assert Sample(turns, "s").key == plain.key
@@ -214,7 +214,7 @@ def test_keys_tell_what_agrees_and_what_does_not() -> None:
     assert liked.key[1] != disliked.key[1]
 
 
-def test_every_format_has_every_kind_but_text() -> None:
+def test_every_format_has_every_kind_except_text() -> None:
     assert set(RULES) == {
         *((name, kind) for name in ("alpaca", "sharegpt", "openai") for kind in ("sft", "preference", "kto")),
         ("text", "pretraining"),

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Good data: what is published means what was written, however it was written, and one content has one name."""
+"""Valid data: published rows keep the meaning of the source, and equivalent sources have the same fingerprint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import output_formats, source_text
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.json_reader import strictly
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.json_reader import strict_fault
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.output_formats import (
     BY_KIND,
     AlpacaOutput,
@@ -45,7 +45,7 @@ def published(sources: t.Sequence[Source], folder: str, **options: t.Any) -> tup
     rendered = render("test", sources, path=path, **options)
     raw = Path(path).read_bytes()
     assert len(raw) == rendered.size
-    assert render("test", sources, **options) == rendered  # a look gives what a run gives
+    assert render("test", sources, **options) == rendered  # checking without writing gives the same result
     return rendered, [json.loads(line) for line in raw.decode("utf-8").split("\n")[:-1]]
 
 
@@ -60,11 +60,11 @@ def test_alpaca_has_all_fields_in_order(tmp_path: Path) -> None:
         [("instruction", "a"), ("input", ""), ("output", "b"), ("system", "")],
         [("instruction", "Qui es-tu ?"), ("input", ""), ("output", "L'assistant."), ("system", "s")],
     ]
-    assert rendered.form == "alpaca"
+    assert rendered.output_format == "alpaca"
 
 
 def test_golden_fingerprints(tmp_path: Path) -> None:
-    """An upgrade of the collection must not rename what was trained on."""
+    """An upgrade of the collection must not change the fingerprint of existing datasets."""
     turns = [{"from": "human", "value": "Qui ?"}, {"from": "gpt", "value": "Moi, l'été."}]
     assert [
         of_records([{**ROW, "system": "Tu es là."}], tmp_path)[0].fingerprint,
@@ -75,8 +75,8 @@ def test_golden_fingerprints(tmp_path: Path) -> None:
     ]
 
 
-def test_one_content_has_one_fingerprint(tmp_path: Path) -> None:
-    """However the rows came: order of keys, blanks, escapes, kind of file, format of conversations."""
+def test_equivalent_sources_have_the_same_fingerprint(tmp_path: Path) -> None:
+    """Independent of key order, whitespace, escapes, file type and format of conversations."""
     row = {"instruction": "Été ?\n", "input": "", "output": 'Oui "é"', "system": ""}
     ways = {
         "a.json": json.dumps([row], indent=4),
@@ -86,11 +86,11 @@ def test_one_content_has_one_fingerprint(tmp_path: Path) -> None:
         "e.csv": 'instruction;output\n"Été ?\n";"Oui ""é"""\n',
         "f.csv": 'instruction\toutput\n"Été ?\n"\t"Oui ""é"""\n',
     }
-    found = {of_records([row], tmp_path)[0].fingerprint}
+    fingerprints = {of_records([row], tmp_path)[0].fingerprint}
     for name, text in ways.items():
         (tmp_path / name).write_bytes(text.encode())
-        found.add(published([Source(name, str(tmp_path / name))], str(tmp_path))[0].fingerprint)
-    assert len(found) == 1
+        fingerprints.add(published([Source(name, str(tmp_path / name))], str(tmp_path))[0].fingerprint)
+    assert len(fingerprints) == 1
     sharegpt = [{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"}]
     openai = [
         {
@@ -106,29 +106,31 @@ def test_one_content_has_one_fingerprint(tmp_path: Path) -> None:
     assert of_records(sharegpt, tmp_path)[0].fingerprint != of_records(alpaca, tmp_path)[0].fingerprint
 
 
-def test_another_content_has_another_fingerprint(tmp_path: Path) -> None:
+def test_different_content_has_a_different_fingerprint(tmp_path: Path) -> None:
     rows = [ROW, {**ROW, "output": "b"}]
-    found = {of_records(rows, tmp_path)[0].fingerprint, of_records(rows[::-1], tmp_path)[0].fingerprint}
-    found |= {of_records([{**ROW, name: "x"}], tmp_path)[0].fingerprint for name in ("output", "input", "system")}
-    assert len(found) == 5
+    fingerprints = {of_records(rows, tmp_path)[0].fingerprint, of_records(rows[::-1], tmp_path)[0].fingerprint}
+    fingerprints |= {
+        of_records([{**ROW, name: "x"}], tmp_path)[0].fingerprint for name in ("output", "input", "system")
+    }
+    assert len(fingerprints) == 5
 
 
-def test_history_makes_conversations_of_all_rows(tmp_path: Path) -> None:
-    """LLaMA-Factory's reader takes a column's type from the first rows; an empty list there is fatal later."""
+def test_a_history_converts_all_rows_to_conversations(tmp_path: Path) -> None:
+    """LLaMA-Factory's reader infers a column's type from the first rows; an empty list there fails later."""
     rows = [ROW, {**ROW, "input": "vite", "system": "s", "history": [["a", "b"]]}, {**ROW, "history": None}]
-    rendered, made = of_records(rows, tmp_path)
-    assert rendered.form == "sharegpt"
+    rendered, published_rows = of_records(rows, tmp_path)
+    assert rendered.output_format == "sharegpt"
     assert rendered.results["format"] == "alpaca"
-    assert [[turn["value"] for turn in row["conversations"]] for row in made] == [
+    assert [[turn["value"] for turn in row["conversations"]] for row in published_rows] == [
         ["Qui es-tu ?", "L'assistant."],
         ["a", "b", "Qui es-tu ?\nvite", "L'assistant."],
         ["Qui es-tu ?", "L'assistant."],
     ]
-    assert [row["system"] for row in made] == ["", "s", ""]
+    assert [row["system"] for row in published_rows] == ["", "s", ""]
 
 
 @pytest.mark.parametrize(
-    ("output", "form"),
+    ("output", "output_format"),
     [
         ("2024-01-01", "sharegpt"),
         ("2024-01-01T10:00:00+01:00", "sharegpt"),
@@ -137,31 +139,31 @@ def test_history_makes_conversations_of_all_rows(tmp_path: Path) -> None:
         ("12", "alpaca"),
     ],
 )
-def test_a_column_of_dates_only(output: str, form: str, tmp_path: Path) -> None:
-    """Such a column would become timestamps in LLaMA-Factory's reader, and the rows be dropped."""
-    assert of_records([{"instruction": "Quand ?", "output": output}] * 3, tmp_path)[0].form == form
-    assert of_records([{"instruction": "Quand ?", "output": output}, ROW], tmp_path)[0].form == "alpaca"
+def test_a_column_of_dates_only(output: str, output_format: str, tmp_path: Path) -> None:
+    """LLaMA-Factory's reader would convert such a column to timestamps and drop the rows."""
+    assert of_records([{"instruction": "Quand ?", "output": output}] * 3, tmp_path)[0].output_format == output_format
+    assert of_records([{"instruction": "Quand ?", "output": output}, ROW], tmp_path)[0].output_format == "alpaca"
 
 
 def test_a_piece_of_dates_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader guesses anew in every piece of the file, and the last one may be short."""
+    """The reader infers types again in every piece of the file, and the last piece may be short."""
     monkeypatch.setattr(
         "ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.rendering.PIECE", 1000
     )
     assert output_formats.PIECE == 10 << 20
     many = [{"instruction": f"{number:0100}", "output": "oui"} for number in range(20)]
     dated = [{"instruction": f"{number:0100}", "output": "2024-01-01"} for number in range(3)]
-    assert of_records(many + dated[:1] + many, tmp_path)[0].form == "alpaca"
-    assert of_records(many + dated * 6, tmp_path)[0].form == "sharegpt"
-    # a piece ends with the line that goes over its end
+    assert of_records(many + dated[:1] + many, tmp_path)[0].output_format == "alpaca"
+    assert of_records(many + dated * 6, tmp_path)[0].output_format == "sharegpt"
+    # a piece ends with the line that crosses its limit
     line = len(json.dumps({**many[0], "input": "", "system": ""}, separators=(",", ":"))) + 1
-    whole = 1000 // line + 1
-    assert of_records(many[:whole] + dated[:1], tmp_path)[0].form == "sharegpt"
-    assert of_records(many[: whole - 1] + dated[:1], tmp_path)[0].form == "alpaca"
+    rows_per_piece = 1000 // line + 1
+    assert of_records(many[:rows_per_piece] + dated[:1], tmp_path)[0].output_format == "sharegpt"
+    assert of_records(many[: rows_per_piece - 1] + dated[:1], tmp_path)[0].output_format == "alpaca"
 
 
 def test_openai_tools(tmp_path: Path) -> None:
-    """Calls become what the training tool writes itself; answers of several tools become one turn."""
+    """Calls are converted to LLaMA-Factory's notation; answers of several tools become one turn."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     calls = [{"function": {"name": "f", "arguments": '{"é": 1}'}}, {"function": {"name": "g", "arguments": {}}}]
     row = {
@@ -211,7 +213,7 @@ def test_sharegpt_calls(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_format_is_told_from_the_first_row(
+def test_the_format_is_detected_from_the_first_row(
     row: dict[str, t.Any], columns: dict[str, str], format_found: str, tmp_path: Path
 ) -> None:
     assert of_records([row], tmp_path, columns=columns)[0].results["format"] == format_found
@@ -223,14 +225,14 @@ def test_ignored_fields_are_left_out(tmp_path: Path) -> None:
     assert set(rows[0]) == {"instruction", "input", "output", "system"}
 
 
-def test_several_files_follow_each_other(tmp_path: Path) -> None:
+def test_several_files_are_concatenated(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text(json.dumps({"instruction": "b", "output": "b"}))
     (tmp_path / "a.csv").write_text("instruction,output\na,a\n")
     sources = [Source(name, str(tmp_path / name)) for name in ("b.jsonl", "a.csv")]
     assert [row["output"] for row in published(sources, str(tmp_path))[1]] == ["b", "a"]
 
 
-def test_what_is_found_out(tmp_path: Path) -> None:
+def test_statistics_of_the_rows(tmp_path: Path) -> None:
     rows = [{**ROW, "system": system} for system in ("s", "r", "s", "")] + [{**ROW, "output": "é" * 500}]
     results = of_records(rows, tmp_path)[0].results
     assert results["rows"] == 5
@@ -243,8 +245,8 @@ def test_what_is_found_out(tmp_path: Path) -> None:
 
 def test_system_prompts_are_counted_in_bounded_memory(tmp_path: Path) -> None:
     systems = ["commun"] * 3 + [str(number) for number in range(3000)]
-    found = of_records([{**ROW, "system": system} for system in systems], tmp_path)[0].results["systems"]
-    assert found == {"most_common": "commun", "rows": 3, "distinct": 1001, "exact": False, "without": 0}
+    statistics = of_records([{**ROW, "system": system} for system in systems], tmp_path)[0].results["systems"]
+    assert statistics == {"most_common": "commun", "rows": 3, "distinct": 1001, "exact": False, "without": 0}
 
 
 def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path) -> None:
@@ -252,21 +254,21 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(ROW) + "\n")
 
     class Writer:
-        """Somebody else, who writes to the file."""
+        """Another process that writes to the file."""
 
-        def begin(self) -> None:
-            """Nothing yet."""
+        def restart(self) -> None:
+            """Nothing to do."""
 
-        def see(self, line: str) -> None:
-            """Another row comes."""
+        def add_line(self, line: str) -> None:
+            """Append another row."""
             with open(path, "a") as stream:
                 stream.write(line)
 
     with pytest.raises(InputError, match="changed while it was read"):
-        render("test", [Source("a.jsonl", str(path))], watcher=Writer())
+        render("test", [Source("a.jsonl", str(path))], observer=Writer())
 
 
-# ---------------------------------------------------------------- any rows at all
+# ---------------------------------------------------------------- arbitrary rows
 
 any_text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 text = any_text.filter(lambda value: bool(value) and not value.isspace())
@@ -282,29 +284,29 @@ history = st.lists(st.tuples(text, text).map(list), max_size=2)
 
 @st.composite
 def conversation(draw: st.DrawFn) -> list[tuple[str, str]]:
-    """Question and answer by turns."""
+    """Alternating questions and answers."""
     pairs = draw(st.lists(st.tuples(text, text), min_size=1, max_size=3))
-    return [turn for asked, answered in pairs for turn in (("human", asked), ("gpt", answered))]
+    return [turn for question, answer in pairs for turn in (("human", question), ("gpt", answer))]
 
 
-def meaning(row: dict[str, t.Any]) -> tuple[t.Any, ...]:
-    """System prompt and texts of a published row, in either form."""
+def published_meaning(row: dict[str, t.Any]) -> tuple[t.Any, ...]:
+    """System prompt and texts of a published row, in either output format."""
     if "conversations" in row:
         return row["system"], [turn["value"] for turn in row["conversations"]]
-    asked = "\n".join(part for part in (row["instruction"], row["input"]) if part)
-    return row["system"], [asked, row["output"]]
+    question = "\n".join(part for part in (row["instruction"], row["input"]) if part)
+    return row["system"], [question, row["output"]]
 
 
-def meant(row: dict[str, t.Any]) -> tuple[t.Any, ...]:
-    """The same of an alpaca row as it was written."""
-    asked = "\n".join(part for part in (row["instruction"], row.get("input")) if part)
+def source_meaning(row: dict[str, t.Any]) -> tuple[t.Any, ...]:
+    """The same of an alpaca row in the source."""
+    question = "\n".join(part for part in (row["instruction"], row.get("input")) if part)
     before = [part for pair in row.get("history") or [] for part in pair]
-    return row.get("system") or "", [*before, asked, row["output"]]
+    return row.get("system") or "", [*before, question, row["output"]]
 
 
 @given(st.lists(alpaca_row | alpaca_row.flatmap(lambda row: history.map(lambda h: {**row, "history": h})), min_size=1))
 @settings(max_examples=60, deadline=None)
-def test_alpaca_means_the_same_whichever_way_it_comes(rows: list[dict[str, t.Any]]) -> None:
+def test_alpaca_rows_keep_their_meaning_in_every_file_type(rows: list[dict[str, t.Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ways = {
             "a.json": json.dumps(rows),
@@ -312,20 +314,20 @@ def test_alpaca_means_the_same_whichever_way_it_comes(rows: list[dict[str, t.Any
             "c.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
             "d.jsonl": "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows),
         }
-        found = {published([Source("records", records=rows)], folder)[0].fingerprint}
+        fingerprints = {published([Source("records", records=rows)], folder)[0].fingerprint}
         for name, written in ways.items():
             path = os.path.join(folder, name)
             Path(path).write_bytes(written.encode())
-            rendered, made = published([Source(name, path)], folder)
-            found.add(rendered.fingerprint)
-            assert [meaning(row) for row in made] == [meant(row) for row in rows]
-        assert len(found) == 1
+            rendered, published_rows = published([Source(name, path)], folder)
+            fingerprints.add(rendered.fingerprint)
+            assert [published_meaning(row) for row in published_rows] == [source_meaning(row) for row in rows]
+        assert len(fingerprints) == 1
 
 
 @given(st.lists(alpaca_row, min_size=1))
 @settings(max_examples=50, deadline=None)
-def test_csv_means_the_same(rows: list[dict[str, t.Any]]) -> None:
-    # the csv module reads a bare carriage return as the end of a row
+def test_csv_rows_keep_their_meaning(rows: list[dict[str, t.Any]]) -> None:
+    # the csv module treats a bare carriage return as the end of a row
     assume(not any("\r" in value for row in rows for value in row.values() if value))
     out = io.StringIO()
     writer = csv.DictWriter(out, ["system", "output", "instruction", "input"], lineterminator="\n")
@@ -334,36 +336,36 @@ def test_csv_means_the_same(rows: list[dict[str, t.Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "a.csv")
         Path(path).write_bytes(out.getvalue().encode())
-        _rendered, made = published([Source("a.csv", path)], folder)
-    assert [meaning(row) for row in made] == [meant(row) for row in rows]
+        _rendered, published_rows = published([Source("a.csv", path)], folder)
+    assert [published_meaning(row) for row in published_rows] == [source_meaning(row) for row in rows]
 
 
 @given(st.lists(st.tuples(conversation(), any_text), min_size=1))
 @settings(max_examples=50, deadline=None)
-def test_conversations_mean_the_same(talks: list[tuple[list[tuple[str, str]], str]]) -> None:
+def test_conversations_keep_their_meaning(talks: list[tuple[list[tuple[str, str]], str]]) -> None:
     names = {"human": "user", "gpt": "assistant"}
     sharegpt = [
-        {"conversations": [{"from": role, "value": said} for role, said in turns], "system": system}
+        {"conversations": [{"from": role, "value": text} for role, text in turns], "system": system}
         for turns, system in talks
     ]
     openai = [
         {
             "messages": [{"role": "system", "content": system}]
-            + [{"content": said, "role": names[role]} for role, said in turns]
+            + [{"content": text, "role": names[role]} for role, text in turns]
         }
         for turns, system in talks
     ]
-    assume(not any(output_formats._DATE.match(said) for turns, _system in talks for _role, said in turns))
+    assume(not any(output_formats._DATE.match(text) for turns, _system in talks for _role, text in turns))
     assume(not all(output_formats._DATE.match(system) for _turns, system in talks))
     with tempfile.TemporaryDirectory() as folder:
-        found = set()
+        fingerprints = set()
         for rows in (sharegpt, openai):
-            rendered, made = published([Source("records", records=rows)], folder)
-            found.add(rendered.fingerprint)
-            assert [meaning(row) for row in made] == [
-                (system, [said for _role, said in turns]) for turns, system in talks
+            rendered, published_rows = published([Source("records", records=rows)], folder)
+            fingerprints.add(rendered.fingerprint)
+            assert [published_meaning(row) for row in published_rows] == [
+                (system, [text for _role, text in turns]) for turns, system in talks
             ]
-        assert len(found) == 1
+        assert len(fingerprints) == 1
 
 
 any_value = st.recursive(
@@ -388,29 +390,27 @@ odd_row = st.dictionaries(
 
 @given(odd_row, st.sampled_from(sorted(RULES)), st.booleans())
 @settings(max_examples=600, deadline=None)
-def test_the_quick_way_takes_only_what_the_thorough_one_takes(
-    row: t.Any, name: tuple[str, str], from_text: bool
-) -> None:
-    """And makes the same line of it."""
+def test_the_quick_path_accepts_only_valid_rows(row: t.Any, name: tuple[str, str], from_text: bool) -> None:
+    """It also renders the same line."""
     rules = RULES[name]({})
-    form = AlpacaOutput() if name == ("alpaca", "sft") else BY_KIND[rules.kind]()
+    output_format = AlpacaOutput() if name == ("alpaca", "sft") else BY_KIND[rules.kind]()
     written = json.dumps(row) if from_text else None
-    made = rules.quick(form, row, written, 0, len(written or ""))
-    if made is None:
+    rendered_row = rules.quick(output_format, row, written, 0, len(written or ""))
+    if rendered_row is None:
         return
     try:
-        made[0].encode()
+        rendered_row[0].encode()
     except UnicodeEncodeError:
-        assert rules.check(row)  # the caller asks then
+        assert rules.check(row)  # the caller calls check() in this case
         return
     assert rules.check(row) == []
-    if isinstance(form, AlpacaOutput):
+    if isinstance(output_format, AlpacaOutput):
         flat = t.cast(AlpacaRules, rules).flat(row)
         assert flat is not None
-        assert made == (form.line(*flat), flat[3], rules.sample(row).key)
+        assert rendered_row == (output_format.line(*flat), flat[3], rules.sample(row).key)
     else:
         sample = rules.sample(row)
-        assert made == (form.line(sample), sample.system, sample.key)
+        assert rendered_row == (output_format.line(sample), sample.system, sample.key)
 
 
 @given(
@@ -420,35 +420,35 @@ def test_the_quick_way_takes_only_what_the_thorough_one_takes(
     st.booleans(),
 )
 @settings(max_examples=500, deadline=None)
-def test_a_key_given_twice_never_passes_quickly(pairs: list[tuple[str, str | None]], ascii_only: bool) -> None:
+def test_a_duplicate_key_never_takes_the_quick_path(pairs: list[tuple[str, str | None]], ascii_only: bool) -> None:
     written = "{" + ", ".join(f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=ascii_only)}" for k, v in pairs) + "}"
     row = json.loads(written)
     twice = len(row) != len(pairs)
-    assert bool(strictly(written, 0)) == twice
+    assert bool(strict_fault(written, 0)) == twice
     if AlpacaRules({}).quick(AlpacaOutput(), row, written, 0, len(written)):
         assert not twice
 
 
-def test_quick_is_the_usual_way() -> None:
-    """Guards the speed: the plain rows that a million of them are take it."""
-    asked = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+def test_plain_rows_take_the_quick_path() -> None:
+    """Guards the speed: plain rows, of which a dataset may have a million, must take the quick path."""
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     messages = [{"role": role, "content": f"{role}\n"} for role in ("system", "user", "assistant")]
     rows: list[tuple[t.Any, t.Any, dict[str, t.Any]]] = [
         (AlpacaRules({}), AlpacaOutput(), {**ROW, "input": "", "system": "s"}),
         (AlpacaRules({}), AlpacaOutput(), {**ROW, "output": 'Avec "guillemets",\n à la ligne'}),
-        (SharegptRules({}), MessagesOutput(), {"conversations": asked}),
+        (SharegptRules({}), MessagesOutput(), {"conversations": turns}),
         (OpenAIRules({}), MessagesOutput(), {"messages": messages}),
         (TextRules({}), TextOutput(), {"text": "Il était une fois"}),
     ]
-    for rules, form, row in rows:
+    for rules, output_format, row in rows:
         written = json.dumps(row, ensure_ascii=False)
-        assert rules.quick(form, row, written, 0, len(written))
+        assert rules.quick(output_format, row, written, 0, len(written))
 
 
 @given(st.lists(alpaca_row, min_size=1, max_size=6), st.integers(1, 40), st.data())
 @settings(max_examples=60, deadline=None)
-def test_where_pieces_are_cut_does_not_matter(rows: list[dict[str, t.Any]], size: int, data: st.DataObject) -> None:
-    """A file is read in pieces: of a few bytes here, so that every character and every row gets cut."""
+def test_chunk_boundaries_do_not_matter(rows: list[dict[str, t.Any]], size: int, data: st.DataObject) -> None:
+    """A file is read in chunks: of a few bytes here, so that characters and rows are split everywhere."""
     written = data.draw(
         st.sampled_from(
             [
@@ -461,7 +461,7 @@ def test_where_pieces_are_cut_does_not_matter(rows: list[dict[str, t.Any]], size
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = os.path.join(folder, "a.json")
         Path(path).write_bytes(written.encode())
-        whole, _rows = published([Source("a.json", path)], folder)
+        expected, _rows = published([Source("a.json", path)], folder)
         for module in ("source_text", "json_reader"):
             patch.setattr(f"{source_text.__package__}.{module}.CHUNK", size)
-        assert published([Source("a.json", path)], folder)[0].fingerprint == whole.fingerprint
+        assert published([Source("a.json", path)], folder)[0].fingerprint == expected.fingerprint
