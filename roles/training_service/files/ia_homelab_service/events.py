@@ -166,7 +166,7 @@ class Journal:
                 yield f"queued:{number}", at, "status", "info", f"{words}.", {"status": "queued", "submitted_by": who}
             for job in rounds[number]:
                 yield from self._of_job(record, job, known)
-            if number == current and record.cancelling and record.at_work:
+            if number == current and record.cancelling and record.is_unfinished:
                 yield f"cancel:{number}", "", "status", "info", "Asked to stop.", {"status": "cancelling"}
         if record.state["state"] in ENDED:
             yield _end(record, current)
@@ -228,7 +228,7 @@ class Journal:
             total=total if isinstance(total, (int, float)) else 0,
             loss=point.loss,
             eval_loss=point.eval_loss,
-        ).words()
+        ).describe()
         return f"log:{offset}", "", "metrics", "info", words, {key: one for key, one in data.items() if one is not None}
 
 
