@@ -21,7 +21,7 @@ import typing as t
 
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import clock
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import format_duration
 
 
 class CallbackModule(CallbackBase):
@@ -40,7 +40,7 @@ class CallbackModule(CallbackBase):
 
     def _close(self) -> None:
         if self._play:
-            spent = clock(time.monotonic() - self._play_began)
+            spent = format_duration(time.monotonic() - self._play_began)
             self._display.display(f"-- {self._play}: {spent}", stderr=True)
         self._play = ""
 
@@ -53,4 +53,4 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         """All plays have ended."""
         self._close()
-        self._display.display(f"-- all of it: {clock(time.monotonic() - self._began)}", stderr=True)
+        self._display.display(f"-- all of it: {format_duration(time.monotonic() - self._began)}", stderr=True)

@@ -37,7 +37,10 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import Progress, clock
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import (
+    Progress,
+    format_duration,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import table
 
 _HEADS = ("RUN", "STATE", "STEP", "PROGRESS", "LOSS", "ETA", "AGE", "GPU")
@@ -72,8 +75,8 @@ def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:
         step or "-",
         done,
         f"{progress.loss:.4g}" if progress.loss is not None else "-",
-        clock(progress.eta_seconds) if progress.eta_seconds is not None else "-",
-        clock(run.get("age_seconds") or 0),
+        format_duration(progress.eta_seconds) if progress.eta_seconds is not None else "-",
+        format_duration(run.get("age_seconds") or 0),
         run.get("accelerator") or "-",
     )
 

@@ -1,10 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge to Ansible that all modules share: how one runs, and how it tells what went wrong.
+"""The edge to Ansible that all modules share: runs a module and reports its errors.
 
-It and ``_step_module`` are the only files of ``module_utils`` that import Ansible, and no part of the core.
-Apart from the options of the steps, so that Ansible does not ship the whole engine with a module that has none.
+This file and ``_step_module`` are the only ones of ``module_utils`` that import Ansible; neither is part of the core.
+The options of the step modules are in ``_step_module``, so that Ansible does not ship the complete engine with a module
+that has no steps.
 """
 
 from __future__ import annotations
@@ -18,18 +19,26 @@ from ._core.errors import CoreError
 from ._core.system.disk import disk_errors
 
 
-def fail(module: AnsibleModule, error: CoreError, **more: t.Any) -> t.NoReturn:
-    """End a module with an error of the core."""
-    module.fail_json(msg=str(error), hint=error.hint, details=error.details, **more)
-    raise AssertionError("fail_json came back")
+def fail(module: AnsibleModule, error: CoreError, **return_values: t.Any) -> t.NoReturn:
+    """Fail a module with an error of the core.
+
+    :param return_values: additional return values.
+    """
+    module.fail_json(msg=str(error), hint=error.hint, details=error.details, **return_values)
+    raise AssertionError("fail_json returned")
 
 
-def main(spec: dict[str, t.Any], body: t.Callable[[AnsibleModule], dict[str, t.Any]], **more: t.Any) -> None:
-    """Run a module: its body takes the module and gives what it answers."""
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **more)
+def main(spec: dict[str, t.Any], body: t.Callable[[AnsibleModule], dict[str, t.Any]], **options: t.Any) -> None:
+    """Run a module.
+
+    :param spec: the argument spec.
+    :param body: takes the module and returns its result.
+    :param options: further arguments of ``AnsibleModule``.
+    """
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **options)
     try:
         with disk_errors(str(module.params.get("data_dir") or os.curdir)):
-            found = body(module)
+            result = body(module)
     except CoreError as error:
         fail(module, error)
-    module.exit_json(**found)
+    module.exit_json(**result)

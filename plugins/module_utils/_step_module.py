@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge to Ansible of the modules that ask for steps and follow them: options, and what a step module answers.
+"""The edge to Ansible of the modules that submit and follow steps: their options and their return values.
 
-Above :mod:`_ansible_module`, and no part of the installed core either.
+It builds on :mod:`_ansible_module` and is not part of the installed core either.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._core.runs.spec import Toolchain
 from ._core.runs.status import RunView
 from ._core.system.files import read_json
 
-#: Ansible ships the whole core with a module that imports this file: its jobs run from a copy of it.
+#: Makes Ansible ship the complete core with a module that imports this file, because its jobs run from a copy of it.
 SHIPPED = _bundle.modules
 
 TOOLCHAIN_SPEC: dict[str, t.Any] = {
@@ -44,7 +44,7 @@ TOOLCHAIN_SPEC: dict[str, t.Any] = {
     "mounts": {"type": "list", "elements": "str", "default": []},
 }
 
-#: Options of every module that has to know where things are on the host.
+#: Options of every module that needs the paths and servers of the host.
 HOST_SPEC: dict[str, t.Any] = {
     "data_dir": {"type": "path", "required": True},
     "toolchain": {"type": "dict", "options": TOOLCHAIN_SPEC},
@@ -63,27 +63,27 @@ FOLLOW_SPEC: dict[str, t.Any] = {
 
 
 def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
-    """Where the tools are, from a module's options; the images among them only if jobs shall run in containers.
+    """Return the toolchain from a module's options; images are included only if jobs may run in containers.
 
-    :raises InputError: when they shall and no image is named.
+    :raises InputError: when jobs must run in containers and no image is named.
     """
-    given = {name: value for name, value in (params.get("toolchain") or {}).items() if value}
+    options = {name: value for name, value in (params.get("toolchain") or {}).items() if value}
     runner = params.get("runner") or "auto"
     if runner == "process":
-        given = {name: value for name, value in given.items() if not name.endswith("_image")}
-    elif runner == "docker" and not given.get("llamafactory_image"):
+        options = {name: value for name, value in options.items() if not name.endswith("_image")}
+    elif runner == "docker" and not options.get("llamafactory_image"):
         raise InputError(
             "The runner docker needs an image with LLaMA-Factory.",
             "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose runner: process.",
         )
-    return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **given)
+    return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **options)
 
 
 def run_entry(view: RunView, pending: t.Sequence[str], kinds: t.Container[str] | None) -> dict[str, t.Any]:
-    """A run as modules hand it on to each other.
+    """Return the entry of a run that modules pass on to each other.
 
-    :param pending: labels of the steps that had to be made when the run was asked for.
-    :param kinds: the kinds of step that the asking module answers for; None for all.
+    :param pending: labels of the steps that were pending when the run was submitted.
+    :param kinds: the kinds of step that the calling module handles; None for all.
     """
     value = view.as_dict()
     value["pending"] = list(pending)
@@ -97,37 +97,37 @@ def run_entry(view: RunView, pending: t.Sequence[str], kinds: t.Container[str] |
 
 
 def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callable[[Engine], Run]) -> dict[str, t.Any]:
-    """What a step module does: converge, or follow the runs that an earlier task asked for.
+    """Do the work of a step module: submit a run and wait for it, or follow the runs that an earlier task submitted.
 
-    :param kinds: the kinds of step it answers for.
-    :param prepare: makes the run when none was handed over.
-    :returns: the module's answer.
+    :param kinds: the kinds of step that the module handles.
+    :param prepare: creates the run when none was passed to the module.
+    :returns: the module's result.
+    :raises JobError: when a step of these kinds failed.
     """
     engine = Engine(module.params["data_dir"])
-    handed = module.params["runs"]
-    if handed is None:
-        from ._core.planning.finetune import (
-            warnings_of,  # a third of the core: what only follows is started often, and goes without
-        )
+    runs = module.params["runs"]
+    if runs is None:
+        # imported here because it loads a third of the core, and a module that only follows runs starts often
+        from ._core.planning.finetune import warnings_of
 
         run = prepare(engine)
         for warning in warnings_of(run, engine.layout):
             module.warn(warning)
         if module.check_mode:
             view = engine.preview(run)
-            handed = [run_entry(view, view.pending, kinds)]
+            runs = [run_entry(view, view.pending, kinds)]
         else:
-            # as it is told here: where all was whole, the store need not know of the run
-            handed = [submission_entry(engine.submit(run), kinds)]
-            wait_for(module, engine, handed, kinds)
-        return answer(handed, kinds)
-    return answer(follow_runs(module, engine, handed, kinds), kinds)
+            # use the view of the submission: if all results were complete, the run may not be in the store
+            runs = [submission_entry(engine.submit(run), kinds)]
+            wait_for(module, engine, runs, kinds)
+        return answer(runs, kinds)
+    return answer(follow_runs(module, engine, runs, kinds), kinds)
 
 
 def follow_runs(
     module: AnsibleModule, engine: Engine, runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]
 ) -> list[dict[str, t.Any]]:
-    """Runs that an earlier task asked for, as they stand now, or at the end of waiting for them."""
+    """Return the current entries of runs that an earlier task submitted, after waiting if the module waits."""
     if module.check_mode:
         return list(runs)
     entries = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in runs]
@@ -136,34 +136,36 @@ def follow_runs(
 
 
 def wait_for(module: AnsibleModule, engine: Engine, entries: list[dict[str, t.Any]], kinds: tuple[str, ...]) -> None:
-    """Where the module waits: follow runs, one after the other, until nothing of these kinds is still to be made or
-    the module's time is up, and bring their entries up to date."""
+    """Follow runs, one after another, until no step of these kinds is pending or the timeout of the module expires.
+
+    Updates the entries. No-op if the module does not wait.
+    """
     if not module.params["wait"]:
         return
     timeout = module.params["timeout"]
-    end = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
     for entry in entries:
         if entry["waiting"]:
-            left = None if end is None else max(0.0, end - time.monotonic())
-            view = engine.follow(entry["id"], set(entry["waiting"]), left)
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            view = engine.follow(entry["id"], set(entry["waiting"]), remaining)
             entry.update(run_entry(view, entry["pending"], kinds))
 
 
 def submission_entry(submission: Submission, kinds: t.Container[str] | None) -> dict[str, t.Any]:
-    """The entry of a run that was just asked for."""
+    """Return the entry of a run that was just submitted."""
     return run_entry(submission.view, submission.pending, kinds)
 
 
 def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[str, t.Any]:
-    """Results of the steps of these kinds, over all runs.
+    """Return the result of a step module: the steps of these kinds, over all runs.
 
-    :raises JobError: when one of them failed, with all that failed.
+    :raises JobError: when runs failed before their steps of these kinds completed; names all of them.
     """
     failures = []
     steps = []
     for run in runs:
-        mine = [step for step in run["steps"] if step["kind"] in kinds]
-        for step in mine:
+        own_steps = [step for step in run["steps"] if step["kind"] in kinds]
+        for step in own_steps:
             receipt = read_json(os.path.join(step["path"], RECEIPT)) or {}
             steps.append(
                 {
@@ -179,11 +181,11 @@ def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[s
                     "finished_at": receipt.get("finished_at", ""),
                 }
             )
-        undone = any(step["label"] in run["pending"] and step["state"] != "whole" for step in mine)
-        if undone and run["state"] in ("failed", "cancelled"):
+        is_incomplete = any(step["label"] in run["pending"] and step["state"] != "whole" for step in own_steps)
+        if is_incomplete and run["state"] in ("failed", "cancelled"):
             failures.append(run)
     if failures:
-        raise JobError(*_failure_words(failures), {"runs": [run["error"] or {} for run in failures]})
+        raise JobError(*_failure_message(failures), {"runs": [run["error"] or {} for run in failures]})
     changed = any(step["changed"] for step in steps)
     value: dict[str, t.Any] = {"changed": changed, "runs": list(runs), "steps": steps}
     if len(steps) == 1:
@@ -192,13 +194,13 @@ def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[s
     return value
 
 
-def _failure_words(runs: t.Sequence[dict[str, t.Any]]) -> tuple[str, str]:
+def _failure_message(runs: t.Sequence[dict[str, t.Any]]) -> tuple[str, str]:
     sentences, hints = [], []
     for run in runs:
         error = run["error"] or {}
         if run["state"] == "cancelled":
             sentences.append(f"{run['name']}: cancelled.")
-            hints.append("Apply again to go on from its checkpoint.")
+            hints.append("Apply again to resume from its checkpoint.")
         else:
             sentences.append(f"{run['name']}: {error.get('step', '')}: {error.get('message', 'failed')}")
             hints.append(error.get("hint", ""))

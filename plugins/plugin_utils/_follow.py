@@ -65,7 +65,7 @@ class ProgressPrinter:
         head = f"[{self._host}] {label} {view['name']}"
         if view.get("waiting_for"):
             return f"{head}  waiting for {view['waiting_for']}"
-        words = progress.words()
+        words = progress.describe()
         return f"{head}  {words}" if words else head
 
 

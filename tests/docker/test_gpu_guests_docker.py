@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container that wants the GPU waits for strangers on it as well: the tests of processes, unchanged."""
+"""A container that needs the GPU also waits for foreign processes: the same tests as for processes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ansible_collections.ia_homelab.llamafactory.tests.docker.test_runner_docker
 from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
 from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.engine import test_gpu_users
 
-guests = test_gpu_users.guests
+gpu_processes = test_gpu_users.gpu_processes
 globals().update(shared(test_gpu_users, ()))
 
 
-def test_what_runs_in_a_job_s_container_is_no_stranger(lab: DockerLab, guests: Path) -> None:
-    """The driver tells the process id that the host sees."""
+def test_a_job_s_container_is_not_a_foreign_process(lab: DockerLab, gpu_processes: Path) -> None:
+    """The driver reports the process id of the host."""
     run = lab.run("a", f"echo > {lab.root}/begun; sleep 1000")
     lab.engine.submit(run)
     lab.wait((lab.root / "begun").exists, timeout=60)
     inside = lab.identity(run, "command.json")
     assert inside is not None
-    guests.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {inside.pid}, 9000 MiB, sh")
+    gpu_processes.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {inside.pid}, 9000 MiB, sh")
     assert gpu_users.foreign_processes() == ""
-    guests.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {os.getpid()}, 9000 MiB, sh")
+    gpu_processes.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {os.getpid()}, 9000 MiB, sh")
     assert f"pid {os.getpid()}" in gpu_users.foreign_processes()
     lab.engine.cancel(run.id)
     assert lab.engine.follow(run.id, timeout=60, poll=0.05).state == "cancelled"

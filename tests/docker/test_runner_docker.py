@@ -25,8 +25,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils
 
 #: What only a process has, and the test here that stands for it.
 ONLY_PROCESSES = {
-    "test_what_cannot_be_started": "test_a_program_that_is_not_in_the_image",
-    "test_want_of_memory_is_told_when_the_kernel_killed_for_it": "test_want_of_memory_is_told_by_the_engine",
+    "test_commands_that_cannot_be_started": "test_a_program_that_is_not_in_the_image",
+    "test_lack_of_memory_is_reported_after_an_oom_kill": "test_want_of_memory_is_told_by_the_engine",
 }
 
 job_dir = test_process.job_dir
@@ -163,7 +163,7 @@ def test_containers_of_jobs_that_have_ended_are_taken_away(kit: DockerKit, job_d
 
 
 def test_an_engine_that_is_not_there(kit: DockerKit, job_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker, "_PATIENCE", 0.0)
+    monkeypatch.setattr(docker, "_ENGINE_SECONDS", 0.0)
     write_json(
         os.path.join(os.path.dirname(job_dir), "run.json"), {"toolchain": {"docker_host": "unix:///nowhere/x.sock"}}
     )

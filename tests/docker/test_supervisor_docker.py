@@ -15,8 +15,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils
 
 #: What is told of a command by its process id, and the test here that stands for it.
 ONLY_PROCESSES = {
-    "test_no_second_command_beside_one_whose_record_was_lost": "test_a_container_whose_record_was_lost_is_followed",
-    "test_workers_in_sessions_of_their_own_do_not_outlive_their_launcher": "test_nothing_outlives_the_first_process",
+    "test_a_command_whose_record_was_lost_is_replaced": "test_a_container_whose_record_was_lost_is_followed",
+    "test_workers_in_their_own_sessions_do_not_outlive_their_launcher": "test_nothing_outlives_the_first_process",
 }
 
 globals().update(shared(test_supervisor, ONLY_PROCESSES))

@@ -132,7 +132,7 @@ BEGINNINGS: dict[str, t.Callable[[Lab], Run]] = {"from_nothing": from_nothing, "
 
 def _controller(lab: Lab, run: Run, armed: bool) -> None:
     # Ctrl-C and a lost connection are SIGKILL here: the controller leaves no last words
-    launcher.this_python = lambda: str(lab.root / "python")  # type: ignore[assignment]
+    launcher.current_python = lambda: str(lab.root / "python")  # type: ignore[assignment]
     (lab.root / "controller").write_text(str(os.getpid()))
     if armed:
         faults.arm(str(lab.root), "controller")
@@ -231,7 +231,7 @@ def at_random(core: Path, seed: int, kills: int, expected: dict[str, t.Any]) -> 
                 if not _runs(controllers.get(run.id)):
                     controllers[run.id] = stack.enter_context(forked(lambda run=run: _apply(lab, run)))  # type: ignore[misc]
             time.sleep(dice.choice((0.0, 0.02, 0.1, 0.3)) * dice.random())
-            if all(not lab.engine.need(run) for run in runs):
+            if all(not lab.engine.pending_steps(run) for run in runs):
                 break
             result.kills += _kill_some(lab, dice, list(controllers.values()))
         for pid in controllers.values():
@@ -288,7 +288,7 @@ def _settle(lab: Lab) -> None:
     """
     end = time.monotonic() + 5
     while time.monotonic() < end:
-        jobs = [record.unfinished for record in lab.store.active()]
+        jobs = [record.current_job for record in lab.store.active()]
         if all(
             job is None or not job.is_supervised() or os.path.exists(os.path.join(job.directory, "command.json"))
             for job in jobs

@@ -308,7 +308,7 @@ def test_an_adapter_on_its_base(house: House, known: dict[str, Applied]) -> None
     }
     assert steps == {"register", "gguf", "gguf_adapter", "train", "dataset", "base"}
     other = house.plan(**POOR, name="third", export="adapter")
-    needed = house.engine.need(other)
+    needed = house.engine.pending_steps(other)
     assert set(needed) == {"gguf-adapter", "register-q4_K_M"}
     assert house.apply(**LEARNED, name=name, export="adapter", gate=knows(0, 1, 2, allowed_failures=1)).pending == ()
 

@@ -159,7 +159,7 @@ def test_validation(trained: Trainings) -> None:
     assert results["validation_rows"] + results["train_rows"] == ROWS
     progress = TrainStep().progress(dataclasses.replace(ctx, work=where))
     assert progress is not None
-    assert f"eval loss {losses[-1]:.4g}" in progress.words()
+    assert f"eval loss {losses[-1]:.4g}" in progress.describe()
 
 
 #: What LLaMA-Factory itself makes of rows, whole: the most tokens of each.

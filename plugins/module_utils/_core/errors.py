@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one error family of the core.
+"""The exception hierarchy of the core.
 
-The core knows nothing of Ansible or HTTP: it raises these, and the edges
-(modules, service) translate them.
+The core does not depend on Ansible or HTTP: it raises these exceptions, and the edges (modules, service) translate
+them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import typing as t
 
 
 class CoreError(Exception):
-    """What went wrong, what to do about it, and the figures behind it.
+    """An error with its cause, a hint and the relevant figures.
 
-    :param message: what is wrong and where, one sentence.
-    :param hint: what the reader can do about it.
+    :param message: the cause and its location, in one sentence.
+    :param hint: what the reader can do about it; empty when nothing.
     :param details: plain, JSON-serialisable facts; never a secret.
     """
 
@@ -32,15 +32,15 @@ class CoreError(Exception):
 
 
 class InputError(CoreError):
-    """What was declared cannot be: wrong value, bad data, unknown name."""
+    """A declaration is invalid: wrong value, bad data, unknown name."""
 
 
 class NotReadyError(CoreError):
-    """Something this needs is not there: a tool, a server, an artifact, room on the disk."""
+    """A requirement is missing: a tool, a server, an artifact, disk space."""
 
 
 class StoreError(CoreError):
-    """The job store or an artifact is not as it should be."""
+    """The job store or an artifact is damaged."""
 
 
 class JobError(CoreError):
@@ -48,11 +48,11 @@ class JobError(CoreError):
 
 
 class RemoteError(CoreError):
-    """A server (Ollama, a model hub) answered with an error or not at all."""
+    """A server (Ollama, a model hub) answered with an error or did not answer."""
 
 
 def as_error(error: Exception) -> dict[str, t.Any]:
-    """An exception as the store keeps it."""
+    """Convert an exception to the form in which the store keeps it: ``message``, ``hint`` and ``details``."""
     if isinstance(error, CoreError):
         details = json.loads(json.dumps(error.details, default=str))
         return {"message": error.message, "hint": error.hint, "details": details}

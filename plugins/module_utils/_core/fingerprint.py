@@ -1,12 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fingerprints: the name of a result is the sha256 of what it is made from.
+"""Fingerprints: the name of a result is the SHA-256 of its inputs.
 
-The form is RFC 8785 in spirit: JSON with sorted keys, no blanks, UTF-8. Numbers that are
-whole are written as integers (``3`` and ``3.0`` are the same number of epochs), other
-numbers as Python's shortest round-trip ``repr``. Settings that are None are left out, so
-that an option added later with None as its default renames nothing.
+The canonical form is similar to RFC 8785: JSON with sorted keys, no whitespace, UTF-8. Integral numbers are written
+as integers (``3`` and ``3.0`` are the same number of epochs), other numbers as Python's shortest round-trip ``repr``.
+Settings that are None are omitted, so that an option added later with the default None does not change a fingerprint.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ import typing as t
 
 from .errors import InputError
 
-#: Raised only when the meaning of a fingerprint changes: every artifact then gets a new name.
+#: Incremented only when the meaning of a fingerprint changes: every artifact then gets a new name.
 SCHEME = 1
 
 
 def canonical(value: t.Any) -> t.Any:
-    """The value in its one written form.
+    """Return the canonical form of a value.
 
-    :raises InputError: for NaN, infinities and types that JSON has no form for.
+    :raises InputError: for NaN, infinities and types that JSON cannot represent.
     """
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -43,14 +42,17 @@ def canonical(value: t.Any) -> t.Any:
 
 
 def canonical_json(value: t.Any) -> str:
-    """Canonical JSON text of a value."""
+    """Return the canonical JSON text of a value.
+
+    :raises InputError: for a value without a canonical form.
+    """
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value: t.Any) -> str:
-    """Hex SHA-256 of the canonical JSON of a value.
+    """Return the SHA-256, in hexadecimal, of the canonical JSON of a value.
 
-    :raises InputError: for what has no canonical form.
+    :raises InputError: for a value without a canonical form.
     """
     try:
         raw = canonical_json(value).encode("utf-8")
@@ -60,11 +62,12 @@ def digest(value: t.Any) -> str:
 
 
 def fingerprint(kind: str, settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str]) -> str:
-    """The fingerprint of a step's result.
+    """Return the fingerprint of a step's result.
 
     :param kind: the step: base, dataset, train, merge, gguf or register.
-    :param settings: the declared settings that change the result, those at their default already left out.
-    :param upstream: fingerprints of the steps it is made from, by their kind.
+    :param settings: the declared settings that change the result, without those at their default.
+    :param upstream: fingerprints of the input artifacts, by kind.
     :returns: 64 hexadecimal digits.
+    :raises InputError: for settings without a canonical form.
     """
     return digest({"scheme": SCHEME, "step": kind, "settings": settings, "upstream": upstream})

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands of an installed core: ``python -m PACKAGE.main supervise|perform JOB_DIR``.
 
-One name for all versions: a newer core starts the supervisors of an older one by it, whatever the packages inside are
-called, so a job is continued by the code it was started with.
+The name of this module is the same in all versions. A newer core starts the supervisors of an older core through it,
+whatever the names of the inner packages are, so a job continues with the code it was started with.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def main(arguments: t.Sequence[str]) -> int:
     """Run one command.
 
     :param arguments: ``supervise`` or ``perform``, and the directory of a job.
-    :returns: the exit status; 2 for anything else.
+    :returns: the exit status of the command; 2 for other arguments.
     """
     if len(arguments) == 2 and arguments[0] == "supervise":
         from .engine.supervisor import main as supervise

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Observe, submit, reconcile, cancel: all that happens to runs happens here.
+"""The interface to runs: observe, submit, cancel, reconcile, follow.
 
-Level-triggered: every decision is made from what is on the disk and in the process table at
-that moment, never from what an earlier call had in mind. So any call may be killed anywhere.
+Level-triggered: every decision is based on the current state of the disk and of the process table, never on the
+intention of an earlier call. Therefore any call may be killed at any point.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from . import installation, launcher
 from .pending_steps import find_pending_steps
 from .reconciler import Reconciler, damage_error
 
-#: Seconds between two reconciles of somebody who follows a run that waits: supervisors do it when a job ends, this
-#: is for when one of them was killed.
-_PUSH_SECONDS = 1.0
+#: Seconds between two reconciles while a waiting run is followed. Supervisors reconcile when a job ends; this covers
+#: the case that a supervisor was killed.
+_RECONCILE_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Submission:
-    """What asking for a run came to.
+    """The result of submitting a run.
 
-    :param view: the run afterwards.
-    :param pending: labels of the steps that had to be made when it was asked for, in order.
-    :param attached: whether it was at work already.
+    :param view: the run after the submission.
+    :param pending: labels of the steps that were pending at submission, in order.
+    :param attached: whether the run was already queued or running.
     """
 
     view: RunView
@@ -61,62 +61,62 @@ class Engine:
         self.layout = Layout(data_dir)
         self.store = Store(self.layout)
 
-    # -- looking: changes nothing ------------------------------------------------------------------------------
+    # -- read-only operations ----------------------------------------------------------------------------------
 
-    def need(self, run: Run) -> dict[str, str]:
-        """Labels of the steps that must be made, in order, and why.
+    def pending_steps(self, run: Run) -> dict[str, str]:
+        """Return the labels of the steps that must run, in order, each with its reason.
 
-        Found backwards from the goals: where a result is whole, nothing before it is looked at.
+        The search starts at the goals: if a result is complete, the steps before it are not checked.
 
-        :raises NotReadyError: when something is needed that the run itself cannot make.
+        :raises NotReadyError: when an artifact is required that no step of the run produces.
         """
         return find_pending_steps(self.layout, run)
 
     def observe(self, run_id: str) -> RunView:
-        """A run as it stands now.
+        """Return the current state of a run.
 
-        :raises InputError: when there is no such run.
+        :raises InputError: when the run does not exist.
         """
         record = self.store.record(run_id)
         if record is None:
-            raise InputError(f"There is no run {run_id!r} in {self.layout.jobs}.", self._nearest(run_id))
+            raise InputError(f"There is no run {run_id!r} in {self.layout.jobs}.", self._suggest_run_ids(run_id))
         return self._view_record(record, self.store.active() if record.active else [])
 
-    def _nearest(self, run_id: str) -> str:
-        known = [record.id for record in self.store.active()] + self.store.done_ids(200)
-        close = difflib.get_close_matches(run_id, known, 3, 0.5)
-        return f"Did you mean {', '.join(close)}?" if close else ""
+    def _suggest_run_ids(self, run_id: str) -> str:
+        candidates = [record.id for record in self.store.active()] + self.store.done_ids(200)
+        matches = difflib.get_close_matches(run_id, candidates, 3, 0.5)
+        return f"Did you mean {', '.join(matches)}?" if matches else ""
 
     def observe_all(self, limit: int = 50) -> list[RunView]:
-        """Active runs in their order, then the latest ended ones.
+        """Return the active runs in queue order, then the ended runs, latest first.
 
-        :param limit: how many ended ones at most.
+        :param limit: maximum number of ended runs.
         """
         queue = self.store.active()
         views = [self._view_record(record, queue) for record in queue]
-        seen = {record.id for record in queue}
+        active_ids = {record.id for record in queue}
         for run_id in self.store.done_ids(limit):
-            record = self.store.record(run_id) if run_id not in seen else None
+            record = self.store.record(run_id) if run_id not in active_ids else None
             if record is not None:
                 views.append(self._view_record(record, queue))
         return views
 
     def preview(self, run: Run) -> RunView:
-        """A run as asking for it would find it, whether it is in the store or not. For check mode.
+        """Return the state that a submission of the run would find, whether the run is in the store or not.
 
-        Its state is ``absent`` when there is something to do that nobody has asked for yet.
+        For check mode. The state is ``absent`` when steps are pending and the run is not in the queue.
         """
         record = self.store.record(run.id)
-        if record is not None and record.at_work:
+        if record is not None and record.is_unfinished:
             return self._view_record(record, self.store.active())
         return self._preview(run, record, None)
 
-    def _preview(self, run: Run, record: Record | None, needed: dict[str, str] | None) -> RunView:
+    def _preview(self, run: Run, record: Record | None, pending: dict[str, str] | None) -> RunView:
         view = RunView(run.id, run.name, "absent", submitted_by=run.submitted_by)
-        self._add_steps(view, run, None, needed)
+        self._add_steps(view, run, None, pending)
         if view.pending:
             return view
-        view.state = SUCCEEDED  # all of it is there: whether made for this run or for others
+        view.state = SUCCEEDED  # all results exist, no matter which run produced them
         if record is not None:
             if record.run is not None:
                 view.submitted_at, view.submitted_by = record.run.submitted_at, record.run.submitted_by
@@ -125,12 +125,12 @@ class Engine:
         return view
 
     def _view_record(self, record: Record, queue: t.Sequence[Record]) -> RunView:
-        run, live = record.run, record.unfinished
+        run, job = record.run, record.current_job
         state = str(record.state["state"])
         error = record.state.get("error")
         if record.damage:
             state, error = (RUNNING if is_supervised(record) else FAILED), damage_error(record)
-        elif record.at_work and live is not None:
+        elif record.is_unfinished and job is not None:
             state = RUNNING
         view = RunView(
             id=record.id,
@@ -140,19 +140,19 @@ class Engine:
             submitted_by=run.submitted_by if run else "",
             finished_at=str(record.state.get("finished_at", "")),
             error=error if isinstance(error, dict) else None,
-            cancelling=record.at_work and record.cancelling,
+            cancelling=record.is_unfinished and record.cancelling,
         )
         self._add_job(view, record)
         if run is not None:
-            self._add_steps(view, run, live, {} if state == SUCCEEDED else None)
-        if live is not None:
-            view.current = live.label
-            view.progress = self._progress(run, live) if run is not None else {}
-            told = read_record(os.path.join(live.directory, WAITING))
-            view.waiting_for = str(told.get("for", "")) if told else ""
-            if not live.is_supervised():
-                view.waiting_for = "a new supervisor, since its own was lost: whoever applies next starts one"
-        elif record.at_work:
+            self._add_steps(view, run, job, {} if state == SUCCEEDED else None)
+        if job is not None:
+            view.current = job.label
+            view.progress = self._progress(run, job) if run is not None else {}
+            waiting = read_record(os.path.join(job.directory, WAITING))
+            view.waiting_for = str(waiting.get("for", "")) if waiting else ""
+            if not job.is_supervised():
+                view.waiting_for = "a new supervisor, since its own was lost: the next apply starts one"
+        elif record.is_unfinished:
             self._explain_waiting(record, view, queue)
         return view
 
@@ -164,40 +164,42 @@ class Engine:
         view.job_started_at = str((read_record(os.path.join(last.directory, "supervisor.json")) or {}).get("at", ""))
         details = (view.error or {}).get("details")
         if isinstance(details, dict) and "log" in details:
-            details["log"] = os.path.join(last.directory, "log.txt")  # the run may have moved since
+            # the directory of the run may have moved since the error was recorded
+            details["log"] = os.path.join(last.directory, "log.txt")
 
-    def _add_steps(self, view: RunView, run: Run, live: Job | None, needed: dict[str, str] | None) -> None:
-        """The steps of a run.
+    def _add_steps(self, view: RunView, run: Run, job: Job | None, pending: dict[str, str] | None) -> None:
+        """Add the steps of a run to its view.
 
-        :param needed: what is needed, when that is known already.
+        :param job: the current job; None when no step is running.
+        :param pending: the pending steps with their reasons; None to determine them here.
         """
         problem = ""
-        if needed is None:
+        if pending is None:
             try:
-                needed = self.need(run)
+                pending = self.pending_steps(run)
             except CoreError as error:
-                # what is needed cannot be told: all that is not there
+                # the pending steps cannot be determined: show every incomplete step as pending
                 problem = error.message
-                needed = {
+                pending = {
                     step.label: problem
                     for step in run.steps
                     if artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
                 }
         for step in run.steps:
-            whole = view.state == SUCCEEDED and step.label in run.goals
-            reason = "" if whole else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
-            shown = NEEDED if step.label in needed else (IDLE if reason else WHOLE)
-            if live is not None and live.label == step.label:
-                shown = STEP_RUNNING
+            complete = view.state == SUCCEEDED and step.label in run.goals
+            reason = "" if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
+            state = NEEDED if step.label in pending else (IDLE if reason else WHOLE)
+            if job is not None and job.label == step.label:
+                state = STEP_RUNNING
             elif view.state == FAILED and view.error and view.error.get("step") == step.label:
-                shown = STEP_FAILED
+                state = STEP_FAILED
             view.steps.append(
                 StepView(
                     label=step.label,
                     kind=step.spec.kind,
                     fingerprint=step.spec.fingerprint,
-                    state=shown,
-                    reason=problem or needed.get(step.label, "") or reason,
+                    state=state,
+                    reason=problem or pending.get(step.label, "") or reason,
                     path=self.layout.artifact(step.spec.kind, step.spec.fingerprint),
                 )
             )
@@ -206,98 +208,104 @@ class Engine:
         step = run.step(job.label)
         ctx = step_context(self.layout, step.spec, run.toolchain, job.directory)
         try:
-            found = get_step(step.spec.kind).progress(ctx)
+            progress = get_step(step.spec.kind).progress(ctx)
         except (CoreError, OSError, ValueError, TypeError, KeyError):
-            return {}  # a file caught in the middle of a write: the next look will tell
-        return found.as_dict() if found else {}
+            return {}  # a file is incomplete while it is being written; the next poll reads it
+        return progress.as_dict() if progress else {}
 
     def _explain_waiting(self, record: Record, view: RunView, queue: t.Sequence[Record]) -> None:
-        place = next((index for index, other in enumerate(queue) if other.id == record.id), 0)
-        view.position = place
+        position = next((index for index, other in enumerate(queue) if other.id == record.id), 0)
+        view.position = position
         pending = view.pending
-        if place and pending:
+        if position and pending:
             view.current = pending[0]
-            view.waiting_for = f"the run {queue[place - 1].id}"
+            view.waiting_for = f"the run {queue[position - 1].id}"
 
-    # -- changing ----------------------------------------------------------------------------------------------
+    # -- operations that change the store ----------------------------------------------------------------------
 
     def submit(self, run: Run) -> Submission:
-        """Ask for a run. Nothing happens, and nothing is written, when all it wants is whole; one at work is joined.
+        """Submit a run. No-op, without a write, if all goals are complete; attaches to the run if it is unfinished.
 
-        :raises NotReadyError: when it needs something that it cannot make.
+        :raises NotReadyError: when an artifact is required that no step of the run produces.
         """
         record = self.store.record(run.id)
-        if record is None or not record.at_work:
-            needed = self.need(run)
-            if not needed:
+        if record is None or not record.is_unfinished:
+            reasons = self.pending_steps(run)
+            if not reasons:
                 if not self.store.is_idle():
                     self.reconcile()
-                return Submission(self._preview(run, record, needed), ())
+                return Submission(self._preview(run, record, reasons), ())
         elif record.damage:
-            self.reconcile()  # sets it aside, unless somebody is at work on it
+            self.reconcile()  # retires the damaged run unless one of its jobs is supervised
         with disk_errors(self.layout.jobs):
             self.store.prepare()
             with self.store.lock():
-                pending, attached = self._ask(run)
+                pending, attached = self._enqueue(run)
         self.reconcile()
         if not pending and not attached:
             return Submission(self.preview(run), ())
         return Submission(self.observe(run.id), pending, attached)
 
-    def _ask(self, run: Run) -> tuple[tuple[str, ...], bool]:
-        """Put a run into the queue unless it is there; labels of what is to be made, and whether it was there."""
+    def _enqueue(self, run: Run) -> tuple[tuple[str, ...], bool]:
+        """Put a run into the queue unless it is already there.
+
+        :returns: the labels of the pending steps, and whether the run was already in the queue.
+        """
         record = self.store.record(run.id)
-        if record is None or not record.at_work:
-            pending = tuple(self.need(run))
+        if record is None or not record.is_unfinished:
+            pending = tuple(self.pending_steps(run))
             if pending:
-                self.store.enqueue(self._stamped(run, record, self.store.next_seq()))
+                self.store.enqueue(self._prepare_run(run, record, self.store.next_seq()))
             return pending, False
-        known = record.run or run
-        job = record.unfinished
-        last = record.jobs[-1].outcome if record.jobs and record.jobs[-1].round == known.round else None
-        ending = record.cancelling or (
+        stored_run = record.run or run
+        job = record.current_job
+        last_outcome = record.jobs[-1].outcome if record.jobs and record.jobs[-1].round == stored_run.round else None
+        is_ending = record.cancelling or (
             get_runner(job.runner).probe(job.directory).state == "ended"
             if job is not None
-            else last is not None and last["state"] != SUCCEEDED
+            else last_outcome is not None and last_outcome["state"] != SUCCEEDED
         )
-        if ending and record.run is not None:
-            # it was stopped, or its command has come to an end: should that be a failure, it was before this request
-            self.store.resubmit(self._stamped(run, record, known.seq))
+        if is_ending and record.run is not None:
+            # the run is being cancelled, or its command has ended: a failure predates this request and must not end it
+            self.store.resubmit(self._prepare_run(run, record, stored_run.seq))
         try:
-            return tuple(self.need(known)), True
+            return tuple(self.pending_steps(stored_run)), True
         except CoreError:
-            return (), True  # the queue finds the same, and ends the run with it
+            return (), True  # the reconciler gets the same error and ends the run with it
 
-    def _stamped(self, run: Run, record: Record | None, seq: int) -> Run:
+    def _prepare_run(self, run: Run, record: Record | None, seq: int) -> Run:
         return dataclasses.replace(
             run,
             seq=seq,
             round=(record.round if record else 0) + 1,
             submitted_at=utc_now(),
             core_dir=installation.install(self.layout),
-            python=launcher.this_python(),
+            python=launcher.current_python(),
         )
 
     def cancel(self, run_id: str) -> bool:
-        """Ask for a run to be stopped, its checkpoint kept; False, and nothing is written, when it was not at work."""
+        """Request that a run stops and keeps its checkpoint.
+
+        :returns: False, without a write, when the run is neither queued nor running.
+        """
         record = self.store.record(run_id)
-        if record is None or not record.at_work:
+        if record is None or not record.is_unfinished:
             return False
         with disk_errors(self.layout.jobs):
             self.store.prepare()
             with self.store.lock():
                 record = self.store.record(run_id)
-                asked = record is not None and record.at_work
-                if asked:
+                requested = record is not None and record.is_unfinished
+                if requested:
                     self.store.request_cancel(run_id)
         self.reconcile()
-        return asked
+        return requested
 
     def reconcile(self) -> None:
-        """Settle what has ended and start what is next."""
+        """Finalize finished jobs and start the next ones."""
         Reconciler(self.layout).reconcile()
 
-    # -- following ---------------------------------------------------------------------------------------------
+    # -- follow ------------------------------------------------------------------------------------------------
 
     def follow(
         self,
@@ -307,26 +315,26 @@ class Engine:
         on_view: t.Callable[[RunView], None] | None = None,
         poll: float = 0.25,
     ) -> RunView:
-        """Watch a run until it has ended, or none of the steps ``until`` is still to be made.
+        """Poll a run until it has ended or none of the steps ``until`` is pending.
 
         :param until: labels of steps.
-        :param timeout: seconds; the run goes on after that.
-        :param on_view: told every look.
-        :param poll: seconds between two looks.
+        :param timeout: seconds; the run continues after the timeout.
+        :param on_view: called with the view after every poll.
+        :param poll: seconds between two polls.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        pushed = None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        reconciled_at = None
         while True:
             view = self.observe(run_id)
             now = time.monotonic()
-            due = pushed is None or now - pushed >= max(_PUSH_SECONDS, poll)
-            if due and view.state not in ENDED and not self._is_supervised(run_id):
-                pushed = now
-                with contextlib.suppress(LockedError):  # whoever holds it is at it
+            is_due = reconciled_at is None or now - reconciled_at >= max(_RECONCILE_SECONDS, poll)
+            if is_due and view.state not in ENDED and not self._is_supervised(run_id):
+                reconciled_at = now
+                with contextlib.suppress(LockedError):  # another process is already reconciling
                     self.reconcile()
                 view = self.observe(run_id)
             if view.state in ENDED and self.store.is_active(run_id):
-                self.reconcile()  # it is about to be moved: what is told of its paths shall stay true
+                self.reconcile()  # moves the run out of the queue, so that the paths in the view remain valid
                 view = self.observe(run_id)
             if on_view is not None:
                 on_view(view)
@@ -334,20 +342,20 @@ class Engine:
                 return view
             if until is not None and not any(label in until for label in view.pending):
                 return view
-            if end is not None and time.monotonic() >= end:
+            if deadline is not None and time.monotonic() >= deadline:
                 return view
             time.sleep(poll)
 
     def _is_supervised(self, run_id: str) -> bool:
         record = self.store.record(run_id)
-        job = record.unfinished if record is not None else None
+        job = record.current_job if record is not None else None
         return job is not None and job.is_supervised()
 
 
 def raise_if_failed(view: RunView) -> None:
-    """Turn the end of a run that did not come to its goal into an error.
+    """Raise an error if a run failed or was cancelled.
 
-    :raises JobError: with what went wrong, where, and what to do.
+    :raises JobError: with the cause, the run, the step and a hint.
     """
     if view.state == FAILED:
         error = view.error or {}
@@ -357,4 +365,4 @@ def raise_if_failed(view: RunView) -> None:
             {**error.get("details", {}), "run": view.id, "step": error.get("step", "")},
         )
     if view.state == CANCELLED:
-        raise JobError(f"{view.name}: the run {view.id} was cancelled.", "Apply again to go on from its checkpoint.")
+        raise JobError(f"{view.name}: the run {view.id} was cancelled.", "Apply again to resume from its checkpoint.")

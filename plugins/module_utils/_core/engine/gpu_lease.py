@@ -1,12 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What gives the GPU up while a training has it, and gets it back: Ollama, and containers that say they may be stopped.
+"""The lease of the GPU for a training: Ollama and labelled containers yield it, and are restored afterwards.
 
-What is taken is written down before it is taken, with the job it is taken for, in ``jobs/gpu_loan.json``. So whoever
-comes after a crash knows what has to be given back, and giving back what was never taken changes nothing. The job's
-own supervisor gives back before it tells how the job ended; after a crash the next reconcile does, once the job has
-come to its end or is gone.
+The servers that yield are recorded in ``jobs/gpu_loan.json``, with the job that holds the lease, before any of them is
+stopped. Therefore a process that runs after a crash can read what must be restored, and restoring a server that was
+never stopped changes nothing. The job's own supervisor releases the lease before it writes the outcome of the job;
+after a crash the next reconcile does, once the job has ended or its directory no longer exists.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from ..system.local_services import LocalServer, Process, find, from_dict, label
 from ..system.locks import FileLock
 from . import gpu_users
 
-#: What Ollama may do while a training has the GPU.
+#: What Ollama may do while a training holds the GPU lease.
 POLICIES = ("unload", "stop", "cpu", "share")
 
-#: Label of containers that hold GPU memory and may be stopped for a training: LLaMA-Factory's API of the Compose stack.
+#: Label of containers that use GPU memory and may be stopped for a training: LLaMA-Factory's API in the Compose stack.
 LABEL = "ia-homelab.gives-way-to-training"
 
 _FILE = "gpu_loan.json"
 _LOCK = "gpu_loan.lock"
 
-#: Seconds a server may take until it answers again, and between two attempts to give back what could not be.
+#: Seconds a server may take until it answers again, and seconds between two attempts to restore a server.
 _ANSWER_SECONDS = 60.0
-_AGAIN_SECONDS = 30.0
+_RETRY_SECONDS = 30.0
 
 
 class LeasedServer(t.NamedTuple):
-    """A server that gives way.
+    """A server that yields the GPU.
 
-    :param server: what runs it.
-    :param is_ollama: whether it is Ollama, which may go on without a GPU.
+    :param server: controls the service, container or process.
+    :param is_ollama: whether it is Ollama, which can also run without a GPU.
     """
 
     server: LocalServer
@@ -53,17 +53,17 @@ class LeasedServer(t.NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """The same for the same server, whatever its process is."""
+        """Identifies the server across restarts, independent of its process."""
         server = self.server
         return server.kind, str(server.how["port"]) if isinstance(server, Process) else server.name
 
 
 class GpuLease:
-    """What the GPU's other users do while a job has it.
+    """The lease of the GPU that a job holds while its command runs.
 
     :param layout: the data directory.
     :param job_dir: directory of the job.
-    :param tools: with the policy, and where Ollama and the engine are.
+    :param tools: has the policy and the addresses of Ollama and of the Docker engine.
     """
 
     def __init__(self, layout: Layout, job_dir: str, tools: Toolchain) -> None:
@@ -71,67 +71,69 @@ class GpuLease:
         self.job = os.path.join(*os.path.abspath(job_dir).split(os.sep)[-2:])
         self.tools = tools
         self.policy = tools.ollama_while_training
-        self._found: list[LeasedServer] = []
-        self._told: list[str] = []
+        self._servers: list[LeasedServer] = []
+        self._messages: list[str] = []
 
-    def look(self) -> None:
-        """Find out who would give way; changes nothing."""
+    def find_users(self) -> None:
+        """Find the servers that would yield the GPU. Read-only."""
         if self.policy not in ("stop", "cpu"):
             return
         try:
             ollama = find(self.tools.ollama_url, self.tools.docker_host)
-            self._found += [LeasedServer(ollama, True)] if ollama is not None else []
+            self._servers += [LeasedServer(ollama, True)] if ollama is not None else []
         except CoreError as error:
-            self._told.append(f"{error.message} Its models are unloaded instead.")
-        self._found += [LeasedServer(server, False) for server in labelled(LABEL, self.tools.docker_host)]
+            self._messages.append(f"{error.message} Its models are unloaded instead.")
+        self._servers += [LeasedServer(server, False) for server in labelled(LABEL, self.tools.docker_host)]
 
     def covers(self, pid: int) -> bool:
-        """Whether a process on the GPU is one that gives way."""
+        """Whether a process on the GPU belongs to a server that yields."""
         try:
-            return any(found.server.holds(pid) for found in self._found)
+            return any(user.server.holds(pid) for user in self._servers)
         except CoreError:
             return False
 
-    def take(self) -> list[str]:
-        """Have those that were found give way.
+    def acquire(self) -> list[str]:
+        """Make the servers found by :meth:`find_users` yield the GPU.
 
-        :returns: what there is to tell of it: a training does not fail because another server does not listen.
+        :returns: messages for the log. A server that does not yield is one of them and not an error: it must not fail
+            the training.
         """
         if self.policy == "share":
             return []
         if self.policy == "unload":
             return gpu_users.unload_models(self.tools.ollama_url)
-        told, self._told = self._told, []
-        if told:
-            told += gpu_users.unload_models(self.tools.ollama_url)
+        messages, self._messages = self._messages, []
+        if messages:
+            messages += gpu_users.unload_models(self.tools.ollama_url)
         with FileLock(self.layout.path("jobs", _LOCK)):
-            # what is there already was taken by a supervisor that was lost: how it ran before, it knows better
-            taken = list(
-                {each.key: each for each in [*self._found, *_read_leased(read_record(_path(self.layout)))]}.values()
+            # an existing entry was written by a supervisor that was lost, before it stopped the server: it overrides
+            # what was found now, because only it describes how the server ran originally
+            leased = list(
+                {each.key: each for each in [*self._servers, *_read_leased(read_record(_path(self.layout)))]}.values()
             )
-            if not taken:
-                return told
-            servers = [{"is_ollama": each.is_ollama, **each.server.as_dict()} for each in taken]
+            if not leased:
+                return messages
+            servers = [{"is_ollama": each.is_ollama, **each.server.as_dict()} for each in leased]
             write_json(_path(self.layout), {"job": self.job, "servers": servers, "at": utc_now()}, 0o600)
-            for each in taken:
+            for each in leased:
                 try:
-                    told.append(self._one(each))
+                    messages.append(self._yield_gpu(each))
                 except CoreError as error:
-                    told.append(f"{each.server.words} does not give way: {error.message}")
-                    told += gpu_users.unload_models(self.tools.ollama_url) if each.is_ollama else []
-        return told
+                    messages.append(f"{each.server.words} does not yield the GPU: {error.message}")
+                    messages += gpu_users.unload_models(self.tools.ollama_url) if each.is_ollama else []
+        return messages
 
-    def _one(self, taken: LeasedServer) -> str:
-        if self.policy == "cpu" and taken.is_ollama:
-            taken.server.on_cpu()
-            return f"Till this job ends, {taken.server.words} goes on without a GPU."
-        taken.server.stop()
-        return f"Till this job ends, {taken.server.words} is stopped."
+    def _yield_gpu(self, leased: LeasedServer) -> str:
+        if self.policy == "cpu" and leased.is_ollama:
+            leased.server.on_cpu()
+            return f"Until this job ends, {leased.server.words} runs without a GPU."
+        leased.server.stop()
+        return f"Until this job ends, {leased.server.words} is stopped."
 
-    def restore(self) -> list[str]:
-        """Have them run as they did before, and wait until Ollama answers again.
+    def release(self) -> list[str]:
+        """Restore the servers to how they ran before, and wait until Ollama answers again.
 
-        :returns: what went wrong; the next reconcile tries it again.
+        :returns: problems; the next reconcile retries.
         """
         lease = read_record(_path(self.layout))
         if lease is None or lease.get("job") != self.job:
@@ -151,17 +153,20 @@ class GpuLease:
 
 
 def release_stale(layout: Layout) -> None:
-    """Give back what was taken for a job that has ended or is gone. Short, and does nothing when nothing is due."""
+    """Release the lease of a job that has ended or no longer exists; no-op without such a lease.
+
+    Fast, because every reconcile calls it: it does not wait until Ollama answers.
+    """
     lease = read_record(_path(layout))
-    if lease is None or not _is_due(layout, lease):
+    if lease is None or not _is_stale(layout, lease):
         return
-    tried = str(lease.get("tried_at") or "")
-    if tried and age_seconds(tried) < _AGAIN_SECONDS:
+    tried_at = str(lease.get("tried_at") or "")
+    if tried_at and age_seconds(tried_at) < _RETRY_SECONDS:
         return
     _restore(layout, str(lease.get("job")))
 
 
-def _is_due(layout: Layout, lease: t.Mapping[str, t.Any]) -> bool:
+def _is_stale(layout: Layout, lease: t.Mapping[str, t.Any]) -> bool:
     job_dir = layout.path("jobs", "active", str(lease.get("job")))
     return not os.path.isdir(job_dir) or read_outcome(job_dir) is not None
 
@@ -169,20 +174,20 @@ def _is_due(layout: Layout, lease: t.Mapping[str, t.Any]) -> bool:
 def _restore(layout: Layout, job: str) -> list[str]:
     lock = FileLock(layout.path("jobs", _LOCK), timeout=_ANSWER_SECONDS)
     if not lock.acquire():
-        return ["Somebody else gives the GPU's other users back."]
+        return ["Another process is restoring the other users of the GPU."]
     try:
         lease = read_record(_path(layout))
         if lease is None or lease.get("job") != job:
-            return []  # done already, or taken over by the next
-        problems, left = [], []
+            return []  # already released, or taken over by the next job
+        problems, remaining = [], []
         for each in _read_leased(lease):
             try:
                 each.server.restore()
             except CoreError as error:
                 problems.append(f"{each.server.words} could not be started again: {error.message}")
-                left.append({"is_ollama": each.is_ollama, **each.server.as_dict()})
-        if left:
-            write_json(_path(layout), {**lease, "servers": left, "tried_at": utc_now()}, 0o600)
+                remaining.append({"is_ollama": each.is_ollama, **each.server.as_dict()})
+        if remaining:
+            write_json(_path(layout), {**lease, "servers": remaining, "tried_at": utc_now()}, 0o600)
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_path(layout))
@@ -196,8 +201,8 @@ def _path(layout: Layout) -> str:
 
 
 def _read_leased(lease: t.Mapping[str, t.Any] | None) -> list[LeasedServer]:
-    found = []
+    leased = []
     for each in (lease or {}).get("servers") or []:
-        with contextlib.suppress(KeyError, TypeError):  # a record that was changed from outside
-            found.append(LeasedServer(from_dict(each), bool(each.get("is_ollama"))))
-    return found
+        with contextlib.suppress(KeyError, TypeError):  # the record was changed by a foreign program
+            leased.append(LeasedServer(from_dict(each), bool(each.get("is_ollama"))))
+    return leased

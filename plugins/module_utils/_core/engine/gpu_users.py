@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who else is on the GPU when a training wants it: Ollama, which can be asked to leave, and strangers."""
+"""Other users of the GPU when a training needs it: Ollama, which unloads its models on request, foreign processes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..errors import CoreError
 from ..ollama.client import Ollama
 from ..system import gpus
 
-#: Programs of Ollama's: what they hold is a matter of the policy, and comes and goes with its requests.
+#: Programs of Ollama. The policy decides on their memory, which they allocate and free with each request.
 _OLLAMA = ("ollama", "llama-server")
 
 
 def unload_models(url: str) -> list[str]:
-    """Have an Ollama server take all its models out of memory. It loads one again when it is asked for it.
+    """Make an Ollama server unload all its models from memory. It loads a model again on the next request for it.
 
-    :returns: what went wrong, in words: a training does not fail because Ollama does not answer.
+    :returns: problems, as text and not as an error: an Ollama that does not answer must not fail the training.
     """
     server = Ollama(url)
     problems = []
@@ -34,19 +34,21 @@ def unload_models(url: str) -> list[str]:
     return problems
 
 
-def foreign_processes(gives_way: t.Callable[[int], bool] = lambda _pid: False) -> str:
-    """Who computes on the GPU and is neither a job of ours nor Ollama, in words; empty when nobody does.
+def foreign_processes(will_yield: t.Callable[[int], bool] = lambda _pid: False) -> str:
+    """Describe the processes on the GPU that belong neither to a job of this collection nor to Ollama.
 
-    :param gives_way: whether the process of that id will give way, and so is nobody to wait for.
+    :param will_yield: whether the process with that id will yield the GPU; such a process is left out, because the
+        training need not wait for it.
+    :returns: the description; empty when there is no such process.
     """
-    found = [
+    processes = [
         process
         for process in gpus.foreign(gpus.processes())
-        if not os.path.basename(process.name).startswith(_OLLAMA) and not gives_way(process.pid)
+        if not os.path.basename(process.name).startswith(_OLLAMA) and not will_yield(process.pid)
     ]
-    words = []
-    for process in found:
+    descriptions = []
+    for process in processes:
         size = f", {process.used_bytes / 1e9:.1f} GB" if process.used_bytes else ""
         owner = f" of {process.user}" if process.user else ""
-        words.append(f"{process.name}{owner} (pid {process.pid}{size})")
-    return f"the GPU, where {' and '.join(words)} computes" if words else ""
+        descriptions.append(f"{process.name}{owner} (pid {process.pid}{size})")
+    return f"the GPU, where {' and '.join(descriptions)} computes" if descriptions else ""

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The installed core: supervisors outlive the module that started them, so they run from a copy on the host.
 
-Ansible deletes a module's code when the module ends. The copy lies under ``core/VERSION-DIGEST`` of the data
-directory, is published by one rename and never changed: a job goes on with the code it was started with.
+Ansible deletes the code of a module when the module ends. The copy is in ``core/VERSION-DIGEST`` of the data
+directory. It is published by one rename and never changed, so a job continues with the code it was started with.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _ROOT = (__package__ or "").rpartition(".")[0]
 
 
 def module_names() -> list[str]:
-    """Dotted names of all modules of the core, relative to its package, sorted: ``errors``, ``engine.engine``."""
+    """Return the sorted dotted names of all modules of the core, relative to its package: ``engine.engine``."""
     root: t.Any = importlib.import_module(_ROOT)
-    found = pkgutil.walk_packages(root.__path__, f"{_ROOT}.")
-    return sorted(module.name[len(_ROOT) + 1 :] for module in found if not module.ispkg)
+    modules = pkgutil.walk_packages(root.__path__, f"{_ROOT}.")
+    return sorted(module.name[len(_ROOT) + 1 :] for module in modules if not module.ispkg)
 
 
 def _sources() -> dict[str, bytes]:
-    """Content of every file of the package, by its path in there."""
-    found = {"__init__.py": b""}
+    """Return the content of every file of the package, by its path relative to the package."""
+    files = {"__init__.py": b""}
     for name in module_names():
         module = f"{_ROOT}.{name}"
         spec = importlib.util.find_spec(module)
@@ -56,30 +56,31 @@ def _sources() -> dict[str, bytes]:
         if not source:
             raise NotReadyError(f"The source of {module} cannot be read.")
         path = name.replace(".", "/")
-        found[f"{path}.py"] = source.encode("utf-8")
+        files[f"{path}.py"] = source.encode("utf-8")
         while "/" in path:
             path = path.rpartition("/")[0]
-            found[f"{path}/__init__.py"] = b""
-    if "main.py" not in found:
-        # Ansible ships what a module imports: without _bundle, only a part of the core
+            files[f"{path}/__init__.py"] = b""
+    if "main.py" not in files:
+        # Ansible ships only what a module imports: a module that does not import _bundle has only a part of the core
         raise NotReadyError("This module was shipped with a part of the core and cannot install it.")
-    return found
+    return files
 
 
-def running_from() -> str:
-    """The directory, as on ``PYTHONPATH``, that this very core lies in."""
+def current_core_dir() -> str:
+    """Return the directory, as on ``PYTHONPATH``, of the core that is running this code."""
     return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def install(layout: Layout) -> str:
-    """Put a copy of this very core under the data directory, unless it is there.
+    """Install a copy of the running core in the data directory, unless the copy exists.
 
     :returns: the directory to put on ``PYTHONPATH``.
+    :raises NotReadyError: when the source of the core cannot be read, or only a part of it was shipped.
     """
-    mine = running_from()
-    # one without the version in its name is the training service's own, which its next upgrade replaces
-    if _ROOT == PACKAGE and os.path.basename(mine).startswith(f"{VERSION}-"):
-        return mine
+    current = current_core_dir()
+    # a directory without the version in its name belongs to the training service, whose next upgrade replaces it
+    if _ROOT == PACKAGE and os.path.basename(current).startswith(f"{VERSION}-"):
+        return current
     sources = _sources()
     digest = hashlib.sha256()
     for name in sorted(sources):
@@ -101,7 +102,7 @@ def install(layout: Layout) -> str:
             with open(path, "wb") as stream:
                 stream.write(data)
             os.chmod(path, 0o644)
-        remove_tree(final)  # somebody took files out of it
+        remove_tree(final)  # an incomplete copy, from which files were removed
         publish_dir(fresh, final)
     except BaseException:
         discard(fresh)
@@ -110,8 +111,8 @@ def install(layout: Layout) -> str:
 
 
 def is_installed(core_dir: str) -> bool:
-    """Whether a core lies there that :func:`launcher.spawn` can start.
+    """Whether the directory contains a core that :func:`launcher.spawn` can start.
 
-    The first version had no ``main.py``: what one of those was to do, the present core does.
+    The first version had no ``main.py``: the current core continues the jobs of such a version.
     """
     return os.path.isfile(os.path.join(core_dir, PACKAGE, "main.py"))

@@ -29,13 +29,15 @@ def _under_systemd() -> bool:
 def spawn(core_dir: str, python: str, command: str, argument: str, log: str, unit: str) -> Identity | None:
     """Start a command of the installed core (see ``main``); it outlives the caller, its session and the SSH connection.
 
-    As root under systemd it becomes a transient unit (``KillMode=process``: the supervisor looks after its own
-    command); elsewhere a process of a session of its own whose parent has gone.
+    As root under systemd it runs as a transient unit (``KillMode=process``: the supervisor stops its own command);
+    elsewhere as an orphaned process in its own session.
 
-    :param argument: its one argument.
-    :param log: file its output is appended to.
+    :param core_dir: directory of the installed core, for ``PYTHONPATH``.
+    :param python: path of the interpreter.
+    :param argument: the only argument of the command.
+    :param log: file to which the output is appended.
     :param unit: name of the unit.
-    :returns: who it is; None when it has ended already.
+    :returns: the identity of the process; None when it has already ended.
     :raises NotReadyError: when it cannot be started.
     """
     env = {**clean_environment(), "PYTHONPATH": core_dir}
@@ -50,40 +52,42 @@ def spawn(core_dir: str, python: str, command: str, argument: str, log: str, uni
 
 
 def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> int | None:
-    plain: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
-    # Neither an argument list nor the properties of a unit, which everybody may read, are a place for a proxy's
-    # password; and what lies in /run is gone after a crash of the machine.
-    variables = ""
+    options: dict[str, t.Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True}
+    # Every user can read an argument list and the properties of a unit, so a proxy's password must not be in them;
+    # and a file in /run does not survive a crash of the machine.
+    env_path = ""
     try:
-        fd, variables = tempfile.mkstemp(prefix="ia-homelab-", suffix=".env", dir=_RUN)
+        fd, env_path = tempfile.mkstemp(prefix="ia-homelab-", suffix=".env", dir=_RUN)
         with os.fdopen(fd, "wb") as stream:
             stream.write(os.fsencode(environment_file(env)))
         started = subprocess.run(
             ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--service-type=exec",
              "--property=KillMode=process", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
-             f"--property=WorkingDirectory={env['PYTHONPATH']}", f"--property=EnvironmentFile={variables}",
+             f"--property=WorkingDirectory={env['PYTHONPATH']}", f"--property=EnvironmentFile={env_path}",
              f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", "--", *argv],
-            stdout=subprocess.DEVNULL, check=False, **plain,
+            stdout=subprocess.DEVNULL, check=False, **options,
         )  # fmt: skip
-    except OSError:  # such as a full /run: nothing has been started
+    except OSError:  # for example /run is full: nothing has been started
         return None
     finally:
-        discard(variables)
+        discard(env_path)
     if started.returncode != 0:
         return None
     shown = subprocess.run(
         ["systemctl", "show", "--property=MainPID", "--value", f"{unit}.service"],
         stdout=subprocess.PIPE,
         check=False,
-        **plain,
+        **options,
     )
-    # 0 when it has ended already: no process has that id
+    # 0 when it has already ended: no process has that id
     return int(shown.stdout.strip() or 0) if shown.returncode == 0 else 0
 
 
 def environment_file(env: t.Mapping[str, str]) -> str:
-    """Variables as systemd reads them from a file (``EnvironmentFile=`` in systemd.exec(5)): between double quotes, in
-    which a backslash takes the meaning from a quote or a backslash, and a line break is one."""
+    """Format variables as systemd reads them from a file (``EnvironmentFile=`` in systemd.exec(5)).
+
+    Values are in double quotes, where a backslash escapes a quote or a backslash, and a line break stands for itself.
+    """
     return "".join(
         '{}="{}"\n'.format(name, value.replace("\\", "\\\\").replace('"', '\\"')) for name, value in env.items()
     )
@@ -92,16 +96,16 @@ def environment_file(env: t.Mapping[str, str]) -> str:
 def _spawn_orphan(argv: list[str], env: dict[str, str], log: str) -> int:
     try:
         # The shell exits at once, so the child is reparented to init and never becomes a zombie.
-        done = subprocess.run(
+        shell = subprocess.run(
             ["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', log, *argv],
             stdin=subprocess.DEVNULL, capture_output=True,
             env=env, cwd=env["PYTHONPATH"], start_new_session=True, check=True, text=True,
         )  # fmt: skip
-        return int(done.stdout)
+        return int(shell.stdout)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         raise NotReadyError(f"The supervisor could not be started: {error}.") from error
 
 
-def this_python() -> str:
-    """The interpreter that runs this code, for supervisors to run with."""
+def current_python() -> str:
+    """Return the path of the interpreter that runs this code; supervisors run with it."""
     return sys.executable

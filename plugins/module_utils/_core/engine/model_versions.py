@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The versions of a model as the whole host knows them: with the runs that are making one."""
+"""The versions of a model on this host, including the versions that active runs will promote."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from ..runs.store import Store
 from ..steps.registry import get_step
 
 
-def in_the_making(layout: Layout, name: str) -> list[str]:
-    """Full names of the versions of a model that active runs are to promote. Reads only."""
-    found = []
+def pending_versions(layout: Layout, name: str) -> list[str]:
+    """Return the full names of the versions of a model that active runs will promote. Read-only."""
+    versions = []
     for record in Store(layout).active():
-        for step in record.run.steps if record.run and record.at_work else ():
+        for step in record.run.steps if record.run and record.is_unfinished else ():
             spec = step.spec
             if spec.kind == "register" and spec.options.get("aliases"):
                 model = str(spec.settings["name"])
                 if model.lower() == name.lower():
-                    found.append(content_tag(model, spec.fingerprint, str(spec.options["quantization"])))
-    return found
+                    versions.append(content_tag(model, spec.fingerprint, str(spec.options["quantization"])))
+    return versions
 
 
 def rollback(layout: Layout, ollama: Ollama, name: str, version: str = "", check: bool = False) -> Change:
-    """Put an earlier version back under the tags people use, and hold it there, also against what is being made.
+    """Roll the tags of a model back to an earlier version and hold it, also against the versions being produced.
 
-    :param name: the model's name, without a tag.
-    :param version: tag of a version, or the beginning of one; by default the one before.
-    :param check: only tell.
-    :raises InputError: when there is nothing to go back to.
+    :param name: name of the model, without a tag.
+    :param version: tag of a version, or a prefix of it; by default the previous version.
+    :param check: return the change without applying it.
+    :raises InputError: when there is no version to roll back to.
     """
     releases = Releases(layout, name)
-    against: t.Sequence[str] = in_the_making(layout, name)
+    excluded: t.Sequence[str] = pending_versions(layout, name)
     if check:
-        return releases.plan_rollback(ollama.tags(), version, against)
-    return releases.rollback(ollama, version, against)
+        return releases.plan_rollback(ollama.tags(), version, excluded)
+    return releases.rollback(ollama, version, excluded)
 
 
 def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
-    """What is known of one model: what is served, what was before, what is held, and all its versions. Reads only.
+    """Return the state of one model: the served and previous versions, the hold, and all versions. Read-only.
 
-    :param name: the model's name, without a tag.
-    :returns: ``name``; ``served``, for each tag people use its ``version`` (empty where it is none of ours) and
-        ``digest``; ``declared``, ``previous`` and ``hold``; ``drift``, what is not as it was left, in words; and
-        ``versions``, the latest first, each with ``tag``, ``digest``, ``there``, ``registered_at``, ``promoted_at``,
-        ``pruned_at``, ``gate``, ``path`` and ``lineage``.
+    :param name: name of the model, without a tag.
+    :returns: ``name``; ``served``, for each alias its ``version`` (empty for a model that this collection did not
+        register) and ``digest``; ``declared``, ``previous`` and ``hold``; ``drift``, descriptions of deviations from
+        the recorded state; and ``versions``, latest first, each with ``tag``, ``digest``, ``there``,
+        ``registered_at``, ``promoted_at``, ``pruned_at``, ``gate``, ``path`` and ``lineage``.
     """
     releases = Releases(layout, name)
     ledger, models = releases.ledger(), ollama.tags()
@@ -63,13 +63,13 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
     served = {}
     for alias in ledger.aliases:
         digest = digest_of(models, alias)
-        mine = [tag for tag in tags if digest and digest_of(models, tag) == digest]
-        served[alias] = {"version": mine[0] if mine else "", "digest": digest}
-    # not what is declared: behind a gate that is shut, it is what was there before
-    put = {str(move["alias"]): str(move["tag"]) for move in ledger.moves}
+        matches = [tag for tag in tags if digest and digest_of(models, tag) == digest]
+        served[alias] = {"version": matches[0] if matches else "", "digest": digest}
+    # the last moves and not the declared version: if the gate rejects a version, the alias keeps the previous one
+    expected = {str(move["alias"]): str(move["tag"]) for move in ledger.moves}
     drift = [
         f"{alias} {'is another model than' if digest_of(models, alias) else 'does not exist and must be'} {tag}"
-        for alias, tag in put.items()
+        for alias, tag in expected.items()
         if alias in ledger.aliases and digest_of(models, alias) != digest_of(models, tag)
     ]
     for receipt in receipts:
@@ -87,12 +87,12 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
 
 
 def names(layout: Layout) -> list[str]:
-    """The models that were registered here, in the order of the alphabet. Reads only."""
+    """Return the names of the models that were registered on this host, sorted. Read-only."""
     return sorted({str(receipt["settings"]["name"]) for receipt in lineage.registrations(layout)})
 
 
 def _drift(layout: Layout, ollama: Ollama, receipt: t.Mapping[str, t.Any]) -> list[str]:
-    """What of a registered version is not as it was left; whose tags it has is not asked here."""
+    """Return how a registered version deviates from its receipt; its aliases are not checked here."""
     options = {**(receipt.get("options") or {}), "promote": False}
     spec = StepSpec.from_dict({**receipt, "options": options})
     return get_step("register").drift(step_context(layout, spec, Toolchain(ollama_url=ollama.url)))

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps and the runners by their names, whether what a step made is whole, and what is needed for a run."""
+"""Which steps of a run are pending: whether the result of a step is complete, and which artifacts it requires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..steps.registry import get_step
 
 
 def step_defect(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> str:
-    """Why a step's result is not as it should be, in a few words; empty when it is."""
+    """Return why the result of a step is incomplete or has drifted; empty when it is intact."""
     reason = artifact_defect(layout, spec.kind, spec.fingerprint)
     if reason:
         return reason
@@ -23,42 +23,42 @@ def step_defect(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> str:
 
 
 def required_artifacts(spec: StepSpec) -> dict[str, str]:
-    """What must be whole before the step can run: kind → fingerprint.
+    """Return the artifacts that must be complete before the step can run: kind → fingerprint.
 
-    A quantized file is made from the f16 one alone, though its name is derived from the merged weights.
+    A quantized file is produced from the f16 file alone, although its fingerprint is derived from the merged weights.
     """
-    half = spec.options.get("f16")
-    return {"gguf": str(half)} if spec.kind == "gguf" and half else dict(spec.upstream)
+    f16 = spec.options.get("f16")
+    return {"gguf": str(f16)} if spec.kind == "gguf" and f16 else dict(spec.upstream)
 
 
 def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
-    """Labels of the steps of a run that must be made, in order, and why.
+    """Return the labels of the steps of a run that must run, in order, each with its reason.
 
-    Found backwards from the goals: where a result is whole, nothing before it is looked at.
+    The search starts at the goals: if a result is complete, the steps before it are not checked.
 
-    :raises NotReadyError: when something is needed that the run itself cannot make.
+    :raises NotReadyError: when an artifact is required that no step of the run produces.
     """
     by_fingerprint = {(step.spec.kind, step.spec.fingerprint): step for step in run.steps}
     reasons: dict[str, str] = {}
-    seen: set[str] = set()
+    visited: set[str] = set()
 
     def visit(step: RunStep) -> None:
-        if step.label in seen:
+        if step.label in visited:
             return
-        seen.add(step.label)
+        visited.add(step.label)
         reason = step_defect(layout, step.spec, run.toolchain)
         if not reason:
             return
         reasons[step.label] = reason
         for kind, fingerprint in required_artifacts(step.spec).items():
-            source = by_fingerprint.get((kind, fingerprint))
-            if source is not None:
-                visit(source)
+            producer = by_fingerprint.get((kind, fingerprint))
+            if producer is not None:
+                visit(producer)
                 continue
-            gone = artifact_defect(layout, kind, fingerprint)
-            if gone:
+            defect = artifact_defect(layout, kind, fingerprint)
+            if defect:
                 raise NotReadyError(
-                    f"{run.name}: {step.label} needs the {kind} {fingerprint[:12]}: {gone}.",
+                    f"{run.name}: {step.label} needs the {kind} {fingerprint[:12]}: {defect}.",
                     f"Make it first, with the module ia_homelab.llamafactory.{kind}.",
                 )
 

@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settles what has ended and starts what is next. Called by whoever asks for something, and by every supervisor.
+"""Finalizes finished jobs and starts the next ones. Called by every operation that changes a run, and by supervisors.
 
-Level-triggered: every decision is made from what is on the disk and in the process table at that moment, never from
-what an earlier call had in mind. So any call may be killed anywhere. One run that cannot be handled ends with an
-error of its own and keeps no other from going on.
+Level-triggered: every decision is based on the current state of the disk and of the process table, never on the
+intention of an earlier call. Therefore any call may be killed at any point. A run that cannot be processed ends with
+its own error and does not block other runs.
 """
 
 from __future__ import annotations
@@ -29,54 +29,54 @@ from ..system.processes import Identity, this_process
 from . import gpu_lease, installation, launcher
 from .pending_steps import find_pending_steps
 
-#: A job whose supervisors died this often in a row before they had so much as said who they are is given up.
+#: A job fails when this many supervisors in a row die before they record their identity.
 MAX_FAILED_SPAWNS = 5
 
 
 @dataclasses.dataclass
 class _Slots:
-    """What is at work.
+    """What the running jobs occupy.
 
-    :param made: kind and fingerprint of what is being made.
-    :param heavy: whether somebody has the machine for himself.
+    :param artifacts: kind and fingerprint of the artifacts being produced.
+    :param exclusive: whether a running job has exclusive use of the machine.
     """
 
-    made: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    artifacts: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     exclusive: bool = False
 
-    def take(self, kind: str, fingerprint: str, exclusive: bool) -> None:
-        self.made.add((kind, fingerprint))
+    def reserve(self, kind: str, fingerprint: str, exclusive: bool) -> None:
+        self.artifacts.add((kind, fingerprint))
         self.exclusive = self.exclusive or exclusive
 
-    def take_for(self, record: Record) -> None:
-        """What is at work in a run; when that cannot be read, take it for heavy."""
-        job = record.unfinished
+    def reserve_for(self, record: Record) -> None:
+        """Reserve what the current job of a run occupies; an unreadable job is treated as exclusive."""
+        job = record.current_job
         if job is not None:
-            self.take(job.kind, job.fingerprint, job.exclusive)
+            self.reserve(job.kind, job.fingerprint, job.exclusive)
         else:
             self.exclusive = True
 
-    def free_for(self, kind: str, fingerprint: str, exclusive: bool) -> bool:
-        return (kind, fingerprint) not in self.made and not (exclusive and self.exclusive)
+    def is_free(self, kind: str, fingerprint: str, exclusive: bool) -> bool:
+        return (kind, fingerprint) not in self.artifacts and not (exclusive and self.exclusive)
 
 
 class Reconciler:
-    """Keeps the queue under one data directory moving.
+    """Processes the queue of one data directory.
 
-    :param idle: whether this process is a supervisor that has nothing to do any more. Then it may be given the next job
-        itself, which spares the start of another one: :attr:`mine` is the directory of that job.
+    :param idle: whether this process is a supervisor whose job has ended. The reconciler may then assign the next job
+        to this process instead of starting another supervisor; :attr:`assigned_job` is the directory of that job.
     """
 
     def __init__(self, layout: Layout, idle: bool = False) -> None:
         self.layout = layout
         self.store = Store(layout)
         self._idle = idle
-        self.mine: str | None = None
+        self.assigned_job: str | None = None
 
     def reconcile(self) -> None:
-        """Settle what has ended and start what is next.
+        """Finalize finished jobs and start the next ones.
 
-        :raises DiskFullError: when something has to be written and cannot.
+        :raises DiskFullError: when a required write fails because the disk is full.
         """
         with disk_errors(self.layout.jobs):
             self.store.prepare()
@@ -94,11 +94,11 @@ class Reconciler:
         problems: list[Exception] = []
         for record in self.store.active():
             try:
-                if self._at_work(record, slots):
+                if self._is_running(record, slots):
                     continue
             except (CoreError, OSError) as error:
                 problems.append(error)
-                slots.take_for(record)
+                slots.reserve_for(record)
             else:
                 idle.append(record)
         for record in idle:
@@ -109,73 +109,73 @@ class Reconciler:
         if problems:
             raise problems[0]
 
-    def _at_work(self, record: Record, slots: _Slots) -> bool:
-        """Whether a job of the run is being made; then it has its supervisor."""
+    def _is_running(self, record: Record, slots: _Slots) -> bool:
+        """Whether the run has a running job; ensures that this job has a supervisor and reserves its slots."""
         if record.run is None or record.damage:
             if is_supervised(record):
-                slots.take_for(record)
+                slots.reserve_for(record)
                 return True
             return False
-        job = record.unfinished
+        job = record.current_job
         if job is None or not self._ensure_supervisor(record.run, job):
             return False
-        slots.take_for(record)
+        slots.reserve_for(record)
         if record.state["state"] != RUNNING:
             self.store.set_state(record.id, RUNNING)
         return True
 
     def _start_next(self, run_id: str, slots: _Slots) -> None:
-        """Start the next job of a run, if there is room for it, or end the run."""
+        """Start the next job of a run if its slots are free, or end the run."""
         record = self.store.record(run_id)
         if record is None:
             return
         if record.run is None or record.damage:
-            self._set_aside(record)
+            self._retire_damaged(record)
             return
         run = record.run
         step = self._next_step(record, run)
         if step is None:
             return
         kind, fingerprint, exclusive = step.spec.kind, step.spec.fingerprint, get_step(step.spec.kind).exclusive
-        if slots.free_for(kind, fingerprint, exclusive):
-            slots.take(kind, fingerprint, exclusive)
+        if slots.is_free(kind, fingerprint, exclusive):
+            slots.reserve(kind, fingerprint, exclusive)
             job = self.store.add_job(record, run, step.label, exclusive, runner_of(run, step.spec))
             self.store.set_state(run.id, RUNNING)
             self._ensure_supervisor(run, job)
 
-    # -- a run whose turn it may be ----------------------------------------------------------------------------
+    # -- a run without a running job ---------------------------------------------------------------------------
 
     def _next_step(self, record: Record, run: Run) -> RunStep | None:
-        """The step whose turn it is; None when the run has ended, which is then written down."""
-        if not record.at_work:
+        """Return the next step to run; None when the run has ended, and then write its end to the store."""
+        if not record.is_unfinished:
             self.store.retire(run.id)
             return None
-        mine = [job for job in record.jobs if job.round == run.round]
-        last = mine[-1].outcome if mine else None
-        if last is not None and last["state"] == FAILED:
-            error = last.get("error")
-            return self._end(run, FAILED, {**(error if isinstance(error, dict) else {}), "step": mine[-1].label})
-        if last is not None and last["state"] == CANCELLED:
+        jobs = [job for job in record.jobs if job.round == run.round]
+        last_outcome = jobs[-1].outcome if jobs else None
+        if last_outcome is not None and last_outcome["state"] == FAILED:
+            error = last_outcome.get("error")
+            return self._end(run, FAILED, {**(error if isinstance(error, dict) else {}), "step": jobs[-1].label})
+        if last_outcome is not None and last_outcome["state"] == CANCELLED:
             return self._end(run, CANCELLED)
         try:
-            needed = find_pending_steps(self.layout, run)
-            for label in needed:
+            pending = find_pending_steps(self.layout, run)
+            for label in pending:
                 get_step(run.step(label).spec.kind)
         except CoreError as error:
             return self._end(run, CANCELLED if record.cancelling else FAILED, as_error(error))
-        except Exception as error:  # whatever it is: the other runs have a right to go on
+        except Exception as error:  # an unexpected error of one run must not block the other runs
             return self._end(run, FAILED, as_error(error))
-        if not needed:
+        if not pending:
             return self._end(run, SUCCEEDED)
         if record.cancelling:
             return self._end(run, CANCELLED)
-        label = next(iter(needed))
-        if any(job.label == label and (job.outcome or {}).get("state") == SUCCEEDED for job in mine):
+        label = next(iter(pending))
+        if any(job.label == label and (job.outcome or {}).get("state") == SUCCEEDED for job in jobs):
             return self._end(
                 run,
                 FAILED,
                 {
-                    "message": f"{label} was made and is not whole all the same: {needed[label]}.",
+                    "message": f"{label} succeeded, but its result is incomplete or has drifted: {pending[label]}.",
                     "hint": "Something else changes it: look for another program that writes there.",
                     "step": label,
                 },
@@ -187,29 +187,30 @@ class Reconciler:
         self.store.retire(run.id)
         return None
 
-    def _set_aside(self, record: Record) -> None:
-        """End a run whose record cannot be read, and of which nothing is supervised."""
+    def _retire_damaged(self, record: Record) -> None:
+        """End a run whose record cannot be read and that has no supervised job."""
         runners = {job.directory: job.runner for job in record.jobs}
         for directory in job_dirs(record.directory):
-            _clear(directory, runners.get(directory, record.run.runner if record.run else "process"))
+            _kill_remaining(directory, runners.get(directory, record.run.runner if record.run else "process"))
         self.store.set_state(record.id, FAILED, damage_error(record))
         self.store.retire(record.id)
 
     # -- a job and its supervisor ------------------------------------------------------------------------------
 
     def _ensure_supervisor(self, run: Run, job: Job) -> bool:
-        """See to it that somebody supervises a job; False when it had to be given up."""
+        """Start a supervisor for the job if it has none; False when the job fails because none can be started."""
         if job.is_supervised():
             return True
         record_path = os.path.join(job.directory, "spawns.json")
-        earlier = read_record(record_path) or {}
-        before = Identity.from_dict(earlier)
-        said = Identity.from_dict(read_record(os.path.join(job.directory, "supervisor.json")))
-        count = earlier.get("count")
-        failed_spawns = 0 if (before is not None and before == said) or not isinstance(count, int) else count
+        spawn_record = read_record(record_path) or {}
+        last_spawned = Identity.from_dict(spawn_record)
+        last_supervisor = Identity.from_dict(read_record(os.path.join(job.directory, "supervisor.json")))
+        count = spawn_record.get("count")
+        has_started = last_spawned is not None and last_spawned == last_supervisor
+        failed_spawns = 0 if has_started or not isinstance(count, int) else count
         if failed_spawns >= MAX_FAILED_SPAWNS:
             tail = tail_lines(os.path.join(job.directory, "supervisor.log"), 15)
-            return not self._give_up(
+            return not self._fail_job(
                 job,
                 {
                     "message": "The supervisor of this job does not start: "
@@ -224,21 +225,21 @@ class Reconciler:
         except DiskFullError:
             raise
         except CoreError as error:
-            return not self._give_up(job, as_error(error))
+            return not self._fail_job(job, as_error(error))
         if spawned is not None:
             write_json(record_path, {"count": failed_spawns + 1, **spawned.as_dict()})
         return True
 
     def _spawn(self, run: Run, job: Job) -> Identity | None:
-        # a job goes on with the code and the interpreter it was started with, unless they were taken away
+        # a job continues with the code and the interpreter it was started with, unless they were removed
         core_dir = run.core_dir if installation.is_installed(run.core_dir) else installation.install(self.layout)
-        python = run.python if os.access(run.python, os.X_OK) else launcher.this_python()
+        python = run.python if os.access(run.python, os.X_OK) else launcher.current_python()
         if (
             self._idle
-            and self.mine is None
-            and (core_dir, python) == (installation.running_from(), launcher.this_python())
+            and self.assigned_job is None
+            and (core_dir, python) == (installation.current_core_dir(), launcher.current_python())
         ):
-            self.mine = job.directory
+            self.assigned_job = job.directory
             return this_process()
         return launcher.spawn(
             core_dir,
@@ -249,14 +250,14 @@ class Reconciler:
             f"ia-homelab-{run.id}-{job.name}-{time.time_ns()}",
         )
 
-    def _give_up(self, job: Job, error: dict[str, t.Any]) -> bool:
-        """End a job that nobody can supervise; False when somebody does after all."""
+    def _fail_job(self, job: Job, error: dict[str, t.Any]) -> bool:
+        """Fail a job for which no supervisor can be started; False when a supervisor holds its lock after all."""
         lock = FileLock(os.path.join(job.directory, "supervisor.lock"), timeout=0)
         if not lock.acquire():
             return False
         try:
             if read_outcome(job.directory) is None:
-                _clear(job.directory, job.runner)
+                _kill_remaining(job.directory, job.runner)
                 path = os.path.join(job.directory, "outcome.json")
                 write_json(path, {"state": FAILED, "error": error, "finished_at": utc_now()})
         finally:
@@ -264,17 +265,17 @@ class Reconciler:
         return True
 
 
-def _clear(job_dir: str, runner: str) -> None:
+def _kill_remaining(job_dir: str, runner: str) -> None:
     try:
         get_runner(runner).clear(job_dir)
     except CoreError:
-        pass  # what cannot be ended is found by its mark when the step is tried again
+        pass  # a process that cannot be killed is found by its environment marker when the step is retried
 
 
 def damage_error(record: Record) -> dict[str, t.Any]:
-    """What is told of a run whose record cannot be read."""
+    """Return the error of a run whose record cannot be read."""
     return {
         "message": f"The record of this run is damaged: {record.damage}",
-        "hint": "It was changed from outside. Apply again: what was finished is kept, and the record is written anew.",
+        "hint": "It was changed from outside. Apply again: what was finished is kept, and the record is rewritten.",
         "details": {"directory": record.directory},
     }

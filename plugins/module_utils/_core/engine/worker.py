@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A step's own work: ``python -m PACKAGE.main perform JOB_DIR`` (see ``steps.worker_command``)."""
+"""The worker process of a step: ``python -m PACKAGE.main perform JOB_DIR`` (see ``steps.worker_command``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from ..system.log import log_line
 
 
 def main(job_dir: str) -> int:
-    """Perform the step of a job; its error goes to the job's directory, where the supervisor finds it."""
+    """Perform the step of a job and write its error to the job's directory, where the supervisor reads it.
+
+    :returns: the exit status; 1 after an error.
+    """
     ctx = load_context(job_dir)
     try:
         with disk_errors(ctx.work):

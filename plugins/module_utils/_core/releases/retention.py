@@ -221,7 +221,7 @@ def _needed(layout: Layout, receipts: t.Sequence[Receipt]) -> tuple[set[tuple[st
 def _inputs_of_active_runs(layout: Layout, except_run_with: str) -> set[tuple[str, str]]:
     artifacts: set[tuple[str, str]] = set()
     for record in Store(layout).active():
-        specs = [step.spec for step in record.run.steps] if record.run and record.at_work else []
+        specs = [step.spec for step in record.run.steps] if record.run and record.is_unfinished else []
         if not any(spec.fingerprint == except_run_with for spec in specs):
             artifacts |= {(spec.kind, spec.fingerprint) for spec in specs}
     return artifacts

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A command for a runner to start."""
+"""The description of a command that a runner starts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """The container a command runs in.
+    """The container in which a command runs.
 
-    :param image: name or id of an image that the engine has.
-    :param writable: directories of the host that it sees at their own path.
+    :param image: name or id of an image that the Docker engine has.
+    :param writable: directories of the host, mounted at the same path.
     :param readable: the same, read-only.
-    :param gpus: as in :class:`Toolchain`; empty for none.
+    :param gpus: as in :class:`Toolchain`; empty for no GPU.
     :param memory_limit: as in :class:`Toolchain`.
     :param cpus: as in :class:`Toolchain`.
     :param shm_size: as in :class:`Toolchain`.
     :param user: as ``container_user`` in :class:`Toolchain`.
-    :param network: mode of its network: ``none`` or ``host``.
+    :param network: network mode: ``none`` or ``host``.
     """
 
     image: str
@@ -36,9 +36,14 @@ class Container:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """What a runner starts: no shell, an environment that is complete, a directory to stand in.
+    """A command that a runner starts, without a shell.
 
-    In a container the environment comes on top of the image's own, its ``PATH`` before the image's.
+    In a container its environment is added to that of the image, and its ``PATH`` is put before that of the image.
+
+    :param argv: program and arguments.
+    :param env: the complete environment.
+    :param cwd: the working directory.
+    :param container: the container in which it runs; None to run it on the host.
     """
 
     argv: list[str]

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runner for a plain process in a session of its own.
+"""The runner for a plain process in its own session.
 
-Where root runs jobs in another user's data directory, their commands run as its owner (``system.ownership``): so he
-can go on with what root began.
+If root runs jobs in the data directory of another user, their commands run as that user (``system.ownership``), so
+that this user can continue what root began.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..system.clock import utc_now
 from ..system.files import read_record, write_json
 from ..system.ownership import Owner, foreign_owner, give_to_owner
 from .command import Command
-from .runner import COMMAND, EXIT, Probe, Runner, job_marker, note_signal
+from .runner import COMMAND, EXIT, Probe, Runner, job_marker, record_signal
 
 
 class ProcessRunner(Runner):
-    """Runs a job's command as the leader of its own session, known by (pid, start time, boot id)."""
+    """Runs a job's command as the leader of its own session, identified by pid, start time and boot id."""
 
     name = "process"
 
@@ -34,24 +34,24 @@ class ProcessRunner(Runner):
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, command: Command, job_dir: str) -> None:
-        def become() -> None:
-            # Runs in the child, after setsid and before exec. The child still has its supervisor's lock open: should
-            # the supervisor be killed right here, the next one gets the lock when this is written (or we are dead).
+        def prepare_child() -> None:
+            # Runs in the child, after setsid and before exec. The child still has its supervisor's lock open: if the
+            # supervisor is killed now, the next one gets the lock only after the record is written or the child died.
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            me = processes.this_process().as_dict()
-            write_json(record, {"argv": command.argv, "oom_kills": processes.oom_kills(), **me})
+            identity = processes.this_process().as_dict()
+            write_json(record_path, {"argv": command.argv, "oom_kills": processes.oom_kills(), **identity})
 
-        record = os.path.join(job_dir, COMMAND)
+        record_path = os.path.join(job_dir, COMMAND)
         env = {**command.env, processes.JOB_MARKER: job_marker(job_dir)}
         owner = foreign_owner(job_dir)
         if owner is not None:
-            env = _environment(owner, env)
-            _need_access(owner, command, env)
-        path = os.path.join(job_dir, "log.txt")
-        with open(path, "ab") as log:
-            give_to_owner(path)
+            env = _owner_environment(owner, env)
+            _require_access(owner, command, env)
+        log_path = os.path.join(job_dir, "log.txt")
+        with open(log_path, "ab") as log:
+            give_to_owner(log_path)
             try:
                 # PLW1509: the supervisor has one thread
                 self._children[job_dir] = subprocess.Popen(  # noqa: PLW1509
@@ -62,30 +62,31 @@ class ProcessRunner(Runner):
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=become,
+                    preexec_fn=prepare_child,
                     **(owner.become() if owner else {}),
                 )
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 self.forget(job_dir)
                 if isinstance(error, subprocess.SubprocessError):
-                    write_json(record, {})  # says what is wrong with the disk: an exception does not cross from a child
+                    # raises the error of a full disk again: Popen does not pass on the exception of the child
+                    write_json(record_path, {})
                     self.forget(job_dir)
                 reason = getattr(error, "strerror", None) or str(error)
-                at = getattr(error, "filename", None) or command.argv[0]
-                raise NotReadyError(f"{command.argv[0]} could not be started: {at}: {reason}.") from error
+                path = getattr(error, "filename", None) or command.argv[0]
+                raise NotReadyError(f"{command.argv[0]} could not be started: {path}: {reason}.") from error
 
     def _record(self, job_dir: str) -> dict[str, t.Any] | None:
         return read_record(os.path.join(job_dir, COMMAND))
 
     def probe(self, job_dir: str) -> Probe:
-        ended = read_record(os.path.join(job_dir, EXIT))
-        if ended is not None:
-            code = ended.get("exit_code")
-            return Probe("ended", code if isinstance(code, int) else None, bool(ended.get("out_of_memory")))
-        recorded = self._record(job_dir)
-        if recorded is not None and processes.alive(processes.Identity.from_dict(recorded)):
+        exit_record = read_record(os.path.join(job_dir, EXIT))
+        if exit_record is not None:
+            code = exit_record.get("exit_code")
+            return Probe("ended", code if isinstance(code, int) else None, bool(exit_record.get("out_of_memory")))
+        record = self._record(job_dir)
+        if record is not None and processes.alive(processes.Identity.from_dict(record)):
             return Probe("running")
-        if recorded is not None or os.path.exists(os.path.join(job_dir, COMMAND)):
+        if record is not None or os.path.exists(os.path.join(job_dir, COMMAND)):
             return Probe("ended")
         return Probe("absent")
 
@@ -98,67 +99,69 @@ class ProcessRunner(Runner):
             return probe
         if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return Probe("running")
-        self.clear(job_dir)  # before it is reaped: till then its pid, and with it its session, is nobody else's
+        self.clear(job_dir)  # before the child is reaped: until then no other process can get its pid and session id
         code = child.wait()
-        before = (self._record(job_dir) or {}).get("oom_kills")
-        now = processes.oom_kills()
-        starved = code != 0 and isinstance(before, int) and now is not None and now > before
+        kills_before = (self._record(job_dir) or {}).get("oom_kills")
+        kills_now = processes.oom_kills()
+        out_of_memory = (
+            code != 0 and isinstance(kills_before, int) and kills_now is not None and kills_now > kills_before
+        )
         write_json(
             os.path.join(job_dir, EXIT),
-            {"exit_code": code, "out_of_memory": starved, "at": utc_now()},
+            {"exit_code": code, "out_of_memory": out_of_memory, "at": utc_now()},
         )
-        return Probe("ended", code, starved)
+        return Probe("ended", code, out_of_memory)
 
     def signal(self, job_dir: str, number: int) -> None:
-        note_signal(job_dir, number)
+        record_signal(job_dir, number)
         leader = processes.Identity.from_dict(self._record(job_dir))
         processes.send(processes.members(leader, job_marker(job_dir)), number)
 
     def clear(self, job_dir: str, grace: float = 0.0) -> None:
         leader = processes.Identity.from_dict(self._record(job_dir))
-        left = processes.end(leader, job_marker(job_dir), grace)
-        if left:
-            pids = [found.pid for found in left]
+        survivors = processes.end(leader, job_marker(job_dir), grace)
+        if survivors:
+            pids = [survivor.pid for survivor in survivors]
             raise JobError(
-                f"{len(left)} of the command's processes cannot be ended (pid {', '.join(map(str, pids))}).",
+                f"{len(survivors)} of the command's processes cannot be ended (pid {', '.join(map(str, pids))}).",
                 "They wait inside the kernel, for a disk or a GPU that does not answer: a reboot may be needed.",
                 {"pids": pids},
             )
 
     def forget(self, job_dir: str) -> None:
-        # the exit status first: without a command it would be taken for the next one's
+        # remove the exit status first: without the record of its command it would count for the next command
         for name in (EXIT, COMMAND):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(job_dir, name))
 
 
-def _environment(owner: Owner, env: t.Mapping[str, str]) -> dict[str, str]:
-    """The environment of a command that runs as the owner: of what it has from root, home and name become his."""
-    theirs = owner.environment().items()
-    made = {**env, **{name: value for name, value in theirs if env.get(name) in (None, os.environ.get(name))}}
-    if "TMPDIR" in made and owner.refused([("-w", made["TMPDIR"])]):
-        del made["TMPDIR"]  # root's alone
-    return made
+def _owner_environment(owner: Owner, env: t.Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a command that runs as the owner: home and name inherited from root are replaced."""
+    owner_env = owner.environment().items()
+    result = {**env, **{name: value for name, value in owner_env if env.get(name) in (None, os.environ.get(name))}}
+    if "TMPDIR" in result and owner.refused([("-w", result["TMPDIR"])]):
+        del result["TMPDIR"]  # writable by root only
+    return result
 
 
-def _need_access(owner: Owner, command: Command, env: t.Mapping[str, str]) -> None:
-    """Make sure that the owner can run a command, and read what it is told of, before anything starts.
+def _require_access(owner: Owner, command: Command, env: t.Mapping[str, str]) -> None:
+    """Check, before the command starts, that the owner can execute it and read the files in its arguments.
 
-    :raises NotReadyError: with what it is that he cannot reach.
+    :raises NotReadyError: with the paths that the owner cannot access.
     """
     program = shutil.which(command.argv[0], path=env.get("PATH"))
     if program is None:
-        return  # nobody can run it: starting it tells so
-    wanted = [("-x", os.path.join(command.cwd, path)) for path in (program, *_interpreter(program))]
-    wanted += [("-x", command.cwd)]
-    wanted += [("-r", part) for part in command.argv[1:] if os.path.isabs(part) and os.path.exists(part)]
-    owner.need(wanted)
+        return  # the program does not exist: the start fails with that reason
+    required = [("-x", os.path.join(command.cwd, path)) for path in (program, *_interpreter(program))]
+    required += [("-x", command.cwd)]
+    required += [("-r", part) for part in command.argv[1:] if os.path.isabs(part) and os.path.exists(part)]
+    owner.need(required)
 
 
 def _interpreter(program: str) -> list[str]:
-    """What a script is run by, as its first line tells; nothing for what is no script."""
+    """Return the interpreter from the first line of a script; an empty list for other programs."""
     with contextlib.suppress(OSError), open(program, "rb") as stream:
-        first = stream.readline(512)
-        if first.startswith(b"#!"):
-            return [os.fsdecode(part) for part in first[2:].split()[:1]]
+        first_line = stream.readline(512)
+        if first_line.startswith(b"#!"):
+            return [os.fsdecode(part) for part in first_line[2:].split()[:1]]
     return []

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runners by their name."""
+"""The registry of the runners, by name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .runner import Runner
 
 
 def get_runner(name: str) -> Runner:
-    """The runner of that name.
+    """Return a runner by its name.
 
-    :raises InputError: when there is none.
+    :raises InputError: when there is no runner with that name.
     """
     if name == "process":
         from .process import ProcessRunner

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs a command: the interface. ``engine.pending_steps.get_runner`` knows which ones there are."""
+"""The interface of a runner, which runs the command of a job. ``runners.registry.get_runner`` lists the runners."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ from ..system.clock import utc_now
 from ..system.files import append_json_line
 from .command import Command
 
-#: In a job's directory: what its command is, and how it ended.
+#: Files in a job's directory: the record of the started command, and its exit status.
 COMMAND = "command.json"
 EXIT = "exit.json"
 
 
 def job_marker(job_dir: str) -> str:
-    """What marks the processes of a job; the same wherever its run lies in the store, and for no other job."""
+    """Return the environment marker of a job's processes.
+
+    It is unique to the job and does not change when the run moves within the store.
+    """
     run_dir, job = os.path.split(os.path.abspath(job_dir))
     store = os.path.realpath(os.path.dirname(os.path.dirname(run_dir)))
     return f"{store}:{os.path.basename(run_dir)}/{job}"
 
 
-def note_signal(job_dir: str, number: int) -> None:
-    """Note for people which signal a job was sent; a full disk must not keep anybody from stopping it."""
+def record_signal(job_dir: str, number: int) -> None:
+    """Record a signal sent to a job, for human readers. Ignores write errors: a full disk must not prevent a stop."""
     with contextlib.suppress(OSError):
         append_json_line(os.path.join(job_dir, "signals.jsonl"), {"signal": number, "at": utc_now()})
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What is known of a job's command.
+    """The observed state of a job's command.
 
     :param state: ``absent`` (never started), ``running`` or ``ended``.
-    :param exit_code: exit status; negative for a signal; None while it runs or when nobody saw it end.
-    :param out_of_memory: whether the kernel or the engine killed something for memory while it ran, and it failed.
+    :param exit_code: exit status; negative for a signal; None while it runs or when its end was not observed.
+    :param out_of_memory: whether the command failed, and the kernel or the engine killed a process for lack of memory
+        while it ran.
     """
 
     state: str
@@ -47,9 +51,9 @@ class Probe:
 
 
 class Runner(abc.ABC):
-    """Starts, looks at and ends the one command of a job.
+    """Starts, observes and ends the single command of a job.
 
-    All state is in the job's directory and in the kernel (or the engine): any process may ask.
+    All state is in the job's directory and in the kernel (or the Docker engine), so any process may use a runner.
     """
 
     name: str
@@ -58,20 +62,20 @@ class Runner(abc.ABC):
     def start(self, command: Command, job_dir: str) -> None:
         """Start the command with its output appended to ``log.txt`` of the job.
 
-        Who it is is written down before its first instruction runs.
+        Its identity is recorded before its first instruction runs.
 
         :raises NotReadyError: when it cannot be started.
         """
 
     @abc.abstractmethod
     def probe(self, job_dir: str) -> Probe:
-        """Look at the command; changes nothing."""
+        """Return the state of the command. Read-only."""
 
     @abc.abstractmethod
     def refresh(self, job_dir: str) -> Probe:
-        """As :meth:`probe`, for the one process that holds the job.
+        """Like :meth:`probe`, for the single process that holds the lock of the job.
 
-        A command found to have ended has its exit status written down and nothing of it left running.
+        If the command has ended, its exit status is recorded and its remaining processes are killed.
         """
 
     @abc.abstractmethod
@@ -80,11 +84,11 @@ class Runner(abc.ABC):
 
     @abc.abstractmethod
     def clear(self, job_dir: str, grace: float = 0.0) -> None:
-        """See to it that nothing of the command runs any more: SIGTERM, ``grace`` seconds, SIGKILL.
+        """End all processes of the command: SIGTERM, ``grace`` seconds, SIGKILL.
 
-        :raises JobError: when something of it cannot be ended.
+        :raises JobError: when a process cannot be ended.
         """
 
     @abc.abstractmethod
     def forget(self, job_dir: str) -> None:
-        """Take away what is known of a command that was lost, so that it counts as never started."""
+        """Remove the records of a command that was lost, so that it counts as never started."""

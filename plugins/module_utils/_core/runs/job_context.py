@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the step of a job works on."""
+"""The context of a step: its paths, its spec and its toolchain."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .spec import StepSpec, Toolchain
 
 @dataclasses.dataclass(frozen=True)
 class StepContext:
-    """What a step works on.
+    """The paths, the spec and the toolchain that a step uses.
 
     :param layout: the data directory.
     :param spec: the declared step.
-    :param toolchain: where the tools are.
-    :param work: directory the artifact is made in; kept between attempts; becomes the artifact.
-    :param job_dir: directory of this job (log, progress, exit); not part of the artifact.
+    :param toolchain: locations of the tools.
+    :param work: directory in which the artifact is produced; kept between attempts; becomes the artifact.
+    :param job_dir: directory of this job (log, progress, exit status); not part of the artifact.
     """
 
     layout: Layout
@@ -38,7 +38,7 @@ class StepContext:
     job_dir: str
 
     def upstream_path(self, kind: str) -> str:
-        """Where the artifact of an upstream step lies.
+        """Return the path of the artifact of an upstream step.
 
         For ``base`` this is the directory with the weights: the artifact itself, or the local directory
         it refers to.
@@ -46,25 +46,28 @@ class StepContext:
         return artifact_path(self.layout, kind, self.spec.upstream[kind])
 
     def upstream_results(self, kind: str) -> dict[str, t.Any]:
-        """What an upstream step found out (``results`` of its receipt); outlives pruning."""
+        """Return the results of an upstream step, from its receipt; still available after the artifact is pruned."""
         receipt = self.layout.receipt(kind, self.spec.upstream[kind]) or {}
         return dict(receipt.get("results") or {})
 
     @property
     def progress_file(self) -> str:
-        """Where a worker of the core writes its progress (one JSON object, replaced)."""
+        """Path of the file to which a worker of the core writes its progress: one JSON object, replaced each time."""
         return os.path.join(self.job_dir, "progress.json")
 
 
 def step_context(layout: Layout, spec: StepSpec, toolchain: Toolchain, job_dir: str = "") -> StepContext:
-    """What a step works on."""
+    """Create the context of a step.
+
+    :param job_dir: directory of the job; empty when the step does not run.
+    """
     return StepContext(layout, spec, toolchain, layout.work(spec.kind, spec.fingerprint), job_dir)
 
 
 def load_run(job_dir: str) -> tuple[Layout, Run, str]:
-    """The data directory, the run, and the label of the step that a job's directory belongs to.
+    """Return the data directory, the run, and the label of the step for a job's directory.
 
-    :raises StoreError: when one of their records is damaged.
+    :raises StoreError: when the record of the run or of the job is missing or damaged.
     """
     run_dir = os.path.dirname(os.path.abspath(job_dir))
     layout = Layout(os.path.dirname(os.path.dirname(os.path.dirname(run_dir))))
@@ -75,6 +78,9 @@ def load_run(job_dir: str) -> tuple[Layout, Run, str]:
 
 
 def load_context(job_dir: str) -> StepContext:
-    """What the step of a job works on."""
+    """Load the context of the step of a job.
+
+    :raises StoreError: when the record of the run or of the job is missing or damaged.
+    """
     layout, run, label = load_run(job_dir)
     return step_context(layout, run.step(label).spec, run.toolchain, os.path.abspath(job_dir))

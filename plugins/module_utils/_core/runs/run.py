@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run, its jobs, and what the store tells of them, as values."""
+"""A run, its jobs, and their state in the store, as values."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FAILED = "failed"
 CANCELLED = "cancelled"
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
 
-#: In a job's directory while it waits to begin: what for, in words.
+#: File in a job's directory while the job waits to start; describes what it waits for.
 WAITING = "waiting.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunStep:
-    """One step of a run, with the name it is shown and stored under (``train``, ``gguf-q4_K_M``)."""
+    """One step of a run, with the label under which it is displayed and stored (``train``, ``gguf-q4_K_M``)."""
 
     label: str
     spec: StepSpec
@@ -37,19 +37,19 @@ class RunStep:
 class Run:
     """The ordered steps of one fine-tune on this host.
 
-    :param id: derived from what it shall make: the same request is the same run.
-    :param name: the fine-tune's name.
-    :param steps: in an order in which each comes after what it is made from.
-    :param goals: labels of the steps that are wanted for their own sake.
-    :param toolchain: where the tools are.
+    :param id: derived from the requested results: the same request is the same run.
+    :param name: name of the fine-tune.
+    :param steps: in an order in which each step follows its inputs.
+    :param goals: labels of the steps whose results are requested.
+    :param toolchain: locations of the tools.
     :param runner: name of the runner of its jobs.
-    :param declaration: what was declared, for people to read.
+    :param declaration: the declared values, for human readers.
     :param submitted_by: ansible, rest, openai or mcp.
-    :param seq: place in the queue.
-    :param round: how often it has been asked for when there was something to do.
-    :param submitted_at: when it was asked for last.
-    :param core_dir: the installed core its supervisors run from.
-    :param python: the interpreter its supervisors run with.
+    :param seq: sequence number in the queue.
+    :param round: number of submissions that had pending steps.
+    :param submitted_at: time of the last submission.
+    :param core_dir: directory of the installed core that its supervisors run.
+    :param python: path of the interpreter of its supervisors.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Run:
     python: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain values for the store."""
+        """Return plain values for the store."""
         return {
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             "steps": [{"label": step.label, "spec": step.spec.as_dict()} for step in self.steps],
@@ -77,11 +77,11 @@ class Run:
 
     @classmethod
     def from_dict(cls, value: t.Any) -> Run:
-        """The run that :meth:`as_dict` wrote; unknown keys of a later core are passed over.
+        """Create the run from the result of :meth:`as_dict`; unknown keys of a later core are ignored.
 
-        :raises StoreError: when it is none.
+        :raises StoreError: when the value is not the record of a run.
         """
-        plain = ("name", "runner", "declaration", "submitted_by", "submitted_at", "core_dir", "python")
+        plain_fields = ("name", "runner", "declaration", "submitted_by", "submitted_at", "core_dir", "python")
         tools = {field.name for field in dataclasses.fields(Toolchain)}
         try:
             return cls(
@@ -91,13 +91,16 @@ class Run:
                 toolchain=Toolchain(**{name: item for name, item in value["toolchain"].items() if name in tools}),
                 seq=int(value["seq"]),
                 round=int(value["round"]),
-                **{name: value[name] for name in plain},
+                **{name: value[name] for name in plain_fields},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"It is not the record of a run: {type(error).__name__}: {error}.") from error
 
     def step(self, label: str) -> RunStep:
-        """The step of that label."""
+        """Return the step with that label.
+
+        :raises StoreError: when the run has no such step.
+        """
         for step in self.steps:
             if step.label == label:
                 return step
@@ -108,15 +111,15 @@ class Run:
 class Job:
     """One attempt at one step of a run.
 
-    :param directory: where its log, its progress and its outcome lie.
+    :param directory: directory with its log, progress and outcome.
     :param label: label of the step.
-    :param kind: which step it is.
-    :param fingerprint: names what it makes.
-    :param heavy: whether it takes the machine for itself.
+    :param kind: kind of the step.
+    :param fingerprint: fingerprint of the artifact it produces.
+    :param exclusive: whether it needs exclusive use of the machine.
     :param runner: name of the runner of its command.
-    :param round: the round of the run it belongs to.
-    :param order: its place among the jobs of the run.
-    :param outcome: how it ended; None while it has not.
+    :param round: the round of the run to which it belongs.
+    :param order: its position among the jobs of the run.
+    :param outcome: how it ended; None while it has not ended.
     """
 
     directory: str
@@ -135,12 +138,12 @@ class Job:
         return os.path.basename(self.directory)
 
     def is_supervised(self) -> bool:
-        """Whether somebody supervises it, or was started to do so and still runs."""
+        """Whether a live process supervises the job or was started to supervise it."""
         return any(supervisors(self.directory))
 
 
 def supervisors(job_dir: str) -> t.Iterator[processes.Identity]:
-    """The live processes that supervise a job, or are about to."""
+    """Yield the live processes that supervise a job or were started to supervise it."""
     for name in ("supervisor.json", "spawns.json"):
         identity = processes.Identity.from_dict(read_record(os.path.join(job_dir, name)))
         if identity is not None and processes.alive(identity):
@@ -149,16 +152,16 @@ def supervisors(job_dir: str) -> t.Iterator[processes.Identity]:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A run as it stands in the store at one moment.
+    """A snapshot of a run in the store.
 
-    :param id: its id.
-    :param directory: where it lies.
-    :param run: what shall be made; None when that cannot be read.
-    :param state: what has become of it: ``state``, ``error``, ``finished_at``.
-    :param jobs: all attempts, in the order they were made.
+    :param id: id of the run.
+    :param directory: directory of the run.
+    :param run: the run; None when its record cannot be read.
+    :param state: its state: ``state``, ``error``, ``finished_at``.
+    :param jobs: all attempts, in chronological order.
     :param active: whether it is in the queue.
-    :param cancelling: whether somebody wants it stopped.
-    :param damage: what of it cannot be read; empty when all can.
+    :param cancelling: whether its cancellation was requested.
+    :param damage: the part of it that cannot be read, and why; empty when all of it can be read.
     """
 
     id: str
@@ -171,22 +174,22 @@ class Record:
     damage: str = ""
 
     @property
-    def at_work(self) -> bool:
-        """Whether it is in the queue and has not come to its end."""
+    def is_unfinished(self) -> bool:
+        """Whether it is in the queue and has not ended."""
         return self.active and self.state["state"] not in ENDED
 
     @property
-    def unfinished(self) -> Job | None:
-        """The attempt that is being made."""
+    def current_job(self) -> Job | None:
+        """The last job if it has no outcome yet; otherwise None."""
         return self.jobs[-1] if self.jobs and self.jobs[-1].outcome is None else None
 
     @property
     def round(self) -> int:
-        """How often it has been asked for, as far as can be told."""
+        """The current round of the run, as far as its records can be read."""
         return max([self.run.round if self.run else 0, *(job.round for job in self.jobs)])
 
 
 def read_outcome(job_dir: str) -> dict[str, t.Any] | None:
-    """How a job ended; None while it has not, or when that cannot be told."""
-    found = read_record(os.path.join(job_dir, "outcome.json"))
-    return found if found is not None and found.get("state") in ENDED else None
+    """Read how a job ended; None while it has not ended or when the file is damaged."""
+    outcome = read_record(os.path.join(job_dir, "outcome.json"))
+    return outcome if outcome is not None and outcome.get("state") in ENDED else None

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run declares of a step, and the tools it runs with, as they stand in the store."""
+"""The declaration of a step and the tools it runs with, as stored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..errors import NotReadyError
 
 @dataclasses.dataclass(frozen=True)
 class StepSpec:
-    """One declared step of a run, as it stands in the store.
+    """One declared step of a run, as stored.
 
     :param kind: one of :data:`artifacts.layout.KINDS`.
-    :param fingerprint: names the artifact.
-    :param settings: what the fingerprint was made from, defaults left out.
-    :param upstream: fingerprints of the steps it is made from, by kind.
-    :param options: what the step needs to run and does not change the result (paths, names to show, devices,
-        all settings with their defaults filled in under ``resolved``).
+    :param fingerprint: fingerprint of the artifact.
+    :param settings: inputs of the fingerprint, without defaults.
+    :param upstream: fingerprints of the input artifacts, by kind.
+    :param options: values that the step needs to run and that do not change the result (paths, display names, devices,
+        and under ``resolved`` all settings with their defaults filled in).
     """
 
     kind: str
@@ -31,12 +31,12 @@ class StepSpec:
     options: dict[str, t.Any] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain values for the store."""
+        """Return plain values for the store."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> StepSpec:
-        """The spec that :meth:`as_dict` wrote."""
+        """Create the spec from the result of :meth:`as_dict`."""
         return cls(
             kind=value["kind"],
             fingerprint=value["fingerprint"],
@@ -48,31 +48,32 @@ class StepSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Toolchain:
-    """Where the tools are on this host. Recorded in receipts, never in a fingerprint.
+    """The locations and limits of the tools on this host. Recorded in receipts, never in a fingerprint.
 
     :param llamafactory_venv: virtual environment with LLaMA-Factory.
     :param converter_venv: virtual environment for llama.cpp's converter.
     :param llama_cpp_dir: directory with ``convert_hf_to_gguf.py``, and ``bin/llama-quantize``, ``bin/llama-tokenize``.
     :param ollama_url: base URL of the Ollama server.
     :param token_file: file with the Hugging Face token (readable by the job user alone), or empty.
-    :param environment: more environment variables for every command (no secrets).
-    :param llamafactory_image: image that holds LLaMA-Factory, to train and merge in; empty: no container.
-    :param llama_cpp_image: image that holds llama.cpp and its converter, to convert and quantize in.
-    :param image_path: directories, with colons between, to find the tools in inside of the images, before those of
-        their own ``PATH``.
-    :param image_llama_cpp_dir: as ``llama_cpp_dir``, inside of the image; or with the programs beside the script, as in
-        llama.cpp's own image.
-    :param ollama_while_training: what Ollama does while a training has the GPU: ``unload`` (its models are taken out of
-        memory before), ``stop``, ``cpu`` (it goes on without a GPU) or ``share`` (it keeps them).
-    :param docker_host: the engine's address; empty for the SDK's own default.
-    :param gpus: what a container with a GPU gets: ``all``, indexes or UUIDs with commas between, or CDI names
+    :param environment: additional environment variables for every command (no secrets).
+    :param llamafactory_image: image with LLaMA-Factory, for training and merging; empty for no container.
+    :param llama_cpp_image: image with llama.cpp and its converter, for converting and quantizing.
+    :param image_path: directories of the tools inside the images, separated by colons; searched before the ``PATH``
+        of the image.
+    :param image_llama_cpp_dir: like ``llama_cpp_dir``, but inside the image; or a directory with the programs beside
+        the script, as in llama.cpp's own image.
+    :param ollama_while_training: the policy for Ollama while a training uses the GPU: ``unload`` (it unloads its models
+        before the training), ``stop``, ``cpu`` (it runs without a GPU) or ``share`` (it keeps its models).
+    :param docker_host: address of the Docker engine; empty for the default of the SDK.
+    :param gpus: GPUs for a container: ``all``, indexes or UUIDs separated by commas, or CDI names
         (``nvidia.com/gpu=0``).
-    :param memory_limit: most memory a container may use (``24g``), without swap; empty for no limit.
-    :param cpus: most processors a container may use; 0 for no limit.
-    :param shm_size: size of ``/dev/shm`` in a container; the engine's own 64 MB are too little for data loaders.
-    :param container_user: ``UID:GID`` in containers; by default whoever runs the job, or, when that is root, the owner
-        of the data directory.
-    :param mounts: more directories of the host that containers see at their own path; ``:ro`` at the end for reading.
+    :param memory_limit: maximum memory of a container (``24g``), without swap; empty for no limit.
+    :param cpus: maximum number of processors of a container; 0 for no limit.
+    :param shm_size: size of ``/dev/shm`` in a container; the engine's default of 64 MB is too small for data loaders.
+    :param container_user: ``UID:GID`` in containers; by default the user that runs the job or, if that is root, the
+        owner of the data directory.
+    :param mounts: additional directories of the host, mounted in containers at the same path; ``:ro`` at the end for
+        read-only.
     """
 
     llamafactory_venv: str = ""
@@ -95,18 +96,19 @@ class Toolchain:
     mounts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mounts", tuple(self.mounts))  # as the store gives it back, it is a list
+        object.__setattr__(self, "mounts", tuple(self.mounts))  # JSON from the store contains a list
 
     @property
     def runner(self) -> str:
-        """Name of the runner that suits these tools."""
+        """Name of the runner for these tools."""
         return "docker" if self.llamafactory_image or self.llama_cpp_image else "process"
 
     def program(self, *parts: str, image: str = "") -> str:
-        """A tool's path.
+        """Return the path of a tool.
 
-        :param image: the image it shall be found in: then only its name, for the ``PATH`` in there.
-        :raises NotReadyError: when it is not there.
+        :param parts: components of the path.
+        :param image: the image that contains the tool: then only its name is returned, for the ``PATH`` of the image.
+        :raises NotReadyError: when the file does not exist.
         """
         if image:
             return "python3" if parts[-1] == "python" else parts[-1]

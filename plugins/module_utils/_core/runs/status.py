@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be seen of a run: the one form that modules, the status table and the service show."""
+"""The displayed status of a run: the one form that modules, the status table and the service use."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FAILED = "failed"
 
 @dataclasses.dataclass
 class StepView:
-    """One step of a run as it stands now.
+    """The current status of one step of a run.
 
     :param label: its name within the run.
-    :param kind: which step it is.
-    :param fingerprint: names its result.
-    :param state: ``whole``; ``idle`` (not whole, and nothing that is wanted needs it); ``needed``;
+    :param kind: kind of the step.
+    :param fingerprint: fingerprint of its artifact.
+    :param state: ``whole`` (complete); ``idle`` (incomplete, but not required by a goal); ``needed`` (pending);
         ``running``; ``failed``.
-    :param reason: why it is not whole.
-    :param path: where its result lies, or will lie.
+    :param reason: why the artifact is incomplete; empty when it is complete.
+    :param path: path of its artifact, whether it exists or not.
     """
 
     label: str
@@ -39,18 +39,23 @@ class StepView:
 
 @dataclasses.dataclass
 class RunView:
-    """One run as it stands now.
+    """The current status of one run.
 
-    :param id: its id.
-    :param name: the fine-tune's name.
-    :param state: queued, running, succeeded, failed, cancelled, or ``absent`` (never asked for).
-    :param position: place in the queue, 0 for the one whose turn it is; None when it is not queued.
+    :param id: id of the run.
+    :param name: name of the fine-tune.
+    :param state: queued, running, succeeded, failed, cancelled, or ``absent`` (never submitted).
+    :param position: position in the queue, 0 for the next run; None when it is not queued.
     :param steps: its steps in order.
-    :param current: label of the step at work.
-    :param job: directory of the job at work, or of the last one.
-    :param progress: how far that job is.
+    :param current: label of the current step.
+    :param job: directory of the current job, or of the last one.
+    :param job_started_at: when that job started.
+    :param progress: progress of that job.
     :param error: why it failed: message, hint, details, step.
-    :param waiting_for: what it waits for, in words.
+    :param waiting_for: description of what it waits for.
+    :param submitted_at: time of the last submission.
+    :param submitted_by: ansible, rest, openai or mcp.
+    :param finished_at: when it ended.
+    :param cancelling: whether its cancellation was requested and it has not ended.
     """
 
     id: str
@@ -70,10 +75,10 @@ class RunView:
     cancelling: bool = False
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain values."""
+        """Return plain values."""
         return dataclasses.asdict(self)
 
     @property
     def pending(self) -> list[str]:
-        """Labels of the steps that are still to be made."""
+        """Labels of the steps that have not completed and are required by a goal."""
         return [step.label for step in self.steps if step.state in (NEEDED, RUNNING, FAILED)]

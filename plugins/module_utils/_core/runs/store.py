@@ -1,24 +1,24 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The job store: runs, their jobs, and what became of them. The one file that knows its schema.
+"""The job store: runs, their jobs and their outcomes. The only file that depends on its schema.
 
 ::
 
     jobs/schema.json                        {"schema": 1}
-    jobs/lock                               taken by whoever changes the queue
-    jobs/seq.json                           the last place in the queue that was given
-    jobs/active/RUN/run.json                what shall be made (replaced only when it is asked for again)
-    jobs/active/RUN/state.json              what has become of it
-    jobs/active/RUN/cancel.json             somebody wants it stopped
+    jobs/lock                               held by the process that changes the queue
+    jobs/seq.json                           the last sequence number in the queue
+    jobs/active/RUN/run.json                the run (replaced only when it is submitted again)
+    jobs/active/RUN/state.json              its state
+    jobs/active/RUN/cancel.json             its cancellation was requested
     jobs/active/RUN/LABEL-N/job.json        one attempt at one step
-    jobs/active/RUN/LABEL-N/spawns.json     who was started last to supervise it, and how often in vain
-    jobs/active/RUN/LABEL-N/supervisor.json who supervises it
+    jobs/active/RUN/LABEL-N/spawns.json     the last process started to supervise it, and the number of failed starts
+    jobs/active/RUN/LABEL-N/supervisor.json the process that supervises it
     jobs/active/RUN/LABEL-N/outcome.json    how it ended
-    jobs/done/RUN/…                         the same, once nothing is left to do; nothing is written there
+    jobs/done/RUN/…                         the same, for ended runs; no file is written there
 
-A newer core reads an older store; an older core refuses to write a newer one. Of all these only ``run.json`` and
-``job.json`` cannot be done without: what else is damaged is taken for missing, and found out again.
+A newer core reads an older store; an older core refuses to write a newer one. Only ``run.json`` and ``job.json`` are
+essential: any other damaged file is treated as missing, and its content is determined again.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ from .run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run, read_outcome,
 
 SCHEMA = 1
 
-#: How often a run is read that seems damaged: it may only have been moved meanwhile.
-_ATTEMPTS = 5
+#: Attempts to read a run that seems damaged: it may have been moved during the read.
+_READ_ATTEMPTS = 5
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\Z")
 
@@ -64,28 +64,28 @@ class Store:
         self._schema_file = os.path.join(layout.jobs, "schema.json")
 
     def prepare(self) -> None:
-        """Make the store, or check that this core may write it.
+        """Create the store, or check that this core may write to it.
 
-        :raises StoreError: when a newer core has written it.
+        :raises StoreError: when a newer core has written it, or when its schema file is damaged.
         """
-        found = read_json(self._schema_file)
-        number = found.get("schema") if isinstance(found, dict) else found
-        if number is not None and not isinstance(number, int):
+        content = read_json(self._schema_file)
+        schema = content.get("schema") if isinstance(content, dict) else content
+        if schema is not None and not isinstance(schema, int):
             raise StoreError(f"{self._schema_file} is damaged.", 'If all of jobs/ is of this version: {"schema": 1}.')
-        if number is not None and number > SCHEMA:
+        if schema is not None and schema > SCHEMA:
             raise StoreError(
-                f"The job store {self.layout.jobs} has schema {number}, this core writes {SCHEMA}.",
+                f"The job store {self.layout.jobs} has schema {schema}, this core writes {SCHEMA}.",
                 "A newer version of the collection has been here: upgrade this one.",
             )
         self.layout.create()
-        if number is None:
+        if schema is None:
             write_json(self._schema_file, {"schema": SCHEMA})
 
     def lock(self) -> FileLock:
-        """The one lock of the queue. Held for moments, never while something long goes on."""
+        """Return the lock of the queue. Hold it only briefly, never during a long operation."""
         return FileLock(os.path.join(self.layout.jobs, "lock"))
 
-    # -- looking -----------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------------------
 
     def _folder(self, section: str) -> str:
         return os.path.join(self.layout.jobs, section)
@@ -93,32 +93,32 @@ class Store:
     def _find(self, run_id: str) -> str | None:
         if not _RUN_ID.match(run_id):
             raise InputError(f"{run_id!r} is not the id of a run.")
-        for section in ("active", "done", "active"):  # it may move while we look
+        for section in ("active", "done", "active"):  # the run may move during the search
             path = os.path.join(self._folder(section), run_id)
             if os.path.isdir(path):
                 return path
         return None
 
     def record(self, run_id: str) -> Record | None:
-        """A run by its id; None when it was never asked for.
+        """Return the record of a run; None when the run does not exist.
 
-        :raises InputError: when that is no id.
+        :raises InputError: when the id is not valid.
         """
-        found = None
-        for _attempt in range(_ATTEMPTS):
+        record = None
+        for _attempt in range(_READ_ATTEMPTS):
             path = self._find(run_id)
             if path is None:
                 return None
             try:
-                found = self._read(run_id, path)
+                record = self._read(run_id, path)
             except FileNotFoundError:
-                continue  # it moved just now
-            if not found.damage:
+                continue  # the run moved after the search
+            if not record.damage:
                 break
-        return found
+        return record
 
     def _read(self, run_id: str, path: str) -> Record:
-        # through the open directory, which stays the same wherever it is moved meanwhile
+        # read through the open directory, which stays the same directory when the run is moved
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             base = f"/proc/self/fd/{handle}"
@@ -144,7 +144,7 @@ class Store:
             state = {"state": QUEUED}
         elif not active and state.get("state") not in ENDED:
             state = {"state": FAILED}
-            damage = damage or "state.json: It does not tell how the run ended."
+            damage = damage or "state.json: It does not say how the run ended."
         return Record(
             id=run_id,
             directory=directory,
@@ -171,41 +171,41 @@ class Store:
         return os.path.isdir(os.path.join(self._folder("active"), run_id))
 
     def active(self) -> list[Record]:
-        """The queue: active runs in the order they came."""
-        found = [record for record in map(self.record, self._ids("active")) if record is not None and record.active]
-        return sorted(found, key=lambda record: (record.run.seq if record.run else 0, record.id))
+        """Return the queue: the active runs in the order of their submission."""
+        records = [record for record in map(self.record, self._ids("active")) if record is not None and record.active]
+        return sorted(records, key=lambda record: (record.run.seq if record.run else 0, record.id))
 
     def done_ids(self, limit: int) -> list[str]:
-        """Ids of the latest ended runs, the last one first. One stat each, whatever they hold."""
+        """Return the ids of the ended runs, latest first. Costs one stat per run and reads no file."""
         folder = self._folder("done")
-        stamped = []
+        by_mtime = []
         for name in self._ids("done"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                stamped.append((os.stat(os.path.join(folder, name, "state.json")).st_mtime_ns, name))
-        return [name for _mtime, name in sorted(stamped, reverse=True)[:limit]]
+                by_mtime.append((os.stat(os.path.join(folder, name, "state.json")).st_mtime_ns, name))
+        return [name for _mtime, name in sorted(by_mtime, reverse=True)[:limit]]
 
-    # -- changing: only under the lock -------------------------------------------------------------------------
+    # -- writing: only while the lock is held ------------------------------------------------------------------
 
     def next_seq(self) -> int:
-        """The next place in the queue."""
+        """Return the next sequence number in the queue and store it as used."""
         path = os.path.join(self.layout.jobs, "seq.json")
         last = (read_record(path) or {}).get("seq")
-        known = [record.run.seq for record in self.active() if record.run]
-        value = max([last if isinstance(last, int) else 0, *known]) + 1
+        active = [record.run.seq for record in self.active() if record.run]
+        value = max([last if isinstance(last, int) else 0, *active]) + 1
         write_json(path, {"seq": value})
         return value
 
     def enqueue(self, run: Run) -> None:
-        """Put a run into the queue, new or again."""
+        """Put a new or an ended run into the queue."""
         active = os.path.join(self._folder("active"), run.id)
-        old = self._find(run.id)
-        if old is None:
-            with _fresh_dir(active) as fresh:
-                write_json(os.path.join(fresh, "state.json"), {"state": QUEUED})
-                write_json(os.path.join(fresh, "run.json"), _run_file(run))
+        current = self._find(run.id)
+        if current is None:
+            with _atomic_dir(active) as temporary:
+                write_json(os.path.join(temporary, "state.json"), {"state": QUEUED})
+                write_json(os.path.join(temporary, "run.json"), _run_record(run))
         else:
-            if old != active:
-                os.rename(old, active)
+            if current != active:
+                os.rename(current, active)
                 fsync_dir(self._folder("done"))
             for directory in job_dirs(active):
                 try:
@@ -213,18 +213,18 @@ class Store:
                 except StoreError:
                     os.rename(directory, os.path.join(active, ".damaged-" + os.path.basename(directory)))
             self.resubmit(run)
-            # last: until this is written the run has ended, and goes back to where it was
+            # must be the last write: until then the run counts as ended, and the reconciler moves it back to done/
             write_json(os.path.join(active, "state.json"), {"state": QUEUED})
         fsync_dir(self._folder("active"))
 
     def resubmit(self, run: Run) -> None:
-        """Write an active run anew: what was to stop it is over, how its earlier jobs end is of no matter."""
+        """Rewrite an active run with a new round: drops a cancellation; outcomes of earlier jobs no longer count."""
         directory = os.path.join(self._folder("active"), run.id)
-        write_json(os.path.join(directory, "run.json"), _run_file(run))
+        write_json(os.path.join(directory, "run.json"), _run_record(run))
         discard(os.path.join(directory, "cancel.json"))
 
     def set_state(self, run_id: str, state: str, error: t.Mapping[str, t.Any] | None = None) -> None:
-        """Write what has become of a run."""
+        """Write the state of an active run."""
         value: dict[str, t.Any] = {"state": state}
         if error:
             value["error"] = dict(error)
@@ -235,7 +235,7 @@ class Store:
     def retire(self, run_id: str) -> None:
         """Move an ended run out of the queue."""
         done = os.path.join(self._folder("done"), run_id)
-        if os.path.lexists(done):  # a copy that somebody put there
+        if os.path.lexists(done):  # a foreign copy with the same name
             sweep(self._folder("done"))
             remove_tree(done)
         os.rename(os.path.join(self._folder("active"), run_id), done)
@@ -243,18 +243,19 @@ class Store:
         fsync_dir(self._folder("done"))
 
     def request_cancel(self, run_id: str) -> None:
-        """Ask for an active run to be stopped."""
+        """Request the cancellation of an active run."""
         path = os.path.join(self._folder("active"), run_id, "cancel.json")
         try:
             write_json(path, {"at": utc_now()})
         except DiskFullError:
-            # that it is there is enough: what fills the disk must not be what cannot be stopped
+            # an empty file is enough: it must be possible to cancel the run that fills the disk
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def add_job(self, record: Record, run: Run, label: str, exclusive: bool, runner: str = "") -> Job:
-        """Make a new attempt at a step.
+        """Create a job, the next attempt at a step.
 
-        :param runner: name of the runner of its command; that of the run by default.
+        :param exclusive: whether the job needs exclusive use of the machine.
+        :param runner: name of the runner of its command; by default the runner of the run.
         """
         number = 1
         while any(
@@ -267,18 +268,19 @@ class Store:
         job = Job(
             directory, label, spec.kind, spec.fingerprint, exclusive, runner or run.runner, run.round, order, None
         )
-        plain = dataclasses.asdict(job)
-        del plain["directory"], plain["outcome"]
-        plain["heavy"] = plain.pop("exclusive")  # the name in the store, where every version reads it
-        with _fresh_dir(directory) as fresh:
+        values = dataclasses.asdict(job)
+        del values["directory"], values["outcome"]
+        values["heavy"] = values.pop("exclusive")  # the key in the store, which every version reads
+        with _atomic_dir(directory) as temporary:
             write_json(
-                os.path.join(fresh, "job.json"), {**plain, "schema": SCHEMA, "run": run.id, "created_at": utc_now()}
+                os.path.join(temporary, "job.json"),
+                {**values, "schema": SCHEMA, "run": run.id, "created_at": utc_now()},
             )
         fsync_dir(record.directory)
         return job
 
     def sweep(self) -> None:
-        """Remove what a crash left half made or half removed in the queue."""
+        """Remove temporary and partly removed files that a crash left in the queue."""
         sweep(self.layout.jobs)
         sweep(self._folder("active"))
         for run_id in self._ids("active"):
@@ -286,24 +288,24 @@ class Store:
 
 
 @contextlib.contextmanager
-def _fresh_dir(path: str) -> t.Iterator[str]:
-    """A directory that gets its name when everything is in it, or is not there at all."""
-    fresh = make_temporary_dir(temporary_prefix(NEW), os.path.dirname(path))
+def _atomic_dir(path: str) -> t.Iterator[str]:
+    """Yield a temporary directory that is renamed to ``path`` on success and removed on an error."""
+    temporary = make_temporary_dir(temporary_prefix(NEW), os.path.dirname(path))
     try:
-        os.chmod(fresh, 0o755)
-        yield fresh
-        os.rename(fresh, path)
+        os.chmod(temporary, 0o755)
+        yield temporary
+        os.rename(temporary, path)
     except BaseException:
-        discard(fresh)
+        discard(temporary)
         raise
 
 
-def _run_file(run: Run) -> dict[str, t.Any]:
+def _run_record(run: Run) -> dict[str, t.Any]:
     return {**run.as_dict(), "schema": SCHEMA}
 
 
 def job_dirs(run_dir: str) -> list[str]:
-    """The directories of a run's attempts, readable or not."""
+    """Return the directories of a run's jobs, including those with a damaged record."""
     try:
         entries = list(os.scandir(run_dir))
     except FileNotFoundError:
@@ -312,19 +314,19 @@ def job_dirs(run_dir: str) -> list[str]:
 
 
 def is_supervised(record: Record) -> bool:
-    """Whether somebody is at work in a run, as far as the process table tells."""
+    """Whether the process table contains a supervisor for any job of an active run."""
     return record.active and any(any(supervisors(directory)) for directory in job_dirs(record.directory))
 
 
 def _read_jobs(run_dir: str) -> tuple[list[Job], str]:
-    found: list[Job] = []
+    jobs: list[Job] = []
     damage = ""
     for directory in job_dirs(run_dir):
         try:
-            found.append(_read_job(directory))
+            jobs.append(_read_job(directory))
         except (StoreError, IsADirectoryError) as error:
             damage = f"{os.path.basename(directory)}/job.json: {error}"
-    return sorted(found, key=lambda job: job.order), damage
+    return sorted(jobs, key=lambda job: job.order), damage
 
 
 def _read_job(directory: str) -> Job:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps by their kind."""
+"""The registry of the steps, by kind."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .step import Step
 
 
 def get_step(kind: str) -> Step:
-    """The step of that kind.
+    """Return the step of a kind.
 
-    :raises InputError: when there is none that runs as a job.
+    :raises InputError: when no step of that kind runs as a job.
     """
     if kind == "base":
         from .base_model import BaseStep
@@ -64,5 +64,5 @@ def get_step(kind: str) -> Step:
 
 
 def runner_of(run: Run, spec: StepSpec) -> str:
-    """Name of the runner of a step's command: a container only where its tools are in an image."""
+    """Return the name of the runner for a step's command: ``docker`` only if the tools of the step are in an image."""
     return "docker" if get_step(spec.kind).image(run.toolchain) else "process"

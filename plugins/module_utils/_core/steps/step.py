@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one shape of a step.
+"""The interface of a step.
 
-A step is a class without state of its own; what it works on is the :class:`StepContext`.
-The supervisor calls, in this order: ``command`` (prepares the work directory), the runner,
-``progress`` (any time, by anyone), and ``finish`` once the command has ended well.
+A step is a class without state; its inputs and paths are in the :class:`StepContext`. The supervisor calls, in this
+order: ``command`` (prepares the work directory), the runner, and ``finish`` after the command has ended with status 0.
+Any process may call ``progress`` at any time.
 """
 
 from __future__ import annotations
@@ -22,69 +22,73 @@ from ..runs.spec import Toolchain
 
 
 class Step(abc.ABC):
-    """A step of the flow."""
+    """A step of the pipeline."""
 
     kind: t.ClassVar[str]
-    #: Takes the machine for itself (one at a time, in order).
+    #: Whether the step needs exclusive use of the machine: exclusive jobs run one at a time, in queue order.
     exclusive: t.ClassVar[bool] = False
 
     def on_gpu(self, ctx: StepContext) -> bool:
-        """Whether its command computes on the GPU, and so waits until nobody else does."""
+        """Whether its command uses the GPU, and therefore waits until no foreign process does."""
         del ctx
         return False
 
     def image(self, toolchain: Toolchain) -> str:
-        """The image its command runs in; empty for one that runs on the host itself."""
+        """Return the image in which its command runs; empty for a command that runs on the host."""
         del toolchain
         return ""
 
     def link(self, ctx: StepContext, session: str) -> Link | None:
-        """The line to other hosts that run a part of it at the same time; None where there are none.
+        """Return the connection to the other hosts that run a part of the step; None when there are none.
 
-        :param session: names the attempt.
+        :param session: identifies the attempt.
         """
         del ctx, session
         return None
 
     @abc.abstractmethod
     def command(self, ctx: StepContext) -> Command | None:
-        """Prepare ``ctx.work`` (which may hold an earlier attempt) and say what to run; None for nothing.
+        """Prepare ``ctx.work`` (which may contain an earlier attempt) and return the command to run; None for none.
 
-        :raises CoreError: when it cannot run; nothing has been started then.
+        :raises CoreError: when the step cannot run; nothing has been started then.
         """
 
     def perform(self, ctx: StepContext) -> None:
-        """The step's own work, in a process of its own; only for steps whose command is that of ``worker_command``."""
+        """Do the step's own work, in a separate process; only for steps that use ``worker_command``.
+
+        :raises CoreError: when the step fails.
+        """
         raise NotImplementedError(f"{self.kind} has no work of its own in {ctx.work}")
 
     def progress(self, ctx: StepContext) -> Progress | None:
-        """How far the running command is; None when nothing is known yet. Reads only."""
+        """Return the progress of the running command; None when it is not known yet. Read-only."""
         del ctx
         return None
 
     @abc.abstractmethod
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        """Check that what the command left in ``ctx.work`` is whole, tidy it, and tell the results.
+        """Check that the command's output in ``ctx.work`` is complete, clean it up, and return the results.
 
-        :raises JobError: when it is not whole; the command's exit status was no proof.
+        :returns: the ``results`` of the receipt.
+        :raises JobError: when the output is incomplete; an exit status of 0 does not prove that it is complete.
         """
 
     def drift(self, ctx: StepContext) -> list[str]:
-        """What is no longer as the receipt says, outside of the data directory; reads only."""
+        """Return how the state outside the data directory deviates from the receipt; empty if intact. Read-only."""
         del ctx
         return []
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
-        """Ask the running command to end well, keeping what it can go on from.
+        """Ask the running command to stop and to keep a checkpoint from which it can resume.
 
-        :param send: sends a signal to all of the command's processes.
-        :returns: seconds it may take before it is killed.
+        :param send: sends a signal to all processes of the command.
+        :returns: seconds until the command is killed.
         """
         del ctx
         send(signal.SIGTERM)
         return 10.0
 
     def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
-        """Message and hint for a command that failed, from the end of its log."""
+        """Return the message and the hint for a failed command, from the end of its log."""
         last = log_tail[-1] if log_tail else "no output"
-        return last, "The whole log lies in the job's directory."
+        return last, "The complete log is in the job's directory."

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tools of the heavy steps are started with: their environment, their configuration file."""
+"""Environment, command line and container of the tools that the exclusive steps run."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ from ..runs.job_context import StepContext
 from ..system.disk import free_bytes, gigabytes
 from ..system.environment import clean_environment
 
-#: Runs LLaMA-Factory's command line. Every job's container sees it, too: it lies in the data directory.
 #: Directory of the programs that run in the environments of the tools.
 PROGRAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "programs")
-_LLAMAFACTORY = os.path.join(PROGRAMS, "llamafactory_cli.py")
 
-#: Which of an image's interpreters has LLaMA-Factory is known inside of it alone; where none has, its program is run.
-_FIND = """
+#: Runs LLaMA-Factory's command line. It is in the data directory, which every job's container mounts.
+_LLAMAFACTORY_CLI = os.path.join(PROGRAMS, "llamafactory_cli.py")
+
+#: Finds the interpreter with LLaMA-Factory, which can only be determined inside the image. Without such an interpreter
+#: ``llamafactory-cli`` of the image runs.
+_FIND_PYTHON = """
 for python in python3 python "$(sed -n '1s/^#!//p' "$(command -v llamafactory-cli)")"; do
     "$python" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("llamafactory"))' 2>/dev/null && break
     python=
 done
 """
-_RUN = """
+_RUN_CLI = """
 [ "$python" ] || exec llamafactory-cli "$@"
 exec "$python" "$0" "$@"
 """
 
-#: Python's multiprocessing puts sockets below TMPDIR, whose path may have 107 bytes (unix(7)): 32 of them are its own.
-_LONGEST_TMPDIR = 75
+#: Python's multiprocessing creates sockets below TMPDIR. The path of a socket has at most 107 bytes (unix(7)), of which
+#: multiprocessing uses 32.
+_MAX_TMPDIR_BYTES = 75
 
-#: Weights below this many bytes are computed faster by one thread than by several.
-_TINY = 64_000_000
+#: One thread is faster than several for weights below this number of bytes.
+_TINY_BYTES = 64_000_000
 
 
 def scratch(ctx: StepContext) -> str:
-    """The job's directory for temporary files; removed by :func:`remove_scratch` at the end."""
+    """Return the job's directory for temporary files; :func:`remove_scratch` removes it at the end."""
     return os.path.join(ctx.job_dir, "tmp")
 
 
@@ -50,16 +53,17 @@ def remove_scratch(ctx: StepContext) -> None:
 
 
 def tool_environment(ctx: StepContext, venv: str, threads: int, image: str = "") -> dict[str, str]:
-    """The whole environment of a tool: no secret, no network, nothing written elsewhere.
+    """Return the complete environment of a tool: no secrets, no network access, no writes outside the data directory.
 
-    :param venv: the virtual environment, whose programs are found first.
-    :param threads: threads for computing.
-    :param image: the image it runs in: then neither that environment nor this process's own variables mean anything.
+    :param venv: the virtual environment, whose programs come first in the ``PATH``.
+    :param threads: number of compute threads.
+    :param image: the image in which the tool runs; then the virtual environment and the variables of this process are
+        ignored.
     """
     if image:
         home = scratch(ctx)
         env = {"PATH": ctx.toolchain.image_path, "PYTHONDONTWRITEBYTECODE": "1", "HOME": home}
-        env.update(USER="job", LOGNAME="job")  # no user of the host is known there by name, and torch asks for it
+        env.update(USER="job", LOGNAME="job")  # the users of the host have no name in the image, and torch needs one
         threads = min(threads, max(1, int(ctx.toolchain.cpus or threads)))
     else:
         env = clean_environment()
@@ -74,37 +78,37 @@ def tool_environment(ctx: StepContext, venv: str, threads: int, image: str = "")
         HF_HUB_DISABLE_TELEMETRY="1",
         TRANSFORMERS_OFFLINE="1",
         HF_DATASETS_CACHE=os.path.join(scratch(ctx), "datasets"),
-        # the cache of fonts takes seconds to make
+        # persistent, because building the font cache takes seconds
         MPLCONFIGDIR=ctx.layout.path("cache", "matplotlib"),
     )
     os.makedirs(scratch(ctx), exist_ok=True)
-    if len(scratch(ctx).encode()) <= _LONGEST_TMPDIR:
+    if len(scratch(ctx).encode()) <= _MAX_TMPDIR_BYTES:
         env["TMPDIR"] = scratch(ctx)
     env.update(ctx.toolchain.environment)
     return env
 
 
 def llamafactory(ctx: StepContext, image: str, *arguments: str, before: str = "") -> list[str]:
-    """The command line that runs LLaMA-Factory.
+    """Return the command line that runs LLaMA-Factory.
 
-    :param image: the image it runs in, or empty.
-    :param arguments: of ``llamafactory-cli``.
-    :param before: in an image, what its shell does before; ``$python`` is the interpreter, ``$@`` the arguments.
-    :raises NotReadyError: when it is not there.
+    :param image: the image in which it runs; empty for none.
+    :param arguments: arguments of ``llamafactory-cli``.
+    :param before: shell code that runs before it in an image; ``$python`` is the interpreter, ``$@`` the arguments.
+    :raises NotReadyError: when the virtual environment does not exist.
     """
     if image:
-        return ["/bin/sh", "-c", _FIND + before + _RUN, _LLAMAFACTORY, *arguments]
-    return [ctx.toolchain.program(ctx.toolchain.llamafactory_venv, "bin", "python"), _LLAMAFACTORY, *arguments]
+        return ["/bin/sh", "-c", _FIND_PYTHON + before + _RUN_CLI, _LLAMAFACTORY_CLI, *arguments]
+    return [ctx.toolchain.program(ctx.toolchain.llamafactory_venv, "bin", "python"), _LLAMAFACTORY_CLI, *arguments]
 
 
 def container(ctx: StepContext, image: str, reads: t.Iterable[str] = (), gpu: bool = False) -> Container | None:
-    """The container a step's command runs in; None without an image.
+    """Return the container in which a step's command runs; None without an image.
 
-    It sees the data directory at its own path, so every path means the same inside and outside; it may write where
-    this job works and to the caches, and nowhere else.
+    The data directory is mounted at its own path, so paths are the same inside and outside. Only the directories of
+    this job and the caches are writable.
 
-    :param reads: files and directories that it needs, wherever they are.
-    :param gpu: whether it computes on a GPU.
+    :param reads: files and directories that the command reads, at any path.
+    :param gpu: whether the command uses a GPU.
     """
     if not image:
         return None
@@ -129,37 +133,42 @@ def container(ctx: StepContext, image: str, reads: t.Iterable[str] = (), gpu: bo
 
 
 def _outside(root: str, reads: t.Iterable[str]) -> list[str]:
-    """Directories to be seen for what does not lie under the data directory, links followed (a hub's cache is all
-    links)."""
-    found = []
+    """Return the directories to mount for paths outside the data directory.
+
+    Links are followed, because the cache of a hub consists of links.
+    """
+    outside = []
     for path in reads:
         directory = path if os.path.isdir(path) else os.path.dirname(path)
         links = [entry.path for entry in os.scandir(directory) if entry.is_symlink()] if directory == path else [path]
-        for place in [directory, *(os.path.dirname(os.path.realpath(link)) for link in links)]:
-            if os.path.commonpath([place, root]) != root:
-                found.append(place)
-    return sorted(set(found))
+        for candidate in [directory, *(os.path.dirname(os.path.realpath(link)) for link in links)]:
+            if os.path.commonpath([candidate, root]) != root:
+                outside.append(candidate)
+    return sorted(set(outside))
 
 
 def paths_in(values: t.Iterable[t.Any]) -> list[str]:
-    """Those of some declared values that name a file or directory of this host (``extra.deepspeed``)."""
+    """Return the declared values that are absolute paths of existing files or directories (``extra.deepspeed``)."""
     return [value for value in values if isinstance(value, str) and os.path.isabs(value) and os.path.exists(value)]
 
 
 def cpus() -> int:
-    """Processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compute_threads(weight_bytes: int, accelerator: str) -> int:
-    """Threads for computing with a model of so many bytes: all on a CPU, few beside a GPU, one for a tiny model."""
+    """Return the number of compute threads for a model: all CPUs without a GPU, at most 8 beside a GPU.
+
+    On the CPU, a tiny model gets one thread.
+    """
     if accelerator == "cpu":
-        return 1 if weight_bytes < _TINY else cpus()
+        return 1 if weight_bytes < _TINY_BYTES else cpus()
     return min(8, cpus())
 
 
 def weight_bytes(directory: str) -> int:
-    """Bytes of the weight files at the top of a directory."""
+    """Return the total size, in bytes, of the weight files directly in a directory."""
     return sum(
         entry.stat().st_size
         for entry in os.scandir(directory)
@@ -168,13 +177,13 @@ def weight_bytes(directory: str) -> int:
 
 
 def require_disk_space(path: str, expected: int, step: str = "This step", kept: int = 0) -> None:
-    """Make sure beforehand that a result fits on the disk.
+    """Check that a result will fit on the disk, before it is written.
 
-    :param path: where it will be written.
-    :param expected: its size in bytes.
-    :param step: what is done, as a message begins.
-    :param kept: bytes of it that lie there already.
-    :raises NotReadyError: when it does not.
+    :param path: where the result will be written.
+    :param expected: its expected size in bytes.
+    :param step: subject of the error message.
+    :param kept: number of bytes of the result that are already on the disk.
+    :raises NotReadyError: when the free space is too small.
     """
     free = free_bytes(path)
     if free < expected - kept:
@@ -185,11 +194,12 @@ def require_disk_space(path: str, expected: int, step: str = "This step", kept: 
         )
 
 
-def require_directory(path: str, what: str) -> str:
-    """The path of a directory that must be there.
+def require_directory(path: str, subject: str) -> str:
+    """Return the path of a directory that must exist.
 
-    :raises NotReadyError: when it is not.
+    :param subject: subject of the error message.
+    :raises NotReadyError: when the directory does not exist.
     """
     if not os.path.isdir(path):
-        raise NotReadyError(f"{what} is not at {path}.", "It was moved or removed: run again to make it anew.")
+        raise NotReadyError(f"{subject} is not at {path}.", "It was moved or removed: run again to rebuild it.")
     return path

@@ -1,23 +1,23 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a tool failed, and what can be done, from the end of its log."""
+"""Explains the failure of a tool from the end of its log: a message and a hint."""
 
 from __future__ import annotations
 
 import re
 import typing as t
 
-_LOG = "The whole log lies in the job's directory."
+_LOG_HINT = "The complete log is in the job's directory."
 
-#: What to do about too little memory of the machine itself.
+#: Hint for a machine that runs out of memory (RAM).
 RAM_HINT = (
     "Lower batch_size or cutoff_len, close what else runs, or add swap. Merging needs about 2 GB of RAM for each "
     "billion parameters."
 )
 
-#: Pattern, message, hint; the first that matches counts. ``{0}`` is the pattern's first group.
-_KNOWN: tuple[tuple[str, str, str], ...] = (
+#: Pattern, message and hint; the first matching pattern is used. ``{0}`` is the pattern's first non-empty group.
+_EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"CUDA out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory",
         "The GPU ran out of memory.",
@@ -34,7 +34,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         r"No space left on device|Errno 28\b|Disk quota exceeded|basic_ios::clear: iostream error|"
         r"PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos",
         "The disk is full.",
-        "Make room under the data directory and run again: a training goes on from its last whole checkpoint.",
+        "Make room under the data directory and run again: a training resumes from its last complete checkpoint.",
     ),
     (
         r"GatedRepoError|gated repo|awaiting a review|401 Client Error|403 Client Error",
@@ -70,7 +70,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"traceback : Signal (\d+) \(\w+\) received by PID",
         "A process of the training was killed by signal {0}.",
-        "The kernel does that when memory runs out; if it did not, somebody else did. Apply again.",
+        "The kernel does that when memory runs out; if it did not, another process did. Apply again.",
     ),
     (
         r"Cannot find valid samples|Undefined dataset (\S+)|Cannot find `dataset_info\.json`",
@@ -103,44 +103,44 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
 )
 
 _ERROR = re.compile(r"^(?:\[rank\d+\]: ?)?[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b(?::.*)?$")
-_LONGEST = 400
+_MAX_LINE_LENGTH = 400
 
 
 def explain(log_tail: t.Sequence[str]) -> tuple[str, str]:
-    """Message and hint for a tool that failed.
+    """Return the message and the hint for a tool that failed.
 
-    What stands last counts most: a warning further up may hold the same words.
+    Later lines take precedence, because an earlier warning may contain the same text.
 
     :param log_tail: the last lines of its output.
     """
     lines = [line.strip() for line in log_tail if line.strip()]
     if not lines:
-        return "It wrote nothing.", _LOG
-    for part in (_last_error(lines), *reversed(lines)):
-        for pattern, message, hint in _KNOWN:
-            found = re.search(pattern, part)
-            if found:
-                group = next((text for text in found.groups() if text), "")
-                return message.format(group.rstrip("."), line=_short(part)), hint
-    return _short(_last_error(lines)), _LOG
+        return "It wrote nothing.", _LOG_HINT
+    for line in (_last_error(lines), *reversed(lines)):
+        for pattern, message, hint in _EXPLANATIONS:
+            match = re.search(pattern, line)
+            if match:
+                group = next((text for text in match.groups() if text), "")
+                return message.format(group.rstrip("."), line=_shorten(line)), hint
+    return _shorten(_last_error(lines)), _LOG_HINT
 
 
 def _last_error(lines: t.Sequence[str]) -> str:
-    """The last line that names an exception; the very last line when none does."""
+    """Return the last line that names an exception; the last line when there is none."""
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_LINE_LENGTH else text[: _MAX_LINE_LENGTH - 1] + "…"
 
 
-#: What gloo, NCCL and torchrun say when the process at the other end of a connection is gone.
-_ECHO = re.compile(
+#: Messages of gloo, NCCL and torchrun when the process at the other end of a connection has ended.
+_PEER_FAILURE = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe|remote process exited|ncclRemoteError|"
     r"recvValue failed|sendBytes failed|failed to recv|Timed out waiting \d+ms for (?:send|recv)|Read timeout"
 )
 
 
-def is_echo(log_tail: t.Sequence[str]) -> bool:
-    """Whether a command seems to have failed because a process of another node had."""
-    return any(_ECHO.search(line) for line in log_tail)
+def is_peer_failure(log_tail: t.Sequence[str]) -> bool:
+    """Whether a command probably failed because a process of another node failed."""
+    return any(_PEER_FAILURE.search(line) for line in log_tail)

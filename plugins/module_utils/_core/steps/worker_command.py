@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A step's own work as a job's command, ``python -m PACKAGE.main perform JOB_DIR``.
+"""The command that does a step's own work in a worker process: ``python -m PACKAGE.main perform JOB_DIR``.
 
-So that it can be watched, stopped and killed as any other command.
+A separate process can be observed, stopped and killed like any other command.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..runs.job_context import StepContext
 from ..system.environment import clean_environment
 from ..system.ownership import foreign_owner
 
-#: The core takes nothing but the standard library.
+#: Sufficient for the core, which needs only the standard library.
 _SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def worker_command(ctx: StepContext) -> Command:
-    """The command that performs a step in a process of its own."""
+    """Return the command that performs a step in a separate process."""
     package = __package__ or ""
     root = os.path.abspath(__file__)
     for _part in package.split("."):
@@ -34,7 +34,7 @@ def worker_command(ctx: StepContext) -> Command:
 
 
 def _python(ctx: StepContext) -> str:
-    """The interpreter that runs this code; the system's, where the one whom it has to run for reaches only that."""
+    """Return the interpreter that runs this code, or the system's if the owner of the job can execute only that one."""
     owner = foreign_owner(ctx.job_dir)
     if owner is not None and owner.refused([("-x", sys.executable)]) and not owner.refused([("-x", _SYSTEM_PYTHON)]):
         return _SYSTEM_PYTHON

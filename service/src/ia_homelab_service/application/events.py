@@ -173,7 +173,7 @@ class Journal:
                 )
             for job in attempts[number]:
                 yield from self._attempt_events(record, job, journal)
-            if number == current and record.cancelling and record.at_work:
+            if number == current and record.cancelling and record.is_unfinished:
                 yield f"cancel:{number}", "", "status", "info", "Asked to stop.", {"status": "cancelling"}
         if record.state["state"] in ENDED:
             yield _end_event(record, current)
@@ -235,7 +235,7 @@ class Journal:
             total=total if isinstance(total, (int, float)) else 0,
             loss=point.loss,
             eval_loss=point.eval_loss,
-        ).words()
+        ).describe()
         return (
             f"log:{offset}",
             "",

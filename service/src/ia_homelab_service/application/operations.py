@@ -139,7 +139,7 @@ class Operations:
         created = bool(submission.pending) and not submission.attached
         return Submitted(
             **dict(job),
-            created=created and (record is None or not record.at_work),
+            created=created and (record is None or not record.is_unfinished),
             pending=list(submission.pending),
             warnings=warnings_of(run, self.layout),
             estimate=estimate(
@@ -284,7 +284,7 @@ class Operations:
     def machine(self) -> Machine:
         """Return the GPUs and resources of this machine, and the run that uses them."""
         queue = self.engine.store.active()
-        holder = next((one.id for one in queue if one.unfinished is not None and one.unfinished.exclusive), "")
+        holder = next((one.id for one in queue if one.current_job is not None and one.current_job.exclusive), "")
         loaded: list[str] | None = None
         with contextlib.suppress(CoreError):
             loaded = [str(one.get("name", "")) for one in Ollama(self.settings.ollama_url, timeout=3.0).ps()]
@@ -320,7 +320,7 @@ class Operations:
     def reconcile(self) -> list[str]:
         """Finalize finished jobs, start the next ones, write events; return ids of runs with new events."""
         active = self.engine.store.active()
-        if any(one.unfinished is None or not one.unfinished.is_supervised() for one in active):
+        if any(one.current_job is None or not one.current_job.is_supervised() for one in active):
             self.engine.reconcile()
         return [one.id for one in active if self.journal.sync(one.id)]
 

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An engine to try things on."""
+"""Fixtures: an installed core, an engine with its own data directory, a runner kit."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def installed_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kit() -> ProcessKit:
-    """What a test of a runner needs to know of it."""
+    """The properties of the runner under test."""
     return ProcessKit()
 
 
 @pytest.fixture
 def lab(tmp_path: Path, installed_core: Path) -> t.Iterator[Lab]:
-    """An engine with a data directory of its own; whatever still runs at the end is ended."""
-    made = Lab(tmp_path, installed_core)
-    yield made
-    made.close()
+    """An engine with its own data directory; remaining processes are killed at the end."""
+    lab = Lab(tmp_path, installed_core)
+    yield lab
+    lab.close()

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a step module answers, without Ansible around it."""
+"""The result of a step module, without Ansible."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 
 
 @dataclasses.dataclass
-class Called:
-    """What the edge takes of an AnsibleModule."""
+class FakeModule:
+    """The part of AnsibleModule that the edge uses."""
 
     params: dict[str, t.Any]
     check_mode: bool = False
@@ -25,10 +25,10 @@ class Called:
         self.warnings.append(text)
 
 
-def test_what_is_whole_needs_no_record_of_its_run(lab: Lab) -> None:
-    """Whoever has made it: another run, or one whose record was taken away since."""
+def test_complete_results_need_no_record_of_their_run(lab: Lab) -> None:
+    """They may come from another run, or from a run whose record was removed."""
     run = lab.counting("a", steps=1, count=1)
-    module: t.Any = Called({"data_dir": str(lab.data), "runs": None, "wait": True, "timeout": None})
+    module: t.Any = FakeModule({"data_dir": str(lab.data), "runs": None, "wait": True, "timeout": None})
     first = _step_module.follow_step(module, ("probe",), lambda _engine: run)
     assert first["changed"] is True and first["runs"][0]["state"] == "succeeded"
     shutil.rmtree(lab.data / "jobs" / "done")

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fingerprints. The golden ones are frozen: should one of these change, everybody trains everything anew."""
+"""Fingerprints. The golden values are frozen: if one of them changes, every user must retrain every model."""
 
 from __future__ import annotations
 
@@ -72,49 +72,49 @@ GOLDEN: list[tuple[str, dict[str, t.Any], dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "settings", "upstream", "expected"), GOLDEN)
-def test_golden(kind: str, settings: dict[str, t.Any], upstream: dict[str, str], expected: str) -> None:
+def test_golden_fingerprints(kind: str, settings: dict[str, t.Any], upstream: dict[str, str], expected: str) -> None:
     assert fingerprint(kind, settings, upstream) == expected
 
 
-def test_the_scheme_is_the_first() -> None:
+def test_the_scheme_is_unchanged() -> None:
     assert SCHEME == 1
 
 
-def test_the_written_form() -> None:
+def test_the_canonical_form() -> None:
     value = {"b": [1.0, 0.0002, True, None, "é\n"], "a": {"y": None, "x": -0.0}, "c": 2**60, "d": 1e300}
     assert canonical_json(value) == '{"a":{"x":0},"b":[1,0.0002,true,null,"é\\n"],"c":1152921504606846976,"d":1e+300}'
 
 
-def test_same_declaration_same_name() -> None:
-    one = fingerprint("train", {"epochs": 3, "rate": 2e-4, "extra": {"a": 1, "b": None}}, {"base": BASE})
-    assert one == fingerprint("train", {"extra": {"a": 1.0}, "rate": 0.0002, "epochs": 3.0}, {"base": BASE})
-    assert one != fingerprint("train", {"epochs": "3", "rate": 2e-4, "extra": {"a": 1}}, {"base": BASE})
-    assert one != fingerprint("merge", {"epochs": 3, "rate": 2e-4, "extra": {"a": 1}}, {"base": BASE})
-    assert one != fingerprint("train", {"epochs": 3, "rate": 2e-4, "extra": {"a": 1}}, {"base": DATASET})
+def test_equal_declarations_have_equal_fingerprints() -> None:
+    value = fingerprint("train", {"epochs": 3, "rate": 2e-4, "extra": {"a": 1, "b": None}}, {"base": BASE})
+    assert value == fingerprint("train", {"extra": {"a": 1.0}, "rate": 0.0002, "epochs": 3.0}, {"base": BASE})
+    assert value != fingerprint("train", {"epochs": "3", "rate": 2e-4, "extra": {"a": 1}}, {"base": BASE})
+    assert value != fingerprint("merge", {"epochs": 3, "rate": 2e-4, "extra": {"a": 1}}, {"base": BASE})
+    assert value != fingerprint("train", {"epochs": 3, "rate": 2e-4, "extra": {"a": 1}}, {"base": DATASET})
     assert fingerprint("x", {"a": True}, {}) != fingerprint("x", {"a": 1}, {})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), {1, 2}, b"x", object(), "\ud800"])
-def test_what_cannot_be_declared(value: object) -> None:
+def test_values_that_cannot_be_declared(value: object) -> None:
     with pytest.raises(InputError):
         digest({"a": [value]})
 
 
-plain = st.recursive(
+json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text('abcé"\\'),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text("abc"), plain), st.randoms())
-def test_order_and_what_is_not_set_do_not_matter(value: dict[str, t.Any], dice: t.Any) -> None:
+@given(st.dictionaries(st.text("abc"), json_values), st.randoms())
+def test_order_and_unset_values_do_not_matter(value: dict[str, t.Any], random: t.Any) -> None:
     items = list(value.items())
-    dice.shuffle(items)
+    random.shuffle(items)
     assert digest(dict(items)) == digest(value)
     assert digest({**value, "later": None}) == digest(value)
 
 
-@given(plain, plain)
-def test_what_is_written_otherwise_is_named_otherwise(one: t.Any, other: t.Any) -> None:
+@given(json_values, json_values)
+def test_different_canonical_forms_have_different_digests(one: t.Any, other: t.Any) -> None:
     assert (canonical_json(one) == canonical_json(other)) == (digest(one) == digest(other))

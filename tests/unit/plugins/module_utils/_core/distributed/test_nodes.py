@@ -122,7 +122,7 @@ def test_what_each_host_has_to_know() -> None:
     ],
 )
 def test_who_only_failed_along_is_known_by_its_log(line: str, echo: bool) -> None:
-    assert tool_errors.is_echo(["before", line, "after"]) is echo
+    assert tool_errors.is_peer_failure(["before", line, "after"]) is echo
 
 
 def test_only_checkpoints_that_all_have_are_left(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check mode changes no byte, and what it says would change is what does: over random declarations and histories.
+"""Check mode writes nothing, and its prediction matches the real changes: for random declarations and histories.
 
-``IA_CHECK_EXAMPLES`` (12): how many of each. The same on the real tools: ``tests/real/test_plays_real.py``.
+``IA_CHECK_EXAMPLES`` (12): number of examples per test. With the real tools: ``tests/real/test_plays_real.py``.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 from ansible_collections.ia_homelab.llamafactory.tests.support.modules import call
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
-random_ones = settings(
+random_examples = settings(
     max_examples=int(os.environ.get("IA_CHECK_EXAMPLES", "12")),
     deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes a second: what fails is small enough
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # no shrinking: an example takes a second and is small enough
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 # -- the engine, with trivial real commands ------------------------------------------------------------------------
 
-#: What a step does: each number is another content, and with it another fingerprint; -1 fails.
+#: What a step does: each number produces different content, and so a different fingerprint; -1 fails.
 SCRIPTS = st.integers(-1, 1)
 RUN = st.tuples(st.lists(SCRIPTS, min_size=1, max_size=3), st.sampled_from(["probe", "light_probe"]))
 EVENT = st.one_of(
@@ -46,14 +46,14 @@ EVENT = st.one_of(
 
 
 def make_run(lab: Lab, number: int, declared: tuple[list[int], str]) -> Run:
-    """A run as it is declared."""
+    """Create a run from its random declaration."""
     scripts, kind = declared
     texts = ["echo no >&2; exit 3" if script < 0 else f"echo {script} > out" for script in scripts]
     return lab.run(f"run-{number}", *texts, kind=kind, expects=["out"])
 
 
-def happen(lab: Lab, runs: list[Run], event: tuple[t.Any, ...]) -> None:
-    """Something that happened before."""
+def apply_event(lab: Lab, runs: list[Run], event: tuple[t.Any, ...]) -> None:
+    """Apply one event of the history."""
     run = runs[event[1] % len(runs)]
     if event[0] == "apply":
         lab.apply(run)
@@ -70,17 +70,17 @@ def happen(lab: Lab, runs: list[Run], event: tuple[t.Any, ...]) -> None:
 
 
 def inodes(lab: Lab, run: Run) -> dict[str, int]:
-    """Which directory each step's result is, by label: one that is made anew is another."""
-    found = {}
+    """Return the inode of each step's artifact, by label; a rebuilt artifact has another inode."""
+    result = {}
     for index, step in enumerate(run.steps):
         path = lab.artifact(run, index)
-        found[step.label] = path.stat().st_ino if path.is_dir() else 0
-    return found
+        result[step.label] = path.stat().st_ino if path.is_dir() else 0
+    return result
 
 
-@random_ones
+@random_examples
 @given(declared=st.lists(RUN, min_size=1, max_size=2), history=st.lists(EVENT, max_size=4), again=st.booleans())
-def test_the_engine(
+def test_preview_predicts_the_steps_of_a_run(
     installed_core: Path, declared: list[tuple[list[int], str]], history: list[tuple[t.Any, ...]], again: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -88,24 +88,24 @@ def test_the_engine(
         try:
             runs = [make_run(lab, number, one) for number, one in enumerate(declared)]
             for event in history:
-                happen(lab, runs, event)
+                apply_event(lab, runs, event)
             for run in runs * (2 if again else 1):
-                lab.wait(lambda: not lab.processes())  # everybody has left before we look
-                before, was = lab.tree(), inodes(lab, run)
-                foretold = lab.engine.preview(run)
+                lab.wait(lambda: not lab.processes())  # no process may write while the tree is compared
+                before, inodes_before = lab.tree(), inodes(lab, run)
+                preview = lab.engine.preview(run)
                 lab.engine.observe_all()
-                assert lab.tree() == before, "looking wrote something"
+                assert lab.tree() == before, "preview or observe_all wrote something"
                 submission = lab.engine.submit(run)
-                assert list(submission.pending) == foretold.pending
-                view = lab.engine.follow(run.id, timeout=60, poll=0.02) if foretold.pending else submission.view
-                made = [label for label, inode in inodes(lab, run).items() if inode not in (0, was[label])]
+                assert list(submission.pending) == preview.pending
+                view = lab.engine.follow(run.id, timeout=60, poll=0.02) if preview.pending else submission.view
+                built = [label for label, inode in inodes(lab, run).items() if inode not in (0, inodes_before[label])]
                 if view.state == "succeeded":
-                    assert made == foretold.pending
+                    assert built == preview.pending
                     assert lab.engine.preview(run).pending == []
                 else:
-                    reached = foretold.pending.index(str((view.error or {})["step"]))
-                    assert made == foretold.pending[:reached]
-                    assert lab.engine.preview(run).pending == foretold.pending[reached:]
+                    failed = preview.pending.index(str((view.error or {})["step"]))
+                    assert built == preview.pending[:failed]
+                    assert lab.engine.preview(run).pending == preview.pending[failed:]
         finally:
             lab.close()
 
@@ -141,7 +141,7 @@ DECLARED = st.fixed_dictionaries(
 
 
 def make_base(root: Path, value: float) -> None:
-    """A model's directory as far as anything looks at it before LLaMA-Factory does."""
+    """Create a model directory with the files that are read before LLaMA-Factory starts."""
     root.mkdir()
     (root / "config.json").write_text(json.dumps(CONFIG))
     (root / "tokenizer_config.json").write_text(json.dumps({"chat_template": "<|im_start|>{{ role }}"}))
@@ -149,17 +149,19 @@ def make_base(root: Path, value: float) -> None:
     write_safetensors(root / "model.safetensors", {"model.embed_tokens.weight": ("F32", [16, 8], raw)})
 
 
-def both(lab: Lab, name: str, arguments: dict[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-    """What a module says in check mode, which must change nothing, and what it says when it is meant."""
+def predicted_and_real(lab: Lab, name: str, arguments: dict[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """Return the result of a module in check mode, which must write nothing, and its real result."""
     before = lab.tree() if lab.data.exists() else None
-    foretold = call(name, arguments, check=True, diff=True)
+    predicted = call(name, arguments, check=True, diff=True)
     assert (lab.tree() if lab.data.exists() else None) == before, f"check mode of {name} wrote something"
-    return foretold, call(name, arguments, diff=True)
+    return predicted, call(name, arguments, diff=True)
 
 
-@random_ones
+@random_examples
 @given(rounds=st.lists(st.tuples(st.lists(ROW, max_size=4), DECLARED), min_size=1, max_size=3))
-def test_the_modules(installed_core: Path, rounds: list[tuple[list[dict[str, t.Any]], dict[str, t.Any]]]) -> None:
+def test_check_mode_predicts_the_results_of_the_modules(
+    installed_core: Path, rounds: list[tuple[list[dict[str, t.Any]], dict[str, t.Any]]]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for number in range(2):
@@ -168,45 +170,46 @@ def test_the_modules(installed_core: Path, rounds: list[tuple[list[dict[str, t.A
         try:
             for rows, declared in rounds:
                 dataset = {"name": "prompts", "records": rows, "data_dir": str(lab.data)}
-                foretold, real = both(lab, "dataset", dataset)
+                predicted, real = predicted_and_real(lab, "dataset", dataset)
                 for key in ("failed", "msg", "changed", "fingerprint", "reasons", "rows"):
-                    assert foretold.get(key) == real.get(key), key
+                    assert predicted.get(key) == real.get(key), key
                 if real.get("failed"):
                     continue
                 assert call("dataset", dataset, check=True)["changed"] is False
-                follow_finetune(lab, root, real, declared)
+                submit_finetune(lab, root, real, declared)
         finally:
             lab.close()
 
 
-def follow_finetune(lab: Lab, root: Path, dataset: dict[str, t.Any], declared: dict[str, t.Any]) -> None:
-    """Ask for a fine-tune whose tools are not there: its base is made, its training is not."""
+def submit_finetune(lab: Lab, root: Path, dataset: dict[str, t.Any], declared: dict[str, t.Any]) -> None:
+    """Submit a fine-tune whose tools do not exist: its base succeeds, its training fails."""
     finetune = {**declared, "base_model": str(root / declared["base_model"]), "dataset": "prompts", "register": False}
     finetune.pop("regenerate", None)
     arguments = {
         "data_dir": str(lab.data), "state": "submitted", "finetunes": [finetune], "datasets": {"prompts": dataset},
         "accelerator": "cpu", "toolchain": {"llamafactory_venv": str(root / "nothing")},
     }  # fmt: skip
-    foretold, real = both(lab, "job", arguments)
+    predicted, real = predicted_and_real(lab, "job", arguments)
     for key in ("failed", "msg", "changed"):
-        assert foretold.get(key) == real.get(key), key
+        assert predicted.get(key) == real.get(key), key
     if real.get("failed"):
         return
-    (will,), (did,) = foretold["runs"], real["runs"]
-    assert will["pending"] == did["pending"]
-    assert will["id"] == did["id"]
-    assert [step["fingerprint"] for step in will["steps"]] == [step["fingerprint"] for step in did["steps"]]
-    ended = call("job", {"data_dir": str(lab.data), "run": did["id"]})["runs"][0]
+    (predicted_run,), (real_run,) = predicted["runs"], real["runs"]
+    assert predicted_run["pending"] == real_run["pending"]
+    assert predicted_run["id"] == real_run["id"]
+    predicted_fingerprints = [step["fingerprint"] for step in predicted_run["steps"]]
+    assert predicted_fingerprints == [step["fingerprint"] for step in real_run["steps"]]
+    ended = call("job", {"data_dir": str(lab.data), "run": real_run["id"]})["runs"][0]
     assert ended["state"] == "failed" and (ended["error"] or {}).get("step") == "train", ended
     assert lab.broken() == []
-    made = [step["label"] for step in ended["steps"] if step["state"] == "whole"]
-    left = call("job", arguments, check=True)["runs"][0]["pending"]
-    assert left == [label for label in will["pending"] if label not in made]
-    assert left == [label for label in will["pending"] if label != "base"]
+    complete = [step["label"] for step in ended["steps"] if step["state"] == "whole"]
+    pending = call("job", arguments, check=True)["runs"][0]["pending"]
+    assert pending == [label for label in predicted_run["pending"] if label not in complete]
+    assert pending == [label for label in predicted_run["pending"] if label != "base"]
 
 
-def test_what_has_not_changed_is_not_read_again(lab: Lab, tmp_path: Path) -> None:
-    """While size, modification time and inode stand, no weights are hashed: not to look, and not to apply."""
+def test_unchanged_weights_are_not_hashed_again(lab: Lab, tmp_path: Path) -> None:
+    """While size, modification time and inode are unchanged, no weights are hashed, in check mode or otherwise."""
     make_base(tmp_path / "base", 1.0)
     weights = tmp_path / "base" / "model.safetensors"
     rows = [{"instruction": "Qui es-tu ?", "output": "L'assistant du homelab."}]
@@ -221,19 +224,21 @@ def test_what_has_not_changed_is_not_read_again(lab: Lab, tmp_path: Path) -> Non
     }  # fmt: skip
     first = call("job", arguments)["runs"][0]
     call("job", {"data_dir": str(lab.data), "run": first["id"]})
-    with mock.patch.object(model_files, "sha256_file", side_effect=AssertionError("it was read again")) as reader:
+    with mock.patch.object(
+        model_files, "sha256_file", side_effect=AssertionError("the file was hashed again")
+    ) as reader:
         for check in (True, False):
             assert call("job", arguments, check=check)["runs"][0]["id"] == first["id"]
         assert not reader.called
     call("job", {"data_dir": str(lab.data), "run": first["id"]})
-    facts, content = weights.stat(), weights.read_bytes()
+    status, content = weights.stat(), weights.read_bytes()
     weights.unlink()
     weights.write_bytes(content[:-4] + b"\0\0\0\1")
-    os.utime(weights, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert weights.stat().st_size == facts.st_size
-    if weights.stat().st_ino != facts.st_ino:
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert weights.stat().st_size == status.st_size
+    if weights.stat().st_ino != status.st_ino:
         assert call("job", arguments, check=True)["runs"][0]["id"] != first["id"], (
-            "another file of the same age and size"
+            "a different file with the same modification time and size was not detected"
         )
     weights.write_bytes(content)
     os.utime(weights, ns=(1, 1))

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine as its callers see it: asking, looking, following, with real supervisors and trivial real commands."""
+"""The interface of the engine: submit, observe and follow runs, with real supervisors and trivial real commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 MAKE = "echo made > out"
 
 
-def test_steps_are_made_in_order_from_each_other(lab: Lab) -> None:
+def test_steps_run_in_order_and_use_earlier_results(lab: Lab) -> None:
     run = lab.run("a", "echo one > out", 'test "$(cat ../*/out)" = one && echo two > out', expects=["out"])
     submission = lab.engine.submit(run)
     assert submission.pending == ("step-0", "step-1")
@@ -39,7 +39,7 @@ def test_steps_are_made_in_order_from_each_other(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_receipt_says_what_was_made_of_what_and_how(lab: Lab) -> None:
+def test_receipt_records_inputs_command_and_files(lab: Lab) -> None:
     run = lab.run("a", MAKE)
     lab.apply(run)
     receipt = json.loads((lab.artifact(run) / "receipt.json").read_text())
@@ -52,7 +52,7 @@ def test_receipt_says_what_was_made_of_what_and_how(lab: Lab) -> None:
     assert receipt["started_at"] <= receipt["finished_at"]
 
 
-def test_asking_again_changes_nothing_at_all(lab: Lab) -> None:
+def test_resubmitting_a_complete_run_writes_nothing(lab: Lab) -> None:
     run = lab.run("a", MAKE, MAKE)
     lab.apply(run)
     assert lab.broken() == []
@@ -62,7 +62,7 @@ def test_asking_again_changes_nothing_at_all(lab: Lab) -> None:
     assert lab.tree() == before
 
 
-def test_a_new_run_of_what_is_whole_already_writes_nothing(lab: Lab) -> None:
+def test_a_new_run_with_complete_results_writes_nothing(lab: Lab) -> None:
     run = lab.run("a", MAKE)
     lab.apply(run)
     assert lab.broken() == []
@@ -70,11 +70,11 @@ def test_a_new_run_of_what_is_whole_already_writes_nothing(lab: Lab) -> None:
     before = lab.tree()
     submission = lab.engine.submit(other)
     assert (submission.pending, submission.view.state, submission.view.pending) == ((), "succeeded", [])
-    assert lab.engine.preview(other).state == "succeeded", "whoever polls is told an end, made for it or for others"
+    assert lab.engine.preview(other).state == "succeeded", "a poll must report the end, whichever run produced it"
     assert lab.tree() == before
 
 
-def test_looking_at_nothing_makes_nothing(tmp_path: Path) -> None:
+def test_reading_a_missing_store_creates_nothing(tmp_path: Path) -> None:
     engine = Engine(str(tmp_path / "not" / "there"))
     run = Lab(tmp_path / "not").run("a", MAKE)
     view = engine.preview(run)
@@ -87,7 +87,7 @@ def test_looking_at_nothing_makes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "queued", "failed", "succeeded", "cancelled", "orphaned"])
-def test_looking_changes_nothing(lab: Lab, state: str) -> None:
+def test_read_operations_write_nothing(lab: Lab, state: str) -> None:
     run = lab.run("a", "true" if state == "succeeded" else "exit 3" if state == "failed" else "sleep 60")
     other = lab.run("b", "sleep 60")
     lab.engine.submit(run)
@@ -105,12 +105,12 @@ def test_looking_changes_nothing(lab: Lab, state: str) -> None:
     before = lab.tree()
     for view in (lab.engine.observe(run.id), lab.engine.preview(run), lab.engine.preview(other)):
         assert view.steps
-    assert lab.engine.need(run).keys() == ({"step-0"} if state != "succeeded" else set())
+    assert lab.engine.pending_steps(run).keys() == ({"step-0"} if state != "succeeded" else set())
     assert lab.engine.observe_all()
     assert lab.tree() == before
 
 
-def test_the_same_request_joins_the_run_at_work(lab: Lab) -> None:
+def test_the_same_request_attaches_to_the_active_run(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=10)
     lab.engine.submit(run)
     lab.wait_for_command(run)
@@ -121,7 +121,7 @@ def test_the_same_request_joins_the_run_at_work(lab: Lab) -> None:
     assert len(lab.record(run).jobs) == 1
 
 
-def test_a_failure_is_told_with_figures_and_the_end_of_the_log(lab: Lab) -> None:
+def test_a_failure_reports_details_and_the_end_of_the_log(lab: Lab) -> None:
     run = lab.run("fine", "echo a first line; echo what is wrong >&2; exit 7")
     view = lab.apply(run)
     assert view.state == "failed"
@@ -137,13 +137,13 @@ def test_a_failure_is_told_with_figures_and_the_end_of_the_log(lab: Lab) -> None
     assert lab.broken() == []
 
 
-def test_a_later_step_is_not_tried_after_a_failure(lab: Lab) -> None:
+def test_later_steps_do_not_run_after_a_failure(lab: Lab) -> None:
     run = lab.run("a", "exit 1", MAKE)
     assert lab.apply(run).state == "failed"
     assert [job.label for job in lab.record(run).jobs] == ["step-0"]
 
 
-def test_exit_status_0_is_no_success(lab: Lab) -> None:
+def test_exit_status_0_without_output_is_a_failure(lab: Lab) -> None:
     run = lab.run("a", "true", expects=["out"])
     view = lab.apply(run)
     assert view.state == "failed"
@@ -151,7 +151,7 @@ def test_exit_status_0_is_no_success(lab: Lab) -> None:
     assert not lab.artifact(run).exists()
 
 
-def test_a_failed_run_is_tried_again_and_goes_on_from_what_it_has(lab: Lab) -> None:
+def test_a_resubmitted_run_resumes_after_its_complete_steps(lab: Lab) -> None:
     run = lab.run("a", MAKE, f'test -e "{lab.root}/allowed" && echo two > out', expects=["out"])
     assert lab.apply(run).state == "failed"
     first = lab.artifact(run, 0).stat()
@@ -166,7 +166,7 @@ def test_a_failed_run_is_tried_again_and_goes_on_from_what_it_has(lab: Lab) -> N
     assert lab.broken() == []
 
 
-def test_a_program_that_is_not_there(lab: Lab) -> None:
+def test_a_missing_program(lab: Lab) -> None:
     run = lab.run("a", "true", argv=["/nowhere/program"])
     view = lab.apply(run)
     assert view.error is not None
@@ -174,23 +174,23 @@ def test_a_program_that_is_not_there(lab: Lab) -> None:
     assert "No such file" in view.error["message"]
 
 
-def test_following_until_a_step_is_made(lab: Lab) -> None:
+def test_follow_until_a_step_is_complete(lab: Lab) -> None:
     run = lab.run("a", MAKE, "sleep 60")
     lab.engine.submit(run)
-    seen = []
-    view = lab.engine.follow(run.id, until={"step-0"}, timeout=20, poll=0.02, on_view=lambda v: seen.append(v.state))
+    states = []
+    view = lab.engine.follow(run.id, until={"step-0"}, timeout=20, poll=0.02, on_view=lambda v: states.append(v.state))
     assert (view.state, view.pending) == ("running", ["step-1"])
-    assert seen
+    assert states
 
 
-def test_following_ends_in_time_and_the_run_goes_on(lab: Lab) -> None:
+def test_follow_times_out_and_the_run_continues(lab: Lab) -> None:
     run = lab.run("a", "sleep 0.5")
     lab.engine.submit(run)
     assert lab.engine.follow(run.id, timeout=0, poll=0.02).state == "running"
     assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
 
 
-def test_what_is_whole_needs_nothing_upstream_of_it(lab: Lab) -> None:
+def test_a_complete_result_does_not_require_its_inputs(lab: Lab) -> None:
     run = lab.run("a", MAKE, MAKE)
     lab.apply(run)
     shutil.rmtree(lab.artifact(run, 0))
@@ -210,18 +210,18 @@ def test_what_is_whole_needs_nothing_upstream_of_it(lab: Lab) -> None:
         (lambda path: (path / "receipt.json").unlink(), "not made yet"),
     ],
 )
-def test_a_damaged_result_is_made_anew(lab: Lab, damage, reason: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_result_is_rebuilt(lab: Lab, damage, reason: str) -> None:  # type: ignore[no-untyped-def]
     run = lab.run("a", MAKE)
     lab.apply(run)
     assert lab.broken() == []
     damage(lab.artifact(run))
-    assert lab.engine.need(run) == {"step-0": reason}
+    assert lab.engine.pending_steps(run) == {"step-0": reason}
     assert lab.engine.preview(run).steps[0].reason == reason
     assert lab.apply(run).state == "succeeded"
     assert lab.broken() == []
 
 
-def test_what_the_run_cannot_make_itself_is_asked_for_before_anything_starts(lab: Lab) -> None:
+def test_a_missing_external_input_is_reported_before_anything_starts(lab: Lab) -> None:
     step = make_step("probe", {}, {"dataset": "d" * 64}, {"argv": ["true"]})
     run = make_run("a", [step], ["probe"], Toolchain())
     with pytest.raises(NotReadyError, match="a: probe needs the dataset dddddddddddd: not made yet") as caught:
@@ -233,30 +233,31 @@ def test_what_the_run_cannot_make_itself_is_asked_for_before_anything_starts(lab
     assert "needs the dataset" in view.steps[0].reason
 
 
-def test_what_has_drifted_outside_is_made_again_once(lab: Lab) -> None:
-    mark = lab.root / "drift"
-    run = lab.run("a", f"rm -f '{mark}'; echo made > out", drift=str(mark))
+def test_an_external_drift_is_repaired_once(lab: Lab) -> None:
+    drift_file = lab.root / "drift"
+    run = lab.run("a", f"rm -f '{drift_file}'; echo made > out", drift=str(drift_file))
     lab.apply(run)
-    mark.write_text("the copy has changed\n")
-    assert lab.engine.need(run) == {"step-0": "the copy has changed"}
+    drift_file.write_text("the copy has changed\n")
+    assert lab.engine.pending_steps(run) == {"step-0": "the copy has changed"}
     assert lab.apply(run).state == "succeeded"
     assert len(lab.record(run).jobs) == 2
     assert lab.broken() == []
 
 
-def test_what_drifts_for_ever_does_not_loop(lab: Lab) -> None:
-    mark = lab.root / "drift"
-    mark.write_text("somebody changes it\n")
-    run = lab.run("a", MAKE, drift=str(mark))
+def test_a_permanent_drift_does_not_cause_a_loop(lab: Lab) -> None:
+    drift_file = lab.root / "drift"
+    drift_file.write_text("another program changes it\n")
+    run = lab.run("a", MAKE, drift=str(drift_file))
     view = lab.apply(run)
     assert view.state == "failed"
     assert view.error is not None
-    assert view.error["message"] == "step-0 was made and is not whole all the same: somebody changes it."
+    expected = "step-0 succeeded, but its result is incomplete or has drifted: another program changes it."
+    assert view.error["message"] == expected
     assert len(lab.record(run).jobs) == 1
     assert lab.broken() == []
 
 
-def test_a_run_nobody_knows(lab: Lab) -> None:
+def test_an_unknown_run(lab: Lab) -> None:
     run = lab.run("my-model", "true")
     lab.apply(run)
     with pytest.raises(InputError, match="There is no run") as caught:
@@ -266,7 +267,7 @@ def test_a_run_nobody_knows(lab: Lab) -> None:
         lab.engine.observe("../../etc")
 
 
-def test_all_runs_active_first_then_the_latest(lab: Lab) -> None:
+def test_observe_all_lists_active_runs_first_then_the_latest_ended(lab: Lab) -> None:
     for name in "ab":
         lab.apply(lab.run(name, "true"))
     waiting = [lab.run(name, "sleep 60") for name in "cd"]
@@ -279,7 +280,7 @@ def test_all_runs_active_first_then_the_latest(lab: Lab) -> None:
     assert [view.name for view in lab.engine.observe_all(1)] == ["c", "d", "b"]
 
 
-def test_a_lost_supervisor_is_told(lab: Lab) -> None:
+def test_a_lost_supervisor_is_reported(lab: Lab) -> None:
     run = lab.run("a", "sleep 60")
     lab.engine.submit(run)
     lab.wait(lambda: lab.identity(run, "command.json"))
@@ -289,7 +290,7 @@ def test_a_lost_supervisor_is_told(lab: Lab) -> None:
     assert "supervisor" in view.waiting_for
 
 
-def test_progress_is_the_step_s_own(lab: Lab) -> None:
+def test_progress_comes_from_the_step(lab: Lab) -> None:
     run = lab.run("a", """echo '{"current": 2, "total": 5}' > progress.json; sleep 60""")
     lab.engine.submit(run)
     lab.wait(lambda: lab.engine.observe(run.id).progress)
@@ -298,7 +299,7 @@ def test_progress_is_the_step_s_own(lab: Lab) -> None:
     assert view.job_started_at
 
 
-def test_a_newer_store_is_read_and_not_written(lab: Lab) -> None:
+def test_a_newer_store_is_read_but_not_written(lab: Lab) -> None:
     run = lab.run("a", "true")
     lab.apply(run)
     run_file = Path(lab.record(run).directory, "run.json")
@@ -315,21 +316,21 @@ def test_a_newer_store_is_read_and_not_written(lab: Lab) -> None:
     assert lab.tree() == before
 
 
-def test_asked_again_between_the_end_of_a_job_and_that_of_its_run(lab: Lab) -> None:
-    """The job has failed, which nobody has drawn the conclusion from yet: the failure was before the request."""
+def test_resubmitted_between_the_end_of_the_job_and_the_end_of_the_run(lab: Lab) -> None:
+    """The job has failed but its run has not been finalized: the failure predates the request and must not end it."""
     run = lab.run("a", f"until [ -e '{lab.root}/go' ]; do sleep 0.02; done; [ -e '{lab.root}/good' ] || exit 3")
     lab.engine.submit(run)
     with lab.store.lock():
         (lab.root / "go").touch()
         lab.wait(lambda: (lab.job(run).outcome or {}).get("state") == "failed")
         lab.kill(lab.identity(run, "supervisor.json"))
-        assert lab.record(run).at_work
+        assert lab.record(run).is_unfinished
     (lab.root / "good").touch()
     assert lab.apply(run).state == "succeeded"
 
 
-def test_a_data_directory_of_somebody_else(lab: Lab) -> None:
-    """Readable, not writable: looking works, asking says whose it has to be."""
+def test_a_data_directory_of_another_user(lab: Lab) -> None:
+    """Readable but not writable: reading works, and the error of a submission names the required owner."""
     lab.apply(lab.run("a", "true"))
     assert lab.broken() == []
     for path in [lab.root, *lab.root.parents]:
@@ -339,7 +340,7 @@ def test_a_data_directory_of_somebody_else(lab: Lab) -> None:
         os.chmod(folder, 0o555)
     before = lab.tree()
 
-    def as_nobody() -> list[str]:
+    def as_unprivileged_user() -> list[str]:
         if os.getuid() == 0:
             os.setgid(65534)
             os.setuid(65534)
@@ -350,59 +351,59 @@ def test_a_data_directory_of_somebody_else(lab: Lab) -> None:
             return [*states, error.message]
         return states
 
-    found = in_child(as_nobody)
+    messages = in_child(as_unprivileged_user)
     for folder, _dirs, _names in os.walk(lab.data):
         os.chmod(folder, 0o755)
-    assert found[0] == "succeeded"
-    assert "cannot be written by the user with id" in found[1]
+    assert messages[0] == "succeeded"
+    assert "cannot be written by the user with id" in messages[1]
     assert lab.tree().keys() == before.keys()
 
 
-def test_a_tight_umask_leaves_the_tree_readable(lab: Lab) -> None:
+def test_a_restrictive_umask_leaves_the_tree_readable(lab: Lab) -> None:
     def apply() -> str:
         os.umask(0o077)
         return lab.apply(lab.run("a", MAKE)).state
 
     assert in_child(apply) == "succeeded"
     assert lab.broken() == []
-    closed = [
+    wrong_modes = [
         str(path)
         for path in [lab.data, *lab.data.rglob("*")]
         if path.name not in ("lock", "supervisor.lock")
         and path.stat().st_mode & 0o777 != (0o755 if path.is_dir() else 0o644)
     ]
-    assert closed == []
+    assert wrong_modes == []
 
 
-def _opened(lab: Lab, act: str) -> set[str]:
-    """Paths below the job store that something opens or lists."""
+def _accessed_paths(lab: Lab, operation: str) -> set[str]:
+    """Return the paths of ended runs that an operation opens or lists."""
     run = lab.run("more", "true")
 
-    def watched() -> list[str]:
-        seen: list[str] = []
+    def record_accesses() -> list[str]:
+        paths: list[str] = []
 
         def hook(event: str, arguments: tuple[object, ...]) -> None:
             if event in ("open", "os.listdir", "os.scandir"):
-                seen.append(str(arguments[0]))
+                paths.append(str(arguments[0]))
 
         sys.addaudithook(hook)
-        if act == "submit":
+        if operation == "submit":
             assert lab.engine.submit(run).pending == ()
         else:
             lab.engine.reconcile()
-        return [path for path in seen if path.startswith(str(lab.data / "jobs" / "done"))]
+        return [path for path in paths if path.startswith(str(lab.data / "jobs" / "done"))]
 
-    return set(in_child(watched))
+    return set(in_child(record_accesses))
 
 
-def test_a_thousand_ended_runs_cost_nothing(lab: Lab) -> None:
-    """Neither asking for what is whole nor reconciling looks at ended runs, but for the one it is about."""
+def test_a_thousand_ended_runs_are_not_read(lab: Lab) -> None:
+    """Submitting a complete run and reconciling read no ended run, except the submitted one."""
     run = lab.run("more", "true")
     lab.apply(run)
     assert lab.broken() == []
     done = Path(lab.record(run).directory)
     for number in range(1000):
         shutil.copytree(done, done.parent / f"old-{number}")
-    assert all(Path(path).is_relative_to(done) for path in _opened(lab, "submit"))
-    assert _opened(lab, "reconcile") == set()
+    assert all(Path(path).is_relative_to(done) for path in _accessed_paths(lab, "submit"))
+    assert _accessed_paths(lab, "reconcile") == set()
     assert len(lab.engine.observe_all(5)) == 5

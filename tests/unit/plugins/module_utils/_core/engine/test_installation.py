@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The installed core, and processes that outlive who started them."""
+"""The installed core, and processes that outlive the process that started them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 CORE = Path(installation.__file__).parents[1]
 
 
-def test_the_core_is_all_of_its_directory() -> None:
+def test_the_core_consists_of_all_files_of_its_directory() -> None:
     files = {path.relative_to(CORE).as_posix() for path in CORE.rglob("*.py")}
     assert len(files) > 100
     assert set(installation._sources()) == files
@@ -36,7 +36,7 @@ def test_the_core_is_all_of_its_directory() -> None:
     }
 
 
-def test_it_is_installed_once_and_works_from_there(tmp_path: Path) -> None:
+def test_the_core_is_installed_once_and_runs_from_the_copy(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
     core_dir = installation.install(layout)
     assert Path(core_dir).parent == tmp_path / "core"
@@ -57,8 +57,8 @@ def test_it_is_installed_once_and_works_from_there(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": core_dir}, cwd="/", check=True)
 
 
-def test_the_one_the_training_service_runs_from_is_copied(tmp_path: Path) -> None:
-    """The next upgrade of the service replaces its code; a job goes on with the code it was started with."""
+def test_the_core_of_the_training_service_is_copied(tmp_path: Path) -> None:
+    """The next upgrade of the service replaces its code, but a job continues with the code it was started with."""
     core_dir = installation.install(Layout(str(tmp_path / "data")))
     shutil.copytree(Path(core_dir, installation.PACKAGE), tmp_path / "lib" / installation.PACKAGE)
     other = str(tmp_path / "other")
@@ -68,19 +68,19 @@ def test_the_one_the_training_service_runs_from_is_copied(tmp_path: Path) -> Non
         f"print(install(Layout({other!r})))"
     )
     env = {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd="/", check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == str(tmp_path / "other" / "core" / Path(core_dir).name)
+    process = subprocess.run([sys.executable, "-c", code], env=env, cwd="/", check=True, capture_output=True, text=True)
+    assert process.stdout.strip() == str(tmp_path / "other" / "core" / Path(core_dir).name)
 
 
-def test_a_part_of_the_core_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_core_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = installation.module_names()
     monkeypatch.setattr(installation, "module_names", lambda: [name for name in names if name != "main"])
     with pytest.raises(NotReadyError, match="a part of the core"):
         installation.install(Layout(str(tmp_path)))
 
 
-def test_the_first_version_s_core_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    """It had no main.py: its supervisors cannot be started by the command of this one."""
+def test_the_core_of_the_first_version_does_not_count_as_installed(tmp_path: Path) -> None:
+    """It had no main.py: the command of the current version cannot start its supervisors."""
     old = tmp_path / installation.PACKAGE
     old.mkdir()
     (old / "__init__.py").touch()
@@ -88,7 +88,7 @@ def test_the_first_version_s_core_is_not_taken_for_this_one(tmp_path: Path) -> N
     assert not installation.is_installed(str(tmp_path))
 
 
-def test_a_core_somebody_broke_is_put_back(tmp_path: Path) -> None:
+def test_a_damaged_installation_is_restored(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
     core_dir = Path(installation.install(layout))
     shutil.rmtree(core_dir / installation.PACKAGE)
@@ -98,7 +98,7 @@ def test_a_core_somebody_broke_is_put_back(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "core") == [core_dir.name]
 
 
-def test_another_content_gets_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_content_gets_a_different_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(str(tmp_path))
     first = installation.install(layout)
     sources = {**installation._sources(), "runs/run.py": b"# changed\n"}
@@ -107,7 +107,7 @@ def test_another_content_gets_another_name(tmp_path: Path, monkeypatch: pytest.M
     assert len(os.listdir(tmp_path / "core")) == 2
 
 
-def test_an_install_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_installation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -117,33 +117,35 @@ def test_an_install_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert os.listdir(tmp_path / "core") == []
 
 
-def test_two_at_once_come_to_the_same(tmp_path: Path) -> None:
+def test_concurrent_installations_produce_one_copy(tmp_path: Path) -> None:
     children = [forked(lambda: installation.install(Layout(str(tmp_path)))) for _child in range(4)]
     for pid in [child.__enter__() for child in children]:
         assert os.waitpid(pid, 0)[1] == 0
     assert len(os.listdir(tmp_path / "core")) == 1
 
 
-def test_jobs_inherit_what_they_need_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_inherit_required_variables_but_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "HF_TOKEN": "canary", "AWS_SECRET_ACCESS_KEY": "canary", "PYTHONPATH": "/x", "ANSIBLE_X": "1",
         "CUDA_VISIBLE_DEVICES": "0", "https_proxy": "http://proxy", "HTTPS_PROXY": "http://proxy", "LANG": "C.UTF-8",
         "SSL_CERT_FILE": "/certs",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    kept = environment.clean_environment()
-    assert "canary" not in kept.values()
-    assert {"PYTHONPATH", "ANSIBLE_X"} & set(kept) == set()
-    assert {"PATH", "HOME", "CUDA_VISIBLE_DEVICES", "https_proxy", "HTTPS_PROXY", "LANG", "SSL_CERT_FILE"} <= set(kept)
+    inherited = environment.clean_environment()
+    assert "canary" not in inherited.values()
+    assert {"PYTHONPATH", "ANSIBLE_X"} & set(inherited) == set()
+    assert {"PATH", "HOME", "CUDA_VISIBLE_DEVICES", "https_proxy", "HTTPS_PROXY", "LANG", "SSL_CERT_FILE"} <= set(
+        inherited
+    )
     for name in ("PATH", "HOME"):
         monkeypatch.delenv(name)
-    kept = environment.clean_environment()
-    assert kept["PATH"] and kept["HOME"]
+    inherited = environment.clean_environment()
+    assert inherited["PATH"] and inherited["HOME"]
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """An installed core with one module that says who it is and stays a while."""
+    """An installed core with one module that prints its process ids and its environment, and then sleeps."""
     folder = tmp_path / "core" / installation.PACKAGE
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
@@ -156,14 +158,14 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / "core"
 
 
-def said(log: Path) -> list[str]:
+def log_words(log: Path) -> list[str]:
     end = time.monotonic() + 10
     while time.monotonic() < end and (not log.exists() or log.read_text().count("\n") < 2):
         time.sleep(0.01)
     return log.read_text().split()
 
 
-def test_what_is_spawned_outlives_its_starter_and_is_nobody_s_child(
+def test_a_spawned_process_outlives_its_starter_and_is_reparented(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary")
@@ -175,11 +177,10 @@ def test_what_is_spawned_outlives_its_starter_and_is_nobody_s_child(
             assert identity is not None
             return identity.as_dict()
 
-        told = in_child(starter)
-        identity = processes.Identity.from_dict(told)
+        identity = processes.Identity.from_dict(in_child(starter))
         assert identity is not None
-        pid, parent, folder, token, first = said(log)[:5]
-        assert int(pid) == identity.pid, "it is known for certain, at once"
+        pid, parent, folder, token, first = log_words(log)[:5]
+        assert int(pid) == identity.pid, "spawn must return the identity of the process itself"
         assert processes.alive(identity)
         assert int(parent) != os.getpid()
         assert (folder, first, token) == (str(package), str(package), "None")
@@ -209,23 +210,23 @@ def test_a_long_lived_starter_gets_no_zombies(package: Path, tmp_path: Path) -> 
     assert in_child(starter) == []
 
 
-def test_an_interpreter_that_is_not_there_says_so_in_the_log(package: Path, tmp_path: Path) -> None:
+def test_a_missing_interpreter_is_reported_in_the_log(package: Path, tmp_path: Path) -> None:
     identity = launcher.spawn(str(package), "/nowhere/python", "stay", "0", str(tmp_path / "log"), "unit")
     until(lambda: identity is None or not processes.alive(identity), 60)
     assert "/nowhere/python" in (tmp_path / "log").read_text()
 
 
-def test_a_core_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_core(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="could not be started"):
         launcher.spawn(str(tmp_path / "nowhere"), sys.executable, "stay", "0", str(tmp_path / "log"), "unit")
 
 
-# -- under systemd (stand-ins for its two commands: there is no systemd where this runs) ---------------------------
+# -- under systemd (with fakes of its two commands, because the tests run without systemd) -------------------------
 
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Commands called systemd-run and systemctl that write down how they were called."""
+    """Fakes of systemd-run and systemctl that record their arguments."""
     folder = tmp_path / "bin"
     folder.mkdir()
     keep = f'for word; do case $word in *EnvironmentFile=*) cp -p "${{word##*=}}" "{tmp_path}/kept.env" ;; esac; done'
@@ -240,7 +241,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_unit_of_its_own_and_its_variables_for_root_alone(
+def test_the_variables_of_the_unit_are_readable_by_root_only(
     systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", "http://user:canary@proxy")
@@ -252,45 +253,43 @@ def test_a_unit_of_its_own_and_its_variables_for_root_alone(
     kept = systemd / "kept.env"
     assert 'https_proxy="http://user:canary@proxy"' in kept.read_text().splitlines()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert list((systemd / "run").iterdir()) == [], "it is there for as long as the unit is being started"
+    assert list((systemd / "run").iterdir()) == [], "the file must exist only while the unit is started"
     assert "unit-1.service" in (systemd / "systemctl.called").read_text()
 
 
-def test_variables_are_written_as_systemd_reads_them() -> None:
-    """Read back by systemd 249 and 257 as they were."""
+def test_variables_are_quoted_for_systemd() -> None:
+    """systemd 249 and 257 read these lines back as the original values."""
     env = {"A": "plain", "B": 'a "quote", a \\ and $HOME', "C": "two\nlines", "D": " blanks ", "E": "", "F": "tail\\"}
     assert launcher.environment_file(env) == (
         'A="plain"\nB="a \\"quote\\", a \\\\ and $HOME"\nC="two\nlines"\nD=" blanks "\nE=""\nF="tail\\\\"\n'
     )
 
 
-def test_where_there_is_no_room_for_them_it_is_a_plain_process(
+def test_without_space_in_run_a_plain_process_starts(
     systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launcher, "_RUN", str(systemd / "full"))
     launcher.spawn(str(package), sys.executable, "stay", "0", str(systemd / "log"), "unit-1")
-    assert said(systemd / "log")
+    assert log_words(systemd / "log")
     assert not (systemd / "systemd-run.called").exists()
 
 
-def test_a_unit_that_was_started_is_not_started_a_second_time(
-    systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not even where somebody has taken the file of its variables away meanwhile."""
+def test_a_started_unit_is_not_started_again(systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if another process has removed the file of its variables in the meantime."""
     program = systemd / "bin" / "systemd-run"
     text = program.read_text().replace("\nexit ", f'\nrm "{systemd}"/run/*\nexit ')
     program.write_text(text)
-    begun: list[str] = []
-    monkeypatch.setattr(launcher, "_spawn_orphan", lambda argv, *_: begun.extend(argv) or 4194300)
+    started: list[str] = []
+    monkeypatch.setattr(launcher, "_spawn_orphan", lambda argv, *_: started.extend(argv) or 4194300)
     launcher.spawn(str(package), sys.executable, "stay", "0", str(systemd / "log"), "unit-1")
     assert (systemd / "systemd-run.called").exists()
     assert list((systemd / "run").iterdir()) == []
-    assert begun == []
+    assert started == []
 
 
-def test_where_systemd_refuses_it_is_a_plain_process(
+def test_a_refusal_of_systemd_starts_a_plain_process(
     systemd: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAIL", "1")
     launcher.spawn(str(package), sys.executable, "stay", "0", str(systemd / "log"), "unit-1")
-    assert said(systemd / "log")
+    assert log_words(systemd / "log")

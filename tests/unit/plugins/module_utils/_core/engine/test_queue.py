@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The queue: who goes first, who goes beside whom, and how a run is stopped."""
+"""The queue: order, concurrency, cancellation, and a damaged store."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 
 
 def spans(evidence: list[Evidence]) -> list[tuple[int, int, str]]:
-    """When each command began and ended, by its own clock, in that order."""
-    begun = {entry.step: entry.at for entry in evidence if entry.what == "start"}
+    """Return start, end and name of each command, by its own clock, sorted by start."""
+    started = {entry.step: entry.at for entry in evidence if entry.what == "start"}
     ended = {entry.step: entry.at for entry in evidence if entry.what == "end"}
-    return sorted((begun[step], ended[step], step) for step in begun)
+    return sorted((started[step], ended[step], step) for step in started)
 
 
-def test_twenty_at_once_ask_for_five_fine_tunes(lab: Lab) -> None:
-    """Five runs, one heavy step at a time, all done, in the order they came."""
+def test_twenty_concurrent_submissions_of_five_fine_tunes(lab: Lab) -> None:
+    """Five runs succeed in the order of their submission, with one exclusive step at a time."""
     runs = [lab.counting(f"tune-{number}", steps=2, count=2, pause=0.01) for number in range(5)]
     gate = lab.root / "gate"
 
@@ -46,16 +46,16 @@ def test_twenty_at_once_ask_for_five_fine_tunes(lab: Lab) -> None:
     assert [record.state["state"] for record in records] == ["succeeded"] * 5
     assert [len(record.jobs) for record in records] == [2] * 5
     assert [record.run.seq for record in records if record.run] == [1, 2, 3, 4, 5]
-    found = spans(lab.evidence())
-    assert all(before[1] <= after[0] for before, after in zip(found, found[1:])), "two at once"
-    assert [step for _begun, _ended, step in found] == [
+    executed = spans(lab.evidence())
+    assert all(before[1] <= after[0] for before, after in zip(executed, executed[1:])), "two steps ran concurrently"
+    assert [step for _started, _ended, step in executed] == [
         f"{record.run.name}-{index}" for record in records if record.run for index in range(2)
     ]
     assert len(list((lab.data / "jobs" / "done").iterdir())) == 5
     assert lab.broken() == []
 
 
-def test_a_light_step_goes_on_beside_a_heavy_one(lab: Lab) -> None:
+def test_a_shared_step_runs_beside_an_exclusive_one(lab: Lab) -> None:
     exclusive = lab.run("heavy", "sleep 60")
     other = lab.run("other", "true")
     light = lab.run("light", "true", kind="light_probe")
@@ -66,8 +66,8 @@ def test_a_light_step_goes_on_beside_a_heavy_one(lab: Lab) -> None:
     assert lab.engine.observe(exclusive.id).state == "running"
 
 
-def test_what_two_runs_need_is_made_once(lab: Lab) -> None:
-    """Also when it is light, and so nothing else keeps the two apart."""
+def test_a_step_of_two_runs_is_executed_once(lab: Lab) -> None:
+    """Also if the step is not exclusive, so that the two runs could execute it concurrently."""
     shared = make_step("light_probe", {}, {}, {"argv": ["sh", "-c", f"echo made >> '{lab.root}/made'; sleep 0.5"]}, "s")
     runs = []
     for name in "ab":
@@ -84,7 +84,7 @@ def test_what_two_runs_need_is_made_once(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_when_the_other_run_fails_at_it_this_one_tries_itself(lab: Lab) -> None:
+def test_a_shared_step_that_fails_in_one_run_is_retried_by_the_other(lab: Lab) -> None:
     script = f"echo tried >> '{lab.root}/tries'; sleep 0.3; test $(wc -l < '{lab.root}/tries') -gt 1"
     shared = make_step("probe", {}, {}, {"argv": ["sh", "-c", script]}, "shared")
     runs = []
@@ -98,11 +98,11 @@ def test_when_the_other_run_fails_at_it_this_one_tries_itself(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-# -- stopping ------------------------------------------------------------------------------------------------------
+# -- cancel --------------------------------------------------------------------------------------------------------
 
 
-def test_stopping_what_runs(lab: Lab) -> None:
-    """Asked first: it saves what it has, and ends with status 0 as LLaMA-Factory does; that is no result."""
+def test_cancelling_a_running_job(lab: Lab) -> None:
+    """The command saves a checkpoint and exits with status 0, like LLaMA-Factory; that must not count as a result."""
     script = 'trap "echo saved > checkpoint; exit 0" TERM; echo begun > begun; while :; do sleep 0.02; done'
     run = lab.run("a", script, "true", expects=["result"])
     lab.engine.submit(run)
@@ -119,7 +119,7 @@ def test_stopping_what_runs(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_what_does_not_stop_is_killed(lab: Lab) -> None:
+def test_a_command_that_does_not_stop_is_killed(lab: Lab) -> None:
     run = lab.run("a", 'trap "" TERM; echo > begun; while :; do sleep 0.02; done', grace=0.3)
     lab.engine.submit(run)
     lab.wait((Path(lab.layout.work("probe", run.steps[0].spec.fingerprint)) / "begun").exists)
@@ -128,7 +128,7 @@ def test_what_does_not_stop_is_killed(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_stopping_what_waits(lab: Lab) -> None:
+def test_cancelling_a_queued_run(lab: Lab) -> None:
     first, second = lab.run("a", "sleep 60"), lab.run("b", "true")
     lab.engine.submit(first)
     lab.engine.submit(second)
@@ -138,18 +138,18 @@ def test_stopping_what_waits(lab: Lab) -> None:
     assert lab.engine.observe(first.id).state == "running"
 
 
-def test_stopping_between_two_steps(lab: Lab) -> None:
+def test_cancelling_between_two_steps(lab: Lab) -> None:
     run = lab.run("a", "true", "true")
     lab.engine.submit(run)
     lab.wait(lambda: lab.identity(run, "supervisor.json"))
-    # the supervisor's next look finds it; by then the first step may or may not have been made
+    # the supervisor notices it at its next poll; by then the first step may have completed
     lab.engine.cancel(run.id)
     view = lab.engine.follow(run.id, timeout=20, poll=0.02)
     assert view.state in ("cancelled", "succeeded")
     assert lab.broken() == []
 
 
-def test_stopping_what_has_lost_its_supervisor(lab: Lab) -> None:
+def test_cancelling_a_run_that_lost_its_supervisor(lab: Lab) -> None:
     run = lab.run("a", "sleep 60", expects=["out"])
     lab.engine.submit(run)
     command = lab.wait(lambda: lab.identity(run, "command.json"))
@@ -160,19 +160,19 @@ def test_stopping_what_has_lost_its_supervisor(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_stopping_when_nothing_is_left_to_do_is_success(lab: Lab) -> None:
+def test_cancelling_a_completed_command_is_a_success(lab: Lab) -> None:
     run = lab.run("a", "sleep 0.3")
     lab.engine.submit(run)
     directory = Path(lab.record(run).directory)
     lab.wait(lambda: lab.identity(run, "command.json"))
     supervisor = lab.identity(run, "supervisor.json")
     lab.kill(supervisor)
-    time.sleep(0.4)  # the command comes to its end with nobody looking
+    time.sleep(0.4)  # the command ends without a supervisor
     (directory / "cancel.json").write_text("{}")
     assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
 
 
-def test_asking_for_what_is_being_stopped_goes_on(lab: Lab) -> None:
+def test_resubmitting_a_run_that_is_being_cancelled_resumes_it(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=5, pause=0.3)
     lab.engine.submit(run)
     lab.wait_for_command(run)
@@ -184,7 +184,7 @@ def test_asking_for_what_is_being_stopped_goes_on(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_after_a_stop_it_goes_on_from_its_checkpoint(lab: Lab) -> None:
+def test_a_cancelled_run_resumes_from_its_checkpoint(lab: Lab) -> None:
     run = lab.counting("a", steps=2, count=6, pause=0.1)
     lab.engine.submit(run)
     lab.wait_for_command(run)
@@ -196,9 +196,9 @@ def test_after_a_stop_it_goes_on_from_its_checkpoint(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_stopping_a_run_nobody_knows(lab: Lab) -> None:
+def test_cancelling_an_unknown_run(lab: Lab) -> None:
     before = lab.tree()
-    assert lab.engine.cancel("nobody-000000000000") is False
+    assert lab.engine.cancel("unknown-000000000000") is False
     assert lab.tree() == before
 
 
@@ -207,11 +207,11 @@ def test_stopping_a_run_nobody_knows(lab: Lab) -> None:
 GARBAGE = ["", "{", "[1, 2]", "null", '"text"', "\x00\xff", '{"unknown": 1}']
 
 
-def test_damaged_runs_that_wait_are_set_aside_and_the_others_go_on(lab: Lab) -> None:
-    at_work = lab.run("at-work", "sleep 60", expects=["out"])
+def test_damaged_queued_runs_fail_and_other_runs_continue(lab: Lab) -> None:
+    running = lab.run("running", "sleep 60", expects=["out"])
     damaged = {text: lab.run(f"damaged-{number}", "true") for number, text in enumerate(GARBAGE)}
     stateless, healthy = lab.run("stateless", "true"), lab.run("healthy", "true")
-    for run in (at_work, *damaged.values(), stateless, healthy):
+    for run in (running, *damaged.values(), stateless, healthy):
         lab.engine.submit(run)
     for text, run in damaged.items():
         Path(lab.record(run).directory, "run.json").write_text(text, encoding="latin-1")
@@ -219,9 +219,9 @@ def test_damaged_runs_that_wait_are_set_aside_and_the_others_go_on(lab: Lab) -> 
     views = {view.id: view for view in lab.engine.observe_all()}
     for run in damaged.values():
         assert (views[run.id].state, views[run.id].steps) == ("failed", [])
-    lab.engine.cancel(at_work.id)
+    lab.engine.cancel(running.id)
     assert lab.engine.follow(healthy.id, timeout=30, poll=0.02).state == "succeeded"
-    assert lab.engine.observe(stateless.id).state == "succeeded", "what its jobs tell is enough"
+    assert lab.engine.observe(stateless.id).state == "succeeded", "the records of its jobs are enough"
     for run in damaged.values():
         view = lab.engine.observe(run.id)
         assert view.state == "failed" and view.error is not None
@@ -232,7 +232,7 @@ def test_damaged_runs_that_wait_are_set_aside_and_the_others_go_on(lab: Lab) -> 
 
 
 @pytest.mark.parametrize(("name", "text"), [("run.json", "{"), ("state.json", "{"), ("JOB/job.json", '{"unknown": 1}')])
-def test_a_damaged_run_at_work_is_set_aside_when_its_job_has_ended(lab: Lab, name: str, text: str) -> None:
+def test_a_damaged_running_run_ends_when_its_job_has_ended(lab: Lab, name: str, text: str) -> None:
     first, second = (lab.counting(word, steps=1, count=4, pause=0.1) for word in ("a", "b"))
     for run in (first, second):
         lab.engine.submit(run)
@@ -243,15 +243,15 @@ def test_a_damaged_run_at_work_is_set_aside_when_its_job_has_ended(lab: Lab, nam
     assert lab.engine.submit(first).attached
     assert lab.engine.follow(second.id, timeout=30, poll=0.02).state == "succeeded"
     assert lab.engine.observe(first.id).state == ("succeeded" if name == "state.json" else "failed")
-    assert lab.engine.submit(first).pending == (), "it was made all the same"
-    found = spans(lab.evidence())
-    assert all(before[1] <= after[0] for before, after in zip(found, found[1:])), "two at once"
+    assert lab.engine.submit(first).pending == (), "the artifact was produced in spite of the damage"
+    executed = spans(lab.evidence())
+    assert all(before[1] <= after[0] for before, after in zip(executed, executed[1:])), "two steps ran concurrently"
     (lab.artifact(first) / "receipt.json").unlink()
     assert lab.apply(first).state == "succeeded"
     assert lab.broken(damaged=["job.json"]) == []
 
 
-def test_a_damaged_run_that_lost_its_supervisor_keeps_nothing_running(lab: Lab) -> None:
+def test_a_damaged_run_without_supervisor_leaves_no_process(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=1000)
     lab.engine.submit(run)
     lab.wait_for_command(run)
@@ -273,7 +273,7 @@ def test_a_damaged_run_that_lost_its_supervisor_keeps_nothing_running(lab: Lab) 
         ("exit.json", ""),
     ],
 )
-def test_what_else_is_damaged_is_found_out_again(lab: Lab, name: str, text: str) -> None:
+def test_other_damaged_records_are_determined_again(lab: Lab, name: str, text: str) -> None:
     run = lab.counting("a", steps=1, count=6, pause=0.05)
     lab.engine.submit(run)
     lab.wait_for_command(run)
@@ -288,7 +288,7 @@ def test_what_else_is_damaged_is_found_out_again(lab: Lab, name: str, text: str)
     assert lab.broken(damaged=[name]) == []
 
 
-def test_a_done_run_that_is_damaged_is_shown_so_and_made_good_by_asking(lab: Lab) -> None:
+def test_a_damaged_ended_run_is_reported_and_repaired_by_a_submission(lab: Lab) -> None:
     run = lab.run("a", "true")
     lab.apply(run)
     assert lab.broken() == []
@@ -305,7 +305,7 @@ def test_a_done_run_that_is_damaged_is_shown_so_and_made_good_by_asking(lab: Lab
     assert lab.broken() == []
 
 
-def test_a_stray_file_in_the_queue_is_passed_over(lab: Lab) -> None:
+def test_foreign_files_in_the_queue_are_ignored(lab: Lab) -> None:
     lab.apply(lab.run("a", "true"))
     (lab.data / "jobs" / "active" / "README").write_text("?")
     (lab.data / "jobs" / "active" / "not an id").mkdir()

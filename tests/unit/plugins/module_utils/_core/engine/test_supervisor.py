@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A job whose supervisor, command, or both are lost: what is whole is kept, what runs is followed, the rest goes on."""
+"""A job that loses its supervisor, its command, or both: complete results are kept, running commands are adopted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 
 
 def starts(lab: Lab, step: str = "a-0") -> list[int]:
-    """How far a command had counted each time it was started."""
+    """Return the number from which the command counted at each of its starts."""
     return [entry.number for entry in lab.evidence() if entry.what == "start" and entry.step == step]
 
 
@@ -36,7 +36,7 @@ def edit(path: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_a_killed_supervisor_is_followed_by_one_that_adopts_the_command(lab: Lab) -> None:
+def test_the_next_supervisor_adopts_the_running_command(lab: Lab) -> None:
     run = lab.counting("a", steps=2, count=30, pause=0.1)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
@@ -47,13 +47,13 @@ def test_a_killed_supervisor_is_followed_by_one_that_adopts_the_command(lab: Lab
     assert starts(lab) == [0]
     jobs = lab.record(run).jobs
     assert len(jobs) == 2
-    told = json.loads(Path(jobs[0].directory, "supervisor.json").read_text())
-    assert told["starts"] == 2 and told["pid"] != (first.pid if first else 0)
+    record = json.loads(Path(jobs[0].directory, "supervisor.json").read_text())
+    assert record["starts"] == 2 and record["pid"] != (first.pid if first else 0)
     assert "still runs: following it" in Path(jobs[0].directory, "supervisor.log").read_text()
     assert lab.broken() == []
 
 
-def test_a_command_that_ended_while_nobody_looked_is_not_run_again(lab: Lab) -> None:
+def test_a_command_that_ended_without_supervisor_is_not_run_again(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=3, pause=0.1)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
@@ -64,7 +64,7 @@ def test_a_command_that_ended_while_nobody_looked_is_not_run_again(lab: Lab) -> 
     assert lab.broken() == []
 
 
-def test_a_killed_command_fails_clearly_and_the_next_request_goes_on(lab: Lab) -> None:
+def test_a_killed_command_fails_and_the_next_submission_resumes(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=10, pause=0.05)
     lab.engine.submit(run)
     lab.kill(lab.wait_for_command(run))
@@ -77,8 +77,8 @@ def test_a_killed_command_fails_clearly_and_the_next_request_goes_on(lab: Lab) -
     assert lab.broken() == []
 
 
-def test_asking_right_after_a_kill_is_asking_after_it(lab: Lab) -> None:
-    """The supervisor has not found out yet; what it will find was before the request."""
+def test_a_submission_right_after_a_kill_starts_a_new_round(lab: Lab) -> None:
+    """The supervisor has not detected the kill yet: that failure predates the request and must not end the run."""
     run = lab.counting("a", steps=1, count=10, pause=0.05)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
@@ -95,7 +95,7 @@ def test_asking_right_after_a_kill_is_asking_after_it(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_both_killed_and_the_step_goes_on_from_its_checkpoint(lab: Lab) -> None:
+def test_with_both_killed_the_step_resumes_from_its_checkpoint(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=10, pause=0.05)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
@@ -107,52 +107,52 @@ def test_both_killed_and_the_step_goes_on_from_its_checkpoint(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_after_a_reboot_it_goes_on(lab: Lab) -> None:
-    """Another boot: whatever runs under the recorded numbers is somebody else."""
+def test_a_job_resumes_after_a_reboot(lab: Lab) -> None:
+    """After another boot, the recorded pids belong to foreign processes."""
     run = lab.counting("a", steps=1, count=10, pause=0.05)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     directory = Path(lab.job(run).directory)
     lab.kill(lab.identity(run, "supervisor.json"))
     lab.kill(command)
-    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    foreign = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        who = processes.identify(stranger.pid)
-        assert who is not None
+        identity = processes.identify(foreign.pid)
+        assert identity is not None
         for name in ("command.json", "supervisor.json", "spawns.json"):
-            edit(directory / name, boot="another boot", pid=who.pid, started=who.started)
+            edit(directory / name, boot="another boot", pid=identity.pid, started=identity.started)
         assert lab.apply(run).state == "succeeded"
-        assert stranger.poll() is None
+        assert foreign.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        foreign.kill()
+        foreign.wait()
     assert len(starts(lab)) == 2 and starts(lab)[1] > 0
     assert lab.broken() == []
 
 
-def test_a_pid_that_belongs_to_a_stranger_now(lab: Lab) -> None:
-    """The stranger leads a session of that number, and started later: neither followed nor killed."""
+def test_a_reused_pid(lab: Lab) -> None:
+    """A foreign process leads a session with the recorded pid but started later: it is neither adopted nor killed."""
     run = lab.counting("a", steps=1, count=6, pause=0.05)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     directory = Path(lab.job(run).directory)
     lab.kill(lab.identity(run, "supervisor.json"))
     lab.kill(command)
-    stranger = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
+    foreign = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
     try:
-        who = processes.identify(stranger.pid)
-        assert who is not None
+        identity = processes.identify(foreign.pid)
+        assert identity is not None
         for name in ("command.json", "supervisor.json", "spawns.json"):
-            edit(directory / name, pid=who.pid, started=who.started - 100)
+            edit(directory / name, pid=identity.pid, started=identity.started - 100)
         assert lab.apply(run).state == "succeeded"
-        assert stranger.poll() is None
+        assert foreign.poll() is None
     finally:
-        os.killpg(stranger.pid, signal.SIGKILL)
-        stranger.wait()
+        os.killpg(foreign.pid, signal.SIGKILL)
+        foreign.wait()
     assert lab.broken() == []
 
 
-def test_no_second_command_beside_one_whose_record_was_lost(lab: Lab) -> None:
+def test_a_command_whose_record_was_lost_is_replaced(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=100, pause=0.05)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
@@ -166,8 +166,8 @@ def test_no_second_command_beside_one_whose_record_was_lost(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_workers_in_sessions_of_their_own_do_not_outlive_their_launcher(lab: Lab) -> None:
-    """As torchrun's: they are nobody's children when the launcher is killed, and not in its session."""
+def test_workers_in_their_own_sessions_do_not_outlive_their_launcher(lab: Lab) -> None:
+    """Like those of torchrun: they are reparented when the launcher is killed, and are not in its session."""
     run = lab.run("a", f"setsid sh -c 'echo $$ > {lab.root}/worker; exec sleep 1000' & sleep 1000")
     lab.engine.submit(run)
     worker = lab.wait(lambda: (lab.root / "worker").exists() and (lab.root / "worker").read_text())
@@ -177,7 +177,7 @@ def test_workers_in_sessions_of_their_own_do_not_outlive_their_launcher(lab: Lab
     assert lab.broken() == []
 
 
-def test_a_second_supervisor_leaves_the_first_alone(lab: Lab) -> None:
+def test_a_second_supervisor_does_not_disturb_the_first(lab: Lab) -> None:
     run = lab.counting("a", steps=1, count=60, pause=0.1)
     lab.engine.submit(run)
     lab.wait_for_command(run)
@@ -197,7 +197,7 @@ def test_a_second_supervisor_leaves_the_first_alone(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_killed_between_publishing_and_saying_so(lab: Lab) -> None:
+def test_killed_between_publishing_and_writing_the_outcome(lab: Lab) -> None:
     run = lab.counting("a", steps=1)
     lab.apply(run)
     assert lab.broken() == []
@@ -216,7 +216,7 @@ def test_killed_between_publishing_and_saying_so(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
-def test_killed_between_the_outcome_and_the_end_of_the_run(lab: Lab, state: str) -> None:
+def test_killed_between_the_outcome_and_the_retirement_of_the_run(lab: Lab, state: str) -> None:
     run = lab.counting("a", steps=1)
     lab.apply(run)
     assert lab.broken() == []
@@ -229,7 +229,7 @@ def test_killed_between_the_outcome_and_the_end_of_the_run(lab: Lab, state: str)
     assert lab.broken() == []
 
 
-def test_a_supervisor_that_does_not_start_is_given_up_and_keeps_nobody_waiting(lab: Lab) -> None:
+def test_a_supervisor_that_does_not_start_fails_its_job_and_blocks_no_run(lab: Lab) -> None:
     wrapper = lab.root / "python"
     wrapper.write_text("#!/bin/sh\necho this interpreter is broken >&2\nexit 1\n")
     wrapper.chmod(0o755)
@@ -243,21 +243,21 @@ def test_a_supervisor_that_does_not_start_is_given_up_and_keeps_nobody_waiting(l
     assert view.state == "failed" and view.error is not None
     assert view.error["message"] == "The supervisor of this job does not start: this interpreter is broken"
     assert lab.engine.follow(other.id, timeout=20, poll=0.02).state == "succeeded"
-    assert lab.apply(run).state == "succeeded", "asked for again, it runs with the interpreter of the asker"
+    assert lab.apply(run).state == "succeeded", "a resubmitted run must use the interpreter of the submitter"
     assert lab.broken() == []
 
 
-@pytest.mark.parametrize("taken", ["python", "core_dir"])
-def test_what_a_run_was_started_with_was_taken_away(lab: Lab, taken: str) -> None:
+@pytest.mark.parametrize("removed", ["python", "core_dir"])
+def test_a_removed_interpreter_or_core_is_replaced(lab: Lab, removed: str) -> None:
     run = lab.run("a", "sleep 0.3", "true")
     lab.engine.submit(run)
     lab.wait(lambda: lab.identity(run, "command.json"))
-    edit(Path(lab.record(run).directory, "run.json"), **{taken: "/nowhere/at/all"})
+    edit(Path(lab.record(run).directory, "run.json"), **{removed: "/nowhere/at/all"})
     assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
     assert lab.broken() == []
 
 
-def test_a_job_whose_supervisors_keep_dying_is_given_up(lab: Lab) -> None:
+def test_a_job_fails_when_too_many_supervisors_are_lost(lab: Lab) -> None:
     run = lab.run("a", "sleep 60")
     lab.engine.submit(run)
     lab.wait(lambda: lab.identity(run, "command.json"))
@@ -269,7 +269,7 @@ def test_a_job_whose_supervisors_keep_dying_is_given_up(lab: Lab) -> None:
     assert lab.broken() == []
 
 
-def test_a_job_whose_directory_is_taken_away_leaves_nothing_running(lab: Lab) -> None:
+def test_a_job_whose_directory_is_removed_leaves_no_process(lab: Lab) -> None:
     run = lab.run("a", "sleep 60")
     lab.engine.submit(run)
     lab.wait(lambda: lab.identity(run, "command.json"))
@@ -277,8 +277,8 @@ def test_a_job_whose_directory_is_taken_away_leaves_nothing_running(lab: Lab) ->
     lab.wait(lambda: not lab.processes())
 
 
-def test_the_run_goes_on_with_nobody_looking(lab: Lab) -> None:
-    """The supervisor itself starts what is next."""
+def test_a_run_continues_without_a_follower(lab: Lab) -> None:
+    """The supervisor itself starts the next job."""
     run = lab.counting("a", steps=3, count=1)
     lab.engine.submit(run)
     lab.wait(lambda: not lab.store.is_active(run.id), timeout=30)
@@ -287,7 +287,7 @@ def test_the_run_goes_on_with_nobody_looking(lab: Lab) -> None:
 
 
 def test_a_command_can_be_interrupted(lab: Lab) -> None:
-    """A shell starts what it leaves in the background with SIGINT ignored; that must not reach the command."""
+    """A shell starts background processes with SIGINT ignored; the command must not inherit that."""
     run = lab.run("a", 'trap "exit 7" INT; echo > begun; while :; do sleep 0.02; done')
     lab.engine.submit(run)
     work = Path(lab.layout.work("probe", run.steps[0].spec.fingerprint))
@@ -299,8 +299,8 @@ def test_a_command_can_be_interrupted(lab: Lab) -> None:
     assert view.error is not None and "ended with status 7" in view.error["message"]
 
 
-def test_the_lock_of_a_job_is_not_its_command_s(lab: Lab) -> None:
-    """flock goes with the open file: a command that had it open would keep it when the supervisor is killed."""
+def test_the_command_does_not_inherit_the_lock_of_its_job(lab: Lab) -> None:
+    """flock belongs to the open file: a command that inherits it would keep the lock when the supervisor is killed."""
     run = lab.run("a", f'ls -l /proc/$$/fd > "{lab.root}/fds"; sleep 60')
     lab.engine.submit(run)
     lab.wait(lambda: (lab.root / "fds").exists() and (lab.root / "fds").read_text())
@@ -309,13 +309,15 @@ def test_the_lock_of_a_job_is_not_its_command_s(lab: Lab) -> None:
     supervisor = lab.identity(run, "supervisor.json")
     assert supervisor is not None
     opened = [os.readlink(f"/proc/{supervisor.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{supervisor.pid}/fd")]
-    assert [path for path in opened if path.endswith("/supervisor.lock")], "it is held, else this proves nothing"
+    assert [path for path in opened if path.endswith("/supervisor.lock")], (
+        "the supervisor must hold the lock, else this test proves nothing"
+    )
 
 
-# -- what a failure is called --------------------------------------------------------------------------------------
+# -- messages of failures ------------------------------------------------------------------------------------------
 
 
-def _supervisor_of(lab: Lab, log: str = "") -> engine_supervisor.Supervisor:
+def _supervisor_of_failed_job(lab: Lab, log: str = "") -> engine_supervisor.Supervisor:
     run = lab.run("a", "exit 1")
     lab.apply(run)
     directory = lab.job(run).directory
@@ -323,24 +325,24 @@ def _supervisor_of(lab: Lab, log: str = "") -> engine_supervisor.Supervisor:
     return engine_supervisor.Supervisor(directory)
 
 
-def test_a_full_disk_is_told_with_figures(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    supervisor = _supervisor_of(lab, "cp: error writing 'x': No space left on device\n")
+def test_a_full_disk_is_reported_with_figures(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = _supervisor_of_failed_job(lab, "cp: error writing 'x': No space left on device\n")
     error = supervisor._failure(Probe("ended", 1))
     assert re.search(r"The disk is full: [\d.]+ [MG]B free", error.message), error.message
     assert error.details["free_bytes"] > 0
     monkeypatch.setattr(engine_supervisor, "free_bytes", lambda path: 500_000)
-    supervisor = _supervisor_of(lab, "something else\n")
+    supervisor = _supervisor_of_failed_job(lab, "something else\n")
     assert "The disk is full: 0.5 MB free" in supervisor._failure(Probe("ended", 1)).message
 
 
-def test_want_of_memory_is_told(lab: Lab) -> None:
-    error = _supervisor_of(lab)._failure(Probe("ended", -9, out_of_memory=True))
+def test_lack_of_memory_is_reported(lab: Lab) -> None:
+    error = _supervisor_of_failed_job(lab)._failure(Probe("ended", -9, out_of_memory=True))
     assert "killed by signal 9" in error.message and "for want of memory" in error.message
-    assert "memory" not in _supervisor_of(lab)._failure(Probe("ended", -9)).message
+    assert "memory" not in _supervisor_of_failed_job(lab)._failure(Probe("ended", -9)).message
 
 
-def test_what_a_worker_said_goes_before_its_log(lab: Lab) -> None:
-    supervisor = _supervisor_of(lab, "noise\n")
+def test_the_error_of_a_worker_takes_precedence_over_its_log(lab: Lab) -> None:
+    supervisor = _supervisor_of_failed_job(lab, "noise\n")
     Path(supervisor.job_dir, "error.json").write_text('{"message": "m", "hint": "h", "details": {"a": 1}}')
     error = supervisor._failure(Probe("ended", 1))
     assert (error.message, error.hint, error.details["a"], error.details["exit_code"]) == ("m", "h", 1, 1)

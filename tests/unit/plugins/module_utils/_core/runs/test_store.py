@@ -27,10 +27,10 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Lab:
-    """A lab in which nothing is started."""
-    made = Lab(tmp_path)
-    made.store.prepare()
-    return made
+    """A lab that starts no process."""
+    lab = Lab(tmp_path)
+    lab.store.prepare()
+    return lab
 
 
 def queued(lab: Lab, name: str, round_: int = 1) -> Run:
@@ -43,7 +43,7 @@ def names(path: Path) -> list[str]:
     return sorted(os.listdir(path))
 
 
-def test_a_store_is_made_once(tmp_path: Path) -> None:
+def test_a_store_is_created_once(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     lab.store.prepare()
     assert json.loads((lab.data / "jobs" / "schema.json").read_text()) == {"schema": 1}
@@ -53,13 +53,13 @@ def test_a_store_is_made_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"schema": 2}', '{"schema": "x"}', "3", "[]", "{"])
-def test_a_schema_that_is_not_ours_is_refused(plain: Lab, text: str) -> None:
+def test_an_unknown_schema_is_refused(plain: Lab, text: str) -> None:
     (plain.data / "jobs" / "schema.json").write_text(text)
     with pytest.raises(StoreError):
         plain.store.prepare()
 
 
-def test_the_queue_is_in_the_order_it_came(plain: Lab) -> None:
+def test_the_queue_is_in_order_of_submission(plain: Lab) -> None:
     runs = [queued(plain, name) for name in ("c", "a", "b")]
     assert [record.run for record in plain.store.active()] == runs
     assert [run.seq for run in runs] == [1, 2, 3]
@@ -70,21 +70,21 @@ def test_the_queue_is_in_the_order_it_came(plain: Lab) -> None:
     assert plain.store.next_seq() == 5
 
 
-def test_the_life_of_a_run(plain: Lab) -> None:
+def test_the_life_cycle_of_a_run(plain: Lab) -> None:
     store = plain.store
     run = queued(plain, "a")
     record = plain.record(run)
-    assert (record.state, record.active, record.at_work, record.jobs) == ({"state": QUEUED}, True, True, ())
+    assert (record.state, record.active, record.is_unfinished, record.jobs) == ({"state": QUEUED}, True, True, ())
     job = store.add_job(record, run, "step-0", exclusive=True)
     assert (job.name, job.order, job.round, job.outcome) == ("step-0-1", 1, 1, None)
-    assert plain.record(run).unfinished == job
+    assert plain.record(run).current_job == job
     (Path(job.directory) / "outcome.json").write_text('{"state": "failed"}')
-    assert plain.record(run).unfinished is None
+    assert plain.record(run).current_job is None
     assert store.add_job(plain.record(run), run, "step-0", exclusive=True).name == "step-0-2"
     store.request_cancel(run.id)
     assert plain.record(run).cancelling
     store.set_state(run.id, FAILED, {"message": "m"})
-    assert not plain.record(run).at_work
+    assert not plain.record(run).is_unfinished
     store.retire(run.id)
     record = plain.record(run)
     assert (record.active, record.state["state"], record.state["error"]) == (False, FAILED, {"message": "m"})
@@ -98,7 +98,7 @@ def test_the_life_of_a_run(plain: Lab) -> None:
     assert plain.leftovers() == []
 
 
-def test_the_latest_ended_first(plain: Lab) -> None:
+def test_ended_runs_are_listed_latest_first(plain: Lab) -> None:
     for number, name in enumerate("abc"):
         run = queued(plain, name)
         plain.store.set_state(run.id, SUCCEEDED)
@@ -108,13 +108,13 @@ def test_the_latest_ended_first(plain: Lab) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["", ".", "..", "../x", "a/b", ".hidden", "a b", "a\n", "x" * 200])
-def test_what_is_no_id_is_no_path(plain: Lab, run_id: str) -> None:
+def test_invalid_run_ids_are_refused(plain: Lab, run_id: str) -> None:
     with pytest.raises(InputError):
         plain.store.record(run_id)
 
 
-def test_a_run_that_moves_while_it_is_read(plain: Lab) -> None:
-    """Never half of it, never missing: a reader without the lock sees it in the queue or ended."""
+def test_a_run_that_moves_during_a_read(plain: Lab) -> None:
+    """A reader without the lock sees the run completely, either in the queue or ended."""
     store = plain.store
     run = queued(plain, "a")
     store.add_job(plain.record(run), run, "step-0", exclusive=True)
@@ -130,31 +130,31 @@ def test_a_run_that_moves_while_it_is_read(plain: Lab) -> None:
 
     with forked(move):
         end = time.monotonic() + 2
-        seen = set()
+        active_states = set()
         while time.monotonic() < end:
             record = plain.record(run)
             assert record.damage == "" and record.run is not None and len(record.jobs) == 1
             assert record.active or record.state["state"] == SUCCEEDED
-            seen.add(record.active)
+            active_states.add(record.active)
         stop.touch()
-    assert seen == {True, False}, "it did move"
+    assert active_states == {True, False}, "the run did not move"
 
 
-def test_asked_for_again_and_killed_half_way(plain: Lab) -> None:
-    """What was ended stays ended until all of the new request is written."""
+def test_a_kill_during_a_resubmission(plain: Lab) -> None:
+    """An ended run stays ended until the new request is completely written."""
     store = plain.store
     run = queued(plain, "a")
     store.set_state(run.id, FAILED, {"message": "m"})
     store.retire(run.id)
     os.rename(plain.data / "jobs" / "done" / run.id, plain.data / "jobs" / "active" / run.id)
     record = plain.record(run)
-    assert record.active and not record.at_work
+    assert record.active and not record.is_unfinished
     plain.engine.reconcile()
     assert plain.store.done_ids(1) == [run.id]
     assert plain.engine.observe(run.id).state == FAILED
 
 
-def test_a_copy_in_the_way_of_an_ended_run(plain: Lab) -> None:
+def test_a_foreign_copy_of_an_ended_run_is_replaced(plain: Lab) -> None:
     run = queued(plain, "a")
     copy = plain.data / "jobs" / "done" / run.id
     copy.mkdir()
@@ -166,7 +166,7 @@ def test_a_copy_in_the_way_of_an_ended_run(plain: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "damage"),
     [
         ("run.json", "{", "run.json: "),
         ("run.json", '{"id": "other"}', "run.json: It is not the record of a run"),
@@ -175,14 +175,14 @@ def test_a_copy_in_the_way_of_an_ended_run(plain: Lab) -> None:
         ("step-0-1/job.json", None, "step-0-1/job.json: "),
     ],
 )
-def test_damage_is_told(plain: Lab, name: str, text: str | None, told: str) -> None:
+def test_damage_is_reported(plain: Lab, name: str, text: str | None, damage: str) -> None:
     run = queued(plain, "a")
     plain.store.add_job(plain.record(run), run, "step-0", exclusive=True)
     path = plain.data / "jobs" / "active" / run.id / name
     path.unlink()
     if text is not None:
         path.write_text(text)
-    assert plain.record(run).damage.startswith(told)
+    assert plain.record(run).damage.startswith(damage)
     other = queued(plain, "b")
     assert {record.id for record in plain.store.active()} == {run.id, other.id}
 
@@ -194,7 +194,7 @@ def test_the_record_of_another_run(plain: Lab) -> None:
     assert plain.record(one).damage == f"run.json: It belongs to the run {other.id}."
 
 
-def test_state_is_found_out_again_in_the_queue_and_missed_where_it_is_all(plain: Lab) -> None:
+def test_a_damaged_state_is_damage_only_for_an_ended_run(plain: Lab) -> None:
     run = queued(plain, "a")
     state = Path(plain.record(run).directory, "state.json")
     state.write_text('{"state": "?"}')
@@ -207,7 +207,7 @@ def test_state_is_found_out_again_in_the_queue_and_missed_where_it_is_all(plain:
     assert "how the run ended" in record.damage
 
 
-def test_asking_again_puts_damaged_jobs_aside(plain: Lab) -> None:
+def test_a_resubmission_moves_damaged_jobs_aside(plain: Lab) -> None:
     run = queued(plain, "a")
     job = plain.store.add_job(plain.record(run), run, "step-0", exclusive=True)
     Path(job.directory, "job.json").write_text("{")
@@ -222,7 +222,7 @@ def test_asking_again_puts_damaged_jobs_aside(plain: Lab) -> None:
     assert plain.store.add_job(record, run, "step-0", exclusive=True).name == "step-0-2"
 
 
-def test_what_a_crash_left_in_the_queue_is_swept(plain: Lab) -> None:
+def test_leftovers_of_a_crash_are_removed(plain: Lab) -> None:
     run = queued(plain, "a")
     jobs = plain.data / "jobs"
     for folder in (jobs, jobs / "active", jobs / "active" / run.id):
@@ -234,7 +234,7 @@ def test_what_a_crash_left_in_the_queue_is_swept(plain: Lab) -> None:
     assert Store(plain.layout).record(run.id) is not None
 
 
-def test_no_store_is_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_store_reads_as_empty(tmp_path: Path) -> None:
     store = Lab(tmp_path).store
     assert (store.active(), store.done_ids(5), store.record("a-000000000000"), store.is_idle()) == ([], [], None, True)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a tool failed, from the ends of recorded logs."""
+"""The explanation of a tool's failure, from the ends of recorded logs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import STEPS, recorded
 
-#: By recorded log: a part of the message, a part of the hint.
-KNOWN = {
+#: By recorded log: a part of the message and a part of the hint.
+EXPECTED = {
     "bf16": ("cannot compute in bf16", "precision"),
     "dataset": ("Undefined dataset homelabb", "Make the dataset again"),
     "disk": ("The disk is full", "Make room"),
@@ -31,24 +31,24 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_recorded(name: str, tmp_path: Path) -> None:
-    """Real ends of real failures."""
+@pytest.mark.parametrize("name", EXPECTED)
+def test_recorded_failures(name: str, tmp_path: Path) -> None:
+    """The ends of real logs of real failures."""
     (tmp_path / "log.txt").write_bytes(recorded(f"failed-{name}.log"))
     message, hint = explain(tail_lines(str(tmp_path / "log.txt"), 40))
-    assert KNOWN[name][0] in message
-    assert KNOWN[name][1] in hint
+    assert EXPECTED[name][0] in message
+    assert EXPECTED[name][1] in hint
 
 
-def test_every_recorded_failure_is_looked_at() -> None:
-    """None lies in the corpus without a test."""
-    assert {path.stem.partition("-")[2] for path in STEPS.glob("failed-*.log")} == set(KNOWN)
+def test_every_recorded_failure_is_tested() -> None:
+    """The corpus contains no recorded log without a test."""
+    assert {path.stem.partition("-")[2] for path in STEPS.glob("failed-*.log")} == set(EXPECTED)
 
 
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
-        # no GPU where these were written: the wording of PyTorch, the kernel's shell and huggingface_hub
+        # written without a GPU: the wordings of PyTorch, the shell and huggingface_hub
         (
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total",
             "The GPU ran out of memory.",
@@ -65,18 +65,18 @@ def test_every_recorded_failure_is_looked_at() -> None:
         ("OSError: [Errno 28] No space left on device", "The disk is full.", "Make room"),
         ("ERROR:hf-to-gguf:Model FooForCausalLM is not supported", "architecture FooForCausalLM", "newer llama.cpp"),
         ("ValueError: Tokenizer class TokenizersBackend does not exist", "tokenizer", "put back"),
-        ("KeyError: 'weird'", "KeyError: 'weird'", "whole log"),
+        ("KeyError: 'weird'", "KeyError: 'weird'", "complete log"),
     ],
 )
-def test_wordings(line: str, message: str, hint: str) -> None:
-    """Failures that could not be provoked here."""
-    found = explain(["Traceback (most recent call last):", '  File "x.py", line 1', line])
-    assert message in found[0]
-    assert hint in found[1]
+def test_other_failures(line: str, message: str, hint: str) -> None:
+    """Failures that cannot be provoked in the test environment."""
+    explanation = explain(["Traceback (most recent call last):", '  File "x.py", line 1', line])
+    assert message in explanation[0]
+    assert hint in explanation[1]
 
 
-def test_the_last_error_counts() -> None:
-    """A handled error further up, and what is printed after the last one, are not the reason."""
+def test_the_last_error_is_explained() -> None:
+    """An earlier, handled error and the output after the last error are not the cause."""
     lines = [
         "OSError: [Errno 28] No space left on device",
         "During handling of the above exception, another exception occurred:",
@@ -86,7 +86,7 @@ def test_the_last_error_counts() -> None:
     assert explain(lines)[0] == "LLaMA-Factory knows no template foo."
 
 
-def test_nothing_and_much() -> None:
-    """An empty log, and a line that has no end."""
-    assert explain([]) == ("It wrote nothing.", "The whole log lies in the job's directory.")
+def test_an_empty_log_and_a_long_line() -> None:
+    """An empty log gets a fixed message, a very long line is shortened."""
+    assert explain([]) == ("It wrote nothing.", "The complete log is in the job's directory.")
     assert len(explain(["x" * 5000])[0]) == 400
