@@ -88,7 +88,7 @@ class GpuLease:
     def covers(self, pid: int) -> bool:
         """Whether a process on the GPU is one that gives way."""
         try:
-            return any(found.server.holds(pid) for found in self._found)
+            return any(found.server.contains_process(pid) for found in self._found)
         except CoreError:
             return False
 
@@ -117,16 +117,16 @@ class GpuLease:
                 try:
                     told.append(self._one(each))
                 except CoreError as error:
-                    told.append(f"{each.server.words} does not give way: {error.message}")
+                    told.append(f"{each.server.description} does not give way: {error.message}")
                     told += gpu_users.unload_models(self.tools.ollama_url) if each.is_ollama else []
         return told
 
     def _one(self, taken: LeasedServer) -> str:
         if self.policy == "cpu" and taken.is_ollama:
             taken.server.on_cpu()
-            return f"Till this job ends, {taken.server.words} goes on without a GPU."
+            return f"Till this job ends, {taken.server.description} goes on without a GPU."
         taken.server.stop()
-        return f"Till this job ends, {taken.server.words} is stopped."
+        return f"Till this job ends, {taken.server.description} is stopped."
 
     def restore(self) -> list[str]:
         """Have them run as they did before, and wait until Ollama answers again.
@@ -179,7 +179,7 @@ def _restore(layout: Layout, job: str) -> list[str]:
             try:
                 each.server.restore()
             except CoreError as error:
-                problems.append(f"{each.server.words} could not be started again: {error.message}")
+                problems.append(f"{each.server.description} could not be started again: {error.message}")
                 left.append({"is_ollama": each.is_ollama, **each.server.as_dict()})
         if left:
             write_json(_path(layout), {**lease, "servers": left, "tried_at": utc_now()}, 0o600)

@@ -224,7 +224,7 @@ class Supervisor:
             for path in (self.job_dir, self.ctx.work, self.layout.path("cache")):
                 give_to_owner(path, deep=True)
             if command.container is None:
-                owner.need([("-w", self.ctx.work), ("-w", self.job_dir)])
+                owner.require([("-w", self.ctx.work), ("-w", self.job_dir)])
 
     def _meet(self, link: Link) -> None:
         """Come together with the other nodes. Where they have nothing to do any more, they are let go."""

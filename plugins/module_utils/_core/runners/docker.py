@@ -24,7 +24,7 @@ from ..errors import CoreError, JobError, NotReadyError
 from ..runs.run import read_outcome
 from ..system import processes
 from ..system.clock import utc_now
-from ..system.docker import DockerEngine, EngineAwayError, EngineRefusedError, gpu_request, log_bounds, mount
+from ..system.docker import DockerEngine, EngineRequestError, EngineUnavailableError, gpu_request, log_bounds, mount
 from ..system.files import read_record, write_json
 from .command import Command, Container
 from .runner import COMMAND, EXIT, Probe, Runner, job_marker, note_signal
@@ -121,7 +121,7 @@ class DockerRunner(Runner):
                 with contextlib.suppress(CoreError):
                     engine.remove(container)
                 raise
-        except EngineRefusedError as error:
+        except EngineRequestError as error:
             self.forget(job_dir)
             raise NotReadyError(f"{command.argv[0]} could not be started: {error.message}", _hint(error)) from error
         self._watched.add(job_dir)
@@ -161,7 +161,7 @@ class DockerRunner(Runner):
         watched = job_dir in self._watched
         try:
             found = self._engine(job_dir).inspect(container_name(job_dir))
-        except EngineAwayError:
+        except EngineUnavailableError:
             # what becomes of it now is the engine's doing
             self._watched.discard(job_dir)
             return Probe("running" if started else "absent"), False
@@ -185,9 +185,9 @@ class DockerRunner(Runner):
         try:
             # all but the first process, which only hands signals on to its child
             engine.run_inside(name, ["/bin/sh", "-c", f"kill -{int(number)} -1"])
-        except EngineAwayError:
+        except EngineUnavailableError:
             pass
-        except EngineRefusedError:
+        except EngineRequestError:
             with contextlib.suppress(CoreError):  # it has ended, or there is nothing in it to send a signal with
                 engine.kill(name, number)
 
@@ -202,9 +202,9 @@ class DockerRunner(Runner):
             if os.path.exists(os.path.join(job_dir, COMMAND)):
                 _patiently(lambda: self._remove_all(engine, job_dir))
             else:
-                with contextlib.suppress(EngineAwayError):
+                with contextlib.suppress(EngineUnavailableError):
                     self._remove_all(engine, job_dir)
-        except (EngineAwayError, EngineRefusedError) as error:
+        except (EngineUnavailableError, EngineRequestError) as error:
             raise JobError(
                 f"The container {container_name(job_dir)} cannot be ended: {error.message}",
                 error.hint
@@ -215,13 +215,13 @@ class DockerRunner(Runner):
     def _remove_all(engine: DockerEngine, job_dir: str) -> None:
         """Remove the job's container, and wait until its name is free.
 
-        :raises EngineRefusedError: when it cannot be removed.
+        :raises EngineRequestError: when it cannot be removed.
         """
         deadline = time.monotonic() + _REMOVAL
         while engine.inspect(container_name(job_dir)) is not None:
             engine.remove(container_name(job_dir))
             if time.monotonic() > deadline:
-                raise EngineRefusedError("It is still being removed.", 409)
+                raise EngineRequestError("It is still being removed.", 409)
             time.sleep(0.02)
 
     def forget(self, job_dir: str) -> None:
@@ -260,7 +260,7 @@ def _patiently(ask: t.Callable[[], t.Any]) -> t.Any:
     while True:
         try:
             return ask()
-        except EngineAwayError:
+        except EngineUnavailableError:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.5)
@@ -325,7 +325,7 @@ def _hand_over(user: str, places: t.Iterable[str]) -> None:
                         os.chown(path, uid, gid, follow_symlinks=False)
 
 
-def _hint(error: EngineRefusedError) -> str:
+def _hint(error: EngineRequestError) -> str:
     told = error.message
     if "could not select device driver" in told or "unresolvable CDI devices" in told or "nvidia" in told.lower():
         return (

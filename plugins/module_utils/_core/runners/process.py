@@ -136,7 +136,7 @@ def _environment(owner: Owner, env: t.Mapping[str, str]) -> dict[str, str]:
     """The environment of a command that runs as the owner: of what it has from root, home and name become his."""
     theirs = owner.environment().items()
     made = {**env, **{name: value for name, value in theirs if env.get(name) in (None, os.environ.get(name))}}
-    if "TMPDIR" in made and owner.refused([("-w", made["TMPDIR"])]):
+    if "TMPDIR" in made and owner.denied([("-w", made["TMPDIR"])]):
         del made["TMPDIR"]  # root's alone
     return made
 
@@ -152,7 +152,7 @@ def _need_access(owner: Owner, command: Command, env: t.Mapping[str, str]) -> No
     wanted = [("-x", os.path.join(command.cwd, path)) for path in (program, *_interpreter(program))]
     wanted += [("-x", command.cwd)]
     wanted += [("-r", part) for part in command.argv[1:] if os.path.isabs(part) and os.path.exists(part)]
-    owner.need(wanted)
+    owner.require(wanted)
 
 
 def _interpreter(program: str) -> list[str]:

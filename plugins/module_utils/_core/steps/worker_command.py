@@ -36,6 +36,6 @@ def worker_command(ctx: StepContext) -> Command:
 def _python(ctx: StepContext) -> str:
     """The interpreter that runs this code; the system's, where the one whom it has to run for reaches only that."""
     owner = foreign_owner(ctx.job_dir)
-    if owner is not None and owner.refused([("-x", sys.executable)]) and not owner.refused([("-x", _SYSTEM_PYTHON)]):
+    if owner is not None and owner.denied([("-x", sys.executable)]) and not owner.denied([("-x", _SYSTEM_PYTHON)]):
         return _SYSTEM_PYTHON
     return sys.executable
