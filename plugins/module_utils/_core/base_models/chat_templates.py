@@ -146,8 +146,8 @@ def system_for(template: OllamaTemplate, dataset_results: t.Mapping[str, t.Any])
     kinds = f"{distinct} different system prompts" if distinct > 1 else "one system prompt"
     rest = f", and {without} rows have none" if without else ""
     if by_default:
-        how = f"the template's own ({chosen!r})" if chosen else "none"
-        return chosen, f"The rows hold {kinds}{rest}: the model is served with {how}, as most rows were trained."
+        served = f"the template's own ({chosen!r})" if chosen else "none"
+        return chosen, f"The rows hold {kinds}{rest}: the model is served with {served}, as most rows were trained."
     share = f"the most common one, of {count} rows"
     return chosen, f"The rows hold {kinds}{rest}: the model is served with {share}."
 

@@ -132,11 +132,11 @@ class Download:
             try:
                 waiting = set(jobs)
                 while waiting:
-                    done, waiting = concurrent.futures.wait(
+                    finished, waiting = concurrent.futures.wait(
                         waiting, timeout=every, return_when=concurrent.futures.FIRST_EXCEPTION
                     )
                     report(self.meter.progress())
-                    for job in done:
+                    for job in finished:
                         job.result()
             except BaseException:
                 self._stop.set()

@@ -86,8 +86,8 @@ def catalogue_names() -> list[str]:
 
 def nearest(name: str, count: int = 3) -> list[str]:
     """Return catalogue names that are similar to a name, the most similar first."""
-    wanted = name.lower()
-    family = wanted.partition(":")[0]
+    lower_name = name.lower()
+    family = lower_name.partition(":")[0]
     if family in DEFAULT_TAGS:
         return [each for each in catalogue_names() if each.partition(":")[0] == family]
     names = {}
@@ -95,7 +95,7 @@ def nearest(name: str, count: int = 3) -> list[str]:
         names[entry.hub_id.lower()] = entry.hub_id
         names[f"{entry.family}:{entry.tags[0]}"] = f"{entry.family}:{entry.tags[0]}"
         names.setdefault(entry.family, f"{entry.family}:{DEFAULT_TAGS[entry.family]}")
-    matches = [names[each] for each in difflib.get_close_matches(wanted, names, n=2 * count, cutoff=0.6)]
+    matches = [names[each] for each in difflib.get_close_matches(lower_name, names, n=2 * count, cutoff=0.6)]
     return list(dict.fromkeys(matches))[:count]
 
 

@@ -179,20 +179,20 @@ def resolve_base(
     if model.kind == "dir":
         return _resolve_directory(layout, model, write)
     env = os.environ if environment is None else environment
-    wanted = revision.strip() or _MAIN
-    key = f"{model.hub_id}@{wanted}"
+    requested_revision = revision.strip() or _MAIN
+    key = f"{model.hub_id}@{requested_revision}"
     record = _read_record(layout, key)
     source = "recorded"
     if record is None:
         if offline or env.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-            if not _COMMIT.match(wanted):
+            if not _COMMIT.match(requested_revision):
                 raise NotReadyError(
                     f"{model.declared} has never been resolved on this host, and it may not ask the hub (offline).",
                     "Run once with a network, copy models/base of another host, or give a directory with the weights.",
                 )
-            record, source = {"hub": model.hub_id, "commit": wanted}, "revision"
+            record, source = {"hub": model.hub_id, "commit": requested_revision}, "revision"
         else:
-            record, source = _query_hub(model, wanted, HubClient(env, read_token(token_file))), "hub"
+            record, source = _query_hub(model, requested_revision, HubClient(env, read_token(token_file))), "hub"
             if write:
                 record = _write_record(layout, key, record)
     return _identity(model, record, source)

@@ -55,7 +55,7 @@ class LeasedServer(t.NamedTuple):
     def key(self) -> tuple[str, str]:
         """The same for the same server, whatever its process is."""
         server = self.server
-        return server.kind, str(server.how["port"]) if isinstance(server, Process) else server.name
+        return server.kind, str(server.launch["port"]) if isinstance(server, Process) else server.name
 
 
 class GpuLease:

@@ -77,8 +77,8 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
     label = str(raw.get("name") or "a fine-tune")
     for key in raw:
         if key not in OPTIONS and difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85):
-            meant = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
-            raise InputError(f"{label}: there is no option {key!r}.", f"Did you mean {meant}?")
+            suggestion = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
+            raise InputError(f"{label}: there is no option {key!r}.", f"Did you mean {suggestion}?")
     values: dict[str, t.Any] = {name: raw.get(name) for name in OPTIONS}
     for name, option in OPTIONS.items():
         if values[name] is None:

@@ -171,15 +171,15 @@ def finetune_steps(
         steps += [trained, adapter_step, *ggufs]
     else:
         merged = make_step("merge", {}, upstream, train_options)
-        more = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
-        ggufs = gguf_steps(merged.spec.fingerprint, quantizations, more)
+        step_options = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
+        ggufs = gguf_steps(merged.spec.fingerprint, quantizations, step_options)
         steps += [trained, merged, *ggufs]
     by_name = {step.spec.options["quantization"]: step.spec.fingerprint for step in ggufs}
     goal_ggufs = {name: by_name[name] for name in quantizations}
     if register is None:
         return steps, [*(["gguf-adapter"] if adapter else []), *(f"gguf-{name}" for name in goal_ggufs)]
-    more = {"name": train_options.get("name", ""), **(register_options or {})}
-    registrations = with_gate(register_steps(goal_ggufs, register, aliases, more, adapter), gate)
+    step_options = {"name": train_options.get("name", ""), **(register_options or {})}
+    registrations = with_gate(register_steps(goal_ggufs, register, aliases, step_options, adapter), gate)
     if keep:
         registrations.append(retain_step(registrations[0], keep))
     return steps + registrations, [step.label for step in registrations]

@@ -59,7 +59,7 @@ class PinnedInputs:
     """
 
     def __init__(self, layout: Layout, name: str, tracked: t.Sequence[str]) -> None:
-        ignored = [one for one in INPUTS if one not in tracked]
+        ignored = [each for each in INPUTS if each not in tracked]
         self._layout = layout
         self._name = name
         self._receipt = lineage.last_training(layout, name) if ignored else None
@@ -127,8 +127,8 @@ class PinnedInputs:
             self.notes.append(f"changed hyperparameters do not count, and nothing is trained for them: {shown} {_WHY}")
         return before, {**self._receipt["options"], "name": self._name}
 
-    def _note(self, input_name: str, kept: str) -> None:
-        self.notes.append(f"the {input_name} has changed, and does not count: {kept} is kept {_WHY}")
+    def _note(self, input_name: str, pinned_value: str) -> None:
+        self.notes.append(f"the {input_name} has changed, and does not count: {pinned_value} is kept {_WHY}")
 
 
 def next_attempt(layout: Layout, plan: t.Callable[[int], Steps]) -> Steps:

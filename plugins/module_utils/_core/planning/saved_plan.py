@@ -38,17 +38,17 @@ def differences(
         )
     before = {str(step.get("label")): step for step in saved["steps"]}
     facts = {**(provisional or {}), **_saved_bases(before), **bases(run)}
-    now = {step.label: step for step in run.steps}
+    current = {step.label: step for step in run.steps}
     reasons = []
-    for label in [*now, *(label for label in before if label not in now)]:
+    for label in [*current, *(label for label in before if label not in current)]:
         if label not in before:
             reasons.append(f"{label} was not part of it")
-        elif label not in now:
+        elif label not in current:
             reasons.append(f"{label} is no longer wanted")
-        elif before[label].get("fingerprint") != now[label].spec.fingerprint:
+        elif before[label].get("fingerprint") != current[label].spec.fingerprint:
             # a change that only follows from an earlier step is reported at that step
-            changed = changes(layout, before[label], now[label].spec, facts)
-            follows = DERIVED_INPUTS + (("base",) if now[label].spec.kind == "merge" else ())
+            changed = changes(layout, before[label], current[label].spec, facts)
+            follows = DERIVED_INPUTS + (("base",) if current[label].spec.kind == "merge" else ())
             inputs = [change.describe() for change in changed if change.input not in follows]
             if inputs or not changed:
                 reasons.append(f"{label}: {'; '.join(inputs) or 'its inputs are others'}")

@@ -52,9 +52,9 @@ def plan_gguf(layout: Layout, merged: str, quantizations: t.Any, toolchain: Tool
         "base": receipt["upstream"]["base"],
         "dataset": (trained.get("upstream") or {}).get("dataset"),
     }
-    wanted = hyperparameters.normalise({"quantizations": quantizations}).quantizations
-    steps = pipeline.gguf_steps(merged, wanted, options)
-    return pipeline.make_run(options["name"] or "gguf", steps, [f"gguf-{name}" for name in wanted], toolchain)
+    types = hyperparameters.normalise({"quantizations": quantizations}).quantizations
+    steps = pipeline.gguf_steps(merged, types, options)
+    return pipeline.make_run(options["name"] or "gguf", steps, [f"gguf-{name}" for name in types], toolchain)
 
 
 def plan_gguf_adapter(layout: Layout, adapter: str, quantizations: t.Any, toolchain: Toolchain) -> Run:
@@ -69,10 +69,10 @@ def plan_gguf_adapter(layout: Layout, adapter: str, quantizations: t.Any, toolch
     stages.require_answers(str(resolved.get("stage") or "sft"), "converted")
     check_exportable(name, resolved)
     base = _receipt(layout, "base", str(receipt["upstream"]["base"]))
-    wanted = hyperparameters.normalise({"quantizations": quantizations}).quantizations
+    types = hyperparameters.normalise({"quantizations": quantizations}).quantizations
     identity = Identity(base["fingerprint"], base["settings"])
-    adapter_step, ggufs = pipeline.adapter_steps(identity, adapter, options, wanted)
-    goals = [adapter_step.label, *(f"gguf-{each}" for each in wanted)]
+    adapter_step, ggufs = pipeline.adapter_steps(identity, adapter, options, types)
+    goals = [adapter_step.label, *(f"gguf-{each}" for each in types)]
     return pipeline.make_run(name, [adapter_step, *ggufs], goals, toolchain)
 
 

@@ -223,9 +223,9 @@ def list_files(root: str, skip: t.Container[str] = ()) -> list[str]:
     paths: list[str] = []
     for folder, dirs, names in os.walk(root):
         dirs.sort()
-        inside = os.path.relpath(folder, root)
+        subfolder = os.path.relpath(folder, root)
         for name in names:
-            relative = name if inside == "." else os.path.join(inside, name)
+            relative = name if subfolder == "." else os.path.join(subfolder, name)
             if relative not in skip and os.path.isfile(os.path.join(folder, name)):
                 paths.append(relative)
     return sorted(paths)

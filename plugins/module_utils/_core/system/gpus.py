@@ -109,9 +109,9 @@ def parse(text: str) -> list[Gpu]:
     for row in _rows(text, _GPU_FIELDS, "name"):
         index, total, free = (_number(row.get(key, "")) for key in ("index", "memory.total", "memory.free"))
         if total and free is not None:
-            place = len(parsed) if index is None else index
+            gpu_index = len(parsed) if index is None else index
             uuid, driver = row.get("uuid", ""), row.get("driver_version", "")
-            parsed.append(Gpu(place, row["name"], total * _MIB, free * _MIB, uuid, driver))
+            parsed.append(Gpu(gpu_index, row["name"], total * _MIB, free * _MIB, uuid, driver))
     return parsed
 
 
@@ -140,8 +140,8 @@ def _rows(text: str, fields: t.Sequence[str], wide: str) -> t.Iterator[dict[str,
         else:
             columns_here = columns
             surplus = len(parts) - len(columns)
-            place = columns.index(wide)
-            parts[place : place + surplus + 1] = [", ".join(parts[place : place + surplus + 1])]
+            position = columns.index(wide)
+            parts[position : position + surplus + 1] = [", ".join(parts[position : position + surplus + 1])]
         if len(parts) >= 2:
             yield dict(zip(columns_here, parts))
 

@@ -190,23 +190,23 @@ class Container(LocalServer):
 class Process(LocalServer):
     """A server that was started by hand, or by a role on a host without systemd.
 
-    :param how: how to start it: ``argv``, ``env``, ``cwd``, ``uid``, ``gid``, ``log`` and ``record`` of the process,
+    :param launch: how to start it: ``argv``, ``env``, ``cwd``, ``uid``, ``gid``, ``log`` and ``record`` of the process,
         and the ``port`` it serves.
     """
 
     kind = "process"
 
-    def __init__(self, name: str, how: t.Mapping[str, t.Any]) -> None:
+    def __init__(self, name: str, launch: t.Mapping[str, t.Any]) -> None:
         super().__init__(name)
-        self.how = dict(how)
+        self.launch = dict(launch)
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {**super().as_dict(), "how": self.how}
+        return {**super().as_dict(), "how": self.launch}
 
     def _running(self) -> processes.Identity | None:
         """Return the process that listens on the port now, if it runs the same program; else None."""
-        for pid in ports.listeners(int(self.how["port"])):
-            if ports.program(pid) == self.how["argv"][0]:
+        for pid in ports.listeners(int(self.launch["port"])):
+            if ports.program(pid) == self.launch["argv"][0]:
                 return processes.identify(pid)
         return None
 
@@ -237,21 +237,21 @@ class Process(LocalServer):
         if running is not None and ports.variables(running.pid).get(_ON_CPU):
             self.stop()
             running = None
-        if running is None and not ports.listeners(int(self.how["port"])):
+        if running is None and not ports.listeners(int(self.launch["port"])):
             self._start({})
 
     def _start(self, extra_environment: t.Mapping[str, str]) -> None:
-        how = self.how
-        argv, log = [str(part) for part in how["argv"]], str(how["log"])
+        launch = self.launch
+        argv, log = [str(part) for part in launch["argv"]], str(launch["log"])
         user: dict[str, t.Any] = {}
-        if os.geteuid() == 0 and int(how["uid"]) != 0:
-            user = {"user": int(how["uid"]), "group": int(how["gid"]), "extra_groups": how.get("groups") or []}
+        if os.geteuid() == 0 and int(launch["uid"]) != 0:
+            user = {"user": int(launch["uid"]), "group": int(launch["gid"]), "extra_groups": launch.get("groups") or []}
         try:
             # The shell exits at once, so the server is reparented to init and never becomes a zombie of this process.
             started = subprocess.run(
                 ["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', log, *argv],
                 stdin=subprocess.DEVNULL, capture_output=True, check=True, text=True,
-                env={**how["env"], **extra_environment}, cwd=str(how["cwd"]), start_new_session=True, **user,
+                env={**launch["env"], **extra_environment}, cwd=str(launch["cwd"]), start_new_session=True, **user,
             )  # fmt: skip
             pid = int(started.stdout)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -260,7 +260,7 @@ class Process(LocalServer):
 
     def _record(self, pid: int) -> None:
         """Write the new process into the record file of the role that started the server."""
-        path, process = str(self.how.get("record") or ""), processes.identify(pid)
+        path, process = str(self.launch.get("record") or ""), processes.identify(pid)
         record = read_record(path) if path else None
         if record is not None and process is not None:
             identity = {"pid": process.pid, "start_time": str(process.started), "boot_id": process.boot}
@@ -359,12 +359,12 @@ def _plain_process(pid: int, port: int) -> Process | None:
     if os.geteuid() not in (0, owner.st_uid) or not os.access(argv[0], os.X_OK):
         return None
     variables = ports.variables(pid)
-    how = {
+    launch = {
         "argv": argv, "env": _stored_environment(variables), "cwd": cwd, "port": port,
         "uid": owner.st_uid, "gid": owner.st_gid, "log": log if os.path.isfile(log) else os.devnull,
         "record": variables.get(RECORD, ""),
     }  # fmt: skip
-    return Process(f"{argv[0]} (pid {pid})", how)
+    return Process(f"{argv[0]} (pid {pid})", launch)
 
 
 def _stored_environment(variables: t.Mapping[str, str]) -> dict[str, str]:

@@ -84,13 +84,13 @@ class Owner:
             owns_home = False
         return {"HOME": home if owns_home else self.root, "USER": self.name, "LOGNAME": self.name}
 
-    def denied(self, wanted: t.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    def denied(self, permissions: t.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the permissions that this user lacks.
 
-        :param wanted: pairs of a test of test(1), such as ``-x``, and an absolute path.
+        :param permissions: pairs of a test of test(1), such as ``-x``, and an absolute path.
         :returns: the pairs whose test fails for this user.
         """
-        parts = [part for pair in wanted for part in pair]
+        parts = [part for pair in permissions for part in pair]
         result = subprocess.run(
             ["/bin/sh", "-c", _TEST_LOOP, "sh", *parts],
             stdin=subprocess.DEVNULL, capture_output=True, check=False, cwd="/", **self.become(),
@@ -98,13 +98,13 @@ class Owner:
         lines = result.stdout.decode("utf-8", "surrogateescape").splitlines()
         return [(line[:2], line[3:]) for line in lines]
 
-    def require(self, wanted: t.Iterable[tuple[str, str]]) -> None:
+    def require(self, permissions: t.Iterable[tuple[str, str]]) -> None:
         """Check that this user has the permissions that the command of a job requires.
 
-        :param wanted: as for :meth:`denied`.
+        :param permissions: as for :meth:`denied`.
         :raises NotReadyError: naming the first missing permission.
         """
-        for test, path in self.denied(wanted):
+        for test, path in self.denied(permissions):
             raise NotReadyError(
                 f"Jobs run as the user {self.name}, whom the data directory {self.root} belongs to, and who cannot "
                 f"{_VERBS[test]} {path}.",
@@ -175,9 +175,9 @@ def _opened(root: str, relative: str) -> t.Iterator[int]:
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in relative.split(os.sep) if relative else []:
-            below = os.open(part, _DIRECTORY, dir_fd=handle)
+            child = os.open(part, _DIRECTORY, dir_fd=handle)
             os.close(handle)
-            handle = below
+            handle = child
         yield handle
     finally:
         os.close(handle)
@@ -198,11 +198,11 @@ def _give(owner: Owner, folder: int, name: str, relative: str, enter: t.Callable
         if stat.S_ISDIR(status.st_mode):
             path = os.path.join(relative, name)
             if enter is not None and (status.st_uid == 0 or enter(path)):
-                below = (lambda _relative: True) if status.st_uid == 0 else enter
+                enter_children = (lambda _relative: True) if status.st_uid == 0 else enter
                 handle = os.open(name, _DIRECTORY, dir_fd=folder)
                 try:
                     for child in _names(handle):
-                        _give(owner, handle, child, path, below)
+                        _give(owner, handle, child, path, enter_children)
                 finally:
                     os.close(handle)
             if status.st_uid == 0:

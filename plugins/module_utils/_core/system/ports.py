@@ -42,13 +42,13 @@ def accepts(host: str, port: int) -> bool:
 
 def listeners(port: int) -> list[int]:
     """Return the ids of the processes that listen on a TCP port, limited to those this user may inspect."""
-    wanted = f":{port:04X}"
+    port_suffix = f":{port:04X}"
     sockets = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table, encoding="ascii") as stream:
             for line in stream:
                 fields = line.split()
-                if len(fields) > 9 and fields[1].endswith(wanted) and fields[3] == _LISTEN:
+                if len(fields) > 9 and fields[1].endswith(port_suffix) and fields[3] == _LISTEN:
                     sockets.add(f"socket:[{fields[9]}]")
     pids = []
     for name in os.listdir("/proc") if sockets else ():

@@ -42,7 +42,7 @@ def lab(request: pytest.FixtureRequest) -> t.Iterator[OwnerLab]:
 
 
 @pytest.fixture
-def mine() -> t.Iterator[OwnerLab]:
+def root_lab() -> t.Iterator[OwnerLab]:
     """A data directory of root."""
     owner_lab = OwnerLab(0, 0)
     yield owner_lab
@@ -64,8 +64,8 @@ def test_files_created_by_root_belong_to_the_owner(lab: OwnerLab) -> None:
     result = lab.call("apply", "a", counting(1))
     assert result["state"] == "succeeded", result
     name = "nobody" if lab.uid == 65534 else "12345"
-    who = Path(result["artifact"], "who").read_text().split()
-    assert who == [f"{lab.uid}:{lab.gid}:{lab.gid}", str(lab.data), name, name], (
+    identity = Path(result["artifact"], "who").read_text().split()
+    assert identity == [f"{lab.uid}:{lab.gid}:{lab.gid}", str(lab.data), name, name], (
         "TMPDIR must not be a directory that only root can write to"
     )
     assert json.loads(Path(result["artifact"], "receipt.json").read_text())["kind"] == "probe"
@@ -208,14 +208,14 @@ def test_token_readable_only_by_root_is_refused(other: OwnerLab, hub: HubStandIn
     assert other.strangers() == []
 
 
-def test_no_chown_if_root_owns_the_data_directory(mine: OwnerLab) -> None:
-    assert mine.call("apply", "a", counting(1))["state"] == "succeeded"
-    mine.watch_chown()
-    result = mine.call("apply", "b", counting(1))
+def test_no_chown_if_root_owns_the_data_directory(root_lab: OwnerLab) -> None:
+    assert root_lab.call("apply", "a", counting(1))["state"] == "succeeded"
+    root_lab.watch_chown()
+    result = root_lab.call("apply", "b", counting(1))
     assert result["state"] == "succeeded"
     assert Path(result["artifact"], "who").read_text().split() == ["0:0:0", "/root", "root", "/root"]
-    assert mine.strangers() == []
-    assert mine.chowned.read_text() == ""
+    assert root_lab.strangers() == []
+    assert root_lab.chowned.read_text() == ""
 
 
 def test_chown_recorder_detects_chown(other: OwnerLab) -> None:
@@ -231,8 +231,8 @@ def test_chown_recorder_detects_chown(other: OwnerLab) -> None:
 # -- missing permissions of the owner ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["program", "interpreter", "argument"])
-def test_tool_reachable_only_by_root_is_refused(other: OwnerLab, what: str) -> None:
+@pytest.mark.parametrize("role_of_tool", ["program", "interpreter", "argument"])
+def test_tool_reachable_only_by_root_is_refused(other: OwnerLab, role_of_tool: str) -> None:
     closed = other.root / "closed"
     closed.mkdir(mode=0o700)
     tool = closed / "tool"
@@ -241,10 +241,10 @@ def test_tool_reachable_only_by_root_is_refused(other: OwnerLab, what: str) -> N
     script = other.root / "script"
     script.write_text(f'#!{tool}\necho > "$WORK/result"\n')
     script.chmod(0o755)
-    argv = {"program": [str(tool)], "interpreter": [str(script)], "argument": ["/bin/sh", str(tool)]}[what]
+    argv = {"program": [str(tool)], "interpreter": [str(script)], "argument": ["/bin/sh", str(tool)]}[role_of_tool]
     result = other.call("apply", "a", json.dumps(argv))
     assert result["state"] == "failed"
-    verb = "read" if what == "argument" else "run"
+    verb = "read" if role_of_tool == "argument" else "run"
     assert result["error"]["message"] == (
         f"Jobs run as the user 12345, whom the data directory {other.data} belongs to, and who cannot {verb} {tool}."
     )
@@ -289,8 +289,8 @@ def test_store_of_root_is_given_to_the_owner_completely(other: OwnerLab) -> None
 def test_ownership_is_repaired_after_root_was_killed(other: OwnerLab) -> None:
     started = other.call("begin", "a", counting(300))
     other.identity(started, "command.json")
-    left = [Path(started["job"], "tmp/left"), Path(started["work"], "deep/left")]
-    left += [
+    leftovers = [Path(started["job"], "tmp/left"), Path(started["work"], "deep/left")]
+    leftovers += [
         other.data / name
         for name in (
             "core/.new-1.1-x/deep/left",
@@ -301,12 +301,12 @@ def test_ownership_is_repaired_after_root_was_killed(other: OwnerLab) -> None:
             "places.json",
         )
     ]
-    for path in left:
+    for path in leftovers:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
-    assert set(owners(*left)) == {0}
+    assert set(owners(*leftovers)) == {0}
     other.call("reconcile", "a", counting(300))
-    assert {uid for path in left if path.exists() for uid in owners(path, path.parent)} == {other.uid}
+    assert {uid for path in leftovers if path.exists() for uid in owners(path, path.parent)} == {other.uid}
     assert other.call("cancel", "a", counting(300))["state"] == "cancelled"
     assert other.strangers() == []
 
@@ -339,8 +339,8 @@ def test_files_outside_the_data_directory_are_not_given(other: OwnerLab) -> None
     for path in ("way/inside", "tree/../../outside", "tree/to_folder/inside", "not/there"):
         ownership.give_to_owner(str(other.data / path), deep=True)
     assert owners(outside, folder, folder / "inside", tree / "same") == [0, 0, 0, 0]
-    given = [tree, tree / "file", tree / "to_file", tree / "to_folder", tree / "pipe"]
-    assert owners(*given) == [other.uid] * 5
+    inside = [tree, tree / "file", tree / "to_file", tree / "to_folder", tree / "pipe"]
+    assert owners(*inside) == [other.uid] * 5
     ownership.give_to_owner(str(other.data))
     assert owners(other.root) == [0]
 
