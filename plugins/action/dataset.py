@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings files of the controller to the module ``dataset``: their digests first, their rows only when needed."""
+"""Passes files of the controller to the module ``dataset``: first their digests, then their rows only if needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ActionModule(ActionBase):
-    """Hashes the files of the controller, asks the module whether it needs their rows, and transfers them if so."""
+    """Hashes the files of the controller, queries the module whether it needs their rows, and transfers them if so."""
 
     _supports_check_mode = True
     _supports_async = False
@@ -53,16 +53,16 @@ class ActionModule(ActionBase):
         if args.get("src") is None or remote or args.get("state", "present") != "present":
             result.update(self._call(args, task_vars))
             return result
-        given = args["src"] if isinstance(args["src"], list) else [args["src"]]
+        names = args["src"] if isinstance(args["src"], list) else [args["src"]]
         with contextlib.ExitStack() as stack:
             try:
-                files = [self._find(str(name), stack) for name in given]
-                answer = self._call({**args, "sources": [_told(source) for source in files]}, task_vars)
+                files = [self._locate(str(name), stack) for name in names]
+                answer = self._call({**args, "sources": [_source_options(source) for source in files]}, task_vars)
                 if answer.pop("needs_rows", False):
-                    if not self._connection._shell.tmpdir:  # with pipelining there is none yet
+                    if not self._connection._shell.tmpdir:  # with pipelining there is no temporary directory yet
                         self._make_tmp_path()
-                    carried = [self._carry(index, source, stack) for index, source in enumerate(files)]
-                    answer = self._call({**args, "sources": carried}, task_vars)
+                    transferred = [self._transfer_source(index, source, stack) for index, source in enumerate(files)]
+                    answer = self._call({**args, "sources": transferred}, task_vars)
             except CoreError as error:
                 answer = {"failed": True, "msg": str(error), "hint": error.hint, "details": error.details}
         result.update(answer)
@@ -72,45 +72,45 @@ class ActionModule(ActionBase):
         answer: dict[str, t.Any] = self._execute_module(module_name=_MODULE, module_args=args, task_vars=task_vars)
         return answer
 
-    def _find(self, name: str, stack: contextlib.ExitStack) -> Source:
-        """A file of the controller, with its digest."""
+    def _locate(self, name: str, stack: contextlib.ExitStack) -> Source:
+        """Locate a file on the controller and compute its digest."""
         label = os.path.expanduser(name)
-        found = self._find_needle("files", label)
+        path = self._find_needle("files", label)
         if not _is_yaml(label):
             kind_of_file(label)
-        open_file(found, name).close()
-        # a file encrypted with Ansible Vault lies decrypted somewhere else while it is needed
-        real = self._loader.get_real_file(found)
-        stack.callback(lambda: self._loader.cleanup_tmp_file(real))
-        commit, dirty = git_state(found)
+        open_file(path, name).close()
+        # a file encrypted with Ansible Vault is decrypted to a temporary file while it is in use
+        decrypted = self._loader.get_real_file(path)
+        stack.callback(lambda: self._loader.cleanup_tmp_file(decrypted))
+        commit, dirty = git_state(path)
         return Source(
             name,
-            path=real,
+            path=decrypted,
             kind="json" if _is_yaml(label) else kind_of_file(label),
-            sha256=sha256_file(real),
-            size=os.stat(real).st_size,
+            sha256=sha256_file(decrypted),
+            size=os.stat(decrypted).st_size,
             commit=commit,
             dirty=dirty,
         )
 
-    def _carry(self, index: int, source: Source, stack: contextlib.ExitStack) -> dict[str, t.Any]:
-        """Transfer a file, YAML as JSON lines; what to tell the module about it."""
+    def _transfer_source(self, index: int, source: Source, stack: contextlib.ExitStack) -> dict[str, t.Any]:
+        """Transfer a file, YAML as JSON lines, and return its entry for the module's option ``sources``."""
         local = source.path
         if _is_yaml(source.label):
             local = yaml_to_lines(local, source.label, str(self._task.args.get("name")))
             stack.callback(lambda: os.unlink(local))
         shell = self._connection._shell
-        there = shell.join_path(shell.tmpdir, f"rows-{index}")
-        self._transfer_file(local, there)
-        self._fixup_perms2((shell.tmpdir, there))
-        return _told(dataclasses.replace(source, path=there), carried=True)
+        remote = shell.join_path(shell.tmpdir, f"rows-{index}")
+        self._transfer_file(local, remote)
+        self._fixup_perms2((shell.tmpdir, remote))
+        return _source_options(dataclasses.replace(source, path=remote), transferred=True)
 
 
-def _told(source: Source, carried: bool = False) -> dict[str, t.Any]:
+def _source_options(source: Source, transferred: bool = False) -> dict[str, t.Any]:
     value: dict[str, t.Any] = {"label": source.label, "bytes": source.size, "sha256": source.sha256}
     if source.commit:
         value.update(commit=source.commit, dirty=source.dirty)
-    if carried:
+    if transferred:
         value.update(path=source.path, kind=source.kind)
     return value
 
@@ -120,16 +120,16 @@ def _is_yaml(name: str) -> bool:
 
 
 def git_state(path: str) -> tuple[str, bool | None]:
-    """The commit that changed a file last, and whether the file differs from it; nothing where there is no git."""
+    """Return the commit that last changed a file, and whether the file differs from it; ``("", None)`` without git."""
     folder, name = os.path.split(os.path.realpath(path))
 
     def git(*args: str) -> str:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", folder, *args, "--", name],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             timeout=_GIT_SECONDS, check=True, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )  # fmt: skip
-        return done.stdout.strip()
+        return result.stdout.strip()
 
     try:
         commit = git("log", "-1", "--format=%H")
@@ -141,9 +141,10 @@ def git_state(path: str) -> tuple[str, bool | None]:
 def yaml_to_lines(path: str, label: str, name: str) -> str:
     """Write the rows of a YAML file as JSON lines.
 
-    :param label: what its user calls it; :param name: of the dataset, for messages.
-    :returns: path of a temporary file, for the caller to remove.
-    :raises InputError: when it is not one list, holds a key twice, a date, or a tag.
+    :param label: declared name of the file.
+    :param name: name of the dataset, for messages.
+    :returns: path of a temporary file, which the caller must remove.
+    :raises InputError: if the file is not one list, or contains a duplicate key, a date or a tag.
     """
     problems = Problems()
     with open_file(path, label) as stream:
@@ -156,8 +157,8 @@ def yaml_to_lines(path: str, label: str, name: str) -> str:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
-            what = f"byte 0x{raw[error.start]:02x} at offset {error.start} is not UTF-8"
-            problems.add(Problem(label, None, line, "", what, SAVE_AS_UTF8))
+            problem = f"byte 0x{raw[error.start]:02x} at offset {error.start} is not UTF-8"
+            problems.add(Problem(label, None, line, "", problem, SAVE_AS_UTF8))
     if problems:
         raise problems.error(name)
     loader = _Loader(text)
@@ -181,49 +182,51 @@ def _yaml_rows(loader: t.Any, label: str, problems: Problems) -> t.Iterator[t.An
         root = loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
         line = mark.line + 1 if mark else None
-        problems.add(Problem(label, None, line, "", f"it is not valid YAML ({what})", "Check its indents and quotes."))
+        problems.add(
+            Problem(label, None, line, "", f"it is not valid YAML ({problem})", "Check its indents and quotes.")
+        )
         return
     if not isinstance(root, yaml.SequenceNode):
-        what = "it holds no row" if root is None else "it is not a list of rows"
-        problems.add(Problem(label, None, None, "", what, "Write one list of rows, each begun by a dash."))
+        problem = "it holds no row" if root is None else "it is not a list of rows"
+        problems.add(Problem(label, None, None, "", problem, "Write one list of rows, each begun by a dash."))
         return
     for number, node in enumerate(root.value, 1):
         faults = list(_yaml_faults(node, "", set(), node.start_mark.line + 1))
-        for field, line, what, fix in faults:
-            problems.add(Problem(label, number, line, field, what, fix))
+        for field, line, problem, fix in faults:
+            problems.add(Problem(label, number, line, field, problem, fix))
         if not faults:
             yield loader.construct_document(node)
 
 
-def _yaml_faults(node: t.Any, place: str, seen: set[int], above: int) -> t.Iterator[tuple[str, int, str, str]]:
-    """What YAML can say and JSON cannot, or what would be lost in between: field, line, what, fix.
+def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -> t.Iterator[tuple[str, int, str, str]]:
+    """Yield YAML constructs that JSON cannot represent without loss: field, line, problem, fix.
 
-    :param above: line of what the node stands in: an alias has no place of its own, only that of what it refers to.
+    :param parent_line: line of the parent node: an alias has no line of its own, only that of the node it refers to.
     """
     line = node.start_mark.line + 1
     if node.tag == _DATE:
-        yield place, line, f"{node.value} is a date to YAML, not text", "Put it in quotes."
+        yield field, line, f"{node.value} is a date to YAML, not text", "Put it in quotes."
     elif node.tag not in _PLAIN:
-        yield place, line, f"it has the tag {node.tag}", "Write text, without tags."
+        yield field, line, f"it has the tag {node.tag}", "Write text, without tags."
     if isinstance(node, yaml.ScalarNode):
         return
-    if id(node) in seen:
-        yield place, above, "it is an alias of a list or an object", "Only texts can be referred to."
+    if id(node) in visited:
+        yield field, parent_line, "it is an alias of a list or an object", "Only texts can be referred to."
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            yield from _yaml_faults(item, f"{place}[{index}]", seen, line)
+            yield from _yaml_faults(item, f"{field}[{index}]", visited, line)
         return
     keys: set[str] = set()
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-        inside = f"{place}.{name}" if place else name
+        subfield = f"{field}.{name}" if field else name
         if not isinstance(key, yaml.ScalarNode) or key.tag != _PLAIN[0]:
-            yield inside, key.start_mark.line + 1, "the name of a field is text", "Put it in quotes."
+            yield subfield, key.start_mark.line + 1, "the name of a field is text", "Put it in quotes."
         elif name in keys:
-            yield inside, key.start_mark.line + 1, "it is given twice in one object", "Keep one of them."
+            yield subfield, key.start_mark.line + 1, "it is given twice in one object", "Keep one of them."
         keys.add(name)
-        yield from _yaml_faults(value, inside, seen, key.start_mark.line + 1)
+        yield from _yaml_faults(value, subfield, visited, key.start_mark.line + 1)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module ``job`` and shows how far the work is that it started."""
+"""Runs the module ``job`` and shows the progress of the run that it starts."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: durations
 type: aggregate
-short_description: Say how long each play took
+short_description: Print the duration of each play
 version_added: 0.1.0
 description:
-  - Prints a line with the duration of each play, and one with the whole at the end.
+  - Prints a line with the duration of each play, and one with the total at the end.
 author:
   - ia_homelab contributors (@ia-homelab)
 requirements:
@@ -25,7 +25,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 
 
 class CallbackModule(CallbackBase):
-    """Prints how long each play took, on stderr."""
+    """Prints the duration of each play on stderr."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -38,19 +38,19 @@ class CallbackModule(CallbackBase):
         self._play = ""
         self._play_began = self._began
 
-    def _close(self) -> None:
+    def _print_duration(self) -> None:
         if self._play:
             spent = format_duration(time.monotonic() - self._play_began)
             self._display.display(f"-- {self._play}: {spent}", stderr=True)
         self._play = ""
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
-        """A play begins: the one before it has ended."""
-        self._close()
+        """Print the duration of the previous play when the next one starts."""
+        self._print_duration()
         self._play = play.get_name()
         self._play_began = time.monotonic()
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
-        """All plays have ended."""
-        self._close()
+        """Print the total duration after all plays."""
+        self._print_duration()
         self._display.display(f"-- all of it: {format_duration(time.monotonic() - self._began)}", stderr=True)

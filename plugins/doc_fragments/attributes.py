@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The attributes every module declares about itself."""
+"""Attributes that every module declares."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ attributes:
       - ia_homelab.llamafactory.llamafactory
 """
 
-    # A module that only looks: nothing to change, nothing to show a difference of.
+    # For read-only modules, which change nothing and have no diff.
     INFO_MODULE = r"""
 options: {}
 attributes:

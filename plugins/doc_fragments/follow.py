@@ -7,23 +7,23 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Where things lie, where the tools are, and how long to wait."""
+    """Location of data and tools on the host, and how long to wait."""
 
-    #: Where things are on the host.
+    #: Location of data and tools on the host.
     HOST = r"""
 options:
   data_dir:
     description:
-      - The directory on the host under which models, datasets, outputs and jobs lie.
+      - Directory on the host for models, datasets, outputs and jobs.
       - The roles and playbooks set it from C(llamafactory_data_dir).
-      - It must be absolute and must not hold blanks.
+      - It must be absolute and must not contain spaces.
     type: path
     required: true
   toolchain:
     description:
-      - Where the tools are on the host. The role C(ia_homelab.llamafactory.llamafactory) installs them and sets
+      - Location of the tools on the host. The role C(ia_homelab.llamafactory.llamafactory) installs them and sets
         C(llamafactory_toolchain).
-      - Not part of what a result is known by.
+      - Not part of the fingerprint of a result.
     type: dict
     suboptions:
       llamafactory_venv:
@@ -36,48 +36,48 @@ options:
         description: Directory with C(convert_hf_to_gguf.py), and C(llama-quantize) and C(llama-tokenize) under C(bin).
         type: path
       llamafactory_image:
-        description: Image with LLaMA-Factory that the host's Docker Engine has. Trainings and merges run in it.
+        description: Image with LLaMA-Factory, present in the host's Docker Engine. Trainings and merges run in it.
         type: str
       llama_cpp_image:
         description:
-          - Image with llama.cpp and its converter. GGUF files are made in it, on the host itself without it.
+          - Image with llama.cpp and its converter. GGUF files are created in it; without it, on the host itself.
         type: str
       image_path:
         description:
-          - Directories inside of the images, with colons between, to look for programs in before those of their own
-            C(PATH).
+          - Colon-separated directories inside the images that are searched for programs before the C(PATH) of the
+            image.
         type: str
       image_llama_cpp_dir:
         description:
-          - Directory inside of the image with C(convert_hf_to_gguf.py), and the programs beside it or under C(bin).
+          - Directory inside the image with C(convert_hf_to_gguf.py), and the programs next to it or under C(bin).
         type: str
         default: /app
       ollama_while_training:
         description:
-          - What Ollama does while a training has the GPU. V(unload) takes its models out of memory before, and it loads
-            one again when it is asked for it. V(stop) has it stopped, V(cpu) has it go on without a GPU; either way it
-            runs again as before when the training has ended. V(share) leaves it alone.
+          - Handling of Ollama while a training leases the GPU. V(unload) unloads its models before the training, and
+            Ollama loads a model again on the next request. V(stop) stops Ollama, V(cpu) restarts it without a GPU; in
+            both cases it is restored when the training has ended. V(share) does not change it.
           - With V(stop) and V(cpu), containers with the label C(ia-homelab.gives-way-to-training) are stopped as well,
             such as LLaMA-Factory's own API of the Compose stack.
-          - What runs it is found on the host, and stopping it takes the rights to do so. Where it cannot be stopped,
-            that is said in the log of the job, and its models are unloaded.
+          - The service that runs Ollama is detected on the host, and stopping it requires the necessary permissions. If
+            it cannot be stopped, the log of the job reports that, and its models are unloaded.
         type: str
         choices: [unload, stop, cpu, share]
         default: unload
       docker_host:
-        description: Address of the Docker Engine, if it is not the default one.
+        description: Address of the Docker Engine, if it differs from the default.
         type: str
       gpus:
         description:
-          - GPUs of a container that trains on one. V(all), indexes or UUIDs with commas between, or CDI names such as
+          - GPUs of a training container. V(all), or comma-separated indexes, UUIDs or CDI names such as
             V(nvidia.com/gpu=0).
         type: str
         default: all
       memory_limit:
-        description: Most memory of a container, such as V(24g), swap included. No limit by default.
+        description: Memory limit of a container including swap, such as V(24g). No limit by default.
         type: str
       cpus:
-        description: Most processors of a container. No limit by default.
+        description: Limit of processors of a container. No limit by default.
         type: float
       shm_size:
         description: Size of C(/dev/shm) in a container.
@@ -85,19 +85,21 @@ options:
         default: 8g
       container_user:
         description:
-          - C(UID:GID) in containers. By default whoever runs the jobs, or when that is root, the owner of O(data_dir).
+          - C(UID:GID) in containers. By default the user that runs the jobs, or if that is root, the owner of
+            O(data_dir).
         type: str
       mounts:
         description:
-          - More directories of the host that containers see at their own path, with C(:ro) at the end only to read.
+          - Additional host directories to mount in containers at the same path; the suffix C(:ro) makes a mount
+            read-only.
         type: list
         elements: str
         default: []
   runner:
     description:
-      - What runs training, merging and conversion. V(docker) is a container for each job, V(process) a process from
+      - How training, merging and conversion run. V(docker) uses a container for each job, V(process) a process from
         the virtual environments.
-      - V(auto) is V(docker) where O(toolchain) names an image, else V(process).
+      - V(auto) selects V(docker) if O(toolchain) names an image, else V(process).
     type: str
     choices: [auto, docker, process]
     default: auto
@@ -108,29 +110,29 @@ options:
     default: http://127.0.0.1:11434
   token_file:
     description:
-      - File on the host that holds the Hugging Face token, for gated base models. Only the user of the jobs needs to
-        be able to read it.
+      - File on the host with the Hugging Face token, for gated base models. Only the user of the jobs needs read
+        access.
     type: path
 """
 
-    #: What a declaration is planned with.
+    #: Device for the planning of a declaration.
     ACCELERATOR = r"""
 options:
   accelerator:
     description:
-      - What trainings run on. V(auto) looks for an NVIDIA GPU.
+      - Device that trainings run on. V(auto) selects V(cuda) if there is an NVIDIA GPU.
     type: str
     choices: [auto, cuda, cpu]
     default: auto
 """
 
-    #: Datasets that a declaration names.
+    #: Datasets that a declaration refers to.
     DATASETS = r"""
 options:
   datasets:
     description:
-      - What the module M(ia_homelab.llamafactory.dataset) has told in check mode, by the dataset's name. Needed for
-        those that are not published yet.
+      - Results of the module M(ia_homelab.llamafactory.dataset) in check mode, by the name of the dataset. Required for
+        datasets that are not published yet.
     type: dict
     default: {}
 """
@@ -139,19 +141,19 @@ options:
 options:
   runs:
     description:
-      - What an earlier task with the module M(ia_homelab.llamafactory.job) has returned as RV(ignore:runs). Their steps
-        are followed then, and nothing new is asked for.
+      - Runs that an earlier task with the module M(ia_homelab.llamafactory.job) has returned as RV(ignore:runs). Their
+        steps are followed, and no new run is submitted.
     type: list
     elements: dict
   wait:
     description:
-      - Follow the work to its end, and show how far it is.
-      - The work itself goes on when this is V(false), and when the connection is lost.
+      - Follow the run to its end and show its progress.
+      - The run itself continues if this is V(false) or the connection is lost.
     type: bool
     default: true
   timeout:
     description:
-      - Give up following after this many seconds. The work goes on, and the next run of the task attaches to it.
+      - Stop following after this many seconds. The run continues, and the next execution of the task attaches to it.
       - Without it, there is no limit.
     type: float
 """

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: job_table
-short_description: Turn runs into the lines of a readable table
+short_description: Format runs as the lines of a table
 version_added: 0.1.0
 description:
-  - Takes what M(ia_homelab.llamafactory.job_info) returns as RV(ia_homelab.llamafactory.job_info#module:runs) and gives
-    the lines of a table, one run a line.
+  - Formats the runs that M(ia_homelab.llamafactory.job_info) returns as
+    RV(ia_homelab.llamafactory.job_info#module:runs) as the lines of a table, one line per run.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -28,7 +28,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The lines of the table, the first one its heads.
+  description: The lines of the table, starting with the column headers.
   type: list
   elements: str
 """
@@ -47,14 +47,14 @@ _HEADS = ("RUN", "STATE", "STEP", "PROGRESS", "LOSS", "ETA", "AGE", "GPU")
 
 
 def job_table(runs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
-    """The lines of the table.
+    """Format runs as the lines of a table.
 
-    :raises AnsibleFilterError: when this is not a list of runs.
+    :raises AnsibleFilterError: if the input is not a list of runs.
     """
     try:
         rows = [_HEADS, *(_row(run) for run in runs)]
     except (KeyError, TypeError) as error:
-        raise AnsibleFilterError(f"job_table wants the runs that job_info returns: {error}") from error
+        raise AnsibleFilterError(f"job_table expects the runs that job_info returns: {error}") from error
     if len(rows) == 1:
         return ["no runs"]
     return table(rows)
@@ -68,12 +68,12 @@ def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:
     if run.get("cancelling"):
         state = "cancelling"
     step = run.get("current") or ((run.get("error") or {}).get("step") or "")
-    done = f"{progress.percent}%  {progress.current:g}/{progress.total:g}" if progress.percent is not None else "-"
+    share = f"{progress.percent}%  {progress.current:g}/{progress.total:g}" if progress.percent is not None else "-"
     return (
         run["id"],
         state,
         step or "-",
-        done,
+        share,
         f"{progress.loss:.4g}" if progress.loss is not None else "-",
         format_duration(progress.eta_seconds) if progress.eta_seconds is not None else "-",
         format_duration(run.get("age_seconds") or 0),
@@ -82,8 +82,8 @@ def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:
 
 
 class FilterModule:
-    """The filter."""
+    """Filter plugin."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """By its name."""
+        """Return the filter by name."""
         return {"job_table": job_table}

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: model_table
-short_description: Turn models and their versions into the lines of a readable table
+short_description: Format models and their versions as the lines of a table
 version_added: 0.1.0
 description:
-  - Takes what M(ia_homelab.llamafactory.ollama_model_info) returns as
-    RV(ia_homelab.llamafactory.ollama_model_info#module:models) and gives the lines of a table, one version a line.
-    After it come what each served model was made from, step by step, back to its prompts and their git commit, what is
-    held, and what is not as it was left.
+  - Formats the models that M(ia_homelab.llamafactory.ollama_model_info) returns as
+    RV(ia_homelab.llamafactory.ollama_model_info#module:models) as the lines of a table, one line per version.
+  - The table is followed by the lineage of each served model, step by step, back to its prompts and their git commit,
+    by the holds, and by the differences between Ollama and the recorded state.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -25,12 +25,12 @@ options:
 EXAMPLES = r"""
 - name: Show the versions
   ansible.builtin.debug:
-    msg: "{{ known.models | ia_homelab.llamafactory.model_table | join('\n') }}"
+    msg: "{{ served.models | ia_homelab.llamafactory.model_table | join('\n') }}"
 """
 
 RETURN = r"""
 _value:
-  description: The lines of the table, the first one its heads.
+  description: The lines of the table, starting with the column headers.
   type: list
   elements: str
 """
@@ -45,15 +45,15 @@ _HEADS = ("VERSION", "STATE", "GATE", "TRAINED", "PROMPTS", "COMMIT", "REGISTERE
 
 
 def model_table(models: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
-    """The lines of the table.
+    """Format models as the lines of a table.
 
-    :raises AnsibleFilterError: when this is not a list of models.
+    :raises AnsibleFilterError: if the input is not a list of models.
     """
     try:
         rows = [_HEADS, *(_row(model, version) for model in models for version in model["versions"])]
         notes = [note for model in models for note in _notes(model)]
     except (KeyError, TypeError) as error:
-        raise AnsibleFilterError(f"model_table wants the models that ollama_model_info returns: {error}") from error
+        raise AnsibleFilterError(f"model_table expects the models that ollama_model_info returns: {error}") from error
     if len(rows) == 1:
         return ["no models", *notes]
     return [*table(rows), *notes]
@@ -78,7 +78,9 @@ def _row(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> tuple[
 
 
 def _state(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> str:
-    tags = [alias.rpartition(":")[2] for alias, what in model["served"].items() if what["version"] == version["tag"]]
+    tags = [
+        alias.rpartition(":")[2] for alias, target in model["served"].items() if target["version"] == version["tag"]
+    ]
     if tags:
         return f"{','.join(tags)}{' (held)' if model['hold'] else ''}"
     if version["pruned_at"]:
@@ -94,21 +96,21 @@ def _commit(source: t.Mapping[str, t.Any]) -> str:
     return f"{source['commit'][:10]}{'+' if source.get('dirty') else ''}"
 
 
-def _made_from(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
-    """Each served model, and one line for each step it was made by."""
+def _lineage_lines(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Yield a line for each served model, followed by one line for each step of its lineage."""
     for version in model["versions"]:
-        aliases = [alias for alias, what in model["served"].items() if what["version"] == version["tag"]]
+        aliases = [alias for alias, target in model["served"].items() if target["version"] == version["tag"]]
         if not aliases:
             continue
         yield f"{', '.join(aliases)} is {version['tag']}, made from"
         trained = next((entry for entry in version["lineage"] if entry["step"] == "train"), {"facts": {}})
         for entry in version["lineage"]:
-            words = list(_facts(entry, trained["facts"].get("sources") or []))
+            facts = list(_facts(entry, trained["facts"].get("sources") or []))
             if entry["pruned_at"]:
-                words.append(f"pruned {entry['pruned_at'][:10]}")
+                facts.append(f"pruned {entry['pruned_at'][:10]}")
             elif not entry["there"]:
-                words.append("gone")
-            yield f"  {entry['step']:<12}  {entry['fingerprint'][:12]}  {', '.join(words)}".rstrip()
+                facts.append("gone")
+            yield f"  {entry['step']:<12}  {entry['fingerprint'][:12]}  {', '.join(facts)}".rstrip()
 
 
 def _facts(entry: t.Mapping[str, t.Any], sources: t.Sequence[t.Mapping[str, t.Any]]) -> t.Iterator[str]:
@@ -129,7 +131,7 @@ def _facts(entry: t.Mapping[str, t.Any], sources: t.Sequence[t.Mapping[str, t.An
 
 
 def _notes(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
-    yield from _made_from(model)
+    yield from _lineage_lines(model)
     if model["hold"]:
         yield f"{model['name']}: held at {model['hold']['tag']} against {', '.join(model['hold']['against'])}"
     for reason in model["drift"]:
@@ -137,8 +139,8 @@ def _notes(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
 
 
 class FilterModule:
-    """The filter."""
+    """Filter plugin."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """By its name."""
+        """Return the filter by name."""
         return {"model_table": model_table}

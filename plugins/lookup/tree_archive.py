@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: tree_archive
-short_description: Pack directories of the controller into one archive
+short_description: Pack directories on the controller into one archive
 version_added: 0.1.0
 description:
-  - Gives a compressed tar archive in Base64, to be written to a host as one file. M(ansible.builtin.copy) takes about a
-    second for each file of a directory, and leaves behind those that are gone from it.
-  - The same files give the same archive, whatever their times and owners are, so that its digest tells whether anything
-    has changed. What Python has compiled is left out.
+  - Returns a compressed tar archive in Base64, to be written to a host as one file. M(ansible.builtin.copy) takes about
+    a second for each file of a directory, and does not remove files that no longer exist in the source.
+  - The archive depends only on names and content of the files, not on their times and owners, so that its digest shows
+    whether anything has changed. Compiled Python files are left out.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -21,7 +21,7 @@ options:
     elements: path
     required: true
   names:
-    description: The names to pack them under, in the same order, instead of their own.
+    description: Names of the directories in the archive, in the same order, instead of their own names.
     type: list
     elements: str
 """
@@ -54,12 +54,12 @@ from ansible.plugins.lookup import LookupBase
 
 
 def archive(trees: t.Mapping[str, str]) -> str:
-    """A tar archive, compressed, in Base64.
+    """Return a compressed tar archive in Base64.
 
-    :param trees: directory by the name it is packed under.
+    :param trees: path of each directory by its name in the archive.
     """
     packed = io.BytesIO()
-    # neither when nor under what name it was packed is part of the result
+    # without time and file name in the header, equal content gives equal bytes
     with gzip.GzipFile(filename="", fileobj=packed, mode="wb", mtime=0) as stream:
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for name, directory in trees.items():
@@ -82,11 +82,11 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        found = [self.find_file_in_search_path(variables, "files", term, ignore_missing=True) for term in terms]
-        missing = [term for term, path in zip(terms, found) if not path or not os.path.isdir(path)]
+        directories = [self.find_file_in_search_path(variables, "files", term, ignore_missing=True) for term in terms]
+        missing = [term for term, path in zip(terms, directories) if not path or not os.path.isdir(path)]
         if missing:
             raise AnsibleLookupError(f"tree_archive: there is no directory {missing[0]!r}.")
-        names = self.get_option("names") or [os.path.basename(os.path.normpath(path)) for path in found]
-        if len(names) != len(found) or len(set(names)) != len(names):
-            raise AnsibleLookupError("tree_archive wants one name for each directory, and none twice.")
-        return [archive(dict(zip(names, found)))]
+        names = self.get_option("names") or [os.path.basename(os.path.normpath(path)) for path in directories]
+        if len(names) != len(directories) or len(set(names)) != len(names):
+            raise AnsibleLookupError("tree_archive expects one unique name for each directory.")
+        return [archive(dict(zip(names, directories)))]

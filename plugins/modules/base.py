@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: base
-short_description: Have a base model on the host
+short_description: Provide a base model on the host
 version_added: 0.1.0
 description:
-  - Resolves the name of a base model to one commit of its Hugging Face repository, and fetches the weights. A local
-    directory is only referred to.
-  - The commit is written down at the first time and kept until the declared name or revision changes, so that a later
+  - Resolves the name of a base model to one commit of its Hugging Face repository, and downloads the weights. A local
+    directory is used in place.
+  - The commit is recorded at the first resolution and kept until the declared name or revision changes, so that a later
     run needs no network and does not train on other weights unnoticed.
-  - The download holds no GPU, resumes where it stopped, and goes on when the connection to the controller is lost. For
-    gated weights the token is checked before anything is fetched.
+  - The download does not occupy the GPU. It resumes after an interruption, and continues when the connection to the
+    controller is lost. For gated weights the token is checked before the download starts.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -42,7 +42,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have Qwen2.5 7B
+- name: Provide Qwen2.5 7B
   ia_homelab.llamafactory.base:
     name: qwen2.5:7b
     data_dir: /data/llamafactory
@@ -57,17 +57,17 @@ fingerprint:
   type: str
   sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
 path:
-  description: Where that result lies on the host, or will lie.
+  description: Path of that result on the host, also if it does not exist yet.
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/models/base/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
 outcome:
-  description: Where the weights are, their repository and commit, and the template of the family.
+  description: Location, repository and commit of the weights, and the chat template of the family.
   returned: when there is exactly one result
   type: dict
   sample: {hub: Qwen/Qwen2.5-7B-Instruct, commit: a09a35458c702b33eeacc393d103063234e8bc28, template: qwen}
 steps:
-  description: All results, also those that were there already.
+  description: All results, including those that existed before.
   returned: success
   type: list
   elements: dict
@@ -82,19 +82,19 @@ steps:
       description: Fingerprint of the result.
       type: str
     path:
-      description: Where it lies on the host, or will lie.
+      description: Path of the result on the host, also if it does not exist yet.
       type: str
     changed:
-      description: Whether it had to be made.
+      description: Whether the step had to run.
       type: bool
     reason:
-      description: In check mode, why it would be made.
+      description: In check mode, why the step would run.
       type: str
     outcome:
-      description: What the step found out; empty until it has been made.
+      description: Results of the step; empty until it has run.
       type: dict
 runs:
-  description: The runs, to be handed on to the next step.
+  description: The runs, to be passed to the task of the next step.
   returned: success
   type: list
   elements: dict

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dataset
-short_description: Publish prompts as a dataset to fine-tune on
+short_description: Publish prompts as a dataset for fine-tuning
 version_added: 0.1.0
 description:
-  - Reads rows, checks every one of them, and publishes them in the one form that LLaMA-Factory reads without losing
-    any. What is wrong is refused with file, row and field before anything is written; what was there before stays.
-  - A published version is a directory named by its content and never changes. The name of the dataset refers to it in
-    C(dataset_info.json) below O(data_dir), where LLaMA-Factory and its WebUI look datasets up. Entries of other people
-    in that file stay as they are.
-  - Rows are read as a stream; memory stays flat however many there are.
+  - Reads rows, validates every row, and publishes them in an output format that LLaMA-Factory reads without losing a
+    row. Invalid rows are reported with file, row and field before anything is written; the published version stays.
+  - A published version is an immutable directory named by the digest of its content. The name of the dataset refers to
+    it in C(dataset_info.json) below O(data_dir), where LLaMA-Factory and its WebUI look up datasets. Entries from other
+    sources in that file are not changed.
+  - Rows are read as a stream; memory use does not depend on their number.
 options:
   name:
     description:
@@ -23,8 +23,8 @@ options:
     required: true
   state:
     description:
-      - V(present) publishes the rows and lets the name refer to them.
-      - V(absent) takes the name away.
+      - V(present) publishes the rows and registers the name for them.
+      - V(absent) removes the name.
     type: str
     choices: [present, absent]
     default: present
@@ -36,93 +36,93 @@ options:
     elements: raw
   src:
     description:
-      - File with the rows, or a list of files whose rows follow each other.
-      - A file named C(*.json), C(*.jsonl) or C(*.ndjson) holds one JSON list of objects, or one object a line.
+      - File with the rows, or a list of files whose rows are concatenated.
+      - A file named C(*.json), C(*.jsonl) or C(*.ndjson) contains one JSON list of objects, or one object per line.
       - A file named C(*.csv) has a header, and cells separated by commas, semicolons or tabs.
-      - A file named C(*.yml) or C(*.yaml) holds one list; it is read on the controller only.
+      - A file named C(*.yml) or C(*.yaml) contains one list; it is only supported on the controller.
       - Files are UTF-8 without a byte order mark.
       - Files of the controller are searched where M(ansible.builtin.copy) searches them, and may be encrypted with
-        Ansible Vault. They are transferred only when they are not what the dataset was made from the last time.
+        Ansible Vault. They are transferred only if they differ from the files of the last publication.
     type: list
     elements: path
   remote_src:
     description:
-      - Whether O(src) lies on the host rather than on the controller.
+      - Whether O(src) is on the host rather than on the controller.
     type: bool
     default: false
   format:
     description:
-      - How the rows are written.
-      - V(alpaca) has C(instruction) and C(output), and where they are needed C(input), C(system), and C(history) as a
-        list of pairs of question and answer.
+      - Input format of the rows.
+      - V(alpaca) has C(instruction) and C(output), and optionally C(input), C(system), and C(history) as a list of
+        pairs of question and answer.
       - V(sharegpt) has C(conversations), a list of turns with C(from) (V(human), V(gpt), V(system), V(observation),
-        V(function_call)) and C(value), and where they are needed C(system) and C(tools).
+        V(function_call)) and C(value), and optionally C(system) and C(tools).
       - V(openai) has C(messages), a list of turns with C(role) (V(user), V(assistant), V(system), V(tool)), C(content)
-        and C(tool_calls), and where it is needed C(tools).
-      - V(text) has C(text) and nothing else, for pretraining (O(ia_homelab.llamafactory.train#module:stage=pt)).
-      - V(auto) tells it from the first row.
-      - A row for C(dpo) and C(rm) has the answers C(chosen) and C(rejected) instead of one. They are texts in
-        V(alpaca); in the others they are one turn each, and the turns before them end with the question.
-      - A row for C(kto) has C(kto_tag) besides, which is true where the answer was liked, else false.
-      - All rows of a dataset are of the kind of the first one.
+        and C(tool_calls), and optionally C(tools).
+      - V(text) has only C(text), for pretraining (O(ia_homelab.llamafactory.train#module:stage=pt)).
+      - V(auto) detects the format from the first row.
+      - A row for C(dpo) and C(rm) has two answers, C(chosen) and C(rejected). They are texts in V(alpaca); in the other
+        formats each is one turn, and the turns before them end with the question.
+      - A row for C(kto) also has C(kto_tag), which is true for a desired answer and false for an undesired one.
+      - All rows of a dataset are of the same kind as the first row.
     type: str
     choices: [auto, alpaca, sharegpt, openai, text]
     default: auto
   columns:
     description:
-      - Names of the fields where they are not the usual ones, by LLaMA-Factory's name of the column.
-      - These are V(prompt), V(query), V(response), V(system) and V(history) for V(alpaca), and V(messages), V(system)
-        and V(tools) for the others; with V(chosen) and V(rejected), or V(kto_tag), where there are such. For V(text) it
-        is V(prompt).
+      - Names of fields that differ from the default, by LLaMA-Factory's name of the column.
+      - The columns are V(prompt), V(query), V(response), V(system) and V(history) for V(alpaca), and V(messages),
+        V(system) and V(tools) for the other formats; also V(chosen) and V(rejected), or V(kto_tag), for rows with such
+        fields. For V(text) the only column is V(prompt).
     type: dict
     default: {}
   ignore_fields:
     description:
-      - Fields of the rows that are left out. Any other field that the format does not have is refused.
+      - Fields of the rows to ignore. Any other field that is not part of the format is refused.
     type: list
     elements: str
     default: []
   force:
     description:
-      - Take the name over when somebody else has registered it.
+      - Take over the name if it was registered by another program.
     type: bool
     default: false
   purge:
     description:
-      - With O(state=absent), remove the rows as well, unless another name refers to them. Their receipt stays, because
+      - With O(state=absent), also remove the rows, unless another name refers to them. Their receipt is kept, because
         models that were trained on them refer to it.
     type: bool
     default: false
   sources:
     description:
-      - What the files of O(src) are. Set by the action plugin of this module; not for use by hand.
+      - Metadata of the files of O(src). Set by the action plugin of this module; not for manual use.
     type: list
     elements: dict
     suboptions:
       label:
-        description: What the user calls it.
+        description: Name of the file as declared.
         type: str
         required: true
       bytes:
-        description: Its size.
+        description: Size of the file.
         type: int
         required: true
       sha256:
-        description: Its digest.
+        description: Digest of the file.
         type: str
         required: true
       path:
-        description: Where it was transferred to, if it was.
+        description: Path on the host if the file was transferred.
         type: path
       kind:
-        description: How it is written there.
+        description: Format of the transferred file.
         type: str
         choices: [json, csv]
       commit:
-        description: The commit of git that changed it last.
+        description: Git commit that last changed the file.
         type: str
       dirty:
-        description: Whether it differs from that commit.
+        description: Whether the file differs from that commit.
         type: bool
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
@@ -136,15 +136,15 @@ attributes:
   diff_mode:
     support: full
     details:
-      - The rows that are added, removed and answered otherwise, up to 20 of each. Versions of more than 200000 rows
-        are not compared row by row.
+      - The rows that are added, removed or have another answer, up to 20 of each. Versions of more than 200000 rows are
+        not compared row by row.
   vault:
     description: Can automatically decrypt Ansible vaulted files.
     support: full
 notes:
-  - Columns are written as LLaMA-Factory reads them without losing a row. Rows of the format V(alpaca) keep it, unless
-    one of them has a C(history) or a column would hold nothing but dates; these are published as V(sharegpt), and so
-    are rows of the format V(openai). LLaMA-Factory makes the same training samples of both.
+  - The output format is one that LLaMA-Factory reads without losing a row. Rows of the format V(alpaca) keep it, unless
+    one of them has a C(history) or a column would contain only dates; these are published as V(sharegpt), and so are
+    rows of the format V(openai). LLaMA-Factory creates the same training samples from both.
 seealso:
   - module: ia_homelab.llamafactory.train
 author:
@@ -159,7 +159,7 @@ EXAMPLES = r"""
     data_dir: /data/llamafactory
   register: prompts
 
-- name: Publish rows that are written down here
+- name: Publish inline rows
   ia_homelab.llamafactory.dataset:
     name: salutations
     records:
@@ -168,7 +168,7 @@ EXAMPLES = r"""
         system: Tu es un assistant homelab spécialisé.
     data_dir: /data/llamafactory
 
-- name: Publish a large file that lies on the host, with other names of fields
+- name: Publish a large file on the host, with custom field names
   ia_homelab.llamafactory.dataset:
     name: faq
     src: /srv/exports/faq.csv
@@ -180,7 +180,7 @@ EXAMPLES = r"""
     ignore_fields: [id, date]
     data_dir: /data/llamafactory
 
-- name: Take a dataset away, with its rows
+- name: Remove a dataset and its rows
   ia_homelab.llamafactory.dataset:
     name: faq
     state: absent
@@ -195,12 +195,12 @@ name:
   type: str
   sample: homelab_prompts
 fingerprint:
-  description: Names the version, by its content.
+  description: Fingerprint of the version, derived from its content.
   returned: when O(state=present)
   type: str
   sample: 9a83b14fee8397eb911c53051663dbd7a56d11d9a9835d6c9529eeefb2a1ca76
 path:
-  description: Directory of the version; with C(data.jsonl), a C(dataset_info.json) of its own, and C(receipt.json).
+  description: Directory of the version, with C(data.jsonl), its own C(dataset_info.json), and C(receipt.json).
   returned: when O(state=present)
   type: str
   sample: /data/llamafactory/datasets/versions/9a83b14fee8397eb911c53051663dbd7a56d11d9a9835d6c9529eeefb2a1ca76
@@ -210,55 +210,55 @@ rows:
   type: int
   sample: 50
 format:
-  description: How the rows were written.
+  description: Input format of the rows.
   returned: when O(state=present)
   type: str
   sample: alpaca
 kind:
   description:
-    - What the rows are for. V(sft) for supervised fine-tuning, V(preference) for C(dpo) and C(rm), V(kto) for C(kto),
+    - Purpose of the rows. V(sft) for supervised fine-tuning, V(preference) for C(dpo) and C(rm), V(kto) for C(kto),
       V(pretraining) for C(pt).
   returned: when O(state=present)
   type: str
   sample: sft
 systems:
-  description: The system prompts found in the rows.
+  description: The system prompts in the rows.
   returned: when O(state=present)
   type: dict
   contains:
     most_common:
-      description: The one that most rows have; empty when none has one.
+      description: The most common system prompt; empty if no row has one.
       type: str
       sample: Tu es un assistant homelab spécialisé.
     rows:
-      description: How many rows have it.
+      description: Number of rows with the most common system prompt.
       type: int
       sample: 50
     distinct:
-      description: How many different ones there are.
+      description: Number of different system prompts.
       type: int
       sample: 1
     exact:
-      description: Whether all were counted; C(distinct) is at least that many where not.
+      description: Whether C(distinct) is exact; if not, it is a lower bound.
       type: bool
       sample: true
     without:
-      description: How many rows have none.
+      description: Number of rows without a system prompt.
       type: int
       sample: 0
 outcome:
   description:
-    - All that was found out about the version, as it stands in its receipt. Besides what is returned above, these are
-      C(bytes), C(columns), C(formatting) (the form the rows were published in), C(longest_row) and C(sources).
-    - C(repeats) counts C(duplicates), rows that say the same as an earlier one, and C(contradictions), rows that answer
-      the same question otherwise (or prefer the other answer, or have the other C(kto_tag)), with C(examples). Of more
-      than two million rows only the first are compared, and C(exact) is false then. Both are warned about.
-    - C(lengths) tells how many rows are how long, in bytes.
+    - All results in the receipt of the version. In addition to the values above, these are C(bytes), C(columns),
+      C(formatting) (the output format of the rows), C(longest_row) and C(sources).
+    - C(repeats) counts C(duplicates), rows that repeat an earlier row, and C(contradictions), rows that give another
+      answer to the same question (or prefer the other answer, or have the opposite C(kto_tag)), with C(examples). If
+      there are more than two million rows, only the first are compared, and C(exact) is false. Both cause a warning.
+    - C(lengths) is the distribution of the row lengths in bytes.
   returned: when O(state=present)
   type: dict
   sample: {bytes: 14327, formatting: alpaca, longest_row: {characters: 322, file: homelab_prompts.json, row: 8}}
 sources:
-  description: What the dataset was made from, with the commit of git where the file is kept in one.
+  description: The source files of the dataset, with the git commit of files in a git repository.
   returned: when O(state=present)
   type: list
   elements: dict
@@ -269,29 +269,29 @@ sources:
       label: homelab_prompts.json
       sha256: db87b94581f4f96e926f40df7866515662ab1cc86d6a9e877f112747ebf71d7f
 reasons:
-  description: Why something was changed, or would be.
+  description: Reasons for the change, or for the predicted change.
   returned: success
   type: list
   elements: str
   sample: [the rows changed]
 changes:
-  description: How many rows were added, removed and answered otherwise; in diff mode, when the rows differ.
+  description: Number of rows that were added, removed or got another answer, if the rows differ.
   returned: in diff mode
   type: dict
   sample: {added: 3, changed: 1, compared: true, removed: 0}
 details:
-  description: What is wrong with the rows.
+  description: Problems of the rows.
   returned: when rows are refused
   type: dict
   contains:
     problems:
       description:
-        - The first 20 things that are wrong, each with C(file), C(row) from 1, C(line) where that says something,
-          C(field), C(what) is wrong, and how to C(fix) it.
+        - The first 20 problems, each with C(file), C(row) starting at 1, C(line) if applicable, C(field), C(what) is
+          wrong, and how to C(fix) it.
       type: list
       elements: dict
     problems_total:
-      description: How many there are; counting ends at 1000.
+      description: Number of problems; the count stops at 1000.
       type: int
 """
 
@@ -342,24 +342,24 @@ SPEC: dict[str, t.Any] = {
 
 
 def sources(params: t.Mapping[str, t.Any]) -> list[Source]:
-    """Where the rows come from, as the options say."""
+    """Return the sources of the rows from the module options."""
     if params["records"] is not None:
         return [Source("records", records=params["records"])]
     if params["remote_src"]:
         return [Source(path, path) for path in params["src"]]
     if params["sources"] is None:
-        raise InputError("The files of the controller did not come along.", "Call the module by its full name.")
+        raise InputError("The files of the controller were not transferred.", "Call the module by its full name.")
     return [
         Source(
-            given["label"],
-            path=given["path"] or "",
-            kind=given["kind"] or "",
-            sha256=given["sha256"],
-            size=given["bytes"],
-            commit=given["commit"] or "",
-            dirty=given["dirty"],
+            entry["label"],
+            path=entry["path"] or "",
+            kind=entry["kind"] or "",
+            sha256=entry["sha256"],
+            size=entry["bytes"],
+            commit=entry["commit"] or "",
+            dirty=entry["dirty"],
         )
-        for given in params["sources"]
+        for entry in params["sources"]
     ]
 
 
@@ -383,18 +383,18 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     if outcome.needs_rows:
         answer["needs_rows"] = True
     if outcome.dataset:
-        found = outcome.dataset
+        dataset = outcome.dataset
         answer.update(
-            fingerprint=found.fingerprint,
-            path=found.path,
-            rows=found.rows,
-            format=found.results.get("format"),
-            kind=found.kind,
-            systems=found.results.get("systems"),
-            outcome=found.results,
-            sources=found.sources,
+            fingerprint=dataset.fingerprint,
+            path=dataset.path,
+            rows=dataset.rows,
+            format=dataset.results.get("format"),
+            kind=dataset.kind,
+            systems=dataset.results.get("systems"),
+            outcome=dataset.results,
+            sources=dataset.sources,
         )
-        for warning in warnings(params["name"], found.results):
+        for warning in warnings(params["name"], dataset.results):
             module.warn(warning)
     if module._diff and not outcome.needs_rows:
         if outcome.changes:
@@ -404,7 +404,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def difference(name: str, outcome: Outcome) -> dict[str, str]:
-    """Before and after, as Ansible shows them: the version, and the rows that differ."""
+    """Return the versions and the differing rows in the format of Ansible's diff mode."""
     before = [f"version: {outcome.before[:12]}"] if outcome.before else []
     after = [f"version: {outcome.dataset.fingerprint[:12]}"] if outcome.dataset else []
     changes = outcome.changes

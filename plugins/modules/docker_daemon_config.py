@@ -9,44 +9,45 @@ module: docker_daemon_config
 short_description: Merge settings into Docker's daemon.json
 version_added: 0.1.0
 description:
-  - Adds settings to the file, or takes away what was added; everything else in it stays, in its order.
-  - A file that is not plain JSON is refused and left as it is. The new content is checked by C(dockerd) before it
-    takes the place of the old, in one rename.
+  - Adds settings to the file, or removes settings that were added. All other content and its order are preserved.
+  - A file that is not plain JSON is refused and not changed. C(dockerd) validates the new content before one rename
+    replaces the file.
   - The engine is not restarted; see O(pending).
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   path:
     description:
-      - The file. It is made where it is missing.
+      - Path of the file. It is created if missing.
     type: path
     default: /etc/docker/daemon.json
   merge:
     description:
-      - What has to be in it. Objects are merged key by key, items of lists are added to those that are there (of two
-        C(name=value) items with one name, this one stays); any other value replaces the one that is there.
+      - Settings that the file must contain. Objects are merged key by key, list items are appended to the existing
+        items (a C(name=value) item replaces an existing item of the same name); any other value replaces the existing
+        one.
     type: dict
     default: {}
   remove:
     description:
-      - What has to go. What has another value by now is somebody else's and stays. A file that holds nothing any
-        more is removed.
+      - Settings to remove. A setting with a different value belongs to another program and is kept. If the file becomes
+        empty, it is removed.
     type: dict
     default: {}
   validate:
     description:
-      - Command that checks a file, V(%s) for its path. In check mode it may be missing still.
+      - Command that validates a file, with V(%s) for its path. In check mode the command may be missing.
     type: str
     default: dockerd --validate --config-file %s
   pending:
     description:
-      - File to be made before a change is published, and to be removed by whoever has restarted the engine. A play
-        that was killed in between restarts it the next time.
+      - Marker file, created before a change is published. The play removes it after it has restarted the engine, so
+        that a play that was killed in between restarts the engine the next time.
     type: path
   backup:
     description:
-      - File that what was there is kept in before a change; V({}) where there was nothing. As long as O(pending) is
-        there it stays as it is, since the engine has read nothing newer.
+      - File for a backup of the content before a change; V({}) if the file did not exist. The backup is not overwritten
+        while O(pending) exists, because the engine has not read any newer content.
     type: path
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
@@ -65,12 +66,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 config:
-  description: All that the file holds now, or would hold.
+  description: Content of the file after the change, or the predicted content in check mode.
   returned: success
   type: dict
   sample: {live-restore: true}
 before:
-  description: All that it held before.
+  description: Content of the file before the change.
   returned: success
   type: dict
   sample: {}
@@ -89,7 +90,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 
 
 def configure(module: AnsibleModule) -> dict[str, t.Any]:
-    # A link is followed: its place in a configuration's own repository stays.
+    # Follow a symbolic link: the file may belong to a configuration repository, and the link must be kept.
     path = os.path.realpath(module.params["path"])
     try:
         with open(path, "rb") as stream:
@@ -116,31 +117,31 @@ def configure(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def validate(module: AnsibleModule, text: str) -> None:
-    """Have the engine itself read what is about to be written.
+    """Validate the new content with the engine.
 
-    :raises InputError: when it does not take it.
+    :raises InputError: if the engine rejects it.
     """
-    words = shlex.split(module.params["validate"])
-    if not words:
+    command = shlex.split(module.params["validate"])
+    if not command:
         return
-    if module.get_bin_path(words[0]) is None:
+    if module.get_bin_path(command[0]) is None:
         if module.check_mode:
             return
-        raise NotReadyError(f"{words[0]} is not on this host.", "Install Docker Engine first.")
+        raise NotReadyError(f"{command[0]} is not on this host.", "Install Docker Engine first.")
     trial = os.path.join(module.tmpdir, "daemon.json")
     write_atomic(trial, text, 0o600)
-    rc, out, err = module.run_command([word.replace("%s", trial) for word in words])
+    rc, out, err = module.run_command([word.replace("%s", trial) for word in command])
     if rc:
         raise InputError(
             f"The engine does not take the new {module.params['path']}: {(err or out).strip()}",
-            "It was left as it is. Change what is declared, or what the file holds already.",
+            "The file was not changed. Correct the declared settings or the existing content of the file.",
         )
 
 
 def publish(module: AnsibleModule, path: str, raw: bytes | None, text: str | None) -> None:
     make_dirs(os.path.dirname(path))
     pending, backup = module.params["pending"], module.params["backup"]
-    # Of two changes with no restart between them, the settings before the first are those the engine has read.
+    # With two changes and no restart between them, the engine still runs with the settings before the first change.
     if backup and not (pending and os.path.exists(pending) and os.path.exists(backup)):
         write_atomic(backup, b"{}\n" if raw is None else raw, 0o600)
     if pending:

@@ -6,41 +6,41 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: evaluate
-short_description: Ask a model questions and hold its answers to what is expected
+short_description: Ask a model questions and check its answers against expectations
 version_added: 0.1.0
 description:
-  - Asks the questions of a O(gate) of a model in Ollama, and of a second one to compare with.
-  - The task fails when the answers are not as expected, and shows them.
-  - It is the gate that stands before a promotion in C(finetunes), for any model. No model is made, moved or removed.
+  - Sends the questions of a O(gate) to a model in Ollama, and to a second model for comparison.
+  - The task fails if the answers do not meet the expectations, and shows the answers.
+  - It is the same gate as before a promotion in C(finetunes), for any model. No model is created, moved or removed.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   model:
     description:
-      - Name of the model to ask.
+      - Name of the model to evaluate.
     type: str
     required: true
   gate:
     description:
-      - C(prompts), a list with at least one entry, each with C(prompt) (or a whole conversation as C(messages)), and
-        where it is needed C(system).
-      - What the answer of a prompt must be like is said by C(contains), C(not_contains), C(regex), C(not_regex) and
-        C(not_equals) (a text or a list of texts, all of which are meant), C(equals), C(ends_by_itself), C(max_tokens),
+      - C(prompts), a list with at least one entry, each with C(prompt) (or a full conversation as C(messages)), and
+        optionally C(system).
+      - The expectations on the answer to a prompt are C(contains), C(not_contains), C(regex), C(not_regex) and
+        C(not_equals) (a text or a list of texts, all of which apply), C(equals), C(ends_by_itself), C(max_tokens),
         C(json) and C(ignore_case). An answer must not be empty, unless C(not_empty=false).
-      - C(options) are Ollama's to ask with. By default C(temperature) is 0, C(seed) 42 and C(num_predict) 1024.
-      - C(allowed_failures) is how many answers may be otherwise, 0 by default.
-      - With C(no_regression=true) each question that the model O(against) answers as expected must be answered so by
-        O(model) too.
+      - C(options) are the Ollama options of the requests. By default C(temperature) is 0, C(seed) 42 and C(num_predict)
+        1024.
+      - C(allowed_failures) is the number of answers that may fail, 0 by default.
+      - With C(no_regression=true), O(model) must also pass each question that the model O(against) passes.
     type: dict
     required: true
   against:
     description:
-      - Name of a model to compare with, such as the one that is served now. Passed over when there is none of that
-        name, and when it is the same model.
+      - Name of a model to compare with, such as the one that is served now. It is ignored if it does not exist or is
+        the same model.
     type: str
   required:
     description:
-      - Whether the task fails when the gate is not passed.
+      - Whether the task fails if the gate is not passed.
     type: bool
     default: true
   ollama_url:
@@ -52,13 +52,13 @@ extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes.info_module
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
 notes:
-  - A model that is not in memory is loaded, and Ollama may take another one out for it.
+  - A model that is not in memory is loaded, and Ollama may unload another model to make room.
 seealso:
   - module: ia_homelab.llamafactory.ollama_model
 """
 
 EXAMPLES = r"""
-- name: Ask what it must know
+- name: Check required knowledge
   ia_homelab.llamafactory.evaluate:
     model: homelab-model
     gate:
@@ -84,11 +84,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 passed:
-  description: Whether the answers are as expected.
+  description: Whether the gate is passed.
   returned: when the questions were asked
   type: bool
 report:
-  description: What was asked and answered.
+  description: Report with the questions and answers.
   returned: when the questions were asked
   type: dict
   contains:
@@ -96,19 +96,19 @@ report:
       description: Number of questions.
       type: int
     asked_at:
-      description: When, in UTC.
+      description: Time of the evaluation, in UTC.
       type: str
     candidate:
-      description: The model, with C(model), C(digest) and C(met), the number of answers that are as expected.
+      description: The evaluated model, with C(model), C(digest) and C(met), the number of answers that pass.
       type: dict
     served:
-      description: The same of the model to compare with. None where there is none.
+      description: The same for the model to compare with. None if there is none.
       type: dict
     questions:
       description:
         - Each question with C(messages), C(expected), and C(after) and C(before), the answers of the model and of the
-          one it is compared with. An answer has C(text), C(ended), C(tokens), C(seconds), C(met), and C(unmet), in what
-          it is not as expected.
+          model to compare with. An answer has C(text), C(ended), C(tokens), C(seconds), C(met), and C(unmet), the
+          expectations it does not meet.
       type: list
       elements: dict
 """

@@ -9,12 +9,12 @@ module: gguf
 short_description: Convert merged weights, or an adapter beside its base, to GGUF and quantize them
 version_added: 0.1.0
 description:
-  - Converts merged weights with llama.cpp's C(convert_hf_to_gguf.py) and quantizes them with C(llama-quantize), several
-    types in one go.
-  - Before a file counts as made, its header is read, its tensors are counted, and the token ids of a sample are
-    compared between the base model's tokenizer and the file.
-  - With O(adapter) nothing is merged. The adapter becomes a file of its own with C(convert_lora_to_gguf.py), in the
-    step C(gguf-adapter), and the base is converted and quantized once.
+  - Converts merged weights with llama.cpp's C(convert_hf_to_gguf.py) and quantizes them with C(llama-quantize), to
+    several types in one task.
+  - A file counts as complete only after its header was read, its tensors were counted, and the token ids of a sample
+    were compared between the base model's tokenizer and the file.
+  - With O(adapter) nothing is merged. C(convert_lora_to_gguf.py) converts the adapter to a separate file in the step
+    C(gguf-adapter), and the base is converted and quantized once.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -26,14 +26,14 @@ options:
   adapter:
     description:
       - Fingerprint of a training, as M(ia_homelab.llamafactory.train) returns it, to be converted without being merged.
-      - Makes a GGUF file of the adapter, and those of its base in O(quantizations), which all fine-tunes of that base
-        share. M(ia_homelab.llamafactory.ollama_model) registers the one on the other. It is what C(export=adapter) of a
-        declared fine-tune does.
-      - Only for the methods V(lora) and V(qlora). Refused where the adapter alone is not the model that was trained.
+      - Creates a GGUF file of the adapter, and files of its base in the types O(quantizations), which all fine-tunes of
+        that base share. M(ia_homelab.llamafactory.ollama_model) registers both together. C(export=adapter) of a
+        declared fine-tune does the same.
+      - Only for the methods V(lora) and V(qlora). Refused if the adapter does not contain everything that was trained.
     type: str
   quantizations:
     description:
-      - GGUF types, in any case. All but V(f16), V(bf16) and V(f32) are quantized from f16.
+      - GGUF types, case-insensitive. All types except V(f16), V(bf16) and V(f32) are quantized from f16.
     type: list
     elements: str
     default: [q4_K_M]
@@ -51,7 +51,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make two quantizations
+- name: Create two quantizations
   ia_homelab.llamafactory.gguf:
     merged: "{{ merged.fingerprint }}"
     quantizations: [q4_K_M, q8_0]
@@ -59,7 +59,7 @@ EXAMPLES = r"""
     toolchain: "{{ llamafactory_toolchain }}"
   register: files
 
-- name: Make the adapter a GGUF file beside its base
+- name: Convert the adapter and its base to separate GGUF files
   ia_homelab.llamafactory.gguf:
     adapter: "{{ trained.fingerprint }}"
     quantizations: [q4_K_M]
@@ -75,7 +75,7 @@ fingerprint:
   type: str
   sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
 path:
-  description: Where that result lies on the host, or will lie.
+  description: Path of that result on the host, also if it does not exist yet.
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/models/gguf/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
@@ -85,7 +85,7 @@ outcome:
   type: dict
   sample: {quantization: q4_K_M, bytes: 4683073184, tensors: 339}
 steps:
-  description: All results, also those that were there already.
+  description: All results, including those that existed before.
   returned: success
   type: list
   elements: dict
@@ -100,19 +100,19 @@ steps:
       description: Fingerprint of the result.
       type: str
     path:
-      description: Where it lies on the host, or will lie.
+      description: Path of the result on the host, also if it does not exist yet.
       type: str
     changed:
-      description: Whether it had to be made.
+      description: Whether the step had to run.
       type: bool
     reason:
-      description: In check mode, why it would be made.
+      description: In check mode, why the step would run.
       type: str
     outcome:
-      description: What the step found out; empty until it has been made.
+      description: Results of the step; empty until it has run.
       type: dict
 runs:
-  description: The runs, to be handed on to the next step.
+  description: The runs, to be passed to the task of the next step.
   returned: success
   type: list
   elements: dict
@@ -139,10 +139,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     def prepare(engine: Engine) -> Run:
-        plan, made_from = plan_gguf, module.params["merged"]
+        plan, source = plan_gguf, module.params["merged"]
         if module.params["adapter"]:
-            plan, made_from = plan_gguf_adapter, module.params["adapter"]
-        return plan(engine.layout, made_from, module.params["quantizations"], toolchain(module.params))
+            plan, source = plan_gguf_adapter, module.params["adapter"]
+        return plan(engine.layout, source, module.params["quantizations"], toolchain(module.params))
 
     return follow_step(module, KINDS_OF_MODULE["gguf"], prepare)
 

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gpu_info
-short_description: Look at the GPUs of a host, and at who is on them
+short_description: Return the GPUs of a host and the processes that use them
 version_added: 0.1.0
 description:
-  - Tells which NVIDIA GPUs the driver knows, their memory, and the processes that compute on them, without changing
+  - Returns the NVIDIA GPUs known to the driver, their memory, and the processes that compute on them, without changing
     anything.
-  - A process is told apart by whether it belongs to a job of this collection. A stranger's (a training that was
-    started in the WebUI, a model that a server keeps loaded) takes memory that a fine-tune may need.
-  - On a host without a driver there are simply no GPUs.
+  - Each process is marked as belonging to a job of this collection or as foreign. A foreign process (a training that
+    was started in the WebUI, a model that a server keeps loaded) uses memory that a fine-tune may need.
+  - On a host without a driver the list of GPUs is empty.
 options:
   accelerator:
     description:
-      - What trainings are to run on. V(auto) looks for the NVIDIA driver.
+      - Device that trainings run on. V(auto) selects V(cuda) if the NVIDIA driver is present.
     type: str
     choices: [auto, cuda, cpu]
     default: auto
@@ -25,7 +25,7 @@ extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes.info_module
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
 notes:
-  - A GPU that shares the machine's memory (GB10 of the DGX Spark) tells no size of its own and is left out.
+  - A GPU that shares the machine's memory (GB10 of the DGX Spark) reports no memory size and is left out.
 seealso:
   - module: ia_homelab.llamafactory.plan_info
 author:
@@ -33,11 +33,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at the GPUs
+- name: Gather facts about the GPUs
   ia_homelab.llamafactory.gpu_info:
   register: gpus
 
-- name: Tell who else is on them
+- name: Show foreign processes on the GPUs
   ansible.builtin.debug:
     msg: "{{ item.user }}: {{ item.name }} ({{ item.pid }})"
   loop: "{{ gpus.processes | selectattr('foreign') }}"
@@ -47,12 +47,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 accelerator:
-  description: What trainings run on here, V(cuda) or V(cpu).
+  description: Device that trainings run on, V(cuda) or V(cpu).
   returned: success
   type: str
   sample: cuda
 gpus:
-  description: The GPUs, as the driver counts them.
+  description: The GPUs, in the order of the driver.
   returned: success
   type: list
   elements: dict
@@ -66,15 +66,15 @@ gpus:
       type: str
       sample: NVIDIA GeForce RTX 4090
     total_bytes:
-      description: All its memory.
+      description: Total memory.
       type: int
       sample: 25757220864
     free_bytes:
-      description: Memory that nobody holds now.
+      description: Memory that is not allocated now.
       type: int
       sample: 25260195840
     uuid:
-      description: The driver's id of it.
+      description: Identifier assigned by the driver.
       type: str
       sample: GPU-a44622e3-2296-6285-0a86-84d0f6c67900
     driver:
@@ -82,7 +82,7 @@ gpus:
       type: str
       sample: 580.95.05
 processes:
-  description: The processes that compute on them now.
+  description: The processes that compute on the GPUs now.
   returned: success
   type: list
   elements: dict
@@ -92,44 +92,44 @@ processes:
       type: int
       sample: 52114
     name:
-      description: Its program.
+      description: Program of the process.
       type: str
       sample: /usr/bin/python3
     used_bytes:
-      description: Memory it holds on the GPU; nothing where the driver does not tell.
+      description: GPU memory it has allocated; null if the driver does not report it.
       type: int
       sample: 6599737344
     uuid:
-      description: The GPU.
+      description: UUID of the GPU.
       type: str
       sample: GPU-a44622e3-2296-6285-0a86-84d0f6c67900
     user:
-      description: Whose it is.
+      description: Owner of the process; empty if it has ended or runs in another namespace.
       type: str
       sample: ollama
     job:
-      description: The job of this collection that it belongs to; empty for a stranger's.
+      description: Job of this collection that it belongs to; empty for a foreign process.
       type: str
       sample: ""
     foreign:
-      description: Whether it is a stranger's.
+      description: Whether it is a foreign process.
       type: bool
       sample: true
 ram:
-  description: The machine's memory, or that of the container.
+  description: Memory of the machine, or of the container.
   returned: success
   type: dict
   contains:
     total:
-      description: All of it, in bytes.
+      description: Total memory in bytes.
       type: int
       sample: 33565515776
     available:
-      description: What can be had without swapping.
+      description: Bytes available without swapping.
       type: int
       sample: 27917287424
     swap:
-      description: Room it can be swapped to.
+      description: Size of the swap space in bytes.
       type: int
       sample: 2147479552
 """
@@ -143,23 +143,23 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_m
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import gpus, memory
 
 
-def look(module: AnsibleModule) -> dict[str, t.Any]:
-    found = gpus.gpus()
+def collect(module: AnsibleModule) -> dict[str, t.Any]:
+    devices = gpus.gpus()
     ram = memory.ram()
     return {
         "changed": False,
         "accelerator": gpus.accelerator(module.params["accelerator"]),
-        "gpus": [dataclasses.asdict(gpu) for gpu in found],
+        "gpus": [dataclasses.asdict(gpu) for gpu in devices],
         "processes": [
             {**dataclasses.asdict(process), "foreign": not process.job}
-            for process in (gpus.processes() if found else [])
+            for process in (gpus.processes() if devices else [])
         ],
         "ram": dataclasses.asdict(ram) if ram else {},
     }
 
 
 def main() -> None:
-    run_module({"accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"}}, look)
+    run_module({"accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"}}, collect)
 
 
 if __name__ == "__main__":

@@ -6,75 +6,76 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: job
-short_description: Ask for fine-tuning runs, follow them, cancel them
+short_description: Submit, follow and cancel fine-tuning runs
 version_added: 0.1.0
 description:
-  - Asks for all the steps of one or many fine-tunes at once. They go on by themselves, in order, whatever becomes of
+  - Submits all steps of one or more fine-tunes at once. The steps run detached on the host, in order, independent of
     the controller and the connection.
-  - What is needed is found backwards from the served model. When that is whole, nothing is done, even if something it
-    was made from has been pruned since.
-  - The same request is the same run. A run at work is joined, a failed one is tried again from its checkpoint.
+  - The required steps are determined backwards from the served model. If it is complete, nothing is done, even if some
+    of its inputs have been pruned since.
+  - An identical request is the same run. The module attaches to an active run, and retries a failed run from its
+    checkpoint.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   state:
     description:
-      - V(submitted) asks for the O(finetunes) and comes back at once.
-      - V(finished) asks for the O(finetunes), if there are any, and follows them, or the one O(run), to the end.
+      - V(submitted) submits the O(finetunes) and returns at once.
+      - V(finished) submits the O(finetunes), if any, and follows them, or the one O(run), to the end.
       - V(cancelled) stops the run O(run), or all active runs of the fine-tune O(name). Their checkpoints are kept.
     type: str
     choices: [submitted, finished, cancelled]
     default: finished
   finetunes:
     description:
-      - What is wanted, as declared in C(finetunes) of the inventory. See the role
-        P(ia_homelab.llamafactory.finetune#role) for its keys.
+      - Fine-tunes, as declared in C(finetunes) of the inventory. See the role
+        P(ia_homelab.llamafactory.finetune#role) for their options.
     type: list
     elements: dict
   bases:
     description:
-      - What the module M(ia_homelab.llamafactory.base) has found out, by the declared name.
-      - Needed only in check mode on a host where the base has not been resolved yet.
+      - Results of the module M(ia_homelab.llamafactory.base), by the declared name.
+      - Only required in check mode on a host where the base has not been resolved yet.
     type: dict
     default: {}
   datasets:
     description:
-      - What the module M(ia_homelab.llamafactory.dataset) has found out, by the dataset's name.
-      - Needed only in check mode on a host where the dataset has not been published yet.
+      - Results of the module M(ia_homelab.llamafactory.dataset), by the name of the dataset.
+      - Only required in check mode on a host where the dataset has not been published yet.
     type: dict
     default: {}
   plan:
     description:
-      - Plans of these O(finetunes) that M(ia_homelab.llamafactory.plan_info) has made before. When something else would
-        be done now, nothing is asked for, and the task fails and says what changed.
+      - Saved plans of these O(finetunes) from M(ia_homelab.llamafactory.plan_info). If a plan is stale, nothing is
+        submitted, and the task fails with the changes.
     type: list
     elements: dict
   nodes:
     description:
-      - For those of the O(finetunes) that several hosts train together, who they are. By the name of the fine-tune,
-        C(names) and C(addresses) of the hosts, the leading one first; C(rank) of this one; and C(port), what
-        M(ia_homelab.llamafactory.training_node) chose on the leading one.
-      - On a host that does not lead, C(offer) is what that module told on the one that does, and C(session) names the
-        attempt, as RV(runs[].session) of the leading host. Then the host takes part in that training, and makes nothing
-        else of the fine-tune.
+      - The hosts of those O(finetunes) that several hosts train together. By the name of the fine-tune, C(names) and
+        C(addresses) of the hosts, the leading one first; C(rank) of this host; and C(port), as chosen by
+        M(ia_homelab.llamafactory.training_node) on the leading host.
+      - On the other hosts, C(offer) is the result of that module on the leading host, and C(session) identifies the
+        attempt, as in RV(runs[].session) of the leading host. Such a host only takes part in that training and runs no
+        other step of the fine-tune.
     type: dict
     default: {}
   run:
     description:
-      - Id of a run to follow or to cancel.
+      - Id of the run to follow or cancel.
     type: str
   name:
     description:
-      - Name of the fine-tune whose active runs are to be cancelled.
+      - Name of the fine-tune whose active runs are cancelled.
     type: str
   until:
     description:
-      - Follow O(run) only until none of the steps of these labels is still to be made.
+      - Follow O(run) only until no step with these labels is pending.
     type: list
     elements: str
   kinds:
     description:
-      - Follow the O(runs) only until none of their steps of these kinds is still to be made, and tell of these alone.
+      - Follow the O(runs) only until none of their steps of these kinds is pending, and return only these steps.
     type: list
     elements: str
     choices: [base, dataset, train, train_node, merge, gguf, gguf_adapter, register, promote, retain]
@@ -88,14 +89,14 @@ attributes:
   diff_mode:
     support: full
     details:
-      - The plan. Which steps would run and why, and what each takes of GPU memory, RAM, disk and time.
+      - The plan with the steps that would run, the reasons, and the GPU memory, RAM, disk space and time they require.
 seealso:
   - module: ia_homelab.llamafactory.job_info
   - module: ia_homelab.llamafactory.plan_info
 """
 
 EXAMPLES = r"""
-- name: Fine-tune, and follow it to the answering model
+- name: Fine-tune a model and follow the run until the model is served
   ia_homelab.llamafactory.job:
     data_dir: /data/llamafactory
     toolchain: "{{ llamafactory_toolchain }}"
@@ -105,7 +106,7 @@ EXAMPLES = r"""
         dataset: homelab_prompts
         method: lora
 
-- name: Stop it; its checkpoint is kept
+- name: Cancel the run and keep its checkpoint
   ia_homelab.llamafactory.job:
     data_dir: /data/llamafactory
     name: homelab-model
@@ -114,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 runs:
-  description: The runs, with what was to be done when they were asked for.
+  description: The runs, with the steps that were pending when they were submitted.
   returned: success
   type: list
   elements: dict
@@ -128,24 +129,24 @@ runs:
       type: str
       sample: homelab-model
     state:
-      description: Its state now.
+      description: Current state.
       type: str
       sample: queued
     pending:
-      description: Labels of the steps that had to be made when it was asked for, in order.
+      description: Labels of the steps that were pending when the run was submitted, in order.
       type: list
       elements: str
       sample: [train, merge, gguf-f16, gguf-q4_K_M, register-q4_K_M]
     session:
-      description: Names this attempt, for the other hosts of one that several train together.
+      description: Identifies this attempt for the other hosts of a training on several hosts.
       type: str
       sample: homelab-model-3fa9c1d2e4b5:1
     waiting:
-      description: Those of them that are still to be made.
+      description: Labels of the steps that are still pending.
       type: list
       elements: str
     steps:
-      description: All steps in order, with label, kind, fingerprint, state, path, and why one is not whole.
+      description: All steps in order, with label, kind, fingerprint, state, path, and the reason if incomplete.
       type: list
       elements: dict
 plans:
@@ -179,8 +180,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
     toolchain,
 )
 
-# What asking for fine-tunes takes besides, a third of the core, is imported where it is asked for: while a job is
-# followed this module is started every few seconds, beside the training, and is compiled anew each time.
+# The imports for a submission, a third of the core, are deferred: while a job is followed, this module is started and
+# recompiled every few seconds, concurrently with the training.
 
 
 def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
@@ -224,10 +225,10 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.check_mode:
         views = [engine.preview(run) for run in runs]
         return {**answer([run_entry(view, view.pending, None) for view in views], KINDS), **planned}
-    entries = [ask(engine, run) for run in runs]
+    entries = [submit_run(engine, run) for run in runs]
     if module.params["state"] == "submitted":
         changed = any(entry["pending"] for entry in entries)
-        return {**answer_quietly(entries), **planned, "changed": changed}
+        return {**submission_answer(entries), **planned, "changed": changed}
     if module.params["wait"]:
         entries = [
             run_entry(engine.follow(entry["id"], timeout=module.params["timeout"]), entry["pending"], None)
@@ -239,18 +240,18 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
-    """The run of a fine-tune, or of this host's part in it."""
+    """Plan the run of a fine-tune, or of this host's part in it."""
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import plan_part
 
     params = module.params
-    placed = params["nodes"].get(declared.get("name"))
-    nodes = Nodes.from_dict(placed) if placed else None
+    node_options = params["nodes"].get(declared.get("name"))
+    nodes = Nodes.from_dict(node_options) if node_options else None
     if nodes is not None and nodes.rank > 0:
         return plan_part(
             engine.layout,
             declared,
-            placed["offer"],
+            node_options["offer"],
             nodes,
             toolchain(params),
             params["datasets"],
@@ -269,11 +270,11 @@ def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any
     )
 
 
-def ask(engine: Engine, run: Run) -> dict[str, t.Any]:
-    """Ask for a run; what is told of it."""
+def submit_run(engine: Engine, run: Run) -> dict[str, t.Any]:
+    """Submit a run and return its entry for the module result."""
     parts = [step for step in run.steps if step.spec.kind == "train_node"]
     for view in engine.observe_all(0) if parts else []:
-        # its part in an attempt that is no more would wait for the others, and keep this one waiting
+        # a run of an earlier attempt would wait for the other hosts and block this one
         if view.name == run.name and view.id != run.id and any(step.kind == "train_node" for step in view.steps):
             engine.cancel(view.id)
     entry = submission_entry(engine.submit(run), None)
@@ -282,20 +283,20 @@ def ask(engine: Engine, run: Run) -> dict[str, t.Any]:
 
 
 def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.Any]:
-    """The plan, where somebody wants to see it, or one that was saved has to be held against it."""
+    """Return the plans in check mode or diff mode, or if a saved plan must be compared; else an empty result."""
     saved = module.params["plan"]
     if not module.check_mode and not module._diff and saved is None:
         return {}
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
 
-    seen = [(run, engine.preview(run)) for run in runs]
-    plans = plans_of(engine.layout, seen, module.params["accelerator"], module.params["datasets"], saved)
+    previews = [(run, engine.preview(run)) for run in runs]
+    plans = plans_of(engine.layout, previews, module.params["accelerator"], module.params["datasets"], saved)
     text = text_of([each for each in plans if each["changed"]])
     return {"plans": plans, **({"diff": {"prepared": text}} if module._diff and text else {})}
 
 
-def answer_quietly(entries: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-    # a run that failed between being asked for and being looked at is told by the task that follows it
+def submission_answer(entries: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    # if a run failed right after its submission, the task that follows it reports the failure
     return answer([{**entry, "state": "running"} if entry["pending"] else entry for entry in entries], KINDS)
 
 
@@ -308,7 +309,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     if module.params["run"]:
         return follow_one(module, engine)
     if module.params["finetunes"] is None and module.params["runs"] is None:
-        raise InputError("Say what is wanted: give finetunes, or the run to follow.")
+        raise InputError("There is nothing to do: give finetunes, or the run to follow.")
     return submit(module, engine)
 
 

@@ -6,36 +6,36 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: job_info
-short_description: Look at the fine-tuning runs of a host
+short_description: Return the fine-tuning runs of a host
 version_added: 0.1.0
 description:
-  - Tells the state, the progress and the results of runs, without changing anything.
-  - A run is all the steps of one fine-tune; a job is one attempt at one of its steps.
+  - Returns the state, the progress and the results of runs, without changing anything.
+  - A run consists of all steps of one fine-tune; a job is one attempt at one of its steps.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   data_dir:
     description:
-      - The directory on the host under which models, datasets, outputs and jobs lie.
+      - Directory on the host for models, datasets, outputs and jobs.
     type: path
     required: true
   run:
     description:
-      - Id of the one run to look at.
-      - Without it, all active runs in the order of the queue, then the latest ended ones.
+      - Id of the run to return.
+      - By default all active runs in the order of the queue, then the most recently ended runs.
     type: str
   name:
     description:
-      - Only runs of the fine-tune of this name.
+      - Return only runs of the fine-tune with this name.
     type: str
   limit:
     description:
-      - How many ended runs to tell at most.
+      - Maximum number of ended runs.
     type: int
     default: 20
   log_lines:
     description:
-      - How many lines from the end of each run's last log to return.
+      - Number of lines to return from the end of each run's last log.
     type: int
     default: 0
 extends_documentation_fragment:
@@ -47,12 +47,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what runs on the PC IA
+- name: List the runs of the host
   ia_homelab.llamafactory.job_info:
     data_dir: /data/llamafactory
   register: jobs
 
-- name: See the last lines of one run's log
+- name: Show the last lines of the log of a run
   ia_homelab.llamafactory.job_info:
     data_dir: /data/llamafactory
     run: homelab-model-3fa9c1d2e4b5
@@ -79,32 +79,32 @@ runs:
       type: str
       sample: running
     current:
-      description: Label of the step at work.
+      description: Label of the running step.
       type: str
       sample: train
     position:
-      description: Place in the queue while it waits; V(0) is next.
+      description: Position in the queue while the run waits; V(0) is next.
       type: int
       sample: 0
     progress:
-      description: How far the step at work is; what is not known is left out.
+      description: Progress of the running step; unknown values are omitted.
       type: dict
       sample: {current: 62, total: 150, unit: step, loss: 0.83, eta_seconds: 72.0}
     steps:
-      description: The steps in order, with label, kind, fingerprint, state, path, and why one is not whole.
+      description: The steps in order, with label, kind, fingerprint, state, path, and the reason if incomplete.
       type: list
       elements: dict
     error:
-      description: Why it failed (message, hint, details, step).
+      description: Error of a failed run (message, hint, details, step).
       type: dict
     job:
-      description: Directory of the job at work, or of the last one.
+      description: Directory of the running job, or of the last one.
       type: str
     age_seconds:
-      description: Seconds since the run was asked for.
+      description: Seconds since the run was submitted.
       type: float
     log:
-      description: The last lines of the log of that job, when O(log_lines) is more than V(0).
+      description: The last lines of the log of that job, if O(log_lines) is greater than V(0).
       type: list
       elements: str
 """
@@ -121,20 +121,20 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 
 
-def look(module: AnsibleModule) -> dict[str, t.Any]:
+def collect(module: AnsibleModule) -> dict[str, t.Any]:
     engine = Engine(module.params["data_dir"])
     if module.params["run"]:
         views = [engine.observe(module.params["run"])]
     else:
         views = engine.observe_all(module.params["limit"])
-    wanted = module.params["name"]
+    name = module.params["name"]
     return {
         "changed": False,
-        "runs": [tell(view, module.params["log_lines"]) for view in views if not wanted or view.name == wanted],
+        "runs": [run_result(view, module.params["log_lines"]) for view in views if not name or view.name == name],
     }
 
 
-def tell(view: RunView, log_lines: int) -> dict[str, t.Any]:
+def run_result(view: RunView, log_lines: int) -> dict[str, t.Any]:
     value = view.as_dict()
     value["age_seconds"] = age_seconds(view.submitted_at) if view.submitted_at else 0.0
     if log_lines and view.job:
@@ -151,7 +151,7 @@ def main() -> None:
             "limit": {"type": "int", "default": 20},
             "log_lines": {"type": "int", "default": 0},
         },
-        look,
+        collect,
         mutually_exclusive=[("run", "name")],
     )
 

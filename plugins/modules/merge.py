@@ -9,8 +9,8 @@ module: merge
 short_description: Merge an adapter into its base model
 version_added: 0.1.0
 description:
-  - Merges what M(ia_homelab.llamafactory.train) has made into the 16-bit base with C(llamafactory-cli export), on the
-    CPU, and puts the base's tokenizer files back, which the export leaves out or rewrites.
+  - Merges the result of M(ia_homelab.llamafactory.train) into the 16-bit base with C(llamafactory-cli export), on the
+    CPU, and restores the base's tokenizer files, which the export omits or rewrites.
   - For the methods V(full) and V(freeze) there is no adapter; the trained weights are exported in the same way.
 author:
   - ia_homelab contributors (@ia-homelab)
@@ -36,7 +36,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Merge
+- name: Merge the adapter into its base
   ia_homelab.llamafactory.merge:
     adapter: "{{ trained.fingerprint }}"
     data_dir: /data/llamafactory
@@ -51,7 +51,7 @@ fingerprint:
   type: str
   sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
 path:
-  description: Where that result lies on the host, or will lie.
+  description: Path of that result on the host, also if it does not exist yet.
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/models/merged/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
@@ -61,7 +61,7 @@ outcome:
   type: dict
   sample: {tensors: 339, bytes: 15231233024, dtype: bfloat16}
 steps:
-  description: All results, also those that were there already.
+  description: All results, including those that existed before.
   returned: success
   type: list
   elements: dict
@@ -76,19 +76,19 @@ steps:
       description: Fingerprint of the result.
       type: str
     path:
-      description: Where it lies on the host, or will lie.
+      description: Path of the result on the host, also if it does not exist yet.
       type: str
     changed:
-      description: Whether it had to be made.
+      description: Whether the step had to run.
       type: bool
     reason:
-      description: In check mode, why it would be made.
+      description: In check mode, why the step would run.
       type: str
     outcome:
-      description: What the step found out; empty until it has been made.
+      description: Results of the step; empty until it has run.
       type: dict
 runs:
-  description: The runs, to be handed on to the next step.
+  description: The runs, to be passed to the task of the next step.
   returned: success
   type: list
   elements: dict

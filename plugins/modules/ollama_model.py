@@ -10,29 +10,29 @@ short_description: Register a GGUF file as an Ollama model
 version_added: 0.1.0
 description:
   - Creates the model under a content tag (12 digits of the fingerprint and the quantization), checks it, then moves the
-    O(aliases), C(latest) by default, to it. The tag people use answers all the time.
-  - Template, stop strings and system prompt are always sent, so that the model is asked in the words it was trained in.
-  - The file is streamed over HTTP, and never sent when the server has it.
-  - Ollama's copy is a cache. When it is gone or was changed, it is made again from the GGUF file.
-  - With a O(gate) the tags are moved only when the answers of the new model are as expected. A model that does not pass
-    leaves everything as it was, and the task fails with the answers.
+    O(aliases), C(latest) by default, to it. The aliases remain available all the time.
+  - Template, stop strings and system prompt are always set, so that prompts have the format of the training.
+  - The file is streamed over HTTP, and is not sent if the server already has it.
+  - Ollama's copy is a cache. If it is missing or was changed, it is recreated from the GGUF file.
+  - With a O(gate) the tags are moved only if the answers of the new model meet the expectations. If the model does not
+    pass, nothing changes, and the task fails with the answers.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   state:
     description:
-      - V(present) has the model registered.
-      - V(absent) removes the tag O(name) (C(latest) unless it says another) from the server.
-      - V(rolled_back) puts an earlier version of the model O(name) back under its tags, and holds it there. Applying
-        what is declared does not undo that, until the hold is released or another version is declared.
-      - V(released) ends the hold of the model O(name). The next apply promotes what is declared.
+      - V(present) registers the model.
+      - V(absent) removes the tag O(name) (C(latest) if it contains no tag) from the server.
+      - V(rolled_back) restores an earlier version of the model O(name) under its tags, and places a hold. Applying the
+        declaration does not undo that until the hold is released or another version is declared.
+      - V(released) releases the hold of the model O(name). The next apply promotes the declared version.
     type: str
     choices: [present, absent, rolled_back, released]
     default: present
   version:
     description:
-      - With O(state=rolled_back), the tag of a version of the model, or the beginning of one.
-      - By default the version that was served before. When a version is held already, nothing is changed by default.
+      - With O(state=rolled_back), the tag of a version of the model, or a prefix of it.
+      - By default the version that was served before. If there already is a hold, nothing is changed by default.
     type: str
   name:
     description:
@@ -46,17 +46,17 @@ options:
   adapter:
     description:
       - Fingerprint of the GGUF file of an adapter, from the step C(gguf-adapter) of M(ia_homelab.llamafactory.gguf).
-        Ollama puts it on O(gguf), the file of its base, when it loads the model.
+        Ollama applies it to O(gguf), the file of its base, when it loads the model.
     type: str
   template:
     description:
       - Name of the LLaMA-Factory template the model was trained with.
-      - By default the one the training used.
+      - By default the template of the training.
     type: str
   system:
     description:
       - System prompt.
-      - By default the one of the training data.
+      - By default the system prompt of the training data.
     type: str
   parameters:
     description:
@@ -65,14 +65,14 @@ options:
     default: {}
   aliases:
     description:
-      - Tags that are moved to the model.
+      - Tags to move to the model.
     type: list
     elements: str
     default: [latest]
   gate:
     description:
-      - Questions, and what their answers must be like, before O(aliases) are moved. What it holds is described at
-        O(ia_homelab.llamafactory.evaluate#module:gate).
+      - Questions and expectations on their answers that must be met before the O(aliases) are moved. See
+        O(ia_homelab.llamafactory.evaluate#module:gate) for its content.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -89,13 +89,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Register
+- name: Register a model
   ia_homelab.llamafactory.ollama_model:
     name: homelab-model
     gguf: "{{ file.fingerprint }}"
     data_dir: /data/llamafactory
 
-- name: Register, and move the tag people use only when it knows who it is
+- name: Register a model, and move the alias only if it passes a gate
   ia_homelab.llamafactory.ollama_model:
     name: homelab-model
     gguf: "{{ file.fingerprint }}"
@@ -113,7 +113,7 @@ EXAMPLES = r"""
     adapter: "{{ (beside.steps | selectattr('step', 'eq', 'gguf-adapter') | first).fingerprint }}"
     data_dir: /data/llamafactory
 
-- name: Put the version before back
+- name: Roll back to the previous version
   ia_homelab.llamafactory.ollama_model:
     name: homelab-model
     state: rolled_back
@@ -128,18 +128,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tag:
-  description: Full name of the version under the tags people use.
+  description: Full name of the version that the aliases refer to.
   returned: when O(state=rolled_back)
   type: str
   sample: homelab-model:3fa9c1d2e4b5-q4_K_M
 moved:
-  description: The tags that were moved to it.
+  description: The aliases that were moved to it.
   returned: when O(state=rolled_back)
   type: list
   elements: str
   sample: ["homelab-model:latest"]
 hold:
-  description: What is held, with C(tag), C(against) (the versions that are kept out) and C(at). Empty when nothing is.
+  description: The hold, with C(tag), C(against) (the versions that are held out) and C(at). Empty if there is none.
   returned: when O(state) is V(rolled_back) or V(released)
   type: dict
 fingerprint:
@@ -148,17 +148,17 @@ fingerprint:
   type: str
   sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
 path:
-  description: Where that result lies on the host, or will lie.
+  description: Path of that result on the host, also if it does not exist yet.
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/outputs/models/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
 outcome:
-  description: Tag, digest and aliases in Ollama, and what they pointed to before.
+  description: Tag, digest and aliases in Ollama, and the previous targets of the aliases.
   returned: when there is exactly one result
   type: dict
   sample: {tag: "homelab-model:3fa9c1d2e4b5-q4_K_M", aliases: ["homelab-model:latest"]}
 steps:
-  description: All results, also those that were there already.
+  description: All results, including those that existed before.
   returned: success
   type: list
   elements: dict
@@ -173,19 +173,19 @@ steps:
       description: Fingerprint of the result.
       type: str
     path:
-      description: Where it lies on the host, or will lie.
+      description: Path of the result on the host, also if it does not exist yet.
       type: str
     changed:
-      description: Whether it had to be made.
+      description: Whether the step had to run.
       type: bool
     reason:
-      description: In check mode, why it would be made.
+      description: In check mode, why the step would run.
       type: str
     outcome:
-      description: What the step found out; empty until it has been made.
+      description: Results of the step; empty until it has run.
       type: dict
 runs:
-  description: The runs, to be handed on to the next step.
+  description: The runs, to be passed to the task of the next step.
   returned: success
   type: list
   elements: dict
@@ -213,16 +213,16 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
     toolchain,
 )
 
-#: What the states answer that make nothing.
-NOTHING_MADE: dict[str, t.Any] = {"runs": [], "steps": []}
+#: Result of the states that run no step.
+NO_STEPS: dict[str, t.Any] = {"runs": [], "steps": []}
 
 
 def remove(module: AnsibleModule) -> dict[str, t.Any]:
     ollama = Ollama(module.params["ollama_url"])
-    there = ollama.find(module.params["name"]) is not None
-    if there and not module.check_mode:
+    exists = ollama.find(module.params["name"]) is not None
+    if exists and not module.check_mode:
         ollama.delete(module.params["name"])
-    return {"changed": there, **NOTHING_MADE}
+    return {"changed": exists, **NO_STEPS}
 
 
 def roll_back(module: AnsibleModule) -> dict[str, t.Any]:
@@ -234,18 +234,18 @@ def roll_back(module: AnsibleModule) -> dict[str, t.Any]:
         check=module.check_mode,
     )
     hold = dataclasses.asdict(change.hold) if change.hold else {}
-    return {"changed": change.changed, "tag": change.tag, "moved": list(change.moved), "hold": hold, **NOTHING_MADE}
+    return {"changed": change.changed, "tag": change.tag, "moved": list(change.moved), "hold": hold, **NO_STEPS}
 
 
 def release(module: AnsibleModule) -> dict[str, t.Any]:
     changed = Releases(Layout(module.params["data_dir"]), module.params["name"]).release(module.check_mode)
-    return {"changed": changed, "hold": {}, **NOTHING_MADE}
+    return {"changed": changed, "hold": {}, **NO_STEPS}
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
-    other = {"absent": remove, "rolled_back": roll_back, "released": release}.get(module.params["state"])
-    if other is not None:
-        return other(module)
+    action = {"absent": remove, "rolled_back": roll_back, "released": release}.get(module.params["state"])
+    if action is not None:
+        return action(module)
 
     def prepare(engine: Engine) -> Run:
         return plan_register(

@@ -6,19 +6,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ollama_model_info
-short_description: Tell which versions of a model there are, and what each was made from
+short_description: Return the versions of a model and their lineage
 version_added: 0.1.0
 description:
-  - Tells what is served under the tags people use, what was before, and whether a rollback holds it.
+  - Returns the version that the aliases refer to, the previous version, and the hold of a rollback.
   - Follows the receipts of each version back to its GGUF file, merged weights, adapter, base and dataset, and to the
-    commit of git of the prompts. Receipts outlive the files they tell of.
-  - Names what was changed or removed in Ollama by somebody else.
+    git commit of the prompts. Receipts outlive the files they describe.
+  - Reports models that other programs changed or removed in Ollama.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   name:
     description:
-      - Name of the model, without a tag. All that were registered from here by default.
+      - Name of the model, without a tag. By default all models that were registered from this host.
     type: str
   ollama_url:
     description:
@@ -35,15 +35,15 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Know what is served
+- name: Gather facts about the served model
   ia_homelab.llamafactory.ollama_model_info:
     name: homelab-model
     data_dir: /data/llamafactory
-  register: known
+  register: served
 
 - name: Show the commit of the prompts
   ansible.builtin.debug:
-    msg: "{{ (known.models[0].versions[0].lineage | selectattr('step', 'eq', 'train') | first).facts.sources }}"
+    msg: "{{ (served.models[0].versions[0].lineage | selectattr('step', 'eq', 'train') | first).facts.sources }}"
 """
 
 RETURN = r"""
@@ -58,56 +58,56 @@ models:
       type: str
       sample: homelab-model
     served:
-      description: For each tag people use, C(version), empty where it is none of these, and C(digest).
+      description: For each alias, C(version), empty if it is none of the versions below, and C(digest).
       type: dict
       sample: {"homelab-model:latest": {version: "homelab-model:3fa9c1d2e4b5-q4_K_M", digest: 9a83b14fee83}}
     declared:
       description: The version that was declared last.
       type: str
     previous:
-      description: The version a rollback puts back. Empty when there is none.
+      description: The version that a rollback restores. Empty if there is none.
       type: str
     hold:
-      description: What a rollback holds, with C(tag), C(against) and C(at). Empty when nothing is held.
+      description: The hold of a rollback, with C(tag), C(against) and C(at). Empty if there is none.
       type: dict
     drift:
-      description: What is not as it was left.
+      description: Differences between Ollama and the recorded state.
       type: list
       elements: str
       sample: ["homelab-model:latest is another model than homelab-model:3fa9c1d2e4b5-q4_K_M"]
     versions:
-      description: All versions, the latest first.
+      description: All versions, the newest first.
       type: list
       elements: dict
       contains:
         tag:
-          description: Its full name in Ollama.
+          description: Full name in Ollama.
           type: str
         digest:
-          description: Digest of its manifest. Empty when it is not there.
+          description: Digest of its manifest. Empty if Ollama does not have the version.
           type: str
         there:
-          description: Whether Ollama has it.
+          description: Whether Ollama has the version.
           type: bool
         registered_at:
-          description: When it was registered.
+          description: Time of the registration.
           type: str
         promoted_at:
-          description: When a tag people use was last moved to it. Empty when none was.
+          description: Time when an alias was last moved to it. Empty if this never happened.
           type: str
         pruned_at:
-          description: When its files were removed. Empty when they were not.
+          description: Time when its files were removed. Empty if they were not.
           type: str
         gate:
-          description: How its gate was answered last, with C(passed), C(at), C(met) and C(asked). Empty without a gate.
+          description: Last result of its gate, with C(passed), C(at), C(met) and C(asked). Empty without a gate.
           type: dict
         path:
-          description: Where its receipt and its model card lie.
+          description: Directory of its receipt and model card.
           type: str
         lineage:
           description:
-            - What it was made from, the nearest first. Each has C(step), C(fingerprint), C(path), C(there),
-              C(pruned_at), C(finished_at), C(run) and C(facts).
+            - Its inputs, the direct ones first. Each has C(step), C(fingerprint), C(path), C(there), C(pruned_at),
+              C(finished_at), C(run) and C(facts).
           type: list
           elements: dict
 """
@@ -126,7 +126,10 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     layout = Layout(module.params["data_dir"])
     ollama = Ollama(module.params["ollama_url"])
     name = module.params["name"]
-    return {"changed": False, "models": [overview(layout, ollama, one) for one in ([name] if name else names(layout))]}
+    return {
+        "changed": False,
+        "models": [overview(layout, ollama, each) for each in ([name] if name else names(layout))],
+    }
 
 
 def main() -> None:

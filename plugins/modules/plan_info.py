@@ -6,25 +6,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: plan_info
-short_description: Tell what fine-tuning would do on a host, why, and what it takes
+short_description: Return the plan of fine-tunes on a host with reasons and requirements
 version_added: 0.1.0
 description:
-  - For each declared fine-tune, tells which steps would run and which of their inputs changed since its last result,
-    from what to what; and what each takes of GPU memory, RAM, disk and time. Nothing is changed.
-  - What it returns can be kept in a file and given to the module M(ia_homelab.llamafactory.job) later, which refuses
-    it when something else would be done by then. The playbook C(plan.yml) does that.
-  - A fine-tune that cannot fit the GPU or the machine is refused, with the nearest setting that fits.
+  - For each declared fine-tune, returns the steps that would run, the inputs that changed since its last result with
+    old and new value, and the GPU memory, RAM, disk space and time that each step requires. Nothing is changed.
+  - The result can be saved to a file and passed later to the module M(ia_homelab.llamafactory.job), which refuses a
+    stale plan. The playbook C(plan.yml) does that.
+  - A fine-tune that does not fit the GPU or the machine is refused, with the nearest setting that fits.
 options:
   finetunes:
     description:
-      - What is wanted, as declared in C(finetunes) of the inventory. See the role
-        P(ia_homelab.llamafactory.finetune#role) for its keys.
+      - Fine-tunes, as declared in C(finetunes) of the inventory. See the role
+        P(ia_homelab.llamafactory.finetune#role) for their options.
     type: list
     elements: dict
     required: true
   saved:
     description:
-      - Plans that were made before. When something else would be done now, the task fails and says what changed.
+      - Saved plans. If one is stale, the task fails with the changes.
     type: list
     elements: dict
 extends_documentation_fragment:
@@ -41,7 +41,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look what a change of the learning rate would do
+- name: Plan a change of the learning rate
   ia_homelab.llamafactory.plan_info:
     data_dir: /data/llamafactory
     finetunes:
@@ -51,7 +51,7 @@ EXAMPLES = r"""
         learning_rate: 1e-4
   register: planned
 
-- name: Show it
+- name: Show the plan
   ansible.builtin.debug:
     msg: "{{ planned.text.splitlines() }}"
 """
@@ -68,11 +68,11 @@ plans:
       type: str
       sample: homelab-model
     run:
-      description: Id the run will have.
+      description: Id of the future run.
       type: str
       sample: homelab-model-3fa9c1d2e4b5
     changed:
-      description: Whether anything would be done.
+      description: Whether any step would run.
       type: bool
       sample: true
     pending:
@@ -81,32 +81,32 @@ plans:
       elements: str
       sample: [train, merge, gguf-f16, gguf-q4_K_M, register-q4_K_M]
     previous:
-      description: When the last result of that name was finished, which this is compared with; empty for none.
+      description: Time when the last result of that name, which the plan is compared with, finished; empty for none.
       type: str
       sample: "2026-01-01T10:00:00Z"
     method:
-      description: How the weights are changed; what V(auto) comes to on this host.
+      description: Training method; for V(auto), the one selected on this host.
       type: str
       sample: qlora
     method_reason:
-      description: Why, where V(auto) is declared.
+      description: Reason for the method, if V(auto) is declared.
       type: str
       sample: 12.9 GB of GPU memory, 515 MB in reserve; lora would take about 20.5 GB, qlora takes about 10.3 GB
     steps:
-      description: All steps in order, with fingerprint, state, and of those that would run what follows.
+      description: All steps in order, with fingerprint and state. Steps that would run also have the reasons below.
       type: list
       elements: dict
       contains:
         label:
-          description: Name of the step.
+          description: Label of the step.
           type: str
           sample: train
         runs:
-          description: Whether it would run.
+          description: Whether the step would run.
           type: bool
           sample: true
         why:
-          description: Why, in words.
+          description: Reasons as text.
           type: list
           elements: str
           sample: [learning_rate 0.0001 → 0.0002]
@@ -116,19 +116,19 @@ plans:
           elements: dict
           sample: [{input: learning_rate, before: "0.0001", after: "0.0002", detail: ""}]
         takes:
-          description: C(vram_bytes), C(ram_bytes), C(disk_bytes) and C(seconds), as far as they can be told.
+          description: Requirements C(vram_bytes), C(ram_bytes), C(disk_bytes) and C(seconds), as far as known.
           type: dict
           sample: {vram_bytes: 10300000000, ram_bytes: 4700000000, disk_bytes: 900000000, seconds: 840.0}
     host:
-      description: What the host has of them, all and free.
+      description: Total and free resources of the host.
       type: dict
       sample: {vram_bytes: 12884901888, vram_free_bytes: 12465471488, disk_free_bytes: 210000000000}
     warnings:
-      description: What is short.
+      description: Warnings about insufficient resources.
       type: list
       elements: str
 text:
-  description: The plans for people to read.
+  description: The plans as text.
   returned: success
   type: str
   sample: "homelab-model: nothing to do\n"
@@ -145,7 +145,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import HOST_SPEC, toolchain
 
 
-def look(module: AnsibleModule) -> dict[str, t.Any]:
+def collect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     engine = Engine(params["data_dir"])
     runs = [
@@ -159,8 +159,8 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
         )
         for declared in params["finetunes"]
     ]
-    seen = [(run, engine.preview(run)) for run in runs]
-    plans = plans_of(engine.layout, seen, params["accelerator"], params["datasets"], params["saved"])
+    previews = [(run, engine.preview(run)) for run in runs]
+    plans = plans_of(engine.layout, previews, params["accelerator"], params["datasets"], params["saved"])
     for warning in [warning for plan in plans for warning in plan["warnings"]]:
         module.warn(warning)
     return {"changed": False, "plans": plans, "text": text_of(plans)}
@@ -175,7 +175,7 @@ def main() -> None:
             "saved": {"type": "list", "elements": "dict"},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
-        look,
+        collect,
     )
 
 

@@ -9,16 +9,16 @@ module: train
 short_description: Fine-tune a base model on a dataset
 version_added: 0.1.0
 description:
-  - Trains with C(llamafactory-cli train). The result is known by the hyperparameters that change it, the base and the
-    dataset, so a second run of the task trains nothing.
-  - The training goes on when the connection to the controller is lost; running the task again attaches to it. One that
-    was stopped or killed goes on from its last whole checkpoint.
+  - Trains with C(llamafactory-cli train). The result is identified by the hyperparameters that affect it, the base and
+    the dataset, so a second run of the task trains nothing.
+  - The training continues when the connection to the controller is lost; running the task again attaches to it. A
+    training that was stopped or killed resumes from its last complete checkpoint.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   name:
     description:
-      - Name of the fine-tune, for people to read. It does not change the result.
+      - Name of the fine-tune, for display. It does not affect the result.
       - Required unless O(runs) is given.
     type: str
   base_model:
@@ -36,14 +36,14 @@ options:
     type: str
   accelerator:
     description:
-      - What to train on. V(auto) looks for an NVIDIA GPU.
+      - Device to train on. V(auto) selects V(cuda) if there is an NVIDIA GPU.
     type: str
     choices: [auto, cuda, cpu]
     default: auto
   memory_check:
     description:
-      - What becomes of a training that cannot fit the GPU or the machine, by what it is estimated to take.
-      - V(enforce) refuses it, and names the nearest setting that fits. V(warn) tries it all the same.
+      - Handling of a training whose memory estimate exceeds the GPU or the machine.
+      - V(enforce) refuses it and names the nearest setting that fits. V(warn) starts it nevertheless.
     type: str
     choices: [enforce, warn]
     default: enforce
@@ -73,7 +73,7 @@ EXAMPLES = r"""
     toolchain: "{{ llamafactory_toolchain }}"
   register: trained
 
-- name: Have the loss plot
+- name: Fetch the loss plot
   ansible.builtin.fetch:
     src: "{{ trained.path }}/{{ trained.outcome.loss_plot }}"
     dest: plots/
@@ -86,7 +86,7 @@ fingerprint:
   type: str
   sample: 3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
 path:
-  description: Where that result lies on the host, or will lie.
+  description: Path of that result on the host, also if it does not exist yet.
   returned: when there is exactly one result
   type: str
   sample: /data/llamafactory/outputs/adapters/3fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9c1d2e4b53fa9
@@ -96,7 +96,7 @@ outcome:
   type: dict
   sample: {method: lora, steps: 100, loss_plot: training_loss.png, duration_seconds: 20.3, metrics: {train_loss: 0.62}}
 steps:
-  description: All results, also those that were there already.
+  description: All results, including those that existed before.
   returned: success
   type: list
   elements: dict
@@ -111,19 +111,19 @@ steps:
       description: Fingerprint of the result.
       type: str
     path:
-      description: Where it lies on the host, or will lie.
+      description: Path of the result on the host, also if it does not exist yet.
       type: str
     changed:
-      description: Whether it had to be made.
+      description: Whether the step had to run.
       type: bool
     reason:
-      description: In check mode, why it would be made.
+      description: In check mode, why the step would run.
       type: str
     outcome:
-      description: What the step found out; empty until it has been made.
+      description: Results of the step; empty until it has run.
       type: dict
 runs:
-  description: The runs, to be handed on to the next step.
+  description: The runs, to be passed to the task of the next step.
   returned: success
   type: list
   elements: dict

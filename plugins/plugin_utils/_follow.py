@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Live progress for tasks that take long: whole lines on stderr, throttled, one host a line.
+"""Live progress of long tasks: complete lines on stderr, throttled, one line per host.
 
-Lines on stderr disturb neither a JSON callback nor a redirected log, and lines of several hosts
-do not run into each other. The work itself runs detached on the host: when the connection or the
-controller goes away it goes on, and the next play attaches to it.
+Lines on stderr disturb neither a JSON callback nor a redirected log, and lines of several hosts do not interleave. The
+run itself is detached on the host: it continues when the connection or the controller is lost, and the next play
+attaches to it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LONGEST_SECONDS = 10.0
 
 
 class ProgressPrinter:
-    """Decides when a line is due: on a new step, on every tenth percent, and at least every ten seconds.
+    """Prints a progress line on a new step, on every tenth percent, and at least every ten seconds.
 
-    :param host: name of the host, as in the inventory.
-    :param write: gets each line.
-    :param now: a clock in seconds.
+    :param host: inventory name of the host.
+    :param write: function that receives each line.
+    :param now: clock in seconds.
     """
 
     def __init__(self, host: str, write: t.Callable[[str], None], now: t.Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +45,7 @@ class ProgressPrinter:
         self._text = ""
 
     def show(self, view: t.Mapping[str, t.Any]) -> None:
-        """Print a line about a run, if one is due."""
+        """Print a line about a run if one is due."""
         progress = Progress.from_dict(view.get("progress") or {})
         label = view["current"] or view["state"]
         percent = progress.percent if progress.percent is not None else -1
@@ -65,21 +65,21 @@ class ProgressPrinter:
         head = f"[{self._host}] {label} {view['name']}"
         if view.get("waiting_for"):
             return f"{head}  waiting for {view['waiting_for']}"
-        words = progress.describe()
-        return f"{head}  {words}" if words else head
+        description = progress.describe()
+        return f"{head}  {description}" if description else head
 
 
 class FollowAction(ActionBase):
-    """Runs a module that starts detached work, then follows that work and prints how far it is.
+    """Runs a module that starts a detached run, then follows that run and prints its progress.
 
-    The module is called with ``wait=false``, unless an earlier task has started the work (``runs``). The work is then
-    followed through the module ``job``, for all steps alike: Ansible puts a module together once for a play, and to put
-    one together takes a second, most of which the last step would add to the whole.
+    The module is called with ``wait=false``, unless an earlier task has started the run (``runs``). The run is then
+    followed by the module ``job`` for every kind of step: Ansible builds a module once per play, and each build takes
+    about a second, most of which the last step would add to the total.
     """
 
     _supports_check_mode = True
     _supports_async = False
-    #: States of the module in which there is nothing to follow, or that it follows itself.
+    #: States of the module that start no run, or that the module follows itself.
     _NOT_FOLLOWED: t.ClassVar[tuple[str, ...]] = ("submitted", "cancelled", "absent", "rolled_back", "released")
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -106,9 +106,9 @@ class FollowAction(ActionBase):
     def _follow(
         self, args: t.Mapping[str, t.Any], runs: t.Sequence[t.Mapping[str, t.Any]], task_vars: dict[str, t.Any]
     ) -> dict[str, t.Any]:
-        """Follow runs, one after the other, until nothing that this task answers for is still to be made.
+        """Follow runs, one after the other, until no step that this task is responsible for is pending.
 
-        :returns: the last answer, which tells of the results, or of what failed.
+        :returns: the last answer, with the results or the error.
         """
         host = str(task_vars.get("inventory_hostname", "localhost"))
         printer = ProgressPrinter(host, lambda line: display.display(line, stderr=True))
@@ -118,22 +118,22 @@ class FollowAction(ActionBase):
         followed: list[str] = []
         while True:
             slice_seconds = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (time.monotonic() - began) / 4)
-            asked = {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds, "timeout": slice_seconds}
-            answer = self._call(_JOB, asked, task_vars)
+            arguments = {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds, "timeout": slice_seconds}
+            answer = self._call(_JOB, arguments, task_vars)
             if answer.get("failed"):
                 return {"changed": True, "runs": runs, **answer}
             runs = answer["runs"]
-            now = [run for run in runs if run["waiting"]]
-            for view in now[:1] or [run for run in runs if run["id"] in followed]:
+            waiting = [run for run in runs if run["waiting"]]
+            for view in waiting[:1] or [run for run in runs if run["id"] in followed]:
                 printer.show(view)
                 followed = [view["id"]]
-            if not now:
+            if not waiting:
                 return answer
             if deadline is not None and time.monotonic() > deadline:
                 return {
                     "failed": True,
                     "changed": True,
                     "runs": runs,
-                    "msg": f"{now[0]['name']}: still at {now[0]['current'] or now[0]['state']}. It goes on: "
-                    "apply again to attach to it.",
+                    "msg": f"{waiting[0]['name']}: still at {waiting[0]['current'] or waiting[0]['state']}. The run "
+                    "continues: apply again to attach to it.",
                 }

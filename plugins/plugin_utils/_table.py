@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables for the terminal."""
+"""Text tables for the terminal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typing as t
 
 
 def table(rows: t.Sequence[t.Sequence[str]]) -> list[str]:
-    """Lines in which the columns stand below each other, two blanks apart.
+    """Return lines with aligned columns, separated by two spaces.
 
-    :param rows: the heads first; all of the same length.
+    :param rows: header row first; all rows have the same length.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

@@ -50,7 +50,7 @@ found = local_services.find("http://127.0.0.1:11434")
 pids = ports.listeners(11434)
 print(json.dumps({
     "answers": answers,
-    "known": found and found.as_dict() == known and found.holds(pids[0]) and not found.holds(1),
+    "known": found and found.as_dict() == known and found.contains_process(pids[0]) and not found.contains_process(1),
     "hidden": bool(pids) and ports.variables(pids[0]).get("CUDA_VISIBLE_DEVICES") == "-1",
     "drop_in": os.path.exists("/run/systemd/system/ollama.service.d"),
     "pids": pids,

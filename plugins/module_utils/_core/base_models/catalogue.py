@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of base models: Ollama's names, the Hugging Face weights behind them, template and shape.
+"""The catalogue of base models: Ollama names with their Hugging Face weights, chat template and shape.
 
-Sources: the models' ``config.json`` on the hub (shapes), LLaMA-Factory's ``extras/constants.py`` (which template
-belongs to which family), Ollama's library (tags, and which one a bare name means). Parameters are those that the
-weights hold once shared (tied) embeddings are counted once; a test works them out again from the shape.
+Sources: the models' ``config.json`` on the hub (shapes), LLaMA-Factory's ``extras/constants.py`` (template of each
+family), Ollama's library (tags, and the default tag of a bare name). Parameter counts are those of the weights, with
+shared (tied) embeddings counted once; a test recomputes them from the shape.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What a memory estimate needs to know of a model; for models that also see, the part that reads and writes.
+    """Dimensions of a model for a memory estimate; for a multimodal model, those of its language model.
 
     :param model_type: ``model_type`` of ``config.json``.
-    :param layers: decoder layers.
-    :param hidden: width of a layer.
-    :param intermediate: width of the feed-forward part.
-    :param heads: attention heads.
-    :param kv_heads: heads of keys and values.
-    :param head_dim: width of one head.
+    :param layers: number of decoder layers.
+    :param hidden: hidden size.
+    :param intermediate: size of the feed-forward layer.
+    :param heads: number of attention heads.
+    :param kv_heads: number of key and value heads.
+    :param head_dim: size of one head.
     :param vocabulary: rows of the embedding matrix (padding rows included).
-    :param parameters: all parameters of the weights, tied ones counted once; 0 when not known.
+    :param parameters: parameters of the weights, tied ones counted once; 0 if unknown.
     :param tied: whether the output layer is the embedding matrix.
     """
 
@@ -46,11 +46,11 @@ class Entry:
     """One model of the catalogue.
 
     :param family: name in Ollama's library.
-    :param tags: its tags there; the first is the one to show.
-    :param hub_id: the weights that can be trained.
+    :param tags: tags in Ollama's library; the first is displayed.
+    :param hub_id: Hugging Face id of the trainable weights.
     :param template: LLaMA-Factory's chat template.
-    :param gated: whether the licence has to be accepted on the hub first.
-    :param shape: how it is built.
+    :param gated: whether the licence must be accepted on the hub first.
+    :param shape: dimensions of the model.
     """
 
     family: str
@@ -87,7 +87,7 @@ _GEMMA2_9B = Shape("gemma2", 42, 3584, 14336, 16, 8, 256, 256000, 9241705984, Tr
 _GEMMA2_27B = Shape("gemma2", 46, 4608, 36864, 32, 16, 128, 256000, 27227128320, True)
 _GEMMA3_270M = Shape("gemma3_text", 18, 640, 2048, 4, 1, 256, 262144, 268098176, True)
 _GEMMA3_1B = Shape("gemma3_text", 26, 1152, 6912, 4, 1, 256, 262144, 999885952, True)
-# from 4b on they also see: the parameters are those of all the weights, the rest that of the language model
+# multimodal from 4b on: the parameter count covers all weights, the other fields describe the language model
 _GEMMA3_4B = Shape("gemma3", 34, 2560, 10240, 8, 4, 256, 262208, 4300079472, True)
 _GEMMA3_12B = Shape("gemma3", 48, 3840, 15360, 16, 8, 256, 262208, 12187325040, True)
 _GEMMA3_27B = Shape("gemma3", 62, 5376, 21504, 32, 16, 128, 262208, 27432406640, True)
@@ -215,7 +215,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("tinyllama", ("1.1b",), "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "zephyr", False, _TINYLLAMA),
 )
 
-#: Which tag a bare name (or ``:latest``) means in Ollama's library.
+#: Tag that a bare name (or ``:latest``) refers to in Ollama's library.
 DEFAULT_TAGS: dict[str, str] = {
     "qwen2.5": "7b",
     "qwen2.5-coder": "7b",

@@ -1,23 +1,23 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The chat templates of training, as Ollama templates that render the same text.
+"""Ollama templates that render the same text as the chat templates of training.
 
-What a conversation looks like in training is LLaMA-Factory's to say (``data/template.py`` of 0.9.5); here the
-same formats stand as facts, and one function writes the Go template of each. ``tests/real/test_templates_real.py``
-holds both against each other, text and tokens, with real LLaMA-Factory and a real Ollama.
+LLaMA-Factory defines the format of a conversation in training (``data/template.py`` of 0.9.5). This module holds the
+same formats as data, and one function generates the Go template of each. ``tests/real/test_templates_real.py``
+compares both, text and tokens, using LLaMA-Factory and Ollama themselves.
 
-Left out, because no Ollama template can give the model what it was trained on:
+These templates are left out because no Ollama template reproduces the tokens of the training:
 
-* ``vicuna``, ``llama2``: training tokenizes message by message, a server the whole prompt at once. Where a
-  message ends and the next begins without a special token or a line break between (``questions.USER:``,
-  ``[/INST]answer``), byte-pair vocabularies merge across, and the tokens differ.
-* ``alpaca`` and ``default`` likewise, in conversations of several turns (``Assistant:answer``) or with a system
-  prompt that does not end in a line break.
-* templates for pictures and sound.
+* ``vicuna``, ``llama2``: training tokenizes each message separately, a server tokenizes the full prompt at once.
+  Where two messages meet without a special token or a line break between them (``questions.USER:``,
+  ``[/INST]answer``), byte-pair vocabularies merge across the boundary, and the tokens differ.
+* ``alpaca`` and ``default``, for the same reason, in conversations of several turns (``Assistant:answer``) or with a
+  system prompt that does not end in a line break.
+* templates for images and audio.
 
-Not rendered: tools. Known differences that no template can cure: an earlier answer that begins with a blank or a
-line break is tokenized together with the line break before it; SentencePiece vocabularies that put a blank before
+Tools are not rendered. Known differences that no template can avoid: an earlier answer that begins with a space or a
+line break is tokenized together with the line break before it; SentencePiece vocabularies that insert a space before
 each text (Llama 2, Mistral before 0.3) do so once per message in training.
 """
 
@@ -29,25 +29,25 @@ import typing as t
 
 from ..errors import InputError
 
-#: Stands for the tokenizer's end-of-sequence token in a format.
+#: Placeholder for the tokenizer's end-of-sequence token in a format.
 _EOS = "{eos}"
 _NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 
 @dataclasses.dataclass(frozen=True)
 class OllamaTemplate:
-    """How a conversation is written for a model, in training and in Ollama.
+    """Format of a conversation for a model, in training and in Ollama.
 
     :param name: LLaMA-Factory's name of the template.
-    :param user: text before and after what the user says; the opening of the answer belongs to it.
+    :param user: text before and after a user message; the suffix includes the opening of the answer.
     :param assistant: text before and after an answer.
     :param system: text before and after the system prompt.
     :param stops: texts at which an answer ends.
-    :param default_system: system prompt that training puts in where a row has none.
-    :param bos: training begins with the tokenizer's BOS token (where it has one).
-    :param fused: the system prompt stands inside the first message of the user.
-    :param thinking: answers begin with a thought; rows without one are trained with an empty one.
-    :param enable_thinking: LLaMA-Factory's argument of that name: without, the empty thought belongs to the prompt.
+    :param default_system: system prompt that training inserts for rows without one.
+    :param bos: whether training begins with the tokenizer's BOS token (if it has one).
+    :param fused: whether the system prompt is part of the first user message.
+    :param thinking: whether answers begin with a thought; rows without one are trained with an empty thought.
+    :param enable_thinking: LLaMA-Factory's argument of that name: if False, the empty thought belongs to the prompt.
     """
 
     name: str
@@ -63,34 +63,34 @@ class OllamaTemplate:
 
     @property
     def needs_eos(self) -> bool:
-        """Whether the tokenizer's EOS token stands in the text or ends an answer."""
+        """Whether the format contains the tokenizer's EOS token, in the text or as a stop string."""
         return any(_EOS in text for text in (*self.user, *self.assistant, *self.system, *self.stops))
 
     def stop_strings(self, eos: str = "") -> list[str]:
-        """The texts at which Ollama shall end an answer.
+        """Return the texts at which Ollama must end an answer.
 
         :param eos: text of the tokenizer's EOS token, such as ``</s>``.
         """
         return list(dict.fromkeys(stop.replace(_EOS, eos) for stop in self.stops if stop != _EOS or eos))
 
     def go_template(self, eos: str = "", bos: str = "") -> str:
-        """The template in the language of Ollama (Go's ``text/template``).
+        """Return the template in Ollama's syntax (Go's ``text/template``).
 
         :param eos: text of the tokenizer's EOS token.
-        :param bos: text of the BOS token, only where training begins with it and the server adds none.
+        :param bos: text of the BOS token, only if training begins with it and the server adds none.
         """
         begin, end = self.system
         answer = "{{ .Content }}"
         head, first, tail = "", "", ""
         if self.fused:
-            # a variable, so that the system prompt is used up by the first message of the user
+            # a variable that is cleared after use, so that only the first user message gets the system prompt
             head = "{{ $system := .System }}"
             first = f'{{{{ if $system }}}}{begin}{{{{ $system }}}}{end}{{{{ $system = "" }}}}{{{{ end }}}}'
         else:
             default = f"{{{{ else }}}}{begin}{self.default_system}{end}" if self.default_system else ""
             head = f"{{{{ if .System }}}}{begin}{{{{ .System }}}}{end}{default}{{{{ end }}}}"
         if self.thinking:
-            # Ollama finds the words around a thought by this shape, and then takes it off the answer
+            # Ollama derives the delimiters of a thought from this form and removes the thought from the answer
             thought = "<think>\n{{ .Thinking }}\n</think>\n\n"
             answer = f"{{{{ if .Thinking }}}}{thought}{{{{ else }}}}{_NO_THOUGHT}{{{{ end }}}}{answer}"
             if self.enable_thinking:
@@ -107,30 +107,30 @@ class OllamaTemplate:
 
 
 def template_for(name: str, enable_thinking: bool | None = True) -> OllamaTemplate:
-    """The Ollama template for a training template.
+    """Return the Ollama template for a training template.
 
     :param name: LLaMA-Factory's name, such as ``qwen``.
-    :param enable_thinking: what training was given; None works like False outside of training.
-    :raises InputError: when there is none of that name.
+    :param enable_thinking: value used in training; None acts like False outside of training.
+    :raises InputError: if there is no template of that name.
     """
-    found = TEMPLATES.get(name)
-    if found is None:
-        near = difflib.get_close_matches(name, TEMPLATES, 3, 0.5)
-        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    template = TEMPLATES.get(name)
+    if template is None:
+        suggestions = difflib.get_close_matches(name, TEMPLATES, 3, 0.5)
+        suggestion = f"Did you mean {' or '.join(suggestions)}? " if suggestions else ""
         raise InputError(
             f"There is no Ollama template for the training template {name!r}.",
-            f"{meant}These can be served as they were trained: {', '.join(sorted(TEMPLATES))}.",
+            f"{suggestion}These can be served as they were trained: {', '.join(sorted(TEMPLATES))}.",
             {"template": name, "known": sorted(TEMPLATES)},
         )
-    return dataclasses.replace(found, enable_thinking=bool(enable_thinking)) if found.thinking else found
+    return dataclasses.replace(template, enable_thinking=bool(enable_thinking)) if template.thinking else template
 
 
 def system_for(template: OllamaTemplate, dataset_results: t.Mapping[str, t.Any]) -> tuple[str, str]:
-    """The system prompt a model is to be served with: the one it was trained with.
+    """Return the system prompt to serve a model with: the one it was trained with.
 
-    :param dataset_results: results in the receipt of the dataset; under ``systems`` they tell the ``most_common``
-        one, in how many ``rows`` it stands, how many ``distinct`` ones there are, and how many rows are ``without``.
-    :returns: the system prompt (empty for none), and a warning where the rows do not agree (else empty).
+    :param dataset_results: results in the receipt of the dataset; ``systems`` holds the ``most_common`` system prompt,
+        the number of ``rows`` with it, the number of ``distinct`` ones, and the number of rows ``without`` one.
+    :returns: the system prompt (empty for none), and a warning if the rows differ (else empty).
     """
     systems = dict(dataset_results.get("systems") or {})
     most_common = str(systems.get("most_common") or "")
@@ -146,19 +146,19 @@ def system_for(template: OllamaTemplate, dataset_results: t.Mapping[str, t.Any])
     kinds = f"{distinct} different system prompts" if distinct > 1 else "one system prompt"
     rest = f", and {without} rows have none" if without else ""
     if by_default:
-        how = f"the template's own ({chosen!r})" if chosen else "none"
-        return chosen, f"The rows hold {kinds}{rest}: the model is served with {how}, as most rows were trained."
+        served = f"the template's own ({chosen!r})" if chosen else "none"
+        return chosen, f"The rows hold {kinds}{rest}: the model is served with {served}, as most rows were trained."
     share = f"the most common one, of {count} rows"
     return chosen, f"The rows hold {kinds}{rest}: the model is served with {share}."
 
 
-def _chatml(name: str, **more: t.Any) -> OllamaTemplate:
+def _chatml(name: str, **fields: t.Any) -> OllamaTemplate:
     return OllamaTemplate(
         name,
         user=("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
         assistant=("", "<|im_end|>\n"),
         system=("<|im_start|>system\n", "<|im_end|>\n"),
-        **{"stops": ("<|im_end|>",), **more},
+        **{"stops": ("<|im_end|>",), **fields},
     )
 
 
@@ -270,5 +270,5 @@ _ALL = (
     ),
 )
 
-#: Every training template that can be served as it was trained, by LLaMA-Factory's name.
+#: Every training template that Ollama can reproduce, by LLaMA-Factory's name.
 TEMPLATES: dict[str, OllamaTemplate] = {template.name: template for template in _ALL}

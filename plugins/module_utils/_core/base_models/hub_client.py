@@ -1,14 +1,14 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asking a Hugging Face hub, with the standard library: what a repository holds, and the bytes of its files.
+"""Client of a Hugging Face hub, based on the standard library: repository metadata and file content.
 
 The address is ``HF_ENDPOINT`` or https://huggingface.co; proxies and certificates come from the environment, as for
-any other program. Errors of the hub are told by the header ``X-Error-Code``
+any other program. The hub identifies errors by the header ``X-Error-Code``
 (source: ``huggingface_hub/utils/_http.py``, ``hf_raise_for_status``).
 
-The token goes into the ``Authorization`` header of requests to the hub itself and nowhere else: not to the servers it
-redirects to, not into a message, a log or an argument list.
+The token is sent in the ``Authorization`` header of requests to the hub itself and nowhere else: not to servers it
+redirects to, not to a message, a log or an argument list.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _LONGEST_PAUSE = 60.0
 
 
 class TransientError(RemoteError):
-    """The hub did not answer, or asked to come back later: another try may do."""
+    """The hub did not answer or asked for a later retry: a retry may succeed."""
 
 
 def read_token(path: str) -> str:
-    """The token in a file; empty when no file is named.
+    """Read the token from a file; return an empty string if ``path`` is empty.
 
-    :raises NotReadyError: when it cannot be read.
-    :raises InputError: when what it holds is no token. The content is not shown.
+    :raises NotReadyError: if the file cannot be read.
+    :raises InputError: if its content is not a token. The message does not show the content.
     """
     if not path:
         return ""
@@ -62,12 +62,12 @@ def read_token(path: str) -> str:
 
 
 def endpoint_of(environment: t.Mapping[str, str]) -> str:
-    """Address of the hub, without a slash at its end."""
+    """Return the address of the hub without a trailing slash."""
     return (environment.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, and leaves the token behind where they lead to another server."""
+    """Follows redirects and drops the token when a redirect leads to another server."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: t.Any, code: int, msg: str, headers: t.Any, newurl: str
@@ -83,23 +83,23 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _proxies(environment: t.Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in sorted(environment):  # capitals sort first, so that the usual small letters have the last word
+    proxies: dict[str, str] = {}
+    for name in sorted(environment):  # capitals sort first, so that the common lower-case names take precedence
         if name.lower().endswith("_proxy") and environment[name]:
-            found[name.lower()[: -len("_proxy")]] = environment[name]
+            proxies[name.lower()[: -len("_proxy")]] = environment[name]
     for scheme in ("http", "https"):
-        if "all" in found:
-            found.setdefault(scheme, found["all"])
-    return found
+        if "all" in proxies:
+            proxies.setdefault(scheme, proxies["all"])
+    return proxies
 
 
 class HubClient:
-    """One hub, as one user.
+    """One hub, accessed as one user.
 
-    :param environment: ``HF_ENDPOINT``, proxies and certificates are taken from here.
-    :param token: the user's token; empty for nobody.
-    :param timeout: seconds to wait for an answer, and between two pieces of one.
-    :param tries: how often a question is asked when the hub does not answer.
+    :param environment: source of ``HF_ENDPOINT``, proxies and certificates.
+    :param token: token of the user; empty for anonymous access.
+    :param timeout: seconds to wait for a response, and between two chunks of its body.
+    :param tries: number of attempts for a request if the hub does not answer.
     """
 
     def __init__(
@@ -135,12 +135,12 @@ class HubClient:
         self._opener = urllib.request.build_opener(*handlers)
 
     def model_info(self, hub_id: str, revision: str) -> dict[str, t.Any]:
-        """What the hub says of a repository at a revision: ``id``, ``sha``, ``gated``, ``siblings`` with sizes.
+        """Return the metadata of a repository at a revision: ``id``, ``sha``, ``gated``, ``siblings`` with sizes.
 
         Source: ``GET /api/models/{id}/revision/{revision}?blobs=true`` (``HfApi.model_info``).
 
-        :raises InputError: when there is no such repository or revision.
-        :raises RemoteError: when the hub does not answer, or not sensibly.
+        :raises InputError: if there is no such repository or revision.
+        :raises RemoteError: if the hub does not answer, or its answer is not valid.
         """
         path = f"/api/models/{_quote(hub_id)}/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
         raw = self._get(path, hub_id, revision)
@@ -155,24 +155,24 @@ class HubClient:
         return value
 
     def read(self, hub_id: str, commit: str, name: str) -> bytes | None:
-        """The content of a small file; None when there is no such file."""
+        """Return the content of a small file; None if it does not exist."""
         try:
             return self._get(_file_path(hub_id, commit, name), hub_id, commit)
         except _NoSuchFile:
             return None
 
     def check_access(self, hub_id: str, commit: str, name: str) -> None:
-        """See to it that the files of a repository may be fetched: of a gated one everybody may read the list.
+        """Check that the files of a repository may be downloaded: the file list of a gated repository is public.
 
-        :raises InputError: when they may not, with what to do about it.
+        :raises InputError: if access is denied, with a hint on how to get it.
         """
         with self._open(_file_path(hub_id, commit, name), hub_id, commit, method="HEAD"):
             pass
 
     def open_file(self, hub_id: str, commit: str, name: str, offset: int = 0) -> http.client.HTTPResponse:
-        """The bytes of a file from an offset on; ``status`` is 206 when the hub kept to it, 200 when it did not.
+        """Open a file at an offset; ``status`` is 206 if the hub honours the offset, 200 if it sends the full file.
 
-        :raises TransientError: when the hub does not answer; asked only once.
+        :raises TransientError: if the hub does not answer; there is no retry.
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         return self._open(_file_path(hub_id, commit, name), hub_id, commit, headers=headers, tries=1)
@@ -189,7 +189,7 @@ class HubClient:
                 pass
             if attempt + 1 < self._tries:
                 self._sleep(2.0**attempt)
-        raise TransientError(f"{self.endpoint} broke off its answer {self._tries} times.")
+        raise TransientError(f"{self.endpoint} interrupted its answer {self._tries} times.")
 
     def _open(
         self,
@@ -211,42 +211,43 @@ class HubClient:
             try:
                 return t.cast(http.client.HTTPResponse, self._opener.open(request, timeout=self._timeout))
             except urllib.error.HTTPError as error:
-                failure = self._refused(error, hub_id, revision)
+                failure = self._http_error(error, hub_id, revision)
                 if not isinstance(failure, TransientError) or attempt == last:
                     raise failure from None
                 pause = max(pause, _seconds(error.headers.get("Retry-After")))
             except (OSError, http.client.HTTPException) as error:
-                failure, again = self._unreachable(error)
-                if not again or attempt == last:
+                failure, retry = self._connection_error(error)
+                if not retry or attempt == last:
                     raise failure from None
             self._sleep(min(pause, _LONGEST_PAUSE))
         raise AssertionError("not reached")
 
-    def _unreachable(self, error: Exception) -> tuple[CoreError, bool]:
-        """The error to raise when no answer came, and whether asking again may help."""
+    def _connection_error(self, error: Exception) -> tuple[CoreError, bool]:
+        """Return the error to raise when no response arrived, and whether a retry may help."""
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         hint = "Is this host online? A proxy is set with https_proxy, a mirror of the hub with HF_ENDPOINT."
         if isinstance(reason, ssl.SSLCertVerificationError):
-            words = f"its certificate was not accepted ({reason.verify_message})"
-            return TransientError(f"{self.endpoint}: {words}.", "Name the file of your own CA in SSL_CERT_FILE."), False
+            problem = f"its certificate was not accepted ({reason.verify_message})"
+            hint = "Name the file of your own CA in SSL_CERT_FILE."
+            return TransientError(f"{self.endpoint}: {problem}.", hint), False
         if isinstance(reason, socket.gaierror):
             return TransientError(f"{self.endpoint} cannot be reached: its name is not known here.", hint), False
         if isinstance(reason, ConnectionRefusedError):
             return TransientError(f"{self.endpoint} cannot be reached: connection refused.", hint), False
-        what = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        return TransientError(f"{self.endpoint} cannot be reached: {self._clean(what)}.", hint), True
+        problem = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return TransientError(f"{self.endpoint} cannot be reached: {self._clean(problem)}.", hint), True
 
-    def _refused(self, error: urllib.error.HTTPError, hub_id: str, revision: str) -> CoreError:
-        """What an answer with an error status means."""
+    def _http_error(self, error: urllib.error.HTTPError, hub_id: str, revision: str) -> CoreError:
+        """Translate a response with an error status."""
         code = error.headers.get("X-Error-Code") or ""
-        said = self._clean(error.headers.get("X-Error-Message") or "")
+        message = self._clean(error.headers.get("X-Error-Message") or "")
         with contextlib.suppress(Exception):
             error.close()
         if code == "GatedRepo":
-            return self._gated(hub_id)
-        if error.code == 401 and "credentials" in said.lower():
+            return self._gated_error(hub_id)
+        if error.code == 401 and "credentials" in message.lower():
             return InputError(
-                f"{self.endpoint} does not accept the token: {said}.",
+                f"{self.endpoint} does not accept the token: {message}.",
                 f"Make a new one at {self.endpoint}/settings/tokens and write it into the token file.",
             )
         if code == "RevisionNotFound":
@@ -254,17 +255,18 @@ class HubClient:
         if code == "EntryNotFound":
             return _NoSuchFile(f"{hub_id} has no such file at {revision}.")
         if code == "RepoNotFound" or error.code in (401, 404):
-            near = [name for name in nearest(hub_id) if name.lower() != hub_id.lower()]
-            meant = f"Did you mean {' or '.join(near)}? " if near else ""
-            private = "" if self._token else " If it is private, a token is needed (token_file)."
+            candidates = [name for name in nearest(hub_id) if name.lower() != hub_id.lower()]
+            suggestion = f"Did you mean {' or '.join(candidates)}? " if candidates else ""
+            token_hint = "" if self._token else " If it is private, a token is needed (token_file)."
             return InputError(
-                f"There is no model {hub_id} on {self.endpoint}.", f"{meant}Check its name there.{private}"
+                f"There is no model {hub_id} on {self.endpoint}.", f"{suggestion}Check its name there.{token_hint}"
             )
         if error.code in _RETRY:
-            return TransientError(f"{self.endpoint} answered {error.code} {said or error.reason}.", "Try again later.")
-        return RemoteError(f"{self.endpoint} answered {error.code} {said or error.reason} for {hub_id}.")
+            reason = message or error.reason
+            return TransientError(f"{self.endpoint} answered {error.code} {reason}.", "Try again later.")
+        return RemoteError(f"{self.endpoint} answered {error.code} {message or error.reason} for {hub_id}.")
 
-    def _gated(self, hub_id: str) -> CoreError:
+    def _gated_error(self, hub_id: str) -> CoreError:
         accept = f"Accept its licence at {self.endpoint}/{hub_id}"
         if self._token:
             return InputError(
@@ -286,7 +288,7 @@ class HubClient:
 
 
 class _NoSuchFile(InputError):
-    """The repository has no file of that name."""
+    """The repository has no file of this name."""
 
 
 _BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

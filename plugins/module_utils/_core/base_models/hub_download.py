@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetching files of a hub's repository: each goes on where it was broken off, and counts only once its digest is right.
+"""Download of files from a hub: each file resumes after an interruption and counts only once its digest is verified.
 
-Done here and not with ``huggingface_hub``: its downloads begin a file anew after their process was killed (since
-https://github.com/huggingface/huggingface_hub/pull/4228), which for weights of many gigabytes means hours.
+``huggingface_hub`` is not used because it restarts a file from zero after its process was killed (since
+https://github.com/huggingface/huggingface_hub/pull/4228), which costs hours for weights of many gigabytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..system.log import log_line
 from .hub_client import HubClient, TransientError
 from .resolution import HubFile
 
-#: Beside the files, what is half there; removed when all are.
+#: Subdirectory with partial files; removed when all files are complete.
 PARTS = ".download"
 
 _CHUNK = 1024 * 1024
@@ -38,35 +38,39 @@ _RATE_SECONDS = 30.0
 
 
 class Meter:
-    """Bytes done of bytes wanted, and how long the rest will take at the rate of the last half minute."""
+    """Progress of a download, with an estimate of the remaining time at the rate of the last half minute."""
 
     def __init__(self, total: int, clock: t.Callable[[], float] = time.monotonic) -> None:
         self._total = total
         self._clock = clock
         self._lock = threading.Lock()
         self._done = 0
-        self._seen: list[tuple[float, int]] = []
+        self._samples: list[tuple[float, int]] = []
 
     def add(self, count: int, fetched: bool = True) -> None:
-        """Count bytes; ``fetched`` ones came over the network just now (and so tell its rate)."""
+        """Count bytes.
+
+        :param fetched: whether they arrived over the network just now; only those contribute to the rate.
+        """
         with self._lock:
             self._done += count
             if not fetched:
-                self._seen = [(when, done + count) for when, done in self._seen]
+                self._samples = [(when, done + count) for when, done in self._samples]
 
     def progress(self) -> Progress:
-        """How far it is."""
+        """Return the current progress."""
         with self._lock:
             now = self._clock()
-            self._seen = [seen for seen in self._seen if now - seen[0] <= _RATE_SECONDS] + [(now, self._done)]
-            when, done = self._seen[0]
-            rate = (self._done - done) / (now - when) if now > when else 0.0
+            recent = [sample for sample in self._samples if now - sample[0] <= _RATE_SECONDS]
+            self._samples = [*recent, (now, self._done)]
+            when, earlier = self._samples[0]
+            rate = (self._done - earlier) / (now - when) if now > when else 0.0
             eta = round((self._total - self._done) / rate, 1) if rate > 0 else None
             return Progress(current=self._done, total=self._total, unit="B", eta_seconds=eta)
 
 
 def bytes_missing(files: t.Iterable[HubFile], work: str) -> int:
-    """Bytes that are still to be fetched into a directory, parts of earlier attempts taken off."""
+    """Return the bytes still to be downloaded into a directory, without the partial files of earlier attempts."""
     missing = 0
     for file in files:
         if not os.path.exists(os.path.join(work, file.name)):
@@ -86,13 +90,13 @@ def _size(path: str) -> int:
 
 
 class Download:
-    """Fetches files of one commit into a directory.
+    """Downloads files of one commit into a directory.
 
-    :param client: the hub.
-    :param hub_id: the repository.
-    :param commit: its commit.
-    :param files: what is wanted.
-    :param work: directory to put them in; parts of earlier attempts there are used.
+    :param client: client of the hub.
+    :param hub_id: id of the repository.
+    :param commit: commit of the repository.
+    :param files: files to download.
+    :param work: target directory; partial files of earlier attempts in it are resumed.
     """
 
     def __init__(
@@ -114,11 +118,12 @@ class Download:
         self.meter = Meter(sum(file.bytes for file in files))
 
     def run(self, report: t.Callable[[Progress], None], every: float = 1.0) -> dict[str, t.Any]:
-        """Fetch what is missing, several files at once, the biggest first.
+        """Download the missing files concurrently, the largest first.
 
-        :param report: told how far it is, every so many seconds.
-        :returns: by name, ``bytes``, ``mtime_ns`` and ``sha256`` of every file, each checked.
-        :raises CoreError: when a file cannot be had; what was fetched is kept.
+        :param report: callback that receives the progress.
+        :param every: seconds between two calls of ``report``.
+        :returns: ``bytes``, ``mtime_ns`` and ``sha256`` of every file by name, all verified.
+        :raises CoreError: if a file cannot be downloaded; complete and partial files are kept.
         """
         os.makedirs(os.path.join(self._work, PARTS), exist_ok=True)
         order = sorted(self._files, key=lambda file: -file.bytes)
@@ -127,11 +132,11 @@ class Download:
             try:
                 waiting = set(jobs)
                 while waiting:
-                    done, waiting = concurrent.futures.wait(
+                    finished, waiting = concurrent.futures.wait(
                         waiting, timeout=every, return_when=concurrent.futures.FIRST_EXCEPTION
                     )
                     report(self.meter.progress())
-                    for job in done:
+                    for job in finished:
                         job.result()
             except BaseException:
                 self._stop.set()
@@ -144,32 +149,32 @@ class Download:
         final, part = os.path.join(self._work, file.name), _part(self._work, file)
         try:
             if os.path.exists(final):
-                found = check_file(final, file)
-                if found is not None:
+                facts = check_file(final, file)
+                if facts is not None:
                     self.meter.add(file.bytes, fetched=False)
-                    return found
+                    return facts
                 os.unlink(final)
             self.meter.add(min(_size(part), file.bytes), fetched=False)
             for _attempt in range(2):
-                self._fill(file, part)
-                found = check_file(part, file)
-                if found is not None:
+                self._fetch_part(file, part)
+                facts = check_file(part, file)
+                if facts is not None:
                     with open(part, "rb") as stream:
                         os.fsync(stream.fileno())
                     os.replace(part, final)
-                    return found
-                self._note(f"{file.name} was not what the hub says it is: fetching it anew.")
+                    return facts
+                log_line(f"{file.name} does not match the size or digest the hub reports: downloading it again.")
                 self.meter.add(-_size(part), fetched=False)
                 os.unlink(part)
         except OSError as error:
             raise disk_error(error, final) from error
         raise RemoteError(
-            f"What {self._client.endpoint} sends as {file.name} of {self._hub_id} is not what it says it is.",
+            f"{self._client.endpoint} sends {file.name} of {self._hub_id} with another size or digest than it reports.",
             "A proxy or a mirror may be changing it.",
         )
 
-    def _fill(self, file: HubFile, part: str) -> None:
-        """Fetch until the part has its whole size, as long as something comes."""
+    def _fetch_part(self, file: HubFile, part: str) -> None:
+        """Download until the partial file has its full size; give up after :data:`_MAX_FAILURES` without progress."""
         failures = 0
         while True:
             before = _size(part)
@@ -192,28 +197,28 @@ class Download:
             if failures >= _MAX_FAILURES:
                 raise RemoteError(
                     f"{file.name} of {self._hub_id} stopped at {_size(part)} of {file.bytes} bytes: {reason}",
-                    "Run again when the network is back: it goes on from there.",
+                    "Run again when the network is back: the download resumes from there.",
                 )
-            self._note(f"{file.name}: {reason.rstrip('.')}; going on at {_size(part)} of {file.bytes} bytes.")
+            log_line(f"{file.name}: {reason.rstrip('.')}; resuming at {_size(part)} of {file.bytes} bytes.")
             self._sleep(min(2.0 ** (failures - 1), _LONGEST_PAUSE))
 
     def _stream(self, file: HubFile, part: str, offset: int) -> None:
-        """Append what the hub sends from an offset on.
+        """Append the content from an offset on to the partial file.
 
-        :raises TransientError: when it breaks off.
+        :raises TransientError: if the connection is interrupted.
         """
         if self._stop.is_set():
             raise RemoteError("Stopped.")
         try:
             with self._client.open_file(self._hub_id, self._commit, file.name, offset) as response:
-                if offset and response.status != 206:  # it sends all of it
+                if offset and response.status != 206:  # the server ignores ranges and sends the full file
                     os.truncate(part, 0)
                     self.meter.add(-offset, fetched=False)
                 with open(part, "ab") as stream:
                     self._copy(response, stream)
         except (socket.timeout, ssl.SSLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-            words = getattr(error, "strerror", None) or "the connection was cut"
-            raise TransientError(str(words)) from None
+            reason = getattr(error, "strerror", None) or "the connection was cut"
+            raise TransientError(str(reason)) from None
 
     def _copy(self, response: http.client.HTTPResponse, stream: t.IO[bytes]) -> None:
         while not self._stop.is_set():
@@ -223,12 +228,12 @@ class Download:
             stream.write(chunk)
             self.meter.add(len(chunk))
 
-    def _note(self, text: str) -> None:
-        log_line(text)
-
 
 def check_file(path: str, file: HubFile) -> dict[str, t.Any] | None:
-    """Read a file and compare it with what the hub says of it; None when it differs."""
+    """Compare a file with the size and digests that the hub reports.
+
+    :returns: ``bytes``, ``mtime_ns`` and ``sha256`` of the file; None if it differs.
+    """
     stat = os.stat(path)
     if stat.st_size != file.bytes:
         return None
@@ -241,7 +246,7 @@ def check_file(path: str, file: HubFile) -> dict[str, t.Any] | None:
 
 
 def _git_oid(path: str, size: int) -> str:
-    """Git's name for a file's content: SHA-1 over ``blob SIZE\\0`` and the content (git-hash-object(1))."""
+    """Return the git object id of a file: SHA-1 over ``blob SIZE\\0`` and the content (git-hash-object(1))."""
     digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with open(path, "rb") as stream:
         while True:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the files of a model tell: its shape, its chat template, whether they are all there, and their digest."""
+"""Inspection of a model's files: shape, chat template, completeness and digest."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..system.files import make_dirs, read_json, sha256_file, write_json
 from ..system.locks import FileLock
 from .catalogue import Shape
 
-#: Endings of the files that make a model what it is; only those at the top are loaded.
+#: Suffixes of the files that define a model; loaders read only those at the top level.
 _PARTS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".tiktoken", ".py")
-#: What a training or this program leaves beside a model and no loader reads.
+#: Files with such a suffix that a training or this program writes and that no loader reads.
 _NOT_PARTS = (
     "receipt.json",
     "training_args.bin",
@@ -36,12 +36,12 @@ _MAX_CONFIG = 64 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What the configuration of a model tells.
+    """Result of the inspection of a model's configuration.
 
-    :param shape: how it is built; None when its configuration does not have the usual keys.
+    :param shape: dimensions of the model; None if its configuration lacks the usual keys.
     :param model_type: ``model_type`` of ``config.json``.
-    :param template: LLaMA-Factory's chat template; empty when it could not be derived.
-    :param reason: what the template was derived from, or why it was not.
+    :param template: LLaMA-Factory's chat template; empty if it cannot be derived.
+    :param reason: source of the template, or why it cannot be derived.
     """
 
     shape: Shape | None
@@ -51,9 +51,9 @@ class Inspection:
 
 
 def shape_from_config(config: t.Mapping[str, t.Any], parameters: int = 0) -> Shape | None:
-    """The shape that a ``config.json`` describes (the language part of a model that also sees); None if it does not.
+    """Return the shape in a ``config.json`` (that of the language model if multimodal); None if keys are missing.
 
-    :param parameters: all parameters of the weights, when known.
+    :param parameters: parameter count of the weights; 0 if unknown.
     """
     outer = str(config.get("model_type", ""))
     text = config.get("text_config")
@@ -61,7 +61,7 @@ def shape_from_config(config: t.Mapping[str, t.Any], parameters: int = 0) -> Sha
     try:
         hidden, heads = int(inner["hidden_size"]), int(inner["num_attention_heads"])
         kv_heads = int(inner.get("num_key_value_heads") or heads)
-        # Gemma ties by default and so does not say it; the others write it down
+        # Gemma ties by default and omits the key; the other families write it
         tied = bool(config.get("tie_word_embeddings", inner.get("tie_word_embeddings", outer.startswith("gemma"))))
         return Shape(
             model_type=outer,
@@ -80,27 +80,28 @@ def shape_from_config(config: t.Mapping[str, t.Any], parameters: int = 0) -> Sha
 
 
 def chat_template_of(tokenizer_config: t.Mapping[str, t.Any]) -> str:
-    """The chat template inside a ``tokenizer_config.json`` (or ``chat_template.json``); empty when there is none."""
-    found = tokenizer_config.get("chat_template")
-    if isinstance(found, list):  # several by name: the one for ordinary chats
-        named = {str(each.get("name")): each.get("template") for each in found if isinstance(each, dict)}
-        found = named.get("default") or next(iter(named.values()), "")
-    return found if isinstance(found, str) else ""
+    """Return the chat template in a ``tokenizer_config.json`` (or ``chat_template.json``); empty if there is none."""
+    template = tokenizer_config.get("chat_template")
+    if isinstance(template, list):  # several named templates: use the one for ordinary chats
+        templates = {str(each.get("name")): each.get("template") for each in template if isinstance(each, dict)}
+        template = templates.get("default") or next(iter(templates.values()), "")
+    return template if isinstance(template, str) else ""
 
 
 def derive_template(model_type: str, chat_template: str) -> tuple[str, str]:
-    """LLaMA-Factory's template that writes what a model's own chat template writes.
+    """Return LLaMA-Factory's template that renders the same text as a model's own chat template.
 
     :param model_type: ``model_type`` of its ``config.json``.
-    :param chat_template: the Jinja text that came with its tokenizer.
-    :returns: the template (empty when it cannot be told) and what it was derived from.
+    :param chat_template: Jinja text supplied with its tokenizer.
+    :returns: the template (empty if unknown) and what it was derived from.
     """
     text = chat_template
     if not text:
         by_type = {"qwen2": "qwen", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma2"}
         by_type.update(gemma3="gemma3", mistral="mistral")
-        found = by_type.get(model_type, "")
-        return found, f"its model_type {model_type!r} (it has no chat template)" if found else "it has no chat template"
+        template = by_type.get(model_type, "")
+        reason = f"its model_type {model_type!r} (it has no chat template)" if template else "it has no chat template"
+        return template, reason
     if "<|im_sep|>" in text:
         return "phi4", "<|im_sep|> in its chat template"
     if "<|im_start|>" in text:
@@ -143,11 +144,11 @@ def _derive_chatml(model_type: str, text: str) -> tuple[str, str]:
 
 
 def inspect_files(read: t.Callable[[str], bytes | None], parameters: int = 0) -> Inspection:
-    """What the small files of a model tell, wherever they are read from.
+    """Inspect the configuration files of a model, local or remote.
 
-    :param read: the content of a file by its name; None when there is no such file.
-    :param parameters: all parameters of the weights, when known.
-    :raises InputError: when there is no ``config.json``, or it is not JSON.
+    :param read: function that returns the content of a file by name; None if there is no such file.
+    :param parameters: parameter count of the weights; 0 if unknown.
+    :raises InputError: if there is no ``config.json``, or it is not valid JSON.
     """
     config = _as_object("config.json", read("config.json"))
     if config is None:
@@ -174,9 +175,9 @@ def _as_object(name: str, raw: bytes | None) -> dict[str, t.Any] | None:
 
 
 def inspect_directory(root: str) -> Inspection:
-    """What a model's directory tells. Reads the configuration and the headers of the weights, not the weights.
+    """Inspect the directory of a model. Reads the configuration and the headers of the weights, not the weights.
 
-    :raises InputError: when it is no directory, or holds no whole model.
+    :raises InputError: if it is not a directory, or the model in it is incomplete.
     """
     if not os.path.isdir(root):
         raise InputError(
@@ -192,24 +193,25 @@ def inspect_directory(root: str) -> Inspection:
             return None
 
     try:
-        found = inspect_files(read)
-        counted = count_parameters_in(root, found.shape.tied if found.shape else False)
-        if found.shape is not None:
-            found = dataclasses.replace(found, shape=dataclasses.replace(found.shape, parameters=counted))
-        return found
+        inspection = inspect_files(read)
+        parameters = count_parameters_in(root, inspection.shape.tied if inspection.shape else False)
+        if inspection.shape is not None:
+            shape = dataclasses.replace(inspection.shape, parameters=parameters)
+            inspection = dataclasses.replace(inspection, shape=shape)
+        return inspection
     except InputError as error:
-        raise InputError(f"The base model in {root} is not whole: {error.message}", error.hint) from error
+        raise InputError(f"The base model in {root} is incomplete or corrupt: {error.message}", error.hint) from error
     except PermissionError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def count_parameters_in(root: str, tied: bool) -> int:
-    """Parameters of the weights in a directory, each of which must be whole; 0 when they are not in safetensors.
+    """Count the parameters of the weights in a directory; 0 if they are not in safetensors.
 
-    Only the headers are read. Adapters and GGUF files are no base model.
+    Reads only the headers and checks that every file is complete. Adapters and GGUF files are refused.
 
-    :param tied: whether the output layer is the embedding matrix: some weights hold it a second time all the same.
-    :raises InputError: when weights are missing or cut short.
+    :param tied: whether the output layer is the embedding matrix: some weights contain a second copy nevertheless.
+    :raises InputError: if weights are missing or truncated.
     """
     try:
         tensors = read_model(root)
@@ -229,18 +231,18 @@ def count_parameters_in(root: str, tied: bool) -> int:
 
 
 def weight_files(names: t.Iterable[str]) -> list[str]:
-    """Of the files of a model, those a loader takes the weights from: safetensors, or else PyTorch's ``.bin``."""
-    given = set(names)
+    """Return the files from which a loader reads the weights: safetensors, or else PyTorch's ``.bin``."""
+    available = set(names)
     for single in (SINGLE, "pytorch_model.bin"):
         stem, _dot, ending = single.rpartition(".")
-        shards = sorted(name for name in given if re.fullmatch(rf"{stem}-\d+-of-\d+\.{ending}", name))
-        if single in given or shards:
-            return [single] if single in given else shards
+        shards = sorted(name for name in available if re.fullmatch(rf"{stem}-\d+-of-\d+\.{ending}", name))
+        if single in available or shards:
+            return [single] if single in available else shards
     return []
 
 
 def part_names(root: str) -> list[str]:
-    """Names of the files that make a model's directory what it is, sorted."""
+    """Return the sorted names of the files in a directory that define the model."""
     return sorted(
         entry.name
         for entry in os.scandir(root)
@@ -249,49 +251,49 @@ def part_names(root: str) -> list[str]:
 
 
 class HashCache:
-    """Digests of big files, so that a file that has not changed is not read again.
+    """Cache of the digests of large files, so that an unchanged file is not read again.
 
-    Kept in ``cache/hashes.json`` of the data directory, by path; an entry counts only while size, modification
-    time and inode are what they were. Looking changes nothing; :meth:`save` is for those who may write.
+    Stored in ``cache/hashes.json`` of the data directory, by path. An entry is valid as long as size, modification
+    time and inode are unchanged. Reading does not modify the cache file; callers that may write call :meth:`save`.
     """
 
-    #: What this process has read: check mode writes nothing down, and reads nothing twice all the same.
-    _read: t.ClassVar[dict[str, dict[str, t.Any]]] = {}
+    #: Digests computed by this process: check mode does not save them, and must not read a file twice either.
+    _computed: t.ClassVar[dict[str, dict[str, t.Any]]] = {}
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.path("cache", "hashes.json")
-        known = read_json(self._path, {})
-        self._known: dict[str, t.Any] = known if isinstance(known, dict) else {}
-        self._fresh: dict[str, t.Any] = {}
+        saved = read_json(self._path, {})
+        self._saved: dict[str, t.Any] = saved if isinstance(saved, dict) else {}
+        self._unsaved: dict[str, t.Any] = {}
 
     def sha256(self, path: str) -> str:
-        """Hex SHA-256 of a file."""
+        """Return the hex SHA-256 of a file."""
         real = os.path.realpath(path)
         stat = os.stat(real)
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        entry = self._known.get(real)
+        entry = self._saved.get(real)
         if isinstance(entry, dict) and entry.get("stamp") == stamp:
             return str(entry["sha256"])
-        if self._read.get(real, {}).get("stamp") != stamp:
-            self._read[real] = {"stamp": stamp, "sha256": sha256_file(real)}
-        self._fresh[real] = self._read[real]
-        return str(self._fresh[real]["sha256"])
+        if self._computed.get(real, {}).get("stamp") != stamp:
+            self._computed[real] = {"stamp": stamp, "sha256": sha256_file(real)}
+        self._unsaved[real] = self._computed[real]
+        return str(self._unsaved[real]["sha256"])
 
     def save(self) -> None:
-        """Write what was found out, beside what others have written; entries of files that are gone are dropped."""
-        if not self._fresh:
+        """Merge the new digests into the cache file, and drop the entries of files that no longer exist."""
+        if not self._unsaved:
             return
         make_dirs(os.path.dirname(self._path))
         with FileLock(self._path + ".lock"):
-            known = read_json(self._path, {})
-            merged = {**(known if isinstance(known, dict) else {}), **self._fresh}
+            saved = read_json(self._path, {})
+            merged = {**(saved if isinstance(saved, dict) else {}), **self._unsaved}
             write_json(self._path, {path: entry for path, entry in merged.items() if os.path.exists(path)})
 
 
 def directory_digest(root: str, cache: HashCache) -> str:
-    """The identity of a model's directory: a digest over names and content of the files a loader reads.
+    """Return the identity of a model's directory: a digest over names and content of the files a loader reads.
 
-    :raises NotReadyError: when a file cannot be read.
+    :raises NotReadyError: if a file cannot be read.
     """
     try:
         return digest([[name, cache.sha256(os.path.join(root, name))] for name in part_names(root)])

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a declared base model is: an Ollama-style name, a Hugging Face id, or a directory on the host.
+"""Names of base models: an Ollama-style name, a Hugging Face id, or a directory on the host.
 
-Ollama's own files are quantized and cannot be trained: its names stand for the Hugging Face weights behind them.
+Ollama's own files are quantized and cannot be trained: its names refer to the corresponding Hugging Face weights.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["BaseModel", "Shape", "catalogue_names", "count_parameters", "family_
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}\Z")
 _PREFIXES = ("https://huggingface.co/", "http://huggingface.co/", "huggingface.co/", "hf.co/", "library/")
-#: Endings of Ollama's tags that choose a quantization of the same weights.
+#: Suffixes of Ollama's tags that select a quantization of the same weights.
 _QUANTIZATION_TAG = re.compile(r"-(?:it-qat|qat|fp16|f16|bf16|fp32|q\d+_[0-9a-z_]+)\Z")
 _CHAT_TAG = re.compile(r"-(?:instruct|chat|it)\Z")
-#: Weights on the hub that are quantized already: an adapter cannot be merged into them without loss.
+#: Ids of quantized weights on the hub: an adapter cannot be merged into them without loss.
 _QUANTIZED_ID = re.compile(r"[-_.](?:gguf|gptq|awq|exl2|mlx|bnb-4bit|int4|int8|fp8)(?:[-_.]|\Z)", re.IGNORECASE)
 
-#: Families by what stands in a model's name; the first that matches counts.
+#: Chat template of each family by a pattern in the model's name; the first match applies.
 _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"r1-(distill|0528)|deepseek-r1", "deepseekr1"),
     (r"qwen-?3-.*(instruct-2507|nothink)", "qwen3_nothink"),
@@ -50,17 +50,17 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class BaseModel:
-    """A base model as declared, before anything was asked of a hub.
+    """A base model as declared, before any request to a hub.
 
     :param kind: ``hub`` or ``dir``.
-    :param declared: the name as it was given.
+    :param declared: the declared name.
     :param hub_id: organisation and name on the hub; empty for a directory.
     :param path: absolute directory; empty for a hub model.
-    :param template: LLaMA-Factory's chat template; empty when only the model's files can tell.
+    :param template: LLaMA-Factory's chat template; empty if only the model's files contain it.
     :param template_source: where the template comes from: ``catalogue``, ``name`` or ``files``.
-    :param shape: how it is built; None when only the model's files can tell.
-    :param gated: whether the licence has to be accepted first, as far as the catalogue knows (the hub has the word).
-    :param ollama_name: its name in Ollama's library; empty when it is not in the catalogue.
+    :param shape: dimensions of the model; None if only the model's files contain them.
+    :param gated: whether the licence must be accepted first, according to the catalogue (the hub is authoritative).
+    :param ollama_name: name in Ollama's library; empty if the model is not in the catalogue.
     """
 
     kind: str
@@ -75,32 +75,32 @@ class BaseModel:
 
     @property
     def model_type(self) -> str:
-        """``model_type`` of its configuration; empty when not known yet."""
+        """``model_type`` of its configuration; empty if not known yet."""
         return self.shape.model_type if self.shape else ""
 
 
 def catalogue_names() -> list[str]:
-    """Every Ollama-style name that the catalogue knows, in its order."""
+    """Return every Ollama-style name of the catalogue, in catalogue order."""
     return [f"{entry.family}:{entry.tags[0]}" for entry in CATALOGUE]
 
 
 def nearest(name: str, count: int = 3) -> list[str]:
-    """Names of the catalogue that look like this one, the most alike first."""
-    wanted = name.lower()
-    family = wanted.partition(":")[0]
+    """Return catalogue names that are similar to a name, the most similar first."""
+    lower_name = name.lower()
+    family = lower_name.partition(":")[0]
     if family in DEFAULT_TAGS:
         return [each for each in catalogue_names() if each.partition(":")[0] == family]
-    known = {}
+    names = {}
     for entry in CATALOGUE:
-        known[entry.hub_id.lower()] = entry.hub_id
-        known[f"{entry.family}:{entry.tags[0]}"] = f"{entry.family}:{entry.tags[0]}"
-        known.setdefault(entry.family, f"{entry.family}:{DEFAULT_TAGS[entry.family]}")
-    found = [known[each] for each in difflib.get_close_matches(wanted, known, n=2 * count, cutoff=0.6)]
-    return list(dict.fromkeys(found))[:count]
+        names[entry.hub_id.lower()] = entry.hub_id
+        names[f"{entry.family}:{entry.tags[0]}"] = f"{entry.family}:{entry.tags[0]}"
+        names.setdefault(entry.family, f"{entry.family}:{DEFAULT_TAGS[entry.family]}")
+    matches = [names[each] for each in difflib.get_close_matches(lower_name, names, n=2 * count, cutoff=0.6)]
+    return list(dict.fromkeys(matches))[:count]
 
 
 def family_template(name: str) -> str:
-    """The chat template of the family that a model's name speaks of; empty when it tells nothing.
+    """Return the chat template of the family in a model's name; empty if the name matches no family.
 
     >>> family_template("unsloth/Meta-Llama-3.1-8B-Instruct")
     'llama3'
@@ -110,11 +110,11 @@ def family_template(name: str) -> str:
 
 
 def count_parameters(shape: Shape) -> int:
-    """Parameters of a dense decoder of that shape, tied embeddings counted once.
+    """Return the parameter count of a dense decoder of a shape, tied embeddings counted once.
 
     Per layer: attention ``H·d·(2·A + 2·K)``, feed-forward ``3·H·I``, two norms of width ``H`` (Gemma 2 and 3: four);
     Qwen 2 has biases on queries, keys and values, Qwen 3 and Gemma 3 a norm of width ``d`` on queries and on keys.
-    A vision part is not counted.
+    A vision encoder is not counted.
     """
     attention = shape.hidden * shape.head_dim * 2 * (shape.heads + shape.kv_heads)
     norms = shape.hidden * (4 if shape.model_type.startswith(("gemma2", "gemma3")) else 2)
@@ -144,23 +144,24 @@ def _by_hub_id(hub_id: str) -> Entry | None:
     return next((entry for entry in CATALOGUE if entry.hub_id.lower() == hub_id.lower()), None)
 
 
-def _did_you_mean(name: str) -> str:
-    near = nearest(name)
-    if near:
-        return f"Did you mean {', '.join(near[:-1]) + ' or ' + near[-1] if len(near) > 1 else near[0]}?"
+def _suggestion(name: str) -> str:
+    suggestions = nearest(name)
+    if suggestions:
+        *first, last = suggestions
+        return f"Did you mean {', '.join(first) + ' or ' + last if first else last}?"
     return "Give an Ollama-style name (qwen2.5:7b), a Hugging Face id (organisation/name) or an absolute directory."
 
 
 def resolve(name: str) -> BaseModel:
-    """Say what a declared base model is. Asks nobody; of a directory it reads the configuration.
+    """Resolve the name of a base model without network access; the configuration of a directory is read.
 
-    :param name: ``qwen2.5:7b`` (a bare ``qwen2.5`` means the tag it means in Ollama's library), ``Qwen/Qwen2.5-7B``,
+    :param name: ``qwen2.5:7b`` (a bare ``qwen2.5`` means the default tag of Ollama's library), ``Qwen/Qwen2.5-7B``,
         or an absolute directory with weights in safetensors.
-    :raises InputError: for a name nobody knows (with the nearest ones), or a directory that holds no model.
+    :raises InputError: for an unknown name (with the nearest matches), or a directory without a complete model.
     """
     declared = name.strip()
     if not declared:
-        raise InputError("No base model was named.", _did_you_mean(""))
+        raise InputError("No base model was named.", _suggestion(""))
     if declared.startswith("/"):
         return _resolve_directory(declared)
     if declared.startswith((".", "~")):
@@ -182,9 +183,9 @@ def resolve(name: str) -> BaseModel:
             ollama_name=f"{entry.family}:{entry.tags[0]}",
         )
     if "/" not in plain:
-        raise InputError(f"There is no base model {declared!r} in the catalogue.", _did_you_mean(plain))
+        raise InputError(f"There is no base model {declared!r} in the catalogue.", _suggestion(plain))
     if not _HUB_ID.match(plain):
-        raise InputError(f"{declared!r} is not a Hugging Face id (organisation/name).", _did_you_mean(plain))
+        raise InputError(f"{declared!r} is not a Hugging Face id (organisation/name).", _suggestion(plain))
     if _QUANTIZED_ID.search(plain):
         raise InputError(
             f"{declared} holds quantized weights, which cannot be trained and merged.",
@@ -207,13 +208,13 @@ def _resolve_directory(path: str) -> BaseModel:
             f"The directory of the base model, {root!r}, has a blank in its path.",
             "LLaMA-Factory's launcher splits its command line on blanks: rename it or link to it.",
         )
-    found: Inspection = inspect_directory(root)
-    derived = found.template or family_template(os.path.basename(root))
+    inspection: Inspection = inspect_directory(root)
+    derived = inspection.template or family_template(os.path.basename(root))
     return BaseModel(
         kind="dir",
         declared=path,
         path=root,
         template=derived,
-        template_source="files" if found.template else "name" if derived else "",
-        shape=found.shape,
+        template_source="files" if inspection.template else "name" if derived else "",
+        shape=inspection.shape,
     )

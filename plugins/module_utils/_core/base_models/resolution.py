@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a declared base model to what it is exactly: a commit of a hub's repository, or the digest of a directory.
+"""Resolution of a declared base model to an immutable identity: a commit on a hub, or the digest of a directory.
 
-The answer for a name and a revision is written once to ``models/base/resolved.json`` and kept: a later run asks
-nobody, and does not train on other weights because ``main`` has moved. To move on, declare a revision.
+The commit of a name and revision is recorded once in ``models/base/resolved.json`` and kept: a later run needs no
+network and does not train on other weights because ``main`` has moved. To update the commit, declare a revision.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from .names import BaseModel, count_parameters
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _MAIN = "main"
 
-#: What is fetched beside the weights: configuration, tokenizer, chat template, code of the model, licence.
-_BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+#: Files downloaded with the weights: configuration, tokenizer, chat template, code of the model, licence.
+_AUXILIARY_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 _LICENCES = ("LICENSE", "NOTICE")
-#: A second copy of the weights or the tokenizer in the format of another program.
-_ELSEWHERE = ("consolidated.safetensors.index.json", "params.json")
+#: Parts of a second copy of the weights or the tokenizer in the format of another program.
+_FOREIGN_FORMAT_FILES = ("consolidated.safetensors.index.json", "params.json")
 
 
 @dataclasses.dataclass(frozen=True)
 class HubFile:
     """One file of a repository.
 
-    :param name: its path in the repository.
-    :param bytes: its size.
-    :param sha256: hex digest of a big file (LFS); empty for the others.
-    :param git_oid: hex object id in git of the others (SHA-1 over ``blob SIZE\\0`` and the content).
+    :param name: path in the repository.
+    :param bytes: size.
+    :param sha256: hex digest of a large file (LFS); empty for the others.
+    :param git_oid: hex git object id of the others (SHA-1 over ``blob SIZE\\0`` and the content).
     """
 
     name: str
@@ -53,17 +53,17 @@ class HubFile:
 
 @dataclasses.dataclass(frozen=True)
 class BaseIdentity:
-    """What a base model is, exactly.
+    """The immutable identity of a base model.
 
-    :param settings: what its fingerprint is made from: ``{"hub", "commit"}`` or ``{"directory": digest}``.
-    :param location: the directory of a local model; None for one that is fetched.
-    :param description: for people to read.
-    :param template: LLaMA-Factory's chat template of the model itself; empty when nothing told it.
+    :param settings: inputs of its fingerprint: ``{"hub", "commit"}`` or ``{"directory": digest}``.
+    :param location: directory of a local model; None for a model of a hub.
+    :param description: name for messages.
+    :param template: LLaMA-Factory's chat template of the model itself; empty if unknown.
     :param template_source: ``catalogue``, ``files`` or ``name``.
-    :param shape: how it is built, when known.
-    :param bytes: what will be fetched; 0 for a directory or when not known.
-    :param gated: whether the licence has to be accepted first.
-    :param source: ``recorded``, ``hub``, ``revision`` (a whole commit was declared) or ``directory``.
+    :param shape: dimensions of the model; None if unknown.
+    :param bytes: size of the download; 0 for a directory or if unknown.
+    :param gated: whether the licence must be accepted first.
+    :param source: ``recorded``, ``hub``, ``revision`` (a full commit was declared) or ``directory``.
     """
 
     settings: dict[str, str]
@@ -78,24 +78,24 @@ class BaseIdentity:
 
     @property
     def fingerprint(self) -> str:
-        """The name of the base's artifact."""
+        """Fingerprint of the base's artifact."""
         return fingerprint("base", self.settings, {})
 
     def chat_template(self, declared: str | None = None) -> str:
-        """The template to train with: the declared one, or the model's own.
+        """Return the template to train with: the declared one, or the model's own.
 
-        :raises InputError: when there is neither.
+        :raises InputError: if there is neither.
         """
         if declared or self.template:
             return declared or self.template
         raise InputError(
-            f"Nothing tells which chat template {self.description} was made for.",
+            f"The chat template of {self.description} is unknown.",
             "Declare template: one of LLaMA-Factory's names (llama3, qwen, mistral, chatml, …).",
         )
 
     @property
     def options(self) -> dict[str, t.Any]:
-        """What the base step needs to run, or tells, and does not change the result."""
+        """Options of the base step: values that it needs or reports and that do not change the result."""
         return {
             "location": self.location,
             "description": self.description,
@@ -108,26 +108,26 @@ class BaseIdentity:
 
 
 def hub_files(info: t.Mapping[str, t.Any]) -> list[HubFile]:
-    """The files of a repository, from what the hub says of it.
+    """Return the files of a repository from its metadata.
 
-    :raises RemoteError: when it does not tell their sizes.
+    :raises RemoteError: if the metadata lacks their sizes.
     """
-    found = []
+    files = []
     for entry in info["siblings"]:
         lfs = entry.get("lfs") or {}
         size = lfs.get("size", entry.get("size"))
         if not isinstance(size, int):
-            raise RemoteError(f"The hub does not tell the size of {entry.get('rfilename')}.", "Look at HF_ENDPOINT.")
+            raise RemoteError(f"The hub does not report the size of {entry.get('rfilename')}.", "Look at HF_ENDPOINT.")
         oid = "" if lfs else str(entry.get("blobId") or "")
-        found.append(HubFile(str(entry["rfilename"]), size, str(lfs.get("sha256") or lfs.get("oid") or ""), oid))
-    return found
+        files.append(HubFile(str(entry["rfilename"]), size, str(lfs.get("sha256") or lfs.get("oid") or ""), oid))
+    return files
 
 
 def select_files(files: t.Sequence[HubFile], hub_id: str) -> list[HubFile]:
-    """Of the files of a repository, those a training needs: weights in safetensors (or else PyTorch's ``.bin``),
-    configuration, tokenizer.
+    """Select the files that a training needs: weights in safetensors (or else PyTorch's ``.bin``), configuration and
+    tokenizer.
 
-    :raises InputError: when there are no weights among them.
+    :raises InputError: if there are no trainable weights or no configuration.
     """
     by_name = {file.name: file for file in files if "/" not in file.name and not file.name.startswith(".")}
     weights = weight_files(by_name)
@@ -146,9 +146,9 @@ def select_files(files: t.Sequence[HubFile], hub_id: str) -> list[HubFile]:
     for name in by_name:
         if name.endswith(".index.json") and name != index:
             continue
-        if name in _ELSEWHERE or (name == "tekken.json" and "tokenizer.json" in by_name):
+        if name in _FOREIGN_FORMAT_FILES or (name == "tekken.json" and "tokenizer.json" in by_name):
             continue
-        if name.endswith(_BESIDE) or name.startswith(_LICENCES):
+        if name.endswith(_AUXILIARY_SUFFIXES) or name.startswith(_LICENCES):
             chosen.add(name)
     return [by_name[name] for name in sorted(chosen)]
 
@@ -162,37 +162,37 @@ def resolve_base(
     environment: t.Mapping[str, str] | None = None,
     write: bool = True,
 ) -> BaseIdentity:
-    """Say what a base model is exactly.
+    """Resolve a base model to its identity.
 
-    Of a hub's model that was resolved before, the record is read and nobody is asked. Otherwise the hub is asked for
-    the commit, the files, and whether they may be fetched with this token.
+    A model of a hub that was resolved before is read from the record without network access. Otherwise the hub is
+    queried for the commit, the files, and whether this token may download them.
 
     :param revision: branch, tag or commit; empty for ``main``.
     :param token_file: file that holds the hub's token; empty for none.
-    :param offline: do not ask the hub.
-    :param environment: ``HF_ENDPOINT``, proxies and certificates; this process's by default.
-    :param write: write down what was found out; False looks and changes nothing (check mode).
-    :raises InputError: for a model, revision or file that is not there, or may not be fetched.
-    :raises NotReadyError: offline, when it was never resolved here.
-    :raises RemoteError: when the hub does not answer.
+    :param offline: do not query the hub.
+    :param environment: ``HF_ENDPOINT``, proxies and certificates; by default the environment of this process.
+    :param write: whether to record the result; False changes nothing (check mode).
+    :raises InputError: if the model, revision or a file does not exist or may not be downloaded.
+    :raises NotReadyError: if offline and the model was never resolved on this host.
+    :raises RemoteError: if the hub does not answer.
     """
     if model.kind == "dir":
         return _resolve_directory(layout, model, write)
     env = os.environ if environment is None else environment
-    wanted = revision.strip() or _MAIN
-    key = f"{model.hub_id}@{wanted}"
+    requested_revision = revision.strip() or _MAIN
+    key = f"{model.hub_id}@{requested_revision}"
     record = _read_record(layout, key)
     source = "recorded"
     if record is None:
         if offline or env.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-            if not _COMMIT.match(wanted):
+            if not _COMMIT.match(requested_revision):
                 raise NotReadyError(
                     f"{model.declared} has never been resolved on this host, and it may not ask the hub (offline).",
                     "Run once with a network, copy models/base of another host, or give a directory with the weights.",
                 )
-            record, source = {"hub": model.hub_id, "commit": wanted}, "revision"
+            record, source = {"hub": model.hub_id, "commit": requested_revision}, "revision"
         else:
-            record, source = _ask(model, wanted, HubClient(env, read_token(token_file))), "hub"
+            record, source = _query_hub(model, requested_revision, HubClient(env, read_token(token_file))), "hub"
             if write:
                 record = _write_record(layout, key, record)
     return _identity(model, record, source)
@@ -200,13 +200,13 @@ def resolve_base(
 
 def _resolve_directory(layout: Layout, model: BaseModel, write: bool) -> BaseIdentity:
     cache = HashCache(layout)
-    found = directory_digest(model.path, cache)
+    content_digest = directory_digest(model.path, cache)
     if write:
         cache.save()
     return BaseIdentity(
-        settings={"directory": found},
+        settings={"directory": content_digest},
         location=model.path,
-        description=f"{model.path} (sha256 {found[:12]})",
+        description=f"{model.path} (sha256 {content_digest[:12]})",
         template=model.template,
         template_source=model.template_source,
         shape=model.shape,
@@ -214,11 +214,11 @@ def _resolve_directory(layout: Layout, model: BaseModel, write: bool) -> BaseIde
     )
 
 
-def _ask(model: BaseModel, revision: str, client: HubClient) -> dict[str, t.Any]:
+def _query_hub(model: BaseModel, revision: str, client: HubClient) -> dict[str, t.Any]:
     info = client.model_info(model.hub_id, revision)
     commit, hub_id = str(info.get("sha") or ""), str(info.get("id") or model.hub_id)
     if not _COMMIT.match(commit):
-        raise RemoteError(f"{client.endpoint} does not tell the commit of {hub_id} at {revision}.")
+        raise RemoteError(f"{client.endpoint} does not report the commit of {hub_id} at {revision}.")
     files = select_files(hub_files(info), hub_id)
     gated = bool(info.get("gated"))
     if gated or info.get("private"):
@@ -232,34 +232,35 @@ def _ask(model: BaseModel, revision: str, client: HubClient) -> dict[str, t.Any]
     }
     if model.template_source != "catalogue":
         names = {file.name for file in files}
-        found = inspect_files(lambda name: client.read(hub_id, commit, name) if name in names else None)
-        record["template"] = found.template
-        if found.shape is not None:
+        inspection = inspect_files(lambda name: client.read(hub_id, commit, name) if name in names else None)
+        record["template"] = inspection.template
+        if inspection.shape is not None:
             total = (info.get("safetensors") or {}).get("total")
-            record["shape"] = dataclasses.asdict(_with_total(found.shape, total))
+            record["shape"] = dataclasses.asdict(_with_total(inspection.shape, total))
     return record
 
 
 def _with_total(shape: Shape, total: t.Any) -> Shape:
-    """The shape with the number of parameters that the hub counted in the weights."""
+    """Return the shape with the parameter count of the weights, as counted by the hub."""
     expected = count_parameters(shape)
-    twice = shape.tied and total == expected + shape.vocabulary * shape.hidden  # the tied matrix lies there twice
+    # some weights store a tied embedding matrix twice
+    twice = shape.tied and total == expected + shape.vocabulary * shape.hidden
     return dataclasses.replace(shape, parameters=expected if twice or not isinstance(total, int) else total)
 
 
 def _identity(model: BaseModel, record: t.Mapping[str, t.Any], source: str) -> BaseIdentity:
     shape = Shape(**record["shape"]) if record.get("shape") else model.shape
-    template, told = model.template, model.template_source
-    if record.get("template"):  # what the files say goes before what a name suggests
-        template, told = str(record["template"]), "files"
+    template, template_source = model.template, model.template_source
+    if record.get("template"):  # the template in the files takes precedence over the one derived from the name
+        template, template_source = str(record["template"]), "files"
     size = int(record.get("bytes") or 0)
-    words = f"{record['hub']} at {record['commit'][:12]}"
+    name = f"{record['hub']} at {record['commit'][:12]}"
     return BaseIdentity(
         settings={"hub": str(record["hub"]), "commit": str(record["commit"])},
         location=None,
-        description=f"{words} ({size / 1e9:.2f} GB)" if size >= 1e7 else words,
+        description=f"{name} ({size / 1e9:.2f} GB)" if size >= 1e7 else name,
         template=template,
-        template_source=told,
+        template_source=template_source,
         shape=shape,
         bytes=size,
         gated=bool(record.get("gated", model.gated)),
@@ -272,18 +273,18 @@ def _record_file(layout: Layout) -> str:
 
 
 def _read_record(layout: Layout, key: str) -> dict[str, t.Any] | None:
-    found = (read_json(_record_file(layout)) or {}).get(key)
-    return found if isinstance(found, dict) and found.get("hub") and found.get("commit") else None
+    record = (read_json(_record_file(layout)) or {}).get(key)
+    return record if isinstance(record, dict) and record.get("hub") and record.get("commit") else None
 
 
 def _write_record(layout: Layout, key: str, record: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Write the answer down, unless somebody else has in the meantime: then theirs counts."""
+    """Record the answer; a record that another process has written in the meantime takes precedence."""
     path = _record_file(layout)
     make_dirs(os.path.dirname(path))
     with FileLock(os.path.join(os.path.dirname(path), ".resolved.lock")):
-        known = read_json(path) or {}
+        records = read_json(path) or {}
         earlier = _read_record(layout, key)
         if earlier is not None:
             return earlier
-        write_json(path, {**known, key: record})
+        write_json(path, {**records, key: record})
     return record

@@ -55,7 +55,7 @@ class LeasedServer(t.NamedTuple):
     def key(self) -> tuple[str, str]:
         """Identifies the server across restarts, independent of its process."""
         server = self.server
-        return server.kind, str(server.how["port"]) if isinstance(server, Process) else server.name
+        return server.kind, str(server.launch["port"]) if isinstance(server, Process) else server.name
 
 
 class GpuLease:
@@ -88,7 +88,7 @@ class GpuLease:
     def covers(self, pid: int) -> bool:
         """Whether a process on the GPU belongs to a server that yields."""
         try:
-            return any(user.server.holds(pid) for user in self._servers)
+            return any(user.server.contains_process(pid) for user in self._servers)
         except CoreError:
             return False
 
@@ -119,16 +119,16 @@ class GpuLease:
                 try:
                     messages.append(self._yield_gpu(each))
                 except CoreError as error:
-                    messages.append(f"{each.server.words} does not yield the GPU: {error.message}")
+                    messages.append(f"{each.server.description} does not yield the GPU: {error.message}")
                     messages += gpu_users.unload_models(self.tools.ollama_url) if each.is_ollama else []
         return messages
 
     def _yield_gpu(self, leased: LeasedServer) -> str:
         if self.policy == "cpu" and leased.is_ollama:
             leased.server.on_cpu()
-            return f"Until this job ends, {leased.server.words} runs without a GPU."
+            return f"Until this job ends, {leased.server.description} runs without a GPU."
         leased.server.stop()
-        return f"Until this job ends, {leased.server.words} is stopped."
+        return f"Until this job ends, {leased.server.description} is stopped."
 
     def release(self) -> list[str]:
         """Restore the servers to how they ran before, and wait until Ollama answers again.
@@ -184,7 +184,7 @@ def _restore(layout: Layout, job: str) -> list[str]:
             try:
                 each.server.restore()
             except CoreError as error:
-                problems.append(f"{each.server.words} could not be started again: {error.message}")
+                problems.append(f"{each.server.description} could not be started again: {error.message}")
                 remaining.append({"is_ollama": each.is_ollama, **each.server.as_dict()})
         if remaining:
             write_json(_path(layout), {**lease, "servers": remaining, "tried_at": utc_now()}, 0o600)

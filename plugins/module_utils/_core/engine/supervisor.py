@@ -224,7 +224,7 @@ class Supervisor:
             for path in (self.job_dir, self.ctx.work, self.layout.path("cache")):
                 give_to_owner(path, deep=True)
             if command.container is None:
-                owner.need([("-w", self.ctx.work), ("-w", self.job_dir)])
+                owner.require([("-w", self.ctx.work), ("-w", self.job_dir)])
 
     def _join_nodes(self, link: Link) -> None:
         """Wait for the other nodes. If the training is already complete, release them and close the link."""

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a step would run: which of its inputs changed since the last result of the same name, from what to what.
+"""Why a step would run: the inputs that changed since the previous result of the same name, with both values.
 
-The last result is found by its receipt, and from there the receipts of all it was made from; they outlive pruning.
+The previous result is located by its receipt, which leads to the receipts of all its inputs. Receipts outlive pruning.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Receipt = t.Mapping[str, t.Any]
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One input that is no longer what it was.
+    """One changed input of a step.
 
-    :param input: its name: an option, ``base``, ``dataset``, or the step before.
-    :param before: its value then, in words.
-    :param after: its value now, in words.
-    :param detail: what differs, where that can be said shorter.
+    :param input: name of the input: an option, ``base``, ``dataset``, or the previous step.
+    :param before: previous value as text.
+    :param after: current value as text.
+    :param detail: short summary of the difference; empty if there is none.
     """
 
     input: str
@@ -41,21 +41,21 @@ class Change:
     after: str
     detail: str = ""
 
-    def words(self) -> str:
-        """``learning_rate 0.0001 → 0.0002``."""
-        more = f" ({self.detail})" if self.detail else ""
-        return f"{self.input} {self.before} → {self.after}{more}"
+    def describe(self) -> str:
+        """Format the change for display: ``learning_rate 0.0001 → 0.0002``."""
+        suffix = f" ({self.detail})" if self.detail else ""
+        return f"{self.input} {self.before} → {self.after}{suffix}"
 
 
-# -- the last result ---------------------------------------------------------------------------------------------------
+# -- the previous result -----------------------------------------------------------------------------------------------
 
 
-class Earlier:
-    """The last result of a fine-tune's name, and the receipts of all it was made from.
+class PreviousResult:
+    """The previous result of a fine-tune, with the receipts of all its inputs.
 
     :param layout: the data directory.
-    :param name: of the fine-tune.
-    :param kinds: kinds of step that a result of it may end with, the last one first.
+    :param name: name of the fine-tune.
+    :param kinds: kinds of step that can be the last of a result, the last one in the pipeline first.
     """
 
     def __init__(self, layout: Layout, name: str, kinds: t.Sequence[str] = tuple(reversed(KINDS))) -> None:
@@ -63,38 +63,38 @@ class Earlier:
         self.receipts: dict[tuple[str, str], Receipt] = {}
         self.finished_at = ""
         for kind in kinds:
-            found = [each for each in _receipts(layout, kind) if (each.get("options") or {}).get("name") == name]
-            if found:
-                # of each quantization the last one; what they were made from is that of the very last
-                found.sort(key=lambda each: str(each.get("finished_at") or ""), reverse=True)
-                self.finished_at = str(found[0].get("finished_at") or "")
-                for each in found:
+            receipts = [each for each in _receipts(layout, kind) if (each.get("options") or {}).get("name") == name]
+            if receipts:
+                # newest first: each quantization gets its newest receipt, shared inputs those of the newest receipt
+                receipts.sort(key=lambda each: str(each.get("finished_at") or ""), reverse=True)
+                self.finished_at = str(receipts[0].get("finished_at") or "")
+                for each in receipts:
                     self._add(each)
                 break
 
     def _add(self, receipt: Receipt) -> None:
-        place = place_of(str(receipt.get("kind")), receipt)
-        if place in self.receipts:
+        key = result_key(str(receipt.get("kind")), receipt)
+        if key in self.receipts:
             return
-        self.receipts[place] = receipt
-        # the 16-bit file a quantized one was made from is no input of it: it is what lies between
-        half = (receipt.get("options") or {}).get("f16") if receipt.get("kind") == "gguf" else None
-        made_from = [*(receipt.get("upstream") or {}).items(), *([("gguf", half)] if half else [])]
-        for kind, fingerprint in made_from:
-            above = _read(self.layout, kind, fingerprint)
-            if above is not None:
-                self._add(above)
+        self.receipts[key] = receipt
+        # the 16-bit file of a quantized one is an intermediate result and not part of its upstream
+        f16 = (receipt.get("options") or {}).get("f16") if receipt.get("kind") == "gguf" else None
+        inputs = [*(receipt.get("upstream") or {}).items(), *([("gguf", f16)] if f16 else [])]
+        for kind, fingerprint in inputs:
+            upstream_receipt = _read(self.layout, kind, fingerprint)
+            if upstream_receipt is not None:
+                self._add(upstream_receipt)
 
-    def of(self, spec: StepSpec) -> Receipt | None:
-        """The receipt of what this step's place had then; None when there was none."""
-        return self.receipts.get(place_of(spec.kind, spec.as_dict()))
+    def receipt_for(self, spec: StepSpec) -> Receipt | None:
+        """Return the previous receipt of the same step; None if there was none."""
+        return self.receipts.get(result_key(spec.kind, spec.as_dict()))
 
     def __bool__(self) -> bool:
         return bool(self.receipts)
 
 
-def place_of(kind: str, value: Receipt) -> tuple[str, str]:
-    """Where a result stands within a fine-tune: its kind, and its quantization where there are several of a kind."""
+def result_key(kind: str, value: Receipt) -> tuple[str, str]:
+    """Return the key of a result within a fine-tune: its kind, and its quantization if there are several of a kind."""
     quantization = (value.get("settings") or {}).get("quantization") or (value.get("options") or {}).get("quantization")
     return kind, str(quantization or "")
 
@@ -107,70 +107,73 @@ def _receipts(layout: Layout, kind: str) -> t.Iterator[Receipt]:
     except OSError:
         return
     for name in names:
-        found = _read(layout, kind, name) if len(name) == 64 else None
-        if found is not None:
-            yield found
+        receipt = _read(layout, kind, name) if len(name) == 64 else None
+        if receipt is not None:
+            yield receipt
 
 
 def _read(layout: Layout, kind: str, fingerprint: str) -> Receipt | None:
-    found = read_receipt(layout, kind, fingerprint)
-    return {"kind": kind, **found} if found is not None else None
+    receipt = read_receipt(layout, kind, fingerprint)
+    return {"kind": kind, **receipt} if receipt is not None else None
 
 
 # -- what changed ------------------------------------------------------------------------------------------------------
 
 
 def changes(
-    layout: Layout, before: Receipt, now: StepSpec, known: t.Mapping[str, t.Mapping[str, t.Any]] | None = None
+    layout: Layout, before: Receipt, current: StepSpec, provisional: t.Mapping[str, t.Mapping[str, t.Any]] | None = None
 ) -> list[Change]:
-    """What a step's inputs were and are; empty when they are the same.
+    """Return the changed inputs of a step; empty if none changed.
 
-    :param before: the receipt of its last result.
-    :param known: what is known of what is not there yet, by fingerprint: of a dataset ``results``, and ``changes``
-        against the version ``before``; of a base ``words``.
+    :param before: receipt of its previous result.
+    :param provisional: facts about artifacts that do not exist yet, by fingerprint: ``results`` of a dataset and its
+        ``changes`` against the version ``before``; ``description`` of a base.
     """
-    if before.get("fingerprint") == now.fingerprint:
+    if before.get("fingerprint") == current.fingerprint:
         return []
-    found = _settings(now.kind, before, now)
+    changed = _changed_settings(current.kind, before, current)
     old = before.get("upstream") or {}
-    for kind in {**old, **now.upstream}:
-        was, is_now = str(old.get(kind) or ""), str(now.upstream.get(kind) or "")
-        if was != is_now:
-            found.append(_upstream(layout, kind, was, is_now, known or {}))
-    return found
+    for kind in {**old, **current.upstream}:
+        old_fingerprint, new_fingerprint = str(old.get(kind) or ""), str(current.upstream.get(kind) or "")
+        if old_fingerprint != new_fingerprint:
+            changed.append(_changed_upstream(layout, kind, old_fingerprint, new_fingerprint, provisional or {}))
+    return changed
 
 
-def _settings(kind: str, before: Receipt, now: StepSpec) -> list[Change]:
-    old, new = _flat(before.get("settings") or {}), _flat(now.settings)
-    found = []
+def _changed_settings(kind: str, before: Receipt, current: StepSpec) -> list[Change]:
+    old, new = _flatten(before.get("settings") or {}), _flatten(current.settings)
+    changed = []
     for name in sorted({**old, **new}, key=lambda each: (_ORDER.get(each, len(_ORDER)), each)):
         default = _DEFAULTS.get(name) if kind == "train" else None
-        was, is_now = old.get(name, default), new.get(name, default)
-        if was != is_now:
-            found.append(Change(name, describe_settings(was), describe_settings(is_now)))
-    return found
+        old_value, new_value = old.get(name, default), new.get(name, default)
+        if old_value != new_value:
+            changed.append(Change(name, describe_settings(old_value), describe_settings(new_value)))
+    return changed
 
 
-def _flat(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    found: dict[str, t.Any] = {}
+def _flatten(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    flat: dict[str, t.Any] = {}
     for name, value in settings.items():
         if isinstance(value, t.Mapping):
-            found.update({f"{name}.{key}": item for key, item in value.items()})
+            flat.update({f"{name}.{key}": item for key, item in value.items()})
         else:
-            found[name] = value
-    return found
+            flat[name] = value
+    return flat
 
 
-def _upstream(layout: Layout, kind: str, was: str, now: str, known: t.Mapping[str, t.Mapping[str, t.Any]]) -> Change:
+def _changed_upstream(
+    layout: Layout, kind: str, old: str, new: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]
+) -> Change:
     if kind == "dataset":
-        detail = dataset_detail(dataset_changes(layout, was, now, known)) or _row_counts(layout, was, now, known)
-        return Change("dataset sha256", was[:12] or "none", now[:12], detail)
+        detail = dataset_detail(dataset_changes(layout, old, new, provisional))
+        detail = detail or _row_counts(layout, old, new, provisional)
+        return Change("dataset sha256", old[:12] or "none", new[:12], detail)
     if kind == "base":
         before, after = (
-            str((known.get(each) or {}).get("words") or _describe_base(layout, each)) for each in (was, now)
+            str((provisional.get(each) or {}).get("description") or _describe_base(layout, each)) for each in (old, new)
         )
         return Change("base", before, after)
-    return Change(kind, was[:12] or "none", now[:12])
+    return Change(kind, old[:12] or "none", new[:12])
 
 
 def _describe_base(layout: Layout, fingerprint: str) -> str:
@@ -179,37 +182,36 @@ def _describe_base(layout: Layout, fingerprint: str) -> str:
 
 
 def describe_base(settings: t.Mapping[str, t.Any], fingerprint: str) -> str:
-    """A base model in a few words: ``Qwen/Qwen2.5-7B-Instruct@a09a35458c70``, or the digest of a directory."""
+    """Describe a base model briefly: ``Qwen/Qwen2.5-7B-Instruct@a09a35458c70``, or the digest of a directory."""
     if settings.get("hub"):
         return f"{settings['hub']}@{str(settings.get('commit'))[:12]}"
     digest = str(settings.get("directory") or fingerprint)
     return digest[:12] or "none"
 
 
-def _row_counts(layout: Layout, was: str, now: str, known: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
+def _row_counts(layout: Layout, before: str, after: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
     counts = []
-    for fingerprint in (was, now):
-        results = (known.get(fingerprint) or {}).get("results") or (_read(layout, "dataset", fingerprint) or {}).get(
-            "results"
-        )
+    for fingerprint in (before, after):
+        results = (provisional.get(fingerprint) or {}).get("results")
+        results = results or (_read(layout, "dataset", fingerprint) or {}).get("results")
         counts.append((results or {}).get("rows"))
     return f"{counts[0]} rows → {counts[1]}" if None not in counts else ""
 
 
 def dataset_changes(
-    layout: Layout, was: str, now: str, known: t.Mapping[str, t.Mapping[str, t.Any]]
+    layout: Layout, before: str, after: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]
 ) -> dict[str, t.Any]:
-    """What differs between two versions of a dataset (:meth:`datasets.diff.Changes.result`); empty when that cannot
-    be told, because the rows of one have been pruned or were never here.
+    """Compare two versions of a dataset (:meth:`datasets.diff.Changes.result`).
 
-    :param known: as in :func:`changes`.
+    :param provisional: as in :func:`changes`.
+    :returns: the differences; empty if the rows of a version were pruned or never existed on this host.
     """
-    told = known.get(now) or {}
-    if told.get("changes") and told.get("before") == was:
-        return dict(told["changes"])
-    if not was or not now:
+    facts = provisional.get(after) or {}
+    if facts.get("changes") and facts.get("before") == before:
+        return dict(facts["changes"])
+    if not before or not after:
         return {}
-    old, new = (os.path.join(layout.artifact("dataset", each), DATA_FILE) for each in (was, now))
+    old, new = (os.path.join(layout.artifact("dataset", each), DATA_FILE) for each in (before, after))
     if not (os.path.isfile(old) and os.path.isfile(new)):
         return {}
     compared = Changes(old)
@@ -219,13 +221,13 @@ def dataset_changes(
     return compared.result()
 
 
-def dataset_detail(found: t.Mapping[str, t.Any]) -> str:
-    """``3 rows added, 1 changed``; empty when nothing is known."""
-    if not found.get("compared"):
+def dataset_detail(differences: t.Mapping[str, t.Any]) -> str:
+    """Format the differences of two datasets: ``3 rows added, 1 changed``; empty if they were not compared."""
+    if not differences.get("compared"):
         return ""
-    words = [f"{found[what]} {what}" for what in ("added", "removed", "changed") if found.get(what)]
-    if not words:
+    parts = [f"{differences[kind]} {kind}" for kind in ("added", "removed", "changed") if differences.get(kind)]
+    if not parts:
         return "the same rows in another order or form"
-    first, _blank, rest = words[0].partition(" ")
-    words[0] = f"{first} row{'s' if first != '1' else ''} {rest}"
-    return ", ".join(words)
+    first, _blank, rest = parts[0].partition(" ")
+    parts[0] = f"{first} row{'s' if first != '1' else ''} {rest}"
+    return ", ".join(parts)

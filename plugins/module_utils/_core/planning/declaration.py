@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A declared fine-tune: its options, read and checked once."""
+"""Declaration of a fine-tune: its options, parsed and validated once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..training import adapter_export, hyperparameters, stages
 from ..training.hyperparameters import Hyperparameters
 from . import retraining
 
-#: Keys of a declared fine-tune beside the hyperparameters. Held equal to the role's argument_specs by a test.
+#: Options of a fine-tune in addition to the hyperparameters. A test compares them with the role's argument_specs.
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "name": {"type": "str", "required": True},
     "base_model": {"type": "str", "required": True},
@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
-    """A declared fine-tune, checked."""
+    """A validated declaration of a fine-tune."""
 
     name: str
     base_model: str
@@ -62,31 +62,31 @@ class Declared:
     memory_check: str
     gate: dict[str, t.Any] | None
     export: str
-    counts: tuple[str, ...]
-    always: bool
+    retraining_inputs: tuple[str, ...]
+    always_retrain: bool
     keep: dict[str, t.Any]
     nodes: tuple[str, ...]
     hyper: Hyperparameters
 
 
 def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
-    """Check one entry of ``finetunes``.
+    """Parse and validate one entry of ``finetunes``.
 
-    :raises InputError: naming the key that is wrong.
+    :raises InputError: naming the invalid option.
     """
-    who = str(raw.get("name") or "a fine-tune")
+    label = str(raw.get("name") or "a fine-tune")
     for key in raw:
         if key not in OPTIONS and difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85):
-            meant = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
-            raise InputError(f"{who}: there is no option {key!r}.", f"Did you mean {meant}?")
+            suggestion = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
+            raise InputError(f"{label}: there is no option {key!r}.", f"Did you mean {suggestion}?")
     values: dict[str, t.Any] = {name: raw.get(name) for name in OPTIONS}
     for name, option in OPTIONS.items():
         if values[name] is None:
             if option.get("required"):
-                raise InputError(f"{who}: {name} is missing.")
+                raise InputError(f"{label}: {name} is missing.")
             values[name] = option.get("default")
         elif option["type"] != "list" and values[name] not in option.get("choices", (values[name],)):
-            raise InputError(f"{who}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}.")
+            raise InputError(f"{label}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}.")
     name = str(values["name"])
     if not _NAME.match(name):
         raise InputError(
@@ -97,7 +97,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         hyper = hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
         register = stages.is_registered(hyper["stage"], raw.get("register"))
     except InputError as error:
-        raise InputError(f"{who}: {error.message}", error.hint, error.details) from error
+        raise InputError(f"{label}: {error.message}", error.hint, error.details) from error
     return Declared(
         name=name,
         base_model=str(values["base_model"]),
@@ -110,24 +110,24 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         memory_check=str(values["memory_check"]),
         gate=gate,
         export=str(values["export"]),
-        counts=retraining.inputs_that_count(who, str(values["regenerate"]), values["regenerate_on"]),
-        always=values["regenerate"] == "always",
-        keep=_read_policy(who, values["keep"], bool(values["keep_intermediates"])),
+        retraining_inputs=retraining.retraining_inputs(label, str(values["regenerate"]), values["regenerate_on"]),
+        always_retrain=values["regenerate"] == "always",
+        keep=_read_policy(label, values["keep"], bool(values["keep_intermediates"])),
         nodes=tuple(map(str, [values["nodes"]] if isinstance(values["nodes"], str) else values["nodes"] or [])),
         hyper=hyper,
     )
 
 
-def _read_policy(who: str, keep: t.Any, intermediates: bool) -> dict[str, t.Any]:
+def _read_policy(label: str, keep: t.Any, intermediates: bool) -> dict[str, t.Any]:
     if keep is not None and (not str(keep).isdigit() or int(keep) < 1):
-        raise InputError(f"{who}: keep is a number of versions, at least 1, not {keep!r}.")
+        raise InputError(f"{label}: keep is a number of versions, at least 1, not {keep!r}.")
     return Policy(int(keep) if keep is not None else None, intermediates).as_settings()
 
 
 def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
-    """Settings of a declared gate; None when none is declared.
+    """Return the settings of a declared gate; None if no gate is declared.
 
-    :raises InputError: for a gate that cannot be, or that stands before nothing.
+    :raises InputError: for an invalid gate, or a gate without aliases to protect.
     """
     gate = releases_gate.read_gate(raw)
     if gate is not None and not aliases:

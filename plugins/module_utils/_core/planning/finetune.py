@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what is declared to a run: names become identities, settings become fingerprints.
+"""Planning of a run from a declaration: names are resolved to identities, settings to fingerprints.
 
-Here the core looks things up (what a base name is on the hub, what a dataset holds); how the
-steps hang together is decided in ``planning.pipeline``, which looks at nothing.
+This module performs the lookups (the base model on the hub, the content of a dataset); ``planning.pipeline`` connects
+the steps and performs no input or output.
 """
 
 from __future__ import annotations
@@ -38,44 +38,44 @@ def plan_run(
     submitted_by: str = "ansible",
     nodes: t.Mapping[str, t.Any] | None = None,
 ) -> Run:
-    """The run that makes one declared fine-tune true.
+    """Plan the run that applies one declared fine-tune.
 
     :param raw: one entry of ``finetunes``.
-    :param datasets: what is known of datasets that are not published yet (check mode): ``fingerprint``, ``outcome``.
+    :param datasets: facts about datasets that are not published yet (check mode): ``fingerprint``, ``outcome``.
     :param accelerator: auto, cuda or cpu.
-    :param write: whether what a base name was resolved to may be written down.
-    :param nodes: the hosts that train it together, this one first, as :class:`distributed.nodes.Nodes` has them.
-    :raises InputError: when the declaration cannot be.
+    :param write: whether the resolution of a base name may be recorded.
+    :param nodes: the hosts that train it together, this one first, as stored by :class:`distributed.nodes.Nodes`.
+    :raises InputError: if the declaration is invalid or cannot be applied on this host.
     """
     del bases
     declared = read_declaration(raw)
     if len(declared.nodes) > 1 and write and nodes is None:
         raise InputError(
-            f"{declared.name}: several hosts shall train it together, and only one of them is asked.",
-            "Ask for it with the role ia_homelab.llamafactory.finetune (playbooks/finetune.yml), or leave out nodes.",
+            f"{declared.name}: several hosts must train it together, but it was submitted to only one of them.",
+            "Submit it with the role ia_homelab.llamafactory.finetune (playbooks/finetune.yml), or leave out nodes.",
         )
-    kept = retraining.Kept(layout, declared.name, declared.counts)
-    base = kept.base(resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write))
-    known = resolve_dataset(layout, declared.dataset, datasets or {})
-    dataset, dataset_results = kept.dataset(known.fingerprint, known.results)
+    pinned = retraining.PinnedInputs(layout, declared.name, declared.retraining_inputs)
+    base = pinned.base(resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write))
+    resolved_dataset = resolve_dataset(layout, declared.dataset, datasets or {})
+    dataset, dataset_results = pinned.dataset(resolved_dataset.fingerprint, resolved_dataset.results)
     stages.check_dataset(declared.hyper.values, declared.dataset, dataset_results)
     subject = subject_of(declared.base_model, base, dataset, dataset_results)
 
     def read() -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-        settings, options = read_training(
+        settings, options = training_settings(
             layout, declared.hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, write
         )
-        # rows are divided among the hosts, so a step sees more of them: another result
+        # the rows are divided among the hosts, so a step processes more of them and the result differs
         return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
 
-    settings, options = kept.training(declared.hyper, read)
+    settings, options = pinned.training(declared.hyper, read)
     if nodes is not None:
         options["nodes"] = dict(nodes)
-    if dataset == known.fingerprint:
-        options["sources"] = known.sources
-    if kept.notes and not (declared.register and stages.STAGES[declared.hyper["stage"]].generates):
-        # said at the registration, which is always asked for; without one, at the training
-        options["warning"] = " ".join(filter(None, [str(options.get("warning") or ""), *kept.notes]))
+    if dataset == resolved_dataset.fingerprint:
+        options["sources"] = resolved_dataset.sources
+    if pinned.notes and not (declared.register and stages.STAGES[declared.hyper["stage"]].generates):
+        # the warning belongs to the registration, which is always a goal; without a registration, to the training
+        options["warning"] = " ".join(filter(None, [str(options.get("warning") or ""), *pinned.notes]))
     if not stages.STAGES[declared.hyper["stage"]].generates:
         steps = _train_steps(base, dataset, settings, options)
         return pipeline.make_run(declared.name, steps, ["train"], toolchain, dict(raw), submitted_by)
@@ -89,35 +89,36 @@ def plan_run(
 
     def plan(attempt: int) -> tuple[list[RunStep], list[str]]:
         return pipeline.finetune_steps(
-            Identity(base.fingerprint, base.settings, kept.base_options(base)),
+            Identity(base.fingerprint, base.settings, pinned.base_options(base)),
             Identity(dataset),
             {**settings, "attempt": attempt} if attempt > 1 else settings,
             options,
             declared.hyper.quantizations,
             register,
             declared.aliases,
-            {"warning": " ".join([*filter(None, [warning]), *kept.notes])},
+            {"warning": " ".join([*filter(None, [warning]), *pinned.notes])},
             declared.gate,
             declared.export,
             declared.keep,
         )
 
-    steps, goals = retraining.next_attempt(layout, plan) if declared.always else plan(1)
+    steps, goals = retraining.next_attempt(layout, plan) if declared.always_retrain else plan(1)
     return pipeline.make_run(declared.name, steps, goals, toolchain, dict(raw), submitted_by)
 
 
 def resolve_base(
     layout: Layout, name: str, revision: str, toolchain: Toolchain, write: bool = True
 ) -> resolution.BaseIdentity:
-    """What a declared base model is, exactly."""
+    """Resolve a declared base model to its identity."""
     return resolution.resolve_base(layout, names.resolve(name), revision, toolchain.token_file, write=write)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Dataset:
-    """What is known of a dataset.
+class _ResolvedDataset:
+    """A resolved dataset.
 
-    :param results: what was found out about it.
+    :param fingerprint: fingerprint of the version.
+    :param results: results in its receipt.
     :param sources: the files it was declared from, with their commits.
     """
 
@@ -126,28 +127,29 @@ class _Dataset:
     sources: list[dict[str, t.Any]]
 
 
-def resolve_dataset(layout: Layout, name: str, known: t.Mapping[str, t.Mapping[str, t.Any]]) -> _Dataset:
-    """What a declared dataset is, exactly.
+def resolve_dataset(layout: Layout, name: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]) -> _ResolvedDataset:
+    """Resolve a declared dataset to a version.
 
-    :param known: what is known of datasets that are not published yet.
+    :param provisional: facts about datasets that are not published yet, by name.
     """
-    told = known.get(name) or {}
-    if told.get("fingerprint"):
-        results = dict(told.get("outcome") or {})
-        return _Dataset(str(told["fingerprint"]), results, list(told.get("sources") or results.get("sources") or []))
+    facts = provisional.get(name) or {}
+    if facts.get("fingerprint"):
+        results = dict(facts.get("outcome") or {})
+        sources = list(facts.get("sources") or results.get("sources") or [])
+        return _ResolvedDataset(str(facts["fingerprint"]), results, sources)
     info = registry.load(layout, name)
-    return _Dataset(info.fingerprint, info.results, info.sources)
+    return _ResolvedDataset(info.fingerprint, info.results, info.sources)
 
 
 def subject_of(
     base_model: str, base: resolution.BaseIdentity, dataset: str, dataset_results: t.Mapping[str, t.Any]
 ) -> host.Subject:
-    """What a training is about, for deciding what suits the machine."""
-    known = "" if base.location else names.resolve(base_model).ollama_name
-    return host.Subject(base.fingerprint, dataset, base.shape, dataset_results, known)
+    """Return the facts about a training from which its memory is estimated."""
+    ollama_name = "" if base.location else names.resolve(base_model).ollama_name
+    return host.Subject(base.fingerprint, dataset, base.shape, dataset_results, ollama_name)
 
 
-def read_training(
+def training_settings(
     layout: Layout,
     hyper: Hyperparameters,
     base: resolution.BaseIdentity,
@@ -158,10 +160,10 @@ def read_training(
     memory_check: str = "enforce",
     write: bool = True,
 ) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-    """Settings of a training for its fingerprint, and its options.
+    """Return the settings of a training for its fingerprint, and its options.
 
-    :param write: whether it may be written down what ``method: auto`` came to.
-    :raises InputError: when a hyperparameter cannot be, or the training cannot fit this machine.
+    :param write: whether the result of ``method: auto`` may be recorded.
+    :raises InputError: if a hyperparameter is invalid, or the training does not fit this machine.
     """
     machine = host.inspect_machine(accelerator)
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
@@ -194,10 +196,10 @@ def register_settings(
     system: str | None,
     parameters: t.Mapping[str, t.Any],
 ) -> tuple[dict[str, t.Any], str]:
-    """Settings of a registration, and a warning where it cannot serve all as it was trained.
+    """Return the settings of a registration, and a warning if it cannot serve every row as it was trained.
 
-    :param training: hyperparameters of the training: its template, and whether thoughts were on.
-    :param dataset: what was found out about the dataset.
+    :param training: hyperparameters of the training: its template, and whether thinking was enabled.
+    :param dataset: results in the receipt of the dataset.
     """
     thinking = (training.get("extra") or {}).get("enable_thinking")
     template = chat_templates.template_for(str(training["template"]), True if thinking is None else bool(thinking))
@@ -215,11 +217,11 @@ def register_settings(
     return settings, warning
 
 
-# -- the first steps alone (those after them: single_steps) ------------------------------------------------------------
+# -- runs of the first steps only (later steps: single_steps) ----------------------------------------------------------
 
 
 def plan_base(layout: Layout, name: str, revision: str, toolchain: Toolchain, write: bool = True) -> Run:
-    """The run that has a base model on the host."""
+    """Plan the run that provides a base model on the host."""
     base = resolve_base(layout, name, revision, toolchain, write)
     step = pipeline.base_step(Identity(base.fingerprint, base.settings, base.options))
     return pipeline.make_run(f"base-{name.rsplit('/', 1)[-1]}", [step], ["base"], toolchain)
@@ -237,14 +239,16 @@ def plan_train(
     write: bool = True,
     memory_check: str = "enforce",
 ) -> Run:
-    """The run that trains on a dataset, with its base."""
+    """Plan the run that trains a base model on a dataset."""
     base = resolve_base(layout, base_model, revision, toolchain, write)
-    known = resolve_dataset(layout, dataset, {})
-    found = known.fingerprint
-    stages.check_dataset(hyper.values, dataset, known.results)
-    subject = subject_of(base_model, base, found, known.results)
-    settings, options = read_training(layout, hyper, base, subject, toolchain, accelerator, name, memory_check, write)
-    return pipeline.make_run(name, _train_steps(base, found, settings, options), ["train"], toolchain)
+    resolved_dataset = resolve_dataset(layout, dataset, {})
+    fingerprint = resolved_dataset.fingerprint
+    stages.check_dataset(hyper.values, dataset, resolved_dataset.results)
+    subject = subject_of(base_model, base, fingerprint, resolved_dataset.results)
+    settings, options = training_settings(
+        layout, hyper, base, subject, toolchain, accelerator, name, memory_check, write
+    )
+    return pipeline.make_run(name, _train_steps(base, fingerprint, settings, options), ["train"], toolchain)
 
 
 def _train_steps(
@@ -257,11 +261,11 @@ def _train_steps(
 
 
 def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
-    """What the one who declared a run should know, though it can be made.
+    """Return the warnings about a run that is valid nevertheless.
 
-    :param layout: the data directory, to look for holds in; None leaves that out.
+    :param layout: data directory, to check for holds; None skips that check.
     """
-    found = [
+    warnings = [
         f"{run.name}: {step.spec.options.get('warning')}" for step in run.steps if step.spec.options.get("warning")
     ]
     for step in run.steps if layout is not None else ():
@@ -270,5 +274,5 @@ def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
             name = str(step.spec.settings["name"])
             tag = content_tag(name, step.spec.fingerprint, str(options["quantization"]))
             hold = Releases(layout, name).blocking_hold(tag) if layout is not None else None
-            found += [hold_warning(name, tag, hold)] if hold else []
-    return list(dict.fromkeys(found))
+            warnings += [hold_warning(name, tag, hold)] if hold else []
+    return list(dict.fromkeys(warnings))

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fine-tune that several hosts train together: what the leading one tells of it, and the part of another one."""
+"""A fine-tune that several hosts train together: the facts from the leading host, and the run of another host."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..runs.spec import Toolchain
 from . import declaration, finetune, pipeline
 from .pipeline import Identity
 
-#: What of an upstream step is called what, for people to read.
-_WORDS = {"base": "base model", "dataset": "dataset"}
+#: Display names of the upstream steps.
+_LABELS = {"base": "base model", "dataset": "dataset"}
 
 
 def lead(run: Run) -> dict[str, t.Any]:
-    """What the other hosts have to know of a training to take part in it.
+    """Return the facts that the other hosts need to take part in a training.
 
-    :param run: as the leading host has planned it.
+    :param run: run planned by the leading host.
     :returns: ``training``, ``base``, ``dataset`` (fingerprints), ``resolved``, ``accelerator``.
     """
     spec = run.step("train").spec
     return {
         "training": spec.fingerprint,
-        **{kind: spec.upstream[kind] for kind in _WORDS},
+        **{kind: spec.upstream[kind] for kind in _LABELS},
         "resolved": spec.options["resolved"],
         "accelerator": spec.options["accelerator"],
     }
@@ -37,55 +37,56 @@ def lead(run: Run) -> dict[str, t.Any]:
 def plan_part(
     layout: Layout,
     raw: t.Mapping[str, t.Any],
-    led: t.Mapping[str, t.Any],
+    lead_facts: t.Mapping[str, t.Any],
     nodes: Nodes,
     toolchain: Toolchain,
     datasets: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
     accelerator: str = "auto",
     write: bool = True,
 ) -> Run:
-    """The run in which this host takes part in a training that another one leads.
+    """Plan the run in which this host takes part in a training that another host leads.
 
     :param raw: one entry of ``finetunes``.
-    :param led: what :func:`lead` told on the leading host.
-    :param nodes: who they are; its session names the attempt.
-    :param write: whether what a base name was resolved to may be written down.
-    :raises InputError: when this host has not the same base or dataset, or cannot train it.
+    :param lead_facts: result of :func:`lead` on the leading host.
+    :param nodes: the hosts; the session identifies the attempt.
+    :param write: whether the resolution of a base name may be recorded.
+    :raises InputError: if this host has another base or dataset, or cannot train it.
     """
     declared = declaration.read_declaration(raw)
     base = finetune.resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
-    known = finetune.resolve_dataset(layout, declared.dataset, datasets or {})
-    mine = {"base": base.fingerprint, "dataset": known.fingerprint}
-    for kind, word in _WORDS.items():
-        if mine[kind] != led[kind]:
+    resolved_dataset = finetune.resolve_dataset(layout, declared.dataset, datasets or {})
+    local = {"base": base.fingerprint, "dataset": resolved_dataset.fingerprint}
+    for kind, label in _LABELS.items():
+        if local[kind] != lead_facts[kind]:
             raise InputError(
-                f"{declared.name}: {nodes.me} has another {word} than {nodes.leader}: {mine[kind][:12]}, not "
-                f"{str(led[kind])[:12]}.",
-                _align(kind, declared.base_model, declared.dataset),
-                {"node": nodes.me, kind: mine[kind], "leader": nodes.leader, f"leader_{kind}": led[kind]},
+                f"{declared.name}: {nodes.me} has another {label} than {nodes.leader}: {local[kind][:12]}, not "
+                f"{str(lead_facts[kind])[:12]}.",
+                _hint(kind, declared.base_model, declared.dataset),
+                {"node": nodes.me, kind: local[kind], "leader": nodes.leader, f"leader_{kind}": lead_facts[kind]},
             )
-    # what the leading host came to, also where method: auto is declared; whether it fits here is another question
-    resolved = dict(led["resolved"])
+    # the leading host decides, also for method: auto; whether the training fits this host is checked separately
+    resolved = dict(lead_facts["resolved"])
     hyper = declared.hyper.with_method(str(resolved["method"]))
-    subject = finetune.subject_of(declared.base_model, base, known.fingerprint, known.results)
-    _settings, options = finetune.read_training(
+    subject = finetune.subject_of(declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results)
+    _settings, options = finetune.training_settings(
         layout, hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, False
     )
-    if options["accelerator"] != led["accelerator"]:
+    if options["accelerator"] != lead_facts["accelerator"]:
         raise InputError(
-            f"{declared.name}: {nodes.leader} trains on {led['accelerator']}, {nodes.me} on {options['accelerator']}.",
+            f"{declared.name}: {nodes.leader} trains on {lead_facts['accelerator']}, {nodes.me} on "
+            f"{options['accelerator']}.",
             "Hosts that train together need the same: set llamafactory_accelerator for all of them.",
         )
     options.update(resolved=resolved, nodes=nodes.as_dict())
-    settings = {"training": led["training"], "session": nodes.session, "rank": nodes.rank}
+    settings = {"training": lead_facts["training"], "session": nodes.session, "rank": nodes.rank}
     steps = [
         pipeline.base_step(Identity(base.fingerprint, base.settings, base.options)),
-        pipeline.make_step("train_node", settings, mine, options),
+        pipeline.make_step("train_node", settings, local, options),
     ]
     return pipeline.make_run(declared.name, steps, ["train_node"], toolchain, dict(raw))
 
 
-def _align(kind: str, base_model: str, dataset: str) -> str:
+def _hint(kind: str, base_model: str, dataset: str) -> str:
     if kind == "dataset":
         return f"Publish {dataset} from the same file on all of them: name it in finetune_datasets."
     if base_model.startswith("/"):

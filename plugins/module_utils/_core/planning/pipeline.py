@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a declaration to an ordered list of steps. Pure: looks at nothing, decides everything."""
+"""The ordered list of steps of a declaration. Pure functions without input or output."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..fingerprint import digest, fingerprint
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
 
-#: Made straight from the merged weights; everything else is quantized from f16.
+#: Types converted directly from the merged weights; all others are quantized from f16.
 DIRECT = ("f16", "bf16", "f32")
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What an upstream result is: its fingerprint, and what was found out about it.
+    """Identity of an upstream result.
 
-    :param fingerprint: of the base or the dataset.
-    :param settings: what the fingerprint was made from.
-    :param options: what the step needs beyond that.
+    :param fingerprint: fingerprint of the base or the dataset.
+    :param settings: inputs of the fingerprint.
+    :param options: other values that the step needs.
     """
 
     fingerprint: str
@@ -38,33 +38,33 @@ def make_step(
     options: t.Mapping[str, t.Any] | None = None,
     label: str = "",
 ) -> RunStep:
-    """A step under its label (its kind unless one is given), with its fingerprint worked out."""
+    """Create a step and compute its fingerprint. The label defaults to the kind."""
     spec = StepSpec(kind, fingerprint(kind, settings, upstream), dict(settings), dict(upstream), dict(options or {}))
     return RunStep(label or kind, spec)
 
 
 def base_step(base: Identity) -> RunStep:
-    """The step that fetches, or refers to, the base model."""
+    """Return the step that downloads or refers to the base model."""
     return make_step("base", base.settings, {}, base.options)
 
 
 def gguf_steps(
     weights: str, quantizations: t.Sequence[str], options: t.Mapping[str, t.Any], source: str = "merge"
 ) -> list[RunStep]:
-    """Conversion, and a quantization from f16 for each type that needs one.
+    """Return the conversion, and a quantization from f16 for each type that needs one.
 
-    :param weights: fingerprint of the merged weights, or of the base.
-    :param source: which of them: ``merge`` or ``base``.
+    :param weights: fingerprint of the merged weights or of the base.
+    :param source: kind of the weights: ``merge`` or ``base``.
     """
     upstream = {source: weights}
-    half = make_step("gguf", {"quantization": "f16"}, upstream, {**options, "quantization": "f16"}, "gguf-f16")
-    steps = [half] if any(name not in DIRECT or name == "f16" for name in quantizations) else []
+    f16 = make_step("gguf", {"quantization": "f16"}, upstream, {**options, "quantization": "f16"}, "gguf-f16")
+    steps = [f16] if any(name not in DIRECT or name == "f16" for name in quantizations) else []
     for name in quantizations:
         if name != "f16":
-            more = {**options, "quantization": name}
+            gguf_options = {**options, "quantization": name}
             if name not in DIRECT:
-                more["f16"] = half.spec.fingerprint
-            steps.append(make_step("gguf", {"quantization": name}, upstream, more, f"gguf-{name}"))
+                gguf_options["f16"] = f16.spec.fingerprint
+            steps.append(make_step("gguf", {"quantization": name}, upstream, gguf_options, f"gguf-{name}"))
     return steps
 
 
@@ -75,21 +75,22 @@ def register_steps(
     options: t.Mapping[str, t.Any],
     adapter: str = "",
 ) -> list[RunStep]:
-    """A registration for each quantization; the aliases go to the one declared first.
+    """Return a registration for each quantization; the first declared one gets the aliases.
 
-    :param ggufs: fingerprint of each quantized file, by quantization, in declared order.
-    :param adapter: fingerprint of the GGUF adapter that is put on them; empty for none.
+    :param ggufs: fingerprint of each quantized file by quantization, in declared order.
+    :param adapter: fingerprint of the GGUF adapter to apply to them; empty for none.
     """
-    more_upstream = {"gguf_adapter": adapter} if adapter else {}
+    adapter_upstream = {"gguf_adapter": adapter} if adapter else {}
     steps = []
-    for index, (name, found) in enumerate(ggufs.items()):
-        more = {**options, "quantization": name, "aliases": list(aliases) if index == 0 else []}
-        steps.append(make_step("register", settings, {"gguf": found, **more_upstream}, more, f"register-{name}"))
+    for index, (name, gguf) in enumerate(ggufs.items()):
+        upstream = {"gguf": gguf, **adapter_upstream}
+        register_options = {**options, "quantization": name, "aliases": list(aliases) if index == 0 else []}
+        steps.append(make_step("register", settings, upstream, register_options, f"register-{name}"))
     return steps
 
 
 def promote_step(registered: RunStep, gate: t.Mapping[str, t.Any]) -> RunStep:
-    """The promotion of a registered model behind a gate.
+    """Return the step that promotes a registered model once it has passed a gate.
 
     :param gate: settings of the gate.
     """
@@ -99,24 +100,24 @@ def promote_step(registered: RunStep, gate: t.Mapping[str, t.Any]) -> RunStep:
     return make_step("promote", {"gate": gate}, {"register": spec.fingerprint}, options)
 
 
-def gated(registers: t.Sequence[RunStep], gate: t.Mapping[str, t.Any] | None) -> list[RunStep]:
-    """Registrations, and where there is a gate the promotion behind it in place of their own.
+def with_gate(registers: t.Sequence[RunStep], gate: t.Mapping[str, t.Any] | None) -> list[RunStep]:
+    """Return the registrations; with a gate they do not promote, and a promotion step follows them.
 
-    :param registers: the first is the one that gets the aliases.
+    :param registers: registration steps; the first one gets the aliases.
     """
     if not gate:
         return list(registers)
-    closed = [
+    unpromoted = [
         dataclasses.replace(step, spec=dataclasses.replace(step.spec, options={**step.spec.options, "promote": False}))
         for step in registers
     ]
-    return [*closed, promote_step(closed[0], gate)]
+    return [*unpromoted, promote_step(unpromoted[0], gate)]
 
 
 def retain_step(registered: RunStep, policy: t.Mapping[str, t.Any]) -> RunStep:
-    """Removes, after a registration, what is not to be kept.
+    """Return the step that removes old versions after a registration.
 
-    :param policy: settings of the policy.
+    :param policy: settings of the retention policy.
     """
     return make_step(
         "retain", policy, {"register": registered.spec.fingerprint}, {"name": registered.spec.settings["name"]}
@@ -126,12 +127,12 @@ def retain_step(registered: RunStep, policy: t.Mapping[str, t.Any]) -> RunStep:
 def adapter_steps(
     base: Identity, train: str, options: t.Mapping[str, t.Any], quantizations: t.Sequence[str]
 ) -> tuple[RunStep, list[RunStep]]:
-    """An adapter as a GGUF file, and those of its base, which it is put on when it is loaded.
+    """Return the step that converts an adapter to GGUF, and those for its base, to which it is applied when loaded.
 
-    :param train: fingerprint of the training that made it.
-    :param options: of the training.
+    :param train: fingerprint of the training that produced the adapter.
+    :param options: options of the training.
     """
-    # the files of the base are named after it alone, whoever asks for them: all its fine-tunes share them
+    # the files of the base are named after the base alone, because all its fine-tunes share them
     label = base.settings.get("hub", "base").rpartition("/")[2]
     ggufs = gguf_steps(base.fingerprint, quantizations, {"name": label, "base": base.fingerprint}, "base")
     upstream = {"base": base.fingerprint, "train": train}
@@ -151,41 +152,41 @@ def finetune_steps(
     export: str = "merged",
     keep: t.Mapping[str, t.Any] | None = None,
 ) -> tuple[list[RunStep], list[str]]:
-    """All steps of a fine-tune, and the labels of those that are wanted for their own sake.
+    """Return all steps of a fine-tune, and the labels of its goals.
 
-    :param train: settings of the training that are not at their default.
-    :param train_options: the same with the defaults filled in, and what else the training needs.
-    :param register: settings of the registration; None leaves it at the GGUF files.
-    :param gate: settings of the gate the model has to pass; None for none.
+    :param train: settings of the training that differ from their default.
+    :param train_options: all hyperparameters with defaults, and other values the training needs.
+    :param register: settings of the registration; None stops after the GGUF files.
+    :param gate: settings of the gate the model must pass; None for none.
     :param export: ``merged`` or ``adapter`` (see ``training.adapter_export``).
-    :param keep: settings of the policy by which old versions are removed; empty for none.
+    :param keep: settings of the retention policy for old versions; empty for none.
     """
     steps = [base_step(base)]
     trained = make_step("train", train, {"base": base.fingerprint, "dataset": dataset.fingerprint}, train_options)
     upstream = {"base": base.fingerprint, "train": trained.spec.fingerprint}
     adapter = ""
     if export == "adapter":
-        small, ggufs = adapter_steps(base, trained.spec.fingerprint, train_options, quantizations)
-        adapter = small.spec.fingerprint
-        steps += [trained, small, *ggufs]
+        adapter_step, ggufs = adapter_steps(base, trained.spec.fingerprint, train_options, quantizations)
+        adapter = adapter_step.spec.fingerprint
+        steps += [trained, adapter_step, *ggufs]
     else:
         merged = make_step("merge", {}, upstream, train_options)
-        more = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
-        ggufs = gguf_steps(merged.spec.fingerprint, quantizations, more)
+        step_options = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
+        ggufs = gguf_steps(merged.spec.fingerprint, quantizations, step_options)
         steps += [trained, merged, *ggufs]
     by_name = {step.spec.options["quantization"]: step.spec.fingerprint for step in ggufs}
-    wanted = {name: by_name[name] for name in quantizations}
+    goal_ggufs = {name: by_name[name] for name in quantizations}
     if register is None:
-        return steps, [*(["gguf-adapter"] if adapter else []), *(f"gguf-{name}" for name in wanted)]
-    more = {"name": train_options.get("name", ""), **(register_options or {})}
-    registers = gated(register_steps(wanted, register, aliases, more, adapter), gate)
+        return steps, [*(["gguf-adapter"] if adapter else []), *(f"gguf-{name}" for name in goal_ggufs)]
+    step_options = {"name": train_options.get("name", ""), **(register_options or {})}
+    registrations = with_gate(register_steps(goal_ggufs, register, aliases, step_options, adapter), gate)
     if keep:
-        registers.append(retain_step(registers[0], keep))
-    return steps + registers, [step.label for step in registers]
+        registrations.append(retain_step(registrations[0], keep))
+    return steps + registrations, [step.label for step in registrations]
 
 
 def run_id(name: str, goals: t.Iterable[RunStep]) -> str:
-    """The id of a run: readable, and the same for the same request."""
+    """Return the id of a run: readable, and equal for equal requests."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "run"
     parts = [[goal.label, goal.spec.fingerprint, goal.spec.options.get("aliases")] for goal in goals]
     return f"{slug[:60]}-{digest([name, parts])[:12]}"
@@ -199,10 +200,10 @@ def make_run(
     declaration: t.Mapping[str, t.Any] | None = None,
     submitted_by: str = "ansible",
 ) -> Run:
-    """A run that is not in the store yet; where its tools are in images, its jobs run in containers."""
-    wanted = [step for step in steps if step.label in goals]
+    """Create a run that is not in the store yet; its jobs run in containers if the tools come from images."""
+    goal_steps = [step for step in steps if step.label in goals]
     return Run(
-        id=run_id(name, wanted),
+        id=run_id(name, goal_steps),
         name=name,
         steps=tuple(steps),
         goals=tuple(goals),

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan for people to read."""
+"""Text form of a plan for display."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..system.disk import gigabytes
 
 
 def text(plan: t.Mapping[str, t.Any]) -> str:
-    """A plan in a few lines: what runs, why, and what it takes.
+    """Format a plan: the steps that would run, the reasons and the requirements.
 
     ::
 
@@ -34,18 +34,17 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
         if not step["runs"]:
             lines.append(label + ("kept" if step["state"] == "whole" else "not needed"))
             continue
-        words = list(step["why"])
-        takes = _takes(step["takes"], plan["host"])
-        lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate([*words, takes])]
+        details = [*step["why"], _requirements(step["takes"], plan["host"])]
+        lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate(details)]
     lines.append(_total(plan))
     return "".join(f"{line}\n" for line in lines if line.strip())
 
 
-def _takes(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> str:
+def _requirements(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> str:
     parts = []
     if takes.get("vram_bytes"):
-        there = f" of {gigabytes(host['vram_bytes'])} ({gigabytes(host['vram_free_bytes'])} free now)"
-        parts.append(f"GPU {gigabytes(takes['vram_bytes'])}" + (there if host.get("vram_bytes") else ""))
+        share = f" of {gigabytes(host['vram_bytes'])} ({gigabytes(host['vram_free_bytes'])} free now)"
+        parts.append(f"GPU {gigabytes(takes['vram_bytes'])}" + (share if host.get("vram_bytes") else ""))
     if takes.get("ram_bytes"):
         parts.append(f"RAM {gigabytes(takes['ram_bytes'])}")
     if takes.get("disk_bytes"):
@@ -63,13 +62,13 @@ def _total(plan: t.Mapping[str, t.Any]) -> str:
     host = plan["host"]
     disk = sum(each.get("disk_bytes", 0) for each in takes)
     seconds = [each["seconds"] for each in takes if each.get("seconds") is not None]
-    words = f"In all: disk {gigabytes(disk)} of {gigabytes(host['disk_free_bytes'])} free at {host['disk_path']}"
+    line = f"In all: disk {gigabytes(disk)} of {gigabytes(host['disk_free_bytes'])} free at {host['disk_path']}"
     ram = max((each.get("ram_bytes", 0) for each in takes), default=0)
     if ram and host.get("ram_available_bytes"):
-        words += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
+        line += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
     if seconds:
-        # a base that is there already takes nothing
+        # a base that already exists takes no time
         unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
-        more = "" if not unknown else ", downloads and what is not known left out"
-        words += f", {describe_seconds(sum(seconds))}{more}"
-    return words
+        note = "" if not unknown else ", downloads and what is not known left out"
+        line += f", {describe_seconds(sum(seconds))}{note}"
+    return line

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plans of all that is declared for a host: made together, compared with saved ones, told."""
+"""The plans of all fine-tunes declared for a host: creation, comparison with saved plans, and text form."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def plans_of(
     datasets: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
     saved: t.Sequence[t.Mapping[str, t.Any]] | None = None,
 ) -> list[dict[str, t.Any]]:
-    """The plan of each run, as plain values.
+    """Make the plan of each run, as plain values.
 
-    :param runs: each with what asking for it would find (:meth:`engine.engine.Engine.preview`).
+    :param runs: each run with its state if it were submitted now (:meth:`engine.engine.Engine.preview`).
     :param accelerator: auto, cuda or cpu.
-    :param datasets: what the module ``dataset`` has told of versions that may not be published yet, by name.
-    :param saved: plans made before, which must still be true.
-    :raises InputError: when they are not, with what changed.
+    :param datasets: results of the module ``dataset`` for versions that may not be published yet, by name.
+    :param saved: saved plans, which must still be current.
+    :raises InputError: if a saved plan is stale, with the changes.
     """
-    known = saved_plan.known_datasets(layout, datasets or {})
+    provisional = saved_plan.provisional_datasets(layout, datasets or {})
     if saved is not None:
-        saved_plan.check_saved(layout, saved, runs, known)
+        saved_plan.check_saved(layout, saved, runs, provisional)
     machine = host.inspect_machine(accelerator)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = []
+    plans = []
     for run, view in runs:
-        plan = planning_plan.make_plan(layout, run, view, machine, known, cores)
-        found.append({**plan, "warnings": [*warnings_of(run, layout), *plan["warnings"]]})
-    return found
+        plan = planning_plan.make_plan(layout, run, view, machine, provisional, cores)
+        plans.append({**plan, "warnings": [*warnings_of(run, layout), *plan["warnings"]]})
+    return plans
 
 
 def text_of(plans: t.Sequence[t.Mapping[str, t.Any]]) -> str:
-    """The plans for people to read."""
+    """Format plans for display."""
     return "\n".join(plan_text.text(plan) for plan in plans)

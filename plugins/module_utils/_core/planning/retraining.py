@@ -1,17 +1,17 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a fine-tune is trained anew, and which inputs count for that.
+"""When a fine-tune is retrained, and which inputs trigger it.
 
-``on_change`` (the default) trains when an input that counts has changed, ``never`` when nothing was trained yet,
-``always`` on every apply. An input that does not count stays what it was for the training that was made last; that is
-read from its receipt, which outlives pruning.
+``on_change`` (the default) trains when a tracked input has changed, ``never`` only if nothing was trained yet,
+``always`` on every apply. An untracked input keeps the value of the last training; it is read from the receipt of that
+training, which outlives pruning.
 
-``always`` makes a new attempt under the same declaration. An attempt has a number, which is part of the training's
-fingerprint from the second on, so that no result ever takes the place of another. No counter is kept: the attempt to
-make is the first one that has not come to its end. So an attempt that was broken off is gone on with, and one whose
-model did not pass its gate is not asked again but followed by another. None is made while a rollback holds the last one
-out: it would let in what was rolled back.
+``always`` starts a new attempt under the same declaration. An attempt has a number, which is part of the training's
+fingerprint from the second attempt on, so that no result ever replaces another. There is no stored counter: the next
+attempt is the first one that is not finished. An interrupted attempt is therefore resumed, and an attempt whose model
+did not pass its gate is not evaluated again but followed by another. No attempt starts while a rollback holds out the
+last one, because it would undo the rollback.
 """
 
 from __future__ import annotations
@@ -37,37 +37,38 @@ Training = tuple[dict[str, t.Any], dict[str, t.Any]]
 _WHY = "(regenerate, regenerate_on)."
 
 
-def inputs_that_count(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[str, ...]:
-    """The inputs whose change trains anew.
+def retraining_inputs(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[str, ...]:
+    """Return the inputs whose change triggers a retraining.
 
-    :param name: of the fine-tune, for messages.
+    :param name: name of the fine-tune, for messages.
     :param policy: one of :data:`POLICIES`.
-    :param inputs: those declared, of :data:`INPUTS`.
-    :raises InputError: for what is none of those.
+    :param inputs: declared inputs, each one of :data:`INPUTS`.
+    :raises InputError: for an unknown policy or input.
     """
-    for value, known, option in ((policy, POLICIES, "regenerate"), *((one, INPUTS, "regenerate_on") for one in inputs)):
-        if value not in known:
-            raise InputError(f"{name}: {option} has {value!r}.", f"There are: {', '.join(known)}.")
+    declared = [(policy, POLICIES, "regenerate"), *((each, INPUTS, "regenerate_on") for each in inputs)]
+    for value, allowed, option in declared:
+        if value not in allowed:
+            raise InputError(f"{name}: {option} has {value!r}.", f"There are: {', '.join(allowed)}.")
     return () if policy == "never" else tuple(inputs)
 
 
-class Kept:
-    """The inputs that stay what they were for the training made last; none when nothing was made yet.
+class PinnedInputs:
+    """The inputs that are pinned to their value in the last training; none if nothing was trained yet.
 
-    :param counts: the inputs that do not stay.
+    :param tracked: the inputs that are not pinned.
     """
 
-    def __init__(self, layout: Layout, name: str, counts: t.Sequence[str]) -> None:
-        ignored = [one for one in INPUTS if one not in counts]
+    def __init__(self, layout: Layout, name: str, tracked: t.Sequence[str]) -> None:
+        ignored = [each for each in INPUTS if each not in tracked]
         self._layout = layout
         self._name = name
         self._receipt = lineage.last_training(layout, name) if ignored else None
         self._ignored = ignored if self._receipt else []
-        #: What has changed and does not count, in words.
+        #: Messages about changed inputs that are ignored.
         self.notes: list[str] = []
 
     def base(self, declared: BaseIdentity) -> BaseIdentity:
-        """The base to train: the declared one, or the one trained last."""
+        """Return the base to train: the declared one, or the pinned one of the last training."""
         if "base" not in self._ignored or self._receipt is None:
             return declared
         fingerprint = str(self._receipt["upstream"]["base"])
@@ -88,7 +89,7 @@ class Kept:
         )
 
     def base_options(self, base: BaseIdentity) -> dict[str, t.Any]:
-        """What the step ``base`` needs beside its settings."""
+        """Return the options of the step ``base``."""
         if self._receipt is not None and "base" in self._ignored:
             receipt = lineage.read_receipt(self._layout, "base", base.fingerprint)
             if receipt is not None:
@@ -96,7 +97,7 @@ class Kept:
         return base.options
 
     def dataset(self, declared: str, dataset_results: t.Mapping[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
-        """Fingerprint of the dataset to train on, and what was found out about it."""
+        """Return the fingerprint of the dataset to train on, and its results."""
         if "dataset" not in self._ignored or self._receipt is None:
             return declared, dict(dataset_results)
         fingerprint = str(self._receipt["upstream"]["dataset"])
@@ -107,43 +108,43 @@ class Kept:
         return fingerprint, dict(receipt.get("results") or {})
 
     def training(self, declared: Hyperparameters, read: t.Callable[[], Training]) -> Training:
-        """Settings and options of the training.
+        """Return the settings and options of the training.
 
-        :param declared: its hyperparameters, as declared: ``auto`` may not be resolved yet.
-        :param read: works out the declared ones.
+        :param declared: declared hyperparameters: ``auto`` may not be resolved yet.
+        :param read: function that resolves the declared hyperparameters.
         """
         if "hyperparameters" not in self._ignored or self._receipt is None:
             return read()
         before = dict(self._receipt["settings"])
-        was = (self._receipt["options"].get("resolved") or {}).get("method") or before.get("method", "lora")
-        # what auto would come to now is not asked: it was settled for the training that is kept
-        auto = ["method"] if declared.method == "auto" else []
-        auto += [] if declared["template"] else ["template"]
-        now = hyperparameters.settings(declared.with_method(str(was)) if auto[:1] == ["method"] else declared)
-        found = hyperparameters.differences(before, now, auto)
-        if found:
-            shown = ", ".join(found)
+        method = (self._receipt["options"].get("resolved") or {}).get("method") or before.get("method", "lora")
+        # auto is not resolved again: the pinned training already has a value for it
+        ignored = ["method"] if declared.method == "auto" else []
+        ignored += [] if declared["template"] else ["template"]
+        current = hyperparameters.settings(declared.with_method(str(method)) if ignored[:1] == ["method"] else declared)
+        differences = hyperparameters.differences(before, current, ignored)
+        if differences:
+            shown = ", ".join(differences)
             self.notes.append(f"changed hyperparameters do not count, and nothing is trained for them: {shown} {_WHY}")
         return before, {**self._receipt["options"], "name": self._name}
 
-    def _note(self, what: str, kept: str) -> None:
-        self.notes.append(f"the {what} has changed, and does not count: {kept} is kept {_WHY}")
+    def _note(self, input_name: str, pinned_value: str) -> None:
+        self.notes.append(f"the {input_name} has changed, and does not count: {pinned_value} is kept {_WHY}")
 
 
 def next_attempt(layout: Layout, plan: t.Callable[[int], Steps]) -> Steps:
-    """The steps of the first attempt that has not come to its end, or that a rollback keeps out.
+    """Return the steps of the first attempt that is not finished, or that a rollback holds out.
 
-    :param plan: makes the steps of an attempt, and the labels of its goals, from its number.
+    :param plan: function that returns the steps of an attempt and the labels of its goals, given its number.
     """
     number = 1
     while True:
         steps, goals = plan(number)
-        if not _ended(layout, steps, goals) or _kept_out(layout, steps):
+        if not _is_finished(layout, steps, goals) or _is_held_out(layout, steps):
             return steps, goals
         number += 1
 
 
-def _ended(layout: Layout, steps: t.Sequence[RunStep], goals: t.Sequence[str]) -> bool:
+def _is_finished(layout: Layout, steps: t.Sequence[RunStep], goals: t.Sequence[str]) -> bool:
     by_label = {step.label: step.spec for step in steps}
     for label in goals:
         spec = by_label[label]
@@ -153,13 +154,13 @@ def _ended(layout: Layout, steps: t.Sequence[RunStep], goals: t.Sequence[str]) -
             return False
         name = str(spec.options["name"])
         tag = content_tag(name, spec.upstream["register"], str(spec.options["quantization"]))
-        asked = Releases(layout, name).ledger().gates.get(tag) or {}
-        if asked.get("promotion") != spec.fingerprint or asked.get("passed"):
+        answer = Releases(layout, name).ledger().gates.get(tag) or {}
+        if answer.get("promotion") != spec.fingerprint or answer.get("passed"):
             return False
     return True
 
 
-def _kept_out(layout: Layout, steps: t.Sequence[RunStep]) -> bool:
+def _is_held_out(layout: Layout, steps: t.Sequence[RunStep]) -> bool:
     for spec in (step.spec for step in steps if step.spec.kind == "register"):
         name = str(spec.settings["name"])
         if Releases(layout, name).blocking_hold(content_tag(name, spec.fingerprint, str(spec.options["quantization"]))):

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs of one step, from a result that is there: what the modules ``merge``, ``gguf`` and ``ollama_model`` ask for.
+"""Runs of a single step on an existing result, for the modules ``merge``, ``gguf`` and ``ollama_model``.
 
-A result is named by its fingerprint; its receipt tells the rest.
+A result is identified by its fingerprint; its receipt contains everything else.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _receipt(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
 
 
 def plan_merge(layout: Layout, adapter: str, toolchain: Toolchain) -> Run:
-    """The run that merges what a training has made into its base."""
+    """Plan the run that merges the result of a training into its base."""
     receipt = _receipt(layout, "train", adapter)
     options = {key: value for key, value in receipt["options"].items() if key != "warning"}
     stages.require_generative(str((options.get("resolved") or {}).get("stage") or "sft"), "merged")
@@ -44,7 +44,7 @@ def plan_merge(layout: Layout, adapter: str, toolchain: Toolchain) -> Run:
 
 
 def plan_gguf(layout: Layout, merged: str, quantizations: t.Any, toolchain: Toolchain) -> Run:
-    """The run that converts and quantizes merged weights."""
+    """Plan the run that converts and quantizes merged weights."""
     receipt = _receipt(layout, "merge", merged)
     trained = layout.receipt("train", receipt["upstream"]["train"]) or {}
     options = {
@@ -52,16 +52,16 @@ def plan_gguf(layout: Layout, merged: str, quantizations: t.Any, toolchain: Tool
         "base": receipt["upstream"]["base"],
         "dataset": (trained.get("upstream") or {}).get("dataset"),
     }
-    wanted = hyperparameters.normalise({"quantizations": quantizations}).quantizations
-    steps = pipeline.gguf_steps(merged, wanted, options)
-    return pipeline.make_run(options["name"] or "gguf", steps, [f"gguf-{name}" for name in wanted], toolchain)
+    types = hyperparameters.normalise({"quantizations": quantizations}).quantizations
+    steps = pipeline.gguf_steps(merged, types, options)
+    return pipeline.make_run(options["name"] or "gguf", steps, [f"gguf-{name}" for name in types], toolchain)
 
 
 def plan_gguf_adapter(layout: Layout, adapter: str, quantizations: t.Any, toolchain: Toolchain) -> Run:
-    """The run that converts an adapter alone, and the base it stands on: nothing is merged.
+    """Plan the run that converts an adapter and its base separately, without merging them.
 
     :param adapter: fingerprint of the training.
-    :raises InputError: when the adapter alone is not the model that was trained.
+    :raises InputError: if the adapter alone does not contain everything that was trained.
     """
     receipt = _receipt(layout, "train", adapter)
     options = {key: value for key, value in receipt["options"].items() if key != "warning"}
@@ -69,9 +69,11 @@ def plan_gguf_adapter(layout: Layout, adapter: str, quantizations: t.Any, toolch
     stages.require_generative(str(resolved.get("stage") or "sft"), "converted")
     check_exportable(name, resolved)
     base = _receipt(layout, "base", str(receipt["upstream"]["base"]))
-    wanted = hyperparameters.normalise({"quantizations": quantizations}).quantizations
-    small, ggufs = pipeline.adapter_steps(Identity(base["fingerprint"], base["settings"]), adapter, options, wanted)
-    return pipeline.make_run(name, [small, *ggufs], [small.label, *(f"gguf-{each}" for each in wanted)], toolchain)
+    types = hyperparameters.normalise({"quantizations": quantizations}).quantizations
+    identity = Identity(base["fingerprint"], base["settings"])
+    adapter_step, ggufs = pipeline.adapter_steps(identity, adapter, options, types)
+    goals = [adapter_step.label, *(f"gguf-{each}" for each in types)]
+    return pipeline.make_run(name, [adapter_step, *ggufs], goals, toolchain)
 
 
 def plan_register(
@@ -86,33 +88,34 @@ def plan_register(
     gate: t.Any = None,
     adapter: str | None = None,
 ) -> Run:
-    """The run that registers a GGUF file in Ollama.
+    """Plan the run that registers a GGUF file in Ollama.
 
-    :param adapter: fingerprint of the GGUF file of an adapter that is put on it, where it is the one of a base.
-    :raises InputError: when the adapter stands on another base.
+    :param adapter: fingerprint of the GGUF file of an adapter to apply, if ``gguf`` is the file of a base.
+    :raises InputError: if the adapter belongs to another base.
     """
     receipt = _receipt(layout, "gguf", gguf)
     if adapter:
-        above = _receipt(layout, "gguf_adapter", adapter)
-        if receipt["upstream"].get("base") != above["upstream"]["base"]:
+        upstream_receipt = _receipt(layout, "gguf_adapter", adapter)
+        if receipt["upstream"].get("base") != upstream_receipt["upstream"]["base"]:
             raise InputError(
                 f"The adapter {adapter[:12]} does not stand on the GGUF file {gguf[:12]}.",
                 "Give the file of its base: the module gguf makes both with its option adapter.",
             )
-        trained = layout.receipt("train", above["upstream"]["train"]) or {}
+        trained = layout.receipt("train", upstream_receipt["upstream"]["train"]) or {}
         dataset = (trained.get("upstream") or {}).get("dataset")
     else:
         merged = receipt["upstream"].get("merge")
-        above = (layout.receipt("merge", merged) if merged else None) or {}
+        upstream_receipt = (layout.receipt("merge", merged) if merged else None) or {}
         dataset = receipt["options"].get("dataset")
-    known = (above.get("options") or {}).get("resolved") or {}
-    chosen = template or known.get("template")
-    if not chosen:
-        raise InputError(f"Nothing tells the chat template of {gguf[:12]}.", "Give template.")
+    training = (upstream_receipt.get("options") or {}).get("resolved") or {}
+    training_template = template or training.get("template")
+    if not training_template:
+        raise InputError(f"The chat template of {gguf[:12]} is unknown.", "Give template.")
     results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
-    settings, warning = register_settings(name, {**known, "template": chosen}, results, system, parameters or {})
+    training = {**training, "template": training_template}
+    settings, warning = register_settings(name, training, results, system, parameters or {})
     quantization = str(receipt["settings"]["quantization"])
-    more = {"name": name, "warning": warning}
-    registers = pipeline.register_steps({quantization: gguf}, settings, aliases, more, adapter or "")
-    steps = pipeline.gated(registers, read_gate(gate, aliases))
+    options = {"name": name, "warning": warning}
+    registrations = pipeline.register_steps({quantization: gguf}, settings, aliases, options, adapter or "")
+    steps = pipeline.with_gate(registrations, read_gate(gate, aliases))
     return pipeline.make_run(name, steps, [step.label for step in steps], toolchain)

@@ -24,7 +24,7 @@ from ..errors import CoreError, JobError, NotReadyError
 from ..runs.run import read_outcome
 from ..system import processes
 from ..system.clock import utc_now
-from ..system.docker import DockerEngine, EngineAwayError, EngineRefusedError, gpu_request, log_bounds, mount
+from ..system.docker import DockerEngine, EngineRequestError, EngineUnavailableError, gpu_request, log_bounds, mount
 from ..system.files import read_record, write_json
 from .command import Command, Container
 from .runner import COMMAND, EXIT, Probe, Runner, job_marker, record_signal
@@ -122,7 +122,7 @@ class DockerRunner(Runner):
                 with contextlib.suppress(CoreError):
                     engine.remove(container_id)
                 raise
-        except EngineRefusedError as error:
+        except EngineRequestError as error:
             self.forget(job_dir)
             raise NotReadyError(f"{command.argv[0]} could not be started: {error.message}", _hint(error)) from error
         self._watched.add(job_dir)
@@ -162,7 +162,7 @@ class DockerRunner(Runner):
         watched = job_dir in self._watched
         try:
             container = self._engine(job_dir).inspect(container_name(job_dir))
-        except EngineAwayError:
+        except EngineUnavailableError:
             # the engine may end the container while it is away, so an exit status from now on is not reliable
             self._watched.discard(job_dir)
             return Probe("running" if started else "absent"), False
@@ -186,9 +186,9 @@ class DockerRunner(Runner):
         try:
             # all processes except the first, which only forwards signals to its child
             engine.run_inside(name, ["/bin/sh", "-c", f"kill -{int(number)} -1"])
-        except EngineAwayError:
+        except EngineUnavailableError:
             pass
-        except EngineRefusedError:
+        except EngineRequestError:
             with contextlib.suppress(CoreError):  # the container has ended, or it contains no program to send a signal
                 engine.kill(name, number)
 
@@ -203,9 +203,9 @@ class DockerRunner(Runner):
             if os.path.exists(os.path.join(job_dir, COMMAND)):
                 _retry_while_away(lambda: self._remove_all(engine, job_dir))
             else:
-                with contextlib.suppress(EngineAwayError):
+                with contextlib.suppress(EngineUnavailableError):
                     self._remove_all(engine, job_dir)
-        except (EngineAwayError, EngineRefusedError) as error:
+        except (EngineUnavailableError, EngineRequestError) as error:
             raise JobError(
                 f"The container {container_name(job_dir)} cannot be ended: {error.message}",
                 error.hint
@@ -216,13 +216,13 @@ class DockerRunner(Runner):
     def _remove_all(engine: DockerEngine, job_dir: str) -> None:
         """Remove the job's container, and wait until its name is free.
 
-        :raises EngineRefusedError: when it cannot be removed.
+        :raises EngineRequestError: when it cannot be removed.
         """
         deadline = time.monotonic() + _REMOVE_SECONDS
         while engine.inspect(container_name(job_dir)) is not None:
             engine.remove(container_name(job_dir))
             if time.monotonic() > deadline:
-                raise EngineRefusedError("It is still being removed.", 409)
+                raise EngineRequestError("It is still being removed.", 409)
             time.sleep(0.02)
 
     def forget(self, job_dir: str) -> None:
@@ -262,7 +262,7 @@ def _retry_while_away(request: t.Callable[[], t.Any]) -> t.Any:
     while True:
         try:
             return request()
-        except EngineAwayError:
+        except EngineUnavailableError:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.5)
@@ -327,7 +327,7 @@ def _give_to_user(user: str, directories: t.Iterable[str]) -> None:
                         os.chown(path, uid, gid, follow_symlinks=False)
 
 
-def _hint(error: EngineRefusedError) -> str:
+def _hint(error: EngineRequestError) -> str:
     message = error.message
     if (
         "could not select device driver" in message

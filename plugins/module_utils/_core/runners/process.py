@@ -139,7 +139,7 @@ def _owner_environment(owner: Owner, env: t.Mapping[str, str]) -> dict[str, str]
     """Return the environment of a command that runs as the owner: home and name inherited from root are replaced."""
     owner_env = owner.environment().items()
     result = {**env, **{name: value for name, value in owner_env if env.get(name) in (None, os.environ.get(name))}}
-    if "TMPDIR" in result and owner.refused([("-w", result["TMPDIR"])]):
+    if "TMPDIR" in result and owner.denied([("-w", result["TMPDIR"])]):
         del result["TMPDIR"]  # writable by root only
     return result
 
@@ -155,7 +155,7 @@ def _require_access(owner: Owner, command: Command, env: t.Mapping[str, str]) ->
     required = [("-x", os.path.join(command.cwd, path)) for path in (program, *_interpreter(program))]
     required += [("-x", command.cwd)]
     required += [("-r", part) for part in command.argv[1:] if os.path.isabs(part) and os.path.exists(part)]
-    owner.need(required)
+    owner.require(required)
 
 
 def _interpreter(program: str) -> list[str]:

@@ -36,6 +36,6 @@ def worker_command(ctx: StepContext) -> Command:
 def _python(ctx: StepContext) -> str:
     """Return the interpreter that runs this code, or the system's if the owner of the job can execute only that one."""
     owner = foreign_owner(ctx.job_dir)
-    if owner is not None and owner.refused([("-x", sys.executable)]) and not owner.refused([("-x", _SYSTEM_PYTHON)]):
+    if owner is not None and owner.denied([("-x", sys.executable)]) and not owner.denied([("-x", _SYSTEM_PYTHON)]):
         return _SYSTEM_PYTHON
     return sys.executable

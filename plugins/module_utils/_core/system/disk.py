@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Room on a filesystem, and what its failures mean to a user."""
+"""Free space of a filesystem, and errors of the filesystem in terms of the core."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..errors import NotReadyError, StoreError
 
 
 class DiskFullError(NotReadyError):
-    """There is no room left: goes away by itself once somebody makes some."""
+    """The disk is full. A retry succeeds once space has been freed."""
 
 
 def gigabytes(size: float) -> str:
-    """A size for people to read: ``17.9 GB``, ``12 MB``, ``0.4 MB``."""
+    """Format a size in bytes for display: ``17.9 GB``, ``12 MB``, ``0.4 MB``."""
     if size >= 1e8:
         return f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
 def free_bytes(path: str) -> int:
-    """Bytes an ordinary user can still write on the filesystem that holds ``path`` (or will hold it)."""
+    """Return the bytes an unprivileged user can still write on the filesystem of ``path``, which need not exist."""
     probe = os.path.abspath(path)
     while not os.path.exists(probe):
         probe = os.path.dirname(probe)
@@ -34,7 +34,11 @@ def free_bytes(path: str) -> int:
 
 
 def disk_error(error: OSError, path: str) -> Exception:
-    """A full disk said with figures, a directory that is not ours to write said as such; any other as it is."""
+    """Translate a filesystem error.
+
+    :returns: :class:`DiskFullError` with the free space for a full disk, :class:`NotReadyError` for a path that this
+        user must not write, and the error itself for anything else.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = free_bytes(os.path.dirname(path) or ".")
         return DiskFullError(
@@ -53,15 +57,15 @@ def disk_error(error: OSError, path: str) -> Exception:
 
 @contextlib.contextmanager
 def disk_errors(path: str) -> t.Iterator[None]:
-    """Within it every failure of the filesystem becomes an error of the core.
+    """Turn every filesystem error raised inside the block into an error of the core.
 
-    :param path: what is named where the failure names no file.
+    :param path: path to report when the error itself names no file.
     """
     try:
         yield
     except OSError as error:
-        at = error.filename if isinstance(error.filename, str) else path
-        known = disk_error(error, at)
-        if isinstance(known, OSError):
-            known = StoreError(f"{at}: {error.strerror or error}.")
-        raise known from error
+        failed_path = error.filename if isinstance(error.filename, str) else path
+        translated = disk_error(error, failed_path)
+        if isinstance(translated, OSError):
+            translated = StoreError(f"{failed_path}: {error.strerror or error}.")
+        raise translated from error

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of the environment that jobs inherit."""
+"""Environment variables that jobs inherit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA
 
 
 def clean_environment() -> dict[str, str]:
-    """The part of this process's environment that jobs inherit: an allowlist, so that no secret slips in."""
-    kept = {}
+    """Return the environment variables that jobs inherit. An allowlist keeps secrets out."""
+    inherited = {}
     for name, value in os.environ.items():
         if (
             name in _INHERITED
@@ -23,8 +23,8 @@ def clean_environment() -> dict[str, str]:
             or name.lower() in _PROXIES
             or name.startswith(_INHERITED_PREFIXES)
         ):
-            kept[name] = value
-    kept.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    kept.setdefault("HOME", os.path.expanduser("~"))
-    kept["PYTHONDONTWRITEBYTECODE"] = "1"
-    return kept
+            inherited[name] = value
+    inherited.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    inherited.setdefault("HOME", os.path.expanduser("~"))
+    inherited["PYTHONDONTWRITEBYTECODE"] = "1"
+    return inherited

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that survive a crash: write aside and rename, publish a directory at once, locks that die with their holder."""
+"""Crash-safe files: atomic writes by rename, publication of a complete directory by one rename, safe removal."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .processes import identify
 
 _CHUNK = 1024 * 1024
 
-#: Something half written, and something on its way out. After the prefix comes who made it: ``PID.STARTED-``.
+#: Prefixes of an entry being written and of one being removed. The creating process follows: ``PID.STARTED-``.
 NEW = ".new-"
 REMOVED = ".gone-"
-_ASIDE = re.compile(r"\.(?:new|gone)-(?:(\d+)\.(\d+)-)?")
+_TEMPORARY_NAME = re.compile(r"\.(?:new|gone)-(?:(\d+)\.(\d+)-)?")
 
-#: What has no owner in its name is taken for abandoned after this long.
+#: Age in seconds after which a temporary entry without a process in its name counts as abandoned.
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
 def fsync_dir(path: str) -> None:
-    """Make the names in a directory durable."""
+    """Make the entries of a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -42,12 +42,12 @@ def fsync_dir(path: str) -> None:
 
 
 def temporary_prefix(prefix: str) -> str:
-    """The beginning of a temporary name that tells :func:`sweep` whose it is.
+    """Return a prefix for a temporary name from which :func:`sweep` identifies the creating process.
 
     :param prefix: :data:`NEW` or :data:`REMOVED`.
     """
-    me = identify(os.getpid())
-    return f"{prefix}{me.pid}.{me.started}-" if me else prefix
+    process = identify(os.getpid())
+    return f"{prefix}{process.pid}.{process.started}-" if process else prefix
 
 
 def _abandoned(path: str, match: re.Match[str]) -> bool:
@@ -62,16 +62,16 @@ def _abandoned(path: str, match: re.Match[str]) -> bool:
 
 
 def sweep(folder: str, deep: bool = False) -> None:
-    """Remove what processes that are no more left half written or half removed in a directory.
+    """Remove partly written or partly removed entries of dead processes from a directory.
 
-    :param deep: look into its subdirectories as well.
+    :param deep: descend into subdirectories as well.
     """
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        match = _ASIDE.match(entry.name)
+        match = _TEMPORARY_NAME.match(entry.name)
         if match is not None:
             if _abandoned(entry.path, match):
                 discard(entry.path)
@@ -80,7 +80,7 @@ def sweep(folder: str, deep: bool = False) -> None:
 
 
 def discard(path: str) -> None:
-    """Remove a file or a directory with all in it; what cannot be removed stays."""
+    """Remove a file or a directory tree. Entries that cannot be removed are left in place."""
     try:
         os.unlink(path)
     except IsADirectoryError:
@@ -90,7 +90,7 @@ def discard(path: str) -> None:
 
 
 def make_dirs(path: str) -> None:
-    """Make a directory and those above it, readable by everybody whatever the umask; one that is there is left so."""
+    """Create a directory and its parents with mode 0755 regardless of the umask. Existing ones keep their mode."""
     missing = []
     path = os.path.abspath(path)
     while not os.path.isdir(path):
@@ -108,14 +108,14 @@ def make_dirs(path: str) -> None:
 
 
 def make_temporary_dir(prefix: str, parent: str) -> str:
-    """Make a directory of a name that nobody has, for us alone."""
-    made = tempfile.mkdtemp(prefix=prefix, dir=parent)
-    give_to_owner(made)
-    return made
+    """Create a directory with a unique name that only this user can access."""
+    directory = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    give_to_owner(directory)
+    return directory
 
 
 def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
-    """Replace a file with new content: a reader sees the old or the new, never a part.
+    """Replace the content of a file atomically: a reader sees the old or the new content, never a part.
 
     :raises DiskFullError: when the disk is full.
     """
@@ -136,21 +136,21 @@ def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        known = disk_error(error, path) if isinstance(error, OSError) else error
-        if known is error:
+        translated = disk_error(error, path) if isinstance(error, OSError) else error
+        if translated is error:
             raise
-        raise known from error
+        raise translated from error
 
 
 def write_json(path: str, value: t.Any, mode: int = 0o644) -> None:
-    """Write readable, sorted JSON with :func:`write_atomic`."""
+    """Write indented JSON with sorted keys, using :func:`write_atomic`."""
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", mode)
 
 
 def read_json(path: str, default: t.Any = None) -> t.Any:
-    """Read JSON; a missing file gives ``default``.
+    """Read JSON; return ``default`` if the file does not exist.
 
-    :raises StoreError: when the file is there and is not JSON.
+    :raises StoreError: if the file exists and is not valid JSON.
     """
     try:
         with open(path, "rb") as stream:
@@ -167,16 +167,16 @@ def read_json(path: str, default: t.Any = None) -> t.Any:
 
 
 def read_record(path: str) -> dict[str, t.Any] | None:
-    """A JSON object that can be done without: None when it is missing, damaged or no object."""
+    """Read an optional JSON object; return None if it is missing, damaged or not an object."""
     try:
-        found = read_json(path)
+        value = read_json(path)
     except (StoreError, OSError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def append_json_line(path: str, value: t.Any) -> None:
-    """Append one JSON object as a line, in a single write."""
+    """Append one JSON object as a line in a single write."""
     line = (json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
@@ -187,7 +187,7 @@ def append_json_line(path: str, value: t.Any) -> None:
 
 
 def sha256_file(path: str) -> str:
-    """Hex SHA-256 of a file, read in pieces of 1 MiB."""
+    """Return the hex SHA-256 of a file, read in chunks of 1 MiB."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while True:
@@ -198,7 +198,11 @@ def sha256_file(path: str) -> str:
 
 
 def tail_lines(path: str, count: int, limit: int = 64 * 1024) -> list[str]:
-    """The last lines of a text file, reading at most ``limit`` bytes from its end; a missing file gives none."""
+    """Return the last lines of a text file that are not blank; an empty list if the file does not exist.
+
+    :param count: maximum number of lines.
+    :param limit: maximum number of bytes to read from the end of the file.
+    """
     try:
         with open(path, "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
@@ -206,22 +210,25 @@ def tail_lines(path: str, count: int, limit: int = 64 * 1024) -> list[str]:
             raw = stream.read(limit)
     except FileNotFoundError:
         return []
-    # a progress bar rewrites its line with carriage returns: only what stands last was meant to stay
+    # a progress bar rewrites its line with carriage returns: keep only the final state of each line
     lines = [line.rsplit("\r", 1)[-1] for line in raw.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")]
     return [line for line in lines if line.strip()][-count:]
 
 
 def list_files(root: str, skip: t.Container[str] = ()) -> list[str]:
-    """Relative paths of the regular files under a directory, sorted; names in ``skip`` at the top are left out."""
-    found: list[str] = []
+    """Return the sorted relative paths of the regular files under a directory.
+
+    :param skip: relative paths to leave out; a bare name therefore matches only at the top level.
+    """
+    paths: list[str] = []
     for folder, dirs, names in os.walk(root):
         dirs.sort()
-        inside = os.path.relpath(folder, root)
+        subfolder = os.path.relpath(folder, root)
         for name in names:
-            relative = name if inside == "." else os.path.join(inside, name)
+            relative = name if subfolder == "." else os.path.join(subfolder, name)
             if relative not in skip and os.path.isfile(os.path.join(folder, name)):
-                found.append(relative)
-    return sorted(found)
+                paths.append(relative)
+    return sorted(paths)
 
 
 def fsync_tree(root: str) -> None:
@@ -240,11 +247,11 @@ def fsync_tree(root: str) -> None:
 
 
 def publish_dir(work: str, final: str) -> None:
-    """Give a finished directory its final name: fsync all of it, then one rename.
+    """Publish a finished directory under its final name: fsync everything, then rename once.
 
-    An artifact that is there already is left alone and the work thrown away: same name, same content.
+    If the final directory exists, it is kept and the work directory is removed: the same name means the same content.
 
-    :raises StoreError: when the two are not on one filesystem.
+    :raises StoreError: if the rename fails and there is no final directory, for example across filesystems.
     """
     parent = os.path.dirname(final)
     make_dirs(parent)
@@ -262,9 +269,9 @@ def publish_dir(work: str, final: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all in it: renamed aside first, so that a crash leaves no half of it under its name."""
+    """Remove a directory tree. It is renamed first, so that a crash leaves no partial directory under its name."""
     if not os.path.lexists(path):
         return
-    gone = make_temporary_dir(temporary_prefix(REMOVED), os.path.dirname(path))
-    os.rename(path, os.path.join(gone, "x"))
-    shutil.rmtree(gone, ignore_errors=True)
+    trash = make_temporary_dir(temporary_prefix(REMOVED), os.path.dirname(path))
+    os.rename(path, os.path.join(trash, "x"))
+    shutil.rmtree(trash, ignore_errors=True)

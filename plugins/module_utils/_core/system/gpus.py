@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What GPU there is, and who is on it. Asked of the driver; nothing is guessed."""
+"""The GPUs of this host and the processes that use them, as reported by the NVIDIA driver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MIB = 1024 * 1024
 _SECONDS = 30
 
 _GPU_FIELDS = ("index", "name", "memory.total", "memory.free", "uuid", "driver_version")
-#: The name stands last: it may hold commas.
+#: The name comes last because it may contain commas.
 _PROCESS_FIELDS = ("gpu_uuid", "pid", "used_gpu_memory", "process_name")
 
 
@@ -28,11 +28,11 @@ _PROCESS_FIELDS = ("gpu_uuid", "pid", "used_gpu_memory", "process_name")
 class Gpu:
     """One NVIDIA GPU.
 
-    :param index: as the driver counts.
+    :param index: index assigned by the driver.
     :param name: product name.
-    :param total_bytes: memory in all.
-    :param free_bytes: memory nobody holds now.
-    :param uuid: the driver's id of it.
+    :param total_bytes: total memory.
+    :param free_bytes: memory that is not allocated now.
+    :param uuid: identifier assigned by the driver.
     :param driver: version of the driver.
     """
 
@@ -48,12 +48,12 @@ class Gpu:
 class GpuProcess:
     """One process that computes on a GPU.
 
-    :param pid: its id.
-    :param name: its program.
-    :param used_bytes: memory it holds there; None where the driver does not tell.
-    :param uuid: the GPU.
-    :param user: whose it is; empty when it is gone, or in another namespace.
-    :param job: the job of ours that it belongs to; empty for a stranger's.
+    :param pid: process id.
+    :param name: program of the process.
+    :param used_bytes: GPU memory it has allocated; None if the driver does not report it.
+    :param uuid: UUID of the GPU.
+    :param user: owner of the process; empty if it has ended or runs in another namespace.
+    :param job: job of this collection that it belongs to; empty for a foreign process.
     """
 
     pid: int
@@ -64,7 +64,7 @@ class GpuProcess:
     job: str = ""
 
 
-def _ask(query: str, fields: t.Sequence[str]) -> str:
+def _query(query: str, fields: t.Sequence[str]) -> str:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
@@ -79,53 +79,55 @@ def _ask(query: str, fields: t.Sequence[str]) -> str:
 
 
 def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs that the driver knows; none without a driver.
+    """List the NVIDIA GPUs known to the driver; empty without a driver.
 
-    One that shares the machine's memory (GB10) tells no size of its own and is left out.
+    A GPU that shares the machine's memory (GB10) reports no memory size and is left out.
     """
-    return parse(_ask("gpu", _GPU_FIELDS))
+    return parse(_query("gpu", _GPU_FIELDS))
 
 
 def processes() -> list[GpuProcess]:
-    """Who computes on the GPUs now. Desktops that only draw are not among them."""
+    """List the processes that compute on the GPUs now. Processes that only render, such as a desktop, are left out."""
     return [
-        dataclasses.replace(found, user=_user_of(found.pid), job=marker_of(found.pid))
-        for found in parse_processes(_ask("compute-apps", _PROCESS_FIELDS))
+        dataclasses.replace(process, user=_user_of(process.pid), job=marker_of(process.pid))
+        for process in parse_processes(_query("compute-apps", _PROCESS_FIELDS))
     ]
 
 
-def foreign(found: t.Iterable[GpuProcess]) -> list[GpuProcess]:
-    """Of the processes on a GPU, those that belong to no job of ours."""
-    return [process for process in found if not process.job]
+def foreign(gpu_processes: t.Iterable[GpuProcess]) -> list[GpuProcess]:
+    """Return the processes that belong to no job of this collection."""
+    return [process for process in gpu_processes if not process.job]
 
 
 def parse(text: str) -> list[Gpu]:
-    """The GPUs in the output of ``nvidia-smi --query-gpu=… --format=csv``: whatever was asked for, in any order, with
-    or without units. Without a header the columns are index, name, memory.total, memory.free, uuid, driver_version.
+    """Parse the output of ``nvidia-smi --query-gpu=… --format=csv``.
+
+    The columns may come in any order, with or without units. Without a header they are index, name, memory.total,
+    memory.free, uuid and driver_version.
     """
-    found: list[Gpu] = []
+    parsed: list[Gpu] = []
     for row in _rows(text, _GPU_FIELDS, "name"):
         index, total, free = (_number(row.get(key, "")) for key in ("index", "memory.total", "memory.free"))
         if total and free is not None:
-            place = len(found) if index is None else index
+            gpu_index = len(parsed) if index is None else index
             uuid, driver = row.get("uuid", ""), row.get("driver_version", "")
-            found.append(Gpu(place, row["name"], total * _MIB, free * _MIB, uuid, driver))
-    return found
+            parsed.append(Gpu(gpu_index, row["name"], total * _MIB, free * _MIB, uuid, driver))
+    return parsed
 
 
 def parse_processes(text: str) -> list[GpuProcess]:
-    """The processes in the output of ``nvidia-smi --query-compute-apps=… --format=csv``."""
-    found = []
+    """Parse the output of ``nvidia-smi --query-compute-apps=… --format=csv``."""
+    parsed = []
     for row in _rows(text, _PROCESS_FIELDS, "process_name"):
         pid, used = _number(row.get("pid", "")), _number(row.get("used_gpu_memory", ""))
         if pid is not None:
             size = None if used is None else used * _MIB
-            found.append(GpuProcess(pid, row.get("process_name", ""), size, row.get("gpu_uuid", "")))
-    return found
+            parsed.append(GpuProcess(pid, row.get("process_name", ""), size, row.get("gpu_uuid", "")))
+    return parsed
 
 
 def _rows(text: str, fields: t.Sequence[str], wide: str) -> t.Iterator[dict[str, str]]:
-    """The lines by the names of their columns; commas too many belong to the column ``wide``."""
+    """Yield each line as a dictionary by column name. Surplus commas belong to the column ``wide``."""
     columns = list(fields)
     for number, line in enumerate(text.splitlines()):
         parts = [part.strip() for part in line.split(",")]
@@ -138,15 +140,15 @@ def _rows(text: str, fields: t.Sequence[str], wide: str) -> t.Iterator[dict[str,
         else:
             columns_here = columns
             surplus = len(parts) - len(columns)
-            place = columns.index(wide)
-            parts[place : place + surplus + 1] = [", ".join(parts[place : place + surplus + 1])]
+            position = columns.index(wide)
+            parts[position : position + surplus + 1] = [", ".join(parts[position : position + surplus + 1])]
         if len(parts) >= 2:
             yield dict(zip(columns_here, parts))
 
 
 def _number(text: str) -> int | None:
-    found = re.match(r"(\d+)(?: MiB)?$", text)
-    return int(found.group(1)) if found else None
+    match = re.match(r"(\d+)(?: MiB)?$", text)
+    return int(match.group(1)) if match else None
 
 
 def _user_of(pid: int) -> str:
@@ -161,10 +163,10 @@ def _user_of(pid: int) -> str:
 
 
 def accelerator(declared: str) -> str:
-    """What trainings run on: ``cuda`` or ``cpu``.
+    """Return the device trainings run on: ``cuda`` or ``cpu``.
 
-    :param declared: auto, cuda or cpu. ``auto`` is cuda where the NVIDIA driver has made its device.
-    :raises InputError: for another word.
+    :param declared: auto, cuda or cpu. ``auto`` selects cuda if the NVIDIA driver's device file exists.
+    :raises InputError: for any other value.
     """
     if declared in ("cuda", "cpu"):
         return declared

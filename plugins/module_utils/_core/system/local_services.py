@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server on this host: what runs it, as found on the host itself, and how it is stopped and started again.
+"""A server on this host: detection of what runs it, and how to stop and restart it.
 
-A systemd unit, a container, or a plain process. Whatever is done here may be done twice, and after a crash by somebody
-who knows nothing but :meth:`LocalServer.as_dict`: every method looks at what there is first.
+A server is a systemd unit, a container or a plain process. Every operation can be repeated, and after a crash another
+process that knows only :meth:`LocalServer.as_dict` can continue it: every method inspects the current state first.
 
 Sources: systemd.unit(5) on drop-ins under /run, which do not outlive a reboot; Ollama's docs/gpu.md on
 ``CUDA_VISIBLE_DEVICES=-1``.
@@ -29,13 +29,13 @@ from .docker import DockerEngine
 from .environment import clean_environment
 from .files import make_dirs, read_record, write_atomic, write_json
 
-#: Hides every GPU from Ollama's runners: NVIDIA's by CUDA and by Vulkan, AMD's by ROCm.
+#: Variables that hide every GPU from Ollama's runners: NVIDIA's from CUDA and Vulkan, AMD's from ROCm.
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "ROCR_VISIBLE_DEVICES": "-1", "GGML_VK_VISIBLE_DEVICES": "-1"}
 
-#: In the environment of a plain process that was put on the CPU.
+#: Environment variable that marks a plain process restarted on the CPU.
 _ON_CPU = "IA_HOMELAB_ON_CPU"
 
-#: In the environment of a server that a role started without systemd: the file in which it says who the server is.
+#: Environment variable of a server that a role started without systemd: path of the file that records its process.
 RECORD = "IA_HOMELAB_RECORD"
 
 _DROP_IN = "ia-homelab-training.conf"
@@ -55,92 +55,92 @@ class LocalServer(abc.ABC):
         self.name = name
 
     @property
-    def words(self) -> str:
-        """What it is called when people are told of it."""
+    def description(self) -> str:
+        """Name of the server for messages."""
         return f"{self.kind} {self.name}"
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain values, from which :func:`from_dict` makes it again."""
+        """Return plain values from which :func:`from_dict` restores the server."""
         return {"kind": self.kind, "name": self.name}
 
-    def holds(self, pid: int) -> bool:
-        """Whether a process belongs to it."""
+    def contains_process(self, pid: int) -> bool:
+        """Return whether a process belongs to the server."""
         del pid
         return False
 
     @abc.abstractmethod
     def stop(self) -> None:
-        """End it. It is not started again by anybody but its owner and :meth:`restore`.
+        """Stop the server. Only its owner or :meth:`restore` starts it again.
 
-        :raises CoreError: when it cannot be.
+        :raises CoreError: if it cannot be stopped.
         """
 
     @abc.abstractmethod
     def on_cpu(self) -> None:
-        """Have it go on without a GPU.
+        """Restart the server without access to a GPU; no-op if it already runs so.
 
-        :raises CoreError: when it cannot be.
+        :raises CoreError: if it cannot be restarted.
         """
 
     @abc.abstractmethod
     def restore(self) -> None:
-        """Have it run as it did before :meth:`stop` or :meth:`on_cpu`.
+        """Run the server as it ran before :meth:`stop` or :meth:`on_cpu`.
 
-        :raises CoreError: when it cannot be.
+        :raises CoreError: if it cannot be started.
         """
 
 
 class Unit(LocalServer):
-    """A unit of systemd."""
+    """A server that is a systemd unit."""
 
     kind = "unit"
 
     def _drop_in(self) -> str:
         return f"/run/systemd/system/{self.name}.d/{_DROP_IN}"
 
-    def holds(self, pid: int) -> bool:
+    def contains_process(self, pid: int) -> bool:
         return _unit_of(pid) == self.name
 
     def stop(self) -> None:
         _systemctl("stop", self.name)
 
-    def _sees_no_gpu(self) -> bool:
-        """Whether it runs without a GPU: what counts is the process, not the drop-in."""
+    def _runs_without_gpu(self) -> bool:
+        """Return whether the unit runs without a GPU, judged by its process: the drop-in may not be in effect."""
         main = _systemctl("show", "--property=MainPID", "--value", self.name).strip()
-        there = ports.variables(int(main)) if main.isdigit() else {}
-        return NO_GPU.items() <= there.items()
+        environment = ports.variables(int(main)) if main.isdigit() else {}
+        return NO_GPU.items() <= environment.items()
 
     def on_cpu(self) -> None:
-        if os.path.exists(self._drop_in()) and self._sees_no_gpu():
+        if os.path.exists(self._drop_in()) and self._runs_without_gpu():
             return
         make_dirs(os.path.dirname(self._drop_in()))
         lines = [f"Environment={name}={value}\n" for name, value in NO_GPU.items()]
-        # under /run: after a reboot it is as it was
+        # the drop-in is under /run, so that a reboot discards it
         write_atomic(self._drop_in(), "# While a training has the GPU.\n[Service]\n" + "".join(lines))
         _systemctl("daemon-reload")
         self._start("restart")
 
     def restore(self) -> None:
-        hidden = self._sees_no_gpu()
+        hidden = self._runs_without_gpu()
         if hidden or os.path.exists(self._drop_in()):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._drop_in())
-            with contextlib.suppress(OSError):  # other people's drop-ins are in it, or it is gone
+            with contextlib.suppress(OSError):  # it contains other drop-ins, or does not exist
                 os.rmdir(os.path.dirname(self._drop_in()))
             _systemctl("daemon-reload")
         self._start("restart" if hidden else "start")
 
-    def _start(self, how: str) -> None:
-        # Trainings that follow each other closely are no fault of the unit's, whose starts systemd counts.
+    def _start(self, verb: str) -> None:
+        # systemd limits the starts of a unit; trainings in quick succession must not exhaust that limit.
         with contextlib.suppress(NotReadyError):
             _systemctl("reset-failed", self.name)
-        _systemctl(how, self.name)
+        _systemctl(verb, self.name)
 
 
 class Container(LocalServer):
-    """A container.
+    """A server that runs in a container.
 
-    :param name: its name; Compose may make another one of that name meanwhile.
+    :param name: name of the container; Compose may replace the container of that name in the meantime.
     :param url: address of the engine.
     """
 
@@ -152,63 +152,65 @@ class Container(LocalServer):
         self.engine = DockerEngine(url)
 
     @property
-    def _other(self) -> str:
+    def _cpu_name(self) -> str:
+        """Name of the stand-in container that runs without a GPU."""
         return f"{self.name}-on-cpu"
 
     def as_dict(self) -> dict[str, t.Any]:
         return {**super().as_dict(), "url": self.url}
 
-    def holds(self, pid: int) -> bool:
+    def contains_process(self, pid: int) -> bool:
         ids = ports.container_ids(pid)
-        found = map(self.engine.inspect, (self.name, self._other)) if ids else ()
-        return any(each is not None and each["Id"] in ids for each in found)
+        containers = map(self.engine.inspect, (self.name, self._cpu_name)) if ids else ()
+        return any(each is not None and each["Id"] in ids for each in containers)
 
     def stop(self) -> None:
         self.engine.stop(self.name)
 
     def on_cpu(self) -> None:
-        found = self.engine.inspect(self.name)
-        if found is None:
-            raise NotReadyError(f"The container {self.name} is gone.")
-        other = self.engine.inspect(self._other)
-        if other is not None and other["State"].get("Running"):
+        original = self.engine.inspect(self.name)
+        if original is None:
+            raise NotReadyError(f"The container {self.name} no longer exists.")
+        stand_in = self.engine.inspect(self._cpu_name)
+        if stand_in is not None and stand_in["State"].get("Running"):
             return
         self.engine.stop(self.name)
-        self.engine.remove(self._other)
-        self.engine.create_from(self._other, without_gpu(found))
-        self.engine.start(self._other)
+        self.engine.remove(self._cpu_name)
+        self.engine.create_from(self._cpu_name, without_gpu(original))
+        self.engine.start(self._cpu_name)
 
     def restore(self) -> None:
-        if self.engine.inspect(self._other) is not None:
-            self.engine.remove(self._other)
+        if self.engine.inspect(self._cpu_name) is not None:
+            self.engine.remove(self._cpu_name)
         if self.engine.inspect(self.name) is None:
-            return  # its owner has taken it away
+            return  # its owner has removed it
         self.engine.start(self.name)
 
 
 class Process(LocalServer):
-    """A server that somebody started by hand, or a role without systemd.
+    """A server that was started by hand, or by a role on a host without systemd.
 
-    :param how: ``argv``, ``env``, ``cwd``, ``uid``, ``gid``, ``log`` and ``record`` of the process, ``port`` it serves.
+    :param launch: how to start it: ``argv``, ``env``, ``cwd``, ``uid``, ``gid``, ``log`` and ``record`` of the process,
+        and the ``port`` it serves.
     """
 
     kind = "process"
 
-    def __init__(self, name: str, how: t.Mapping[str, t.Any]) -> None:
+    def __init__(self, name: str, launch: t.Mapping[str, t.Any]) -> None:
         super().__init__(name)
-        self.how = dict(how)
+        self.launch = dict(launch)
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {**super().as_dict(), "how": self.how}
+        return {**super().as_dict(), "how": self.launch}
 
     def _running(self) -> processes.Identity | None:
-        """Whoever serves its port now, if it is a server of its program."""
-        for pid in ports.listeners(int(self.how["port"])):
-            if ports.program(pid) == self.how["argv"][0]:
+        """Return the process that listens on the port now, if it runs the same program; else None."""
+        for pid in ports.listeners(int(self.launch["port"])):
+            if ports.program(pid) == self.launch["argv"][0]:
                 return processes.identify(pid)
         return None
 
-    def holds(self, pid: int) -> bool:
+    def contains_process(self, pid: int) -> bool:
         leader = self._running()
         return leader is not None and pid in (leader.pid, *ports.children(leader.pid))
 
@@ -217,7 +219,7 @@ class Process(LocalServer):
         if running is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(running.pid, signal.SIGTERM)  # it ends those it has started itself
+            os.kill(running.pid, signal.SIGTERM)  # the server ends its own child processes
         if not _until(lambda: not processes.alive(running)):
             processes.send(
                 [running, *filter(None, map(processes.identify, ports.children(running.pid)))], signal.SIGKILL
@@ -235,39 +237,39 @@ class Process(LocalServer):
         if running is not None and ports.variables(running.pid).get(_ON_CPU):
             self.stop()
             running = None
-        if running is None and not ports.listeners(int(self.how["port"])):
+        if running is None and not ports.listeners(int(self.launch["port"])):
             self._start({})
 
-    def _start(self, more: t.Mapping[str, str]) -> None:
-        how = self.how
-        argv, log = [str(part) for part in how["argv"]], str(how["log"])
+    def _start(self, extra_environment: t.Mapping[str, str]) -> None:
+        launch = self.launch
+        argv, log = [str(part) for part in launch["argv"]], str(launch["log"])
         user: dict[str, t.Any] = {}
-        if os.geteuid() == 0 and int(how["uid"]) != 0:
-            user = {"user": int(how["uid"]), "group": int(how["gid"]), "extra_groups": how.get("groups") or []}
+        if os.geteuid() == 0 and int(launch["uid"]) != 0:
+            user = {"user": int(launch["uid"]), "group": int(launch["gid"]), "extra_groups": launch.get("groups") or []}
         try:
-            # the shell ends at once: what it leaves behind belongs to nobody's process tree
+            # The shell exits at once, so the server is reparented to init and never becomes a zombie of this process.
             started = subprocess.run(
                 ["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', log, *argv],
                 stdin=subprocess.DEVNULL, capture_output=True, check=True, text=True,
-                env={**how["env"], **more}, cwd=str(how["cwd"]), start_new_session=True, **user,
+                env={**launch["env"], **extra_environment}, cwd=str(launch["cwd"]), start_new_session=True, **user,
             )  # fmt: skip
             pid = int(started.stdout)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise NotReadyError(f"{self.name} could not be started again: {error}") from error
-        self._note(pid)
+        self._record(pid)
 
-    def _note(self, pid: int) -> None:
-        """Tell the record of whoever started it that this is the server now."""
-        path, me = str(self.how.get("record") or ""), processes.identify(pid)
-        told = read_record(path) if path else None
-        if told is not None and me is not None:
-            same = {"pid": me.pid, "start_time": str(me.started), "boot_id": me.boot}
+    def _record(self, pid: int) -> None:
+        """Write the new process into the record file of the role that started the server."""
+        path, process = str(self.launch.get("record") or ""), processes.identify(pid)
+        record = read_record(path) if path else None
+        if record is not None and process is not None:
+            identity = {"pid": process.pid, "start_time": str(process.started), "boot_id": process.boot}
             with contextlib.suppress(OSError):
-                write_json(path, {**told, **same})
+                write_json(path, {**record, **identity})
 
 
 def from_dict(value: t.Mapping[str, t.Any]) -> LocalServer:
-    """The server that :meth:`LocalServer.as_dict` told of."""
+    """Restore a server from the values of :meth:`LocalServer.as_dict`."""
     if value["kind"] == "unit":
         return Unit(str(value["name"]))
     if value["kind"] == "container":
@@ -275,13 +277,13 @@ def from_dict(value: t.Mapping[str, t.Any]) -> LocalServer:
     return Process(str(value["name"]), value["how"])
 
 
-# -- finding -----------------------------------------------------------------------------------------------------------
+# -- detection ---------------------------------------------------------------------------------------------------------
 
 
 def find(url: str, docker_host: str = "") -> LocalServer | None:
-    """What runs the server behind a URL; None when none does, or on another machine.
+    """Return the local server behind a URL; None if no server listens there or it runs on another machine.
 
-    :raises NotReadyError: when something of this host serves it that cannot be stopped and started again.
+    :raises NotReadyError: if a local process serves the URL and cannot be stopped and restarted from here.
     """
     parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
     port = parts.port or (443 if parts.scheme == "https" else 80 if "://" in url else 11434)
@@ -291,7 +293,7 @@ def find(url: str, docker_host: str = "") -> LocalServer | None:
     try:
         running = engine.running()
     except CoreError:
-        running = []  # no engine, no SDK, or not for us: then it is no container that we could stop
+        running = []  # no engine, no SDK or no access: then this process could not stop a container either
     for container in running:
         if any(each.get("PublicPort") == port for each in container.get("Ports") or []):
             return Container(_name_of(container), docker_host)
@@ -313,7 +315,7 @@ def find(url: str, docker_host: str = "") -> LocalServer | None:
 
 
 def labelled(label: str, docker_host: str = "") -> list[LocalServer]:
-    """The running containers that carry a label; none where there is no engine."""
+    """Return the running containers with a label; an empty list if there is no engine."""
     try:
         running = DockerEngine(docker_host).running()
     except CoreError:
@@ -328,15 +330,15 @@ def _name_of(container: t.Mapping[str, t.Any]) -> str:
 
 
 def _unit_of(pid: int) -> str:
-    """The service of the system's own systemd that a process belongs to; empty when there is none."""
+    """Return the service of the system's own systemd that a process belongs to; empty if there is none."""
     if not os.path.isdir("/run/systemd/system"):
         return ""
     for line in ports.cgroups(pid).splitlines():
         _number, controllers, path = line.split(":", 2)
-        found = re.search(r"/system\.slice/(?:[^/]+\.slice/)*([^/]+\.service)(?:/|$)", path)
-        if found and controllers in ("", "name=systemd"):
-            unit = found.group(1)
-            # one that some other service's process left behind is not the service
+        match = re.search(r"/system\.slice/(?:[^/]+\.slice/)*([^/]+\.service)(?:/|$)", path)
+        if match and controllers in ("", "name=systemd"):
+            unit = match.group(1)
+            # a process left behind in the cgroup by another program is not part of the service
             main = _systemctl("show", "--property=MainPID", "--value", unit).strip()
             if main.isdigit() and pid in (int(main), *ports.children(int(main))):
                 return unit
@@ -344,7 +346,7 @@ def _unit_of(pid: int) -> str:
 
 
 def _plain_process(pid: int, port: int) -> Process | None:
-    """How an Ollama server that nobody looks after was started; None for anything else."""
+    """Return an Ollama server that no service manager supervises, with how it was started; None for anything else."""
     argv, cgroups = ports.arguments(pid), ports.cgroups(pid)
     if [os.path.basename(part) for part in argv] != ["ollama", "serve"] or re.search(r"/user@\d+\.service/.", cgroups):
         return None
@@ -357,67 +359,68 @@ def _plain_process(pid: int, port: int) -> Process | None:
     if os.geteuid() not in (0, owner.st_uid) or not os.access(argv[0], os.X_OK):
         return None
     variables = ports.variables(pid)
-    how = {
-        "argv": argv, "env": _worth_keeping(variables), "cwd": cwd, "port": port,
+    launch = {
+        "argv": argv, "env": _stored_environment(variables), "cwd": cwd, "port": port,
         "uid": owner.st_uid, "gid": owner.st_gid, "log": log if os.path.isfile(log) else os.devnull,
         "record": variables.get(RECORD, ""),
     }  # fmt: skip
-    return Process(f"{argv[0]} (pid {pid})", how)
+    return Process(f"{argv[0]} (pid {pid})", launch)
 
 
-def _worth_keeping(variables: t.Mapping[str, str]) -> dict[str, str]:
-    """The part of a server's environment that is written down; what may be a secret is not."""
-    known = clean_environment()
+def _stored_environment(variables: t.Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a server's environment that may be stored; possible secrets are left out."""
+    inherited = clean_environment()
     put_on_cpu = bool(variables.get(_ON_CPU))
     return {
         name: value
         for name, value in variables.items()
-        if (name in known or name == RECORD or name.startswith(_KEPT_PREFIXES))
+        if (name in inherited or name == RECORD or name.startswith(_KEPT_PREFIXES))
         and not (put_on_cpu and name in NO_GPU)
         and not _SECRET.search(name)
         and not re.search(r"://[^/]*@", value)
     }
 
 
-# -- doing -------------------------------------------------------------------------------------------------------------
+# -- operations --------------------------------------------------------------------------------------------------------
 
 
-def without_gpu(found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What makes a container as another one is, but without a GPU: a body of ``POST /containers/create``.
+def without_gpu(original: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the body of ``POST /containers/create`` for a copy of a container without a GPU.
 
-    :param found: what the engine tells of the other one.
+    :param original: description of the original container, as the engine returns it.
     """
-    config, host = dict(found["Config"]), dict(found["HostConfig"])
-    kept = (
+    config, host = dict(original["Config"]), dict(original["HostConfig"])
+    copied_keys = (
         "Image", "Cmd", "Entrypoint", "User", "WorkingDir", "ExposedPorts", "Healthcheck", "StopSignal", "Tty",
         "OpenStdin",
     )  # fmt: skip
-    made: dict[str, t.Any] = {key: config[key] for key in kept if config.get(key)}
-    # the last: what NVIDIA's runtime reads, where it is the engine's default one
+    body: dict[str, t.Any] = {key: config[key] for key in copied_keys if config.get(key)}
+    # NVIDIA's runtime reads NVIDIA_VISIBLE_DEVICES when it is the engine's default runtime
     hidden = {**NO_GPU, "NVIDIA_VISIBLE_DEVICES": "void"}
-    given = [entry for entry in config.get("Env") or [] if entry.partition("=")[0] not in hidden]
-    made["Env"] = [*given, *(f"{name}={value}" for name, value in hidden.items())]
-    made["Labels"] = {_STAND_IN: str(found["Name"]).lstrip("/")}
+    environment = [entry for entry in config.get("Env") or [] if entry.partition("=")[0] not in hidden]
+    body["Env"] = [*environment, *(f"{name}={value}" for name, value in hidden.items())]
+    body["Labels"] = {_STAND_IN: str(original["Name"]).lstrip("/")}
     host["DeviceRequests"] = None
     host["RestartPolicy"] = {"Name": "no", "MaximumRetryCount": 0}
     host["Devices"] = [each for each in host.get("Devices") or [] if "nvidia" not in str(each.get("PathOnHost"))]
     if host.get("Runtime") == "nvidia":
         host["Runtime"] = ""
-    if any(each.get("Type") == "volume" for each in found.get("Mounts") or []):
-        host["VolumesFrom"] = [found["Id"]]  # those without a name as well
+    if any(each.get("Type") == "volume" for each in original.get("Mounts") or []):
+        host["VolumesFrom"] = [original["Id"]]  # this includes anonymous volumes
         host["Mounts"] = [each for each in host.get("Mounts") or [] if each.get("Type") != "volume"]
-    made["HostConfig"] = host
-    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
-    own = host.get("NetworkMode")
-    aliases = [name for name in (networks.get(own) or {}).get("Aliases") or [] if not str(found["Id"]).startswith(name)]
+    body["HostConfig"] = host
+    networks = (original.get("NetworkSettings") or {}).get("Networks") or {}
+    network_mode = host.get("NetworkMode")
+    names = (networks.get(network_mode) or {}).get("Aliases") or []
+    aliases = [name for name in names if not str(original["Id"]).startswith(name)]
     if aliases:
-        made["NetworkingConfig"] = {"EndpointsConfig": {own: {"Aliases": aliases}}}
-    return made
+        body["NetworkingConfig"] = {"EndpointsConfig": {network_mode: {"Aliases": aliases}}}
+    return body
 
 
-def _until(so: t.Callable[[], bool], seconds: float = _SECONDS) -> bool:
+def _until(condition: t.Callable[[], bool], seconds: float = _SECONDS) -> bool:
     deadline = time.monotonic() + seconds
-    while not so():
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
@@ -427,12 +430,13 @@ def _until(so: t.Callable[[], bool], seconds: float = _SECONDS) -> bool:
 def _systemctl(*arguments: str) -> str:
     program = shutil.which("systemctl") or "systemctl"
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [program, "--no-ask-password", *arguments],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SYSTEMCTL_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         raise NotReadyError(f"systemctl {' '.join(arguments)}: {error}") from error
-    if done.returncode != 0:
-        raise NotReadyError(f"systemctl {' '.join(arguments)}: {done.stderr.strip() or f'status {done.returncode}'}")
-    return done.stdout
+    if result.returncode != 0:
+        problem = result.stderr.strip() or f"status {result.returncode}"
+        raise NotReadyError(f"systemctl {' '.join(arguments)}: {problem}")
+    return result.stdout

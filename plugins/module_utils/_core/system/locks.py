@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""File locks that die with their holder."""
+"""File locks that the kernel releases when their holder ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .ownership import give_to_owner
 
 
 class LockedError(StoreError):
-    """Somebody else has held a lock for longer than one waits."""
+    """Another process held a lock for longer than the timeout."""
 
 
 class FileLock:
-    """An exclusive flock: the kernel drops it when its holder dies. Close-on-exec, so that no child keeps it.
+    """An exclusive flock. The kernel releases it when its holder ends. Close-on-exec, so that no child inherits it.
 
-    :param path: the lock file; made when missing, never removed (removing it would let two hold it).
+    :param path: the lock file. It is created if missing and never removed: removal would allow two holders.
     :param timeout: seconds to wait; 0 tries once.
     """
 
@@ -30,7 +30,7 @@ class FileLock:
         self._fd: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; False when another held it for the whole of ``timeout``."""
+        """Acquire the lock; return False if another process holds it until ``timeout`` expires."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         give_to_owner(self.path)
         end = time.monotonic() + self.timeout
@@ -47,7 +47,7 @@ class FileLock:
                 return True
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

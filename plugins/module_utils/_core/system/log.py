@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the processes of a job tell: their standard output is the job's log."""
+"""Log lines of a job: the standard output of its processes is the job's log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import sys
 
 
 def log_line(text: str) -> None:
-    """Write a line into the log at once."""
+    """Write a line to the log without buffering."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the machine itself has: its memory.
+"""Main memory of the host.
 
-Sources: proc(5) on /proc/meminfo (kibibytes); the limit of the cgroup this process runs in, which is what counts in a
-container (``memory.max`` of cgroup v2, ``memory.limit_in_bytes`` of v1).
+Sources: proc(5) on /proc/meminfo (kibibytes); the limit of the cgroup of this process, which applies in a container
+(``memory.max`` of cgroup v2, ``memory.limit_in_bytes`` of v1).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 @dataclasses.dataclass(frozen=True)
 class Ram:
-    """A machine's memory, in bytes.
+    """Memory of a machine, in bytes.
 
-    :param total: all of it, or what this container may have of it.
-    :param available: what can be had without swapping.
-    :param swap: room on disk that it can be swapped to.
+    :param total: total memory, or the limit of this container.
+    :param available: memory available without swapping.
+    :param swap: size of the swap space.
     """
 
     total: int
@@ -29,7 +29,7 @@ class Ram:
 
 
 def ram() -> Ram | None:
-    """This machine's memory; None where the kernel does not tell."""
+    """Return the memory of this machine; None if the kernel does not report it."""
     try:
         with open("/proc/meminfo", encoding="ascii") as stream:
             return parse(stream.read(), _limit())
@@ -38,21 +38,21 @@ def ram() -> Ram | None:
 
 
 def parse(meminfo: str, limit: int | None = None) -> Ram | None:
-    """The memory that ``/proc/meminfo`` tells of.
+    """Parse the content of ``/proc/meminfo``; return None if it has no total.
 
-    :param limit: what a container may have; None for no limit.
+    :param limit: memory limit of the container in bytes; None for no limit.
     """
-    found = {}
+    sizes = {}
     for line in meminfo.splitlines():
         name, _unused, rest = line.partition(":")
-        words = rest.split()
-        if words and words[0].isdigit():
-            found[name] = int(words[0]) * 1024
-    if "MemTotal" not in found:
+        fields = rest.split()
+        if fields and fields[0].isdigit():
+            sizes[name] = int(fields[0]) * 1024
+    if "MemTotal" not in sizes:
         return None
-    total = found["MemTotal"] if limit is None else min(limit, found["MemTotal"])
-    available = min(total, found.get("MemAvailable", found.get("MemFree", 0)))
-    return Ram(total, available, found.get("SwapTotal", 0))
+    total = sizes["MemTotal"] if limit is None else min(limit, sizes["MemTotal"])
+    available = min(total, sizes.get("MemAvailable", sizes.get("MemFree", 0)))
+    return Ram(total, available, sizes.get("SwapTotal", 0))
 
 
 def _limit() -> int | None:

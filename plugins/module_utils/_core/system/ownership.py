@@ -1,14 +1,14 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One job user: what root does in a data directory that belongs to somebody else belongs to that owner.
+"""One job user: files that root creates in the data directory of another user are given to that user.
 
-So a play that connects as root and a training service that runs as the owner work on the same jobs. Nothing at all
-happens where the data directory is root's, or we are not root.
+A play that connects as root and a training service that runs as the owner can therefore work on the same jobs. This
+module does nothing if root owns the data directory or if this process is not root.
 
-Root walks here where somebody else may change names meanwhile. So every directory is opened from the data directory
-on, one name at a time, no link is followed, and of files only those are given that have one name: nobody has
-anything given to him that lies elsewhere.
+The owner may rename entries while root traverses the directory. Therefore every directory is opened component by
+component from the data directory on, no symbolic link is followed, and a file is only given away if it has a single
+hard link: the owner never receives a file that lies outside the data directory.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import typing as t
 from ..errors import NotReadyError
 
 #: The data directories this process works in.
-_watched: set[str] = set()
+_data_dirs: set[str] = set()
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-#: Tells of pairs of a test and a path those that do not hold, a line each.
-_TESTS = 'while [ $# -gt 0 ]; do [ "$1" "$2" ] || printf "%s %s\\n" "$1" "$2"; shift 2; done'
+#: Shell loop over pairs of a test and a path; it prints the pairs that fail, one per line.
+_TEST_LOOP = 'while [ $# -gt 0 ]; do [ "$1" "$2" ] || printf "%s %s\\n" "$1" "$2"; shift 2; done'
 
-_DONE = {"-x": "run", "-r": "read", "-w": "write to"}
+_VERBS = {"-x": "run", "-r": "read", "-w": "write to"}
 _TOOLS = "Tools and models have to lie where every user can reach them, not in the home of root"
 _HELP = {
     "-x": f"{_TOOLS}.",
@@ -43,10 +43,10 @@ _HELP = {
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-    """Whom a data directory belongs to, while we are root and he is not.
+    """The unprivileged owner of a data directory, while this process is root.
 
     :param root: the data directory.
-    :param uid: his user id, never 0.
+    :param uid: user id of the owner, never 0.
     :param gid: group id of the data directory.
     """
 
@@ -56,7 +56,7 @@ class Owner:
 
     @property
     def name(self) -> str:
-        """The user's name; its number where it has none."""
+        """Name of the user; the user id if it has no name."""
         entry = self._entry()
         return entry.pw_name if entry else str(self.uid)
 
@@ -67,7 +67,7 @@ class Owner:
             return None
 
     def become(self) -> dict[str, t.Any]:
-        """Arguments with which :mod:`subprocess` starts something as this user, in his groups and none of root's."""
+        """Return arguments for :mod:`subprocess` to run a command as this user, with its groups and none of root's."""
         groups = [self.gid]
         entry = self._entry()
         if entry:
@@ -75,76 +75,77 @@ class Owner:
         return {"user": self.uid, "group": self.gid, "extra_groups": groups}
 
     def environment(self) -> dict[str, str]:
-        """``HOME``, ``USER`` and ``LOGNAME``. Without a home of his own he is at home in the data directory."""
+        """Return ``HOME``, ``USER`` and ``LOGNAME``. A user without a home directory gets the data directory."""
         entry = self._entry()
         home = entry.pw_dir if entry else ""
         try:
-            own = os.stat(home).st_uid == self.uid
+            owns_home = os.stat(home).st_uid == self.uid
         except OSError:
-            own = False
-        return {"HOME": home if own else self.root, "USER": self.name, "LOGNAME": self.name}
+            owns_home = False
+        return {"HOME": home if owns_home else self.root, "USER": self.name, "LOGNAME": self.name}
 
-    def refused(self, wanted: t.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """What he may not do.
+    def denied(self, permissions: t.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the permissions that this user lacks.
 
-        :param wanted: pairs of a test as of test(1), such as ``-x``, and an absolute path.
-        :returns: those that do not hold for him.
+        :param permissions: pairs of a test of test(1), such as ``-x``, and an absolute path.
+        :returns: the pairs whose test fails for this user.
         """
-        parts = [part for pair in wanted for part in pair]
-        told = subprocess.run(
-            ["/bin/sh", "-c", _TESTS, "sh", *parts],
+        parts = [part for pair in permissions for part in pair]
+        result = subprocess.run(
+            ["/bin/sh", "-c", _TEST_LOOP, "sh", *parts],
             stdin=subprocess.DEVNULL, capture_output=True, check=False, cwd="/", **self.become(),
         )  # fmt: skip
-        lines = told.stdout.decode("utf-8", "surrogateescape").splitlines()
+        lines = result.stdout.decode("utf-8", "surrogateescape").splitlines()
         return [(line[:2], line[3:]) for line in lines]
 
-    def need(self, wanted: t.Iterable[tuple[str, str]]) -> None:
-        """Make sure that he may do what a job's command will have to.
+    def require(self, permissions: t.Iterable[tuple[str, str]]) -> None:
+        """Check that this user has the permissions that the command of a job requires.
 
-        :param wanted: as for :meth:`refused`.
-        :raises NotReadyError: with the first thing that he may not do.
+        :param permissions: as for :meth:`denied`.
+        :raises NotReadyError: naming the first missing permission.
         """
-        for test, path in self.refused(wanted):
+        for test, path in self.denied(permissions):
             raise NotReadyError(
                 f"Jobs run as the user {self.name}, whom the data directory {self.root} belongs to, and who cannot "
-                f"{_DONE[test]} {path}.",
+                f"{_VERBS[test]} {path}.",
                 f"'namei -l {path}' shows where the way is closed. {_HELP[test]}",
                 {"path": path, "user": self.name},
             )
 
 
 def register_data_dir(root: str) -> None:
-    """From now on :func:`foreign_owner` and :func:`give_to_owner` know this data directory."""
-    _watched.add(root)
+    """Register a data directory for :func:`foreign_owner` and :func:`give_to_owner`."""
+    _data_dirs.add(root)
 
 
 def owner_of(root: str) -> Owner | None:
-    """Whom a data directory belongs to; None when we are not root, or it is root's, or not there."""
+    """Return the owner of a data directory; None if this process is not root, root owns it, or it does not exist."""
     if os.geteuid() != 0:
         return None
     try:
-        found = os.stat(root)
+        status = os.stat(root)
     except OSError:
         return None
-    return Owner(root, found.st_uid, found.st_gid) if found.st_uid != 0 else None
+    return Owner(root, status.st_uid, status.st_gid) if status.st_uid != 0 else None
 
 
 def foreign_owner(path: str) -> Owner | None:
-    """Whom something below a data directory shall belong to; None where it stays ours."""
+    """Return the user that a path below a data directory must belong to; None if its ownership does not change."""
     if os.geteuid() != 0:
         return None
     folder = os.path.abspath(path)
     while folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
-        if folder in _watched:
+        if folder in _data_dirs:
             return owner_of(folder)
     return None
 
 
 def give_to_owner(path: str, deep: bool = False) -> None:
-    """Give what is root's to the owner of the data directory it lies in; what is not there any more is passed over.
+    """Change the owner of a path of root's to the owner of its data directory; a missing path is ignored.
 
-    :param deep: all below it as well, itself last: a directory that has been given is given whole.
+    :param deep: include everything below, and the directory itself last: once its owner has changed, the owner of all
+        its content has changed.
     """
     owner = foreign_owner(path)
     if owner is None:
@@ -154,19 +155,19 @@ def give_to_owner(path: str, deep: bool = False) -> None:
         _give(owner, handle, name, folder, (lambda _relative: True) if deep else None)
 
 
-def repair_ownership(root: str, look: t.Callable[[str], bool]) -> None:
-    """Give what a root that was killed, or one of an earlier version, has left as its own.
+def repair_ownership(root: str, enter: t.Callable[[str], bool]) -> None:
+    """Change the owner of files that a killed root process or an earlier version left owned by root.
 
-    A directory of root's is given with all in it. Into one of the owner's it is looked only where that is told.
+    A directory of root's changes with all its content. A directory of the owner is only entered if ``look`` allows it.
 
-    :param look: told a path relative to the data directory.
+    :param enter: predicate on a path relative to the data directory.
     """
     owner = owner_of(root)
     if owner is None:
         return
     with contextlib.suppress(OSError), _opened(root, "") as handle:
         for name in _names(handle):
-            _give(owner, handle, name, "", look)
+            _give(owner, handle, name, "", enter)
 
 
 @contextlib.contextmanager
@@ -174,9 +175,9 @@ def _opened(root: str, relative: str) -> t.Iterator[int]:
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in relative.split(os.sep) if relative else []:
-            below = os.open(part, _DIRECTORY, dir_fd=handle)
+            child = os.open(part, _DIRECTORY, dir_fd=handle)
             os.close(handle)
-            handle = below
+            handle = child
         yield handle
     finally:
         os.close(handle)
@@ -187,40 +188,40 @@ def _names(handle: int) -> list[str]:
         return [entry.name for entry in entries]
 
 
-def _give(owner: Owner, folder: int, name: str, relative: str, look: t.Callable[[str], bool] | None) -> None:
-    """Give one entry of an open directory.
+def _give(owner: Owner, folder: int, name: str, relative: str, enter: t.Callable[[str], bool] | None) -> None:
+    """Change the owner of one entry of an open directory.
 
-    :param look: whether to look into a directory that is the owner's; None: into none, be it root's.
+    :param enter: whether to enter a directory of the owner's; None enters no directory, not even root's.
     """
     try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            here = os.path.join(relative, name)
-            if look is not None and (found.st_uid == 0 or look(here)):
-                below = (lambda _relative: True) if found.st_uid == 0 else look
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            path = os.path.join(relative, name)
+            if enter is not None and (status.st_uid == 0 or enter(path)):
+                enter_children = (lambda _relative: True) if status.st_uid == 0 else enter
                 handle = os.open(name, _DIRECTORY, dir_fd=folder)
                 try:
-                    for each in _names(handle):
-                        _give(owner, handle, each, here, below)
+                    for child in _names(handle):
+                        _give(owner, handle, child, path, enter_children)
                 finally:
                     os.close(handle)
-            if found.st_uid == 0:
+            if status.st_uid == 0:
                 _give_open(owner, folder, name, _DIRECTORY)
-        elif found.st_uid != 0:
+        elif status.st_uid != 0:
             return
-        elif stat.S_ISREG(found.st_mode):
+        elif stat.S_ISREG(status.st_mode):
             _give_open(owner, folder, name, _FILE)
         else:
             os.chown(name, owner.uid, owner.gid, dir_fd=folder, follow_symlinks=False)
     except OSError:
-        pass  # it is gone, or its filesystem keeps no owners: whoever cannot do without will tell
+        pass  # it was removed, or its filesystem has no owners: an operation that needs the owner reports the error
 
 
 def _give_open(owner: Owner, folder: int, name: str, flags: int) -> None:
     handle = os.open(name, flags, dir_fd=folder)
     try:
-        found = os.fstat(handle)
-        if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+        status = os.fstat(handle)
+        if status.st_uid == 0 and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1):
             os.fchown(handle, owner.uid, owner.gid)
     finally:
         os.close(handle)

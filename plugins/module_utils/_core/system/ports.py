@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens on a port of this host, and what the kernel tells of a process.
+"""Listeners on the ports of this host, and what the kernel reports about a process.
 
 Sources: proc(5) on /proc/net/tcp, /proc/PID/fd, cgroup, cmdline, environ, exe and field 4 (parent) of stat.
 """
@@ -19,12 +19,12 @@ _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
 
 def is_local(host: str) -> bool:
-    """Whether an address is one of this host's: only those can be bound."""
+    """Return whether an address belongs to this host. Only local addresses can be bound."""
     try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+        addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
     except OSError:
         return False
-    for family, kind, _number, _name, address in found:
+    for family, kind, _number, _name, address in addresses:
         with contextlib.suppress(OSError), socket.socket(family, kind) as trial:
             trial.bind(address)
             return True
@@ -32,7 +32,7 @@ def is_local(host: str) -> bool:
 
 
 def accepts(host: str, port: int) -> bool:
-    """Whether something takes connections there."""
+    """Return whether a server accepts connections on an address."""
     try:
         with socket.create_connection((host, port), timeout=2):
             return True
@@ -41,20 +41,20 @@ def accepts(host: str, port: int) -> bool:
 
 
 def listeners(port: int) -> list[int]:
-    """Ids of the processes that listen on a TCP port of this host, as far as this user may see them."""
-    wanted = f":{port:04X}"
+    """Return the ids of the processes that listen on a TCP port, limited to those this user may inspect."""
+    port_suffix = f":{port:04X}"
     sockets = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(table, encoding="ascii") as stream:
             for line in stream:
                 fields = line.split()
-                if len(fields) > 9 and fields[1].endswith(wanted) and fields[3] == _LISTEN:
+                if len(fields) > 9 and fields[1].endswith(port_suffix) and fields[3] == _LISTEN:
                     sockets.add(f"socket:[{fields[9]}]")
-    found = []
+    pids = []
     for name in os.listdir("/proc") if sockets else ():
         if name.isdigit() and any(link in sockets for link in _open_files(name)):
-            found.append(int(name))
-    return sorted(found)
+            pids.append(int(name))
+    return sorted(pids)
 
 
 def _open_files(pid: str) -> t.Iterator[str]:
@@ -65,7 +65,7 @@ def _open_files(pid: str) -> t.Iterator[str]:
 
 
 def cgroups(pid: int) -> str:
-    """The control groups a process is in, a line each; empty when it is gone."""
+    """Return the control groups of a process, one per line; empty if the process has ended."""
     try:
         with open(f"/proc/{pid}/cgroup", encoding="utf-8") as stream:
             return stream.read()
@@ -74,34 +74,34 @@ def cgroups(pid: int) -> str:
 
 
 def container_ids(pid: int) -> set[str]:
-    """What in its control groups may be the id of its container."""
+    """Return the possible container ids in the control groups of a process."""
     return set(_CONTAINER_ID.findall(cgroups(pid)))
 
 
 def children(pid: int) -> list[int]:
-    """All that a process has started, and they in turn."""
+    """Return the ids of all descendants of a process."""
     parents: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as stream:
                 parents.setdefault(int(stream.read().rpartition(b")")[2].split()[1]), []).append(int(name))
-    found, todo = [], [pid]
+    descendants, todo = [], [pid]
     while todo:
-        begun = parents.get(todo.pop(), [])
-        found += begun
-        todo += begun
-    return found
+        started = parents.get(todo.pop(), [])
+        descendants += started
+        todo += started
+    return descendants
 
 
 def arguments(pid: int) -> list[str]:
-    """A process's argument list; empty when it is gone."""
+    """Return the argument list of a process; empty if the process has ended."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as stream:
         return [os.fsdecode(part) for part in stream.read().split(b"\0")[:-1]]
     return []
 
 
 def program(pid: int) -> str:
-    """Path of the program that a process runs; empty when it is gone, or another user's."""
+    """Return the path of the program that a process runs; empty if it has ended or belongs to another user."""
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
@@ -109,7 +109,7 @@ def program(pid: int) -> str:
 
 
 def variables(pid: int) -> dict[str, str]:
-    """The environment a process was started with; empty when it is gone, or another user's."""
+    """Return the initial environment of a process; empty if it has ended or belongs to another user."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as stream:
         pairs = (os.fsdecode(entry).partition("=") for entry in stream.read().split(b"\0"))
         return {name: value for name, equals, value in pairs if equals}

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes known for certain: a pid alone is reused, (pid, start time, boot id) is not.
+"""Unique identification of processes: a pid is reused, the triple (pid, start time, boot id) is not.
 
 Sources: proc(5), fields 3 (state), 6 (session) and 22 (starttime, clock ticks since boot) of /proc/PID/stat;
 /proc/PID/environ; the counter ``oom_kill`` of /proc/vmstat.
@@ -15,18 +15,18 @@ import signal
 import time
 import typing as t
 
-#: Environment variable that every process of a job inherits. A launcher may put its workers into sessions of their
-#: own (torchrun does) and die before them: this is how they are found all the same.
+#: Environment marker that every process of a job inherits. A launcher may start its workers in sessions of their own
+#: (as torchrun does) and exit before them: the marker still identifies them.
 JOB_MARKER = "IA_HOMELAB_JOB"
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """One process, and no other one that gets the same pid later.
+    """One process, distinct from any later process with the same pid.
 
     :param pid: process id.
     :param started: clock ticks after boot at which it started.
-    :param boot: the kernel's id of this boot.
+    :param boot: the kernel's id of the boot.
     """
 
     pid: int
@@ -34,12 +34,12 @@ class Identity:
     boot: str
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain values."""
+        """Return plain values for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, value: t.Any) -> Identity | None:
-        """The identity that :meth:`as_dict` gave; None for anything else (a record that is missing or damaged)."""
+        """Restore an identity from :meth:`as_dict`; None for anything else, such as a missing or damaged record."""
         try:
             return cls(pid=int(value["pid"]), started=int(value["started"]), boot=str(value["boot"]))
         except (KeyError, TypeError, ValueError):
@@ -47,7 +47,7 @@ class Identity:
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot."""
+    """Return the kernel's id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
         return stream.read().strip()
 
@@ -55,14 +55,14 @@ def boot_id() -> str:
 def _stat(pid: int) -> list[str] | None:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            # the second field is the program's name in brackets and may hold blanks and brackets itself
+            # the second field is the program name in parentheses, which may itself contain spaces and parentheses
             return stream.read().rpartition(")")[2].split() or None
     except (FileNotFoundError, ProcessLookupError):
         return None
 
 
 def identify(pid: int) -> Identity | None:
-    """Who runs under a pid now; None when nobody does (a zombie has ended)."""
+    """Return the process that runs under a pid now; None if there is none (a zombie has ended)."""
     fields = _stat(pid)
     if fields is None or fields[0] in "ZX":
         return None
@@ -70,28 +70,31 @@ def identify(pid: int) -> Identity | None:
 
 
 def this_process() -> Identity:
-    """Who we are."""
-    found = identify(os.getpid())
-    if found is None:
-        raise OSError("/proc does not tell of this process: it has to be mounted.")
-    return found
+    """Return the identity of this process.
+
+    :raises OSError: if /proc is not mounted.
+    """
+    identity = identify(os.getpid())
+    if identity is None:
+        raise OSError("/proc has no entry for this process: it has to be mounted.")
+    return identity
 
 
 def alive(identity: Identity | None) -> bool:
-    """Whether this very process still runs."""
+    """Return whether exactly this process still runs."""
     return identity is not None and identify(identity.pid) == identity
 
 
-def _carries(pid: int, needle: bytes) -> bool:
+def _has_in_environment(pid: int, needle: bytes) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as stream:
             return needle in b"\0" + stream.read() + b"\0"
     except OSError:
-        return False  # gone, or another user's: then not ours
+        return False  # it has ended or belongs to another user, so it is not part of the command
 
 
 def marker_of(pid: int) -> str:
-    """The job a process belongs to, by the mark in its environment; empty for a stranger's, or one that is gone."""
+    """Return the job in a process's environment marker; empty for a foreign process or one that has ended."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as stream:
             entries = stream.read().split(b"\0")
@@ -101,36 +104,36 @@ def marker_of(pid: int) -> str:
     return next((entry[len(head) :].decode("utf-8", "replace") for entry in entries if entry.startswith(head)), "")
 
 
-def members(leader: Identity | None, mark: str) -> list[Identity]:
-    """The live processes of a command.
+def members(leader: Identity | None, marker: str) -> list[Identity]:
+    """Return the live processes of a command.
 
-    Those that carry its mark, wherever they are; and all in its session, as long as its leader is there (be it as a
-    zombie): after that the pid, and with it the number of the session, may belong to a stranger.
+    These are all processes with its environment marker, and all processes of its session as long as the leader exists
+    (even as a zombie): after that its pid, and therefore the session id, may belong to a foreign process.
 
-    :param leader: the command's first process, a session leader; None when it is not known.
-    :param mark: value of :data:`JOB_MARKER` in the command's environment.
+    :param leader: first process of the command, a session leader; None if unknown.
+    :param marker: value of :data:`JOB_MARKER` in the command's environment.
     """
     boot = boot_id()
-    needle = f"\0{JOB_MARKER}={mark}\0".encode("utf-8", "surrogateescape")
+    needle = f"\0{JOB_MARKER}={marker}\0".encode("utf-8", "surrogateescape")
     session = None
     if leader is not None and leader.boot == boot:
         fields = _stat(leader.pid)
         if fields is not None and int(fields[19]) == leader.started:
             session = leader.pid
-    found = []
+    processes = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         fields = _stat(int(name))
         if fields is None or fields[0] in "ZX":
             continue
-        if int(fields[3]) == session or _carries(int(name), needle):
-            found.append(Identity(int(name), int(fields[19]), boot))
-    return sorted(found, key=lambda identity: identity.pid)
+        if int(fields[3]) == session or _has_in_environment(int(name), needle):
+            processes.append(Identity(int(name), int(fields[19]), boot))
+    return sorted(processes, key=lambda identity: identity.pid)
 
 
 def send(targets: t.Iterable[Identity], number: int) -> None:
-    """Send a signal to processes; those that are gone already, or are not ours to signal, are passed over."""
+    """Send a signal to processes; those that have ended or belong to another user are skipped."""
     for target in targets:
         try:
             _send(target, number)
@@ -146,7 +149,7 @@ def _send(target: Identity, number: int) -> None:
             if isinstance(error, ProcessLookupError):
                 raise
         else:
-            # the handle holds on to one process: looked at after it was opened, it cannot become another's
+            # the handle refers to one process: checked after opening, it cannot refer to a later one with that pid
             try:
                 if alive(target):
                     signal.pidfd_send_signal(handle, number)
@@ -157,30 +160,31 @@ def _send(target: Identity, number: int) -> None:
         os.kill(target.pid, number)
 
 
-def end(leader: Identity | None, mark: str, grace: float = 0.0, patience: float = 10.0) -> list[Identity]:
-    """End all processes of a command: SIGTERM, ``grace`` seconds, then SIGKILL until nothing is left.
+def end(leader: Identity | None, marker: str, grace: float = 0.0, patience: float = 10.0) -> list[Identity]:
+    """End all processes of a command: SIGTERM, ``grace`` seconds, then SIGKILL until no process is left.
 
-    :param patience: seconds after which processes that SIGKILL does not end (in an uninterruptible call) are given up.
-    :returns: those.
+    :param patience: seconds to wait for processes that SIGKILL does not end (in an uninterruptible system call).
+    :returns: the processes that are still alive after that.
     """
     if grace > 0:
-        send(members(leader, mark), signal.SIGTERM)
+        send(members(leader, marker), signal.SIGTERM)
         deadline = time.monotonic() + grace
-        while time.monotonic() < deadline and members(leader, mark):
+        while time.monotonic() < deadline and members(leader, marker):
             time.sleep(0.05)
     deadline = time.monotonic() + patience
     if leader is not None:
-        send([leader], signal.SIGSTOP)  # it shall neither start more nor go before the others: it vouches for them
+        # The leader must neither start more processes nor end before the others: its existence identifies them.
+        send([leader], signal.SIGSTOP)
     while True:
-        left = members(leader, mark)
-        if not left or time.monotonic() >= deadline:
-            return left
-        send([found for found in left if found != leader] or left, signal.SIGKILL)
+        remaining = members(leader, marker)
+        if not remaining or time.monotonic() >= deadline:
+            return remaining
+        send([process for process in remaining if process != leader] or remaining, signal.SIGKILL)
         time.sleep(0.01)
 
 
 def oom_kills() -> int | None:
-    """How many processes the kernel has ended for want of memory since boot; None where it does not tell."""
+    """Return the number of processes the kernel killed for lack of memory since boot; None if it does not report it."""
     try:
         with open("/proc/vmstat", encoding="ascii") as stream:
             for line in stream:

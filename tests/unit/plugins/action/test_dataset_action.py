@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the action plugin does on the controller: YAML to rows, and the commit of git a file comes from."""
+"""The action plugin on the controller: conversion of YAML to rows, and the git commit of a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 
 
 def rows_of(path: Path) -> list[t.Any]:
-    """The rows of a YAML file, as they are handed on."""
+    """Return the rows of a YAML file as they are passed to the module."""
     lines = yaml_to_lines(str(path), path.name, "homelab")
     try:
         return [json.loads(line) for line in Path(lines).read_text("ascii").splitlines()]
@@ -29,7 +29,7 @@ def rows_of(path: Path) -> list[t.Any]:
         os.unlink(lines)
 
 
-def test_yaml_becomes_rows(tmp_path: Path) -> None:
+def test_yaml_is_converted_to_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.yml"
     path.write_text(
         """# un commentaire
@@ -47,7 +47,7 @@ def test_yaml_becomes_rows(tmp_path: Path) -> None:
     first = {"instruction": "Été ?\nOui ?\n", "output": "2024-01-01", "system": "Tu es là."}
     assert rows_of(path) == [
         first,
-        # the host refuses what is not text, with its place
+        # the host refuses values that are not text, with their location
         {"instruction": "a", "output": 12, "system": "Tu es là.", "history": [["a", "b"]]},
         first,
     ]
@@ -58,7 +58,7 @@ any_text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_
 
 @given(st.lists(st.dictionaries(any_text, any_text | st.lists(st.lists(any_text, max_size=2), max_size=2)), min_size=1))
 @settings(max_examples=60, deadline=None)
-def test_yaml_and_json_are_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list[t.Any]) -> None:
+def test_yaml_and_json_are_equivalent(tmp_path_factory: pytest.TempPathFactory, rows: list[t.Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yml"
     path.write_text(yaml.safe_dump(rows, allow_unicode=True, default_flow_style=None), encoding="utf-8")
     assert rows_of(path) == rows
@@ -103,7 +103,7 @@ BAD: dict[str, tuple[str | bytes, int | None, int | None, str, str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_yaml_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, row, line, field, what = BAD[name]
+    data, row, line, field, message = BAD[name]
     path = tmp_path / "a.yml"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     scratch = tmp_path / "scratch"
@@ -114,31 +114,31 @@ def test_bad_yaml_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     problem = caught.value.details["problems"][0]
     assert (problem["file"], problem["row"], problem["field"]) == ("a.yml", row, field), problem
     assert problem["line"] == line, problem
-    assert what in problem["what"], problem
+    assert message in problem["what"], problem
     assert os.listdir(scratch) == []
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.yml"
     path.write_text("- {output: 2024-01-01, instruction: 2024-01-02}\n" + GOOD + "- {output: b, output: c}\n")
     with pytest.raises(InputError) as caught:
         yaml_to_lines(str(path), "a.yml", "homelab")
-    found = [(problem["row"], problem["field"]) for problem in caught.value.details["problems"]]
-    assert found == [(1, "output"), (1, "instruction"), (3, "output")]
+    places = [(problem["row"], problem["field"]) for problem in caught.value.details["problems"]]
+    assert places == [(1, "output"), (1, "instruction"), (3, "output")]
 
 
 def git(folder: Path, *args: str) -> str:
-    """Git, as nobody in particular."""
-    done = subprocess.run(
+    """Run git with a neutral identity and configuration."""
+    result = subprocess.run(
         ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org", *args],
         check=True, capture_output=True, text=True,
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"},
     )  # fmt: skip
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def test_git_state(tmp_path: Path) -> None:
-    """The commit that changed this very file, and whether the file is as it was then."""
+    """The state is the commit that last changed exactly this file, and whether the file differs from it."""
     path = tmp_path / "prompts" / "a b.json"
     path.parent.mkdir()
     path.write_text("[]")
@@ -159,6 +159,6 @@ def test_git_state(tmp_path: Path) -> None:
     assert git_state(str(link)) == (commit, True)
 
 
-def test_no_git_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state(str(tmp_path / "a.json")) == ("", None)

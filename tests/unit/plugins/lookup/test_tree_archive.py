@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directories as one archive that tells by its bytes whether anything in them has changed."""
+"""Directories as one archive whose digest changes only with the content of the files."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def unpacked(text: str) -> dict[str, bytes]:
         return {member.name: tar.extractfile(member).read() for member in tar.getmembers()}  # type: ignore[union-attr]
 
 
-def test_all_but_what_was_compiled(tree: Path) -> None:
+def test_compiled_files_are_left_out(tree: Path) -> None:
     expected = {"lib/a.py": b"", "lib/b.py": b"b\n", "lib/inner/é.css": b"\x00\xff" * 5000}
     assert unpacked(archive({"lib": str(tree)})) == expected
 
 
-def test_the_same_files_are_the_same_archive(tree: Path) -> None:
+def test_equal_files_give_equal_archives(tree: Path) -> None:
     first = archive({"lib": str(tree)})
     os.utime(tree / "a.py", (1, 1))
     (tree / "a.py").chmod(0o600)

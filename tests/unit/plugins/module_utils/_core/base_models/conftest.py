@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A hub with one repository, an empty data directory and a token."""
+"""Fixtures: a fake hub with one repository, an empty data directory and a token."""
 
 from __future__ import annotations
 

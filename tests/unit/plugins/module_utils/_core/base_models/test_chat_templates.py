@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Templates as text. That Ollama renders them as training writes them is held in tests/real."""
+"""The text of the Ollama templates. tests/real compares how Ollama renders them with the text of the training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
 
-def test_qwen_word_for_word() -> None:
-    """A golden one: a change here changes what every model registered from now on is given."""
+def test_golden_qwen_template() -> None:
+    """Golden text: a change here changes the template of every model registered from now on."""
     template = template_for("qwen")
     assert template.go_template() == (
         "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n"
@@ -30,7 +30,7 @@ def test_qwen_word_for_word() -> None:
     assert template.stop_strings() == ["<|im_end|>"]
 
 
-def test_tokens_of_the_base_stand_in_the_text() -> None:
+def test_template_contains_the_special_tokens_of_the_base() -> None:
     template = template_for("mistral")
     assert template.needs_eos
     text = template.go_template("</s>", "<s>")
@@ -49,7 +49,7 @@ def test_every_template(name: str) -> None:
     assert all(stop and "{" not in stop for stop in template.stop_strings("</s>"))
 
 
-def test_the_base_models_we_name_can_be_served() -> None:
+def test_every_catalogue_template_is_supported() -> None:
     assert {entry.template for entry in CATALOGUE} <= set(TEMPLATES)
 
 
@@ -61,7 +61,7 @@ def test_without_thinking() -> None:
     assert template_for("qwen", False) == template_for("qwen")
 
 
-def test_an_unknown_template_is_refused_with_the_nearest() -> None:
+def test_unknown_template_is_refused_with_suggestions() -> None:
     with pytest.raises(InputError, match="'qwen4'") as caught:
         template_for("qwen4")
     assert "Did you mean qwen" in caught.value.hint
@@ -82,7 +82,7 @@ def test_system_of_the_data() -> None:
     assert system_for(qwen, systems(most_common="", rows=0, distinct=0, without=50)) == (qwen.default_system, "")
 
 
-def test_rows_that_differ_are_told() -> None:
+def test_differing_system_prompts_cause_a_warning() -> None:
     qwen = template_for("qwen")
     system, warning = system_for(qwen, systems(rows=30, distinct=3, without=20))
     assert system == "Tu aides."
@@ -91,14 +91,14 @@ def test_rows_that_differ_are_told() -> None:
     assert system == "Tu aides." and "10 rows have none" in warning
 
 
-def test_most_rows_without_one() -> None:
-    """They were trained with the template's own."""
+def test_most_rows_without_a_system_prompt() -> None:
+    """Rows without a system prompt were trained with the default of the template."""
     qwen = template_for("qwen")
     system, warning = system_for(qwen, systems(rows=5, without=45))
     assert system == qwen.default_system and "as most rows were trained" in warning
     assert system_for(template_for("llama3"), systems(rows=5, without=45))[0] == ""
 
 
-def test_rows_with_and_without_the_default_agree() -> None:
+def test_rows_with_the_default_prompt_match_rows_without_one() -> None:
     qwen = template_for("qwen")
     assert system_for(qwen, systems(most_common=qwen.default_system, without=45)) == (qwen.default_system, "")

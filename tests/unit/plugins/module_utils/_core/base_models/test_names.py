@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of base models, names, and what a model's files tell."""
+"""The catalogue of base models, the resolution of names, and the inspection of a model's files."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def by_id(entry: Entry) -> str:
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=by_id)
 def test_parameters_follow_from_the_shape(entry: Entry) -> None:
-    """A wrong digit in a shape cannot hide: the total, known from the hub, has to come out of it."""
-    counted = base_models_names.count_parameters(entry.shape)
+    """The parameter count, known from the hub, must follow from the shape; this reveals a wrong digit in a shape."""
+    parameters = base_models_names.count_parameters(entry.shape)
     if entry.shape.model_type == "gemma3":
-        # SigLIP (27 layers of 1152, feed-forward 4304, 896/14 patches) and its projection are counted on top
+        # add SigLIP (27 layers of 1152, feed-forward 4304, 896/14 patches) and its projection
         vision = 4096 * 1152 + 1152 * (3 * 14 * 14 + 1) + 27 * (4 * 1152 * 1153 + 2 * 1152 * 4304 + 4304 + 5 * 1152)
-        counted += vision + 2 * 1152 + 1152 * entry.shape.hidden + 1152
-    assert counted == entry.shape.parameters
+        parameters += vision + 2 * 1152 + 1152 * entry.shape.hidden + 1152
+    assert parameters == entry.shape.parameters
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=by_id)
-def test_sizes_in_names_are_true(entry: Entry) -> None:
-    """The size in a model's name is the size of its shape, to the precision of names."""
-    found = re.search(r"([\d.]+)([bm])", entry.tags[0])
-    assert found
-    named = float(found.group(1)) * (1e9 if found.group(2) == "b" else 1e6)
+def test_size_in_the_name_matches_the_shape(entry: Entry) -> None:
+    """The size in a model's name matches the size of its shape, within the precision of names."""
+    match = re.search(r"([\d.]+)([bm])", entry.tags[0])
+    assert match
+    named = float(match.group(1)) * (1e9 if match.group(2) == "b" else 1e6)
     assert 0.8 * named < entry.shape.parameters < 1.35 * named
 
 
@@ -67,8 +67,8 @@ def test_names_are_unique_and_defaults_exist() -> None:
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=by_id)
-def test_every_hub_id_tells_its_template(entry: Entry) -> None:
-    """What is derived from a name agrees with the catalogue: a copy of a model under another organisation fits too."""
+def test_hub_id_implies_the_template(entry: Entry) -> None:
+    """The template derived from a name matches the catalogue, so that copies under another organisation work too."""
     copied = "someone/" + entry.hub_id.partition("/")[2]
     assert base_models_names.family_template(copied) == entry.template
 
@@ -101,7 +101,7 @@ def test_every_hub_id_tells_its_template(entry: Entry) -> None:
         ("hf.co/HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     ],
 )
-def test_names_that_mean_a_model(name: str, hub_id: str) -> None:
+def test_names_that_resolve_to_a_model(name: str, hub_id: str) -> None:
     model = base_models_names.resolve(name)
     assert (model.kind, model.hub_id, model.template_source) == ("hub", hub_id, "catalogue")
     assert model.template
@@ -109,7 +109,7 @@ def test_names_that_mean_a_model(name: str, hub_id: str) -> None:
     assert model.ollama_name
 
 
-def test_a_hub_id_nobody_has_listed() -> None:
+def test_hub_id_outside_the_catalogue() -> None:
     model = base_models_names.resolve("NousResearch/Hermes-3-Llama-3.1-8B")
     assert (model.hub_id, model.template, model.template_source) == (
         "NousResearch/Hermes-3-Llama-3.1-8B", "llama3", "name",
@@ -119,7 +119,7 @@ def test_a_hub_id_nobody_has_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("qwen2.5:6b", "qwen2.5:7b"),
         ("qwen25:7b", "qwen2.5:7b"),
@@ -136,10 +136,10 @@ def test_a_hub_id_nobody_has_listed() -> None:
         ("/nowhere/at/all", "not a directory"),
     ],
 )
-def test_names_that_mean_nothing_say_what_was_meant(name: str, said: str) -> None:
+def test_unknown_names_are_refused_with_a_suggestion(name: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         base_models_names.resolve(name)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def model_dir(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_directory_tells_its_shape_and_template(model_dir: Path) -> None:
+def test_shape_and_template_of_a_directory(model_dir: Path) -> None:
     model = base_models_names.resolve(str(model_dir) + "/")
     assert (model.kind, model.path, model.template, model.template_source) == ("dir", str(model_dir), "chatml", "files")
     assert model.shape == base_models_names.Shape("llama", 2, 128, 256, 4, 2, 32, 700, 700 * 128 + 128, True)
@@ -217,15 +217,18 @@ def _as_adapter(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda root: (root / "config.json").unlink(), "config.json"),
         (lambda root: (root / "config.json").write_text("{"), "not valid JSON"),
         (lambda root: (root / "config.json").write_text("[]"), "not a JSON object"),
         (lambda root: (root / "model.safetensors").unlink(), "no weights"),
-        (lambda root: (root / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"), "whole"),
-        (lambda root: (root / "model.safetensors").write_bytes(b"\x10" + bytes(7)), "whole"),
-        (lambda root: _cut(root / "model.safetensors"), "whole"),
+        (
+            lambda root: (root / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
+            "incomplete",
+        ),
+        (lambda root: (root / "model.safetensors").write_bytes(b"\x10" + bytes(7)), "incomplete"),
+        (lambda root: _cut(root / "model.safetensors"), "incomplete"),
         (lambda root: (root / "model.safetensors").rename(root / "model-00001-of-00002.safetensors"), "index"),
         (lambda root: (root / "model.safetensors").rename(root / "model.gguf"), "GGUF"),
         (_as_adapter, "adapter"),
@@ -233,13 +236,11 @@ def _as_adapter(root: Path) -> None:
         (lambda root: _index(root, {"not.in.it": "model.safetensors"}), "not.in.it"),
     ],
 )
-def test_a_directory_that_is_not_whole_is_refused(
-    model_dir: Path, spoil: t.Callable[[Path], object], said: str
-) -> None:
+def test_incomplete_directory_is_refused(model_dir: Path, spoil: t.Callable[[Path], object], message: str) -> None:
     spoil(model_dir)
     with pytest.raises(InputError) as caught:
         base_models_names.resolve(str(model_dir))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(model_dir) in str(caught.value)
 
 
@@ -251,12 +252,12 @@ def _index(root: Path, weight_map: dict[str, str]) -> None:
     (root / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
-def test_a_blank_in_the_path_is_refused(tmp_path: Path) -> None:
+def test_space_in_the_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="blank"):
         base_models_names.resolve(str(tmp_path / "a b"))
 
 
-def test_shape_of_a_model_that_sees() -> None:
+def test_shape_of_a_multimodal_model() -> None:
     text = {key: value for key, value in CONFIG.items() if key not in ("model_type", "tie_word_embeddings")}
     shape = model_files.shape_from_config({"model_type": "gemma3", "text_config": {**text, "head_dim": 64}})
     assert shape
@@ -264,7 +265,7 @@ def test_shape_of_a_model_that_sees() -> None:
     assert model_files.shape_from_config({"model_type": "mamba"}) is None
 
 
-#: The beginnings and the telling parts of real chat templates.
+#: The beginnings and the characteristic parts of real chat templates.
 TEMPLATES = [
     ("qwen2", "{{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud.", "qwen"),
     ("qwen3", "{%- if enable_thinking %}{{- '<think>\\n\\n</think>' }}<|im_start|>", "qwen3"),
@@ -298,8 +299,8 @@ TEMPLATES = [
 
 @pytest.mark.parametrize(("model_type", "text", "template"), TEMPLATES)
 def test_template_from_the_chat_template(model_type: str, text: str, template: str) -> None:
-    found, reason = model_files.derive_template(model_type, text)
-    assert found == template
+    derived, reason = model_files.derive_template(model_type, text)
+    assert derived == template
     assert reason
 
 
@@ -309,7 +310,7 @@ def test_chat_template_by_name() -> None:
     assert model_files.chat_template_of({"chat_template": 3}) == ""
 
 
-def test_the_jinja_file_goes_first(model_dir: Path) -> None:
+def test_jinja_file_takes_precedence(model_dir: Path) -> None:
     (model_dir / "chat_template.jinja").write_text("<|start_header_id|>")
     assert base_models_names.resolve(str(model_dir)).template == "llama3"
 
@@ -317,7 +318,7 @@ def test_the_jinja_file_goes_first(model_dir: Path) -> None:
 # -- digests -------------------------------------------------------------------------------------------------------
 
 
-def test_digest_follows_what_a_loader_reads(model_dir: Path, tmp_path: Path) -> None:
+def test_digest_covers_the_files_a_loader_reads(model_dir: Path, tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "data"))
 
     def now() -> str:
@@ -336,10 +337,10 @@ def test_digest_follows_what_a_loader_reads(model_dir: Path, tmp_path: Path) -> 
     (model_dir / "tokenizer2.model").unlink()
     (model_dir / "tokenizer.model").write_bytes(b"pieces")
     assert now() == first
-    assert not (tmp_path / "data").exists(), "looking has written something"
+    assert not (tmp_path / "data").exists(), "a read-only operation has written a file"
 
 
-def test_a_big_file_is_read_once(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_file_is_read_once(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(str(tmp_path / "data"))
     read: list[str] = []
     real = model_files.sha256_file
@@ -351,29 +352,29 @@ def test_a_big_file_is_read_once(model_dir: Path, tmp_path: Path, monkeypatch: p
     read.clear()
     assert directory_digest(str(model_dir), HashCache(layout)) == first
     assert read == []
-    # another content under the same name and size: the cache must not be believed
+    # other content under the same name and size: the cache entry is invalid
     (model_dir / "tokenizer.model").write_bytes(b"PIECES")
     assert directory_digest(str(model_dir), HashCache(layout)) != first
     assert read == ["tokenizer.model"]
 
 
-def test_saving_keeps_what_others_found(model_dir: Path, tmp_path: Path) -> None:
+def test_save_keeps_entries_of_other_processes(model_dir: Path, tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "data"))
     one, two = HashCache(layout), HashCache(layout)
     one.sha256(str(model_dir / "config.json"))
     two.sha256(str(model_dir / "tokenizer.model"))
     one.save()
     two.save()
-    known = json.loads(Path(layout.path("cache", "hashes.json")).read_text())
-    assert sorted(Path(path).name for path in known) == ["config.json", "tokenizer.model"]
+    entries = json.loads(Path(layout.path("cache", "hashes.json")).read_text())
+    assert sorted(Path(path).name for path in entries) == ["config.json", "tokenizer.model"]
     (model_dir / "config.json").unlink()
     three = HashCache(layout)
     three.sha256(str(model_dir / "model.safetensors"))
     three.save()
-    known = json.loads(Path(layout.path("cache", "hashes.json")).read_text())
-    assert sorted(Path(path).name for path in known) == ["model.safetensors", "tokenizer.model"]
+    entries = json.loads(Path(layout.path("cache", "hashes.json")).read_text())
+    assert sorted(Path(path).name for path in entries) == ["model.safetensors", "tokenizer.model"]
 
 
-def test_shape_goes_through_plain_values() -> None:
+def test_shape_round_trips_through_json() -> None:
     shape = CATALOGUE[0].shape
     assert base_models_names.Shape(**json.loads(json.dumps(dataclasses.asdict(shape)))) == shape

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resolving a base model, and what the hub refuses, against a stand-in of a hub over real HTTP."""
+"""Resolution of a base model and errors of the hub, against a fake hub over real HTTP."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def resolve(layout: Layout, hub: HubStandIn, name: str = QWEN, **more: t.Any) ->
     return resolution.resolve_base(layout, base_models_names.resolve(name), environment=env(hub), **more)
 
 
-# -- resolving -----------------------------------------------------------------------------------------------------
+# -- resolution ----------------------------------------------------------------------------------------------------
 
 
-def test_a_name_becomes_a_commit_once(layout: Layout, hub: HubStandIn) -> None:
+def test_name_is_resolved_to_a_commit_once(layout: Layout, hub: HubStandIn) -> None:
     first = resolve(layout, hub, "qwen2.5:0.5b")
     commit = hub.repositories[QWEN].commit
     assert first.settings == {"hub": QWEN, "commit": commit}
@@ -58,22 +58,22 @@ def test_a_name_becomes_a_commit_once(layout: Layout, hub: HubStandIn) -> None:
     assert (first.template, first.source, first.location, first.gated) == ("qwen", "hub", None, False)
     assert first.bytes == sum(len(FILES[name]) for name in WANTED)
     assert first.options["shape"]["parameters"] == 494032768
-    # the hub moves on: the record counts, and nobody is asked
+    # the hub has a newer commit: the record applies, and the hub is not queried
     hub.add(QWEN, {**FILES, "config.json": b"{}"})
-    asked = len(hub.seen)
+    requests = len(hub.seen)
     second = resolve(layout, hub, "qwen2.5:0.5b")
     assert (second.settings, second.source) == (first.settings, "recorded")
     assert second.options == first.options
-    assert len(hub.seen) == asked
-    # another revision is another question
+    assert len(hub.seen) == requests
+    # another revision is resolved separately
     third = resolve(layout, hub, "qwen2.5:0.5b", revision=hub.repositories[QWEN].commit)
     assert third.settings["commit"] == hub.repositories[QWEN].commit != commit
     assert resolve(layout, hub, "qwen2.5:0.5b").settings == first.settings
 
 
 def test_check_mode_writes_nothing(layout: Layout, hub: HubStandIn) -> None:
-    found = resolve(layout, hub, write=False)
-    assert found.settings["commit"] == hub.repositories[QWEN].commit
+    identity = resolve(layout, hub, write=False)
+    assert identity.settings["commit"] == hub.repositories[QWEN].commit
     assert not os.path.exists(layout.root)
 
 
@@ -93,8 +93,8 @@ def test_offline(layout: Layout, hub: HubStandIn) -> None:
     assert resolve(layout, hub, offline=True).settings == pinned.settings
 
 
-def test_two_at_once_agree(layout: Layout, hub: HubStandIn) -> None:
-    """The hub moves while several resolve: all go with what was written down first."""
+def test_concurrent_resolutions_agree(layout: Layout, hub: HubStandIn) -> None:
+    """The hub changes while several threads resolve: all use the commit that was recorded first."""
     commits: list[str] = []
     start = threading.Barrier(6)
 
@@ -112,17 +112,19 @@ def test_two_at_once_agree(layout: Layout, hub: HubStandIn) -> None:
     assert len(set(commits)) == 1
 
 
-def test_an_unlisted_model_is_looked_into(layout: Layout, hub: HubStandIn) -> None:
+def test_model_outside_the_catalogue_is_inspected(layout: Layout, hub: HubStandIn) -> None:
     hub.add("someone/Own-Model", FILES)
-    found = resolve(layout, hub, "someone/Own-Model")
-    assert (found.template, found.template_source) == ("chatml", "files")
-    assert found.shape == base_models_names.Shape("llama", 1, 64, 128, 2, 2, 32, 100, found.shape.parameters, False)  # type: ignore[union-attr]
-    assert found.chat_template() == "chatml"
-    assert found.chat_template("llama3") == "llama3"
-    asked = len(hub.seen)
-    assert resolve(layout, hub, "someone/Own-Model") == dataclasses.replace(found, source="recorded")
-    assert len(hub.seen) == asked
-    # what its files say goes before what its name suggests
+    identity = resolve(layout, hub, "someone/Own-Model")
+    assert (identity.template, identity.template_source) == ("chatml", "files")
+    assert identity.shape == base_models_names.Shape(
+        "llama", 1, 64, 128, 2, 2, 32, 100, identity.shape.parameters, False
+    )  # type: ignore[union-attr]
+    assert identity.chat_template() == "chatml"
+    assert identity.chat_template("llama3") == "llama3"
+    requests = len(hub.seen)
+    assert resolve(layout, hub, "someone/Own-Model") == dataclasses.replace(identity, source="recorded")
+    assert len(hub.seen) == requests
+    # the template in the files takes precedence over the one derived from the name
     hub.add("someone/Llama-3.1-Tuned", FILES)
     assert resolve(layout, hub, "someone/Llama-3.1-Tuned").template == "chatml"
     hub.add("someone/Bare", {name: FILES[name] for name in WANTED - {"tokenizer_config.json"}})
@@ -131,41 +133,41 @@ def test_an_unlisted_model_is_looked_into(layout: Layout, hub: HubStandIn) -> No
         bare.chat_template()
 
 
-def test_a_renamed_model_has_one_identity(layout: Layout, hub: HubStandIn) -> None:
+def test_renamed_model_has_one_identity(layout: Layout, hub: HubStandIn) -> None:
     hub.renamed["old/Name"] = "new/Name"
     hub.add("new/Name", FILES)
     assert resolve(layout, hub, "old/Name").settings == resolve(layout, hub, "new/Name").settings
 
 
-def test_a_directory_is_known_by_its_content(tmp_path: Path, layout: Layout) -> None:
+def test_directory_is_identified_by_its_content(tmp_path: Path, layout: Layout) -> None:
     root = tmp_path / "model"
     root.mkdir()
     for name in ("config.json", "tokenizer_config.json"):
         (root / name).write_bytes(FILES[name])
     (root / "pytorch_model.bin").write_bytes(b"weights")
-    found = resolution.resolve_base(layout, base_models_names.resolve(str(root)), write=False)
+    identity = resolution.resolve_base(layout, base_models_names.resolve(str(root)), write=False)
     assert not os.path.exists(layout.root)
-    assert list(found.settings) == ["directory"]
-    assert (found.location, found.template, found.source) == (str(root), "chatml", "directory")
+    assert list(identity.settings) == ["directory"]
+    assert (identity.location, identity.template, identity.source) == (str(root), "chatml", "directory")
     root.rename(tmp_path / "moved")
     moved = resolution.resolve_base(layout, base_models_names.resolve(str(tmp_path / "moved")))
-    assert moved.fingerprint == found.fingerprint
+    assert moved.fingerprint == identity.fingerprint
     assert os.path.exists(layout.path("cache", "hashes.json"))
     (tmp_path / "moved" / "pytorch_model.bin").write_bytes(b"WEIGHTS")
     assert (
         resolution.resolve_base(layout, base_models_names.resolve(str(tmp_path / "moved"))).fingerprint
-        != found.fingerprint
+        != identity.fingerprint
     )
 
 
-# -- which files ---------------------------------------------------------------------------------------------------
+# -- selection of files --------------------------------------------------------------------------------------------
 
 
 def selected(files: t.Iterable[str]) -> set[str]:
     return {file.name for file in resolution.select_files([resolution.HubFile(name, 1) for name in files], "a/b")}
 
 
-def test_only_what_a_training_needs_is_fetched() -> None:
+def test_only_files_for_training_are_selected() -> None:
     assert selected(FILES) == WANTED
     shards = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}
     bins = {"pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json"}
@@ -176,7 +178,7 @@ def test_only_what_a_training_needs_is_fetched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"config.json"}, "no weights"),
         ({"config.json", "x.gguf"}, "GGUF"),
@@ -184,16 +186,16 @@ def test_only_what_a_training_needs_is_fetched() -> None:
         ({"model.safetensors"}, "config.json"),
     ],
 )
-def test_repositories_that_cannot_be_trained(files: set[str], said: str) -> None:
+def test_repositories_that_cannot_be_trained(files: set[str], message: str) -> None:
     with pytest.raises(InputError) as caught:
         selected(files)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-# -- what the hub refuses ------------------------------------------------------------------------------------------
+# -- errors of the hub ---------------------------------------------------------------------------------------------
 
 
-def test_no_such_model(layout: Layout, hub: HubStandIn) -> None:
+def test_unknown_model(layout: Layout, hub: HubStandIn) -> None:
     with pytest.raises(InputError) as caught:
         resolve(layout, hub, "Qwen/Qwen2.5-9B-Instruct")
     assert "Qwen/Qwen2.5-7B-Instruct" in caught.value.hint
@@ -228,22 +230,22 @@ def test_gated_with_a_token_without_access(layout: Layout, hub: HubStandIn, toke
 
 def test_gated_with_access(layout: Layout, hub: HubStandIn, token_file: str) -> None:
     gate(hub, readers={TOKEN})
-    found = resolve(layout, hub, "llama3.2:1b", token_file=token_file)
-    assert found.gated
-    assert TOKEN in {seen.token for seen in hub.seen}
+    identity = resolve(layout, hub, "llama3.2:1b", token_file=token_file)
+    assert identity.gated
+    assert TOKEN in {request.token for request in hub.seen}
     assert TOKEN not in everything(layout.root)
-    # the record is enough from now on, without a token too: the weights are fetched by the step
+    # from now on the record suffices, even without a token: the step downloads the weights
     assert resolve(layout, hub, "llama3.2:1b").source == "recorded"
 
 
-def test_a_token_the_hub_does_not_know(layout: Layout, hub: HubStandIn, token_file: str) -> None:
+def test_invalid_token(layout: Layout, hub: HubStandIn, token_file: str) -> None:
     with pytest.raises(InputError, match="does not accept the token") as caught:
         resolve(layout, hub, token_file=token_file)
     assert TOKEN not in f"{caught.value}{caught.value.details}{caught.value.__cause__}"
 
 
 @pytest.mark.parametrize("content", ["", "two words", "a\nb", "é", "x" * 5000])
-def test_a_file_that_holds_no_token(tmp_path: Path, content: str) -> None:
+def test_file_without_a_valid_token(tmp_path: Path, content: str) -> None:
     path = tmp_path / "token"
     path.write_text(content)
     with pytest.raises(InputError) as caught:
@@ -252,7 +254,7 @@ def test_a_file_that_holds_no_token(tmp_path: Path, content: str) -> None:
     assert str(path) in str(caught.value)
 
 
-def test_a_token_file_that_is_not_there() -> None:
+def test_missing_token_file() -> None:
     with pytest.raises(NotReadyError, match="/nowhere"):
         read_token("/nowhere")
     assert read_token("") == ""
@@ -260,9 +262,9 @@ def test_a_token_file_that_is_not_there() -> None:
 
 def test_unreachable(layout: Layout) -> None:
     model = base_models_names.resolve(QWEN)
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
     with pytest.raises(RemoteError, match="connection refused") as caught:
         resolution.resolve_base(layout, model, environment={"HF_ENDPOINT": f"http://127.0.0.1:{port}"})
     assert "HF_ENDPOINT" in caught.value.hint
@@ -271,31 +273,31 @@ def test_unreachable(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("address", ["ftp://x", "huggingface.co", "http://user:secret@x"])
-def test_addresses_that_are_none(layout: Layout, address: str) -> None:
+def test_invalid_addresses(layout: Layout, address: str) -> None:
     with pytest.raises(InputError, match="HF_ENDPOINT") as caught:
         resolution.resolve_base(layout, base_models_names.resolve(QWEN), environment={"HF_ENDPOINT": address})
     assert "secret" not in str(caught.value)
 
 
-def test_a_busy_hub_is_asked_again(hub: HubStandIn) -> None:
-    slept: list[float] = []
-    patient = HubClient(env(hub), sleep=slept.append)
+def test_busy_hub_is_retried(hub: HubStandIn) -> None:
+    pauses: list[float] = []
+    hub_client = HubClient(env(hub), sleep=pauses.append)
     hub.failures = [503, 429]
-    assert patient.model_info(QWEN, "main")["id"] == QWEN
-    assert slept == [1.0, 2.0]
+    assert hub_client.model_info(QWEN, "main")["id"] == QWEN
+    assert pauses == [1.0, 2.0]
     hub.failures = [500, 502, 504]
     with pytest.raises(TransientError, match="504"):
-        patient.model_info(QWEN, "main")
+        hub_client.model_info(QWEN, "main")
     hub.failures = [400]
     with pytest.raises(RemoteError, match="400") as caught:
-        patient.model_info(QWEN, "main")
+        hub_client.model_info(QWEN, "main")
     assert not isinstance(caught.value, TransientError)
 
 
-def test_a_proxy_is_used_and_passed_by(hub: HubStandIn) -> None:
-    """The stand-in as a proxy: it is asked for the whole address."""
-    through = HubClient({"HF_ENDPOINT": "http://hub.invalid", "HTTP_PROXY": hub.url}, sleep=lambda _seconds: None)
-    assert through.model_info(QWEN, "main")["id"] == QWEN
+def test_proxy_is_used_and_bypassed(hub: HubStandIn) -> None:
+    """The fake hub acts as a proxy, so it receives the full URL."""
+    proxied = HubClient({"HF_ENDPOINT": "http://hub.invalid", "HTTP_PROXY": hub.url}, sleep=lambda _seconds: None)
+    assert proxied.model_info(QWEN, "main")["id"] == QWEN
     assert hub.seen[-1].path.startswith("http://hub.invalid/api/models/")
     direct = HubClient({**env(hub), "http_proxy": "http://proxy.invalid:1", "no_proxy": "127.0.0.1"})
     assert direct.model_info(QWEN, "main")["id"] == QWEN

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fine-tune of several hosts as each of them plans it: what is the same, what is refused, what is whose."""
+"""A fine-tune on several hosts, as planned by each host: common settings, refusals and the part of each host."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ DECLARED: dict[str, t.Any] = {
 @pytest.fixture
 def hosts(tmp_path: Path) -> tuple[PlanLab, PlanLab]:
     """The leading host and another one, with the same dataset."""
-    found = PlanLab(tmp_path / "pc-a"), PlanLab(tmp_path / "pc-b")
-    for host in found:
+    labs = PlanLab(tmp_path / "pc-a"), PlanLab(tmp_path / "pc-b")
+    for host in labs:
         host.publish("homelab", rows(20))
-    return found
+    return labs
 
 
 def led(host: PlanLab, **more: t.Any) -> Run:
@@ -49,24 +49,26 @@ def part(host: PlanLab, run: Run, session: str = "homelab-model-1:1", accelerato
     return plan_part(host.layout, {**DECLARED, **more}, lead(run), nodes, Toolchain(), accelerator=accelerator)
 
 
-def test_how_many_there_are_is_part_of_what_is_trained(hosts: tuple[PlanLab, PlanLab]) -> None:
+def test_number_of_hosts_is_part_of_the_fingerprint(hosts: tuple[PlanLab, PlanLab]) -> None:
     host = hosts[0]
     alone = host.plan().step("train").spec
     together = led(host).step("train").spec
     assert together.settings == {**alone.settings, "nodes": 2}
     assert together.fingerprint != alone.fingerprint
-    # other hosts are no other training, and one alone is none of several
+    # other hosts do not change the training, and a single node is not a multi-host training
     assert led(host, nodes=["pc-b", "pc-c"]).step("train").spec.fingerprint == together.fingerprint
     assert host.plan(nodes=["pc-a"]).step("train").spec == alone
 
 
-def test_it_cannot_be_asked_of_one_host_alone(hosts: tuple[PlanLab, PlanLab]) -> None:
-    with pytest.raises(InputError, match="several hosts shall train it together, and only one of them is asked"):
+def test_multi_host_training_cannot_be_submitted_to_one_host(hosts: tuple[PlanLab, PlanLab]) -> None:
+    with pytest.raises(
+        InputError, match="several hosts must train it together, but it was submitted to only one of them"
+    ):
         hosts[0].plan(nodes=["pc-a", "pc-b"])
     assert hosts[0].plan(write=False, nodes=["pc-a", "pc-b"]).step("train").spec.settings["nodes"] == 2
 
 
-def test_the_other_host_takes_part_and_makes_nothing_else(hosts: tuple[PlanLab, PlanLab]) -> None:
+def test_other_host_only_takes_part_in_the_training(hosts: tuple[PlanLab, PlanLab]) -> None:
     run = led(hosts[0])
     joined = part(hosts[1], run)
     assert [step.label for step in joined.steps] == ["base", "train_node"]
@@ -79,29 +81,29 @@ def test_the_other_host_takes_part_and_makes_nothing_else(hosts: tuple[PlanLab, 
     }
     assert spec.options["resolved"] == run.step("train").spec.options["resolved"]
     assert Nodes.from_dict(spec.options["nodes"]).me == "pc-b"
-    # each attempt of the leading host is one of its own; the same one is joined
+    # each attempt of the leading host has its own run; the same attempt attaches to the same run
     assert part(hosts[1], run).id == joined.id
     assert part(hosts[1], run, "homelab-model-1:2").id != joined.id
 
 
-def test_another_dataset_is_refused_and_named(hosts: tuple[PlanLab, PlanLab]) -> None:
+def test_different_dataset_is_refused(hosts: tuple[PlanLab, PlanLab]) -> None:
     hosts[1].publish("homelab", rows(21))
     with pytest.raises(InputError, match=r"homelab-model: pc-b has another dataset than pc-a: \w{12}, not \w{12}\."):
         part(hosts[1], led(hosts[0]))
 
 
-def test_another_base_is_refused_and_named(hosts: tuple[PlanLab, PlanLab]) -> None:
+def test_different_base_is_refused(hosts: tuple[PlanLab, PlanLab]) -> None:
     with pytest.raises(InputError, match="pc-b has another base model than pc-a") as caught:
         part(hosts[1], led(hosts[0]), base_model="qwen2.5:7b")
     assert "declare base_revision" in caught.value.hint
 
 
-def test_the_method_is_what_it_came_to_on_the_leading_host(hosts: tuple[PlanLab, PlanLab]) -> None:
+def test_method_is_decided_by_the_leading_host(hosts: tuple[PlanLab, PlanLab]) -> None:
     run = led(hosts[0], method="auto")
     assert part(hosts[1], run, method="auto").step("train_node").spec.options["resolved"]["method"] == "lora"
 
 
-def test_they_train_on_the_same(
+def test_hosts_need_the_same_accelerator(
     hosts: tuple[PlanLab, PlanLab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = led(hosts[0])
@@ -110,7 +112,7 @@ def test_they_train_on_the_same(
         part(hosts[1], run, accelerator="cuda")
 
 
-def test_what_does_not_fit_the_other_host_is_refused(
+def test_training_that_does_not_fit_the_other_host_is_refused(
     hosts: tuple[PlanLab, PlanLab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{nvidia_smi(tmp_path / 'large', 81559, 81000)}:/usr/bin:/bin")

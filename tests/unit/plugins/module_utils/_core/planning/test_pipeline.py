@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a declaration to steps. The golden ids are frozen, as in test_fingerprint."""
+"""The steps of a declaration. The golden ids are frozen, as in test_fingerprint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def short(steps: list[RunStep]) -> dict[str, str]:
     return {step.label: step.spec.fingerprint[:12] for step in steps}
 
 
-def test_golden() -> None:
+def test_golden_fingerprints() -> None:
     steps, goals = steps_of("q4_K_M", "f16")
     assert goals == ["register-q4_K_M", "register-f16"]
     assert short(steps[1:]) == {
@@ -50,13 +50,13 @@ def test_golden() -> None:
     assert run.id == "homelab-model-f2814fade401"
 
 
-def test_order_each_after_what_it_is_made_from() -> None:
+def test_steps_follow_their_inputs() -> None:
     steps, _goals = steps_of("q8_0", "q4_K_M", "bf16")
-    seen: set[tuple[str, str]] = {("base", BASE.fingerprint), ("dataset", DATASET.fingerprint)}
+    available: set[tuple[str, str]] = {("base", BASE.fingerprint), ("dataset", DATASET.fingerprint)}
     for step in steps:
         if step.spec.kind != "base":
-            assert set(required_artifacts(step.spec).items()) <= seen, step.label
-        seen.add((step.spec.kind, step.spec.fingerprint))
+            assert set(required_artifacts(step.spec).items()) <= available, step.label
+        available.add((step.spec.kind, step.spec.fingerprint))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_conversions(quantizations: tuple[str, ...], labels: list[str]) -> None:
     assert goals == [f"gguf-{name}" for name in quantizations]
 
 
-def test_a_quantized_file_is_made_from_the_f16_one_and_named_by_the_weights() -> None:
+def test_quantized_file_requires_f16_and_is_identified_by_the_weights() -> None:
     steps, _goals = steps_of("q4_K_M")
     by_label = {step.label: step.spec for step in steps}
     quantized = by_label["gguf-q4_K_M"]
@@ -84,7 +84,7 @@ def test_a_quantized_file_is_made_from_the_f16_one_and_named_by_the_weights() ->
     assert required_artifacts(by_label["gguf-f16"]) == {"merge": by_label["merge"].fingerprint}
 
 
-def test_the_aliases_go_to_the_one_declared_first() -> None:
+def test_first_declared_quantization_gets_the_aliases() -> None:
     steps, _goals = steps_of("q8_0", "q4_K_M")
     assert {step.label: step.spec.options["aliases"] for step in steps if step.spec.kind == "register"} == {
         "register-q8_0": ["latest"],
@@ -92,7 +92,7 @@ def test_the_aliases_go_to_the_one_declared_first() -> None:
     }
 
 
-def test_the_same_request_is_the_same_run() -> None:
+def test_equal_requests_have_equal_run_ids() -> None:
     steps, goals = steps_of("q4_K_M")
     one = make_run("Homelab Modèle!", steps, goals, Toolchain())
     other = make_run("Homelab Modèle!", steps, goals, Toolchain(llamafactory_venv="/elsewhere"), submitted_by="rest")
@@ -104,7 +104,7 @@ def test_the_same_request_is_the_same_run() -> None:
     assert len(run_id("x" * 500, [])) < 80
 
 
-def test_a_run_comes_back_from_what_was_stored() -> None:
+def test_stored_run_is_restored() -> None:
     steps, goals = steps_of("q4_K_M")
     run = make_run("m", steps, goals, Toolchain(environment={"A": "1"}), {"name": "m"})
     stored = run.as_dict()
@@ -113,7 +113,7 @@ def test_a_run_comes_back_from_what_was_stored() -> None:
 
 
 @pytest.mark.parametrize("damage", [None, [], {}, {"steps": 3}, {"steps": [{}]}, {"toolchain": None}, {"seq": "x"}])
-def test_what_is_no_run_is_told_so(damage: object) -> None:
+def test_invalid_run_records_are_refused(damage: object) -> None:
     steps, goals = steps_of("q4_K_M")
     stored = make_run("m", steps, goals, Toolchain()).as_dict()
     value = {**stored, **damage} if isinstance(damage, dict) and damage else damage

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan: which steps would run, why, what they take; saved, applied, refused when it is stale."""
+"""The plan: steps that would run, reasons and requirements; saved plans are applied, or refused when stale."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ MACHINE = host.Machine("cpu", ram=Ram(16 * 10**9, 12 * 10**9, 0))
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanLab:
-    """A host with fifty prompts, nothing made of them yet, and memory enough whatever machine the tests run on."""
+    """A host with fifty prompts and no results, with enough memory regardless of the machine that runs the tests."""
     monkeypatch.setattr(memory, "ram", lambda: Ram(64 * 10**9, 60 * 10**9, 0))
-    made = PlanLab(tmp_path)
-    made.publish("homelab", rows(50))
-    return made
+    plan_lab = PlanLab(tmp_path)
+    plan_lab.publish("homelab", rows(50))
+    return plan_lab
 
 
-def plan_of(lab: PlanLab, run: Run, machine: host.Machine = MACHINE, known: t.Any = None) -> dict[str, t.Any]:
+def plan_of(lab: PlanLab, run: Run, machine: host.Machine = MACHINE, provisional: t.Any = None) -> dict[str, t.Any]:
     before = lab.tree()
-    plan = planning_plan.make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), machine, known, 2)
+    plan = planning_plan.make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), machine, provisional, 2)
     assert lab.tree() == before, "planning writes nothing"
-    found = json.loads(json.dumps(plan))
-    assert found == plan, "a plan is plain values"
+    copy = json.loads(json.dumps(plan))
+    assert copy == plan, "a plan consists of plain values"
     return plan
 
 
@@ -50,11 +50,11 @@ def why(plan: dict[str, t.Any]) -> dict[str, list[str]]:
 
 
 def declared(lab: PlanLab, **more: t.Any) -> Run:
-    # without a server there is nothing to register with
+    # there is no Ollama server to register with
     return lab.plan(register=False, **more)
 
 
-def test_a_new_one(lab: PlanLab) -> None:
+def test_new_fine_tune(lab: PlanLab) -> None:
     plan = plan_of(lab, declared(lab))
     assert plan["changed"] and plan["pending"] == ALL
     assert why(plan) == dict.fromkeys(ALL, ["a new fine-tune"])
@@ -69,7 +69,7 @@ def test_nothing_to_do(lab: PlanLab) -> None:
     assert plan_text.text(plan) == "homelab-model: nothing to do\n"
 
 
-def test_a_hyperparameter(lab: PlanLab) -> None:
+def test_changed_hyperparameter(lab: PlanLab) -> None:
     lab.make(declared(lab, learning_rate=1e-4))
     plan = plan_of(lab, declared(lab, lora_rank=8))
     assert why(plan) == {
@@ -81,17 +81,17 @@ def test_a_hyperparameter(lab: PlanLab) -> None:
     assert plan["previous"] == "2026-01-01T00:00:00Z"
     train = next(step for step in plan["steps"] if step["label"] == "train")
     assert train["changes"][0]["input"] == "learning_rate"
-    # the base is there and stays
+    # the base exists and is kept
     assert [step["state"] for step in plan["steps"] if step["label"] == "base"] == ["whole"]
 
 
-def test_a_registered_one_and_its_16_bit_file(lab: PlanLab) -> None:
-    """No input of what was registered, and made before all the same."""
+def test_registered_model_and_its_16_bit_file(lab: PlanLab) -> None:
+    """The 16-bit file is not an upstream of the registered model, but it belongs to the previous result."""
     lab.make(lab.plan(learning_rate=1e-4))
     assert why(plan_of(lab, lab.plan()))["gguf-f16"] == ["made from another merge"]
 
 
-def test_arguments_of_llamafactory_are_told_one_by_one(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llamafactory_arguments_are_compared_individually(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
 
     monkeypatch.setattr(llamafactory_arguments, "check", lambda hyper, venv: hyper)
@@ -100,19 +100,19 @@ def test_arguments_of_llamafactory_are_told_one_by_one(lab: PlanLab, monkeypatch
     assert why(plan)["train"] == ["extra.optim none → adamw_8bit"]
 
 
-def test_the_dataset_with_rows_counted(lab: PlanLab) -> None:
+def test_changed_dataset_reports_row_counts(lab: PlanLab) -> None:
     before = lab.publish("homelab", rows(50))
     lab.make(declared(lab))
     changed = [*rows(53)]
     changed[7] = {**changed[7], "output": "Autre chose."}
     after = lab.publish("homelab", changed)
     plan = plan_of(lab, declared(lab))
-    words = f"dataset sha256 {before.fingerprint[:12]} → {after.fingerprint[:12]} (3 rows added, 1 changed)"
-    assert why(plan)["train"] == [words]
+    reason = f"dataset sha256 {before.fingerprint[:12]} → {after.fingerprint[:12]} (3 rows added, 1 changed)"
+    assert why(plan)["train"] == [reason]
 
 
-def test_the_dataset_as_a_check_knows_it(lab: PlanLab) -> None:
-    """In check mode the new version is not there: what the module dataset told of it counts."""
+def test_unpublished_dataset_in_check_mode(lab: PlanLab) -> None:
+    """In check mode the new version does not exist: the result of the module dataset is used instead."""
     before = lab.publish("homelab", rows(50))
     lab.make(declared(lab))
     answer = {
@@ -125,22 +125,22 @@ def test_the_dataset_as_a_check_knows_it(lab: PlanLab) -> None:
 
     raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab", "register": False}
     run = plan_run(lab.layout, raw, Toolchain(), datasets={"homelab": answer}, accelerator="cpu", write=False)
-    known = saved_plan.known_datasets(lab.layout, {"homelab": answer})
-    plan = plan_of(lab, run, known=known)
+    provisional = saved_plan.provisional_datasets(lab.layout, {"homelab": answer})
+    plan = plan_of(lab, run, provisional=provisional)
     assert why(plan)["train"] == [f"dataset sha256 {before.fingerprint[:12]} → eeeeeeeeeeee (1 row added)"]
-    # without --diff the rows are only counted
-    known = saved_plan.known_datasets(lab.layout, {"homelab": {**answer, "changes": None}})
-    plan = plan_of(lab, run, known=known)
+    # without --diff only the number of rows is known
+    provisional = saved_plan.provisional_datasets(lab.layout, {"homelab": {**answer, "changes": None}})
+    plan = plan_of(lab, run, provisional=provisional)
     assert why(plan)["train"] == [f"dataset sha256 {before.fingerprint[:12]} → eeeeeeeeeeee (50 rows → 51)"]
 
 
-def test_rows_in_another_order(lab: PlanLab) -> None:
+def test_reordered_rows(lab: PlanLab) -> None:
     lab.make(declared(lab))
     lab.publish("homelab", rows(50)[::-1])
     assert why(plan_of(lab, declared(lab)))["train"][0].endswith("(the same rows in another order or form)")
 
 
-def test_another_base(lab: PlanLab) -> None:
+def test_changed_base(lab: PlanLab) -> None:
     lab.make(declared(lab))
     plan = plan_of(lab, declared(lab, base_model="qwen2.5:7b"))
     assert why(plan)["base"] == ["hub Qwen/Qwen2.5-0.5B-Instruct → Qwen/Qwen2.5-7B-Instruct"]
@@ -149,13 +149,13 @@ def test_another_base(lab: PlanLab) -> None:
     ]
 
 
-def test_another_quantization(lab: PlanLab) -> None:
+def test_added_quantization(lab: PlanLab) -> None:
     lab.make(declared(lab))
     plan = plan_of(lab, declared(lab, quantizations=["q4_K_M", "q8_0"]))
     assert why(plan) == {"gguf-q8_0": ["new in this fine-tune"]}
 
 
-def test_what_was_pruned(lab: PlanLab) -> None:
+def test_pruned_result(lab: PlanLab) -> None:
     run = declared(lab)
     lab.make(run)
     path = Path(lab.layout.artifact("gguf", run.step("gguf-q4_K_M").spec.fingerprint), "receipt.json")
@@ -163,7 +163,7 @@ def test_what_was_pruned(lab: PlanLab) -> None:
     assert why(plan_of(lab, run)) == {"gguf-q4_K_M": ["pruned"]}
 
 
-def test_the_last_result_counts(lab: PlanLab) -> None:
+def test_newest_result_is_compared(lab: PlanLab) -> None:
     lab.make(declared(lab, epochs=1), at="2026-01-01T00:00:00Z")
     lab.make(declared(lab, epochs=5), at="2026-03-01T00:00:00Z")
     lab.make(declared(lab, epochs=2), at="2026-02-01T00:00:00Z")
@@ -172,13 +172,13 @@ def test_the_last_result_counts(lab: PlanLab) -> None:
     assert plan["previous"] == "2026-03-01T00:00:00Z"
 
 
-def test_other_names_are_other_fine_tunes(lab: PlanLab) -> None:
+def test_fine_tunes_of_other_names_are_ignored(lab: PlanLab) -> None:
     lab.make(declared(lab, name="other", epochs=1))
     assert why(plan_of(lab, declared(lab)))["train"] == ["a new fine-tune"]
 
 
-def test_a_registration(lab: PlanLab) -> None:
-    """What is served differs: its system prompt. Nothing is trained for that."""
+def test_changed_registration(lab: PlanLab) -> None:
+    """Another system prompt changes the registration only and does not retrain."""
     lab.make(lab.plan(system="Tu es un assistant."))
     run = lab.plan(system="Tu es un assistant homelab.")
     view = Engine(lab.layout.root).preview(run)
@@ -186,7 +186,7 @@ def test_a_registration(lab: PlanLab) -> None:
     assert why(plan) == {"register-q4_K_M": ["system Tu es un assistant. → Tu es un assistant homelab."]}
 
 
-# -- what it takes -------------------------------------------------------------------------------------------------
+# -- requirements --------------------------------------------------------------------------------------------------
 
 
 def takes(plan: dict[str, t.Any], label: str) -> dict[str, t.Any]:
@@ -205,33 +205,33 @@ def test_disk_memory_and_time_of_each_step(lab: PlanLab) -> None:
     assert takes(plan, "train")["seconds_from"] == "worked out"
 
 
-def test_the_gpu_against_what_is_free(lab: PlanLab) -> None:
+def test_gpu_memory_is_compared_with_free_memory(lab: PlanLab) -> None:
     gpu = Gpu(0, "NVIDIA GeForce RTX 4090", 24564 * 2**20, 3000 * 2**20)
     machine = host.Machine("cuda", [gpu])
     run = declared(lab, base_model="qwen2.5:7b", method="qlora", accelerator="cuda")
     plan = plan_of(lab, run, machine)
     assert plan["host"]["vram_bytes"] == gpu.total_bytes
     assert 8e9 < takes(plan, "train")["vram_bytes"] < 13e9
-    assert any("are free now: somebody else is on the GPU" in warning for warning in plan["warnings"])
-    # fifty rows of fifty characters, three times: the imports are the longer part
+    assert any("are free now: another process uses the GPU" in warning for warning in plan["warnings"])
+    # fifty rows of fifty characters, three epochs: most of the time is spent on imports
     assert 10 < takes(plan, "train")["seconds"] < 30
 
 
-def test_the_last_time_counts_for_time(lab: PlanLab) -> None:
-    """The training itself, by what there is to train on; what it took beside that, as it was."""
+def test_previous_duration_is_used_for_the_estimate(lab: PlanLab) -> None:
+    """The training time scales with the tokens; the overhead of the previous training is kept."""
     lab.make(declared(lab, learning_rate=1e-4, epochs=3), at="2026-01-01T00:01:00Z")
     assert takes(plan_of(lab, declared(lab, epochs=3)), "train")["seconds"] == 60.0
-    found = takes(plan_of(lab, declared(lab, epochs=6)), "train")
-    assert (found["seconds"], found["seconds_from"]) == (120.0, "the last time")
+    requirements = takes(plan_of(lab, declared(lab, epochs=6)), "train")
+    assert (requirements["seconds"], requirements["seconds_from"]) == (120.0, "the last time")
     lab.make(declared(lab, learning_rate=3e-4, epochs=3), at="2026-01-01T00:01:30Z")
     assert takes(plan_of(lab, declared(lab, epochs=6)), "train")["seconds"] == 150.0, (
-        "half a minute to start and to save"
+        "half a minute of overhead to start and to save"
     )
-    # another method takes another time
+    # the previous duration does not apply to another method
     assert takes(plan_of(lab, declared(lab, method="full")), "train")["seconds_from"] == "worked out"
 
 
-def test_a_disk_that_is_too_small_is_a_warning(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_low_disk_space_causes_a_warning(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning_plan, "free_bytes", lambda path: 10**9)
     plan = plan_of(lab, declared(lab))
     assert plan["warnings"] == [
@@ -239,7 +239,7 @@ def test_a_disk_that_is_too_small_is_a_warning(lab: PlanLab, monkeypatch: pytest
     ]
 
 
-def test_in_words(lab: PlanLab) -> None:
+def test_plan_as_text(lab: PlanLab) -> None:
     lab.make(declared(lab, learning_rate=1e-4))
     text = plan_text.text(plan_of(lab, declared(lab)))
     lines = text.splitlines()
@@ -251,19 +251,19 @@ def test_in_words(lab: PlanLab) -> None:
     assert lines[-1].rpartition(", ")[2].startswith("about ")
 
 
-def test_a_download_has_no_time_and_a_directory_needs_none(lab: PlanLab) -> None:
+def test_time_of_a_download_is_unknown_and_a_directory_needs_none(lab: PlanLab) -> None:
     plan = plan_of(lab, declared(lab))
     assert plan_text.text(plan).splitlines()[-1].endswith(", downloads and what is not known left out")
     next(step for step in plan["steps"] if step["label"] == "base")["takes"] = {"disk_bytes": 0}
     assert "left out" not in plan_text.text(plan)
 
 
-def test_the_reason_of_auto_is_told(lab: PlanLab) -> None:
+def test_plan_shows_the_reason_of_method_auto(lab: PlanLab) -> None:
     text = plan_text.text(plan_of(lab, declared(lab, method="auto")))
     assert text.startswith("homelab-model: 5 of 5 steps would run (lora: no GPU: quantized training needs one)")
 
 
-# -- saved and applied ---------------------------------------------------------------------------------------------
+# -- saved plans ---------------------------------------------------------------------------------------------------
 
 
 def check(lab: PlanLab, saved: list[dict[str, t.Any]], *runs: Run) -> None:
@@ -278,18 +278,18 @@ def refused(lab: PlanLab, saved: dict[str, t.Any], *runs: Run) -> str:
     return caught.value.message
 
 
-def test_a_plan_is_applied_as_long_as_nothing_changed(lab: PlanLab) -> None:
+def test_current_plan_is_accepted(lab: PlanLab) -> None:
     run = declared(lab)
     saved = plan_of(lab, run)
     check(lab, [saved], run)
-    # a part of it has been made: it is being applied
+    # some steps are complete: the plan is in progress
     lab.make(run, only=("base", "train"))
     check(lab, [saved], run)
     lab.make(run)
     check(lab, [saved], run)
 
 
-def test_a_stale_plan_is_refused_with_what_changed(lab: PlanLab) -> None:
+def test_stale_plan_is_refused_with_the_changes(lab: PlanLab) -> None:
     saved = plan_of(lab, declared(lab))
     assert "homelab-model: train: learning_rate 0.0002 → 0.0001" in refused(
         lab, saved, declared(lab, learning_rate=1e-4)
@@ -300,18 +300,18 @@ def test_a_stale_plan_is_refused_with_what_changed(lab: PlanLab) -> None:
     assert "homelab-model is no longer declared" in refused(lab, saved)
     message = refused(lab, saved, declared(lab, base_model="qwen2.5:7b"))
     assert "train: base Qwen/Qwen2.5-0.5B-Instruct@a09a35458c70 → Qwen/Qwen2.5-7B-Instruct@a09a35458c70" in message
-    # what follows from that is not told step by step
+    # steps that only follow from that change are not reported
     assert "merge" not in message
 
 
-def test_other_rows_make_it_stale(lab: PlanLab) -> None:
+def test_changed_rows_make_a_plan_stale(lab: PlanLab) -> None:
     saved = plan_of(lab, declared(lab))
     lab.publish("homelab", rows(51))
     assert "train: dataset sha256" in refused(lab, saved, declared(lab))
     assert "(1 row added)" in refused(lab, saved, declared(lab))
 
 
-def test_more_to_do_than_was_planned_makes_it_stale(lab: PlanLab) -> None:
+def test_additional_pending_steps_make_a_plan_stale(lab: PlanLab) -> None:
     lab.make(declared(lab, learning_rate=1e-4))
     run = declared(lab)
     saved = plan_of(lab, run)
@@ -320,13 +320,13 @@ def test_more_to_do_than_was_planned_makes_it_stale(lab: PlanLab) -> None:
     assert "base was there and is not: not made yet" in refused(lab, saved, run)
 
 
-def test_other_tags_make_it_stale(lab: PlanLab) -> None:
+def test_changed_aliases_make_a_plan_stale(lab: PlanLab) -> None:
     run = lab.plan()
     saved = planning_plan.make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), MACHINE)
     assert "aliases latest → stable" in refused(lab, saved, lab.plan(aliases=["stable"]))
 
 
 @pytest.mark.parametrize("saved", [{"schema": 99, "steps": []}, {"schema": 1}, {}])
-def test_what_is_no_plan(lab: PlanLab, saved: dict[str, t.Any]) -> None:
+def test_invalid_plans_are_refused(lab: PlanLab, saved: dict[str, t.Any]) -> None:
     with pytest.raises(InputError, match="no plan that this version"):
         check(lab, [{"name": "homelab-model", **saved}], declared(lab))

@@ -51,7 +51,7 @@ def write_package(tmp_path: Path) -> str:
 def run(tmp_path: Path, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the program; the stand-in executes ``code``."""
     return subprocess.run(
-        [sys.executable, tool_environment._LLAMAFACTORY, "train", "train.yaml"],
+        [sys.executable, tool_environment._LLAMAFACTORY_CLI, "train", "train.yaml"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": write_package(tmp_path), "DOES": code, **environment},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip

@@ -223,5 +223,5 @@ def test_local_directory_that_changed(tmp_path: Path, model_dir: Path) -> None:
     with pytest.raises(NotReadyError, match="has changed since"):
         STEP.finish(ctx)
     (model_dir / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="not whole"):
+    with pytest.raises(InputError, match="incomplete or corrupt"):
         STEP.finish(ctx)

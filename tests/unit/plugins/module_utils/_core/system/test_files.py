@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that survive a crash."""
+"""Crash-safe files, file locks, time stamps and filesystem errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import forked, in_child
 
 
-def test_time_is_utc_and_comes_back() -> None:
+def test_utc_time_stamps_round_trip() -> None:
     now = time.time()
     text = clock.utc_now()
     assert text.endswith("Z") and len(text) == len("2026-01-31T12:00:00.000Z")
@@ -31,7 +31,7 @@ def test_time_is_utc_and_comes_back() -> None:
     assert clock.age_seconds("2999-01-01T00:00:00.000Z") == 0.0
 
 
-def test_write_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+def test_atomic_write_replaces_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
     files.write_atomic(str(path), "one")
     files.write_atomic(str(path), b"two", mode=0o600)
@@ -40,7 +40,7 @@ def test_write_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_a_write_that_fails_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_text("old")
 
@@ -58,7 +58,7 @@ def test_a_write_that_fails_leaves_the_old(tmp_path: Path, monkeypatch: pytest.M
         assert os.listdir(tmp_path) == ["x"]
 
 
-def test_killed_before_the_rename_the_old_stays(tmp_path: Path) -> None:
+def test_kill_before_the_rename_keeps_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
 
@@ -74,12 +74,12 @@ def test_killed_before_the_rename_the_old_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_what_a_living_process_is_writing_is_not_swept(tmp_path: Path) -> None:
-    mine = tmp_path / (files.temporary_prefix(files.NEW) + "x")
-    mine.mkdir()
-    (mine / "file").touch()
-    nobodys = tmp_path / ".gone-1.2-y"  # process 1 lives, and started at another time
-    nobodys.mkdir()
+def test_sweep_keeps_entries_of_live_processes(tmp_path: Path) -> None:
+    own = tmp_path / (files.temporary_prefix(files.NEW) + "x")
+    own.mkdir()
+    (own / "file").touch()
+    orphaned = tmp_path / ".gone-1.2-y"  # process 1 is alive but started at another time
+    orphaned.mkdir()
     unsigned, old = tmp_path / ".new-abcdef", tmp_path / ".new-old"
     unsigned.touch()
     old.touch()
@@ -87,14 +87,14 @@ def test_what_a_living_process_is_writing_is_not_swept(tmp_path: Path) -> None:
     (tmp_path / "keep").mkdir()
     (tmp_path / "keep" / ".new-1.2-z").touch()
     files.sweep(str(tmp_path))
-    assert sorted(os.listdir(tmp_path)) == sorted([mine.name, unsigned.name, "keep"])
+    assert sorted(os.listdir(tmp_path)) == sorted([own.name, unsigned.name, "keep"])
     assert os.listdir(tmp_path / "keep") == [".new-1.2-z"]
     files.sweep(str(tmp_path), deep=True)
     assert os.listdir(tmp_path / "keep") == []
     files.sweep(str(tmp_path / "nowhere"))
 
 
-def test_json_missing_damaged_and_whole(tmp_path: Path) -> None:
+def test_json_missing_damaged_and_valid(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     assert files.read_json(str(path)) is None
     assert files.read_json(str(path), 3) == 3
@@ -112,7 +112,7 @@ def test_json_missing_damaged_and_whole(tmp_path: Path) -> None:
     assert files.read_record(str(tmp_path)) is None
 
 
-def test_lines_are_appended_whole_by_many_at_once(tmp_path: Path) -> None:
+def test_concurrent_appends_do_not_interleave(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     children = [
         forked(lambda n=n: [files.append_json_line(path, {"n": n, "fill": "x" * 500}) for _time in range(50)])  # type: ignore[misc]
@@ -125,7 +125,7 @@ def test_lines_are_appended_whole_by_many_at_once(tmp_path: Path) -> None:
     assert sorted(lines) == sorted([0, 1, 2, 3] * 50)
 
 
-def test_the_end_of_a_log(tmp_path: Path) -> None:
+def test_tail_of_a_log(tmp_path: Path) -> None:
     path = tmp_path / "log"
     assert files.tail_lines(str(path), 5) == []
     path.write_bytes(b"one\r\n\n 10%\r 50%\r100%\nlast \xff")
@@ -135,30 +135,30 @@ def test_the_end_of_a_log(tmp_path: Path) -> None:
     assert files.tail_lines(str(path), 5, limit=20) == ["x" * 8, "y" * 10]
 
 
-def test_files_are_listed_in_order_and_special_ones_passed_over(tmp_path: Path) -> None:
+def test_files_are_listed_in_order_without_special_files(tmp_path: Path) -> None:
     for name in ("b", "a/z", "a/b/c", "receipt.json", "a/receipt.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to(tmp_path / "b")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "fifo")
-    found = files.list_files(str(tmp_path), skip=("receipt.json",))
-    assert found == ["a/b/c", "a/receipt.json", "a/z", "b", "link"]
+    paths = files.list_files(str(tmp_path), skip=("receipt.json",))
+    assert paths == ["a/b/c", "a/receipt.json", "a/z", "b", "link"]
 
 
-def test_publishing_is_one_rename(tmp_path: Path) -> None:
+def test_publish_is_one_rename(tmp_path: Path) -> None:
     work, final = tmp_path / ".work-1", tmp_path / "store" / "1"
     work.mkdir()
     (work / "x").write_text("1")
     (work / "dangling").symlink_to("nowhere")
-    os.mkfifo(work / "fifo")  # opening one to sync it would wait for ever
+    os.mkfifo(work / "fifo")  # opening a FIFO to sync it would block forever
     inode = work.stat().st_ino
     files.publish_dir(str(work), str(final))
     assert final.stat().st_ino == inode
     assert not work.exists()
 
 
-def test_publishing_what_is_there_already_keeps_what_is_there(tmp_path: Path) -> None:
+def test_publish_keeps_an_existing_artifact(tmp_path: Path) -> None:
     work, final = tmp_path / ".work-1", tmp_path / "1"
     for folder, text in ((work, "new"), (final, "old")):
         folder.mkdir()
@@ -168,7 +168,7 @@ def test_publishing_what_is_there_already_keeps_what_is_there(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["1"]
 
 
-def test_publishing_where_a_file_stands_in_the_way(tmp_path: Path) -> None:
+def test_publish_fails_if_the_final_path_is_a_file(tmp_path: Path) -> None:
     work, final = tmp_path / ".work-1", tmp_path / "1"
     work.mkdir()
     final.touch()
@@ -177,7 +177,7 @@ def test_publishing_where_a_file_stands_in_the_way(tmp_path: Path) -> None:
     assert work.is_dir()
 
 
-def test_a_removal_that_is_killed_leaves_no_half_under_the_name(tmp_path: Path) -> None:
+def test_killed_removal_leaves_no_partial_directory(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "below").mkdir(parents=True)
     (tree / "below" / "x").touch()
@@ -195,7 +195,7 @@ def test_a_removal_that_is_killed_leaves_no_half_under_the_name(tmp_path: Path) 
     files.remove_tree(str(tree))
 
 
-def test_directories_are_readable_whatever_the_umask(tmp_path: Path) -> None:
+def test_directories_are_readable_regardless_of_the_umask(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir(mode=0o700)
 
     def make() -> list[int]:
@@ -210,14 +210,14 @@ def test_directories_are_readable_whatever_the_umask(tmp_path: Path) -> None:
         files.make_dirs(str(tmp_path / "file" / "x"))
 
 
-def test_free_bytes_of_what_is_not_there_yet(tmp_path: Path) -> None:
+def test_free_bytes_of_a_missing_path(tmp_path: Path) -> None:
     free = disk.free_bytes(str(tmp_path / "a" / "b"))
     assert free > 0
     assert free == pytest.approx(disk.free_bytes(str(tmp_path)), rel=0.2)
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "words"),
+    ("number", "kind", "message"),
     [
         (errno.ENOSPC, disk.DiskFullError, "The disk is full"),
         (errno.EDQUOT, disk.DiskFullError, "The disk is full"),
@@ -226,26 +226,28 @@ def test_free_bytes_of_what_is_not_there_yet(tmp_path: Path) -> None:
         (errno.EIO, StoreError, "/some/file: Input/output error"),
     ],
 )
-def test_failures_of_the_filesystem_become_the_core_s(
-    tmp_path: Path, number: int, kind: type[Exception], words: str
+def test_filesystem_errors_become_errors_of_the_core(
+    tmp_path: Path, number: int, kind: type[Exception], message: str
 ) -> None:
-    with pytest.raises(kind, match=words):
+    with pytest.raises(kind, match=message):
         with disk.disk_errors(str(tmp_path)):
             raise OSError(number, os.strerror(number), "/some/file")
 
 
-def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
+def test_lock_is_exclusive(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
     with locks.FileLock(path):
         assert in_child(lambda: locks.FileLock(path, timeout=0).acquire()) is False
-        assert locks.FileLock(path, timeout=0.05).acquire() is False, "not even by another thread of this process"
+        assert locks.FileLock(path, timeout=0.05).acquire() is False, (
+            "another thread of this process cannot acquire it either"
+        )
         with pytest.raises(StoreError, match="has been locked"):
             locks.FileLock(path, timeout=0).__enter__()
     assert in_child(lambda: locks.FileLock(path, timeout=0).acquire()) is True
     assert os.path.exists(path)
 
 
-def test_a_lock_goes_with_its_holder_and_not_to_its_children(tmp_path: Path) -> None:
+def test_lock_ends_with_its_holder_and_is_not_inherited(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
 
     def hold() -> None:
@@ -263,21 +265,21 @@ def test_a_lock_goes_with_its_holder_and_not_to_its_children(tmp_path: Path) -> 
         assert locks.FileLock(path, timeout=5).acquire() is True
 
 
-def test_a_digest(tmp_path: Path) -> None:
+def test_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"a" * (2 * 1024 * 1024 + 1))
     import hashlib
 
     assert files.sha256_file(str(tmp_path / "x")) == hashlib.sha256((tmp_path / "x").read_bytes()).hexdigest()
 
 
-def test_importing_does_nothing() -> None:
-    """No file opened for writing, nothing printed."""
+def test_import_has_no_side_effects() -> None:
+    """The import opens no file for writing and prints nothing."""
     code = "import sys; sys.addaudithook(lambda e, a: e == 'open' and 'w' in str(a[1]) and sys.exit(9)); import {}"
     name = files.__name__
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-B", "-c", code.format(name)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert (result.returncode, result.stdout) == (0, b""), result.stderr

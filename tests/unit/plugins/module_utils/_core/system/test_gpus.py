@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nvidia-smi tells, read from recorded outputs.
+"""Parsing of recorded nvidia-smi output.
 
-The recordings are of real cards, as people have published them with their reports; no NVIDIA driver can be had here.
-The one program that stands in for it prints such a recording.
+The recordings come from real cards, as published in bug reports, because the tests run without an NVIDIA driver. A
+fake nvidia-smi prints such a recording.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NVIDIA GeForce RTX 5080, 16303 MiB, 10379 MiB, 590.48.01, 12.0
 """
 #: With --format=csv,noheader,nounits
 PLAIN = "0, NVIDIA GeForce RTX 4090, 24564, 23456\n"
-#: DGX Spark: one memory for all
+#: DGX Spark: the GPU shares the machine's memory
 GB10 = """name, memory.total [MiB], memory.free [MiB]
 NVIDIA GB10, [N/A], [N/A]
 """
@@ -72,25 +72,25 @@ def test_gpus(text: str, expected: list[system_gpus.Gpu]) -> None:
 
 
 def test_processes() -> None:
-    found = system_gpus.parse_processes(L40S_PROCESSES)
-    assert [(each.pid, each.used_bytes) for each in found] == [
+    gpu_processes = system_gpus.parse_processes(L40S_PROCESSES)
+    assert [(each.pid, each.used_bytes) for each in gpu_processes] == [
         (44378, 1836 * MIB),
         (44966, 974 * MIB),
         (52114, 6294 * MIB),
     ]
-    assert found[2].name == "/usr/bin/python3"
-    found = system_gpus.parse_processes(H200_PROCESSES)
-    assert found[1].uuid == "GPU-4e9e74b7-4977-f04d-3af3-ccfe5f570e90"
+    assert gpu_processes[2].name == "/usr/bin/python3"
+    gpu_processes = system_gpus.parse_processes(H200_PROCESSES)
+    assert gpu_processes[1].uuid == "GPU-4e9e74b7-4977-f04d-3af3-ccfe5f570e90"
     assert system_gpus.parse_processes(NO_PROCESSES) == []
 
 
-def test_a_name_with_commas_and_a_size_that_is_not_told() -> None:
-    # a process may call itself what it likes
+def test_process_name_with_commas_and_unknown_size() -> None:
+    # a process may choose any name
     text = "gpu_uuid, pid, used_gpu_memory [MiB], process_name\nGPU-1, 77, [N/A], python, serve, all\n"
     assert system_gpus.parse_processes(text) == [system_gpus.GpuProcess(77, "python, serve, all", None, "GPU-1")]
 
 
-def stand_in(directory: Path, gpus: str, processes: str, status: int = 0) -> None:
+def fake_nvidia_smi(directory: Path, gpus: str, processes: str, status: int = 0) -> None:
     program = directory / "nvidia-smi"
     program.write_text(
         "#!/bin/sh\ncase $1 in\n"
@@ -100,22 +100,22 @@ def stand_in(directory: Path, gpus: str, processes: str, status: int = 0) -> Non
     program.chmod(0o755)
 
 
-def test_whose_a_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = subprocess.Popen(["sleep", "60"], env={**os.environ, JOB_MARKER: "/data/jobs/active/a/train-1"})
-    theirs = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]})
+def test_owner_and_job_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = subprocess.Popen(["sleep", "60"], env={**os.environ, JOB_MARKER: "/data/jobs/active/a/train-1"})
+    foreign = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]})
     try:
-        rows = [f"GPU-1, {each.pid}, 512 MiB, sleep\n" for each in (ours, theirs)]
+        rows = [f"GPU-1, {each.pid}, 512 MiB, sleep\n" for each in (own, foreign)]
         head = "gpu_uuid, pid, used_gpu_memory [MiB], process_name\n"
-        stand_in(tmp_path, L40S, head + "".join(rows) + "GPU-1, 4194999, 7 MiB, gone\n")
+        fake_nvidia_smi(tmp_path, L40S, head + "".join(rows) + "GPU-1, 4194999, 7 MiB, gone\n")
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        found = system_gpus.processes()
-        assert [each.job for each in found] == ["/data/jobs/active/a/train-1", "", ""]
-        assert [each.pid for each in system_gpus.foreign(found)] == [theirs.pid, 4194999]
-        assert found[0].user == found[1].user != ""
-        assert found[2].user == ""
+        gpu_processes = system_gpus.processes()
+        assert [each.job for each in gpu_processes] == ["/data/jobs/active/a/train-1", "", ""]
+        assert [each.pid for each in system_gpus.foreign(gpu_processes)] == [foreign.pid, 4194999]
+        assert gpu_processes[0].user == gpu_processes[1].user != ""
+        assert gpu_processes[2].user == ""
         assert system_gpus.gpus() == [system_gpus.Gpu(0, "NVIDIA L40S", 46068 * MIB, 36346 * MIB)]
     finally:
-        for each in (ours, theirs):
+        for each in (own, foreign):
             each.kill()
             each.wait()
 
@@ -123,7 +123,7 @@ def test_whose_a_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert system_gpus.gpus() == [] and system_gpus.processes() == []
-    # the tool without the driver ends with status 9
+    # without the driver the tool exits with status 9
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    stand_in(tmp_path, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", "", 9)
+    fake_nvidia_smi(tmp_path, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", "", 9)
     assert system_gpus.gpus() == [] and system_gpus.processes() == []

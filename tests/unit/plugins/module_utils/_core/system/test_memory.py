@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine's memory, as the kernel tells it."""
+"""Memory of the machine, as reported by the kernel."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def test_meminfo() -> None:
     assert memory.parse(MEMINFO) == memory.Ram(24599880 * 1024, 15853016 * 1024, 2097148 * 1024)
 
 
-def test_a_container_has_what_it_may_have() -> None:
-    found = memory.parse(MEMINFO, 8 * 2**30)
-    assert found is not None
-    assert (found.total, found.available) == (8 * 2**30, 8 * 2**30)
-    # no limit is written as a number larger than any machine in cgroup v1
+def test_container_limit_applies() -> None:
+    ram = memory.parse(MEMINFO, 8 * 2**30)
+    assert ram is not None
+    assert (ram.total, ram.available) == (8 * 2**30, 8 * 2**30)
+    # cgroup v1 represents no limit by a number larger than any machine's memory
     assert memory.parse(MEMINFO, 9223372036854771712) == memory.parse(MEMINFO)
 
 
-def test_nothing_is_told() -> None:
+def test_meminfo_without_a_total() -> None:
     assert memory.parse("") is None
 
 
 def test_this_machine() -> None:
-    found = memory.ram()
-    assert found is not None
-    assert 0 < found.total <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ram = memory.ram()
+    assert ram is not None
+    assert 0 < ram.total <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
