@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._errors import CoreError
 from ._files import disk_errors
+from ._layout import Layout
 
 
 def fail(module: AnsibleModule, error: CoreError, **more: t.Any) -> t.NoReturn:
@@ -24,11 +25,21 @@ def fail(module: AnsibleModule, error: CoreError, **more: t.Any) -> t.NoReturn:
     raise AssertionError("fail_json came back")
 
 
-def main(spec: dict[str, t.Any], body: t.Callable[[AnsibleModule], dict[str, t.Any]], **more: t.Any) -> None:
-    """Run a module: its body takes the module and gives what it answers."""
+def main(
+    spec: dict[str, t.Any],
+    body: t.Callable[[AnsibleModule], dict[str, t.Any]],
+    reads_only: bool = False,
+    **more: t.Any,
+) -> None:
+    """Run a module: its body takes the module and gives what it answers.
+
+    :param reads_only: it changes nothing; the others are refused where a newer core has written the store.
+    """
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **more)
     try:
         with disk_errors(str(module.params.get("data_dir") or os.curdir)):
+            if module.params.get("data_dir") and not reads_only and not module.check_mode:
+                Layout(module.params["data_dir"]).check_schema()
             found = body(module)
     except CoreError as error:
         fail(module, error)

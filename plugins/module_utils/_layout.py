@@ -47,6 +47,9 @@ PARENTS = {
 _LISTED = {"core", "datasets", "jobs", "models", "outputs", *PARENTS.values()}
 _WRITTEN_TO = {"jobs/active", "outputs/served", "datasets/.registered"}
 
+#: The schema of the job store that this core writes (see ``_store``).
+SCHEMA = 1
+
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 RECEIPT = "receipt.json"
 
@@ -111,6 +114,27 @@ class Layout:
         """Make the tree; directories that are there are left as they are."""
         for sub in [*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
             make_dirs(self.path(sub))
+
+    @property
+    def schema_file(self) -> str:
+        """The file that holds the schema of the job store."""
+        return os.path.join(self.jobs, "schema.json")
+
+    def check_schema(self) -> int | None:
+        """The schema of the job store; None when there is no store yet. Called before anything is written.
+
+        :raises StoreError: when a newer core has written the store, or the schema cannot be read.
+        """
+        found = read_json(self.schema_file)
+        number = found.get("schema") if isinstance(found, dict) else found
+        if number is None or (isinstance(number, int) and number <= SCHEMA):
+            return number
+        if not isinstance(number, int):
+            raise StoreError(f"{self.schema_file} is damaged.", 'If all of jobs/ is of this version: {"schema": 1}.')
+        raise StoreError(
+            f"The job store {self.jobs} has schema {number}, this core writes {SCHEMA}.",
+            "A newer version of the collection has been here: upgrade this one.",
+        )
 
     def mend_owner(self) -> None:
         """Where root works in somebody else's data directory, give its owner what a killed root left as its own.

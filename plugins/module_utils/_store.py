@@ -45,10 +45,8 @@ from ._files import (
     utc_now,
     write_json,
 )
-from ._layout import Layout
+from ._layout import SCHEMA, Layout
 from ._run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run, read_outcome, supervisors
-
-SCHEMA = 1
 
 #: How often a run is read that seems damaged: it may only have been moved meanwhile.
 _ATTEMPTS = 5
@@ -61,25 +59,16 @@ class Store:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._schema_file = os.path.join(layout.jobs, "schema.json")
 
     def prepare(self) -> None:
         """Make the store, or check that this core may write it.
 
         :raises StoreError: when a newer core has written it.
         """
-        found = read_json(self._schema_file)
-        number = found.get("schema") if isinstance(found, dict) else found
-        if number is not None and not isinstance(number, int):
-            raise StoreError(f"{self._schema_file} is damaged.", 'If all of jobs/ is of this version: {"schema": 1}.')
-        if number is not None and number > SCHEMA:
-            raise StoreError(
-                f"The job store {self.layout.jobs} has schema {number}, this core writes {SCHEMA}.",
-                "A newer version of the collection has been here: upgrade this one.",
-            )
+        number = self.layout.check_schema()
         self.layout.create()
         if number is None:
-            write_json(self._schema_file, {"schema": SCHEMA})
+            write_json(self.layout.schema_file, {"schema": SCHEMA})
 
     def lock(self) -> FileLock:
         """The one lock of the queue. Held for moments, never while something long goes on."""

@@ -151,6 +151,7 @@ def main() -> None:
             "log_lines": {"type": "int", "default": 0},
         },
         look,
+        reads_only=True,
         mutually_exclusive=[("run", "name")],
     )
 

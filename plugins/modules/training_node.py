@@ -211,6 +211,7 @@ def main() -> None:
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         look,
+        reads_only=True,
     )
 
 
