@@ -314,10 +314,13 @@ def install(layout: Layout) -> str:
     return final
 
 
-def is_installed(core_dir: str) -> bool:
-    """Whether a core lies there."""
-    return os.path.isfile(os.path.join(core_dir, PACKAGE, "__init__.py"))
+def is_installed(core_dir: str, module: str = "__init__") -> bool:
+    """Whether a core lies there, and has that module: one of another version may name its modules otherwise."""
+    return os.path.isfile(os.path.join(core_dir, PACKAGE, *module.split(".")) + ".py")
 
+
+#: The module that supervises a job.
+SUPERVISOR = "_supervisor"
 
 _RUN = "/run"
 

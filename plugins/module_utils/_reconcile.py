@@ -226,8 +226,10 @@ class Reconciler:
         return True
 
     def _spawn(self, run: Run, job: Job) -> Identity | None:
-        # a job goes on with the code and the interpreter it was started with, unless they were taken away
-        core_dir = run.core_dir if _core.is_installed(run.core_dir) else _core.install(self.layout)
+        # a job goes on with the code and the interpreter it was started with, unless they were taken away, or that
+        # core is of a version whose supervisor is another module: then this core takes over
+        usable = _core.is_installed(run.core_dir, _core.SUPERVISOR)
+        core_dir = run.core_dir if usable else _core.install(self.layout)
         python = run.python if os.access(run.python, os.X_OK) else _core.this_python()
         if self._idle and self.mine is None and (core_dir, python) == (_core.running_from(), _core.this_python()):
             self.mine = job.directory
@@ -235,7 +237,7 @@ class Reconciler:
         return _core.spawn(
             core_dir,
             python,
-            "_supervisor",
+            _core.SUPERVISOR,
             job.directory,
             os.path.join(job.directory, "supervisor.log"),
             f"ia-homelab-{run.id}-{job.name}-{time.time_ns()}",

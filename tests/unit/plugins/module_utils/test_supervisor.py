@@ -252,6 +252,20 @@ def test_what_a_run_was_started_with_was_taken_away(lab: Lab, taken: str) -> Non
     assert lab.broken() == []
 
 
+def test_a_core_without_the_supervisor_s_module_is_not_used(lab: Lab) -> None:
+    """Another version may name its modules otherwise: the current core goes on with the run."""
+    run = lab.run("a", "sleep 0.3", "true")
+    lab.engine.submit(run)
+    lab.wait(lambda: lab.identity(run, "command.json"))
+    other = lab.root / "other-core"
+    (other / _core.PACKAGE).mkdir(parents=True)
+    (other / _core.PACKAGE / "__init__.py").touch()
+    edit(Path(lab.record(run).directory, "run.json"), core_dir=str(other))
+    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    assert view.state == "succeeded", view.error
+    assert lab.broken() == []
+
+
 def test_a_job_whose_supervisors_keep_dying_is_given_up(lab: Lab) -> None:
     run = lab.run("a", "sleep 60")
     lab.engine.submit(run)
