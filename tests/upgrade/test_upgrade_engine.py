@@ -208,9 +208,10 @@ def test_a_newer_store_is_refused_by_name(lab: OldLab) -> None:
 
 
 def test_a_live_supervisor_of_the_old_core_is_joined(lab: OldLab) -> None:
-    """No second one is started beside it; and what this version queues behind it is made too.
+    """No second one is started beside it; and what this version queues behind it is made too, with no process waiting.
 
-    When its job has ended, the old supervisor starts what is next, from the core that the next run names.
+    When its job has ended, the old supervisor starts what is next. It does so from the core that the next run names,
+    and under the name that a supervisor has in its own version: the current core has to answer to that name.
     """
     run = lab.runs["interrupted"]
     old = lab.start_old_supervisor("interrupted")
@@ -226,9 +227,10 @@ def test_a_live_supervisor_of_the_old_core_is_joined(lab: OldLab) -> None:
     assert len(supervisors(lab, run)) == 1 and old.poll() is None
     assert [path.read_bytes() for path in records] == before
     lab.go()
-    assert lab.engine.follow(run.id, timeout=_SECONDS).state == "succeeded"
-    found = lab.engine.follow(later.id, timeout=_SECONDS)
-    assert found.state == "succeeded", found.error
+    for each in (run, later):  # nobody follows them, which would reconcile
+        lab.wait(lambda each=each: not lab.store.is_active(each.id), timeout=_SECONDS)  # type: ignore[misc]
+        found = lab.engine.observe(each.id)
+        assert found.state == "succeeded", found.error
     assert old.wait(_SECONDS) == 0
     lab.runs["later"] = later
     assert [entry for entry in lab.problems() if "artifacts" not in entry] == []
