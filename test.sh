@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly ROOT=$PWD
-readonly ALL_PARTS=(lint sanity unit integration real molecule service kill docker e2e)
+readonly ALL_PARTS=(lint sanity unit integration real molecule service kill upgrade docker e2e)
 
 usage() {
     cat <<'END'
@@ -23,6 +23,7 @@ Parts, in the order they run:
   molecule     the roles on systemd hosts, with Docker in them        (molecule)
   service      the training service and what faces its users          (service/tests)
   kill         killed at random moments, then run again               (tests/kill)
+  upgrade      a store that an earlier version wrote is applied       (tests/upgrade)
   docker       jobs in containers, on a real Docker Engine            (tests/docker, tests/stack)
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
@@ -186,6 +187,7 @@ part_unit() { run_pytest tests/unit; }
 
 part_real() { tools_env && run_pytest tests/real; }
 part_kill() { tools_env && run_pytest tests/kill; }
+part_upgrade() { tools_env && run_pytest tests/upgrade; }
 part_docker() {
     tools_env
     local status=0
@@ -407,7 +409,7 @@ while (($#)); do
             jobs=$2
             shift
             ;;
-        lint | sanity | unit | integration | real | kill | docker | service | e2e | molecule | tools | bench) parts+=("$1") ;;
+        lint | sanity | unit | integration | real | kill | upgrade | docker | service | e2e | molecule | tools | bench) parts+=("$1") ;;
         *) usage >&2; die "unknown: $1" ;;
     esac
     shift

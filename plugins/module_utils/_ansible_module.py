@@ -15,7 +15,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ._core.artifacts.layout import Layout
 from ._core.errors import CoreError
+from ._core.runs.schema import check_schema
 from ._core.system.disk import disk_errors
 
 
@@ -28,16 +30,24 @@ def fail(module: AnsibleModule, error: CoreError, **return_values: t.Any) -> t.N
     raise AssertionError("fail_json returned")
 
 
-def main(spec: dict[str, t.Any], body: t.Callable[[AnsibleModule], dict[str, t.Any]], **options: t.Any) -> None:
+def main(
+    spec: dict[str, t.Any],
+    body: t.Callable[[AnsibleModule], dict[str, t.Any]],
+    reads_only: bool = False,
+    **options: t.Any,
+) -> None:
     """Run a module.
 
     :param spec: the argument spec.
     :param body: takes the module and returns its result.
+    :param reads_only: whether it changes nothing; other modules are refused where a newer core has written the store.
     :param options: further arguments of ``AnsibleModule``.
     """
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **options)
     try:
         with disk_errors(str(module.params.get("data_dir") or os.curdir)):
+            if module.params.get("data_dir") and not reads_only and not module.check_mode:
+                check_schema(Layout(module.params["data_dir"]))
             result = body(module)
     except CoreError as error:
         fail(module, error)

@@ -95,6 +95,7 @@ def modules() -> None:
     from ._core.runs import job_context as _core_runs_job_context
     from ._core.runs import progress as _core_runs_progress
     from ._core.runs import run as _core_runs_run
+    from ._core.runs import schema as _core_runs_schema
     from ._core.runs import spec as _core_runs_spec
     from ._core.runs import status as _core_runs_status
     from ._core.runs import store as _core_runs_store

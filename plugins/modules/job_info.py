@@ -152,6 +152,7 @@ def main() -> None:
             "log_lines": {"type": "int", "default": 0},
         },
         collect,
+        reads_only=True,
         mutually_exclusive=[("run", "name")],
     )
 

@@ -140,6 +140,7 @@ def main() -> None:
             "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
         },
         body,
+        reads_only=True,
     )
 
 

@@ -176,6 +176,7 @@ def main() -> None:
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         collect,
+        reads_only=True,
     )
 
 

@@ -218,6 +218,7 @@ def main() -> None:
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         look,
+        reads_only=True,
     )
 
 

@@ -34,6 +34,17 @@ from ..version import VERSION
 PACKAGE = "ia_homelab_core"
 
 
+#: A supervisor of the first version that is still alive starts the next job by this name, from the core that the job's
+#: run records: written into the copy, so that the run does not wait for the next apply.
+_FIRST_VERSION_ENTRY = b"""\
+import sys
+
+from .engine.supervisor import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
+"""
+
 #: The package of the core under the name it is imported by here.
 _ROOT = (__package__ or "").rpartition(".")[0]
 
@@ -63,6 +74,7 @@ def _sources() -> dict[str, bytes]:
     if "main.py" not in files:
         # Ansible ships only what a module imports: a module that does not import _bundle has only a part of the core
         raise NotReadyError("This module was shipped with a part of the core and cannot install it.")
+    files["_supervisor.py"] = _FIRST_VERSION_ENTRY
     return files
 
 

@@ -47,8 +47,7 @@ from ..system.files import (
 )
 from ..system.locks import FileLock
 from .run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run, read_outcome, supervisors
-
-SCHEMA = 1
+from .schema import SCHEMA, prepare_schema
 
 #: Attempts to read a run that seems damaged: it may have been moved during the read.
 _READ_ATTEMPTS = 5
@@ -61,25 +60,13 @@ class Store:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._schema_file = os.path.join(layout.jobs, "schema.json")
 
     def prepare(self) -> None:
         """Create the store, or check that this core may write to it.
 
         :raises StoreError: when a newer core has written it, or when its schema file is damaged.
         """
-        content = read_json(self._schema_file)
-        schema = content.get("schema") if isinstance(content, dict) else content
-        if schema is not None and not isinstance(schema, int):
-            raise StoreError(f"{self._schema_file} is damaged.", 'If all of jobs/ is of this version: {"schema": 1}.')
-        if schema is not None and schema > SCHEMA:
-            raise StoreError(
-                f"The job store {self.layout.jobs} has schema {schema}, this core writes {SCHEMA}.",
-                "A newer version of the collection has been here: upgrade this one.",
-            )
-        self.layout.create()
-        if schema is None:
-            write_json(self._schema_file, {"schema": SCHEMA})
+        prepare_schema(self.layout)
 
     def lock(self) -> FileLock:
         """Return the lock of the queue. Hold it only briefly, never during a long operation."""

@@ -257,6 +257,20 @@ def test_a_removed_interpreter_or_core_is_replaced(lab: Lab, removed: str) -> No
     assert lab.broken() == []
 
 
+def test_a_core_that_cannot_be_started_by_this_one_is_not_used(lab: Lab) -> None:
+    """The first version has no main.py: the current core continues the run."""
+    run = lab.run("a", "sleep 0.3", "true")
+    lab.engine.submit(run)
+    lab.wait(lambda: lab.identity(run, "command.json"))
+    other = lab.root / "other-core"
+    (other / installation.PACKAGE).mkdir(parents=True)
+    (other / installation.PACKAGE / "__init__.py").touch()
+    edit(Path(lab.record(run).directory, "run.json"), core_dir=str(other))
+    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    assert view.state == "succeeded", view.error
+    assert lab.broken() == []
+
+
 def test_a_job_fails_when_too_many_supervisors_are_lost(lab: Lab) -> None:
     run = lab.run("a", "sleep 60")
     lab.engine.submit(run)

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, forked
+from ansible_collections.ia_homelab.llamafactory.tests.support.modules import call
 
 
 @pytest.fixture
@@ -57,6 +59,23 @@ def test_an_unknown_schema_is_refused(plain: Lab, text: str) -> None:
     (plain.data / "jobs" / "schema.json").write_text(text)
     with pytest.raises(StoreError):
         plain.store.prepare()
+
+
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        ("dataset", {"name": "rows", "records": [{"instruction": "a", "output": "b"}]}),
+        ("job", {"finetunes": []}),
+        ("ollama_model", {"name": "model", "state": "released"}),
+    ],
+)
+def test_no_module_writes_into_a_newer_store(plain: Lab, module: str, arguments: dict[str, t.Any]) -> None:
+    (plain.data / "jobs" / "schema.json").write_text('{"schema": 2}')
+    before = plain.tree()
+    answer = call(module, {"data_dir": str(plain.data), **arguments})
+    assert "has schema 2, this core writes 1" in answer["msg"] and "upgrade" in answer["hint"]
+    assert plain.tree() == before
+    assert "runs" in call("job_info", {"data_dir": str(plain.data)}), "what only reads is not refused"
 
 
 def test_the_queue_is_in_order_of_submission(plain: Lab) -> None:
