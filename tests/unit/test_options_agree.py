@@ -18,6 +18,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import (
     _hyperparameters,
     _runner_docker,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import docker_host
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
@@ -75,5 +76,4 @@ def test_every_module_is_in_the_action_group() -> None:
 
 
 def test_the_role_of_docker_looks_for_jobs_by_the_label_they_bear() -> None:
-    probe = (ROOT / "roles/nvidia_docker/files/probe.py").read_text(encoding="utf-8")
-    assert f'"label={_runner_docker.LABEL_JOB}"' in probe
+    assert docker_host.JOB_LABEL == _runner_docker.LABEL_JOB
