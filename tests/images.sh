@@ -27,6 +27,7 @@ END
 say() { printf 'images.sh: %s\n' "$*" >&2; }
 
 readonly FILES=$ROOT/roles/llamafactory/files
+readonly MODULES=$ROOT/plugins/module_utils
 readonly CERTIFICATES=/usr/local/share/ca-certificates
 readonly PACKAGES=ca-certificates,python3,python3-venv
 CACHE=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}/images
@@ -83,18 +84,27 @@ END
     docker build --quiet --tag "$BASE" --file "$WORK/Dockerfile" "$WORK/base" >/dev/null
 }
 
+# The build context, as the role copies it to a host: the lock files, and the modules that build llama.cpp.
+context() {
+    mkdir -p "$WORK/context/module_utils/_provisioning" "$WORK/context/module_utils/_core"
+    cp "$FILES"/requirements-* "$WORK/context"
+    cp "$MODULES/_core/errors.py" "$WORK/context/module_utils/_core"
+    cp "$MODULES"/_provisioning/*.py "$WORK/context/module_utils/_provisioning"
+}
+
 # build DOCKERFILE NAME ARGUMENT ...
 build() {
     local dockerfile=$1 name=$2
     shift 2
     say "building $name (some minutes)"
+    context
     docker build --progress plain --network host --file "$FILES/images/$dockerfile/Dockerfile" \
-        --build-arg INDEX_URL="$(index_url)" "$@" --tag "$name" "$FILES" >"$WORK/build.log" 2>&1 ||
+        --build-arg INDEX_URL="$(index_url)" "$@" --tag "$name" "$WORK/context" >"$WORK/build.log" 2>&1 ||
         { tail -n 60 "$WORK/build.log" >&2; say "building $name failed"; return 1; }
 }
 
 jobs_images() {
-    local built=() key compiled=("$FILES"/installer/*.py)
+    local built=() key compiled=("$MODULES"/_provisioning/*.py)
     base
     # built already: its directory is named after all that it was made of
     [[ -z ${IA_LLAMA_CPP_DIR:-} ]] || compiled=()

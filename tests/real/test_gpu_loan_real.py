@@ -24,12 +24,14 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ports
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
+    OllamaProcess,
+    Settings,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import File
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import Guest
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -178,28 +180,17 @@ def test_the_role_knows_its_own_server_again(guest: Guest, tmp_path: Path) -> No
     place = tmp_path / "role"
     place.mkdir()
     port = free_port()
-    wish = {
-        "binary": os.environ["IA_OLLAMA_BIN"], "data_dir": str(place), "models_dir": str(place / "models"),
-        "host": "127.0.0.1", "port": port, "local_url": f"http://127.0.0.1:{port}", "start_seconds": 60,
-    }  # fmt: skip
-
-    def role(action: str) -> dict[str, t.Any]:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "roles/ollama/files/ollama_server.py"), action, json.dumps(wish)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        found: dict[str, t.Any] = json.loads(done.stdout)
-        return found
-
-    assert role("start")["changed"]
+    server = OllamaProcess(Settings(os.environ["IA_OLLAMA_BIN"], str(place), str(place / "models"), port=port))
+    started, _version = server.start()
+    assert started
     try:
         made = guest.run("stop")
-        tools = dataclasses.replace(made.toolchain, ollama_url=wish["local_url"])
+        tools = dataclasses.replace(made.toolchain, ollama_url=server.settings.url)
         run = dataclasses.replace(made, toolchain=tools)
         guest.begin(run)
         assert ports.listeners(port) == []
         guest.end(run)
-        assert not role("start")["changed"], "it is the server that the role wants"
+        assert not server.start()[0], "it is the server that the role wants"
     finally:
-        assert role("stop")["changed"]
+        assert server.stop()
     assert ports.listeners(port) == []

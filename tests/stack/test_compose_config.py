@@ -95,7 +95,7 @@ def test_the_stack(kind: str, gpus: str, services: str, tmp_path: Path) -> None:
         llamafactory_ids="990:991",
         llamafactory_gpus=GPUS[gpus],
         llamafactory_found_files={"results": [{"stat": {"checksum": "0" * 40}}]},
-        llamafactory_compose_version={"stdout": "2.40.3"},
+        llamafactory_docker={"engine": {"compose": "2.40.3"}},
         **KINDS[kind],
         **SERVICES[services],
     )

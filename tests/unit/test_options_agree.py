@@ -16,6 +16,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import declaration
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import docker_host
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
@@ -67,5 +68,4 @@ def test_every_module_is_in_the_action_group() -> None:
 
 
 def test_the_role_of_docker_looks_for_jobs_by_the_label_they_bear() -> None:
-    probe = (ROOT / "roles/nvidia_docker/files/probe.py").read_text(encoding="utf-8")
-    assert f'"label={docker.LABEL_JOB}"' in probe
+    assert docker_host.JOB_LABEL == docker.LABEL_JOB

@@ -12,7 +12,7 @@ import json
 import re
 import typing as t
 
-from ._core.errors import InputError
+from .._core.errors import InputError
 
 Config = dict[str, t.Any]
 

@@ -1,0 +1,134 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Ollama programs of a host, and what building one needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import re
+import typing as t
+
+from .components import Component, component, libc
+from .system import has_program, read_text, run
+
+#: What Ollama's go.mod requires; an older Go that can download toolchains downloads that one.
+_GO_NEEDED = (1, 26)
+_GO_DOWNLOADS_TOOLCHAINS = (1, 21)
+#: First line of the systemd unit that the role ollama writes.
+UNIT_HEADER = "# Managed by ia_homelab.llamafactory.ollama."
+_UNIT_DIRECTORIES = (
+    "etc/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+)
+#: An address without a server: `ollama --version` then reports the version of the program alone.
+NO_SERVER = {"OLLAMA_HOST": "127.0.0.1:1"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """An ollama program.
+
+    :param path: empty if there is none.
+    :param version: empty if it does not report one.
+    """
+
+    path: str = ""
+    version: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Go:
+    """A Go that builds Ollama.
+
+    :param path: empty if there is none.
+    :param version: major and minor version.
+    :param toolchain: value of GOTOOLCHAIN; empty for the installed one.
+    """
+
+    path: str = ""
+    version: str = ""
+    toolchain: str = ""
+
+
+def archive_component(tools_dir: str, sha256: str) -> Component:
+    """Ollama from the official archive with this digest."""
+    return component(tools_dir, "ollama", "ollama", method="archive", sha256=sha256)
+
+
+def source_component(tools_dir: str, version: str) -> Component:
+    """Ollama built from source against the C library of this host."""
+    return component(tools_dir, "ollama", "ollama", method="go", version=version, libc=libc())
+
+
+def program_of(made: Component) -> str:
+    """Path of the program in a component."""
+    return os.path.join(made.path, "bin/ollama")
+
+
+def find_program(version: str) -> Program:
+    """An ollama outside of the tools directory: the first with this version, otherwise the first at all."""
+    folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
+    first = Program()
+    for path in dict.fromkeys(os.path.join(folder, "ollama") for folder in folders if folder):
+        if not os.access(path, os.X_OK):
+            continue
+        status, text = run(path, "--version", env=NO_SERVER)
+        match = re.search(r"version is v?(\d\S*)\s*$", text) if status == 0 else None
+        program = Program(path, match.group(1) if match else "")
+        if program.version == version:
+            return program
+        first = first if first.path else program
+    return first
+
+
+def find_go(declared: str = "") -> Go:
+    """A Go that builds the pinned version of Ollama.
+
+    :param declared: path of the one to use; empty to look for one.
+    """
+    folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/go/bin"]
+    folders += sorted(glob.glob("/usr/lib/go-*/bin"), reverse=True)
+    candidates = [declared] if declared else [os.path.join(folder, "go") for folder in folders if folder]
+    for path in dict.fromkeys(candidates):
+        # GOTOOLCHAIN=local: the installed version, without a download to find out.
+        status, text = run(path, "version", env={"GOTOOLCHAIN": "local"})
+        match = re.search(r"go(\d+)\.(\d+)", text) if status == 0 else None
+        if match is None:
+            continue
+        number = (int(match.group(1)), int(match.group(2)))
+        if number >= _GO_DOWNLOADS_TOOLCHAINS:
+            toolchain = "" if number >= _GO_NEEDED else f"go{_GO_NEEDED[0]}.{_GO_NEEDED[1]}.0+auto"
+            return Go(path, f"{number[0]}.{number[1]}", toolchain)
+    return Go()
+
+
+def has_compilers() -> bool:
+    """Whether a C and a C++ compiler are installed."""
+    return has_program("cc", "gcc") and has_program("c++", "g++")
+
+
+def unit_origin(name: str, root: str = "/") -> str:
+    """Who wrote the systemd unit of this name: ``none`` (there is no unit), ``role`` or ``other``."""
+    for directory in _UNIT_DIRECTORIES:
+        path = os.path.join(root, directory, name + ".service")
+        if os.path.exists(path):
+            return "role" if read_text(path).startswith(UNIT_HEADER) else "other"
+    return "none"
+
+
+def installed(tools_dir: str, version: str, sha256: str) -> dict[str, t.Any]:
+    """The programs that can be in the tools directory, by method, and the path of the one to use.
+
+    The archive's program, which supports GPUs, takes precedence over the built one.
+    """
+    methods = {"archive": archive_component(tools_dir, sha256), "go": source_component(tools_dir, version)}
+    complete = [program_of(made) for made in methods.values() if made.is_complete()]
+    return {
+        "methods": {name: {**made.as_dict(), "program": program_of(made)} for name, made in methods.items()},
+        "installed": complete[0] if complete else "",
+    }

@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ollama_info
+short_description: Report the Ollama programs and the Ollama server of a host
+version_added: 0.1.0
+description:
+  - Reports which Ollama programs are installed, what building one needs, and what runs a server.
+author:
+  - ia_homelab contributors (@ia-homelab)
+options:
+  tools_dir:
+    description:
+      - Directory that M(ia_homelab.llamafactory.ollama_install) installs into.
+    type: path
+    required: true
+  version:
+    description:
+      - Version of Ollama to look for.
+    type: str
+    required: true
+  archives:
+    description:
+      - The official archives by machine (C(x86_64), C(aarch64)), each with C(url) and C(sha256).
+    type: dict
+    default: {}
+  url:
+    description:
+      - Base URL of the server, as seen from the host.
+    type: str
+    default: http://127.0.0.1:11434
+  data_dir:
+    description:
+      - Data directory of the server of M(ia_homelab.llamafactory.ollama_server).
+    type: path
+    required: true
+  service_name:
+    description:
+      - Name of the systemd unit to look for.
+    type: str
+    default: ollama
+  go:
+    description:
+      - Path of the Go to build with. Empty to look for one.
+    type: str
+    default: ""
+extends_documentation_fragment:
+  - ia_homelab.llamafactory.attributes.info_module
+  - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+seealso:
+  - module: ia_homelab.llamafactory.ollama_install
+  - module: ia_homelab.llamafactory.ollama_server
+  - module: ia_homelab.llamafactory.ollama_model_info
+"""
+
+EXAMPLES = r"""
+- name: Look for Ollama
+  ia_homelab.llamafactory.ollama_info:
+    tools_dir: /data/llamafactory/tools
+    data_dir: /data/llamafactory/ollama
+    version: 0.24.0
+  register: ollama
+"""
+
+RETURN = r"""
+methods:
+  description:
+    - By method, V(archive) and V(go), the directory that M(ia_homelab.llamafactory.ollama_install) installs into
+      (C(path)), the C(program) in it, and whether it is C(complete).
+  returned: success
+  type: dict
+installed:
+  description: The program in O(tools_dir) to use; empty if there is none. That of the archive takes precedence.
+  returned: success
+  type: str
+  sample: /data/llamafactory/tools/ollama-0b1c2d3e4f506172/bin/ollama
+other:
+  description: A program elsewhere on the host. It is looked for only if RV(installed) is empty.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Its path; empty if there is none.
+      type: str
+      sample: /usr/local/bin/ollama
+    version:
+      description: Its version.
+      type: str
+      sample: 0.24.0
+machine:
+  description: Machine of the host, by which O(archives) is searched.
+  returned: success
+  type: str
+  sample: x86_64
+archive:
+  description: The one of O(archives) for this machine; empty if there is none.
+  returned: success
+  type: dict
+go:
+  description: A Go that builds this version, with C(path) (empty if there is none), C(version) and C(toolchain).
+  returned: success
+  type: dict
+  sample: {path: /usr/bin/go, version: "1.24", toolchain: go1.26.0+auto}
+has_compilers:
+  description: Whether a C and a C++ compiler are installed.
+  returned: success
+  type: bool
+  sample: true
+server_version:
+  description: Version of the server that answers at O(url); empty if none does.
+  returned: success
+  type: str
+  sample: 0.24.0
+unit:
+  description: Who wrote the systemd unit O(service_name), V(role) or V(other); V(none) if there is no such unit.
+  returned: success
+  type: str
+  sample: none
+process:
+  description: The record of the server that M(ia_homelab.llamafactory.ollama_server) started; empty if it does not run.
+  returned: success
+  type: dict
+  sample: {}
+user_is_root:
+  description: Whether the module runs as root.
+  returned: success
+  type: bool
+  sample: false
+has_apt:
+  description: Whether the system installs packages with apt.
+  returned: success
+  type: bool
+  sample: true
+systemd:
+  description: Whether systemd is the init of the host.
+  returned: success
+  type: bool
+  sample: true
+"""
+
+import dataclasses
+import platform
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs, system
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
+    running_server,
+    server_version,
+)
+
+
+def inspect(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    archive = params["archives"].get(platform.machine()) or {}
+    programs = ollama_programs.installed(params["tools_dir"], params["version"], archive.get("sha256", ""))
+    other = ollama_programs.Program() if programs["installed"] else ollama_programs.find_program(params["version"])
+    return {
+        "changed": False,
+        **programs,
+        "other": dataclasses.asdict(other),
+        "machine": platform.machine(),
+        "archive": archive,
+        "go": dataclasses.asdict(ollama_programs.find_go(params["go"])),
+        "has_compilers": ollama_programs.has_compilers(),
+        "server_version": server_version(params["url"]),
+        "unit": ollama_programs.unit_origin(params["service_name"]),
+        "process": running_server(params["data_dir"]),
+        "user_is_root": system.user_is_root(),
+        "has_apt": system.has_apt(),
+        "systemd": system.runs_systemd(),
+    }
+
+
+def main() -> None:
+    run_module(
+        {
+            "tools_dir": {"type": "path", "required": True},
+            "version": {"type": "str", "required": True},
+            "archives": {"type": "dict", "default": {}},
+            "url": {"type": "str", "default": "http://127.0.0.1:11434"},
+            "data_dir": {"type": "path", "required": True},
+            "service_name": {"type": "str", "default": "ollama"},
+            "go": {"type": "str", "default": ""},
+        },
+        inspect,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ollama is installed by the module, from an archive and from source, and found by ollama_info."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import platform
+import shutil
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.components import MARKER
+from ansible_collections.ia_homelab.llamafactory.tests.support import modules
+from ansible_collections.ia_homelab.llamafactory.tests.support.stand_in_tools import StandIns
+
+VERSION = "0.24.0"
+
+
+class Installation:
+    """Calls of the module."""
+
+    def __init__(self, stand_ins: StandIns) -> None:
+        self.stand_ins = stand_ins
+        self.tools = stand_ins.root / "tools"
+        self.builder = stand_ins.root / "builder"
+        (self.builder / "bin").mkdir(parents=True)
+        shutil.copy(stand_ins.root / "script", self.builder / "bin/python")
+        self.headers = stand_ins.root / "headers"
+        self.headers.mkdir()
+        self.arguments: dict[str, t.Any] = {
+            "tools_dir": str(self.tools),
+            "version": VERSION,
+            "builder_dir": str(self.builder),
+            "headers_dir": str(self.headers),
+        }
+
+    def archive(self, name: str = "ollama.tar.zst", mode: str = "w") -> dict[str, str]:
+        """An archive to download; the stand-in for zstd leaves data as they are."""
+        path = self.stand_ins.root / name
+        self.stand_ins.ollama_archive(path, mode)
+        return {"url": path.as_uri(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+    def from_archive(self, archive: t.Mapping[str, str], check: bool = False, **more: t.Any) -> dict[str, t.Any]:
+        arguments = {**self.arguments, "method": "archive", "archive": dict(archive), **more}
+        return modules.call("ollama_install", arguments, check=check)
+
+    def from_source(self, check: bool = False, **more: t.Any) -> dict[str, t.Any]:
+        return modules.call("ollama_install", {**self.arguments, "method": "go", **more}, check=check)
+
+    def look(self, **more: t.Any) -> dict[str, t.Any]:
+        arguments = {"tools_dir": str(self.tools), "version": VERSION, "data_dir": str(self.tools / "data")}
+        return modules.call("ollama_info", {**arguments, "url": "http://127.0.0.1:1", **more})
+
+
+@pytest.fixture
+def installation(stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1 << 40))
+    return Installation(stand_ins)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("ollama.tar.zst", "w"), ("ollama.tgz", "w:gz")])
+def test_archive_check_run_check_run(installation: Installation, name: str, mode: str) -> None:
+    archive = installation.archive(name, mode)
+    predicted = installation.from_archive(archive, check=True)
+    assert predicted["changed"] and not installation.tools.exists()
+    made = installation.from_archive(archive)
+    assert made["changed"] and made["program"] == predicted["program"]
+    program = Path(made["program"])
+    assert program.stat().st_mode & 0o777 == 0o755
+    record = json.loads((program.parents[1] / MARKER).read_text())
+    assert record["method"] == "archive" and record["inputs"]["sha256"] == archive["sha256"]
+    for check in (True, False):
+        again = installation.from_archive(archive, check=check)
+        assert not again["changed"] and again["program"] == made["program"]
+    assert not list(installation.tools.glob(".work-*"))
+    found = installation.look(archives={platform.machine(): archive})
+    assert found["installed"] == made["program"] and found["methods"]["archive"]["complete"]
+    assert found["other"] == {"path": "", "version": ""} and found["archive"] == archive
+
+
+def test_an_archive_that_was_replaced_is_refused(installation: Installation) -> None:
+    archive = installation.archive()
+    failed = installation.from_archive({**archive, "sha256": "0" * 64}, allow_unavailable=True)
+    assert failed["failed"] and f"has the sha256 {archive['sha256']}" in failed["msg"]
+    assert [path.name for path in installation.tools.iterdir() if not path.name.startswith(".lo")] == []
+
+
+def test_an_archive_that_cannot_be_downloaded_leaves_another_method(installation: Installation) -> None:
+    missing = {"url": (installation.stand_ins.root / "missing.tar.zst").as_uri(), "sha256": "0" * 64}
+    allowed = installation.from_archive(missing, allow_unavailable=True)
+    assert not allowed["changed"] and allowed["program"] == "" and "cannot be downloaded" in allowed["reason"]
+    failed = installation.from_archive(missing)
+    assert failed["failed"] and "missing.tar.zst cannot be downloaded" in failed["msg"]
+    assert "build Ollama from source" in failed["hint"]
+
+
+def test_an_archive_that_is_damaged_is_reported(installation: Installation) -> None:
+    path = installation.stand_ins.root / "damaged.tar.zst"
+    path.write_bytes(b"no archive" * 1000)
+    archive = {"url": path.as_uri(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert "cannot be unpacked" in installation.from_archive(archive)["msg"]
+    shutil.copy(installation.stand_ins.root / "script", path)
+    (installation.builder / "bin/python").write_text("#!/bin/sh\nhead -c 10240 /dev/zero; echo no zstd >&2; exit 1\n")
+    archive["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    failed = installation.from_archive(archive)
+    assert "cannot be decompressed" in failed["msg"]
+    log = failed["hint"].rpartition(" ")[2].rstrip(".")
+    assert "no zstd" in Path(log).read_text()
+    assert not list(installation.tools.glob(".work-*")), "gigabytes are not left behind"
+
+
+def test_another_version_is_refused(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_VERSION", "0.23.1")
+    failed = installation.from_archive(installation.archive())
+    assert "is not version 0.24.0" in failed["msg"] and "0.23.1" in failed["msg"]
+    assert not installation.look()["installed"]
+
+
+def test_source_check_run_check_run(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CGO_CXXFLAGS", "-O3")
+    installation.stand_ins.add("go")
+    assert installation.from_source(check=True)["changed"] and not installation.tools.exists()
+    made = installation.from_source()
+    assert made["changed"]
+    for check in (True, False):
+        again = installation.from_source(check=check)
+        assert not again["changed"] and again["program"] == made["program"]
+    (log,) = (installation.tools / ".logs").iterdir()
+    text = log.read_text()
+    assert f"github.com/ollama/ollama/version.Version={VERSION} github.com/ollama/ollama@v{VERSION}\n" in text
+    for line in ("GOFLAGS=-modcacherw", f"CGO_CPPFLAGS=-I{installation.headers}", "CGO_CFLAGS=-O2", "CGO_CXXFLAGS=-O3"):
+        assert f"{line}\n" in text
+    assert "GOTOOLCHAIN" not in text, "the installed Go is new enough"
+
+
+def test_an_older_go_downloads_the_toolchain_it_needs(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GO_VERSION", "1.22.2")
+    go = installation.stand_ins.add("go")
+    assert installation.from_source(go=str(go))["changed"]
+    (log,) = (installation.tools / ".logs").iterdir()
+    assert "GOTOOLCHAIN=go1.26.0+auto\n" in log.read_text()
+
+
+def test_a_host_without_go_or_headers_is_reported(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glob, "glob", lambda _pattern: [])
+    failed = installation.from_source(go=str(installation.stand_ins.root / "no-go"))
+    assert "needs Go 1.21 or newer" in failed["msg"]
+    installation.stand_ins.add("go")
+    installation.headers.rmdir()
+    assert "component headers" in installation.from_source()["hint"]
+
+
+def test_the_arguments_of_a_method_are_required(installation: Installation) -> None:
+    assert "archive" in modules.call("ollama_install", {**installation.arguments, "method": "archive"})["msg"]
+    del installation.arguments["headers_dir"]
+    assert "headers_dir" in installation.from_source()["msg"]
+
+
+def test_a_go_is_found_by_its_version(stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = stand_ins.add("go", script="#!/bin/sh\necho go version go1.19.8 linux/amd64\n")
+    assert ollama_programs.find_go(str(old)) == ollama_programs.Go()
+    other = stand_ins.root / "other"
+    other.mkdir()
+    (other / "go").write_text("#!/bin/sh\necho go version go1.30.1 linux/amd64, $GOTOOLCHAIN\n")
+    (other / "go").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_ins.bin}:{other}:/usr/bin:/bin")
+    assert ollama_programs.find_go() == ollama_programs.Go(str(other / "go"), "1.30", "")
+
+
+def test_programs_elsewhere_are_found(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = installation.stand_ins.root / "other"
+    other.mkdir()
+    newer = other / "ollama"
+    newer.write_text("#!/bin/sh\necho ollama version is 0.30.0\n")
+    newer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other}:{installation.stand_ins.bin}:/usr/bin:/bin")
+    assert ollama_programs.find_program(VERSION) == ollama_programs.Program(str(newer), "0.30.0")
+    pinned = installation.stand_ins.add("ollama")
+    assert ollama_programs.find_program(VERSION) == ollama_programs.Program(str(pinned), VERSION)
+    assert installation.look()["other"] == {"path": str(pinned), "version": VERSION}
+
+
+def test_the_archive_takes_precedence_over_the_build(installation: Installation) -> None:
+    installation.stand_ins.add("go")
+    built = installation.from_source()["program"]
+    archive = installation.archive()
+    assert installation.look(archives={platform.machine(): archive})["installed"] == built
+    unpacked = installation.from_archive(archive)["program"]
+    assert installation.look(archives={platform.machine(): archive})["installed"] == unpacked
+
+
+def test_the_origin_of_a_unit_is_its_first_line(tmp_path: Path) -> None:
+    assert ollama_programs.unit_origin("ollama", str(tmp_path)) == "none"
+    unit = tmp_path / "usr/lib/systemd/system/ollama.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Unit]\n")
+    assert ollama_programs.unit_origin("ollama", str(tmp_path)) == "other"
+    override = tmp_path / "etc/systemd/system/ollama.service"
+    override.parent.mkdir(parents=True)
+    template = Path(__file__).resolve().parents[5] / "roles/ollama/templates/ollama.service.j2"
+    override.write_text(template.read_text(encoding="utf-8"))
+    assert ollama_programs.unit_origin("ollama", str(tmp_path)) == "role"
