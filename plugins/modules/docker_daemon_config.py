@@ -86,6 +86,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_atomic
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import docker_daemon_config
 
 
 def configure(module: AnsibleModule) -> dict[str, t.Any]:
@@ -96,11 +97,11 @@ def configure(module: AnsibleModule) -> dict[str, t.Any]:
             raw = stream.read()
     except FileNotFoundError:
         raw = None
-    before = _docker_daemon_config.parse(raw or b"", path)
-    after = _docker_daemon_config.without(before, module.params["remove"])
-    after = _docker_daemon_config.merged(after, module.params["merge"])
+    before = docker_daemon_config.parse(raw or b"", path)
+    after = docker_daemon_config.without(before, module.params["remove"])
+    after = docker_daemon_config.merged(after, module.params["merge"])
     changed = after != before
-    text = _docker_daemon_config.render(after, raw or b"")
+    text = docker_daemon_config.render(after, raw or b"")
     if changed and after:
         validate(module, text)
     if changed and not module.check_mode:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _docker_daemon_config as d
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import docker_daemon_config as d
 
 #: Settings that the role nvidia_docker adds on a host with a GPU.
 WANTED: dict[str, t.Any] = {
