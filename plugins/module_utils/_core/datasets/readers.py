@@ -60,8 +60,13 @@ def _read_csv(file: SourceFile, accept_header: t.Callable[[t.Sequence[str]], boo
             cells = next(rows, None)
         except csv.Error as error:
             if not csv_lines.defect:
-                file.add_problem(row, first_line_number, "", f"it is not valid CSV ({error})",
-                           'Put a cell with quotes or line breaks in "…", and write " in it as "".')  # fmt: skip
+                file.add_problem(
+                    row,
+                    first_line_number,
+                    "",
+                    f"it is not valid CSV ({error})",
+                    'Put a cell with quotes or line breaks in "…", and write " in it as "".',
+                )
                 return
             cells = None
         if csv_lines.defect:

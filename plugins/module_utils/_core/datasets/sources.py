@@ -99,8 +99,12 @@ def open_file(path: str, label: str) -> t.BinaryIO:
         # a FIFO without a writer would block an ordinary open forever
         fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        reasons = {errno.ENOENT: "there is no such file", errno.EACCES: "it may not be read by this user",
-                errno.ELOOP: "it is a link to itself", errno.ENXIO: "it is not a regular file"}  # fmt: skip
+        reasons = {
+            errno.ENOENT: "there is no such file",
+            errno.EACCES: "it may not be read by this user",
+            errno.ELOOP: "it is a link to itself",
+            errno.ENXIO: "it is not a regular file",
+        }
         raise refuse(
             label,
             reasons.get(error.errno or 0, f"it cannot be opened ({error.strerror})"),
