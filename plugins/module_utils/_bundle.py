@@ -103,7 +103,6 @@ def modules() -> None:
     from ._core.steps import gguf as _core_steps_gguf
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import merge as _core_steps_merge
-    from ._core.steps import probe as _core_steps_probe
     from ._core.steps import promote as _core_steps_promote
     from ._core.steps import register as _core_steps_register
     from ._core.steps import registry as _core_steps_registry

@@ -38,13 +38,11 @@ PARENTS = {
     "register": "outputs/models",
     "promote": "outputs/promotions",
     "retain": "outputs/retained",
-    "probe": "outputs/probes",
-    "light_probe": "outputs/probes",
 }
 
-#: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), and directories
-#: that are walked recursively: they are small, and files are written to them all the time.
-_LISTED = {"core", "datasets", "jobs", "models", "outputs", *PARENTS.values()}
+#: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), beside those of
+#: artifacts, and directories that are walked recursively: they are small, and files are written to them all the time.
+_LISTED = {"core", "datasets", "jobs", "models", "outputs"}
 _WRITTEN_TO = {"jobs/active", "outputs/served", "datasets/.registered"}
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
@@ -74,13 +72,21 @@ class Layout:
         return os.path.join(self.root, *parts)
 
     def parent(self, kind: str) -> str:
-        """The directory that contains all artifacts of a kind."""
+        """The directory that contains all artifacts of a kind.
+
+        :raises StoreError: if this version has no such kind.
+        """
+        if kind not in PARENTS:
+            raise StoreError(
+                f"This version has no kind of step {kind!r}.",
+                "Another version of the collection wrote it: use that one.",
+            )
         return self.path(PARENTS[kind])
 
     def artifact(self, kind: str, fingerprint: str) -> str:
         """The directory of an artifact, whether it exists or not.
 
-        :raises StoreError: if ``fingerprint`` is not 64 hexadecimal digits.
+        :raises StoreError: if ``fingerprint`` is not 64 hexadecimal digits, or this version has no such kind.
         """
         if not _FINGERPRINT.match(fingerprint):
             raise StoreError(f"{fingerprint!r} is not a fingerprint (64 hexadecimal digits).")
@@ -125,4 +131,5 @@ class Layout:
 
 def _may_hold_roots(relative: str) -> bool:
     parts = relative.split(os.sep)
-    return relative in _LISTED or "/".join(parts[:2]) in _WRITTEN_TO or any(part.startswith(".work-") for part in parts)
+    listed = relative in _LISTED or relative in PARENTS.values() or "/".join(parts[:2]) in _WRITTEN_TO
+    return listed or any(part.startswith(".work-") for part in parts)

@@ -18,7 +18,7 @@ import typing as t
 
 from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
-from ..errors import CoreError, InputError, JobError
+from ..errors import CoreError, InputError, JobError, StoreError
 from ..runners.registry import get_runner
 from ..runs.job_context import step_context
 from ..runs.run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, WAITING, Job, Record, Run
@@ -200,9 +200,15 @@ class Engine:
                     fingerprint=step.spec.fingerprint,
                     state=state,
                     reason=problem or pending.get(step.label, "") or reason,
-                    path=self.layout.artifact(step.spec.kind, step.spec.fingerprint),
+                    path=self._artifact_path(step.spec.kind, step.spec.fingerprint),
                 )
             )
+
+    def _artifact_path(self, kind: str, fingerprint: str) -> str:
+        try:
+            return self.layout.artifact(kind, fingerprint)
+        except StoreError:
+            return ""  # another version wrote this run: that must not hide the other runs
 
     def _progress(self, run: Run, job: Job) -> dict[str, t.Any]:
         step = run.step(job.label)
