@@ -93,6 +93,7 @@ def modules() -> None:
     from ._core.runners import registry as _core_runners_registry
     from ._core.runners import runner as _core_runners_runner
     from ._core.runs import job_context as _core_runs_job_context
+    from ._core.runs import names as _core_runs_names
     from ._core.runs import progress as _core_runs_progress
     from ._core.runs import run as _core_runs_run
     from ._core.runs import schema as _core_runs_schema

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import typing as t
 
 import pytest
@@ -14,9 +15,7 @@ import yaml
 from ansible_collections.ia_homelab.llamafactory.plugins.doc_fragments import hyperparameters as fragment
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import declaration
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import docker_host
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
@@ -58,14 +57,14 @@ def test_argument_specs_equal_the_defaults(role: str) -> None:
         assert option.get("description"), f"{name} is not described"
 
 
-def test_the_core_has_the_version_of_the_collection() -> None:
-    assert load("galaxy.yml")["version"] == installation.VERSION
+def test_core_service_and_client_have_the_version_of_the_collection() -> None:
+    version = load("galaxy.yml")["version"]
+    assert version == installation.VERSION
+    for package in ("service", "client"):
+        project = ROOT.joinpath(package, "pyproject.toml").read_text(encoding="utf-8")
+        assert re.findall(r'^version = "(.*)"$', project, re.MULTILINE) == [version], package
 
 
 def test_every_module_is_in_the_action_group() -> None:
     group = load("meta", "runtime.yml")["action_groups"]["llamafactory"]
     assert sorted(group) == sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
-
-
-def test_the_role_of_docker_looks_for_jobs_by_the_label_they_bear() -> None:
-    assert docker_host.JOB_LABEL == docker.LABEL_JOB

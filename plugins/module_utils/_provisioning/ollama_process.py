@@ -21,6 +21,7 @@ import typing as t
 import urllib.request
 
 from .._core.errors import InputError, NotReadyError
+from .._core.system.ports import OLLAMA_PORT
 from .._core.system.processes import boot_id, identify
 
 _LOG_LIMIT = 10 << 20
@@ -75,7 +76,7 @@ class Settings:
     data_dir: str
     models_dir: str
     host: str = "127.0.0.1"
-    port: int = 11434
+    port: int = OLLAMA_PORT
     start_seconds: float = 60
 
     @property

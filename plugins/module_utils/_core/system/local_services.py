@@ -286,7 +286,7 @@ def find(url: str, docker_host: str = "") -> LocalServer | None:
     :raises NotReadyError: if a local process serves the URL and cannot be stopped and restarted from here.
     """
     parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-    port = parts.port or (443 if parts.scheme == "https" else 80 if "://" in url else 11434)
+    port = parts.port or (443 if parts.scheme == "https" else 80 if "://" in url else ports.OLLAMA_PORT)
     if not parts.hostname or not ports.is_local(parts.hostname):
         return None
     engine = DockerEngine(docker_host)
