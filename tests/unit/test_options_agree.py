@@ -68,3 +68,21 @@ def test_core_service_and_client_have_the_version_of_the_collection() -> None:
 def test_every_module_is_in_the_action_group() -> None:
     group = load("meta", "runtime.yml")["action_groups"]["llamafactory"]
     assert sorted(group) == sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+
+
+def test_the_pins_in_the_documentation_are_those_of_the_files() -> None:
+    """docs/dependencies.md has every package that is declared, with the version that is installed."""
+    taken = ROOT.joinpath("docs", "dependencies.md").read_text(encoding="utf-8").partition("\n## Taken\n")[2]
+    documented = {
+        path: dict(re.findall(r"^\| `([\w.-]+)` \| (\S+) \|", section, re.MULTILINE))
+        for path, section in re.findall(r"^### `(\S+\.txt)`\n(.*?)(?=^### |\Z)", taken, re.MULTILINE | re.DOTALL)
+    }
+    assert len(documented) == 9
+    for path, versions in documented.items():
+        pins = ROOT.joinpath(path).read_text(encoding="utf-8")
+        for package, version in versions.items():
+            assert re.search(rf"^{re.escape(package)}=={re.escape(version)}( |$)", pins, re.MULTILINE), (path, package)
+        source = ROOT.joinpath(path).with_suffix(".in")
+        if source.exists():
+            declared = set(re.findall(r"^[a-z][a-z0-9-]*", source.read_text(encoding="utf-8"), re.MULTILINE))
+            assert declared - set(versions) == set(), path
