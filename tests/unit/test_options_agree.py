@@ -14,7 +14,9 @@ import yaml
 
 from ansible_collections.ia_homelab.llamafactory.plugins.doc_fragments import hyperparameters as fragment
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama import syntax
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import declaration
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ports
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -68,6 +70,21 @@ def test_core_service_and_client_have_the_version_of_the_collection() -> None:
 def test_every_module_is_in_the_action_group() -> None:
     group = load("meta", "runtime.yml")["action_groups"]["llamafactory"]
     assert sorted(group) == sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+
+
+def test_a_variable_has_one_default_in_all_roles_and_playbooks() -> None:
+    """A role works without the others, so it repeats the default of a variable that it shares with them."""
+    defaults: dict[str, set[str]] = {}
+    files = [*ROOT.glob("roles/*/defaults/*.yml"), *ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]
+    for path in files:
+        for name, value in re.findall(r"(\w+) \| default\('([^']+)'\)", path.read_text(encoding="utf-8")):
+            defaults.setdefault(name, set()).add(value)
+    assert defaults["ollama_url"] == {syntax.DEFAULT_URL}
+    assert defaults["llamafactory_data_dir"] == {
+        load("roles", "llamafactory", "defaults", "main.yml")["llamafactory_data_dir"]
+    }
+    assert load("roles", "ollama", "defaults", "main.yml")["ollama_port"] == ports.OLLAMA_PORT
+    assert {name: values for name, values in defaults.items() if len(values) > 1} == {}
 
 
 def test_the_pins_in_the_documentation_are_those_of_the_files() -> None:

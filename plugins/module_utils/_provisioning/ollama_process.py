@@ -22,7 +22,7 @@ import urllib.request
 
 from .._core.errors import InputError, NotReadyError
 from .._core.system.ports import OLLAMA_PORT
-from .._core.system.processes import boot_id, identify
+from .._core.system.processes import SERVER_RECORD, boot_id, identify
 
 _LOG_LIMIT = 10 << 20
 _LOG_TAIL_LINES = 15
@@ -219,7 +219,7 @@ class OllamaProcess:
             os.chdir("/")
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             # A program that stops the server for a while and starts it again updates this record.
-            variables = {"IA_HOMELAB_RECORD": self.record_file, **recorded["environment"]}
+            variables = {SERVER_RECORD: self.record_file, **recorded["environment"]}
             os.execve(self.settings.binary, [self.settings.binary, "serve"], {**os.environ, **variables})
         except BaseException as error:
             os.write(2, f"ollama does not start: {error!r}\n".encode())
