@@ -93,6 +93,7 @@ def modules() -> None:
     from ._core.runners import registry as _core_runners_registry
     from ._core.runners import runner as _core_runners_runner
     from ._core.runs import job_context as _core_runs_job_context
+    from ._core.runs import names as _core_runs_names
     from ._core.runs import progress as _core_runs_progress
     from ._core.runs import run as _core_runs_run
     from ._core.runs import schema as _core_runs_schema
@@ -103,7 +104,6 @@ def modules() -> None:
     from ._core.steps import gguf as _core_steps_gguf
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import merge as _core_steps_merge
-    from ._core.steps import probe as _core_steps_probe
     from ._core.steps import promote as _core_steps_promote
     from ._core.steps import register as _core_steps_register
     from ._core.steps import registry as _core_steps_registry

@@ -18,6 +18,7 @@ from . import _bundle
 from ._core.artifacts.layout import RECEIPT
 from ._core.engine.engine import Engine, Submission
 from ._core.errors import InputError, JobError
+from ._core.ollama.syntax import DEFAULT_URL
 from ._core.runs.run import ENDED, Run
 from ._core.runs.spec import Toolchain
 from ._core.runs.status import RunView
@@ -49,7 +50,7 @@ HOST_SPEC: dict[str, t.Any] = {
     "data_dir": {"type": "path", "required": True},
     "toolchain": {"type": "dict", "options": TOOLCHAIN_SPEC},
     "runner": {"type": "str", "choices": ["auto", "docker", "process"], "default": "auto"},
-    "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
+    "ollama_url": {"type": "str", "default": DEFAULT_URL},
     "token_file": {"type": "path", "no_log": False},
 }
 

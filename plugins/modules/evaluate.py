@@ -120,6 +120,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     failure_lines,
     read_gate,
@@ -147,7 +148,7 @@ def main() -> None:
             "gate": {"type": "dict", "required": True},
             "against": {"type": "str"},
             "required": {"type": "bool", "default": True},
-            "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
+            "ollama_url": {"type": "str", "default": DEFAULT_URL},
         },
         body,
     )

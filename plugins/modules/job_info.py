@@ -116,6 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.names import LOG_FILE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.clock import age_seconds
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
@@ -138,7 +139,7 @@ def run_result(view: RunView, log_lines: int) -> dict[str, t.Any]:
     value = view.as_dict()
     value["age_seconds"] = age_seconds(view.submitted_at) if view.submitted_at else 0.0
     if log_lines and view.job:
-        value["log"] = tail_lines(os.path.join(view.job, "log.txt"), log_lines)
+        value["log"] = tail_lines(os.path.join(view.job, LOG_FILE), log_lines)
     return value
 
 

@@ -149,6 +149,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs, system
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
     running_server,
@@ -184,7 +185,7 @@ def main() -> None:
             "tools_dir": {"type": "path", "required": True},
             "version": {"type": "str", "required": True},
             "archives": {"type": "dict", "default": {}},
-            "url": {"type": "str", "default": "http://127.0.0.1:11434"},
+            "url": {"type": "str", "default": DEFAULT_URL},
             "data_dir": {"type": "path", "required": True},
             "service_name": {"type": "str", "default": "ollama"},
             "go": {"type": "str", "default": ""},

@@ -120,6 +120,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_m
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_versions import names, overview
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 
 
 def body(module: AnsibleModule) -> dict[str, t.Any]:
@@ -137,7 +138,7 @@ def main() -> None:
         {
             "data_dir": {"type": "path", "required": True},
             "name": {"type": "str"},
-            "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
+            "ollama_url": {"type": "str", "default": DEFAULT_URL},
         },
         body,
         reads_only=True,

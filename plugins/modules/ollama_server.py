@@ -100,6 +100,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.ports import OLLAMA_PORT
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
     OllamaProcess,
     Settings,
@@ -151,7 +152,7 @@ def main() -> None:
             "binary": {"type": "path"},
             "models_dir": {"type": "path"},
             "host": {"type": "str", "default": "127.0.0.1"},
-            "port": {"type": "int", "default": 11434},
+            "port": {"type": "int", "default": OLLAMA_PORT},
             "start_seconds": {"type": "int", "default": 60},
         },
         ensure,

@@ -25,6 +25,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes as system_processes
+from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core  # noqa: F401 (adds the steps of the runs)
 
 #: Counts up to COUNT with a checkpoint after each, goes on from there when it is started again, and ends by giving
 #: its last checkpoint the name of the result. Says in EVIDENCE (outside of the data directory) what it does. Leaves
@@ -287,7 +288,7 @@ class Lab:
 
 
 def install_core(root: Path) -> Path:
-    """An installed core, to be copied into labs."""
+    """An installed core with the steps of ``probe_core``, to be copied into labs."""
     return Path(installation.install(Layout(str(root / "core-source"))))
 
 

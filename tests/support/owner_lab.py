@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.installation import PACKAGE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes as system_processes
+from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import until
 
 _CORE = Path(system_processes.__file__).parents[1]
@@ -90,6 +91,7 @@ class OwnerLab:
         os.chown(self.data, uid, gid)
         self.chowned = self.root / "chowned"
         shutil.copytree(_CORE, self.root / "lib" / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        probe_core.extend(self.root / "lib" / PACKAGE)
         subprocess.run(["chmod", "-R", "go+rX", str(self.root / "lib")], check=True)
         self.python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or "/usr/bin/python3"
 

@@ -80,6 +80,26 @@ class Played:
         return self
 
 
+def run_play(command: t.Sequence[str], environment: t.Mapping[str, str], directory: Path, timeout: float) -> Played:
+    """Run the command of a play to its end.
+
+    :param timeout: seconds.
+    """
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
+    return Played(done.returncode, done.stdout)
+
+
 #: What :func:`make_tiny_base` has made in this process.
 _MADE: dict[tuple[str, ...], Path] = {}
 
@@ -225,16 +245,5 @@ class PlayLab:
 
         :param within: a command that runs the play (``unshare -n`` and the like).
         """
-        done = subprocess.run(
-            [*within, *self.command(*arguments, playbook=playbook, **declared)],
-            env=self.environment(**(environment or {})),
-            cwd=self.root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-        return Played(done.returncode, done.stdout)
+        command = [*within, *self.command(*arguments, playbook=playbook, **declared)]
+        return run_play(command, self.environment(**(environment or {})), self.root, timeout)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import httpx
 
+from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
@@ -43,12 +44,26 @@ def free_port() -> int:
 
 @functools.cache
 def library() -> str:
-    """Return a directory with the compiled service and core, as the role installs them."""
+    """Return a directory with the compiled service and core, as the role installs them; with the steps of the tests."""
     path = tempfile.mkdtemp(prefix="ia-homelab-service-")
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     for source, name in ((SOURCES / "ia_homelab_service", "ia_homelab_service"), (CORE, "ia_homelab_core")):
         shutil.copytree(source, Path(path, name), ignore=shutil.ignore_patterns("__pycache__"))
+    probe_core.extend(Path(path, "ia_homelab_core"))
     compileall.compile_dir(path, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    return path
+
+
+@functools.cache
+def collections() -> str:
+    """Return a directory for ``ANSIBLE_COLLECTIONS_PATH`` with this collection; with the steps of the tests."""
+    path = tempfile.mkdtemp(prefix="ia-homelab-collections-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    collection = Path(path, "ansible_collections", "ia_homelab", "llamafactory")
+    for name in ("plugins", "meta", "roles"):
+        shutil.copytree(ROOT / name, collection / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "galaxy.yml", collection)
+    probe_core.extend(collection / CORE.relative_to(ROOT))
     return path
 
 

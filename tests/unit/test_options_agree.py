@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import typing as t
 
 import pytest
@@ -13,10 +14,10 @@ import yaml
 
 from ansible_collections.ia_homelab.llamafactory.plugins.doc_fragments import hyperparameters as fragment
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama import syntax
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import declaration
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ports
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import docker_host
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
@@ -58,8 +59,12 @@ def test_argument_specs_equal_the_defaults(role: str) -> None:
         assert option.get("description"), f"{name} is not described"
 
 
-def test_the_core_has_the_version_of_the_collection() -> None:
-    assert load("galaxy.yml")["version"] == installation.VERSION
+def test_core_service_and_client_have_the_version_of_the_collection() -> None:
+    version = load("galaxy.yml")["version"]
+    assert version == installation.VERSION
+    for package in ("service", "client"):
+        project = ROOT.joinpath(package, "pyproject.toml").read_text(encoding="utf-8")
+        assert re.findall(r'^version = "(.*)"$', project, re.MULTILINE) == [version], package
 
 
 def test_every_module_is_in_the_action_group() -> None:
@@ -67,5 +72,34 @@ def test_every_module_is_in_the_action_group() -> None:
     assert sorted(group) == sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
 
 
-def test_the_role_of_docker_looks_for_jobs_by_the_label_they_bear() -> None:
-    assert docker_host.JOB_LABEL == docker.LABEL_JOB
+def test_a_variable_has_one_default_in_all_roles_and_playbooks() -> None:
+    """A role works without the others, so it repeats the default of a variable that it shares with them."""
+    defaults: dict[str, set[str]] = {}
+    files = [*ROOT.glob("roles/*/defaults/*.yml"), *ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]
+    for path in files:
+        for name, value in re.findall(r"(\w+) \| default\('([^']+)'\)", path.read_text(encoding="utf-8")):
+            defaults.setdefault(name, set()).add(value)
+    assert defaults["ollama_url"] == {syntax.DEFAULT_URL}
+    assert defaults["llamafactory_data_dir"] == {
+        load("roles", "llamafactory", "defaults", "main.yml")["llamafactory_data_dir"]
+    }
+    assert load("roles", "ollama", "defaults", "main.yml")["ollama_port"] == ports.OLLAMA_PORT
+    assert {name: values for name, values in defaults.items() if len(values) > 1} == {}
+
+
+def test_the_pins_in_the_documentation_are_those_of_the_files() -> None:
+    """docs/dependencies.md has every package that is declared, with the version that is installed."""
+    taken = ROOT.joinpath("docs", "dependencies.md").read_text(encoding="utf-8").partition("\n## Taken\n")[2]
+    documented = {
+        path: dict(re.findall(r"^\| `([\w.-]+)` \| (\S+) \|", section, re.MULTILINE))
+        for path, section in re.findall(r"^### `(\S+\.txt)`\n(.*?)(?=^### |\Z)", taken, re.MULTILINE | re.DOTALL)
+    }
+    assert len(documented) == 9
+    for path, versions in documented.items():
+        pins = ROOT.joinpath(path).read_text(encoding="utf-8")
+        for package, version in versions.items():
+            assert re.search(rf"^{re.escape(package)}=={re.escape(version)}( |$)", pins, re.MULTILINE), (path, package)
+        source = ROOT.joinpath(path).with_suffix(".in")
+        if source.exists():
+            declared = set(re.findall(r"^[a-z][a-z0-9-]*", source.read_text(encoding="utf-8"), re.MULTILINE))
+            assert declared - set(versions) == set(), path

@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -29,7 +28,7 @@ from pathlib import Path
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
-from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import ROOT, Played, processes
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import ROOT, Played, processes, run_play
 
 HERE = Path(__file__).resolve().parent
 ARCHIVE = HERE / "store.tar.xz"
@@ -107,19 +106,7 @@ class Site:
 
     def play(self, playbook: str, *arguments: str, timeout: float = 300) -> Played:
         """Run a playbook to its end."""
-        done = subprocess.run(
-            self.command(playbook, *arguments),
-            env=self.environment(),
-            cwd=self.root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-        return Played(done.returncode, done.stdout)
+        return run_play(self.command(playbook, *arguments), self.environment(), self.root, timeout)
 
     def processes(self) -> dict[int, str]:
         """Command lines of the processes below this directory, those of the Ollama server left out."""

@@ -56,7 +56,7 @@ class OldLab(Lab):
         self.site = store_lab.unpack("probes")
         super().__init__(self.site.root / "probes")
         self.runs: dict[str, Run] = probe_runs(self)
-        self.old_core = self.data / "core" / EXPECTED["core"]
+        (self.old_core,) = (self.data / "core").iterdir()
 
     def go(self) -> None:
         """Let the commands count on."""

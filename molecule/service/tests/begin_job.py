@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on the host, as the job user: asks for a run of one command that waits for a file, and prints its id.
 
+The run consists of a step of the tests, which ``test_training_service.py`` adds to the core of the service.
+
 Each time the command comes to its end, it adds a line to the file of its name in
 ``service/tmp``, where the service's sandbox lets it write.
 

@@ -14,11 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.tests.support.probe_core import ADDITIONS
+
 UNIT, USER, DATA = "ia-homelab-training", "llamafactory", "/data/llamafactory"
 ETC, LIB = "/etc/ia-homelab/training-service", "/opt/ia-homelab/training-service/lib"
 URL = "http://127.0.0.1:8000"
 LOOKS, TRAINS = "only-for-this-test-looks", "only-for-this-test-trains"
 BEGIN = Path(__file__).with_name("begin_job.py")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _core_with_test_steps(host: t.Any) -> None:
+    """Add the steps that ``begin_job.py`` submits to the core of the service, which does not ship them."""
+    core = f"{LIB}/ia_homelab_core"
+    if not host.file(f"{core}/steps/probe.py").exists:
+        for name, text in ADDITIONS.items():
+            host.check_output(f"cat >>{core}/{name} <<'END'\n{text}END")
+        # the role compiles the files in such a way that Python does not look whether a source has changed
+        host.check_output(f"find {core} -name '*.pyc' -delete && systemctl restart {UNIT}")
+        until(lambda: status_of(host, "/healthz") == "200")
 
 
 def shown(host: t.Any, *names: str) -> dict[str, str]:

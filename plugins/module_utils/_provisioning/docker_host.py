@@ -14,10 +14,9 @@ import shutil
 import typing as t
 
 from .._core.errors import StoreError
+from .._core.system.docker import LABEL_JOB
 from .system import nvidia_pci_devices, os_release, read, read_text, run, runs_systemd, user_is_root
 
-#: Label of the containers in which jobs run.
-JOB_LABEL = "ia-homelab.job"
 #: In the name or a label of every container of this collection.
 _OWN_CONTAINER = re.compile(r"ia[_-]homelab")
 #: Packages of the engine: Debian's and Ubuntu's own, and Docker's.
@@ -82,7 +81,7 @@ def engine() -> dict[str, t.Any]:
     # A client whose engine does not answer leaves the fields empty and may end with status 0.
     if len(fields) == 2 and fields[0]:
         value.update(version=fields[0], swarm=fields[1] == "active")
-        value["jobs"] = _lines("docker", "ps", "--filter", f"label={JOB_LABEL}", "--format", "{{.Names}}")
+        value["jobs"] = _lines("docker", "ps", "--filter", f"label={LABEL_JOB}", "--format", "{{.Names}}")
         containers = _lines("docker", "ps", "--all", "--format", "{{.Names}} {{.Labels}}")
         value["other_containers"] = [line.split()[0] for line in containers if not _OWN_CONTAINER.search(line)]
     value["compose"] = "".join(_lines("docker", "compose", "version", "--short")).lstrip("v")

@@ -21,7 +21,8 @@ import typing as t
 import urllib.request
 
 from .._core.errors import InputError, NotReadyError
-from .._core.system.processes import boot_id, identify
+from .._core.system.ports import OLLAMA_PORT
+from .._core.system.processes import SERVER_RECORD, boot_id, identify
 
 _LOG_LIMIT = 10 << 20
 _LOG_TAIL_LINES = 15
@@ -75,7 +76,7 @@ class Settings:
     data_dir: str
     models_dir: str
     host: str = "127.0.0.1"
-    port: int = 11434
+    port: int = OLLAMA_PORT
     start_seconds: float = 60
 
     @property
@@ -218,7 +219,7 @@ class OllamaProcess:
             os.chdir("/")
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             # A program that stops the server for a while and starts it again updates this record.
-            variables = {"IA_HOMELAB_RECORD": self.record_file, **recorded["environment"]}
+            variables = {SERVER_RECORD: self.record_file, **recorded["environment"]}
             os.execve(self.settings.binary, [self.settings.binary, "serve"], {**os.environ, **variables})
         except BaseException as error:
             os.write(2, f"ollama does not start: {error!r}\n".encode())

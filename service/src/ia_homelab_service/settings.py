@@ -15,6 +15,7 @@ from pathlib import Path
 import pydantic
 
 from ia_homelab_core.errors import InputError
+from ia_homelab_core.ollama.syntax import DEFAULT_URL
 from ia_homelab_core.runs.spec import Toolchain
 
 
@@ -43,7 +44,7 @@ class Settings(pydantic.BaseModel):
     llamafactory_venv: str = ""
     converter_venv: str = ""
     llama_cpp_dir: str = ""
-    ollama_url: str = "http://127.0.0.1:11434"
+    ollama_url: str = DEFAULT_URL
     token_file: str = ""
     accelerator: t.Literal["auto", "cuda", "cpu"] = "auto"
     toolchain: dict[str, t.Any] = {}

@@ -38,17 +38,27 @@ PARENTS = {
     "register": "outputs/models",
     "promote": "outputs/promotions",
     "retain": "outputs/retained",
-    "probe": "outputs/probes",
-    "light_probe": "outputs/probes",
 }
 
-#: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), and directories
-#: that are walked recursively: they are small, and files are written to them all the time.
-_LISTED = {"core", "datasets", "jobs", "models", "outputs", *PARENTS.values()}
+#: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), beside those of
+#: artifacts, and directories that are walked recursively: they are small, and files are written to them all the time.
+_LISTED = {"core", "datasets", "jobs", "models", "outputs"}
 _WRITTEN_TO = {"jobs/active", "outputs/served", "datasets/.registered"}
 
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
+#: A fingerprint; it must match from the start.
+FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
+#: Names of files in artifacts that several packages use. They are stored: an artifact is found complete by them.
 RECEIPT = "receipt.json"
+GGUF_FILE = "model.gguf"
+GGUF_ADAPTER_FILE = "adapter.gguf"
+MODELFILE = "Modelfile"
+TRAINER_LOG_FILE = "trainer_log.jsonl"
+LOSS_PLOT_FILE = "training_loss.png"
+MODEL_CARD_FILE = "README.md"
+#: What a receipt contains; docs/architecture.md has an example.
+Receipt = t.Mapping[str, t.Any]
+#: Prefix of a directory in which an artifact is made.
+WORK_PREFIX = ".work-"
 
 
 class Layout:
@@ -74,21 +84,29 @@ class Layout:
         return os.path.join(self.root, *parts)
 
     def parent(self, kind: str) -> str:
-        """The directory that contains all artifacts of a kind."""
+        """The directory that contains all artifacts of a kind.
+
+        :raises StoreError: if this version has no such kind.
+        """
+        if kind not in PARENTS:
+            raise StoreError(
+                f"This version has no kind of step {kind!r}.",
+                "Another version of the collection wrote it: use that one.",
+            )
         return self.path(PARENTS[kind])
 
     def artifact(self, kind: str, fingerprint: str) -> str:
         """The directory of an artifact, whether it exists or not.
 
-        :raises StoreError: if ``fingerprint`` is not 64 hexadecimal digits.
+        :raises StoreError: if ``fingerprint`` is not 64 hexadecimal digits, or this version has no such kind.
         """
-        if not _FINGERPRINT.match(fingerprint):
+        if not FINGERPRINT.match(fingerprint):
             raise StoreError(f"{fingerprint!r} is not a fingerprint (64 hexadecimal digits).")
         return os.path.join(self.parent(kind), fingerprint)
 
     def work(self, kind: str, fingerprint: str) -> str:
         """The directory an artifact is built in before it is published; kept between attempts."""
-        return os.path.join(self.parent(kind), ".work-" + os.path.basename(self.artifact(kind, fingerprint)))
+        return os.path.join(self.parent(kind), WORK_PREFIX + os.path.basename(self.artifact(kind, fingerprint)))
 
     def receipt(self, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
         """The receipt of an artifact, also of a pruned one; None if the artifact was never published."""
@@ -125,4 +143,5 @@ class Layout:
 
 def _may_hold_roots(relative: str) -> bool:
     parts = relative.split(os.sep)
-    return relative in _LISTED or "/".join(parts[:2]) in _WRITTEN_TO or any(part.startswith(".work-") for part in parts)
+    listed = relative in _LISTED or relative in PARENTS.values() or "/".join(parts[:2]) in _WRITTEN_TO
+    return listed or any(part.startswith(WORK_PREFIX) for part in parts)

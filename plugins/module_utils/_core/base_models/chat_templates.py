@@ -30,7 +30,7 @@ import typing as t
 from ..errors import InputError
 
 #: Placeholder for the tokenizer's end-of-sequence token in a format.
-_EOS = "{eos}"
+EOS = "{eos}"
 _NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 
@@ -64,14 +64,14 @@ class OllamaTemplate:
     @property
     def needs_eos(self) -> bool:
         """Whether the format contains the tokenizer's EOS token, in the text or as a stop string."""
-        return any(_EOS in text for text in (*self.user, *self.assistant, *self.system, *self.stops))
+        return any(EOS in text for text in (*self.user, *self.assistant, *self.system, *self.stops))
 
     def stop_strings(self, eos: str = "") -> list[str]:
         """Return the texts at which Ollama must end an answer.
 
         :param eos: text of the tokenizer's EOS token, such as ``</s>``.
         """
-        return list(dict.fromkeys(stop.replace(_EOS, eos) for stop in self.stops if stop != _EOS or eos))
+        return list(dict.fromkeys(stop.replace(EOS, eos) for stop in self.stops if stop != EOS or eos))
 
     def go_template(self, eos: str = "", bos: str = "") -> str:
         """Return the template in Ollama's syntax (Go's ``text/template``).
@@ -103,7 +103,7 @@ class OllamaTemplate:
             f'{{{{ else if eq .Role "assistant" }}}}{self.assistant[0]}{answer}{self.assistant[1]}'
             f"{{{{ end }}}}{{{{ end }}}}{tail}"
         )
-        return text.replace(_EOS, eos)
+        return text.replace(EOS, eos)
 
 
 def template_for(name: str, enable_thinking: bool | None = True) -> OllamaTemplate:
@@ -196,27 +196,27 @@ _ALL = (
     OllamaTemplate(
         "mistral",
         user=("[INST] ", "[/INST]"),
-        assistant=(" ", _EOS),
+        assistant=(" ", EOS),
         system=("", "\n\n"),
-        stops=(_EOS,),
+        stops=(EOS,),
         bos=True,
         fused=True,
     ),
     OllamaTemplate(
         "ministral",
         user=("[INST]", "[/INST]"),
-        assistant=("", _EOS),
+        assistant=("", EOS),
         system=("", "\n\n"),
-        stops=(_EOS,),
+        stops=(EOS,),
         bos=True,
         fused=True,
     ),
     OllamaTemplate(
         "mistral_small",
         user=("[INST]", "[/INST]"),
-        assistant=("", _EOS),
+        assistant=("", EOS),
         system=("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
-        stops=(_EOS,),
+        stops=(EOS,),
         bos=True,
     ),
     _gemma("gemma", ("<end_of_turn>",)),
@@ -245,26 +245,26 @@ _ALL = (
     ),
     OllamaTemplate(
         "zephyr",
-        user=("<|user|>\n", f"{_EOS}<|assistant|>\n"),
-        assistant=("", _EOS),
-        system=("<|system|>\n", _EOS),
-        stops=(_EOS,),
+        user=("<|user|>\n", f"{EOS}<|assistant|>\n"),
+        assistant=("", EOS),
+        system=("<|system|>\n", EOS),
+        stops=(EOS,),
         default_system="You are Zephyr, a helpful assistant.",
     ),
     OllamaTemplate(
         "deepseek3",
         user=("<｜User｜>", "<｜Assistant｜>"),
-        assistant=("", _EOS),
+        assistant=("", EOS),
         system=("", ""),
-        stops=(_EOS,),
+        stops=(EOS,),
         bos=True,
     ),
     OllamaTemplate(
         "deepseekr1",
         user=("<｜User｜>", "<｜Assistant｜>"),
-        assistant=("", _EOS),
+        assistant=("", EOS),
         system=("", ""),
-        stops=(_EOS,),
+        stops=(EOS,),
         bos=True,
         thinking=True,
     ),

@@ -11,7 +11,7 @@ import os
 import re
 import typing as t
 
-from ..artifacts.layout import Layout
+from ..artifacts.layout import RECEIPT, TRAINER_LOG_FILE, Layout
 from ..errors import InputError, NotReadyError, StoreError
 from ..fingerprint import digest
 from ..formats.safetensors import INDEX, SINGLE, read_model
@@ -23,10 +23,10 @@ from .catalogue import Shape
 _PARTS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".tiktoken", ".py")
 #: Files with such a suffix that a training or this program writes and that no loader reads.
 _NOT_PARTS = (
-    "receipt.json",
+    RECEIPT,
     "training_args.bin",
     "trainer_state.json",
-    "trainer_log.jsonl",
+    TRAINER_LOG_FILE,
     "all_results.json",
     "train_results.json",
     "eval_results.json",

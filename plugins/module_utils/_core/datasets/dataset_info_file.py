@@ -16,8 +16,8 @@ import typing as t
 
 from ..errors import InputError
 from ..system.files import write_atomic
+from .json_reader import SPACE
 
-_SPACE = re.compile(r"[ \t\r\n]*")
 _VERSION_FILE = re.compile(r"versions/([0-9a-f]{64})/data\.jsonl\Z")
 
 
@@ -95,7 +95,7 @@ class InfoFile:
             raise ValueError(f"something stands after the end, at character {position + 2}")
 
     def _after_space(self, position: int) -> int:
-        return t.cast("re.Match[str]", _SPACE.match(self.text, position)).end()
+        return t.cast("re.Match[str]", SPACE.match(self.text, position)).end()
 
     def _indent(self) -> str:
         """The indentation of names in this file."""

@@ -12,7 +12,8 @@ import typing as t
 from .problems import kind_of
 from .source_text import BLANK, CHUNK, ROW_LIMIT, SAVE_AS_UTF8, Row, SourceFile, lines, not_utf8
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+#: White space of JSON (RFC 8259).
+SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class _Repeated(ValueError):
@@ -152,7 +153,7 @@ class _Window:
     def skip(self) -> str:
         """Skip whitespace; returns the next character, or an empty string at the end."""
         while True:
-            self.position = t.cast("re.Match[str]", _SPACE.match(self.text, self.position)).end()
+            self.position = t.cast("re.Match[str]", SPACE.match(self.text, self.position)).end()
             if self.position < len(self.text):
                 return self.text[self.position]
             if not self.read_more():

@@ -29,6 +29,8 @@ PIECE = 10 << 20
 #: The only entry of the ``dataset_info.json`` stored beside the rows.
 ENTRY = "dataset"
 DATA_FILE = "data.jsonl"
+#: Describes a dataset to LLaMA-Factory; beside the rows of each version, and one of all datasets.
+INFO_FILE = "dataset_info.json"
 
 #: Kinds of rows: question and answer; a pair of answers with a preference; an answer that was liked or not; text.
 SFT, PREFERENCE, KTO, PRETRAINING = "sft", "preference", "kto", "pretraining"

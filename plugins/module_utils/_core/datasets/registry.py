@@ -16,21 +16,20 @@ import os
 import re
 import typing as t
 
-from ..artifacts.layout import Layout
+from ..artifacts.layout import FINGERPRINT, Layout
 from ..errors import InputError, StoreError
 from ..fingerprint import digest
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from .dataset_info_file import InfoFile, version_of
 from .diff import Changes
-from .output_formats import DATA_FILE, ENTRY, OUTPUT_FORMATS, SFT
+from .output_formats import DATA_FILE, ENTRY, INFO_FILE, OUTPUT_FORMATS, SFT
 from .problems import nearest
 from .rendering import RENDERER, render
 from .sources import Source, identify
-from .versions import INFO_FILE, intact_receipt, lock, publish, workspace
+from .versions import intact_receipt, lock, publish, workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 _EXTENSIONS = (".json", ".jsonl", ".ndjson", ".csv", ".yml", ".yaml")
 
 
@@ -123,7 +122,7 @@ def check_name(name: str) -> str:
 
     :raises InputError: if it is not a valid name (LLaMA-Factory splits lists of names on commas).
     """
-    if not _NAME.match(name) or _FINGERPRINT.match(name):
+    if not _NAME.match(name) or FINGERPRINT.match(name):
         raise InputError(
             f"A dataset cannot be called {name!r}.",
             "A name has up to 100 letters, digits and . _ - and begins with a letter or digit.",
@@ -156,7 +155,7 @@ def load(layout: Layout, name_or_fingerprint: str) -> DatasetInfo:
     """
     info = InfoFile(info_path(layout))
     name, version = name_or_fingerprint, name_or_fingerprint
-    if _FINGERPRINT.match(version):
+    if FINGERPRINT.match(version):
         name = next((other for other, entry in info.entries.items() if version_of(entry) == version), "")
     elif name not in info.entries:
         own_names = [other for other, entry in info.entries.items() if version_of(entry)]
@@ -243,7 +242,7 @@ def apply(
     given = [source.as_dict() for source in sources]
     if registration.get("declaration") == declaration.digest and len(recorded) == len(given):
         version = str(registration.get("fingerprint"))
-        if all(_same_content(*pair) for pair in zip(recorded, given)) and _FINGERPRINT.match(version):
+        if all(_same_content(*pair) for pair in zip(recorded, given)) and FINGERPRINT.match(version):
             receipt = intact_receipt(layout, version)
             if receipt:
                 results = dict(receipt.get("results") or {})
@@ -351,7 +350,7 @@ def absent(layout: Layout, name: str, purge: bool = False, check: bool = False, 
     reasons = ["the name is there"] if name in info.entries else []
     if not version:
         version = str(_registration(layout, name).get("fingerprint") or "")
-    data = os.path.join(layout.artifact("dataset", version), DATA_FILE) if _FINGERPRINT.match(version) else ""
+    data = os.path.join(layout.artifact("dataset", version), DATA_FILE) if FINGERPRINT.match(version) else ""
     other_names = [other for other, entry in info.entries.items() if other != name and version_of(entry) == version]
     if purge and data and not other_names and os.path.lexists(data):
         reasons.append("the rows are there")

@@ -16,7 +16,7 @@ import os
 import subprocess
 import typing as t
 
-from ..base_models.chat_templates import TEMPLATES, OllamaTemplate
+from ..base_models.chat_templates import EOS, TEMPLATES, OllamaTemplate
 from ..programs import count_tokens
 from .output_formats import ASSISTANT, CALL, DATA_FILE
 from .statistics import lower_bound
@@ -28,7 +28,6 @@ _SLACK = 64
 #: Maximum bytes of rows to count (some seconds), and maximum duration of the count in seconds.
 _MAX_BYTES = 16 * 1024 * 1024
 _SECONDS = 300
-_EOS = "{eos}"
 
 
 def _truncates_rows(values: t.Mapping[str, t.Any]) -> bool:
@@ -86,7 +85,7 @@ def _render(
         prefix, suffix = template.assistant if role in (ASSISTANT, CALL) else template.user
         parts += [prefix, text, suffix]
     rendered = "".join(parts)
-    return rendered.replace(_EOS, ""), rendered.count(_EOS) + template.bos
+    return rendered.replace(EOS, ""), rendered.count(EOS) + template.bos
 
 
 def count(

@@ -19,9 +19,8 @@ import typing as t
 from ..errors import InputError
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
-from .output_formats import DATA_FILE
+from .output_formats import DATA_FILE, INFO_FILE
 
-INFO_FILE = "dataset_info.json"
 TRAIN, VALIDATION = "train", "validation"
 
 

@@ -11,16 +11,14 @@ import shutil
 import stat
 import typing as t
 
-from ..artifacts.layout import RECEIPT, Layout
+from ..artifacts.layout import RECEIPT, WORK_PREFIX, Layout
 from ..errors import StoreError
 from ..system.clock import utc_now
-from ..system.files import list_files, make_temporary_dir, publish_dir, remove_tree, sha256_file, write_json
+from ..system.files import REMOVED, list_files, make_temporary_dir, publish_dir, remove_tree, sha256_file, write_json
 from ..system.locks import FileLock
-from .output_formats import DATA_FILE, ENTRY, OUTPUT_FORMATS
+from .output_formats import DATA_FILE, ENTRY, INFO_FILE, OUTPUT_FORMATS
 from .rendering import Rendered
 
-INFO_FILE = "dataset_info.json"
-_WORK = ".work-"
 _LOCK = ".lock"
 
 
@@ -61,9 +59,9 @@ def workspace(layout: Layout) -> t.Iterator[str]:
     with lock(layout):
         for name in os.listdir(parent):
             path = os.path.join(parent, name)
-            if name.startswith(".gone-"):
+            if name.startswith(REMOVED):
                 shutil.rmtree(path, ignore_errors=True)
-            elif name.startswith(_WORK) and os.path.isdir(path):
+            elif name.startswith(WORK_PREFIX) and os.path.isdir(path):
                 other_lock = FileLock(os.path.join(path, _LOCK), timeout=0)
                 # The directory may belong to a killed root process, which will repair its ownership at its next start.
                 # Or its owner, which holds no lock any more, is removing it at this moment.
@@ -71,7 +69,7 @@ def workspace(layout: Layout) -> t.Iterator[str]:
                     if other_lock.acquire():
                         shutil.rmtree(path, ignore_errors=True)
                         other_lock.release()
-        work = make_temporary_dir(_WORK, parent)
+        work = make_temporary_dir(WORK_PREFIX, parent)
         own_lock = FileLock(os.path.join(work, _LOCK), timeout=0)
         own_lock.acquire()
     try:

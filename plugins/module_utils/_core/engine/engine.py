@@ -18,13 +18,12 @@ import typing as t
 
 from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
-from ..errors import CoreError, InputError, JobError
+from ..errors import CoreError, InputError, JobError, StoreError
 from ..runners.registry import get_runner
 from ..runs.job_context import step_context
-from ..runs.run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, WAITING, Job, Record, Run
-from ..runs.status import FAILED as STEP_FAILED
+from ..runs.names import LOG_FILE, SUPERVISOR_FILE, WAITING_FILE
+from ..runs.run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run
 from ..runs.status import IDLE, NEEDED, WHOLE, RunView, StepView
-from ..runs.status import RUNNING as STEP_RUNNING
 from ..runs.store import Store, is_supervised
 from ..steps.registry import get_step
 from ..system.clock import utc_now
@@ -148,7 +147,7 @@ class Engine:
         if job is not None:
             view.current = job.label
             view.progress = self._progress(run, job) if run is not None else {}
-            waiting = read_record(os.path.join(job.directory, WAITING))
+            waiting = read_record(os.path.join(job.directory, WAITING_FILE))
             view.waiting_for = str(waiting.get("for", "")) if waiting else ""
             if not job.is_supervised():
                 view.waiting_for = "a new supervisor, since its own was lost: the next apply starts one"
@@ -161,11 +160,11 @@ class Engine:
             return
         last = record.jobs[-1]
         view.job = last.directory
-        view.job_started_at = str((read_record(os.path.join(last.directory, "supervisor.json")) or {}).get("at", ""))
+        view.job_started_at = str((read_record(os.path.join(last.directory, SUPERVISOR_FILE)) or {}).get("at", ""))
         details = (view.error or {}).get("details")
         if isinstance(details, dict) and "log" in details:
             # the directory of the run may have moved since the error was recorded
-            details["log"] = os.path.join(last.directory, "log.txt")
+            details["log"] = os.path.join(last.directory, LOG_FILE)
 
     def _add_steps(self, view: RunView, run: Run, job: Job | None, pending: dict[str, str] | None) -> None:
         """Add the steps of a run to its view.
@@ -190,9 +189,9 @@ class Engine:
             reason = "" if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
             state = NEEDED if step.label in pending else (IDLE if reason else WHOLE)
             if job is not None and job.label == step.label:
-                state = STEP_RUNNING
+                state = RUNNING
             elif view.state == FAILED and view.error and view.error.get("step") == step.label:
-                state = STEP_FAILED
+                state = FAILED
             view.steps.append(
                 StepView(
                     label=step.label,
@@ -200,9 +199,15 @@ class Engine:
                     fingerprint=step.spec.fingerprint,
                     state=state,
                     reason=problem or pending.get(step.label, "") or reason,
-                    path=self.layout.artifact(step.spec.kind, step.spec.fingerprint),
+                    path=self._artifact_path(step.spec.kind, step.spec.fingerprint),
                 )
             )
+
+    def _artifact_path(self, kind: str, fingerprint: str) -> str:
+        try:
+            return self.layout.artifact(kind, fingerprint)
+        except StoreError:
+            return ""  # another version wrote this run: that must not hide the other runs
 
     def _progress(self, run: Run, job: Job) -> dict[str, t.Any]:
         step = run.step(job.label)

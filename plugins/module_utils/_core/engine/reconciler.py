@@ -18,6 +18,7 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..errors import CoreError, as_error
 from ..runners.registry import get_runner
+from ..runs.names import OUTCOME_FILE, SPAWNS_FILE, SUPERVISOR_FILE, SUPERVISOR_LOCK, SUPERVISOR_LOG
 from ..runs.run import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run, RunStep, read_outcome
 from ..runs.store import Store, is_supervised, job_dirs
 from ..steps.registry import get_step, runner_of
@@ -201,15 +202,15 @@ class Reconciler:
         """Start a supervisor for the job if it has none; False when the job fails because none can be started."""
         if job.is_supervised():
             return True
-        record_path = os.path.join(job.directory, "spawns.json")
+        record_path = os.path.join(job.directory, SPAWNS_FILE)
         spawn_record = read_record(record_path) or {}
         last_spawned = Identity.from_dict(spawn_record)
-        last_supervisor = Identity.from_dict(read_record(os.path.join(job.directory, "supervisor.json")))
+        last_supervisor = Identity.from_dict(read_record(os.path.join(job.directory, SUPERVISOR_FILE)))
         count = spawn_record.get("count")
         has_started = last_spawned is not None and last_spawned == last_supervisor
         failed_spawns = 0 if has_started or not isinstance(count, int) else count
         if failed_spawns >= MAX_FAILED_SPAWNS:
-            tail = tail_lines(os.path.join(job.directory, "supervisor.log"), 15)
+            tail = tail_lines(os.path.join(job.directory, SUPERVISOR_LOG), 15)
             return not self._fail_job(
                 job,
                 {
@@ -246,19 +247,19 @@ class Reconciler:
             python,
             "supervise",
             job.directory,
-            os.path.join(job.directory, "supervisor.log"),
+            os.path.join(job.directory, SUPERVISOR_LOG),
             f"ia-homelab-{run.id}-{job.name}-{time.time_ns()}",
         )
 
     def _fail_job(self, job: Job, error: dict[str, t.Any]) -> bool:
         """Fail a job for which no supervisor can be started; False when a supervisor holds its lock after all."""
-        lock = FileLock(os.path.join(job.directory, "supervisor.lock"), timeout=0)
+        lock = FileLock(os.path.join(job.directory, SUPERVISOR_LOCK), timeout=0)
         if not lock.acquire():
             return False
         try:
             if read_outcome(job.directory) is None:
                 _kill_remaining(job.directory, job.runner)
-                path = os.path.join(job.directory, "outcome.json")
+                path = os.path.join(job.directory, OUTCOME_FILE)
                 write_json(path, {"state": FAILED, "error": error, "finished_at": utc_now()})
         finally:
             lock.release()

@@ -19,21 +19,32 @@ import traceback
 import typing as t
 
 from ..artifacts.integrity import artifact_defect
-from ..artifacts.layout import RECEIPT, Layout
+from ..artifacts.layout import MODEL_CARD_FILE, RECEIPT, Layout
 from ..distributed.node_link import Link, NodeLost
 from ..errors import CoreError, JobError, StoreError, as_error
-from ..releases.model_card import CARD, model_card
+from ..releases.model_card import model_card
 from ..runners.command import Command
 from ..runners.registry import get_runner
 from ..runners.runner import Probe, Runner
 from ..runs.job_context import load_context, load_run
-from ..runs.run import CANCELLED, FAILED, SUCCEEDED, WAITING, read_outcome
+from ..runs.names import (
+    COMMAND_FILE,
+    ERROR_FILE,
+    JOB_FILE,
+    LOG_FILE,
+    OUTCOME_FILE,
+    SUPERVISOR_FILE,
+    SUPERVISOR_LOCK,
+    SUPERVISOR_LOG,
+    WAITING_FILE,
+)
+from ..runs.run import CANCELLED, FAILED, SUCCEEDED, read_outcome
 from ..steps.registry import get_step
 from ..steps.step import Step
 from ..steps.tool_errors import RAM_HINT, is_peer_failure
 from ..system import processes
 from ..system.clock import utc_now
-from ..system.disk import DiskFullError, disk_errors, free_bytes, gigabytes
+from ..system.disk import MAKE_ROOM, DiskFullError, disk_errors, free_bytes, gigabytes
 from ..system.files import (
     list_files,
     make_dirs,
@@ -79,7 +90,7 @@ class Supervisor:
         self.layout, self.run, _label = load_run(job_dir)
         self.ctx = load_context(job_dir)
         self.step: Step = get_step(self.ctx.spec.kind)
-        job = read_record(self._path("job.json")) or {}
+        job = read_record(self._path(JOB_FILE)) or {}
         self.runner: Runner = get_runner(str(job.get("runner") or self.run.runner))
         self.started_at = utc_now()
         self._stop_deadline: float | None = None
@@ -94,19 +105,19 @@ class Supervisor:
 
         :raises DiskFullError: when the outcome cannot be written; the next supervisor determines it again.
         """
-        lock = FileLock(self._path("supervisor.lock"), timeout=_LOCK_SECONDS)
+        lock = FileLock(self._path(SUPERVISOR_LOCK), timeout=_LOCK_SECONDS)
         if not lock.acquire():
             return
         try:
             # the previous supervisor may have ended the job and its run may have moved: no outcome is here then
             if read_outcome(self.job_dir) is None and os.path.isdir(self.job_dir):
-                previous = read_record(self._path("supervisor.json")) or {}
+                previous = read_record(self._path(SUPERVISOR_FILE)) or {}
                 previous_starts = previous.get("starts")
                 starts = (previous_starts if isinstance(previous_starts, int) else 0) + 1
                 self.started_at = str(previous.get("at") or self.started_at)
                 identity = processes.this_process().as_dict()
                 write_json(
-                    self._path("supervisor.json"),
+                    self._path(SUPERVISOR_FILE),
                     {**identity, "at": self.started_at, "starts": starts, "core_version": VERSION},
                 )
                 outcome = self._determine_outcome(starts)
@@ -115,7 +126,7 @@ class Supervisor:
                     self._log(problem)
                 outcome.update(started_at=self.started_at, finished_at=utc_now())
                 sweep(self.job_dir)
-                write_json(self._path("outcome.json"), outcome)
+                write_json(self._path(OUTCOME_FILE), outcome)
         finally:
             lock.release()
 
@@ -143,7 +154,7 @@ class Supervisor:
         if link is None or isinstance(error, NodeLost):
             return error
         details = as_error(error)
-        is_consequence = is_peer_failure(tail_lines(self._path("log.txt"), 200)) and not self._cancelled()
+        is_consequence = is_peer_failure(tail_lines(self._path(LOG_FILE), 200)) and not self._cancelled()
         link.tell(str(details["message"]), str(details["hint"]), is_consequence)
         peer_error = link.news() if is_consequence else None
         link.close()
@@ -176,7 +187,7 @@ class Supervisor:
             probe = self._wait_for_command()
         if probe.state == "ended" and probe.exit_code is None:
             # the exit status was lost: the files in the work directory show whether the command had completed
-            if read_record(self._path("error.json")):
+            if read_record(self._path(ERROR_FILE)):
                 raise self._failure(probe)
             try:
                 return self._publish(self.step.finish(self.ctx))
@@ -200,8 +211,8 @@ class Supervisor:
     def _start_and_wait(self) -> Probe:
         if self._cancelled():
             raise JobError(f"{self.step.kind} was cancelled before it began.")
-        if os.path.exists(self._path("error.json")):
-            os.unlink(self._path("error.json"))
+        if os.path.exists(self._path(ERROR_FILE)):
+            os.unlink(self._path(ERROR_FILE))
         self._link = self._new_link()
         if self._link is not None:
             self._join_nodes(self._link)
@@ -243,7 +254,7 @@ class Supervisor:
             yield
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path(WAITING))
+                os.unlink(self._path(WAITING_FILE))
 
     def _wait_for(self, description: str, seconds: float) -> None:
         """Record what the job waits for, and sleep once.
@@ -254,7 +265,7 @@ class Supervisor:
         """
         if description != self._waiting_for:
             self._log(f"Waiting for {description}.")
-            write_json(self._path(WAITING), {"for": description, "since": utc_now()})
+            write_json(self._path(WAITING_FILE), {"for": description, "since": utc_now()})
             self._waiting_for = description
         if self._cancelled():
             raise JobError(f"{self.step.kind} was cancelled before it began.")
@@ -306,10 +317,10 @@ class Supervisor:
             self._stop_deadline = now + 3600
 
     def _failure(self, probe: Probe) -> CoreError:
-        details: dict[str, t.Any] = {"exit_code": probe.exit_code, "log": self._path("log.txt")}
+        details: dict[str, t.Any] = {"exit_code": probe.exit_code, "log": self._path(LOG_FILE)}
         if self._cancelled():
             return JobError(f"{self.step.kind} was cancelled.", "", details)
-        recorded = read_record(self._path("error.json"))
+        recorded = read_record(self._path(ERROR_FILE))
         if recorded:
             recorded_details = recorded.get("details")
             return JobError(
@@ -317,7 +328,7 @@ class Supervisor:
                 str(recorded.get("hint", "")),
                 {**(recorded_details if isinstance(recorded_details, dict) else {}), **details},
             )
-        tail = tail_lines(self._path("log.txt"), 40)
+        tail = tail_lines(self._path(LOG_FILE), 40)
         message, hint = self.step.explain(tail)
         code = probe.exit_code or 0
         ending = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
@@ -326,7 +337,7 @@ class Supervisor:
         if free < _LOW_DISK_BYTES or any("No space left on device" in line for line in tail):
             full = f"The disk is full: {gigabytes(free)} free at {self.ctx.work}."
             message = full if message == "The disk is full." else f"{message} {full}"
-            hint = "Make room on that filesystem and run again: what was finished before is kept."
+            hint = MAKE_ROOM
             details["free_bytes"] = free
         elif probe.out_of_memory:
             limit = self.run.toolchain.memory_limit if self.runner.name == "docker" else ""
@@ -337,12 +348,12 @@ class Supervisor:
 
     def _publish(self, results: dict[str, t.Any]) -> dict[str, t.Any]:
         spec, work = self.ctx.spec, self.ctx.work
-        argv = (read_record(self._path("command.json")) or {}).get("argv", [])
+        argv = (read_record(self._path(COMMAND_FILE)) or {}).get("argv", [])
         sweep(work, deep=True)
         artifact = {**spec.as_dict(), "results": results}
         card = model_card(self.layout, artifact)
         if card:
-            write_atomic(os.path.join(work, CARD), card)
+            write_atomic(os.path.join(work, MODEL_CARD_FILE), card)
         files = {}
         for name in list_files(work, skip=(RECEIPT,)):
             path = os.path.join(work, name)
@@ -417,5 +428,5 @@ def main(job_dir: str) -> int:
             return 1
         current_job = start_next(supervisor.layout)
         if current_job is not None:
-            redirect_output(os.path.join(current_job, "supervisor.log"))
+            redirect_output(os.path.join(current_job, SUPERVISOR_LOG))
     return 0

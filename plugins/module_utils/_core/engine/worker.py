@@ -9,6 +9,7 @@ import os
 
 from ..errors import CoreError, as_error
 from ..runs.job_context import load_context
+from ..runs.names import ERROR_FILE
 from ..steps.registry import get_step
 from ..system.disk import disk_errors
 from ..system.files import write_json
@@ -26,6 +27,6 @@ def main(job_dir: str) -> int:
             get_step(ctx.spec.kind).perform(ctx)
     except CoreError as error:
         log_line(f"ERROR: {error}")
-        write_json(os.path.join(job_dir, "error.json"), as_error(error))
+        write_json(os.path.join(job_dir, ERROR_FILE), as_error(error))
         return 1
     return 0

@@ -16,7 +16,7 @@ import dataclasses
 import typing as t
 
 from ..base_models.catalogue import Shape
-from ..training.options import ADAPTERS, METHODS, STAGES
+from ..training.options import ADAPTERS, DEFAULTS, METHODS, STAGES
 
 #: Bytes per weight in 16 bits.
 HALF = 2.0
@@ -219,26 +219,8 @@ def estimate(
     return Estimate(total, trained, length, vram, ram, disk, tuple(_unmodelled_settings(options)))
 
 
-_DEFAULTS: dict[str, t.Any] = {
-    "stage": "sft",
-    "method": "lora",
-    "batch_size": 1,
-    "cutoff_len": 2048,
-    "lora_rank": 16,
-    "lora_target": ("all",),
-    "quantization_bit": 4,
-    "freeze_trainable_layers": 2,
-    "precision": "auto",
-    "gradient_checkpointing": True,
-    "pref_loss": "sigmoid",
-    "quantizations": ("q4_K_M",),
-    "extra": {},
-}
-
-
 def _with_defaults(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    # a test checks these defaults against the table of options
-    return {name: default if values.get(name) is None else values[name] for name, default in _DEFAULTS.items()}
+    return {name: default if values.get(name) is None else values[name] for name, default in DEFAULTS.items()}
 
 
 def effective_length(values: t.Mapping[str, t.Any], longest: int | None) -> int:

@@ -151,7 +151,6 @@ class GgufInfo:
     """The content of a GGUF header.
 
     :param metadata: scalars and strings by value, arrays as :class:`GgufArray`.
-    :param positions: byte offset of each metadata value in the file.
     :param data_offset: byte offset of the tensors.
     :param file_bytes: size of the file in bytes.
     """
@@ -159,7 +158,6 @@ class GgufInfo:
     path: str
     version: int
     metadata: dict[str, t.Any]
-    positions: dict[str, int]
     tensors: tuple[GgufTensor, ...]
     data_offset: int
     file_bytes: int
@@ -247,18 +245,16 @@ def read_header(path: str) -> GgufInfo:
         tensor_count = reader.count("tensors", _MAX_TENSORS)
         entry_count = reader.count("metadata entries", _MAX_ENTRIES)
         metadata: dict[str, t.Any] = {}
-        positions: dict[str, int] = {}
         for _index in range(entry_count):
             key = reader.string(_MAX_KEY)
             value_type = reader.unsigned(4)
-            positions[key] = reader.position
             metadata[key] = _value(reader, key, value_type)
         tensor_infos = tuple(_tensor(reader) for _index in range(tensor_count))
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment > 2**20:
             raise _damaged(path, f"its alignment is {alignment!r}")
         data_offset = -(-reader.position // alignment) * alignment
-    return GgufInfo(path, version, metadata, positions, tensor_infos, data_offset, size)
+    return GgufInfo(path, version, metadata, tensor_infos, data_offset, size)
 
 
 def check_complete(info: GgufInfo) -> None:
@@ -277,24 +273,6 @@ def check_complete(info: GgufInfo) -> None:
             "A conversion or a copy was interrupted, or the disk was full: make it again.",
             {"bytes": info.file_bytes, "expected_bytes": info.expected_bytes},
         )
-
-
-def set_flag(info: GgufInfo, key: str, value: bool) -> bool:
-    """Set a boolean metadata entry in place (one byte). Only for files that are not published yet.
-
-    :returns: True if the file was changed.
-    :raises StoreError: if the file has no such entry: an entry cannot be added in place.
-    """
-    if not isinstance(info.metadata.get(key), bool):
-        raise StoreError(f"{info.path} has no flag {key} that could be set.", "", {"key": key})
-    if info.metadata[key] == value:
-        return False
-    with open(info.path, "r+b") as stream:
-        stream.seek(info.positions[key])
-        stream.write(b"\x01" if value else b"\x00")
-        stream.flush()
-        os.fsync(stream.fileno())
-    return True
 
 
 class _Reader:

@@ -21,7 +21,8 @@ import urllib.parse
 
 from ..errors import InputError, NotReadyError, RemoteError
 from ..system.disk import gigabytes
-from .syntax import full_name
+from ..system.ports import OLLAMA_PORT
+from .syntax import DEFAULT_URL, full_name
 
 _CHUNK = 1024 * 1024
 _MAX_REPLY = 256 * 1024 * 1024  # bytes; a reply can contain the vocabulary of a model
@@ -29,7 +30,6 @@ _MAX_LINE = 16 * 1024 * 1024  # bytes per line of a stream
 #: Ollama rewrites the manifest of a model in place: while a tag is moved, a request that reads the empty file gets the
 #: error ``EOF``. Observed for milliseconds, and for up to 1.4 s under heavy disk writes.
 _REWRITE_SECONDS = 5.0
-DEFAULT_URL = "http://127.0.0.1:11434"
 
 #: Called with the number of bytes sent so far and the total.
 OnProgress = t.Callable[[int, int], None]
@@ -58,7 +58,7 @@ class Ollama:
         self.slow_timeout = slow_timeout
         self._tls = parts.scheme == "https"
         self._host = parts.hostname
-        self._port = port or (443 if self._tls else 11434 if "://" not in url else 80)
+        self._port = port or (443 if self._tls else OLLAMA_PORT if "://" not in url else 80)
         self._path = parts.path.rstrip("/")
         self._headers = {"User-Agent": "ia_homelab.llamafactory", "Accept": "application/json, application/x-ndjson"}
         if parts.username:

@@ -12,18 +12,15 @@ import dataclasses
 import os
 import typing as t
 
-from ..artifacts.layout import KINDS, PARENTS, Layout
+from ..artifacts.layout import KINDS, PARENTS, Layout, Receipt
 from ..datasets.diff import Changes
 from ..datasets.output_formats import DATA_FILE
 from ..releases.lineage import read_receipt
 from ..runs.spec import StepSpec
 from ..training.hyperparameters import describe_settings
-from ..training.options import OPTIONS
+from ..training.options import DEFAULTS, OPTIONS
 
-_DEFAULTS = {option.name: option.default for option in OPTIONS}
 _ORDER = {option.name: place for place, option in enumerate(OPTIONS)}
-
-Receipt = t.Mapping[str, t.Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +141,7 @@ def _changed_settings(kind: str, before: Receipt, current: StepSpec) -> list[Cha
     old, new = _flatten(before.get("settings") or {}), _flatten(current.settings)
     changed = []
     for name in sorted({**old, **new}, key=lambda each: (_ORDER.get(each, len(_ORDER)), each)):
-        default = _DEFAULTS.get(name) if kind == "train" else None
+        default = DEFAULTS.get(name) if kind == "train" else None
         old_value, new_value = old.get(name, default), new.get(name, default)
         if old_value != new_value:
             changed.append(Change(name, describe_settings(old_value), describe_settings(new_value)))

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..estimates import host
 from ..releases import gate as releases_gate
 from ..releases.retention import Policy
+from ..runs.names import FINETUNE_NAME
 from ..training import adapter_export, hyperparameters, stages
 from ..training.hyperparameters import Hyperparameters
 from . import retraining
@@ -44,7 +45,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "nodes": {"type": "list", "elements": "str"},
 }
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
+_NAME = re.compile(rf"{FINETUNE_NAME}\Z")
 
 
 @dataclasses.dataclass(frozen=True)

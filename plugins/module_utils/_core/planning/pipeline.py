@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import typing as t
 
 from ..fingerprint import digest, fingerprint
+from ..runs.names import slug
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
-
-#: Types converted directly from the merged weights; all others are quantized from f16.
-DIRECT = ("f16", "bf16", "f32")
+from ..training.options import DIRECT_QUANTIZATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +56,11 @@ def gguf_steps(
     """
     upstream = {source: weights}
     f16 = make_step("gguf", {"quantization": "f16"}, upstream, {**options, "quantization": "f16"}, "gguf-f16")
-    steps = [f16] if any(name not in DIRECT or name == "f16" for name in quantizations) else []
+    steps = [f16] if any(name not in DIRECT_QUANTIZATIONS or name == "f16" for name in quantizations) else []
     for name in quantizations:
         if name != "f16":
             gguf_options = {**options, "quantization": name}
-            if name not in DIRECT:
+            if name not in DIRECT_QUANTIZATIONS:
                 gguf_options["f16"] = f16.spec.fingerprint
             steps.append(make_step("gguf", {"quantization": name}, upstream, gguf_options, f"gguf-{name}"))
     return steps
@@ -187,9 +185,8 @@ def finetune_steps(
 
 def run_id(name: str, goals: t.Iterable[RunStep]) -> str:
     """Return the id of a run: readable, and equal for equal requests."""
-    slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "run"
     parts = [[goal.label, goal.spec.fingerprint, goal.spec.options.get("aliases")] for goal in goals]
-    return f"{slug[:60]}-{digest([name, parts])[:12]}"
+    return f"{(slug(name) or 'run')[:60]}-{digest([name, parts])[:12]}"
 
 
 def make_run(

@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ..artifacts.layout import Layout
+from ..artifacts.layout import Layout, Receipt
 from ..errors import StoreError
 from .promotion import content_tag
 
 #: From the served model back to its inputs.
 ORDER = ("promote", "register", "gguf", "gguf_adapter", "merge", "train", "dataset", "base")
-
-Receipt = t.Mapping[str, t.Any]
 
 
 def ancestry(layout: Layout, receipt: Receipt) -> dict[str, dict[str, t.Any]]:

@@ -13,10 +13,8 @@ import json
 import re
 import typing as t
 
-from ..artifacts.layout import Layout
+from ..artifacts.layout import Layout, Receipt
 from .lineage import ancestry, base_name, sources_of, tag_of
-
-CARD = "README.md"
 
 #: Kinds of results that have a card, and their ``base_model_relation`` in the hub's terms.
 RELATIONS = {
@@ -33,8 +31,6 @@ _SHOWN_SETTINGS = (
     "method", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "cutoff_len", "lora_rank", "lora_alpha",
     "lora_target", "lr_scheduler", "warmup_ratio", "precision", "seed", "template",
 )  # fmt: skip
-
-Receipt = t.Mapping[str, t.Any]
 
 
 def model_card(layout: Layout, receipt: Receipt) -> str:

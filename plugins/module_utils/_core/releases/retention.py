@@ -18,7 +18,7 @@ import os
 import shutil
 import typing as t
 
-from ..artifacts.layout import RECEIPT, Layout
+from ..artifacts.layout import LOSS_PLOT_FILE, MODEL_CARD_FILE, MODELFILE, RECEIPT, TRAINER_LOG_FILE, Layout, Receipt
 from ..fingerprint import digest
 from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
@@ -29,11 +29,9 @@ from . import lineage
 from .promotion import Models, Releases, digest_of
 
 #: Files that are kept: they are small and still useful.
-_KEPT_FILES = (RECEIPT, "README.md", "Modelfile", "trainer_log.jsonl", "training_loss.png")
+_KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE)
 _REMOVED_WITH_A_VERSION = ("register", "gguf", "gguf_adapter", "merge", "train")
 _GB = 1e9
-
-Receipt = t.Mapping[str, t.Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,15 +21,23 @@ import time
 import typing as t
 
 from ..errors import CoreError, JobError, NotReadyError
+from ..runs.names import COMMAND_FILE, EXIT_FILE, LOG_FILE, RUN_FILE
 from ..runs.run import read_outcome
 from ..system import processes
 from ..system.clock import utc_now
-from ..system.docker import DockerEngine, EngineRequestError, EngineUnavailableError, gpu_request, log_bounds, mount
+from ..system.docker import (
+    LABEL_JOB,
+    DockerEngine,
+    EngineRequestError,
+    EngineUnavailableError,
+    gpu_request,
+    log_bounds,
+    mount,
+)
 from ..system.files import read_record, write_json
 from .command import Command, Container
-from .runner import COMMAND, EXIT, Probe, Runner, job_marker, record_signal
+from .runner import Probe, Runner, job_marker, record_signal
 
-LABEL_JOB = "ia-homelab.job"
 LABEL_STORE = "ia-homelab.store"
 
 #: Seconds to wait for an engine that is restarting, for operations that require it.
@@ -65,7 +73,7 @@ class DockerRunner(Runner):
         self._watched: set[str] = set()
 
     def _engine(self, job_dir: str) -> DockerEngine:
-        run = read_record(os.path.join(os.path.dirname(os.path.abspath(job_dir)), "run.json")) or {}
+        run = read_record(os.path.join(os.path.dirname(os.path.abspath(job_dir)), RUN_FILE)) or {}
         tools = run.get("toolchain")
         url = str(tools.get("docker_host") or "") if isinstance(tools, dict) else ""
         return self._engines.setdefault(url, DockerEngine(url))
@@ -91,7 +99,7 @@ class DockerRunner(Runner):
         self._remove_all(engine, job_dir)
         _remove_orphans(engine, store)
         user = container.user or _default_user(root)
-        log = os.path.join(job_dir, "log.txt")
+        log = os.path.join(job_dir, LOG_FILE)
         with open(log, "ab"):
             pass
         inside_root = [path for path in (job_dir, *container.writable) if os.path.realpath(path).startswith(root + "/")]
@@ -114,7 +122,7 @@ class DockerRunner(Runner):
             container_id = engine.create(name, config, _host_config(container, job_dir))
             try:
                 write_json(
-                    os.path.join(job_dir, COMMAND),
+                    os.path.join(job_dir, COMMAND_FILE),
                     {"argv": command.argv, "container": container_id, "image": image["Id"], "at": utc_now()},
                 )
                 engine.start(container_id)
@@ -140,7 +148,7 @@ class DockerRunner(Runner):
                 return probe
             if probe.exit_code is not None:
                 write_json(
-                    os.path.join(job_dir, EXIT),
+                    os.path.join(job_dir, EXIT_FILE),
                     {"exit_code": probe.exit_code, "out_of_memory": probe.out_of_memory, "at": utc_now()},
                 )
             if not container_exists:
@@ -150,7 +158,7 @@ class DockerRunner(Runner):
 
     @staticmethod
     def _recorded_exit(job_dir: str) -> Probe | None:
-        exit_record = read_record(os.path.join(job_dir, EXIT))
+        exit_record = read_record(os.path.join(job_dir, EXIT_FILE))
         if exit_record is None:
             return None
         code = exit_record.get("exit_code")
@@ -158,7 +166,7 @@ class DockerRunner(Runner):
 
     def _inspect(self, job_dir: str) -> tuple[Probe, bool]:
         """Return the state of the job's command according to the engine, and whether its container still exists."""
-        started = os.path.exists(os.path.join(job_dir, COMMAND))
+        started = os.path.exists(os.path.join(job_dir, COMMAND_FILE))
         watched = job_dir in self._watched
         try:
             container = self._engine(job_dir).inspect(container_name(job_dir))
@@ -200,7 +208,7 @@ class DockerRunner(Runner):
             while time.monotonic() < deadline and self._inspect(job_dir)[0].state == "running":
                 time.sleep(0.05)
         try:
-            if os.path.exists(os.path.join(job_dir, COMMAND)):
+            if os.path.exists(os.path.join(job_dir, COMMAND_FILE)):
                 _retry_while_away(lambda: self._remove_all(engine, job_dir))
             else:
                 with contextlib.suppress(EngineUnavailableError):
@@ -229,7 +237,7 @@ class DockerRunner(Runner):
         self._watched.discard(job_dir)
         with contextlib.suppress(CoreError):  # the next start of the command removes the container
             self._remove_all(self._engine(job_dir), job_dir)
-        for name in (EXIT, COMMAND):
+        for name in (EXIT_FILE, COMMAND_FILE):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(job_dir, name))
 

@@ -17,12 +17,13 @@ import subprocess
 import typing as t
 
 from ..errors import JobError, NotReadyError
+from ..runs.names import COMMAND_FILE, EXIT_FILE, LOG_FILE
 from ..system import processes
 from ..system.clock import utc_now
 from ..system.files import read_record, write_json
 from ..system.ownership import Owner, foreign_owner, give_to_owner
 from .command import Command
-from .runner import COMMAND, EXIT, Probe, Runner, job_marker, record_signal
+from .runner import Probe, Runner, job_marker, record_signal
 
 
 class ProcessRunner(Runner):
@@ -43,13 +44,13 @@ class ProcessRunner(Runner):
             identity = processes.this_process().as_dict()
             write_json(record_path, {"argv": command.argv, "oom_kills": processes.oom_kills(), **identity})
 
-        record_path = os.path.join(job_dir, COMMAND)
+        record_path = os.path.join(job_dir, COMMAND_FILE)
         env = {**command.env, processes.JOB_MARKER: job_marker(job_dir)}
         owner = foreign_owner(job_dir)
         if owner is not None:
             env = _owner_environment(owner, env)
             _require_access(owner, command, env)
-        log_path = os.path.join(job_dir, "log.txt")
+        log_path = os.path.join(job_dir, LOG_FILE)
         with open(log_path, "ab") as log:
             give_to_owner(log_path)
             try:
@@ -76,23 +77,23 @@ class ProcessRunner(Runner):
                 raise NotReadyError(f"{command.argv[0]} could not be started: {path}: {reason}.") from error
 
     def _record(self, job_dir: str) -> dict[str, t.Any] | None:
-        return read_record(os.path.join(job_dir, COMMAND))
+        return read_record(os.path.join(job_dir, COMMAND_FILE))
 
     def probe(self, job_dir: str) -> Probe:
-        exit_record = read_record(os.path.join(job_dir, EXIT))
+        exit_record = read_record(os.path.join(job_dir, EXIT_FILE))
         if exit_record is not None:
             code = exit_record.get("exit_code")
             return Probe("ended", code if isinstance(code, int) else None, bool(exit_record.get("out_of_memory")))
         record = self._record(job_dir)
         if record is not None and processes.alive(processes.Identity.from_dict(record)):
             return Probe("running")
-        if record is not None or os.path.exists(os.path.join(job_dir, COMMAND)):
+        if record is not None or os.path.exists(os.path.join(job_dir, COMMAND_FILE)):
             return Probe("ended")
         return Probe("absent")
 
     def refresh(self, job_dir: str) -> Probe:
         child = self._children.get(job_dir)
-        if child is None or os.path.exists(os.path.join(job_dir, EXIT)):
+        if child is None or os.path.exists(os.path.join(job_dir, EXIT_FILE)):
             probe = self.probe(job_dir)
             if probe.state == "ended":
                 self.clear(job_dir)
@@ -107,7 +108,7 @@ class ProcessRunner(Runner):
             code != 0 and isinstance(kills_before, int) and kills_now is not None and kills_now > kills_before
         )
         write_json(
-            os.path.join(job_dir, EXIT),
+            os.path.join(job_dir, EXIT_FILE),
             {"exit_code": code, "out_of_memory": out_of_memory, "at": utc_now()},
         )
         return Probe("ended", code, out_of_memory)
@@ -130,7 +131,7 @@ class ProcessRunner(Runner):
 
     def forget(self, job_dir: str) -> None:
         # remove the exit status first: without the record of its command it would count for the next command
-        for name in (EXIT, COMMAND):
+        for name in (EXIT_FILE, COMMAND_FILE):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(job_dir, name))
 

@@ -14,10 +14,6 @@ from ..system.clock import utc_now
 from ..system.files import append_json_line
 from .command import Command
 
-#: Files in a job's directory: the record of the started command, and its exit status.
-COMMAND = "command.json"
-EXIT = "exit.json"
-
 
 def job_marker(job_dir: str) -> str:
     """Return the environment marker of a job's processes.

@@ -16,6 +16,7 @@ from ..system.files import (
     read_json,
     read_record,
 )
+from .names import JOB_FILE, RUN_FILE
 from .run import Run
 from .spec import StepSpec, Toolchain
 
@@ -71,10 +72,10 @@ def load_run(job_dir: str) -> tuple[Layout, Run, str]:
     """
     run_dir = os.path.dirname(os.path.abspath(job_dir))
     layout = Layout(os.path.dirname(os.path.dirname(os.path.dirname(run_dir))))
-    job = read_record(os.path.join(job_dir, "job.json"))
+    job = read_record(os.path.join(job_dir, JOB_FILE))
     if job is None:
         raise StoreError(f"The record of the job {job_dir} is missing or damaged.")
-    return layout, Run.from_dict(read_json(os.path.join(run_dir, "run.json"))), str(job.get("label"))
+    return layout, Run.from_dict(read_json(os.path.join(run_dir, RUN_FILE))), str(job.get("label"))
 
 
 def load_context(job_dir: str) -> StepContext:

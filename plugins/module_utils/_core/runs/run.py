@@ -12,6 +12,7 @@ import typing as t
 from ..errors import StoreError
 from ..system import processes
 from ..system.files import read_record
+from .names import OUTCOME_FILE, SPAWNS_FILE, SUPERVISOR_FILE
 from .spec import StepSpec, Toolchain
 
 QUEUED = "queued"
@@ -20,9 +21,6 @@ SUCCEEDED = "succeeded"
 FAILED = "failed"
 CANCELLED = "cancelled"
 ENDED = (SUCCEEDED, FAILED, CANCELLED)
-
-#: File in a job's directory while the job waits to start; describes what it waits for.
-WAITING = "waiting.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Job:
 
 def supervisors(job_dir: str) -> t.Iterator[processes.Identity]:
     """Yield the live processes that supervise a job or were started to supervise it."""
-    for name in ("supervisor.json", "spawns.json"):
+    for name in (SUPERVISOR_FILE, SPAWNS_FILE):
         identity = processes.Identity.from_dict(read_record(os.path.join(job_dir, name)))
         if identity is not None and processes.alive(identity):
             yield identity
@@ -191,5 +189,5 @@ class Record:
 
 def read_outcome(job_dir: str) -> dict[str, t.Any] | None:
     """Read how a job ended; None while it has not ended or when the file is damaged."""
-    outcome = read_record(os.path.join(job_dir, "outcome.json"))
+    outcome = read_record(os.path.join(job_dir, OUTCOME_FILE))
     return outcome if outcome is not None and outcome.get("state") in ENDED else None

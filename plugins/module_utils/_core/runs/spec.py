@@ -10,6 +10,7 @@ import os
 import typing as t
 
 from ..errors import NotReadyError
+from ..ollama.syntax import DEFAULT_URL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Toolchain:
     llamafactory_venv: str = ""
     converter_venv: str = ""
     llama_cpp_dir: str = ""
-    ollama_url: str = "http://127.0.0.1:11434"
+    ollama_url: str = DEFAULT_URL
     token_file: str = ""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     llamafactory_image: str = ""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-#: States of a step.
+from .run import FAILED, RUNNING
+
+#: States of a step, beside ``RUNNING`` and ``FAILED``, which a run has as well.
 WHOLE = "whole"
 NEEDED = "needed"
 IDLE = "idle"
-RUNNING = "running"
-FAILED = "failed"
 
 
 @dataclasses.dataclass

@@ -46,6 +46,7 @@ from ..system.files import (
     write_json,
 )
 from ..system.locks import FileLock
+from .names import JOB_FILE, RUN_FILE
 from .run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run, read_outcome, supervisors
 from .schema import SCHEMA, prepare_schema
 
@@ -111,7 +112,7 @@ class Store:
             base = f"/proc/self/fd/{handle}"
             run, damage = None, ""
             try:
-                raw = read_json(os.path.join(base, "run.json"))
+                raw = read_json(os.path.join(base, RUN_FILE))
                 if raw is None:
                     raise StoreError("It is missing.")
                 run = Run.from_dict(raw)
@@ -189,7 +190,7 @@ class Store:
         if current is None:
             with _atomic_dir(active) as temporary:
                 write_json(os.path.join(temporary, "state.json"), {"state": QUEUED})
-                write_json(os.path.join(temporary, "run.json"), _run_record(run))
+                write_json(os.path.join(temporary, RUN_FILE), _run_record(run))
         else:
             if current != active:
                 os.rename(current, active)
@@ -207,7 +208,7 @@ class Store:
     def resubmit(self, run: Run) -> None:
         """Rewrite an active run with a new round: drops a cancellation; outcomes of earlier jobs no longer count."""
         directory = os.path.join(self._folder("active"), run.id)
-        write_json(os.path.join(directory, "run.json"), _run_record(run))
+        write_json(os.path.join(directory, RUN_FILE), _run_record(run))
         discard(os.path.join(directory, "cancel.json"))
 
     def set_state(self, run_id: str, state: str, error: t.Mapping[str, t.Any] | None = None) -> None:
@@ -260,7 +261,7 @@ class Store:
         values["heavy"] = values.pop("exclusive")  # the key in the store, which every version reads
         with _atomic_dir(directory) as temporary:
             write_json(
-                os.path.join(temporary, "job.json"),
+                os.path.join(temporary, JOB_FILE),
                 {**values, "schema": SCHEMA, "run": run.id, "created_at": utc_now()},
             )
         fsync_dir(record.directory)
@@ -317,7 +318,7 @@ def _read_jobs(run_dir: str) -> tuple[list[Job], str]:
 
 
 def _read_job(directory: str) -> Job:
-    raw = read_json(os.path.join(directory, "job.json"))
+    raw = read_json(os.path.join(directory, JOB_FILE))
     try:
         return Job(
             directory=directory,

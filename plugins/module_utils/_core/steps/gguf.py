@@ -17,15 +17,19 @@ import typing as t
 import unicodedata
 
 from ..artifacts.integrity import artifact_path
+from ..artifacts.layout import GGUF_FILE
+from ..datasets.output_formats import DATA_FILE
 from ..errors import CoreError, JobError, NotReadyError, StoreError
-from ..estimates.memory import quantized_bytes
+from ..estimates.memory import BITS, quantized_bytes
 from ..formats.gguf import GgufInfo, check_complete, read_header
 from ..formats.safetensors import model_files, read_model
 from ..runners.command import Command
 from ..runs.job_context import StepContext
+from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import read_json, remove_tree, tail_lines, write_json
+from ..training.options import DIRECT_QUANTIZATIONS
 from .step import Step
 from .tool_environment import (
     PROGRAMS,
@@ -38,12 +42,6 @@ from .tool_environment import (
     weight_bytes,
 )
 from .tool_errors import explain
-
-MODEL = "model.gguf"
-
-#: Types converted directly from the merged weights; all others are quantized from f16.
-DIRECT = ("f16", "bf16", "f32")
-_BYTES_PER_WEIGHT = {"f16": 2.0, "bf16": 2.0, "f32": 4.0}
 
 #: Texts compared in every conversion: accents, other scripts, digits, code, whitespace, and apparent escapes.
 FIXED_TEXTS = (
@@ -95,7 +93,7 @@ class GgufStep(Step):
         merged = _source_directory(ctx)
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
-        require_disk_space(ctx.work, int(count * _BYTES_PER_WEIGHT[quantization]), f"Converting to {quantization}")
+        require_disk_space(ctx.work, int(count * BITS[quantization] / 8), f"Converting to {quantization}")
         request = os.path.join(ctx.job_dir, "convert.json")
         argv = [converter, merged, "--outtype", quantization, "--outfile", _partial_output(ctx)]
         individual, batched = sample_texts(ctx)
@@ -150,7 +148,7 @@ class GgufStep(Step):
         return tensors
 
     def progress(self, ctx: StepContext) -> Progress | None:
-        for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):
+        for line in reversed(tail_lines(os.path.join(ctx.job_dir, LOG_FILE), 40, 16 * 1024)):
             match = _QUANTIZING.match(line)
             if match:
                 return Progress(int(match.group(1)), int(match.group(2)), unit="tensor", note="quantizing")
@@ -162,7 +160,7 @@ class GgufStep(Step):
         return None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, MODEL)
+        output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, GGUF_FILE)
         try:
             info = _read_complete(output)
             direct = _is_direct(ctx)
@@ -171,7 +169,7 @@ class GgufStep(Step):
             # a wrong file must never be used as a result
             _remove_file(output)
             raise
-        os.replace(output, os.path.join(ctx.work, MODEL))
+        os.replace(output, os.path.join(ctx.work, GGUF_FILE))
         remove_scratch(ctx)
         results = {
             "quantization": _quantization(ctx),
@@ -179,7 +177,7 @@ class GgufStep(Step):
             "tensors": info.tensor_count,
             "parameters": info.parameters,
             "file_type": info.file_type,
-            "fallbacks": [] if direct else fallbacks(os.path.join(ctx.job_dir, "log.txt")),
+            "fallbacks": [] if direct else fallbacks(os.path.join(ctx.job_dir, LOG_FILE)),
         }
         return {**results, "texts_compared": compared} if direct else results
 
@@ -208,12 +206,12 @@ def search_path(tools: Toolchain) -> str:
 
 
 def _is_direct(ctx: StepContext) -> bool:
-    return _quantization(ctx).lower() in DIRECT
+    return _quantization(ctx).lower() in DIRECT_QUANTIZATIONS
 
 
 def _partial_output(ctx: StepContext) -> str:
     """Output file of the tools; renamed to the final name after the checks."""
-    return os.path.join(ctx.work, MODEL + ".part")
+    return os.path.join(ctx.work, GGUF_FILE + ".part")
 
 
 def _report_file(ctx: StepContext) -> str:
@@ -221,7 +219,7 @@ def _report_file(ctx: StepContext) -> str:
 
 
 def _f16_file(ctx: StepContext) -> str:
-    return os.path.join(ctx.layout.artifact("gguf", str(ctx.spec.options["f16"])), MODEL)
+    return os.path.join(ctx.layout.artifact("gguf", str(ctx.spec.options["f16"])), GGUF_FILE)
 
 
 def _remove_file(path: str) -> None:
@@ -321,7 +319,7 @@ def tokenizer_directory(ctx: StepContext) -> str:
 def sample_texts(ctx: StepContext) -> tuple[list[str], list[str]]:
     """Texts to compare one by one, and texts of the dataset to compare in one call."""
     dataset = ctx.spec.options.get("dataset")
-    path = os.path.join(ctx.layout.artifact("dataset", str(dataset)), "data.jsonl") if dataset else ""
+    path = os.path.join(ctx.layout.artifact("dataset", str(dataset)), DATA_FILE) if dataset else ""
     rows = sample_rows(path) if path and os.path.exists(path) else []
     return list(FIXED_TEXTS), rows
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ..artifacts.layout import GGUF_ADAPTER_FILE
 from ..errors import JobError, NotReadyError, StoreError
 from ..formats.gguf import check_complete, read_header
 from ..formats.safetensors import ADAPTER, read_tensors
@@ -30,8 +31,6 @@ from .tool_environment import (
     tool_environment,
 )
 from .tool_errors import explain
-
-MODEL = "adapter.gguf"
 
 #: Number type of the output: an adapter is small, and is trained in at most 16 bits.
 OUTTYPE = "f16"
@@ -74,7 +73,9 @@ class GgufAdapterStep(Step):
         return Command(argv, env, ctx.job_dir, container(ctx, image, [base]))
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, MODEL)
+        output = (
+            _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, GGUF_ADAPTER_FILE)
+        )
         try:
             info = read_header(output)
             check_complete(info)
@@ -89,7 +90,7 @@ class GgufAdapterStep(Step):
                 "The installed llama.cpp may not support adapters of this model: use export: merged.",
                 {"gguf": info.tensor_count, "adapter": tensors},
             )
-        os.replace(output, os.path.join(ctx.work, MODEL))
+        os.replace(output, os.path.join(ctx.work, GGUF_ADAPTER_FILE))
         remove_scratch(ctx)
         return {
             "bytes": info.file_bytes,
@@ -103,4 +104,4 @@ class GgufAdapterStep(Step):
 
 def _partial_output(ctx: StepContext) -> str:
     """Output file of the converter; renamed to the final name after the checks."""
-    return os.path.join(ctx.work, MODEL + ".part")
+    return os.path.join(ctx.work, GGUF_ADAPTER_FILE + ".part")

@@ -21,6 +21,7 @@ from ..formats.safetensors import Tensor, first_not_finite, model_files, read_mo
 from ..formats.yaml import yaml_text
 from ..runners.command import Command
 from ..runs.job_context import StepContext
+from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import list_files, remove_tree, tail_lines, write_atomic, write_json
@@ -112,7 +113,7 @@ class MergeStep(Step):
         return Command(argv, env, ctx.job_dir, container(ctx, image, [base]))
 
     def progress(self, ctx: StepContext) -> Progress | None:
-        for line in reversed(tail_lines(os.path.join(ctx.job_dir, "log.txt"), 40, 16 * 1024)):
+        for line in reversed(tail_lines(os.path.join(ctx.job_dir, LOG_FILE), 40, 16 * 1024)):
             match = _PROGRESS_BAR.match(line)
             if match:
                 note, unit = ("loading", "tensor") if match.group(1).startswith("Loading") else ("writing", "file")

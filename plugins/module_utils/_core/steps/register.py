@@ -19,6 +19,7 @@ import os
 import time
 import typing as t
 
+from ..artifacts.layout import GGUF_ADAPTER_FILE, GGUF_FILE, MODELFILE
 from ..base_models.chat_templates import OllamaTemplate, template_for
 from ..errors import JobError, StoreError
 from ..estimates.memory import register_disk
@@ -43,9 +44,6 @@ from .step import Step
 from .tool_environment import require_disk_space
 from .worker_command import worker_command
 
-GGUF = "model.gguf"
-ADAPTER = "adapter.gguf"
-MODELFILE = "Modelfile"
 #: Results so far, in the work directory; on disk, so that a kill does not lose the previous target of an alias.
 _RECORD = "registration.json"
 _REPORT_INTERVAL = 0.5
@@ -132,7 +130,7 @@ class RegisterStep(Step):
     def _create(
         self, ollama: Ollama, registration: Registration, record: t.Mapping[str, t.Any], report: _ProgressReport
     ) -> None:
-        adapters = {ADAPTER: record["adapter_blob"]} if registration.adapter else {}
+        adapters = {GGUF_ADAPTER_FILE: record["adapter_blob"]} if registration.adapter else {}
         if not ollama.has_blob(str(record["blob"])):
             _require_disk_space(ollama, registration.path)
         for path, digest in (
@@ -144,7 +142,7 @@ class RegisterStep(Step):
             log_line("Uploaded" if uploaded else "The server has it already")
         ollama.create(
             registration.tag,
-            files={GGUF: record["blob"]},
+            files={GGUF_FILE: record["blob"]},
             adapters=adapters,
             template=registration.template,
             system=registration.system,
@@ -226,8 +224,12 @@ def plan(ctx: StepContext) -> Registration:
     aliases = tuple(str(alias) for alias in options.get("aliases") or [])
     for alias in aliases:
         check_name(f"{name}:{alias}")
-    path = os.path.join(ctx.upstream_path("gguf"), GGUF)
-    adapter = os.path.join(ctx.upstream_path("gguf_adapter"), ADAPTER) if "gguf_adapter" in ctx.spec.upstream else ""
+    path = os.path.join(ctx.upstream_path("gguf"), GGUF_FILE)
+    adapter = (
+        os.path.join(ctx.upstream_path("gguf_adapter"), GGUF_ADAPTER_FILE)
+        if "gguf_adapter" in ctx.spec.upstream
+        else ""
+    )
     info = read_header(path)
     check_complete(info)
     _check_type(info, quantization)

@@ -10,12 +10,22 @@ from ..runs.run import Run
 from ..runs.spec import StepSpec
 from .step import Step
 
+#: The steps that were used before, by kind: a step has no state, so one instance serves all.
+STEPS: dict[str, Step] = {}
+
 
 def get_step(kind: str) -> Step:
     """Return the step of a kind.
 
     :raises InputError: when no step of that kind runs as a job.
     """
+    if kind not in STEPS:
+        STEPS[kind] = _create(kind)
+    return STEPS[kind]
+
+
+def _create(kind: str) -> Step:
+    """Create the step of a kind. It is imported when it is first needed: most processes need one or two."""
     if kind == "base":
         from .base_model import BaseStep
 
@@ -52,14 +62,6 @@ def get_step(kind: str) -> Step:
         from .retain import RetainStep
 
         return RetainStep()
-    if kind == "probe":
-        from .probe import ProbeStep
-
-        return ProbeStep()
-    if kind == "light_probe":
-        from .probe import LightProbeStep
-
-        return LightProbeStep()
     raise InputError(f"There is no step {kind!r} that runs as a job.")
 
 

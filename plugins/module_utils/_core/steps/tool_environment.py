@@ -12,7 +12,7 @@ import typing as t
 from ..errors import NotReadyError
 from ..runners.command import Container
 from ..runs.job_context import StepContext
-from ..system.disk import free_bytes, gigabytes
+from ..system.disk import MAKE_ROOM, free_bytes, gigabytes
 from ..system.environment import clean_environment
 
 #: Directory of the programs that run in the environments of the tools.
@@ -189,7 +189,7 @@ def require_disk_space(path: str, expected: int, step: str = "This step", kept: 
     if free < expected - kept:
         raise NotReadyError(
             f"{step} needs about {gigabytes(expected - kept)} of disk, {gigabytes(free)} free at {path}.",
-            "Make room on that filesystem and run again: what was finished before is kept.",
+            MAKE_ROOM,
             {"path": path, "free_bytes": free, "needed_bytes": expected - kept},
         )
 

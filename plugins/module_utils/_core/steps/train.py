@@ -16,7 +16,9 @@ import signal
 import subprocess
 import typing as t
 
+from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
 from ..datasets import truncation, validation_split
+from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
 from ..distributed.node_link import Leader, Link
 from ..errors import JobError, NotReadyError, StoreError
@@ -24,6 +26,7 @@ from ..formats.safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_f
 from ..formats.yaml import yaml_text
 from ..runners.command import Command
 from ..runs.job_context import StepContext
+from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import list_files, read_json, write_atomic, write_json
@@ -112,7 +115,7 @@ class TrainStep(Step):
             env.update(distributed_nodes.environment(nodes, agreed, _accelerator(ctx)))
             isolation = dataclasses.replace(isolation, network="host") if isolation else None
         if attempt.finished:
-            if os.path.exists(os.path.join(ctx.work, checkpoints.PLOT)):
+            if os.path.exists(os.path.join(ctx.work, LOSS_PLOT_FILE)):
                 return None
             return Command([python, "-c", _PLOT, ctx.work], env, ctx.job_dir, isolation)
         disk_needed = ((ctx.spec.options.get("estimate") or {}).get("disk") or {}).get("train")
@@ -183,7 +186,7 @@ class TrainStep(Step):
         return settings
 
     def progress(self, ctx: StepContext) -> Progress | None:
-        return trainer_log.progress(os.path.join(ctx.work, trainer_log.NAME))
+        return trainer_log.progress(os.path.join(ctx.work, TRAINER_LOG_FILE))
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
         # on SIGTERM transformers waits three seconds, finishes its step, writes a checkpoint and exits with status 0;
@@ -195,7 +198,7 @@ class TrainStep(Step):
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         state = self._complete_state(ctx)
         metrics = checkpoints.read_object(os.path.join(ctx.work, checkpoints.METRICS))
-        log = trainer_log.totals(os.path.join(ctx.work, trainer_log.NAME))
+        log = trainer_log.totals(os.path.join(ctx.work, TRAINER_LOG_FILE))
         resolved = ctx.spec.options["resolved"]
         results: dict[str, t.Any] = {
             "stage": resolved.get("stage") or "sft",
@@ -205,7 +208,7 @@ class TrainStep(Step):
             "epochs": round(float(state.get("epoch") or 0.0), 4),
             "total_tokens": state.get("num_input_tokens_seen") or None,
             "trainable_parameters": _trainable_parameters(ctx),
-            "loss_plot": checkpoints.PLOT if os.path.exists(os.path.join(ctx.work, checkpoints.PLOT)) else None,
+            "loss_plot": LOSS_PLOT_FILE if os.path.exists(os.path.join(ctx.work, LOSS_PLOT_FILE)) else None,
             "resumed_from": _resumed_from(ctx),
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
         }
@@ -263,7 +266,7 @@ def dataset_name(directory: str) -> str:
     :raises NotReadyError: when the file is missing, invalid, or does not have exactly one entry.
     """
     try:
-        names = list(checkpoints.read_object(os.path.join(directory, "dataset_info.json")))
+        names = list(checkpoints.read_object(os.path.join(directory, INFO_FILE)))
     except StoreError as error:
         raise NotReadyError(f"The dataset at {directory} is incomplete: {error.message}") from error
     if len(names) != 1:
@@ -312,7 +315,7 @@ def _saves_on_sigterm(venv: str) -> bool:
 
 
 def _append_log(ctx: StepContext, text: str) -> None:
-    with open(os.path.join(ctx.job_dir, "log.txt"), "a", encoding="utf-8") as stream:
+    with open(os.path.join(ctx.job_dir, LOG_FILE), "a", encoding="utf-8") as stream:
         stream.write(text + "\n")
 
 
@@ -352,7 +355,7 @@ def _metrics(
 
 def _trainable_parameters(ctx: StepContext) -> int | None:
     try:
-        with open(os.path.join(ctx.job_dir, "log.txt"), encoding="utf-8", errors="replace") as stream:
+        with open(os.path.join(ctx.job_dir, LOG_FILE), encoding="utf-8", errors="replace") as stream:
             match = _TRAINABLE.search(stream.read(_LOG_HEAD_BYTES))
     except OSError:
         match = None

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import typing as t
 
+from ..artifacts.layout import WORK_PREFIX
 from ..distributed.node_link import Link, Member
 from ..distributed.nodes import Nodes, read_agreed
 from ..runners.command import Command
@@ -83,7 +84,7 @@ class TrainNodeStep(Step):
         remove_scratch(ctx)
         for name in os.listdir(os.path.dirname(ctx.work)):
             path = os.path.join(os.path.dirname(ctx.work), name)
-            if name.startswith(".work-") and path != ctx.work:
+            if name.startswith(WORK_PREFIX) and path != ctx.work:
                 remove_tree(path)  # of a failed attempt; there is never more than one attempt at a time
         return results
 

@@ -12,6 +12,9 @@ import typing as t
 
 from ..errors import NotReadyError, StoreError
 
+#: Hint of an error for which space is needed.
+MAKE_ROOM = "Make room on that filesystem and run again: what was finished before is kept."
+
 
 class DiskFullError(NotReadyError):
     """The disk is full. A retry succeeds once space has been freed."""
@@ -43,7 +46,7 @@ def disk_error(error: OSError, path: str) -> Exception:
         free = free_bytes(os.path.dirname(path) or ".")
         return DiskFullError(
             f"The disk is full: {path} could not be written ({gigabytes(free)} free there).",
-            "Make room on that filesystem and run again: what was finished before is kept.",
+            MAKE_ROOM,
             {"path": path, "free_bytes": free},
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

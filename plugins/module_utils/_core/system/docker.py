@@ -17,6 +17,9 @@ from ..errors import NotReadyError
 
 T = t.TypeVar("T")
 
+#: Label of a job's container: the marker of the job.
+LABEL_JOB = "ia-homelab.job"
+
 #: Seconds after which a request times out.
 _TIMEOUT = 60
 

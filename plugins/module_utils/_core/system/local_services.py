@@ -35,9 +35,6 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "ROCR_VISIBLE_DEVICES": "-1", "GGML_VK_V
 #: Environment variable that marks a plain process restarted on the CPU.
 _ON_CPU = "IA_HOMELAB_ON_CPU"
 
-#: Environment variable of a server that a role started without systemd: path of the file that records its process.
-RECORD = "IA_HOMELAB_RECORD"
-
 _DROP_IN = "ia-homelab-training.conf"
 _STAND_IN = "ia-homelab.stand-in-for"
 _SECONDS = 20.0
@@ -286,7 +283,7 @@ def find(url: str, docker_host: str = "") -> LocalServer | None:
     :raises NotReadyError: if a local process serves the URL and cannot be stopped and restarted from here.
     """
     parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-    port = parts.port or (443 if parts.scheme == "https" else 80 if "://" in url else 11434)
+    port = parts.port or (443 if parts.scheme == "https" else 80 if "://" in url else ports.OLLAMA_PORT)
     if not parts.hostname or not ports.is_local(parts.hostname):
         return None
     engine = DockerEngine(docker_host)
@@ -362,7 +359,7 @@ def _plain_process(pid: int, port: int) -> Process | None:
     launch = {
         "argv": argv, "env": _stored_environment(variables), "cwd": cwd, "port": port,
         "uid": owner.st_uid, "gid": owner.st_gid, "log": log if os.path.isfile(log) else os.devnull,
-        "record": variables.get(RECORD, ""),
+        "record": variables.get(processes.SERVER_RECORD, ""),
     }  # fmt: skip
     return Process(f"{argv[0]} (pid {pid})", launch)
 
@@ -374,7 +371,7 @@ def _stored_environment(variables: t.Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in variables.items()
-        if (name in inherited or name == RECORD or name.startswith(_KEPT_PREFIXES))
+        if (name in inherited or name == processes.SERVER_RECORD or name.startswith(_KEPT_PREFIXES))
         and not (put_on_cpu and name in NO_GPU)
         and not _SECRET.search(name)
         and not re.search(r"://[^/]*@", value)

@@ -14,6 +14,9 @@ import re
 import socket
 import typing as t
 
+#: Where Ollama listens unless it is told otherwise (its ``envconfig/config.go``).
+OLLAMA_PORT = 11434
+
 _LISTEN = "0A"
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 

@@ -18,6 +18,8 @@ import typing as t
 #: Environment marker that every process of a job inherits. A launcher may start its workers in sessions of their own
 #: (as torchrun does) and exit before them: the marker still identifies them.
 JOB_MARKER = "IA_HOMELAB_JOB"
+#: Environment variable of a server that a role started without systemd: path of the file that records its process.
+SERVER_RECORD = "IA_HOMELAB_RECORD"
 
 
 @dataclasses.dataclass(frozen=True)

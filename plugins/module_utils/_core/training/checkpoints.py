@@ -19,13 +19,13 @@ import shutil
 import typing as t
 import zipfile
 
+from ..artifacts.layout import LOSS_PLOT_FILE, MODEL_CARD_FILE
 from ..errors import StoreError
 from ..formats.safetensors import ADAPTER, INDEX, SINGLE, VALUE_HEAD, read_model, read_tensors
-from ..system.files import remove_tree, write_json
+from ..system.files import REMOVED, remove_tree, write_json
 
 STATE = "trainer_state.json"
 METRICS = "all_results.json"
-PLOT = "training_loss.png"
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)\Z")
 #: Present in a checkpoint while transformers writes it on SIGTERM (``trainer_jit_checkpoint.py``).
@@ -174,7 +174,17 @@ def prepare(work: str) -> Attempt:
         path = os.path.join(work, name)
         if os.path.isfile(path) and (
             name
-            in (ADAPTER, VALUE_HEAD, SINGLE, INDEX, STATE, METRICS, "train_results.json", "eval_results.json", PLOT)
+            in (
+                ADAPTER,
+                VALUE_HEAD,
+                SINGLE,
+                INDEX,
+                STATE,
+                METRICS,
+                "train_results.json",
+                "eval_results.json",
+                LOSS_PLOT_FILE,
+            )
             or re.match(r"model-\d+-of-\d+\.safetensors\Z", name)
         ):
             os.unlink(path)
@@ -201,9 +211,9 @@ def clean_output(work: str) -> None:
     """Delete from a finished output directory what only a resume needs, and files that expose local paths."""
     for name in os.listdir(work):
         path = os.path.join(work, name)
-        if os.path.isdir(path) and (_CHECKPOINT.match(name) or name.startswith(".gone-") or name == "runs"):
+        if os.path.isdir(path) and (_CHECKPOINT.match(name) or name.startswith(REMOVED) or name == "runs"):
             shutil.rmtree(path)
-        elif name in ("training_args.bin", "README.md"):
+        elif name in ("training_args.bin", MODEL_CARD_FILE):
             # a pickle and a generated model card: both contain paths of this machine
             os.unlink(path)
 

@@ -365,6 +365,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
+#: Defaults of the options by name.
+DEFAULTS = {option.name: option.default for option in OPTIONS}
+
 #: GGUF types that llama-quantize creates (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), without those that
 #: need an importance matrix.
 QUANTIZATIONS = (
@@ -388,6 +391,8 @@ QUANTIZATIONS = (
     "q3_K_S",
     "q2_K",
 )
+#: Those that are converted directly from the merged weights; all others are quantized from f16.
+DIRECT_QUANTIZATIONS = ("f16", "bf16", "f32")
 #: Short names that llama-quantize accepts for the common variant.
 QUANTIZATION_ALIASES = {
     "fp16": "f16",

@@ -18,8 +18,6 @@ import typing as t
 
 from ..runs.progress import Progress
 
-NAME = "trainer_log.jsonl"
-
 #: Bytes read from the end of the log: about 230 lines of the usual length.
 _TAIL_BYTES = 64 * 1024
 _DURATION = re.compile(r"(?:(-?\d+) days?, )?(\d+):(\d\d):(\d\d)(?:\.\d+)?\Z")

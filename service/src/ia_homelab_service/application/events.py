@@ -18,7 +18,9 @@ import threading
 import typing as t
 from collections import OrderedDict
 
+from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.runs.names import JOB_FILE, SUPERVISOR_FILE
 from ia_homelab_core.runs.progress import Progress
 from ia_homelab_core.runs.run import CANCELLED, ENDED, FAILED, SUCCEEDED, Job, Record
 from ia_homelab_core.system.clock import utc_now
@@ -179,8 +181,8 @@ class Journal:
             yield _end_event(record, current)
 
     def _attempt_events(self, record: Record, job: Job, journal: _JournalState) -> t.Iterator[_RawEvent]:
-        job_record = read_record(os.path.join(job.directory, "job.json")) or {}
-        supervisor = read_record(os.path.join(job.directory, "supervisor.json"))
+        job_record = read_record(os.path.join(job.directory, JOB_FILE)) or {}
+        supervisor = read_record(os.path.join(job.directory, SUPERVISOR_FILE))
         labels = {"step": job.label, "attempt": job.name}
         if supervisor is not None or job.outcome is not None:
             at = str((supervisor or {}).get("at") or job_record.get("created_at") or "")
@@ -201,7 +203,7 @@ class Journal:
         """Yield events for lines of the training's log that were not read yet. The log is append-only."""
         if not last or record.run is None:
             return
-        path = os.path.join(self.jobs.train_directory(record.run), trainer_log.NAME)
+        path = os.path.join(self.jobs.train_directory(record.run), TRAINER_LOG_FILE)
         offset = journal.offset
         while True:
             try:

@@ -18,6 +18,7 @@ from ia_homelab_core.errors import InputError
 from ia_homelab_core.ollama import syntax
 from ia_homelab_core.planning import declaration as planning_declaration
 from ia_homelab_core.releases import gate
+from ia_homelab_core.runs.names import FINETUNE_NAME, slug
 from ia_homelab_core.training import hyperparameters as training_hyperparameters
 
 from .errors import FieldError, FieldErrors
@@ -49,7 +50,7 @@ _DESCRIPTIONS = {
 _INVENTORY_ONLY = ("nodes",)
 _TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
 _TYPE_PHRASES = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list", "int": "a whole number"}
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+_NAME = f"^{FINETUNE_NAME}$"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +189,7 @@ def declared_options(declaration: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def default_name(base_model: str, dataset: str) -> str:
     """Return the default name of a fine-tune: the same for the same base model and dataset."""
     leaf = base_model.rstrip("/").rpartition("/")[2]
-    slug = re.sub(r"[^a-z0-9._-]+", "-", f"{leaf}-{dataset}".lower()).strip("-._")
-    return slug[:80].rstrip("-._") or "finetune"
+    return slug(f"{leaf}-{dataset}")[:80].rstrip("-._") or "finetune"
 
 
 def form_schema() -> dict[str, t.Any]:

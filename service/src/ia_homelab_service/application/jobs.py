@@ -11,7 +11,7 @@ import time
 import typing as t
 
 from ia_homelab_core.artifacts.integrity import receipt_results
-from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE, Layout
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import InputError, StoreError
 from ia_homelab_core.runs.progress import Progress as CoreProgress
@@ -289,7 +289,7 @@ class Jobs:
         """Return the lines of a training's log; for repeated steps the later one."""
         folder = self.train_directory(self.run(job_id))
         points: dict[float, Point] = {}
-        for entry in trainer_log.read_all(os.path.join(folder, trainer_log.NAME)) if folder else ():
+        for entry in trainer_log.read_all(os.path.join(folder, TRAINER_LOG_FILE)) if folder else ():
             point = to_point(entry)
             if point.loss is None and point.eval_loss is None:
                 continue

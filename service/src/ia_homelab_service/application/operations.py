@@ -23,6 +23,7 @@ from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning.declaration import read_declaration
 from ia_homelab_core.planning.finetune import plan_run, plan_train, warnings_of
+from ia_homelab_core.runs.names import LOG_FILE
 from ia_homelab_core.runs.run import Run
 from ia_homelab_core.system import gpus
 from ia_homelab_core.system.disk import free_bytes
@@ -268,7 +269,7 @@ class Operations:
             raise NotFoundError(f"The job {job_id} has no step {step!r}.", f"Its steps are {labels}.")
         if not attempts:
             return Log(job_id=job_id, step=step, lines=[])
-        path = os.path.join(attempts[-1].directory, "log.txt")
+        path = os.path.join(attempts[-1].directory, LOG_FILE)
         count = max(0, min(lines, _MAX_LOG_LINES))
         tail = tail_lines(path, count, 1024 * 1024) if count else []
         return Log(job_id=job_id, step=attempts[-1].label, lines=[self.redactor.text(line) for line in tail])

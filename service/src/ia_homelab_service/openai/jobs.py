@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ia_homelab_core.errors import InputError
+from ia_homelab_core.runs.names import slug
 from ia_homelab_core.system.clock import age_seconds, parse_utc
 from ia_homelab_core.training import hyperparameters as training_hyperparameters
 
@@ -54,7 +54,7 @@ def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) ->
     operations.datasets.publish_file(file_id, path, label)
     request["dataset"] = file_id
     default = finetune_request.default_name(str(request["base_model"]), file_id[5:13])
-    request.setdefault("name", _slug(str(body.get("suffix") or "")) or default)
+    request.setdefault("name", slug(str(body.get("suffix") or ""))[:64] or default)
     submitted = operations.train(request, "model", "openai", client_data)
     return to_job(operations, submitted)
 
@@ -135,10 +135,6 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
             request["learning_rate"] = default_learning_rate() * value
     if body.get("seed") is not None:
         request["seed"] = body["seed"]
-
-
-def _slug(suffix: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", suffix.lower()).strip("-._")[:64]
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

@@ -25,12 +25,6 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.dataset_lab impor
 )
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """A data directory."""
-    return Layout(str(tmp_path / "data"))
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
 def test_memory_stays_flat(kind: str, tmp_path: Path) -> None:
     """A child reads a few rows, then 200000: its peak hardly grows. (In memory they would take about 200 MB.)"""

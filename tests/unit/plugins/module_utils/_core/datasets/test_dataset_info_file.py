@@ -44,12 +44,6 @@ def of(path: Path, text: str) -> InfoFile:
     return InfoFile(str(path))
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """A data directory."""
-    return Layout(str(tmp_path / "data"))
-
-
 def rows(*outputs: str) -> list[Source]:
     """One row per answer."""
     return [Source("records", records=[{"instruction": "a", "output": output} for output in outputs])]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import typing as t
-from pathlib import Path
 
 import pytest
 
@@ -29,13 +28,6 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.dataset_lab impor
     row,
     tree,
 )
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """A data directory."""
-    return Layout(str(tmp_path / "data"))
-
 
 # ---------------------------------------------------------------- differences
 

@@ -34,12 +34,6 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.dataset_lab impor
 )
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """A data directory."""
-    return Layout(str(tmp_path / "data"))
-
-
 def test_first_version(layout: Layout, tmp_path: Path) -> None:
     done = quartet(layout, [file_of(tmp_path / "a.jsonl", row(1), row(2))])
     assert done.changed

@@ -20,9 +20,16 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import environment, processes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.locks import FileLock
+from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import forked, in_child, until
 
 CORE = Path(installation.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _shipped_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests install the core as it is shipped, without the steps of the tests."""
+    monkeypatch.setattr(installation, "_sources", probe_core.shipped_sources)
 
 
 def test_the_core_consists_of_all_files_of_its_directory() -> None:
@@ -34,6 +41,24 @@ def test_the_core_consists_of_all_files_of_its_directory() -> None:
     assert {name.replace(".", "/") + ".py" for name in names} == {
         name for name in files if not name.endswith("__init__.py")
     }
+
+
+def test_no_step_of_the_tests_is_shipped(tmp_path: Path) -> None:
+    """A step that runs any command is a way to run anything as the owner of the jobs."""
+    code = (
+        f"from {installation.PACKAGE}.artifacts.layout import PARENTS\n"
+        f"from {installation.PACKAGE}.errors import InputError\n"
+        f"from {installation.PACKAGE}.steps.registry import get_step\n"
+        "assert get_step('train').kind == 'train'\n"
+        "assert 'probe' not in PARENTS\n"
+        "try:\n"
+        "    get_step('probe')\n"
+        "except InputError as error:\n"
+        "    print(error.message)\n"
+    )
+    env = {"PYTHONPATH": installation.install(Layout(str(tmp_path))), "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.run([sys.executable, "-c", code], env=env, cwd="/", check=True, capture_output=True, text=True)
+    assert process.stdout == "There is no step 'probe' that runs as a job.\n"
 
 
 def test_the_core_is_installed_once_and_runs_from_the_copy(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts import layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import registry
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Evidence, Lab, forked
 
 
@@ -312,3 +314,20 @@ def test_foreign_files_in_the_queue_are_ignored(lab: Lab) -> None:
     (lab.data / "jobs" / "done" / "README").write_text("?")
     assert lab.apply(lab.run("b", "true")).state == "succeeded"
     assert [view.name for view in lab.engine.observe_all()] == ["b", "a"]
+
+
+def test_a_run_of_another_version_blocks_no_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a step that this version does not know: it is shown, and fails with a message that says so."""
+    foreign, own = lab.run("foreign", "true", kind="light_probe"), lab.run("own", "true")
+    monkeypatch.setattr(lab.engine, "reconcile", lambda: None)
+    for run in (foreign, own):
+        lab.engine.submit(run)
+    monkeypatch.undo()
+    monkeypatch.delitem(layout.PARENTS, "light_probe")
+    monkeypatch.delitem(registry.STEPS, "light_probe")
+    assert {view.id: view.state for view in lab.engine.observe_all()}[foreign.id] == "queued"
+    lab.engine.reconcile()
+    view = lab.engine.observe(foreign.id)
+    assert view.state == "failed"
+    assert view.error is not None and "light_probe" in view.error["message"]
+    assert lab.engine.follow(own.id, timeout=20).state == "succeeded"

@@ -27,7 +27,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
     resolved,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import (
-    OPTIONS,
     QUANTIZATIONS,
 )
 
@@ -215,11 +214,6 @@ def test_every_type_has_its_bits() -> None:
     shape = shape_of("llama3.1:8b")
     sizes = [memory.gguf_bytes(shape, name) for name in memory.BITS]
     assert sizes[0] > sizes[1] and min(sizes) == sizes[-1]
-
-
-def test_defaults_match_the_table_of_options() -> None:
-    defaults = {option.name: option.default for option in OPTIONS}
-    assert {name: defaults[name] for name in memory._DEFAULTS} == memory._DEFAULTS
 
 
 def test_every_model_of_the_catalogue_with_every_method() -> None:

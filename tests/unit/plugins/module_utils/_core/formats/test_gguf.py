@@ -22,7 +22,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.form
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import (
     check_complete,
     read_header,
-    set_flag,
 )
 
 
@@ -195,20 +194,6 @@ def test_whether_bos_is_added(
         entries.append(entry("tokenizer.ggml.add_bos_token", 7, bytes([flag])))
     info = read_header(write(header(tensors=0, entries=len(entries)) + b"".join(entries)))
     assert info.adds_bos is expected
-
-
-def test_set_flag_writes_in_place(write: t.Callable[[bytes], str]) -> None:
-    path = write(complete_file())
-    assert set_flag(read_header(path), "tokenizer.ggml.add_bos_token", True) is False
-    assert set_flag(read_header(path), "tokenizer.ggml.add_bos_token", False) is True
-    after = read_header(path)
-    assert after.adds_bos is False
-    check_complete(after)
-    changed = Path(path).read_bytes()
-    assert sum(one != other for one, other in zip(changed, complete_file())) == 1
-    for key in ("general.architecture", "no.such.key"):
-        with pytest.raises(StoreError, match="no flag"):
-            set_flag(after, key, True)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -29,17 +29,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import base_model
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.base_model import BaseStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.tests.support import hub_lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
 
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "vocab_size": 100,
-    "tie_word_embeddings": False,
-}
+CONFIG = {**hub_lab.CONFIG, "tie_word_embeddings": False}
 STEP = BaseStep()
 
 

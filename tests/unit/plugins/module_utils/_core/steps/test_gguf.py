@@ -25,6 +25,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import gguf, tool_environment
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.gguf import GgufStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import DIRECT_QUANTIZATIONS
 from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import recorded
 from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import BASE, DATASET, StepLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
@@ -65,7 +66,7 @@ def write_gguf(path: str, tensors: int = 2, file_type: int = 1, rows: int = 32) 
 
 def context(lab: StepLab, quantization: str = "f16", **options: t.Any) -> StepContext:
     """Context of a conversion, or of a quantization from the 16-bit file."""
-    half = {} if quantization in gguf.DIRECT else {"f16": HALF}
+    half = {} if quantization in DIRECT_QUANTIZATIONS else {"f16": HALF}
     options = {"name": "essai", "base": BASE, "dataset": DATASET, **half, **options}
     return lab.context("gguf", {"merge": MERGE}, options, quantization=quantization)
 

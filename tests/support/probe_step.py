@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A step that runs an arbitrary command, to test the engine without LLaMA-Factory, a model or a GPU.
 
-Its artifact is stored beside the adapters. No declaration creates this step.
+It is no part of the core that is shipped: ``probe_core`` adds it to the core of the tests.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ..errors import JobError
-from ..runners.command import Command
-from ..runs.job_context import StepContext
-from ..runs.progress import Progress
-from ..runs.spec import Toolchain
-from ..system.files import read_json, tail_lines
-from .step import Step
-from .tool_environment import container
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import Progress
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.step import Step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.tool_environment import container
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, tail_lines
 
 
 class ProbeStep(Step):
