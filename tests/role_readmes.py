@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the tables of variables in the roles' README from their argument specs.
+"""Generate the tables of variables in the READMEs of the roles from their argument specs.
 
-Usage: role_readmes.py [--check]. The tables stand between the two marks below; the rest is written by hand.
+Usage: role_readmes.py [--check]. The tables are between the two markers below; the rest is written by hand.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN = "<!-- Made from meta/argument_specs.yml by tests/role_readmes.py. -->"
-END = "<!-- End of what is made. -->"
+BEGIN = "<!-- Generated from meta/argument_specs.yml by tests/role_readmes.py. -->"
+END = "<!-- End of the generated part. -->"
 #: Ansible's markup, O(name=value) and the like.
 MARK = re.compile(r"\b([OVCMBIEP])\(((?:[^()]|\([^()]*\))*)\)")
 

@@ -42,7 +42,7 @@ EXPORTED = "hf_CanaryOfTheEnvironment9876543210"
 #: All that is made from one declared fine-tune, task by task.
 MAKING = [
     "Publish the datasets",
-    "Ask for the fine-tunes",
+    "Submit the fine-tunes",
     "Fetch the base models",
     "Train",
     "Merge the adapters into their bases",
@@ -274,7 +274,7 @@ def test_rolled_back_held_and_released(house: House) -> None:
         return house.play("-e", "model=lab-model", *arguments, playbook="rollback").well()
 
     done = back()
-    assert done.recap["changed"] == 1 and f"lab-model is {before}, held against {declared}" in done.output
+    assert done.recap["changed"] == 1 and f"lab-model is {before}; the hold blocks {declared}" in done.output
     assert lab.tags()[LATEST] == lab.tags()[before] != lab.tags()[declared]
     held = house.play().well()
     assert held.recap["changed"] == 0 and lab.tags()[LATEST] == lab.tags()[before]

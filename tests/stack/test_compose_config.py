@@ -94,7 +94,7 @@ def test_the_stack(kind: str, gpus: str, services: str, tmp_path: Path) -> None:
         llamafactory_probe={"accelerator": kind.split()[0]},
         llamafactory_ids="990:991",
         llamafactory_gpus=GPUS[gpus],
-        llamafactory_found_files={"results": [{"stat": {"checksum": "0" * 40}}]},
+        llamafactory_file_stats={"results": [{"stat": {"checksum": "0" * 40}}]},
         llamafactory_docker={"engine": {"compose": "2.40.3"}},
         **KINDS[kind],
         **SERVICES[services],

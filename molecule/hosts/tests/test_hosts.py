@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-WELL, FULL, CUT = "ia-homelab-well", "ia-homelab-full", "ia-homelab-cut"
+HEALTHY, FULL, CUT = "ia-homelab-healthy", "ia-homelab-full", "ia-homelab-cut"
 RECAP = re.compile(r"^(ia-homelab-\w+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.M)
 
 
@@ -56,7 +56,7 @@ def test_what_befalls_one_host_does_not_befall_another(tmp_path: Path) -> None:
     assert play.wait(timeout=900) in (2, 4), first.read_text()
     said = first.read_text()
     results = recap(said)
-    assert results[WELL][0] > 0 and results[WELL][1:] == (0, 0), said
+    assert results[HEALTHY][0] > 0 and results[HEALTHY][1:] == (0, 0), said
     assert results[CUT][1:] == (1, 0), said
     assert results[FULL][1:] == (0, 1), said
     assert re.search(r"has 0\.0 GiB free and about \d+ GiB are needed\. +Make room", " ".join(said.split())), said
@@ -65,7 +65,7 @@ def test_what_befalls_one_host_does_not_befall_another(tmp_path: Path) -> None:
     on(FULL, "mount", "-o", "remount,size=9g", "/data")
     assert start(second).wait(timeout=900) == 0, second.read_text()
     results = recap(second.read_text())
-    assert results[WELL] == (0, 0, 0), second.read_text()
+    assert results[HEALTHY] == (0, 0, 0), second.read_text()
     assert results[CUT][0] > 0 and results[FULL][0] > 0, second.read_text()
-    for host in (WELL, FULL, CUT):
+    for host in (HEALTHY, FULL, CUT):
         on(host, "curl", "--silent", "--fail", "http://127.0.0.1:11434/api/version")
