@@ -71,7 +71,7 @@ def table(options: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
 
 
 def made(role: str) -> str:
-    """What stands between the marks in a role's README."""
+    """The generated part of a role's README."""
     text = (ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     options = yaml.safe_load(text)["argument_specs"]["main"].get("options", {})
     lines = [BEGIN, "", *table(options)]
@@ -90,9 +90,9 @@ def readme(role: str) -> Path:
 
 
 def renewed(role: str) -> str:
-    """The README as it should be.
+    """The README with an updated generated part.
 
-    :raises ValueError: where the marks are missing.
+    :raises ValueError: if the markers are missing.
     """
     text = readme(role).read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
