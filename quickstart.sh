@@ -15,20 +15,20 @@ usage() {
     cat <<END
 Usage: ./quickstart.sh [option ...] [-- ansible-playbook option ...]
 
-Sets up LLaMA-Factory, llama.cpp's converter and Ollama on this machine, fine-tunes a model on the
-fifty homelab prompts that come with the project, registers it in Ollama and asks it.
-Run it again and nothing changes.
+Installs LLaMA-Factory, llama.cpp's converter and Ollama on this machine, fine-tunes a model on the
+fifty homelab prompts of the project, registers it in Ollama and asks it some of the questions.
+A second run changes nothing.
 
 Options:
-  --model NAME      base model: tiny (the default: two megabytes of random weights, made on the spot), or
-                    a name such as qwen2.5:0.5b, which is fetched from the Hugging Face hub
-  --data-dir DIR    where everything lies ($HOME_DIR)
-  --tools-dir DIR   where the tools lie (DIR/tools); one that is shared is not removed by --clean
+  --model NAME      base model: tiny (default: two megabytes of random weights, created by the script),
+                    or a name such as qwen2.5:0.5b, which is fetched from the Hugging Face hub
+  --data-dir DIR    directory of all files ($HOME_DIR)
+  --tools-dir DIR   directory of the tools (DIR/tools); --clean does not remove another directory
   --port PORT       port of the Ollama server that is started for the run ($PORT)
-  --serve           start the Ollama server and leave it running, to go on asking
-  --stop            stop it again
-  --clean           remove all that this has made
-  --help            this text
+  --serve           run, and leave the Ollama server running
+  --stop            stop the Ollama server
+  --clean           remove everything that the quickstart installed and made
+  --help            show this text
 END
 }
 
@@ -38,7 +38,7 @@ say() { printf '\n==> %s\n' "$*" >&2; }
 ACTION=run
 while (($#)); do
     case $1 in
-    --model | --data-dir | --tools-dir | --port) [[ $# -ge 2 ]] || die "$1 wants a value." ;;&
+    --model | --data-dir | --tools-dir | --port) [[ $# -ge 2 ]] || die "$1 needs a value." ;;&
     --model) MODEL=$2; shift ;;
     --data-dir) HOME_DIR=$(realpath -m "$2"); shift ;;
     --tools-dir) TOOLS_DIR=$(realpath -m "$2"); shift ;;
@@ -48,14 +48,14 @@ while (($#)); do
     --clean) ACTION=clean ;;
     --help | -h) usage; exit 0 ;;
     --) shift; MORE=("$@"); break ;;
-    *) die "unknown option $1. ./quickstart.sh --help tells those there are." ;;
+    *) die "unknown option $1. ./quickstart.sh --help lists the options." ;;
     esac
     shift
 done
-[[ $HOME_DIR != *[[:space:]]* ]] || die "the data directory '$HOME_DIR' has a blank in its path, which LLaMA-Factory cannot have. Choose another: --data-dir DIR"
+[[ $HOME_DIR != *[[:space:]]* ]] || die "the data directory '$HOME_DIR' contains white space, which LLaMA-Factory does not support. Choose another one: --data-dir DIR"
 [[ -n $TOOLS_DIR ]] || TOOLS_DIR=$HOME_DIR/tools
 
-# A Python that runs, is new enough, and can make virtual environments.
+# Prints the path of a Python that is new enough and can create virtual environments.
 find_python() {
     local candidate
     for candidate in ${IA_HOMELAB_PYTHON:-python3.13 python3.12 python3.11 python3 /usr/bin/python3}; do
@@ -67,18 +67,18 @@ find_python() {
 
 have_python() {
     PYTHON=$(find_python) && return
-    # A system without the one is new, and lacks the other too, which is asked for later on: one command for both.
+    # A system without Python usually lacks the compiler too, which is needed later: name both in one command.
     local compiler=' g++'
     if command -v c++ g++ clang++ >/dev/null; then compiler=''; fi
-    command -v apt-get >/dev/null || die "it needs Python 3.11 or newer with venv. Install it and run this again."
-    [[ $(id -u) == 0 ]] || die "it needs Python 3.11 or newer with venv. Run: sudo apt-get install -y python3 python3-venv$compiler"
+    command -v apt-get >/dev/null || die "Python 3.11 or newer with venv is required. Install it and run this again."
+    [[ $(id -u) == 0 ]] || die "Python 3.11 or newer with venv is required. Run: sudo apt-get install -y python3 python3-venv$compiler"
     say "Installing Python"
     DEBIAN_FRONTEND=noninteractive apt-get update -q
     DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends python3 python3-venv
     PYTHON=$(find_python) || die "the Python of this system is older than 3.11. Use Debian 12 or later, or Ubuntu 24.04 or later."
 }
 
-# ansible-core in an environment of its own, named by what it holds, complete once its marker is there
+# Installs ansible-core into a separate environment, named by its contents; it is complete once the marker exists.
 have_ansible() {
     local key
     key=$({ cat requirements.txt; "$PYTHON" -V; } | sha256sum | cut -c1-12)
@@ -112,7 +112,7 @@ clean)
         say "There is nothing to remove at $HOME_DIR"
         exit 0
     fi
-    [[ -e $HOME_DIR/jobs/schema.json || -e $HOME_DIR/tools ]] || die "$HOME_DIR does not look like a data directory of this project: not removed."
+    [[ -e $HOME_DIR/jobs/schema.json || -e $HOME_DIR/tools ]] || die "$HOME_DIR is not a data directory of this project, so it is not removed."
     have_python
     have_ansible
     play playbooks/quickstart-stop.yml -e quickstart_jobs=cancelled
@@ -123,17 +123,17 @@ stop) have_python; have_ansible; play playbooks/quickstart-stop.yml ;;
 run | serve)
     have_python
     have_ansible
-    say "From the prompts to a model answering in Ollama"
+    say "Making a fine-tuned model from the prompts"
     SERVE=false
     [[ $ACTION == run ]] || SERVE=true
     if ! play playbooks/quickstart.yml -e "quickstart_serve=$SERVE"; then
         play playbooks/quickstart-stop.yml >/dev/null 2>&1 || true
-        die "it did not come to its end: see above. Put right what it names and run it again: what was made is kept."
+        die "the run failed: see above. Correct the cause and run this again; finished results are kept."
     fi
     if [[ $SERVE == true ]]; then
-        say "The server stays at http://127.0.0.1:$PORT. To ask: curl http://127.0.0.1:$PORT/api/chat -d '{\"model\":\"homelab-model\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"...\"}]}'"
+        say "The server keeps running at http://127.0.0.1:$PORT. To ask: curl http://127.0.0.1:$PORT/api/chat -d '{\"model\":\"homelab-model\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"...\"}]}'"
     else
-        say "Done. To go on asking it: ./quickstart.sh --serve"
+        say "Done. To ask more questions: ./quickstart.sh --serve"
     fi
     ;;
 esac

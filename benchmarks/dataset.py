@@ -1,14 +1,14 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A million rows in alpaca form: published here, rewritten by ``jq -c``, loaded and written by ``datasets``.
+"""A million alpaca rows: published by the collection, rewritten by ``jq -c``, loaded and written by ``datasets``.
 
-``IA_BENCHMARK=dataset ./test.sh bench``, or by itself with ``--rows``, ``--turns``, ``--lf-venv``.
+``IA_BENCHMARK=dataset ./test.sh bench``, or run directly with ``--rows``, ``--turns``, ``--lf-venv``.
 
 Each reads the same file of JSON lines and writes the same rows with the same four fields in the same order. What this
-collection does beside: it checks every row, digests the file and the rows, looks for duplicates and contradictions,
+collection additionally checks every row, digests the file and the rows, finds duplicates and contradictions,
 and publishes (fsync and rename). ``jq`` is the distribution's; ``datasets`` is the one in LLaMA-Factory's virtual
-environment. They take turns; the figures are the medians.
+environment. They run alternately; the figures are medians.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ rows.select_columns(list(fields)).to_json(sys.argv[2], force_ascii=False)
 
 
 def write_rows(path: str, count: int) -> None:
-    """Rows as people write them: French, some escapes, about 300 bytes; the same for the same count."""
+    """Write realistic rows: French, some escapes, about 300 bytes each; the same count gives the same rows."""
     pick, known = random.Random(20260101), TEXT.split()
     with open(path, "w", encoding="utf-8") as out:
         for number in range(count):
@@ -76,7 +76,7 @@ def write_rows(path: str, count: int) -> None:
 
 
 class Run(t.NamedTuple):
-    """One program, once: wall time and processor time in seconds, and most memory in MB."""
+    """One execution of a program: wall time and processor time in seconds, and peak memory in MB."""
 
     seconds: float
     processor: float
@@ -84,7 +84,7 @@ class Run(t.NamedTuple):
 
 
 def measure(argv: t.Sequence[str], out: str | None = None) -> Run:
-    """Run a program; its peak is what the kernel counted for it (this one is small, so it adds nothing)."""
+    """Run a program; its peak memory is that of the kernel's accounting (this process is too small to affect it)."""
     begin = time.monotonic()
     with open(out or os.devnull, "wb") as stream:
         process = subprocess.Popen(argv, stdout=stream, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
@@ -97,7 +97,7 @@ def measure(argv: t.Sequence[str], out: str | None = None) -> Run:
 
 
 def same(first: str, second: str) -> bool:
-    """Whether two files hold the same rows."""
+    """Whether two files contain the same rows."""
     with open(first, encoding="utf-8") as one, open(second, encoding="utf-8") as other:
         for left, right in zip(one, other):
             if json.loads(left) != json.loads(right):

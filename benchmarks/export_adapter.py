@@ -1,12 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second fine-tune on a base that was fine-tuned before: ``export: adapter`` against the merged way.
+"""A second fine-tune on the same base: ``export: adapter`` compared with merging.
 
-Of each way a first one is made beforehand, so that what a base costs once (fetching, and for adapters its GGUF) is not
-counted; then another learning rate, and another, is what a user goes through every day. The base has 6 million
-parameters, so that what is written is more than receipts and logs. Bytes are those that lie there afterwards; the
-checkpoints of a training, alike in both ways, are gone by then.
+A first fine-tune of each kind is made beforehand, so that the one-time cost of a base (fetching, and for adapters its
+GGUF) is not counted. Then the learning rate is changed repeatedly, as users do. The base has 6 million parameters, so
+that the files are larger than receipts and logs. Bytes are those on disk at the end; checkpoints, which are equal in
+both cases, have been removed by then.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SHAPE = ("--hidden", "512", "--ffn", "1024", "--layers", "2")
 
 
 def held(*roots: Path) -> int:
-    """Bytes of all files below."""
+    """Total size of all files below a directory."""
     return sum(path.lstat().st_size for root in roots for path in root.rglob("*") if path.is_file())
 
 
 def main() -> None:
-    """By turns, each time with a learning rate of its own."""
+    """Run both alternately, each time with another learning rate."""
     with workplace(*SHAPE) as lab:
-        # none twice, in neither way: what was trained for the one would be there for the other
+        # never repeated, because a training for one kind would be reused by the other
         rates = iter(range(1, 2 * TIMES + 3))
         written: dict[str, list[int]] = {way: [] for way in WAYS}
         roots = [lab.data / "models", lab.data / "outputs", lab.server.root / "models" / "blobs"]
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def apply(lab: PlayLab, declared: dict[str, object]) -> None:
-    """One fine-tune to its end."""
+    """Apply one fine-tune."""
     assert lab.play(timeout=3600, finetunes=[declared]).well().recap["changed"] > 0
 
 

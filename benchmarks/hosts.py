@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``finetune.yml`` on many hosts where nothing has changed, against as many ``ping`` tasks on the same hosts.
+"""``finetune.yml`` on many hosts without changes, compared with as many ``ping`` tasks on the same hosts.
 
-The hosts are this machine with a data directory each (copies of one that was really made), through local connections:
-controller and hosts share its processors. ``IA_BENCHMARK_HOSTS`` (50), ``IA_BENCHMARK_FORKS`` (10).
+The hosts are data directories on this machine (copies of a real one), with local connections: controller and hosts
+share its processors. ``IA_BENCHMARK_HOSTS`` (50), ``IA_BENCHMARK_FORKS`` (10).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TIMES = int(os.environ.get("IA_BENCHMARK_TIMES", "3"))
 
 
 def main() -> None:
-    """Make it on one host, copy it to the others, then measure."""
+    """Make the fine-tune on one host, copy it to the others, then measure."""
     with workplace() as lab:
         lab.play().well()
         count = lab.play().well().recap["ok"]

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmarks share: a place to work in, a clock, and plays of ``ping`` to compare with.
+"""Common parts of the benchmarks: a work directory, a timer, and plays of ``ping`` tasks to compare with.
 
-They run by hand, ``IA_BENCHMARK=NAME ./test.sh bench``, and print what ``benchmarks/README.md`` shows.
+Benchmarks are run by hand, ``IA_BENCHMARK=NAME ./test.sh bench``, and print the figures of ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
 
 
 class Spent(t.NamedTuple):
-    """What something took.
+    """Time that a call took.
 
-    :param wall: seconds by the clock.
-    :param cpu: seconds of processor time, of the command and all its children that were waited for.
+    :param wall: wall clock time in seconds.
+    :param cpu: processor time in seconds, of the command and the children that it waited for.
     """
 
     wall: float
@@ -43,7 +43,7 @@ class Spent(t.NamedTuple):
 
 
 def timed(body: t.Callable[[], t.Any]) -> tuple[Spent, t.Any]:
-    """What a function took, and what it gave."""
+    """Call a function; return the time and its result."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     value = body()
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -52,7 +52,7 @@ def timed(body: t.Callable[[], t.Any]) -> tuple[Spent, t.Any]:
 
 
 def interleaved(bodies: t.Mapping[str, t.Callable[[], t.Any]], times: int) -> dict[str, list[Spent]]:
-    """Run each in turn, so many times over, so that what else the machine does meets them all alike."""
+    """Run the functions alternately, several times, so that other load of the machine affects all of them."""
     found: dict[str, list[Spent]] = {name: [] for name in bodies}
     for number in range(times):
         for name, body in bodies.items():
@@ -75,7 +75,7 @@ def compare(found: t.Mapping[str, t.Sequence[Spent]], what: str, against: str) -
 
 
 def pings(lab: PlayLab, count: int) -> str:
-    """A playbook of so many ``ping`` tasks for the host group ``pc_ia``; its path."""
+    """Write a playbook with a number of ``ping`` tasks for the group ``pc_ia``; return its path."""
     path = lab.root / f"pings-{count}.yml"
     tasks = [{"name": f"Ping {number}", "ansible.builtin.ping": {}} for number in range(count)]
     path.write_text(json.dumps([{"name": "Pings", "hosts": "pc_ia", "gather_facts": False, "tasks": tasks}]))
@@ -84,13 +84,13 @@ def pings(lab: PlayLab, count: int) -> str:
 
 @contextlib.contextmanager
 def workplace(*shape: str) -> t.Iterator[PlayLab]:
-    """A host with an Ollama server and a tiny base, on which nothing was made yet.
+    """A host with an Ollama server and a tiny base, and without results.
 
-    :param shape: options of the base's maker, for a bigger one.
+    :param shape: options for ``make_tiny_base.py``, to create a larger base.
     """
     root = Path(tempfile.mkdtemp(prefix="benchmark-", dir=os.environ.get("IA_BENCHMARK_DIR")))
     lab = PlayLab(root / "lab", str(make_tiny_base(root / "base", *shape)))
-    # found by the play itself, as it is for everybody
+    # found by the play itself, as usual
     del lab.declared["llamafactory_toolchain"]
     lab.declared["llamafactory_tools_dir"] = os.environ["IA_TOOLS_DIR"]
     lab.server.start()
@@ -102,13 +102,13 @@ def workplace(*shape: str) -> t.Iterator[PlayLab]:
 
 
 def well(status: int, argv: t.Sequence[str]) -> None:
-    """Stop where a command failed."""
+    """Exit if a command failed."""
     if status != 0:
         sys.exit(f"failed with status {status}: {' '.join(argv)}")
 
 
 def run(argv: t.Sequence[str], **more: t.Any) -> None:
-    """Run a command to its end, quietly."""
+    """Run a command without output."""
     done = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **more
     )

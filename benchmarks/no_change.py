@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``finetune.yml`` where nothing has changed, against a play with as many ``ping`` tasks.
+"""``finetune.yml`` without changes, compared with a play with as many ``ping`` tasks.
 
-As many as the recap of the first counts as ``ok``: tasks that were skipped are not counted, so skipping gains nothing.
+Their number is that of tasks that the recap of the first counts as ``ok``, which excludes skipped tasks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TIMES = int(os.environ.get("IA_BENCHMARK_TIMES", "7"))
 
 
 def main() -> None:
-    """Make it once, then measure."""
+    """Make the fine-tune once, then measure."""
     with workplace() as lab:
         lab.play().well()
         recap = lab.play().well().recap

@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole of ``finetune.yml`` from nothing, against the bare commands run by hand one after the other.
+"""``finetune.yml`` from nothing, compared with the same commands run by hand, one after the other.
 
-Both train the same adapter on the same rows, merge it, put the tokenizer back, convert, quantize, and create the model
-in Ollama. What the collection does beside that (checking the data, comparing token ids, hashing, receipts) counts
-against it. ``IA_BENCHMARK_EPOCHS`` (32): how long the training is, about half a minute on one processor.
+Both train the same adapter on the same rows, merge it, restore the tokenizer, convert, quantize, and create the model
+in Ollama. What the collection does in addition (checking the data, comparing token ids, hashing, receipts) counts
+against it. ``IA_BENCHMARK_EPOCHS`` (32): duration of the training, about half a minute on one processor.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TOKENIZER = (
 
 
 def by_hand(lab: PlayLab, work: Path) -> None:
-    """What somebody types who knows all the traps."""
+    """Run the commands that an experienced user would type."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     declared = lab.declared["finetunes"][0]
@@ -85,8 +85,8 @@ def by_hand(lab: PlayLab, work: Path) -> None:
 
 
 def in_float32(base: str, target: Path) -> str:
-    """The base as LLaMA-Factory has to see it on a CPU: it loads the type that ``config.json`` names, and a processor
-    without instructions for half precision trains a hundred times slower in that."""
+    """Copy the base with float32 in ``config.json``: LLaMA-Factory loads the type named there, and a processor without
+    instructions for half precision trains a hundred times slower in it."""
     target.mkdir()
     for path in Path(base).iterdir():
         (target / path.name).symlink_to(path)
@@ -98,12 +98,12 @@ def in_float32(base: str, target: Path) -> str:
 
 
 def write_yaml(path: Path, settings: t.Mapping[str, t.Any]) -> None:
-    """JSON is YAML, but LLaMA-Factory wants a line for each key."""
+    """Write YAML with one line per key, as LLaMA-Factory requires."""
     path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
 
 
 def from_nothing(lab: PlayLab) -> Played:
-    """The play on a host where nothing was made yet."""
+    """Run the play on a host without results."""
     shutil.rmtree(lab.data, ignore_errors=True)
     for name in lab.tags():
         lab.ollama.delete(name)
@@ -111,7 +111,7 @@ def from_nothing(lab: PlayLab) -> Played:
 
 
 def main() -> None:
-    """Alternately, so many times."""
+    """Run both alternately, several times."""
     with workplace() as lab:
         lab.declared["finetunes"][0].update(epochs=EPOCHS, lora_rank=16)
         what, against = "finetune.yml, from nothing", "bare commands"

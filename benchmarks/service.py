@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The training service under load, against a bare FastAPI application in the same run.
+"""The training service under load, compared with a bare FastAPI application in the same run.
 
 Status requests per second and their p99 with 200 event streams attached; start and memory with 10 000 jobs in the
 store. ``IA_BENCHMARK_JOBS``, ``IA_BENCHMARK_STREAMS`` and ``IA_BENCHMARK_SECONDS`` change how many and how long.
@@ -29,7 +29,7 @@ STREAMS = int(os.environ.get("IA_BENCHMARK_STREAMS", "200"))
 SECONDS = float(os.environ.get("IA_BENCHMARK_SECONDS", "10"))
 CLIENTS = 8
 
-#: The least that FastAPI can do: the same bytes, made before.
+#: The minimum that FastAPI can do: send the same bytes, prepared in advance.
 BARE = """
 import sys, uvicorn
 from fastapi import FastAPI, Response
@@ -43,7 +43,7 @@ uvicorn.run(app, port=int(sys.argv[1]), access_log=False, log_level="warning")
 
 
 async def get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> bytes:
-    """One answer over a connection that stays open."""
+    """Get one response over a persistent connection."""
     writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     assert b" 200 " in head.split(b"\r\n", 1)[0], head
@@ -54,7 +54,7 @@ async def get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: 
 
 
 async def load(port: int, path: str) -> tuple[float, float]:
-    """Requests per second of several clients that ask as fast as they are answered, and the p99 in milliseconds."""
+    """Requests per second of several clients without pauses, and the p99 in milliseconds."""
     times: list[float] = []
     end = time.perf_counter() + SECONDS
 
@@ -72,7 +72,7 @@ async def load(port: int, path: str) -> tuple[float, float]:
 
 
 async def attach(port: int, job_id: str) -> list[asyncio.StreamWriter]:
-    """Event streams that stay."""
+    """Open event streams and keep them open."""
     found = []
     for _number in range(STREAMS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -84,7 +84,7 @@ async def attach(port: int, job_id: str) -> list[asyncio.StreamWriter]:
 
 
 def fill(service: Service) -> None:
-    """A store with so many ended runs, each a copy of a real one."""
+    """Create a store with a number of finished runs, copies of a real one."""
     run = service.lab.run("filled")
     service.lab.apply(run)
     source = Path(service.lab.record(run).directory)
@@ -103,13 +103,13 @@ def resident(pid: int) -> float:
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has computed so far: on a busy machine the clock tells little."""
+    """Processor time of a process so far; on a busy machine wall clock time is not meaningful."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def start(service: Service, what: str) -> None:
-    """Start it, and say how long it took to answer."""
+    """Start the service; return the time until it answers."""
     begin = time.perf_counter()
     service.start()
     assert service.process is not None
@@ -119,7 +119,7 @@ def start(service: Service, what: str) -> None:
 
 
 async def measure(service: Service, root: Path) -> None:
-    """All figures, a line each."""
+    """Measure and print all figures, one per line."""
     assert service.process is not None
     occupant = service.occupy()
     path = f"/api/status/{occupant}"
@@ -156,7 +156,7 @@ async def measure(service: Service, root: Path) -> None:
 
 
 def main() -> None:
-    """Fill, start, measure."""
+    """Fill the store, start the service, measure."""
     root = Path(tempfile.mkdtemp(prefix="ia-homelab-bench."))
     service = Service(root / "service", {})
     try:

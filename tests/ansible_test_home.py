@@ -1,12 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes a home directory in which ansible-test works with nothing but a package index.
+"""Creates a home directory in which ansible-test needs only a package index.
 
 Usage: ansible_test_home.py DIRECTORY, with the Python that has ansible-test.
 
-* pip's settings, from wherever this user has them, environment included: ansible-test passes none of those on.
-* The script that puts pip into a new environment: ansible-test would fetch it from a site of its own.
+* pip's settings of this user, including the environment, because ansible-test does not pass them on.
+* The script that installs pip into a new environment; ansible-test would download it from another site.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ subprocess.check_call(pip + asked, env=env)
 
 
 def pip_version() -> str:
-    """The pip that this ansible-test wants in its environments."""
+    """The version of pip that this ansible-test requires."""
     from ansible_test._internal import python_requirements
 
     class Python:
@@ -43,7 +43,7 @@ def pip_version() -> str:
 
 
 def pip_settings() -> configparser.RawConfigParser:
-    """What pip goes by here: its files, and the environment over them."""
+    """pip's settings: those of its files, overridden by the environment."""
     settings = configparser.RawConfigParser()
     lines = subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True).splitlines()
     for line in lines:
@@ -59,7 +59,7 @@ def pip_settings() -> configparser.RawConfigParser:
 
 
 def main(home: str) -> None:
-    """Writes both; readable by the owner alone, since an index may carry a password."""
+    """Write both files, readable only by the owner, because the URL of an index can contain a password."""
     script = f"get_pip_{pip_version().replace('.', '_')}.py"
     with open(os.path.join(home, ".ansible", "test", "cache", script), "w", encoding="utf-8") as file:
         file.write(BOOTSTRAP)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes ``plugins/module_utils/_bundle.py``; with ``--check``, fails where it is not up to date.
+"""Writes ``plugins/module_utils/_bundle.py``; with ``--check``, fails if it is not up to date.
 
 Ansible ships the modules of ``module_utils`` that a module imports, directly or not. Some modules of the core are only
 imported by name when they are needed, so one file imports them all.

@@ -6,15 +6,15 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-Usage: docker_engine.sh start DIRECTORY    a Docker Engine answers, with Compose and buildx; one is installed and
-                                           started if need be. DIRECTORY then holds its log and its process id.
-       docker_engine.sh stop DIRECTORY     stops the engine that `start` started, and no other
+Usage: docker_engine.sh start DIRECTORY    make sure that a Docker Engine runs, with Compose and buildx; install and start
+                                           it if necessary. DIRECTORY then contains its log and its process id.
+       docker_engine.sh stop DIRECTORY     stop the engine if `start` has started it
 END
 }
 
 die() { printf 'docker_engine.sh: %s\n' "$*" >&2; exit 1; }
 
-whole() {
+is_installed() {
     command -v dockerd >/dev/null && command -v containerd >/dev/null &&
         docker compose version >/dev/null 2>&1 && docker buildx version >/dev/null 2>&1
 }
@@ -24,11 +24,11 @@ answers() { docker info >/dev/null 2>&1; }
 # shellcheck disable=SC1091  # of the machine
 from_os_release() { (. /etc/os-release && printf '%s' "${!1:-}"); }
 
-# Engine 26 or newer: an older one does not start privileged containers where the machine itself lacks a capability.
-# Debian 12 has 20.10 and no Compose v2, so there the packages of Debian 13 are taken (they need no newer libc).
+# Engine 26 or newer: older ones do not start privileged containers if the machine itself lacks a capability.
+# Debian 12 has 20.10 and no Compose v2, so the packages of Debian 13 are used (they need no newer libc).
 install_packages() {
-    [[ $(id -u) == 0 ]] || die "Docker Engine with Compose and buildx is not here; installing it takes root."
-    command -v apt-get >/dev/null || die "Docker Engine with Compose and buildx is not here; please install it."
+    [[ $(id -u) == 0 ]] || die "Docker Engine with Compose and buildx is not installed; installing it needs root."
+    command -v apt-get >/dev/null || die "Docker Engine with Compose and buildx is not installed; please install it."
     export DEBIAN_FRONTEND=noninteractive
     case $(from_os_release ID):$(from_os_release VERSION_ID) in
         debian:12)
@@ -53,15 +53,15 @@ start() {
     mkdir -p "$record"
     exec 8>"${TMPDIR:-/tmp}/ia-homelab-docker-engine.lock"
     flock 8
-    # What apt prints is of interest only when it fails.
-    if ! whole; then
+    # The output of apt is shown only if it fails.
+    if ! is_installed; then
         set +e
         (set -e; install_packages) >"$record/install.log" 2>&1 8>&-
         set -e
-        whole || { cat "$record/install.log" >&2; die "Docker Engine, Compose or buildx could not be installed."; }
+        is_installed || { cat "$record/install.log" >&2; die "Docker Engine, Compose or buildx could not be installed."; }
     fi
     answers && return
-    [[ $(id -u) == 0 ]] || die "No Docker Engine answers; starting one takes root."
+    [[ $(id -u) == 0 ]] || die "No Docker Engine runs; starting one needs root."
     if [[ -d /run/systemd/system ]]; then
         systemctl start docker
     else
@@ -80,7 +80,7 @@ stop() {
     local record=$1 pid waited
     [[ -s $record/dockerd.pid ]] || return 0
     pid=$(<"$record/dockerd.pid")
-    # The number may be somebody else's by now.
+    # The process id may belong to another process by now.
     [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || return 0
     kill "$pid"
     for ((waited = 0; waited < 120; waited++)); do

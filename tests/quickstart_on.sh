@@ -33,7 +33,7 @@ host=$(docker run --detach --privileged --cgroupns=private --tmpfs /run --tmpfs 
 trap 'docker rm --force --volumes "$host" >/dev/null; rm -f "$log"' EXIT
 
 as_root() { docker exec --interactive "$host" "$@"; }
-# While it boots, systemd empties /tmp, under whoever uses it.
+# While booting, systemd empties /tmp, even if it is in use.
 as_root systemctl is-system-running --wait >/dev/null || true
 name=root home=/root
 if [[ $who == user ]]; then
@@ -57,17 +57,17 @@ quickstart() {
     return "$status"
 }
 
-# What an ordinary user is told to have installed, in the words that he is told it in.
-for ((told = 0; ; told++)); do
+# Installs the packages that the messages tell an ordinary user to install, with the commands that they name.
+for ((attempt = 0; ; attempt++)); do
     if quickstart "from nothing to an answer"; then break; fi
     command=$(grep -oE 'sudo apt-get install [a-z0-9.+ -]*[a-z0-9+]' "$log" | tail -n 1) || true
-    [[ $who == user && $command && $told -lt 5 ]] || die "the quickstart failed."
+    [[ $who == user && $command && $attempt -lt 5 ]] || die "the quickstart failed."
     say "$command"
     as_root sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive ${command#sudo } --yes >/dev/null"
 done
 grep -qE '^pc-ia +: .*changed=[1-9]' "$log" || die "nothing was changed."
-quickstart "once more"
+quickstart "second run"
 grep -qE '^pc-ia +: .*changed=0 ' "$log" || die "the second run changed something."
 quickstart "removed" --clean
-there test ! -e "$home/.local/share/ia-homelab" || die "something is left."
+there test ! -e "$home/.local/share/ia-homelab" || die "--clean has left files."
 say "passed on $system as $name"

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes the tables of variables in the roles' README from their argument specs.
+"""Generate the tables of variables in the READMEs of the roles from their argument specs.
 
-Usage: role_readmes.py [--check]. The tables stand between the two marks below; the rest is written by hand.
+Usage: role_readmes.py [--check]. The tables are between the two markers below; the rest is written by hand.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN = "<!-- Made from meta/argument_specs.yml by tests/role_readmes.py. -->"
-END = "<!-- End of what is made. -->"
+BEGIN = "<!-- Generated from meta/argument_specs.yml by tests/role_readmes.py. -->"
+END = "<!-- End of the generated part. -->"
 #: Ansible's markup, O(name=value) and the like.
 MARK = re.compile(r"\b([OVCMBIEP])\(((?:[^()]|\([^()]*\))*)\)")
 
@@ -71,7 +71,7 @@ def table(options: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
 
 
 def made(role: str) -> str:
-    """What stands between the marks in a role's README."""
+    """The generated part of a role's README."""
     text = (ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     options = yaml.safe_load(text)["argument_specs"]["main"].get("options", {})
     lines = [BEGIN, "", *table(options)]
@@ -90,9 +90,9 @@ def readme(role: str) -> Path:
 
 
 def renewed(role: str) -> str:
-    """The README as it should be.
+    """The README with an updated generated part.
 
-    :raises ValueError: where the marks are missing.
+    :raises ValueError: if the markers are missing.
     """
     text = readme(role).read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:

@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Usage: host_image.sh debian12|debian13|ubuntu22.04|ubuntu24.04
-# Prints the name of an image of that system with systemd and SSH, made of the distribution's own packages where it is
-# not there yet. The packages are kept as an archive in the cache.
+# Prints the name of an image of that system with systemd and SSH, and creates it from the distribution's packages if it does
+# not exist. The packages are kept as an archive in the cache.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 system=$1
@@ -18,13 +18,13 @@ case $system in
     ubuntu24.04) suite=noble origin=Ubuntu components=main,universe ;;
     *) echo "unknown system: $system" >&2; exit 2 ;;
 esac
-# On Ubuntu apt is none of the packages that every system must have.
+# On Ubuntu apt is not an essential package.
 [[ $origin == Debian ]] || packages+=,apt
-# Without one of this machine's, mmdebstrap takes the distribution's own, with its updates.
+# Without a mirror of this machine, mmdebstrap uses the distribution's own, with its updates.
 mirror=$("$here/../../tests/mirror.sh" "$origin")
 sources=()
 if [[ $mirror && $origin == Ubuntu ]]; then
-    # Compose v2 came to 22.04 as an update.
+    # In 22.04, Compose v2 is an update.
     for pocket in "" -updates -security; do
         sources+=("deb $mirror $suite$pocket ${components//,/ }")
     done
@@ -47,7 +47,7 @@ if ! docker image inspect "$image" >/dev/null 2>&1; then
             # Debian 12 has none
             "$here/../../tests/from_suite.sh" trixie ubuntu-archive-keyring >&2
         fi
-        # In a session of its own: when it fails it hangs up its whole process group.
+        # In its own session, because it sends SIGHUP to its process group when it fails.
         setsid -w mmdebstrap --quiet --variant=minbase --components="$components" --include="$packages" \
             "$suite" "${archive%.tar}.new.tar" "${sources[@]}" >&2 ||
             { echo "mmdebstrap failed for $system" >&2; exit 1; }

@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Usage: stack_images.sh
 # Prints, as JSON, the names of the images of a stack without a GPU and the files under IA_HOMELAB_CACHE/images that hold
-# them. Those of jobs: tests/images.sh. Ollama's own cannot be pulled everywhere: here it is the real Ollama that the role
-# has built from source (IA_OLLAMA_BIN) in Debian, with its own entry point. The proxy's is nginx as Debian has it.
+# them. The images of jobs come from tests/images.sh. Ollama's image is a stand-in: the real Ollama that the role has built
+# from source (IA_OLLAMA_BIN) in Debian, with its own entry point. The image of the proxy contains Debian's nginx.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}/images
@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 jobs=$("$here/../../tests/images.sh" archive)
 name_of() { sed -n "s/^$1=//p" "$work/names"; }
 
-# make NAME   an image from the Dockerfile in the directory of that name, and what else lies there; prints what it is called
+# make NAME   builds an image from the Dockerfile in the directory of that name; prints the name of the image
 make() {
     local key image archive
     key=$( (cat "$work/$1"/*; name_of IA_BASE_IMAGE) | sha256sum | cut -c1-12)

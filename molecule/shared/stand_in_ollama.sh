@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Usage: stand_in_ollama.sh
-# Prints a directory with ollama.tar and its sha256, which stands in for the archive of a release of Ollama: laid out as
-# that one, with the real Ollama that the role has built from source (IA_OLLAMA_BIN), without its libraries for GPUs.
+# Prints a directory with ollama.tar and its sha256, a stand-in for the archive of a release of Ollama: it has the same layout
+# and contains the real Ollama that the role has built from source (IA_OLLAMA_BIN), without libraries for GPUs.
 set -euo pipefail
 cache=${IA_HOMELAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ia-homelab-llamafactory}/images
 made=$cache/stand-in-ollama-$(sha256sum "$IA_OLLAMA_BIN" | cut -c1-12)

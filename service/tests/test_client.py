@@ -110,7 +110,7 @@ def test_an_unreachable_service(service: Service) -> None:
     service.stop()
     with pytest.raises(Unreachable, match=str(service.port)):
         use(service.url, lambda client: client.list_jobs())
-    with pytest.raises(Unreachable, match="away for"):
+    with pytest.raises(Unreachable, match="unreachable for"):
         use(service.url, lambda client: followed(client, "some-run", give_up_after=0.2))
 
 

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Docker Engine is there (test.sh sees to it); what the tests of runners ask for is a container's."""
+"""Fixtures for containers. They need a Docker Engine, which test.sh provides."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Docker Engine is killed, or stopped, while a job runs: the job goes on from its checkpoint when it is back."""
+"""The Docker Engine is killed or stopped while a job runs: the job resumes from its checkpoint afterwards."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def lab(tmp_path: Path, installed_core: Path, image: str, own: OwnEngine) -> t.I
 @pytest.mark.parametrize(
     ("number", "supervisor_too"), [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGKILL, True)]
 )
-def test_a_job_goes_on_when_the_engine_is_back(
-    lab: DockerLab, own: OwnEngine, number: int, supervisor_too: bool
-) -> None:
+def test_job_continues_after_engine_restart(lab: DockerLab, own: OwnEngine, number: int, supervisor_too: bool) -> None:
     run = lab.counting("a", steps=1, count=60, pause=0.25)
     lab.engine.submit(run)
     lab.wait(lambda: sum(entry.what == "done" for entry in lab.evidence()) > 3)

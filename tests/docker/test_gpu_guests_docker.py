@@ -17,7 +17,7 @@ gpu_processes = test_gpu_users.gpu_processes
 globals().update(shared(test_gpu_users, ()))
 
 
-def test_a_job_s_container_is_not_a_foreign_process(lab: DockerLab, gpu_processes: Path) -> None:
+def test_container_of_a_job_is_not_foreign(lab: DockerLab, gpu_processes: Path) -> None:
     """The driver reports the process id of the host."""
     run = lab.run("a", f"echo > {lab.root}/begun; sleep 1000")
     lab.engine.submit(run)

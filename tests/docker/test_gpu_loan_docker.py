@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Ollama in a container, and others that may be stopped, give way to a training and are back afterwards."""
+"""A real Ollama in a container, and other containers that may be stopped, yield to a training and are restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import gpu_lease
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
-from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import Guest
+from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import YieldingServer
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
 
 
@@ -24,8 +24,8 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
-class Contained(Guest):
-    """An Ollama server in a container of its own."""
+class ContainerServer(YieldingServer):
+    """An Ollama server in a container."""
 
     def __init__(self, lab: Lab, network: str) -> None:
         super().__init__(lab, free_port())
@@ -56,20 +56,20 @@ class Contained(Guest):
 
 @pytest.fixture
 def lab(tmp_path: Path, installed_core: Path) -> t.Iterator[Lab]:
-    """Jobs are plain processes here: it is the others that are in containers."""
+    """Jobs are plain processes; the other users of the GPU are in containers."""
     made = Lab(tmp_path, installed_core)
     yield made
     made.close()
 
 
 @pytest.fixture(params=["bridge", "host"])
-def contained(lab: Lab, request: pytest.FixtureRequest) -> t.Iterator[Contained]:
-    made = Contained(lab, request.param)
+def contained(lab: Lab, request: pytest.FixtureRequest) -> t.Iterator[ContainerServer]:
+    made = ContainerServer(lab, request.param)
     yield made
     made.close()
 
 
-def test_stopped_and_given_back(contained: Contained) -> None:
+def test_stopped_and_restored(contained: ContainerServer) -> None:
     run = contained.run("stop")
     contained.begin(run)
     assert not contained.answers() and not contained.state()["State"]["Running"]
@@ -78,8 +78,8 @@ def test_stopped_and_given_back(contained: Contained) -> None:
     assert contained.answers() and contained.state()["Id"] == contained.id
 
 
-def test_on_the_cpu_and_given_back(contained: Contained) -> None:
-    """Another container of the same image, files, network and ports stands in for it."""
+def test_moved_to_the_cpu_and_restored(contained: ContainerServer) -> None:
+    """A container with the same image, files, network and ports replaces it."""
     docker("exec", contained.name, "touch", "/tmp/models/mine")
     run = contained.run("cpu")
     contained.begin(run)
@@ -96,7 +96,7 @@ def test_on_the_cpu_and_given_back(contained: Contained) -> None:
 
 
 @pytest.mark.parametrize("contained", ["bridge"], indirect=True)
-def test_given_back_though_supervisor_and_command_were_killed(contained: Contained) -> None:
+def test_restored_after_supervisor_and_command_were_killed(contained: ContainerServer) -> None:
     run = contained.run("cpu")
     contained.begin(run)
     lab = contained.lab
@@ -106,15 +106,15 @@ def test_given_back_though_supervisor_and_command_were_killed(contained: Contain
     (other,) = contained.others()
     lab.engine.reconcile()
     lab.wait(lambda: lab.identity(run, "command.json") != command, timeout=60)
-    assert contained.others() == [other], "it goes on as it was"
+    assert contained.others() == [other], "it is unchanged"
     contained.end(run)
     assert contained.answers() and contained.others() == []
 
 
 @pytest.mark.parametrize("contained", ["bridge"], indirect=True)
 @pytest.mark.parametrize("policy", ["stop", "cpu"])
-def test_what_says_so_is_stopped_as_well(contained: Contained, policy: str) -> None:
-    """As LLaMA-Factory's API of the Compose stack does."""
+def test_labelled_container_is_stopped(contained: ContainerServer, policy: str) -> None:
+    """As the API of the Compose stack is."""
     name = f"{contained.name}-api"
     docker(
         "run", "--detach", "--init", "--name", name, "--label", f"{gpu_lease.LABEL}=true", os.environ["IA_BASE_IMAGE"],

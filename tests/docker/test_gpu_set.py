@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container gets the GPUs that were chosen for it, and no others.
+"""A container gets exactly the chosen GPUs.
 
 No NVIDIA driver is there: the devices are those of a CDI specification of the test's own, which the engine really
 injects.
@@ -32,7 +32,7 @@ def device(name: str) -> dict[str, t.Any]:
 
 @pytest.fixture(scope="module")
 def url(image: str, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[str]:
-    """Address of an engine that knows two GPUs."""
+    """Address of an engine with two GPUs."""
     specifications = tmp_path_factory.mktemp("cdi")
     specification = {
         "cdiVersion": "0.6.0", "kind": "nvidia.com/gpu", "devices": [device("0"), device("1")],
@@ -47,7 +47,7 @@ def url(image: str, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[str]
     ("gpus", "given"),
     [("nvidia.com/gpu=1", {"1"}), ("nvidia.com/gpu=0, nvidia.com/gpu=1", {"0", "1"}), ("", set())],
 )
-def test_it_gets_what_was_chosen(url: str, kit: DockerKit, job_dir: str, gpus: str, given: set[str]) -> None:
+def test_container_gets_the_chosen_gpus(url: str, kit: DockerKit, job_dir: str, gpus: str, given: set[str]) -> None:
     write_json(os.path.join(os.path.dirname(job_dir), "run.json"), {"toolchain": {"docker_host": url}})
     kit.more = {"gpus": gpus}
     runner = kit.runner()

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images of the role, made from packages, from prompts to an answering model; stopped and gone on."""
+"""The pipeline in the images of the role, built from packages; a training is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ USER = 4711
 
 
 class Place:
-    """A data directory that is not root's, with a dataset, a base outside of it, and an Ollama server."""
+    """A data directory of an ordinary user with a dataset, a base outside of it, and an Ollama server."""
 
     def __init__(self, root: Path, server: Server) -> None:
         self.data = root / "data"
@@ -40,7 +40,7 @@ class Place:
         os.chown(self.data, USER, USER)
         self.base = make_tiny_base(root / "tiny-base")
         registry.apply(self.layout, registry.Declaration("homelab"), [registry.Source("prompts.json", str(PROMPTS))])
-        # nothing of the host's own tools: what is not in the images is not there
+        # without tools of the host: only those in the images exist
         self.tools = Toolchain(
             ollama_url=server.url,
             llamafactory_image=os.environ["IA_LF_IMAGE"],
@@ -59,7 +59,7 @@ class Place:
         return finetune.plan_run(self.layout, settings, self.tools, accelerator="cpu")
 
     def ask(self, model: str, row: t.Mapping[str, str]) -> str:
-        """What a model answers to the question of a row."""
+        """The answer of a model to the question of a row."""
         question = "\n".join(filter(None, (row["instruction"], row.get("input"))))
         asked = [{"role": "user", "content": question}]
         said = Ollama(self.tools.ollama_url).chat(model, asked, {"temperature": 0, "seed": 42, "num_predict": 300})
@@ -76,7 +76,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
     root = Path(tempfile.mkdtemp(prefix="contained-"))
-    root.chmod(0o755)  # the job's user has to get through
+    root.chmod(0o755)  # accessible to the job user
     server = Server(os.environ["IA_OLLAMA_BIN"], tmp_path_factory.mktemp("ollama"), free_port())
     server.start()
     try:
@@ -89,7 +89,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
         shutil.rmtree(root)
 
 
-def test_from_prompts_to_an_answer(place: Place) -> None:
+def test_pipeline_from_prompts_to_answer(place: Place) -> None:
     run = place.plan()
     place.engine.submit(run)
     view = place.engine.follow(run.id)
@@ -101,7 +101,7 @@ def test_from_prompts_to_an_answer(place: Place) -> None:
         assert made["container"], label
         there = DockerEngine().image(made["image"])
         assert there is not None and f"/{kind}:" in there["RepoTags"][0], label
-    assert place.record(run, "register-q4_K_M", "job.json")["runner"] == "process", "it is the core's own work"
+    assert place.record(run, "register-q4_K_M", "job.json")["runner"] == "process", "the core does it itself"
     for label, made_by_it in (("train", "*.safetensors"), ("merge", "*.safetensors"), ("gguf-q4_K_M", "*.gguf")):
         spec = run.step(label).spec
         owners = {
@@ -111,11 +111,11 @@ def test_from_prompts_to_an_answer(place: Place) -> None:
     rows = json.loads(PROMPTS.read_text())
     told = [place.ask("contained", rows[number]) == rows[number]["output"].strip() for number in (0, 6, 14)]
     assert told.count(True) >= 2, told
-    assert place.engine.submit(run).pending == (), "a second time there is nothing to do"
+    assert place.engine.submit(run).pending == (), "a second run has no pending steps"
 
 
-def test_stopped_it_saves_and_goes_on(place: Place) -> None:
-    """SIGTERM reaches the training inside, which writes a checkpoint; the next request goes on from it."""
+def test_stopped_training_saves_and_resumes(place: Place) -> None:
+    """SIGTERM reaches the training in the container, which saves a checkpoint; the next run resumes from it."""
     run = place.plan(epochs=20, name="stopped", register=False)
     place.engine.submit(run)
     end = time.monotonic() + 600
@@ -134,10 +134,10 @@ def test_stopped_it_saves_and_goes_on(place: Place) -> None:
     place.engine.follow(run.id)
 
 
-def test_arguments_are_checked_against_the_one_in_the_image(place: Place) -> None:
+def test_arguments_are_checked_against_the_image(place: Place) -> None:
     with pytest.raises(InputError, match="no argument 'neftune_noise_alhpa'"):
         place.plan(name="x", extra={"neftune_noise_alhpa": 5})
     kept = list((place.data / "cache" / "images").iterdir())
-    assert len(kept) == 1, "an image is asked once"
+    assert len(kept) == 1, "an image is inspected once"
     run = place.plan(name="x", extra={"neftune_noise_alpha": "5"})
     assert run.step("train").spec.settings["extra"] == {"neftune_noise_alpha": 5.0}

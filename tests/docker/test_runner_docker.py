@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tests of the process runner, unchanged, against containers; and what only containers have."""
+"""The unchanged tests of the process runner for containers, and tests of containers only."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import DockerKit
 from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.runners import test_process
 
-#: What only a process has, and the test here that stands for it.
+#: Tests for processes only, and the tests here that replace them.
 ONLY_PROCESSES = {
-    "test_commands_that_cannot_be_started": "test_a_program_that_is_not_in_the_image",
-    "test_lack_of_memory_is_reported_after_an_oom_kill": "test_want_of_memory_is_told_by_the_engine",
+    "test_commands_that_cannot_be_started": "test_missing_program_in_the_image",
+    "test_lack_of_memory_is_reported_after_an_oom_kill": "test_engine_reports_out_of_memory",
 }
 
 job_dir = test_process.job_dir
 
 
 def shared(module: types.ModuleType, left_out: t.Container[str]) -> dict[str, t.Any]:
-    """The tests of another file, to be run here with this directory's fixtures."""
+    """The tests of another module, to run with the fixtures of this directory."""
     return {
         name: function
         for name, function in inspect.getmembers(module, inspect.isfunction)
@@ -44,13 +44,13 @@ def shared(module: types.ModuleType, left_out: t.Container[str]) -> dict[str, t.
 globals().update(shared(test_process, ONLY_PROCESSES))
 
 
-def test_what_is_left_out_is_tested_otherwise() -> None:
+def test_excluded_tests_have_replacements() -> None:
     for name, instead in ONLY_PROCESSES.items():
         assert hasattr(test_process, name) and instead in globals()
 
 
 @pytest.mark.parametrize(("program", "code"), [("/nowhere/x", 127), ("nothing-of-the-sort", 127), ("/tmp", 126)])
-def test_a_program_that_is_not_in_the_image(kit: DockerKit, job_dir: str, program: str, code: int) -> None:
+def test_missing_program_in_the_image(kit: DockerKit, job_dir: str, program: str, code: int) -> None:
     runner = kit.runner()
     runner.start(kit.command([program]), job_dir)
     assert kit.until_it_ends(runner, job_dir) == Probe("ended", code)
@@ -67,9 +67,7 @@ def test_a_program_that_is_not_in_the_image(kit: DockerKit, job_dir: str, progra
         ({"readable": ("/nowhere/at/all",)}, "bind source path does not exist: /nowhere/at/all", "moved or removed"),
     ],
 )
-def test_a_container_that_cannot_be_started(
-    kit: DockerKit, job_dir: str, more: dict[str, t.Any], words: str, hint: str
-) -> None:
+def test_container_cannot_start(kit: DockerKit, job_dir: str, more: dict[str, t.Any], words: str, hint: str) -> None:
     kit.image, kit.more = more.pop("image", kit.image), more
     runner = kit.runner()
     with pytest.raises(NotReadyError, match=words) as caught:
@@ -79,7 +77,7 @@ def test_a_container_that_cannot_be_started(
     assert kit.engine.inspect(docker.container_name(job_dir)) is None
 
 
-def test_want_of_memory_is_told_by_the_engine(kit: DockerKit, job_dir: str) -> None:
+def test_engine_reports_out_of_memory(kit: DockerKit, job_dir: str) -> None:
     kit.more = {"memory_limit": "32m"}
     runner = kit.runner()
     runner.start(kit.shell("dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?"), job_dir)
@@ -87,7 +85,7 @@ def test_want_of_memory_is_told_by_the_engine(kit: DockerKit, job_dir: str) -> N
     assert kit.runner().probe(job_dir).out_of_memory
 
 
-def test_it_is_limited_as_declared(kit: DockerKit, job_dir: str) -> None:
+def test_declared_limits_apply(kit: DockerKit, job_dir: str) -> None:
     kit.more = {"memory_limit": "64m", "cpus": 0.5, "shm_size": "96m"}
     runner = kit.runner()
     runner.start(kit.shell("sleep 60"), job_dir)
@@ -105,7 +103,7 @@ def test_it_is_limited_as_declared(kit: DockerKit, job_dir: str) -> None:
     assert found["Config"]["Labels"][docker.LABEL_JOB].endswith(":run-1/step-1")
 
 
-def test_what_it_writes_is_not_root_s(kit: DockerKit, job_dir: str, tmp_path: Path) -> None:
+def test_results_do_not_belong_to_root(kit: DockerKit, job_dir: str, tmp_path: Path) -> None:
     assert os.geteuid() == 0, "only root can give files away"
     os.chown(tmp_path, 4711, 4712)
     runner = kit.runner()
@@ -116,18 +114,18 @@ def test_what_it_writes_is_not_root_s(kit: DockerKit, job_dir: str, tmp_path: Pa
     assert (stat.st_uid, stat.st_gid) == (4711, 4712)
 
 
-def test_a_container_is_adopted_though_every_record_of_it_was_lost(kit: DockerKit, job_dir: str) -> None:
+def test_container_is_adopted_without_records(kit: DockerKit, job_dir: str) -> None:
     kit.runner().start(kit.shell("sleep 0.5; exit 3"), job_dir)
     os.unlink(os.path.join(job_dir, "command.json"))
     other = kit.runner()
-    assert other.refresh(job_dir) == Probe("running"), "the engine is the truth"
+    assert other.refresh(job_dir) == Probe("running"), "the engine is the authority"
     assert kit.until_it_ends(other, job_dir) == Probe("ended", 3)
     assert kit.engine.inspect(docker.container_name(job_dir)) is None
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", None), ("kill -9 $$", None), ("exit 3", 3)])
-def test_an_end_that_nobody_watched(kit: DockerKit, job_dir: str, script: str, code: int | None) -> None:
-    """By a signal, or well: it may have been the machine that went down. With a status of its own: it was not."""
+def test_container_ended_unsupervised(kit: DockerKit, job_dir: str, script: str, code: int | None) -> None:
+    """Ended by a signal or with 0: the machine may have gone down. With another status: the command failed."""
     kit.runner().start(kit.shell(script), job_dir)
     end = time.monotonic() + 20
     while kit.runner().probe(job_dir).state == "running" and time.monotonic() < end:
@@ -137,8 +135,8 @@ def test_an_end_that_nobody_watched(kit: DockerKit, job_dir: str, script: str, c
     assert kit.runner().refresh(job_dir) == Probe("ended", code)
 
 
-def test_a_container_that_was_made_and_never_started(kit: DockerKit, job_dir: str) -> None:
-    """Killed between the two: it counts as never started, and is in nobody's way."""
+def test_container_created_but_not_started(kit: DockerKit, job_dir: str) -> None:
+    """Killed between both: it counts as not started, and is no obstacle."""
     kit.engine.create(docker.container_name(job_dir), {"image": kit.image, "command": ["true"]}, {})
     write_json(os.path.join(job_dir, "command.json"), {"argv": ["true"]})
     runner = kit.runner()
@@ -147,8 +145,8 @@ def test_a_container_that_was_made_and_never_started(kit: DockerKit, job_dir: st
     assert kit.until_it_ends(runner, job_dir) == Probe("ended", 4)
 
 
-def test_containers_of_jobs_that_have_ended_are_taken_away(kit: DockerKit, job_dir: str) -> None:
-    """The engine was away when they should have been."""
+def test_containers_of_ended_jobs_are_removed(kit: DockerKit, job_dir: str) -> None:
+    """The engine was down when they should have been removed."""
     forgotten = os.path.join(os.path.dirname(job_dir), "step-0")
     os.mkdir(forgotten)
     kit.runner().start(kit.shell("sleep 60"), forgotten)
@@ -162,7 +160,7 @@ def test_containers_of_jobs_that_have_ended_are_taken_away(kit: DockerKit, job_d
     assert kit.engine.inspect(docker.container_name(forgotten)) is None
 
 
-def test_an_engine_that_is_not_there(kit: DockerKit, job_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_is_missing(kit: DockerKit, job_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker, "_ENGINE_SECONDS", 0.0)
     write_json(
         os.path.join(os.path.dirname(job_dir), "run.json"), {"toolchain": {"docker_host": "unix:///nowhere/x.sock"}}
@@ -173,11 +171,11 @@ def test_an_engine_that_is_not_there(kit: DockerKit, job_dir: str, monkeypatch: 
         runner.start(kit.shell("true"), job_dir)
     assert "systemctl start docker" in caught.value.hint
     write_json(os.path.join(job_dir, "command.json"), {"argv": ["true"]})
-    assert runner.refresh(job_dir) == Probe("running"), "nothing is known to the contrary: it is waited for"
+    assert runner.refresh(job_dir) == Probe("running"), "the state is unknown, so the runner waits"
     os.unlink(os.path.join(job_dir, "command.json"))
 
 
-def test_a_host_without_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_without_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "docker", None)
     with pytest.raises(NotReadyError, match="Docker SDK") as caught:
         DockerEngine().inspect("x")

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tests of supervisors and of the queue, unchanged, with jobs in containers; and an engine that goes down."""
+"""The unchanged tests of supervisors with jobs in containers, and further tests."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ansible_collections.ia_homelab.llamafactory.tests.docker.test_runner_docker
 from ansible_collections.ia_homelab.llamafactory.tests.support.docker_lab import DockerLab
 from ansible_collections.ia_homelab.llamafactory.tests.unit.plugins.module_utils._core.engine import test_supervisor
 
-#: What is told of a command by its process id, and the test here that stands for it.
+#: Tests that depend on process ids, and the tests here that replace them.
 ONLY_PROCESSES = {
-    "test_a_command_whose_record_was_lost_is_replaced": "test_a_container_whose_record_was_lost_is_followed",
-    "test_workers_in_their_own_sessions_do_not_outlive_their_launcher": "test_nothing_outlives_the_first_process",
+    "test_a_command_whose_record_was_lost_is_replaced": "test_container_without_record_is_followed",
+    "test_workers_in_their_own_sessions_do_not_outlive_their_launcher": "test_no_process_outlives_the_first_one",
 }
 
 globals().update(shared(test_supervisor, ONLY_PROCESSES))
 
 
-def test_what_is_left_out_is_tested_otherwise() -> None:
+def test_excluded_tests_have_replacements() -> None:
     for name, instead in ONLY_PROCESSES.items():
         assert hasattr(test_supervisor, name) and instead in globals()
 
 
-def test_a_container_whose_record_was_lost_is_followed(lab: DockerLab) -> None:
+def test_container_without_record_is_followed(lab: DockerLab) -> None:
     run = lab.counting("a", steps=1, count=10, pause=0.05)
     lab.engine.submit(run)
     lab.wait_for_command(run)
@@ -39,7 +39,7 @@ def test_a_container_whose_record_was_lost_is_followed(lab: DockerLab) -> None:
     assert lab.broken() == []
 
 
-def test_nothing_outlives_the_first_process(lab: DockerLab) -> None:
+def test_no_process_outlives_the_first_one(lab: DockerLab) -> None:
     run = lab.run("a", f"setsid sh -c 'echo > {lab.root}/worker; exec sleep 1000' & sleep 1000")
     lab.engine.submit(run)
     lab.wait((lab.root / "worker").exists)
@@ -48,8 +48,8 @@ def test_nothing_outlives_the_first_process(lab: DockerLab) -> None:
     assert lab.broken() == []
 
 
-def test_a_long_log_is_in_nobody_s_memory(lab: DockerLab) -> None:
-    """128 MB of it: they go to the job's file past the supervisor and the engine's own log."""
+def test_long_log_is_not_kept_in_memory(lab: DockerLab) -> None:
+    """128 MB of output are written to the job's log, not through the supervisor or the engine's log."""
     run = lab.run("a", f"dd if=/dev/zero bs=1M count=128; echo > {lab.root}/written; sleep 1000")
     lab.engine.submit(run)
     lab.wait((lab.root / "written").exists, timeout=60)
@@ -69,7 +69,7 @@ def test_a_long_log_is_in_nobody_s_memory(lab: DockerLab) -> None:
     assert lab.broken() == []
 
 
-def test_want_of_memory_is_named_with_the_limit(lab: DockerLab) -> None:
+def test_out_of_memory_names_the_limit(lab: DockerLab) -> None:
     run = lab.run("a", "dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?")
     run = dataclasses.replace(run, toolchain=dataclasses.replace(run.toolchain, memory_limit="32m"))
     view = lab.apply(run, timeout=60)

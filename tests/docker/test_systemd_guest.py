@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Ollama under a real systemd, in a container that is a host of its own: stopped, on the CPU, given back."""
+"""A real Ollama under a real systemd, in a container that acts as a host: stopped, on the CPU, restored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RestartSec=1
 [Install]
 WantedBy=multi-user.target
 """
-#: Runs on that host: does what it is told to, and says what is there then.
+#: Runs on that host: executes a command and reports the state.
 PROGRAM = """
 import json, os, sys, time
 sys.dont_write_bytecode = True
@@ -109,28 +109,28 @@ def host() -> t.Iterator[Host]:
         docker("rm", "--force", "--volumes", NAME)
 
 
-def test_found_stopped_and_given_back(host: Host) -> None:
+def test_unit_is_found_stopped_and_restored(host: Host) -> None:
     here = host.after()
     assert here["answers"] and here["known"] and not here["hidden"]
     gone = host.after("stop", "stop")
-    assert not gone["answers"] and gone["known"] is None and gone["pids"] == [], "nobody starts it again"
+    assert not gone["answers"] and gone["known"] is None and gone["pids"] == [], "it is not started again"
     back = host.after("give_back", "give_back")
     assert back["answers"] and back["known"] and not back["hidden"]
 
 
-def test_on_the_cpu_and_given_back(host: Host) -> None:
+def test_moved_to_the_cpu_and_restored(host: Host) -> None:
     before = host.after()
     hidden = host.after("on_cpu")
     assert hidden["answers"] and hidden["known"] and hidden["hidden"] and hidden["pids"] != before["pids"]
-    assert host.after("on_cpu")["pids"] == hidden["pids"], "it is so already"
+    assert host.after("on_cpu")["pids"] == hidden["pids"], "it is already in this state"
     back = host.after("give_back")
     assert back["answers"] and not back["hidden"] and not back["drop_in"]
     assert host.after("give_back")["pids"] == back["pids"]
 
 
 @pytest.mark.parametrize("killed_after", ["the drop-in was written", "the drop-in was removed"])
-def test_whoever_was_killed_halfway(host: Host, killed_after: str) -> None:
-    """Before the server was started anew: what counts is how it runs, not what is written."""
+def test_restored_after_a_kill_in_between(host: Host, killed_after: str) -> None:
+    """Killed before the server was restarted: the actual state counts, not the record."""
     drop_in = "/run/systemd/system/ollama.service.d/ia-homelab-training.conf"
     if killed_after == "the drop-in was written":
         docker("exec", NAME, "sh", "-c", f"mkdir -p $(dirname {drop_in}); echo '[Service]' > {drop_in}")
@@ -142,7 +142,7 @@ def test_whoever_was_killed_halfway(host: Host, killed_after: str) -> None:
     assert back["answers"] and not back["hidden"] and not back["drop_in"]
 
 
-def test_a_reboot_gives_back_by_itself(host: Host) -> None:
+def test_reboot_restores_the_server(host: Host) -> None:
     assert host.after("on_cpu")["hidden"]
     host.boot()
     here = host.after()

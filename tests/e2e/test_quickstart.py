@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The quickstart as its user runs it, in a clean copy of the tree: real LLaMA-Factory, llama.cpp and Ollama."""
+"""The quickstart in a clean copy of the repository, with real LLaMA-Factory, llama.cpp and Ollama."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))
-#: Rows that are asked: with and without input, short and long.
+#: Rows whose questions are asked: with and without input, short and long.
 CHOSEN = (0, 1, 6, 14, 16, 25, 28, 38, 47, 49)
 
 
 def question(row: t.Mapping[str, str]) -> str:
-    """What the user says in a row: LLaMA-Factory joins instruction and input with a line break."""
+    """The user's message of a row: LLaMA-Factory joins instruction and input with a line break."""
     return "\n".join(part for part in (row["instruction"], row["input"]) if part)
 
 
 class Clone:
-    """A clean copy of the tree, and the quickstart in it."""
+    """A clean copy of the repository, and the quickstart in it."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self.tree = root / "clone"
@@ -58,11 +58,11 @@ class Clone:
 
     @property
     def url(self) -> str:
-        """Where the quickstart's server listens."""
+        """URL of the quickstart's server."""
         return f"http://127.0.0.1:{self.port}"
 
     def run(self, *arguments: str, tools: bool = True) -> str:
-        """Run the quickstart; all it printed."""
+        """Run the quickstart; return its output."""
         where = ["--data-dir", str(self.data), "--port", str(self.port)]
         if tools:
             where += ["--tools-dir", str(self.tools)]
@@ -75,7 +75,7 @@ class Clone:
         return done.stdout
 
     def processes(self) -> list[str]:
-        """Processes that have anything to do with this data directory."""
+        """Processes that mention this data directory."""
         found = []
         for entry in pathlib.Path("/proc").glob("[0-9]*"):
             try:
@@ -99,7 +99,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return Clone(tmp_path_factory.mktemp("quickstart"))
 
 
-def test_from_nothing_to_an_answer(clone: Clone) -> None:
+def test_first_run_gives_an_answer(clone: Clone) -> None:
     output = clone.run()
     assert recap(output)["failed"] == 0
     assert recap(output)["changed"] > 0
@@ -108,19 +108,19 @@ def test_from_nothing_to_an_answer(clone: Clone) -> None:
     assert asked["output"][:40] in output, "the question is answered on the terminal"
     assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/160  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
     assert re.search(r"^-- Fine-tune it on the homelab prompts: 0:\d\d:\d\d", output, re.M), (
-        "says how long each part took"
+        "the duration of each part is printed"
     )
     assert clone.processes() == [], "it stops what it started"
 
 
-def test_again_changes_nothing(clone: Clone) -> None:
+def test_second_run_changes_nothing(clone: Clone) -> None:
     before = {str(path): path.stat().st_mtime_ns for path in (clone.data / "outputs").rglob("*")}
     output = clone.run()
     assert recap(output)["changed"] == 0
     assert before == {str(path): path.stat().st_mtime_ns for path in (clone.data / "outputs").rglob("*")}
 
 
-def test_it_has_learned_and_the_base_has_not(clone: Clone) -> None:
+def test_model_knows_answers_that_the_base_does_not(clone: Clone) -> None:
     clone.run("--serve")
     ollama = Ollama(clone.url, timeout=120)
     settings = {"temperature": 0, "seed": 42}
@@ -140,7 +140,7 @@ def test_it_has_learned_and_the_base_has_not(clone: Clone) -> None:
 
 
 def _register_base(clone: Clone, ollama: Ollama) -> None:
-    """The untrained base in Ollama, converted, quantized and asked as the trained one is."""
+    """Register the untrained base in Ollama, converted and quantized like the trained model."""
     llama_cpp = pathlib.Path(os.environ["IA_LLAMA_CPP_DIR"])
     half, small = str(clone.data / "base-f16.gguf"), str(clone.data / "base-q4.gguf")
     base = str(clone.data / "models/tiny-base")
@@ -179,7 +179,7 @@ print(json.dumps(found))
 """
 
 
-def test_ollama_renders_what_was_trained_token_for_token(clone: Clone) -> None:
+def test_ollama_renders_the_tokens_of_training(clone: Clone) -> None:
     ollama = Ollama(clone.url, timeout=120)
     asked = [question(PROMPTS[index]) for index in CHOSEN]
     trained = subprocess.run(
@@ -201,7 +201,7 @@ def test_ollama_renders_what_was_trained_token_for_token(clone: Clone) -> None:
         assert json.loads(listed.stdout) == ids
 
 
-def test_status_shows_the_run(clone: Clone) -> None:
+def test_status_lists_the_run(clone: Clone) -> None:
     view = Engine(str(clone.data)).observe_all()[0]
     assert view.state == "succeeded" and view.name == "homelab-model"
     assert tail_lines(os.path.join(view.job, "supervisor.log"), 5) is not None
@@ -219,8 +219,8 @@ def test_stop_and_clean_leave_nothing(clone: Clone) -> None:
     assert clone.processes() == []
     clone.run("--clean")
     assert not clone.data.exists()
-    assert clone.tools.exists(), "tools that are shared stay"
-    # Ansible and Go, when they are only asked for their version, leave a directory each; so does a Rust that pip asks.
+    assert clone.tools.exists(), "shared tools are kept"
+    # Ansible, Go and Rust create directories even when only their version is queried.
     left = {str(path.relative_to(clone.home)) for path in clone.home.glob("[.]*/*")} | {
         path.name for path in clone.home.iterdir() if not any(path.iterdir())
     }

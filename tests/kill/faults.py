@@ -1,17 +1,17 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kills the process it is in with SIGKILL just before its Nth change to the world.
+"""Kills its own process with SIGKILL just before the process makes its Nth change.
 
-A change is what another process can see: a file or directory made, renamed or removed, a process started. (fsync is
-none: what a killed process wrote is not lost with it.) Who is meant is told by a role:
+A change is visible to other processes: creating, renaming or removing a file or directory, starting a process. (fsync
+is none: data written by a killed process is not lost.) The role selects the process:
 
 * ``controller``: the process that calls :func:`arm` itself;
-* ``supervisor-K``: the Kth process that was started through this file as an interpreter (see ``ROOT/python``);
-* ``…/child``: what one of them forked, between fork and exec. It can also kill its parent and live (``parent``).
+* ``supervisor-K``: the Kth process that used this file as an interpreter (see ``ROOT/python``);
+* ``…/child``: a child of these, between fork and exec. It can also kill its parent and survive (``parent``).
 
 ``ROOT/fault.json``: ``{"role": …, "point": N, "victim": "self"|"parent"|"both"}``. Without a point the changes are
-only written down, one a line, in ``ROOT/points/ROLE``.
+only recorded, one per line, in ``ROOT/points/ROLE``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CALLS = ("replace", "rename", "unlink", "remove", "mkdir", "rmdir")
 
 
 class Faults:
-    """Counts the changes of this process, and of what it forks."""
+    """Counts the changes of this process and its forked children."""
 
     def __init__(self, root: str, role: str) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class Faults:
         self._inside = False
 
     def here(self, what: str) -> None:
-        """Comes before every change."""
+        """Called before every change."""
         if self._inside:
             return
         if os.getpid() != self.pid:
@@ -69,7 +69,7 @@ class Faults:
             os.kill(pid, signal.SIGKILL)
 
     def install(self) -> None:
-        """Put ourselves before every call that changes something."""
+        """Wrap every call that makes a change."""
         for name in _CALLS:
             setattr(os, name, self._before(getattr(os, name), name))
         plain_open, real_open = builtins.open, os.open
@@ -112,7 +112,7 @@ def arm(root: str, role: str) -> Faults:
 
 
 def interpreter(root: str) -> str:
-    """An executable that stands for Python and arms what it runs; written to ``ROOT/python``."""
+    """Write ``ROOT/python``, an executable that runs Python with the faults armed."""
     path = os.path.join(root, "python")
     with open(path, "w", encoding="utf-8") as stream:
         stream.write(f"#!/bin/sh\nexec '{sys.executable}' '{os.path.abspath(__file__)}' '{root}' \"$@\"\n")
@@ -123,7 +123,7 @@ def interpreter(root: str) -> str:
 
 
 def main(root: str, dash_m: str, module: str, *arguments: str) -> None:
-    """Be ``python -m MODULE ARGUMENT…``."""
+    """Act as ``python -m MODULE ARGUMENT…``."""
     assert dash_m == "-m", dash_m
     number = 1
     while True:

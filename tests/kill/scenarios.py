@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One life of an engine with kills in it, and what is to be true after one more, undisturbed apply."""
+"""A scenario of an engine with kills, and the checks after one more, undisturbed apply."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _SECONDS = 60.0
 
 @dataclasses.dataclass
 class Result:
-    """What came of one life.
+    """The outcome of one scenario.
 
-    :param name: how to tell it from the others, and to repeat it.
+    :param name: identifies the scenario, and allows to repeat it.
     :param kills: processes killed.
-    :param problems: what was not as it should be.
+    :param problems: deviations from the expected state.
     """
 
     name: str
@@ -54,7 +54,7 @@ def _lab(core: Path) -> t.Iterator[Lab]:
 
 
 def started_over(lab: Lab) -> list[str]:
-    """Commands that began before where an earlier one had come to."""
+    """Commands that started before the checkpoint of an earlier one."""
     reached: dict[str, int] = {}
     found = []
     for entry in lab.evidence():
@@ -66,7 +66,7 @@ def started_over(lab: Lab) -> list[str]:
 
 
 def at_once(lab: Lab) -> list[str]:
-    """Commands that counted on beside another one of the same step."""
+    """Commands that ran at the same time as another one of the same step."""
     last: dict[str, int] = {}
     found = []
     for entry in lab.evidence():
@@ -78,7 +78,7 @@ def at_once(lab: Lab) -> list[str]:
 
 
 def judge(lab: Lab, runs: t.Sequence[Run], expected: t.Mapping[str, t.Any], result: Result) -> None:
-    """One undisturbed apply, then everything has to be as it was where nothing was ever killed."""
+    """Apply once without kills; the state must equal that of a run without any kill."""
     for run in runs:
         try:
             view = lab.apply(run, timeout=_SECONDS)
@@ -97,7 +97,7 @@ def judge(lab: Lab, runs: t.Sequence[Run], expected: t.Mapping[str, t.Any], resu
 
 
 def undisturbed(core: Path, make: t.Callable[[Lab], list[Run]]) -> dict[str, t.Any]:
-    """The artifacts where nothing is killed (their names do not depend on where the data directory lies)."""
+    """The artifacts of a run without kills (their names do not depend on the path of the data directory)."""
     with _lab(core) as lab:
         for run in make(lab):
             assert lab.apply(run, timeout=_SECONDS).state == "succeeded"
@@ -111,27 +111,27 @@ def one_run(lab: Lab) -> Run:
 
 
 def from_nothing(lab: Lab) -> Run:
-    """It was never asked for."""
+    """The run was not submitted before."""
     return one_run(lab)
 
 
 def once_more(lab: Lab) -> Run:
-    """It was made, and its last result is damaged."""
+    """The run was complete, and its last result is damaged."""
     run = one_run(lab)
     view = lab.apply(run, timeout=_SECONDS)
     assert view.state == "succeeded", view
-    assert lab.broken() == []  # and everybody has left
+    assert lab.broken() == []  # and no process is left
     (lab.artifact(run) / "result").unlink()
     lab.evidence_file.unlink()
     return run
 
 
-#: What a run may be found as when the process that is to be killed begins.
+#: States of a run at the start of the process that is to be killed.
 BEGINNINGS: dict[str, t.Callable[[Lab], Run]] = {"from_nothing": from_nothing, "once_more": once_more}
 
 
 def _controller(lab: Lab, run: Run, armed: bool) -> None:
-    # Ctrl-C and a lost connection are SIGKILL here: the controller leaves no last words
+    # Ctrl-C and a lost connection are simulated by SIGKILL, so the controller cannot clean up
     launcher.current_python = lambda: str(lab.root / "python")  # type: ignore[assignment]
     (lab.root / "controller").write_text(str(os.getpid()))
     if armed:
@@ -156,7 +156,7 @@ def points(core: Path, beginning: str) -> dict[str, list[str]]:
 
 
 def every_fault(core: Path) -> list[dict[str, t.Any]]:
-    """Every point of every process, with the controller dying as well at every other one."""
+    """Every point of every process; at every second one the controller is killed as well."""
     found = []
     for beginning in BEGINNINGS:
         for role, changes in points(core, beginning).items():
@@ -169,7 +169,7 @@ def every_fault(core: Path) -> list[dict[str, t.Any]]:
 
 
 def at_point(core: Path, fault: dict[str, t.Any], expected: dict[str, t.Any]) -> Result:
-    """A run in which one process dies just before one of its changes; no kill is counted when it never came there."""
+    """A run in which one process is killed just before one of its changes; not counted if it is not reached."""
     result = Result(json.dumps(fault))
     with _lab(core) as lab:
         run = BEGINNINGS[fault["beginning"]](lab)
@@ -186,7 +186,7 @@ def at_point(core: Path, fault: dict[str, t.Any], expected: dict[str, t.Any]) ->
 
 
 def at_install(core: Path, point: int) -> Result:
-    """The core being installed when whoever does it dies; the next one has to come to the very same."""
+    """The installing process is killed; the next installation must give the same result."""
     result = Result(f"install {point}")
     with _lab(core) as lab:
         shutil.rmtree(lab.data / "core")
@@ -211,7 +211,7 @@ def _files(root: Path) -> dict[str, bytes]:
 
 
 def some_runs(lab: Lab) -> list[Run]:
-    """A heavy run of two steps, and a light one beside it."""
+    """An exclusive run of two steps, and another one at the same time."""
     return [
         lab.counting("a", steps=2, count=6, pause=0.03),
         lab.counting("b", steps=1, count=6, pause=0.03, kind="light_probe"),
@@ -219,7 +219,7 @@ def some_runs(lab: Lab) -> list[Run]:
 
 
 def at_random(core: Path, seed: int, kills: int, expected: dict[str, t.Any]) -> Result:
-    """A run in which whoever is there is killed, again and again."""
+    """A run in which existing processes are killed at random, repeatedly."""
     dice = random.Random(seed)
     result = Result(f"seed {seed}")
     with _lab(core) as lab, contextlib.ExitStack() as stack:
@@ -282,9 +282,9 @@ def _leads(pid: int) -> bool:
 
 
 def _settle(lab: Lab) -> None:
-    """Let a supervisor that is about to start its command start it.
+    """Wait until a supervisor that is about to start its command has started it.
 
-    Should that one be killed before it is a command, an apply just then joins a run that fails.
+    If it is killed before that, an apply at this moment would attach to a run that fails.
     """
     end = time.monotonic() + 5
     while time.monotonic() < end:
@@ -298,7 +298,7 @@ def _settle(lab: Lab) -> None:
 
 
 def report(results: t.Sequence[Result]) -> str:
-    """What went wrong, for people."""
+    """Format the problems."""
     lines = [f"{sum(result.kills for result in results)} kills in {len(results)} lives"]
     for result in results:
         lines += [f"{result.name}: {problem}" for problem in result.problems]

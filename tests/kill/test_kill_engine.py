@@ -1,10 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Killed anywhere, then applied once more: the same artifacts, nothing running, nothing left over, nothing lost.
+"""Killed at any point, then applied once more: the same artifacts, no process, no leftovers, nothing lost.
 
-``IA_KILL_COUNT`` (200): kills in all, at least; the more, the more at random moments. ``IA_KILL_SEED``: the first seed
-of those (printed). ``python -m ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios SEED`` repeats one.
+``IA_KILL_COUNT`` (200): minimum number of kills; a higher number adds kills at random moments. ``IA_KILL_SEED``: the
+first seed of those (printed). ``python -m ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios SEED``
+repeats one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ KILLS = int(os.environ.get("IA_KILL_COUNT", "200"))
 SEED = int(os.environ.get("IA_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 WORKERS = int(os.environ.get("IA_KILL_WORKERS", "2"))
 
-#: Kills in one life of random ones.
+#: Kills in one random scenario.
 PER_LIFE = 6
 
 #: Kills of the tests so far.
@@ -40,7 +41,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lives(live: t.Callable[..., Result], arguments: t.Iterable[tuple[t.Any, ...]]) -> list[Result]:
-    """Live them, as many at a time as there are workers."""
+    """Run the scenarios in parallel, one per worker."""
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
         results = [future.result() for future in [pool.submit(live, *more) for more in arguments]]
@@ -48,9 +49,9 @@ def lives(live: t.Callable[..., Result], arguments: t.Iterable[tuple[t.Any, ...]
     return results
 
 
-def test_the_judge_sees_what_is_wrong(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_detect_wrong_states(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else all of this would prove nothing."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what it keeps is no evidence here
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # its contents are not evidence
     expected = scenarios.undisturbed(core, scenarios.some_runs)
     with scenarios._lab(core) as lab:
         runs = scenarios.some_runs(lab)
@@ -103,7 +104,7 @@ def test_killed_at_random_moments(core: Path) -> None:
     assert sum(result.kills for result in results) >= count * PER_LIFE * 0.7
 
 
-def test_enough_were_killed() -> None:
+def test_number_of_kills() -> None:
     """All of the above together."""
     print(f"{sum(DONE)} kills")
     assert sum(DONE) >= KILLS

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SIGKILL in the middle of the real thing: LLaMA-Factory, llama.cpp, Ollama; then one more run.
+"""SIGKILL while the real tools work: LLaMA-Factory, llama.cpp, Ollama; then one more run.
 
-The end state has to be that of a run that nobody disturbed, to the byte: training on one thread resumes exactly.
+The end state must equal that of an undisturbed run byte for byte: training on one thread resumes exactly.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import m
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
 COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "20"))
-#: Which step is struck, and how often among twenty.
+#: Number of kills of each step among twenty.
 STEPS = (
     ("train",) * 7 + ("merge",) * 4 + ("gguf-f16",) * 3 + ("gguf-q4_K_M",) + ("register-q4_K_M",) * 3 + ("promote",) * 2
 )
@@ -46,14 +46,14 @@ STEPS = (
 SERVED = ("register-q4_K_M", "promote")
 SAVE_STEPS = 4
 
-#: What it says is of no matter here, only that it is asked.
+#: The answers do not matter, only the requests.
 GATE = {
     "prompts": [{"prompt": "Bonjour", "not_empty": True}, {"prompt": "Qui es-tu ?", "not_empty": True}],
     "options": {"num_predict": 20},
     "allowed_failures": 1,
 }
 
-#: Asks for the run and follows it, as the module does.
+#: Submits the run and follows it, as the module does.
 CONTROLLER = """
 import json, sys
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
@@ -69,7 +69,7 @@ sys.exit(0 if view.state == "succeeded" else 1)
 
 @dataclasses.dataclass
 class Lab:
-    """A finished run that nobody disturbed, to be copied and struck.
+    """A finished undisturbed run, which is copied for each kill.
 
     :param data: its data directory.
     :param files: digests of all files of each artifact, by step.
@@ -82,7 +82,7 @@ class Lab:
 
 
 def digests(layout: Layout, run: Run) -> dict[str, dict[str, str]]:
-    """What each step of a run has left, by digest; the logs of a resumed training differ in their times."""
+    """Digests of the files of each step; the logs of a resumed training differ in their times."""
     found = {}
     for step in run.steps:
         receipt = layout.receipt(step.spec.kind, step.spec.fingerprint)
@@ -93,7 +93,7 @@ def digests(layout: Layout, run: Run) -> dict[str, dict[str, str]]:
             if name.endswith((".safetensors", ".gguf", "config.json", ".model", "tokenizer.json"))
         }
         described = pathlib.Path(layout.artifact(step.spec.kind, step.spec.fingerprint), "Modelfile")
-        if step.spec.kind == "register":  # it names the file it was made from by its path
+        if step.spec.kind == "register":  # it contains the path of its source file
             found[step.label]["Modelfile"] = described.read_text(encoding="utf-8").replace(layout.root, "")
     return found
 
@@ -132,7 +132,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
 
 
 def processes(mark: str) -> list[int]:
-    """Live processes that have anything to do with a data directory."""
+    """Live processes that mention a data directory."""
     found = []
     for entry in pathlib.Path("/proc").glob("[0-9]*"):
         try:
@@ -146,7 +146,7 @@ def processes(mark: str) -> list[int]:
 
 
 def wait_for_job(data: pathlib.Path, run: str, label: str, controller: subprocess.Popen[bytes]) -> pathlib.Path | None:
-    """The directory of the step's job once its command runs; None when the step ended before that was seen."""
+    """The directory of the step's job once its command runs; None if the step ended before."""
     directory = data / "jobs/active" / run / f"{label}-1"
     end = time.monotonic() + 120
     while time.monotonic() < end:
@@ -159,7 +159,7 @@ def wait_for_job(data: pathlib.Path, run: str, label: str, controller: subproces
 
 
 def strike(choice: random.Random, job: pathlib.Path, controller: subprocess.Popen[bytes], victims: str) -> None:
-    """SIGKILL to the chosen ones."""
+    """Send SIGKILL to the chosen processes."""
     if victims in ("controller", "all"):
         controller.kill()
     if victims in ("supervisor", "all"):
@@ -176,19 +176,19 @@ def strike(choice: random.Random, job: pathlib.Path, controller: subprocess.Pope
 
 
 def label_of(number: int) -> str:
-    """The step that a strike hits."""
+    """The step that a kill affects."""
     return STEPS[number % len(STEPS)]
 
 
 def batches() -> list[list[int]]:
-    """All strikes: those that are made at the same time stand together."""
+    """All kills, grouped by those that are made at the same time."""
     alone = [number for number in range(COUNT) if label_of(number) in SERVED]
     others = [number for number in range(COUNT) if label_of(number) not in SERVED]
     return [others[index : index + 2] for index in range(0, len(others), 2)] + [[number] for number in alone]
 
 
 @pytest.mark.parametrize("numbers", batches(), ids=lambda numbers: "+".join(map(str, numbers)))
-def test_struck_and_run_again(lab: Lab, numbers: list[int], tmp_path: pathlib.Path) -> None:
+def test_killed_and_run_again(lab: Lab, numbers: list[int], tmp_path: pathlib.Path) -> None:
     print(f"IA_KILL_SEED={SEED}")
     with concurrent.futures.ThreadPoolExecutor(len(numbers)) as pool:
         struck = [pool.submit(strike_once, lab, number, tmp_path / str(number)) for number in numbers]
@@ -197,7 +197,7 @@ def test_struck_and_run_again(lab: Lab, numbers: list[int], tmp_path: pathlib.Pa
 
 
 def strike_once(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
-    """Kill something of a step, run again, and look at what is there then."""
+    """Kill processes of a step, run again, and check the result."""
     tmp_path.mkdir()
     choice = random.Random(SEED + number)
     label = label_of(number)
@@ -210,7 +210,7 @@ def strike_once(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
     first = [step.label for step in lab.run.steps].index(label)
     for step in lab.run.steps[first:]:
         shutil.rmtree(layout.artifact(step.spec.kind, step.spec.fingerprint))
-    # only as far as the step that is struck: what comes after it is made as ever
+    # only up to the killed step; later steps are made as usual
     goals = (label,)
     run = dataclasses.replace(lab.run, id=f"struck-{number}", goals=goals, steps=lab.run.steps[: first + 1])
     (tmp_path / "run.json").write_text(json.dumps(run.as_dict()))
@@ -241,7 +241,7 @@ def strike_once(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
         controller.wait(120)
         lab.server.start()
     if victims in ("command", "supervisor", "ollama"):
-        controller.wait(300)  # it goes on by itself, or ends with an error
+        controller.wait(300)  # it continues on its own, or ends with an error
     else:
         time.sleep(0.2)
         controller.kill()

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Ollama server of the tests' own, and GGUF files small enough to make on the spot."""
+"""A real Ollama server for the tests, and tiny GGUF files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server imp
 
 @pytest.fixture(scope="session")
 def ollama_server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Server]:
-    """A server for the whole session. Each test uses names of its own."""
+    """A server for the session. Each test uses its own model names."""
     server = Server(os.environ["IA_OLLAMA_BIN"], tmp_path_factory.mktemp("ollama"), free_port())
     server.start()
     yield server
@@ -36,13 +36,13 @@ def ollama(ollama_server: Server) -> Ollama:
 
 @pytest.fixture(scope="session")
 def installed_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A core to copy into data directories."""
+    """An installed core to copy into data directories."""
     return install_core(tmp_path_factory.mktemp("core"))
 
 
 @pytest.fixture
 def lab(tmp_path: Path, installed_core: Path) -> t.Iterator[Lab]:
-    """An engine with a data directory of its own; whatever still runs at the end is ended."""
+    """An engine with its own data directory; processes that are left at the end are ended."""
     made = Lab(tmp_path, installed_core)
     yield made
     made.close()
@@ -74,9 +74,9 @@ def write_gguf(
     tensors: dict[str, tuple[int, ...]],
     values: t.Mapping[str, array.array[float]] | None = None,
 ) -> None:
-    """A GGUF file, version 3, of F32 tensors (sizes divisible by 8: each begins on its 32 bytes).
+    """Write a GGUF file, version 3, of F32 tensors (sizes divisible by 8, so that each is aligned to 32 bytes).
 
-    :param values: content of tensors; those that are not named are zeros.
+    :param values: content of tensors; others are zero.
     """
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     parts += [_entry(key, value) for key, value in metadata.items()]
@@ -100,9 +100,9 @@ def write_gguf(
 
 
 def write_model(path: Path, tokens: t.Sequence[str], merges: t.Sequence[str], special: int, add_bos: bool) -> None:
-    """A Llama of one layer that answers nothing: whatever it is asked, its most likely token is EOS.
+    """Write a Llama model of one layer whose answers are empty: its most likely token is always EOS.
 
-    :param special: so many tokens at the beginning are special; the first is EOS, the second BOS.
+    :param special: number of special tokens at the beginning; the first is EOS, the second BOS.
     """
     pieces = [*tokens, *(f"<unused{number}>" for number in range(-len(tokens) % 8))]
     width, inner = 64, 128
@@ -140,7 +140,7 @@ def write_model(path: Path, tokens: t.Sequence[str], merges: t.Sequence[str], sp
     }
     tensors: dict[str, tuple[int, ...]] = {"token_embd.weight": (width, len(pieces)), "output_norm.weight": (width,)}
     tensors.update({f"blk.0.{name}.weight": shape for name, shape in block.items()})
-    # all tokens look alike, only EOS looks more so; it is both what is read and what is compared with
+    # all embeddings are equal except that of EOS, which is larger; input and output embeddings are tied
     embedding = array.array("f", [1.0]) * (width * len(pieces))
     embedding[:width] = array.array("f", [2.0]) * width
     ones = array.array("f", [1.0]) * width
@@ -155,20 +155,20 @@ class File(t.NamedTuple):
 
 
 class Maker:
-    """What tests make GGUF files with."""
+    """Creates GGUF files for tests."""
 
     gguf = staticmethod(write_gguf)
     model = staticmethod(write_model)
 
     @staticmethod
     def file(path: Path) -> File:
-        """A file that is there."""
+        """An existing file."""
         return File(str(path), "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
 
     def small(self, path: Path, add_bos: bool = False, *more: str) -> File:
-        """A model that answers nothing.
+        """A model with empty answers.
 
-        :param more: tokens beside its alphabet.
+        :param more: tokens in addition to its alphabet.
         """
         alphabet = [*map(chr, range(0x100, 0x144)), *map(chr, range(33, 127)), "ab", *more]
         special = ["</s>", "<s>", "<|im_start|>", "<|im_end|>"]
@@ -178,19 +178,19 @@ class Maker:
 
 @pytest.fixture(scope="session")
 def make() -> Maker:
-    """Makers of GGUF files."""
+    """A factory of GGUF files."""
     return Maker()
 
 
 @pytest.fixture(scope="session")
 def gguf(tmp_path_factory: pytest.TempPathFactory, make: Maker) -> File:
-    """A model that answers nothing."""
+    """A model with empty answers."""
     return make.small(tmp_path_factory.mktemp("gguf") / "model.gguf")
 
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory, make: Maker) -> t.Iterator[File]:
-    """A file that takes a moment to send: 400 MB, of nothing."""
+    """A file of 400 MB of zeros, whose upload takes a moment."""
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
     make.gguf(path, {"general.architecture": "llama", "general.file_type": 0}, {"nothing": (100_000_000,)})
     yield make.file(path)

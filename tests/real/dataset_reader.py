@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs inside LLaMA-Factory's environment: loads datasets with its own loader and tells what it trains on.
+"""Runs in LLaMA-Factory's environment: loads datasets with its own loader and reports the training samples.
 
 Standard input: ``{"work": …, "datasets": {label: {"dir": …, "name": …}}}``. Standard output, last line:
-``{label: [{"text": …, "learned": …}]}``, the whole text of each sample and the part of it that is learned.
+``{label: [{"text": …, "learned": …}]}``, the text of each sample, and the part on which the loss is computed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def byte_tokenizer() -> t.Any:
-    """A token for each byte, and some for long runs of a letter: whatever it is given, it gives back."""
+    """A tokenizer with a token for each byte and some for long runs of a letter; it is lossless."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     runs = [letter * length for letter in "qr" for length in (1, 2, 4, 8, 16, 32)]
     pieces = [*SPECIAL, *letters, *(run + run for run in runs)]

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetching a base model the whole way: engine, supervisor, worker, real weights, over HTTP, killed and gone on with.
+"""Fetching a base model end to end: engine, supervisor, worker, real weights over HTTP, killed and resumed.
 
 The hub is a stand-in (there is no real one here); that it speaks as a hub does is shown by the real
 ``huggingface_hub`` getting the same model from it, and the model by the real ``transformers`` loading it.
@@ -57,7 +57,7 @@ def lf_python() -> str:
 
 
 def run_python(python: str, *arguments: str, **env: str) -> str:
-    """Run something in LLaMA-Factory's environment; what it prints."""
+    """Run a script in LLaMA-Factory's environment; return its output."""
     base = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [python, *arguments], env={**base, **env}, capture_output=True, text=True, timeout=300, check=False
@@ -68,13 +68,13 @@ def run_python(python: str, *arguments: str, **env: str) -> str:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real model, small, with random weights."""
+    """A small real model with random weights."""
     return make_tiny_base(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture
 def hub(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[HubStandIn]:
-    """A hub with that model on it."""
+    """A hub with that model."""
     with HubStandIn() as server:
         server.add(REPO, tiny)
         server.repositories[REPO].files["model-q8_0.gguf"] = b"GGUF" + bytes(200_000)
@@ -83,7 +83,7 @@ def hub(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[HubStandIn]:
         yield server
 
 
-class House:
+class Workspace:
     """A data directory and its engine."""
 
     def __init__(self, root: Path, token_file: str = "") -> None:
@@ -92,26 +92,26 @@ class House:
         self.token_file = token_file
 
     def plan(self, name: str = REPO, **more: t.Any) -> Run:
-        """The run that has the model here."""
+        """The run that fetches the model."""
         base = resolution.resolve_base(self.engine.layout, names.resolve(name), token_file=self.token_file, **more)
         step = pipeline.base_step(pipeline.Identity(base.fingerprint, dict(base.settings), base.options))
         return pipeline.make_run("tiny", [step], ["base"], Toolchain(token_file=self.token_file))
 
     def follow(self, run: Run) -> RunView:
-        """To the end."""
+        """Follow the run to its end."""
         view = self.engine.follow(run.id, timeout=WAIT_SECONDS)
         assert view.state in ("succeeded", "failed"), view
         return view
 
     def artifact(self, run: Run) -> Path:
-        """Where the weights are."""
+        """Path of the weights."""
         return Path(self.engine.layout.artifact("base", run.steps[0].spec.fingerprint))
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> t.Iterator[House]:
-    """A data directory; what was left running in it is ended."""
-    found = House(tmp_path / "data")
+def workspace(tmp_path: Path) -> t.Iterator[Workspace]:
+    """A data directory; processes that are left in it are ended."""
+    found = Workspace(tmp_path / "data")
     yield found
     for view in found.engine.observe_all():
         found.engine.cancel(view.id)
@@ -128,7 +128,7 @@ def content(root: Path) -> dict[str, str]:
 
 
 def wait_for(reached: t.Callable[[], t.Any]) -> t.Any:
-    """Wait until something is there, and give it."""
+    """Wait until a function returns a true value, and return it."""
     end = time.monotonic() + WAIT_SECONDS
     while True:
         found = reached()
@@ -138,8 +138,10 @@ def wait_for(reached: t.Callable[[], t.Any]) -> t.Any:
         time.sleep(0.05)
 
 
-def test_the_stand_in_speaks_as_a_hub_does(hub: HubStandIn, house: House, lf_python: str, tmp_path: Path) -> None:
-    """The real client gets from it what we get; the real loader loads it."""
+def test_real_client_downloads_from_the_stand_in(
+    hub: HubStandIn, workspace: Workspace, lf_python: str, tmp_path: Path
+) -> None:
+    """The real client gets the same files as the collection, and the real loader loads them."""
     program = (
         "import sys, huggingface_hub as h; "
         "print(h.snapshot_download(sys.argv[1], local_dir=sys.argv[2], ignore_patterns=['*.gguf'])); "
@@ -150,20 +152,20 @@ def test_the_stand_in_speaks_as_a_hub_does(hub: HubStandIn, house: House, lf_pyt
         lf_python, "-c", program, REPO, str(theirs), HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf")
     ).split()
     assert said[-2] == hub.repositories[REPO].commit
-    run = house.plan()
+    run = workspace.plan()
     assert run.steps[0].spec.settings == {"hub": REPO, "commit": said[-2]}
-    house.engine.submit(run)
-    assert house.follow(run).state == "succeeded"
-    assert content(house.artifact(run)) == content(theirs)
-    results = house.engine.layout.receipt("base", run.steps[0].spec.fingerprint)["results"]  # type: ignore[index]
+    workspace.engine.submit(run)
+    assert workspace.follow(run).state == "succeeded"
+    assert content(workspace.artifact(run)) == content(theirs)
+    results = workspace.engine.layout.receipt("base", run.steps[0].spec.fingerprint)["results"]  # type: ignore[index]
     assert results["template"] == "chatml"
-    loaded = run_python(lf_python, "-c", _LOAD, str(house.artifact(run))).split()
+    loaded = run_python(lf_python, "-c", _LOAD, str(workspace.artifact(run))).split()
     assert int(loaded[0]) > 0
     assert int(loaded[1]) == results["shape"]["parameters"]
 
 
-def test_the_stand_in_gates_as_a_hub_does(hub: HubStandIn, lf_python: str, tmp_path: Path) -> None:
-    """The real client takes its refusals for what they are meant to be."""
+def test_real_client_understands_refusals_of_the_stand_in(hub: HubStandIn, lf_python: str, tmp_path: Path) -> None:
+    """The real client reports its refusals correctly."""
     hub.repositories[REPO].gated = True
     hub.tokens.add(TOKEN)
     program = (
@@ -176,33 +178,33 @@ def test_the_stand_in_gates_as_a_hub_does(hub: HubStandIn, lf_python: str, tmp_p
     assert said.split() == ["GatedRepoError", "GatedRepoError", "RepositoryNotFoundError"]
 
 
-def test_killed_midway_it_goes_on_where_it_was(hub: HubStandIn, house: House, tiny: Path) -> None:
-    """kill -9 to the worker and its supervisor: the next run fetches the rest and not the whole."""
+def test_interrupted_download_is_resumed(hub: HubStandIn, workspace: Workspace, tiny: Path) -> None:
+    """kill -9 to the worker and its supervisor: the next run fetches only the rest."""
     name, size = max(((path.name, path.stat().st_size) for path in tiny.iterdir()), key=lambda found: found[1])
     hub.rate = size // 4
-    run = house.plan()
-    house.engine.submit(run)
+    run = workspace.plan()
+    workspace.engine.submit(run)
     wait_for(lambda: hub.sent.get(name, 0) > size // 3)
-    view = house.engine.observe(run.id)
-    progress = wait_for(lambda: house.engine.observe(run.id).progress.get("current"))
+    view = workspace.engine.observe(run.id)
+    progress = wait_for(lambda: workspace.engine.observe(run.id).progress.get("current"))
     assert 0 < progress < size * 2
     pids = [read_json(os.path.join(view.job, file))["pid"] for file in ("command.json", "supervisor.json")]
     for pid in reversed(pids):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not any(alive(pid) for pid in pids))
-    assert not house.artifact(run).exists()
-    part = next(Path(house.engine.layout.parent("base")).glob(f".work-*/.download/{name}.part"))
+    assert not workspace.artifact(run).exists()
+    part = next(Path(workspace.engine.layout.parent("base")).glob(f".work-*/.download/{name}.part"))
     kept = part.stat().st_size
     assert size // 5 < kept < size
     wait_for(lambda: not hub.pouring)
     before = hub.sent[name]
     hub.rate = 0
-    house.engine.submit(house.plan())
-    assert house.follow(run).state == "succeeded"
+    workspace.engine.submit(workspace.plan())
+    assert workspace.follow(run).state == "succeeded"
     assert hub.sent[name] - before <= size - kept
-    assert content(house.artifact(run)).items() <= content(tiny).items()
-    assert name in content(house.artifact(run))
-    assert not list(Path(house.engine.layout.parent("base")).glob(".work-*"))
+    assert content(workspace.artifact(run)).items() <= content(tiny).items()
+    assert name in content(workspace.artifact(run))
+    assert not list(Path(workspace.engine.layout.parent("base")).glob(".work-*"))
 
 
 def alive(pid: int) -> bool:
@@ -213,41 +215,41 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_second_time_nothing_is_asked(hub: HubStandIn, house: House) -> None:
-    """All there: no job, no request, nothing written; with no network too."""
-    run = house.plan()
-    house.engine.submit(run)
-    assert house.follow(run).state == "succeeded"
+def test_second_run_sends_no_request(hub: HubStandIn, workspace: Workspace) -> None:
+    """If all files exist: no job, no request, no write, also without a network."""
+    run = workspace.plan()
+    workspace.engine.submit(run)
+    assert workspace.follow(run).state == "succeeded"
     asked = len(hub.seen)
-    before = listing(house.root)
+    before = listing(workspace.root)
     hub.close()
     for offline in (False, True):
-        again = house.plan(offline=offline)
+        again = workspace.plan(offline=offline)
         assert again.id == run.id
-        assert house.engine.submit(again).pending == ()
+        assert workspace.engine.submit(again).pending == ()
     assert len(hub.seen) == asked
-    assert listing(house.root) == before
+    assert listing(workspace.root) == before
 
 
 def listing(root: Path) -> list[tuple[str, int]]:
-    """Everything below a directory, with its time."""
+    """All paths below a directory, with their times."""
     return sorted((str(path), path.stat().st_mtime_ns) for path in root.rglob("*"))
 
 
-def test_gated_and_the_token_seen_nowhere(
-    hub: HubStandIn, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_gated_model_and_no_leaked_token(
+    hub: HubStandIn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a token it is refused before anything is fetched; with one it comes, and the token stays where it was."""
+    """Without a token it is refused before a download; with one it is fetched, and the token does not leak."""
     hub.repositories[REPO].gated = True
     with pytest.raises(InputError, match="gated"):
-        house.plan()
-    # resolved while it was open, gated since: the step finds out before it fetches
+        workspace.plan()
+    # resolved before it was gated: the step detects this before the download
     hub.repositories[REPO].gated = False
-    run = house.plan()
+    run = workspace.plan()
     hub.repositories[REPO].gated = True
     sent = hub.total_sent()
-    house.engine.submit(run)
-    view = house.follow(run)
+    workspace.engine.submit(run)
+    view = workspace.follow(run)
     assert view.state == "failed"
     assert "gated" in view.error["message"]  # type: ignore[index]
     assert "token_file" in view.error["hint"]  # type: ignore[index]
@@ -257,26 +259,26 @@ def test_gated_and_the_token_seen_nowhere(
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN + "\n")
     token_file.chmod(0o600)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)  # of the user's own shell: it is not taken along
-    house.token_file = str(token_file)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)  # set in the user's shell: it must not be used
+    workspace.token_file = str(token_file)
     hub.rate = 2_000_000
-    run = house.plan()
-    house.engine.submit(run)
+    run = workspace.plan()
+    workspace.engine.submit(run)
     seen: list[str] = []
-    while house.engine.observe(run.id).state not in ("succeeded", "failed"):
-        seen += process_texts(str(house.root))
+    while workspace.engine.observe(run.id).state not in ("succeeded", "failed"):
+        seen += process_texts(str(workspace.root))
         time.sleep(0.02)
-    assert house.follow(run).state == "succeeded"
+    assert workspace.follow(run).state == "succeeded"
     assert any(".main perform " in text for text in seen)
     assert not [text for text in seen if TOKEN in text]
     assert TOKEN in {request.token for request in hub.seen}
     assert not [request for request in hub.seen if request.cdn and request.token]
-    assert not [path for path in house.root.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
-    assert TOKEN not in json.dumps(house.engine.observe(run.id).as_dict())
+    assert not [path for path in workspace.root.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    assert TOKEN not in json.dumps(workspace.engine.observe(run.id).as_dict())
 
 
 def process_texts(mark: str) -> list[str]:
-    """Command lines and environments of the processes that speak of a directory, this one left out."""
+    """Command lines and environments of the processes that mention a directory, except this one."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

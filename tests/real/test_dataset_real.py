@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the dataset step publishes is what LLaMA-Factory trains on: every row, every turn, and nothing else.
+"""LLaMA-Factory trains on exactly the published dataset: every row, every turn, and nothing else.
 
 Needs ``IA_LF_VENV`` (LLaMA-Factory) and fails where it is missing. The published versions are loaded by
 LLaMA-Factory's own loader in one process; each test looks at one of them.
@@ -35,22 +35,22 @@ TOOL = {
     "description": "Demande un film.",
     "parameters": {"type": "object", "properties": {"titre": {"type": "string"}}, "required": ["titre"]},
 }
-#: A little more than one piece of the file, so that its column types are guessed more than once.
+#: Slightly more than one block of the file, so that column types are inferred more than once.
 MANY = PIECE // 1000 + 300
 
 
 def chat(*turns: tuple[str, str], system: str = "") -> str:
-    """A conversation as LLaMA-Factory's template qwen writes it; its default system prompt where there is none."""
+    """A conversation as LLaMA-Factory's template qwen renders it, with its default system prompt if there is none."""
     lines = [f"<|im_start|>system\n{system or DEFAULT_SYSTEM}<|im_end|>\n"]
     return "".join(lines + [f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns])
 
 
 def asked(question: str, answer: str, system: str = "") -> str:
-    """One question and its answer."""
+    """A conversation of one question and its answer."""
     return chat(("user", question), ("assistant", answer), system=system)
 
 
-#: Label: the rows, and the text of each sample. Where there are many, the rows repeat.
+#: By label: the rows, and the expected text of each sample. Large cases repeat rows.
 CASES: dict[str, tuple[list[dict[str, t.Any]], list[str]]] = {
     "alpaca": (
         [
@@ -157,7 +157,7 @@ OPENAI_TOOLS = "tools of openai"
 
 
 def tool_rows() -> dict[str, list[dict[str, t.Any]]]:
-    """The same conversation with a tool, as sharegpt and as OpenAI has it; and one without."""
+    """The same conversation with a tool in the formats sharegpt and OpenAI, and one without tools."""
     call = json.dumps(CALL, ensure_ascii=False)
     openai_call = {
         "id": "1",
@@ -190,7 +190,7 @@ def tool_rows() -> dict[str, list[dict[str, t.Any]]]:
 
 @pytest.fixture(scope="module")
 def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
-    """What LLaMA-Factory makes of every case, from the version's directory and by name from the one of all datasets."""
+    """The samples that LLaMA-Factory reads for every case, from the version's directory and by the dataset's name."""
     work = tmp_path_factory.mktemp("read")
     layout = Layout(str(tmp_path_factory.mktemp("data")))
     places = {}
@@ -223,7 +223,7 @@ def trained_on(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[
 
 
 @pytest.mark.parametrize("label", CASES)
-def test_every_row_is_trained_on_as_it_was_written(label: str, trained_on: dict[str, list[dict[str, str]]]) -> None:
+def test_every_row_is_used_unchanged(label: str, trained_on: dict[str, list[dict[str, str]]]) -> None:
     rows, texts = CASES[label]
     read = [sample["text"] for sample in trained_on[label]]
     assert len(read) == len(rows)
@@ -231,20 +231,20 @@ def test_every_row_is_trained_on_as_it_was_written(label: str, trained_on: dict[
     assert not wrong, (wrong[:10], read[wrong[0] - 1], texts[wrong[0] - 1])
 
 
-def test_answers_are_what_is_learned(trained_on: dict[str, list[dict[str, str]]]) -> None:
+def test_loss_is_computed_on_answers_only(trained_on: dict[str, list[dict[str, str]]]) -> None:
     assert [sample["learned"] for sample in trained_on["alpaca"]] == [
         f"{row['output']}<|im_end|>\n" for row in CASES["alpaca"][0]
     ]
 
 
-def test_the_name_reads_the_same(trained_on: dict[str, list[dict[str, str]]]) -> None:
-    """The entry in the dataset_info.json of all datasets, which the WebUI uses, refers to the same rows."""
+def test_dataset_by_name_has_the_same_rows(trained_on: dict[str, list[dict[str, str]]]) -> None:
+    """The entry in the common dataset_info.json, which the WebUI uses, refers to the same rows."""
     assert trained_on["by name"] == trained_on["alpaca"]
 
 
 @pytest.mark.parametrize("label", [TOOLS, OPENAI_TOOLS])
-def test_tools_and_calls(label: str, trained_on: dict[str, list[dict[str, str]]]) -> None:
-    """The template writes tools and calls in its own way; all that matters is that it got them whole."""
+def test_tools_and_calls_are_complete(label: str, trained_on: dict[str, list[dict[str, str]]]) -> None:
+    """The template renders tools and calls in its own way; this test checks that they are complete."""
     plain, called = (sample["text"] for sample in trained_on[label])
     assert plain == asked("Oui ?", "Non.")
     assert '"name": "request_media", "description": "Demande un film."' in called
@@ -253,5 +253,5 @@ def test_tools_and_calls(label: str, trained_on: dict[str, list[dict[str, str]]]
     assert called.endswith("<|im_start|>assistant\nC'est fait.<|im_end|>\n")
 
 
-def test_tools_read_the_same_however_they_were_written(trained_on: dict[str, list[dict[str, str]]]) -> None:
+def test_tools_are_equal_in_both_formats(trained_on: dict[str, list[dict[str, str]]]) -> None:
     assert trained_on[TOOLS] == trained_on[OPENAI_TOOLS]

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts train one model together with DeepSpeed's ZeRO, on CPUs, in the environment the role makes for it.
+"""Two hosts train one model together with DeepSpeed's ZeRO, on CPUs, in the environment that the role creates.
 
 By hand (``IA_DEEPSPEED=1 ./test.sh real``): the environment takes a minute, and DeepSpeed compiles what its processes
 talk through for another two when it is first used.
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.deepspeed
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """LLaMA-Factory's environment with DeepSpeed in it, made by the role."""
+    """LLaMA-Factory's environment with DeepSpeed, created by the role."""
     found = tmp_path_factory.mktemp("deepspeed") / "tools.env"
     said = {"llamafactory_tools_dir": os.environ["IA_TOOLS_DIR"], "tests_tools_env": str(found)}
     wanted = {"llamafactory_components": ["llamafactory"], "llamafactory_deepspeed": True}
@@ -46,7 +46,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory, environment: str) -> t.Itera
 
 
 def losses(nodes: Nodes, **more: t.Any) -> tuple[list[float], dict[str, t.Any], str]:
-    """Each step's loss of one more training, its receipt, and what it said."""
+    """Train once; return the loss of each step, the receipt, and the output."""
     known = {receipt["fingerprint"] for receipt in nodes.receipts("pc-a", "train")}
     nodes.play(within=nodes.lab.within(), finetunes=[{**nodes.finetune, **more}]).well()
     (receipt,) = [one for one in nodes.receipts("pc-a", "train") if one["fingerprint"] not in known]
@@ -56,7 +56,7 @@ def losses(nodes: Nodes, **more: t.Any) -> tuple[list[float], dict[str, t.Any], 
     return [entry["loss"] for entry in history if "loss" in entry], receipt, logs[-1].read_text()
 
 
-def test_zero_is_declared_and_learns_what_training_without_it_learns(nodes: Nodes) -> None:
+def test_zero_reproduces_losses_without_it(nodes: Nodes) -> None:
     plain, receipt, said = losses(nodes)
     assert len(plain) == 4 * 3
     assert "zero_config" not in said

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the one at the terminal sees of two hosts that train at once: live lines, Ctrl-C, status, cancel, and attach.
+"""Terminal output while two hosts train at once: live lines, Ctrl-C, status, cancel, and attach.
 
-Real LLaMA-Factory on both, and no Ollama: what is wanted are the GGUF files. About a minute on two cores.
+Real LLaMA-Factory on both, up to the GGUF files, without Ollama. About a minute on two cores.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ STEPS = 240
 TRAINS = re.compile(
     r"\[(pc-ia|pc-two)\] train lab-model  (\d+)%  step (\d+)/240(  loss \d[\d.e-]*)?(  ETA \d+:\d\d:\d\d)?"
 )
-#: The beginning of a line of progress, wherever it stands.
+#: The start of a line of progress, anywhere in a line.
 ANY_LINE = re.compile(r"\[(?:pc-ia|pc-two)\] [a-z0-9-]+ lab-model")
 
 
 class TwoHosts(PlayLab):
-    """Two hosts, each with a data directory of its own."""
+    """Two hosts with separate data directories."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, str(make_tiny_base(root / "base")))
@@ -54,7 +54,7 @@ class TwoHosts(PlayLab):
         tune.update(TRAINING, epochs=STEPS // 5, save_steps=20, register=False)
 
     def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A play that goes on meanwhile, its two streams in files."""
+        """Start a play in the background, with both output streams in files."""
         with (self.root / f"{name}.out").open("wb") as out, (self.root / f"{name}.err").open("wb") as err:
             return subprocess.Popen(
                 self.command(*arguments), env=self.environment(**environment), cwd=self.root,
@@ -62,7 +62,7 @@ class TwoHosts(PlayLab):
             )  # fmt: skip
 
     def printed(self, name: str, stream: str) -> str:
-        """What a play has printed on a stream so far."""
+        """The output of a play on a stream so far."""
         return (self.root / f"{name}.{stream}").read_text(encoding="utf-8", errors="replace")
 
     def checkpoints(self, host: str) -> list[str]:
@@ -71,8 +71,8 @@ class TwoHosts(PlayLab):
 
 
 @dataclasses.dataclass
-class Story:
-    """What was seen, in this order."""
+class Observations:
+    """The observations, in order."""
 
     lab: TwoHosts
     interrupted: int
@@ -84,7 +84,7 @@ class Story:
 
 
 def wait_for(what: str, condition: t.Callable[[], bool], seconds: float = 240) -> None:
-    """Look until it is the case."""
+    """Wait until a condition is true."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
@@ -92,7 +92,7 @@ def wait_for(what: str, condition: t.Callable[[], bool], seconds: float = 240) -
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Story]:
+def observations(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Observations]:
     lab = TwoHosts(tmp_path_factory.mktemp("follow") / "lab")
     first = lab.start("first", "-vvv")
     try:
@@ -114,14 +114,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Story]:
             ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests" / "support" / "callbacks"),
         )
         followed = second.wait(timeout=600)
-        yield Story(lab, interrupted, status, cancelled, kept, followed, lab.play())
+        yield Observations(lab, interrupted, status, cancelled, kept, followed, lab.play())
     finally:
         if first.poll() is None:
             os.killpg(first.pid, signal.SIGKILL)
 
 
 def whole_lines(text: str) -> list[re.Match[str]]:
-    """The lines of progress of trainings; every line that holds one's beginning is one, and nothing else."""
+    """The lines of training progress; checks that each of them is complete and not mixed with other output."""
     found = []
     for line in text.splitlines():
         if not ANY_LINE.search(line):
@@ -135,37 +135,37 @@ def whole_lines(text: str) -> list[re.Match[str]]:
     return found
 
 
-def test_two_hosts_are_seen_live_and_line_by_line(story: Story) -> None:
-    lines = whole_lines(story.lab.printed("first", "err"))
+def test_progress_of_two_hosts_is_printed_live(observations: Observations) -> None:
+    lines = whole_lines(observations.lab.printed("first", "err"))
     assert {line[1] for line in lines} == set(HOSTS)
     assert any(line[4] for line in lines), "the loss is shown"
-    assert any(line[5] for line in lines), "and when it will end"
+    assert any(line[5] for line in lines), "and the remaining time"
     for host in HOSTS:
         steps = [int(line[3]) for line in lines if line[1] == host]
         assert steps == sorted(steps)
         assert len(steps) < 40, "throttled"
 
 
-def test_ctrl_c_does_not_stop_a_training(story: Story) -> None:
-    assert story.interrupted != 0
+def test_ctrl_c_does_not_stop_a_training(observations: Observations) -> None:
+    assert observations.interrupted != 0
     for host in HOSTS:
         assert re.search(
-            rf"^ok: \[{host}\].*(\n .*)*\n +lab-model-\w+ +running +train +\d+%", story.status.output, re.M
-        ), story.status.output
+            rf"^ok: \[{host}\].*(\n .*)*\n +lab-model-\w+ +running +train +\d+%", observations.status.output, re.M
+        ), observations.status.output
 
 
-def test_cancel_keeps_the_checkpoint(story: Story) -> None:
-    assert re.search(r"lab-model-\w+ +cancelled", story.cancelled.output), story.cancelled.output
-    assert HOSTS[1] not in story.cancelled.output
-    assert story.kept, "a checkpoint is kept"
+def test_cancel_keeps_the_checkpoint(observations: Observations) -> None:
+    assert re.search(r"lab-model-\w+ +cancelled", observations.cancelled.output), observations.cancelled.output
+    assert HOSTS[1] not in observations.cancelled.output
+    assert observations.kept, "a checkpoint is kept"
 
 
-def test_the_next_play_attaches_and_goes_on_and_a_program_can_read_it(story: Story) -> None:
-    said = story.lab.printed("second", "out")
-    assert story.followed == 0, (said + story.lab.printed("second", "err"))[-4000:]
+def test_next_play_attaches_with_clean_json_output(observations: Observations) -> None:
+    said = observations.lab.printed("second", "out")
+    assert observations.followed == 0, (said + observations.lab.printed("second", "err"))[-4000:]
     document = json.loads(said)  # nothing but the document is on stdout
     assert {host: figures["failures"] for host, figures in document["hosts"].items()} == dict.fromkeys(HOSTS, 0)
-    assert {line[1] for line in whole_lines(story.lab.printed("second", "err"))} == set(HOSTS)
+    assert {line[1] for line in whole_lines(observations.lab.printed("second", "err"))} == set(HOSTS)
     trained = {
         entry["host"]: step["outcome"]
         for entry in document["results"]
@@ -173,17 +173,17 @@ def test_the_next_play_attaches_and_goes_on_and_a_program_can_read_it(story: Sto
         if step["step"] == "train"
     }
     assert {host: outcome["steps"] for host, outcome in trained.items()} == dict.fromkeys(HOSTS, STEPS)
-    assert trained[HOSTS[0]]["resumed_from"] >= 20, "it went on from its checkpoint"
+    assert trained[HOSTS[0]]["resumed_from"] >= 20, "it resumed from its checkpoint"
     assert not trained[HOSTS[1]]["resumed_from"], "it was never interrupted"
 
 
-def test_the_loss_plots_are_on_the_controller(story: Story) -> None:
-    plots = sorted((story.lab.root / "plots").iterdir())
+def test_loss_plots_are_copied_to_the_controller(observations: Observations) -> None:
+    plots = sorted((observations.lab.root / "plots").iterdir())
     assert [plot.name.rpartition("-lab-model-")[0] for plot in plots] == sorted(HOSTS)
     assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
 
 
-def test_once_more_changes_nothing_on_either(story: Story) -> None:
-    recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=0", story.again.output, re.M)
-    assert sorted(recap) == [(host, "0") for host in sorted(HOSTS)], story.again.output[-3000:]
-    assert left_running(str(story.lab.data)) == {}
+def test_second_play_changes_nothing_on_both_hosts(observations: Observations) -> None:
+    recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=0", observations.again.output, re.M)
+    assert sorted(recap) == [(host, "0") for host in sorted(HOSTS)], observations.again.output[-3000:]
+    assert left_running(str(observations.lab.data)) == {}

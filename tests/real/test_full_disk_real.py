@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A full disk at each real step: said with figures, earlier results as they were, and on it goes once there is room.
+"""A full disk at each real step: reported with figures, earlier results unchanged, and resumed once space is free.
 
 About two minutes on two cores.
 """
@@ -21,7 +21,7 @@ SCENARIO = Path(__file__).parents[1] / "support" / "full_disk_real.py"
 STEPS = ("dataset", "base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M")
 
 
-def test_full_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with HubStandIn() as hub:
         hub.add("homelab/Tiny-Chat", make_tiny_base(tmp_path / "base"))
         monkeypatch.setenv("HF_ENDPOINT", hub.url)

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Ollama server that nobody but its starter looks after gives way to a training, and is back afterwards.
+"""A real Ollama server that runs as a plain process yields to a training, and is restored afterwards.
 
-There is no GPU here: what is seen is who runs when, and with which environment.
+There is no GPU; the tests check which processes run when, and with which environment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provision
 )
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import File
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
-from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import Guest
+from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import YieldingServer
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 
 
@@ -47,11 +47,11 @@ def server(tmp_path: Path) -> t.Iterator[Server]:
 
 
 @pytest.fixture
-def guest(lab: Lab, server: Server) -> Guest:
-    return Guest(lab, server.port)
+def guest(lab: Lab, server: Server) -> YieldingServer:
+    return YieldingServer(lab, server.port)
 
 
-def test_stopped_and_given_back(guest: Guest, gguf: File) -> None:
+def test_stopped_and_restored(guest: YieldingServer, gguf: File) -> None:
     client = Ollama(guest.url)
     client.push_blob(gguf.path, gguf.digest)
     client.create("kept", files={"model.gguf": gguf.digest})
@@ -69,7 +69,7 @@ def test_stopped_and_given_back(guest: Guest, gguf: File) -> None:
     assert "is stopped" in guest.log(run)
 
 
-def test_on_the_cpu_and_given_back(guest: Guest) -> None:
+def test_moved_to_the_cpu_and_restored(guest: YieldingServer) -> None:
     run = guest.run("cpu")
     guest.begin(run)
     assert guest.lab.wait(guest.answers, timeout=30)
@@ -81,7 +81,7 @@ def test_on_the_cpu_and_given_back(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("policy", ["share", "unload"])
-def test_left_alone(guest: Guest, policy: str) -> None:
+def test_share_changes_nothing(guest: YieldingServer, policy: str) -> None:
     before = guest.pid()
     run = guest.run(policy)
     guest.begin(run)
@@ -90,7 +90,7 @@ def test_left_alone(guest: Guest, policy: str) -> None:
     assert guest.pid() == before
 
 
-def test_who_does_not_train_on_the_gpu_takes_nothing(guest: Guest) -> None:
+def test_cpu_training_takes_no_lease(guest: YieldingServer) -> None:
     made = guest.run("stop")
     steps = [dataclasses.replace(step, spec=dataclasses.replace(step.spec, options={
         **step.spec.options, "accelerator": "cpu"})) for step in made.steps]  # fmt: skip
@@ -102,7 +102,7 @@ def test_who_does_not_train_on_the_gpu_takes_nothing(guest: Guest) -> None:
 
 @pytest.mark.parametrize("policy", ["stop", "cpu"])
 @pytest.mark.parametrize("whom", ["supervisor", "both"])
-def test_given_back_though_the_supervisor_was_killed(guest: Guest, policy: str, whom: str) -> None:
+def test_restored_after_the_supervisor_was_killed(guest: YieldingServer, policy: str, whom: str) -> None:
     before = guest.variables()
     run = guest.run(policy)
     guest.begin(run)
@@ -113,7 +113,7 @@ def test_given_back_though_the_supervisor_was_killed(guest: Guest, policy: str, 
         lab.kill(command)
     lab.engine.reconcile()
     time.sleep(1)
-    assert guest.record.exists(), "the job goes on, and has it still"
+    assert guest.record.exists(), "the job continues and keeps the lease"
     if policy == "stop":
         assert not guest.answers()
     guest.end(run)
@@ -122,7 +122,7 @@ def test_given_back_though_the_supervisor_was_killed(guest: Guest, policy: str, 
     assert {name: after.get(name) for name in before} == before and "CUDA_VISIBLE_DEVICES" not in after
 
 
-def test_given_back_when_it_is_cancelled(guest: Guest) -> None:
+def test_restored_after_cancellation(guest: YieldingServer) -> None:
     run = guest.run("stop")
     guest.begin(run)
     guest.lab.engine.cancel(run.id)
@@ -130,8 +130,8 @@ def test_given_back_when_it_is_cancelled(guest: Guest) -> None:
     assert guest.answers() and not guest.record.exists()
 
 
-def test_given_back_by_whoever_comes_after_a_reboot(guest: Guest) -> None:
-    """All processes are gone, and so is the job: somebody took its record away."""
+def test_restored_by_next_reconcile_after_a_reboot(guest: YieldingServer) -> None:
+    """All processes have ended, and the record of the job was removed."""
     run = guest.run("stop")
     guest.begin(run)
     lab = guest.lab
@@ -145,8 +145,8 @@ def test_given_back_by_whoever_comes_after_a_reboot(guest: Guest) -> None:
     assert lab.wait(guest.answers, timeout=30) and not guest.record.exists()
 
 
-def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest: Guest, server: Server) -> None:
-    """Something stands before it that is no Ollama: the way to start it again is not known."""
+def test_server_that_cannot_be_stopped_is_reported_and_unloaded(guest: YieldingServer, server: Server) -> None:
+    """A proxy listens on its port, so it is unknown how to restart the server."""
     port = free_port()
     program = (
         "import http.server, sys, urllib.request\n"
@@ -166,7 +166,7 @@ def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest:
         run = dataclasses.replace(made, toolchain=tools)
         guest.begin(run)
         assert f"What serves 127.0.0.1:{port} cannot be stopped" in guest.log(run)
-        assert guest.answers() and server.requests("GET", "/api/ps"), "it was asked for what it has loaded"
+        assert guest.answers() and server.requests("GET", "/api/ps"), "the server was asked for its loaded models"
         assert not guest.record.exists()
         guest.end(run)
         assert before.poll() is None
@@ -175,8 +175,8 @@ def test_a_server_that_cannot_be_stopped_is_named_and_its_models_unloaded(guest:
         before.wait()
 
 
-def test_the_role_knows_its_own_server_again(guest: Guest, tmp_path: Path) -> None:
-    """One that the role ollama started without systemd: its record names the process that serves now."""
+def test_role_recognizes_its_restarted_server(guest: YieldingServer, tmp_path: Path) -> None:
+    """A server that the role ollama started without systemd: its record names the current process."""
     place = tmp_path / "role"
     place.mkdir()
     port = free_port()
@@ -190,7 +190,7 @@ def test_the_role_knows_its_own_server_again(guest: Guest, tmp_path: Path) -> No
         guest.begin(run)
         assert ports.listeners(port) == []
         guest.end(run)
-        assert not server.start()[0], "it is the server that the role wants"
+        assert not server.start()[0], "the role accepts the server"
     finally:
         assert server.stop()
     assert ports.listeners(port) == []

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The list of arguments against the real LLaMA-Factory: what is read from its source is what its parser takes.
+"""Compares the list of arguments that is read from LLaMA-Factory's source with its real parser.
 
 Needs ``IA_LF_VENV``; fails where it is missing. About half a minute, nearly all of it LLaMA-Factory's imports.
 """
@@ -28,7 +28,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
     OPTIONS,
 )
 
-#: Asks LLaMA-Factory itself, the slow way: its fields, its templates, and whether its parser takes what we write.
+#: Asks LLaMA-Factory itself for its fields and templates, and whether its parser accepts the generated arguments.
 _ASK = """
 import dataclasses, json, sys
 from transformers import HfArgumentParser
@@ -59,13 +59,13 @@ def venv() -> str:
 
 @pytest.fixture(scope="module")
 def known(venv: str) -> LfArguments:
-    """What we read from its source."""
+    """The arguments that are read from its source."""
     return llamafactory_arguments.read_arguments(venv)
 
 
 @pytest.fixture(scope="module")
 def answer(venv: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
-    """What LLaMA-Factory itself says."""
+    """The arguments that LLaMA-Factory itself reports."""
     root = str(tmp_path_factory.mktemp("answer"))
     given = []
     for declared in ({}, {"method": "full", "gradient_checkpointing": False}, {"method": "freeze"}, EXTRA):
@@ -88,19 +88,19 @@ def answer(venv: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.A
 EXTRA = {"extra": {"adam_beta2": "9.5e-1", "neftune_noise_alpha": 5, "optim": "adafactor"}}
 
 
-def test_the_list_is_the_parsers(known: LfArguments, answer: dict[str, t.Any]) -> None:
+def test_list_equals_that_of_the_parser(known: LfArguments, answer: dict[str, t.Any]) -> None:
     assert set(known.arguments) == set(answer["fields"])
     assert set(known.templates) == set(answer["templates"])
 
 
-def test_it_is_quick(venv: str) -> None:
-    """It is asked while somebody waits for a plan: far from the half minute that importing it may take."""
+def test_listing_arguments_is_fast(venv: str) -> None:
+    """A plan waits for this list, so it must take much less than the half minute of importing LLaMA-Factory."""
     start = time.monotonic()
     llamafactory_arguments.read_arguments(venv)
     assert time.monotonic() - start < 5
 
 
-def test_its_parser_takes_what_we_write(answer: dict[str, t.Any]) -> None:
+def test_parser_accepts_generated_arguments(answer: dict[str, t.Any]) -> None:
     assert answer["taken"] == [
         ["lora", 32, 0.1, 0.999],
         ["full", None, 0.1, 0.999],
@@ -109,17 +109,17 @@ def test_its_parser_takes_what_we_write(answer: dict[str, t.Any]) -> None:
     ]
 
 
-def test_every_key_we_know_is_one_of_its(known: LfArguments) -> None:
+def test_every_known_key_exists_in_the_parser(known: LfArguments) -> None:
     for option in OPTIONS:
         assert not option.lf_argument or option.lf_argument in known.arguments, option.name
     assert not [name for name in MANAGED_ARGUMENTS if name not in known.arguments and name not in _OF_OTHER_VERSIONS]
 
 
-#: Of transformers 4, which LLaMA-Factory runs with as well.
+#: Arguments of transformers 4, which LLaMA-Factory supports as well.
 _OF_OTHER_VERSIONS = {"logging_dir", "push_to_hub_token"}
 
 
-def test_extra(venv: str) -> None:
+def test_extra_arguments(venv: str) -> None:
     checked = llamafactory_arguments.check(
         hp.normalise({"extra": {"use_dora": "true", "loraplus_lr_ratio": "16"}}), venv
     )
@@ -131,9 +131,9 @@ def test_extra(venv: str) -> None:
         llamafactory_arguments.check(hp.normalise({"template": "qwen25"}), venv)
 
 
-def test_the_catalogues_templates_are_its_own(known: LfArguments, answer: dict[str, t.Any]) -> None:
+def test_catalogue_templates_match_llamafactory(known: LfArguments, answer: dict[str, t.Any]) -> None:
     for entry in CATALOGUE:
         assert entry.template in known.templates, entry.hub_id
-        # not every repository of the catalogue is in its table by the same address
+        # some repositories of the catalogue have another address in its table
         assert answer["families"].get(entry.hub_id, entry.template) == entry.template, entry.hub_id
     assert sum(entry.hub_id in answer["families"] for entry in CATALOGUE) > 30

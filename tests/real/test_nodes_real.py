@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts train one model together, on real LLaMA-Factory: torchrun and gloo on CPUs. One is lost in the midst.
+"""Two hosts train one model together with real LLaMA-Factory: torchrun and gloo on CPUs. One is lost during it.
 
 The hosts are namespaces (see ``node_lab``). About three minutes on two cores.
 """
@@ -26,7 +26,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Nodes]:
     made.lab.stop()
 
 
-def test_a_cable_is_pulled_and_both_end_clearly(nodes: Nodes) -> None:
+def test_cut_network_ends_both_with_a_message(nodes: Nodes) -> None:
     before = {name: len(nodes.outcomes(name)) for name in NAMES}
     ended = nodes.begin()
     nodes.lab.pull_the_cable("pc-b")
@@ -45,20 +45,20 @@ def test_a_cable_is_pulled_and_both_end_clearly(nodes: Nodes) -> None:
     assert nodes.left_running() == {}
 
 
-def test_a_process_is_killed_and_both_end_clearly(nodes: Nodes) -> None:
+def test_killed_process_ends_both_with_a_message(nodes: Nodes) -> None:
     before = {name: len(nodes.outcomes(name)) for name in NAMES}
     ended = nodes.begin()
     nodes.lab.on("pc-b", "kill", "-9", str(nodes.worker("pc-b")))
     errors = nodes.both_ended(before, time.monotonic())
     played = ended()
-    # who was struck says so, and the other one names it
+    # the affected host reports itself, and the other one names it
     assert "train_node ended with status 1" in errors["pc-b"]["message"]
     assert errors["pc-a"]["message"].startswith("pc-b: train_node ended with status 1")
     assert played.status != 0
     assert nodes.left_running() == {}
 
 
-def test_the_next_apply_finishes_it(nodes: Nodes) -> None:
+def test_next_apply_finishes_the_training(nodes: Nodes) -> None:
     nodes.play(within=nodes.lab.within()).well()
     (receipt,) = nodes.receipts("pc-a", "train")
     assert receipt["settings"]["nodes"] == 2
@@ -85,7 +85,7 @@ def test_a_second_apply_changes_nothing(nodes: Nodes) -> None:
     assert played.changed == []
 
 
-def test_another_base_on_one_of_them_is_refused_before_anything_begins(nodes: Nodes) -> None:
+def test_different_bases_are_refused_before_the_training(nodes: Nodes) -> None:
     config = nodes.lab.home("pc-b") / "base" / "config.json"
     content = config.read_text()
     config.write_text(content + " ")

@@ -39,7 +39,7 @@ PARAMETERS = {
 ASK = [{"role": "user", "content": "Bonjour"}]
 
 
-def test_a_file_is_sent_once(ollama: Ollama, ollama_server: t.Any, make: t.Any, tmp_path: Path) -> None:
+def test_file_is_uploaded_once(ollama: Ollama, ollama_server: t.Any, make: t.Any, tmp_path: Path) -> None:
     gguf = make.small(tmp_path / "once.gguf", False, "once")
     assert not ollama.has_blob(gguf.digest)
     told: list[tuple[int, int]] = []
@@ -54,7 +54,7 @@ def test_a_file_is_sent_once(ollama: Ollama, ollama_server: t.Any, make: t.Any, 
     assert set(ollama_server.requests("HEAD", where)[2:]) == {200}
 
 
-def test_what_is_created_is_what_is_shown(ollama: Ollama, gguf: t.Any) -> None:
+def test_show_returns_what_was_created(ollama: Ollama, gguf: t.Any) -> None:
     ollama.push_blob(gguf.path, gguf.digest)
     said: list[str] = []
     ollama.create(
@@ -80,7 +80,7 @@ def test_what_is_created_is_what_is_shown(ollama: Ollama, gguf: t.Any) -> None:
     assert found is not None and re.fullmatch("[0-9a-f]{64}", found["digest"])
 
 
-def test_a_model_is_asked_and_unloaded(ollama: Ollama, gguf: t.Any) -> None:
+def test_model_answers_and_is_unloaded(ollama: Ollama, gguf: t.Any) -> None:
     ollama.push_blob(gguf.path, gguf.digest)
     ollama.create("asked", files={"model.gguf": gguf.digest}, template=TEMPLATE, parameters={"stop": ["<|im_end|>"]})
     reply = ollama.chat("asked", ASK, {"temperature": 0})
@@ -95,8 +95,8 @@ def test_a_model_is_asked_and_unloaded(ollama: Ollama, gguf: t.Any) -> None:
     assert ollama.ps() == []
 
 
-def test_a_modelfile_makes_the_same_model(ollama: Ollama, ollama_server: t.Any, gguf: t.Any, tmp_path: Path) -> None:
-    """Read by the real program; the no-break space that its reader drops is left out here."""
+def test_modelfile_creates_an_equal_model(ollama: Ollama, ollama_server: t.Any, gguf: t.Any, tmp_path: Path) -> None:
+    """Read by the real program; without the no-break space, which its reader drops."""
     system = SYSTEM.replace("\u00a0", " ")
     path = tmp_path / "Modelfile"
     path.write_text(modelfile(gguf.path, TEMPLATE, system, {**PARAMETERS, "stop": PARAMETERS["stop"][::2]}), "utf-8")
@@ -112,7 +112,7 @@ def test_a_modelfile_makes_the_same_model(ollama: Ollama, ollama_server: t.Any, 
     assert differences(shown, TEMPLATE, system, {**PARAMETERS, "stop": PARAMETERS["stop"][::2]}) == []
 
 
-def test_names_mean_what_we_think(ollama: Ollama, gguf: t.Any) -> None:
+def test_names_are_parsed_as_by_the_server(ollama: Ollama, gguf: t.Any) -> None:
     ollama.push_blob(gguf.path, gguf.digest)
     ollama.create("Case-Model:Q4_x", files={"model.gguf": gguf.digest}, template=TEMPLATE)
     for name in ("case-model:q4_X", "library/Case-Model:Q4_x", "registry.ollama.ai/library/CASE-MODEL:q4_x"):
@@ -122,7 +122,7 @@ def test_names_mean_what_we_think(ollama: Ollama, gguf: t.Any) -> None:
     assert ollama.digest("case-model:latest") == ollama.digest("Case-Model:Q4_x")
 
 
-def test_what_is_not_there(ollama: Ollama) -> None:
+def test_missing_models_and_blobs(ollama: Ollama) -> None:
     assert ollama.find("never-made") is None
     assert ollama.digest("never-made") == ""
     assert not ollama.delete("never-made")
@@ -135,7 +135,7 @@ def test_what_is_not_there(ollama: Ollama) -> None:
         ollama.chat("never-made", ASK)
 
 
-def test_deleted(ollama: Ollama, gguf: t.Any) -> None:
+def test_model_is_deleted(ollama: Ollama, gguf: t.Any) -> None:
     ollama.push_blob(gguf.path, gguf.digest)
     ollama.create("gone", files={"model.gguf": gguf.digest}, template=TEMPLATE)
     ollama.copy("gone", "stays")
@@ -144,8 +144,8 @@ def test_deleted(ollama: Ollama, gguf: t.Any) -> None:
     assert ollama.show("stays")["template"] == TEMPLATE
 
 
-def test_files_that_are_no_model(ollama: Ollama, gguf: t.Any, make: t.Any, tmp_path: Path) -> None:
-    """The server's own words reach the user, with what to do."""
+def test_files_that_are_not_models_are_refused(ollama: Ollama, gguf: t.Any, make: t.Any, tmp_path: Path) -> None:
+    """The error contains the server's message and a hint."""
     whole = Path(gguf.path).read_bytes()
     for name, raw, words in (
         ("junk.gguf", b"no model" * 100, "unknown|not in GGUF|invalid"),
@@ -161,7 +161,7 @@ def test_files_that_are_no_model(ollama: Ollama, gguf: t.Any, make: t.Any, tmp_p
     assert ollama.find("broken") is None
 
 
-def test_a_file_that_is_not_what_it_is_called(ollama: Ollama, make: t.Any, tmp_path: Path) -> None:
+def test_file_with_wrong_digest_is_refused(ollama: Ollama, make: t.Any, tmp_path: Path) -> None:
     path = tmp_path / "changed.gguf"
     path.write_bytes(b"x" * 5_000_000)
     digest = make.file(path).digest
@@ -171,16 +171,16 @@ def test_a_file_that_is_not_what_it_is_called(ollama: Ollama, make: t.Any, tmp_p
     assert not ollama.has_blob(digest)
 
 
-def test_a_template_that_is_none(ollama: Ollama, gguf: t.Any) -> None:
+def test_invalid_template_is_refused(ollama: Ollama, gguf: t.Any) -> None:
     ollama.push_blob(gguf.path, gguf.digest)
     with pytest.raises(RemoteError, match="could not create bad-template: .*template"):
         ollama.create("bad-template", files={"model.gguf": gguf.digest}, template="{{ if }}")
 
 
-def test_killed_server_in_mid_upload(
+def test_server_killed_during_upload(
     tmp_path_factory: pytest.TempPathFactory, ollama_server: t.Any, big: t.Any
 ) -> None:
-    """The upload fails, with a reason; begun again it is whole."""
+    """The upload fails with a reason; a new upload succeeds."""
     server = ollama_server.another(tmp_path_factory.mktemp("killed"))
     server.start()
     try:

@@ -1,10 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real training that is not given the memory it needs: named for what it is, with what to lower; then it goes on.
+"""A real training without enough memory: the error names the cause and what to lower; then it resumes.
 
-Refused by a limit of the process (RLIMIT_DATA, setrlimit(2)), and killed by the kernel in a control group of its own.
-The command inherits either from its supervisor, and that one from the applier. About half a minute on two cores.
+Memory is limited by RLIMIT_DATA (setrlimit(2)), or by a control group, in which the kernel kills the training.
+The command inherits both from its supervisor, and the supervisor from the applying process. About half a minute on two
+cores.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     toolchain,
 )
 
-#: Loading PyTorch alone takes more.
+#: Less than what loading PyTorch needs.
 LIMIT = 300 * 1024 * 1024
 
 
 @contextlib.contextmanager
 def control_group() -> t.Iterator[Path]:
-    """A control group with little memory, of version 1 or 2; removed at the end."""
+    """A control group (version 1 or 2) with little memory; removed at the end."""
     first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
     root = first if (first / "memory.limit_in_bytes").exists() else second
     group = root / f"ia-homelab-test-{os.getpid()}"
@@ -58,19 +59,25 @@ def control_group() -> t.Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def hungry(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Run]:
-    """A training that was not begun yet."""
+def pending_training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Run]:
+    """A training that has not started."""
     root = tmp_path_factory.mktemp("memory")
     engine = Engine(str(root / "data"))
     engine.layout.create()
     base = make_tiny_base(root / "base")
     registry.apply(engine.layout, registry.Declaration("prompts"), [registry.Source("prompts.json", str(PROMPTS))])
-    declared = {"name": "hungry", "base_model": str(base), "dataset": "prompts", "register": False, **TRAINING}
+    declared = {
+        "name": "memory-limited",
+        "base_model": str(base),
+        "dataset": "prompts",
+        "register": False,
+        **TRAINING,
+    }
     return engine, finetune.plan_run(engine.layout, declared, toolchain(), accelerator="cpu")
 
 
 def failed_train(engine: Engine, run: Run, starve: t.Callable[[], object]) -> dict[str, t.Any]:
-    """The error of a run that is applied by a process with too little memory."""
+    """Apply a run in a process with too little memory; return its error."""
 
     def apply() -> dict[str, t.Any]:
         starve()
@@ -88,20 +95,20 @@ def failed_train(engine: Engine, run: Run, starve: t.Callable[[], object]) -> di
     return error
 
 
-def test_refused(hungry: tuple[Engine, Run]) -> None:
-    error = failed_train(*hungry, lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)))
+def test_allocation_refused_by_limit(pending_training: tuple[Engine, Run]) -> None:
+    error = failed_train(*pending_training, lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)))
     assert "The machine ran out of memory (RAM)." in error["message"]
 
 
-def test_killed_by_the_kernel(hungry: tuple[Engine, Run]) -> None:
+def test_killed_by_the_kernel_is_recognized(pending_training: tuple[Engine, Run]) -> None:
     with control_group() as group:
-        error = failed_train(*hungry, lambda: (group / "cgroup.procs").write_text(str(os.getpid())))
+        error = failed_train(*pending_training, lambda: (group / "cgroup.procs").write_text(str(os.getpid())))
     assert "was killed by signal 9" in error["message"]
     assert "for want of memory (RAM)" in error["message"]
 
 
-def test_then_it_goes_on(hungry: tuple[Engine, Run]) -> None:
-    engine, run = hungry
+def test_training_resumes_with_enough_memory(pending_training: tuple[Engine, Run]) -> None:
+    engine, run = pending_training
     engine.submit(run)
     until = {"base", "train"}
     view = engine.follow(run.id, until, timeout=600)

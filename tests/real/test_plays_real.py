@@ -1,9 +1,8 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks on the real tools, from a gated model on a hub: ``plan.yml`` and what it keeps, ``finetune.yml`` and
-what its check mode says and leaves alone, ``rollback.yml`` and ``status.yml``; where the token goes, and what goes on
-without a network.
+"""The playbooks on the real tools, from a gated model on a hub: saved plans (``plan.yml``), ``finetune.yml`` and its
+check mode, ``rollback.yml`` and ``status.yml``; where the token is used, and what works without a network.
 
 The hub is a stand-in (see ``hub_stand_in``). The tests build on each other, in their order: four trainings, about five
 minutes on two idle cores.
@@ -36,13 +35,13 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.token_watch impor
 
 REPOSITORY = "homelab/Tiny-Chat"
 CANARY = "hf_CanaryOfTheTokenFile0123456789"
-#: Exported where the play is started: it has no business in any process of a job.
+#: Exported in the environment of the play; no process of a job may have it.
 EXPORTED = "hf_CanaryOfTheEnvironment9876543210"
 
-#: All that is made from one declared fine-tune, task by task.
+#: The tasks that make the results of one fine-tune, in order.
 MAKING = [
     "Publish the datasets",
-    "Ask for the fine-tunes",
+    "Submit the fine-tunes",
     "Fetch the base models",
     "Train",
     "Merge the adapters into their bases",
@@ -52,7 +51,7 @@ MAKING = [
 STEPS = ["base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M"]
 LATEST = "lab-model:latest"
 
-#: Runs a command beside an Ollama server: PROGRAM LOG COMMAND...
+#: Runs a command while an Ollama server runs: PROGRAM LOG COMMAND...
 SERVE = """
 program=$1 log=$2; shift 2
 "$program" serve >>"$log" 2>&1 & server=$!
@@ -64,8 +63,8 @@ exit $status
 
 
 @dataclasses.dataclass
-class House:
-    """One finished fine-tune, and how it came to be."""
+class Workspace:
+    """A finished fine-tune, and the outputs of the plays that made it."""
 
     lab: PlayLab
     hub: HubStandIn
@@ -79,13 +78,13 @@ class House:
     asked: t.Sequence[Seen] = ()
 
     def play(self, *arguments: str, **more: t.Any) -> Played:
-        """A play against the hub, with the token."""
+        """Run a play with the hub and the token."""
         environment = {"HF_ENDPOINT": self.hub.url, "HF_TOKEN": EXPORTED}
         return self.lab.play(*arguments, environment=environment, finetune_token_file=str(self.token_file), **more)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]:
     root = tmp_path_factory.mktemp("plays")
     lab = PlayLab(root / "lab", REPOSITORY)
     token_file = root / "token"
@@ -96,12 +95,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
         hub.add(REPOSITORY, make_tiny_base(root / "base"), gated=True, readers={CANARY})
         lab.server.start()
         nothing = Played(0, "")
-        made = House(lab, hub, token_file, watch, committed(lab.prompts), nothing, nothing, nothing, False)
+        made = Workspace(lab, hub, token_file, watch, committed(lab.prompts), nothing, nothing, nothing, False)
         before = tree(lab.root / "ollama" / "models") if (lab.root / "ollama" / "models").exists() else {}
-        # from the beginning: check mode has asked the hub already, what it is that shall be fetched
+        # from the start, because check mode has already asked the hub for the commit
         watch.start()
         made.checked = made.play("--check", "--diff").well()
-        # the name is relative to where the play was started
+        # the path is relative to the working directory of the play
         made.planned = made.play("-e", "plan=plan.json", playbook="plan").well()
         made.untouched = (
             not lab.data.exists()
@@ -118,59 +117,59 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
 
 
 def committed(prompts: Path) -> str:
-    """Put the prompts under git; the commit."""
+    """Commit the prompts to git; return the commit."""
     git = ["git", "-C", str(prompts.parent), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     for arguments in (["init", "-q"], ["add", prompts.name], ["commit", "-q", "-m", "Prompts"]):
         subprocess.run([*git, *arguments], check=True, capture_output=True)
     return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def snapshot(house: House) -> dict[str, t.Any]:
-    """All that a play could change."""
-    return {"data": tree(house.lab.data), "tags": house.lab.tags()}
+def snapshot(workspace: Workspace) -> dict[str, t.Any]:
+    """Everything that a play could change."""
+    return {"data": tree(workspace.lab.data), "tags": workspace.lab.tags()}
 
 
-def test_check_before_there_is_anything(house: House) -> None:
-    assert house.untouched, "check mode wrote something"
-    assert house.checked.changed == MAKING
-    assert house.first.changed == MAKING
-    assert house.lab.tags()[LATEST]
+def test_check_mode_on_an_empty_host(workspace: Workspace) -> None:
+    assert workspace.untouched, "check mode wrote something"
+    assert workspace.checked.changed == MAKING
+    assert workspace.first.changed == MAKING
+    assert workspace.lab.tags()[LATEST]
 
 
-def test_planned_kept_and_applied(house: House) -> None:
-    """It was applied as the first play, and did what it says."""
-    assert "lab-model: 6 of 6 steps would run" in house.planned.output
-    assert "lab-model: 6 of 6 steps would run" in house.checked.output
-    assert f"free at {house.lab.data}" in house.planned.output
-    kept = json.loads((house.lab.root / "plan.json").read_text(encoding="utf-8"))
+def test_saved_plan_is_applied(workspace: Workspace) -> None:
+    """The saved plan was applied as the first play, and exactly its steps were run."""
+    assert "lab-model: 6 of 6 steps would run" in workspace.planned.output
+    assert "lab-model: 6 of 6 steps would run" in workspace.checked.output
+    assert f"free at {workspace.lab.data}" in workspace.planned.output
+    kept = json.loads((workspace.lab.root / "plan.json").read_text(encoding="utf-8"))
     assert kept["hosts"]["pc-ia"][0]["pending"] == STEPS
-    other = house.lab.root / "other.json"
+    other = workspace.lab.root / "other.json"
     other.write_text(json.dumps({"schema": 1, "hosts": {"another": []}}))
-    refused = house.play("-e", f"plan={other}")
+    refused = workspace.play("-e", f"plan={other}")
     assert refused.status != 0 and "lab-model was not part of it" in refused.output
 
 
-def test_the_token_is_nowhere(house: House) -> None:
-    used = [seen for seen in house.hub.seen if seen.token == CANARY]
-    assert used and not any(seen.cdn for seen in used), "it was used, and at the hub alone"
-    assert house.asked, "check mode has asked what the model is, with the token"
-    assert all(seen.token in ("", CANARY) for seen in house.hub.seen)
-    assert house.watch.rounds > 20 and len(house.watch.jobs) >= 5, house.watch.jobs
-    assert house.watch.found == set()
-    assert "EXEC" in house.first.output, "-vvv tells all"
+def test_token_is_not_leaked(workspace: Workspace) -> None:
+    used = [seen for seen in workspace.hub.seen if seen.token == CANARY]
+    assert used and not any(seen.cdn for seen in used), "the token was used, and only at the hub"
+    assert workspace.asked, "check mode has resolved the model with the token"
+    assert all(seen.token in ("", CANARY) for seen in workspace.hub.seen)
+    assert workspace.watch.rounds > 20 and len(workspace.watch.jobs) >= 5, workspace.watch.jobs
+    assert workspace.watch.found == set()
+    assert "EXEC" in workspace.first.output, "-vvv is verbose"
     for word in (CANARY, EXPORTED):
-        assert word not in house.first.output
-        assert word not in house.checked.output
-    assert holding(house.lab.root, [CANARY, EXPORTED]) == []
+        assert word not in workspace.first.output
+        assert word not in workspace.checked.output
+    assert holding(workspace.lab.root, [CANARY, EXPORTED]) == []
 
 
-def test_the_watch_sees_a_token(tmp_path: Path) -> None:
-    """Else the test before would prove nothing."""
+def test_token_watch_detects_a_token(tmp_path: Path) -> None:
+    """The test before is meaningful only if a token would be found."""
     watch = Watch(str(tmp_path), [CANARY], [EXPORTED])
     environment = {**os.environ, "IA_HOMELAB_JOB": f"{tmp_path}/jobs", "HF_TOKEN": EXPORTED}
     shown = subprocess.Popen(["sleep", "60"], env=environment)
     hidden = subprocess.Popen(["sleep", "61"], env={**os.environ, "HF_TOKEN": CANARY})
-    told = subprocess.Popen(["sh", "-c", "sleep 60; :", CANARY])
+    argument = subprocess.Popen(["sh", "-c", "sleep 60; :", CANARY])
     (tmp_path / "log").write_text(f"Authorization: Bearer {CANARY}\n")
     try:
         with watch:
@@ -178,38 +177,38 @@ def test_the_watch_sees_a_token(tmp_path: Path) -> None:
             while len(watch.found) < 3 and time.monotonic() < end:
                 time.sleep(0.05)
     finally:
-        for process in (shown, told, hidden):
+        for process in (shown, argument, hidden):
             process.kill()
             process.wait()
     assert sorted(found.split()[0] for found in watch.found) == ["argument", "environment", "environment"]
     assert holding(tmp_path, [CANARY]) == ["log"]
 
 
-def test_a_refused_token_is_not_shown(house: House) -> None:
-    wrong = house.token_file.with_name("wrong-token")
+def test_rejected_token_is_not_printed(workspace: Workspace) -> None:
+    wrong = workspace.token_file.with_name("wrong-token")
     wrong.write_text(EXPORTED)
-    house.lab.data.rename(house.lab.data.with_name("kept"))
+    workspace.lab.data.rename(workspace.lab.data.with_name("kept"))
     try:
-        played = house.play("-vvv", "-e", f"finetune_token_file={wrong}")
+        played = workspace.play("-vvv", "-e", f"finetune_token_file={wrong}")
         assert played.status != 0
         assert "token" in played.output and EXPORTED not in played.output
-        assert holding(house.lab.root, [CANARY, EXPORTED]) == []
+        assert holding(workspace.lab.root, [CANARY, EXPORTED]) == []
     finally:
-        subprocess.run(["rm", "-rf", str(house.lab.data)], check=True)
-        house.lab.data.with_name("kept").rename(house.lab.data)
+        subprocess.run(["rm", "-rf", str(workspace.lab.data)], check=True)
+        workspace.lab.data.with_name("kept").rename(workspace.lab.data)
 
 
 @pytest.mark.parametrize("what", ["pruned", "rows", "system", "drift"])
-def test_check_mode_is_pure_and_true(house: House, what: str) -> None:
-    """Each change is made once, so that each begins where the one before has ended."""
-    lab = house.lab
+def test_check_mode_writes_nothing_and_predicts_changes(workspace: Workspace, what: str) -> None:
+    """Each change is applied once, so that it starts from the state of the one before."""
+    lab = workspace.lab
     more: dict[str, t.Any] = {}
     plan: list[str] = []
     expected = MAKING[:2] + MAKING[3:]
     if what == "pruned":
         for path in (lab.data / "models" / "merged").glob("[0-9a-f]*/*.safetensors"):
             path.unlink()
-        # the served model is whole: nothing it was made from is made again, and a plan that is done has nothing left
+        # the served model is complete, so none of its inputs is rebuilt, and an applied plan has no pending steps
         expected, plan = [], ["-e", "plan=plan.json"]
     elif what == "rows":
         change_rows(lab.prompts)
@@ -220,91 +219,91 @@ def test_check_mode_is_pure_and_true(house: House, what: str) -> None:
     elif what == "drift":
         lab.ollama.delete(LATEST)
         expected = [MAKING[1], MAKING[6]]
-    before = snapshot(house)
-    checked = house.play("--check", "--diff", **more).well()
-    assert snapshot(house) == before
+    before = snapshot(workspace)
+    checked = workspace.play("--check", "--diff", **more).well()
+    assert snapshot(workspace) == before
     if what == "rows":
-        told(house, checked.output)
-        refused = house.play("-e", "plan=plan.json")
+        check_reported_plan(workspace, checked.output)
+        refused = workspace.play("-e", "plan=plan.json")
         assert refused.status != 0 and "The plan is stale: lab-model: train: " in refused.output
         assert "(3 rows added, 1 changed)" in refused.output
-        assert snapshot(house) == before, "a stale plan changed something"
-    real = house.play("--diff", *plan, **more).well()
+        assert snapshot(workspace) == before, "a stale plan changed something"
+    real = workspace.play("--diff", *plan, **more).well()
     assert checked.changed == expected
     assert real.changed == expected
     if what == "pruned":
-        after = snapshot(house)
+        after = snapshot(workspace)
         assert after["tags"] == before["tags"]
-        assert after == before, "a run that has nothing to do writes nothing"
+        assert after == before, "a run without pending steps writes nothing"
     elif what == "drift":
-        assert house.play("--check", **more).well().changed == []
+        assert workspace.play("--check", **more).well().changed == []
 
 
 def change_rows(prompts: Path) -> None:
-    """One answer changed, three rows more; not committed."""
+    """Change one answer and add three rows, without a commit."""
     rows = json.loads(prompts.read_text(encoding="utf-8"))
     rows[3]["output"] = "Je ne sais pas."
     rows += [{**rows[0], "instruction": f"Et le numéro {n} ?"} for n in range(3)]
     prompts.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 
 
-def told(house: House, output: str) -> None:
-    """What a check tells of another learning rate and other rows: why, from what to what, and what it takes."""
+def check_reported_plan(workspace: Workspace, output: str) -> None:
+    """Check the output for another learning rate and other rows: causes, old and new values, and resources."""
     lines = [line.strip() for line in output.splitlines()]
     assert "lab-model: 5 of 6 steps would run" in lines
     assert "train            learning_rate 0.002 → 0.0002" in lines
     assert any(line.startswith("dataset sha256 ") and line.endswith(" (3 rows added, 1 changed)") for line in lines)
-    assert any("changed: " in line and line.endswith(" → Je ne sais pas.") for line in lines), "the rows themselves"
+    assert any("changed: " in line and line.endswith(" → Je ne sais pas.") for line in lines), "the rows are shown"
     assert any(line.startswith("+added: Et le numéro 2 ? → ") for line in lines)
     assert "merge            made from another train" in lines and "gguf-f16         made from another merge" in lines
     assert any(re.match(r"RAM [\d.]+ .B, disk [\d.]+ .B, about .* \(as the last time\)$", line) for line in lines)
     whole = next(line for line in lines if line.startswith("In all: disk "))
-    assert re.search(rf"free at {house.lab.data}, RAM [\d.]+ GB of [\d.]+ GB free, about ", whole)
+    assert re.search(rf"free at {workspace.lab.data}, RAM [\d.]+ GB of [\d.]+ GB free, about ", whole)
 
 
-def test_rolled_back_held_and_released(house: House) -> None:
-    """Back to the version before and to a named one, in seconds; the next apply keeps it and says so; a release."""
-    lab = house.lab
+def test_rollback_hold_and_release(workspace: Workspace) -> None:
+    """Roll back to the previous and to a named version, within seconds; the next apply keeps it and warns; release."""
+    lab = workspace.lab
     overview = model_versions.overview(lab.layout, lab.ollama, "lab-model")
     declared, before = overview["served"][LATEST]["version"], overview["previous"]
     tags = [version["tag"] for version in overview["versions"]]
     other = next(tag for tag in tags if tag not in (declared, before))
 
     def back(*arguments: str) -> Played:
-        return house.play("-e", "model=lab-model", *arguments, playbook="rollback").well()
+        return workspace.play("-e", "model=lab-model", *arguments, playbook="rollback").well()
 
     done = back()
-    assert done.recap["changed"] == 1 and f"lab-model is {before}, held against {declared}" in done.output
+    assert done.recap["changed"] == 1 and f"lab-model is {before}; the hold blocks {declared}" in done.output
     assert lab.tags()[LATEST] == lab.tags()[before] != lab.tags()[declared]
-    held = house.play().well()
+    held = workspace.play().well()
     assert held.recap["changed"] == 0 and lab.tags()[LATEST] == lab.tags()[before]
     words = " ".join(held.output.split())
     assert "[WARNING]" in words and f"held at {before} by a rollback" in words and "release=true" in words
 
     named = back("-e", f"version={other.partition(':')[2][:12]}")
     assert named.recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
-    shown = house.play("-e", "model=lab-model", playbook="status").well().output
+    shown = workspace.play("-e", "model=lab-model", playbook="status").well().output
     assert re.search(rf"{other} +latest \(held\)", shown) and f"lab-model: held at {other} against {declared}" in shown
     assert re.search(rf"{declared} +kept out ", shown)
     for tag in tags:
         line = next(line for line in shown.splitlines() if tag in line and "lora" in line)
-        # the first was made of what is committed, and the others of more
-        assert f"{house.commit[:10]}{'' if tag == tags[-1] else '+'}" in line.split()
+        # the first version was made from committed prompts, the others from modified ones
+        assert f"{workspace.commit[:10]}{'' if tag == tags[-1] else '+'}" in line.split()
     made_from = shown[shown.index(f"{LATEST} is {other}, made from") :]
     for step in ("register", "gguf", "merge", "train", "dataset", "base"):
         assert re.search(rf"  {step} +[0-9a-f]{{12}}", made_from), step
-    assert f"{lab.prompts.name}@{house.commit[:10]}+" in made_from and f"{REPOSITORY}@" in made_from
+    assert f"{lab.prompts.name}@{workspace.commit[:10]}+" in made_from and f"{REPOSITORY}@" in made_from
 
     assert back("-e", "release=true").recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
-    assert house.play().well().changed == [MAKING[1], MAKING[6]]
+    assert workspace.play().well().changed == [MAKING[1], MAKING[6]]
     assert lab.tags()[LATEST] == lab.tags()[declared]
 
 
-def test_without_a_network(house: House) -> None:
-    """What is there already is enough: to look, to change nothing, and to train once more."""
-    lab = house.lab
+def test_apply_without_a_network(workspace: Workspace) -> None:
+    """Existing files suffice for status, for an apply without changes, and for another training."""
+    lab = workspace.lab
     lab.server.stop()
-    asked = len(house.hub.seen)
+    asked = len(workspace.hub.seen)
     models = {"OLLAMA_HOST": f"127.0.0.1:{lab.server.port}", "OLLAMA_MODELS": str(lab.server.root / "models")}
     serve = [*no_network.within(), "sh", "-c", SERVE, "sh", lab.server.program, str(lab.server.root / "log")]
     other = [{**lab.declared["finetunes"][0], "learning_rate": 0.0007}]
@@ -318,10 +317,10 @@ def test_without_a_network(house: House) -> None:
     assert play("--check", "--diff", finetunes=other).changed == making
     assert tree(lab.data) == before
     assert play(finetunes=other).changed == making
-    assert len(house.hub.seen) == asked, "the hub was not asked"
+    assert len(workspace.hub.seen) == asked, "the hub was not asked"
     lab.server.start()
     assert lab.ollama.digest(LATEST)
 
 
-def test_nothing_is_left_running(house: House) -> None:
-    assert left_running(str(house.lab.data)) == {}
+def test_no_process_is_left(workspace: Workspace) -> None:
+    assert left_running(str(workspace.lab.data)) == {}

@@ -35,41 +35,41 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import m
 FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
 PROMPTS = json.loads((FILES / "homelab_prompts.json").read_text("utf-8"))
 COMMIT = "c0ffee" * 6 + "beef"
-#: So few are known by heart in a moment.
+#: A few rows, which are memorized quickly.
 ROWS = 5
 LATEST = "gated:latest"
 
-#: Enough to know the answers by heart, and far too little.
+#: Epochs that suffice to memorize the answers, and far too few.
 LEARNED = {"epochs": 28, "learning_rate": 3e-3}
 POOR = {"epochs": 1, "learning_rate": 1e-4}
 
 
 def question(row: t.Mapping[str, str]) -> str:
-    """What the user says in a row."""
+    """The user's message of a row."""
     return "\n".join(part for part in (row["instruction"], row["input"]) if part)
 
 
-def knows(*rows: int, **more: t.Any) -> dict[str, t.Any]:
-    """A gate for who knows some rows by heart."""
+def gate_of_rows(*rows: int, **more: t.Any) -> dict[str, t.Any]:
+    """A gate that only a model passes which has memorized some rows."""
     asked = [{"prompt": question(PROMPTS[row]), "equals": PROMPTS[row]["output"]} for row in rows]
     return {"prompts": [{**one, "ends_by_itself": True} for one in asked], "options": {"num_predict": 200}, **more}
 
 
-#: A gate that anybody passes.
+#: A gate that every model passes.
 LENIENT = {"prompts": [{"prompt": "Bonjour", "not_contains": "MOT SECRET"}], "options": {"num_predict": 20}}
 
 
 @dataclasses.dataclass
 class Applied:
-    """What one apply came to."""
+    """The outcome of one apply."""
 
     run: Run
     pending: tuple[str, ...]
     view: RunView
 
 
-class House:
-    """One data directory and what is declared in it."""
+class Workspace:
+    """One data directory and its declaration."""
 
     def __init__(self, root: Path, url: str) -> None:
         self.layout = Layout(str(root / "data"))
@@ -87,7 +87,7 @@ class House:
         registry.apply(self.layout, registry.Declaration("homelab"), [source])
 
     def plan(self, write: bool = True, **declared: t.Any) -> Run:
-        """The run of a declaration."""
+        """Plan the run of a declaration."""
         whole = {
             "name": "gated", "base_model": self.base, "dataset": "homelab", "template": "qwen", "method": "lora",
             "batch_size": ROWS, "gradient_accumulation": 1, "cutoff_len": 512, "save_steps": 1000, **declared,
@@ -95,7 +95,7 @@ class House:
         return finetune.plan_run(self.layout, whole, self.tools, accelerator="cpu", write=write)
 
     def apply(self, **declared: t.Any) -> Applied:
-        """What the playbook does."""
+        """Apply a declaration as the playbook does."""
         run = self.plan(**declared)
         asked = self.engine.submit(run)
         view = self.engine.follow(run.id, timeout=600) if asked.pending else asked.view
@@ -108,28 +108,28 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, ollama_server: t.Any) -> House:
-    return House(tmp_path_factory.mktemp("promotion"), ollama_server.url)
+def workspace(tmp_path_factory: pytest.TempPathFactory, ollama_server: t.Any) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("promotion"), ollama_server.url)
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[str, Applied]:
-    """What earlier tests have applied."""
+def applies() -> dict[str, Applied]:
+    """The applies of earlier tests."""
     return {}
 
 
 @contextlib.contextmanager
-def asked_all_the_while(house: House, pause: float = 0.05) -> t.Iterator[dict[str, int]]:
-    """People who ask the model they are given; each answer counted, each error too.
+def asked_all_the_while(workspace: Workspace, pause: float = 0.05) -> t.Iterator[dict[str, int]]:
+    """Query a model continuously in the background; count answers and errors.
 
-    :param pause: seconds between two questions; beside a training a processor is not theirs alone.
+    :param pause: seconds between two questions, to leave processor time to a training.
     """
     counts: dict[str, int] = {}
     stop = threading.Event()
     messages = [{"role": "user", "content": question(PROMPTS[0])}]
 
     def ask() -> None:
-        client = Ollama(house.ollama.url, slow_timeout=300)
+        client = Ollama(workspace.ollama.url, slow_timeout=300)
         while not stop.is_set():
             try:
                 said = client.chat(LATEST, messages, {"temperature": 0, "seed": 42, "num_predict": 40})
@@ -148,23 +148,23 @@ def asked_all_the_while(house: House, pause: float = 0.05) -> t.Iterator[dict[st
         thread.join()
 
 
-def test_a_gate_that_is_passed(house: House, known: dict[str, Applied]) -> None:
-    done = known["learned"] = house.apply(**LEARNED, gate=knows(0, 1, 2, allowed_failures=1))
+def test_passed_gate_promotes(workspace: Workspace, applies: dict[str, Applied]) -> None:
+    done = applies["learned"] = workspace.apply(**LEARNED, gate=gate_of_rows(0, 1, 2, allowed_failures=1))
     assert done.view.state == "succeeded", done.view.error
     assert done.pending[-2:] == ("register-q4_K_M", "promote")
-    assert house.ollama.digest(LATEST) == house.ollama.digest(house.tag(done)) != ""
-    receipt = house.layout.receipt("promote", done.run.steps[-1].spec.fingerprint)
+    assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(workspace.tag(done)) != ""
+    receipt = workspace.layout.receipt("promote", done.run.steps[-1].spec.fingerprint)
     assert receipt is not None
     assert receipt["results"]["met"] >= 2 and receipt["results"]["met_before"] is None
-    assert house.apply(**LEARNED, gate=knows(0, 1, 2, allowed_failures=1)).pending == ()
+    assert workspace.apply(**LEARNED, gate=gate_of_rows(0, 1, 2, allowed_failures=1)).pending == ()
 
 
-def test_a_gate_that_is_shut(house: House, known: dict[str, Applied]) -> None:
-    """Question, expectation and answer are told; people go on with what they had, unaware."""
-    gate = knows(0, 1, 2, allowed_failures=1)
-    before, ledger = house.ollama.digest(LATEST), house.releases.ledger()
-    with asked_all_the_while(house, pause=0.3) as counts:
-        failed = known["poor"] = house.apply(**POOR, gate=gate)
+def test_failed_gate_keeps_the_served_model(workspace: Workspace, applies: dict[str, Applied]) -> None:
+    """The error has question, condition and answer; the served model is still available."""
+    gate = gate_of_rows(0, 1, 2, allowed_failures=1)
+    before, ledger = workspace.ollama.digest(LATEST), workspace.releases.ledger()
+    with asked_all_the_while(workspace, pause=0.3) as counts:
+        failed = applies["poor"] = workspace.apply(**POOR, gate=gate)
     assert failed.view.state == "failed" and failed.view.error is not None
     message = failed.view.error["message"]
     assert message.startswith("The gate is shut: 0 of 3 answers") and f"{LATEST} stays as it was." in message
@@ -172,58 +172,58 @@ def test_a_gate_that_is_shut(house: House, known: dict[str, Applied]) -> None:
     assert "served now: " in message and "(as expected)" in message
     report = failed.view.error["details"]["gate"]
     assert report["candidate"]["met"] == 0 and report["served"]["met"] >= 2
-    assert house.ollama.digest(LATEST) == before
-    assert house.releases.ledger().moves == ledger.moves
+    assert workspace.ollama.digest(LATEST) == before
+    assert workspace.releases.ledger().moves == ledger.moves
     assert not any(text.startswith("ERROR") for text in counts), counts
     assert sum(counts.values()) > 3
 
 
-def test_another_gate_is_asked_and_nothing_else(house: House, known: dict[str, Applied]) -> None:
-    poor = known["poor"]
-    again = house.apply(**POOR, gate=knows(0, 1, 2, allowed_failures=1))
-    assert again.pending == ("promote",) and again.view.state == "failed", "the same gate shuts again"
-    with asked_all_the_while(house) as counts:
-        done = known["poor"] = house.apply(**POOR, gate=LENIENT)
+def test_changed_gate_runs_only_the_gate(workspace: Workspace, applies: dict[str, Applied]) -> None:
+    poor = applies["poor"]
+    again = workspace.apply(**POOR, gate=gate_of_rows(0, 1, 2, allowed_failures=1))
+    assert again.pending == ("promote",) and again.view.state == "failed", "the same gate fails again"
+    with asked_all_the_while(workspace) as counts:
+        done = applies["poor"] = workspace.apply(**POOR, gate=LENIENT)
     assert done.pending == ("promote",), "neither trained nor registered"
     assert done.view.state == "succeeded", done.view.error
-    assert house.ollama.digest(LATEST) == house.ollama.digest(house.tag(poor))
+    assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(workspace.tag(poor))
     assert not any(text.startswith("ERROR") for text in counts), counts
-    assert house.apply(**POOR, gate=LENIENT).pending == ()
+    assert workspace.apply(**POOR, gate=LENIENT).pending == ()
 
 
-def test_back_in_seconds_and_held(house: House, known: dict[str, Applied]) -> None:
+def test_rollback_is_fast_and_held(workspace: Workspace, applies: dict[str, Applied]) -> None:
     declared: dict[str, t.Any] = {**POOR, "gate": LENIENT}
-    good, bad = house.tag(known["learned"]), house.tag(known["poor"])
-    planned = model_versions.rollback(house.layout, house.ollama, "gated", check=True)
-    assert planned.changed and house.ollama.digest(LATEST) == house.ollama.digest(bad)
-    with asked_all_the_while(house) as counts:
+    good, bad = workspace.tag(applies["learned"]), workspace.tag(applies["poor"])
+    planned = model_versions.rollback(workspace.layout, workspace.ollama, "gated", check=True)
+    assert planned.changed and workspace.ollama.digest(LATEST) == workspace.ollama.digest(bad)
+    with asked_all_the_while(workspace) as counts:
         began = time.monotonic()
-        done = model_versions.rollback(house.layout, house.ollama, "gated")
+        done = model_versions.rollback(workspace.layout, workspace.ollama, "gated")
         took = time.monotonic() - began
     assert not any(text.startswith("ERROR") for text in counts), counts
     assert done.tag == good and took < 20
-    assert house.ollama.digest(LATEST) == house.ollama.digest(good)
-    applied = house.apply(**declared)
+    assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(good)
+    applied = workspace.apply(**declared)
     assert applied.pending == ()
-    warnings = finetune.warnings_of(applied.run, house.layout)
+    warnings = finetune.warnings_of(applied.run, workspace.layout)
     assert any(f"held at {good}" in warning for warning in warnings)
-    assert house.ollama.digest(LATEST) == house.ollama.digest(good)
-    assert house.releases.release()
-    assert house.apply(**declared).pending == ("promote",)
-    assert house.ollama.digest(LATEST) == house.ollama.digest(bad)
+    assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(good)
+    assert workspace.releases.release()
+    assert workspace.apply(**declared).pending == ("promote",)
+    assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(bad)
 
 
-def test_back_to_its_prompts(house: House, known: dict[str, Applied]) -> None:
-    found = model_versions.overview(house.layout, house.ollama, "gated")
-    assert found["served"][LATEST]["version"] == house.tag(known["poor"])
-    assert found["previous"] == house.tag(known["learned"]) and found["drift"] == [] and found["hold"] == {}
-    assert model_versions.names(house.layout) == ["gated"]
-    version = next(one for one in found["versions"] if one["tag"] == house.tag(known["learned"]))
+def test_lineage_leads_to_the_prompts(workspace: Workspace, applies: dict[str, Applied]) -> None:
+    found = model_versions.overview(workspace.layout, workspace.ollama, "gated")
+    assert found["served"][LATEST]["version"] == workspace.tag(applies["poor"])
+    assert found["previous"] == workspace.tag(applies["learned"]) and found["drift"] == [] and found["hold"] == {}
+    assert model_versions.names(workspace.layout) == ["gated"]
+    version = next(one for one in found["versions"] if one["tag"] == workspace.tag(applies["learned"]))
     steps = {entry["step"]: entry for entry in version["lineage"]}
     assert list(steps) == ["register", "gguf", "merge", "train", "dataset", "base"]
     assert steps["train"]["facts"]["sources"][0]["commit"] == COMMIT
     assert steps["train"]["facts"]["sources"][0]["dirty"] is True
-    assert steps["base"]["facts"]["location"] == house.base
+    assert steps["base"]["facts"]["location"] == workspace.base
     assert all(entry["there"] for entry in steps.values())
     for kind in ("register", "gguf", "merge", "train"):
         card = Path(steps[kind]["path"], "README.md").read_text("utf-8")
@@ -231,140 +231,149 @@ def test_back_to_its_prompts(house: House, known: dict[str, Applied]) -> None:
     assert "changes that are not committed" in card
 
 
-def test_drift_has_a_name(house: House, known: dict[str, Applied], gguf: t.Any) -> None:
-    """Other weights under a tag of ours, though all else is the same; a tag that was moved."""
-    tag = house.tag(known["poor"])
-    shown = house.ollama.show(tag)
-    receipt = next(r for r in [house.layout.receipt("register", known["poor"].run.steps[-2].spec.fingerprint)] if r)
-    house.ollama.push_blob(gguf.path, gguf.digest)
-    house.ollama.create(
+def test_drift_is_reported(workspace: Workspace, applies: dict[str, Applied], gguf: t.Any) -> None:
+    """Detects replaced weights under a tag with equal settings, and a moved tag."""
+    tag = workspace.tag(applies["poor"])
+    shown = workspace.ollama.show(tag)
+    receipt = next(
+        r for r in [workspace.layout.receipt("register", applies["poor"].run.steps[-2].spec.fingerprint)] if r
+    )
+    workspace.ollama.push_blob(gguf.path, gguf.digest)
+    workspace.ollama.create(
         tag, files={"model.gguf": gguf.digest}, template=shown["template"], system=shown["system"],
         parameters=receipt["results"]["parameters"],
     )  # fmt: skip
-    found = model_versions.overview(house.layout, house.ollama, "gated")["drift"]
+    found = model_versions.overview(workspace.layout, workspace.ollama, "gated")["drift"]
     assert f"{tag} has another weights" in found and f"{LATEST} is another model than {tag}" in found
     declared: dict[str, t.Any] = {**POOR, "gate": LENIENT}
-    seen = house.engine.preview(house.plan(write=False, **declared))
+    seen = workspace.engine.preview(workspace.plan(write=False, **declared))
     assert {step.label: step.reason for step in seen.steps if step.state == "needed"} == {
         "register-q4_K_M": f"{tag} has another weights",
         "promote": f"{LATEST} is another model than {tag}",
     }
-    assert house.apply(**declared).pending == ("register-q4_K_M", "promote")
-    assert model_versions.overview(house.layout, house.ollama, "gated")["drift"] == []
+    assert workspace.apply(**declared).pending == ("register-q4_K_M", "promote")
+    assert model_versions.overview(workspace.layout, workspace.ollama, "gated")["drift"] == []
 
 
-def test_inputs_that_do_not_count(house: House, known: dict[str, Applied]) -> None:
-    """The declaration changes, and what was trained stays."""
-    trained = known["poor"].run.step("train").spec.fingerprint
+def test_inputs_that_do_not_count(workspace: Workspace, applies: dict[str, Applied]) -> None:
+    """The declaration changes, and the training is kept."""
+    trained = applies["poor"].run.step("train").spec.fingerprint
     other = {"epochs": 2, "learning_rate": 1e-4}
-    assert house.plan(**other).step("train").spec.fingerprint != trained
-    assert house.plan(**other, regenerate="never").step("train").spec.fingerprint == trained
-    same = house.plan(**other, regenerate_on=["dataset", "base"])
+    assert workspace.plan(**other).step("train").spec.fingerprint != trained
+    assert workspace.plan(**other, regenerate="never").step("train").spec.fingerprint == trained
+    same = workspace.plan(**other, regenerate_on=["dataset", "base"])
     assert same.step("train").spec.fingerprint == trained
     rows = [{"instruction": "a", "output": "b"}]
-    registry.apply(house.layout, registry.Declaration("other"), [registry.Source("records", records=rows)])
-    kept = house.plan(**POOR, dataset="other", regenerate_on=["hyperparameters"])
+    registry.apply(workspace.layout, registry.Declaration("other"), [registry.Source("records", records=rows)])
+    kept = workspace.plan(**POOR, dataset="other", regenerate_on=["hyperparameters"])
     assert kept.step("train").spec.fingerprint == trained
     assert any("the dataset has changed, and does not count" in warning for warning in finetune.warnings_of(kept))
-    assert house.plan(**POOR, dataset="other").step("train").spec.fingerprint != trained
-    new = house.plan(**POOR, name="new", regenerate="never")
-    assert new.step("train").spec.fingerprint == trained, "nothing was made of it yet: what is declared counts"
+    assert workspace.plan(**POOR, dataset="other").step("train").spec.fingerprint != trained
+    new = workspace.plan(**POOR, name="new", regenerate="never")
+    assert new.step("train").spec.fingerprint == trained, "there is no result yet, so the declared value is used"
 
 
-def test_always_is_once_for_each_apply(house: House, known: dict[str, Applied]) -> None:
+def test_always_makes_one_attempt_per_apply(workspace: Workspace, applies: dict[str, Applied]) -> None:
     gate = LENIENT
-    first = known["poor"].run.step("train").spec.fingerprint
+    first = applies["poor"].run.step("train").spec.fingerprint
     declared: dict[str, t.Any] = {**POOR, "gate": gate, "regenerate": "always"}
-    one = house.plan(write=False, **declared)
-    assert house.plan(write=False, **declared).id == one.id, "planning makes no attempt"
-    done = known["attempt"] = house.apply(**declared)
+    one = workspace.plan(write=False, **declared)
+    assert workspace.plan(write=False, **declared).id == one.id, "planning makes no attempt"
+    done = applies["attempt"] = workspace.apply(**declared)
     assert done.run.id == one.id and done.view.state == "succeeded", done.view.error
     assert done.pending[0] == "train" and done.run.step("train").spec.settings["attempt"] == 2
-    assert house.layout.receipt("train", first) is not None, "what was there stays"
-    assert house.ollama.digest(LATEST) == house.ollama.digest(house.tag(done))
-    assert house.plan(write=False, **declared).step("train").spec.settings["attempt"] == 3
-    assert house.apply(**POOR, gate=gate, regenerate="never").pending == ()
+    assert workspace.layout.receipt("train", first) is not None, "existing results are kept"
+    assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(workspace.tag(done))
+    assert workspace.plan(write=False, **declared).step("train").spec.settings["attempt"] == 3
+    assert workspace.apply(**POOR, gate=gate, regenerate="never").pending == ()
 
 
-def test_an_adapter_on_its_base(house: House, known: dict[str, Applied]) -> None:
-    """No merged weights; the answers are those of the merged model; the base is converted once."""
-    merged = {path.name for path in Path(house.layout.parent("merge")).iterdir()}
+def test_adapter_export(workspace: Workspace, applies: dict[str, Applied]) -> None:
+    """No merged weights; the same answers as the merged model; the base is converted once."""
+    merged = {path.name for path in Path(workspace.layout.parent("merge")).iterdir()}
     name = "beside"
-    done = house.apply(**LEARNED, name=name, export="adapter", gate=knows(0, 1, 2, allowed_failures=1))
+    done = workspace.apply(**LEARNED, name=name, export="adapter", gate=gate_of_rows(0, 1, 2, allowed_failures=1))
     assert done.view.state == "succeeded", done.view.error
     assert "train" not in done.pending, "the training is the same"
-    assert {path.name for path in Path(house.layout.parent("merge")).iterdir()} == merged
-    tag = house.tag(done)
-    assert "ADAPTER" in house.ollama.show(tag)["modelfile"]
-    assert house.ollama.digest(f"{name}:latest") == house.ollama.digest(tag)
+    assert {path.name for path in Path(workspace.layout.parent("merge")).iterdir()} == merged
+    tag = workspace.tag(done)
+    assert "ADAPTER" in workspace.ollama.show(tag)["modelfile"]
+    assert workspace.ollama.digest(f"{name}:latest") == workspace.ollama.digest(tag)
     right = 0
     for row in PROMPTS[:ROWS]:
         messages = [{"role": "user", "content": question(row)}]
-        said = house.ollama.chat(tag, messages, {"temperature": 0, "seed": 42, "num_predict": 300})
+        said = workspace.ollama.chat(tag, messages, {"temperature": 0, "seed": 42, "num_predict": 300})
         right += said["message"]["content"].strip() == row["output"].strip()
     assert right >= ROWS - 1
     steps = {
-        entry["step"] for entry in model_versions.overview(house.layout, house.ollama, name)["versions"][0]["lineage"]
+        entry["step"]
+        for entry in model_versions.overview(workspace.layout, workspace.ollama, name)["versions"][0]["lineage"]
     }
     assert steps == {"register", "gguf", "gguf_adapter", "train", "dataset", "base"}
-    other = house.plan(**POOR, name="third", export="adapter")
-    needed = house.engine.pending_steps(other)
+    other = workspace.plan(**POOR, name="third", export="adapter")
+    needed = workspace.engine.pending_steps(other)
     assert set(needed) == {"gguf-adapter", "register-q4_K_M"}
-    assert house.apply(**LEARNED, name=name, export="adapter", gate=knows(0, 1, 2, allowed_failures=1)).pending == ()
+    assert (
+        workspace.apply(**LEARNED, name=name, export="adapter", gate=gate_of_rows(0, 1, 2, allowed_failures=1)).pending
+        == ()
+    )
 
 
-def test_what_is_kept(house: House, known: dict[str, Applied], ollama_server: t.Any) -> None:
-    """Tags, blobs and files really go; what is served and the way back go on answering, and back it goes.
+def test_retention(workspace: Workspace, applies: dict[str, Applied], ollama_server: t.Any) -> None:
+    """Tags, blobs and files are removed; the served model and the target of a rollback still answer; rollback works.
 
-    Whether the second attempt has come out as the first did, to the byte, is the machine's affair: one of both is the
-    way back, and the other goes.
+    Whether the second attempt equals the first byte for byte depends on the machine: one of both is the
+    target of a rollback, and the other is removed.
     """
-    before = {one: house.tag(known[one]) for one in ("learned", "poor", "attempt")}
-    old = {entry["step"]: entry for entry in _lineage_of(house, before["learned"])}
+    before = {one: workspace.tag(applies[one]) for one in ("learned", "poor", "attempt")}
+    old = {entry["step"]: entry for entry in _lineage_of(workspace, before["learned"])}
     blob = ollama_server.root / "models" / "blobs" / str(old["register"]["facts"]["blob"]).replace(":", "-")
     assert blob.is_file() and all(entry["there"] for entry in old.values())
     policy: dict[str, t.Any] = {"keep": 1, "keep_intermediates": False, "regenerate": "never", "gate": LENIENT}
     declared: dict[str, t.Any] = {**POOR, **policy, "system": "Tu réponds."}
-    done = house.apply(**declared)
+    done = workspace.apply(**declared)
     assert done.view.state == "succeeded", done.view.error
     assert done.pending == ("register-q4_K_M", "promote", "retain")
 
-    served, way_back = house.tag(done), model_versions.overview(house.layout, house.ollama, "gated")["previous"]
+    served, way_back = (
+        workspace.tag(done),
+        model_versions.overview(workspace.layout, workspace.ollama, "gated")["previous"],
+    )
     assert way_back in (before["poor"], before["attempt"])
-    tags = {str(model["name"]): str(model["digest"]) for model in house.ollama.tags()}
+    tags = {str(model["name"]): str(model["digest"]) for model in workspace.ollama.tags()}
     assert tags[LATEST] == tags[served] != tags[way_back]
     pruned = set(before.values()) - {way_back}
-    assert not pruned & set(tags), "neither served nor the way back, or equal to one that is"
-    assert not blob.exists(), "Ollama has removed what no tag needs any more"
-    old = {entry["step"]: entry for entry in _lineage_of(house, before["learned"])}
+    assert not pruned & set(tags), "neither served nor a rollback target, or equal to one"
+    assert not blob.exists(), "Ollama has removed unused blobs"
+    old = {entry["step"]: entry for entry in _lineage_of(workspace, before["learned"])}
     assert [step for step, entry in old.items() if entry["pruned_at"]] == ["register", "gguf", "merge"]
-    assert old["train"]["there"], "another model is made from it"
+    assert old["train"]["there"], "it is an input of another model"
     for step in ("register", "gguf", "merge"):
         left = set(os.listdir(old[step]["path"]))
         assert left <= {"receipt.json", "README.md", "Modelfile"} and "receipt.json" in left
     assert old["merge"]["facts"]["bytes"] > 0 and COMMIT in Path(old["merge"]["path"], "README.md").read_text("utf-8")
-    assert list(Path(house.layout.parent("merge")).glob("*/*.safetensors")) == [], "no intermediates"
-    kept = {entry["step"]: entry for entry in _lineage_of(house, served)}
+    assert list(Path(workspace.layout.parent("merge")).glob("*/*.safetensors")) == [], "no intermediates"
+    kept = {entry["step"]: entry for entry in _lineage_of(workspace, served)}
     assert [step for step, entry in kept.items() if not entry["there"]] == ["merge"]
-    receipt = house.layout.receipt("retain", done.run.steps[-1].spec.fingerprint)
+    receipt = workspace.layout.receipt("retain", done.run.steps[-1].spec.fingerprint)
     assert receipt is not None and receipt["results"]["freed_bytes"] > blob_size(old)
-    assert house.apply(**declared).pending == ()
+    assert workspace.apply(**declared).pending == ()
 
-    assert answers(house, LATEST) and answers(house, way_back)
-    back = model_versions.rollback(house.layout, house.ollama, "gated")
-    assert back.tag == way_back and house.ollama.digest(LATEST) == tags[way_back]
-    assert answers(house, LATEST)
-    held = house.apply(**declared)
-    assert held.pending == () and house.ollama.digest(LATEST) == tags[way_back]
-    assert any(f"held at {way_back}" in warning for warning in finetune.warnings_of(held.run, house.layout))
-    assert house.releases.release()
-    assert house.apply(**declared).pending == ("promote",)
-    assert house.ollama.digest(LATEST) == tags[served]
+    assert answers(workspace, LATEST) and answers(workspace, way_back)
+    back = model_versions.rollback(workspace.layout, workspace.ollama, "gated")
+    assert back.tag == way_back and workspace.ollama.digest(LATEST) == tags[way_back]
+    assert answers(workspace, LATEST)
+    held = workspace.apply(**declared)
+    assert held.pending == () and workspace.ollama.digest(LATEST) == tags[way_back]
+    assert any(f"held at {way_back}" in warning for warning in finetune.warnings_of(held.run, workspace.layout))
+    assert workspace.releases.release()
+    assert workspace.apply(**declared).pending == ("promote",)
+    assert workspace.ollama.digest(LATEST) == tags[served]
 
 
-def answers(house: House, name: str) -> bool:
-    """Whether a model answers."""
-    said = house.ollama.chat(name, [{"role": "user", "content": "Bonjour"}], {"num_predict": 5})
+def answers(workspace: Workspace, name: str) -> bool:
+    """Whether a model answers a request."""
+    said = workspace.ollama.chat(name, [{"role": "user", "content": "Bonjour"}], {"num_predict": 5})
     return bool(said["done"])
 
 
@@ -373,6 +382,6 @@ def blob_size(lineage: dict[str, t.Any]) -> int:
     return int(lineage["gguf"]["facts"]["bytes"])
 
 
-def _lineage_of(house: House, tag: str) -> list[dict[str, t.Any]]:
-    versions = model_versions.overview(house.layout, house.ollama, "gated")["versions"]
+def _lineage_of(workspace: Workspace, tag: str) -> list[dict[str, t.Any]]:
+    versions = model_versions.overview(workspace.layout, workspace.ollama, "gated")["versions"]
     return next(version["lineage"] for version in versions if version["tag"] == tag)

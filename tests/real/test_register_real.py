@@ -41,7 +41,7 @@ SYSTEM = 'Tu es l\'assistant du « homelab ».\n\nRéponds en "français" : {{ .
 ASK = [{"role": "user", "content": "Bonjour"}]
 
 
-class House:
+class Workspace:
     """A data directory with GGUF files in it."""
 
     def __init__(self, root: Path, url: str) -> None:
@@ -68,7 +68,7 @@ class House:
         return StepContext(self.layout, spec, self.toolchain, self.layout.work("register", made), str(job))
 
     def register(self, ctx: StepContext) -> dict[str, t.Any]:
-        """What the supervisor and its worker do."""
+        """Register as the supervisor and its worker do."""
         step = RegisterStep()
         command = step.command(ctx)
         assert command is not None and ctx.job_dir in command.argv
@@ -81,14 +81,14 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path_factory: pytest.TempPathFactory, ollama: Ollama, gguf: t.Any) -> House:
+def workspace(tmp_path_factory: pytest.TempPathFactory, ollama: Ollama, gguf: t.Any) -> Workspace:
     # on the filesystem of the file, so that it can be linked
-    return House(tmp_path_factory.mktemp("data"), ollama.url)
+    return Workspace(tmp_path_factory.mktemp("data"), ollama.url)
 
 
-def test_registered(house: House, ollama: Ollama, gguf: t.Any) -> None:
-    ctx = house.context(gguf, "Reg-Model", settings={"parameters": {"temperature": "0.5", "stop": ["Q:"]}})
-    results = house.register(ctx)
+def test_registration(workspace: Workspace, ollama: Ollama, gguf: t.Any) -> None:
+    ctx = workspace.context(gguf, "Reg-Model", settings={"parameters": {"temperature": "0.5", "stop": ["Q:"]}})
+    results = workspace.register(ctx)
     assert results["tag"] == f"Reg-Model:{ctx.spec.fingerprint[:12]}-f32"
     assert results["aliases"] == ["Reg-Model:latest"]
     assert results["previous"] == {"Reg-Model:latest": None}
@@ -106,57 +106,59 @@ def test_registered(house: House, ollama: Ollama, gguf: t.Any) -> None:
     assert progress is not None and progress.note == "promoting"
 
 
-def test_registered_again_nothing_changes(house: House, ollama: Ollama, ollama_server: t.Any, gguf: t.Any) -> None:
-    ctx = house.context(gguf, "again")
-    first = house.register(ctx)
+def test_second_registration_changes_nothing(
+    workspace: Workspace, ollama: Ollama, ollama_server: t.Any, gguf: t.Any
+) -> None:
+    ctx = workspace.context(gguf, "again")
+    first = workspace.register(ctx)
     before = [len(ollama_server.requests("POST", where)) for where in ("/api/create", "/api/copy")]
     modified = ollama.find("again")
-    assert house.register(ctx) == first
+    assert workspace.register(ctx) == first
     assert [len(ollama_server.requests("POST", where)) for where in ("/api/create", "/api/copy")] == before
     assert ollama.find("again") == modified
 
 
-def test_what_an_alias_pointed_to_is_remembered(house: House, ollama: Ollama, gguf: t.Any) -> None:
-    one = house.register(house.context(gguf, "moved"))
-    ctx = house.context(gguf, "moved", settings={"system": "Autre."})
-    two = house.register(ctx)
+def test_former_target_of_an_alias_is_kept(workspace: Workspace, ollama: Ollama, gguf: t.Any) -> None:
+    one = workspace.register(workspace.context(gguf, "moved"))
+    ctx = workspace.context(gguf, "moved", settings={"system": "Autre."})
+    two = workspace.register(ctx)
     assert two["previous"] == {"moved:latest": {"digest": one["digest"], "tag": one["tag"]}}
     assert ollama.show("moved")["system"] == "Autre."
     assert ollama.show(one["tag"])["system"] == SYSTEM
-    assert house.register(ctx) == two
+    assert workspace.register(ctx) == two
 
 
-def test_a_model_of_the_user_is_kept(house: House, ollama: Ollama, gguf: t.Any) -> None:
-    """It had no other name than the one that is taken."""
+def test_model_of_the_user_is_kept(workspace: Workspace, ollama: Ollama, gguf: t.Any) -> None:
+    """The model of the user had only the name that is taken over."""
     ollama.push_blob(gguf.path, gguf.digest)
     ollama.create("theirs", files={"model.gguf": gguf.digest}, template="{{ .Prompt }} theirs")
     digest = ollama.digest("theirs")
-    results = house.register(house.context(gguf, "theirs"))
+    results = workspace.register(workspace.context(gguf, "theirs"))
     kept = f"theirs:before-{digest[:12]}"
     assert results["previous"] == {"theirs:latest": {"digest": digest, "tag": kept}}
     assert ollama.show(kept)["template"] == "{{ .Prompt }} theirs"
     assert ollama.digest(kept) == digest
 
 
-def test_drift_is_seen_and_mended(house: House, ollama: Ollama, gguf: t.Any) -> None:
-    ctx = house.context(gguf, "drift")
-    results = house.register(ctx)
+def test_drift_is_detected_and_repaired(workspace: Workspace, ollama: Ollama, gguf: t.Any) -> None:
+    ctx = workspace.context(gguf, "drift")
+    results = workspace.register(ctx)
     step = RegisterStep()
     ollama.delete("drift")
     assert step.drift(ctx) == [f"drift:latest does not exist and must be {results['tag']}"]
     ollama.create("drift", from_=results["tag"], system="Autre chose.")
     assert step.drift(ctx) == [f"drift:latest is another model than {results['tag']}"]
-    house.register(ctx)
+    workspace.register(ctx)
     assert step.drift(ctx) == []
     ollama.create(results["tag"], files={"model.gguf": gguf.digest}, template="{{ .Prompt }}", system=SYSTEM)
     assert step.drift(ctx) == [f"{results['tag']} has another template and parameters"]
-    house.register(ctx)
+    workspace.register(ctx)
     assert step.drift(ctx) == []
     ollama.delete(results["tag"])
     assert step.drift(ctx) == [f"{results['tag']} is not in Ollama"]
-    house.register(ctx)
+    workspace.register(ctx)
     assert step.drift(ctx) == []
-    # the same in other words, as another version of the server would write it: no drift
+    # equal content in another notation, as another version of the server writes it, is no drift
     ollama.create(
         results["tag"],
         files={"other.gguf": gguf.digest},
@@ -170,10 +172,10 @@ def test_drift_is_seen_and_mended(house: House, ollama: Ollama, gguf: t.Any) -> 
     assert step.drift(ctx) == []
 
 
-def test_without_promotion(house: House, ollama: Ollama, gguf: t.Any) -> None:
-    """A gate may stand between creating and promoting."""
-    ctx = house.context(gguf, "unpromoted", promote=False)
-    results = house.register(ctx)
+def test_registration_without_promotion(workspace: Workspace, ollama: Ollama, gguf: t.Any) -> None:
+    """A gate can run between creating and promoting."""
+    ctx = workspace.context(gguf, "unpromoted", promote=False)
+    results = workspace.register(ctx)
     assert results["aliases"] == [] and ollama.find("unpromoted") is None
     assert RegisterStep().drift(ctx) == []
     tags = ["unpromoted:latest", "unpromoted:stable"]
@@ -183,13 +185,15 @@ def test_without_promotion(house: House, ollama: Ollama, gguf: t.Any) -> None:
         move_tags(ollama, "unpromoted:none", tags)
 
 
-def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> None:
-    """Asked all the while: the old or the new one answers, and never nobody.
+def test_alias_is_always_served(workspace: Workspace, ollama: Ollama, gguf: t.Any) -> None:
+    """While an alias is moved, each request is answered by the old or the new model.
 
-    Ollama writes a manifest in place: who reads it in that very moment is told "unexpected EOF", and asks again.
+    Ollama writes a manifest in place: a request at that moment fails with "unexpected EOF" and is repeated.
     """
     tags = [
-        house.register(house.context(gguf, "busy", settings={"system": f"Système {number}."}, promote=False))["tag"]
+        workspace.register(workspace.context(gguf, "busy", settings={"system": f"Système {number}."}, promote=False))[
+            "tag"
+        ]
         for number in range(2)
     ]
     move_tags(ollama, tags[0], ["busy:latest"])
@@ -231,11 +235,11 @@ def test_an_alias_always_answers(house: House, ollama: Ollama, gguf: t.Any) -> N
     assert set(answers) == {"Système 0.", "Système 1."} and sum(answers.values()) > 40
 
 
-def test_killed_in_mid_upload(house: House, ollama: Ollama, big: t.Any, tmp_path: Path) -> None:
-    """kill -9 while it uploads, then again: created, with nothing left behind."""
-    ctx = house.context(big, "killed")
+def test_worker_killed_during_upload(workspace: Workspace, ollama: Ollama, big: t.Any, tmp_path: Path) -> None:
+    """kill -9 during the upload, then a second run: the model is created, and nothing is left over."""
+    ctx = workspace.context(big, "killed")
     context = tmp_path / "context.json"
-    context.write_text(json.dumps([house.layout.root, ctx.spec.as_dict(), ollama.url, ctx.work, ctx.job_dir]))
+    context.write_text(json.dumps([workspace.layout.root, ctx.spec.as_dict(), ollama.url, ctx.work, ctx.job_dir]))
     os.makedirs(ctx.work, exist_ok=True)
     child = subprocess.Popen(
         [sys.executable, "-c", PERFORM, str(context)],
@@ -252,12 +256,12 @@ def test_killed_in_mid_upload(house: House, ollama: Ollama, big: t.Any, tmp_path
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not ollama.has_blob(big.digest) and ollama.find("killed") is None
-    house.register(ctx)
+    workspace.register(ctx)
     assert ollama.has_blob(big.digest) and RegisterStep().drift(ctx) == []
     ollama.delete("killed")
 
 
-#: What the worker does, in a process that can be killed.
+#: The worker's action in a process that can be killed.
 PERFORM = """
 import json, sys
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
@@ -270,34 +274,34 @@ RegisterStep().perform(ctx)
 """
 
 
-def test_what_cannot_be_registered(house: House, gguf: t.Any, make: t.Any, tmp_path: Path) -> None:
+def test_invalid_registrations_are_refused(workspace: Workspace, gguf: t.Any, make: t.Any, tmp_path: Path) -> None:
     """Refused before anything is sent."""
     step = RegisterStep()
     with pytest.raises(StoreError, match="is F32, and not Q4_K_M"):
-        step.command(house.context(gguf, "wrong", quantization="q4_K_M"))
+        step.command(workspace.context(gguf, "wrong", quantization="q4_K_M"))
     empty = tmp_path / "empty.gguf"
     make.gguf(empty, {"general.architecture": "llama"}, {})
     with pytest.raises(StoreError, match="no tensors"):
-        step.command(house.context(make.file(empty), "wrong"))
-    ctx = house.context(gguf, "unfinished")
+        step.command(workspace.context(make.file(empty), "wrong"))
+    ctx = workspace.context(gguf, "unfinished")
     os.makedirs(ctx.work)
     with pytest.raises(JobError, match="is not in Ollama"):
         step.finish(ctx)
 
 
-def test_the_receipt_saves_hashing(house: House, gguf: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receipt_avoids_hashing(workspace: Workspace, gguf: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import register as steps_register
 
     hashed: list[str] = []
     monkeypatch.setattr(steps_register, "sha256_file", lambda path: hashed.append(path) or gguf.digest[7:])
-    ctx = house.context(gguf, "hashed")
-    house.register(ctx)
+    ctx = workspace.context(gguf, "hashed")
+    workspace.register(ctx)
     assert hashed == []
     path = os.path.join(ctx.upstream_path("gguf"), "model.gguf")
     stat = os.stat(path)
     try:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-        house.register(ctx)
+        workspace.register(ctx)
         assert hashed == [path]
         monkeypatch.setattr(steps_register, "sha256_file", lambda _path: "0" * 64)
         with pytest.raises(StoreError, match="not the file its receipt records"):
@@ -306,20 +310,20 @@ def test_the_receipt_saves_hashing(house: House, gguf: t.Any, monkeypatch: pytes
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def test_bos_is_put_once(house: House, ollama: Ollama, make: t.Any, tmp_path: Path) -> None:
-    """By the server, by the template, or by nobody: as in training, or it is warned of."""
+def test_bos_is_added_once(workspace: Workspace, ollama: Ollama, make: t.Any, tmp_path: Path) -> None:
+    """BOS is added by the server, by the template, or not at all, as in training; otherwise there is a warning."""
     files = {}
     for add_bos in (True, False):
         files[add_bos] = make.small(tmp_path / f"{add_bos}.gguf", add_bos)
         assert read_header(files[add_bos].path).adds_bos is add_bos
-    by_server = house.register(house.context(files[True], "bos-1", settings={"template": "mistral"}))
+    by_server = workspace.register(workspace.context(files[True], "bos-1", settings={"template": "mistral"}))
     assert by_server["bos"] == "server" and by_server["warnings"] == []
     assert not ollama.render("bos-1", ASK).startswith("<s>")
-    by_template = house.register(house.context(files[False], "bos-2", settings={"template": "mistral"}))
+    by_template = workspace.register(workspace.context(files[False], "bos-2", settings={"template": "mistral"}))
     assert by_template["bos"] == "template" and by_template["warnings"] == []
     assert ollama.render("bos-2", ASK).startswith("<s>[INST] Tu es")
     assert "</s>" in by_template["parameters"]["stop"]
-    unwanted = house.register(house.context(files[True], "bos-3"))
+    unwanted = workspace.register(workspace.context(files[True], "bos-3"))
     assert unwanted["bos"] == "server" and "add_bos_token" in unwanted["warnings"][0]
     counts = [ollama.chat(name, ASK, {"num_predict": 1})["prompt_eval_count"] for name in ("bos-1", "bos-2")]
     assert counts[0] == counts[1]

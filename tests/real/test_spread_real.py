@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``playbooks/finetune.yml`` for two hosts, each with a data directory of its own, that a declared list spreads over.
+"""``playbooks/finetune.yml`` for two hosts with separate data directories that share a list of fine-tunes.
 
 About a minute and a half on two cores.
 """
@@ -27,7 +27,7 @@ HOSTS = ("pc-a", "pc-b")
 
 
 class Pair(PlayLab):
-    """Two hosts; what they make ends at the GGUF file."""
+    """Two hosts that make fine-tunes up to the GGUF file."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir()
@@ -51,12 +51,12 @@ class Pair(PlayLab):
         ]
 
     def made(self) -> dict[str, int]:
-        """How many trainings there are on each host."""
+        """Number of trainings on each host."""
         return {host: len(list(self.data_of(host).glob("outputs/adapters/*/receipt.json"))) for host in HOSTS}
 
 
 def changed(played: Played) -> dict[str, int]:
-    """Of each host, the tasks that changed something."""
+    """The changed tasks of each host."""
     recap = played.output.partition("PLAY RECAP")[2]
     lines = [line.split() for line in recap.splitlines() if " ok=" in line]
     return {line[0]: int(next(word[8:] for word in line if word.startswith("changed="))) for line in lines}
@@ -67,7 +67,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(tmp_path_factory.mktemp("spread") / "lab")
 
 
-def test_a_list_spreads_and_stays_where_it_is(pair: Pair) -> None:
+def test_placements_are_stable(pair: Pair) -> None:
     two = pair.finetunes("alpha", "beta")
     checked = pair.play("--check", finetunes=two).well()
     assert not any(pair.data_of(host).exists() for host in HOSTS)
@@ -76,7 +76,7 @@ def test_a_list_spreads_and_stays_where_it_is(pair: Pair) -> None:
     places = json.loads((pair.data_of("pc-a") / "places.json").read_text())["places"]
     assert sorted(places) == ["alpha", "beta"]
     assert sorted(places.values()) == ["pc-a", "pc-b"]
-    # check mode has said before what came of it
+    # check mode has predicted the placement
     for name, host in places.items():
         assert f"{host}: {name}" in checked.output
 
@@ -84,7 +84,7 @@ def test_a_list_spreads_and_stays_where_it_is(pair: Pair) -> None:
     assert changed(pair.play(finetunes=two).well()) == {"pc-a": 0, "pc-b": 0}
     assert tree(*map(pair.data_of, HOSTS)) == before
 
-    # a third, first in the list, is made by one of them, and nobody makes anything else
+    # a third one, first in the list, is made by one host, and nothing else is made
     three = [{**pair.finetunes("gamma")[0], "seed": 7}, *two]
     pair.play("--limit", "pc-b", finetunes=three, finetune_wait=False).well()
     pair.play(finetunes=three).well()
@@ -94,7 +94,7 @@ def test_a_list_spreads_and_stays_where_it_is(pair: Pair) -> None:
     assert (pair.data_of("pc-a") / "places.json").read_text() == (pair.data_of("pc-b") / "places.json").read_text()
 
 
-def test_a_host_that_is_not_in_the_inventory_is_refused_with_what_was_meant(pair: Pair) -> None:
+def test_unknown_host_is_refused_with_a_suggestion(pair: Pair) -> None:
     refused = pair.play("--check", finetunes=pair.finetunes("alpha"), finetune_spread_over=["pc_ai"])
     assert refused.status != 0
     assert "no host or group 'pc_ai' in the inventory" in refused.output

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each stage on real LLaMA-Factory, a few steps on a tiny base: the published rows are taken, all of them, and learnt.
+"""Each stage with real LLaMA-Factory, a few steps on a tiny base: all published rows are used.
 
 Needs ``IA_LF_VENV``, ``IA_CONV_VENV`` and ``IA_LLAMA_CPP_DIR``; fails where one is missing. About ten seconds a
 stage, two at a time.
@@ -27,10 +27,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
-from ansible_collections.ia_homelab.llamafactory.tests.real.test_steps_real import FILES, House, log_of
+from ansible_collections.ia_homelab.llamafactory.tests.real.test_steps_real import FILES, Workspace, log_of
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
-#: The job of a training, where its result is, and what is told of it.
+#: The job of a training, the path of its result, and its results.
 Trained = tuple[StepContext, str, dict[str, t.Any]]
 Trainings = dict[str, "concurrent.futures.Future[Trained]"]
 
@@ -65,10 +65,10 @@ def rows_of(kind: str) -> list[dict[str, t.Any]]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]:
     """A data directory with a tiny base and a dataset of each kind."""
     root = tmp_path_factory.mktemp("stages")
-    made = House(root)
+    made = Workspace(root)
     make_tiny_base(root / "base", "--layers", "1")
     for kind in ("sft", "preference", "kto", "pretraining"):
         registry.apply(made.layout, registry.Declaration(kind), [Source("records", records=rows_of(kind))])
@@ -77,23 +77,23 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
     shutil.rmtree(root)
 
 
-def train(house: House, kind: str, **declared: t.Any) -> Trained:
-    """Plan as a play does, train, publish: the job, where the result is, and what is told of it."""
-    wanted = {"name": "essai", "base_model": str(house.root / "base"), "dataset": kind, **DECLARED, **declared}
-    run = finetune.plan_run(house.layout, wanted, house.tools, accelerator="cpu")
+def train(workspace: Workspace, kind: str, **declared: t.Any) -> Trained:
+    """Plan, train and publish as a play does; return the job, the path and the results."""
+    wanted = {"name": "essai", "base_model": str(workspace.root / "base"), "dataset": kind, **DECLARED, **declared}
+    run = finetune.plan_run(workspace.layout, wanted, workspace.tools, accelerator="cpu")
     base, spec = run.steps[0].spec, run.steps[1].spec
-    location = house.layout.artifact("base", base.fingerprint)
+    location = workspace.layout.artifact("base", base.fingerprint)
     os.makedirs(location, exist_ok=True)
-    write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(house.root / "base")}})
-    ctx = house.context("train", spec.settings, spec.upstream, **spec.options)
+    write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(workspace.root / "base")}})
+    ctx = workspace.context("train", spec.settings, spec.upstream, **spec.options)
     assert ctx.spec.fingerprint == spec.fingerprint
-    where, results = house.make(TrainStep(), dataclasses.replace(ctx, spec=spec))
+    where, results = workspace.make(TrainStep(), dataclasses.replace(ctx, spec=spec))
     assert results["stage"] == wanted["stage"]
     assert 0 < results["metrics"]["train_loss"] < 20
     return ctx, where, results
 
 
-#: All that is trained here, by name: the kind of rows, and what is declared beside :data:`DECLARED`.
+#: The trainings by name: the kind of rows, and options in addition to :data:`DECLARED`.
 TRAININGS: dict[str, tuple[str, dict[str, t.Any]]] = {
     **{
         loss: ("preference", {"stage": "dpo", "pref_loss": loss, "pref_beta": 0.5})
@@ -107,34 +107,34 @@ TRAININGS: dict[str, tuple[str, dict[str, t.Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def trained(house: House) -> t.Iterator[Trainings]:
-    """Two at a time: nearly all that each takes is one processor's start of LLaMA-Factory."""
+def trained(workspace: Workspace) -> t.Iterator[Trainings]:
+    """Train all cases, two at a time: most of the time is the start of LLaMA-Factory, on one processor."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(train, house, kind, **declared) for name, (kind, declared) in TRAININGS.items()}
+        yield {name: pool.submit(train, workspace, kind, **declared) for name, (kind, declared) in TRAININGS.items()}
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "orpo", "simpo"])
-def test_dpo(loss: str, trained: Trainings) -> None:
+def test_dpo_training(loss: str, trained: Trainings) -> None:
     ctx, where, results = trained[loss].result()
     assert results["steps"] == 4
     log = [json.loads(line) for line in Path(where, "trainer_log.jsonl").read_text().splitlines()]
-    assert "accuracy" in log[0]  # how often the better answer is the likelier one: of pairs only
+    assert "accuracy" in log[0]  # the share of pairs whose better answer is more likely; only for pairs
     assert "Dropped invalid example" not in log_of(ctx)
     assert read_tensors(os.path.join(where, "adapter_model.safetensors"))
 
 
-def test_kto(trained: Trainings) -> None:
+def test_kto_training(trained: Trainings) -> None:
     ctx, where, results = trained["kto"].result()
     assert results["steps"] == 4
     assert "only has one preference type" not in log_of(ctx)
     assert "Dropped invalid example" not in log_of(ctx)
     state = json.loads(Path(where, "trainer_state.json").read_text())
     seen = [entry for entry in state["log_history"] if "rewards/chosen" in entry or "rewards/rejected" in entry]
-    assert seen, "no reward was told: the tags were not read"
+    assert seen, "no reward was logged: the tags were not read"
 
 
 def test_reward_model(trained: Trainings) -> None:
-    """The run ends here: an adapter, and the head it scores with."""
+    """The run ends with an adapter and its value head."""
     _ctx, where, results = trained["rm"].result()
     assert read_tensors(os.path.join(where, "value_head.safetensors"))
     assert results["validation_rows"] + results["train_rows"] == ROWS
@@ -142,14 +142,14 @@ def test_reward_model(trained: Trainings) -> None:
 
 
 def test_pretraining(trained: Trainings) -> None:
-    """Text is cut into pieces of cutoff_len; nothing is a question."""
+    """Text is cut into pieces of cutoff_len; there are no questions."""
     ctx, _where, results = trained["pt"].result()
     assert results["total_tokens"] and results["total_tokens"] % 128 == 0
     assert "<|im_start|>" not in log_of(ctx).split("inputs:", 1)[1].split("\n[INFO", 1)[0]
 
 
-def test_validation(trained: Trainings) -> None:
-    """The loss on rows that are not trained on: while it trains, and at the end."""
+def test_validation_loss(trained: Trainings) -> None:
+    """The loss on validation rows, during the training and at the end."""
     ctx, where, results = trained["sft"].result()
     log = [json.loads(line) for line in Path(where, "trainer_log.jsonl").read_text().splitlines()]
     losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
@@ -162,7 +162,7 @@ def test_validation(trained: Trainings) -> None:
     assert f"eval loss {losses[-1]:.4g}" in progress.describe()
 
 
-#: What LLaMA-Factory itself makes of rows, whole: the most tokens of each.
+#: Prints the lengths in tokens of LLaMA-Factory's own samples.
 LENGTHS = """
 import json, sys
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
@@ -185,13 +185,13 @@ print(json.dumps(found))
 """
 
 
-def test_tokens_are_counted_as_training_has_them(house: House, tmp_path: Path) -> None:
-    """Of each kind: the longest row, and how many are too long for a limit that some of them reach."""
+def test_token_counts_match_training(workspace: Workspace, tmp_path: Path) -> None:
+    """For each kind: the longest row, and the number of rows above a limit."""
     kinds = {"sft": "sft", "dpo": "preference", "kto": "kto"}
-    places = {stage: registry.load(house.layout, kind).path for stage, kind in kinds.items()}
-    python = os.path.join(house.tools.llamafactory_venv, "bin", "python")
+    places = {stage: registry.load(workspace.layout, kind).path for stage, kind in kinds.items()}
+    python = os.path.join(workspace.tools.llamafactory_venv, "bin", "python")
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
-    asked = {"base": str(house.root / "base"), "work": str(tmp_path), "datasets": places}
+    asked = {"base": str(workspace.root / "base"), "work": str(tmp_path), "datasets": places}
     done = subprocess.run(
         [python, "-c", LENGTHS, json.dumps(asked)], env=env, capture_output=True, text=True, timeout=600, check=False
     )
@@ -200,7 +200,7 @@ def test_tokens_are_counted_as_training_has_them(house: House, tmp_path: Path) -
         assert len(lengths) == ROWS
         limit = sorted(lengths)[ROWS // 2]
         values = {"stage": stage, "cutoff_len": limit, "template": "qwen"}
-        found = truncation.count(python, str(house.root / "base"), places[stage], values, env)
+        found = truncation.count(python, str(workspace.root / "base"), places[stage], values, env)
         assert found is not None
         assert found["exact"]
         assert found["longest"] == max(lengths), stage

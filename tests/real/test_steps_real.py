@@ -48,7 +48,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import m
 
 FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
 ROWS = 50
-#: Long enough to be stopped in: transformers takes three seconds from the signal to the checkpoint.
+#: Long enough to be stopped: transformers needs three seconds from the signal to the checkpoint.
 STEPS = 80
 DECLARED = {
     "template": "qwen",
@@ -70,8 +70,8 @@ def tool(name: str) -> str:
     return path
 
 
-class House:
-    """A data directory, and a harness that does what a supervisor does, in the foreground."""
+class Workspace:
+    """A data directory, and a harness that acts as a supervisor in the foreground."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -94,7 +94,7 @@ class House:
         return self.context(spec.kind, spec.settings, spec.upstream, **spec.options)
 
     def start(self, command: Command, ctx: StepContext) -> subprocess.Popen[bytes]:
-        """Start a command as a runner does: a session of its own, output into the job's log."""
+        """Start a command as a runner does: in its own session, with output to the job's log."""
         with open(os.path.join(ctx.job_dir, "log.txt"), "ab") as log:
             process = subprocess.Popen(
                 command.argv,
@@ -109,7 +109,7 @@ class House:
         return process
 
     def clear(self) -> None:
-        """End what a failed test has left."""
+        """End processes that a failed test has left."""
         for process in self.started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -124,7 +124,7 @@ class House:
         return step.finish(ctx)
 
     def publish(self, ctx: StepContext, results: dict[str, t.Any]) -> str:
-        """Give what was made its name; tells where it is now."""
+        """Publish the result; return its path."""
         spec = ctx.spec
         final = self.layout.artifact(spec.kind, spec.fingerprint)
         write_json(os.path.join(ctx.work, "receipt.json"), {"fingerprint": spec.fingerprint, "results": results})
@@ -143,12 +143,12 @@ def elements(tensors: dict[str, Tensor]) -> int:
 
 
 def log_of(ctx: StepContext) -> str:
-    """What a job's command wrote."""
+    """Output of a job's command."""
     return Path(ctx.job_dir, "log.txt").read_text(encoding="utf-8", errors="replace")
 
 
 def wait_for(reached: t.Callable[[], t.Any], process: subprocess.Popen[bytes]) -> None:
-    """Wait until something is true while a process runs."""
+    """Wait until a condition is true while a process runs."""
     end = time.monotonic() + WAIT_SECONDS
     while not reached():
         assert process.poll() is None, "it ended before"
@@ -157,10 +157,10 @@ def wait_for(reached: t.Callable[[], t.Any], process: subprocess.Popen[bytes]) -
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]:
     """A data directory with the tiny base and the shipped prompts in it."""
     root = tmp_path_factory.mktemp("steps")
-    made = House(root)
+    made = Workspace(root)
     make_tiny_base(root / "base", "--layers", "2")
     location = made.layout.artifact("base", BASE)
     os.makedirs(location)
@@ -183,48 +183,50 @@ BASE = fingerprint("base", {"n": 1}, {})
 DATASET = fingerprint("dataset", {"n": 1}, {})
 
 
-def training(house: House, attempt: int = 0, **declared: t.Any) -> StepContext:
+def training(workspace: Workspace, attempt: int = 0, **declared: t.Any) -> StepContext:
     """A job for a training; another attempt is another artifact of the same settings."""
     wanted = hp.normalise({**DECLARED, **declared})
     settings = {**hp.settings(wanted), "attempt": attempt}
     upstream = {"base": BASE, "dataset": DATASET}
-    return house.context("train", settings, upstream, resolved=hp.resolved(wanted), accelerator="cpu", name="essai")
+    return workspace.context("train", settings, upstream, resolved=hp.resolved(wanted), accelerator="cpu", name="essai")
 
 
 @pytest.fixture(scope="module")
-def trained(house: House) -> tuple[StepContext, str, dict[str, t.Any]]:
-    """An undisturbed training."""
-    ctx = training(house)
-    where, results = house.make(TrainStep(), ctx)
+def trained(workspace: Workspace) -> tuple[StepContext, str, dict[str, t.Any]]:
+    """An uninterrupted training."""
+    ctx = training(workspace)
+    where, results = workspace.make(TrainStep(), ctx)
     return ctx, where, results
 
 
 @pytest.fixture(scope="module")
-def merged(house: House, trained: tuple[StepContext, str, t.Any]) -> tuple[StepContext, str, dict[str, t.Any]]:
-    """Its adapter in the base's weights."""
+def merged(workspace: Workspace, trained: tuple[StepContext, str, t.Any]) -> tuple[StepContext, str, dict[str, t.Any]]:
+    """The merged model."""
     source = trained[0].spec
     upstream = {"base": BASE, "train": source.fingerprint}
-    ctx = house.context("merge", {}, upstream, resolved=source.options["resolved"])
-    where, results = house.make(MergeStep(), ctx)
+    ctx = workspace.context("merge", {}, upstream, resolved=source.options["resolved"])
+    where, results = workspace.make(MergeStep(), ctx)
     return ctx, where, results
 
 
-def conversion(house: House, merged: str, quantization: str = "f16", **options: t.Any) -> StepContext:
+def conversion(workspace: Workspace, merged: str, quantization: str = "f16", **options: t.Any) -> StepContext:
     """A job that makes a GGUF file."""
     more = {"quantization": quantization, "name": "essai", "base": BASE, "dataset": DATASET, **options}
-    return house.context("gguf", {"quantization": quantization}, {"merge": merged}, **more)
+    return workspace.context("gguf", {"quantization": quantization}, {"merge": merged}, **more)
 
 
 @pytest.fixture(scope="module")
-def converted(house: House, merged: tuple[StepContext, str, t.Any]) -> tuple[StepContext, str, dict[str, t.Any]]:
+def converted(
+    workspace: Workspace, merged: tuple[StepContext, str, t.Any]
+) -> tuple[StepContext, str, dict[str, t.Any]]:
     """The 16-bit GGUF file."""
-    ctx = conversion(house, merged[0].spec.fingerprint)
-    where, results = house.make(GgufStep(), ctx)
+    ctx = conversion(workspace, merged[0].spec.fingerprint)
+    where, results = workspace.make(GgufStep(), ctx)
     return ctx, where, results
 
 
 def test_training(trained: tuple[StepContext, str, dict[str, t.Any]]) -> None:
-    """What an undisturbed training leaves and tells."""
+    """Files and results of an uninterrupted training."""
     ctx, where, results = trained
     assert results["steps"] == STEPS
     assert results["method"] == "lora"
@@ -244,11 +246,13 @@ def test_training(trained: tuple[StepContext, str, dict[str, t.Any]]) -> None:
     assert "HF_TOKEN" not in log_of(ctx)
 
 
-def test_stopped_killed_and_torn(house: House, trained: tuple[StepContext, str, t.Any]) -> None:
-    """Stopped well, killed, its last checkpoint torn: the end is, byte for byte, that of a training left in peace."""
+def test_interrupted_training_ends_like_an_uninterrupted_one(
+    workspace: Workspace, trained: tuple[StepContext, str, t.Any]
+) -> None:
+    """Stopped, killed, last checkpoint damaged: the result equals that of an uninterrupted training byte for byte."""
     step = TrainStep()
-    ctx = training(house, attempt=1)
-    process = house.start(t.cast(Command, step.command(ctx)), ctx)
+    ctx = training(workspace, attempt=1)
+    process = workspace.start(t.cast(Command, step.command(ctx)), ctx)
     wait_for(lambda: step.progress(ctx), process)
     grace = step.stop(ctx, lambda number: os.killpg(process.pid, number))
     assert process.wait(grace) == 0
@@ -257,24 +261,24 @@ def test_stopped_killed_and_torn(house: House, trained: tuple[StepContext, str, 
     stopped_at = max(checkpoint_steps(ctx))
     assert json_of(ctx, "trainer_state.json")["global_step"] - stopped_at in (0, 1)
 
-    ctx = house.again(ctx)
-    process = house.start(t.cast(Command, step.command(ctx)), ctx)
+    ctx = workspace.again(ctx)
+    process = workspace.start(t.cast(Command, step.command(ctx)), ctx)
     wait_for(lambda: max(checkpoint_steps(ctx)) > stopped_at, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert f"global step {stopped_at}" in log_of(ctx)
     whole, torn = sorted(checkpoint_steps(ctx))[-2:]
     optimizer = Path(ctx.work, f"checkpoint-{torn}", "optimizer.pt")
-    if optimizer.exists():  # else the kill itself has torn it
+    if optimizer.exists():  # otherwise the kill itself has damaged it
         os.truncate(optimizer, optimizer.stat().st_size // 2)
 
-    ctx = house.again(ctx)
-    where, results = house.make(step, ctx)
+    ctx = workspace.again(ctx)
+    where, results = workspace.make(step, ctx)
     assert results["resumed_from"] == whole
     assert f"checkpoint-{torn} is put aside" in log_of(ctx)
     assert results["steps"] == STEPS
     assert results["metrics"]["train_loss"] == pytest.approx(trained[2]["metrics"]["train_loss"], abs=1e-6)
-    # the step that was cut short by the stop is counted twice by the Trainer itself
+    # the Trainer itself counts the step that the stop interrupted twice
     assert results["total_tokens"] == pytest.approx(trained[2]["total_tokens"], rel=0.03)
     adapter = "adapter_model.safetensors"
     assert sha256_file(os.path.join(where, adapter)) == sha256_file(os.path.join(trained[1], adapter))
@@ -292,46 +296,46 @@ def json_of(ctx: StepContext, name: str) -> dict[str, t.Any]:
     return found
 
 
-def test_finished_training_is_not_run_again(house: House, trained: tuple[StepContext, str, t.Any]) -> None:
-    """A supervisor killed between the end and the publishing: nothing is left to run; a lost plot is drawn again."""
+def test_finished_training_is_not_repeated(workspace: Workspace, trained: tuple[StepContext, str, t.Any]) -> None:
+    """A supervisor killed between end and publishing: no command is run again; a missing plot is recreated."""
     step = TrainStep()
-    ctx = training(house, attempt=2)
+    ctx = training(workspace, attempt=2)
     shutil.copytree(trained[1], ctx.work)
     assert step.command(ctx) is None
     assert step.finish(ctx)["steps"] == STEPS
     os.unlink(os.path.join(ctx.work, "training_loss.png"))
     before = sha256_file(os.path.join(ctx.work, "all_results.json"))
-    assert house.run(step, ctx)["loss_plot"] == "training_loss.png"
+    assert workspace.run(step, ctx)["loss_plot"] == "training_loss.png"
     assert sha256_file(os.path.join(ctx.work, "all_results.json")) == before
 
 
-def test_full_training_and_its_merge(house: House) -> None:
-    """All weights trained: merging has no adapter to put in, and gives the base's type."""
-    ctx = training(house, method="full", epochs=1, learning_rate=1e-4)
-    where, results = house.make(TrainStep(), ctx)
+def test_full_training_and_its_merge(workspace: Workspace) -> None:
+    """Full training: merging has no adapter, and the result has the base's type."""
+    ctx = training(workspace, method="full", epochs=1, learning_rate=1e-4)
+    where, results = workspace.make(TrainStep(), ctx)
     assert results["steps"] == ROWS / 10
-    assert results["trainable_parameters"] == elements(read_model(str(house.root / "base")))
+    assert results["trainable_parameters"] == elements(read_model(str(workspace.root / "base")))
     upstream = {"base": BASE, "train": ctx.spec.fingerprint}
-    merge = house.context("merge", {}, upstream, resolved=ctx.spec.options["resolved"])
-    results = house.run(MergeStep(), merge)
+    merge = workspace.context("merge", {}, upstream, resolved=ctx.spec.options["resolved"])
+    results = workspace.run(MergeStep(), merge)
     assert results["dtype"] == "F16"  # as the base
-    base = str(house.root / "base" / "model.safetensors")
+    base = str(workspace.root / "base" / "model.safetensors")
     assert sha256_file(os.path.join(merge.work, "model.safetensors")) != sha256_file(base)
 
 
-def test_merge(house: House, merged: tuple[StepContext, str, dict[str, t.Any]]) -> None:
-    """Weights of the base's type, its tokenizer and configuration put back, nothing of LLaMA-Factory's for Ollama."""
+def test_merge(workspace: Workspace, merged: tuple[StepContext, str, dict[str, t.Any]]) -> None:
+    """The base's weight type, tokenizer and configuration, without LLaMA-Factory's Modelfile."""
     _ctx, where, results = merged
     assert results["dtype"] == "F16"  # as the base
     assert results["tensors"] == 20
     assert results["tokenizer"] == "base"
     assert not os.path.exists(os.path.join(where, "Modelfile"))
     for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        assert sha256_file(os.path.join(where, name)) == sha256_file(str(house.root / "base" / name))
+        assert sha256_file(os.path.join(where, name)) == sha256_file(str(workspace.root / "base" / name))
 
 
 def test_conversion(converted: tuple[StepContext, str, dict[str, t.Any]]) -> None:
-    """The whole model in one file, under the name of the fine-tune, tokenized as the base is."""
+    """The model in one file, with the name of the fine-tune, and the base's tokenization."""
     ctx, where, results = converted
     assert os.listdir(where).count("model.gguf") == 1
     assert results["tensors"] == 20
@@ -344,11 +348,13 @@ def test_conversion(converted: tuple[StepContext, str, dict[str, t.Any]]) -> Non
 
 
 @pytest.mark.parametrize("quantization", ["q8_0", "q4_K_M"])
-def test_quantization(house: House, converted: tuple[StepContext, str, dict[str, t.Any]], quantization: str) -> None:
+def test_quantization(
+    workspace: Workspace, converted: tuple[StepContext, str, dict[str, t.Any]], quantization: str
+) -> None:
     """Smaller files from the 16-bit one."""
     spec = converted[0].spec
-    ctx = conversion(house, spec.upstream["merge"], quantization, f16=spec.fingerprint)
-    results = house.run(GgufStep(), ctx)
+    ctx = conversion(workspace, spec.upstream["merge"], quantization, f16=spec.fingerprint)
+    results = workspace.run(GgufStep(), ctx)
     assert results["tensors"] == 20
     assert results["file_type"].lower() == quantization.lower()
     assert results["bytes"] < converted[2]["bytes"] * 0.6
@@ -358,50 +364,52 @@ def test_quantization(house: House, converted: tuple[StepContext, str, dict[str,
     assert found is not None and (found.current, found.total) == (20, 20)
 
 
-def test_failed_quantization_leaves_nothing(house: House, converted: tuple[StepContext, str, dict[str, t.Any]]) -> None:
-    """What a broken tool left half made is no result."""
+def test_failed_quantization_leaves_nothing(
+    workspace: Workspace, converted: tuple[StepContext, str, dict[str, t.Any]]
+) -> None:
+    """The partial output of a failed tool is not a result."""
     spec = converted[0].spec
-    ctx = conversion(house, spec.upstream["merge"], "q8_0", f16=spec.fingerprint)
+    ctx = conversion(workspace, spec.upstream["merge"], "q8_0", f16=spec.fingerprint)
     command = GgufStep().command(ctx)
-    # the kernel ends the tool when its file grows beyond this, as a full disk would
+    # the kernel ends the tool when its file exceeds this size, similar to a full disk
     limited = Command(["/bin/sh", "-c", 'ulimit -f 200; exec "$0" "$@"', *command.argv], command.env, command.cwd)
-    assert house.start(limited, ctx).wait(WAIT_SECONDS) != 0
+    assert workspace.start(limited, ctx).wait(WAIT_SECONDS) != 0
     with pytest.raises(JobError):
         GgufStep().finish(ctx)
     assert os.listdir(ctx.work) == []
 
 
-def broken_merge(house: House, merged: str, name: str) -> str:
+def broken_merge(workspace: Workspace, merged: str, name: str) -> str:
     """A copy of a merged model under another fingerprint, without one of its files."""
     fake = fingerprint("merge", {"without": name}, {})
-    where = house.layout.artifact("merge", fake)
+    where = workspace.layout.artifact("merge", fake)
     shutil.copytree(merged, where)
     os.unlink(os.path.join(where, name))
     return fake
 
 
-def test_lost_tokenizer_model_is_noticed(house: House, merged: tuple[StepContext, str, t.Any]) -> None:
-    """Without tokenizer.model the converter exits with 0 and guesses: only the comparison of ids tells."""
-    ctx = conversion(house, broken_merge(house, merged[1], "tokenizer.model"))
+def test_missing_tokenizer_model_is_detected(workspace: Workspace, merged: tuple[StepContext, str, t.Any]) -> None:
+    """Without tokenizer.model the converter guesses and exits with 0; only comparing token ids detects it."""
+    ctx = conversion(workspace, broken_merge(workspace, merged[1], "tokenizer.model"))
     with pytest.raises(JobError, match="tokenizer differs from the base's") as caught:
-        house.run(GgufStep(), ctx)
+        workspace.run(GgufStep(), ctx)
     wrong = caught.value.details["wrong"][0]
     assert wrong["trained"] != wrong["served"]
     assert not os.path.exists(os.path.join(ctx.work, "model.gguf"))
 
 
-def test_conversion_without_weights_is_noticed(house: House, merged: tuple[StepContext, str, t.Any]) -> None:
-    """Refused beforehand; and when the weights go missing in between, the empty file is not taken for a model."""
-    fake = broken_merge(house, merged[1], "model.safetensors")
+def test_conversion_without_weights_is_detected(workspace: Workspace, merged: tuple[StepContext, str, t.Any]) -> None:
+    """Refused in advance; if the weights disappear during the conversion, the empty file is not accepted."""
+    fake = broken_merge(workspace, merged[1], "model.safetensors")
     step = GgufStep()
     with pytest.raises(NotReadyError, match="no weights"):
-        step.command(conversion(house, fake))
-    weights = os.path.join(house.layout.artifact("merge", fake), "model.safetensors")
+        step.command(conversion(workspace, fake))
+    weights = os.path.join(workspace.layout.artifact("merge", fake), "model.safetensors")
     shutil.copyfile(os.path.join(merged[1], "model.safetensors"), weights)
-    ctx = conversion(house, fake)
+    ctx = conversion(workspace, fake)
     command = step.command(ctx)
     os.unlink(weights)
-    assert house.start(command, ctx).wait(WAIT_SECONDS) == 0
+    assert workspace.start(command, ctx).wait(WAIT_SECONDS) == 0
     assert read_header(os.path.join(ctx.work, "model.gguf.part")).tensor_count == 0
     with pytest.raises(JobError, match="no tensors"):
         step.finish(ctx)

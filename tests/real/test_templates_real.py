@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A conversation is the same in training and in Ollama: text and tokens, for every template of the catalogue.
 
-The vocabulary is small and nasty: it has merges for everything in the conversations, across the seams between
-messages too, so that a template whose messages run into one another does not pass.
+The vocabulary is small and adversarial: it has merges for everything in the conversations, also across
+messages, so that a template fails if the tokens of its messages are merged with each other.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ TALKS = {
     "long": talk(SYSTEM, *["Une question ? " * 20, "Une réponse. " * 20] * 4),
 }
 
-#: Everything above, and what stands at the seams: the ends of messages and of marks run into each beginning.
+#: All conversations above, and the boundaries: ends of messages and markers, followed by each beginning.
 TEXTS = [text for one in TALKS.values() for text in (one["system"], *(turn["content"] for turn in one["messages"]))]
 BEGINNINGS = {text[:20] for text in TEXTS} | {"### Instruction", "USER: ", "Human: "}
 ENDINGS = (".", "?", "!", "]", ">", ":", "\n", "\n\n", " ", "a")
@@ -101,7 +101,7 @@ LEFT_OUT = ["alpaca", "default", "vicuna"]
 
 
 class Trained(t.NamedTuple):
-    """What LLaMA-Factory said, and the models that have its vocabulary."""
+    """LLaMA-Factory's output, and the models with its vocabulary."""
 
     answer: dict[str, t.Any]
     ollama: Ollama
@@ -109,7 +109,7 @@ class Trained(t.NamedTuple):
 
 
 def training_texts(folder: Path) -> dict[str, t.Any]:
-    """What LLaMA-Factory makes of the conversations with each template."""
+    """The conversations as LLaMA-Factory renders them with each template."""
     request = {
         "special": SPECIAL,
         "corpus": CORPUS,
@@ -134,7 +134,7 @@ def training_texts(folder: Path) -> dict[str, t.Any]:
 
 
 def tokens_of(ollama: Ollama, model: str, text: str) -> list[int]:
-    """The tokens that Ollama makes of a text (without BOS): its model ends at once, and Ollama tells what it read."""
+    """The tokens of a text in Ollama (without BOS): the model ends at once, and Ollama reports its input."""
     body = {"model": model, "prompt": text, "template": "{{ .Prompt }}", "stream": False, "options": {"temperature": 0}}
     reply = ollama._json("POST", "/api/generate", body, "tokenize", 120)
     assert reply["response"] == ""
@@ -166,8 +166,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ollama_server: t.Any, make
 
 
 @pytest.mark.parametrize(("name", "thinking"), CASES, ids=IDS)
-def test_rendered_as_trained(trained: Trained, name: str, thinking: bool) -> None:
-    """Every conversation, text and tokens, whether the server or the template puts BOS first."""
+def test_prompts_are_rendered_as_in_training(trained: Trained, name: str, thinking: bool) -> None:
+    """Every conversation, text and tokens, whether the server or the template adds BOS."""
     ollama = trained.ollama
     template = template_for(name, thinking)
     said = trained.answer["templates"][f"{name}/{thinking}"]
@@ -189,8 +189,8 @@ def test_rendered_as_trained(trained: Trained, name: str, thinking: bool) -> Non
 
 
 @pytest.mark.parametrize(("name", "thinking"), CASES, ids=IDS)
-def test_stops_as_trained(trained: Trained, name: str, thinking: bool) -> None:
-    """Training's stop words are Ollama's; the tokenizer's own EOS, which every server stops at, may be left out."""
+def test_stop_words_match_training(trained: Trained, name: str, thinking: bool) -> None:
+    """Stop words are those of training; the tokenizer's EOS, at which every server stops, may be omitted."""
     said = set(trained.answer["templates"][f"{name}/{thinking}"]["stops"])
     ours = set(template_for(name, thinking).stop_strings(EOS))
     assert said - {EOS} <= ours <= said
@@ -201,8 +201,8 @@ def test_stops_as_trained(trained: Trained, name: str, thinking: bool) -> None:
 
 
 @pytest.mark.parametrize("name", THINKING)
-def test_thinking(trained: Trained, name: str) -> None:
-    """Rows without a thought are trained with an empty one; Ollama takes it off the answer, or asks with it."""
+def test_thinking_blocks(trained: Trained, name: str) -> None:
+    """Rows without a thinking block are trained with an empty one; Ollama removes it, or adds it to the prompt."""
     ollama = trained.ollama
     template = template_for(name)
     model = f"real-{name}-thinking"
@@ -221,15 +221,15 @@ def test_thinking(trained: Trained, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_left_out_for_a_reason(trained: Trained, name: str) -> None:
-    """What the catalogue leaves out does fail: the tokens of training are not those of the text as a whole."""
+def test_excluded_templates_fail(trained: Trained, name: str) -> None:
+    """Templates that the catalogue excludes do fail: the tokens of training differ from those of the complete text."""
     assert name not in TEMPLATES
     prompts = trained.answer["templates"][f"{name}/True"]["prompts"]
     assert any(prompt["ids"] != prompt["together"] for prompt in prompts)
 
 
-def test_default_system_without_one(trained: Trained) -> None:
-    """A client that sends an empty system prompt gets what training puts there, not nothing."""
+def test_empty_system_prompt_uses_the_default(trained: Trained) -> None:
+    """An empty system prompt of a client is replaced by that of training."""
     template = template_for("qwen")
     trained.ollama.create(
         "real-qwen-empty", files={"model.gguf": trained.digests[False]}, template=template.go_template()

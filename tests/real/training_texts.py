@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What LLaMA-Factory makes of conversations in training. Runs inside LLaMA-Factory's virtual environment.
+"""Renders conversations as LLaMA-Factory does in training. Runs in LLaMA-Factory's virtual environment.
 
 Reads ``{"special", "corpus", "templates", "conversations"}`` from standard input, trains a small byte-level
 vocabulary on the corpus, and writes the vocabulary, and for each template and conversation the token ids and the
-text of what stands before the last answer, to the file named as its argument (LLaMA-Factory's log goes to
+text before the last answer, to the file named as its argument (LLaMA-Factory's log goes to
 standard output).
 """
 
@@ -28,7 +28,7 @@ PATTERN = (
 
 
 def make_vocabulary(special: list[str], corpus: list[str]) -> Tokenizer:
-    """A byte-level byte-pair tokenizer with merges for all that the corpus holds."""
+    """A byte-level byte-pair tokenizer with merges for the complete corpus."""
     made = Tokenizer(BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compose accepts every way the stack can be written, and understands it as it is meant."""
+"""Compose accepts every variant of the stack and interprets it as intended."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SERVICES = {
 
 
 def render(role: str, template: str, **values: t.Any) -> str:
-    """A template of a role, with its defaults, its variables, and these."""
+    """Render a template of a role with its defaults, its variables, and the given ones."""
     loader = DataLoader()
     loader.set_basedir(str(ROLES / role))
 
@@ -70,7 +70,7 @@ def render(role: str, template: str, **values: t.Any) -> str:
 
 
 def config(text: str, directory: Path) -> dict[str, t.Any]:
-    """What Compose makes of a file."""
+    """The configuration that Compose reads from a file."""
     path = directory / "compose.yml"
     path.write_text(text, encoding="utf-8")
     done = subprocess.run(
@@ -87,14 +87,14 @@ def config(text: str, directory: Path) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize("services", SERVICES)
 @pytest.mark.parametrize(("kind", "gpus"), [*itertools.product(KINDS, GPUS)])
-def test_the_stack(kind: str, gpus: str, services: str, tmp_path: Path) -> None:
+def test_compose_accepts_the_stack(kind: str, gpus: str, services: str, tmp_path: Path) -> None:
     text = render(
         "llamafactory",
         "compose.yml.j2",
         llamafactory_probe={"accelerator": kind.split()[0]},
         llamafactory_ids="990:991",
         llamafactory_gpus=GPUS[gpus],
-        llamafactory_found_files={"results": [{"stat": {"checksum": "0" * 40}}]},
+        llamafactory_file_stats={"results": [{"stat": {"checksum": "0" * 40}}]},
         llamafactory_docker={"engine": {"compose": "2.40.3"}},
         **KINDS[kind],
         **SERVICES[services],
@@ -126,7 +126,7 @@ def test_the_stack(kind: str, gpus: str, services: str, tmp_path: Path) -> None:
 
 
 def check_gpus(kind: str, gpus: list[str], service: dict[str, t.Any]) -> None:
-    """The GPU is asked for in one way, and for the GPUs that were named."""
+    """The GPU is requested in exactly one way, for the chosen GPUs."""
     asked = service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
     if kind == "cpu":
         assert not asked and "gpus" not in service and "runtime" not in service
@@ -134,7 +134,7 @@ def check_gpus(kind: str, gpus: list[str], service: dict[str, t.Any]) -> None:
         assert service["runtime"] == "nvidia"
         assert service["environment"]["NVIDIA_VISIBLE_DEVICES"] == (",".join(gpus) or "all")
     elif kind == "cuda by gpus":
-        # An older Compose takes the key and does nothing with it: why the role refuses it there.
+        # An older Compose accepts the key and ignores it, so the role refuses it.
         assert "gpus" in service
     elif kind == "cuda with CDI":
         assert asked[0]["driver"] == "cdi"
@@ -146,7 +146,7 @@ def check_gpus(kind: str, gpus: list[str], service: dict[str, t.Any]) -> None:
         assert gpus or asked[0]["count"] == -1
 
 
-def test_the_proxys_settings_name_no_open_port_without_a_password() -> None:
+def test_proxy_has_a_password_on_every_port() -> None:
     text = render(
         "llamafactory",
         "nginx.conf.j2",

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that are something else than they are called, or were damaged on the way."""
+"""Files whose content does not match their name, or that were damaged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _zip() -> bytes:
     return made.getvalue()
 
 
-#: By name: what is in the file.
+#: Content by name.
 OTHER: dict[str, bytes] = {
     "gzip": gzip.compress(_BYTES, mtime=0),
     "bzip2": bz2.compress(_BYTES),
@@ -65,7 +65,7 @@ BYTES: dict[str, Bad] = {
     **{f"{name} as JSON lines": Bad("a.jsonl", raw, 1, "", "") for name, raw in OTHER.items()},
     **{f"{name} text": Bad("a.jsonl", _encoded(name), 1, "", "UTF-") for name in _WIDE},
     **{f"{name} text": Bad("a.jsonl", _encoded(name), 1, "", "is not UTF-8") for name in _NARROW},
-    # cut at any place: half a download
+    # truncated at any place, as by a partial download
     **{
         f"list cut after {size} bytes": Bad("a.json", f"[{GOOD_LINE}]".encode()[:size], 1, "", "")
         for size in range(1, len(GOOD_LINE) + 2, 3)

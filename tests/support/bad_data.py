@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A piece of bad data, how it is refused, and short ways to write one down."""
+"""Invalid data with the expected refusal, and helpers to define it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOOD_LINE = json.dumps(GOOD)
 
 @dataclasses.dataclass(frozen=True)
 class Bad:
-    """A file (or rows) that is refused, and how.
+    """A file (or rows) that is refused, and the expected message.
 
     :param name: of the file; ``records`` for rows.
     :param data: bytes, text, or rows.
@@ -47,7 +47,7 @@ def say(role: t.Any, text: t.Any) -> dict[str, t.Any]:
 
 
 def chat(*messages: t.Any, field: str, what: str, **more: t.Any) -> Bad:
-    """A bad row of OpenAI's form after a good one."""
+    """A bad row in OpenAI's format after a good one."""
     good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     row = {"messages": [{"role": one[0], "content": one[1]} if isinstance(one, tuple) else one for one in messages]}
     return Bad("records", [good, {**row, **more}], 2, field, what, "openai")

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad rows of the other kinds: pairs of answers, liked or not, text. Each after a good row of its kind."""
+"""Bad rows of the other kinds: pairs of answers, rated answers, text. Each after a good row of its kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.ia_homelab.llamafactory.tests.support.bad_data import Bad, say
 
 ASKED = [say("human", "a")]
-#: By what stands there: a value that is no text, and what is said of it.
+#: Values that are not text, and the expected message.
 NOT_TEXT: dict[str, tuple[t.Any, str]] = {
     "a number": (7, "a number (7), not text"),
     "a fraction": (0.5, "a number (0.5), not text"),
@@ -23,7 +23,7 @@ NOT_TEXT: dict[str, tuple[t.Any, str]] = {
     "a NUL": ("a\0", "a NUL character"),
     "half a pair": ("\udfff!", "(U+DFFF) at character 1"),
 }
-#: The same for what has to be true or false. LLaMA-Factory takes these for answers that were liked, or not at all.
+#: The same for booleans. LLaMA-Factory would read these as good answers, or skip them.
 NO_TAG: dict[str, tuple[t.Any, str]] = {
     "text true": ("true", "text ('true'), not true or false"),
     "text False": ("False", "text ('False'), not true or false"),

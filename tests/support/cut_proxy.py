@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A wire that can be cut: a TCP proxy before a server, that lets so many bytes of each answer through."""
+"""A TCP proxy that cuts connections after a number of bytes of each answer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typing as t
 
 
 class CutProxy:
-    """Passes connections on to a port of this machine.
+    """Forwards connections to a port of this machine.
 
-    :param port: where to.
-    :param budgets: bytes that may come back over the first, second… connection before it is cut; later ones are whole.
+    :param port: the target port.
+    :param budgets: bytes that the first, second… connection returns before it is cut; later ones are not cut.
     """
 
     def __init__(self, port: int, budgets: t.Sequence[int]) -> None:
@@ -26,11 +26,11 @@ class CutProxy:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        """No more connections."""
+        """Stop accepting connections."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -44,7 +44,7 @@ class CutProxy:
             try:
                 server = socket.create_connection(("127.0.0.1", self._port))
             except OSError:
-                client.close()  # the server is away
+                client.close()  # the server is down
                 continue
             for source, sink, left in ((client, server, None), (server, client, budget)):
                 threading.Thread(target=_pass_on, args=(source, sink, left), daemon=True).start()
@@ -60,7 +60,7 @@ def _pass_on(source: socket.socket, sink: socket.socket, left: int | None) -> No
             if left == 0:
                 break
     except OSError:
-        pass  # the other direction has ended it
+        pass  # closed by the other direction
     for end in (source, sink):
         try:
             end.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows, the tree they end up in, a check and a run one after the other, and Pythons of their own to be measured."""
+"""Rows, the resulting files, check and run in sequence, and separate Python processes to measure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOMELAB = Declaration("homelab")
 
 
 def row(number: int, output: str = "") -> dict[str, str]:
-    """A row of its own."""
+    """A unique row."""
     return {"instruction": f"question {number}", "output": output or f"réponse {number}", "system": "s"}
 
 
@@ -53,7 +53,7 @@ def tree(root: str) -> dict[str, tuple[bytes, int]]:
 
 
 def quartet(layout: Layout, sources: t.Sequence[Source], declaration: Declaration = HOMELAB) -> Outcome:
-    """Check, run, check, run: the checks write nothing and tell what the runs do. The first run's outcome."""
+    """Check, run, check, run: the checks write nothing and predict the runs. Returns the first run's outcome."""
     before = tree(layout.root)
     told = apply(layout, declaration, sources, check=True)
     assert tree(layout.root) == before
@@ -85,7 +85,7 @@ PYTHON_PATH = str(Path(__file__).parents[2] / "playbooks" / "collections")
 
 
 def python(code: str, *args: str, **more: t.Any) -> subprocess.Popen[str]:
-    """Another Python that runs some code."""
+    """Run code in another Python process."""
     return subprocess.Popen(
         [sys.executable, "-c", _CHILD + code, *args],
         env={**os.environ, "PYTHONPATH": PYTHON_PATH},

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An engine whose jobs run in containers, and a tiny image for them, made from this machine's own programs."""
+"""An engine whose jobs run in containers, and a tiny image for them, built from this machine's programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PROGRAMS = (
 
 
 def _files() -> dict[str, str]:
-    """Paths in the image, and where their content lies: the programs, the libraries they load, and their loader."""
+    """Paths in the image, and their sources: the programs, their libraries and their loader."""
     found: dict[str, str] = {}
     for program in _PROGRAMS:
         path = shutil.which(program, path="/usr/bin:/bin")
@@ -46,7 +46,7 @@ def _files() -> dict[str, str]:
 
 
 def tiny_image() -> str:
-    """Name of an image with a shell and a few tools; made if the engine does not have it. No registry is asked."""
+    """Name of an image with a shell and a few tools; built if missing, without a registry."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
         for place, content in sorted(_files().items()):
@@ -67,7 +67,7 @@ def tiny_image() -> str:
 
 
 class DockerLab(Lab):
-    """One data directory, its jobs in containers.
+    """One data directory, with jobs in containers.
 
     :param url: address of the engine; its default one when empty.
     """

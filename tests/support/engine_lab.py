@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An engine with a data directory of its own, runs of trivial real commands, and eyes for what they leave behind."""
+"""An engine with its own data directory, runs of trivial real commands, and checks of what they leave behind."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes as system_processes
 from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core  # noqa: F401 (adds the steps of the runs)
 
-#: Counts up to COUNT with a checkpoint after each, goes on from there when it is started again, and ends by giving
-#: its last checkpoint the name of the result. Says in EVIDENCE (outside of the data directory) what it does. Leaves
-#: two helpers behind that do not end by themselves, one of them in a session of its own.
+#: Counts up to COUNT with a checkpoint after each number, resumes from it when started again, and ends by giving
+#: its last checkpoint the name of the result. Records its actions in EVIDENCE (outside of the data directory). Leaves
+#: two helper processes that do not end on their own, one of them in its own session.
 COUNTING = r"""
 set -e
 say() { echo "$1 $STEP ${2:-0} $$ $(date +%s%N)" >> "$EVIDENCE"; }
@@ -49,11 +49,11 @@ mv checkpoint result
 
 
 class Evidence(t.NamedTuple):
-    """One thing a counting command said.
+    """One record of a counting command.
 
     :param what: start, done or end.
     :param step: which command.
-    :param number: how far it had counted.
+    :param number: the last number.
     :param pid: its process id.
     :param at: nanoseconds since the epoch.
     """
@@ -66,7 +66,7 @@ class Evidence(t.NamedTuple):
 
 
 def until(what: t.Callable[[], t.Any], timeout: float) -> t.Any:
-    """Wait until something is so, and give it back.
+    """Wait until a function returns a true value, and return it.
 
     :param timeout: seconds.
     """
@@ -74,7 +74,7 @@ def until(what: t.Callable[[], t.Any], timeout: float) -> t.Any:
     while True:
         found = what()
         if found or time.monotonic() > end:
-            assert found, "it did not come to be in time"
+            assert found, "timeout"
             return found
         time.sleep(0.01)
 
@@ -82,8 +82,8 @@ def until(what: t.Callable[[], t.Any], timeout: float) -> t.Any:
 class Lab:
     """One data directory.
 
-    :param root: a directory of the test's own.
-    :param core: an installed core to copy instead of installing one (which syncs some sixty files).
+    :param root: a directory for this test.
+    :param core: an installed core to copy, which is faster than installing one.
     """
 
     def __init__(self, root: Path, core: Path | None = None) -> None:
@@ -107,7 +107,7 @@ class Lab:
         environment: t.Mapping[str, str] | None = None,
         **options: t.Any,
     ) -> Run:
-        """A run of shell scripts, each made from the one before; its goal is the last."""
+        """A run of shell scripts, each with the one before as input; the last one is the goal."""
         steps, upstream = [], {}
         for index, script in enumerate(scripts or ("true",)):
             step = make_step(
@@ -138,14 +138,14 @@ class Lab:
         return run
 
     def apply(self, run: Run, timeout: float = 30.0, **options: t.Any) -> RunView:
-        """What a controller does: ask, and follow to the end."""
+        """Submit and follow to the end, as a controller does."""
         submission = self.engine.submit(run)
         if not submission.pending and not submission.attached:
             return submission.view
         return self.engine.follow(run.id, timeout=timeout, poll=0.02, **options)
 
     def record(self, run: Run) -> Record:
-        """The run as it stands in the store."""
+        """The run's record in the store."""
         found = self.store.record(run.id)
         assert found is not None, f"{run.id} is not in the store"
         return found
@@ -155,18 +155,18 @@ class Lab:
         return self.record(run).jobs[-1]
 
     def artifact(self, run: Run, index: int = -1) -> Path:
-        """Where the result of a step lies."""
+        """Path of the result of a step."""
         spec = run.steps[index].spec
         return Path(self.layout.artifact(spec.kind, spec.fingerprint))
 
     # -- processes ---------------------------------------------------------------------------------------------
 
     def wait(self, what: t.Callable[[], t.Any], timeout: float = 15.0) -> t.Any:
-        """Wait until something is so, and give it back."""
+        """Wait until a function returns a true value, and return it."""
         return until(what, timeout)
 
     def identity(self, run: Run, name: str) -> system_processes.Identity | None:
-        """Who a file of the run's last job names: ``supervisor.json`` or ``command.json``."""
+        """The process identity in a file of the run's last job: ``supervisor.json`` or ``command.json``."""
         record = self.store.record(run.id)
         if record is None or not record.jobs:
             return None
@@ -175,19 +175,19 @@ class Lab:
         return None
 
     def wait_for_command(self, run: Run, said: str = "done") -> system_processes.Identity:
-        """Wait until the run's command runs and has said something of its own."""
+        """Wait until the run's command runs and has written a record."""
         self.wait(lambda: any(entry.what == said for entry in self.evidence()))
         found: system_processes.Identity = self.wait(lambda: self.identity(run, "command.json"))
         return found
 
     def kill(self, identity: system_processes.Identity | None) -> None:
-        """SIGKILL, and wait until it is gone."""
-        assert identity is not None, "there is nobody to kill"
+        """Send SIGKILL and wait for the end of the process."""
+        assert identity is not None, "there is no process to kill"
         system_processes.send([identity], signal.SIGKILL)
         self.wait(lambda: not system_processes.alive(identity))
 
     def processes(self) -> dict[int, str]:
-        """Processes that have to do with this data directory, ourselves left out."""
+        """Processes that mention this data directory, except this one."""
         needle = str(self.data).encode()
         found = {}
         for name in filter(str.isdigit, os.listdir("/proc")):
@@ -201,7 +201,7 @@ class Lab:
         return found
 
     def close(self) -> None:
-        """End whatever still runs."""
+        """End all remaining processes."""
         end = time.monotonic() + 10
         while self.processes() and time.monotonic() < end:
             for pid in self.processes():
@@ -212,7 +212,7 @@ class Lab:
     # -- what is there -----------------------------------------------------------------------------------------
 
     def evidence(self) -> list[Evidence]:
-        """What the counting commands said, in the order they said it."""
+        """The records of the counting commands, in order."""
         try:
             lines = self.evidence_file.read_text().splitlines()
         except FileNotFoundError:
@@ -221,7 +221,7 @@ class Lab:
         return [Evidence(w, s, int(n), int(p), int(at)) for w, s, n, p, at in parts]
 
     def tree(self) -> dict[str, t.Any]:
-        """Every path of the data directory with all that a write would change."""
+        """Every path of the data directory, with everything that a write would change."""
         found: dict[str, t.Any] = {}
         for folder, _dirs, names in os.walk(self.data):
             for path in [Path(folder), *(Path(folder, name) for name in names)]:
@@ -238,7 +238,7 @@ class Lab:
         return found
 
     def artifacts(self) -> dict[str, dict[str, str]]:
-        """Digest of each file of each published artifact, receipts left out (they hold times)."""
+        """Digest of each file of each published artifact, except receipts, which contain times."""
         found: dict[str, dict[str, str]] = {}
         for parent in sorted(set(PARENTS.values())):
             for path in sorted((self.data / parent).glob("[0-9a-f]*")):
@@ -250,7 +250,7 @@ class Lab:
         return found
 
     def leftovers(self) -> list[str]:
-        """Names of what was left half made or half removed, anywhere. Work that was not finished may stay."""
+        """Names of files that are partly written or partly removed. Unfinished work directories may remain."""
         found = []
         for folder, dirs, names in os.walk(self.data):
             for name in [*dirs, *names]:
@@ -260,9 +260,9 @@ class Lab:
         return sorted(found)
 
     def broken(self, damaged: t.Collection[str] = ()) -> list[str]:
-        """What is not as it should be once everything has come to its end; waits for supervisors to leave.
+        """Deviations from the expected end state; waits for supervisors to end.
 
-        :param damaged: names of files that the test itself damaged, and that nobody has to make good.
+        :param damaged: names of files that the test itself damaged, and that need not be repaired.
         """
         end = time.monotonic() + 10
         while self.processes() and time.monotonic() < end:
@@ -288,13 +288,13 @@ class Lab:
 
 
 def install_core(root: Path) -> Path:
-    """An installed core with the steps of ``probe_core``, to be copied into labs."""
+    """Install a core with the steps of ``probe_core``, to be copied into labs."""
     return Path(installation.install(Layout(str(root / "core-source"))))
 
 
 @contextlib.contextmanager
 def forked(body: t.Callable[[], t.Any]) -> t.Iterator[int]:
-    """A child process that does something and ends; its id. Killed and reaped at the end."""
+    """Fork a child process that calls a function and ends; yield its id. It is killed and reaped at the end."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -318,7 +318,7 @@ def forked(body: t.Callable[[], t.Any]) -> t.Iterator[int]:
 
 
 def in_child(body: t.Callable[[], t.Any]) -> t.Any:
-    """What a function gives, worked out in a child process. For what must not touch ours: ids, umask, audit hooks."""
+    """Call a function in a child process, so that it can change ids, umask or audit hooks; return its result."""
     with tempfile.TemporaryFile() as answer:
 
         def write() -> None:

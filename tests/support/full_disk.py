@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fills a small disk to within a little, asks for a run, makes room, and asks again.
+"""Fills a small disk almost completely, submits a run, frees space, and submits it again.
 
 Usage: full_disk.py DISK ANSWER CORE run|install
 """
@@ -23,7 +23,7 @@ PAGE = 4096
 
 
 class Ballast:
-    """A file that leaves a number of pages free."""
+    """A file that fills the disk except for a number of pages."""
 
     def __init__(self, disk: Path) -> None:
         self.disk = disk
@@ -39,9 +39,9 @@ class Ballast:
 
 
 def on_small_disk(root: Path, scenario: Path, size: str, *arguments: str) -> dict[str, t.Any]:
-    """Run a scenario, ``SCENARIO DISK ANSWER ARGUMENT...``, on a tmpfs of its own; what it wrote to ANSWER.
+    """Run a scenario, ``SCENARIO DISK ANSWER ARGUMENT...``, on a separate tmpfs; return what it wrote to ANSWER.
 
-    In a mount namespace that goes with the processes in it (as root, or as root of a user namespace).
+    The mount namespace ends with its processes (as root, or as root of a user namespace).
     """
     private = ["unshare", "--mount", "--propagation", "private"]
     if os.geteuid() != 0:
@@ -64,7 +64,7 @@ def on_small_disk(root: Path, scenario: Path, size: str, *arguments: str) -> dic
 
 
 def tell(found: dict[str, t.Any], body: t.Callable[[], t.Any]) -> t.Any:
-    """What something gives; an error of the core is told, any other ends us."""
+    """Call a function; report an error of the core, and fail on any other."""
     try:
         return body()
     except CoreError as error:
@@ -73,7 +73,7 @@ def tell(found: dict[str, t.Any], body: t.Callable[[], t.Any]) -> t.Any:
 
 
 def run(lab: Lab, core: Path, pages: int, found: dict[str, t.Any]) -> None:
-    """A run with so many pages left, then with enough."""
+    """Run with a number of free pages, then with enough space."""
     ballast = Ballast(lab.root)
     shutil.copytree(core, lab.data / "core" / core.name)
     earlier, wanted = lab.run("earlier", "echo earlier > out"), lab.counting("a", steps=2, count=2, pause=0.01)
@@ -97,7 +97,7 @@ def run(lab: Lab, core: Path, pages: int, found: dict[str, t.Any]) -> None:
 
 
 def install(lab: Lab, core: Path, pages: int, found: dict[str, t.Any]) -> None:
-    """The core installed with so many pages left, then with enough."""
+    """Install the core with a number of free pages, then with enough space."""
     ballast = Ballast(lab.root)
     lab.store.prepare()
     ballast.leave(pages)

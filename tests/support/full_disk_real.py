@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes a fine-tune through all its real steps on a small disk that is full at each of them, before it or during it.
+"""Runs all real steps of a fine-tune on a small disk that is full before or during each of them.
 
-Usage: full_disk_real.py DISK ANSWER BASE HUB. Data directory and Ollama's models lie both on that disk.
+Usage: full_disk_real.py DISK ANSWER BASE HUB. Data directory and Ollama's models are on that disk.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.full_disk import 
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import PROMPTS, TRAINING, toolchain, tree
 
-#: Pages that the records of a run take: some files of an artifact fit into them, but no weights.
+#: Pages for the records of a run; some files of an artifact fit into them, but no weights.
 RECORDS = 60
-#: So many pages are too few for the rows of a dataset.
+#: Too few pages for the rows of a dataset.
 DATASET = 4
 
 
-class House:
+class Workspace:
     """A data directory and an Ollama server on one small disk."""
 
     def __init__(self, disk: Path, hub_model: str) -> None:
@@ -50,7 +50,7 @@ class House:
         self.answer: dict[str, t.Any] = {"told": {}, "problems": []}
 
     def publish(self) -> None:
-        """The step that is no job: the dataset."""
+        """Publish the dataset, which is not a job."""
         with disk_errors(str(self.data)):
             registry.apply(
                 self.layout, registry.Declaration("prompts"), [registry.Source("prompts.json", str(PROMPTS))]
@@ -65,9 +65,9 @@ class House:
         return dataclasses.replace(run, id=f"full-{until}", goals=(until,), steps=steps)
 
     def apply(self, until: str) -> None:
-        """Ask for it and follow it to the end.
+        """Submit the run and follow it to the end.
 
-        :raises CoreError: when it did not come to it.
+        :raises CoreError: if it failed.
         """
         run = self.run(until)
         with disk_errors(str(self.data)):
@@ -87,7 +87,7 @@ class House:
         return {name: (facts[0], facts[2], facts[3], facts[5]) for name, facts in tree(*roots).items()}
 
     def strike(self, what: str, when: str, attempt: t.Callable[[], None]) -> None:
-        """Try something on a full disk, then with room again."""
+        """Run a step on a full disk, then with free space."""
         before, known = self.kept(), self.commands()
         stop = threading.Event()
         filler = threading.Thread(target=self._fill_during, args=(stop, known))
@@ -111,7 +111,7 @@ class House:
         self.ballast.drop()
 
     def commands(self) -> set[int]:
-        """Records of commands that were started, by inode: they move, and keep it."""
+        """Records of started commands by inode, which stays the same when they are moved."""
         found = set()
         for path in self.data.glob("jobs/*/*/*/command.json"):
             with contextlib.suppress(FileNotFoundError):
@@ -119,7 +119,7 @@ class House:
         return found
 
     def _fill_during(self, stop: threading.Event, known: set[int]) -> None:
-        """Fill the disk once a command runs that was not known, and keep it full."""
+        """Fill the disk once a new command runs, and keep it full."""
         while not stop.is_set() and not self.commands() - known:
             time.sleep(0.01)
         while not stop.is_set():
@@ -128,7 +128,7 @@ class House:
             time.sleep(0.02)
 
     def go_on(self, what: str, attempt: t.Callable[[], None]) -> None:
-        """With room again it comes to its end."""
+        """Check that the step succeeds with free space."""
         try:
             attempt()
         except CoreError as error:
@@ -137,35 +137,35 @@ class House:
 
 def main(disk: str, answer: str, hub_model: str) -> None:
     """Every step in turn."""
-    house = House(Path(disk), hub_model)
-    house.server.start()
+    workspace = Workspace(Path(disk), hub_model)
+    workspace.server.start()
     try:
-        house.layout.create()
-        house.strike("dataset", "before", house.publish)
-        house.go_on("dataset", house.publish)
-        labels = [step.label for step in house.run("train").steps]
+        workspace.layout.create()
+        workspace.strike("dataset", "before", workspace.publish)
+        workspace.go_on("dataset", workspace.publish)
+        labels = [step.label for step in workspace.run("train").steps]
         assert labels[-1] == "train", labels
         for label in ("base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M"):
             moments = ["before"] if label in ("gguf-q4_K_M", "base") else ["before", "during"]
             for when in moments:
-                house.strike(label, when, lambda label=label: house.apply(label))  # type: ignore[misc]
-            house.go_on(label, lambda label=label: house.apply(label))  # type: ignore[misc]
-        house.answer["tags"] = sorted(str(model["name"]) for model in toolchain_tags(house))
-        house.answer["leftovers"] = [
-            str(path) for path in house.data.rglob(".*") if path.name.startswith((".work-", ".new-", ".gone-"))
+                workspace.strike(label, when, lambda label=label: workspace.apply(label))  # type: ignore[misc]
+            workspace.go_on(label, lambda label=label: workspace.apply(label))  # type: ignore[misc]
+        workspace.answer["tags"] = sorted(str(model["name"]) for model in toolchain_tags(workspace))
+        workspace.answer["leftovers"] = [
+            str(path) for path in workspace.data.rglob(".*") if path.name.startswith((".work-", ".new-", ".gone-"))
         ]
     finally:
-        house.server.stop(hard=True)
+        workspace.server.stop(hard=True)
         with contextlib.suppress(OSError):
-            shutil.copytree(house.data / "jobs", Path(answer).with_name("jobs"), dirs_exist_ok=True)
-    Path(answer).write_text(json.dumps(house.answer))
+            shutil.copytree(workspace.data / "jobs", Path(answer).with_name("jobs"), dirs_exist_ok=True)
+    Path(answer).write_text(json.dumps(workspace.answer))
 
 
-def toolchain_tags(house: House) -> list[dict[str, t.Any]]:
+def toolchain_tags(workspace: Workspace) -> list[dict[str, t.Any]]:
     """Models of the server."""
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 
-    return Ollama(house.server.url).tags()
+    return Ollama(workspace.server.url).tags()
 
 
 if __name__ == "__main__":

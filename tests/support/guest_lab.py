@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server that has to do with jobs on the GPU, and such jobs."""
+"""An Ollama server that yields to jobs on the GPU, and such jobs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ports
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
-#: Says that it has begun, and ends when it is told to.
+#: Reports its start, and ends on request.
 HELD = "echo > begun; while [ ! -e '{gate}' ]; do sleep 0.05; done; echo > ended"
 
 
-class Guest:
-    """An Ollama server on a port of this machine, and jobs on the GPU that it has to do with."""
+class YieldingServer:
+    """An Ollama server on a port of this machine, and jobs on the GPU."""
 
     def __init__(self, lab: Lab, port: int) -> None:
         self.lab, self.port = lab, port
@@ -27,26 +27,26 @@ class Guest:
         self.gate = lab.root / "gate"
 
     def run(self, policy: str, name: str = "a") -> Run:
-        """A job that has the GPU until :meth:`end`."""
+        """A run whose job uses the GPU until :meth:`end`."""
         made = self.lab.run(name, HELD.format(gate=self.gate), accelerator="cuda", expects=["ended"])
         tools = dataclasses.replace(made.toolchain, ollama_url=self.url, ollama_while_training=policy)
         return dataclasses.replace(made, toolchain=tools)
 
     def begin(self, run: Run) -> None:
-        """Ask for it, and wait until it has the GPU."""
+        """Submit a run and wait until its job uses the GPU."""
         self.lab.engine.submit(run)
         spec = run.steps[-1].spec
         self.lab.wait(Path(self.lab.layout.work(spec.kind, spec.fingerprint), "begun").exists, timeout=90)
 
     def end(self, run: Run) -> None:
-        """Let it come to its end, and see that nothing is left of it."""
+        """End the job, and check that nothing is left of it."""
         self.gate.touch()
         view = self.lab.engine.follow(run.id, timeout=90, poll=0.05)
         assert view.state == "succeeded", view.error
         assert self.lab.broken() == []
 
     def answers(self) -> bool:
-        """Whether the server does."""
+        """Whether the server answers."""
         try:
             return bool(Ollama(self.url, timeout=5).version())
         except CoreError:
@@ -62,10 +62,10 @@ class Guest:
         return ports.variables(self.pid())
 
     def log(self, run: Run) -> str:
-        """What the job's supervisor has said."""
+        """Output of the job's supervisor."""
         return Path(self.lab.job(run).directory, "supervisor.log").read_text()
 
     @property
     def record(self) -> Path:
-        """Where it is written down that something was taken."""
+        """Path of the record of the lease."""
         return self.lab.data / "jobs" / "gpu_loan.json"

@@ -50,5 +50,5 @@ def client(hub: HubStandIn, token: str = "") -> HubClient:
 
 
 def everything(root: str) -> str:
-    """All that is written below a directory, names included."""
+    """All contents and names below a directory."""
     return "\n".join(f"{path} {path.read_bytes()!r}" for path in sorted(Path(root).rglob("*")) if path.is_file())

@@ -1,11 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A STAND-IN for a Hugging Face hub, for tests only: there is no real one that tests could have.
+"""A STAND-IN for a Hugging Face hub, for tests only.
 
-Speaks as much of its HTTP as fetching a model takes: what a repository holds, redirects of big files to another
-server (the "CDN", which must never see a token), ranges, gated repositories, renamed ones. It can be slow, break off
-in the middle, answer with errors, and counts what it sent. That the real ``huggingface_hub`` gets a model from it is
+Implements the HTTP requests for fetching a model: contents of a repository, redirects of big files to another
+server (the "CDN", which must not get a token), ranges, gated repositories, renamed ones. It can be slow, break
+connections, answer with errors, and counts the bytes sent. That the real ``huggingface_hub`` works with it is
 itself tested (``tests/real/test_base_real.py``).
 
 By hand: ``python tests/support/hub_stand_in.py DIRECTORY`` serves each ``ORGANISATION/NAME`` below it.
@@ -45,14 +45,14 @@ class Repository:
 
     @property
     def commit(self) -> str:
-        """As in git, another one for any other content."""
+        """The commit; depends on the content, as in git."""
         digest = hashlib.sha1(self.id.encode())
         for name in sorted(self.files):
             digest.update(name.encode() + b"\0" + hashlib.sha1(self.files[name]).digest())
         return digest.hexdigest()
 
     def entry(self, name: str) -> dict[str, t.Any]:
-        """What the API tells of a file."""
+        """The API's description of a file."""
         content = self.files[name]
         found: dict[str, t.Any] = {"size": len(content), "oid": _git_oid(content)}
         if is_lfs(name, content):
@@ -61,7 +61,7 @@ class Repository:
 
 
 def is_lfs(name: str, content: bytes) -> bool:
-    """Big files and binary ones are kept apart from git."""
+    """Big and binary files are stored in LFS."""
     return len(content) >= LFS_FROM or name.endswith((".safetensors", ".bin", ".model", ".gguf"))
 
 
@@ -71,7 +71,7 @@ def _git_oid(content: bytes) -> str:
 
 @dataclasses.dataclass
 class Seen:
-    """One request as it came."""
+    """One received request."""
 
     method: str
     path: str
@@ -87,19 +87,19 @@ class HubStandIn:
         self.repositories: dict[str, Repository] = {}
         self.renamed: dict[str, str] = {}
         self.tokens: set[str] = set()
-        #: Bytes a second, to each of those that fetch; 0 for as fast as it goes.
+        #: Bytes per second and connection; 0 for no limit.
         self.rate = 0
-        #: Break a big file off after so many bytes of an answer, so many times.
+        #: Break the transfer of a big file after a number of bytes, a number of times.
         self.drop_after = 0
         self.drops = 0
-        #: Answer these statuses, each once, before anything else is answered.
+        #: Answer with these statuses first, each once.
         self.failures: list[int] = []
         self.ignore_range = False
-        #: Send other bytes than promised, so many times.
+        #: Send wrong bytes, a number of times.
         self.corruptions = 0
         self.seen: list[Seen] = []
         self.sent: dict[str, int] = {}
-        #: Files it is sending now: it notices a little later that nobody is there any more.
+        #: Number of active transfers; a closed connection is noticed with a delay.
         self.pouring = 0
         self.lock = threading.Lock()
         self._servers = [self._listen(port, cdn=False), self._listen(0, cdn=True)]
@@ -123,11 +123,11 @@ class HubStandIn:
 
     @property
     def cdn_url(self) -> str:
-        """Address that big files are redirected to. By another name, as a CDN has."""
+        """Address to which big files are redirected, with another host name."""
         return f"http://localhost:{self._servers[1].server_address[1]}"
 
     def add(self, repo_id: str, source: Path | t.Mapping[str, bytes], **more: t.Any) -> Repository:
-        """Put a repository on the hub, from a directory or from contents by name."""
+        """Add a repository, from a directory or from contents by name."""
         if isinstance(source, Path):
             files = {
                 str(path.relative_to(source)): path.read_bytes() for path in sorted(source.rglob("*")) if path.is_file()
@@ -163,10 +163,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     is_cdn: t.ClassVar[bool]
 
     def log_message(self, format: str, *args: t.Any) -> None:
-        """Silent: what came is in ``seen``."""
+        """No output: requests are recorded in ``seen``."""
 
     def do_HEAD(self) -> None:
-        """A file's facts."""
+        """Metadata of a file."""
         self._answer()
 
     def do_GET(self) -> None:
@@ -218,7 +218,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _find(self, repo_id: str) -> Repository | None:
         repository = self.stand_in.repositories.get(repo_id)
         if repository is None:
-            # the real one does not tell strangers whether there is something private of that name
+            # the real hub does not reveal whether a private repository exists
             self._refuse(401, "RepoNotFound", "Repository not found")
         return repository
 
@@ -375,7 +375,7 @@ def _info(repository: Repository, blobs: bool) -> dict[str, t.Any]:
 
 
 def main(root: str) -> None:
-    """Serve directories until it is ended."""
+    """Serve directories until interrupted."""
     with HubStandIn(int(os.environ.get("PORT", "0"))) as hub:
         for directory in sorted(Path(root).glob("*/*")):
             if directory.is_dir():

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls a module of the collection as Ansible does, in this process: a play takes a second, this a few milliseconds."""
+"""Calls a module of the collection as Ansible does, in this process: milliseconds instead of a second."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class _Ended(Exception):
 
 
 def call(name: str, arguments: t.Mapping[str, t.Any], check: bool = False, diff: bool = False) -> dict[str, t.Any]:
-    """What a module answers.
+    """Call a module and return its result.
 
     :param name: of the module, without that of the collection.
-    :returns: its answer; with ``failed`` when it failed.
+    :returns: its result; with ``failed`` if it failed.
     """
     internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_verbosity": 3}
     raw = json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, **internal}}).encode()

@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs commands one after the other where there is no network but a loopback of their own.
+"""Runs a command in a network namespace that has only a loopback interface.
 
 Usage: ``unshare --net no_network.py COMMAND...`` (as root, or with ``--user --map-root-user``). Brings the loopback
-up (netdevice(7): SIOCGIFFLAGS, SIOCSIFFLAGS), makes sure that nothing else can be reached, and becomes COMMAND.
+up (netdevice(7): SIOCGIFFLAGS, SIOCSIFFLAGS), checks that nothing else can be reached, and executes COMMAND.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import struct
 import sys
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
-#: An address that is nobody's (RFC 5737): where there is a route, connecting to it does not fail at once.
+#: An unassigned address (RFC 5737): if there is a route, connecting to it does not fail at once.
 _ELSEWHERE = ("192.0.2.1", 80)
 
 
 def within() -> list[str]:
-    """What to put before a command so that it runs without a network."""
+    """The command prefix that runs a command without a network."""
     private = ["unshare", "--net"]
     if os.geteuid() != 0:
         private += ["--user", "--map-root-user"]
@@ -36,7 +36,7 @@ def _loopback_up() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Be the command."""
+    """Execute the command."""
     _loopback_up()
     interfaces = [name for _index, name in socket.if_nameindex()]
     if interfaces != ["lo"]:

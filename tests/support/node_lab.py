@@ -1,12 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts on this machine, in all that matters for training together: each has a network interface and an address of
-its own, its own processes, its own name, and a data tree of its own at the same path. A switch lies between them.
+"""Simulates two hosts on this machine: each has its own network interface and address, processes, host name, and a
+data directory at the same path. A switch connects them.
 
 They are namespaces of the kernel (network, PID, mount, UTS; with a user namespace around them where this is not root),
-so it takes a second to have them, and a cable can be pulled. Usage of this file as a program: it is the first process
-of a host, and what Ansible takes for ``ssh`` (a command in the host's namespaces, with nothing in between).
+so creating them takes a second, and a cable can be pulled. As a program, this file is the first process
+of a host, and a replacement for ``ssh`` that runs a command in the host's namespaces.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 import typing as t
 from pathlib import Path
 
-#: Where a host has what is its own: its data directory, its base model.
+#: Path of a host's own data: data directory and base model.
 HOME = "/mnt"
 _NETWORK = "10.77.0"
 
@@ -30,7 +30,7 @@ def _run(*argv: str) -> None:
 
 
 def _be_host(name: str, address: str, home: str, lab: str) -> None:
-    """Be the first process of a host."""
+    """Act as the first process of a host."""
     (Path(lab) / f"{name}.started").touch()
     while subprocess.run(["ip", "link", "show", "eth0"], capture_output=True, check=False).returncode:
         time.sleep(0.05)
@@ -58,9 +58,9 @@ def _reap() -> None:
 
 
 class NodeLab:
-    """Hosts that are switched together.
+    """Hosts that are connected by a switch.
 
-    :param root: a directory of the test's own.
+    :param root: a directory for this test.
     """
 
     def __init__(self, root: Path, names: t.Sequence[str]) -> None:
@@ -75,7 +75,7 @@ class NodeLab:
         program.chmod(0o755)
 
     def start(self) -> None:
-        """Have them."""
+        """Create the hosts."""
         holder = [
             "unshare",
             *self._user,
@@ -96,7 +96,7 @@ class NodeLab:
         (self.root / "hosts.json").write_text(json.dumps(self.hosts))
 
     def boot(self, name: str) -> None:
-        """Have one of them, again after :meth:`power_off`."""
+        """Boot a host, also after :meth:`power_off`."""
         number = self.names.index(name)
         home = self.home(name)
         home.mkdir(exist_ok=True)
@@ -114,14 +114,14 @@ class NodeLab:
         (self.root / "hosts.json").write_text(json.dumps(self.hosts))
 
     def _spawn(self, argv: t.Sequence[str]) -> int:
-        # they end with this process, however it ends
+        # they end with this process in any case
         bound = ["setpriv", "--pdeathsig", "KILL", *argv]
         process = subprocess.Popen(bound, stdin=subprocess.DEVNULL, start_new_session=True)
         self._processes.append(process)
         return process.pid
 
     def home(self, name: str) -> Path:
-        """What a host has at :data:`HOME`."""
+        """The directory that a host has at :data:`HOME`."""
         return self.root / name
 
     def address(self, name: str) -> str:
@@ -129,16 +129,16 @@ class NodeLab:
         return f"{_NETWORK}.{11 + self.names.index(name)}"
 
     def within(self) -> list[str]:
-        """What to put before a command that shall run beside the switch."""
+        """The command prefix that runs a command in the namespaces of the switch."""
         kinds = ["--user", "--preserve-credentials", "--mount"] if self._user else []
         return ["nsenter", f"--target={self.switch}", *kinds, "--net"]
 
     def inside(self, *argv: str) -> None:
-        """Run a command beside the switch."""
+        """Run a command in the namespaces of the switch."""
         _run(*self.within(), *argv)
 
     def variables(self, name: str) -> dict[str, t.Any]:
-        """How Ansible reaches a host."""
+        """Connection variables of a host."""
         return {
             "ansible_connection": "ssh",
             "ansible_host": self.address(name),
@@ -149,12 +149,12 @@ class NodeLab:
         }
 
     def on(self, name: str, *argv: str) -> str:
-        """Run a command on a host; what it prints."""
+        """Run a command on a host; return its output."""
         done = subprocess.run([*enter(self.root, name), *argv], check=True, capture_output=True, text=True)
         return done.stdout
 
     def pull_the_cable(self, name: str) -> None:
-        """From now on nothing comes from a host or goes to it, and nobody is told."""
+        """Drop all packets of a host without notification."""
         self.inside("ip", "link", "set", f"port{self.names.index(name)}", "down")
 
     def plug_in(self, name: str) -> None:
@@ -162,13 +162,13 @@ class NodeLab:
         self.inside("ip", "link", "set", f"port{self.names.index(name)}", "up")
 
     def power_off(self, name: str) -> None:
-        """End all processes of a host at once, its cable pulled before: nobody hears of it."""
+        """Pull the cable, then end all processes of a host: the others get no notification."""
         self.pull_the_cable(name)
         os.kill(self.hosts.pop(name), signal.SIGKILL)
         self.inside("ip", "link", "delete", f"port{self.names.index(name)}")
 
     def stop(self) -> None:
-        """End it all."""
+        """End all hosts."""
         for pid in self.hosts.values():
             _kill(pid)
         for process in reversed(self._processes):
@@ -177,7 +177,7 @@ class NodeLab:
 
 
 def enter(root: Path, name: str) -> list[str]:
-    """What to put before a command that shall run on a host."""
+    """The command prefix that runs a command on a host."""
     pid = json.loads((root / "hosts.json").read_text())[name]
     user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     return ["nsenter", f"--target={pid}", *user, "--net", "--mount", "--pid", "--uts"]

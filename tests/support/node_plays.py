@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts that train one model together by plays, on real LLaMA-Factory: torchrun and gloo on CPUs."""
+"""Two hosts that train one model together through plays, with real LLaMA-Factory: torchrun and gloo on CPUs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = ("pc-a", "pc-b")
 
 
 class Nodes(PlayLab):
-    """Two hosts with the same base model; what they make ends at the GGUF file."""
+    """Two hosts with the same base model; runs end with the GGUF file."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir()
@@ -37,22 +37,22 @@ class Nodes(PlayLab):
             shutil.copytree(base, self.lab.home(name) / "base")
         self.inventory.write_text(json.dumps({"pc_ia": {"hosts": {name: self.lab.variables(name) for name in NAMES}}}))
         self.declared["llamafactory_data_dir"] = f"{HOME}/data"
-        # it takes its time, so that something can happen meanwhile
+        # slow, so that the tests can act during it
         more = {**TRAINING, "epochs": 30, "quantization": "f16", "register": False, "nodes": ["pc_ia"]}
         self.finetune = {"name": "pair", "base_model": f"{HOME}/base", "dataset": "prompts", **more}
         self.declared["finetunes"] = [self.finetune]
 
     def on(self, name: str) -> Layout:
-        """The data directory of a host, as seen from outside."""
+        """The data directory of a host, by its path on this machine."""
         return Layout(str(self.lab.home(name) / "data"))
 
     def steps(self, name: str, since: float) -> int:
-        """Steps of the training at work, begun after some time."""
+        """Steps of the training that started after a given time."""
         found = Path(self.on(name).root).glob("outputs/adapters/.work-*/trainer_log.jsonl")
         return sum(len(path.read_text().splitlines()) for path in found if path.stat().st_mtime > since)
 
     def begin(self) -> t.Callable[[], Played]:
-        """Play in the background until the training has done a few steps; gives what waits for its end."""
+        """Run a play in the background until the training has done some steps; return a function that waits for it."""
         came: list[Played] = []
         thread = threading.Thread(target=lambda: came.append(self.play(within=self.lab.within())))
         began = time.time()
@@ -76,7 +76,7 @@ class Nodes(PlayLab):
         return [json.loads(path.read_text()) for path in found]
 
     def both_ended(self, before: t.Mapping[str, int], since: float) -> dict[str, dict[str, t.Any]]:
-        """How the trainings at work end on both hosts, which they do within a minute."""
+        """Wait at most a minute for the end of the trainings on both hosts; return their errors."""
         while not all(len(self.outcomes(name)) > before[name] for name in NAMES):
             assert time.monotonic() - since < 60, {name: self.outcomes(name) for name in NAMES}
             time.sleep(0.2)
@@ -85,13 +85,13 @@ class Nodes(PlayLab):
         return {name: outcome["error"] for name, outcome in last.items()}
 
     def worker(self, name: str) -> int:
-        """The process on a host that trains, as the host numbers it."""
+        """The process id of the training, in the host's numbering."""
         lines = self.lab.on(name, "ps", "-ww", "-eo", "pid,args").splitlines()
         (pid,) = [int(line.split()[0]) for line in lines if re.search(r"python\S* -u \S+/launcher\.py ", line)]
         return pid
 
     def left_running(self) -> dict[str, list[str]]:
-        """What of LLaMA-Factory is still there on each host that has something of it."""
+        """Processes of LLaMA-Factory that are left on each host."""
         found = {name: self.lab.on(name, "ps", "-ww", "-eo", "args").splitlines() for name in NAMES}
         mine = re.compile(r"llamafactory_cli|launcher\.py|\.main supervise")
         left = {name: [line for line in lines if mine.search(line)] for name, lines in found.items()}

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Ollama server of a test's own."""
+"""A real Ollama server for a test."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
-        """All it has logged so far, every request included."""
+        """Its log output so far, including all requests."""
         return (self.root / "log").read_text("utf-8", "replace")
 
     def requests(self, method: str, path: str) -> list[int]:
-        """Status of each request of that kind so far, from its log."""
+        """Status of each request of a kind so far, from the log."""
         found = re.findall(r"\[GIN\][^|]*\|\s*(\d+) \|[^|]*\|[^|]*\| (\w+)\s+\"([^\"]*)\"", self.log)
         return [int(status) for status, verb, where in found if (verb, where) == (method, path)]
 
     def another(self, root: Path) -> Server:
-        """One more server of the same program, not started yet."""
+        """Another server of the same program, not started."""
         return Server(self.program, root, free_port())
 
     def start(self) -> None:
@@ -76,10 +76,10 @@ class Server:
         raise AssertionError(self.log[-2000:])
 
     def stop(self, hard: bool = False) -> None:
-        """End it, and with it the models it runs."""
+        """End the server and its runners."""
         if self.process is not None:
             if hard:
-                os.killpg(self.process.pid, signal.SIGKILL)  # its runners would outlive it
+                os.killpg(self.process.pid, signal.SIGKILL)  # otherwise its runners outlive it
             else:
                 self.process.terminate()
             self.process.wait(30)
@@ -87,7 +87,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """An unused port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

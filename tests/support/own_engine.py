@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Docker Engine that a test may kill, and whose settings are its own."""
+"""A separate Docker Engine that a test may kill and configure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import docker
 
 
 class OwnEngine:
-    """A Docker Engine of the test's own, beside the machine's."""
+    """A second Docker Engine on the machine."""
 
     def __init__(self, root: Path, settings: t.Mapping[str, t.Any]) -> None:
         self.root = root
@@ -32,7 +32,7 @@ class OwnEngine:
         with open(self.root / "dockerd.log", "ab") as log:
             self.process = subprocess.Popen(
                 [
-                    # a network of its own: it would take the bridge of the machine's engine away
+                    # its own network, because it would otherwise replace the bridge of the machine's engine
                     "unshare", "--net", "dockerd",
                     f"--host={self.url}", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec",
                     f"--pidfile={self.root}/pid", "--bridge=none", "--iptables=false",
@@ -59,11 +59,11 @@ class OwnEngine:
 
 @contextlib.contextmanager
 def own_engine(image: str, **settings: t.Any) -> t.Iterator[OwnEngine]:
-    """One that runs and has an image of the machine's engine.
+    """Run a separate engine with an image of the machine's engine.
 
     :param settings: its ``daemon.json``.
     """
-    # a short path: a socket's has 107 bytes at most
+    # a short path, because the path of a socket is limited to 107 bytes
     engine = OwnEngine(Path(tempfile.mkdtemp(prefix="dockerd-")), settings)
     try:
         engine.start()
@@ -75,6 +75,6 @@ def own_engine(image: str, **settings: t.Any) -> t.Iterator[OwnEngine]:
             engine.stop()
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             where = line.split()[1]
-            if where.startswith(f"{engine.root}/"):  # what a killed engine left mounted
+            if where.startswith(f"{engine.root}/"):  # mounts that a killed engine has left
                 subprocess.run(["umount", "--lazy", where], check=True)
         shutil.rmtree(engine.root)

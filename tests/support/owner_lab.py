@@ -1,10 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A data directory of another user, and processes of that user and of root that work in it.
+"""A data directory of an ordinary user, and processes of that user and of root that work in it.
 
-They are processes of the system's own Python, from a copy of the core that everybody can read: what the tests run with
-may lie in the home of root.
+They use the system's Python and a copy of the core that every user can read, because the environment of the tests
+may be in root's home.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import
 
 _CORE = Path(system_processes.__file__).parents[1]
 
-#: What one caller does: ``DATA WHAT NAME SCRIPT``.
+#: The program of a caller: ``DATA WHAT NAME SCRIPT``.
 _CALLER = rf"""
 import json, os, sys
 from {PACKAGE}.artifacts.layout import Layout
@@ -63,7 +63,7 @@ artifact, work = (place(kind, step.spec.fingerprint) for place in (engine.layout
 print(json.dumps({{"state": view.state, "error": view.error, "job": view.job, "artifact": artifact, "work": work}}))
 """
 
-#: Writes down every change of an owner, in whatever process of Python.
+#: Records every change of an owner in any Python process.
 _EYES = """
 import os, sys
 def seen(event, arguments):
@@ -77,7 +77,7 @@ sys.addaudithook(seen)
 class OwnerLab:
     """One data directory.
 
-    :param uid: whom it belongs to.
+    :param uid: its owner.
     :param gid: its group.
     """
 
@@ -98,9 +98,9 @@ class OwnerLab:
     # -- callers -----------------------------------------------------------------------------------------------
 
     def call(self, what: str, name: str, script: str = "", as_owner: bool = False, **more: str) -> dict[str, t.Any]:
-        """What a caller tells, root or the owner.
+        """Run a caller as root or as the owner; return its result.
 
-        :param more: of its environment.
+        :param more: additional environment variables.
         """
         user: dict[str, t.Any] = {"user": self.uid, "group": self.gid, "extra_groups": [self.gid]} if as_owner else {}
         env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "USER": "root", "TMPDIR": "/root", "LC_ALL": "C.UTF-8"}
@@ -114,7 +114,7 @@ class OwnerLab:
         return told
 
     def watch_chown(self) -> None:
-        """From now on note every change of an owner, that supervisors and commands make, too."""
+        """Record every change of an owner from now on, also in supervisors and commands."""
         for folder in [self.root / "lib", *(self.data / "core").iterdir()]:
             (folder / "sitecustomize.py").write_text(_EYES.format(path=str(self.chowned)))
         self.chowned.touch()
@@ -123,7 +123,7 @@ class OwnerLab:
     # -- what is there -----------------------------------------------------------------------------------------
 
     def strangers(self) -> list[str]:
-        """What below the data directory is not its owner's, once everybody has left."""
+        """Paths below the data directory that do not belong to its owner, once all processes have ended."""
         self.wait(lambda: not self.processes())
         found = []
         for path in [self.data, *self.data.rglob("*")]:
@@ -133,7 +133,7 @@ class OwnerLab:
         return found
 
     def identity(self, told: t.Mapping[str, t.Any], name: str) -> system_processes.Identity:
-        """Who a file of a job names, once it does."""
+        """Wait for the process identity in a file of a job; return it."""
         path = Path(told["job"], name)
         found: system_processes.Identity = self.wait(
             lambda: system_processes.Identity.from_dict(json.loads(path.read_text())) if path.exists() else None
@@ -141,7 +141,7 @@ class OwnerLab:
         return found
 
     def processes(self) -> list[int]:
-        """Processes that have to do with this data directory."""
+        """Processes that mention this data directory."""
         needle, found = str(self.data).encode(), []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -153,11 +153,11 @@ class OwnerLab:
         return found
 
     def wait(self, what: t.Callable[[], t.Any], timeout: float = 20.0) -> t.Any:
-        """Wait until something is so, and give it back."""
+        """Wait until a function returns a true value, and return it."""
         return until(what, timeout)
 
     def close(self) -> None:
-        """End what still runs, and take it all away."""
+        """End remaining processes and remove the directory."""
         end = time.monotonic() + 10
         while self.processes() and time.monotonic() < end:
             for pid in self.processes():

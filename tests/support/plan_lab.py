@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host to plan for: a base that was resolved before, datasets, results as the supervisors leave them.
+"""A host for planning: resolved bases, datasets, and results as supervisors leave them.
 
-Nothing is trained here: planning reads receipts. Where a GPU is needed a program stands in for nvidia-smi, which prints
+Nothing is trained, because planning reads receipts. For a GPU, a stand-in for nvidia-smi prints
 what a real one did.
 """
 
@@ -33,7 +33,7 @@ def rows(count: int, start: int = 0) -> list[dict[str, t.Any]]:
 
 
 def nvidia_smi(directory: Path, total_mib: int, free_mib: int, name: str = "NVIDIA GeForce RTX 4090") -> Path:
-    """A program that prints what nvidia-smi prints of one GPU; the directory it lies in, for PATH."""
+    """Write a stand-in for nvidia-smi with one GPU; return its directory, for PATH."""
     directory.mkdir(parents=True, exist_ok=True)
     program = directory / "nvidia-smi"
     program.write_text(
@@ -59,7 +59,7 @@ class PlanLab:
         write_json(os.path.join(self.layout.parent("base"), "resolved.json"), records)
 
     def publish(self, name: str, records: Rows) -> registry.DatasetInfo:
-        """A dataset under a name."""
+        """Publish a dataset under a name."""
         found = registry.apply(
             self.layout, registry.Declaration(name), [Source("records", records=[dict(row) for row in records])]
         )
@@ -67,12 +67,12 @@ class PlanLab:
         return found.dataset
 
     def plan(self, accelerator: str = "cpu", write: bool = True, **declared: t.Any) -> Run:
-        """The run of a declaration."""
+        """Plan the run of a declaration."""
         raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab", **declared}
         return plan_run(self.layout, raw, Toolchain(), accelerator=accelerator, write=write)
 
     def make(self, run: Run, only: t.Container[str] | None = None, at: str = "2026-01-01T00:00:00Z") -> None:
-        """Results of a run, as if its steps had been made; they hold nothing but their receipts.
+        """Create results of a run that contain only receipts.
 
         :param only: labels of the steps; all of them by default.
         """

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A PC IA of a test's own on this machine: a tiny base, an Ollama server, and the playbooks applied to them for real.
+"""A PC IA for a test on this machine: a tiny base, an Ollama server, and the real playbooks.
 
 Needs the tools that ``./test.sh tools`` installs, named by ``IA_LF_VENV``, ``IA_CONV_VENV``, ``IA_LLAMA_CPP_DIR`` and
 ``IA_OLLAMA_BIN``.
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
 MAKER = ROOT / "playbooks" / "files" / "make_tiny_base.py"
 
-#: A training of five steps: what it learns is of no matter here.
+#: A training of five steps; its quality does not matter.
 TRAINING: dict[str, t.Any] = {
     "template": "qwen",
     "method": "lora",
@@ -47,10 +47,10 @@ TRAINING: dict[str, t.Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Played:
-    """What came of a play.
+    """The outcome of a play.
 
     :param status: exit status.
-    :param output: all it printed, on both streams.
+    :param output: the output of both streams.
     """
 
     status: int
@@ -65,7 +65,7 @@ class Played:
 
     @property
     def changed(self) -> list[str]:
-        """Names of the tasks that changed something, or would."""
+        """Names of the tasks that reported a change."""
         found, task = [], ""
         for line in self.output.splitlines():
             named = re.match(r"TASK \[(?:[\w.]+ : )?(.*)\] \*", line)
@@ -75,7 +75,7 @@ class Played:
         return found
 
     def well(self) -> Played:
-        """Itself, when it ended without an error."""
+        """Return itself if it ended without an error."""
         assert self.status == 0, self.output[-6000:]
         return self
 
@@ -100,14 +100,14 @@ def run_play(command: t.Sequence[str], environment: t.Mapping[str, str], directo
     return Played(done.returncode, done.stdout)
 
 
-#: What :func:`make_tiny_base` has made in this process.
+#: The bases that :func:`make_tiny_base` has created in this process.
 _MADE: dict[tuple[str, ...], Path] = {}
 
 
 def make_tiny_base(target: Path, *shape: str) -> Path:
-    """A real base model of two megabytes, always the same: made once, then copied.
+    """Create a real base model of two megabytes, always the same: created once, then copied.
 
-    :param shape: options of the maker, for a bigger one.
+    :param shape: options for ``make_tiny_base.py``, to create a larger base.
     """
     if shape not in _MADE:
         made = Path(tempfile.mkdtemp(prefix="tiny-base."))
@@ -123,7 +123,7 @@ def make_tiny_base(target: Path, *shape: str) -> Path:
 
 
 def toolchain(ollama_url: str = "", **more: t.Any) -> Toolchain:
-    """Where the real tools are."""
+    """Paths of the real tools."""
     return Toolchain(
         llamafactory_venv=os.environ["IA_LF_VENV"],
         converter_venv=os.environ["IA_CONV_VENV"],
@@ -134,7 +134,7 @@ def toolchain(ollama_url: str = "", **more: t.Any) -> Toolchain:
 
 
 def processes(mark: str) -> dict[int, str]:
-    """Command lines of live processes that have anything to do with a path, ourselves left out."""
+    """Command lines of live processes that mention a path, except this one."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -149,8 +149,10 @@ def processes(mark: str) -> dict[int, str]:
 
 
 def left_running(mark: str, seconds: float = 20) -> dict[int, str]:
-    """Those of :func:`processes` that have not ended by themselves after a while: what has told its outcome may need a
-    moment to go."""
+    """Those of :func:`processes` that do not end within some seconds.
+
+    A process that has reported its outcome may need a moment to end.
+    """
     end = time.monotonic() + seconds
     while (found := processes(mark)) and time.monotonic() < end:
         time.sleep(0.1)
@@ -158,7 +160,7 @@ def left_running(mark: str, seconds: float = 20) -> dict[int, str]:
 
 
 def tree(*roots: Path) -> dict[str, tuple[t.Any, ...]]:
-    """Every path below with all that a write would change: mode, inode, size, times, content."""
+    """Every path below a directory, with everything that a write would change: mode, inode, size, times, content."""
     found: dict[str, tuple[t.Any, ...]] = {}
     for root in roots:
         for path in [root, *root.rglob("*")]:
@@ -172,8 +174,8 @@ def tree(*roots: Path) -> dict[str, tuple[t.Any, ...]]:
 class PlayLab:
     """One data directory, one Ollama server, one host named ``pc-ia``.
 
-    :param root: a directory of the test's own.
-    :param base: a base model to train on; its id on a hub, or a directory.
+    :param root: a directory for this test.
+    :param base: the base model, a hub id or a directory.
     """
 
     def __init__(self, root: Path, base: str) -> None:
@@ -207,7 +209,7 @@ class PlayLab:
         return Ollama(self.server.url, timeout=120)
 
     def tags(self) -> dict[str, str]:
-        """Digest by name, as the server tells them."""
+        """Digest by name, as the server lists them."""
         return {str(model["name"]): str(model["digest"]) for model in self.ollama.tags()}
 
     def command(self, *arguments: str, playbook: str = "finetune", **declared: t.Any) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of a runner need to know of the one under test, so that they run against each of them."""
+"""Properties of the runner under test, so that the same tests run with each runner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ProcessKit:
     """Plain processes."""
 
     module: types.ModuleType = process
-    #: Names of variables that a command gets beside its own.
+    #: Names of additional variables that a command gets.
     given: tuple[str, ...] = ()
 
     def runner(self) -> Runner:
@@ -41,7 +41,7 @@ class ProcessKit:
         return processes.Identity.from_dict(json.loads(Path(job_dir, "command.json").read_text()))
 
     def was_written_down(self, told: t.Mapping[str, t.Any], pid: int) -> bool:
-        """Whether a record names the command that has this pid, as it sees it itself."""
+        """Whether a record names the command with this pid, in the command's own numbering."""
         return bool(told["pid"] == pid)
 
     def until_it_ends(self, runner: Runner, job_dir: str) -> Probe:
@@ -75,7 +75,7 @@ class DockerKit(ProcessKit):
         return self.leader_of(runners_docker.container_name(job_dir))
 
     def leader_of(self, name: str) -> processes.Identity | None:
-        """The first process of a container, as this machine sees it."""
+        """The first process of a container, in this machine's numbering."""
         found = self.engine.inspect(name)
         return processes.identify(found["State"]["Pid"]) if found and found["State"]["Pid"] else None
 

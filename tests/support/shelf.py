@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names and digests, where a test asks no more of an Ollama server; with a real one it is tested in tests/real."""
+"""A minimal stand-in for an Ollama server, for names and digests; tests/real uses a real one."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class Shelf:
 
     @property
     def ollama(self) -> Ollama:
-        """Itself, where a client is wanted."""
+        """Return itself as a client."""
         return t.cast(Ollama, self)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shell scripts that stand in for the programs that install the tools: Python, pip, uv, cmake, ninja, go."""
+"""Shell scripts as stand-ins for the programs that install the tools: Python, pip, uv, cmake, ninja, go."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tarfile
 import typing as t
 from pathlib import Path
 
-#: Plays every program by the name it is started under. $STAND_IN is the directory of the stand-ins.
+#: Acts as the program by whose name it is started. $STAND_IN is the directory of the stand-ins.
 SCRIPT = r"""#!/bin/sh
 [ ! -e "$STAND_IN/fail-$(basename "$0")" ] || { echo "$(basename "$0") fails as told"; exit 3; }
 become() { for path; do mkdir -p "$(dirname "$path")"; cp "$STAND_IN/script" "$path"; done; }

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A data directory and contexts for trying a step on its own, without any of its tools."""
+"""A data directory and contexts to test a single step without its tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATASET = fingerprint("dataset", {"n": 1}, {})
 
 
 class StepLab:
-    """Paths of tools that are there but do nothing: no test here starts one."""
+    """Paths of tools that exist and do nothing; no test starts one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +40,7 @@ class StepLab:
         write_json(os.path.join(self.dataset, "dataset_info.json"), {"homelab": {"file_name": "data.jsonl"}})
 
     def artifact(self, kind: str, name: str, **results: t.Any) -> str:
-        """An artifact with nothing but a receipt in it."""
+        """An artifact that contains only a receipt."""
         path = self.layout.artifact(kind, name)
         os.makedirs(path)
         write_json(os.path.join(path, "receipt.json"), {"fingerprint": name, "results": results})
@@ -49,7 +49,7 @@ class StepLab:
     def context(
         self, kind: str, upstream: t.Mapping[str, str], options: t.Mapping[str, t.Any], **settings: t.Any
     ) -> StepContext:
-        """A job for a step, its work directory not made yet."""
+        """A job for a step, without a work directory."""
         spec = StepSpec(kind, fingerprint(kind, settings, upstream), dict(settings), dict(upstream), dict(options))
         job_dir = self.root / "job"
         job_dir.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks for a token where none may be: arguments and environments of processes while they run, files afterwards."""
+"""Detects leaked tokens: in arguments and environments of running processes, and in files afterwards."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 
 class Watch(threading.Thread):
-    """Looks at every process of this machine, again and again, for words that must not be seen there.
+    """Polls all processes of this machine for secrets.
 
-    :param mark: what the processes of a test's own have in their arguments or environment, such as its data directory.
-    :param secrets: what no process may have, neither as an argument nor in its environment.
-    :param exported: what who starts it all has in their own environment: no process may have it as an argument, and
+    :param mark: text in arguments or environment of the test's own processes, such as its data directory.
+    :param secrets: texts that no process may have, neither as an argument nor in its environment.
+    :param exported: texts in the environment of the play: no process may have them as an argument, and
         no job in its environment.
     """
 
@@ -25,7 +25,7 @@ class Watch(threading.Thread):
         self.secrets = [word.encode() for word in secrets]
         self.exported = [word.encode() for word in exported]
         self.found: set[str] = set()
-        #: Command lines of the jobs that were seen.
+        #: Command lines of the detected jobs.
         self.jobs: set[str] = set()
         self.rounds = 0
         self.over = threading.Event()
@@ -47,7 +47,7 @@ class Watch(threading.Thread):
         if any(word in line for word in (*self.secrets, *self.exported)):
             self.found.add(f"argument of {shown}")
         hidden = list(self.secrets)
-        # a supervisor, or what one has started: not the module that Ansible runs as the user it is
+        # a supervisor or its descendants, not the module that Ansible runs
         if self.mark in line + environment and (b"IA_HOMELAB_JOB=" in environment or b".main\0supervise" in line):
             self.jobs.add(shown)
             hidden += self.exported
@@ -64,7 +64,7 @@ class Watch(threading.Thread):
 
 
 def holding(root: Path, words: t.Sequence[str], but: t.Container[Path] = ()) -> list[str]:
-    """Files below that hold one of the words, in their content or their name."""
+    """Files below a directory whose content or name contains one of the secrets."""
     found = []
     for path in root.rglob("*"):
         if path in but or path.is_symlink() or not path.is_file():

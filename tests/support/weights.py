@@ -43,7 +43,7 @@ def write_state(directory: str | os.PathLike[str], step: int, total: int, **more
 
 
 def write_checkpoint(work: str | os.PathLike[str], step: int, total: int = 100) -> str:
-    """A checkpoint as the Trainer leaves it, as far as anything is read of it."""
+    """Write a checkpoint of the Trainer with the files that are read."""
     path = os.path.join(work, f"checkpoint-{step}")
     os.makedirs(path)
     write_adapter(path)

@@ -5,7 +5,7 @@
 
 Plays of that checkout train, promote, roll back, fail and cancel with the real tools (the variables that
 ``./test.sh tools`` prints have to be set). Then every process is killed, as a power failure would do. What is left is
-packed into ``store.tar.xz``, and what the modules of that checkout report of it is written to ``expected.json``.
+packed into ``store.tar.xz``, and what the modules of that checkout report about it is written to ``expected.json``.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def record_probes(root: Path) -> None:
 
 
 def expectations(site: t.Any, checkout: Path) -> dict[str, t.Any]:
-    """What the code that wrote the store reports of it, and what it made."""
+    """What the code that wrote the store reports about it."""
     schema = json.loads((site.data / "jobs/schema.json").read_text(encoding="utf-8"))["schema"]
     commit = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     return {

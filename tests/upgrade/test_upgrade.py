@@ -70,7 +70,7 @@ def finetunes(site: Site) -> list[dict[str, t.Any]]:
     return list(yaml.safe_load(text)["finetunes"])
 
 
-def test_the_modules_report_what_was_recorded(site: Site) -> None:
+def test_modules_report_the_recorded_state(site: Site) -> None:
     """Runs, states, steps, versions, tags, the hold and the plan; reading changes no byte."""
     before = tree(site.data)
     assert site.tags() == EXPECTED["tags"]
@@ -84,7 +84,7 @@ def test_the_modules_report_what_was_recorded(site: Site) -> None:
     assert tree(site.data) == before
 
 
-def test_check_mode_changes_no_byte(site: Site) -> None:
+def test_check_mode_writes_nothing(site: Site) -> None:
     before = tree(site.data, site.models)
     checked = site.play("finetune", "--check", "--diff").well()
     assert tree(site.data, site.models) == before
@@ -94,7 +94,7 @@ def test_check_mode_changes_no_byte(site: Site) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("finetune",), ("cancel", "-e", "model=draft-model")], ids=lambda args: args[0])
-def test_a_newer_store_is_refused(site: Site, arguments: tuple[str, ...]) -> None:
+def test_newer_store_is_refused(site: Site, arguments: tuple[str, ...]) -> None:
     """The message names both schema numbers and what to do. Nothing is written, although rows have changed."""
     schema = site.data / "jobs" / "schema.json"
     prompts = site.root / "site" / "prompts.json"
@@ -114,7 +114,7 @@ def test_a_newer_store_is_refused(site: Site, arguments: tuple[str, ...]) -> Non
         prompts.write_bytes(rows)
 
 
-def test_nothing_is_trained_again(site: Site, applied: Played) -> None:
+def test_finished_trainings_are_not_repeated(site: Site, applied: Played) -> None:
     """What was trained keeps its receipt. The one training that was interrupted resumes from its checkpoint."""
     receipts = site.receipts("outputs/adapters")
     assert {name: receipts[name]["finished_at"] for name in EXPECTED["trained"]} == EXPECTED["trained"]
@@ -128,7 +128,7 @@ def test_nothing_is_trained_again(site: Site, applied: Played) -> None:
     assert attempts(site, run_of("spare-model")) == ["register-q8_0-1", "register-q8_0-2"]
 
 
-def test_no_tag_is_lost_and_the_hold_is_kept(site: Site, applied: Played, afterwards: dict[str, t.Any]) -> None:
+def test_tags_and_hold_are_kept(site: Site, applied: Played, afterwards: dict[str, t.Any]) -> None:
     tags = site.tags()
     assert {name: tags.get(name) for name in EXPECTED["tags"]} == EXPECTED["tags"]
     assert {f"{name}:latest" for name in UNFINISHED} <= set(tags)
@@ -137,7 +137,7 @@ def test_no_tag_is_lost_and_the_hold_is_kept(site: Site, applied: Played, afterw
     assert afterwards["models"][MODEL] == EXPECTED["models"][MODEL]
 
 
-def test_every_run_comes_to_its_end(site: Site, afterwards: dict[str, t.Any]) -> None:
+def test_every_run_ends(site: Site, afterwards: dict[str, t.Any]) -> None:
     """Active, queued and failed runs that are declared succeed; what is not declared any more stays as it was."""
     runs = afterwards["runs"]
     for run_id, recorded in EXPECTED["runs"].items():
@@ -152,14 +152,14 @@ def test_every_run_comes_to_its_end(site: Site, afterwards: dict[str, t.Any]) ->
     assert site.processes() == {}
 
 
-def test_the_second_apply_changes_nothing(site: Site, applied: Played) -> None:
+def test_second_apply_changes_nothing(site: Site, applied: Played) -> None:
     before, tags = tree(site.data, site.models), site.tags()
     again = site.play("finetune").well()
     assert again.recap["changed"] == 0
     assert site.tags() == tags and tree(site.data, site.models) == before
 
 
-def test_an_interrupted_apply_resumes(site: Site, applied: Played) -> None:
+def test_interrupted_apply_resumes(site: Site, applied: Played) -> None:
     """Everything is killed at three moments; the next apply comes to the same models.
 
     The third moment is in a cancel: the training that takes the most time is stopped by its name. Its checkpoint is

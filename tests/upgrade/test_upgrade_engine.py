@@ -50,7 +50,7 @@ _SECONDS = 60.0
 
 
 class OldLab(Lab):
-    """The recorded data directory of the probes, somewhere else."""
+    """The recorded data directory of the probes, unpacked elsewhere."""
 
     def __init__(self) -> None:
         self.site = store_lab.unpack("probes")
@@ -59,7 +59,7 @@ class OldLab(Lab):
         (self.old_core,) = (self.data / "core").iterdir()
 
     def go(self) -> None:
-        """Let the commands count on."""
+        """Let the commands continue to count."""
         (self.root / "go").touch()
 
     def states(self) -> dict[str, str]:
@@ -81,7 +81,7 @@ class OldLab(Lab):
         return started
 
     def problems(self) -> list[str]:
-        """What is wrong after each run was applied once more, without a disturbance."""
+        """Deviations after each run was applied once more, without a disturbance."""
         self.go()
         found = []
         for name, run in self.runs.items():
@@ -111,14 +111,14 @@ def supervisors(lab: Lab, run: Run) -> list[str]:
     return [line for line in lab.processes().values() if run.id in line and "supervisor" in line]
 
 
-def test_the_recorded_runs_are_observed(lab: OldLab) -> None:
+def test_recorded_runs_are_observed(lab: OldLab) -> None:
     before = lab.tree()
     assert lab.states() == STATES
     assert lab.tree() == before
 
 
-def test_every_run_comes_to_its_end(lab: OldLab) -> None:
-    """From where it was; and once that is done a second request writes nothing."""
+def test_every_run_ends(lab: OldLab) -> None:
+    """Each run continues where it was; a second request afterwards writes nothing."""
     done = lab.artifact(lab.runs["done"]).stat().st_ino
     assert lab.problems() == []
     assert lab.artifact(lab.runs["done"]).stat().st_ino == done
@@ -168,7 +168,7 @@ def killed_at(point: int) -> tuple[bool, list[str]]:
         lab.close()
 
 
-def test_killed_before_every_change_of_the_first_contact() -> None:
+def test_killed_before_every_change_of_first_contact() -> None:
     found = points()
     of_core = [number for number, what in enumerate(found, 1) if "/data/core/" in what]
     others = [number for number in range(1, len(found) + 1) if number not in of_core]
@@ -186,7 +186,7 @@ def test_killed_before_every_change_of_the_first_contact() -> None:
 # -- a newer store ---------------------------------------------------------------------------------------------
 
 
-def test_a_newer_store_is_refused_by_name(lab: OldLab) -> None:
+def test_every_write_refuses_a_newer_store(lab: OldLab) -> None:
     """By everything that changes something; the message names both schemas and what to do."""
     (lab.data / "jobs" / "schema.json").write_text(json.dumps({"schema": SCHEMA + 1}))
     before, engine = lab.tree(), lab.engine
@@ -207,7 +207,7 @@ def test_a_newer_store_is_refused_by_name(lab: OldLab) -> None:
 # -- supervisors and directories of the old core ---------------------------------------------------------------
 
 
-def test_a_live_supervisor_of_the_old_core_is_joined(lab: OldLab) -> None:
+def test_live_supervisor_of_the_old_core_is_joined(lab: OldLab) -> None:
     """No second one is started beside it; and what this version queues behind it is made too, with no process waiting.
 
     When its job has ended, the old supervisor starts what is next. It does so from the core that the next run names,
@@ -227,7 +227,7 @@ def test_a_live_supervisor_of_the_old_core_is_joined(lab: OldLab) -> None:
     assert len(supervisors(lab, run)) == 1 and old.poll() is None
     assert [path.read_bytes() for path in records] == before
     lab.go()
-    for each in (run, later):  # nobody follows them, which would reconcile
+    for each in (run, later):  # without following them, because that would reconcile
         lab.wait(lambda each=each: not lab.store.is_active(each.id), timeout=_SECONDS)  # type: ignore[misc]
         found = lab.engine.observe(each.id)
         assert found.state == "succeeded", found.error
@@ -237,7 +237,7 @@ def test_a_live_supervisor_of_the_old_core_is_joined(lab: OldLab) -> None:
     assert [entry.number for entry in lab.evidence() if entry[:2] == ("done", "interrupted-0")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_live_supervisor_of_the_old_core_is_cancelled(lab: OldLab) -> None:
+def test_live_supervisor_of_the_old_core_is_cancelled(lab: OldLab) -> None:
     """It stops its command, and the next apply resumes from the checkpoint."""
     run = lab.runs["interrupted"]
     old = lab.start_old_supervisor("interrupted")
@@ -249,7 +249,7 @@ def test_a_live_supervisor_of_the_old_core_is_cancelled(lab: OldLab) -> None:
 
 
 @pytest.mark.parametrize("core", ["kept", "deleted", "without its supervisor", "empty"])
-def test_a_queued_run_of_an_old_core_comes_to_its_end(lab: OldLab, core: str) -> None:
+def test_queued_run_of_an_old_core_ends(lab: OldLab, core: str) -> None:
     """Its record names the core that was current when it was queued. Where that cannot supervise a job of this
     version (it is gone, or its modules have other names), the current core does."""
     if core == "deleted":

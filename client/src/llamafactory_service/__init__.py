@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Trainings on the PC IA, from an async Python backend.
+"""Async Python client of the training service.
 
 ```python
 async with LlamaFactoryService("http://pc-ia:8000") as service:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can go wrong, in words: the service answers with ``application/problem+json`` (RFC 9457)."""
+"""Errors of the client. The service reports problems as ``application/problem+json`` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import httpx
 
 
 class LlamaFactoryError(Exception):
-    """A call did not do what was asked."""
+    """A call failed."""
 
 
 class Unreachable(LlamaFactoryError):
-    """The service did not answer: it is not running, or the network is cut."""
+    """The service did not answer: it is not running, or the network is interrupted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WrongField:
-    """One field of a request that cannot be.
+    """One invalid field of a request.
 
-    :param name: the field, as it was sent.
-    :param message: what is wrong with it, and what was meant perhaps.
+    :param name: name of the field as it was sent.
+    :param message: description of the problem, with a suggestion if there is one.
     """
 
     name: str
@@ -32,13 +32,13 @@ class WrongField:
 
 
 class Refused(LlamaFactoryError):
-    """The service answered, and said no.
+    """The service refused the request.
 
     :param status: the HTTP status.
-    :param message: what is wrong, one sentence.
-    :param hint: what to do about it; may be empty.
-    :param fields: each wrong field of the request.
-    :param problem: the whole answer, for what a later service adds.
+    :param message: description of the problem in one sentence.
+    :param hint: how to correct it; may be empty.
+    :param fields: every invalid field of the request.
+    :param problem: the complete response, for members that later versions of the service add.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Refused(LlamaFactoryError):
 
 
 def refused(response: httpx.Response) -> Refused:
-    """The error in an answer whose status is not one of success. Its body has been read."""
+    """Return the error of an unsuccessful response, whose body has been read."""
     try:
         problem = response.json()
     except ValueError:
         problem = None
     if not isinstance(problem, dict):
-        words = response.text.strip()[:200] or response.reason_phrase
-        return Refused(response.status_code, f"HTTP {response.status_code} from {response.request.url}: {words}")
+        text = response.text.strip()[:200] or response.reason_phrase
+        return Refused(response.status_code, f"HTTP {response.status_code} from {response.request.url}: {text}")
     message = str(problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}")
     return Refused(response.status_code, message, str(problem.get("hint") or ""), _fields(problem), problem)
 

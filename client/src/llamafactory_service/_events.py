@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Server-sent events (the WHATWG format), read line by line."""
+"""Parser of server-sent events (HTML Living Standard), line by line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import typing as t
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One thing that happened to a run.
+    """One event of a job.
 
-    :param id: grows from event to event of a run; what to resume after.
-    :param name: what kind of event it is.
-    :param data: what it tells.
+    :param id: increases with every event of a job; a stream can be resumed after it.
+    :param name: type of the event.
+    :param data: content of the event.
     """
 
     id: str
@@ -26,10 +26,10 @@ class Event:
 
 @dataclasses.dataclass
 class Reader:
-    """Takes the lines of a stream one by one and gives the events in them.
+    """Incremental parser: takes the lines of a stream and returns the events.
 
-    :param last_id: id of the last event, to resume after; kept when an event has none.
-    :param retry_ms: how long the server wants a client to wait before it comes again; None when it said nothing.
+    :param last_id: id of the last event, after which to resume; kept if an event has no id.
+    :param retry_ms: reconnection time in milliseconds that the server asked for; None if it did not.
     """
 
     last_id: str = ""
@@ -39,11 +39,11 @@ class Reader:
     _data: list[str] = dataclasses.field(default_factory=list)
 
     def begin(self) -> None:
-        """A new connection: what was half read of the last one never was."""
+        """Start a new connection: discard an incomplete event of the last one."""
         self._name, self._id, self._data = "", self.last_id, []
 
     def line(self, line: str) -> Event | None:
-        """The event that this line completes, if it does."""
+        """Process one line; return the event that it completes, if any."""
         if not line:
             return self._dispatch()
         field, _colon, value = line.partition(":")
@@ -56,7 +56,7 @@ class Reader:
             self._id = value
         elif field == "retry" and value.isdecimal():
             self.retry_ms = int(value)
-        return None  # a line that begins with a colon is a comment that keeps the connection alive
+        return None  # a line that starts with a colon is a comment, which keeps the connection alive
 
     def _dispatch(self) -> Event | None:
         name, data = self._name or "message", "\n".join(self._data)

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client itself."""
+"""The client."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ import httpx
 from ._errors import Unreachable, refused
 from ._events import Event, Reader
 
-#: Where the token is read from when none is given.
+#: Environment variable with the token, used if none is given.
 TOKEN_VARIABLE = "LLAMAFACTORY_TOKEN"
-#: Name of the event after which a run has nothing more to tell.
+#: Name of the last event of a job.
 END = "end"
 
-#: Seconds between the first attempts to get a stream back, and the most between later ones.
+#: Seconds between the first two attempts to reconnect, and the maximum between later ones.
 _RETRY_FIRST, _RETRY_MOST = 0.5, 10.0
-#: Seconds without a byte after which a stream is held to be dead; the service sends a comment every 15 s.
+#: Seconds without a byte after which a stream is considered dead; the service sends a comment every 15 s.
 _STREAM_SILENCE = 45.0
-#: Statuses of a service (or a proxy before it) that is about to come back.
+#: Statuses of a service, or of a proxy in front of it, that is temporarily unavailable.
 _PASSING = (429, 502, 503, 504)
 
 
 class LlamaFactoryService:
-    """Trainings on the PC IA.
+    """Client of the training service.
 
-    :param base_url: where the training service listens.
-    :param token: for a service that asks for one; by default that of ``LLAMAFACTORY_TOKEN``, if it is set.
-    :param timeout: seconds an answer may take.
-    :param client: an ``httpx.AsyncClient`` to use instead of one of its own (proxies, certificates); it is not
-        closed here, and the token is sent with each request all the same.
+    :param base_url: URL of the training service.
+    :param token: token, if the service requires one; by default the value of ``LLAMAFACTORY_TOKEN``, if set.
+    :param timeout: timeout of a request in seconds.
+    :param client: an ``httpx.AsyncClient`` to use (for proxies or certificates) instead of creating one. It is not
+        closed by this class; the token is sent with each request.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class LlamaFactoryService:
             await self.client.aclose()
 
     def __repr__(self) -> str:
-        return f"LlamaFactoryService({self.base_url!r})"  # never the token
+        return f"LlamaFactoryService({self.base_url!r})"  # without the token
 
-    # -- the contract ------------------------------------------------------------------------------------------
+    # -- the specified methods ----------------------------------------------------------------------------------
 
     async def start_training(
         self,
@@ -84,15 +84,15 @@ class LlamaFactoryService:
         learning_rate: float = 2e-4,
         **options: t.Any,
     ) -> dict[str, t.Any]:
-        """Ask for a training. The same request again is the same job.
+        """Submit a training. The same request again is the same job.
 
         :param model_name: an Ollama-style name (``qwen2.5:7b``), a Hugging Face id, or a directory on the PC IA.
-        :param dataset_path: name of a dataset there; ``/app/data/homelab.json`` means ``homelab``.
+        :param dataset_path: name of a dataset of the service; ``/app/data/homelab.json`` means ``homelab``.
         :param method: lora, qlora, full, freeze or auto.
-        :param options: more options of a fine-tune, by the names the playbooks use (``lora_rank``, ``name``…).
-        :returns: the job: ``job_id``, its state, what was resolved, its place in the queue.
-        :raises Refused: when the request cannot be; ``fields`` names every wrong field.
-        :raises Unreachable: when the service does not answer.
+        :param options: more options of a fine-tune, by their names in playbooks (``lora_rank``, ``name``…).
+        :returns: the job: ``job_id``, state, resolved inputs, position in the queue.
+        :raises Refused: if the request is invalid; ``fields`` has every invalid field.
+        :raises Unreachable: if the service does not answer.
         """
         body = {
             "model_name": model_name,
@@ -105,43 +105,43 @@ class LlamaFactoryService:
         return await self._json("POST", "/api/train", body)
 
     async def get_status(self, job_id: str) -> dict[str, t.Any]:
-        """How a job stands: its state, steps, progress, and its error if it failed."""
+        """Return a job: state, steps, progress, and the error if it failed."""
         return await self._json("GET", f"/api/status/{_part(job_id)}")
 
     async def export_model(self, job_id: str, format: str = "gguf") -> dict[str, t.Any]:
-        """Have what a job has trained merged, converted, quantized and registered in Ollama.
+        """Merge, convert and quantize the result of a training, and register it in Ollama.
 
         :param format: ``gguf``.
-        :returns: the job that does it.
+        :returns: the job of the export.
         """
         return await self._json("POST", "/api/export", {"job_id": job_id, "format": format})
 
-    # -- beyond it ---------------------------------------------------------------------------------------------
+    # -- more methods ------------------------------------------------------------------------------------------
 
     async def list_jobs(self, limit: int | None = None) -> list[dict[str, t.Any]]:
-        """Jobs in the order of the queue, then the latest that have ended.
+        """Return the jobs in the order of the queue, then the latest finished ones.
 
-        :param limit: how many ended ones at most; the service decides when it is not given.
+        :param limit: maximum number of finished jobs; by default the service decides.
         """
         query = "" if limit is None else f"?limit={int(limit)}"
         found = await self._json("GET", f"/api/jobs{query}")
         return list(found["jobs"])
 
     async def cancel(self, job_id: str) -> dict[str, t.Any]:
-        """Stop a job gracefully, its checkpoint kept. Asking for the same training again goes on from there."""
+        """Stop a job gracefully and keep its checkpoint. Submitting the same training again resumes it."""
         return await self._json("POST", f"/api/jobs/{_part(job_id)}/cancel")
 
     async def follow(
         self, job_id: str, *, last_event_id: str = "", give_up_after: float = 600.0
     ) -> t.AsyncIterator[Event]:
-        """The events of a job as they happen, until it has ended; each once, whatever happens to the connection.
+        """Yield the events of a job until it has ended, each exactly once, even if the connection breaks.
 
-        When the connection breaks, or the service is started anew, it comes back and goes on after the last event.
+        If the connection breaks or the service restarts, the client reconnects and continues after the last event.
 
-        :param last_event_id: go on after this event; by default from the job's first.
-        :param give_up_after: seconds in which the service may be away before this gives up.
-        :raises Unreachable: when it was away for longer.
-        :raises Refused: when there is no such job, or the token does not do.
+        :param last_event_id: continue after this event; by default, start with the first one.
+        :param give_up_after: maximum time without a connection in seconds.
+        :raises Unreachable: if the service was unreachable for longer.
+        :raises Refused: if there is no such job, or the token is not accepted.
         """
         reader = Reader(last_id=last_event_id)
         url = f"{self.base_url}/api/jobs/{_part(job_id)}/events"
@@ -162,7 +162,7 @@ class LlamaFactoryService:
             now = time.monotonic()
             lost_at = now if lost_at is None else lost_at
             if now - lost_at >= give_up_after:
-                raise Unreachable(f"{self.base_url} was away for {now - lost_at:.0f} s: {reason}.")
+                raise Unreachable(f"{self.base_url} was unreachable for {now - lost_at:.0f} s: {reason}.")
             await asyncio.sleep(pause if reader.retry_ms is None else max(pause, reader.retry_ms / 1000))
             pause = min(pause * 2, _RETRY_MOST)
 
@@ -183,7 +183,7 @@ class LlamaFactoryService:
                 if event is not None:
                     yield event
 
-    # -- asking ------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------------------
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
@@ -194,8 +194,8 @@ class LlamaFactoryService:
                 method, f"{self.base_url}{path}", json=body, headers=self._headers(), timeout=self._timeout
             )
         except httpx.TransportError as error:
-            words = str(error) or type(error).__name__
-            raise Unreachable(f"The training service at {self.base_url} does not answer: {words}.") from error
+            text = str(error) or type(error).__name__
+            raise Unreachable(f"The training service at {self.base_url} does not answer: {text}.") from error
         if not response.is_success:
             raise refused(response)
         found: dict[str, t.Any] = response.json()
@@ -203,9 +203,9 @@ class LlamaFactoryService:
 
 
 class _Passing(Exception):
-    """The service will be back."""
+    """The service is temporarily unavailable."""
 
 
 def _part(job_id: str) -> str:
-    """A job's id as one part of a path, whatever is in it."""
+    """Quote a job id as one segment of a path."""
     return quote(job_id, safe="")

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""site.yml against three hosts: what befalls one is told, and does not keep another from being done."""
+"""site.yml on three hosts: failures are reported and do not affect other hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-WELL, FULL, CUT = "ia-homelab-well", "ia-homelab-full", "ia-homelab-cut"
+HEALTHY, FULL, CUT = "ia-homelab-healthy", "ia-homelab-full", "ia-homelab-cut"
 RECAP = re.compile(r"^(ia-homelab-\w+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.M)
 
 
@@ -21,13 +21,13 @@ def on(host: str, *command: str) -> None:
 
 
 def start(log: Path) -> subprocess.Popen[bytes]:
-    """The play as a user runs it, with the settings that lie beside it."""
+    """Start the play as a user does, with the repository's ansible.cfg."""
     command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "playbooks/site.yml"]
     settings = {
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_HOST_KEY_CHECKING": "False",
         "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_FORCE_COLOR": "0",  # molecule asks for colours
+        "ANSIBLE_FORCE_COLOR": "0",  # molecule enables colours
     }
     with log.open("wb") as stream:
         return subprocess.Popen(
@@ -36,27 +36,27 @@ def start(log: Path) -> subprocess.Popen[bytes]:
 
 
 def recap(text: str) -> dict[str, tuple[int, int, int]]:
-    """For each host: changed, unreachable, failed."""
+    """The figures of each host: changed, unreachable, failed."""
     return {name: (int(changed), int(gone), int(failed)) for name, changed, gone, failed in RECAP.findall(text)}
 
 
-def test_what_befalls_one_host_does_not_befall_another(tmp_path: Path) -> None:
+def test_failing_hosts_do_not_affect_others(tmp_path: Path) -> None:
     first, second = tmp_path / "first.log", tmp_path / "second.log"
     play = start(first)
-    # in the midst: the role has begun its work there
+    # cut the network after the role has started its work on the host
     while subprocess.run(["docker", "exec", CUT, "test", "-e", "/data/llamafactory/tools"], check=False).returncode:
         assert play.poll() is None, first.read_text()
         time.sleep(1)
     on(CUT, "iptables", "--insert", "INPUT", "--protocol", "tcp", "--dport", "22", "--jump", "DROP")
     cut_at = time.monotonic()
-    # 20 s where nothing came back, and as long for each thing of a loop that is still tried
+    # 20 s without a response, and as long for each further item of a loop
     while "timed out" not in first.read_text() and "UNREACHABLE" not in first.read_text():
         assert time.monotonic() - cut_at < 90, first.read_text()
         time.sleep(1)
     assert play.wait(timeout=900) in (2, 4), first.read_text()
     said = first.read_text()
     results = recap(said)
-    assert results[WELL][0] > 0 and results[WELL][1:] == (0, 0), said
+    assert results[HEALTHY][0] > 0 and results[HEALTHY][1:] == (0, 0), said
     assert results[CUT][1:] == (1, 0), said
     assert results[FULL][1:] == (0, 1), said
     assert re.search(r"has 0\.0 GiB free and about \d+ GiB are needed\. +Make room", " ".join(said.split())), said
@@ -65,7 +65,7 @@ def test_what_befalls_one_host_does_not_befall_another(tmp_path: Path) -> None:
     on(FULL, "mount", "-o", "remount,size=9g", "/data")
     assert start(second).wait(timeout=900) == 0, second.read_text()
     results = recap(second.read_text())
-    assert results[WELL] == (0, 0, 0), second.read_text()
+    assert results[HEALTHY] == (0, 0, 0), second.read_text()
     assert results[CUT][0] > 0 and results[FULL][0] > 0, second.read_text()
-    for host in (WELL, FULL, CUT):
+    for host in (HEALTHY, FULL, CUT):
         on(host, "curl", "--silent", "--fail", "http://127.0.0.1:11434/api/version")

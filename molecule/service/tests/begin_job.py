@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on the host, as the job user: asks for a run of one command that waits for a file, and prints its id.
+"""Runs on the host as the job user: submits a run of one command that waits for a file, and prints its id.
 
 The run consists of a step of the tests, which ``test_training_service.py`` adds to the core of the service.
 

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The training service on a systemd host: who it is, what it may, who gets in, and jobs that outlive it."""
+"""The training service on a systemd host: user, sandbox, access control, and jobs that outlive it."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def shown(host: t.Any, *names: str) -> dict[str, str]:
 
 
 def ask(host: t.Any, path: str, token: str = LOOKS, more: str = "") -> t.Any:
-    """What it answers."""
+    """The JSON response to a request."""
     return json.loads(host.check_output(f"curl -s -H 'Authorization: Bearer {token}' {more} {URL}{path}"))
 
 
 def status_of(host: t.Any, path: str, more: str = "") -> str:
-    """The status of an answer."""
+    """The status of a response."""
     return str(host.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' {more} {URL}{path}"))
 
 
 def begin(host: t.Any, name: str, awaited: str) -> str:
-    """Ask for a run as a play does, in a session of its own; its id."""
+    """Submit a run as a play does, in its own session; return its id."""
     code = f"cat > /tmp/begin_job.py <<'END'\n{BEGIN.read_text(encoding='utf-8')}END\n"
     who = f"setpriv --reuid {USER} --regid {USER} --init-groups env PYTHONPATH={LIB} PYTHONDONTWRITEBYTECODE=1"
     return str(host.check_output(f"{code}{who} python3 /tmp/begin_job.py {DATA} {name} {awaited}")).strip()
 
 
 def supervisors(host: t.Any) -> str:
-    """Supervisors that the service has started: they stand in its control group."""
+    """Supervisors that the service has started, which are in its control group."""
     return str(
         host.run(
             f"systemd-cgls --no-pager -l -u {UNIT}.service | grep -oE '[0-9]+ [^ ]+ -m [^ ]*[.]main supervise'"
@@ -68,20 +68,20 @@ def supervisors(host: t.Any) -> str:
 
 
 def until(what: t.Callable[[], t.Any], seconds: float = 600.0) -> t.Any:
-    """Wait for something; what cannot be asked for just now is asked for again."""
+    """Wait until a function returns a true value; errors are retried."""
     end = time.monotonic() + seconds
     while True:
         try:
             if found := what():
                 return found
-        except (AssertionError, ValueError, RuntimeError):  # the last: ssh has nobody to talk to
+        except (AssertionError, ValueError, RuntimeError):  # RuntimeError: ssh cannot connect
             if time.monotonic() > end:
                 raise
-        assert time.monotonic() < end, "it did not come to be in time"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.5)
 
 
-def test_the_unit_runs_and_is_enabled(host: t.Any) -> None:
+def test_unit_runs_and_is_enabled(host: t.Any) -> None:
     assert host.service(UNIT).is_running
     assert host.service(UNIT).is_enabled
     pid = shown(host, "MainPID")["MainPID"]
@@ -89,7 +89,7 @@ def test_the_unit_runs_and_is_enabled(host: t.Any) -> None:
     assert host.socket("tcp://0.0.0.0:8000").is_listening
 
 
-def test_secrets_are_handed_over_and_lie_nowhere_open(host: t.Any) -> None:
+def test_secrets_are_passed_as_credentials_only(host: t.Any) -> None:
     tokens = host.file(f"{ETC}/tokens.json")
     assert (tokens.user, tokens.mode) == ("root", 0o600)
     assert {token["name"] for token in json.loads(tokens.content_string)} == {"looks", "trains"}
@@ -100,7 +100,7 @@ def test_secrets_are_handed_over_and_lie_nowhere_open(host: t.Any) -> None:
     assert LOOKS not in journal and TRAINS not in journal
 
 
-def test_who_gets_in(host: t.Any) -> None:
+def test_access_control(host: t.Any) -> None:
     assert status_of(host, "/healthz") == "200"
     assert status_of(host, "/api/jobs") == "401"
     assert status_of(host, "/api/jobs", f"-H 'Authorization: Bearer {LOOKS}'") == "200"
@@ -110,7 +110,7 @@ def test_who_gets_in(host: t.Any) -> None:
     assert status_of(host, "/api/jobs", f"-H 'Authorization: Bearer {LOOKS}' -H 'Host: evil.example'") == "421"
 
 
-def test_the_sandbox_holds(host: t.Any) -> None:
+def test_sandbox_is_effective(host: t.Any) -> None:
     pid = shown(host, "MainPID")["MainPID"]
     status = dict(
         line.split(":\t", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
@@ -118,22 +118,22 @@ def test_the_sandbox_holds(host: t.Any) -> None:
     assert int(status["CapBnd"], 16) == 0 and int(status["CapEff"], 16) == 0
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
-    # seen from where the service stands: it writes below the data directory and nowhere else
+    # in the namespace of the service, only the data directory is writable
     inside = f"nsenter --target {pid} --mount --setuid $(id -u {USER}) --setgid $(id -g {USER})"
     assert host.run(f"{inside} touch {DATA}/service/tmp/may").rc == 0
     for place in ("/etc/may", "/opt/may", "/usr/may", "/var/tmp/may", "/data/may"):
         assert host.run(f"{inside} touch {place}").rc != 0, place
     assert host.run(f"{inside} ls /root").rc != 0
-    # a rating of systemd's own: 0 is locked up, 10 is open
+    # systemd's exposure level: 0 is fully sandboxed, 10 is open
     rating = host.check_output(f"systemd-analyze security --no-pager {UNIT} | tail -n 1")
     assert float(rating.split(":")[1].split()[0]) < 5.5, rating
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
-def test_a_live_job_outlives_the_service(host: t.Any, how: str) -> None:
+def test_running_job_outlives_the_service(host: t.Any, how: str) -> None:
     name = f"outlives-{how}-{int(time.time())}"
     run = begin(host, name, f"/tmp/{name}")
-    # taken over by the service: its own supervisor dies, and the service's loop starts the next one in its own cgroup
+    # taken over by the service: its supervisor is killed, and the service starts the next one in its own cgroup
     folder = f"{DATA}/jobs/active/{run}"
     first = until(functools.partial(host.check_output, f"cat {folder}/*/supervisor.json"))
     host.check_output(f"kill -9 {json.loads(first)['pid']}")
@@ -145,7 +145,7 @@ def test_a_live_job_outlives_the_service(host: t.Any, how: str) -> None:
     else:
         host.check_output(f"kill -9 {main}")
     until(lambda: status_of(host, "/healthz") == "200" and shown(host, "MainPID")["MainPID"] != main)
-    assert supervisors(host) == before, "it is the same one"
+    assert supervisors(host) == before, "it is the same supervisor"
     host.check_output(f"touch /tmp/{name}")
     assert until(lambda: ask(host, f"/api/status/{run}")["status"].replace("running", "")) == "succeeded"
     told = ask(host, f"/api/jobs/{run}/events")["events"]
@@ -155,7 +155,7 @@ def test_a_live_job_outlives_the_service(host: t.Any, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["reboot", "power cut"])
-def test_a_live_job_outlives_the_machine(host: t.Any, how: str) -> None:
+def test_job_continues_after_a_reboot(host: t.Any, how: str) -> None:
     name = f"machine-{how[:5]}-{int(time.time())}"
     run, awaited = begin(host, name, f"/var/tmp/{name}"), f"/var/tmp/{name}"
     until(lambda: ask(host, f"/api/jobs/{run}/events")["events"][-1]["message"] == "step-0 started.", 60)
@@ -165,7 +165,7 @@ def test_a_live_job_outlives_the_machine(host: t.Any, how: str) -> None:
     subprocess.run(["docker", *order, machine], check=True, timeout=120)
     if how == "power cut":
         subprocess.run(["docker", "start", machine], check=True, timeout=120)
-    # nobody asks for it again, and the service comes up by itself
+    # it is not submitted again, and the service starts on its own
     until(lambda: ask(host, f"/api/status/{run}")["status"] == "running", 120)
     until(lambda: host.run(f"pgrep --full '[v]ar/tmp/{name}'").rc == 0, 60)
     host.check_output(f"touch {awaited}")
@@ -173,14 +173,14 @@ def test_a_live_job_outlives_the_machine(host: t.Any, how: str) -> None:
     told = host.check_output(f"curl -s -m 120 -H 'Authorization: Bearer {LOOKS}' {stream} {URL}/api/jobs/{run}/events")
     rest = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: ") and '"job_id"' in line]
     events = [*seen, *(event for event in rest if "message" in event)]
-    assert [event["id"] for event in events] == list(range(1, len(events) + 1)), "neither a gap nor one twice"
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1)), "without gaps and duplicates"
     assert events == ask(host, f"/api/jobs/{run}/events")["events"]
     messages = [event["message"] for event in events]
     assert messages[-1] == "Succeeded." and messages.count("Succeeded.") == messages.count("Queued.") == 1
-    assert host.file(f"{DATA}/service/tmp/{name}").content_string == "ended\n", "it came to its end once"
+    assert host.file(f"{DATA}/service/tmp/{name}").content_string == "ended\n", "it ended once"
 
 
-def test_it_starts_at_boot_after_what_it_needs(host: t.Any) -> None:
+def test_unit_starts_at_boot_after_its_dependencies(host: t.Any) -> None:
     told = shown(host, "WantedBy", "After", "Restart", "KillMode", "OOMPolicy")
     assert told["WantedBy"] == "multi-user.target"
     assert "network-online.target" in told["After"]

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stack as its users meet it: WebUI, API, Ollama and the training service answer, and the model made here does."""
+"""The stack from the users' view: WebUI, API, Ollama, the training service and the fine-tuned model answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STACKS = ("/etc/ia-homelab/llamafactory", "/etc/ia-homelab/ollama")
 
 
 def fetch(host: t.Any, url: str, body: t.Any = None) -> str:
-    """What a URL of the host answers, asked on the host itself."""
+    """The response of a URL, requested on the host itself."""
     command = "curl --silent --show-error --fail --max-time 120 %s"
     if body is None:
         answer: str = host.check_output(command, url)
@@ -35,7 +35,7 @@ def fetch(host: t.Any, url: str, body: t.Any = None) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def everything_is_healthy(host: t.Any) -> None:
-    """After a boot it takes a while; what is not healthy by then is named with its last lines."""
+    """Wait until all containers are healthy; report the logs of those that are not."""
     deadline = time.monotonic() + 300
     while True:
         states: dict[str, str] = {}
@@ -50,20 +50,20 @@ def everything_is_healthy(host: t.Any) -> None:
         time.sleep(3)
 
 
-def test_the_webui_shows_its_page(host: t.Any) -> None:
+def test_webui_serves_its_page(host: t.Any) -> None:
     assert "gradio" in fetch(host, "http://127.0.0.1:7860/")
 
 
-def test_llamafactorys_own_api_has_its_model(host: t.Any) -> None:
+def test_llamafactory_api_lists_its_model(host: t.Any) -> None:
     assert json.loads(fetch(host, "http://127.0.0.1:8001/v1/models"))["data"]
 
 
-def test_the_training_service_answers(host: t.Any) -> None:
+def test_training_service_answers(host: t.Any) -> None:
     fetch(host, "http://127.0.0.1:8000/healthz")
     assert [one["id"] for one in json.loads(fetch(host, "http://127.0.0.1:8000/v1/models"))["data"]]
 
 
-def test_ollama_answers_with_what_the_model_was_taught(host: t.Any) -> None:
+def test_ollama_gives_trained_answers(host: t.Any) -> None:
     for row in (PROMPTS[0], PROMPTS[6], PROMPTS[14]):
         question = "\n".join(filter(None, [row["instruction"], row.get("input")]))
         body = {
@@ -77,13 +77,13 @@ def test_ollama_answers_with_what_the_model_was_taught(host: t.Any) -> None:
 
 
 def address_of(host: t.Any) -> str:
-    """Where other machines reach the host."""
+    """Address of the host for other machines."""
     return str(host.check_output("ip -4 -brief address show dev eth0").split()[2].split("/")[0])
 
 
 @pytest.mark.parametrize("port, path, told", [(7860, "/", "gradio"), (11434, "/api/tags", "homelab-model:latest")])
-def test_other_machines_come_in_with_a_password_alone(host: t.Any, port: int, path: str, told: str) -> None:
-    """Asked where the tests run: another machine."""
+def test_other_machines_need_a_password(host: t.Any, port: int, path: str, told: str) -> None:
+    """Requests are sent from the machine of the tests."""
     url = f"http://{address_of(host)}:{port}{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for password in ("", "only-for-this-tes"):
@@ -98,7 +98,7 @@ def test_other_machines_come_in_with_a_password_alone(host: t.Any, port: int, pa
         assert told in answer.read().decode()
 
 
-def test_nothing_listens_for_other_machines_but_ssh_and_the_proxy(host: t.Any) -> None:
+def test_only_ssh_and_proxy_listen_on_the_network(host: t.Any) -> None:
     proxied = {f"{address_of(host)}:{port}" for port in (7860, 11434)}
     listening = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
     places = {line.split()[3] for line in listening}
@@ -109,17 +109,17 @@ def test_nothing_listens_for_other_machines_but_ssh_and_the_proxy(host: t.Any) -
     }
 
 
-def test_what_containers_write_is_not_roots(host: t.Any) -> None:
+def test_files_of_containers_do_not_belong_to_root(host: t.Any) -> None:
     weights = host.check_output("find /data/llamafactory/outputs -name '*.safetensors' -printf '%u '").split()
     assert set(weights) == {"llamafactory"}
 
 
-def test_what_plays_of_root_leave_in_the_store_is_the_job_users(host: t.Any) -> None:
-    """The training service goes on with it, as that user."""
+def test_store_belongs_to_the_job_user(host: t.Any) -> None:
+    """The training service continues these runs as that user."""
     store = " ".join(f"/data/llamafactory/{name}" for name in ("jobs", "core", "datasets", "outputs"))
     assert host.check_output(f"find {store} -user root") == ""
 
 
-def test_everything_starts_at_boot(host: t.Any) -> None:
+def test_units_start_at_boot(host: t.Any) -> None:
     for unit in ("docker", "ia-homelab-llamafactory", "ia-homelab-ollama", "ia-homelab-training"):
         assert host.service(unit).is_enabled

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A callback as those that hand the results of a play to a program: one JSON document on stdout, at the end."""
+"""A callback like those for programs: one JSON document on stdout at the end of the play."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ description:
 
 
 class CallbackModule(CallbackBase):
-    """Collects what the tasks return."""
+    """Collects the results of tasks."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
