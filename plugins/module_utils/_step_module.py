@@ -108,7 +108,7 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
     runs = module.params["runs"]
     if runs is None:
         # imported here because it loads a third of the core, and a module that only follows runs starts often
-        from ._core.planning.finetune import warnings_of
+        from ._core.planning.planner import warnings_of
 
         run = prepare(engine)
         for warning in warnings_of(run, engine.layout):

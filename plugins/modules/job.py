@@ -32,12 +32,6 @@ options:
         P(ia_homelab.llamafactory.finetune#role) for their options.
     type: list
     elements: dict
-  bases:
-    description:
-      - Results of the module M(ia_homelab.llamafactory.base), by the declared name.
-      - Only required in check mode on a host where the base has not been resolved yet.
-    type: dict
-    default: {}
   datasets:
     description:
       - Results of the module M(ia_homelab.llamafactory.dataset), by the name of the dataset.
@@ -214,10 +208,10 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.params["runs"] is not None:
         kinds = tuple(module.params["kinds"] or KINDS)
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import warnings_of
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 
     runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
-    planned = plan(module, engine, runs)
+    planned = plans(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
     warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
     for warning in dict.fromkeys(warnings):
@@ -241,8 +235,9 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
     """Plan the run of a fine-tune, or of this host's part in it."""
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import plan_part
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 
     params = module.params
     node_options = params["nodes"].get(declared.get("name"))
@@ -258,16 +253,14 @@ def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any
             params["accelerator"],
             write=not module.check_mode,
         )
-    return plan_run(
-        engine.layout,
-        declared,
+    host = Host(
         toolchain(params),
-        bases=params["bases"],
-        datasets=params["datasets"],
-        accelerator=params["accelerator"],
+        params["accelerator"],
+        params["datasets"],
         write=not module.check_mode,
         nodes=nodes.as_dict() if nodes else None,
     )
+    return plan(engine.layout, Request.finetune(declared), host)
 
 
 def submit_run(engine: Engine, run: Run) -> dict[str, t.Any]:
@@ -282,7 +275,7 @@ def submit_run(engine: Engine, run: Run) -> dict[str, t.Any]:
     return {**entry, "session": f"{run.id}:{record.round if record else 0}"}
 
 
-def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.Any]:
+def plans(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.Any]:
     """Return the plans in check mode or diff mode, or if a saved plan must be compared; else an empty result."""
     saved = module.params["plan"]
     if not module.check_mode and not module._diff and saved is None:
@@ -290,9 +283,9 @@ def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
 
     previews = [(run, engine.preview(run)) for run in runs]
-    plans = plans_of(engine.layout, previews, module.params["accelerator"], module.params["datasets"], saved)
-    text = text_of([each for each in plans if each["changed"]])
-    return {"plans": plans, **({"diff": {"prepared": text}} if module._diff and text else {})}
+    made = plans_of(engine.layout, previews, module.params["accelerator"], module.params["datasets"], saved)
+    text = text_of([each for each in made if each["changed"]])
+    return {"plans": made, **({"diff": {"prepared": text}} if module._diff and text else {})}
 
 
 def submission_answer(entries: list[dict[str, t.Any]]) -> dict[str, t.Any]:
@@ -319,7 +312,6 @@ def main() -> None:
             **FOLLOW_SPEC,
             "state": {"type": "str", "choices": ["submitted", "finished", "cancelled"], "default": "finished"},
             "finetunes": {"type": "list", "elements": "dict"},
-            "bases": {"type": "dict", "default": {}},
             "datasets": {"type": "dict", "default": {}},
             "plan": {"type": "list", "elements": "dict"},
             "nodes": {"type": "dict", "default": {}},

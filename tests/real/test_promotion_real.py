@@ -25,7 +25,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan, warnings_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
@@ -92,7 +93,7 @@ class House:
             "name": "gated", "base_model": self.base, "dataset": "homelab", "template": "qwen", "method": "lora",
             "batch_size": ROWS, "gradient_accumulation": 1, "cutoff_len": 512, "save_steps": 1000, **declared,
         }  # fmt: skip
-        return finetune.plan_run(self.layout, whole, self.tools, accelerator="cpu", write=write)
+        return plan(self.layout, Request.finetune(whole), Host(self.tools, "cpu", write=write))
 
     def apply(self, **declared: t.Any) -> Applied:
         """What the playbook does."""
@@ -205,7 +206,7 @@ def test_back_in_seconds_and_held(house: House, known: dict[str, Applied]) -> No
     assert house.ollama.digest(LATEST) == house.ollama.digest(good)
     applied = house.apply(**declared)
     assert applied.pending == ()
-    warnings = finetune.warnings_of(applied.run, house.layout)
+    warnings = warnings_of(applied.run, house.layout)
     assert any(f"held at {good}" in warning for warning in warnings)
     assert house.ollama.digest(LATEST) == house.ollama.digest(good)
     assert house.releases.release()
@@ -265,7 +266,7 @@ def test_inputs_that_do_not_count(house: House, known: dict[str, Applied]) -> No
     registry.apply(house.layout, registry.Declaration("other"), [registry.Source("records", records=rows)])
     kept = house.plan(**POOR, dataset="other", regenerate_on=["hyperparameters"])
     assert kept.step("train").spec.fingerprint == trained
-    assert any("the dataset has changed, and does not count" in warning for warning in finetune.warnings_of(kept))
+    assert any("the dataset has changed, and does not count" in warning for warning in warnings_of(kept))
     assert house.plan(**POOR, dataset="other").step("train").spec.fingerprint != trained
     new = house.plan(**POOR, name="new", regenerate="never")
     assert new.step("train").spec.fingerprint == trained, "nothing was made of it yet: what is declared counts"
@@ -356,7 +357,7 @@ def test_what_is_kept(house: House, known: dict[str, Applied], ollama_server: t.
     assert answers(house, LATEST)
     held = house.apply(**declared)
     assert held.pending == () and house.ollama.digest(LATEST) == tags[way_back]
-    assert any(f"held at {way_back}" in warning for warning in finetune.warnings_of(held.run, house.layout))
+    assert any(f"held at {way_back}" in warning for warning in warnings_of(held.run, house.layout))
     assert house.releases.release()
     assert house.apply(**declared).pending == ("promote",)
     assert house.ollama.digest(LATEST) == tags[served]

@@ -23,7 +23,8 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry, truncation
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import read_tensors
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
@@ -80,7 +81,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[House]:
 def train(house: House, kind: str, **declared: t.Any) -> Trained:
     """Plan as a play does, train, publish: the job, where the result is, and what is told of it."""
     wanted = {"name": "essai", "base_model": str(house.root / "base"), "dataset": kind, **DECLARED, **declared}
-    run = finetune.plan_run(house.layout, wanted, house.tools, accelerator="cpu")
+    run = plan(house.layout, Request.finetune(wanted), Host(house.tools, "cpu"))
     base, spec = run.steps[0].spec, run.steps[1].spec
     location = house.layout.artifact("base", base.fingerprint)
     os.makedirs(location, exist_ok=True)

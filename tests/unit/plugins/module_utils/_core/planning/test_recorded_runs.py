@@ -14,15 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune, single_steps
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import (
+    Host,
+    Request,
+    Result,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import normalise
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 
 RECORDED: dict[str, t.Any] = json.loads((Path(__file__).parent / "recorded_runs.json").read_text(encoding="utf-8"))
 GATE = {"prompts": [{"prompt": "Who?", "contains": "homelab"}]}
-TOOLS = Toolchain()
+HOST = Host(Toolchain(), "cpu")
 
 
 def recorded_form(run: Run) -> dict[str, t.Any]:
@@ -48,9 +53,9 @@ def planned(lab: PlanLab) -> dict[str, Run]:
         "model, adapter, not registered": lab.plan(register=False, export="adapter"),
         "model, served": lab.plan(system="Be brief.", parameters={"temperature": 0.2}, aliases=["latest", "v1"]),
         "model, learning rate as text": lab.plan(learning_rate="1e-4"),
-        "base": finetune.plan_base(lab.layout, "qwen2.5:0.5b", "main", TOOLS),
-        "train": _train(lab, {}),
-        "train, lora_rank": _train(lab, {"lora_rank": 8}),
+        "base": plan(lab.layout, Request.base_model("qwen2.5:0.5b"), HOST),
+        "train": lab.plan(goal=Goal.TRAIN),
+        "train, lora_rank": lab.plan(goal=Goal.TRAIN, lora_rank=8),
     }
     lab.make(model)
     lab.make(adapter)
@@ -59,16 +64,19 @@ def planned(lab: PlanLab) -> dict[str, Run]:
     base_gguf = adapter.step("gguf-q4_K_M").spec.fingerprint
     adapter_gguf = adapter.step("gguf-adapter").spec.fingerprint
     served: dict[str, t.Any] = {"template": "llama3", "system": "Be brief.", "parameters": {"temperature": 0.2}}
-    register = single_steps.plan_register
+
+    def register(*arguments: t.Any, **options: t.Any) -> Run:
+        return plan(lab.layout, Request.register(*arguments, **options), HOST)
+
     runs.update(
         {
-            "merge": single_steps.plan_merge(lab.layout, trained, TOOLS),
-            "gguf": single_steps.plan_gguf(lab.layout, merged, ["q4_K_M", "q8_0"], TOOLS),
-            "gguf, adapter": single_steps.plan_gguf_adapter(lab.layout, trained, ["q4_K_M"], TOOLS),
-            "register": register(lab.layout, gguf, "homelab-model", TOOLS),
-            "register, served": register(lab.layout, gguf, "other", TOOLS, aliases=["v1"], **served),
-            "register, gate": register(lab.layout, gguf, "homelab-model", TOOLS, gate=GATE),
-            "register, adapter": register(lab.layout, base_gguf, "homelab-model", TOOLS, adapter=adapter_gguf),
+            "merge": plan(lab.layout, Request.merge(trained), HOST),
+            "gguf": plan(lab.layout, Request.gguf(Result("merge", merged), ["q4_K_M", "q8_0"]), HOST),
+            "gguf, adapter": plan(lab.layout, Request.gguf(Result("train", trained), ["q4_K_M"]), HOST),
+            "register": register(gguf, "homelab-model"),
+            "register, served": register(gguf, "other", aliases=["v1"], **served),
+            "register, gate": register(gguf, "homelab-model", gate=GATE),
+            "register, adapter": register(base_gguf, "homelab-model", adapter=adapter_gguf),
             "model, second attempt": lab.plan(regenerate="always"),
         }
     )
@@ -76,12 +84,6 @@ def planned(lab: PlanLab) -> dict[str, Run]:
     runs["model, retrained never"] = lab.plan(regenerate="never", lora_rank=4)
     runs["model, retrained for rows only"] = lab.plan(regenerate_on=["dataset"], lora_rank=4)
     return runs
-
-
-def _train(lab: PlanLab, hyper: dict[str, t.Any]) -> Run:
-    return finetune.plan_train(
-        lab.layout, "homelab-model", "qwen2.5:0.5b", "main", "homelab", normalise(hyper), TOOLS, "cpu"
-    )
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
     Identity,
-    finetune_steps,
     make_run,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.lineage import (
@@ -46,6 +45,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
     read_json,
     write_json,
 )
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps
 from ansible_collections.ia_homelab.llamafactory.tests.support.shelf import Shelf
 
 SOURCES = [{"label": "prompts|.json", "sha256": "5" * 64, "bytes": 9, "commit": "c" * 40, "dirty": True}]
@@ -72,9 +72,7 @@ class ModelStore:
         resolved = {"method": "lora", "epochs": epochs, "learning_rate": 2e-4, "seed": 42, "extra": {"a|b": 1}}
         options = {"name": name, "resolved": resolved, "sources": SOURCES}
         settings = {"name": name, "system": system}
-        steps, _goals = finetune_steps(
-            BASE, Identity("d" * 64), {"epochs": epochs}, options, ["q4_K_M"], settings, export=export
-        )
+        steps, _goals = model_steps(BASE, "d" * 64, {"epochs": epochs}, options, ["q4_K_M"], settings, export=export)
         results = {"metrics": {"train_loss": 0.5}, "rows": 50, "name": "homelab", "quantization": "q4_K_M"}
         for step in steps:
             self.write(step, results)
