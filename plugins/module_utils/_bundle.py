@@ -12,6 +12,7 @@ from __future__ import annotations
 def modules() -> None:
     """Never called: each import takes time, and Ansible finds them without."""
     from ._core.artifacts import integrity as _core_artifacts_integrity
+    from ._core.artifacts import kinds as _core_artifacts_kinds
     from ._core.artifacts import layout as _core_artifacts_layout
     from ._core.base_models import catalogue as _core_base_models_catalogue
     from ._core.base_models import chat_templates as _core_base_models_chat_templates

@@ -72,7 +72,6 @@ options:
       - Follow the O(runs) only until none of their steps of these kinds is pending, and return only these steps.
     type: list
     elements: str
-    choices: [base, dataset, train, train_node, merge, gguf, gguf_adapter, register, promote, retain]
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -160,7 +159,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
@@ -207,6 +206,9 @@ def follow_one(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.params["runs"] is not None:
         kinds = tuple(module.params["kinds"] or KINDS)
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown:
+            raise InputError(f"There is no kind of step {unknown[0]!r}.", f"The kinds are {', '.join(KINDS)}.")
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 
@@ -318,7 +320,7 @@ def main() -> None:
             "run": {"type": "str"},
             "name": {"type": "str"},
             "until": {"type": "list", "elements": "str"},
-            "kinds": {"type": "list", "elements": "str", "choices": list(KINDS)},
+            "kinds": {"type": "list", "elements": "str"},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         act,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import InputError, NotReadyError
 from ..releases.promotion import Releases, content_tag, hold_warning
@@ -207,10 +208,9 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
 def _receipt(layout: Layout, result: Result) -> dict[str, t.Any]:
     receipt = layout.receipt(result.kind, result.fingerprint)
     if receipt is None:
-        module = result.kind.partition("_")[0]
         raise NotReadyError(
             f"There is no {result.kind} {result.fingerprint[:12]} in {layout.parent(result.kind)}.",
-            f"Give the fingerprint that the module ia_homelab.llamafactory.{module} has returned.",
+            f"Give the fingerprint that the module {module_of(result.kind)} has returned.",
         )
     return {**receipt, "fingerprint": result.fingerprint}
 

@@ -16,7 +16,7 @@ from ..errors import NotReadyError
 class StepSpec:
     """One declared step of a run, as stored.
 
-    :param kind: one of :data:`artifacts.layout.KINDS`.
+    :param kind: one of :data:`artifacts.kinds.KINDS`.
     :param fingerprint: fingerprint of the artifact.
     :param settings: inputs of the fingerprint, without defaults.
     :param upstream: fingerprints of the input artifacts, by kind.

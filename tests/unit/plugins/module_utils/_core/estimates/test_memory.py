@@ -230,8 +230,8 @@ def test_every_model_of_the_catalogue_with_every_method() -> None:
             assert estimate.vram is not None
             content = estimate.as_dict()
             assert content["vram"]["planned"] > content["vram"]["raw"] > estimate.parameters * 0.5
-            assert set(estimate.disk) == {"base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M",
-                                       "register-f16"}  # fmt: skip
+            assert set(estimate.disk) == {"base", "train", "merge", "gguf_adapter", "gguf-f16", "gguf-q4_K_M",
+                                       "register-q4_K_M", "register-f16"}  # fmt: skip
 
 
 def test_auto_has_no_estimate() -> None:

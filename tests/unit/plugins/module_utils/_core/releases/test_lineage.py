@@ -27,7 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
     tag_of,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.model_card import (
-    RELATIONS,
+    CARDS,
     model_card,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
@@ -153,12 +153,12 @@ def test_cards(model_store: ModelStore, export: str) -> None:
         receipt = model_store.layout.receipt(step.spec.kind, step.spec.fingerprint)
         assert receipt is not None
         card = model_card(model_store.layout, receipt)
-        if step.spec.kind not in RELATIONS:
+        if step.spec.kind not in CARDS:
             assert card == ""
             continue
         head = yaml.safe_load(card.split("---\n")[1])
         assert head["base_model"] == "Qwen/Qwen2.5-0.5B"
-        assert head["base_model_relation"] == RELATIONS[step.spec.kind]
+        assert head["base_model_relation"] == CARDS[step.spec.kind].relation
         assert "2026" not in card.split("---\n")[1], "llama.cpp's converter reads the front matter: it must not vary"
         if step.label in ("gguf-f16", "gguf-q4_K_M") and export == "adapter":
             assert "not fine-tuned" in card and "## Training" not in card
