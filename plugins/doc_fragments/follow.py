@@ -101,7 +101,6 @@ options:
         the virtual environments.
       - V(auto) selects V(docker) if O(toolchain) names an image, else V(process).
     type: str
-    choices: [auto, docker, process]
     default: auto
   ollama_url:
     description:

@@ -12,6 +12,7 @@ from __future__ import annotations
 def modules() -> None:
     """Never called: each import takes time, and Ansible finds them without."""
     from ._core.artifacts import integrity as _core_artifacts_integrity
+    from ._core.artifacts import kinds as _core_artifacts_kinds
     from ._core.artifacts import layout as _core_artifacts_layout
     from ._core.base_models import catalogue as _core_base_models_catalogue
     from ._core.base_models import chat_templates as _core_base_models_chat_templates
@@ -68,15 +69,16 @@ def modules() -> None:
     from ._core.ollama import syntax as _core_ollama_syntax
     from ._core.planning import changes as _core_planning_changes
     from ._core.planning import declaration as _core_planning_declaration
-    from ._core.planning import finetune as _core_planning_finetune
+    from ._core.planning import inputs as _core_planning_inputs
     from ._core.planning import node_training as _core_planning_node_training
     from ._core.planning import pipeline as _core_planning_pipeline
     from ._core.planning import plan as _core_planning_plan
     from ._core.planning import plan_text as _core_planning_plan_text
+    from ._core.planning import planner as _core_planning_planner
     from ._core.planning import plans as _core_planning_plans
+    from ._core.planning import request as _core_planning_request
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan
-    from ._core.planning import single_steps as _core_planning_single_steps
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments

@@ -19,6 +19,7 @@ from ._core.artifacts.layout import RECEIPT
 from ._core.engine.engine import Engine, Submission
 from ._core.errors import InputError, JobError
 from ._core.ollama.syntax import DEFAULT_URL
+from ._core.runners.registry import RUNNERS
 from ._core.runs.run import ENDED, Run
 from ._core.runs.spec import Toolchain
 from ._core.runs.status import RunView
@@ -49,7 +50,7 @@ TOOLCHAIN_SPEC: dict[str, t.Any] = {
 HOST_SPEC: dict[str, t.Any] = {
     "data_dir": {"type": "path", "required": True},
     "toolchain": {"type": "dict", "options": TOOLCHAIN_SPEC},
-    "runner": {"type": "str", "choices": ["auto", "docker", "process"], "default": "auto"},
+    "runner": {"type": "str", "default": "auto"},
     "ollama_url": {"type": "str", "default": DEFAULT_URL},
     "token_file": {"type": "path", "no_log": False},
 }
@@ -66,17 +67,23 @@ FOLLOW_SPEC: dict[str, t.Any] = {
 def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
     """Return the toolchain from a module's options; images are included only if jobs may run in containers.
 
-    :raises InputError: when jobs must run in containers and no image is named.
+    :raises InputError: for an unknown runner; or when jobs must run in containers and no image is named.
     """
     options = {name: value for name, value in (params.get("toolchain") or {}).items() if value}
     runner = params.get("runner") or "auto"
-    if runner == "process":
+    if runner != "auto" and runner not in RUNNERS:
+        raise InputError(f"There is no runner {runner!r}.", f"The runners are auto, {', '.join(sorted(RUNNERS))}.")
+    if runner != "auto" and not RUNNERS[runner]:
         options = {name: value for name, value in options.items() if not name.endswith("_image")}
-    elif runner == "docker" and not options.get("llamafactory_image"):
-        raise InputError(
-            "The runner docker needs an image with LLaMA-Factory.",
-            "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose runner: process.",
-        )
+        options["host_runner"] = runner
+    elif runner != "auto":
+        if not options.get("llamafactory_image"):
+            raise InputError(
+                f"The runner {runner} needs an image with LLaMA-Factory.",
+                "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose "
+                "runner: process.",
+            )
+        options["container_runner"] = runner
     return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **options)
 
 
@@ -109,7 +116,7 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
     runs = module.params["runs"]
     if runs is None:
         # imported here because it loads a third of the core, and a module that only follows runs starts often
-        from ._core.planning.finetune import warnings_of
+        from ._core.planning.planner import warnings_of
 
         run = prepare(engine)
         for warning in warnings_of(run, engine.layout):

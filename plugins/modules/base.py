@@ -105,9 +105,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_base
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
     FOLLOW_SPEC,
@@ -118,13 +119,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     def prepare(engine: Engine) -> Run:
-        return plan_base(
-            engine.layout,
-            module.params["name"],
-            module.params["revision"],
-            toolchain(module.params),
-            write=not module.check_mode,
-        )
+        request = Request.base_model(module.params["name"], module.params["revision"])
+        return plan(engine.layout, request, Host(toolchain(module.params), write=not module.check_mode))
 
     return follow_step(module, KINDS_OF_MODULE["base"], prepare)
 

@@ -123,11 +123,13 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.single_steps import (
-    plan_gguf,
-    plan_gguf_adapter,
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import (
+    Host,
+    Request,
+    Result,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
@@ -139,10 +141,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     def prepare(engine: Engine) -> Run:
-        plan, source = plan_gguf, module.params["merged"]
-        if module.params["adapter"]:
-            plan, source = plan_gguf_adapter, module.params["adapter"]
-        return plan(engine.layout, source, module.params["quantizations"], toolchain(module.params))
+        adapter = module.params["adapter"]
+        start = Result("train", adapter) if adapter else Result("merge", module.params["merged"])
+        request = Request.gguf(start, module.params["quantizations"])
+        return plan(engine.layout, request, Host(toolchain(module.params)))
 
     return follow_step(module, KINDS_OF_MODULE["gguf"], prepare)
 

@@ -32,12 +32,6 @@ options:
         P(ia_homelab.llamafactory.finetune#role) for their options.
     type: list
     elements: dict
-  bases:
-    description:
-      - Results of the module M(ia_homelab.llamafactory.base), by the declared name.
-      - Only required in check mode on a host where the base has not been resolved yet.
-    type: dict
-    default: {}
   datasets:
     description:
       - Results of the module M(ia_homelab.llamafactory.dataset), by the name of the dataset.
@@ -78,7 +72,6 @@ options:
       - Follow the O(runs) only until none of their steps of these kinds is pending, and return only these steps.
     type: list
     elements: str
-    choices: [base, dataset, train, train_node, merge, gguf, gguf_adapter, register, promote, retain]
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -166,7 +159,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
@@ -213,11 +206,14 @@ def follow_one(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.params["runs"] is not None:
         kinds = tuple(module.params["kinds"] or KINDS)
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown:
+            raise InputError(f"There is no kind of step {unknown[0]!r}.", f"The kinds are {', '.join(KINDS)}.")
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import warnings_of
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 
     runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
-    planned = plan(module, engine, runs)
+    planned = plans(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
     warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
     for warning in dict.fromkeys(warnings):
@@ -241,8 +237,9 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
     """Plan the run of a fine-tune, or of this host's part in it."""
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import plan_part
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 
     params = module.params
     node_options = params["nodes"].get(declared.get("name"))
@@ -258,16 +255,14 @@ def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any
             params["accelerator"],
             write=not module.check_mode,
         )
-    return plan_run(
-        engine.layout,
-        declared,
+    host = Host(
         toolchain(params),
-        bases=params["bases"],
-        datasets=params["datasets"],
-        accelerator=params["accelerator"],
+        params["accelerator"],
+        params["datasets"],
         write=not module.check_mode,
         nodes=nodes.as_dict() if nodes else None,
     )
+    return plan(engine.layout, Request.finetune(declared), host)
 
 
 def submit_run(engine: Engine, run: Run) -> dict[str, t.Any]:
@@ -282,7 +277,7 @@ def submit_run(engine: Engine, run: Run) -> dict[str, t.Any]:
     return {**entry, "session": f"{run.id}:{record.round if record else 0}"}
 
 
-def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.Any]:
+def plans(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.Any]:
     """Return the plans in check mode or diff mode, or if a saved plan must be compared; else an empty result."""
     saved = module.params["plan"]
     if not module.check_mode and not module._diff and saved is None:
@@ -290,9 +285,9 @@ def plan(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t.
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
 
     previews = [(run, engine.preview(run)) for run in runs]
-    plans = plans_of(engine.layout, previews, module.params["accelerator"], module.params["datasets"], saved)
-    text = text_of([each for each in plans if each["changed"]])
-    return {"plans": plans, **({"diff": {"prepared": text}} if module._diff and text else {})}
+    made = plans_of(engine.layout, previews, module.params["accelerator"], module.params["datasets"], saved)
+    text = text_of([each for each in made if each["changed"]])
+    return {"plans": made, **({"diff": {"prepared": text}} if module._diff and text else {})}
 
 
 def submission_answer(entries: list[dict[str, t.Any]]) -> dict[str, t.Any]:
@@ -319,14 +314,13 @@ def main() -> None:
             **FOLLOW_SPEC,
             "state": {"type": "str", "choices": ["submitted", "finished", "cancelled"], "default": "finished"},
             "finetunes": {"type": "list", "elements": "dict"},
-            "bases": {"type": "dict", "default": {}},
             "datasets": {"type": "dict", "default": {}},
             "plan": {"type": "list", "elements": "dict"},
             "nodes": {"type": "dict", "default": {}},
             "run": {"type": "str"},
             "name": {"type": "str"},
             "until": {"type": "list", "elements": "str"},
-            "kinds": {"type": "list", "elements": "str", "choices": list(KINDS)},
+            "kinds": {"type": "list", "elements": "str"},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         act,

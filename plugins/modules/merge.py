@@ -99,9 +99,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.single_steps import plan_merge
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
     FOLLOW_SPEC,
@@ -112,7 +113,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     def prepare(engine: Engine) -> Run:
-        return plan_merge(engine.layout, module.params["adapter"], toolchain(module.params))
+        return plan(engine.layout, Request.merge(module.params["adapter"]), Host(toolchain(module.params)))
 
     return follow_step(module, KINDS_OF_MODULE["merge"], prepare)
 

@@ -197,14 +197,13 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import (
-    KINDS_OF_MODULE,
-    Layout,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_versions import rollback
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.single_steps import plan_register
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
@@ -248,11 +247,9 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         return action(module)
 
     def prepare(engine: Engine) -> Run:
-        return plan_register(
-            engine.layout,
+        request = Request.register(
             module.params["gguf"],
             module.params["name"],
-            toolchain(module.params),
             template=module.params["template"],
             system=module.params["system"],
             parameters=module.params["parameters"],
@@ -260,6 +257,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
             gate=module.params["gate"],
             adapter=module.params["adapter"],
         )
+        return plan(engine.layout, request, Host(toolchain(module.params)))
 
     return follow_step(module, KINDS_OF_MODULE["ollama_model"], prepare)
 

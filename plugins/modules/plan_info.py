@@ -140,28 +140,20 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import HOST_SPEC, toolchain
 
 
 def collect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     engine = Engine(params["data_dir"])
-    runs = [
-        plan_run(
-            engine.layout,
-            declared,
-            toolchain(params),
-            datasets=params["datasets"],
-            accelerator=params["accelerator"],
-            write=False,
-        )
-        for declared in params["finetunes"]
-    ]
+    host = Host(toolchain(params), params["accelerator"], params["datasets"], write=False)
+    runs = [plan(engine.layout, Request.finetune(declared), host) for declared in params["finetunes"]]
     previews = [(run, engine.preview(run)) for run in runs]
     plans = plans_of(engine.layout, previews, params["accelerator"], params["datasets"], params["saved"])
-    for warning in [warning for plan in plans for warning in plan["warnings"]]:
+    for warning in [warning for each in plans for warning in each["warnings"]]:
         module.warn(warning)
     return {"changed": False, "plans": plans, "text": text_of(plans)}
 

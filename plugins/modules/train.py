@@ -134,13 +134,14 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_train
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
     argument_spec,
-    normalise,
     option_names,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
@@ -149,23 +150,17 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
     toolchain,
 )
 
+#: Options of a fine-tune beside its hyperparameters.
+DECLARED = ("name", "base_model", "base_revision", "dataset", "memory_check")
+
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
 
     def prepare(engine: Engine) -> Run:
-        return plan_train(
-            engine.layout,
-            params["name"],
-            params["base_model"],
-            params["base_revision"],
-            params["dataset"],
-            normalise({name: params[name] for name in option_names("train")}),
-            toolchain(params),
-            params["accelerator"],
-            write=not module.check_mode,
-            memory_check=params["memory_check"],
-        )
+        declared = {name: params[name] for name in (*DECLARED, *option_names("train")) if params[name] is not None}
+        host = Host(toolchain(params), params["accelerator"], write=not module.check_mode)
+        return plan(engine.layout, Request.finetune(declared, Goal.TRAIN), host)
 
     return follow_step(module, KINDS_OF_MODULE["train"], prepare)
 

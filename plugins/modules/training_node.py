@@ -117,11 +117,12 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.dist
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import FIRST_PORT, Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import (
     lead,
     plan_part,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import HOST_SPEC, toolchain
 
 
@@ -149,15 +150,8 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
 def offer_of(module: AnsibleModule, declared: dict[str, t.Any], address: str) -> dict[str, t.Any]:
     """What is told of a training that this host leads."""
     params, engine = module.params, Engine(module.params["data_dir"])
-    run = plan_run(
-        engine.layout,
-        declared,
-        toolchain(params),
-        datasets=params["datasets"],
-        accelerator=params["accelerator"],
-        write=not module.check_mode,
-        nodes={},
-    )
+    host = Host(toolchain(params), params["accelerator"], params["datasets"], not module.check_mode, nodes={})
+    run = plan(engine.layout, Request.finetune(declared), host)
     needed, port = "train" in engine.preview(run).pending, 0
     if needed and not module.check_mode:
         port = free_port(address, FIRST_PORT)

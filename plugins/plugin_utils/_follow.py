@@ -17,7 +17,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import KINDS_OF_MODULE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import Progress
 
 display = Display()

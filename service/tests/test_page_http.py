@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts import layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts import kinds
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import catalogue
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import fit
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters, options
@@ -220,7 +220,7 @@ def test_everything_on_the_form_has_texts() -> None:
     for entry in shown.values():
         for choice in entry.get("enum") or entry.get("items", {}).get("enum") or ():
             keys.update([] if str(choice) in names else [f"choice.{choice}"])
-    keys.update(f"step.{kind}" for kind in layout.PARENTS)
+    keys.update(f"step.{kind}" for kind in kinds.KINDS)
     keys.update(f"status.{status}" for status in t.get_args(schemas.Status))
     for words in language.TEXTS.values():
         assert keys - set(words) == set()

@@ -19,7 +19,8 @@ import mcp
 import openai
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import load
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import ROOT, Service, collections, library
 
@@ -99,11 +100,13 @@ def test_fifty_concurrent_clients(service: Service) -> None:
         # like a module, in a separate process
         code = (
             "import sys\nfrom ia_homelab_core.engine.engine import Engine\n"
-            "from ia_homelab_core.planning.finetune import plan_run\n"
+            "from ia_homelab_core.planning.planner import plan\n"
+            "from ia_homelab_core.planning.request import Host, Request\n"
             "from ia_homelab_core.runs.spec import Toolchain\ne = Engine(sys.argv[1])\n"
             "raw = {'name': 'engine', 'base_model': sys.argv[2], 'dataset': 'homelab_prompts', 'template': 'qwen',\n"
             "       'lora_rank': int(sys.argv[3])}\n"
-            "run = plan_run(e.layout, raw, Toolchain(ollama_url='http://127.0.0.1:9'), accelerator='cpu')\n"
+            "host = Host(Toolchain(ollama_url='http://127.0.0.1:9'), 'cpu')\n"
+            "run = plan(e.layout, Request.finetune(raw), host)\n"
             "e.submit(run)\nprint(run.id)\n"
         )
         environment = {**os.environ, "PYTHONPATH": library()}
@@ -114,14 +117,9 @@ def test_fifty_concurrent_clients(service: Service) -> None:
 
     def by_ansible(_number: int) -> str:
         playbook(play)
-        run = plan_run(
-            service.lab.layout,
-            {"name": "ansible", "base_model": base, "dataset": "homelab_prompts", "template": "qwen"},
-            Toolchain(ollama_url="http://127.0.0.1:9"),
-            accelerator="cpu",
-            write=False,
-        )
-        return run.id
+        declared = {"name": "ansible", "base_model": base, "dataset": "homelab_prompts", "template": "qwen"}
+        host = Host(Toolchain(ollama_url="http://127.0.0.1:9"), "cpu", write=False)
+        return plan(service.lab.layout, Request.finetune(declared), host).id
 
     work: list[tuple[t.Callable[[int], str], int]] = []
     for ask, count in ((by_rest, REST), (by_openai, OPENAI), (by_mcp, MCP), (by_engine, ENGINE), (by_ansible, PLAYS)):

@@ -20,7 +20,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.docker import LABEL_STORE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
@@ -56,7 +57,7 @@ class Place:
             "lora_rank": 32, "learning_rate": 5e-3, "epochs": 16, "batch_size": 5, "gradient_accumulation": 1,
             "cutoff_len": 512, "warmup_ratio": 0, "save_steps": 1000, **declared,
         }  # fmt: skip
-        return finetune.plan_run(self.layout, settings, self.tools, accelerator="cpu")
+        return plan(self.layout, Request.finetune(settings), Host(self.tools, "cpu"))
 
     def ask(self, model: str, row: t.Mapping[str, str]) -> str:
         """The answer of a model to the question of a row."""

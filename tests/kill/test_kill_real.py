@@ -28,7 +28,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json
@@ -122,7 +123,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
         "batch_size": 10, "gradient_accumulation": 1, "learning_rate": 3e-3, "cutoff_len": 512,
         "save_steps": SAVE_STEPS, "gate": GATE,
     }  # fmt: skip
-    run = finetune.plan_run(layout, declared, toolchain, accelerator="cpu")
+    run = plan(layout, Request.finetune(declared), Host(toolchain, "cpu"))
     engine = Engine(str(data))
     engine.submit(run)
     view = engine.follow(run.id)

@@ -21,7 +21,8 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import in_child
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
@@ -73,7 +74,7 @@ def pending_training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, 
         "register": False,
         **TRAINING,
     }
-    return engine, finetune.plan_run(engine.layout, declared, toolchain(), accelerator="cpu")
+    return engine, plan(engine.layout, Request.finetune(declared), Host(toolchain(), "cpu"))
 
 
 def failed_train(engine: Engine, run: Run, starve: t.Callable[[], object]) -> dict[str, t.Any]:

@@ -25,7 +25,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan, warnings_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
@@ -92,7 +93,7 @@ class Workspace:
             "name": "gated", "base_model": self.base, "dataset": "homelab", "template": "qwen", "method": "lora",
             "batch_size": ROWS, "gradient_accumulation": 1, "cutoff_len": 512, "save_steps": 1000, **declared,
         }  # fmt: skip
-        return finetune.plan_run(self.layout, whole, self.tools, accelerator="cpu", write=write)
+        return plan(self.layout, Request.finetune(whole), Host(self.tools, "cpu", write=write))
 
     def apply(self, **declared: t.Any) -> Applied:
         """Apply a declaration as the playbook does."""
@@ -205,7 +206,7 @@ def test_rollback_is_fast_and_held(workspace: Workspace, applies: dict[str, Appl
     assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(good)
     applied = workspace.apply(**declared)
     assert applied.pending == ()
-    warnings = finetune.warnings_of(applied.run, workspace.layout)
+    warnings = warnings_of(applied.run, workspace.layout)
     assert any(f"held at {good}" in warning for warning in warnings)
     assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(good)
     assert workspace.releases.release()
@@ -267,7 +268,7 @@ def test_inputs_that_do_not_count(workspace: Workspace, applies: dict[str, Appli
     registry.apply(workspace.layout, registry.Declaration("other"), [registry.Source("records", records=rows)])
     kept = workspace.plan(**POOR, dataset="other", regenerate_on=["hyperparameters"])
     assert kept.step("train").spec.fingerprint == trained
-    assert any("the dataset has changed, and does not count" in warning for warning in finetune.warnings_of(kept))
+    assert any("the dataset has changed, and does not count" in warning for warning in warnings_of(kept))
     assert workspace.plan(**POOR, dataset="other").step("train").spec.fingerprint != trained
     new = workspace.plan(**POOR, name="new", regenerate="never")
     assert new.step("train").spec.fingerprint == trained, "there is no result yet, so the declared value is used"
@@ -365,7 +366,7 @@ def test_retention(workspace: Workspace, applies: dict[str, Applied], ollama_ser
     assert answers(workspace, LATEST)
     held = workspace.apply(**declared)
     assert held.pending == () and workspace.ollama.digest(LATEST) == tags[way_back]
-    assert any(f"held at {way_back}" in warning for warning in finetune.warnings_of(held.run, workspace.layout))
+    assert any(f"held at {way_back}" in warning for warning in warnings_of(held.run, workspace.layout))
     assert workspace.releases.release()
     assert workspace.apply(**declared).pending == ("promote",)
     assert workspace.ollama.digest(LATEST) == tags[served]

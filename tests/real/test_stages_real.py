@@ -23,7 +23,8 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry, truncation
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import read_tensors
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
@@ -80,7 +81,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
 def train(workspace: Workspace, kind: str, **declared: t.Any) -> Trained:
     """Plan, train and publish as a play does; return the job, the path and the results."""
     wanted = {"name": "essai", "base_model": str(workspace.root / "base"), "dataset": kind, **DECLARED, **declared}
-    run = finetune.plan_run(workspace.layout, wanted, workspace.tools, accelerator="cpu")
+    run = plan(workspace.layout, Request.finetune(wanted), Host(workspace.tools, "cpu"))
     base, spec = run.steps[0].spec, run.steps[1].spec
     location = workspace.layout.artifact("base", base.fingerprint)
     os.makedirs(location, exist_ok=True)

@@ -17,7 +17,8 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import PARENTS, Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import PARENTS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step

@@ -22,7 +22,8 @@ from pathlib import Path
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.disk import disk_errors
 from ansible_collections.ia_homelab.llamafactory.tests.support.full_disk import Ballast
@@ -59,7 +60,7 @@ class Workspace:
     def run(self, until: str) -> Run:
         """The fine-tune up to a step."""
         declared = {"name": "full", "base_model": self.hub_model, "dataset": "prompts", **TRAINING}
-        run = finetune.plan_run(self.layout, declared, toolchain(self.server.url), accelerator="cpu")
+        run = plan(self.layout, Request.finetune(declared), Host(toolchain(self.server.url), "cpu"))
         labels = [step.label for step in run.steps]
         steps = run.steps[: labels.index(until) + 1]
         return dataclasses.replace(run, id=f"full-{until}", goals=(until,), steps=steps)

@@ -16,8 +16,17 @@ from pathlib import Path
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
+    Chain,
+    Goal,
+    Identity,
+    Serving,
+    Training,
+    compose,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run, RunStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_json
 
@@ -45,6 +54,27 @@ def nvidia_smi(directory: Path, total_mib: int, free_mib: int, name: str = "NVID
     return directory
 
 
+def model_steps(
+    base: Identity,
+    dataset: str,
+    settings: t.Mapping[str, t.Any],
+    options: t.Mapping[str, t.Any],
+    quantizations: t.Sequence[str],
+    register: t.Mapping[str, t.Any] | None,
+    gate: t.Mapping[str, t.Any] | None = None,
+    export: str = "merged",
+) -> tuple[list[RunStep], list[str]]:
+    """The steps of a fine-tune from the base model on, and its goals.
+
+    :param settings: of the training.
+    :param register: settings of the registration; None ends with the GGUF files.
+    """
+    serving = Serving(register, {"name": options["name"]}, gate=gate) if register is not None else None
+    training = Training(settings, options)
+    chain = Chain({"dataset": dataset}, base, True, training, options, quantizations, export, serving=serving)
+    return compose(chain, Goal.MODEL if serving else Goal.GGUF)
+
+
 class PlanLab:
     """A data directory on a host that has resolved two base models."""
 
@@ -66,10 +96,10 @@ class PlanLab:
         assert found.dataset is not None
         return found.dataset
 
-    def plan(self, accelerator: str = "cpu", write: bool = True, **declared: t.Any) -> Run:
+    def plan(self, accelerator: str = "cpu", write: bool = True, goal: Goal = Goal.MODEL, **declared: t.Any) -> Run:
         """Plan the run of a declaration."""
         raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab", **declared}
-        return plan_run(self.layout, raw, Toolchain(), accelerator=accelerator, write=write)
+        return plan(self.layout, Request.finetune(raw, goal), Host(Toolchain(), accelerator, write=write))
 
     def make(self, run: Run, only: t.Container[str] | None = None, at: str = "2026-01-01T00:00:00Z") -> None:
         """Create results of a run that contain only receipts.

@@ -12,33 +12,7 @@ import typing as t
 from ..errors import InputError, StoreError
 from ..system.files import make_dirs, read_json
 from ..system.ownership import register_data_dir, repair_ownership
-
-#: Kinds of steps that produce an artifact, in the order of the pipeline.
-KINDS = ("base", "dataset", "train", "train_node", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
-
-#: Kinds each step module handles.
-KINDS_OF_MODULE = {
-    "base": ("base",),
-    "train": ("train", "train_node"),
-    "merge": ("merge",),
-    "gguf": ("gguf", "gguf_adapter"),
-    "ollama_model": ("register", "promote", "retain"),
-    "job": KINDS,
-}
-
-#: Directory of each kind of artifact, relative to the data directory.
-PARENTS = {
-    "base": "models/base",
-    "dataset": "datasets/versions",
-    "train": "outputs/adapters",
-    "train_node": "outputs/nodes",
-    "merge": "models/merged",
-    "gguf": "models/gguf",
-    "gguf_adapter": "models/gguf_adapters",
-    "register": "outputs/models",
-    "promote": "outputs/promotions",
-    "retain": "outputs/retained",
-}
+from .kinds import PARENTS
 
 #: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), beside those of
 #: artifacts, and directories that are walked recursively: they are small, and files are written to them all the time.

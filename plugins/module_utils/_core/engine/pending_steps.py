@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ..artifacts.integrity import artifact_defect
+from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
 from ..runs.job_context import step_context
@@ -59,7 +60,7 @@ def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
             if defect:
                 raise NotReadyError(
                     f"{run.name}: {step.label} needs the {kind} {fingerprint[:12]}: {defect}.",
-                    f"Make it first, with the module ia_homelab.llamafactory.{kind}.",
+                    f"Make it first, with the module {module_of(kind)}.",
                 )
 
     for label in run.goals:

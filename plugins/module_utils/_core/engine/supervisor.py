@@ -24,7 +24,7 @@ from ..distributed.node_link import Link, NodeLost
 from ..errors import CoreError, JobError, StoreError, as_error
 from ..releases.model_card import model_card
 from ..runners.command import Command
-from ..runners.registry import get_runner
+from ..runners.registry import RUNNERS, get_runner
 from ..runners.runner import Probe, Runner
 from ..runs.job_context import load_context, load_run
 from ..runs.names import (
@@ -340,7 +340,7 @@ class Supervisor:
             hint = MAKE_ROOM
             details["free_bytes"] = free
         elif probe.out_of_memory:
-            limit = self.run.toolchain.memory_limit if self.runner.name == "docker" else ""
+            limit = self.run.toolchain.memory_limit if RUNNERS.get(self.runner.name) else ""
             message += " The kernel ended a process for want of memory (RAM) while it ran"
             message += f": its container may use {limit} (memory_limit)." if limit else "."
             hint = " ".join(dict.fromkeys((RAM_HINT, hint)))

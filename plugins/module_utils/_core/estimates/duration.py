@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ..artifacts import kinds
+
 #: Peak operations per second (in 10¹²) by GPU name: dense, 16 bits with 32-bit accumulation, from the vendors'
 #: architecture papers.
 TERAFLOPS: tuple[tuple[str, float], ...] = (
@@ -54,10 +56,8 @@ _QLORA_SLOWDOWN = 1.2
 #: Operations per second of one CPU core.
 _CORE_RATE = 15e9
 
-#: Start-up seconds of a step: imports of PyTorch and LLaMA-Factory, or of the converter (measured).
-_STARTUP_SECONDS = {"train": 10.0, "merge": 8.0, "gguf": 5.0, "register": 1.0, "base": 1.0}
-#: Bytes per second that a step reads, processes and writes, on an ordinary SSD.
-_BYTES_PER_SECOND = {"merge": 400e6, "gguf": 250e6, "register": 400e6}
+#: Start-up of a training: imports of PyTorch and LLaMA-Factory.
+_TRAIN_STARTUP = kinds.BY_NAME["train"].startup_seconds
 
 #: Average characters per token of French or English text.
 _CHARACTERS_PER_TOKEN = 3.5
@@ -89,8 +89,8 @@ def training_seconds(
         if peak is None:
             return None
         slowdown = _QLORA_SLOWDOWN if method == "qlora" else 1.0
-        return _STARTUP_SECONDS["train"] + operations * slowdown / (peak * 1e12 * _UTILISATION)
-    return _STARTUP_SECONDS["train"] + operations / (_CORE_RATE * max(1, cores))
+        return _TRAIN_STARTUP + operations * slowdown / (peak * 1e12 * _UTILISATION)
+    return _TRAIN_STARTUP + operations / (_CORE_RATE * max(1, cores))
 
 
 def total_tokens(dataset_results: t.Mapping[str, t.Any], epochs: float, cutoff: int) -> float | None:
@@ -107,7 +107,10 @@ def total_tokens(dataset_results: t.Mapping[str, t.Any], epochs: float, cutoff: 
 
 def copying_seconds(kind: str, size: int) -> float | None:
     """Estimated seconds of a step that mainly copies data; None for a download, whose speed is unknown."""
-    return _STARTUP_SECONDS[kind] + size / _BYTES_PER_SECOND[kind] if kind in _BYTES_PER_SECOND else None
+    row = kinds.BY_NAME.get(kind)
+    if row is None or row.bytes_per_second is None:
+        return None
+    return row.startup_seconds + size / row.bytes_per_second
 
 
 def describe_seconds(seconds: float) -> str:

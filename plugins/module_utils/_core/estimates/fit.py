@@ -193,14 +193,16 @@ def misfit(
     gpu_total: int,
     longest: int | None = None,
     name: str = "",
+    resources: Estimate | None = None,
 ) -> Misfit | None:
     """Explain why a training does not fit a GPU; None when it fits, or when its settings make the estimate unreliable.
 
     :param gpu_total: total memory of the GPU in bytes (of the smallest of several: each holds a complete copy).
     :param longest: tokens of the longest row of the dataset.
     :param name: catalogue name of the base model.
+    :param resources: the estimate for the GPU, if there is one already.
     """
-    resources = estimate(shape, values, "cuda", longest)
+    resources = resources or estimate(shape, values, "cuda", longest)
     available, planned = budget(gpu_total), _vram(resources).planned
     if resources.unknown or planned <= available:
         return None

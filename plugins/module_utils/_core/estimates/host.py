@@ -197,14 +197,18 @@ def estimate_resources(hyper: Hyperparameters, subject: Subject, machine: Machin
     )
 
 
-def misfit(hyper: Hyperparameters, subject: Subject, machine: Machine) -> fit.Misfit | None:
-    """Explain why a fine-tune does not fit a machine; None when it fits, or when this is unknown."""
-    resources = estimate_resources(hyper, subject, machine)
+def misfit(
+    hyper: Hyperparameters, subject: Subject, machine: Machine, resources: estimates_memory.Estimate | None
+) -> fit.Misfit | None:
+    """Explain why a fine-tune does not fit a machine; None when it fits, or when this is unknown.
+
+    :param resources: result of :func:`estimate_resources`.
+    """
     if resources is None or subject.shape is None:
         return None
     values = hyperparameters.resolved(hyper)
     if machine.gpu_total is not None:
-        problem = fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name)
+        problem = fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name, resources)
         if problem is not None:
             return problem
     return _ram_misfit(resources, values, subject, machine)
@@ -234,19 +238,26 @@ def _ram_misfit(
 
 
 def check(
-    layout: Layout, hyper: Hyperparameters, subject: Subject, machine: Machine, name: str, memory_check: str
+    layout: Layout,
+    hyper: Hyperparameters,
+    subject: Subject,
+    machine: Machine,
+    name: str,
+    memory_check: str,
+    resources: estimates_memory.Estimate | None,
 ) -> str:
     """Check that a training fits the machine, unless it has been trained already.
 
     :param name: name of the fine-tune, for the message.
     :param memory_check: one of :data:`CHECKS`.
+    :param resources: result of :func:`estimate_resources`.
     :returns: a warning; empty when it fits.
     :raises InputError: when it does not fit and the check is enforced.
     """
     # a receipt remains after pruning, and a training that was completed has fitted
     if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
         return ""
-    problem = misfit(hyper, subject, machine)
+    problem = misfit(hyper, subject, machine, resources)
     if problem is None:
         return ""
     if memory_check == "enforce":

@@ -211,6 +211,7 @@ def estimate(
         "base": int(HALF * total) + side_file_bytes(shape),
         "train": train_disk(shape, options),
         "merge": int(HALF * total) + side_file_bytes(shape),
+        "gguf_adapter": int(HALF * trained),
     }
     for name in ("f16", *options["quantizations"]):
         disk[f"gguf-{name}"] = gguf_bytes(shape, name)

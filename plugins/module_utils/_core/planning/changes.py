@@ -12,7 +12,8 @@ import dataclasses
 import os
 import typing as t
 
-from ..artifacts.layout import KINDS, PARENTS, Layout, Receipt
+from ..artifacts.kinds import KINDS, PARENTS
+from ..artifacts.layout import Layout, Receipt
 from ..datasets.diff import Changes
 from ..datasets.output_formats import DATA_FILE
 from ..releases.lineage import read_receipt

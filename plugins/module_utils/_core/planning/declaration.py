@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -70,10 +71,11 @@ class Declared:
     hyper: Hyperparameters
 
 
-def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
+def read_declaration(raw: t.Mapping[str, t.Any], hyper: Hyperparameters | None = None) -> Declared:
     """Parse and validate one entry of ``finetunes``.
 
-    :raises InputError: naming the invalid option.
+    :param hyper: the hyperparameters in ``raw``, if they have been checked already.
+    :raises InputError: naming the invalid option, in ``details["options"]`` too.
     """
     label = str(raw.get("name") or "a fine-tune")
     for key in raw:
@@ -87,15 +89,22 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
                 raise InputError(f"{label}: {name} is missing.")
             values[name] = option.get("default")
         elif option["type"] != "list" and values[name] not in option.get("choices", (values[name],)):
-            raise InputError(f"{label}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}.")
+            message = f"{label}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}."
+            raise InputError(message, details={"options": [name]})
     name = str(values["name"])
     if not _NAME.match(name):
         raise InputError(
-            f"{name!r} is not a name for a model.", "Use letters, digits, '.', '_' and '-', at most 80, a letter first."
+            f"{name!r} is not a name for a model.",
+            "Use letters, digits, '.', '_' and '-', at most 80, a letter first.",
+            {"options": ["name"]},
         )
+    with _naming("regenerate_on"):
+        inputs = retraining.retraining_inputs(label, str(values["regenerate"]), values["regenerate_on"])
     try:
-        gate = read_gate(values["gate"], values["aliases"])
-        hyper = hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
+        with _naming("gate"):
+            gate = read_gate(values["gate"], values["aliases"])
+        if hyper is None:
+            hyper = hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
         register = stages.is_registered(hyper["stage"], raw.get("register"))
     except InputError as error:
         raise InputError(f"{label}: {error.message}", error.hint, error.details) from error
@@ -111,7 +120,7 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
         memory_check=str(values["memory_check"]),
         gate=gate,
         export=str(values["export"]),
-        retraining_inputs=retraining.retraining_inputs(label, str(values["regenerate"]), values["regenerate_on"]),
+        retraining_inputs=inputs,
         always_retrain=values["regenerate"] == "always",
         keep=_read_policy(label, values["keep"], bool(values["keep_intermediates"])),
         nodes=tuple(map(str, [values["nodes"]] if isinstance(values["nodes"], str) else values["nodes"] or [])),
@@ -119,9 +128,19 @@ def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
     )
 
 
+@contextlib.contextmanager
+def _naming(option: str) -> t.Iterator[None]:
+    """Name the option in the details of an error."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.message, error.hint, {**error.details, "options": [option]}) from error
+
+
 def _read_policy(label: str, keep: t.Any, intermediates: bool) -> dict[str, t.Any]:
     if keep is not None and (not str(keep).isdigit() or int(keep) < 1):
-        raise InputError(f"{label}: keep is a number of versions, at least 1, not {keep!r}.")
+        message = f"{label}: keep is a number of versions, at least 1, not {keep!r}."
+        raise InputError(message, details={"options": ["keep"]})
     return Policy(int(keep) if keep is not None else None, intermediates).as_settings()
 
 

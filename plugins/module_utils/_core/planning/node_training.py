@@ -12,7 +12,7 @@ from ..distributed.nodes import Nodes
 from ..errors import InputError
 from ..runs.run import Run
 from ..runs.spec import Toolchain
-from . import declaration, finetune, pipeline
+from . import declaration, inputs, pipeline
 from .pipeline import Identity
 
 #: Display names of the upstream steps.
@@ -53,8 +53,8 @@ def plan_part(
     :raises InputError: if this host has another base or dataset, or cannot train it.
     """
     declared = declaration.read_declaration(raw)
-    base = finetune.resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
-    resolved_dataset = finetune.resolve_dataset(layout, declared.dataset, datasets or {})
+    base = inputs.resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
+    resolved_dataset = inputs.resolve_dataset(layout, declared.dataset, datasets or {})
     local = {"base": base.fingerprint, "dataset": resolved_dataset.fingerprint}
     for kind, label in _LABELS.items():
         if local[kind] != lead_facts[kind]:
@@ -67,8 +67,8 @@ def plan_part(
     # the leading host decides, also for method: auto; whether the training fits this host is checked separately
     resolved = dict(lead_facts["resolved"])
     hyper = declared.hyper.with_method(str(resolved["method"]))
-    subject = finetune.subject_of(declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results)
-    _settings, options = finetune.training_settings(
+    subject = inputs.subject_of(declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results)
+    _settings, options = inputs.training_settings(
         layout, hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, False
     )
     if options["accelerator"] != lead_facts["accelerator"]:

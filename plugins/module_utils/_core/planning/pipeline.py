@@ -1,11 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ordered list of steps of a declaration. Pure functions without input or output."""
+"""The ordered steps of a run: the chain from wherever it starts to its goal. Pure functions without input or output."""
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import typing as t
 
 from ..fingerprint import digest, fingerprint
@@ -13,6 +14,16 @@ from ..runs.names import slug
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
 from ..training.options import DIRECT_QUANTIZATIONS
+
+
+class Goal(str, enum.Enum):
+    """The last result that a run makes."""
+
+    BASE = "base"
+    TRAIN = "train"
+    MERGE = "merge"
+    GGUF = "gguf"
+    MODEL = "model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,50 +148,111 @@ def adapter_steps(
     return make_step("gguf_adapter", {}, upstream, options, "gguf-adapter"), ggufs
 
 
-def finetune_steps(
-    base: Identity,
-    dataset: Identity,
-    train: t.Mapping[str, t.Any],
-    train_options: t.Mapping[str, t.Any],
-    quantizations: t.Sequence[str],
-    register: t.Mapping[str, t.Any] | None,
-    aliases: t.Sequence[str] = ("latest",),
-    register_options: t.Mapping[str, t.Any] | None = None,
-    gate: t.Mapping[str, t.Any] | None = None,
-    export: str = "merged",
-    keep: t.Mapping[str, t.Any] | None = None,
-) -> tuple[list[RunStep], list[str]]:
-    """Return all steps of a fine-tune, and the labels of its goals.
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The step that trains.
 
-    :param train: settings of the training that differ from their default.
-    :param train_options: all hyperparameters with defaults, and other values the training needs.
-    :param register: settings of the registration; None stops after the GGUF files.
+    :param settings: settings that differ from their default.
+    :param options: all hyperparameters with defaults, and other values the training needs.
+    """
+
+    settings: t.Mapping[str, t.Any]
+    options: t.Mapping[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Serving:
+    """The steps that serve a model.
+
+    :param settings: settings of the registration.
+    :param options: other values the registration needs.
+    :param aliases: tags that the first quantization gets.
     :param gate: settings of the gate the model must pass; None for none.
-    :param export: ``merged`` or ``adapter`` (see ``training.adapter_export``).
     :param keep: settings of the retention policy for old versions; empty for none.
     """
-    steps = [base_step(base)]
-    trained = make_step("train", train, {"base": base.fingerprint, "dataset": dataset.fingerprint}, train_options)
-    upstream = {"base": base.fingerprint, "train": trained.spec.fingerprint}
-    adapter = ""
-    if export == "adapter":
-        adapter_step, ggufs = adapter_steps(base, trained.spec.fingerprint, train_options, quantizations)
-        adapter = adapter_step.spec.fingerprint
-        steps += [trained, adapter_step, *ggufs]
-    else:
-        merged = make_step("merge", {}, upstream, train_options)
-        step_options = {"name": train_options.get("name", ""), "dataset": dataset.fingerprint, "base": base.fingerprint}
-        ggufs = gguf_steps(merged.spec.fingerprint, quantizations, step_options)
-        steps += [trained, merged, *ggufs]
-    by_name = {step.spec.options["quantization"]: step.spec.fingerprint for step in ggufs}
-    goal_ggufs = {name: by_name[name] for name in quantizations}
-    if register is None:
-        return steps, [*(["gguf-adapter"] if adapter else []), *(f"gguf-{name}" for name in goal_ggufs)]
-    step_options = {"name": train_options.get("name", ""), **(register_options or {})}
-    registrations = with_gate(register_steps(goal_ggufs, register, aliases, step_options, adapter), gate)
-    if keep:
-        registrations.append(retain_step(registrations[0], keep))
-    return steps + registrations, [step.label for step in registrations]
+
+    settings: t.Mapping[str, t.Any]
+    options: t.Mapping[str, t.Any]
+    aliases: t.Sequence[str] = ("latest",)
+    gate: t.Mapping[str, t.Any] | None = None
+    keep: t.Mapping[str, t.Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """The inputs of a chain of steps: the results from which it starts, and the values of the steps up to its goal.
+
+    :param results: fingerprints of the results that no step of the run makes, by kind.
+    :param base: base model, if the run provides it; or if it converts it, for ``export: adapter``.
+    :param provides_base: whether the run has a step for the base.
+    :param training: the training, if the run trains.
+    :param options: options of the steps that merge and convert, as the training recorded them.
+    :param quantizations: GGUF types to create, in declared order.
+    :param export: ``merged`` or ``adapter`` (see ``training.adapter_export``).
+    :param ggufs: fingerprints of existing GGUF files by quantization, if the run only serves them.
+    :param serving: how the model is served; None for other goals.
+    """
+
+    results: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    base: Identity | None = None
+    provides_base: bool = False
+    training: Training | None = None
+    options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    quantizations: t.Sequence[str] = ()
+    export: str = "merged"
+    ggufs: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    serving: Serving | None = None
+
+
+def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
+    """Return the steps from the start of a chain to its goal, and the labels of the goals."""
+    results = dict(chain.results)
+    steps: list[RunStep] = []
+
+    def add(step: RunStep) -> None:
+        steps.append(step)
+        results[step.spec.kind] = step.spec.fingerprint
+
+    if chain.base is not None:
+        results["base"] = chain.base.fingerprint
+        if chain.provides_base:
+            steps.append(base_step(chain.base))
+    if chain.training is not None:
+        upstream = {"base": results["base"], "dataset": results["dataset"]}
+        add(make_step("train", chain.training.settings, upstream, chain.training.options))
+    if goal in (Goal.BASE, Goal.TRAIN):
+        return steps, [goal.value]
+    ggufs = dict(chain.ggufs)
+    goals = []
+    if not ggufs:
+        if chain.export == "adapter" and chain.base is not None:
+            adapter, files = adapter_steps(chain.base, results["train"], chain.options, chain.quantizations)
+            add(adapter)
+            goals = [adapter.label]
+        else:
+            if "merge" not in results:
+                add(make_step("merge", {}, {"base": results["base"], "train": results["train"]}, chain.options))
+            if goal is Goal.MERGE:
+                return steps, [goal.value]
+            recorded = {"name": chain.options.get("name", ""), "base": results["base"], "dataset": results["dataset"]}
+            files = gguf_steps(results["merge"], chain.quantizations, recorded)
+        steps += files
+        by_name = {step.spec.options["quantization"]: step.spec.fingerprint for step in files}
+        ggufs = {name: by_name[name] for name in chain.quantizations}
+    if goal is Goal.GGUF or chain.serving is None:
+        return steps, [*goals, *(f"gguf-{name}" for name in ggufs)]
+    served = serving_steps(ggufs, chain.serving, results.get("gguf_adapter", ""))
+    return [*steps, *served], [step.label for step in served]
+
+
+def serving_steps(ggufs: t.Mapping[str, str], serving: Serving, adapter: str = "") -> list[RunStep]:
+    """Return the registrations of GGUF files, with a promotion behind a gate, and the retention of old versions.
+
+    :param adapter: fingerprint of the GGUF adapter to apply to them; empty for none.
+    """
+    registered = register_steps(ggufs, serving.settings, serving.aliases, serving.options, adapter)
+    steps = with_gate(registered, serving.gate)
+    return [*steps, retain_step(steps[0], serving.keep)] if serving.keep else steps
 
 
 def run_id(name: str, goals: t.Iterable[RunStep]) -> str:

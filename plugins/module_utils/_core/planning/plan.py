@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from ..artifacts import kinds
 from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
 from ..estimates import duration
@@ -24,7 +25,7 @@ from .changes import Change, PreviousResult, changes, describe_base
 SCHEMA = 1
 
 #: Inputs that are steps themselves: their changes follow from those of their own inputs.
-DERIVED_INPUTS = ("train", "merge", "gguf", "gguf_adapter", "register", "promote", "retain")
+DERIVED_INPUTS = tuple(kind.name for kind in kinds.TABLE if kind.derived)
 
 
 def make_plan(
@@ -149,8 +150,6 @@ def _requirements(
     kind = step.spec.kind
     requirements: dict[str, t.Any] = {}
     disk = (estimate.get("disk") or {}).get(step.label, (estimate.get("disk") or {}).get(kind))
-    if kind == "gguf_adapter":
-        disk = 2 * int(estimate["trainable"]) if estimate else None  # 16 bits a parameter
     if kind == "base":
         disk = 0 if step.spec.options.get("location") else step.spec.options.get("bytes") or disk
     if disk is not None:

@@ -14,7 +14,7 @@ from ..runs.run import Run
 from ..runs.status import RunView
 from . import plan as planning_plan
 from . import plan_text, saved_plan
-from .finetune import warnings_of
+from .planner import warnings_of
 
 
 def plans_of(

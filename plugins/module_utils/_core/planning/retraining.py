@@ -26,6 +26,7 @@ from ..releases.promotion import Releases, content_tag
 from ..runs.run import RunStep
 from ..training import hyperparameters
 from ..training.hyperparameters import Hyperparameters
+from .inputs import ResolvedDataset
 
 POLICIES = ("on_change", "never", "always")
 INPUTS = ("dataset", "hyperparameters", "base")
@@ -53,29 +54,45 @@ def retraining_inputs(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[
 
 
 class PinnedInputs:
-    """The inputs that are pinned to their value in the last training; none if nothing was trained yet.
+    """The inputs that are pinned to their value in an earlier training; none if nothing was trained yet.
 
-    :param tracked: the inputs that are not pinned.
+    :param tracked: the inputs that are not pinned to the last training of the fine-tune.
     """
 
     def __init__(self, layout: Layout, name: str, tracked: t.Sequence[str]) -> None:
         ignored = [each for each in INPUTS if each not in tracked]
         self._layout = layout
         self._name = name
-        self._receipt = lineage.last_training(layout, name) if ignored else None
+        self._receipt: t.Mapping[str, t.Any] | None = lineage.last_training(layout, name) if ignored else None
         self._ignored = ignored if self._receipt else []
+        self._continues = False
         #: Messages about changed inputs that are ignored.
         self.notes: list[str] = []
 
-    def base(self, declared: BaseIdentity) -> BaseIdentity:
-        """Return the base to train: the declared one, or the pinned one of the last training."""
+    @classmethod
+    def of_training(cls, layout: Layout, name: str, receipt: t.Mapping[str, t.Any]) -> PinnedInputs:
+        """Pin all inputs to those of a training from which a run continues, whatever has changed since.
+
+        :param receipt: receipt of the training.
+        """
+        pinned = cls(layout, name, INPUTS)
+        pinned._receipt, pinned._ignored, pinned._continues = receipt, list(INPUTS), True
+        return pinned
+
+    def base(self, resolve: t.Callable[[], BaseIdentity]) -> BaseIdentity:
+        """Return the base to train: the declared one, or the pinned one.
+
+        :param resolve: function that resolves the declared base.
+        """
         if "base" not in self._ignored or self._receipt is None:
-            return declared
+            return resolve()
         fingerprint = str(self._receipt["upstream"]["base"])
         receipt = lineage.read_receipt(self._layout, "base", fingerprint)
-        if fingerprint == declared.fingerprint or receipt is None:
-            return declared
-        self._note("base", lineage.base_name({"base": receipt}))
+        if not self._continues or receipt is None:
+            declared = resolve()
+            if fingerprint == declared.fingerprint or receipt is None:
+                return declared
+            self._note("base", lineage.base_name({"base": receipt}))
         results = receipt.get("results") or {}
         resolved = self._receipt["options"]["resolved"]
         location = results.get("location")
@@ -96,16 +113,21 @@ class PinnedInputs:
                 return dict(receipt.get("options") or {})
         return base.options
 
-    def dataset(self, declared: str, dataset_results: t.Mapping[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
-        """Return the fingerprint of the dataset to train on, and its results."""
+    def dataset(self, resolve: t.Callable[[], ResolvedDataset]) -> ResolvedDataset:
+        """Return the dataset to train on: the declared one, or the pinned one.
+
+        :param resolve: function that resolves the declared dataset.
+        """
         if "dataset" not in self._ignored or self._receipt is None:
-            return declared, dict(dataset_results)
+            return resolve()
         fingerprint = str(self._receipt["upstream"]["dataset"])
-        if fingerprint == declared:
-            return declared, dict(dataset_results)
-        self._note("dataset", fingerprint[:12])
+        if not self._continues:
+            declared = resolve()
+            if fingerprint == declared.fingerprint:
+                return declared
+            self._note("dataset", fingerprint[:12])
         receipt = lineage.read_receipt(self._layout, "dataset", fingerprint) or {}
-        return fingerprint, dict(receipt.get("results") or {})
+        return ResolvedDataset(fingerprint, dict(receipt.get("results") or {}), None)
 
     def training(self, declared: Hyperparameters, read: t.Callable[[], Training]) -> Training:
         """Return the settings and options of the training.
@@ -116,6 +138,8 @@ class PinnedInputs:
         if "hyperparameters" not in self._ignored or self._receipt is None:
             return read()
         before = dict(self._receipt["settings"])
+        if self._continues:
+            return before, {**self._receipt["options"], "name": self._name}
         method = (self._receipt["options"].get("resolved") or {}).get("method") or before.get("method", "lora")
         # auto is not resolved again: the pinned training already has a value for it
         ignored = ["method"] if declared.method == "auto" else []

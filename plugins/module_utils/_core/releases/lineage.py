@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ..artifacts import kinds
 from ..artifacts.layout import Layout, Receipt
 from ..errors import StoreError
 from .promotion import content_tag
 
 #: From the served model back to its inputs.
-ORDER = ("promote", "register", "gguf", "gguf_adapter", "merge", "train", "dataset", "base")
+ORDER = tuple(kind.name for kind in sorted(kinds.TABLE, key=lambda kind: kind.lineage or 0) if kind.lineage is not None)
 
 
 def ancestry(layout: Layout, receipt: Receipt) -> dict[str, dict[str, t.Any]]:
@@ -132,21 +133,12 @@ def _entry(layout: Layout, kind: str, receipt: Receipt) -> dict[str, t.Any]:
 
 def _facts(kind: str, receipt: Receipt) -> dict[str, t.Any]:
     settings, results = dict(receipt.get("settings") or {}), dict(receipt.get("results") or {})
-    if kind == "base":
-        facts: dict[str, t.Any] = {**settings, "location": results.get("location")}
-    elif kind == "dataset":
-        facts = {name: results.get(name) for name in ("name", "rows", "format", "sources")}
-    elif kind == "train":
+    facts: dict[str, t.Any] = dict(settings) if kind == "base" else {}
+    if kind == "train":
         options = receipt.get("options") or {}
         resolved = options.get("resolved") or {}
         facts = {name: resolved.get(name) for name in ("method", "epochs", "learning_rate", "lora_rank", "seed")}
-        facts.update(attempt=settings.get("attempt"), metrics=results.get("metrics"), sources=options.get("sources"))
-    elif kind in ("gguf", "gguf_adapter"):
-        facts = {name: results.get(name) for name in ("quantization", "bytes", "tensors")}
-    elif kind == "register":
-        facts = {name: results.get(name) for name in ("tag", "digest", "blob", "adapter_blob", "server_version")}
-    elif kind == "promote":
-        facts = {name: results.get(name) for name in ("asked", "met", "met_before", "held")}
-    else:
-        facts = {name: results.get(name) for name in ("bytes", "parameters", "dtype")}
+        facts.update(attempt=settings.get("attempt"), sources=options.get("sources"))
+    row = kinds.BY_NAME.get(kind)
+    facts.update({name: results.get(name) for name in (row.facts if row else ())})
     return {name: value for name, value in facts.items() if value is not None}

@@ -13,19 +13,12 @@ import json
 import re
 import typing as t
 
+from ..artifacts import kinds
 from ..artifacts.layout import Layout, Receipt
 from .lineage import ancestry, base_name, sources_of, tag_of
 
-#: Kinds of results that have a card, and their ``base_model_relation`` in the hub's terms.
-RELATIONS = {
-    "train": "adapter",
-    "merge": "finetune",
-    "gguf": "quantized",
-    "gguf_adapter": "adapter",
-    "register": "quantized",
-    "promote": "quantized",
-}
-_LIBRARIES = {"train": "peft", "merge": "transformers"}
+#: Cards of the kinds of results that have one.
+CARDS = {kind.name: kind.card for kind in kinds.TABLE if kind.card is not None}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+\Z")
 _SHOWN_SETTINGS = (
     "method", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "cutoff_len", "lora_rank", "lora_alpha",
@@ -40,7 +33,7 @@ def model_card(layout: Layout, receipt: Receipt) -> str:
         ``options``, ``results``.
     """
     kind = str(receipt["kind"])
-    if kind not in RELATIONS:
+    if kind not in CARDS:
         return ""
     ancestors = ancestry(layout, receipt)
     parts = [
@@ -58,13 +51,12 @@ def model_card(layout: Layout, receipt: Receipt) -> str:
 
 def _front_matter(kind: str, ancestors: t.Mapping[str, Receipt]) -> str:
     base, method = base_name(ancestors), str(_resolved(ancestors).get("method") or "")
-    relation = RELATIONS[kind]
+    relation, library = CARDS[kind].relation, CARDS[kind].library
     if kind == "train" and method in ("full", "freeze"):
         relation = "finetune"
     lines = ["---"]
     if _HUB_ID.match(base):
         lines += [f"base_model: {json.dumps(base)}", f"base_model_relation: {relation}"]
-    library = _LIBRARIES.get(kind)
     if library:
         lines.append(f"library_name: {'transformers' if relation == 'finetune' else library}")
     tags = ["llama-factory", *([method] if method else []), *([] if library else ["gguf"])]
@@ -85,12 +77,7 @@ def _summary(kind: str, ancestors: t.Mapping[str, Receipt]) -> str:
     base = base_name(ancestors) or "its base"
     if "train" not in ancestors:
         return f"GGUF file of {base}, not fine-tuned."
-    description = {
-        "train": "What a training has made of",
-        "merge": "Merged 16-bit weights of a training of",
-        "gguf": "GGUF file of a training of",
-        "gguf_adapter": "GGUF adapter of a training of",
-    }.get(kind, "Ollama model, fine-tuned from")
+    description = CARDS[kind].summary
     commit = (ancestors.get("base", {}).get("settings") or {}).get("commit")
     return f"{description} {base}{f' (commit {commit[:12]})' if commit else ''}, made with LLaMA-Factory and llama.cpp."
 

@@ -18,6 +18,7 @@ import os
 import shutil
 import typing as t
 
+from ..artifacts import kinds
 from ..artifacts.layout import LOSS_PLOT_FILE, MODEL_CARD_FILE, MODELFILE, RECEIPT, TRAINER_LOG_FILE, Layout, Receipt
 from ..fingerprint import digest
 from ..ollama.client import Ollama
@@ -30,7 +31,8 @@ from .promotion import Models, Releases, digest_of
 
 #: Files that are kept: they are small and still useful.
 _KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE)
-_REMOVED_WITH_A_VERSION = ("register", "gguf", "gguf_adapter", "merge", "train")
+_REMOVED_WITH_A_VERSION = {kind.name for kind in kinds.TABLE if kind.retention is not kinds.Retention.KEPT}
+_INTERMEDIATE = {kind.name for kind in kinds.TABLE if kind.retention is kinds.Retention.INTERMEDIATE}
 _GB = 1e9
 
 
@@ -107,7 +109,7 @@ def surplus(
         for receipt in [*kept, *removed]:
             artifacts = _artifacts_of(layout, receipt)
             intermediates = [
-                artifact for artifact in artifacts if artifact[0] in ("merge", "gguf") and artifact not in direct
+                artifact for artifact in artifacts if artifact[0] in _INTERMEDIATE and artifact not in direct
             ]
             candidates.update(dict.fromkeys(intermediates))
             needed -= set(intermediates) - run_inputs

@@ -8,6 +8,9 @@ from __future__ import annotations
 from ..errors import InputError
 from .runner import Runner
 
+#: Names of the runners; True if a runner starts commands in a container from the image of their tools.
+RUNNERS = {"process": False, "docker": True}
+
 
 def get_runner(name: str) -> Runner:
     """Return a runner by its name.
@@ -22,4 +25,4 @@ def get_runner(name: str) -> Runner:
         from .docker import DockerRunner
 
         return DockerRunner()
-    raise InputError(f"There is no runner {name!r}.", "Known runners: process, docker.")
+    raise InputError(f"There is no runner {name!r}.", f"Known runners: {', '.join(RUNNERS)}.")

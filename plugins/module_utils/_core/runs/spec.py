@@ -17,7 +17,7 @@ from ..ollama.syntax import DEFAULT_URL
 class StepSpec:
     """One declared step of a run, as stored.
 
-    :param kind: one of :data:`artifacts.layout.KINDS`.
+    :param kind: one of :data:`artifacts.kinds.KINDS`.
     :param fingerprint: fingerprint of the artifact.
     :param settings: inputs of the fingerprint, without defaults.
     :param upstream: fingerprints of the input artifacts, by kind.
@@ -75,6 +75,8 @@ class Toolchain:
         owner of the data directory.
     :param mounts: additional directories of the host, mounted in containers at the same path; ``:ro`` at the end for
         read-only.
+    :param host_runner: name of the runner for commands on the host.
+    :param container_runner: name of the runner for commands in containers.
     """
 
     llamafactory_venv: str = ""
@@ -95,6 +97,8 @@ class Toolchain:
     shm_size: str = "8g"
     container_user: str = ""
     mounts: tuple[str, ...] = ()
+    host_runner: str = "process"
+    container_runner: str = "docker"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mounts", tuple(self.mounts))  # JSON from the store contains a list
@@ -102,7 +106,14 @@ class Toolchain:
     @property
     def runner(self) -> str:
         """Name of the runner for these tools."""
-        return "docker" if self.llamafactory_image or self.llama_cpp_image else "process"
+        return self.runner_for(self.llamafactory_image or self.llama_cpp_image)
+
+    def runner_for(self, image: str) -> str:
+        """Return the name of the runner for a command.
+
+        :param image: image that contains its tools; empty for a command on the host.
+        """
+        return self.container_runner if image else self.host_runner
 
     def program(self, *parts: str, image: str = "") -> str:
         """Return the path of a tool.

@@ -66,5 +66,5 @@ def _create(kind: str) -> Step:
 
 
 def runner_of(run: Run, spec: StepSpec) -> str:
-    """Return the name of the runner for a step's command: ``docker`` only if the tools of the step are in an image."""
-    return "docker" if get_step(spec.kind).image(run.toolchain) else "process"
+    """Return the name of the runner for a step's command: one for containers only if its tools are in an image."""
+    return run.toolchain.runner_for(get_step(spec.kind).image(run.toolchain))

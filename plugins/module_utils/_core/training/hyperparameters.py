@@ -78,7 +78,7 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
     :raises InputError: for an unknown option (with the closest match), a wrong type, a value out of bounds, or an
         unsupported method or stage.
     """
-    values: dict[str, t.Any] = {option.name: _copy_default(option.default) for option in OPTIONS}
+    checked: dict[str, t.Any] = {}
     declared_as: dict[str, str] = {}
     for key, value in declared.items():
         name = _CANONICAL.get(_normalise_name(str(key)))
@@ -88,7 +88,26 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
             raise InputError(f"{name} was declared twice: as {declared_as[name]} and as {key}.")
         declared_as[name] = str(key)
         if value is not None:
-            values[name] = _check_value(_OPTIONS_BY_NAME[name], value)
+            checked[name] = check_value(name, value)
+    return with_defaults(checked)
+
+
+def check_value(name: str, value: t.Any) -> t.Any:
+    """Return the typed value of one option, such as a number for the text ``2e-4``.
+
+    :param name: name of the option.
+    :raises InputError: for a wrong type, a value out of bounds, or an unsupported method or stage.
+    """
+    return _check_value(_OPTIONS_BY_NAME[name], value)
+
+
+def with_defaults(checked: t.Mapping[str, t.Any]) -> Hyperparameters:
+    """Return all options from those that were declared.
+
+    :param checked: results of :func:`check_value`, by name of the option.
+    :raises InputError: for an option of another stage.
+    """
+    values = {**{option.name: _copy_default(option.default) for option in OPTIONS}, **checked}
     if values["lora_alpha"] == 2 * values["lora_rank"]:
         values["lora_alpha"] = None
     _check_stage(values)

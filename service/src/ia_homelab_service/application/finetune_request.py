@@ -17,7 +17,8 @@ from ia_homelab_core.datasets import registry
 from ia_homelab_core.errors import InputError
 from ia_homelab_core.ollama import syntax
 from ia_homelab_core.planning import declaration as planning_declaration
-from ia_homelab_core.releases import gate
+from ia_homelab_core.planning.pipeline import Goal
+from ia_homelab_core.planning.request import Request
 from ia_homelab_core.runs.names import FINETUNE_NAME, slug
 from ia_homelab_core.training import hyperparameters as training_hyperparameters
 
@@ -59,10 +60,12 @@ class FinetuneRequest:
 
     :param declaration: the equivalent entry of ``finetunes``, with the core's names.
     :param goal: one of :data:`GOALS`.
+    :param checked: the core's request, from which the run is planned.
     """
 
     declaration: dict[str, t.Any]
     goal: str
+    checked: Request
 
 
 def _hyperparameter_options() -> dict[str, dict[str, t.Any]]:
@@ -117,24 +120,51 @@ def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRe
     for name, option in planning_declaration.OPTIONS.items():
         if option.get("required") and name not in spellings_used and name != "name":
             errors.append(FieldError(name, f"{name} is missing."))
-    if errors:
-        raise FieldErrors(errors)
     for name in ("base_model", "dataset"):
-        if values.get(name) is None:
-            raise FieldErrors([FieldError(spellings_used.get(name, name), f"{name} is missing.")])
+        if name in spellings_used and raw[spellings_used[name]] is None:
+            errors.append(FieldError(spellings_used[name], f"{name} is missing."))
+    if values.get("base_model") is None or values.get("dataset") is None:
+        raise FieldErrors(errors)
     checked_goal = str(values.pop("goal", goal))
     values.setdefault("name", default_name(str(values["base_model"]), str(values["dataset"])))
-    try:
-        planning_declaration.read_declaration(values)
-    except InputError as error:
-        raise FieldErrors([FieldError("", error.message, error.hint)]) from error
-    return FinetuneRequest(values, checked_goal)
+    typed = {name: value for name, value in values.items() if name in hyperparameters and not errors}
+    checked, more_errors = _core_request(values, typed, Goal(checked_goal), spellings_used)
+    errors += more_errors
+    if errors or checked is None:
+        raise FieldErrors(errors)
+    return FinetuneRequest(values, checked_goal, checked)
+
+
+def _core_request(
+    values: t.Mapping[str, t.Any], typed: t.Mapping[str, t.Any], goal: Goal, spellings: t.Mapping[str, str]
+) -> tuple[Request | None, list[FieldError]]:
+    """Return the core's request, and every error: what is wrong is left out until the core accepts the remainder.
+
+    :param values: the declaration.
+    :param typed: checked hyperparameters.
+    :param spellings: names of the fields as given in the request.
+    """
+    errors: list[FieldError] = []
+    remaining = dict(values)
+    while True:
+        try:
+            return Request.finetune(remaining, goal, training_hyperparameters.with_defaults(typed)), errors
+        except InputError as error:
+            options = [option for option in error.details.get("options") or () if option in remaining]
+            message = error.message.removeprefix(f"{remaining['name']}: ")
+            errors += [FieldError(spellings.get(option, option), message, error.hint) for option in options or [""]]
+            if not options:
+                return None, errors
+            for option in options:
+                del remaining[option]
+            remaining.setdefault("name", "finetune")
+            typed = {option: value for option, value in typed.items() if option in remaining}
 
 
 def _checked_value(name: str, value: t.Any, hyperparameters: t.Mapping[str, t.Any]) -> t.Any:
     if name in hyperparameters:
         # text such as "2e-4" is converted to a number, as for YAML
-        return training_hyperparameters.normalise({name: value})[name]
+        return training_hyperparameters.check_value(name, value)
     if name == "goal":
         if value not in GOALS:
             raise InputError(f"goal must be one of {', '.join(GOALS)}, not {value!r}.")
@@ -152,17 +182,10 @@ def _checked_value(name: str, value: t.Any, hyperparameters: t.Mapping[str, t.An
 
 
 def _checked_option(name: str, value: t.Any) -> t.Any:
-    choices = planning_declaration.OPTIONS[name].get("choices")
-    if choices and any(one not in choices for one in (value if isinstance(value, list) else [value])):
-        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-    if name == "gate":
-        gate.read_gate(value)
+    """Check what the core takes as it is; it checks choices, the gate and the name itself."""
     if name == "dataset":
         return registry.dataset_name(value)
-    if name == "name":
-        if not re.match(_NAME, value):
-            raise InputError(f"{value!r} is not a name for a model.", "Use up to 80 letters, digits, '.', '_' and '-'.")
-    elif name == "base_model":
+    if name == "base_model":
         value = value.strip()
         if not value or any(ord(letter) < 32 for letter in value):
             raise InputError(f"{name} must name a model, not {value!r}.")

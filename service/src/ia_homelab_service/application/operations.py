@@ -17,12 +17,11 @@ import shlex
 import time
 import typing as t
 
-from ia_homelab_core.artifacts.integrity import receipt_results
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.ollama.client import Ollama
-from ia_homelab_core.planning.declaration import read_declaration
-from ia_homelab_core.planning.finetune import plan_run, plan_train, warnings_of
+from ia_homelab_core.planning import planner
+from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.runs.names import LOG_FILE
 from ia_homelab_core.runs.run import Run
 from ia_homelab_core.system import gpus
@@ -55,6 +54,8 @@ class Operations:
         self.datasets = Datasets(settings, self.layout)
         self.models = Models(self.layout, settings.ollama_url)
         self.journal = Journal(settings, self.engine, self.jobs)
+        #: Called after each operation that changes the queue; the watcher polls the store then.
+        self.on_queue_change: t.Callable[[], None] | None = None
 
     # -- submitting runs -------------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ class Operations:
         :raises FieldErrors: with every invalid field.
         """
         checked = finetune_request.parse_request(request, goal)
-        run = self._plan_run(checked, True, submitted_by)
+        run = self._plan_finetune(checked, self._host(submitted_by))
         if client_data:
             run = dataclasses.replace(run, declaration={**run.declaration, "request": dict(client_data)})
         return self._submit(run)
@@ -85,7 +86,7 @@ class Operations:
     def plan(self, request: t.Mapping[str, t.Any], goal: str = "model") -> Plan:
         """Return what submitting the request would do. Writes nothing."""
         checked = finetune_request.parse_request(request, goal)
-        run = self._plan_run(checked, False, "rest")
+        run = self._plan_finetune(checked, self._host(write=False))
         view = self.engine.preview(run)
         plan = core_plan(self.settings, self.layout, run, view)
         job = self.jobs.describe(view, run)
@@ -101,52 +102,38 @@ class Operations:
             curl=as_curl(self.settings, checked),
         )
 
-    def _plan_run(self, request: finetune_request.FinetuneRequest, write: bool, submitted_by: str) -> Run:
-        declaration, tools = request.declaration, self.settings.tools
+    def _plan_finetune(self, request: finetune_request.FinetuneRequest, host: Host) -> Run:
         with _errors_of_field("dataset"):
-            self.datasets.load(str(declaration["dataset"]))
-        if request.goal == "model":
-            return plan_run(
-                self.layout,
-                declaration,
-                tools,
-                accelerator=self.settings.accelerator,
-                write=write,
-                submitted_by=submitted_by,
-            )
-        declared = read_declaration(declaration)
-        run = plan_train(
-            self.layout,
-            declared.name,
-            declared.base_model,
-            declared.base_revision,
-            declared.dataset,
-            declared.hyper,
-            tools,
-            self.settings.accelerator,
-            write,
-            declared.memory_check,
-        )
-        return dataclasses.replace(run, declaration=dict(declaration), submitted_by=submitted_by)
+            self.datasets.load(str(request.declaration["dataset"]))
+        return planner.plan(self.layout, request.checked, host)
+
+    def _host(self, submitted_by: str = "rest", write: bool = True) -> Host:
+        return Host(self.settings.tools, self.settings.accelerator, write=write, submitted_by=submitted_by)
 
     def _submit(self, run: Run) -> Submitted:
         record = self.engine.store.record(run.id)
         submission = self.engine.submit(run)
         self.jobs.clear_paused(run.id)
-        self.jobs.invalidate(run.id)
         self.jobs.remember_request(run)
-        self.journal.sync(run.id)
+        self._queue_changed(run.id)
         job = self.jobs.describe(submission.view, run)
         created = bool(submission.pending) and not submission.attached
         return Submitted(
             **dict(job),
             created=created and (record is None or not record.is_unfinished),
             pending=list(submission.pending),
-            warnings=warnings_of(run, self.layout),
+            warnings=planner.warnings_of(run, self.layout),
             estimate=estimate(
                 self.settings, self.layout, run, core_plan(self.settings, self.layout, run, submission.view)
             ),
         )
+
+    def _queue_changed(self, job_id: str) -> None:
+        """Make a change of the queue visible at once: to readers of the job and its events, and to the watcher."""
+        self.jobs.invalidate(job_id)
+        self.journal.sync(job_id)
+        if self.on_queue_change is not None:
+            self.on_queue_change()
 
     def export(self, job_id: str, format: str = "gguf", submitted_by: str = "rest") -> Submitted:
         """Submit a run that registers a trained job as a model in Ollama: a further run of the same fine-tune.
@@ -169,34 +156,17 @@ class Operations:
                 f"Wait until GET /api/status/{job_id} reports succeeded.",
             )
         declaration = finetune_request.declared_options(run.declaration)
-        # pins what was trained, even if the dataset's name or the method chosen for the host's GPU has changed since
         declaration.update(method=training.options["resolved"]["method"])
-        dataset = training.upstream["dataset"]
-        pinned = {
-            str(declaration.get("dataset")): {
-                "fingerprint": dataset,
-                "outcome": receipt_results(self.layout, "dataset", dataset),
-            }
-        }
-        export = plan_run(
-            self.layout,
-            declaration,
-            self.settings.tools,
-            datasets=pinned,
-            accelerator=self.settings.accelerator,
-            submitted_by=submitted_by,
-        )
-        export_training = step_spec(export, "train")
-        if export_training is None or export_training.fingerprint != training.fingerprint:
-            raise ConflictError(f"{run.name} is declared otherwise than {job_id} was trained.", "Train it again.")
+        # continues from what was trained, even if the dataset's name or the declared base stands for another one now
+        request = Request.export(declaration, training.fingerprint)
+        export = planner.plan(self.layout, request, self._host(submitted_by))
         return self._submit(dataclasses.replace(export, declaration={**export.declaration, "trained_by": job_id}))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job and keep its checkpoint; no-op if it has ended."""
         self.jobs.run(job_id)
         self.engine.cancel(job_id)
-        self.jobs.invalidate(job_id)
-        self.journal.sync(job_id)
+        self._queue_changed(job_id)
         return self.get_job(job_id)
 
     def pause(self, job_id: str) -> Job:
@@ -208,8 +178,7 @@ class Operations:
             raise ConflictError(f"The job {job_id} has ended: there is nothing to pause.")
         self.jobs.set_paused(job_id)
         self.engine.cancel(job_id)
-        self.jobs.invalidate(job_id)
-        self.journal.sync(job_id)
+        self._queue_changed(job_id)
         return self.get_job(job_id)
 
     def resume(self, job_id: str) -> Submitted:

@@ -48,12 +48,17 @@ class Watcher:
         def notify(job_id: str) -> None:
             event_loop.call_soon_threadsafe(self._notify, job_id)
 
+        def poll() -> None:
+            event_loop.call_soon_threadsafe(self._poll_requested.set)
+
         self.operations.journal.listener = notify
+        self.operations.on_queue_change = poll
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Stop the task."""
         self.operations.journal.listener = None
+        self.operations.on_queue_change = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -62,10 +67,6 @@ class Watcher:
     def stuck(self) -> bool:
         """Whether the last poll is too long ago."""
         return time.monotonic() - self.heartbeat > STUCK_SECONDS
-
-    def poll_now(self) -> None:
-        """Poll without waiting for the interval."""
-        self._poll_requested.set()
 
     async def _run(self) -> None:
         self._open_runs |= set(await to_thread.run_sync(self._unfinished_journals))

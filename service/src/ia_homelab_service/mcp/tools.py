@@ -20,7 +20,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp_types import ToolAnnotations
 
-from ia_homelab_core.artifacts.layout import PARENTS
+from ia_homelab_core.artifacts.kinds import PARENTS
 from ia_homelab_core.errors import CoreError
 
 from ..application import schemas

@@ -13,7 +13,6 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from ..application.errors import NotFoundError
 from ..application.operations import Operations
-from ..application.watcher import Watcher
 from ..http.bodies import json_object, receive_upload
 from . import jobs
 from .files import Files
@@ -53,13 +52,13 @@ _ERROR_RESPONSES: dict[int | str, dict[str, t.Any]] = {
 }
 
 
-def create_router(operations: Operations, watcher: Watcher, upstream: Upstream) -> APIRouter:
+def create_router(operations: Operations, upstream: Upstream) -> APIRouter:
     """Return the routes below ``/v1``."""
     router = APIRouter(prefix="/v1", responses=_ERROR_RESPONSES)
     files = Files(operations)
     _add_models(router, upstream)
     _add_files(router, operations, files)
-    _add_jobs(router, operations, watcher, files)
+    _add_jobs(router, operations, files)
     return router
 
 
@@ -124,12 +123,10 @@ def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
         return FileResponse(path, media_type="application/octet-stream") if path else PlainTextResponse(text)
 
 
-def _add_jobs(router: APIRouter, operations: Operations, watcher: Watcher, files: Files) -> None:
+def _add_jobs(router: APIRouter, operations: Operations, files: Files) -> None:
     @router.post("/fine_tuning/jobs", openapi_extra=_JOB_REQUEST)
     async def create(body: Body) -> Response:
-        job = await to_thread.run_sync(jobs.create, operations, files, body)
-        watcher.poll_now()
-        return JSONResponse(job)
+        return JSONResponse(await to_thread.run_sync(jobs.create, operations, files, body))
 
     @router.get("/fine_tuning/jobs")
     def listed(after: str = "", limit: Limit = 20) -> Response:
@@ -150,7 +147,6 @@ def _add_jobs(router: APIRouter, operations: Operations, watcher: Watcher, files
     def add(name: str, act: t.Callable[[str], t.Any]) -> None:
         async def change(job_id: str) -> Response:
             await to_thread.run_sync(act, job_id)
-            watcher.poll_now()
             return JSONResponse(await to_thread.run_sync(jobs.get, operations, job_id))
 
         router.add_api_route(f"/fine_tuning/jobs/{{job_id}}/{name}", change, methods=["POST"], name=name)
@@ -164,4 +160,4 @@ def mount(app: FastAPI) -> None:
     """Add OpenAI's interface to the application."""
     upstream = Upstream(app.state.settings)
     app.state.lifespans.append(upstream.lifespan())
-    app.include_router(create_router(app.state.operations, app.state.watcher, upstream))
+    app.include_router(create_router(app.state.operations, upstream))

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, Response
 from ..application import finetune_request
 from ..application.operations import Operations
 from ..application.schemas import Checkpoint, Job, Log, Machine, Plan, Point, Submitted
-from ..application.watcher import Watcher
 from .parameters import Body, JobId, json_body, object_schema, text_fields
 from .responses import error_responses, json_response, submitted_response
 from .schemas import JobList, State
@@ -24,11 +23,9 @@ _EXPORT = object_schema(
 )
 
 
-def add_control_routes(router: APIRouter, operations: Operations, watcher: Watcher) -> None:
+def add_control_routes(router: APIRouter, operations: Operations) -> None:
     async def submit(request: Request, ask: t.Callable[..., Submitted], *arguments: t.Any) -> Response:
-        submission = await to_thread.run_sync(ask, *arguments)
-        watcher.poll_now()
-        return submitted_response(submission, request)
+        return submitted_response(await to_thread.run_sync(ask, *arguments), request)
 
     @router.post(
         "/train",
@@ -64,15 +61,11 @@ def add_control_routes(router: APIRouter, operations: Operations, watcher: Watch
 
     @router.post("/jobs/{job_id}/cancel", response_model=Job, responses=error_responses(404, 409))
     async def cancel(job_id: JobId) -> Response:
-        job = await to_thread.run_sync(operations.cancel, job_id)
-        watcher.poll_now()
-        return json_response(job)
+        return json_response(await to_thread.run_sync(operations.cancel, job_id))
 
     @router.post("/jobs/{job_id}/pause", response_model=Job, responses=error_responses(404, 409))
     async def pause(job_id: JobId) -> Response:
-        job = await to_thread.run_sync(operations.pause, job_id)
-        watcher.poll_now()
-        return json_response(job)
+        return json_response(await to_thread.run_sync(operations.pause, job_id))
 
 
 def add_status_routes(router: APIRouter, operations: Operations) -> None:

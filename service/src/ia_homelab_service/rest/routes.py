@@ -22,7 +22,7 @@ PREFIXES = ("/api", "/api/training/llamafactory")
 def create_router(operations: Operations, watcher: Watcher) -> APIRouter:
     """Return the routes below one prefix."""
     router = APIRouter(responses=error_responses())
-    add_control_routes(router, operations, watcher)
+    add_control_routes(router, operations)
     add_status_routes(router, operations)
     add_event_routes(router, operations, watcher)
     add_dataset_routes(router, operations)

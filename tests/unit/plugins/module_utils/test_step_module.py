@@ -9,7 +9,10 @@ import dataclasses
 import shutil
 import typing as t
 
+import pytest
+
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _step_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
 
@@ -34,3 +37,32 @@ def test_complete_results_need_no_record_of_their_run(lab: Lab) -> None:
     shutil.rmtree(lab.data / "jobs" / "done")
     again = _step_module.follow_step(module, ("probe",), lambda _engine: run)
     assert (again["changed"], again["path"]) == (False, first["path"])
+
+
+PARAMS = {"ollama_url": "http://127.0.0.1:9", "toolchain": {"llamafactory_image": "lf", "llama_cpp_image": "cpp"}}
+
+
+@pytest.mark.parametrize(
+    ("runner", "image", "name"),
+    [("auto", "lf", "docker"), ("docker", "lf", "docker"), ("process", "", "process")],
+)
+def test_runner_of_the_toolchain(runner: str, image: str, name: str) -> None:
+    tools = _step_module.toolchain({**PARAMS, "runner": runner})
+    assert (tools.llamafactory_image, tools.runner) == (image, name)
+
+
+def test_unusable_runners_are_refused() -> None:
+    with pytest.raises(InputError, match="There is no runner 'podman'") as caught:
+        _step_module.toolchain({**PARAMS, "runner": "podman"})
+    assert caught.value.hint == "The runners are auto, docker, process."
+    with pytest.raises(InputError, match="The runner docker needs an image"):
+        _step_module.toolchain({**PARAMS, "runner": "docker", "toolchain": {}})
+
+
+def test_another_runner_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line in the registry is all that a runner needs."""
+    monkeypatch.setitem(_step_module.RUNNERS, "podman", True)
+    tools = _step_module.toolchain({**PARAMS, "runner": "podman"})
+    assert (tools.runner_for("lf"), tools.runner_for(""), tools.runner) == ("podman", "process", "podman")
+    monkeypatch.setitem(_step_module.RUNNERS, "batch", False)
+    assert _step_module.toolchain({**PARAMS, "runner": "batch"}).runner == "batch"

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ia_homelab_core.artifacts import kinds
+
 TEXTS: dict[str, str] = {
     "brand": "Training · PC IA",
     "skip": "Skip to the content",
@@ -98,16 +100,7 @@ TEXTS: dict[str, str] = {
     "plan.same_lead": "To keep in git and apply with Ansible, or to send as a request.",
     "plan.yaml": "For the inventory (YAML)",
     "plan.curl": "As a request (curl)",
-    "step.base": "Base model",
-    "step.dataset": "Dataset",
-    "step.train": "Training",
-    "step.train_node": "Part of a training",
-    "step.merge": "Merging",
-    "step.gguf": "GGUF",
-    "step.gguf_adapter": "GGUF adapter",
-    "step.register": "Registration in Ollama",
-    "step.promote": "Promotion",
-    "step.retain": "Clean-up",
+    **{f"step.{kind.name}": kind.title for kind in kinds.TABLE},
     "step_state.whole": "complete",
     "step_state.idle": "not needed",
     "step_state.needed": "needed",

@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import (
-    KINDS,
-    PARENTS,
-    Layout,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS, PARENTS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, StoreError
 
 FINGERPRINT = "0123456789abcdef" * 4

@@ -14,11 +14,8 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.names import resolve
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import host
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import (
-    plan_train,
-    warnings_of,
-)
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import normalise
@@ -164,10 +161,9 @@ def test_existing_training_is_never_rejected(lab: PlanLab, gpu: t.Callable[[int]
 
 def test_single_step_is_checked_too(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
-    arguments = (lab.layout, "x", BIG, "main", "homelab", normalise({}), Toolchain(), "cuda")
     with pytest.raises(InputError, match="This training takes about"):
-        plan_train(*arguments)
-    assert plan_train(*arguments, memory_check="warn").name == "x"
+        lab.plan("cuda", goal=Goal.TRAIN, name="x", base_model=BIG)
+    assert lab.plan("cuda", goal=Goal.TRAIN, name="x", base_model=BIG, memory_check="warn").name == "x"
 
 
 def test_invalid_memory_check(lab: PlanLab) -> None:
@@ -187,12 +183,12 @@ def test_not_enough_ram_to_merge(lab: PlanLab) -> None:
     gpu = Gpu(0, "big", 80 * 2**30, 80 * 2**30)
     hyper = normalise({"method": "lora"})
     machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 0))
-    misfit = host.misfit(hyper, subject, machine)
+    misfit = host.misfit(hyper, subject, machine, host.estimate_resources(hyper, subject, machine))
     assert misfit is not None
     assert misfit.message == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and no swap."
     assert misfit.hint == "Add memory or swap. The nearest that fits: base_model: qwen2.5:3b (6.9 GB)."
     machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 16 * 10**9))
-    assert host.misfit(hyper, subject, machine) is None
+    assert host.misfit(hyper, subject, machine, host.estimate_resources(hyper, subject, machine)) is None
 
 
 def test_not_enough_ram_to_train_on_a_cpu(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:

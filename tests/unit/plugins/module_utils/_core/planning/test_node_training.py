@@ -13,11 +13,12 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import (
     lead,
     plan_part,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
@@ -41,7 +42,7 @@ def hosts(tmp_path: Path) -> tuple[PlanLab, PlanLab]:
 
 
 def led(host: PlanLab, **more: t.Any) -> Run:
-    return plan_run(host.layout, {**DECLARED, **more}, Toolchain(), accelerator="cpu", nodes=LEADS.as_dict())
+    return plan(host.layout, Request.finetune({**DECLARED, **more}), Host(Toolchain(), "cpu", nodes=LEADS.as_dict()))
 
 
 def part(host: PlanLab, run: Run, session: str = "homelab-model-1:1", accelerator: str = "cpu", **more: t.Any) -> Run:
@@ -118,7 +119,7 @@ def test_training_that_does_not_fit_the_other_host_is_refused(
     monkeypatch.setenv("PATH", f"{nvidia_smi(tmp_path / 'large', 81559, 81000)}:/usr/bin:/bin")
     more = {"base_model": "qwen2.5:7b", "method": "full", "extra": {}}
     raw = {**DECLARED, **more, "memory_check": "warn"}
-    run = plan_run(hosts[0].layout, raw, Toolchain(), accelerator="cuda", nodes=LEADS.as_dict())
+    run = plan(hosts[0].layout, Request.finetune(raw), Host(Toolchain(), "cuda", nodes=LEADS.as_dict()))
     monkeypatch.setenv("PATH", f"{nvidia_smi(tmp_path / 'small', 8188, 8000)}:/usr/bin:/bin")
     with pytest.raises(InputError, match="GPU"):
         part(hosts[1], run, accelerator="cuda", **more)

@@ -13,22 +13,21 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import StoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
     Identity,
-    finetune_steps,
     make_run,
     run_id,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run, RunStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps
 
 BASE = Identity("b" * 64, {"source": "hub"}, {"location": "/somewhere"})
-DATASET = Identity("d" * 64)
+DATASET = "d" * 64
 REGISTER = {"name": "homelab-model"}
 
 
 def steps_of(*quantizations: str, register: bool = True) -> tuple[list[RunStep], list[str]]:
-    return finetune_steps(
-        BASE, DATASET, {"lora_rank": 8}, {"name": "homelab-model"}, quantizations, REGISTER if register else None
-    )
+    registration = REGISTER if register else None
+    return model_steps(BASE, DATASET, {"lora_rank": 8}, {"name": "homelab-model"}, quantizations, registration)
 
 
 def short(steps: list[RunStep]) -> dict[str, str]:
@@ -52,7 +51,7 @@ def test_golden_fingerprints() -> None:
 
 def test_steps_follow_their_inputs() -> None:
     steps, _goals = steps_of("q8_0", "q4_K_M", "bf16")
-    available: set[tuple[str, str]] = {("base", BASE.fingerprint), ("dataset", DATASET.fingerprint)}
+    available: set[tuple[str, str]] = {("base", BASE.fingerprint), ("dataset", DATASET)}
     for step in steps:
         if step.spec.kind != "base":
             assert set(required_artifacts(step.spec).items()) <= available, step.label

@@ -15,8 +15,14 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import host
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import plan as planning_plan
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import plan_text, saved_plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import (
+    plan_text,
+    planner,
+    saved_plan,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
@@ -120,11 +126,8 @@ def test_unpublished_dataset_in_check_mode(lab: PlanLab) -> None:
         "outcome": {"rows": 51, "bytes": 4000},
         "changes": {"compared": True, "added": 1, "removed": 0, "changed": 0},
     }
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import plan_run
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
-
     raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab", "register": False}
-    run = plan_run(lab.layout, raw, Toolchain(), datasets={"homelab": answer}, accelerator="cpu", write=False)
+    run = planner.plan(lab.layout, Request.finetune(raw), Host(Toolchain(), "cpu", {"homelab": answer}, write=False))
     provisional = saved_plan.provisional_datasets(lab.layout, {"homelab": answer})
     plan = plan_of(lab, run, provisional=provisional)
     assert why(plan)["train"] == [f"dataset sha256 {before.fingerprint[:12]} → eeeeeeeeeeee (1 row added)"]

@@ -13,10 +13,8 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.resolution import BaseIdentity
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
-    Identity,
-    finetune_steps,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.inputs import ResolvedDataset
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Identity
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.retraining import (
     PinnedInputs,
     next_attempt,
@@ -29,6 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import RunStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import normalise
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps
 from ansible_collections.ia_homelab.llamafactory.tests.support.shelf import Shelf
 
 GATE = {"prompts": [{"messages": [{"role": "user", "content": "x"}], "expect": {}}]}
@@ -53,7 +52,7 @@ def plan(attempt: int = 1, gate: t.Any = None, dataset: str = "d" * 64) -> tuple
     settings = {"epochs": 2, **({"attempt": attempt} if attempt > 1 else {})}
     register = {"name": "m"}
     identity = Identity(BASE.fingerprint, BASE.settings)
-    return finetune_steps(identity, Identity(dataset), settings, OPTIONS, ["q4_K_M"], register, gate=gate)
+    return model_steps(identity, dataset, settings, OPTIONS, ["q4_K_M"], register, gate=gate)
 
 
 def attempt_of(steps: list[RunStep]) -> int:
@@ -107,14 +106,15 @@ def test_untracked_inputs_are_pinned(layout: Layout) -> None:
     for step in steps:
         write_receipt(layout, step, rows=3)
     moved = BaseIdentity({"hub": "a/b", "commit": "2" * 40}, None, "a/b", template="llama3")
+    changed = ResolvedDataset("e" * 64, {"rows": 9}, [])
     pinned = PinnedInputs(layout, "m", ("hyperparameters",))
-    base = pinned.base(moved)
+    base = pinned.base(lambda: moved)
     assert base.fingerprint == BASE.fingerprint and base.template == "qwen"
-    assert pinned.dataset("e" * 64, {"rows": 9})[0] == "d" * 64
+    assert pinned.dataset(lambda: changed).fingerprint == "d" * 64
     assert pinned.training(normalise({"epochs": 9}), lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
     assert [note.split(" has changed")[0] for note in pinned.notes] == ["the base", "the dataset"]
     pinned = PinnedInputs(layout, "m", ("base", "dataset"))
-    assert pinned.base(moved) is moved and pinned.dataset("e" * 64, {"rows": 9}) == ("e" * 64, {"rows": 9})
+    assert pinned.base(lambda: moved) is moved and pinned.dataset(lambda: changed) is changed
     assert pinned.training(normalise({"epochs": 2}), lambda: pytest.fail("not asked for")) == ({"epochs": 2}, OPTIONS)
     assert pinned.notes == []
 
@@ -165,7 +165,8 @@ def test_no_new_attempt_while_a_rollback_holds_out_the_last_one(layout: Layout) 
 
 def test_no_inputs_are_pinned_without_a_training(layout: Layout) -> None:
     pinned = PinnedInputs(layout, "m", ())
-    assert pinned.base(BASE) is BASE
-    assert pinned.dataset("e" * 64, {}) == ("e" * 64, {})
+    changed = ResolvedDataset("e" * 64, {}, [])
+    assert pinned.base(lambda: BASE) is BASE
+    assert pinned.dataset(lambda: changed) is changed
     assert pinned.training(normalise({"epochs": 9}), lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
     assert pinned.notes == []

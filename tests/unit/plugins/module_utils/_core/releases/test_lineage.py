@@ -17,7 +17,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
     Identity,
-    finetune_steps,
     make_run,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.lineage import (
@@ -28,7 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
     tag_of,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.model_card import (
-    RELATIONS,
+    CARDS,
     model_card,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
@@ -46,6 +45,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
     read_json,
     write_json,
 )
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps
 from ansible_collections.ia_homelab.llamafactory.tests.support.shelf import Shelf
 
 SOURCES = [{"label": "prompts|.json", "sha256": "5" * 64, "bytes": 9, "commit": "c" * 40, "dirty": True}]
@@ -72,9 +72,7 @@ class ModelStore:
         resolved = {"method": "lora", "epochs": epochs, "learning_rate": 2e-4, "seed": 42, "extra": {"a|b": 1}}
         options = {"name": name, "resolved": resolved, "sources": SOURCES}
         settings = {"name": name, "system": system}
-        steps, _goals = finetune_steps(
-            BASE, Identity("d" * 64), {"epochs": epochs}, options, ["q4_K_M"], settings, export=export
-        )
+        steps, _goals = model_steps(BASE, "d" * 64, {"epochs": epochs}, options, ["q4_K_M"], settings, export=export)
         results = {"metrics": {"train_loss": 0.5}, "rows": 50, "name": "homelab", "quantization": "q4_K_M"}
         for step in steps:
             self.write(step, results)
@@ -155,12 +153,12 @@ def test_cards(model_store: ModelStore, export: str) -> None:
         receipt = model_store.layout.receipt(step.spec.kind, step.spec.fingerprint)
         assert receipt is not None
         card = model_card(model_store.layout, receipt)
-        if step.spec.kind not in RELATIONS:
+        if step.spec.kind not in CARDS:
             assert card == ""
             continue
         head = yaml.safe_load(card.split("---\n")[1])
         assert head["base_model"] == "Qwen/Qwen2.5-0.5B"
-        assert head["base_model_relation"] == RELATIONS[step.spec.kind]
+        assert head["base_model_relation"] == CARDS[step.spec.kind].relation
         assert "2026" not in card.split("---\n")[1], "llama.cpp's converter reads the front matter: it must not vary"
         if step.label in ("gguf-f16", "gguf-q4_K_M") and export == "adapter":
             assert "not fine-tuned" in card and "## Training" not in card

@@ -15,12 +15,13 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import finetune, single_steps
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import planner
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import stages
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import normalise
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import STAGES
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
@@ -51,13 +52,13 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
-def plan(layout: Layout, stage: str, kind: str, **more: t.Any) -> Run:
+def plan(layout: Layout, stage: str, kind: str, goal: Goal = Goal.MODEL, **more: t.Any) -> Run:
     """Plan the run of a fine-tune."""
     declared = {
         "name": "essai", "base_model": os.path.join(os.path.dirname(layout.root), "base"), "dataset": kind,
         "stage": stage, "template": "qwen", **more,
     }  # fmt: skip
-    return finetune.plan_run(layout, declared, Toolchain(), accelerator="cpu")
+    return planner.plan(layout, Request.finetune(declared, goal), Host(Toolchain(), "cpu"))
 
 
 def test_every_stage_is_described() -> None:
@@ -75,10 +76,7 @@ def test_a_stage_accepts_only_its_own_rows(stage: str, kind: str, layout: Layout
     fitting = next(other for other, other_kind in FITTING.items() if other_kind == kind)
     assert f"stage: {fitting}" in caught.value.hint
     with pytest.raises(InputError, match="trains on"):
-        finetune.plan_train(
-            layout, "essai", os.path.join(os.path.dirname(layout.root), "base"), "main", kind,
-            normalise({"stage": stage, "template": "qwen"}), Toolchain(), "cpu",
-        )  # fmt: skip
+        plan(layout, stage, kind, Goal.TRAIN)
 
 
 def test_an_unpublished_dataset_is_checked_too(layout: Layout) -> None:
@@ -89,7 +87,7 @@ def test_an_unpublished_dataset_is_checked_too(layout: Layout) -> None:
         "template": "qwen",
     }  # fmt: skip
     with pytest.raises(InputError, match="The stage sft trains on questions and answers"):
-        finetune.plan_run(layout, declared, Toolchain(), datasets=predicted, accelerator="cpu")
+        planner.plan(layout, Request.finetune(declared), Host(Toolchain(), "cpu", predicted))
 
 
 def test_the_stage_is_part_of_the_fingerprint(layout: Layout) -> None:
@@ -115,7 +113,7 @@ def test_steps_of_a_reward_model(layout: Layout) -> None:
     os.makedirs(artifact)
     write_json(os.path.join(artifact, "receipt.json"), {"upstream": spec.upstream, "options": spec.options})
     with pytest.raises(InputError, match="is not merged"):
-        single_steps.plan_merge(layout, spec.fingerprint, Toolchain())
+        planner.plan(layout, Request.merge(spec.fingerprint), Host(Toolchain()))
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo", "kto", "pt"])
@@ -130,7 +128,7 @@ def test_warnings(layout: Layout) -> None:
     """The default learning rate is too high for other stages, and text does not teach answering."""
 
     def warnings_for(stage: str, **more: t.Any) -> str:
-        return " ".join(finetune.warnings_of(plan(layout, stage, FITTING[stage], **more)))
+        return " ".join(planner.warnings_of(plan(layout, stage, FITTING[stage], **more)))
 
     assert warnings_for("sft") == ""
     assert "learning_rate 0.0002 suits sft; for dpo something like 5e-06 is usual" in warnings_for("dpo")

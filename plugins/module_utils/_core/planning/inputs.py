@@ -1,0 +1,132 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inputs of the steps of a run: names are resolved to identities, declared values to settings.
+
+This module performs the lookups: the base model on the hub, the content of a dataset, the memory of this host.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ..artifacts.layout import Layout
+from ..base_models import chat_templates, names, resolution
+from ..datasets import registry, truncation
+from ..estimates import host
+from ..runs.spec import Toolchain
+from ..training import hyperparameters, image_arguments, llamafactory_arguments, stages
+from ..training.hyperparameters import Hyperparameters
+
+
+def resolve_base(
+    layout: Layout, name: str, revision: str, toolchain: Toolchain, write: bool = True
+) -> resolution.BaseIdentity:
+    """Resolve a declared base model to its identity."""
+    return resolution.resolve_base(layout, names.resolve(name), revision, toolchain.token_file, write=write)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedDataset:
+    """A resolved dataset.
+
+    :param fingerprint: fingerprint of the version.
+    :param results: results in its receipt.
+    :param sources: the files it was declared from, with their commits; None for a pinned version, whose training has
+        recorded them.
+    """
+
+    fingerprint: str
+    results: dict[str, t.Any]
+    sources: list[dict[str, t.Any]] | None
+
+
+def resolve_dataset(layout: Layout, name: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]) -> ResolvedDataset:
+    """Resolve a declared dataset to a version.
+
+    :param provisional: facts about datasets that are not published yet, by name.
+    """
+    facts = provisional.get(name) or {}
+    if facts.get("fingerprint"):
+        results = dict(facts.get("outcome") or {})
+        sources = list(facts.get("sources") or results.get("sources") or [])
+        return ResolvedDataset(str(facts["fingerprint"]), results, sources)
+    info = registry.load(layout, name)
+    return ResolvedDataset(info.fingerprint, info.results, info.sources)
+
+
+def subject_of(
+    base_model: str, base: resolution.BaseIdentity, dataset: str, dataset_results: t.Mapping[str, t.Any]
+) -> host.Subject:
+    """Return the facts about a training from which its memory is estimated."""
+    ollama_name = "" if base.location else names.resolve(base_model).ollama_name
+    return host.Subject(base.fingerprint, dataset, base.shape, dataset_results, ollama_name)
+
+
+def training_settings(
+    layout: Layout,
+    hyper: Hyperparameters,
+    base: resolution.BaseIdentity,
+    subject: host.Subject,
+    toolchain: Toolchain,
+    accelerator: str,
+    name: str,
+    memory_check: str = "enforce",
+    write: bool = True,
+) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """Return the settings of a training for its fingerprint, and its options.
+
+    :param write: whether the result of ``method: auto`` may be recorded.
+    :raises InputError: if a hyperparameter is invalid, or the training does not fit this machine.
+    """
+    machine = host.inspect_machine(accelerator)
+    hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
+    if hyper.extra:
+        hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
+    hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
+    options = {
+        "resolved": hyperparameters.resolved(hyper),
+        "accelerator": machine.accelerator,
+        "name": name,
+        "method_reason": reason,
+    }
+    estimate = host.estimate_resources(hyper, subject, machine)
+    if estimate is not None:
+        options["estimate"] = estimate.as_dict()
+    warnings = [
+        host.check(layout, hyper, subject, machine, name, memory_check, estimate),
+        *stages.warnings_for(hyper.values),
+        truncation.warning(hyper.values, subject.dataset_results),
+    ]
+    if any(warnings):
+        options["warning"] = " ".join(filter(None, warnings))
+    return hyperparameters.settings(hyper), options
+
+
+def register_settings(
+    name: str,
+    training: t.Mapping[str, t.Any],
+    dataset: t.Mapping[str, t.Any],
+    system: str | None,
+    parameters: t.Mapping[str, t.Any],
+) -> tuple[dict[str, t.Any], str]:
+    """Return the settings of a registration, and a warning if it cannot serve every row as it was trained.
+
+    :param training: hyperparameters of the training: its template, and whether thinking was enabled.
+    :param dataset: results in the receipt of the dataset.
+    """
+    thinking = (training.get("extra") or {}).get("enable_thinking")
+    template = chat_templates.template_for(str(training["template"]), True if thinking is None else bool(thinking))
+    warning = ""
+    if system is None:
+        system, warning = chat_templates.system_for(template, dataset)
+    settings: dict[str, t.Any] = {
+        "name": name,
+        "template": template.name,
+        "system": system,
+        "parameters": dict(parameters),
+    }
+    if thinking is not None:
+        settings["enable_thinking"] = bool(thinking)
+    return settings, warning

@@ -1,0 +1,236 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one planner: :func:`plan` makes the run of every request, for every interface.
+
+``planning.request`` has checked the request, ``planning.inputs`` resolves its names, ``planning.pipeline`` connects
+the steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ..artifacts.kinds import module_of
+from ..artifacts.layout import Layout
+from ..errors import InputError, NotReadyError
+from ..releases.promotion import Releases, content_tag, hold_warning
+from ..runs.run import Run, RunStep
+from ..training import adapter_export, stages
+from . import inputs, pipeline, retraining
+from .declaration import Declared
+from .pipeline import Chain, Goal, Identity, Serving, Training
+from .request import Host, Registration, Request, Result
+
+Steps = tuple[list[RunStep], list[str]]
+
+
+def plan(layout: Layout, request: Request, host: Host) -> Run:
+    """Plan the run of a request.
+
+    :raises InputError: if it cannot be applied on this host.
+    :raises NotReadyError: if the result from which it continues is not published.
+    """
+    if request.declared is not None:
+        name, (steps, goals) = request.declared.name, _finetune(layout, request, request.declared, host)
+    else:
+        name, chain = _single_steps(layout, request, host)
+        steps, goals = pipeline.compose(chain, request.goal)
+    return pipeline.make_run(name, steps, goals, host.toolchain, request.declaration, host.submitted_by)
+
+
+# -- fine-tunes --------------------------------------------------------------------------------------------------------
+
+
+def _finetune(layout: Layout, request: Request, declared: Declared, host: Host) -> Steps:
+    if len(declared.nodes) > 1 and host.write and host.nodes is None:
+        raise InputError(
+            f"{declared.name}: several hosts must train it together, but it was submitted to only one of them.",
+            "Submit it with the role ia_homelab.llamafactory.finetune (playbooks/finetune.yml), or leave out nodes.",
+        )
+    chain = _finetune_chain(layout, request, declared, host)
+    training = chain.training
+    if training is None or not declared.always_retrain or request.start is not None:
+        return pipeline.compose(chain, request.goal)
+
+    def attempt(number: int) -> Steps:
+        settings = {**training.settings, "attempt": number} if number > 1 else training.settings
+        return pipeline.compose(dataclasses.replace(chain, training=Training(settings, training.options)), request.goal)
+
+    return retraining.next_attempt(layout, attempt)
+
+
+def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: Host) -> Chain:
+    pinned = _pinned_inputs(layout, request, declared)
+    base = pinned.base(
+        lambda: inputs.resolve_base(layout, declared.base_model, declared.base_revision, host.toolchain, host.write)
+    )
+    dataset = pinned.dataset(lambda: inputs.resolve_dataset(layout, declared.dataset, host.datasets))
+    stages.check_dataset(declared.hyper.values, declared.dataset, dataset.results)
+    subject = inputs.subject_of(declared.base_model, base, dataset.fingerprint, dataset.results)
+
+    def read() -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+        settings, options = inputs.training_settings(
+            layout,
+            declared.hyper,
+            base,
+            subject,
+            host.toolchain,
+            host.accelerator,
+            declared.name,
+            declared.memory_check,
+            host.write,
+        )
+        # the rows are divided among the hosts, so a step processes more of them and the result differs
+        return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
+
+    settings, options = pinned.training(declared.hyper, read)
+    if host.nodes is not None:
+        options["nodes"] = dict(host.nodes)
+    if dataset.sources is not None:
+        options["sources"] = dataset.sources
+    if pinned.notes and request.goal is not Goal.MODEL:
+        # the warning belongs to the registration, which is always a goal; without a registration, to the training
+        options["warning"] = " ".join(filter(None, [str(options.get("warning") or ""), *pinned.notes]))
+    if declared.export == "adapter" and request.goal is not Goal.TRAIN:
+        adapter_export.check_exportable(declared.name, options["resolved"])
+    return Chain(
+        results={"dataset": dataset.fingerprint},
+        base=Identity(base.fingerprint, base.settings, pinned.base_options(base)),
+        provides_base=True,
+        training=Training(settings, options),
+        options=options,
+        quantizations=declared.hyper.quantizations,
+        export=declared.export,
+        serving=_serving(declared, options, dataset.results, pinned.notes) if request.goal is Goal.MODEL else None,
+    )
+
+
+def _pinned_inputs(layout: Layout, request: Request, declared: Declared) -> retraining.PinnedInputs:
+    if request.start is None:
+        return retraining.PinnedInputs(layout, declared.name, declared.retraining_inputs)
+    return retraining.PinnedInputs.of_training(layout, declared.name, _receipt(layout, request.start))
+
+
+def _serving(
+    declared: Declared, options: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any], notes: t.Sequence[str]
+) -> Serving:
+    settings, warning = inputs.register_settings(
+        declared.name, options["resolved"], results, declared.system, declared.parameters
+    )
+    texts = {"name": options.get("name", ""), "warning": " ".join([*filter(None, [warning]), *notes])}
+    return Serving(settings, texts, declared.aliases, declared.gate, declared.keep)
+
+
+# -- steps on a result that exists -------------------------------------------------------------------------------------
+
+
+def _single_steps(layout: Layout, request: Request, host: Host) -> tuple[str, Chain]:
+    """Return the name of a run without a declaration, and its chain."""
+    if request.base is not None:
+        name, revision = request.base.name, request.base.revision
+        base = inputs.resolve_base(layout, name, revision, host.toolchain, host.write)
+        identity = Identity(base.fingerprint, base.settings, base.options)
+        return f"base-{name.rsplit('/', 1)[-1]}", Chain(base=identity, provides_base=True)
+    if request.start is None:
+        raise InputError("The request names nothing to start from.")
+    receipt = _receipt(layout, request.start)
+    if request.registration is not None:
+        return request.registration.name, _registration_chain(layout, request.registration, receipt)
+    if request.start.kind == "merge":
+        return _merged_chain(layout, request, receipt)
+    return _training_chain(layout, request, receipt)
+
+
+def _training_chain(layout: Layout, request: Request, receipt: t.Mapping[str, t.Any]) -> tuple[str, Chain]:
+    """Continue from a training: to its merged weights, or to the GGUF files of its adapter and base."""
+    options = {key: value for key, value in receipt["options"].items() if key != "warning"}
+    resolved = options.get("resolved") or {}
+    as_adapter = request.goal is Goal.GGUF
+    stages.require_generative(str(resolved.get("stage") or "sft"), "converted" if as_adapter else "merged")
+    name = str(options.get("name") or request.goal.value)
+    upstream = receipt["upstream"]
+    results = {"train": receipt["fingerprint"], "base": upstream["base"], "dataset": upstream["dataset"]}
+    if not as_adapter:
+        return name, Chain(results, options=options)
+    adapter_export.check_exportable(name, resolved)
+    base = _receipt(layout, Result("base", str(upstream["base"])))
+    identity = Identity(base["fingerprint"], base["settings"])
+    return name, Chain(results, identity, options=options, quantizations=request.quantizations, export="adapter")
+
+
+def _merged_chain(layout: Layout, request: Request, receipt: t.Mapping[str, t.Any]) -> tuple[str, Chain]:
+    trained = layout.receipt("train", receipt["upstream"]["train"]) or {}
+    results = {
+        "merge": receipt["fingerprint"],
+        "base": receipt["upstream"]["base"],
+        "dataset": (trained.get("upstream") or {}).get("dataset"),
+    }
+    name = str(receipt["options"].get("name") or "")
+    return name or request.goal.value, Chain(results, options={"name": name}, quantizations=request.quantizations)
+
+
+def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping[str, t.Any]) -> Chain:
+    """Continue from a GGUF file to the served model.
+
+    :raises InputError: if the adapter belongs to another base, or the chat template is unknown.
+    """
+    gguf = str(receipt["fingerprint"])
+    if wanted.adapter:
+        converted = _receipt(layout, Result("gguf_adapter", wanted.adapter))
+        if receipt["upstream"].get("base") != converted["upstream"]["base"]:
+            raise InputError(
+                f"The adapter {wanted.adapter[:12]} does not stand on the GGUF file {gguf[:12]}.",
+                "Give the file of its base: the module gguf makes both with its option adapter.",
+            )
+        trained = layout.receipt("train", converted["upstream"]["train"]) or {}
+        dataset = (trained.get("upstream") or {}).get("dataset")
+    else:
+        merged = receipt["upstream"].get("merge")
+        converted = (layout.receipt("merge", merged) if merged else None) or {}
+        dataset = receipt["options"].get("dataset")
+    training = (converted.get("options") or {}).get("resolved") or {}
+    template = wanted.template or training.get("template")
+    if not template:
+        raise InputError(f"The chat template of {gguf[:12]} is unknown.", "Give template.")
+    results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
+    settings, warning = inputs.register_settings(
+        wanted.name, {**training, "template": template}, results, wanted.system, wanted.parameters
+    )
+    return Chain(
+        {"gguf_adapter": wanted.adapter},
+        ggufs={str(receipt["settings"]["quantization"]): gguf},
+        serving=Serving(settings, {"name": wanted.name, "warning": warning}, wanted.aliases, wanted.gate),
+    )
+
+
+def _receipt(layout: Layout, result: Result) -> dict[str, t.Any]:
+    receipt = layout.receipt(result.kind, result.fingerprint)
+    if receipt is None:
+        raise NotReadyError(
+            f"There is no {result.kind} {result.fingerprint[:12]} in {layout.parent(result.kind)}.",
+            f"Give the fingerprint that the module {module_of(result.kind)} has returned.",
+        )
+    return {**receipt, "fingerprint": result.fingerprint}
+
+
+# -- warnings ----------------------------------------------------------------------------------------------------------
+
+
+def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
+    """Return the warnings about a run that is valid nevertheless.
+
+    :param layout: data directory, to check for holds; None skips that check.
+    """
+    warnings = [
+        f"{run.name}: {step.spec.options.get('warning')}" for step in run.steps if step.spec.options.get("warning")
+    ]
+    for step in run.steps if layout is not None else ():
+        options = step.spec.options
+        if step.spec.kind == "register" and options.get("aliases"):
+            name = str(step.spec.settings["name"])
+            tag = content_tag(name, step.spec.fingerprint, str(options["quantization"]))
+            hold = Releases(layout, name).blocking_hold(tag) if layout is not None else None
+            warnings += [hold_warning(name, tag, hold)] if hold else []
+    return list(dict.fromkeys(warnings))

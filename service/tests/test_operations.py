@@ -1,0 +1,134 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operations of the service, called as by any interface."""
+
+from __future__ import annotations
+
+import collections
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
+from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
+from ia_homelab_core.estimates import fit, memory
+from ia_homelab_core.releases import gate
+from ia_homelab_core.training import hyperparameters
+from ia_homelab_service.application.errors import FieldErrors
+from ia_homelab_service.application.operations import Operations
+from ia_homelab_service.settings import Settings
+
+RECORDED = Path(__file__).parents[2] / "tests/unit/plugins/module_utils/_core/planning/recorded_runs.json"
+GATE = {"prompts": [{"prompt": "Who?", "contains": "homelab"}]}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> PlanLab:
+    lab = PlanLab(tmp_path)
+    lab.publish("homelab", rows(20))
+    return lab
+
+
+@pytest.fixture
+def operations(lab: PlanLab) -> Operations:
+    return Operations(Settings(data_dir=lab.layout.root, accelerator="cpu", ollama_url="http://127.0.0.1:9"))
+
+
+def request(**more: t.Any) -> dict[str, t.Any]:
+    return {"name": "homelab-model", "model_name": "qwen2.5:0.5b", "dataset": "homelab", **more}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("model", {"goal": "model"}),
+        ("model, adapter", {"goal": "model", "export": "adapter"}),
+        ("model, gate and retention", {"goal": "model", "gate": GATE, "keep": 2}),
+        ("model, learning rate as text", {"goal": "model", "lr": "1e-4"}),
+        ("train", {"goal": "train"}),
+        ("train, lora_rank", {"goal": "train", "lora-rank": "8"}),
+    ],
+)
+def test_run_is_the_same_as_through_other_interfaces(operations: Operations, kind: str, more: dict[str, t.Any]) -> None:
+    recorded = json.loads(RECORDED.read_text("utf-8"))[kind]
+    job = operations.plan(request(**more)).job
+    assert job.job_id == recorded["id"]
+    assert {step.label: step.fingerprint[:16] for step in job.steps} == recorded["steps"]
+
+
+def test_goal_train_retrains_always(operations: Operations, lab: PlanLab) -> None:
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
+
+    always = request(goal="train", regenerate="always")
+    first = operations.plan(always).job
+    lab.make(lab.plan(goal=Goal.TRAIN))
+    second = operations.plan(always)
+    assert second.job.job_id != first.job_id
+    assert "train" in second.pending
+
+
+def test_goal_train_names_fields_without_effect(operations: Operations) -> None:
+    with pytest.raises(FieldErrors) as caught:
+        operations.plan(request(goal="train", gate=GATE, keep=2, lora_rank=8))
+    assert {error.field for error in caught.value.errors} == {"gate", "keep"}
+    assert all("goal: model" in error.hint for error in caught.value.errors)
+
+
+def test_every_wrong_field_of_the_core_is_named(operations: Operations) -> None:
+    body = request(
+        goal="model", learning_rate=-1, export="both", gate={"prompts": []}, regenerate="monthly", name="a b"
+    )
+    with pytest.raises(FieldErrors) as caught:
+        operations.plan(body)
+    assert {error.field for error in caught.value.errors} == {"learning_rate", "export", "gate", "regenerate", "name"}
+    assert {error.message for error in caught.value.errors if error.field == "export"} == {
+        "export must be one of merged, adapter, not 'both'."
+    }
+
+
+def test_nothing_is_checked_or_estimated_twice(operations: Operations, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: collections.Counter[str] = collections.Counter()
+
+    def count(module: t.Any, function: str, key: t.Callable[..., str]) -> None:
+        original = getattr(module, function)
+
+        def counted(*arguments: t.Any) -> t.Any:
+            calls[key(*arguments)] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(module, function, counted)
+
+    count(hyperparameters, "check_value", lambda name, _value: str(name))
+    count(gate, "read_gate", lambda *_values: "gate")
+    for module in (memory, fit):
+        count(module, "estimate", lambda *_values: "memory")
+    plan = operations.plan(request(goal="model", learning_rate="1e-4", lora_rank=8, gate=GATE))
+    assert calls == {"learning_rate": 1, "lora_rank": 1, "gate": 1, "memory": 1}
+    assert plan.estimate.details["parameters"] > 0
+    assert plan.estimate.disk_bytes
+
+
+def test_operations_wake_the_watcher(service: Service) -> None:
+    service.publish()
+    service.occupy()
+    operations = Operations(
+        Settings(data_dir=str(service.lab.data), accelerator="cpu", ollama_url="http://127.0.0.1:9")
+    )
+    woken = 0
+
+    def wake() -> None:
+        nonlocal woken
+        woken += 1
+
+    operations.on_queue_change = wake
+    job_id = operations.train(service.request()).job_id
+    assert woken == 1
+    for number, act in enumerate((operations.pause, operations.resume, operations.cancel, operations.retry), 2):
+        act(job_id)
+        assert woken == number, act
+    operations.plan(service.request())
+    operations.get_job(job_id)
+    assert woken == 5, "reading changes nothing"
