@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import subprocess
 import typing as t
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
@@ -114,13 +116,58 @@ def test_bodies_have_a_size_limit(closed: Service) -> None:
 def test_uploads_have_a_quota_and_leave_no_files(closed: Service) -> None:
     rows = b'{"instruction": "a", "output": "b"}\n' * 10_000
     with closed.client(TRAINER) as client:
-        reply = client.post("/api/datasets/large", files={"file": ("large.jsonl", rows)})
-        assert reply.status_code == 413, reply.text
-        assert "training_service_upload_quota_bytes" in reply.json()["hint"]
+        # refused while it arrives, and refused when it is stored: a form may be a little larger than its file
+        for size in (len(rows), 210_000):
+            reply = client.post("/api/datasets/large", files={"file": ("large.jsonl", rows[:size])})
+            assert reply.status_code == 413, reply.text
+            assert "training_service_upload_quota_bytes" in reply.json()["hint"]
+        raw = client.post("/api/datasets/large", content=rows, headers={"Content-Type": "application/octet-stream"})
+        assert raw.status_code == 413, raw.text
         assert client.post("/v1/files", files={"file": ("large.jsonl", rows)}, data={"purpose": "fine-tune"}).json()[
             "error"
         ]["message"]
     assert not list((closed.root / "data/service/uploads").iterdir())
+
+
+def test_a_dataset_may_be_called_like_a_request(closed: Service) -> None:
+    row = b'{"instruction": "a", "output": "b"}\n'
+    path = "/api/datasets/validate"
+    with closed.client(READER) as reader, closed.client(TRAINER) as trainer:
+
+        def post(client: httpx.Client, path: str, content: bytes = row) -> int:
+            return client.post(path, files={"file": ("rows.jsonl", content)}).status_code
+
+        assert post(reader, path) == 403
+        assert reader.get(path).status_code == 404
+        assert post(trainer, path) == 201
+        assert reader.get(path).json()["rows"] == 1
+        assert post(reader, path, row * 2) == 403
+        assert reader.delete(path).status_code == 403
+        assert reader.get(path).json()["rows"] == 1
+        # the request of that name checks rows, also those of a dataset of that name
+        assert post(reader, f"{path}/validate", row * 2) == 200
+        assert reader.get(path).json()["rows"] == 1
+        assert trainer.delete(path).status_code == 204
+        assert reader.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/api/train", "application/json"),
+        ("/v1/fine_tuning/jobs", "application/json"),
+        ("/api/datasets/large", "multipart/form-data; boundary=b"),
+        ("/datasets", "multipart/form-data; boundary=b"),
+    ],
+)
+@pytest.mark.parametrize(("token", "status"), [("", b"401"), (READER, b"403")])
+def test_no_body_is_awaited_from_who_may_not(
+    closed: Service, path: str, media_type: str, token: str, status: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", closed.port), timeout=20) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: 4000\r\n"
+        connection.sendall(f"{head}Authorization: Bearer {token}\r\n\r\n".encode())
+        assert connection.recv(4096).split()[1] == status
 
 
 def test_no_token_is_ever_written(closed: Service) -> None:

@@ -16,6 +16,10 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
 
 PROBLEM = "application/problem+json"
+NO_FIELD = "There is no field"
+MISSING = ("{field} is missing.", "")
+NOT_TEXT = ("{field} must be text, not {value}.", "")
+NO_OBJECT = ("The body must be a JSON object.", "")
 
 
 @pytest.fixture
@@ -147,6 +151,35 @@ def test_cancel_pause_and_resume(busy: Service) -> None:
     assert messages == ["Queued.", "Cancelled.", "Asked for again.", "Cancelled.", "Asked for again."]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "errors"),
+    [
+        ("export", {"job": "x"}, {"job": (f"{NO_FIELD} 'job'.", "Did you mean job_id?"), "job_id": MISSING}),
+        ("export", {"job_id": 5, "format": None}, {"job_id": NOT_TEXT, "format": NOT_TEXT}),
+        ("models/promote", {"tags": "a"}, {"tags": (f"{NO_FIELD} 'tags'.", "Did you mean tag?"), "tag": MISSING}),
+        ("models/release", {}, {"name": MISSING}),
+        ("models/rollback", {"name": "a", "too": "b"}, {"too": (f"{NO_FIELD} 'too'.", "Did you mean to?")}),
+        ("models/rollback", None, {"": NO_OBJECT}),
+        ("models/rollback", ["a"], {"": NO_OBJECT}),
+        ("train", ["a"], {"": NO_OBJECT}),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["/api", "/api/training/llamafactory"])
+def test_every_wrong_field_of_a_small_body_is_named(
+    idle: Service, prefix: str, path: str, body: t.Any, errors: dict[str, tuple[str, str]]
+) -> None:
+    with idle.client() as client:
+        content = {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+        reply = client.post(f"{prefix}/{path}", **content)
+        assert (reply.status_code, reply.headers["content-type"]) == (422, PROBLEM), reply.text
+    found = {one["field"]: (one["message"], one["hint"]) for one in reply.json()["errors"]}
+    expected = {}
+    for field, (message, hint) in errors.items():
+        value = body.get(field) if isinstance(body, dict) else None
+        expected[field] = (message.format(field=field, value=repr(value)), hint)
+    assert found == expected
+
+
 def test_an_export_needs_a_training(busy: Service) -> None:
     with busy.client() as client:
         job_id = client.post("/api/train", json=busy.request()).json()["job_id"]
@@ -202,6 +235,31 @@ def test_invalid_rows_are_reported_with_their_position(service: Service) -> None
     assert not list((service.root / "data/service/uploads").iterdir())
 
 
+_FILE_PART = (
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{"instruction":"a","output":"b"}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "status"),
+    [
+        ("multipart/form-data; boundary=b", _FILE_PART + b"\r\n--b--\r\n", 201),
+        ("multipart/form-data; boundary=b", _FILE_PART, 422),
+        ("multipart/form-data; boundary=b", _FILE_PART + b"\r\n" + _FILE_PART + b"\r\n--b--\r\n", 400),
+        ("multipart/form-data; boundary=c", _FILE_PART + b"\r\n--b--\r\n", 400),
+        ("multipart/form-data; boundary=b", b"", 422),
+        ("multipart/form-data", _FILE_PART + b"\r\n--b--\r\n", 400),
+    ],
+)
+def test_only_complete_forms_with_one_file_are_taken(service: Service, kind: str, content: bytes, status: int) -> None:
+    with service.client() as client:
+        reply = client.post("/api/datasets/formed", content=content, headers={"Content-Type": kind})
+        assert reply.status_code == status, reply.text
+        assert client.get("/api/datasets/formed").status_code == (200 if status == 201 else 404)
+        if status != 201:
+            assert reply.headers["content-type"] == PROBLEM
+
+
 @pytest.mark.parametrize("name", ["..%2f..%2fx", "a%00b", ".hidden", "a,b", "%2e%2e"])
 def test_names_cannot_escape_the_data_directory(idle: Service, name: str) -> None:
     with idle.client() as client:
@@ -217,7 +275,10 @@ def test_the_form_and_the_document_agree(idle: Service) -> None:
         form = client.get("/api/schema").json()
         document = client.get("/api/openapi.json").json()
     content = document["paths"]["/api/train"]["post"]["requestBody"]["content"]
-    accepted: dict[str, t.Any] = content["application/json"]["schema"]["properties"]
+    name_of_schema = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    schema = document["components"]["schemas"][name_of_schema]
+    assert schema["additionalProperties"] is False and schema["examples"]
+    accepted: dict[str, t.Any] = schema["properties"]
     assert set(form["properties"]) <= set(accepted)
     for name in (
         "model_name",

@@ -134,14 +134,14 @@ class Datasets:
         """
         make_dirs(self.uploads)
         handle, path = tempfile.mkstemp(prefix="upload-", dir=self.uploads)
-        incoming_file = IncomingFile(path, os.fdopen(handle, "wb"), safe_label(filename), self._available_bytes())
+        incoming_file = IncomingFile(path, os.fdopen(handle, "wb"), safe_label(filename), self.available_bytes())
         try:
             yield incoming_file
         finally:
             incoming_file.close()
             discard(path)
 
-    def _available_bytes(self) -> int:
+    def available_bytes(self) -> int:
         """Return the number of bytes that another upload may take."""
         used = 0
         for folder in (self.uploads, self.settings.path("files")):
@@ -169,10 +169,7 @@ class IncomingFile:
         """
         self.size += len(chunk)
         if self.size > self._available_bytes:
-            raise TooLargeError(
-                f"The upload is larger than the {self._available_bytes} bytes there is room for.",
-                "Delete files that are no longer needed, or raise training_service_upload_quota_bytes.",
-            )
+            raise quota_error(self._available_bytes)
         self._stream.write(chunk)
 
     def close(self) -> None:
@@ -183,6 +180,14 @@ class IncomingFile:
         """Return the upload as a source of rows."""
         self._stream.flush()
         return Source(self.label, self.path)
+
+
+def quota_error(available_bytes: int) -> TooLargeError:
+    """Return the error for an upload that exceeds the limit or the quota."""
+    return TooLargeError(
+        f"The upload is larger than the {available_bytes} bytes there is room for.",
+        "Delete files that are no longer needed, or raise training_service_upload_quota_bytes.",
+    )
 
 
 def safe_label(filename: str) -> str:

@@ -14,7 +14,6 @@ import typing as t
 
 from ia_homelab_core.errors import InputError, NotReadyError
 
-from ..application.errors import DeniedError
 from ..settings import Settings
 
 READ, TRAIN = "read", "train"
@@ -65,18 +64,12 @@ class Access:
         known_token = self.find_token(token)
         return known_token.scopes if known_token is not None else frozenset()
 
-    def authorize(self, authorization: str) -> frozenset[str]:
-        """Return the scopes granted by an ``Authorization`` header.
-
-        :raises DeniedError: when it has no known token.
-        """
+    def scopes_of_header(self, authorization: str) -> frozenset[str]:
+        """Return the scopes granted by an ``Authorization`` header; empty if it has no known token."""
         if self.is_open:
             return SCOPES
         scheme, _blank, token = authorization.partition(" ")
-        scopes = self.scopes_of(token.strip()) if scheme.lower() == "bearer" else frozenset()
-        if not scopes:
-            raise DeniedError("This needs a token.", "Send the header Authorization: Bearer TOKEN.")
-        return scopes
+        return self.scopes_of(token.strip()) if scheme.lower() == "bearer" else frozenset()
 
 
 def load(path: str) -> Access:

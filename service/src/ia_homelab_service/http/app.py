@@ -21,14 +21,17 @@ from ..application.watcher import Watcher
 from ..settings import Settings
 from . import access as access_
 from . import metrics, problem_details
+from .access import READ
 from .middleware import RequestGuard
+from .routing import ServiceRoute
+from .security import PUBLIC, needs
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application without any interface: error handlers, metrics, health checks and the watcher.
 
     ``app.state`` has ``operations``, ``watcher``, ``settings`` and ``access``; ``lifespans`` is a list of asynchronous
-    context managers that are entered while the application runs, and ``sessions`` may be set (see ``middleware``).
+    context managers that are entered while the application runs. All routes declare a scope (see ``security``).
 
     :raises InputError: when the settings would give other machines access without a token.
     """
@@ -52,22 +55,24 @@ def create_app(settings: Settings) -> FastAPI:
         title="Training service",
         summary="Fine-tunes with LLaMA-Factory, served by Ollama",
         version=VERSION,
-        openapi_url="/api/openapi.json",
+        # served by a route with a scope
+        openapi_url=None,
         # these pages would load scripts from other sites
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.router.route_class = ServiceRoute
     app.state.operations = operations
     app.state.watcher = watcher
     app.state.settings = settings
     app.state.access = access
     app.state.lifespans = lifespans
-    app.state.sessions = None
     problem_details.add_exception_handlers(app, operations.redactor)
     problem_details.add_schema(app)
     metrics.add_metrics(app, operations, watcher)
     _add_health_checks(app, operations, watcher)
+    _add_document(app)
     return app
 
 
@@ -77,11 +82,11 @@ def guarded(app: FastAPI) -> ASGIApp:
 
 
 def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -> None:
-    @app.get("/healthz", include_in_schema=False)
+    @app.get("/healthz", dependencies=[PUBLIC], include_in_schema=False)
     async def healthz() -> Response:
         return JSONResponse({"status": "stuck" if watcher.stuck else "ok"}, 503 if watcher.stuck else 200)
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.get("/readyz", dependencies=[PUBLIC], include_in_schema=False)
     def readyz() -> Response:
         checks = {}
         for name, check in (("store", operations.engine.store.prepare), ("ollama", operations.models.ollama.version)):
@@ -92,3 +97,9 @@ def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -
                 checks[name] = operations.redactor.text(error.message)
         ready = all(status == "ok" for status in checks.values())
         return JSONResponse({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
+
+
+def _add_document(app: FastAPI) -> None:
+    @app.get("/api/openapi.json", dependencies=[needs(READ)], include_in_schema=False)
+    def document() -> Response:
+        return JSONResponse(app.openapi())

@@ -1,55 +1,102 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies of requests: JSON, and forms whose files are streamed to disk."""
+"""Bodies of requests: JSON objects as pydantic models, and forms whose file is written to disk."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import typing as t
 
+import pydantic
 from anyio import to_thread
 from fastapi import Request
-from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.types import Message
 
-from ..application.datasets import Datasets, IncomingFile
+from ..application import finetune_request
+from ..application.datasets import Datasets, IncomingFile, quota_error
 from ..application.errors import FieldError, FieldErrors
 
 #: Largest size in bytes of a form field that is not a file.
 _MAX_FIELD_BYTES = 65536
 _MAX_FIELDS = 50
+_CHUNK_BYTES = 1024 * 1024
 
 
-async def json_object(request: Request) -> dict[str, t.Any]:
-    """Return the JSON object in a request's body.
+class RequestBody(pydantic.BaseModel):
+    """The body of a request. Unknown fields are refused."""
 
-    :raises HTTPException: when the body is not JSON.
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class JsonObject(pydantic.RootModel[dict[str, t.Any]]):
+    """A JSON object whose fields the application checks: by tables of the core, with all of their spellings."""
+
+
+class JsonRequest(Request):
+    """A request with a JSON body."""
+
+    async def check(self) -> None:
+        """Read the body.
+
+        :raises HTTPException: when it is not sent as JSON, or empty.
+        :raises TooLargeError: when it exceeds the limit.
+        """
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        subtype = media_type.removeprefix("application/")
+        if subtype == media_type or not (subtype == "json" or subtype.endswith("+json")):
+            # also protects from forms of other sites, which can send other media types without a preflight request
+            raise HTTPException(415, "The body must be JSON, sent with Content-Type: application/json.")
+        if not await self.body():
+            raise HTTPException(400, "The body is not JSON.")
+
+    async def json(self) -> t.Any:
+        """Return the value of the body.
+
+        :raises HTTPException: when it is not JSON.
+        """
+        try:
+            value = json.loads(await self.body())
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise HTTPException(400, "The body holds half of a character (a lone surrogate).") from error
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400, "The body is not JSON.") from error
+        return value
+
+
+def field_errors(errors: t.Iterable[t.Mapping[str, t.Any]], body_fields: t.Sequence[str] = ()) -> FieldErrors:
+    """Return the error for all that pydantic found wrong with a request.
+
+    :param body_fields: the fields of its body.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        # also protects from forms of other sites, which can send other media types without a preflight request
-        raise HTTPException(415, "The body must be JSON, sent with Content-Type: application/json.")
-    raw = await request.body()
-    try:
-        body = json.loads(raw)
-        json.dumps(body, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise HTTPException(400, "The body holds half of a character (a lone surrogate).") from error
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, "The body is not JSON.") from error
-    if not isinstance(body, dict):
-        raise FieldErrors([FieldError("", "The body must be a JSON object.")])
-    return body
+    found = []
+    for item in errors:
+        in_body, *place = (str(part) for part in item["loc"])
+        field = ".".join(place)
+        if item["type"] == "extra_forbidden":
+            found.append(finetune_request.unknown_field(field, body_fields))
+        elif not place and in_body == "body":
+            found.append(FieldError("", "The body must be a JSON object."))
+        elif item["type"] == "missing":
+            found.append(FieldError(field, f"{field} is missing."))
+        elif item["type"] == "string_type":
+            found.append(FieldError(field, f"{field} must be text, not {item['input']!r}."))
+        else:
+            found.append(FieldError(field, str(item["msg"])))
+    return FieldErrors(found)
 
 
+@dataclasses.dataclass(frozen=True)
 class ReceivedForm:
-    """A parsed form: its fields and its file."""
+    """A received file, and the other fields of the form that it came with."""
 
-    def __init__(self) -> None:
-        self.fields: dict[str, str] = {}
-        self.file: IncomingFile | None = None
+    file: IncomingFile
+    fields: t.Mapping[str, str]
 
 
 @contextlib.asynccontextmanager
@@ -58,82 +105,53 @@ async def receive_upload(request: Request, datasets: Datasets, filename: str = "
 
     :param filename: name of a file that is the body.
     :raises FieldErrors: when the request has no file.
+    :raises HTTPException: when the form cannot be read.
     :raises TooLargeError: when the file exceeds the limit or the quota.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    with contextlib.ExitStack() as stack:
-        form = ReceivedForm()
-        if kind == b"multipart/form-data":
-            await _FormReader(form, datasets, stack, options.get(b"boundary", b"")).read(request)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    async with contextlib.AsyncExitStack() as stack:
+        if media_type != "multipart/form-data":
+            file = stack.enter_context(datasets.receive_file(filename or "rows.jsonl"))
+            async for chunk in request.stream():
+                await to_thread.run_sync(file.write, chunk)
+            received = ReceivedForm(file, {})
         else:
-            form.file = stack.enter_context(datasets.receive_file(filename or "rows.jsonl"))
-            async for chunk in request.stream():
-                await to_thread.run_sync(form.file.write, chunk)
-        if form.file is None or not form.file.size:
-            raise FieldErrors([FieldError("file", "There is no file in the request, or it is empty.")])
-        yield form
+            received = await _receive_form(request, datasets, stack)
+        if not received.file.size:
+            raise FieldErrors([_no_file()])
+        yield received
 
 
-class _FormReader:
-    """Parses a form while it is received."""
+async def _receive_form(request: Request, datasets: Datasets, stack: contextlib.AsyncExitStack) -> ReceivedForm:
+    # what exceeds the quota is refused as it arrives: the parser writes files to TMPDIR, which the quota does not count
+    limited = Request(request.scope, _limited_receive(request, datasets))
+    form = await stack.enter_async_context(
+        limited.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
+    )
+    upload = next((value for value in form.values() if isinstance(value, UploadFile)), None)
+    if upload is None:
+        raise FieldErrors([_no_file()])
+    file = stack.enter_context(datasets.receive_file(upload.filename or ""))
+    while chunk := await upload.read(_CHUNK_BYTES):
+        await to_thread.run_sync(file.write, chunk)
+    return ReceivedForm(file, {key: value for key, value in form.items() if isinstance(value, str)})
 
-    def __init__(self, form: ReceivedForm, datasets: Datasets, stack: contextlib.ExitStack, boundary: bytes) -> None:
-        self.form = form
-        self.datasets = datasets
-        self.stack = stack
-        self.boundary = boundary
-        self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
-        self._headers: dict[str, str] = {}
-        self._name = ""
-        self._target: IncomingFile | None = None
-        self._field = bytearray()
 
-    async def read(self, request: Request) -> None:
-        if not self.boundary:
-            raise HTTPException(400, "The form has no boundary.")
-        callbacks: t.Any = {
-            "on_part_begin": self._part_begin,
-            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._part_data,
-            "on_part_end": self._part_end,
-        }
-        try:
-            parser = MultipartParser(self.boundary, callbacks)
-            async for chunk in request.stream():
-                await to_thread.run_sync(parser.write, chunk)
-            parser.finalize()
-        except ValueError as error:
-            raise HTTPException(400, "The form is incomplete.") from error
+def _limited_receive(request: Request, datasets: Datasets) -> t.Callable[[], t.Awaitable[Message]]:
+    room = datasets.available_bytes()
+    # a form has boundaries and fields in addition to the file
+    left = room + _MAX_FIELD_BYTES
 
-    def _part_begin(self) -> None:
-        self._headers, self._target, self._field = {}, None, bytearray()
-        self._header = (bytearray(), bytearray())
+    async def receive() -> Message:
+        nonlocal left
+        message = await request.receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise quota_error(room)
+        return message
 
-    def _header_end(self) -> None:
-        name, value = (bytes(part).decode("utf-8", "replace") for part in self._header)
-        self._headers[name.lower()] = value
-        self._header = (bytearray(), bytearray())
+    return receive
 
-    def _headers_finished(self) -> None:
-        _kind, options = parse_options_header(self._headers.get("content-disposition", ""))
-        self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if b"filename" in options:
-            if self.form.file is not None:
-                raise FieldErrors([FieldError(self._name, "There is more than one file in the request.")])
-            label = options[b"filename"].decode("utf-8", "replace")
-            self._target = self.form.file = self.stack.enter_context(self.datasets.receive_file(label))
 
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._target is not None:
-            self._target.write(data[start:end])
-            return
-        self._field.extend(data[start:end])
-        if len(self._field) > _MAX_FIELD_BYTES or len(self.form.fields) > _MAX_FIELDS:
-            raise FieldErrors([FieldError(self._name, "The field is too long, or there are too many.")])
-
-    def _part_end(self) -> None:
-        if self._target is None:
-            self.form.fields[self._name] = self._field.decode("utf-8", "replace")
+def _no_file() -> FieldError:
+    return FieldError("file", "There is no file in the request, or it is empty.")

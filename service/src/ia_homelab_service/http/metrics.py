@@ -16,6 +16,8 @@ from starlette.responses import Response
 
 from ..application.operations import Operations
 from ..application.watcher import Watcher
+from .access import READ
+from .security import needs
 
 _PREFIX = "ia_homelab_training"
 
@@ -80,6 +82,6 @@ def add_metrics(app: FastAPI, operations: Operations, watcher: Watcher) -> None:
     figures.registry.register(_StoreCollector(operations, watcher))
     app.state.metrics = figures
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get("/metrics", dependencies=[needs(READ)], include_in_schema=False)
     def metrics() -> Response:
         return Response(generate_latest(figures.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

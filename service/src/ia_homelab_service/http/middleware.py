@@ -1,7 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard of all requests: checks Host, Origin, token, scope and the size of the body."""
+"""The guard of all requests: checks Host, Origin and the size of the body, and identifies the caller.
+
+What the caller may do is decided by the routes (``security``).
+"""
 
 from __future__ import annotations
 
@@ -10,42 +13,23 @@ import typing as t
 import urllib.parse
 
 from starlette.datastructures import Headers
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..application.errors import DeniedError, TooLargeError
+from ..application.errors import TooLargeError
 from ..settings import Settings
-from .access import READ, SCOPES, TRAIN, Access
+from .access import Access
 from .problem_details import problem_response
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: Paths that need no token.
-_PUBLIC = ("/healthz", "/readyz", "/login", "/favicon.ico")
-#: Assets of the page, and the choice of a language: they contain no data. Its websocket is not among them.
-_ASSETS = ("/_nicegui/", "/static/", "/language/")
-#: POST requests that change nothing.
-_READ_ONLY_POSTS = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/embeddings",
-    "/api/plan",
-    "/api/training/llamafactory/plan",
-)
-#: Signing out needs the scope ``read`` only.
-_SIGN_OUT = ("/logout",)
-#: MCP checks the scope of each tool itself.
-_CHECKS_SCOPES_ITSELF = ("/mcp",)
-
-#: Returns the scopes of a browser's session, or None without one.
-SessionScopes = t.Callable[[Scope], frozenset[str] | None]
 
 
 class RequestGuard:
     """ASGI middleware that rejects requests before they reach the application.
 
-    :param state: the application's state. ``state.sessions`` is called for requests without ``Authorization``: an
-        interface with browser sessions sets it, and protects its own forms against forgery. Requests of a session that
-        change something need an ``Origin`` of this site.
+    ``scope["state"]["scopes"]`` has the scopes of the caller's token afterwards.
+
+    :param state: the application's state, with ``metrics``.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, access: Access, state: t.Any) -> None:
@@ -67,12 +51,14 @@ class RequestGuard:
                 return
             await rejection(scope, receive, send)
             return
+        granted = self.access.scopes_of_header(Headers(scope=scope).get("authorization", ""))
+        scope.setdefault("state", {})["scopes"] = granted
         if scope["type"] == "http":
             await self._handle_limited(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    # -- caller and origin -----------------------------------------------------------------------------------------
+    # -- host and origin -------------------------------------------------------------------------------------------
 
     def _rejection(self, scope: Scope) -> Response | None:
         """Return the response to a request that is rejected; None if it is allowed."""
@@ -82,32 +68,9 @@ class RequestGuard:
             hint = "Add the name to training_service_allowed_hosts if it is one of this machine's."
             return problem_response(path, 421, "This service is not known by that name.", hint)
         origin = headers.get("origin")
-        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
-        if origin is not None and changes and not self.origin_allowed(origin, host):
+        if origin is not None and changes_something(scope) and not self.origin_allowed(origin, host):
             hint = "Add its origin to training_service_allowed_origins if it is yours."
             return problem_response(path, 403, "Pages of another site may not do this.", hint)
-        return self._caller_rejection(scope, headers, path, changes)
-
-    def _caller_rejection(self, scope: Scope, headers: Headers, path: str, changes: bool) -> Response | None:
-        state = scope.setdefault("state", {})
-        state["scopes"] = SCOPES if self.access.is_open else frozenset()
-        if self.access.is_open or path in _PUBLIC or path.startswith(_ASSETS):
-            return None
-        authorization = headers.get("authorization")
-        sessions: SessionScopes | None = getattr(self.state, "sessions", None)
-        session = sessions(scope) if sessions is not None and authorization is None else None
-        try:
-            state["scopes"] = session if session is not None else self.access.authorize(authorization or "")
-        except DeniedError as error:
-            page = scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", "")
-            if page and sessions is not None and authorization is None and not path.startswith(("/api", "/v1", "/mcp")):
-                return RedirectResponse("/login", 303)
-            return problem_response(path, 401, error.message, error.hint)
-        if session is not None and changes and headers.get("origin") is None:
-            return problem_response(path, 403, "A browser's session needs an Origin for this.")
-        needed = TRAIN if changes and scope["type"] == "http" and not _is_read_only(path) else READ
-        if needed not in state["scopes"]:
-            return problem_response(path, 403, f"This token may not do that: it lacks the scope {needed}.")
         return None
 
     def host_allowed(self, host: str) -> bool:
@@ -177,10 +140,9 @@ def _method(scope: Scope) -> str:
     return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "other"
 
 
-def _is_read_only(path: str) -> bool:
-    return (
-        path in (*_READ_ONLY_POSTS, *_SIGN_OUT) or path.startswith(_CHECKS_SCOPES_ITSELF) or path.endswith("/validate")
-    )
+def changes_something(scope: Scope) -> bool:
+    """Whether a request may change something by its method; a websocket may."""
+    return scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
 
 
 def _host_name(host: str) -> str | None:

@@ -19,13 +19,13 @@ from ia_homelab_core.errors import CoreError, InputError, JobError, NotReadyErro
 from ..application.errors import (
     ConflictError,
     DeniedError,
-    FieldError,
     FieldErrors,
     NotFoundError,
     TooLargeError,
     errors_as_dicts,
 )
 from ..application.redaction import Redactor
+from .bodies import field_errors
 
 PROBLEM = "application/problem+json"
 _TITLES = {
@@ -137,14 +137,8 @@ def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
 
     async def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        field_errors = []
-        for item in error.errors():
-            place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
-            field_errors.append(FieldError(".".join(place), str(item["msg"])))
-        malformed = any(item["type"] == "json_invalid" for item in error.errors())
-        if malformed:
-            return problem_response(request.url.path, 400, "The body is not JSON.")
-        return error_response(request.url.path, FieldErrors(field_errors), redactor)
+        body_fields = getattr(request.scope.get("route"), "body_fields", ())
+        return error_response(request.url.path, field_errors(error.errors(), body_fields), redactor)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -15,6 +15,8 @@ from starlette.routing import Route
 from ia_homelab_core.version import VERSION
 
 from ..application.operations import Operations
+from ..http.access import READ
+from ..http.security import SecuredApp, granted_scopes, needs
 from .tools import ScopeLookup, Tools
 
 INSTRUCTIONS = """\
@@ -41,18 +43,18 @@ def build(operations: Operations, scopes: ScopeLookup = lambda _request: None) -
 def mount(app: FastAPI) -> None:
     """Add ``/mcp`` (streamable HTTP) to the application.
 
-    It is stateless: requests are independent, so a restart of the service does not affect clients. The request guard
-    checks Host, Origin and token, as for all paths; each tool checks its scope.
+    It is stateless: requests are independent, so a restart of the service does not affect clients. Every request needs
+    the scope ``read``, and each tool declares its own.
     """
     operations: Operations = app.state.operations
-    server = build(operations, lambda request: request.scope["state"]["scopes"])
+    server = build(operations, granted_scopes)
     inner = server.streamable_http_app(
         streamable_http_path="/mcp",
         stateless_http=True,
         max_request_body_size=operations.settings.max_body_bytes,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.router.routes.append(Route("/mcp", inner, methods=None, include_in_schema=False))
+    app.router.routes.append(Route("/mcp", SecuredApp(inner, needs(READ)), methods=None, include_in_schema=False))
     app.state.lifespans.append(server.session_manager.run())
 
 

@@ -26,6 +26,8 @@ from ia_homelab_core.errors import CoreError
 from ..application import schemas
 from ..application.errors import DeniedError, FieldErrors, NotFoundError
 from ..application.operations import Operations
+from ..http.access import READ, TRAIN
+from ..http.security import check_scopes
 from .schemas import DatasetList, Estimated, JobInfo, JobList
 
 #: Longest time that a request for the status may wait.
@@ -43,6 +45,29 @@ STOPS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_
 
 #: Returns the scopes of a request; None over stdio, where the caller is a user of the machine.
 ScopeLookup = t.Callable[[t.Any], t.Optional[t.Container[str]]]
+
+_Method = t.TypeVar("_Method", bound=t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]])
+
+
+def needs(scope: str, error_class: type[Exception] = ToolError) -> t.Callable[[_Method], _Method]:
+    """Declare the scope that a tool or resource needs.
+
+    :param error_class: what is raised when the caller lacks it.
+    """
+
+    def declare(method: _Method) -> _Method:
+        @functools.wraps(method)
+        async def checked(self: Tools, *arguments: t.Any, ctx: Context[t.Any, t.Any], **options: t.Any) -> t.Any:
+            try:
+                self.check_scope(ctx, scope)
+            except DeniedError as error:
+                raise error_class(str(error)) from error
+            return await method(self, *arguments, ctx=ctx, **options)
+
+        checked.scope = scope  # type: ignore[attr-defined]
+        return t.cast(_Method, checked)
+
+    return declare
 
 
 class Tools:
@@ -80,6 +105,7 @@ class Tools:
 
     # -- tools -------------------------------------------------------------------------------------------------
 
+    @needs(TRAIN)
     async def llamafactory_train(
         self,
         ctx: Context[t.Any, t.Any],
@@ -97,7 +123,6 @@ class Tools:
             options: More of its options, such as name, epochs, learning_rate, lora_rank, cutoff_len; goal "model"
                 continues up to the model in Ollama.
         """
-        self._check_scope(ctx, "train")
         request = {"base_model": model, "method": method, "dataset": dataset, **(options or {})}
         key = json.dumps(request, sort_keys=True, default=str)
         submission = self._submissions.get(key)
@@ -116,6 +141,7 @@ class Tools:
             submitted = submission.result()
         return self._job_info(submitted, warnings=submitted.warnings)
 
+    @needs(READ)
     async def llamafactory_status(self, ctx: Context[t.Any, t.Any], job_id: str, wait_seconds: float = 0.0) -> JobInfo:
         """How a job stands. With wait_seconds, answers when it has ended, or after so many seconds (at most 25).
 
@@ -123,7 +149,6 @@ class Tools:
             job_id: The id that llamafactory_train has returned.
             wait_seconds: How long to wait for its end.
         """
-        self._check_scope(ctx, "read")
         end = time.monotonic() + max(0.0, min(wait_seconds, MAX_WAIT_SECONDS))
         while True:
             job = await self._call(self._operations.get_job, job_id)
@@ -133,15 +158,16 @@ class Tools:
                 await ctx.report_progress(job.progress.percent, 100, job.current_step)
             await asyncio.sleep(min(_POLL_SECONDS, max(0.0, end - time.monotonic())))
 
+    @needs(TRAIN)
     async def llamafactory_cancel(self, ctx: Context[t.Any, t.Any], job_id: str) -> JobInfo:
         """Stop a job gracefully. Its last checkpoint is kept: submitting the same training again resumes from there.
 
         Args:
             job_id: The id of the job.
         """
-        self._check_scope(ctx, "train")
         return self._job_info(await self._call(self._operations.cancel, job_id))
 
+    @needs(TRAIN)
     async def llamafactory_export(
         self, ctx: Context[t.Any, t.Any], job_id: str, format: t.Literal["gguf"] = "gguf"
     ) -> JobInfo:
@@ -151,10 +177,10 @@ class Tools:
             job_id: The id of a training that has succeeded.
             format: gguf.
         """
-        self._check_scope(ctx, "train")
         submitted = await self._call(self._operations.export, job_id, format, "mcp")
         return self._job_info(submitted, warnings=submitted.warnings)
 
+    @needs(READ)
     async def llamafactory_list(self, ctx: Context[t.Any, t.Any], limit: int = 10, status: str = "") -> JobList:
         """Jobs: those at work in the order of the queue, then the latest that have ended.
 
@@ -162,11 +188,11 @@ class Tools:
             limit: How many ended ones at most (up to 50).
             status: Only those of this status: queued, running, paused, succeeded, failed or cancelled.
         """
-        self._check_scope(ctx, "read")
         jobs = await self._call(self._operations.list_jobs, max(0, min(limit, 50)), "", status)
         hint = "llamafactory_status has the details of one." if jobs else "llamafactory_train starts one."
         return JobList(jobs=[self._job_info(job) for job in jobs], next=hint)
 
+    @needs(READ)
     async def llamafactory_estimate(
         self,
         ctx: Context[t.Any, t.Any],
@@ -183,7 +209,6 @@ class Tools:
             dataset: Name of a dataset.
             options: More options, as for llamafactory_train.
         """
-        self._check_scope(ctx, "read")
         request = {"base_model": model, "method": method, "dataset": dataset, **(options or {})}
         plan = await self._call(self._operations.plan, request)
         fits = plan.estimate.fits
@@ -197,9 +222,9 @@ class Tools:
             estimate=plan.estimate, warnings=plan.warnings, inventory=plan.yaml, next=hint,
         )  # fmt: skip
 
+    @needs(READ)
     async def llamafactory_datasets(self, ctx: Context[t.Any, t.Any]) -> DatasetList:
         """The datasets that can be trained on, with their rows, formats and system prompts."""
-        self._check_scope(ctx, "read")
         datasets = await self._call(self._operations.datasets.all)
         usable = [dataset.name for dataset in datasets if dataset.managed]
         hint = f'llamafactory_estimate or llamafactory_train with dataset "{usable[0]}".' if usable else (
@@ -209,30 +234,30 @@ class Tools:
 
     # -- resources ---------------------------------------------------------------------------------------------
 
+    @needs(READ, ResourceError)
     async def log(self, job_id: str, ctx: Context[t.Any, t.Any]) -> str:
         """The end of a job's log."""
-        log = await self._read_resource(ctx, self._operations.log, job_id, _MAX_LOG_LINES)
+        log = await self._read_resource(self._operations.log, job_id, _MAX_LOG_LINES)
         return "\n".join(log.lines)
 
+    @needs(READ, ResourceError)
     async def job(self, job_id: str, ctx: Context[t.Any, t.Any]) -> str:
         """All that is known of a job."""
-        job = await self._read_resource(ctx, self._operations.get_job, job_id)
+        job = await self._read_resource(self._operations.get_job, job_id)
         return str(job.model_dump_json(indent=2))
 
+    @needs(READ, ResourceError)
     async def receipt(self, kind: str, fingerprint: str, ctx: Context[t.Any, t.Any]) -> str:
         """The receipt of a result."""
         if kind not in PARENTS:
             raise ResourceNotFoundError(f"There is no kind of result {kind!r}: {', '.join(PARENTS)}.")
-        receipt = await self._read_resource(ctx, self._operations.layout.receipt, kind, fingerprint)
+        receipt = await self._read_resource(self._operations.layout.receipt, kind, fingerprint)
         if receipt is None:
             raise ResourceNotFoundError(f"There is no receipt of a {kind} {fingerprint[:12]}.")
         return json.dumps(self._operations.redactor.value(receipt), indent=2, ensure_ascii=False)
 
-    async def _read_resource(
-        self, ctx: Context[t.Any, t.Any], operation: t.Callable[..., t.Any], *arguments: t.Any
-    ) -> t.Any:
+    async def _read_resource(self, operation: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
         try:
-            self._require_scope(ctx, "read")
             return await asyncio.to_thread(operation, *arguments)
         except NotFoundError as error:
             raise ResourceNotFoundError(str(error)) from None
@@ -241,14 +266,14 @@ class Tools:
 
     # -- helpers -----------------------------------------------------------------------------------------------
 
-    def _require_scope(self, ctx: Context[t.Any, t.Any], scope: str) -> None:
-        granted = self._scopes(ctx.request_context.request)
-        if granted is not None and scope not in granted:
-            raise DeniedError(f"This token may not do that: it lacks the scope {scope!r}.", authenticated=True)
+    def check_scope(self, ctx: Context[t.Any, t.Any], scope: str) -> None:
+        """Check the scopes of a request.
 
-    def _check_scope(self, ctx: Context[t.Any, t.Any], scope: str) -> None:
-        with _tool_errors():
-            self._require_scope(ctx, scope)
+        :raises DeniedError: when it lacks the scope.
+        """
+        granted = self._scopes(ctx.request_context.request)
+        if granted is not None:
+            check_scopes([scope], granted)
 
     async def _call(self, operation: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
         with _tool_errors():

@@ -15,7 +15,6 @@ import httpx
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from ..application.errors import FieldError, FieldErrors
 from ..http.problem_details import problem_response
 from ..settings import Settings
 
@@ -52,13 +51,10 @@ class Upstream:
 
     async def forward(self, path: str, body: t.Mapping[str, t.Any]) -> Response:
         """Forward a request to the server that has the model; streams the response if requested."""
-        model = body.get("model")
-        if not isinstance(model, str) or not model:
-            raise FieldErrors([FieldError("model", "model is missing: it names the model to query.")])
         answer = await self._post(f"{self._ollama}{path}", path, body)
         # LLaMA-Factory accepts any model name: it gets only requests for the name that it lists
         if answer.status_code in _TRY_NEXT and self._llamafactory:
-            if any(one["id"] == model for one in await self._list_models(self._llamafactory) or ()):
+            if any(one["id"] == body["model"] for one in await self._list_models(self._llamafactory) or ()):
                 return await self._post(f"{self._llamafactory}{path}", path, body)
         return answer
 

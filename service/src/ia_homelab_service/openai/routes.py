@@ -8,43 +8,22 @@ from __future__ import annotations
 import typing as t
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from ..application.errors import NotFoundError
 from ..application.operations import Operations
-from ..http.bodies import json_object, receive_upload
+from ..http.access import READ, TRAIN
+from ..http.bodies import receive_upload
+from ..http.routing import ServiceRoute
+from ..http.security import needs
 from . import jobs
 from .files import Files
 from .models import Upstream
+from .schemas import JobRequest, ModelRequest
 
-Body = t.Annotated[dict[str, t.Any], Depends(json_object)]
 Limit = t.Annotated[int, Query(ge=1, le=1000)]
 
-
-def _json_body(schema: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-_TEXT = {"type": "string", "minLength": 1}
-_MODEL_REQUEST = _json_body(
-    {"type": "object", "required": ["model"], "properties": {"model": _TEXT, "stream": {"type": "boolean"}}}
-)
-_JOB_REQUEST = _json_body(
-    {
-        "type": "object",
-        "required": ["model", "training_file"],
-        "properties": {
-            "model": _TEXT,
-            "training_file": _TEXT,
-            "suffix": {"type": "string"},
-            "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
-            "hyperparameters": {"type": "object"},
-            "method": {"type": "object"},
-            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
-        },
-    }
-)
 _ERROR = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
 _ERROR_RESPONSES: dict[int | str, dict[str, t.Any]] = {
     status: {"description": "Refused", "content": _ERROR}
@@ -54,7 +33,7 @@ _ERROR_RESPONSES: dict[int | str, dict[str, t.Any]] = {
 
 def create_router(operations: Operations, upstream: Upstream) -> APIRouter:
     """Return the routes below ``/v1``."""
-    router = APIRouter(prefix="/v1", responses=_ERROR_RESPONSES)
+    router = APIRouter(prefix="/v1", route_class=ServiceRoute, responses=_ERROR_RESPONSES)
     files = Files(operations)
     _add_models(router, upstream)
     _add_files(router, operations, files)
@@ -63,23 +42,23 @@ def create_router(operations: Operations, upstream: Upstream) -> APIRouter:
 
 
 def _add_models(router: APIRouter, upstream: Upstream) -> None:
-    @router.post("/chat/completions", openapi_extra=_MODEL_REQUEST)
-    async def chat(body: Body) -> Response:
-        return await upstream.forward("/v1/chat/completions", body)
+    @router.post("/chat/completions", dependencies=[needs(READ)])
+    async def chat(body: ModelRequest) -> Response:
+        return await upstream.forward("/v1/chat/completions", body.model_dump(exclude_unset=True))
 
-    @router.post("/completions", openapi_extra=_MODEL_REQUEST)
-    async def completions(body: Body) -> Response:
-        return await upstream.forward("/v1/completions", body)
+    @router.post("/completions", dependencies=[needs(READ)])
+    async def completions(body: ModelRequest) -> Response:
+        return await upstream.forward("/v1/completions", body.model_dump(exclude_unset=True))
 
-    @router.post("/embeddings", openapi_extra=_MODEL_REQUEST)
-    async def embeddings(body: Body) -> Response:
-        return await upstream.forward("/v1/embeddings", body)
+    @router.post("/embeddings", dependencies=[needs(READ)])
+    async def embeddings(body: ModelRequest) -> Response:
+        return await upstream.forward("/v1/embeddings", body.model_dump(exclude_unset=True))
 
-    @router.get("/models")
+    @router.get("/models", dependencies=[needs(READ)])
     async def models() -> Response:
         return JSONResponse({"object": "list", "data": await upstream.models()})
 
-    @router.get("/models/{model:path}")
+    @router.get("/models/{model:path}", dependencies=[needs(READ)])
     async def model(model: str) -> Response:
         for one in await upstream.models():
             if one["id"] in (model, f"{model}:latest"):
@@ -94,14 +73,17 @@ def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
         "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string"}},
     }
 
-    @router.post("/files", openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": form}}}})
+    @router.post(
+        "/files",
+        dependencies=[needs(TRAIN)],
+        openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": form}}}},
+    )
     async def create(request: Request) -> Response:
         async with receive_upload(request, operations.datasets) as form:
-            assert form.file is not None
             stored = await to_thread.run_sync(files.store, form.file, form.fields.get("purpose", ""))
         return JSONResponse(stored)
 
-    @router.get("/files")
+    @router.get("/files", dependencies=[needs(READ)])
     def listed(purpose: str = "", limit: Limit = 1000, after: str = "", order: str = "desc") -> Response:
         stored = files.all()
         selected = [one for one in stored if not purpose or one["purpose"] == purpose]
@@ -109,38 +91,38 @@ def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
             selected.reverse()
         return JSONResponse(jobs.paginate(selected, after, limit))
 
-    @router.get("/files/{file_id}")
+    @router.get("/files/{file_id}", dependencies=[needs(READ)])
     def get(file_id: str) -> Response:
         return JSONResponse(files.get(file_id))
 
-    @router.delete("/files/{file_id}")
+    @router.delete("/files/{file_id}", dependencies=[needs(TRAIN)])
     def delete(file_id: str) -> Response:
         return JSONResponse(files.delete(file_id))
 
-    @router.get("/files/{file_id}/content")
+    @router.get("/files/{file_id}/content", dependencies=[needs(READ)])
     def content(file_id: str) -> Response:
         path, text = files.content(file_id)
         return FileResponse(path, media_type="application/octet-stream") if path else PlainTextResponse(text)
 
 
 def _add_jobs(router: APIRouter, operations: Operations, files: Files) -> None:
-    @router.post("/fine_tuning/jobs", openapi_extra=_JOB_REQUEST)
-    async def create(body: Body) -> Response:
-        return JSONResponse(await to_thread.run_sync(jobs.create, operations, files, body))
+    @router.post("/fine_tuning/jobs", dependencies=[needs(TRAIN)])
+    async def create(body: JobRequest) -> Response:
+        return JSONResponse(await to_thread.run_sync(jobs.create, operations, files, body.root))
 
-    @router.get("/fine_tuning/jobs")
+    @router.get("/fine_tuning/jobs", dependencies=[needs(READ)])
     def listed(after: str = "", limit: Limit = 20) -> Response:
         return JSONResponse(jobs.list_jobs(operations, after, limit))
 
-    @router.get("/fine_tuning/jobs/{job_id}")
+    @router.get("/fine_tuning/jobs/{job_id}", dependencies=[needs(READ)])
     def get(job_id: str) -> Response:
         return JSONResponse(jobs.get(operations, job_id))
 
-    @router.get("/fine_tuning/jobs/{job_id}/events")
+    @router.get("/fine_tuning/jobs/{job_id}/events", dependencies=[needs(READ)])
     def events(job_id: str, after: str = "", limit: Limit = 20) -> Response:
         return JSONResponse(jobs.events(operations, job_id, after, limit))
 
-    @router.get("/fine_tuning/jobs/{job_id}/checkpoints")
+    @router.get("/fine_tuning/jobs/{job_id}/checkpoints", dependencies=[needs(READ)])
     def checkpoints(job_id: str, after: str = "", limit: Limit = 10) -> Response:
         return JSONResponse(jobs.checkpoints(operations, job_id, after, limit))
 
@@ -149,7 +131,9 @@ def _add_jobs(router: APIRouter, operations: Operations, files: Files) -> None:
             await to_thread.run_sync(act, job_id)
             return JSONResponse(await to_thread.run_sync(jobs.get, operations, job_id))
 
-        router.add_api_route(f"/fine_tuning/jobs/{{job_id}}/{name}", change, methods=["POST"], name=name)
+        router.add_api_route(
+            f"/fine_tuning/jobs/{{job_id}}/{name}", change, methods=["POST"], name=name, dependencies=[needs(TRAIN)]
+        )
 
     add("cancel", operations.cancel)
     add("pause", operations.pause)

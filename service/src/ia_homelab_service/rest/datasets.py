@@ -14,8 +14,10 @@ from starlette.responses import Response
 from ..application.errors import FieldError, FieldErrors
 from ..application.operations import Operations
 from ..application.schemas import DatasetChange
+from ..http.access import READ, TRAIN
 from ..http.bodies import receive_upload
 from ..http.problem_details import problem_response
+from ..http.security import needs
 from .responses import error_responses, json_response
 from .schemas import DatasetList, DatasetRows
 
@@ -42,11 +44,13 @@ DatasetName = t.Annotated[str, Path(max_length=110)]
 def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
     datasets = operations.datasets
 
-    @router.get("/datasets", response_model=DatasetList)
+    @router.get("/datasets", dependencies=[needs(READ)], response_model=DatasetList)
     def list_datasets() -> Response:
         return json_response(DatasetList(datasets=datasets.all()))
 
-    @router.get("/datasets/{name}", response_model=DatasetRows, responses=error_responses(404))
+    @router.get(
+        "/datasets/{name}", dependencies=[needs(READ)], response_model=DatasetRows, responses=error_responses(404)
+    )
     def dataset(name: DatasetName, sample: t.Annotated[int, Query(ge=0, le=100)] = 0) -> Response:
         info = datasets.get(name)
         return json_response(DatasetRows(**dict(info), sample=datasets.sample(name, sample)))
@@ -55,7 +59,6 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
         request: Request, name: str, filename: str, format: str, check: bool, force: bool
     ) -> Response:
         async with receive_upload(request, datasets, filename) as form:
-            assert form.file is not None
             chosen = form.fields.get("format", format)
             if chosen not in ("auto", "alpaca", "sharegpt", "openai"):
                 raise FieldErrors([FieldError("format", f"There is no format {chosen!r}.")])
@@ -74,7 +77,7 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
             problems_total=change.problems_total,
         )
 
-    @router.post("/datasets/{name}", status_code=201, response_model=DatasetChange,
+    @router.post("/datasets/{name}", dependencies=[needs(TRAIN)], status_code=201, response_model=DatasetChange,
                responses={**error_responses(409), 200: {"model": DatasetChange, "description": "It was so before"}},
                openapi_extra=_FILE, summary="Publish the rows of a file under a name")  # fmt: skip
     async def publish(
@@ -82,12 +85,19 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
     ) -> Response:
         return await apply_upload(request, name, filename, format, False, force)
 
-    @router.post("/datasets/{name}/validate", response_model=DatasetChange, openapi_extra=_FILE,
-               summary="Check the rows of a file; changes nothing")  # fmt: skip
+    @router.post(
+        "/datasets/{name}/validate",
+        dependencies=[needs(READ)],
+        response_model=DatasetChange,
+        openapi_extra=_FILE,
+        summary="Check the rows of a file; changes nothing",
+    )
     async def validate(request: Request, name: DatasetName, filename: str = "", format: str = "auto") -> Response:
         return await apply_upload(request, name, filename, format, True, False)
 
-    @router.delete("/datasets/{name}", status_code=204, responses=error_responses(404, 409))
+    @router.delete(
+        "/datasets/{name}", dependencies=[needs(TRAIN)], status_code=204, responses=error_responses(404, 409)
+    )
     def delete(name: DatasetName, purge: bool = False) -> Response:
         datasets.delete(name, purge)
         return Response(status_code=204)

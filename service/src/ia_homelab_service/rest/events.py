@@ -15,7 +15,9 @@ from starlette.responses import Response, StreamingResponse
 
 from ..application.operations import Operations
 from ..application.watcher import Watcher
+from ..http.access import READ
 from ..http.problem_details import problem_response
+from ..http.security import needs
 from .parameters import JobId
 from .responses import error_responses, json_response
 from .schemas import EventList
@@ -29,6 +31,7 @@ def add_event_routes(router: APIRouter, operations: Operations, watcher: Watcher
 
     @router.get(
         "/jobs/{job_id}/events",
+        dependencies=[needs(READ)],
         response_model=EventList,
         responses={
             **error_responses(404),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from ..application.operations import Operations
 from ..application.watcher import Watcher
+from ..http.routing import ServiceRoute
 from .datasets import add_dataset_routes
 from .events import add_event_routes
 from .jobs import add_control_routes, add_status_routes
@@ -21,7 +22,7 @@ PREFIXES = ("/api", "/api/training/llamafactory")
 
 def create_router(operations: Operations, watcher: Watcher) -> APIRouter:
     """Return the routes below one prefix."""
-    router = APIRouter(responses=error_responses())
+    router = APIRouter(route_class=ServiceRoute, responses=error_responses())
     add_control_routes(router, operations)
     add_status_routes(router, operations)
     add_event_routes(router, operations, watcher)

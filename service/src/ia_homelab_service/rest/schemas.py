@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies of responses that the REST interface adds to :mod:`application.schemas`."""
+"""Bodies of requests, and bodies of responses that the REST interface adds to :mod:`application.schemas`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,46 @@ import typing as t
 
 import pydantic
 
+from ..application import finetune_request
 from ..application.schemas import Dataset, Event, Job, Machine, Model
+from ..http.bodies import JsonObject, RequestBody
+
+
+def _finetune_schema(schema: dict[str, t.Any]) -> None:
+    schema.pop("additionalProperties", None)
+    schema.update(finetune_request.request_schema())
+
+
+class FinetuneRequest(JsonObject):
+    """A fine-tune: its options in any of their spellings."""
+
+    model_config = pydantic.ConfigDict(json_schema_extra=_finetune_schema)
+
+
+class ExportRequest(RequestBody):
+    """A trained job to take to Ollama."""
+
+    job_id: str
+    format: str = pydantic.Field(default="gguf", json_schema_extra={"enum": ["gguf"]})
+
+
+class PromoteRequest(RequestBody):
+    """The version that gets the public tags."""
+
+    tag: str
+
+
+class ReleaseRequest(RequestBody):
+    """The model whose hold ends."""
+
+    name: str
+
+
+class RollbackRequest(RequestBody):
+    """The model that is rolled back."""
+
+    name: str
+    to: str = pydantic.Field(default="", description="A content tag; by default that of the version before.")
 
 
 class JobList(pydantic.BaseModel):

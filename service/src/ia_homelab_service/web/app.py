@@ -15,23 +15,28 @@ import time
 import typing as t
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from nicegui import app as page
 from nicegui import ui
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..application.errors import DeniedError
 from ..application.operations import Operations
-from ..http.access import Access
+from ..http.access import READ, Access
+from ..http.problem_details import error_response
+from ..http.security import PUBLIC, SecuredApp, is_declared
 from . import configure, models, plan, watch
 from .form_routes import FormRoutes, visitor_id
 from .layout import Viewer, request_language, view
-from .sessions import SESSION_COOKIE, VISITOR_COOKIE, Session, Sessions
+from .sessions import VISITOR_COOKIE, Session, Sessions
+from .visitors import SignInNeededError, Visitors
 
-#: Paths of the page. All other paths belong to the API.
-_PATHS = ("/", "/plan", "/watch", "/models", "/login", "/logout", "/datasets")
-_PATH_PREFIXES = ("/watch/", "/models/", "/language/", "/_nicegui")
+#: Prefixes of NiceGUI's own routes: its assets, and the websocket of a view.
+_ASSETS, _WEBSOCKET = "/_nicegui/", "/_nicegui_ws/"
 
 #: Seconds for which the state of a view is kept after its browser has disconnected.
 _RECONNECT_SECONDS = 60.0
@@ -52,10 +57,20 @@ def mount(app: FastAPI) -> None:
     operations: Operations = app.state.operations
     access: Access = app.state.access
     sessions = Sessions(access)
-    forms = FormRoutes(operations, access, sessions)
+    visitors = Visitors(sessions, access.is_open)
+    forms = FormRoutes(operations, visitors, sessions)
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     inner.include_router(forms.router)
-    _register(operations, access, sessions, forms)
+    _register(operations, access, sessions, visitors, forms)
+
+    async def denied(request: Request, error: Exception) -> Response:
+        if isinstance(error, SignInNeededError):
+            return RedirectResponse("/login", 303)
+        assert isinstance(error, DeniedError)
+        return error_response(request.url.path, error, operations.redactor)
+
+    for one in (inner, page):
+        one.add_exception_handler(DeniedError, denied)
     # a bar for background requests has no use, and screen readers announce it as an unnamed progress bar
     page.config.quasar_config["loadingBar"] = {"skipHijack": True}
     ui.run_with(
@@ -66,35 +81,53 @@ def mount(app: FastAPI) -> None:
         gzip_middleware_factory=None,
         reconnect_timeout=_RECONNECT_SECONDS,
     )
-    app.router.routes.append(_PageRoute(_VisitorMiddleware(inner)))
-    app.state.sessions = lambda scope: _scopes(sessions, scope)
+    served = _VisitorMiddleware(inner)
+    app.router.routes += [
+        PrefixRoute(_ASSETS, SecuredApp(served, PUBLIC), ("GET", "HEAD")),
+        PrefixRoute(_WEBSOCKET, SecuredApp(served, visitors.needs(READ))),
+        PageRoute(served, [*forms.router.routes, *page.routes]),
+    ]
     app.state.lifespans.append(inner.router.lifespan_context(inner))
 
 
-def _scopes(sessions: Sessions, scope: Scope) -> frozenset[str] | None:
-    """Return the scopes of a session cookie; None without a session, and for paths outside the page."""
-    if not _is_page(scope["path"]):
-        return None
-    session = sessions.read(HTTPConnection(scope).cookies.get(SESSION_COOKIE))
-    if session is None:
-        return None
-    scope["state"]["session"] = session
-    return session.scopes
+class PrefixRoute(BaseRoute):
+    """Routes all paths below a prefix to an application, which gets them complete.
 
+    :param methods: those of HTTP that it takes; empty for all, and websockets.
+    """
 
-def _is_page(path: str) -> bool:
-    return path in _PATHS or path.startswith(_PATH_PREFIXES)
-
-
-class _PageRoute(BaseRoute):
-    """Routes the paths of the page; for all others the API's 404 and 405 remain."""
-
-    def __init__(self, page: ASGIApp) -> None:
-        self._page = page
+    def __init__(self, prefix: str, app: SecuredApp, methods: t.Container[str] = ()) -> None:
+        self.path = prefix
+        self.app = app
+        self.methods = methods
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match paths of the page."""
-        ours = scope["type"] in ("http", "websocket") and _is_page(scope["path"])
+        """Match paths below the prefix."""
+        ours = scope["type"] in ("http", "websocket") and scope["path"].startswith(self.path)
+        if ours and self.methods:
+            ours = scope["type"] == "http" and scope["method"] in self.methods
+        return (Match.FULL, {}) if ours else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        await self.app(scope, receive, send)
+
+
+class PageRoute(BaseRoute):
+    """Routes the views and forms of the page; for all other paths the API's 404 and 405 remain.
+
+    What NiceGUI registers beside them is not reached through this route.
+
+    :param routes: routes of the page. Those that declare a scope are matched.
+    """
+
+    def __init__(self, page: ASGIApp, routes: t.Sequence[BaseRoute]) -> None:
+        self._page = page
+        self.routes = [one for one in routes if isinstance(one, APIRoute) and is_declared(one.dependencies)]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match paths of the routes."""
+        ours = scope["type"] == "http" and any(one.matches(scope)[0] != Match.NONE for one in self.routes)
         return (Match.FULL, {}) if ours else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,8 +162,11 @@ class _VisitorMiddleware:
         await self._app(scope, receive, with_headers)
 
 
-def _register(operations: Operations, access: Access, sessions: Sessions, forms: FormRoutes) -> None:
+def _register(
+    operations: Operations, access: Access, sessions: Sessions, visitors: Visitors, forms: FormRoutes
+) -> None:
     """Register the views with NiceGUI."""
+    may_look = [visitors.needs(READ)]
 
     def viewer_of(request: Request) -> Viewer:
         state = request.scope["state"]
@@ -147,34 +183,34 @@ def _register(operations: Operations, access: Access, sessions: Sessions, forms:
                 ui.timer(left, lambda: ui.navigate.to("/login"), once=True)
             yield viewer
 
-    @ui.page("/", response_timeout=30)
+    @ui.page("/", dependencies=may_look, response_timeout=30)
     async def _configure(request: Request) -> None:
         with show_view(request, "configure.title", "/") as viewer:
             token = sessions.form_token(visitor_id(request))
             upload = configure.UploadForm(token, forms.result(request.query_params.get("upload", "")))
             await configure.build(viewer, operations, dict(request.query_params), upload)
 
-    @ui.page("/plan", response_timeout=60)
+    @ui.page("/plan", dependencies=may_look, response_timeout=60)
     async def _plan(request: Request) -> None:
         with show_view(request, "plan.title", "/plan") as viewer:
             await plan.build(viewer, operations, dict(request.query_params))
 
-    @ui.page("/watch", response_timeout=30)
+    @ui.page("/watch", dependencies=may_look, response_timeout=30)
     async def _watch(request: Request) -> None:
         with show_view(request, "watch.title", "/watch") as viewer:
             await watch.build_queue(viewer, operations)
 
-    @ui.page("/watch/{job_id}", response_timeout=30)
+    @ui.page("/watch/{job_id}", dependencies=may_look, response_timeout=30)
     async def _run(request: Request, job_id: str) -> None:
         with show_view(request, "watch.title", "/watch") as viewer:
             await watch.build_run(viewer, operations, job_id)
 
-    @ui.page("/models", response_timeout=30)
+    @ui.page("/models", dependencies=may_look, response_timeout=30)
     async def _models(request: Request) -> None:
         with show_view(request, "models.title", "/models") as viewer:
             await models.build_list(viewer, operations)
 
-    @ui.page("/models/{name}", response_timeout=30)
+    @ui.page("/models/{name}", dependencies=may_look, response_timeout=30)
     async def _model(request: Request, name: str) -> None:
         with show_view(request, "models.title", "/models") as viewer:
             await models.build_model(viewer, operations, name)

@@ -19,7 +19,6 @@ import typing as t
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import UploadFile
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ia_homelab_core.errors import CoreError
@@ -27,16 +26,19 @@ from ia_homelab_core.errors import CoreError
 from ..application import schemas
 from ..application.errors import DeniedError
 from ..application.operations import Operations
-from ..http.access import Access
+from ..http.access import READ, TRAIN
+from ..http.bodies import receive_upload
+from ..http.routing import ServiceRoute
+from ..http.security import PUBLIC
 from .i18n.language import LANGUAGE_COOKIE, NAMES, TEXTS
 from .layout import STYLE, request_language
 from .sessions import LIFETIME, SESSION_COOKIE, Sessions
+from .visitors import Visitors
 
 #: Seconds of delay after a wrong token.
 _WRONG_TOKEN_SECONDS = 1.0
 #: Number of upload results that are kept for the page to show.
 _RESULTS_KEPT = 64
-_CHUNK = 1024 * 1024
 _LOGIN_PAGE = string.Template((Path(__file__).parent / "login.html").read_text(encoding="utf-8"))
 
 UploadResult = t.Union[schemas.DatasetChange, CoreError]
@@ -45,15 +47,16 @@ UploadResult = t.Union[schemas.DatasetChange, CoreError]
 class FormRoutes:
     """The routes, and the results of recent uploads."""
 
-    def __init__(self, operations: Operations, access: Access, sessions: Sessions) -> None:
-        self._operations, self._access, self._sessions = operations, access, sessions
+    def __init__(self, operations: Operations, visitors: Visitors, sessions: Sessions) -> None:
+        self._operations, self._sessions = operations, sessions
         self._results: collections.OrderedDict[str, UploadResult] = collections.OrderedDict()
-        self.router = APIRouter(include_in_schema=False)
-        self.router.add_api_route("/login", self.ask, methods=["GET"])
-        self.router.add_api_route("/login", self.sign_in, methods=["POST"])
-        self.router.add_api_route("/logout", self.sign_out, methods=["POST"])
-        self.router.add_api_route("/language/{code}", self.choose, methods=["GET"])
-        self.router.add_api_route("/datasets", self.upload, methods=["POST"])
+        self.router = APIRouter(include_in_schema=False, route_class=ServiceRoute)
+        reader, trainer = visitors.needs(READ), visitors.needs(TRAIN)
+        self.router.add_api_route("/login", self.ask, methods=["GET"], dependencies=[PUBLIC])
+        self.router.add_api_route("/login", self.sign_in, methods=["POST"], dependencies=[PUBLIC])
+        self.router.add_api_route("/logout", self.sign_out, methods=["POST"], dependencies=[reader])
+        self.router.add_api_route("/language/{code}", self.choose, methods=["GET"], dependencies=[PUBLIC])
+        self.router.add_api_route("/datasets", self.upload, methods=["POST"], dependencies=[trainer])
 
     def result(self, key: str) -> UploadResult | None:
         """Return the result of an upload."""
@@ -118,18 +121,14 @@ class FormRoutes:
 
     async def upload(self, request: Request) -> Response:
         """Validate a dataset, and publish it if requested and valid."""
-        name = ""
         result: UploadResult
         try:
-            # the body was spooled to disk by the parser; it is copied to an upload that is subject to the quota
-            async with request.form(max_files=1, max_fields=4) as form:
-                name = str(form.get("name", ""))
-                file = form.get("file")
-                if not self._sessions.is_form_token(visitor_id(request), str(form.get("form_token", ""))):
+            async with receive_upload(request, self._operations.datasets) as form:
+                if not self._sessions.is_form_token(visitor_id(request), form.fields.get("form_token", "")):
                     raise DeniedError("The form was too old.", "Send it again.")
-                if not isinstance(file, UploadFile):
-                    raise DeniedError("There was no file in the form.", "Choose one.")
-                result = await self._apply_upload(name, file, check=form.get("do") != "publish")
+                name, check = form.fields.get("name", ""), form.fields.get("do") != "publish"
+                apply = functools.partial(self._operations.datasets.apply, name, [form.file.source()], check=check)
+                result = await asyncio.to_thread(apply)
         except CoreError as error:
             result = error
         key = secrets.token_urlsafe(12)
@@ -139,14 +138,6 @@ class FormRoutes:
         published = isinstance(result, schemas.DatasetChange) and result.valid and result.dataset is not None
         chosen = f"&dataset={result.dataset.name}" if published else ""  # type: ignore[union-attr]
         return RedirectResponse(f"/?upload={key}{chosen}", 303)
-
-    async def _apply_upload(self, name: str, file: UploadFile, check: bool) -> schemas.DatasetChange:
-        datasets = self._operations.datasets
-        with datasets.receive_file(file.filename or "") as incoming_file:
-            while chunk := await file.read(_CHUNK):
-                await asyncio.to_thread(incoming_file.write, chunk)
-            apply = functools.partial(datasets.apply, name, [incoming_file.source()], check=check)
-            return await asyncio.to_thread(apply)
 
 
 def visitor_id(request: Request) -> str:
