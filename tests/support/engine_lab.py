@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -45,6 +46,10 @@ done
 say end "$n"
 mv checkpoint result
 """
+
+
+#: A line of the evidence, or the end of one whose beginning was left by a killed command.
+_SAID = re.compile(r"(start|done|end) (\S+) (\d+) (\d+) (\d+)$")
 
 
 class Evidence(t.NamedTuple):
@@ -211,13 +216,18 @@ class Lab:
     # -- what is there -----------------------------------------------------------------------------------------
 
     def evidence(self) -> list[Evidence]:
-        """What the counting commands said, in the order they said it."""
+        """What the counting commands said, in the order they said it.
+
+        A command that was killed while it wrote a line leaves the beginning of one: what it was about to say does not
+        count, and the next command's line follows on the same line of the file.
+        """
         try:
-            lines = self.evidence_file.read_text().splitlines()
+            text = self.evidence_file.read_text()
         except FileNotFoundError:
             return []
-        parts = [line.split() for line in lines]
-        return [Evidence(w, s, int(n), int(p), int(at)) for w, s, n, p, at in parts]
+        # the last line may be being written
+        found = map(_SAID.search, text.split("\n")[:-1])
+        return [Evidence(w, s, int(n), int(p), int(at)) for w, s, n, p, at in (one.groups() for one in found if one)]
 
     def tree(self) -> dict[str, t.Any]:
         """Every path of the data directory with all that a write would change."""
