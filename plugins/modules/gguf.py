@@ -139,10 +139,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     def prepare(engine: Engine) -> Run:
-        plan, source = plan_gguf, module.params["merged"]
+        quantizations, tools = module.params["quantizations"], toolchain(module.params)
         if module.params["adapter"]:
-            plan, source = plan_gguf_adapter, module.params["adapter"]
-        return plan(engine.layout, source, module.params["quantizations"], toolchain(module.params))
+            return plan_gguf_adapter(engine.layout, module.params["adapter"], quantizations, tools)
+        return plan_gguf(engine.layout, module.params["merged"], quantizations, tools)
 
     return follow_step(module, KINDS_OF_MODULE["gguf"], prepare)
 
