@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for an Ollama server, over real HTTP: names, digests and prepared answers. tests/real uses a real server."""
+"""A stand-in for an Ollama server, over real HTTP: names, digests and prepared answers. tests/real has a real one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers of this host are detected, stopped, put on the CPU and restored: real processes; systemctl and Docker's engine
-are stand-ins (tests/docker has the real ones)."""
+"""Servers of this host are detected, stopped, put on the CPU and restored.
+
+Processes are real; systemctl and Docker's engine are stand-ins (tests/docker has the real ones).
+"""
 
 from __future__ import annotations
 
