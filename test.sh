@@ -2,6 +2,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck disable=SC2034  # variables that are used in tests/parts, which is not read where this file is checked alone
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly ROOT=$PWD
@@ -18,7 +19,7 @@ the first run and kept outside of this directory.
 
 Parts, in the order they run:
   lint         ruff, mypy, shellcheck, ansible-lint (production), changelog; the collection builds and installs
-  sanity       ansible-test sanity, every test, nothing ignored
+  sanity       ansible-test sanity, every test (what 2.21 ignores: tests/sanity)
   unit         the core, without any tool; prints its coverage        (tests/unit)
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)
