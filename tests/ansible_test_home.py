@@ -39,7 +39,7 @@ def pip_version() -> str:
     class Python:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-    return str(python_requirements.get_venv_packages(Python())["pip"])  # type: ignore[arg-type]
+    return str(python_requirements.get_venv_packages(Python())["pip"])
 
 
 def pip_settings() -> configparser.RawConfigParser:

@@ -2,7 +2,8 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# What the tests need of the machine, and the environments they run in: read by test.sh, which sets CACHE.
+# What the tests need of the machine, and the environments they run in: read by test.sh, which sets CACHE
+# and WORK.
 
 # install PACKAGE ...   as root, else names the command that would
 install() {
@@ -22,20 +23,49 @@ need() {
     ((${#missing[@]} == 0)) || install "${missing[@]}"
 }
 
-# The first Python that really runs (a version manager's shim may be there and fail) and can make environments. The
-# distribution's is compiled with profile-guided optimization, one that a version manager has compiled mostly not: plain
-# Python code takes 1.15 to 1.4 times as long on that.
+# The versions of ansible-core that the tests run on (requirements.txt pins them), with the oldest and the newest minor
+# version of Python 3 that each supports on the controller.
+declare -rA PYTHONS_OF_ANSIBLE=([2.19]='11 13' [2.21]='12 14')
+
+# find_python [OLDEST NEWEST]   the first Python 3 with a minor version in these bounds that really runs (the shim of a
+# version manager may exist and fail) and can make environments. The distribution's is compiled with profile-guided
+# optimization, one that a version manager has compiled mostly not: plain Python code takes 1.15 to 1.4 times as long.
 find_python() {
     local candidate
-    for candidate in ${IA_HOMELAB_PYTHON:-/usr/bin/python3 python3.11 python3.12 python3.13 python3.14 python3}; do
+    for candidate in ${IA_HOMELAB_PYTHON:-/usr/bin/python3 python3.11 python3.12 python3.13 python3.14 python3 \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1-9]*/bin/python3}; do
         "$candidate" -c '
 import sys
-if sys.version_info < (3, 11):
+if not int(sys.argv[1]) <= sys.version_info[1] <= int(sys.argv[2]):
     sys.exit(1)
 import ensurepip, venv
-print(sys.executable)' 2>/dev/null && return 0
+print(sys.executable)' "${1:-11}" "${2:-99}" 2>/dev/null && return 0
     done
     return 1
+}
+
+# requirements_for VERSION   the pinned packages of the tests, with that version of ansible-core ("" for the default one)
+requirements_for() {
+    if [[ ! $1 ]]; then
+        cat requirements-dev.txt
+    else
+        grep -v '^ansible-core==' requirements-dev.txt
+        grep -o "^ansible-core==${1//./\\.}\.[0-9.]*" requirements.txt
+    fi
+}
+
+# use_ansible_core VERSION   from now on, an environment with that version of ansible-core ("" for the default one) and
+# a Python that it supports
+use_ansible_core() {
+    local bounds=()
+    if [[ $1 ]]; then
+        read -ra bounds <<<"${PYTHONS_OF_ANSIBLE[$1]}"
+    fi
+    PYTHON=$(find_python "${bounds[@]}") || {
+        echo "No Python 3.${bounds[0]:-11} or newer with venv was found${1:+, as ansible-core $1 needs}." >&2
+        return 1
+    }
+    dev_venv "$1"
 }
 
 # An older Python, for what has to work on managed hosts; where none is installed, that is said.
@@ -56,10 +86,11 @@ uv_as_pip() {
     [[ -z $cert || -n ${SSL_CERT_FILE:-} ]] || export SSL_CERT_FILE=$cert
 }
 
-# The environment with Ansible and the checking tools, named after what is in it.
+# dev_venv [VERSION]   the environment with Ansible and the checking tools, named after what is in it
 dev_venv() {
-    local key pip
-    key=$(cat requirements.txt requirements-dev.txt <("$PYTHON" -VV) <(uname -sm) <(echo compiled) | sha256sum | cut -c1-16)
+    local key pip wanted=$WORK/requirements-dev${1:+-$1}.txt
+    requirements_for "${1:-}" >"$wanted"
+    key=$(cat requirements.txt "$wanted" <("$PYTHON" -VV) <(uname -sm) <(echo compiled) | sha256sum | cut -c1-16)
     VENV=$CACHE/dev/$key
     mkdir -p "$CACHE/dev"
     exec 9>"$CACHE/dev/lock"
@@ -73,14 +104,17 @@ dev_venv() {
         (
             uv_as_pip "$pip"
             # Nothing is compiled later, on no start of Ansible: the tests run with PYTHONDONTWRITEBYTECODE.
-            VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q --compile-bytecode -r requirements-dev.txt
-        ) || PYTHONDONTWRITEBYTECODE='' "$pip" install -q --disable-pip-version-check -r requirements-dev.txt
+            VIRTUAL_ENV=$VENV "$VENV/bin/uv" pip install -q --compile-bytecode -r "$wanted"
+        ) || PYTHONDONTWRITEBYTECODE='' "$pip" install -q --disable-pip-version-check -r "$wanted"
     fi
     touch "$VENV" "$VENV/.complete"
     exec 9>&-
     export PATH=$VENV/bin:$PATH
-    # shellcheck disable=SC2034  # test.sh names it to ansible-test
-    PYTHON_MINOR=$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    # shellcheck disable=SC2034  # used in tests/parts/sanity.sh
+    read -r PYTHON_MINOR ANSIBLE_MINOR < <("$VENV/bin/python" -c '
+import sys
+from ansible.release import __version__
+print("%d.%d" % sys.version_info[:2], __version__.rpartition(".")[0])')
 }
 
 # The environment of the training service, with the same hashes as its role installs, and the dependencies of its tests.

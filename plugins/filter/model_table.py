@@ -103,7 +103,8 @@ def _lineage_lines(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
         if not aliases:
             continue
         yield f"{', '.join(aliases)} is {version['tag']}, made from"
-        trained = next((entry for entry in version["lineage"] if entry["step"] == "train"), {"facts": {}})
+        nothing: dict[str, t.Any] = {"facts": {}}
+        trained = next((entry for entry in version["lineage"] if entry["step"] == "train"), nothing)
         for entry in version["lineage"]:
             facts = list(_facts(entry, trained["facts"].get("sources") or []))
             if entry["pruned_at"]:

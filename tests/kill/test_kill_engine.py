@@ -22,7 +22,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.kill import scenarios
 from ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios import Result
-from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import install_core
+from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
 
 KILLS = int(os.environ.get("IA_KILL_COUNT", "200"))
 SEED = int(os.environ.get("IA_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -77,6 +77,24 @@ def test_checks_detect_wrong_states(core: Path, tmp_path: Path, monkeypatch: pyt
         assert word in told, f"{word} is missing in {told}"
 
 
+@pytest.mark.parametrize("length", range(len("done a-0 2 123 1764000000000000000")))
+def test_a_line_torn_by_a_kill_is_no_evidence(tmp_path: Path, length: int) -> None:
+    """A write can be cut where two pages meet."""
+    before, torn = "start a-0 0 123 17\ndone a-0 1 123 18\n", "done a-0 2 123 1764000000000000000"[:length]
+    lab = Lab(tmp_path)
+    lab.evidence_file.write_text(before + torn)
+    assert [entry.number for entry in lab.evidence()] == [0, 1], "nobody has gone on yet"
+    lab.evidence_file.write_text(f"{before}{torn}start a-0 1 456 19\ndone a-0 2 456 20\n")
+    assert [(entry.what, entry.number, entry.pid) for entry in lab.evidence()] == [
+        ("start", 0, 123),
+        ("done", 1, 123),
+        ("start", 1, 456),
+        ("done", 2, 456),
+    ]
+    assert scenarios.started_over(lab) == []
+    assert scenarios.at_once(lab) == []
+
+
 def test_killed_before_every_change(core: Path) -> None:
     faults = scenarios.every_fault(core)
     expected = scenarios.undisturbed(core, lambda lab: [scenarios.one_run(lab)])
@@ -94,6 +112,7 @@ def test_killed_while_the_core_is_installed(core: Path) -> None:
     assert sum(result.kills for result in results) >= 10
 
 
+@pytest.mark.timeout(900 + KILLS)
 def test_killed_at_random_moments(core: Path) -> None:
     expected = scenarios.undisturbed(core, scenarios.some_runs)
     count = max(8, (KILLS - 130) * 7 // (PER_LIFE * 6))

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -47,6 +48,10 @@ done
 say end "$n"
 mv checkpoint result
 """
+
+
+#: A line of the evidence, or the end of one whose beginning was left by a killed command.
+_RECORD = re.compile(r"(start|done|end) (\S+) (\d+) (\d+) (\d+)$")
 
 
 class Evidence(t.NamedTuple):
@@ -213,13 +218,18 @@ class Lab:
     # -- what is there -----------------------------------------------------------------------------------------
 
     def evidence(self) -> list[Evidence]:
-        """The records of the counting commands, in order."""
+        """The records of the counting commands, in order.
+
+        A command that was killed while it wrote a line leaves the beginning of one: that record does not count, and the
+        next command's record follows on the same line of the file.
+        """
         try:
-            lines = self.evidence_file.read_text().splitlines()
+            text = self.evidence_file.read_text()
         except FileNotFoundError:
             return []
-        parts = [line.split() for line in lines]
-        return [Evidence(w, s, int(n), int(p), int(at)) for w, s, n, p, at in parts]
+        # the last line may be being written
+        found = map(_RECORD.search, text.split("\n")[:-1])
+        return [Evidence(w, s, int(n), int(p), int(at)) for w, s, n, p, at in (one.groups() for one in found if one)]
 
     def tree(self) -> dict[str, t.Any]:
         """Every path of the data directory, with everything that a write would change."""

@@ -63,13 +63,14 @@ def model_steps(
     register: t.Mapping[str, t.Any] | None,
     gate: t.Mapping[str, t.Any] | None = None,
     export: str = "merged",
+    aliases: t.Sequence[str] = ("latest",),
 ) -> tuple[list[RunStep], list[str]]:
     """The steps of a fine-tune from the base model on, and its goals.
 
     :param settings: of the training.
     :param register: settings of the registration; None ends with the GGUF files.
     """
-    serving = Serving(register, {"name": options["name"]}, gate=gate) if register is not None else None
+    serving = Serving(register, {"name": options["name"]}, aliases=aliases, gate=gate) if register is not None else None
     training = Training(settings, options)
     chain = Chain({"dataset": dataset}, base, True, training, options, quantizations, export, serving=serving)
     return compose(chain, Goal.MODEL if serving else Goal.GGUF)

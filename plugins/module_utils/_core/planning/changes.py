@@ -165,13 +165,13 @@ def _changed_upstream(
     if kind == "dataset":
         detail = dataset_detail(dataset_changes(layout, old, new, provisional))
         detail = detail or _row_counts(layout, old, new, provisional)
-        return Change("dataset sha256", old[:12] or "none", new[:12], detail)
+        return Change("dataset sha256", old[:12] or "none", new[:12] or "none", detail)
     if kind == "base":
         before, after = (
             str((provisional.get(each) or {}).get("description") or _describe_base(layout, each)) for each in (old, new)
         )
         return Change("base", before, after)
-    return Change(kind, old[:12] or "none", new[:12])
+    return Change(kind, old[:12] or "none", new[:12] or "none")
 
 
 def _describe_base(layout: Layout, fingerprint: str) -> str:

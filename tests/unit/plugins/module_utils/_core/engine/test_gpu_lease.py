@@ -1,0 +1,334 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lease of the GPU: who yields, what is recorded before, and what is restored after whatever happened.
+
+The servers are records of what was asked of them; tests/docker and tests/real have real ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import gpu_lease
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import (
+    GpuLease,
+    release_stale,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.local_services import (
+    LocalServer,
+    Process,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.locks import FileLock
+from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import FakeOllama, fake_ollama
+
+
+class Host:
+    """The servers of an imagined host.
+
+    :ivar ollama: name of the server that Ollama's address leads to; empty if there is none.
+    :ivar labelled: names of the containers with the label.
+    :ivar calls: what was asked of them, in order.
+    :ivar refuses: what they refuse.
+    """
+
+    def __init__(self) -> None:
+        self.ollama, self.labelled = "ollama", ["webui"]
+        self.calls: list[str] = []
+        self.refuses: set[str] = set()
+        self.unknown = ""
+
+    def server(self, value: t.Mapping[str, t.Any]) -> Recorded:
+        return Recorded(str(value["name"]), self)
+
+    def find(self, _url: str, _docker_host: str) -> LocalServer | None:
+        if self.unknown:
+            raise NotReadyError(self.unknown)
+        return Recorded(self.ollama, self) if self.ollama else None
+
+
+class Recorded(LocalServer):
+    """A server that only records what is asked of it. Its process has the number of letters of its name as id."""
+
+    kind = "unit"
+
+    def __init__(self, name: str, host: Host) -> None:
+        super().__init__(name)
+        self.host = host
+
+    def _do(self, what: str) -> None:
+        if f"{what} {self.name}" in self.host.refuses:
+            raise NotReadyError("told to fail.")
+        self.host.calls.append(f"{what} {self.name}")
+
+    def contains_process(self, pid: int) -> bool:
+        if "inspect" in self.host.refuses:
+            raise NotReadyError("the engine is down")
+        return pid == len(self.name)
+
+    def stop(self) -> None:
+        self._do("stop")
+
+    def on_cpu(self) -> None:
+        self._do("cpu")
+
+    def restore(self) -> None:
+        self._do("restore")
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host()
+    monkeypatch.setattr(gpu_lease, "find", host.find)
+    monkeypatch.setattr(gpu_lease, "labelled", lambda _label, _docker: [Recorded(name, host) for name in host.labelled])
+    monkeypatch.setattr(gpu_lease, "from_dict", host.server)
+    return host
+
+
+@pytest.fixture
+def ollama() -> t.Iterator[FakeOllama]:
+    with fake_ollama() as server:
+        server.models = {"m:latest": "1" * 64}
+        server.loaded = ["m:latest"]
+        yield server
+
+
+@dataclasses.dataclass
+class Jobs:
+    """Jobs of one data directory."""
+
+    layout: Layout
+    tools: Toolchain
+
+    def lease(self, policy: str, job: str = "run-1/job-1") -> GpuLease:
+        path = Path(self.layout.path("jobs", "active", job))
+        path.mkdir(parents=True, exist_ok=True)
+        tools = dataclasses.replace(self.tools, ollama_while_training=policy)
+        lease = GpuLease(self.layout, str(path), tools)
+        lease.find_users()
+        return lease
+
+    def end(self, job: str = "run-1/job-1") -> None:
+        Path(self.layout.path("jobs", "active", job, "outcome.json")).write_text('{"state": "failed"}')
+
+    @property
+    def file(self) -> Path:
+        return Path(self.layout.path("jobs", "gpu_loan.json"))
+
+    def record(self) -> dict[str, t.Any]:
+        return dict(json.loads(self.file.read_text()))
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, ollama: FakeOllama) -> Jobs:
+    layout = Layout(str(tmp_path))
+    layout.create()
+    return Jobs(layout, Toolchain(ollama_url=ollama.url))
+
+
+def test_share_leaves_everything(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    lease = jobs.lease("share")
+    assert lease.acquire() == [] and lease.release() == []
+    assert host.calls == [] and ollama.loaded == ["m:latest"] and not jobs.file.exists()
+    assert not lease.covers(len("ollama"))
+
+
+def test_unload_unloads_and_stops_nothing(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    lease = jobs.lease("unload")
+    assert lease.acquire() == [] and lease.release() == []
+    assert ollama.loaded == [] and host.calls == [] and not jobs.file.exists()
+
+
+def test_stop_stops_and_restores(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    lease = jobs.lease("stop")
+    assert lease.covers(len("ollama")) and lease.covers(len("webui")) and not lease.covers(99)
+    assert lease.acquire() == [
+        "Until this job ends, unit ollama is stopped.",
+        "Until this job ends, unit webui is stopped.",
+    ]
+    assert host.calls == ["stop ollama", "stop webui"]
+    record = jobs.record()
+    assert record["job"] == "run-1/job-1"
+    assert [(each["name"], each["is_ollama"]) for each in record["servers"]] == [("ollama", True), ("webui", False)]
+    assert jobs.file.stat().st_mode & 0o777 == 0o600, "environments of servers are recorded"
+    assert lease.release() == []
+    assert host.calls[2:] == ["restore ollama", "restore webui"] and not jobs.file.exists()
+    assert lease.release() == [] and len(host.calls) == 4
+
+
+def test_cpu_moves_ollama_and_stops_the_others(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    assert jobs.lease("cpu").acquire() == [
+        "Until this job ends, unit ollama runs without a GPU.",
+        "Until this job ends, unit webui is stopped.",
+    ]
+    assert host.calls == ["cpu ollama", "stop webui"]
+
+
+def test_what_yields_is_recorded_before_it_is_stopped(jobs: Jobs, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_server: Recorded) -> None:
+        raise KeyboardInterrupt
+
+    lease = jobs.lease("stop")
+    monkeypatch.setattr(Recorded, "stop", die)
+    with pytest.raises(KeyboardInterrupt):
+        lease.acquire()
+    assert [each["name"] for each in jobs.record()["servers"]] == ["ollama", "webui"]
+    jobs.end()
+    release_stale(jobs.layout)
+    assert host.calls == ["restore ollama", "restore webui"] and not jobs.file.exists()
+
+
+def test_nothing_to_yield_leaves_no_record(jobs: Jobs, host: Host) -> None:
+    host.ollama, host.labelled = "", []
+    lease = jobs.lease("stop")
+    assert lease.acquire() == [] and not jobs.file.exists() and lease.release() == []
+
+
+def test_an_ollama_that_cannot_be_stopped_unloads_instead(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    host.unknown = "What serves it cannot be stopped."
+    messages = jobs.lease("stop").acquire()
+    assert messages == [
+        "What serves it cannot be stopped. Its models are unloaded instead.",
+        "Until this job ends, unit webui is stopped.",
+    ]
+    assert ollama.loaded == [] and host.calls == ["stop webui"]
+
+
+def test_a_server_that_does_not_yield_does_not_fail_the_training(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    host.refuses = {"stop ollama"}
+    assert jobs.lease("stop").acquire() == [
+        "unit ollama does not yield the GPU: told to fail.",
+        "Until this job ends, unit webui is stopped.",
+    ]
+    assert ollama.loaded == [], "its memory is freed at least"
+
+
+def test_an_engine_that_is_down_covers_no_process(jobs: Jobs, host: Host) -> None:
+    lease = jobs.lease("stop")
+    host.refuses = {"inspect"}
+    assert not lease.covers(len("ollama"))
+
+
+def test_a_lost_supervisors_record_wins_over_what_runs_now(jobs: Jobs, host: Host) -> None:
+    """Only the record says how the server ran before it was stopped; now it may run on the CPU."""
+    servers = [{"is_ollama": True, "kind": "unit", "name": "ollama"}, {"is_ollama": False, "kind": "unit", "name": "x"}]
+    jobs.file.write_text(json.dumps({"job": "run-0/job-9", "servers": servers}))
+    host.labelled = []
+    jobs.lease("stop").acquire()
+    assert jobs.record()["job"] == "run-1/job-1"
+    assert [each["name"] for each in jobs.record()["servers"]] == ["ollama", "x"], "each once"
+
+
+def test_servers_are_told_apart_by_kind_and_port() -> None:
+    first, again, other = (
+        gpu_lease.LeasedServer(Process(f"ollama (pid {pid})", {"port": port}), True)
+        for pid, port in ((1, 11434), (2, 11434), (3, 11435))
+    )
+    assert first.key == again.key == ("process", "11434"), "a restart changes its process and not what it serves"
+    assert other.key != first.key
+
+
+def test_release_waits_until_ollama_answers(
+    jobs: Jobs, host: Host, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = jobs.lease("stop")
+    lease.acquire()
+    ollama.refuses.add("/api/version")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            ollama.refuses.clear()
+
+    monkeypatch.setattr(gpu_lease.time, "sleep", sleep)
+    assert lease.release() == [] and len(slept) == 3
+
+
+def test_an_ollama_that_stays_silent_is_reported(
+    jobs: Jobs, host: Host, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = jobs.lease("stop")
+    lease.acquire()
+    ollama.refuses.add("/api/version")
+    monkeypatch.setattr(gpu_lease, "_ANSWER_SECONDS", 0.0)
+    (problem,) = lease.release()
+    assert problem.startswith("Ollama was started again and does not answer: ") and "told to fail" in problem
+    assert not jobs.file.exists(), "it was restored: there is nothing to repeat"
+
+
+def test_without_ollama_nobody_waits(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    host.ollama = ""
+    ollama.refuses.add("/api/version")
+    lease = jobs.lease("stop")
+    lease.acquire()
+    assert lease.release() == []
+
+
+def test_what_could_not_be_restored_is_tried_again_later(
+    jobs: Jobs, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = jobs.lease("stop")
+    lease.acquire()
+    host.calls, host.refuses = [], {"restore ollama"}
+    assert lease.release() == ["unit ollama could not be started again: told to fail."]
+    assert host.calls == ["restore webui"]
+    assert [each["name"] for each in jobs.record()["servers"]] == ["ollama"], "only what is left"
+    jobs.end()
+    host.refuses = set()
+    release_stale(jobs.layout)
+    assert host.calls == ["restore webui"], "not twice within half a minute"
+    monkeypatch.setattr(gpu_lease, "_RETRY_SECONDS", 0.0)
+    release_stale(jobs.layout)
+    assert host.calls == ["restore webui", "restore ollama"] and not jobs.file.exists()
+
+
+def test_only_a_lease_of_an_ended_or_vanished_job_is_stale(jobs: Jobs, host: Host) -> None:
+    release_stale(jobs.layout)  # there is none
+    jobs.lease("stop").acquire()
+    release_stale(jobs.layout)
+    assert "restore ollama" not in host.calls, "its job is at work"
+    (Path(jobs.layout.path("jobs", "active", "run-1/job-1")) / "outcome.json").write_text("{")
+    release_stale(jobs.layout)
+    assert "restore ollama" not in host.calls, "a damaged outcome is none"
+    Path(jobs.layout.path("jobs", "active", "run-1")).rename(jobs.layout.path("jobs", "done-run"))
+    release_stale(jobs.layout)
+    assert "restore ollama" in host.calls and not jobs.file.exists()
+
+
+def test_a_lease_that_the_next_job_took_over_is_left(jobs: Jobs, host: Host) -> None:
+    first = jobs.lease("stop")
+    first.acquire()
+    second = jobs.lease("stop", "run-2/job-1")
+    second.acquire()
+    host.calls = []
+    assert first.release() == [] and host.calls == []
+    assert second.release() == [] and host.calls == ["restore ollama", "restore webui"]
+
+
+def test_one_process_restores(jobs: Jobs, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = jobs.lease("stop")
+    lease.acquire()
+    host.calls = []
+    monkeypatch.setattr(gpu_lease, "_ANSWER_SECONDS", 0.05)
+    with FileLock(jobs.layout.path("jobs", "gpu_loan.lock")):
+        assert lease.release() == ["Another process is restoring the other users of the GPU."]
+    assert host.calls == [] and jobs.file.exists()
+
+
+def test_a_changed_record_loses_only_the_entries_that_cannot_be_read(jobs: Jobs, host: Host) -> None:
+    servers = [{"is_ollama": False, "kind": "unit"}, None, {"is_ollama": False, "kind": "unit", "name": "webui"}]
+    jobs.file.write_text(json.dumps({"job": "gone/gone", "servers": servers}))
+    release_stale(jobs.layout)
+    assert host.calls == ["restore webui"] and not jobs.file.exists()
+    jobs.file.write_text("{")
+    release_stale(jobs.layout)
+    assert host.calls == ["restore webui"]

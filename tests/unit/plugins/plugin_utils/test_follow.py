@@ -1,0 +1,179 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Following a run from the controller: which lines are printed when, and how the task ends."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _follow
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._follow import FollowAction, ProgressPrinter
+
+
+class Screen:
+    """A printer, its clock, and the lines it has written."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.lines: list[str] = []
+        self.printer = ProgressPrinter("pc-ia", self.lines.append, lambda: self.time)
+
+    def show(self, seconds: float, label: str = "train", waiting_for: str = "", **progress: t.Any) -> list[str]:
+        """Show a run after so many more seconds; the lines that were written."""
+        self.time += seconds
+        before = len(self.lines)
+        self.printer.show(
+            {"name": "m", "state": "running", "current": label, "progress": progress, "waiting_for": waiting_for}
+        )
+        return self.lines[before:]
+
+
+def test_a_line_for_each_step_even_at_once() -> None:
+    screen = Screen()
+    assert screen.show(0) == ["[pc-ia] train m"]
+    assert screen.show(0, label="merge") == ["[pc-ia] merge m"]
+
+
+def test_a_line_for_each_tenth_percent_and_not_between() -> None:
+    screen = Screen()
+    assert screen.show(0, current=0, total=100) == ["[pc-ia] train m  0%  step 0/100"]
+    assert screen.show(2, current=9, total=100) == []
+    assert screen.show(2, current=10, total=100) == ["[pc-ia] train m  10%  step 10/100"]
+    assert screen.show(0.9, current=20, total=100) == [], "not twice within a second"
+    assert screen.show(0.2, current=20, total=100) == ["[pc-ia] train m  20%  step 20/100"]
+
+
+def test_a_line_every_ten_seconds_if_there_is_news() -> None:
+    screen = Screen()
+    screen.show(0, current=1, total=100)
+    assert screen.show(9.9, current=2, total=100) == []
+    assert screen.show(0.2, current=3, total=100) == ["[pc-ia] train m  3%  step 3/100"]
+
+
+def test_the_same_line_is_repeated_once_a_minute() -> None:
+    screen = Screen()
+    screen.show(0, note="loading")
+    written = [screen.time for _ in range(30) if screen.show(5, note="loading")]
+    assert written == [60.0, 120.0]
+
+
+def test_what_a_run_waits_for_is_shown_instead_of_progress() -> None:
+    screen = Screen()
+    line = "[pc-ia] train m  waiting for the GPU, where python (pid 7) computes"
+    assert screen.show(0, waiting_for="the GPU, where python (pid 7) computes", current=5, total=10) == [line]
+
+
+def test_a_run_without_a_step_shows_its_state() -> None:
+    assert Screen().show(0, label="") == ["[pc-ia] running m"]
+
+
+# -- the action --------------------------------------------------------------------------------------------------------
+
+
+def run_view(name: str, waiting: bool, **more: t.Any) -> dict[str, t.Any]:
+    return {"id": f"id-{name}", "name": name, "state": "running", "current": "train", "waiting": waiting, **more}
+
+
+class Action(FollowAction):
+    """The action with prepared answers of the modules instead of a connection."""
+
+    def __init__(self, module: str, arguments: dict[str, t.Any], answers: t.Sequence[dict[str, t.Any]]) -> None:
+        task = {"action": f"ia_homelab.llamafactory.{module}", "args": arguments, "check_mode": False, "async_val": 0}
+        self._task = types.SimpleNamespace(**task)
+        self.answers = list(answers)
+        self.calls: list[tuple[str, dict[str, t.Any]]] = []
+
+    def _execute_module(self, **named: t.Any) -> dict[str, t.Any]:
+        self.calls.append((named["module_name"].rpartition(".")[2], named["module_args"]))
+        return {"invocation": "hidden", **self.answers.pop(0)}
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that were displayed."""
+    lines: list[str] = []
+    display = types.SimpleNamespace(display=lambda line, stderr: lines.append(f"{line} {stderr}"))
+    monkeypatch.setattr(_follow, "display", display)
+    monkeypatch.setattr(_follow.ActionBase, "run", lambda _self, _tmp, _vars: {})
+    return lines
+
+
+def test_a_run_is_started_and_followed_to_its_end(shown: list[str]) -> None:
+    action = Action(
+        "train",
+        {"data_dir": "/d", "adapter": "a"},
+        [
+            {"changed": True, "runs": [run_view("m", True)]},
+            {"changed": True, "runs": [run_view("m", True)]},
+            {"changed": True, "runs": [run_view("m", False, state="succeeded", current="")], "results": 1},
+        ],
+    )
+    result = action.run(None, {"inventory_hostname": "pc-ia"})
+    assert result["results"] == 1 and "invocation" not in result
+    assert [name for name, _arguments in action.calls] == ["train", "job", "job"]
+    assert action.calls[0][1] == {"data_dir": "/d", "adapter": "a", "wait": False}
+    followed = action.calls[1][1]
+    assert followed["kinds"] == ["train", "train_node"] and followed["data_dir"] == "/d"
+    assert 1.0 <= followed["timeout"] <= 10.0
+    assert shown == ["[pc-ia] train m True", "[pc-ia] succeeded m True"], "on standard error, and the end too"
+
+
+def test_runs_of_an_earlier_task_are_only_followed(shown: list[str]) -> None:
+    runs = [run_view("a", True), run_view("b", True)]
+    action = Action("merge", {"data_dir": "/d", "runs": runs}, [{"changed": False, "runs": [run_view("a", False)]}])
+    assert action.run(None, {})["changed"] is False
+    assert [name for name, _arguments in action.calls] == ["job"]
+    assert action.calls[0][1]["runs"] == runs and action.calls[0][1]["kinds"] == ["merge"]
+    assert shown == [], "a task that had nothing to wait for prints nothing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "waits"),
+    [
+        ({"wait": False}, False),
+        ({"wait": "no"}, False),
+        ({"state": "submitted"}, False),
+        ({"state": "cancelled"}, True),
+        ({"state": "absent"}, False),
+        ({"state": "rolled_back"}, False),
+    ],
+)
+def test_what_is_not_followed(shown: list[str], arguments: dict[str, t.Any], waits: bool) -> None:
+    answer = {"changed": True, "runs": [run_view("m", True)]}
+    action = Action("job", {"data_dir": "/d", **arguments}, [answer])
+    assert action.run(None, {}) == answer
+    assert action.calls[0][1]["wait"] is waits, "a cancellation is waited for by the module"
+
+
+def test_check_mode_is_not_followed(shown: list[str]) -> None:
+    action = Action("train", {"data_dir": "/d"}, [{"changed": True, "runs": [run_view("m", True)]}])
+    action._task.check_mode = True
+    assert action.run(None, {})["changed"] is True and len(action.calls) == 1
+
+
+@pytest.mark.parametrize("answer", [{"failed": True, "msg": "no"}, {"changed": False, "runs": [run_view("m", False)]}])
+def test_a_failed_or_complete_start_is_the_answer(shown: list[str], answer: dict[str, t.Any]) -> None:
+    action = Action("train", {"data_dir": "/d"}, [answer])
+    assert action.run(None, {}) == answer and len(action.calls) == 1
+
+
+def test_a_failure_while_following_keeps_the_runs(shown: list[str]) -> None:
+    runs = [run_view("m", True)]
+    action = Action("train", {"data_dir": "/d"}, [{"runs": runs}, {"failed": True, "msg": "out of memory"}])
+    result = action.run(None, {})
+    assert result == {"failed": True, "msg": "out of memory", "changed": True, "runs": runs}
+
+
+def test_a_timeout_says_where_the_run_is(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(0, 1000, 40))
+    monkeypatch.setattr(_follow.time, "monotonic", lambda: float(next(seconds)))
+    answers = [{"changed": True, "runs": [run_view("m", True)]} for _ in range(9)]
+    action = Action("train", {"data_dir": "/d", "timeout": 100}, answers)
+    result = action.run(None, {})
+    assert result["failed"] and result["changed"]
+    assert result["msg"] == "m: still at train. The run continues: apply again to attach to it."
+    assert 1 < len(action.calls) < 9
