@@ -123,9 +123,9 @@ def main() -> None:
             runs["datasets"] = []
         for turn in range(asked.turns):
             data = os.path.join(work, f"data-{turn}")
-            told = os.path.join(work, "told")
-            runs["this collection"].append(measure([sys.executable, "-c", OURS, collections, source, data], told))
-            published = open(told, encoding="utf-8").read().strip()
+            report = os.path.join(work, "report")
+            runs["this collection"].append(measure([sys.executable, "-c", OURS, collections, source, data], report))
+            published = open(report, encoding="utf-8").read().strip()
             jq = os.path.join(work, "jq.jsonl")
             runs["jq -c"].append(measure(["jq", "-c", JQ, source], jq))
             if asked.lf_venv:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a tiny base model: Llama's shape, random weights, a vocabulary learnt from a file of prompts.
+"""Create a tiny base model: Llama architecture, random weights, a vocabulary trained on a file of prompts.
 
 It knows nothing, and is small enough to be fine-tuned, merged, converted, quantized and served on any CPU in
 seconds, through the very steps a real base goes through. Run it with the Python of LLaMA-Factory's virtual
@@ -31,10 +31,10 @@ import shutil
 import sys
 import typing as t
 
-#: Lies in the finished directory, written last: what it was made with, and the digest of every other file.
+#: The receipt in the finished directory, written last: options, and the digest of every other file.
 RECEIPT = "tiny_base.json"
 
-#: Raised when what this program makes from the same options changes.
+#: Increased when the output for the same options changes.
 RECIPE = 2
 
 #: ChatML's tokens, as Qwen names them: padding, start of a turn, end of a turn.
@@ -45,7 +45,7 @@ UNKNOWN = "<unk>"
 #: SentencePiece writes a space as this character.
 SPACE = "\u2581"
 
-#: Plain ChatML, the way LLaMA-Factory's ``qwen`` template writes it.
+#: Plain ChatML, as LLaMA-Factory's template ``qwen`` renders it.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
@@ -53,7 +53,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
-#: Tokenized besides the prompts when the two tokenizers are compared: what the vocabulary has never seen.
+#: Additional texts for the comparison of the two tokenizers, which the vocabulary was not trained on.
 PROBES = (
     "zÿ 日本 🚀  double  spaces\nnewline\ttab",
     " leading and trailing ",
@@ -63,7 +63,7 @@ PROBES = (
 
 
 class TinyBaseError(Exception):
-    """Why there is no base; shown to the user as it is."""
+    """The base cannot be created; the message is shown to the user."""
 
 
 def parse_arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
@@ -75,9 +75,9 @@ def parse_arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
         description="Make a tiny base model with random weights and a vocabulary learnt from prompts.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="directory to make")
+    parser.add_argument("--output", required=True, metavar="DIR", help="directory to create")
     parser.add_argument("--prompts", required=True, metavar="FILE", help="JSON list of alpaca rows")
-    parser.add_argument("--replace", action="store_true", help="make it anew over what stands there")
+    parser.add_argument("--replace", action="store_true", help="replace an existing directory")
     shape = parser.add_argument_group("shape", "K-quants need --hidden and --ffn divisible by 256.")
     shape.add_argument("--hidden", type=int, default=256, help="width of the residual stream")
     shape.add_argument("--ffn", type=int, default=512, help="width of the feed-forward layers")
@@ -102,7 +102,7 @@ def parse_arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, t.Any]:
-    """What decides, beside the prompts, what the base is."""
+    """Options that determine the base, in addition to the prompts."""
     left_out = ("output", "prompts", "replace")
     return {"recipe": RECIPE, **{name: value for name, value in vars(arguments).items() if name not in left_out}}
 
@@ -139,7 +139,7 @@ def load_prompts(path: str) -> list[dict[str, str]]:
 
 
 def texts_of(rows: t.Iterable[t.Mapping[str, str]]) -> list[str]:
-    """Every text of the rows, in their order, each system prompt and input only as often as it differs."""
+    """All distinct texts of the rows, in order."""
     return list(
         dict.fromkeys(
             row[field] for row in rows for field in ("system", "instruction", "input", "output") if row.get(field)
@@ -160,7 +160,7 @@ def train_sentencepiece(texts: t.Sequence[str], pieces: int) -> bytes:
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        # One line a sentence is what the trainer expects; a newline becomes its byte either way.
+        # The trainer expects one sentence per line; newlines are encoded as bytes anyway.
         sentence_iterator=iter(
             [line for text in [*texts, "system", "user", "assistant"] for line in text.splitlines()]
         ),
@@ -228,7 +228,7 @@ def write_tokenizer(directory: str, model: bytes, context: int) -> dict[str, int
         )
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never", split=False)
-    # Changes no id; it is how llama.cpp's converter learns that no token goes in front (add_bos_token false).
+    # Changes no id; tells llama.cpp's converter that no token is prepended (add_bos_token false).
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
     special = [AddedToken(token, special=True, normalized=False) for token in (UNKNOWN, *CONTROL_TOKENS)]
@@ -334,14 +334,14 @@ def write_model(directory: str, options: t.Mapping[str, t.Any], pieces: t.Mappin
 
 
 def write_json(path: str, value: t.Any) -> None:
-    """JSON as people read it."""
+    """Format as readable JSON."""
     with open(path, "w", encoding="utf-8") as stream:
         json.dump(value, stream, ensure_ascii=False, indent=2, sort_keys=True)
         stream.write("\n")
 
 
 def sync(path: str) -> None:
-    """Bring a file, or a directory's names, to the disk."""
+    """Sync a file, or the entries of a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -351,7 +351,7 @@ def sync(path: str) -> None:
 
 @contextlib.contextmanager
 def locked(directory: str) -> t.Iterator[None]:
-    """One maker at a time below a directory; the lock goes with the process."""
+    """Hold a lock below a directory; it is released when the process ends."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -361,7 +361,7 @@ def locked(directory: str) -> t.Iterator[None]:
 
 
 def standing(output: str, options: t.Mapping[str, t.Any], prompts_digest: str) -> str | None:
-    """What to say of a base that is there already, or None where nothing is.
+    """Return the message for an existing base, or None if there is none.
 
     :param options: as :func:`options_of` gives them.
     :param prompts_digest: sha256 of the file of prompts.
@@ -369,17 +369,17 @@ def standing(output: str, options: t.Mapping[str, t.Any], prompts_digest: str) -
     """
     if not os.path.lexists(output):
         return None
-    hint = "Choose another --output, or make it anew with --replace."
+    hint = "Choose another --output, or replace it with --replace."
     try:
         with open(os.path.join(output, RECEIPT), encoding="utf-8") as stream:
             receipt = json.load(stream)
         made_with, files = dict(receipt["options"]), dict(receipt["files"])
         prompts_then = str(receipt["prompts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TinyBaseError(f"{output} is there and was not made by this program ({error}). {hint}") from error
+        raise TinyBaseError(f"{output} exists and was not created by this program ({error}). {hint}") from error
     other = sorted(name for name in {*made_with, *options} if made_with.get(name) != options.get(name))
     if other:
-        raise TinyBaseError(f"{output} was made with other options ({', '.join(other)}). {hint}")
+        raise TinyBaseError(f"{output} was created with other options ({', '.join(other)}). {hint}")
     found = directory_digests(output)
     damaged = sorted(name for name in files if found.get(name) != files[name])
     if damaged:
@@ -389,12 +389,12 @@ def standing(output: str, options: t.Mapping[str, t.Any], prompts_digest: str) -
 
 
 def total_digest(files: t.Mapping[str, str]) -> str:
-    """One digest over names and contents, as shown to people."""
+    """A digest over names and contents, for display."""
     return "sha256:" + hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def remove(path: str) -> None:
-    """Remove a directory tree, a file or a link; nothing there is fine."""
+    """Remove a directory tree, a file or a link, if it exists."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
@@ -402,7 +402,7 @@ def remove(path: str) -> None:
 
 
 def build(directory: str, rows: t.Sequence[t.Mapping[str, str]], options: t.Mapping[str, t.Any]) -> str:
-    """Everything but the receipt, into an empty directory.
+    """Write everything but the receipt into an empty directory.
 
     :returns: the base's measures, for people.
     :raises TinyBaseError: the tokenizers disagree.
@@ -415,12 +415,12 @@ def build(directory: str, rows: t.Sequence[t.Mapping[str, str]], options: t.Mapp
 
 
 def make(output: str, prompts: str, options: t.Mapping[str, t.Any], replace: bool = False) -> str:
-    """Make the base, or find it made.
+    """Create the base, unless it exists.
 
     :param output: absolute path of the directory to make.
     :param prompts: path of a JSON file of alpaca rows.
     :param options: as :func:`options_of` gives them.
-    :param replace: make it anew whatever stands there.
+    :param replace: replace an existing directory.
     :returns: one line about what was done; its first word is ``made`` or ``kept``.
     :raises TinyBaseError: it could not be made, or must not.
     """
@@ -442,7 +442,7 @@ def make(output: str, prompts: str, options: t.Mapping[str, t.Any], replace: boo
             files = directory_digests(work)
             write_json(os.path.join(work, RECEIPT), {"files": files, "options": options, "prompts": prompts_digest})
             for file in os.listdir(work):
-                # safetensors writes 0600; the user who trains may be another one.
+                # safetensors writes with mode 0600, but another user may train.
                 os.chmod(os.path.join(work, file), 0o644)
                 sync(os.path.join(work, file))
             sync(work)
@@ -458,9 +458,9 @@ def make(output: str, prompts: str, options: t.Mapping[str, t.Any], replace: boo
 
 
 def main(argv: t.Sequence[str] | None = None) -> int:
-    """The program; returns the exit status."""
+    """Run the program; return the exit status."""
     arguments = parse_arguments(argv)
-    # Nothing is fetched: the libraries must not look for a hub, nor warn about a missing GPU.
+    # The libraries must not contact a hub or warn about a missing GPU.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     output = os.path.abspath(os.path.expanduser(arguments.output))

@@ -145,7 +145,7 @@ def test_a_damaged_base_is_refused(maker, base):
 def test_what_it_did_not_make_is_refused_and_left(maker, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(maker.TinyBaseError, match="not made by this program"):
+    with pytest.raises(maker.TinyBaseError, match="not created by this program"):
         make(maker, tmp_path / "mine")
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 

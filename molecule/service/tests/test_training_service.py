@@ -148,10 +148,10 @@ def test_running_job_outlives_the_service(host: t.Any, how: str) -> None:
     assert supervisors(host) == before, "it is the same supervisor"
     host.check_output(f"touch /tmp/{name}")
     assert until(lambda: ask(host, f"/api/status/{run}")["status"].replace("running", "")) == "succeeded"
-    told = ask(host, f"/api/jobs/{run}/events")["events"]
-    assert [event["id"] for event in told] == list(range(1, len(told) + 1))
-    assert told[-1]["message"] == "Succeeded."
-    assert sum(event["message"] == "Queued." for event in told) == 1
+    reported = ask(host, f"/api/jobs/{run}/events")["events"]
+    assert [event["id"] for event in reported] == list(range(1, len(reported) + 1))
+    assert reported[-1]["message"] == "Succeeded."
+    assert sum(event["message"] == "Queued." for event in reported) == 1
 
 
 @pytest.mark.parametrize("how", ["reboot", "power cut"])
@@ -170,8 +170,10 @@ def test_job_continues_after_a_reboot(host: t.Any, how: str) -> None:
     until(lambda: host.run(f"pgrep --full '[v]ar/tmp/{name}'").rc == 0, 60)
     host.check_output(f"touch {awaited}")
     stream = f"-N -H 'Accept: text/event-stream' -H 'Last-Event-ID: {seen[-1]['id']}'"
-    told = host.check_output(f"curl -s -m 120 -H 'Authorization: Bearer {LOOKS}' {stream} {URL}/api/jobs/{run}/events")
-    rest = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: ") and '"job_id"' in line]
+    reported = host.check_output(
+        f"curl -s -m 120 -H 'Authorization: Bearer {LOOKS}' {stream} {URL}/api/jobs/{run}/events"
+    )
+    rest = [json.loads(line[6:]) for line in reported.splitlines() if line.startswith("data: ") and '"job_id"' in line]
     events = [*seen, *(event for event in rest if "message" in event)]
     assert [event["id"] for event in events] == list(range(1, len(events) + 1)), "without gaps and duplicates"
     assert events == ask(host, f"/api/jobs/{run}/events")["events"]
@@ -181,7 +183,7 @@ def test_job_continues_after_a_reboot(host: t.Any, how: str) -> None:
 
 
 def test_unit_starts_at_boot_after_its_dependencies(host: t.Any) -> None:
-    told = shown(host, "WantedBy", "After", "Restart", "KillMode", "OOMPolicy")
-    assert told["WantedBy"] == "multi-user.target"
-    assert "network-online.target" in told["After"]
-    assert (told["Restart"], told["KillMode"], told["OOMPolicy"]) == ("always", "process", "continue")
+    reported = shown(host, "WantedBy", "After", "Restart", "KillMode", "OOMPolicy")
+    assert reported["WantedBy"] == "multi-user.target"
+    assert "network-online.target" in reported["After"]
+    assert (reported["Restart"], reported["KillMode"], reported["OOMPolicy"]) == ("always", "process", "continue")

@@ -81,8 +81,8 @@ def address_of(host: t.Any) -> str:
     return str(host.check_output("ip -4 -brief address show dev eth0").split()[2].split("/")[0])
 
 
-@pytest.mark.parametrize("port, path, told", [(7860, "/", "gradio"), (11434, "/api/tags", "homelab-model:latest")])
-def test_other_machines_need_a_password(host: t.Any, port: int, path: str, told: str) -> None:
+@pytest.mark.parametrize("port, path, expected", [(7860, "/", "gradio"), (11434, "/api/tags", "homelab-model:latest")])
+def test_other_machines_need_a_password(host: t.Any, port: int, path: str, expected: str) -> None:
     """Requests are sent from the machine of the tests."""
     url = f"http://{address_of(host)}:{port}{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -95,7 +95,7 @@ def test_other_machines_need_a_password(host: t.Any, port: int, path: str, told:
         assert refused.value.code == 401
     request.add_header("Authorization", "Basic " + base64.b64encode(b"somebody:only-for-this-test").decode())
     with opener.open(request, timeout=60) as answer:
-        assert told in answer.read().decode()
+        assert expected in answer.read().decode()
 
 
 def test_only_ssh_and_proxy_listen_on_the_network(host: t.Any) -> None:
