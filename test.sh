@@ -19,7 +19,7 @@ the first run and kept outside of this directory.
 
 Parts, in the order they run:
   lint         ruff, mypy, shellcheck, ansible-lint (production), changelog; the collection builds and installs
-  sanity       ansible-test sanity, every test (what 2.21 ignores: tests/sanity)
+  sanity       ansible-test sanity, every test, nothing ignored
   unit         the core, without any tool; prints its coverage        (tests/unit)
   integration  each module: check, run, check again, run again        (tests/integration/targets)
   real         the core on real LLaMA-Factory, llama.cpp and Ollama   (tests/real)

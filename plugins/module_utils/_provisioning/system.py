@@ -8,6 +8,8 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+
+# pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
 import typing as t
 

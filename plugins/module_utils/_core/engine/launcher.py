@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+
+# pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
 import sys
 import tempfile

@@ -13,6 +13,8 @@ import contextlib
 import os
 import shutil
 import signal
+
+# pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
 import typing as t
 

@@ -10,6 +10,8 @@ import os
 import pwd
 import re
 import shutil
+
+# pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
 import typing as t
 

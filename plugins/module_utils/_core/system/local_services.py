@@ -18,6 +18,8 @@ import os
 import re
 import shutil
 import signal
+
+# pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
 import time
 import typing as t

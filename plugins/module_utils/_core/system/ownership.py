@@ -18,6 +18,8 @@ import dataclasses
 import os
 import pwd
 import stat
+
+# pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
 import typing as t
 
