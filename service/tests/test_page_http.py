@@ -220,7 +220,7 @@ def test_everything_on_the_form_has_texts() -> None:
     for entry in shown.values():
         for choice in entry.get("enum") or entry.get("items", {}).get("enum") or ():
             keys.update([] if str(choice) in names else [f"choice.{choice}"])
-    keys.update(f"step.{kind}" for kind in layout.PARENTS)
+    keys.update(f"step.{kind}" for kind in layout.KINDS)
     keys.update(f"status.{status}" for status in t.get_args(schemas.Status))
     for words in language.TEXTS.values():
         assert keys - set(words) == set()
