@@ -24,7 +24,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.local_services import (
     NO_GPU,
-    RECORD,
     Container,
     Process,
     Unit,
@@ -33,6 +32,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
     labelled,
     without_gpu,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.processes import SERVER_RECORD
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import until
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
 
@@ -63,7 +63,7 @@ class PlainServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **more: str) -> None:
-        environment = {"OLLAMA_PORT": str(self.port), RECORD: str(self.record), **more}
+        environment = {"OLLAMA_PORT": str(self.port), SERVER_RECORD: str(self.record), **more}
         with open(self.root / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [str(self.program), "serve"], cwd=self.root, env=environment, stdout=log, stderr=log
@@ -131,7 +131,7 @@ def test_a_plain_ollama_is_found_with_how_it_was_started(plain: PlainServer) -> 
     assert launch["env"] == {
         "OLLAMA_PORT": str(plain.port),
         "OLLAMA_MODELS": "/srv/models",
-        RECORD: str(plain.record),
+        SERVER_RECORD: str(plain.record),
     }, "secrets are not stored"
 
 
