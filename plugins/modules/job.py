@@ -28,10 +28,10 @@ options:
     default: finished
   finetunes:
     description:
-      - Fine-tunes, as declared in C(finetunes) of the inventory. See the role
-        P(ia_homelab.llamafactory.finetune#role) for their options.
-    type: list
-    elements: dict
+      - Fine-tunes, as declared in C(finetunes) of the inventory. A list of entries, or a dictionary of entries by the
+        name of the fine-tune.
+      - The README of the role P(ia_homelab.llamafactory.finetune#role) lists their options.
+    type: raw
   bases:
     description:
       - Results of the module M(ia_homelab.llamafactory.base), by the declared name.
@@ -214,9 +214,10 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.params["runs"] is not None:
         kinds = tuple(module.params["kinds"] or KINDS)
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.finetune import warnings_of
 
-    runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
+    runs = [planned_run(module, engine, declared) for declared in entries(module.params["finetunes"])]
     planned = plan(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
     warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
@@ -318,7 +319,7 @@ def main() -> None:
         {
             **FOLLOW_SPEC,
             "state": {"type": "str", "choices": ["submitted", "finished", "cancelled"], "default": "finished"},
-            "finetunes": {"type": "list", "elements": "dict"},
+            "finetunes": {"type": "raw"},
             "bases": {"type": "dict", "default": {}},
             "datasets": {"type": "dict", "default": {}},
             "plan": {"type": "list", "elements": "dict"},

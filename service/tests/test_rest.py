@@ -102,6 +102,20 @@ def test_every_wrong_field_is_named(idle: Service) -> None:
         assert problem["status"] == 422 and problem["title"]
 
 
+def test_options_are_checked_together(idle: Service) -> None:
+    """Not each with the defaults of all others."""
+    body = {"model_name": "qwen2.5:7b", "dataset": "nothing", "lora_rank": 8, "lora_alpha": 32}
+    preferences = {"stage": "dpo", "pref_loss": "orpo"}
+    with idle.client() as client:
+        problem = client.post("/api/plan", json={**body, **preferences}).json()
+        assert [one["field"] for one in problem["errors"]] == ["dataset"]
+        problem = client.post("/api/plan", json={**body, "pref_loss": "orpo", "nodes": ["a"]}).json()
+        assert {one["field"]: one["hint"] for one in problem["errors"]} == {
+            "pref_loss": "Declare stage: dpo, or leave pref_loss out.",
+            "nodes": "Apply it with playbooks/finetune.yml.",
+        }
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [

@@ -16,7 +16,7 @@ import dataclasses
 import typing as t
 
 from ..base_models.catalogue import Shape
-from ..training.options import ADAPTERS, METHODS, STAGES
+from ..training.option import ADAPTERS, METHODS, STAGES
 
 #: Bytes per weight in 16 bits.
 HALF = 2.0

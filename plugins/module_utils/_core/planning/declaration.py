@@ -6,45 +6,22 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import typing as t
 
 from ..datasets import registry
 from ..errors import InputError
-from ..estimates import host
+from ..ollama import syntax
 from ..releases import gate as releases_gate
 from ..releases.retention import Policy
-from ..training import adapter_export, hyperparameters, stages
+from ..training import hyperparameters, options, stages
 from ..training.hyperparameters import Hyperparameters
+from ..training.option_values import Checked, Problem, check_options, raise_problems
 from . import retraining
+from .entries import entries
 
-#: Options of a fine-tune in addition to the hyperparameters. A test compares them with the role's argument_specs.
-OPTIONS: dict[str, dict[str, t.Any]] = {
-    "name": {"type": "str", "required": True},
-    "base_model": {"type": "str", "required": True},
-    "base_revision": {"type": "str", "default": "main"},
-    "dataset": {"type": "str", "required": True},
-    "system": {"type": "str"},
-    "parameters": {"type": "dict", "default": {}},
-    "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
-    "register": {"type": "bool", "default": True},
-    "memory_check": {"type": "str", "default": "enforce", "choices": list(host.CHECKS)},
-    "gate": {"type": "dict", "default": {}},
-    "export": {"type": "str", "default": "merged", "choices": list(adapter_export.EXPORTS)},
-    "regenerate": {"type": "str", "default": "on_change", "choices": list(retraining.POLICIES)},
-    "regenerate_on": {
-        "type": "list",
-        "elements": "str",
-        "default": list(retraining.INPUTS),
-        "choices": list(retraining.INPUTS),
-    },
-    "keep": {"type": "int"},
-    "keep_intermediates": {"type": "bool", "default": True},
-    "nodes": {"type": "list", "elements": "str"},
-}
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
+#: Names of fine-tunes and of their models.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,59 +46,73 @@ class Declared:
     hyper: Hyperparameters
 
 
+def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] = ()) -> Checked:
+    """Check all options of one entry of ``finetunes``.
+
+    :param supplied: required options that the caller adds where they are missing.
+    :returns: typed values of the declared options, without defaults, and all problems.
+    """
+    checked = check_options(options.ALL, raw, _CHECKS)
+    wrong = [problem.option for problem in checked.problems]
+    for option in options.ALL:
+        if option.required and option.name not in checked.values and option.name not in supplied:
+            written = checked.written.get(option.name, option.name)
+            if written not in wrong:
+                checked.problems.append(Problem(written, f"{option.name} is missing."))
+    checked.problems.extend(hyperparameters.stage_problems(checked))
+    return checked
+
+
 def read_declaration(raw: t.Mapping[str, t.Any]) -> Declared:
     """Parse and validate one entry of ``finetunes``.
 
-    :raises InputError: naming the invalid option.
+    :raises InputError: with all that is wrong in it.
     """
     label = str(raw.get("name") or "a fine-tune")
-    for key in raw:
-        if key not in OPTIONS and difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85):
-            suggestion = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
-            raise InputError(f"{label}: there is no option {key!r}.", f"Did you mean {suggestion}?")
-    values: dict[str, t.Any] = {name: raw.get(name) for name in OPTIONS}
-    for name, option in OPTIONS.items():
-        if values[name] is None:
-            if option.get("required"):
-                raise InputError(f"{label}: {name} is missing.")
-            values[name] = option.get("default")
-        elif option["type"] != "list" and values[name] not in option.get("choices", (values[name],)):
-            raise InputError(f"{label}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}.")
-    name = str(values["name"])
-    if not _NAME.match(name):
-        raise InputError(
-            f"{name!r} is not a name for a model.", "Use letters, digits, '.', '_' and '-', at most 80, a letter first."
-        )
+    checked = check_declaration(raw)
+    raise_problems(checked.problems, label)
+    values = {
+        option.name: checked.values.get(option.name, option.copy_default()) for option in options.DECLARATION_OPTIONS
+    }
+    hyper = hyperparameters.complete(checked.values)
     try:
         gate = read_gate(values["gate"], values["aliases"])
-        hyper = hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
-        register = stages.is_registered(hyper["stage"], raw.get("register"))
+        register = stages.is_registered(hyper["stage"], checked.values.get("register"))
     except InputError as error:
         raise InputError(f"{label}: {error.message}", error.hint, error.details) from error
     return Declared(
-        name=name,
-        base_model=str(values["base_model"]),
-        base_revision=str(values["base_revision"]),
-        dataset=registry.dataset_name(str(values["dataset"])),
+        name=values["name"],
+        base_model=values["base_model"],
+        base_revision=values["base_revision"],
+        dataset=values["dataset"],
         system=values["system"],
-        parameters=dict(values["parameters"]),
+        parameters=values["parameters"],
         aliases=tuple(values["aliases"]),
         register=register,
-        memory_check=str(values["memory_check"]),
+        memory_check=values["memory_check"],
         gate=gate,
-        export=str(values["export"]),
-        retraining_inputs=retraining.retraining_inputs(label, str(values["regenerate"]), values["regenerate_on"]),
+        export=values["export"],
+        retraining_inputs=retraining.retraining_inputs(label, values["regenerate"], values["regenerate_on"]),
         always_retrain=values["regenerate"] == "always",
-        keep=_read_policy(label, values["keep"], bool(values["keep_intermediates"])),
-        nodes=tuple(map(str, [values["nodes"]] if isinstance(values["nodes"], str) else values["nodes"] or [])),
+        keep=Policy(values["keep"], values["keep_intermediates"]).as_settings(),
+        nodes=tuple(values["nodes"] or ()),
         hyper=hyper,
     )
 
 
-def _read_policy(label: str, keep: t.Any, intermediates: bool) -> dict[str, t.Any]:
-    if keep is not None and (not str(keep).isdigit() or int(keep) < 1):
-        raise InputError(f"{label}: keep is a number of versions, at least 1, not {keep!r}.")
-    return Policy(int(keep) if keep is not None else None, intermediates).as_settings()
+def declared_problems(declared: t.Any) -> list[str]:
+    """Everything that is wrong in the declared fine-tunes, one message for each of them."""
+    messages = []
+    try:
+        listed = entries(declared)
+    except InputError as error:
+        return [str(error)]
+    for entry in listed:
+        try:
+            read_declaration(entry)
+        except InputError as error:
+            messages.append(str(error))
+    return messages
 
 
 def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
@@ -133,3 +124,46 @@ def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
     if gate is not None and not aliases:
         raise InputError("A gate is declared, and no aliases that stand behind it.", "Give aliases, such as [latest].")
     return gate.as_settings() if gate else None
+
+
+def _check_name(name: str) -> str:
+    if not re.match(NAME_PATTERN, name) or name.endswith("\n"):
+        raise InputError(
+            f"{name!r} is not a name for a model.",
+            "Use letters, digits, '.', '_' and '-', at most 80, a letter or digit first.",
+        )
+    return name
+
+
+def _check_base_model(name: str) -> str:
+    name = name.strip()
+    if not name or any(ord(letter) < 32 for letter in name):
+        raise InputError(f"base_model must name a model, not {name!r}.")
+    return name
+
+
+def _check_parameters(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
+    syntax.check_parameters(parameters)
+    return parameters
+
+
+def _check_aliases(aliases: list[str]) -> list[str]:
+    for alias in aliases:
+        syntax.check_name(f"model:{alias}")
+    return aliases
+
+
+def _check_gate(gate: dict[str, t.Any]) -> dict[str, t.Any]:
+    releases_gate.read_gate(gate)
+    return gate
+
+
+#: Checks of options that need more than their row of the table.
+_CHECKS: dict[str, t.Callable[[t.Any], t.Any]] = {
+    "name": _check_name,
+    "base_model": _check_base_model,
+    "dataset": registry.dataset_name,
+    "parameters": _check_parameters,
+    "aliases": _check_aliases,
+    "gate": _check_gate,
+}

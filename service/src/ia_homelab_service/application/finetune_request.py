@@ -13,43 +13,18 @@ import difflib
 import re
 import typing as t
 
-from ia_homelab_core.datasets import registry
 from ia_homelab_core.errors import InputError
-from ia_homelab_core.ollama import syntax
 from ia_homelab_core.planning import declaration as planning_declaration
-from ia_homelab_core.releases import gate
 from ia_homelab_core.training import hyperparameters as training_hyperparameters
+from ia_homelab_core.training import option_values, options
 
 from .errors import FieldError, FieldErrors
 
 #: train: up to the trained adapter. model: up to the model that answers in Ollama.
 GOALS = ("train", "model")
 
-#: Other spellings of keys that are not hyperparameters (the core's table has the spellings of those).
-ALIASES = {"model_name": "base_model", "model": "base_model", "dataset_path": "dataset", "revision": "base_revision"}
-
-_DESCRIPTIONS = {
-    "name": "Name of the fine-tune and of its model in Ollama; by default derived from base model and dataset.",
-    "base_model": "An Ollama-style name, a Hugging Face id, or a directory on the host.",
-    "base_revision": "Branch, tag or commit on the hub.",
-    "dataset": "Name of a dataset; /app/data/NAME.json means NAME.",
-    "system": "System prompt of the served model; by default that of the data.",
-    "parameters": "Parameters of the served model, such as temperature.",
-    "aliases": "Tags that the served model gets.",
-    "register": "Whether the model is registered in Ollama.",
-    "memory_check": "How to handle a training that does not fit: enforce refuses it, warn tries it.",
-    "gate": "Questions, with expectations that the answers must meet before the tags are moved to the model.",
-    "export": "merged: one file with all weights. adapter: a file with the adapter, used with that of the base model.",
-    "regenerate": "When to retrain: on_change, never or always.",
-    "regenerate_on": "The inputs that count: dataset, hyperparameters, base.",
-    "keep": "Number of versions of the model to keep; by default all.",
-    "keep_intermediates": "Whether to keep merged weights and 16-bit files after the model is registered.",
-}
-#: Only available in an inventory: a host cannot start trainings on other hosts.
-_INVENTORY_ONLY = ("nodes",)
-_TYPES = {"str": "string", "bool": "boolean", "dict": "object", "list": "array", "int": "integer", "float": "number"}
-_TYPE_PHRASES = {"str": "text", "bool": "true or false", "dict": "an object", "list": "a list", "int": "a whole number"}
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+#: Required options that a request may leave out: they are derived from the others.
+_SUPPLIED = ("name",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +39,15 @@ class FinetuneRequest:
     goal: str
 
 
-def _hyperparameter_options() -> dict[str, dict[str, t.Any]]:
-    return training_hyperparameters.argument_spec()
-
-
 def known_fields() -> dict[str, str]:
     """Return every accepted spelling of every field, with the name it stands for."""
-    fields = {"goal": "goal", **{name: name for name in planning_declaration.OPTIONS}, **ALIASES}
-    for name, option in _hyperparameter_options().items():
-        fields.update(dict.fromkeys((name, *option.get("aliases", ())), name))
-    return fields
+    names = {spelling: option.name for option in options.ALL for spelling in option.names}
+    return {"goal": "goal", **names}
 
 
 def normalize_key(key: str) -> str:
     """Return a key in the form that is used for comparison."""
-    return re.sub(r"[\s-]+", "_", key.strip().lower())
+    return option_values.normalize_name(key)
 
 
 def unknown_field(key: str, known: t.Iterable[str]) -> FieldError:
@@ -93,35 +62,24 @@ def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRe
     :param goal: the goal if the request has none.
     :raises FieldErrors: with every invalid field.
     """
-    fields = known_fields()
-    hyperparameters = _hyperparameter_options()
-    values: dict[str, t.Any] = {}
-    spellings_used: dict[str, str] = {}
-    errors: list[FieldError] = []
-    for key, value in raw.items():
-        name = fields.get(normalize_key(str(key)))
-        if name is None:
-            errors.append(unknown_field(str(key), fields))
-            continue
-        if name in spellings_used:
-            errors.append(FieldError(str(key), f"{name} is given twice: as {spellings_used[name]} and as {key}."))
-            continue
-        spellings_used[name] = str(key)
-        if value is None:
-            continue
-        try:
-            values[name] = _checked_value(name, value, hyperparameters)
-        except InputError as error:
-            errors.append(FieldError(str(key), error.message, error.hint))
-    for name, option in planning_declaration.OPTIONS.items():
-        if option.get("required") and name not in spellings_used and name != "name":
-            errors.append(FieldError(name, f"{name} is missing."))
+    declared = {key: value for key, value in raw.items() if normalize_key(str(key)) != "goal"}
+    checked = planning_declaration.check_declaration(declared, supplied=_SUPPLIED)
+    errors = [FieldError(problem.option, problem.message, problem.hint) for problem in checked.problems]
+    checked_goal, goal_errors = _read_goal(raw, goal)
+    errors += goal_errors
+    for option in options.ALL:
+        if option.inventory_only and option.name in checked.values:
+            errors.append(
+                FieldError(
+                    checked.written[option.name],
+                    f"{option.name} is declared in an inventory: several hosts train together only where Ansible asks "
+                    "them all.",
+                    "Apply it with playbooks/finetune.yml.",
+                )
+            )
     if errors:
         raise FieldErrors(errors)
-    for name in ("base_model", "dataset"):
-        if values.get(name) is None:
-            raise FieldErrors([FieldError(spellings_used.get(name, name), f"{name} is missing.")])
-    checked_goal = str(values.pop("goal", goal))
+    values = dict(checked.values)
     values.setdefault("name", default_name(str(values["base_model"]), str(values["dataset"])))
     try:
         planning_declaration.read_declaration(values)
@@ -130,49 +88,17 @@ def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRe
     return FinetuneRequest(values, checked_goal)
 
 
-def _checked_value(name: str, value: t.Any, hyperparameters: t.Mapping[str, t.Any]) -> t.Any:
-    if name in hyperparameters:
-        # text such as "2e-4" is converted to a number, as for YAML
-        return training_hyperparameters.normalise({name: value})[name]
-    if name == "goal":
-        if value not in GOALS:
-            raise InputError(f"goal must be one of {', '.join(GOALS)}, not {value!r}.")
-        return value
-    if name in _INVENTORY_ONLY:
-        raise InputError(
-            f"{name} is declared in an inventory: several hosts train together only where Ansible asks them all.",
-            "Apply it with playbooks/finetune.yml.",
-        )
-    kind = planning_declaration.OPTIONS[name]["type"]
-    expected_type: t.Any = {"str": str, "bool": bool, "dict": dict, "list": list, "int": int}[kind]
-    if isinstance(value, expected_type):
-        return _checked_option(name, value)
-    raise InputError(f"{name} must be {_TYPE_PHRASES[kind]}, not {value!r}.")
-
-
-def _checked_option(name: str, value: t.Any) -> t.Any:
-    choices = planning_declaration.OPTIONS[name].get("choices")
-    if choices and any(one not in choices for one in (value if isinstance(value, list) else [value])):
-        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-    if name == "gate":
-        gate.read_gate(value)
-    if name == "dataset":
-        return registry.dataset_name(value)
-    if name == "name":
-        if not re.match(_NAME, value):
-            raise InputError(f"{value!r} is not a name for a model.", "Use up to 80 letters, digits, '.', '_' and '-'.")
-    elif name == "base_model":
-        value = value.strip()
-        if not value or any(ord(letter) < 32 for letter in value):
-            raise InputError(f"{name} must name a model, not {value!r}.")
-    elif name == "parameters":
-        syntax.check_parameters(value)
-    elif name == "aliases":
-        for alias in value:
-            if not isinstance(alias, str):
-                raise InputError(f"aliases must be a list of tags, not {value!r}.")
-            syntax.check_name(f"model:{alias}")
-    return value
+def _read_goal(raw: t.Mapping[str, t.Any], default: str) -> tuple[str, list[FieldError]]:
+    """Return the goal, and what is wrong with it."""
+    keys = [key for key in raw if normalize_key(str(key)) == "goal"]
+    if len(keys) > 1:
+        return default, [FieldError(str(keys[1]), f"goal is given twice: as {keys[0]} and as {keys[1]}.")]
+    goal = raw[keys[0]] if keys else None
+    if goal is None:
+        return default, []
+    if goal not in GOALS:
+        return default, [FieldError(str(keys[0]), f"goal must be one of {', '.join(GOALS)}, not {goal!r}.")]
+    return str(goal), []
 
 
 def declared_options(declaration: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -194,22 +120,14 @@ def default_name(base_model: str, dataset: str) -> str:
 
 def form_schema() -> dict[str, t.Any]:
     """Return the JSON schema (draft 2020-12) of a request, with canonical names: for the page's form and MCP."""
-    properties: dict[str, t.Any] = {}
-    for name, option in planning_declaration.OPTIONS.items():
-        if name in _INVENTORY_ONLY:
-            continue
-        entry: dict[str, t.Any] = {"type": _TYPES[option["type"]], "description": _DESCRIPTIONS.get(name, "")}
-        if option.get("default") is not None:
-            entry["default"] = option["default"]
-        choices = {"enum": list(option["choices"])} if option.get("choices") else {}
-        if option["type"] == "list":
-            entry["items"] = {"type": "string", **choices}
-        else:
-            entry.update(choices)
-        if name == "name":
-            entry["pattern"] = _NAME
-        properties[name] = entry
-    properties.update(training_hyperparameters.schema()["properties"])
+    properties = {
+        option.name: training_hyperparameters.option_schema(option)
+        for option in options.ALL
+        if not option.inventory_only
+    }
+    properties["name"]["pattern"] = planning_declaration.NAME_PATTERN
+    description = properties["name"]["description"].rstrip(".")
+    properties["name"]["description"] = f"{description}; by default derived from base model and dataset."
     properties["goal"] = {
         "type": "string",
         "enum": list(GOALS),
@@ -219,7 +137,7 @@ def form_schema() -> dict[str, t.Any]:
     return {
         "type": "object",
         "properties": properties,
-        "required": ["base_model", "dataset"],
+        "required": [option.name for option in options.ALL if option.required and option.name not in _SUPPLIED],
         "additionalProperties": False,
     }
 
@@ -229,7 +147,7 @@ def request_schema() -> dict[str, t.Any]:
     schema = form_schema()
     properties: dict[str, t.Any] = dict(schema["properties"])
     for spelling, name in known_fields().items():
-        if spelling != name:
+        if spelling != name and name in schema["properties"]:
             properties[spelling] = {**schema["properties"][name], "description": f"The same as {name}."}
             properties[spelling].pop("default", None)
     spellings: dict[str, list[str]] = {}

@@ -26,10 +26,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
     normalise,
     resolved,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import (
-    OPTIONS,
-    QUANTIZATIONS,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import QUANTIZATIONS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS
 
 GB = 1e9
 GIB = 2.0**30
