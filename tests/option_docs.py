@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the documentation of the options of a fine-tune from their table, ``_core/training/options.py``.
 
-Usage: option_docs.py [--check]. It writes the documentation fragment of the modules, and the table of options in the
-README of the role ``finetune``.
+Usage: option_docs.py [--check]. It writes the documentation fragment of the modules, the table of options in the README
+of the role ``finetune``, and the documentation fragment of the dataset formats (``_core/datasets/rules/``).
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "playbooks" / "collections"))
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.rules import registry  # noqa: E402
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import options  # noqa: E402
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (  # noqa: E402
     argument_spec,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.option import Option  # noqa: E402
 
+FORMATS_FRAGMENT = ROOT / "plugins" / "doc_fragments" / "dataset_format.py"
 FRAGMENT = ROOT / "plugins" / "doc_fragments" / "hyperparameters.py"
 README = ROOT / "roles" / "finetune" / "README.md"
 BEGIN = "<!-- Written by tests/option_docs.py. -->"
@@ -44,6 +46,33 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
 '''
+_FORMATS_HEAD = '''# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The input format of a dataset. Written by ``tests/option_docs.py`` from the core's rules of the formats."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Input format of the rows."""
+
+    DOCUMENTATION = r"""
+options:
+  format:
+    description:
+      - Input format of the rows.
+'''
+_FORMATS_TAIL = '''      - V(auto) detects the format from the first row.
+      - A row for C(dpo) and C(rm) has two answers, C(chosen) and C(rejected). They are texts in V(alpaca). In formats
+        with turns each is one turn, and the turns before them end with the question.
+      - A row for C(kto) also has C(kto_tag), which is true for a desired answer and false for an undesired one.
+      - All rows of a dataset are of the same kind as the first row.
+    type: str
+    choices: [{choices}]
+    default: auto
+"""
+'''
 
 
 def fragment() -> str:
@@ -58,6 +87,14 @@ def fragment() -> str:
             if key in spec:
                 lines.append(f"    {key}: {yaml_value(spec[key])}")
     return _HEAD + "\n".join(lines) + '\n"""\n'
+
+
+def formats_fragment() -> str:
+    """The documentation fragment: the input format of a dataset."""
+    lines = []
+    for name in registry.FORMATS[1:]:
+        lines += yaml_text(f"V({name}) {registry.DESCRIPTIONS[name]}")
+    return _FORMATS_HEAD + "\n".join(lines) + "\n" + _FORMATS_TAIL.format(choices=", ".join(registry.FORMATS))
 
 
 def rules(option: Option, mark: t.Callable[[t.Any], str]) -> list[str]:
@@ -142,7 +179,7 @@ def readme() -> str:
 def main() -> int:
     """Write the files, or check them."""
     status = 0
-    for path, text in ((FRAGMENT, fragment()), (README, readme())):
+    for path, text in ((FRAGMENT, fragment()), (README, readme()), (FORMATS_FRAGMENT, formats_fragment())):
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         if "--check" in sys.argv[1:]:

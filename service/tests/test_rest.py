@@ -186,6 +186,15 @@ def test_a_plan_changes_nothing(busy: Service) -> None:
     assert all("/.work-" in path or path.endswith(("/outputs/probes", "/jobs/active")) for path in changed), changed
 
 
+def test_every_format_of_the_core_is_accepted(idle: Service) -> None:
+    with idle.client() as client:
+        upload = {"files": {"file": ("text.jsonl", b'{"text": "a"}')}}
+        checked = client.post("/api/datasets/text/validate", data={"format": "text"}, **upload).json()
+        assert checked["valid"], checked
+        problem = client.post("/api/datasets/text/validate", data={"format": "txt"}, **upload).json()
+        assert problem["errors"][0]["hint"] == "Did you mean 'text'?"
+
+
 def test_datasets_are_published_listed_and_deleted(service: Service, tmp_path: Path) -> None:
     with service.client() as client:
         assert service.publish("homelab")["changed"] is True
