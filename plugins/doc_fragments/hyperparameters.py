@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a training. A test compares them with the core's table of options."""
+"""The options of a training. Written by ``tests/option_docs.py`` from the core's table of options."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ options:
   stage:
     description:
       - "Kind of training: on answers (sft), on pairs of answers (dpo), on answers rated desired or undesired (kto), on
-        text (pt), or of a reward model (rm)."
-      - One of V(sft), V(dpo), V(kto), V(pt) and V(rm). A dataset of another kind is refused. ORPO and SimPO are V(dpo)
-        with another O(pref_loss).
+        text (pt), or of a reward model (rm). A dataset of another kind is refused. ORPO and SimPO are dpo with another
+        pref_loss. With rm the run ends at the trained adapter and value head, and nothing is registered."
+      - One of V(sft), V(pt), V(rm), V(dpo) and V(kto).
     type: str
     default: sft
   method:
     description:
       - "Weights that are trained: a small adapter (lora), an adapter on a 4-bit base (qlora), some layers (freeze), all
-        weights (full), or the method that fits the GPU (auto)."
-      - One of V(lora), V(qlora), V(full), V(freeze) and V(auto). Prompt tuning is refused with the reason.
+        weights (full), or the method that fits the GPU (auto). Prompt tuning is refused with the reason."
+      - One of V(lora), V(qlora), V(full), V(freeze) and V(auto).
     type: str
     aliases: [training_method]
     default: lora
@@ -208,7 +208,7 @@ options:
   save_steps:
     description:
       - Steps between two checkpoints, from which an interrupted training resumes.
-      - It is at least V(1), at most V(1000000).
+      - At least V(1), at most V(1000000).
     type: int
     default: 50
   extra:

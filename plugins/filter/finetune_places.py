@@ -16,9 +16,8 @@ author:
   - ia_homelab contributors (@ia-homelab)
 options:
   _input:
-    description: The fine-tunes, as declared.
-    type: list
-    elements: dict
+    description: The fine-tunes, as declared. A list, or a dictionary by name.
+    type: raw
     required: true
   groups:
     description: Groups of the inventory, with their hosts.
@@ -69,10 +68,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import dataset_name
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.places import Told, place
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
 
 
 def finetune_places(
-    finetunes: t.Sequence[t.Mapping[str, t.Any]],
+    declared: t.Any,
     groups: t.Mapping[str, t.Sequence[str]],
     everybody: t.Sequence[str],
     over: t.Sequence[str] = (),
@@ -84,6 +84,7 @@ def finetune_places(
     """
     known = {host: _told(host, facts) for host, facts in (told or {}).items()}
     try:
+        finetunes = entries(declared)
         found = place(finetunes, groups, list(everybody), [over] if isinstance(over, str) else list(over), known)
         idle = {host: _idle(finetunes, found.hosts, host) for host in everybody}
     except InputError as error:

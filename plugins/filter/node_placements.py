@@ -14,9 +14,10 @@ author:
   - ia_homelab contributors (@ia-homelab)
 options:
   _input:
-    description: The fine-tunes, with names of hosts in C(nodes). Those of one host are passed over.
-    type: list
-    elements: dict
+    description:
+      - The fine-tunes, with names of hosts in C(nodes). Those of one host are passed over.
+      - A list, or a dictionary by name.
+    type: raw
     required: true
   host:
     description: The host.
@@ -54,9 +55,11 @@ _value:
 
 import typing as t
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
+
 
 def node_placements(
-    finetunes: t.Sequence[t.Mapping[str, t.Any]],
+    finetunes: t.Any,
     host: str,
     addresses: t.Mapping[str, str],
     offers: t.Mapping[str, t.Mapping[str, t.Any]],
@@ -64,7 +67,7 @@ def node_placements(
 ) -> dict[str, dict[str, t.Any]]:
     """What a host has to know of the fine-tunes that it trains together with others."""
     found = {}
-    for finetune in finetunes:
+    for finetune in entries(finetunes):
         name, names = str(finetune["name"]), [str(node) for node in finetune.get("nodes") or []]
         if len(names) < 2 or host not in names:
             continue

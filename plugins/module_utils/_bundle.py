@@ -69,6 +69,7 @@ def modules() -> None:
     from ._core.ollama import syntax as _core_ollama_syntax
     from ._core.planning import changes as _core_planning_changes
     from ._core.planning import declaration as _core_planning_declaration
+    from ._core.planning import entries as _core_planning_entries
     from ._core.planning import inputs as _core_planning_inputs
     from ._core.planning import node_training as _core_planning_node_training
     from ._core.planning import pipeline as _core_planning_pipeline
@@ -134,7 +135,10 @@ def modules() -> None:
     from ._core.training import float32_base as _core_training_float32_base
     from ._core.training import hyperparameters as _core_training_hyperparameters
     from ._core.training import image_arguments as _core_training_image_arguments
+    from ._core.training import known_names as _core_training_known_names
     from ._core.training import llamafactory_arguments as _core_training_llamafactory_arguments
+    from ._core.training import option as _core_training_option
+    from ._core.training import option_values as _core_training_option_values
     from ._core.training import options as _core_training_options
     from ._core.training import stages as _core_training_stages
     from ._core.training import trainer_log as _core_training_trainer_log

@@ -50,24 +50,6 @@ options:
       - Whether O(src) is on the host rather than on the controller.
     type: bool
     default: false
-  format:
-    description:
-      - Input format of the rows.
-      - V(alpaca) has C(instruction) and C(output), and optionally C(input), C(system), and C(history) as a list of
-        pairs of question and answer.
-      - V(sharegpt) has C(conversations), a list of turns with C(from) (V(human), V(gpt), V(system), V(observation),
-        V(function_call)) and C(value), and optionally C(system) and C(tools).
-      - V(openai) has C(messages), a list of turns with C(role) (V(user), V(assistant), V(system), V(tool)), C(content)
-        and C(tool_calls), and optionally C(tools).
-      - V(text) has only C(text), for pretraining (O(ia_homelab.llamafactory.train#module:stage=pt)).
-      - V(auto) detects the format from the first row.
-      - A row for C(dpo) and C(rm) has two answers, C(chosen) and C(rejected). They are texts in V(alpaca); in the other
-        formats each is one turn, and the turns before them end with the question.
-      - A row for C(kto) also has C(kto_tag), which is true for a desired answer and false for an undesired one.
-      - All rows of a dataset are of the same kind as the first row.
-    type: str
-    choices: [auto, alpaca, sharegpt, openai, text]
-    default: auto
   columns:
     description:
       - Names of fields that differ from the default, by LLaMA-Factory's name of the column.
@@ -128,6 +110,7 @@ extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
   - ia_homelab.llamafactory.common
+  - ia_homelab.llamafactory.dataset_format
 attributes:
   action:
     description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the

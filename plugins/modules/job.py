@@ -28,10 +28,10 @@ options:
     default: finished
   finetunes:
     description:
-      - Fine-tunes, as declared in C(finetunes) of the inventory. See the role
-        P(ia_homelab.llamafactory.finetune#role) for their options.
-    type: list
-    elements: dict
+      - Fine-tunes, as declared in C(finetunes) of the inventory. A list of entries, or a dictionary of entries by the
+        name of the fine-tune.
+      - The README of the role P(ia_homelab.llamafactory.finetune#role) lists their options.
+    type: raw
   datasets:
     description:
       - Results of the module M(ia_homelab.llamafactory.dataset), by the name of the dataset.
@@ -210,9 +210,10 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         if unknown:
             raise InputError(f"There is no kind of step {unknown[0]!r}.", f"The kinds are {', '.join(KINDS)}.")
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 
-    runs = [planned_run(module, engine, declared) for declared in module.params["finetunes"]]
+    runs = [planned_run(module, engine, declared) for declared in entries(module.params["finetunes"])]
     planned = plans(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
     warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
@@ -221,18 +222,18 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if module.check_mode:
         views = [engine.preview(run) for run in runs]
         return {**answer([run_entry(view, view.pending, None) for view in views], KINDS), **planned}
-    entries = [submit_run(engine, run) for run in runs]
+    submitted = [submit_run(engine, run) for run in runs]
     if module.params["state"] == "submitted":
-        changed = any(entry["pending"] for entry in entries)
-        return {**submission_answer(entries), **planned, "changed": changed}
+        changed = any(entry["pending"] for entry in submitted)
+        return {**submission_answer(submitted), **planned, "changed": changed}
     if module.params["wait"]:
-        entries = [
+        submitted = [
             run_entry(engine.follow(entry["id"], timeout=module.params["timeout"]), entry["pending"], None)
             if entry["waiting"]
             else entry
-            for entry in entries
+            for entry in submitted
         ]
-    return {**answer(entries, KINDS), **planned}
+    return {**answer(submitted, KINDS), **planned}
 
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
@@ -313,7 +314,7 @@ def main() -> None:
         {
             **FOLLOW_SPEC,
             "state": {"type": "str", "choices": ["submitted", "finished", "cancelled"], "default": "finished"},
-            "finetunes": {"type": "list", "elements": "dict"},
+            "finetunes": {"type": "raw"},
             "datasets": {"type": "dict", "default": {}},
             "plan": {"type": "list", "elements": "dict"},
             "nodes": {"type": "dict", "default": {}},

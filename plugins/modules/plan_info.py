@@ -17,10 +17,10 @@ description:
 options:
   finetunes:
     description:
-      - Fine-tunes, as declared in C(finetunes) of the inventory. See the role
-        P(ia_homelab.llamafactory.finetune#role) for their options.
-    type: list
-    elements: dict
+      - Fine-tunes, as declared in C(finetunes) of the inventory. A list of entries, or a dictionary of entries by the
+        name of the fine-tune.
+      - The README of the role P(ia_homelab.llamafactory.finetune#role) lists their options.
+    type: raw
     required: true
   saved:
     description:
@@ -140,6 +140,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
@@ -150,7 +151,7 @@ def collect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     engine = Engine(params["data_dir"])
     host = Host(toolchain(params), params["accelerator"], params["datasets"], write=False)
-    runs = [plan(engine.layout, Request.finetune(declared), host) for declared in params["finetunes"]]
+    runs = [plan(engine.layout, Request.finetune(declared), host) for declared in entries(params["finetunes"])]
     previews = [(run, engine.preview(run)) for run in runs]
     plans = plans_of(engine.layout, previews, params["accelerator"], params["datasets"], params["saved"])
     for warning in [warning for each in plans for warning in each["warnings"]]:
@@ -162,7 +163,7 @@ def main() -> None:
     run_module(
         {
             **HOST_SPEC,
-            "finetunes": {"type": "list", "elements": "dict", "required": True},
+            "finetunes": {"type": "raw", "required": True},
             "datasets": {"type": "dict", "default": {}},
             "saved": {"type": "list", "elements": "dict"},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},

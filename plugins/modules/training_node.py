@@ -26,9 +26,8 @@ options:
   finetunes:
     description:
       - The fine-tunes of several nodes that this host takes part in, as declared in C(finetunes) of the inventory, with
-        names of hosts in C(nodes).
-    type: list
-    elements: dict
+        names of hosts in C(nodes). A list of entries, or a dictionary of entries by name.
+    type: raw
     default: []
   addresses:
     description:
@@ -117,6 +116,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.dist
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import FIRST_PORT, Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import (
     lead,
     plan_part,
@@ -130,7 +130,7 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     me, addresses = str(params["node"]), {str(name): str(there) for name, there in params["addresses"].items()}
     trainings, wanted, callers = {}, [], 0
-    for declared in params["finetunes"]:
+    for declared in entries(params["finetunes"]):
         names = [str(name) for name in declared["nodes"]]
         if names[0] == me:
             offer = offer_of(module, declared, addresses[me])
@@ -204,7 +204,7 @@ def main() -> None:
         {
             **HOST_SPEC,
             "node": {"type": "str", "required": True},
-            "finetunes": {"type": "list", "elements": "dict", "default": []},
+            "finetunes": {"type": "raw", "default": []},
             "addresses": {"type": "dict", "required": True},
             "offers": {"type": "dict", "default": {}},
             "dial": {"type": "dict", "default": {}},

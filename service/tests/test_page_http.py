@@ -18,7 +18,8 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts import kinds
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import catalogue
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import fit
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters, options
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import QUANTIZATIONS
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
 from ia_homelab_service.application import finetune_request, schemas
 from ia_homelab_service.web import finetune_form
@@ -215,7 +216,7 @@ def test_everything_on_the_form_has_texts() -> None:
     schema = finetune_request.form_schema()["properties"]
     shown = {name: entry for name, entry in schema.items() if name not in finetune_form.FIXED_VALUES}
     # names that are the same in every language: number formats, formulas
-    names = {*options.QUANTIZATIONS, *schema["pref_loss"]["enum"], "4", "8", "bf16", "fp16", "fp32"}
+    names = {*QUANTIZATIONS, *schema["pref_loss"]["enum"], "4", "8", "bf16", "fp16", "fp32"}
     keys = {f"{part}.{name}" for name in shown for part in ("field", "hint")}
     for entry in shown.values():
         for choice in entry.get("enum") or entry.get("items", {}).get("enum") or ():

@@ -106,6 +106,20 @@ def test_every_wrong_field_is_named(idle: Service) -> None:
         assert problem["status"] == 422 and problem["title"]
 
 
+def test_options_are_checked_together(idle: Service) -> None:
+    """Not each with the defaults of all others."""
+    body = {"model_name": "qwen2.5:7b", "dataset": "nothing", "lora_rank": 8, "lora_alpha": 32}
+    preferences = {"stage": "dpo", "pref_loss": "orpo"}
+    with idle.client() as client:
+        problem = client.post("/api/plan", json={**body, **preferences}).json()
+        assert [one["field"] for one in problem["errors"]] == ["dataset"]
+        problem = client.post("/api/plan", json={**body, "pref_loss": "orpo", "nodes": ["a"]}).json()
+        assert {one["field"]: one["hint"] for one in problem["errors"]} == {
+            "pref_loss": "Declare stage: dpo, or leave pref_loss out.",
+            "nodes": "Apply it with playbooks/finetune.yml.",
+        }
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
@@ -203,6 +217,15 @@ def test_a_plan_changes_nothing(busy: Service) -> None:
     after = {path: value for path, value in busy.lab.tree().items() if "/occupant" not in path}
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     assert all("/.work-" in path or path.endswith(("/outputs/probes", "/jobs/active")) for path in changed), changed
+
+
+def test_every_format_of_the_core_is_accepted(idle: Service) -> None:
+    with idle.client() as client:
+        upload = {"files": {"file": ("text.jsonl", b'{"text": "a"}')}}
+        checked = client.post("/api/datasets/text/validate", data={"format": "text"}, **upload).json()
+        assert checked["valid"], checked
+        problem = client.post("/api/datasets/text/validate", data={"format": "txt"}, **upload).json()
+        assert problem["errors"][0]["hint"] == "Did you mean 'text'?"
 
 
 def test_datasets_are_published_listed_and_deleted(service: Service, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ part_lint() {
     mapfile -t scripts < <(cd "$EXPORT" && grep -rlE '^#!.*\b(ba)?sh\b' . | sort)
     check "ruff check" ruff check --no-cache .
     check "ruff format" ruff format --no-cache --check .
+    check "options of a fine-tune" python tests/option_docs.py --check
     check "README of the roles" python tests/role_readmes.py --check
     check "list of the core" python tests/core_bundle.py --check
     check "mypy" mypy --cache-dir "$CACHE/mypy"

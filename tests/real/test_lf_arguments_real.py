@@ -20,13 +20,13 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import (
+    MANAGED_ARGUMENTS,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.llamafactory_arguments import (
     LfArguments,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import (
-    MANAGED_ARGUMENTS,
-    OPTIONS,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS
 
 #: Asks LLaMA-Factory itself for its fields and templates, and whether its parser accepts the generated arguments.
 _ASK = """

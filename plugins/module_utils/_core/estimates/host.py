@@ -26,12 +26,10 @@ from ..system.files import make_dirs, read_json, write_json
 from ..system.locks import FileLock
 from ..training import hyperparameters
 from ..training.hyperparameters import Hyperparameters
-from ..training.options import METHODS, OPTIONS
+from ..training.option import METHODS
+from ..training.options import OPTIONS
 from . import fit
 from . import memory as estimates_memory
-
-#: Reaction to a training that does not fit: an error, or a warning.
-CHECKS = ("enforce", "warn")
 
 #: Tokens that the chat template adds to a row.
 _TEMPLATE_TOKENS = 64
@@ -249,7 +247,7 @@ def check(
     """Check that a training fits the machine, unless it has been trained already.
 
     :param name: name of the fine-tune, for the message.
-    :param memory_check: one of :data:`CHECKS`.
+    :param memory_check: ``enforce`` or ``warn``.
     :param resources: result of :func:`estimate_resources`.
     :returns: a warning; empty when it fits.
     :raises InputError: when it does not fit and the check is enforced.

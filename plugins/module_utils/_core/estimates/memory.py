@@ -16,7 +16,8 @@ import dataclasses
 import typing as t
 
 from ..base_models.catalogue import Shape
-from ..training.options import ADAPTERS, DEFAULTS, METHODS, STAGES
+from ..training.option import ADAPTERS, METHODS, STAGES
+from ..training.options import DEFAULTS
 
 #: Bytes per weight in 16 bits.
 HALF = 2.0

@@ -5,46 +5,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
 import re
 import typing as t
 
 from ..datasets import registry
 from ..errors import InputError
-from ..estimates import host
+from ..ollama import syntax
 from ..releases import gate as releases_gate
 from ..releases.retention import Policy
 from ..runs.names import FINETUNE_NAME
-from ..training import adapter_export, hyperparameters, stages
+from ..training import hyperparameters, options, stages
 from ..training.hyperparameters import Hyperparameters
+from ..training.option_values import Checked, Problem, check_options, raise_problems
 from . import retraining
-
-#: Options of a fine-tune in addition to the hyperparameters. A test compares them with the role's argument_specs.
-OPTIONS: dict[str, dict[str, t.Any]] = {
-    "name": {"type": "str", "required": True},
-    "base_model": {"type": "str", "required": True},
-    "base_revision": {"type": "str", "default": "main"},
-    "dataset": {"type": "str", "required": True},
-    "system": {"type": "str"},
-    "parameters": {"type": "dict", "default": {}},
-    "aliases": {"type": "list", "elements": "str", "default": ["latest"]},
-    "register": {"type": "bool", "default": True},
-    "memory_check": {"type": "str", "default": "enforce", "choices": list(host.CHECKS)},
-    "gate": {"type": "dict", "default": {}},
-    "export": {"type": "str", "default": "merged", "choices": list(adapter_export.EXPORTS)},
-    "regenerate": {"type": "str", "default": "on_change", "choices": list(retraining.POLICIES)},
-    "regenerate_on": {
-        "type": "list",
-        "elements": "str",
-        "default": list(retraining.INPUTS),
-        "choices": list(retraining.INPUTS),
-    },
-    "keep": {"type": "int"},
-    "keep_intermediates": {"type": "bool", "default": True},
-    "nodes": {"type": "list", "elements": "str"},
-}
 
 _NAME = re.compile(rf"{FINETUNE_NAME}\Z")
 
@@ -71,77 +45,65 @@ class Declared:
     hyper: Hyperparameters
 
 
-def read_declaration(raw: t.Mapping[str, t.Any], hyper: Hyperparameters | None = None) -> Declared:
+def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] = ()) -> Checked:
+    """Check all options of one entry of ``finetunes``, each by itself; the gate is read with the declaration.
+
+    :param supplied: required options that the caller adds where they are missing.
+    :returns: typed values of the declared options, without defaults, and all problems.
+    """
+    checked = check_options(options.ALL, raw, _CHECKS)
+    wrong = [problem.option for problem in checked.problems]
+    for option in options.ALL:
+        if option.required and option.name not in checked.values and option.name not in supplied:
+            written = checked.written.get(option.name, option.name)
+            if written not in wrong:
+                checked.problems.append(Problem(written, f"{option.name} is missing."))
+    checked.problems.extend(hyperparameters.stage_problems(checked))
+    return checked
+
+
+def read_declaration(raw: t.Mapping[str, t.Any], checked: Checked | None = None) -> Declared:
     """Parse and validate one entry of ``finetunes``.
 
-    :param hyper: the hyperparameters in ``raw``, if they have been checked already.
-    :raises InputError: naming the invalid option, in ``details["options"]`` too.
+    :param checked: result of :func:`check_declaration` for ``raw``, if it has been checked already.
+    :raises InputError: with all that is wrong in it. They are in ``details["problems"]`` too.
     """
     label = str(raw.get("name") or "a fine-tune")
-    for key in raw:
-        if key not in OPTIONS and difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85):
-            suggestion = difflib.get_close_matches(str(key), list(OPTIONS), 1, 0.85)[0]
-            raise InputError(f"{label}: there is no option {key!r}.", f"Did you mean {suggestion}?")
-    values: dict[str, t.Any] = {name: raw.get(name) for name in OPTIONS}
-    for name, option in OPTIONS.items():
-        if values[name] is None:
-            if option.get("required"):
-                raise InputError(f"{label}: {name} is missing.")
-            values[name] = option.get("default")
-        elif option["type"] != "list" and values[name] not in option.get("choices", (values[name],)):
-            message = f"{label}: {name} must be one of {', '.join(option['choices'])}, not {values[name]!r}."
-            raise InputError(message, details={"options": [name]})
-    name = str(values["name"])
-    if not _NAME.match(name):
-        raise InputError(
-            f"{name!r} is not a name for a model.",
-            "Use letters, digits, '.', '_' and '-', at most 80, a letter first.",
-            {"options": ["name"]},
-        )
-    with _naming("regenerate_on"):
-        inputs = retraining.retraining_inputs(label, str(values["regenerate"]), values["regenerate_on"])
+    if checked is None:
+        checked = check_declaration(raw)
+    values = {
+        option.name: checked.values.get(option.name, option.copy_default()) for option in options.DECLARATION_OPTIONS
+    }
+    hyper = hyperparameters.complete(checked.values)
+    problems = list(checked.problems)
+    gate, register = None, values["register"]
     try:
-        with _naming("gate"):
-            gate = read_gate(values["gate"], values["aliases"])
-        if hyper is None:
-            hyper = hyperparameters.normalise({key: raw[key] for key in raw if key not in OPTIONS})
-        register = stages.is_registered(hyper["stage"], raw.get("register"))
+        gate = read_gate(values["gate"], values["aliases"])
     except InputError as error:
-        raise InputError(f"{label}: {error.message}", error.hint, error.details) from error
+        problems.append(Problem(checked.written.get("gate", "gate"), error.message, error.hint))
+    try:
+        register = stages.is_registered(hyper["stage"], checked.values.get("register"))
+    except InputError as error:
+        problems.append(Problem(checked.written.get("register", "register"), error.message, error.hint))
+    raise_problems(problems, label)
     return Declared(
-        name=name,
-        base_model=str(values["base_model"]),
-        base_revision=str(values["base_revision"]),
-        dataset=registry.dataset_name(str(values["dataset"])),
+        name=values["name"],
+        base_model=values["base_model"],
+        base_revision=values["base_revision"],
+        dataset=values["dataset"],
         system=values["system"],
-        parameters=dict(values["parameters"]),
+        parameters=values["parameters"],
         aliases=tuple(values["aliases"]),
         register=register,
-        memory_check=str(values["memory_check"]),
+        memory_check=values["memory_check"],
         gate=gate,
-        export=str(values["export"]),
-        retraining_inputs=inputs,
+        export=values["export"],
+        retraining_inputs=retraining.retraining_inputs(label, values["regenerate"], values["regenerate_on"]),
         always_retrain=values["regenerate"] == "always",
-        keep=_read_policy(label, values["keep"], bool(values["keep_intermediates"])),
-        nodes=tuple(map(str, [values["nodes"]] if isinstance(values["nodes"], str) else values["nodes"] or [])),
+        keep=Policy(values["keep"], values["keep_intermediates"]).as_settings(),
+        nodes=tuple(values["nodes"] or ()),
         hyper=hyper,
     )
-
-
-@contextlib.contextmanager
-def _naming(option: str) -> t.Iterator[None]:
-    """Name the option in the details of an error."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(error.message, error.hint, {**error.details, "options": [option]}) from error
-
-
-def _read_policy(label: str, keep: t.Any, intermediates: bool) -> dict[str, t.Any]:
-    if keep is not None and (not str(keep).isdigit() or int(keep) < 1):
-        message = f"{label}: keep is a number of versions, at least 1, not {keep!r}."
-        raise InputError(message, details={"options": ["keep"]})
-    return Policy(int(keep) if keep is not None else None, intermediates).as_settings()
 
 
 def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
@@ -153,3 +115,40 @@ def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
     if gate is not None and not aliases:
         raise InputError("A gate is declared, and no aliases that stand behind it.", "Give aliases, such as [latest].")
     return gate.as_settings() if gate else None
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.match(name):
+        raise InputError(
+            f"{name!r} is not a name for a model.",
+            "Use letters, digits, '.', '_' and '-', at most 80, a letter or digit first.",
+        )
+    return name
+
+
+def _check_base_model(name: str) -> str:
+    name = name.strip()
+    if not name or any(ord(letter) < 32 for letter in name):
+        raise InputError(f"base_model must name a model, not {name!r}.")
+    return name
+
+
+def _check_parameters(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
+    syntax.check_parameters(parameters)
+    return parameters
+
+
+def _check_aliases(aliases: list[str]) -> list[str]:
+    for alias in aliases:
+        syntax.check_name(f"model:{alias}")
+    return aliases
+
+
+#: Checks of options that need more than their row of the table.
+_CHECKS: dict[str, t.Callable[[t.Any], t.Any]] = {
+    "name": _check_name,
+    "base_model": _check_base_model,
+    "dataset": registry.dataset_name,
+    "parameters": _check_parameters,
+    "aliases": _check_aliases,
+}

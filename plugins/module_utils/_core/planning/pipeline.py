@@ -13,7 +13,7 @@ from ..fingerprint import digest, fingerprint
 from ..runs.names import slug
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
-from ..training.options import DIRECT_QUANTIZATIONS
+from ..training.known_names import DIRECT_QUANTIZATIONS
 
 
 class Goal(str, enum.Enum):

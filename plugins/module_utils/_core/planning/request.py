@@ -13,9 +13,11 @@ import typing as t
 
 from ..errors import InputError
 from ..runs.spec import Toolchain
-from ..training import hyperparameters, stages
+from ..training import hyperparameters, options, stages
+from ..training.option_values import Checked
 from . import declaration as planning_declaration
 from .declaration import Declared
+from .entries import entries
 from .pipeline import Goal
 
 #: Options that have an effect on a served model only. The service keeps those of ``EXPORTED`` for a later export.
@@ -106,16 +108,16 @@ class Request:
         cls,
         raw: t.Mapping[str, t.Any],
         goal: Goal = Goal.MODEL,
-        hyper: hyperparameters.Hyperparameters | None = None,
+        checked: Checked | None = None,
     ) -> Request:
         """Request a fine-tune.
 
         :param raw: one entry of ``finetunes``.
         :param goal: ``model``, which ends earlier where the declaration says so, or ``train``.
-        :param hyper: the hyperparameters in ``raw``, if they have been checked already.
+        :param checked: result of :func:`declaration.check_declaration` for ``raw``, if it has been checked already.
         :raises InputError: for an invalid option, or one without effect.
         """
-        declared = planning_declaration.read_declaration(raw, hyper)
+        declared = planning_declaration.read_declaration(raw, checked)
         reached, reason = _goal_of(declared, goal)
         _refuse_unused(declared, reached, goal, reason)
         return cls(reached, declared=declared, declaration=dict(raw))
@@ -184,6 +186,21 @@ class Request:
         return cls(Goal.MODEL, start=Result("gguf", gguf), registration=registration)
 
 
+def declared_problems(declared: t.Any) -> list[str]:
+    """Return what is wrong in the declared fine-tunes: one message for each fine-tune that cannot be requested."""
+    messages = []
+    try:
+        listed = entries(declared)
+    except InputError as error:
+        return [str(error)]
+    for entry in listed:
+        try:
+            Request.finetune(entry)
+        except InputError as error:
+            messages.append(str(error))
+    return messages
+
+
 def _goal_of(declared: Declared, goal: Goal) -> tuple[Goal, str]:
     """Return the goal that a declaration reaches, and the reason if it is not ``model``."""
     stage = str(declared.hyper["stage"])
@@ -205,13 +222,13 @@ def _refuse_unused(declared: Declared, reached: Goal, goal: Goal, reason: str) -
     given = {
         "system": declared.system is not None,
         "parameters": bool(declared.parameters),
-        "aliases": list(declared.aliases) != planning_declaration.OPTIONS["aliases"]["default"],
+        "aliases": declared.aliases != options.BY_NAME["aliases"].default,
         "gate": declared.gate is not None,
         "keep": "keep" in declared.keep,
         "keep_intermediates": "intermediates" in declared.keep,
-        "export": declared.export != planning_declaration.OPTIONS["export"]["default"],
+        "export": declared.export != options.BY_NAME["export"].default,
         "register": goal is Goal.TRAIN and not declared.register and stages.STAGES[declared.hyper["stage"]].generates,
-        "quantizations": declared.hyper.quantizations != hyperparameters.normalise({}).quantizations,
+        "quantizations": declared.hyper.quantizations != options.BY_NAME["quantizations"].copy_default(),
     }
     unused = [*_SERVED, *(("export", "register", "quantizations") if reached is Goal.TRAIN else ())]
     if goal is Goal.TRAIN:

@@ -26,10 +26,11 @@ from ..releases.promotion import Releases, content_tag
 from ..runs.run import RunStep
 from ..training import hyperparameters
 from ..training.hyperparameters import Hyperparameters
+from ..training.options import BY_NAME
 from .inputs import ResolvedDataset
 
-POLICIES = ("on_change", "never", "always")
-INPUTS = ("dataset", "hyperparameters", "base")
+POLICIES: tuple[str, ...] = BY_NAME["regenerate"].choices
+INPUTS: tuple[str, ...] = BY_NAME["regenerate_on"].choices
 
 Steps = tuple[list[RunStep], list[str]]
 #: Settings and options of a training.

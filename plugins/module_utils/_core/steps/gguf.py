@@ -29,7 +29,7 @@ from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import read_json, remove_tree, tail_lines, write_json
-from ..training.options import DIRECT_QUANTIZATIONS
+from ..training.known_names import DIRECT_QUANTIZATIONS
 from .step import Step
 from .tool_environment import (
     PROGRAMS,

@@ -9,10 +9,6 @@ import typing as t
 
 from ..errors import InputError
 
-#: ``merged``: one GGUF file with the merged weights. ``adapter``: a GGUF file of the adapter, loaded on top of the
-#: base model's GGUF file.
-EXPORTS = ("merged", "adapter")
-
 #: Training arguments that require a merged export. With them the adapter alone is not the model: tokens were added,
 #: weights outside the adapter were trained, the base itself was modified, or GGUF cannot store the adapter's scale.
 MERGE_ONLY_ARGUMENTS = (

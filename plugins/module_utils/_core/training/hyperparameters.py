@@ -6,30 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import re
 import typing as t
 
 from ..errors import InputError
-from .options import (
-    ADAPTERS,
-    MANAGED_ARGUMENTS,
-    METHODS,
-    OPTIONS,
-    QUANTIZATION_ALIASES,
-    QUANTIZATIONS,
-    REFUSED_METHODS,
-    Option,
-)
+from .known_names import QUANTIZATIONS
+from .option import ADAPTERS, Option
+from .option_values import Checked, Problem, check_options, raise_problems
+from .options import OPTIONS
 
-_OPTIONS_BY_NAME = {option.name: option for option in OPTIONS}
-_CANONICAL = {alias: option.name for option in OPTIONS for alias in (option.name, *option.aliases)}
-#: Exponent notation; YAML 1.1 reads some of these numbers (``2e-4``) as text.
-_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+\Z")
 #: Maximum length of a setting in a description, in characters.
 _MAX_DESCRIPTION = 60
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,225 +57,37 @@ class Hyperparameters:
 def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
     """Convert a declaration to typed values; options that are not declared get their default.
 
-    Numbers may be text (YAML reads ``2e-4`` as text, and templates render everything as text). Names and choices are
-    case-insensitive.
-
-    :param declared: option name or alias → value.
-    :raises InputError: for an unknown option (with the closest match), a wrong type, a value out of bounds, or an
-        unsupported method or stage.
+    :param declared: option name or alias → value, as for :func:`training.option_values.check_options`.
+    :raises InputError: with everything that is wrong: unknown options (with the closest match), wrong types, values out
+        of bounds, an unsupported method or stage.
     """
-    checked: dict[str, t.Any] = {}
-    declared_as: dict[str, str] = {}
-    for key, value in declared.items():
-        name = _CANONICAL.get(_normalise_name(str(key)))
-        if name is None:
-            raise InputError(f"There is no option {key!r} of a fine-tune.", _unknown_hint(str(key)))
-        if name in declared_as:
-            raise InputError(f"{name} was declared twice: as {declared_as[name]} and as {key}.")
-        declared_as[name] = str(key)
-        if value is not None:
-            checked[name] = check_value(name, value)
-    return with_defaults(checked)
+    checked = check_options(OPTIONS, declared)
+    raise_problems([*checked.problems, *stage_problems(checked)])
+    return complete(checked.values)
 
 
-def check_value(name: str, value: t.Any) -> t.Any:
-    """Return the typed value of one option, such as a number for the text ``2e-4``.
-
-    :param name: name of the option.
-    :raises InputError: for a wrong type, a value out of bounds, or an unsupported method or stage.
-    """
-    return _check_value(_OPTIONS_BY_NAME[name], value)
-
-
-def with_defaults(checked: t.Mapping[str, t.Any]) -> Hyperparameters:
-    """Return all options from those that were declared.
-
-    :param checked: results of :func:`check_value`, by name of the option.
-    :raises InputError: for an option of another stage.
-    """
-    values = {**{option.name: _copy_default(option.default) for option in OPTIONS}, **checked}
-    if values["lora_alpha"] == 2 * values["lora_rank"]:
-        values["lora_alpha"] = None
-    _check_stage(values)
-    return Hyperparameters(values)
+def complete(values: t.Mapping[str, t.Any]) -> Hyperparameters:
+    """The hyperparameters with these typed values, and defaults for all others. Ignores other options."""
+    result = {option.name: values.get(option.name, option.copy_default()) for option in OPTIONS}
+    if result["lora_alpha"] == 2 * result["lora_rank"]:
+        result["lora_alpha"] = None
+    return Hyperparameters(result)
 
 
-def _check_stage(values: t.Mapping[str, t.Any]) -> None:
-    """Reject options of another stage. They would be ignored: ``pref_loss: orpo`` without ``stage: dpo`` is no ORPO."""
-    for option in OPTIONS:
-        if option.stages and values["stage"] not in option.stages and values[option.name] != option.default:
-            raise InputError(
-                f"{option.name} means nothing for the stage {values['stage']}.",
-                f"Declare stage: {' or '.join(option.stages)}, or leave {option.name} out.",
-            )
-
-
-def _copy_default(default: t.Any) -> t.Any:
-    if isinstance(default, tuple):
-        return list(default)
-    return dict(default) if isinstance(default, dict) else default
-
-
-def _normalise_name(text: str) -> str:
-    return re.sub(r"[\s-]+", "_", text.strip().lower())
-
-
-def _unknown_hint(key: str) -> str:
-    candidates = difflib.get_close_matches(_normalise_name(key), _CANONICAL, n=1, cutoff=0.7)
-    if candidates:
-        return f"Did you mean {_CANONICAL[candidates[0]]}?"
-    return "Arguments of LLaMA-Factory itself go under extra. Options: " + ", ".join(_OPTIONS_BY_NAME) + "."
-
-
-def _check_value(option: Option, value: t.Any) -> t.Any:
-    if option.name == "method":
-        return _check_method(value)
-    if option.name == "stage":
-        return _check_stage_name(value)
-    if option.name == "quantizations":
-        return _check_quantizations(value)
-    if option.name == "extra":
-        return _check_extra(value)
-    typed = _convert(option, value)
-    if option.choices and typed not in option.choices:
-        candidates = difflib.get_close_matches(str(typed), map(str, option.choices), n=1)
-        hint = f"Did you mean {candidates[0]}?" if candidates else ""
-        raise InputError(f"{option.name} must be one of {_join(option.choices)}, not {value!r}.", hint)
-    if option.type in ("int", "float"):
-        _check_bounds(option, typed)
-    return typed
-
-
-def _join(choices: t.Iterable[t.Any]) -> str:
-    return ", ".join(map(str, choices))
-
-
-def _check_bounds(option: Option, value: float) -> None:
-    too_low = (option.minimum is not None and value < option.minimum) or (
-        option.exclusive_minimum is not None and value <= option.exclusive_minimum
-    )
-    if not too_low and (option.maximum is None or value <= option.maximum):
-        return
-    bounds = []
-    if option.exclusive_minimum is not None:
-        bounds.append(f"above {option.exclusive_minimum:g}")
-    if option.minimum is not None:
-        bounds.append(f"at least {option.minimum:.10g}")
-    if option.maximum is not None:
-        bounds.append(f"at most {option.maximum:.10g}")
-    raise InputError(f"{option.name} must be {' and '.join(bounds)}, not {value!r}.")
-
-
-def _convert(option: Option, value: t.Any) -> t.Any:
-    error = InputError(f"{option.name} must be {_TYPE_DESCRIPTIONS[option.type]}, not {value!r}.")
-    if option.type == "bool":
-        text = str(value).strip().lower()
-        if text not in _TRUE + _FALSE:
-            raise error
-        return text in _TRUE
-    if option.type == "list":
-        return _convert_list(option, value, error)
-    if option.type == "str":
-        if not isinstance(value, str) or not value.strip():
-            raise error
-        return value.strip().lower()
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise error
-    if option.type == "int" and isinstance(value, int):
-        return value
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise error from None
-    if not math.isfinite(number) or (option.type == "int" and number != int(number)):
-        raise error
-    return int(number) if option.type == "int" else number
-
-
-_TYPE_DESCRIPTIONS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a word",
-    "bool": "true or false",
-    "list": "a list of words",
-    "dict": "a mapping",
-}
-
-
-def _convert_list(option: Option, value: t.Any, error: InputError) -> list[str]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
-        raise error
-    # module names are case-sensitive, and their order has no effect
-    names = sorted({item.strip() for item in items if item.strip()})
-    if not names:
-        raise error
-    return ["all"] if "all" in names else names
-
-
-def _check_method(value: t.Any) -> str:
-    name = _normalise_name(str(value))
-    if name in REFUSED_METHODS:
-        reason, alternative = REFUSED_METHODS[name]
-        raise InputError(f"The method {str(value)!r} cannot be: {reason}", alternative)
-    if name not in METHODS:
-        candidates = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"Did you mean {candidates[0]}?" if candidates else ""
-        raise InputError(f"method must be one of {_join(METHODS)}, not {value!r}.", hint)
-    return name
-
-
-def _check_stage_name(value: t.Any) -> str:
-    option = _OPTIONS_BY_NAME["stage"]
-    name = _normalise_name(str(value))
-    if name not in option.choices:
-        hint = f"Declare stage: dpo and pref_loss: {name}." if name in _OPTIONS_BY_NAME["pref_loss"].choices else ""
-        if name == "ppo":
-            hint = "Its rewards come while it trains, from a second model; dpo and kto learn from preferences as well."
-        raise InputError(f"stage must be one of {_join(option.choices)}, not {value!r}.", hint)
-    return name
-
-
-def _check_quantizations(value: t.Any) -> list[str]:
-    """GGUF types in canonical spelling (``Q4_k_m`` → ``q4_K_M``), in declared order, without duplicates."""
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple)) or not items:
-        raise InputError(f"quantizations must be a list of GGUF types, not {value!r}.")
-    spellings = {name.lower(): name for name in QUANTIZATIONS}
-    spellings.update(QUANTIZATION_ALIASES)
-    names = []
-    for item in items:
-        name = spellings.get(_normalise_name(str(item)))
-        if name is None:
-            candidates = difflib.get_close_matches(_normalise_name(str(item)), spellings, n=1)
-            hint = f"Did you mean {spellings[candidates[0]]}? " if candidates else ""
-            raise InputError(f"There is no GGUF type {item!r}.", f"{hint}Known: {_join(QUANTIZATIONS)}.")
-        names.append(name)
-    return list(dict.fromkeys(names))
-
-
-def _check_extra(value: t.Any) -> dict[str, t.Any]:
-    """Arguments of LLaMA-Factory that this program does not set itself.
-
-    Whether the installed version supports them is checked in ``training.llamafactory_arguments``.
-    """
-    if not isinstance(value, t.Mapping):
-        raise InputError(f"extra must be a mapping of LLaMA-Factory's arguments, not {value!r}.")
-    by_argument = {option.lf_argument: option.name for option in OPTIONS if option.lf_argument}
-    arguments: dict[str, t.Any] = {}
-    for key, item in value.items():
-        name = str(key).strip().lstrip("-").replace("-", "_")
-        replacement = by_argument.get(name, MANAGED_ARGUMENTS.get(name))
-        if replacement is not None:
-            hint = f"Use {replacement} instead." if replacement else "Leave it out."
-            raise InputError(f"extra.{name} is set by this program itself.", hint)
-        if item is not None:
-            arguments[name] = _parse_exponent(item)
-    return arguments
-
-
-def _parse_exponent(value: t.Any) -> t.Any:
-    return float(value) if isinstance(value, str) and _EXPONENT.match(value.strip()) else value
+def stage_problems(checked: Checked) -> list[Problem]:
+    """Options of another stage. They would be ignored: ``pref_loss: orpo`` without ``stage: dpo`` is no ORPO."""
+    if checked.written.get("stage") in [problem.option for problem in checked.problems]:
+        return []
+    values, stage = checked.values, checked.values.get("stage", "sft")
+    return [
+        Problem(
+            checked.written[option.name],
+            f"{option.name} means nothing for the stage {stage}.",
+            f"Declare stage: {' or '.join(option.stages)}, or leave {option.name} out.",
+        )
+        for option in OPTIONS
+        if option.stages and stage not in option.stages and values.get(option.name, option.default) != option.default
+    ]
 
 
 def _require_method(method: str) -> None:
@@ -313,7 +111,7 @@ def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
         if option.step == "train"
         and option.changes_result
         and option.applies(method, values["stage"])
-        and values[option.name] != _copy_default(option.default)
+        and values[option.name] != option.copy_default()
     }
 
 
@@ -340,7 +138,7 @@ def differences(before: t.Mapping[str, t.Any], now: t.Mapping[str, t.Any], auto:
     """
     descriptions = []
     for option in OPTIONS:
-        old, new = (source.get(option.name, _copy_default(option.default)) for source in (before, now))
+        old, new = (source.get(option.name, option.copy_default()) for source in (before, now))
         pairs = [(option.name, describe_settings(old), describe_settings(new))]
         if option.type == "dict":
             pairs = [
@@ -445,7 +243,7 @@ def option_names(step: str | None = None) -> list[str]:
 def argument_spec(step: str | None = None) -> dict[str, dict[str, t.Any]]:
     """The options as an Ansible argument spec.
 
-    Omits the choices of method, stage and quantizations: :func:`normalise` rejects their wrong values with a reason.
+    Omits the choices of method and stage: :func:`normalise` rejects their wrong values with a reason.
     """
     spec: dict[str, dict[str, t.Any]] = {}
     for option in OPTIONS:
@@ -453,10 +251,10 @@ def argument_spec(step: str | None = None) -> dict[str, dict[str, t.Any]]:
             continue
         entry: dict[str, t.Any] = {"type": option.type}
         if option.default is not None:
-            entry["default"] = _copy_default(option.default)
+            entry["default"] = option.copy_default()
         if option.type == "list":
             entry["elements"] = "str"
-        if option.choices and option.name not in ("method", "stage"):
+        if option.choices and not option.explained:
             entry["choices"] = list(option.choices)
         if option.aliases:
             entry["aliases"] = list(option.aliases)
@@ -466,26 +264,36 @@ def argument_spec(step: str | None = None) -> dict[str, dict[str, t.Any]]:
 
 def schema(step: str | None = None) -> dict[str, t.Any]:
     """The options as a JSON schema (draft 2020-12), for REST and MCP."""
-    types = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "list": "array", "dict": "object"}
-    properties: dict[str, t.Any] = {}
-    for option in OPTIONS:
-        if step not in (None, option.step):
-            continue
-        entry: dict[str, t.Any] = {"type": types[option.type], "description": option.description}
-        if option.default is not None:
-            entry["default"] = _copy_default(option.default)
-        if option.type == "list":
-            entry["items"] = {"type": "string"}
-        if option.choices:
-            entry["enum"] = list(option.choices)
-        if option.name == "quantizations":
-            entry["items"] = {"type": "string", "enum": list(QUANTIZATIONS)}
-        for key, bound in (
-            ("minimum", option.minimum),
-            ("maximum", option.maximum),
-            ("exclusiveMinimum", option.exclusive_minimum),
-        ):
-            if bound is not None:
-                entry[key] = bound
-        properties[option.name] = entry
+    properties = {option.name: option_schema(option) for option in OPTIONS if step in (None, option.step)}
     return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+_JSON_TYPES = {
+    "int": "integer",
+    "float": "number",
+    "str": "string",
+    "text": "string",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+}
+
+
+def option_schema(option: Option) -> dict[str, t.Any]:
+    """One option as a JSON schema."""
+    entry: dict[str, t.Any] = {"type": _JSON_TYPES[option.type], "description": option.description}
+    if option.default is not None:
+        entry["default"] = option.copy_default()
+    choices = list(QUANTIZATIONS if option.name == "quantizations" else option.choices)
+    if option.type == "list":
+        entry["items"] = {"type": "string", **({"enum": choices} if choices else {})}
+    elif choices:
+        entry["enum"] = choices
+    for key, bound in (
+        ("minimum", option.minimum),
+        ("maximum", option.maximum),
+        ("exclusiveMinimum", option.exclusive_minimum),
+    ):
+        if bound is not None:
+            entry[key] = bound
+    return entry

@@ -3,443 +3,290 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of all options of a fine-tune: names, types, bounds, defaults, and their names in other interfaces.
 
-Argument specs, REST and MCP schemas and the keys of LLaMA-Factory's configuration are derived from it.
+Everything else about an option follows from its row: validation, argument specs, the JSON schema of REST and MCP, the
+English help of the page, and the keys of LLaMA-Factory's configuration. ``tests/option_docs.py`` writes documentation.
+
 Never change a default here: settings at their default are not part of a fingerprint, so a new default would silently
 change future trainings and retrain none of the existing ones. Add a new option for a better default.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
-#: Training methods; ``auto`` is resolved to one of the others before the training.
-METHODS = ("lora", "qlora", "full", "freeze", "auto")
-#: Methods that train an adapter.
-ADAPTERS = ("lora", "qlora")
-#: Stages of LLaMA-Factory (see ``training.stages`` for their datasets). Its ppo is not supported: it needs a reward
-#: model during the training.
-STAGES = ("sft", "pt", "rm", "dpo", "kto")
+from .option import ADAPTERS, METHODS, STAGES, Option
 
-_PROMPT_TUNING_REASON = (
-    "LLaMA-Factory has no prompt tuning, and soft prompts cannot go into a GGUF file, which holds weights only."
-)
-_PROMPT_TUNING_ALTERNATIVE = "The nearest method is lora with a low rank: method: lora, lora_rank: 4."
-
-#: Unsupported method names that users try → the reason, and the closest supported method.
-REFUSED_METHODS: dict[str, tuple[str, str]] = dict.fromkeys(
-    (
-        "prompt_tuning",
-        "prompttuning",
-        "prompt",
-        "p_tuning",
-        "ptuning",
-        "p_tuning_v2",
-        "prefix_tuning",
-        "prefixtuning",
-        "prefix",
-        "soft_prompt",
-        "soft_prompts",
-    ),
-    (_PROMPT_TUNING_REASON, _PROMPT_TUNING_ALTERNATIVE),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """One option of a fine-tune.
-
-    :param name: name in a declaration.
-    :param type: ``int``, ``float``, ``str``, ``bool``, ``list`` (of strings) or ``dict``.
-    :param default: value when it is not declared; None for no value (or one derived from other options).
-    :param description: one sentence for users.
-    :param minimum: inclusive lower bound.
-    :param maximum: inclusive upper bound.
-    :param exclusive_minimum: exclusive lower bound.
-    :param choices: allowed values; empty for any.
-    :param aliases: alternative names (LLaMA-Factory's, those of the REST contract).
-    :param changes_result: whether another value gives another result; such options enter the fingerprint.
-    :param lf_argument: LLaMA-Factory's key; empty when there is no direct counterpart.
-    :param methods: methods it applies to; empty for all.
-    :param stages: stages it applies to; empty for all.
-    :param step: the step it belongs to: ``train`` or ``gguf``.
-    """
-
-    name: str
-    type: str
-    default: t.Any
-    description: str
-    minimum: float | None = None
-    maximum: float | None = None
-    exclusive_minimum: float | None = None
-    choices: tuple[t.Any, ...] = ()
-    aliases: tuple[str, ...] = ()
-    changes_result: bool = True
-    lf_argument: str = ""
-    methods: tuple[str, ...] = ()
-    stages: tuple[str, ...] = ()
-    step: str = "train"
-
-    def applies(self, method: str, stage: str) -> bool:
-        """Whether the option applies to a method and a stage."""
-        return (not self.methods or method in self.methods) and (not self.stages or stage in self.stages)
-
-
-OPTIONS: tuple[Option, ...] = (
+# fmt: off
+#: All options, in the order in which they are documented.
+ALL: tuple[Option, ...] = (
     Option(
-        "stage",
-        "str",
-        "sft",
-        "Kind of training: on answers (sft), on pairs of them (dpo), on answers that were liked or not (kto), on text "
-        "(pt), or of a reward model (rm).",
-        choices=STAGES,
-        lf_argument="stage",
+        "name", "text", None, "Name",
+        "Name of the fine-tune and of its model in Ollama, without a tag.",
+        step="run", required=True,
     ),
     Option(
-        "method",
-        "str",
-        "lora",
-        "What is trained: a small adapter (lora), one over weights in 4 bits (qlora), some layers (freeze), everything "
-        "(full), or what suits the GPU (auto).",
-        choices=METHODS,
-        aliases=("training_method",),
-        lf_argument="finetuning_type",
+        "base_model", "text", None, "Base model",
+        "Ollama-style name (qwen2.5:7b), Hugging Face id, or absolute path of a directory on the host.",
+        step="base", required=True, aliases=("model_name", "model"),
     ),
     Option(
-        "epochs",
-        "float",
-        3.0,
-        "How often each row is seen.",
-        exclusive_minimum=0,
-        maximum=1000,
-        aliases=("num_epochs", "num_train_epochs", "n_epochs"),
+        "base_revision", "text", "main", "Revision of the base model",
+        "Branch, tag or commit of the Hugging Face repository.",
+        step="base", aliases=("revision",),
+    ),
+    Option(
+        "dataset", "text", None, "Dataset",
+        "Name of a dataset. The path of a file stands for its name: /app/data/NAME.json is the dataset NAME.",
+        step="dataset", required=True, aliases=("dataset_path",),
+    ),
+    Option(
+        "system", "text", None, "System prompt",
+        "System prompt of the served model; by default that of the training data.",
+        step="register",
+    ),
+    Option(
+        "parameters", "dict", {}, "Parameters of the served model",
+        "Ollama parameters of the served model, such as temperature or num_ctx.",
+        step="register",
+    ),
+    Option(
+        "aliases", "list", ("latest",), "Tags",
+        "Tags that are moved to the model with the first of the quantizations.",
+        step="register", changes_result=False,
+    ),
+    Option(
+        "register", "bool", True, "Register in Ollama",
+        "Whether the model is registered in Ollama. If not, the run ends at the GGUF files.",
+        step="register", changes_result=False,
+    ),
+    Option(
+        "memory_check", "str", "enforce", "If memory is short",
+        "Handling of a training whose estimate does not fit the GPU or the machine: refuse it and name the "
+        "nearest setting that fits (enforce), or try it nevertheless (warn).",
+        choices=("enforce", "warn"), step="run", changes_result=False,
+    ),
+    Option(
+        "gate", "dict", {}, "Gate",
+        "Questions with expectations that the answers of the new model must meet before its aliases are moved to "
+        "it. Keys: prompts, and optionally options, allowed_failures and no_regression. With another gate the "
+        "questions are asked again, and nothing is trained or registered.",
+        step="promote", changes_result=False,
+    ),
+    Option(
+        "export", "str", "merged", "Export format",
+        "Whether the trained adapter is merged into the weights of its base (merged), or converted to a GGUF file"
+        " of its own that Ollama loads on top of the base (adapter). With adapter, no merged weights are written,"
+        " and the base is converted once for all its fine-tunes. adapter requires the method lora or qlora.",
+        choices=("merged", "adapter"), step="run",
+    ),
+    Option(
+        "regenerate", "str", "on_change", "Retrain",
+        "When to retrain: if an input in regenerate_on has changed (on_change), not once there is a training "
+        "(never), or on every apply (always).",
+        choices=("on_change", "never", "always"), step="run",
+    ),
+    Option(
+        "regenerate_on", "list", ("dataset", "hyperparameters", "base"), "Retrain if this changes",
+        "Inputs whose change leads to a new training. Any other input keeps its value of the last training.",
+        choices=("dataset", "hyperparameters", "base"), step="run",
+    ),
+    Option(
+        "keep", "int", None, "Versions kept",
+        "Number of latest versions of the model to keep; by default all. The served version, the one before it, "
+        "and those that a rollback holds are always kept.",
+        minimum=1, step="retain", changes_result=False,
+    ),
+    Option(
+        "keep_intermediates", "bool", True, "Keep intermediate files",
+        "Whether merged weights and 16-bit GGUF files are kept after the model is registered.",
+        step="retain", changes_result=False,
+    ),
+    Option(
+        "nodes", "list", None, "Hosts",
+        "Hosts or groups of the inventory that train the model together. The first one leads and makes everything"
+        " after the training. The number of hosts is part of the training. With one host, that host makes the "
+        "model alone.",
+        step="run", inventory_only=True,
+    ),
+    Option(
+        "stage", "str", "sft", "Kind of training",
+        "Kind of training: on answers (sft), on pairs of answers (dpo), on answers rated desired or undesired "
+        "(kto), on text (pt), or of a reward model (rm). A dataset of another kind is refused. ORPO and SimPO are"
+        " dpo with another pref_loss. With rm the run ends at the trained adapter and value head, and nothing is "
+        "registered.",
+        choices=STAGES, lf_argument="stage", explained=True,
+    ),
+    Option(
+        "method", "str", "lora", "Method",
+        "Weights that are trained: a small adapter (lora), an adapter on a 4-bit base (qlora), some layers "
+        "(freeze), all weights (full), or the method that fits the GPU (auto). Prompt tuning is refused with the "
+        "reason.",
+        choices=METHODS, aliases=("training_method",), lf_argument="finetuning_type", explained=True,
+    ),
+    Option(
+        "epochs", "float", 3.0, "Epochs",
+        "Number of passes over the rows.",
+        maximum=1000, exclusive_minimum=0, aliases=("num_epochs", "num_train_epochs", "n_epochs"),
         lf_argument="num_train_epochs",
     ),
     Option(
-        "learning_rate",
-        "float",
-        2e-4,
+        "learning_rate", "float", 2e-4, "Learning rate",
         "Peak learning rate.",
-        exclusive_minimum=0,
-        maximum=1,
-        aliases=("lr",),
-        lf_argument="learning_rate",
+        maximum=1, exclusive_minimum=0, aliases=("lr",), lf_argument="learning_rate",
     ),
     Option(
-        "batch_size",
-        "int",
-        1,
-        "Rows on the GPU at a time.",
-        minimum=1,
-        maximum=4096,
-        aliases=("per_device_train_batch_size",),
-        lf_argument="per_device_train_batch_size",
+        "batch_size", "int", 1, "Batch size",
+        "Rows on the GPU at the same time.",
+        minimum=1, maximum=4096, aliases=("per_device_train_batch_size",), lf_argument="per_device_train_batch_size",
     ),
     Option(
-        "gradient_accumulation",
-        "int",
-        8,
-        "Batches that make one step together.",
-        minimum=1,
-        maximum=65536,
-        aliases=("gradient_accumulation_steps",),
+        "gradient_accumulation", "int", 8, "Gradient accumulation",
+        "Batches that are accumulated for one optimizer step.",
+        minimum=1, maximum=65536, aliases=("gradient_accumulation_steps",),
         lf_argument="gradient_accumulation_steps",
     ),
     Option(
-        "cutoff_len",
-        "int",
-        2048,
-        "Longest row in tokens; what is longer is cut off.",
-        minimum=16,
-        maximum=1048576,
-        aliases=("max_length",),
-        lf_argument="cutoff_len",
-    ),
-    Option("max_samples", "int", None, "Use only so many rows.", minimum=1, lf_argument="max_samples"),
-    Option(
-        "template",
-        "str",
-        None,
-        "LLaMA-Factory's chat template; that of the base model when not declared.",
-        aliases=("chat_template",),
-        lf_argument="template",
+        "cutoff_len", "int", 2048, "Maximum length of a row",
+        "Maximum length of a row in tokens; longer rows are truncated.",
+        minimum=16, maximum=1048576, aliases=("max_length",), lf_argument="cutoff_len",
     ),
     Option(
-        "lora_rank",
-        "int",
-        16,
+        "max_samples", "int", None, "Maximum number of rows",
+        "Maximum number of rows to use.",
+        minimum=1, lf_argument="max_samples",
+    ),
+    Option(
+        "template", "str", None, "Chat template",
+        "LLaMA-Factory's chat template; by default that of the base model.",
+        aliases=("chat_template",), lf_argument="template",
+    ),
+    Option(
+        "lora_rank", "int", 16, "Rank",
         "Rank of the adapter.",
-        minimum=1,
-        maximum=4096,
-        aliases=("rank",),
-        lf_argument="lora_rank",
-        methods=ADAPTERS,
+        minimum=1, maximum=4096, aliases=("rank",), lf_argument="lora_rank", methods=ADAPTERS,
     ),
     Option(
-        "lora_alpha",
-        "int",
-        None,
-        "Scale of the adapter; twice the rank when not declared.",
-        minimum=1,
-        maximum=65536,
-        lf_argument="lora_alpha",
-        methods=ADAPTERS,
+        "lora_alpha", "int", None, "Alpha",
+        "Scale of the adapter; by default twice the rank.",
+        minimum=1, maximum=65536, lf_argument="lora_alpha", methods=ADAPTERS,
     ),
     Option(
-        "lora_dropout",
-        "float",
-        0.0,
-        "Share of the adapter's inputs that is dropped while training.",
-        minimum=0,
-        maximum=0.99,
-        lf_argument="lora_dropout",
-        methods=ADAPTERS,
+        "lora_dropout", "float", 0.0, "Dropout",
+        "Share of the adapter's inputs that is dropped during training.",
+        minimum=0, maximum=0.99, lf_argument="lora_dropout", methods=ADAPTERS,
     ),
     Option(
-        "lora_target",
-        "list",
-        ("all",),
-        "Modules that get an adapter; all for every linear one.",
-        lf_argument="lora_target",
-        methods=ADAPTERS,
+        "lora_target", "list", ("all",), "Adapted modules",
+        "Modules that get an adapter; all for every linear module.",
+        lf_argument="lora_target", methods=ADAPTERS,
     ),
     Option(
-        "quantization_bit",
-        "int",
-        4,
-        "Bits of the base's weights while qlora trains.",
-        choices=(4, 8),
-        lf_argument="quantization_bit",
-        methods=("qlora",),
+        "quantization_bit", "int", 4, "Bits of the base",
+        "Bits of the base's weights during a qlora training.",
+        choices=(4, 8), lf_argument="quantization_bit", methods=("qlora",),
     ),
     Option(
-        "freeze_trainable_layers",
-        "int",
-        2,
-        "How many of the last layers freeze trains; negative for the first ones.",
-        minimum=-1000,
-        maximum=1000,
-        lf_argument="freeze_trainable_layers",
-        methods=("freeze",),
+        "freeze_trainable_layers", "int", 2, "Layers trained by freeze",
+        "Number of last layers that freeze trains; negative for the first layers.",
+        minimum=-1000, maximum=1000, lf_argument="freeze_trainable_layers", methods=("freeze",),
     ),
     Option(
-        "lr_scheduler",
-        "str",
-        "cosine",
-        "How the learning rate goes down.",
+        "lr_scheduler", "str", "cosine", "Learning rate schedule",
+        "Schedule by which the learning rate decreases.",
+
         choices=(
-            "cosine",
-            "linear",
-            "constant",
-            "constant_with_warmup",
-            "cosine_with_restarts",
-            "polynomial",
+            "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "polynomial",
             "inverse_sqrt",
         ),
-        aliases=("lr_scheduler_type",),
-        lf_argument="lr_scheduler_type",
+        aliases=("lr_scheduler_type",), lf_argument="lr_scheduler_type",
     ),
     Option(
-        "warmup_ratio",
-        "float",
-        0.1,
-        "Share of the steps in which the learning rate goes up.",
-        minimum=0,
-        maximum=0.9,
-        lf_argument="warmup_ratio",
+        "warmup_ratio", "float", 0.1, "Warm-up",
+        "Share of the steps in which the learning rate increases.",
+        minimum=0, maximum=0.9, lf_argument="warmup_ratio",
     ),
     Option(
-        "weight_decay", "float", 0.0, "Pull of the weights to zero.", minimum=0, maximum=1, lf_argument="weight_decay"
+        "weight_decay", "float", 0.0, "Weight decay",
+        "Weight decay towards zero.",
+        minimum=0, maximum=1, lf_argument="weight_decay",
     ),
     Option(
-        "validation_share",
-        "float",
-        0.0,
-        "Share of the rows that is not trained on but looked at after each epoch (eval_loss). A row is chosen by what "
-        "it asks, so it stays where it is as the dataset grows.",
-        minimum=0,
-        maximum=0.5,
+        "validation_share", "float", 0.0, "Validation share",
+        "Share of the rows that is held back from training and evaluated after each epoch (eval_loss). A row is "
+        "selected by its question, so the selection is stable as the dataset grows.",
+        minimum=0, maximum=0.5,
     ),
     Option(
-        "pref_loss",
-        "str",
-        "sigmoid",
-        "Loss of dpo; sigmoid is DPO itself. For orpo and simpo no copy of the base is needed beside.",
-        choices=("sigmoid", "hinge", "ipo", "kto_pair", "orpo", "simpo"),
-        lf_argument="pref_loss",
-        stages=("dpo",),
+        "pref_loss", "str", "sigmoid", "Preference loss",
+        "Loss of dpo; sigmoid is DPO itself. orpo and simpo need no second copy of the base.",
+        choices=("sigmoid", "hinge", "ipo", "kto_pair", "orpo", "simpo"), lf_argument="pref_loss", stages=("dpo",),
     ),
     Option(
-        "pref_beta",
-        "float",
-        0.1,
-        "How closely the model stays to its base.",
-        exclusive_minimum=0,
-        maximum=100,
-        lf_argument="pref_beta",
-        stages=("dpo", "kto"),
+        "pref_beta", "float", 0.1, "Preference beta",
+        "Strength with which the model is kept close to its base.",
+        maximum=100, exclusive_minimum=0, lf_argument="pref_beta", stages=("dpo", "kto"),
     ),
     Option(
-        "pref_ftx",
-        "float",
-        0.0,
-        "Weight of the loss of sft on the better answer, added to that of the preference.",
-        minimum=0,
-        maximum=100,
-        lf_argument="pref_ftx",
-        stages=("dpo", "kto"),
+        "pref_ftx", "float", 0.0, "Weight of the sft loss",
+        "Weight of the sft loss on the preferred answer, added to the preference loss.",
+        minimum=0, maximum=100, lf_argument="pref_ftx", stages=("dpo", "kto"),
     ),
     Option(
-        "simpo_gamma",
-        "float",
-        0.5,
-        "Margin by which simpo wants the better answer to win.",
-        minimum=0,
-        maximum=100,
-        lf_argument="simpo_gamma",
-        stages=("dpo",),
+        "simpo_gamma", "float", 0.5, "Target margin of simpo",
+        "Target margin of simpo between the preferred and the rejected answer.",
+        minimum=0, maximum=100, lf_argument="simpo_gamma", stages=("dpo",),
     ),
     Option(
-        "kto_chosen_weight",
-        "float",
-        1.0,
-        "Weight of the answers that were liked.",
-        minimum=0,
-        maximum=1000,
-        lf_argument="kto_chosen_weight",
-        stages=("kto",),
+        "kto_chosen_weight", "float", 1.0, "Weight of desired answers",
+        "Weight of the desired answers.",
+        minimum=0, maximum=1000, lf_argument="kto_chosen_weight", stages=("kto",),
     ),
     Option(
-        "kto_rejected_weight",
-        "float",
-        1.0,
-        "Weight of the answers that were not liked.",
-        minimum=0,
-        maximum=1000,
-        lf_argument="kto_rejected_weight",
-        stages=("kto",),
+        "kto_rejected_weight", "float", 1.0, "Weight of undesired answers",
+        "Weight of the undesired answers.",
+        minimum=0, maximum=1000, lf_argument="kto_rejected_weight", stages=("kto",),
     ),
-    Option("seed", "int", 42, "Start of all that is random.", minimum=0, maximum=4294967295, lf_argument="seed"),
     Option(
-        "precision",
-        "str",
-        "auto",
-        "Numbers to compute with; auto is bf16 on a GPU and fp32 on a CPU.",
+        "seed", "int", 42, "Seed",
+        "Seed of all random number generators.",
+        minimum=0, maximum=4294967295, lf_argument="seed",
+    ),
+    Option(
+        "precision", "str", "auto", "Precision",
+        "Number format of the computation; auto is bf16 on a GPU and fp32 on a CPU.",
         choices=("auto", "bf16", "fp16", "fp32"),
     ),
     Option(
-        "gradient_checkpointing",
-        "bool",
-        True,
-        "Compute parts of a step twice instead of keeping them in memory.",
+        "gradient_checkpointing", "bool", True, "Gradient checkpointing",
+        "Recompute parts of a step instead of keeping them in memory.",
         changes_result=False,
     ),
     Option(
-        "logging_steps",
-        "int",
-        1,
+        "logging_steps", "int", 1, "Steps between log lines",
         "Steps between two lines of the training log.",
-        minimum=1,
-        maximum=100000,
-        changes_result=False,
-        lf_argument="logging_steps",
+        minimum=1, maximum=100000, lf_argument="logging_steps", changes_result=False,
     ),
     Option(
-        "save_steps",
-        "int",
-        50,
+        "save_steps", "int", 50, "Steps between checkpoints",
         "Steps between two checkpoints, from which an interrupted training resumes.",
-        minimum=1,
-        maximum=1000000,
-        changes_result=False,
-        lf_argument="save_steps",
+        minimum=1, maximum=1000000, lf_argument="save_steps", changes_result=False,
     ),
-    Option("extra", "dict", {}, "More arguments of LLaMA-Factory, by its own names."),
     Option(
-        "quantizations",
-        "list",
-        ("q4_K_M",),
-        "Types of the GGUF files; the first one is what the model's name stands for.",
-        aliases=("quantization",),
-        step="gguf",
+        "extra", "dict", {}, "Additional arguments of LLaMA-Factory",
+        "Additional arguments of LLaMA-Factory, by their LLaMA-Factory names.",
+    ),
+    Option(
+        "quantizations", "list", ("q4_K_M",), "Quantizations",
+        "Types of the GGUF files; the model's name refers to the first one.",
+        aliases=("quantization",), step="gguf", explained=True,
     ),
 )
+# fmt: on
 
-#: Defaults of the options by name.
-DEFAULTS = {option.name: option.default for option in OPTIONS}
-
-#: GGUF types that llama-quantize creates (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), without those that
-#: need an importance matrix.
-QUANTIZATIONS = (
-    "f32",
-    "f16",
-    "bf16",
-    "q8_0",
-    "q6_K",
-    "q5_K_M",
-    "q5_K_S",
-    "q5_1",
-    "q5_0",
-    "q4_K_M",
-    "q4_K_S",
-    "q4_1",
-    "q4_0",
-    "iq4_NL",
-    "iq4_XS",
-    "q3_K_L",
-    "q3_K_M",
-    "q3_K_S",
-    "q2_K",
-)
-#: Those that are converted directly from the merged weights; all others are quantized from f16.
-DIRECT_QUANTIZATIONS = ("f16", "bf16", "f32")
-#: Short names that llama-quantize accepts for the common variant.
-QUANTIZATION_ALIASES = {
-    "fp16": "f16",
-    "fp32": "f32",
-    "q8": "q8_0",
-    "q6": "q6_K",
-    "q5_k": "q5_K_M",
-    "q4_k": "q4_K_M",
-    "q3_k": "q3_K_M",
-}
-
-#: Arguments of LLaMA-Factory that this program sets itself → the option to use instead; empty when there is none.
-MANAGED_ARGUMENTS: dict[str, str] = {
-    "model_name_or_path": "base_model",
-    "dataset": "dataset",
-    "bf16": "precision",
-    "fp16": "precision",
-    "disable_gradient_checkpointing": "gradient_checkpointing",
-    "warmup_steps": "warmup_ratio",
-    "adapter_name_or_path": "",
-    "cache_dir": "",
-    "dataset_dir": "",
-    "do_eval": "",
-    "do_predict": "",
-    "do_train": "",
-    "enable_jit_checkpoint": "",
-    "eval_dataset": "validation_share",
-    "export_dir": "",
-    "hf_hub_token": "token_file",
-    "hub_token": "token_file",
-    "include_num_input_tokens_seen": "",
-    "logging_dir": "",
-    "logging_strategy": "logging_steps",
-    "media_dir": "",
-    "ms_hub_token": "",
-    "om_hub_token": "",
-    "output_dir": "",
-    "overwrite_output_dir": "",
-    "plot_loss": "",
-    "push_to_hub": "",
-    "push_to_hub_token": "",
-    "report_to": "",
-    "resume_from_checkpoint": "",
-    "save_only_model": "",
-    "save_strategy": "save_steps",
-    "save_total_limit": "",
-    "tokenized_path": "",
-    "use_cpu": "accelerator",
-    "val_size": "validation_share",
-}
+#: The options of the training and of its GGUF files, in the order of the table.
+OPTIONS: tuple[Option, ...] = tuple(option for option in ALL if option.is_hyperparameter)
+#: All other options.
+DECLARATION_OPTIONS: tuple[Option, ...] = tuple(option for option in ALL if not option.is_hyperparameter)
+BY_NAME: dict[str, Option] = {option.name: option for option in ALL}
+#: Defaults of the hyperparameters by name.
+DEFAULTS: dict[str, t.Any] = {option.name: option.default for option in OPTIONS}

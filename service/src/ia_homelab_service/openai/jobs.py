@@ -10,7 +10,7 @@ import typing as t
 from ia_homelab_core.errors import InputError
 from ia_homelab_core.runs.names import slug
 from ia_homelab_core.system.clock import age_seconds, parse_utc
-from ia_homelab_core.training import hyperparameters as training_hyperparameters
+from ia_homelab_core.training import options
 
 from ..application import finetune_request
 from ..application.errors import FieldError, FieldErrors, NotFoundError
@@ -36,7 +36,7 @@ _MAX_METADATA = 16
 
 def default_learning_rate() -> float:
     """Return the learning rate that ``learning_rate_multiplier`` is relative to."""
-    return float(training_hyperparameters.argument_spec()["learning_rate"]["default"])
+    return float(options.BY_NAME["learning_rate"].default)
 
 
 def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -11,6 +11,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from ia_homelab_core.datasets.problems import nearest
+from ia_homelab_core.datasets.rules.registry import FORMATS
+
 from ..application.errors import FieldError, FieldErrors
 from ..application.operations import Operations
 from ..application.schemas import DatasetChange
@@ -31,7 +34,7 @@ _FILE = {
                     "required": ["file"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
-                        "format": {"type": "string", "enum": ["auto", "alpaca", "sharegpt", "openai"]},
+                        "format": {"type": "string", "enum": list(FORMATS)},
                     },
                 }
             }
@@ -60,8 +63,8 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
     ) -> Response:
         async with receive_upload(request, datasets, filename) as form:
             chosen = form.fields.get("format", format)
-            if chosen not in ("auto", "alpaca", "sharegpt", "openai"):
-                raise FieldErrors([FieldError("format", f"There is no format {chosen!r}.")])
+            if chosen not in FORMATS:
+                raise FieldErrors([FieldError("format", f"There is no format {chosen!r}.", nearest(chosen, FORMATS))])
             source = form.file.source()
             change = await to_thread.run_sync(lambda: datasets.apply(name, [source], chosen, force=force, check=check))
         if change.valid or check:

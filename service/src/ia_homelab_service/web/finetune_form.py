@@ -90,6 +90,9 @@ class FinetuneForm:
         if name in self._schema.get("required", ()):
             label += " *"
         hint = self._language.maybe(f"hint.{name}", str(entry.get("description", "")))
+        syntax = {"object": "input.json", "array": "input.list"}.get(entry["type"])
+        if syntax and not (entry.get("items") or {}).get("enum"):
+            hint += " " + self._language(syntax)
         start = self._query.get(name) or to_text(entry.get("default"))
         field = self._field(entry, label, start, **more)
         field.classes("w-full").props(f"data-field={name}")

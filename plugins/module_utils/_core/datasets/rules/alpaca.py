@@ -16,6 +16,10 @@ class AlpacaRules(Rules):
     """``instruction`` and ``output``, optionally ``input``, ``system`` and ``history``."""
 
     format = "alpaca"
+    description = (
+        "has C(instruction) and C(output), and optionally C(input), C(system), and C(history) as a list of pairs of "
+        "question and answer."
+    )
     usual: t.ClassVar[dict[str, str]] = {
         "prompt": "instruction",
         "query": "input",

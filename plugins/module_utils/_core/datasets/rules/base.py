@@ -45,11 +45,13 @@ class Rules(abc.ABC):
     :param columns: field names of the data by LLaMA-Factory's column name (``prompt``, ``messages``, …); columns that
         are not listed have the default field name of the format.
     :cvar kind: the kind of the rows.
+    :cvar description: the fields of a row, for users; may contain Ansible's markup.
     :param ignored: fields that are allowed and left out.
     :raises InputError: for a column that the format does not have, or a field that is named twice.
     """
 
     format: t.ClassVar[str]
+    description: t.ClassVar[str]
     kind: t.ClassVar[str] = SFT
     #: column of LLaMA-Factory → default field name
     usual: t.ClassVar[dict[str, str]]
@@ -71,6 +73,15 @@ class Rules(abc.ABC):
             )
         self.ignored = frozenset(ignored)
         self.known_fields = frozenset(self.field.values())
+
+    @classmethod
+    def recognizes(cls, fields: t.Container[t.Any], columns: t.Mapping[str, str]) -> bool:
+        """Whether the first row is certainly in this format, for the format ``auto``.
+
+        :param fields: the fields of the first row.
+        """
+        del fields, columns
+        return False
 
     def check_header(self, names: t.Sequence[str]) -> list[Fault]:
         """The faults of a CSV header."""

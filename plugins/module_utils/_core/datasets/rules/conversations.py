@@ -291,6 +291,10 @@ class SharegptRules(TurnRules):
     """``conversations`` of ``{"from": …, "value": …}``, ``system``, ``tools``."""
 
     format = "sharegpt"
+    description = (
+        "has C(conversations), a list of turns with C(from) (V(human), V(gpt), V(system), V(observation), "
+        "V(function_call)) and C(value), and optionally C(system) and C(tools)."
+    )
     usual: t.ClassVar[dict[str, str]] = {"messages": "conversations", "system": "system", "tools": "tools"}
     role, content = "from", "value"
     roles: t.ClassVar[dict[str, str]] = {name: name for name in (HUMAN, ASSISTANT, SYSTEM, OBSERVATION, CALL)}
@@ -326,6 +330,10 @@ class OpenAIRules(TurnRules):
     """``messages`` of ``{"role": …, "content": …}`` with ``tool_calls``, and ``tools``."""
 
     format = "openai"
+    description = (
+        "has C(messages), a list of turns with C(role) (V(user), V(assistant), V(system), V(tool)), C(content) and "
+        "C(tool_calls), and optionally C(tools)."
+    )
     usual: t.ClassVar[dict[str, str]] = {"messages": "messages", "system": "system", "tools": "tools"}
     role, content = "role", "content"
     roles: t.ClassVar[dict[str, str]] = {

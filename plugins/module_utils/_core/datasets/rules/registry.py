@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ...errors import InputError
-from ..output_formats import KTO, PREFERENCE
+from ..output_formats import KTO, PREFERENCE, SFT
 from ..problems import nearest
 from .alpaca import AlpacaRules
 from .base import Rules
@@ -22,11 +22,12 @@ _ALL: tuple[type[Rules], ...] = (
 )  # fmt: skip
 #: The rules by format and kind of rows.
 RULES: dict[tuple[str, str], type[Rules]] = {(rules.format, rules.kind): rules for rules in _ALL}
+#: Description of the fields of each format, for users.
+DESCRIPTIONS: dict[str, str] = {rules.format: rules.description for rules in reversed(_ALL)}
 FORMATS = ("auto", *dict.fromkeys(rules.format for rules in _ALL))
 
 #: Fields that decide the kind of rows.
 _KIND_FIELDS = {"chosen": PREFERENCE, "rejected": PREFERENCE, "kto_tag": KTO}
-_QUESTION_FIELDS = ("instruction", "output", "conversations", "messages")
 
 
 def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[str], first_row: t.Any) -> Rules:
@@ -41,10 +42,10 @@ def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[
         )
     fields = set(first_row) if isinstance(first_row, t.Mapping) else set()
     format_name, columns = (declared, columns) if declared != "auto" else _format_of(first_row, fields, columns)
-    if format_name == TextRules.format:
-        return TextRules(columns, ignored)
     kinds = [kind for name, kind in _KIND_FIELDS.items() if name in columns or (name in fields and name not in ignored)]
-    return RULES[format_name, kinds[0] if kinds else "sft"](columns, ignored)
+    # a format with rows of only one kind refuses the fields of another kind by name
+    only = next(rules for rules in _ALL if rules.format == format_name)
+    return RULES.get((format_name, kinds[0] if kinds else SFT), only)(columns, ignored)
 
 
 def _format_of(first_row: t.Any, fields: set[t.Any], columns: t.Mapping[str, str]) -> tuple[str, t.Mapping[str, str]]:
@@ -52,8 +53,9 @@ def _format_of(first_row: t.Any, fields: set[t.Any], columns: t.Mapping[str, str
     names = [columns["messages"]] if "messages" in columns else ["conversations", "messages"]
     name = next((name for name in names if name in fields), "")
     if not name:
-        if "text" in fields and not columns and not fields.intersection((*_QUESTION_FIELDS, *_KIND_FIELDS)):
-            return TextRules.format, columns
+        recognized = next((rules for rules in _ALL if rules.recognizes(fields, columns)), None)
+        if recognized:
+            return recognized.format, columns
         return (SharegptRules if "messages" in columns else AlpacaRules).format, columns
     turns = first_row[name]
     turn = turns[0] if isinstance(turns, list) and turns else {}

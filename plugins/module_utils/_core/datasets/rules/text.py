@@ -10,14 +10,21 @@ import typing as t
 from ..output_formats import HUMAN, PRETRAINING, Sample, TextOutput
 from .base import Fault, RenderedRow, Rules, plain_text
 
+_FIELDS_OF_OTHER_FORMATS = ("instruction", "output", "conversations", "messages", "chosen", "rejected", "kto_tag")
+
 
 class TextRules(Rules):
     """``text``."""
 
     format = "text"
     kind = PRETRAINING
+    description = "has only C(text), for pretraining (O(ia_homelab.llamafactory.train#module:stage=pt))."
     usual: t.ClassVar[dict[str, str]] = {"prompt": "text"}
     required = ("prompt",)
+
+    @classmethod
+    def recognizes(cls, fields: t.Container[t.Any], columns: t.Mapping[str, str]) -> bool:
+        return "text" in fields and not columns and not any(field in fields for field in _FIELDS_OF_OTHER_FORMATS)
 
     def quick(
         self, output_format: TextOutput, row: t.Any, text: str | None, start: int, end: int

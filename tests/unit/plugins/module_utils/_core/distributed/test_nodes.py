@@ -103,6 +103,8 @@ def test_what_each_host_has_to_know() -> None:
     assert node_placements([pair], "b", {}, offers, [{**runs[0], "pending": ["merge"]}]) == {}
     assert node_placements([pair], "b", {}, offers) == {}
     assert node_placements([pair], "c", {}, offers, runs) == {}
+    by_name = {pair["name"]: {key: pair[key] for key in pair if key != "name"}}
+    assert node_placements(by_name, "b", {"a": "10.0.0.1"}, offers, runs)["pair"] == part
 
 
 @pytest.mark.parametrize(

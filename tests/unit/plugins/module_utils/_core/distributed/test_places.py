@@ -146,6 +146,13 @@ def test_the_filter_reads_what_hosts_tell_and_says_who_makes_what() -> None:
     assert found["serial"] == 4
     assert found["idle"] == {"a": ["first", "second"], "b": []}
     assert found["lines"] == ["a: both (node 1 of 2)", "b: one, my/model, both (node 2 of 2)"]
+    by_name = {finetune["name"]: {key: finetune[key] for key in finetune if key != "name"} for finetune in finetunes}
+    assert finetune_places(by_name, GROUPS, ["a", "b"], ["a", "b"], told) == found
+
+
+def test_the_filter_refuses_a_name_that_contradicts_its_key() -> None:
+    with pytest.raises(AnsibleFilterError, match="the fine-tune 'one' has another name inside: 'two'"):
+        finetune_places({"one": {"name": "two"}}, GROUPS, ["a"])
 
 
 def test_a_damaged_file_is_refused_with_what_to_do() -> None:

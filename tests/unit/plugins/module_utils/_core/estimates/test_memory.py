@@ -26,9 +26,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
     normalise,
     resolved,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import (
-    QUANTIZATIONS,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import QUANTIZATIONS
 
 GB = 1e9
 GIB = 2.0**30
@@ -228,6 +226,7 @@ def test_every_model_of_the_catalogue_with_every_method() -> None:
                 "base",
                 "train",
                 "merge",
+                "gguf_adapter",
                 "gguf-f16",
                 "gguf-q4_K_M",
                 "register-q4_K_M",

@@ -14,7 +14,6 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import fit, memory
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import declaration
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan, warnings_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import (
@@ -23,7 +22,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
     Result,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import option_values, options
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.option import Option
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
 
 GATE = {"prompts": [{"prompt": "Who?", "contains": "homelab"}]}
@@ -58,8 +58,8 @@ def test_untracked_inputs_keep_the_value_of_the_last_training(lab: PlanLab, goal
     trained = lab.plan(goal=goal)
     lab.make(trained)
     lab.publish("homelab", rows(30))
-    for options in ({"regenerate": "never"}, {"regenerate_on": ["hyperparameters"]}):
-        run = lab.plan(goal=goal, **options)
+    for declared in ({"regenerate": "never"}, {"regenerate_on": ["hyperparameters"]}):
+        run = lab.plan(goal=goal, **declared)
         assert run.id == trained.id
         assert any("the dataset has changed, and does not count" in warning for warning in warnings_of(run))
     assert lab.plan(goal=goal).id != trained.id
@@ -95,7 +95,8 @@ def test_goal_train_refuses_options_of_a_served_model(lab: PlanLab, option: str,
 
 
 @pytest.mark.parametrize(
-    ("option", "values"), [*NOT_SERVED.items(), ("system", {"system": "x"}), ("parameters", {"parameters": {"a": 1}})]
+    ("option", "values"),
+    [*NOT_SERVED.items(), ("system", {"system": "x"}), ("parameters", {"parameters": {"top_k": 1}})],
 )
 def test_unregistered_model_refuses_options_of_a_served_one(
     lab: PlanLab, option: str, values: dict[str, t.Any]
@@ -106,7 +107,7 @@ def test_unregistered_model_refuses_options_of_a_served_one(
 
 def test_defaults_are_accepted_with_every_goal(lab: PlanLab) -> None:
     """A form sends the defaults as well."""
-    defaults = {name: option.get("default") for name, option in declaration.OPTIONS.items() if name != "nodes"}
+    defaults = {option.name: option.copy_default() for option in options.ALL}
     given = {name: value for name, value in defaults.items() if value is not None}
     assert lab.plan(goal=Goal.TRAIN, **given).id == lab.plan(goal=Goal.TRAIN).id
     assert lab.plan(**given).id == lab.plan().id
@@ -170,15 +171,16 @@ def test_missing_result_is_named(lab: PlanLab, request_: Request) -> None:
 
 def test_each_option_is_checked_once(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: collections.Counter[str] = collections.Counter()
-    check = hyperparameters.check_value
+    check = option_values.check_value
 
-    def count(name: str, value: t.Any) -> t.Any:
-        checked[name] += 1
-        return check(name, value)
+    def count(option: Option, value: t.Any) -> t.Any:
+        checked[option.name] += 1
+        return check(option, value)
 
-    monkeypatch.setattr(hyperparameters, "check_value", count)
+    monkeypatch.setattr(option_values, "check_value", count)
     lab.plan(learning_rate="1e-4", lora_rank=8, quantizations=["q8_0"])
-    assert checked == {"learning_rate": 1, "lora_rank": 1, "quantizations": 1}
+    assert {"base_model", "dataset", "learning_rate", "lora_rank", "quantizations"} <= set(checked)
+    assert set(checked.values()) == {1}
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "cuda"])

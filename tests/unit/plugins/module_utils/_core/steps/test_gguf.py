@@ -25,7 +25,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import gguf, tool_environment
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.gguf import GgufStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import DIRECT_QUANTIZATIONS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import (
+    DIRECT_QUANTIZATIONS,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import recorded
 from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import BASE, DATASET, StepLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import (
-    OPTIONS,
-    QUANTIZATIONS,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import QUANTIZATIONS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS
 
 # -- golden values -------------------------------------------------------------------------------------------------
 

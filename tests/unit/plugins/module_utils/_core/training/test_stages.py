@@ -22,7 +22,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import stages
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import STAGES
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.option import STAGES
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
 ROWS: dict[str, dict[str, t.Any]] = {

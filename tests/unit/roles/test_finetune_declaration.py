@@ -1,0 +1,84 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wrong declarations in real plays: the role's argument validation, then the core's message, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def play(root: Path, finetunes: t.Any, playbook: str = "finetune") -> tuple[int, str]:
+    """Run a playbook in check mode; its exit status and output."""
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (root / "hosts.yml").write_text(json.dumps({"pc_ia": {"hosts": {"pc-ia": host}}}))
+    variables = {"llamafactory_data_dir": str(root / "data"), "llamafactory_toolchain": {}, "finetunes": finetunes}
+    (root / "variables.json").write_text(json.dumps(variables))
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    done = subprocess.run(
+        [program, "-i", "hosts.yml", str(ROOT / "playbooks" / f"{playbook}.yml"), "-e", "@variables.json", "--check"],
+        cwd=root,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
+            "ANSIBLE_HOME": str(root / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def failure(output: str) -> list[str]:
+    """The lines of the failed task's message, without indentation."""
+    assert output.count("fatal: ") == 1, output
+    shown = output.partition("fatal: ")[2].partition("PLAY RECAP")[0]
+    return [line.strip() for line in shown.splitlines()[1:] if line.strip()]
+
+
+@pytest.mark.parametrize("playbook", ["finetune", "plan"])
+def test_a_wrong_declaration_is_one_short_message(tmp_path: Path, playbook: str) -> None:
+    wrong = {"lora_rnk": 8, "epochs": 0, "lr": "fast", "register": "perhaps"}
+    status, output = play(tmp_path, [{"name": "homelab-model", "base_model": "b", "dataset": "d", **wrong}], playbook)
+    assert status != 0
+    assert failure(output) == [
+        "changed: false",
+        "msg: |-",
+        "homelab-model: 4 options are wrong.",
+        "- There is no option 'lora_rnk' of a fine-tune. Did you mean lora_rank?",
+        "- epochs must be above 0 and at most 1000, not 0.",
+        "- lr: learning_rate must be a number, not 'fast'.",
+        "- register must be true or false, not 'perhaps'.",
+    ]
+    assert len(output.splitlines()) < 45, output
+
+
+def test_a_dictionary_with_another_name_inside_is_refused(tmp_path: Path) -> None:
+    status, output = play(tmp_path, {"homelab-model": {"name": "other", "base_model": "b", "dataset": "d"}})
+    assert status != 0
+    message = " ".join(failure(output)).replace("''", "'")  # YAML's quotes
+    assert "the fine-tune 'homelab-model' has another name inside: 'other'" in message
+
+
+def test_a_valid_dictionary_gets_to_the_modules(tmp_path: Path) -> None:
+    """The message is that of the module ``job``, which looks for the base model."""
+    base = str(tmp_path / "no-such-base")
+    status, output = play(tmp_path, {"homelab-model": {"base_model": base, "dataset": "d", "register": False}})
+    assert status != 0
+    assert "TASK [ia_homelab.llamafactory.finetune : Submit the fine-tunes]" in output
+    assert "no-such-base" in " ".join(failure(output))
