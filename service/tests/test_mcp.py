@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -21,7 +22,9 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import options
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
+from ia_homelab_service.mcp.tools import Tools
 
 MCP1_CLIENT = Path(__file__).with_name("mcp1_client.py")
 TOOLS = {
@@ -35,6 +38,17 @@ TOOLS = {
 }
 T = t.TypeVar("T")
 Work = t.Callable[[Client], t.Awaitable[T]]
+
+
+def test_the_help_names_options_and_methods_of_the_table() -> None:
+    for tool in (Tools.llamafactory_train, Tools.llamafactory_estimate):
+        text = " ".join((tool.__doc__ or "").split())
+        methods = re.search(r"method: ([\w, ]+?(?:, or| or) \w+)", text)
+        assert methods
+        assert re.findall(r"\w+", methods[1].replace(" or ", " ")) == list(options.BY_NAME["method"].choices)
+    named = re.search(r"such as ([\w, ]+);", " ".join((Tools.llamafactory_train.__doc__ or "").split()))
+    assert named
+    assert set(named[1].split(", ")) <= set(options.BY_NAME)
 
 
 def over_http(service: Service, work: Work[T]) -> T:
