@@ -161,12 +161,8 @@ KINDS_OF_MODULE: dict[str, tuple[str, ...]] = {
     "job": KINDS,
 }
 
-#: Directory of each kind of artifact, relative to the data directory. The probes are steps of tests.
-PARENTS = {
-    **{kind.name: kind.directory for kind in TABLE},
-    "probe": "outputs/probes",
-    "light_probe": "outputs/probes",
-}
+#: Directory of each kind of artifact, relative to the data directory.
+PARENTS = {kind.name: kind.directory for kind in TABLE}
 
 
 def module_of(kind: str) -> str:

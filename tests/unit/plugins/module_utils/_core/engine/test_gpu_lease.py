@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
+import types
 import typing as t
 from pathlib import Path
 
@@ -249,7 +251,8 @@ def test_release_waits_until_ollama_answers(
         if len(slept) == 3:
             ollama.refuses.clear()
 
-    monkeypatch.setattr(gpu_lease.time, "sleep", sleep)
+    # not time.sleep itself: other threads of this process sleep, too
+    monkeypatch.setattr(gpu_lease, "time", types.SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     assert lease.release() == [] and len(slept) == 3
 
 
