@@ -80,9 +80,15 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
             problems_total=change.problems_total,
         )
 
-    @router.post("/datasets/{name}", dependencies=[needs(TRAIN)], status_code=201, response_model=DatasetChange,
-               responses={**error_responses(409), 200: {"model": DatasetChange, "description": "It was so before"}},
-               openapi_extra=_FILE, summary="Publish the rows of a file under a name")  # fmt: skip
+    @router.post(
+        "/datasets/{name}",
+        dependencies=[needs(TRAIN)],
+        status_code=201,
+        response_model=DatasetChange,
+        responses={**error_responses(409), 200: {"model": DatasetChange, "description": "It was so before"}},
+        openapi_extra=_FILE,
+        summary="Publish the rows of a file under a name",
+    )
     async def publish(
         request: Request, name: DatasetName, filename: str = "", format: str = "auto", force: bool = False
     ) -> Response:
