@@ -27,7 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes as system_processes
-from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core  # noqa: F401 (adds the steps of the runs)
+from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core, probe_step
 
 #: Counts up to COUNT with a checkpoint after each number, resumes from it when started again, and ends by giving
 #: its last checkpoint the name of the result. Records its actions in EVIDENCE (outside of the data directory). Leaves
@@ -108,7 +108,7 @@ class Lab:
         self,
         name: str,
         *scripts: str,
-        kind: str = "probe",
+        kind: str = probe_step.ProbeStep.kind,
         expects: t.Sequence[str] = (),
         environment: t.Mapping[str, str] | None = None,
         **options: t.Any,
@@ -127,7 +127,9 @@ class Lab:
             upstream = {kind: step.spec.fingerprint}
         return make_run(name, steps, [steps[-1].label], Toolchain(environment=dict(environment or {})))
 
-    def counting(self, name: str, steps: int = 2, count: int = 3, pause: float = 0.02, kind: str = "probe") -> Run:
+    def counting(
+        self, name: str, steps: int = 2, count: int = 3, pause: float = 0.02, kind: str = probe_step.ProbeStep.kind
+    ) -> Run:
         """A run of counting commands (see :data:`COUNTING`)."""
         scripts, fingerprint = [], ""
         run = None
@@ -300,7 +302,9 @@ class Lab:
 
 def install_core(root: Path) -> Path:
     """Install a core with the steps of ``probe_core``, to be copied into labs."""
-    return Path(installation.install(Layout(str(root / "core-source"))))
+    installed = Path(installation.install(Layout(str(root / "core-source"))))
+    assert all((installed / installation.PACKAGE / name).exists() for name in probe_core.ADDITIONS)
+    return installed
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def needs(scope: str, error_class: type[Exception] = ToolError) -> t.Callable[[_
             try:
                 self.check_scope(ctx, scope)
             except DeniedError as error:
-                raise error_class(str(error)) from error
+                raise error_class(str(error)) from None  # the message is all there is to it
             return await method(self, *arguments, ctx=ctx, **options)
 
         checked.scope = scope  # type: ignore[attr-defined]

@@ -57,7 +57,7 @@ def test_a_line_every_ten_seconds_if_there_is_news() -> None:
 def test_the_same_line_is_repeated_once_a_minute() -> None:
     screen = Screen()
     screen.show(0, note="loading")
-    written = [screen.time for _ in range(30) if screen.show(5, note="loading")]
+    written = [screen.time for _attempt in range(30) if screen.show(5, note="loading")]
     assert written == [60.0, 120.0]
 
 
@@ -171,7 +171,7 @@ def test_a_failure_while_following_keeps_the_runs(shown: list[str]) -> None:
 def test_a_timeout_says_where_the_run_is(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(0, 1000, 40))
     monkeypatch.setattr(_follow.time, "monotonic", lambda: float(next(seconds)))
-    answers = [{"changed": True, "runs": [run_view("m", True)]} for _ in range(9)]
+    answers = [{"changed": True, "runs": [run_view("m", True)]} for _answer in range(9)]
     action = Action("train", {"data_dir": "/d", "timeout": 100}, answers)
     result = action.run(None, {})
     assert result["failed"] and result["changed"]
