@@ -269,7 +269,7 @@ def test_gated_model_and_no_leaked_token(
         seen += process_texts(str(workspace.root))
         time.sleep(0.02)
     assert workspace.follow(run).state == "succeeded"
-    assert any(".main perform " in text for text in seen)
+    assert any(".main\0perform" in text for text in seen)
     assert not [text for text in seen if TOKEN in text]
     assert TOKEN in {request.token for request in hub.seen}
     assert not [request for request in hub.seen if request.cdn and request.token]

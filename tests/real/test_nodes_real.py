@@ -95,5 +95,5 @@ def test_different_bases_are_refused_before_the_training(nodes: Nodes) -> None:
     config.write_text(content)
     assert played.status != 0
     assert "pair: pc-b has another base model than pc-a" in played.output
-    assert "pair is trained by pc-a, pc-b together, and pc-b is not there" in " ".join(played.output.split())
+    assert "pair is trained by pc-a, pc-b together, and pc-b is missing" in " ".join(played.output.split())
     assert {name: len(nodes.outcomes(name)) for name in NAMES} == before
