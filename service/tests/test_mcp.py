@@ -23,6 +23,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import options
+from ansible_collections.ia_homelab.llamafactory.tests.support.probe_step import ProbeStep
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 from ia_homelab_service.mcp.tools import Tools
 
@@ -210,10 +211,15 @@ def test_starting_does_not_wait_for_an_unresponsive_hub(
 
 def test_waiting_is_limited(busy: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait is cut to the limit of the server, checked on its objects."""
+    from ia_homelab_core.artifacts import layout
+    from ia_homelab_core.steps import registry
     from ia_homelab_service.application.operations import Operations
     from ia_homelab_service.mcp import server, tools
     from ia_homelab_service.settings import load
 
+    # the core of this process is the shipped one, without the steps of the tests
+    monkeypatch.setitem(layout.PARENTS, "probe", "outputs/probes")
+    monkeypatch.setitem(registry.STEPS, "probe", ProbeStep())
     monkeypatch.setattr(tools, "MAX_WAIT_SECONDS", 1.0)
     occupant = busy.lab.store.active()[0].id
 
