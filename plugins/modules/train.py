@@ -18,7 +18,7 @@ author:
 options:
   name:
     description:
-      - Name of the fine-tune, for display. It does not affect the result.
+      - Name of the fine-tune, of at most 80 letters, digits, C(.), C(_) and C(-). It does not affect the result.
       - Required unless O(runs) is given.
     type: str
   base_model:
