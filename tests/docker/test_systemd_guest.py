@@ -114,7 +114,7 @@ def test_unit_is_found_stopped_and_restored(host: Host) -> None:
     assert here["answers"] and here["known"] and not here["hidden"]
     gone = host.after("stop", "stop")
     assert not gone["answers"] and gone["known"] is None and gone["pids"] == [], "it is not started again"
-    back = host.after("give_back", "give_back")
+    back = host.after("restore", "restore")
     assert back["answers"] and back["known"] and not back["hidden"]
 
 
@@ -123,9 +123,9 @@ def test_moved_to_the_cpu_and_restored(host: Host) -> None:
     hidden = host.after("on_cpu")
     assert hidden["answers"] and hidden["known"] and hidden["hidden"] and hidden["pids"] != before["pids"]
     assert host.after("on_cpu")["pids"] == hidden["pids"], "it is already in this state"
-    back = host.after("give_back")
+    back = host.after("restore")
     assert back["answers"] and not back["hidden"] and not back["drop_in"]
-    assert host.after("give_back")["pids"] == back["pids"]
+    assert host.after("restore")["pids"] == back["pids"]
 
 
 @pytest.mark.parametrize("killed_after", ["the drop-in was written", "the drop-in was removed"])
@@ -138,7 +138,7 @@ def test_restored_after_a_kill_in_between(host: Host, killed_after: str) -> None
     else:
         host.after("on_cpu")
         docker("exec", NAME, "rm", drop_in)
-    back = host.after("give_back")
+    back = host.after("restore")
     assert back["answers"] and not back["hidden"] and not back["drop_in"]
 
 
