@@ -83,7 +83,7 @@ def test_a_line_torn_by_a_kill_is_no_evidence(tmp_path: Path, length: int) -> No
     before, torn = "start a-0 0 123 17\ndone a-0 1 123 18\n", "done a-0 2 123 1764000000000000000"[:length]
     lab = Lab(tmp_path)
     lab.evidence_file.write_text(before + torn)
-    assert [entry.number for entry in lab.evidence()] == [0, 1], "nobody has gone on yet"
+    assert [entry.number for entry in lab.evidence()] == [0, 1], "no process has continued yet"
     lab.evidence_file.write_text(f"{before}{torn}start a-0 1 456 19\ndone a-0 2 456 20\n")
     assert [(entry.what, entry.number, entry.pid) for entry in lab.evidence()] == [
         ("start", 0, 123),

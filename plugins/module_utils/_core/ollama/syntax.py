@@ -15,7 +15,7 @@ import typing as t
 from ..errors import InputError
 from ..system.ports import OLLAMA_PORT
 
-#: Where a server of this host answers unless it is told otherwise.
+#: URL of the server of this host, unless another is configured.
 DEFAULT_URL = f"http://127.0.0.1:{OLLAMA_PORT}"
 
 #: Parameters a model can have, and their types.

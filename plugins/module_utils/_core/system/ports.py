@@ -14,7 +14,7 @@ import re
 import socket
 import typing as t
 
-#: Where Ollama listens unless it is told otherwise (its ``envconfig/config.go``).
+#: Port of Ollama, unless another is configured (its ``envconfig/config.go``).
 OLLAMA_PORT = 11434
 
 _LISTEN = "0A"

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import hmac
 import json
-import os
 import typing as t
 
 from ia_homelab_core.errors import InputError, NotReadyError
@@ -106,10 +105,3 @@ def from_settings(settings: Settings) -> Access:
             "Set training_service_tokens, listen on 127.0.0.1, or say training_service_allow_unauthenticated: true.",
         )
     return access
-
-
-def credential(name: str) -> str:
-    """Path of a file that systemd handed over (``LoadCredential=``); empty when there is none."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    path = os.path.join(folder, name) if folder else ""
-    return path if path and os.path.exists(path) else ""
