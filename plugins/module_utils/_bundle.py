@@ -70,6 +70,7 @@ def modules() -> None:
     from ._core.planning import changes as _core_planning_changes
     from ._core.planning import declaration as _core_planning_declaration
     from ._core.planning import entries as _core_planning_entries
+    from ._core.planning import held_versions as _core_planning_held_versions
     from ._core.planning import inputs as _core_planning_inputs
     from ._core.planning import node_training as _core_planning_node_training
     from ._core.planning import pipeline as _core_planning_pipeline
@@ -89,6 +90,7 @@ def modules() -> None:
     from ._core.releases import lineage as _core_releases_lineage
     from ._core.releases import model_card as _core_releases_model_card
     from ._core.releases import promotion as _core_releases_promotion
+    from ._core.releases import recipes as _core_releases_recipes
     from ._core.releases import retention as _core_releases_retention
     from ._core.runners import command as _core_runners_command
     from ._core.runners import docker as _core_runners_docker

@@ -14,11 +14,13 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
     Identity,
+    make_step,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.lineage import (
     tag_of,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.recipes import with_recipe
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.retention import (
     Policy,
     prune,
@@ -78,6 +80,12 @@ class ModelStore:
         write_json(
             f"{path}/receipt.json", {**step.spec.as_dict(), "finished_at": at, "files": files, "results": results}
         )
+
+    @staticmethod
+    def by_recipe(register: RunStep, recipe: int) -> RunStep:
+        """Return the registration of the same version by another recipe."""
+        spec = register.spec
+        return make_step("register", with_recipe(spec.settings, recipe), spec.upstream, spec.options, register.label)
 
     @staticmethod
     def tag(steps: list[RunStep]) -> str:

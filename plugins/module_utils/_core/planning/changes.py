@@ -21,6 +21,8 @@ from ..runs.spec import StepSpec
 from ..training.hyperparameters import describe_settings
 from ..training.options import DEFAULTS, OPTIONS
 
+#: Values of settings that the steps of earlier versions do not have.
+_FIRST = {"recipe": 1}
 _ORDER = {option.name: place for place, option in enumerate(OPTIONS)}
 
 
@@ -142,10 +144,11 @@ def _changed_settings(kind: str, before: Receipt, current: StepSpec) -> list[Cha
     old, new = _flatten(before.get("settings") or {}), _flatten(current.settings)
     changed = []
     for name in sorted({**old, **new}, key=lambda each: (_ORDER.get(each, len(_ORDER)), each)):
-        default = DEFAULTS.get(name) if kind == "train" else None
+        default = DEFAULTS.get(name) if kind == "train" else _FIRST.get(name)
         old_value, new_value = old.get(name, default), new.get(name, default)
         if old_value != new_value:
-            changed.append(Change(name, describe_settings(old_value), describe_settings(new_value)))
+            detail = "other rules for the prompt, nothing is trained" if name == "recipe" else ""
+            changed.append(Change(name, describe_settings(old_value), describe_settings(new_value), detail))
     return changed
 
 

@@ -15,6 +15,7 @@ from ..artifacts.layout import Layout
 from ..base_models import chat_templates, names, resolution
 from ..datasets import registry, truncation
 from ..estimates import host
+from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
 from ..training import hyperparameters, image_arguments, llamafactory_arguments, stages
 from ..training.hyperparameters import Hyperparameters
@@ -126,6 +127,7 @@ def register_settings(
         "template": template.name,
         "system": system,
         "parameters": dict(parameters),
+        "recipe": RECIPE,
     }
     if thinking is not None:
         settings["enable_thinking"] = bool(thinking)

@@ -10,6 +10,7 @@ import enum
 import typing as t
 
 from ..fingerprint import digest, fingerprint
+from ..releases.promotion import former_tags
 from ..runs.names import slug
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
@@ -106,6 +107,9 @@ def promote_step(registered: RunStep, gate: t.Mapping[str, t.Any]) -> RunStep:
     spec = registered.spec
     options = {name: spec.options[name] for name in ("quantization", "aliases")}
     options["name"] = spec.settings["name"]
+    formerly = former_tags(str(options["name"]), spec.settings, spec.upstream, str(options["quantization"]))
+    if formerly:
+        options["formerly"] = list(formerly)
     return make_step("promote", {"gate": gate}, {"register": spec.fingerprint}, options)
 
 
@@ -169,6 +173,7 @@ class Serving:
     :param aliases: tags that the first quantization gets.
     :param gate: settings of the gate the model must pass; None for none.
     :param keep: settings of the retention policy for old versions; empty for none.
+    :param held: the step that registers the version that a rollback pins by the current recipe; None for none.
     """
 
     settings: t.Mapping[str, t.Any]
@@ -176,6 +181,7 @@ class Serving:
     aliases: t.Sequence[str] = ("latest",)
     gate: t.Mapping[str, t.Any] | None = None
     keep: t.Mapping[str, t.Any] | None = None
+    held: RunStep | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +258,12 @@ def serving_steps(ggufs: t.Mapping[str, str], serving: Serving, adapter: str = "
     """
     registered = register_steps(ggufs, serving.settings, serving.aliases, serving.options, adapter)
     steps = with_gate(registered, serving.gate)
-    return [*steps, retain_step(steps[0], serving.keep)] if serving.keep else steps
+    if serving.keep:
+        steps = [*steps, retain_step(steps[0], serving.keep)]
+    if serving.held is None or any(step.spec.fingerprint == serving.held.spec.fingerprint for step in steps):
+        return steps
+    # first, so that what follows finds the version that is pinned
+    return [serving.held, *steps]
 
 
 def run_id(name: str, goals: t.Iterable[RunStep]) -> str:

@@ -15,10 +15,10 @@ import typing as t
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import InputError, NotReadyError
-from ..releases.promotion import Releases, content_tag, hold_warning
+from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
-from . import inputs, pipeline, retraining
+from . import held_versions, inputs, pipeline, retraining
 from .declaration import Declared
 from .pipeline import Chain, Goal, Identity, Serving, Training
 from .request import Host, Registration, Request, Result
@@ -103,7 +103,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options=options,
         quantizations=declared.hyper.quantizations,
         export=declared.export,
-        serving=_serving(declared, options, dataset.results, pinned.notes) if request.goal is Goal.MODEL else None,
+        serving=_serving(layout, declared, options, dataset.results, pinned.notes) if request.goal is Goal.MODEL else None,
     )
 
 
@@ -114,13 +114,15 @@ def _pinned_inputs(layout: Layout, request: Request, declared: Declared) -> retr
 
 
 def _serving(
+    layout: Layout,
     declared: Declared, options: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any], notes: t.Sequence[str]
 ) -> Serving:
     settings, warning = inputs.register_settings(
         declared.name, options["resolved"], results, declared.system, declared.parameters
     )
     texts = {"name": options.get("name", ""), "warning": " ".join([*filter(None, [warning]), *notes])}
-    return Serving(settings, texts, declared.aliases, declared.gate, declared.keep)
+    held = held_versions.registration(layout, declared.name)
+    return Serving(settings, texts, declared.aliases, declared.gate, declared.keep, held)
 
 
 # -- steps on a result that exists -------------------------------------------------------------------------------------
@@ -201,7 +203,13 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     return Chain(
         {"gguf_adapter": wanted.adapter},
         ggufs={str(receipt["settings"]["quantization"]): gguf},
-        serving=Serving(settings, {"name": wanted.name, "warning": warning}, wanted.aliases, wanted.gate),
+        serving=Serving(
+            settings,
+            {"name": wanted.name, "warning": warning},
+            wanted.aliases,
+            wanted.gate,
+            held=held_versions.registration(layout, wanted.name) if wanted.aliases else None,
+        ),
     )
 
 
@@ -231,6 +239,7 @@ def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
         if step.spec.kind == "register" and options.get("aliases"):
             name = str(step.spec.settings["name"])
             tag = content_tag(name, step.spec.fingerprint, str(options["quantization"]))
-            hold = Releases(layout, name).blocking_hold(tag) if layout is not None else None
+            formerly = former_tags(name, step.spec.settings, step.spec.upstream, str(options["quantization"]))
+            hold = Releases(layout, name).blocking_hold(tag, formerly) if layout is not None else None
             warnings += [hold_warning(name, tag, hold)] if hold else []
     return list(dict.fromkeys(warnings))

@@ -21,8 +21,10 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..base_models.resolution import BaseIdentity
 from ..errors import InputError
+from ..fingerprint import fingerprint
 from ..releases import lineage
-from ..releases.promotion import Releases, content_tag
+from ..releases.promotion import Releases, content_tag, former_tags
+from ..releases.recipes import earlier_fingerprints
 from ..runs.run import RunStep
 from ..training import hyperparameters
 from ..training.hyperparameters import Hyperparameters
@@ -171,23 +173,37 @@ def next_attempt(layout: Layout, plan: t.Callable[[int], Steps]) -> Steps:
 
 def _is_finished(layout: Layout, steps: t.Sequence[RunStep], goals: t.Sequence[str]) -> bool:
     by_label = {step.label: step.spec for step in steps}
+    registered = {step.spec.fingerprint: step.spec for step in steps if step.spec.kind == "register"}
     for label in goals:
         spec = by_label[label]
-        if lineage.read_receipt(layout, spec.kind, spec.fingerprint) is not None:
+        # a registration by an earlier recipe, and what was made from it, finished the attempt as well
+        former: t.Sequence[str] = ()
+        if spec.kind == "register":
+            former = earlier_fingerprints(spec.settings, spec.upstream)
+        elif spec.upstream.get("register") in registered:
+            register = registered[spec.upstream["register"]]
+            former = [
+                fingerprint(spec.kind, spec.settings, {**spec.upstream, "register": each})
+                for each in earlier_fingerprints(register.settings, register.upstream)
+            ]
+        names = [spec.fingerprint, *former]
+        if any(lineage.read_receipt(layout, spec.kind, each) is not None for each in names):
             continue
         if spec.kind != "promote":
             return False
-        name = str(spec.options["name"])
-        tag = content_tag(name, spec.upstream["register"], str(spec.options["quantization"]))
-        answer = Releases(layout, name).ledger().gates.get(tag) or {}
-        if answer.get("promotion") != spec.fingerprint or answer.get("passed"):
+        name, quantization = str(spec.options["name"]), str(spec.options["quantization"])
+        tags = [content_tag(name, spec.upstream["register"], quantization), *spec.options.get("formerly", ())]
+        gates = Releases(layout, name).ledger().gates
+        answers = [gates[tag] for tag in tags if tag in gates]
+        if not any(answer.get("promotion") in names and not answer.get("passed") for answer in answers):
             return False
     return True
 
 
 def _is_held_out(layout: Layout, steps: t.Sequence[RunStep]) -> bool:
     for spec in (step.spec for step in steps if step.spec.kind == "register"):
-        name = str(spec.settings["name"])
-        if Releases(layout, name).blocking_hold(content_tag(name, spec.fingerprint, str(spec.options["quantization"]))):
+        name, quantization = str(spec.settings["name"]), str(spec.options["quantization"])
+        formerly = former_tags(name, spec.settings, spec.upstream, quantization)
+        if Releases(layout, name).blocking_hold(content_tag(name, spec.fingerprint, quantization), formerly):
             return True
     return False

@@ -26,6 +26,7 @@ from ..ollama.syntax import check_name, same_model, same_name
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_record, write_json
 from ..system.locks import FileLock
+from .recipes import earlier_fingerprints
 
 #: Maximum number of moves in a ledger.
 _MOST_MOVES = 500
@@ -49,9 +50,9 @@ class Hold:
     against: tuple[str, ...]
     at: str
 
-    def blocks(self, tag: str) -> bool:
-        """Whether the hold blocks a version."""
-        return any(same_name(tag, other) for other in self.against)
+    def blocks(self, *tags: str) -> bool:
+        """Whether the hold blocks a version, under one of its tags."""
+        return any(same_name(tag, other) for tag in tags for other in self.against)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,24 +122,30 @@ class Releases:
             dict(raw.get("gates") or {}),
         )
 
-    def blocking_hold(self, tag: str) -> Hold | None:
-        """The hold that blocks a version; None if none does."""
-        hold = self.ledger().hold
-        return hold if hold is not None and hold.blocks(tag) else None
+    def blocking_hold(self, tag: str, formerly: t.Sequence[str] = ()) -> Hold | None:
+        """The hold that blocks a version; None if none does.
 
-    def version_to_serve(self, tag: str) -> str:
+        :param formerly: full names of earlier registrations of the same version (:func:`former_tags`).
+        """
+        hold = self.ledger().hold
+        return hold if hold is not None and hold.blocks(tag, *formerly) else None
+
+    def version_to_serve(self, tag: str, formerly: t.Sequence[str] = ()) -> str:
         """The version to serve when ``tag`` is declared: ``tag`` itself, or the pinned version if a hold blocks it."""
-        hold = self.blocking_hold(tag)
+        hold = self.blocking_hold(tag, formerly)
         return hold.tag if hold else tag
 
-    def misplaced(self, models: Models, tag: str, aliases: t.Sequence[str]) -> list[str]:
+    def misplaced(
+        self, models: Models, tag: str, aliases: t.Sequence[str], formerly: t.Sequence[str] = ()
+    ) -> list[str]:
         """Tags that do not point to the version to serve, as phrases; empty if all do.
 
         :param models: the list of :meth:`Ollama.tags`.
         :param tag: full name of the declared version.
         :param aliases: full names of the tags.
+        :param formerly: full names of earlier registrations of the same version.
         """
-        target = self.version_to_serve(tag)
+        target = self.version_to_serve(tag, formerly)
         digest = digest_of(models, target)
         if aliases and not digest:
             return [f"{target} is not in Ollama"]
@@ -248,17 +255,26 @@ class Releases:
                 self._write(dataclasses.replace(ledger, declared=tag, aliases=tuple(aliases)))
 
     def promote(
-        self, ollama: Ollama, tag: str, aliases: t.Sequence[str], before_move: BeforeMove | None = None
+        self,
+        ollama: Ollama,
+        tag: str,
+        aliases: t.Sequence[str],
+        before_move: BeforeMove | None = None,
+        formerly: t.Sequence[str] = (),
     ) -> Change:
         """Move the aliases to a version, or to the pinned version if a hold blocks it.
 
         :param tag: full name of the declared version.
         :param aliases: full names of the tags to move.
+        :param formerly: full names of earlier registrations of the same version: a hold that blocks one of them blocks
+            the version.
         :raises RemoteError: if the version is not in Ollama.
         """
         with self.locked():
             ledger = self.ledger()
-            hold = ledger.hold if ledger.hold is not None and ledger.hold.blocks(tag) else None
+            hold = ledger.hold if ledger.hold is not None and ledger.hold.blocks(tag, *formerly) else None
+            if hold is not None and not hold.blocks(tag):
+                hold = dataclasses.replace(hold, against=(*hold.against, tag))
             ledger = dataclasses.replace(ledger, declared=tag, aliases=tuple(aliases), hold=hold)
             if ledger != self.ledger():
                 self._write(ledger)
@@ -283,6 +299,23 @@ class Releases:
             self._write(dataclasses.replace(ledger, hold=planned.hold))
             moved, previous = self._move(ollama, planned.tag, ledger.aliases, "rollback", None)
             return dataclasses.replace(planned, moved=tuple(moved), previous=previous)
+
+    def replace_held(self, ollama: Ollama, tag: str, replacement: str) -> tuple[str, ...]:
+        """Pin and serve another registration of the version that a hold pins.
+
+        The ledger is written first: after a kill in between, the next promotion moves the aliases.
+
+        :param tag: full name of the pinned version; if it is not pinned any more, nothing happens.
+        :param replacement: full name of the other registration of the same version.
+        :returns: the aliases that were moved.
+        """
+        with self.locked():
+            ledger = self.ledger()
+            if ledger.hold is None or not same_name(ledger.hold.tag, tag):
+                return ()
+            self._write(dataclasses.replace(ledger, hold=dataclasses.replace(ledger.hold, tag=replacement)))
+            moved, _previous = self._move(ollama, replacement, ledger.aliases, "rollback", None)
+            return tuple(moved)
 
     def release(self, check: bool = False) -> bool:
         """End a hold, so that the next apply promotes the declared version. Returns False if there was no hold.
@@ -360,6 +393,16 @@ def content_tag(name: str, fingerprint: str, quantization: str) -> str:
     if ":" in name.rsplit("/", 1)[-1]:
         raise InputError(f"The name of a model is declared without a tag, not as {name!r}.", "Use aliases for tags.")
     return check_name(tag)
+
+
+def former_tags(
+    name: str, settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str], quantization: str
+) -> tuple[str, ...]:
+    """The full names that a registration's version had by earlier recipes, the latest first.
+
+    :param settings: settings of the registration; :param upstream: fingerprints of its inputs.
+    """
+    return tuple(content_tag(name, each, quantization) for each in earlier_fingerprints(settings, upstream))
 
 
 def move_tags(ollama: Ollama, tag: str, aliases: t.Sequence[str], before_move: BeforeMove | None = None) -> list[str]:

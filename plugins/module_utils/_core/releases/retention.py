@@ -28,6 +28,7 @@ from ..system.clock import utc_now
 from ..system.files import REMOVED, fsync_dir, make_temporary_dir, temporary_prefix, write_json
 from . import lineage
 from .promotion import Models, Releases, digest_of
+from .recipes import without_recipe
 
 #: Files that are kept: they are small and still useful.
 _KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE)
@@ -157,7 +158,8 @@ def _versions(layout: Layout, name: str) -> dict[str, list[Receipt]]:
     latest: dict[str, str] = {}
     for receipt in lineage.registrations(layout, name):
         trained = lineage.ancestry(layout, receipt).get("train") or receipt
-        key = digest([trained["fingerprint"], receipt["settings"]])
+        # the registrations of a version by several recipes are one version
+        key = digest([trained["fingerprint"], without_recipe(receipt["settings"])])
         versions.setdefault(key, []).append(receipt)
         last_use = max(str(receipt.get("finished_at", "")), moved.get(lineage.tag_of(receipt).lower(), ""))
         latest[key] = max(latest.get(key, ""), last_use)

@@ -33,7 +33,8 @@ _RECORD = "promotion.json"
 class PromoteStep(Step):
     """Promotes ``upstream["register"]`` when it passes the gate.
 
-    Settings: ``gate``. Options: ``name``, ``quantization``, ``aliases`` (tags to move).
+    Settings: ``gate``. Options: ``name``, ``quantization``, ``aliases`` (tags to move), ``formerly`` (full tags of
+    earlier registrations of the same version).
 
     ``results``: ``tag``, ``digest``, ``aliases``, ``previous`` (as those of a registration), ``held`` (the version that
     a rollback holds in place; empty when none), ``asked`` (number of questions), ``met`` (answers that were as
@@ -70,7 +71,7 @@ class PromoteStep(Step):
                 "Better the prompts or the training, or change the gate: it alone is asked again then.",
                 {"gate": report, "report": report_path},
             )
-        change = releases.promote(ollama, tag, aliases, _write_ahead(ctx))
+        change = releases.promote(ollama, tag, aliases, _write_ahead(ctx), _formerly(ctx))
         for alias in change.moved:
             log_line(f"{alias} is now {change.tag}")
 
@@ -85,10 +86,10 @@ class PromoteStep(Step):
         if not report.get("passed"):
             raise JobError("The gate was not asked to its end.", "Apply again.")
         models = ollama.tags()
-        problems = releases.misplaced(models, tag, aliases)
+        problems = releases.misplaced(models, tag, aliases, _formerly(ctx))
         if problems:
             raise JobError(f"{'; '.join(problems)}.", "Another program changed it meanwhile: run again.")
-        hold = releases.blocking_hold(tag)
+        hold = releases.blocking_hold(tag, _formerly(ctx))
         return {
             "tag": tag,
             "digest": report["candidate"]["digest"],
@@ -101,7 +102,8 @@ class PromoteStep(Step):
         }
 
     def drift(self, ctx: StepContext) -> list[str]:
-        return _releases(ctx).misplaced(Ollama(ctx.toolchain.ollama_url).tags(), _tag(ctx), _aliases(ctx))
+        models = Ollama(ctx.toolchain.ollama_url).tags()
+        return _releases(ctx).misplaced(models, _tag(ctx), _aliases(ctx), _formerly(ctx))
 
 
 def _releases(ctx: StepContext) -> Releases:
@@ -111,6 +113,11 @@ def _releases(ctx: StepContext) -> Releases:
 def _tag(ctx: StepContext) -> str:
     options = ctx.spec.options
     return content_tag(str(options["name"]), ctx.spec.upstream["register"], str(options["quantization"]))
+
+
+def _formerly(ctx: StepContext) -> list[str]:
+    """Full tags of the registrations of the same version by earlier recipes."""
+    return [str(tag) for tag in ctx.spec.options.get("formerly") or []]
 
 
 def _aliases(ctx: StepContext) -> list[str]:

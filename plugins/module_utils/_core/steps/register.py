@@ -1,7 +1,8 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Step register: uploads a GGUF file to Ollama, creates and verifies a model, then moves the user-facing tags.
+"""Step register: uploads a GGUF file to Ollama, creates a model, has the server prove that it renders prompts as the
+training did (:mod:`.prompt_proof`), then moves the user-facing tags.
 
 The model is created under a content tag: ``<name>:<12 digits of the registration's fingerprint>-<quantization>``. The
 quantization is written as declared (``q4_K_M``, as in Ollama's own library). A tag has at most 80 characters out of
@@ -34,12 +35,13 @@ from ..ollama.syntax import (
     parse_parameters,
     same_parameters,
 )
-from ..releases.promotion import BeforeMove, Releases, content_tag, digest_of
+from ..releases.promotion import BeforeMove, Releases, content_tag, digest_of, former_tags
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.files import read_json, sha256_file, write_atomic, write_json
 from ..system.log import log_line
+from . import prompt_proof
 from .step import Step
 from .tool_environment import require_disk_space
 from .worker_command import worker_command
@@ -59,6 +61,7 @@ class Registration:
     :param path: the GGUF file.
     :param adapter: GGUF file of an adapter that Ollama applies on load; empty for a merged model.
     :param template: template in Ollama's syntax.
+    :param parser: name of Ollama's parser for the answers; empty for the one that it derives from the template.
     :param system: system prompt; may be empty.
     :param parameters: parameters of the model.
     :param bos: origin of the leading BOS token: ``server``, ``template`` or ``nobody`` (no BOS token).
@@ -71,6 +74,7 @@ class Registration:
     path: str
     adapter: str
     template: str
+    parser: str
     system: str
     parameters: dict[str, t.Any]
     bos: str
@@ -81,13 +85,15 @@ class RegisterStep(Step):
     """Registers ``upstream["gguf"]``, with ``upstream["gguf_adapter"]`` on it where there is one, as
     ``settings["name"]``.
 
-    Settings: ``name``, ``template``, ``system``, ``parameters``, and ``enable_thinking`` when the training disabled it.
-    Options: ``quantization``, ``aliases`` (tags to move to it), ``promote`` (False does not move the aliases).
+    Settings: ``name``, ``template``, ``system``, ``parameters``, ``recipe`` (:mod:`..releases.recipes`), and
+    ``enable_thinking`` when the training disabled it. Options: ``quantization``, ``aliases`` (tags to move to it),
+    ``promote`` (False does not move the aliases), ``held`` (full tag of the earlier registration of the same version,
+    which a rollback pins: this one is pinned in its place).
 
     ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (digests of the uploads),
     ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its previous ``digest``
-    and a ``tag`` that still has it; None for a new alias), ``template``, ``system``, ``parameters``, ``bos``,
-    ``server_version``, ``warnings``.
+    and a ``tag`` that still has it; None for a new alias), ``template``, ``parser``, ``system``, ``parameters``,
+    ``bos``, ``server_version``, ``proof`` (:func:`.prompt_proof.prove`), ``warnings``.
     """
 
     kind = "register"
@@ -107,24 +113,43 @@ class RegisterStep(Step):
         if registration.adapter:
             record["adapter_blob"] = _file_digest(ctx, "gguf_adapter", registration.adapter, report)
         content = modelfile(
-            registration.path, registration.template, registration.system, registration.parameters, registration.adapter
+            registration.path,
+            registration.template,
+            registration.system,
+            registration.parameters,
+            registration.adapter,
+            registration.parser,
         )
         write_atomic(os.path.join(ctx.work, MODELFILE), content)
 
         exists = ollama.find(registration.tag)
         shown = ollama.show(registration.tag) if exists else {}
+        created = False
         if _differing_properties(shown, registration) or (exists and self._has_other_weights(ctx, shown)):
             self._create(ollama, registration, record, report)
+            created = True
         record["digest"], record["stored"] = _verify(ollama, registration)
         log_line(f"Created {registration.tag}")
+        report.note("verifying the prompt")
+        try:
+            record["proof"] = prompt_proof.prove(ctx, ollama, registration.tag, registration.system)
+        except prompt_proof.NotProvenError:
+            if created:
+                ollama.delete(registration.tag)
+            raise
+        write_json(os.path.join(ctx.work, _RECORD), record)
+        releases = Releases(ctx.layout, registration.name)
         if _moves_aliases(ctx):
             report.note("promoting")
             record_previous = _write_ahead(os.path.join(ctx.work, _RECORD), record)
-            change = Releases(ctx.layout, registration.name).promote(
-                ollama, registration.tag, _full_aliases(registration), record_previous
+            change = releases.promote(
+                ollama, registration.tag, _full_aliases(registration), record_previous, _formerly(ctx)
             )
             for alias in change.moved:
                 log_line(f"{alias} is now {change.tag}")
+        if ctx.spec.options.get("held"):
+            for alias in releases.replace_held(ollama, str(ctx.spec.options["held"]), registration.tag):
+                log_line(f"{alias} is now {registration.tag}")
         write_json(os.path.join(ctx.work, _RECORD), record)
 
     def _create(
@@ -145,6 +170,7 @@ class RegisterStep(Step):
             files={GGUF_FILE: record["blob"]},
             adapters=adapters,
             template=registration.template,
+            parser=registration.parser,
             system=registration.system,
             parameters=registration.parameters,
             on_status=report.note,
@@ -167,7 +193,9 @@ class RegisterStep(Step):
         digest, stored = _verify(ollama, registration)
         promoted = _full_aliases(registration) if _moves_aliases(ctx) else []
         problems = (
-            Releases(ctx.layout, registration.name).misplaced(ollama.tags(), registration.tag, promoted)
+            Releases(ctx.layout, registration.name).misplaced(
+                ollama.tags(), registration.tag, promoted, _formerly(ctx)
+            )
             if promoted
             else []
         )
@@ -182,10 +210,12 @@ class RegisterStep(Step):
             "aliases": promoted,
             "previous": dict(record.get("previous") or {}),
             "template": registration.template,
+            "parser": registration.parser,
             "system": registration.system,
             "parameters": registration.parameters,
             "bos": registration.bos,
             "server_version": record.get("server_version"),
+            "proof": dict(record.get("proof") or {}),
             "warnings": list(registration.warnings),
         }
 
@@ -208,9 +238,12 @@ class RegisterStep(Step):
                 changed.append("weights")
             if changed:
                 return [f"{tag} has another {' and '.join(changed)}"]
+        version = ollama.version()
+        if results.get("proof") and version != results.get("server_version"):
+            return [f"its prompt was verified on Ollama {results['server_version']}, and this is Ollama {version}"]
         name = str(ctx.spec.settings["name"])
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options.get("aliases") or []] if _moves_aliases(ctx) else []
-        return Releases(ctx.layout, name).misplaced(models, tag, aliases) if aliases else []
+        return Releases(ctx.layout, name).misplaced(models, tag, aliases, _formerly(ctx)) if aliases else []
 
 
 def plan(ctx: StepContext) -> Registration:
@@ -386,6 +419,12 @@ def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, 
             f"{registration.tag} has another {properties} than it was created with.", "Look at the log of Ollama."
         )
     return digest, modelfile_blobs(str(shown.get("modelfile") or ""))
+
+
+def _formerly(ctx: StepContext) -> tuple[str, ...]:
+    """Full tags of the registrations of the same version by earlier recipes."""
+    spec = ctx.spec
+    return former_tags(str(spec.settings["name"]), spec.settings, spec.upstream, str(spec.options["quantization"]))
 
 
 def _full_aliases(registration: Registration) -> list[str]:
