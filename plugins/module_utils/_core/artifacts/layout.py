@@ -28,6 +28,7 @@ GGUF_ADAPTER_FILE = "adapter.gguf"
 MODELFILE = "Modelfile"
 TRAINER_LOG_FILE = "trainer_log.jsonl"
 LOSS_PLOT_FILE = "training_loss.png"
+PROBES_FILE = "probes.json"
 MODEL_CARD_FILE = "README.md"
 #: What a receipt contains; docs/architecture.md has an example.
 Receipt = t.Mapping[str, t.Any]

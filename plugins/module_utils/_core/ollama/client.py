@@ -255,12 +255,19 @@ class Ollama:
         body = {**fields, "model": model, "messages": list(messages), "options": dict(options or {}), "stream": True}
         return self._lines("/api/chat", body, f"answer with {model}")
 
-    def render(self, model: str, messages: t.Sequence[t.Mapping[str, t.Any]], **fields: t.Any) -> str:
+    def render(
+        self,
+        model: str,
+        messages: t.Sequence[t.Mapping[str, t.Any]],
+        options: t.Mapping[str, t.Any] | None = None,
+        **fields: t.Any,
+    ) -> str:
         """The prompt a model would receive for these messages (the model is loaded, but generates nothing).
 
+        :param options: as for :meth:`chat`. :param fields: as there; ``tools`` for example.
         :raises RemoteError: if this version of Ollama does not return the rendered prompt.
         """
-        reply = self.chat(model, messages, _debug_render_only=True, **fields)
+        reply = self.chat(model, messages, options, _debug_render_only=True, **fields)
         info = reply.get("_debug_info")
         if not isinstance(info, dict) or "rendered_template" not in info:
             raise RemoteError(

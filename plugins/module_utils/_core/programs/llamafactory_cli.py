@@ -4,7 +4,8 @@
 """Runs LLaMA-Factory's own command line, with start-up and exit a third faster.
 
 Run as a script by the Python of LLaMA-Factory's environment or image: ``llamafactory_cli.py train FILE``, or ``export
-FILE``. It runs ``llamafactory.cli`` with those arguments, and keeps its exit status and output.
+FILE``. It runs ``llamafactory.cli`` with those arguments, and keeps its exit status and output. A training may render
+the probes of its chat template before (:func:`render_probes`).
 
 LLaMA-Factory imports about 4000 modules that stay in use until the end. Garbage collection during the imports finds
 nothing, and the teardown at interpreter exit has no effect, so both are skipped. They take most of the time of a small
@@ -16,8 +17,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import json
 import os
 import sys
+
+#: Variable with the path of a request for probes (``render_probes.py``), which also names the file of the result.
+PROBES_REQUEST = "IA_PROBES_REQUEST"
 
 #: Exit status of the process; 1 until it is known, which covers exceptions.
 STATUS = 1
@@ -43,6 +48,28 @@ def load() -> None:
         import llamafactory.train.tuner  # noqa: F401
 
 
+def render_probes() -> None:
+    """Render the probes of the chat template if the caller asked for them, in the process that has everything loaded.
+
+    A failure does not end the training: the result then has the reason, and a registration finds another way.
+    """
+    path = os.environ.pop(PROBES_REQUEST, "")
+    if not path:
+        return
+    with open(path, encoding="utf-8") as stream:
+        request = json.load(stream)
+    try:
+        import render_probes as program
+
+        result = {"template": request["template"], **program.render(request)}
+    except Exception as error:  # LLaMA-Factory raises anything
+        result = {"template": request["template"], "probes": {}, "error": f"{type(error).__name__}: {error}"}
+    temporary = f"{request['output']}.new"
+    with open(temporary, "w", encoding="utf-8") as stream:
+        json.dump({"schema": 1, **result}, stream, ensure_ascii=False)
+    os.replace(temporary, request["output"])
+
+
 def main() -> None:
     """Run LLaMA-Factory's command line."""
     gc.disable()
@@ -51,6 +78,8 @@ def main() -> None:
     finally:
         gc.freeze()
         gc.enable()
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        render_probes()
     from llamafactory.cli import main as run_cli
 
     run_cli()

@@ -19,7 +19,16 @@ import shutil
 import typing as t
 
 from ..artifacts import kinds
-from ..artifacts.layout import LOSS_PLOT_FILE, MODEL_CARD_FILE, MODELFILE, RECEIPT, TRAINER_LOG_FILE, Layout, Receipt
+from ..artifacts.layout import (
+    LOSS_PLOT_FILE,
+    MODEL_CARD_FILE,
+    MODELFILE,
+    PROBES_FILE,
+    RECEIPT,
+    TRAINER_LOG_FILE,
+    Layout,
+    Receipt,
+)
 from ..fingerprint import digest
 from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
@@ -31,7 +40,7 @@ from .promotion import Models, Releases, digest_of
 from .recipes import without_recipe
 
 #: Files that are kept: they are small and still useful.
-_KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE)
+_KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE, PROBES_FILE)
 _REMOVED_WITH_A_VERSION = {kind.name for kind in kinds.TABLE if kind.retention is not kinds.Retention.KEPT}
 _INTERMEDIATE = {kind.name for kind in kinds.TABLE if kind.retention is kinds.Retention.INTERMEDIATE}
 _GB = 1e9

@@ -41,7 +41,8 @@ from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.files import read_json, sha256_file, write_atomic, write_json
 from ..system.log import log_line
-from . import prompt_proof
+from .prompt_probes import probes_of
+from .prompt_proof import NotProvenError, prove
 from .step import Step
 from .tool_environment import require_disk_space
 from .worker_command import worker_command
@@ -132,8 +133,8 @@ class RegisterStep(Step):
         log_line(f"Created {registration.tag}")
         report.note("verifying the prompt")
         try:
-            record["proof"] = prompt_proof.prove(ctx, ollama, registration.tag, registration.system)
-        except prompt_proof.NotProvenError:
+            record["proof"] = self._prove(ctx, ollama, registration)
+        except NotProvenError:
             if created:
                 ollama.delete(registration.tag)
             raise

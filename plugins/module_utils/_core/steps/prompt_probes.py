@@ -1,0 +1,171 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The probes of a training: short conversations that LLaMA-Factory itself renders and tokenizes.
+
+A training renders them in its own process, where LLaMA-Factory is loaded already, and keeps them in ``probes.json`` of
+its artifact. For a training without them (made by 0.1.0), :func:`probes_of` renders them in LLaMA-Factory's
+environment with the tokenizer of the base. A registration compares the prompts of the server with them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+
+# pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
+import subprocess
+import typing as t
+
+from ..artifacts.integrity import artifact_path
+from ..artifacts.layout import PROBES_FILE
+from ..base_models.model_files import special_tokens
+from ..chat_formats.probes import probes_for
+from ..errors import CoreError
+from ..releases import lineage
+from ..runs.job_context import StepContext
+from ..system.environment import clean_environment
+from ..system.files import read_json, write_json
+from .tool_environment import PROGRAMS
+
+SCHEMA = 1
+#: Variable in which ``programs/llamafactory_cli.py`` finds the path of the request.
+REQUEST_VARIABLE = "IA_PROBES_REQUEST"
+#: LLaMA-Factory's arguments that change the text of a conversation or the vocabulary.
+_ARGUMENTS = (
+    "enable_thinking",
+    "preserve_thinking",
+    "mask_history",
+    "default_system",
+    "tool_format",
+    "add_tokens",
+    "add_special_tokens",
+    "split_special_tokens",
+    "use_fast_tokenizer",
+    "trust_remote_code",
+)
+_PROGRAM = os.path.join(PROGRAMS, "render_probes.py")
+#: Seconds that rendering may take; importing LLaMA-Factory takes some on a slow disk.
+_SECONDS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Probes:
+    """Probes as they were rendered in training.
+
+    :param template: name of the chat template.
+    :param enable_thinking: LLaMA-Factory's argument of that name.
+    :param date: day that descriptions of tools contain, such as ``05 Mar 2026``.
+    :param rendered: by name of the probe: ``text`` and ``ids``; or ``error``, if LLaMA-Factory cannot render it.
+    :param reason: why there are none; empty if there are.
+    """
+
+    template: str
+    enable_thinking: bool = True
+    date: str = ""
+    rendered: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+
+
+def request(resolved: t.Mapping[str, t.Any], tokenizer: str) -> dict[str, t.Any]:
+    """Return what ``programs/render_probes.py`` reads.
+
+    :param resolved: all hyperparameters of the training.
+    :param tokenizer: directory of the base model.
+    :raises InputError: if the chat template is unknown.
+    """
+    template = str(resolved["template"])
+    extra = resolved.get("extra") or {}
+    eos, bos = special_tokens(tokenizer)
+    return {
+        "template": template,
+        "tokenizer": tokenizer,
+        "arguments": {name: extra[name] for name in _ARGUMENTS if extra.get(name) is not None},
+        "probes": [
+            probe.training_form(template, eos, bos) for probe in probes_for(template, enable_thinking=_thinking(extra))
+        ],
+    }
+
+
+def prepare(ctx: StepContext, resolved: t.Mapping[str, t.Any], base: str) -> dict[str, str]:
+    """Ask the training of this job to render the probes; returns the variables of its environment for that.
+
+    Without effect if an earlier attempt has rendered them.
+    """
+    output = os.path.join(ctx.work, PROBES_FILE)
+    if os.path.exists(output):
+        return {}
+    path = os.path.join(ctx.job_dir, "probes_request.json")
+    try:
+        write_json(path, {**request(resolved, base), "output": output})
+    except CoreError:
+        return {}  # a template that cannot be served, of a training that is not registered
+    return {REQUEST_VARIABLE: path}
+
+
+def probes_of(ctx: StepContext) -> Probes:
+    """Return the probes of the training behind a registration.
+
+    :param ctx: context of the registration.
+    """
+    receipts = lineage.ancestry(ctx.layout, {"kind": ctx.spec.kind, **ctx.spec.as_dict()})
+    training = receipts.get("train") or {}
+    resolved = dict((training.get("options") or {}).get("resolved") or {})
+    resolved["template"] = ctx.spec.settings["template"]
+    found = Probes(str(resolved["template"]), _thinking(resolved.get("extra") or {}))
+    if training:
+        path = os.path.join(ctx.layout.artifact("train", str(training["fingerprint"])), PROBES_FILE)
+        recorded = read_json(path) or {}
+        if recorded.get("probes") and recorded.get("template") == found.template:
+            return dataclasses.replace(found, date=str(recorded.get("date") or ""), rendered=recorded["probes"])
+    base = str((receipts.get("base") or {}).get("fingerprint") or "")
+    try:
+        rendered = _render(ctx, request(resolved, artifact_path(ctx.layout, "base", base))) if base else {}
+    except (CoreError, OSError, ValueError, subprocess.SubprocessError) as error:
+        return dataclasses.replace(found, reason=f"LLaMA-Factory could not render them here: {error}")
+    if not rendered:
+        return dataclasses.replace(found, reason="the base model and its tokenizer are unknown")
+    return _dated(dataclasses.replace(found, rendered=rendered["probes"]), rendered["date"], training)
+
+
+def _thinking(extra: t.Mapping[str, t.Any]) -> bool:
+    value = extra.get("enable_thinking")
+    return True if value is None else bool(value)
+
+
+def _render(ctx: StepContext, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    venv = ctx.toolchain.llamafactory_venv
+    if not venv:
+        raise ValueError("it is installed in an image only")
+    env = {**clean_environment(), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
+    env.update(TOKENIZERS_PARALLELISM="false", PYTHONDONTWRITEBYTECODE="1", HF_HOME=ctx.layout.cache)
+    completed = subprocess.run(
+        [os.path.join(venv, "bin", "python"), _PROGRAM],
+        input=json.dumps(wanted).encode("ascii"),
+        capture_output=True,
+        timeout=_SECONDS,
+        env=env,
+        check=False,
+    )
+    if completed.returncode:
+        raise ValueError(
+            completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}"
+        )
+    rendered: dict[str, t.Any] = json.loads(completed.stdout)
+    return rendered
+
+
+def _dated(probes: Probes, today: str, training: t.Mapping[str, t.Any]) -> Probes:
+    """Replace the day on which the probes were rendered by the day of the training, which its descriptions contain."""
+    try:
+        started = datetime.datetime.fromisoformat(str(training.get("started_at")).replace("Z", "+00:00"))
+    except ValueError:
+        return dataclasses.replace(probes, date=today)
+    day = started.strftime("%d %b %Y")
+    rendered = {
+        name: {**each, "text": each["text"].replace(today, day)} if "text" in each else each
+        for name, each in probes.rendered.items()
+    }
+    return dataclasses.replace(probes, date=day, rendered=rendered)
