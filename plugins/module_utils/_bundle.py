@@ -21,6 +21,15 @@ def modules() -> None:
     from ._core.base_models import model_files as _core_base_models_model_files
     from ._core.base_models import names as _core_base_models_names
     from ._core.base_models import resolution as _core_base_models_resolution
+    from ._core.chat_formats import canonical as _core_chat_formats_canonical
+    from ._core.chat_formats import exactness as _core_chat_formats_exactness
+    from ._core.chat_formats import facts as _core_chat_formats_facts
+    from ._core.chat_formats import go_text as _core_chat_formats_go_text
+    from ._core.chat_formats import llamafactory_templates as _core_chat_formats_llamafactory_templates
+    from ._core.chat_formats import probes as _core_chat_formats_probes
+    from ._core.chat_formats import proof as _core_chat_formats_proof
+    from ._core.chat_formats import served as _core_chat_formats_served
+    from ._core.chat_formats import tool_formats as _core_chat_formats_tool_formats
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
     from ._core.datasets import diff as _core_datasets_diff
     from ._core.datasets import json_reader as _core_datasets_json_reader
@@ -84,7 +93,9 @@ def modules() -> None:
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments
+    from ._core.programs import list_llamafactory_templates as _core_programs_list_llamafactory_templates
     from ._core.programs import llamafactory_cli as _core_programs_llamafactory_cli
+    from ._core.programs import render_probes as _core_programs_render_probes
     from ._core.releases import gate as _core_releases_gate
     from ._core.releases import gate_evaluation as _core_releases_gate_evaluation
     from ._core.releases import lineage as _core_releases_lineage

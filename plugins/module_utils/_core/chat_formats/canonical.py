@@ -1,0 +1,267 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tools, arguments of calls and results of tools, spelled as every Ollama can write them again.
+
+LLaMA-Factory trains on the JSON of a row as it stands there. A server receives tools from a client as values and writes
+them in its own order, without the keys that its API does not have (``api.ToolProperty`` in Ollama's ``api/types.go``).
+Rows in this spelling are rendered by both alike:
+
+* tools: ``type``, ``function`` with ``name``, ``description``, ``parameters`` with ``type``, ``$defs``, ``required``,
+  ``properties``; a property: ``anyOf``, ``type``, ``items``, ``description``, ``enum``, ``properties``, ``required``.
+  Other keys, and empty values, are left out; properties are sorted by name.
+* arguments: keys sorted at every depth, whole numbers without a decimal point.
+
+Everything that is left out, changed or not certain is reported as a :class:`Finding`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import typing as t
+
+from ..errors import InputError
+from .facts import CONTENT, facts_of
+from .go_text import MAX_DEPTH
+
+#: Whole numbers beyond this are rounded by a server, which reads numbers as 64-bit floating point.
+MAX_INTEGER = 2**53
+#: Numbers outside of this range are written with an exponent by Python or by Go, and not by both alike.
+_PLAIN_NUMBERS = (1e-4, 1e16)
+_TOOL_KEYS = ("type", "function")
+_FUNCTION_KEYS = ("name", "description", "parameters")
+_PARAMETER_KEYS = ("type", "$defs", "required", "properties")
+_PROPERTY_KEYS = ("anyOf", "type", "items", "description", "enum", "properties", "required")
+
+DROPPED, CHANGED, UNCERTAIN = "dropped", "changed", "uncertain"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A difference between a value and its canonical spelling.
+
+    :param path: where, such as ``tools[0].function.strict`` or ``arguments.days``.
+    :param kind: ``dropped``, a key or an empty value that no server receives; ``changed``, the same value spelled
+        otherwise; ``uncertain``, a value that a server may write differently.
+    :param message: what and why, in one sentence without the path.
+    """
+
+    path: str
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+def canonical_tools(tools: t.Sequence[t.Any], path: str = "tools") -> tuple[list[dict[str, t.Any]], list[Finding]]:
+    """The tools of a row in the canonical spelling.
+
+    :param tools: functions, alone or as ``{"type": "function", "function": …}``.
+    :param path: how the tools are called in findings.
+    :returns: the tools, and what is different; none of the values of ``tools`` is changed.
+    :raises InputError: if one is no function with a name, or a schema is none.
+    """
+    findings: list[Finding] = []
+    return [_tool(each, f"{path}[{number}]", findings) for number, each in enumerate(tools)], findings
+
+
+def canonical_arguments(
+    arguments: t.Mapping[str, t.Any], path: str = "arguments"
+) -> tuple[dict[str, t.Any], list[Finding]]:
+    """The arguments of a call in the canonical spelling; result as for :func:`canonical_tools`.
+
+    :raises InputError: if they are no JSON object.
+    """
+    if not isinstance(arguments, t.Mapping):
+        raise InputError(f"{path} is {_kind(arguments)} and not a JSON object of arguments.")
+    findings: list[Finding] = []
+    return _value(arguments, path, findings), findings
+
+
+def as_text(value: t.Any) -> str:
+    """A canonical value as the text that stands in a row."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def join_of_results(name: str, eos: str = "", bos: str = "") -> str:
+    """What stands between two results that one message of calls has asked for.
+
+    LLaMA-Factory has one message for all results of a turn, so a row has to hold this text between them; the server
+    writes the same. It closes the result and opens the next one as the template does for a single one.
+
+    :param name: name of the chat template.
+    :param eos: text of the EOS token, only used if :attr:`needs_eos` of the facts; :param bos: text of the BOS token.
+    :raises InputError: if there is no such template.
+    """
+    facts = facts_of(name)
+    eos = facts.eos_text(eos)
+    before, after = facts.observation.around(eos, bos)
+    if f"<tool_response>\n{CONTENT}\n</tool_response>" in before + CONTENT + after:
+        return "\n</tool_response>\n<tool_response>\n"
+    if "[TOOL_RESULTS]" in before:
+        return "}[/TOOL_RESULTS]" + before
+    for opening in _ANSWER_OPENINGS:
+        if opening in after:
+            return after[: after.index(opening)] + before
+    return "\n"
+
+
+#: How answers begin in the texts after a result; what stands before it ends the result.
+_ANSWER_OPENINGS = (
+    "<|im_start|>",
+    "<|assistant|>",
+    "<|start_header_id|>assistant",
+    "<|header_start|>assistant",
+    "<start_of_turn>model",
+    "<|start_of_role|>assistant",
+    "<role>ASSISTANT",
+    "<beginning_of_sentence>ai",
+    "]~b]ai",
+    "<|turn>model",
+    "<|Assistant|>",
+)
+
+
+# ---------------------------------------------------------------------- tools
+
+
+def _tool(tool: t.Any, path: str, findings: list[Finding]) -> dict[str, t.Any]:
+    if not isinstance(tool, t.Mapping):
+        raise InputError(f"{path} is {_kind(tool)} and not a JSON object that describes a tool.")
+    function: t.Any = tool
+    if tool.get("type") == "function":
+        function, inner = tool.get("function"), f"{path}.function"
+        _dropped_keys(tool, _TOOL_KEYS, path, findings)
+    else:
+        inner = path
+    if not isinstance(function, t.Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
+        raise InputError(f"{inner} has no name of a function.", "Give each tool a name, parameters and a description.")
+    _dropped_keys(function, _FUNCTION_KEYS, inner, findings)
+    parameters: t.Any = function.get("parameters") or {}
+    where = f"{inner}.parameters"
+    if not isinstance(parameters, t.Mapping):
+        raise InputError(f"{where} is {_kind(parameters)} and not a JSON schema.")
+    _dropped_keys(parameters, _PARAMETER_KEYS, where, findings)
+    kind = parameters.get("type") or "object"
+    if not isinstance(kind, str):
+        raise InputError(f"{where}.type is {_kind(kind)} and not the name of a type.", "Write type: object.")
+    schema: dict[str, t.Any] = {"type": kind}
+    if parameters.get("$defs"):
+        schema["$defs"] = _value(parameters["$defs"], f"{where}.$defs", findings)
+    if parameters.get("required"):
+        schema["required"] = _texts(parameters["required"], f"{where}.required")
+    schema["properties"] = _properties(parameters.get("properties") or {}, f"{where}.properties", findings, 3)
+    made: dict[str, t.Any] = {"name": function["name"]}
+    if function.get("description"):
+        made["description"] = str(function["description"])
+    made["parameters"] = schema
+    return {"type": "function", "function": made}
+
+
+def _properties(properties: t.Any, path: str, findings: list[Finding], depth: int) -> dict[str, t.Any]:
+    if not isinstance(properties, t.Mapping):
+        raise InputError(f"{path} is {_kind(properties)} and not a JSON object of properties.")
+    _depth(depth, path, findings)
+    names = sorted(properties, key=lambda name: str(name).encode())
+    if names != list(properties):
+        findings.append(Finding(path, CHANGED, "the properties are sorted by name, as a server writes them"))
+    return {name: _property(properties[name], f"{path}.{name}", findings, depth + 1) for name in names}
+
+
+def _property(value: t.Any, path: str, findings: list[Finding], depth: int) -> dict[str, t.Any]:
+    if not isinstance(value, t.Mapping):
+        raise InputError(f"{path} is {_kind(value)} and not a JSON schema.")
+    _depth(depth, path, findings)
+    made: dict[str, t.Any] = {}
+    kinds = value.get("type")
+    if value.get("anyOf"):
+        made["anyOf"] = [
+            _property(each, f"{path}.anyOf[{number}]", findings, depth + 2)
+            for number, each in enumerate(value["anyOf"])
+        ]
+    if kinds:
+        texts = [kinds] if isinstance(kinds, str) else _texts(kinds, f"{path}.type")
+        made["type"] = texts[0] if len(texts) == 1 else texts
+        if made["type"] != kinds:
+            findings.append(Finding(f"{path}.type", CHANGED, "a list of one type is written as the type"))
+    if value.get("items"):
+        made["items"] = _value(value["items"], f"{path}.items", findings, depth + 1)
+    if value.get("description"):
+        made["description"] = str(value["description"])
+    if value.get("enum"):
+        made["enum"] = _value(value["enum"], f"{path}.enum", findings, depth + 1)
+    if value.get("properties") is not None:
+        made["properties"] = _properties(value["properties"], f"{path}.properties", findings, depth + 1)
+    if value.get("required"):
+        made["required"] = _texts(value["required"], f"{path}.required")
+    _dropped_keys(value, _PROPERTY_KEYS, path, findings)
+    for key in _PROPERTY_KEYS:
+        if key in value and key not in made:
+            findings.append(Finding(f"{path}.{key}", DROPPED, "it is empty, and a server leaves it out"))
+    return made
+
+
+def _dropped_keys(value: t.Mapping[str, t.Any], known: t.Sequence[str], path: str, findings: list[Finding]) -> None:
+    for key in value:
+        if key not in known:
+            findings.append(Finding(f"{path}.{key}", DROPPED, "no server receives this key of a tool"))
+
+
+def _texts(value: t.Any, path: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InputError(f"{path} is not a list of texts.")
+    return list(value)
+
+
+# ---------------------------------------------------------------------- values
+
+
+def _value(value: t.Any, path: str, findings: list[Finding], depth: int = 1) -> t.Any:
+    """Any JSON value in the canonical spelling."""
+    _depth(depth, path, findings)
+    if isinstance(value, t.Mapping):
+        keys = sorted(value, key=lambda key: str(key).encode())
+        if keys != list(value):
+            findings.append(Finding(path, CHANGED, "the keys are sorted, as a server writes them"))
+        return {key: _value(value[key], f"{path}.{key}", findings, depth + 1) for key in keys}
+    if isinstance(value, (list, tuple)):
+        return [_value(each, f"{path}[{number}]", findings, depth + 1) for number, each in enumerate(value)]
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            findings.append(Finding(path, UNCERTAIN, f"a server rounds {value}: write it as a text"))
+        return value
+    if isinstance(value, float):
+        return _number(value, path, findings)
+    raise InputError(f"{path} is {_kind(value)}, which JSON does not have.")
+
+
+def _number(value: float, path: str, findings: list[Finding]) -> t.Any:
+    if not math.isfinite(value):
+        raise InputError(f"{path} is {value}, which JSON does not have.")
+    low, high = _PLAIN_NUMBERS
+    if value.is_integer() and abs(value) < high:
+        findings.append(Finding(path, CHANGED, f"{value!r} is written as the whole number {int(value)}"))
+        if abs(value) > MAX_INTEGER:
+            findings.append(Finding(path, UNCERTAIN, f"a server rounds {value!r}: write it as a text"))
+        return int(value)
+    if not low <= abs(value) < high:
+        findings.append(
+            Finding(path, UNCERTAIN, f"a server may write {value!r} otherwise (with or without an exponent)")
+        )
+    return value
+
+
+def _depth(depth: int, path: str, findings: list[Finding]) -> None:
+    if depth == MAX_DEPTH + 1:
+        findings.append(
+            Finding(path, UNCERTAIN, f"deeper than {MAX_DEPTH} levels, where llama3 and glm4 indent differently")
+        )
+
+
+def _kind(value: t.Any) -> str:
+    return {dict: "an object", list: "a list", str: "a text", type(None): "null"}.get(type(value), repr(value)[:60])
