@@ -121,6 +121,8 @@ def modules() -> None:
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import merge as _core_steps_merge
     from ._core.steps import promote as _core_steps_promote
+    from ._core.steps import prompt_probes as _core_steps_prompt_probes
+    from ._core.steps import prompt_proof as _core_steps_prompt_proof
     from ._core.steps import register as _core_steps_register
     from ._core.steps import registry as _core_steps_registry
     from ._core.steps import retain as _core_steps_retain

@@ -88,6 +88,28 @@ def chat_template_of(tokenizer_config: t.Mapping[str, t.Any]) -> str:
     return template if isinstance(template, str) else ""
 
 
+def special_tokens(root: str) -> tuple[str, str]:
+    """Return the texts of the EOS and the BOS token of a model's tokenizer; empty for one that it does not name.
+
+    Read from ``tokenizer_config.json``, then ``special_tokens_map.json``, where a token is a text or an object with
+    ``content``.
+
+    :param root: directory of the model.
+    """
+    found = {"eos_token": "", "bos_token": ""}
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            with open(os.path.join(root, name), "rb") as stream:
+                values = _as_object(name, stream.read(_MAX_CONFIG)) or {}
+        except OSError:
+            continue
+        for token, text in found.items():
+            value = values.get(token)
+            value = value.get("content") if isinstance(value, dict) else value
+            found[token] = text or (value if isinstance(value, str) else "")
+    return found["eos_token"], found["bos_token"]
+
+
 def derive_template(model_type: str, chat_template: str) -> tuple[str, str]:
     """Return LLaMA-Factory's template that renders the same text as a model's own chat template.
 

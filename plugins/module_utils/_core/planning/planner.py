@@ -103,7 +103,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options=options,
         quantizations=declared.hyper.quantizations,
         export=declared.export,
-        serving=_serving(layout, declared, options, dataset.results, pinned.notes) if request.goal is Goal.MODEL else None,
+        serving=_serving(layout, declared, options, dataset.results, pinned.notes)
+        if request.goal is Goal.MODEL
+        else None,
     )
 
 
@@ -115,7 +117,10 @@ def _pinned_inputs(layout: Layout, request: Request, declared: Declared) -> retr
 
 def _serving(
     layout: Layout,
-    declared: Declared, options: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any], notes: t.Sequence[str]
+    declared: Declared,
+    options: t.Mapping[str, t.Any],
+    results: t.Mapping[str, t.Any],
+    notes: t.Sequence[str],
 ) -> Serving:
     settings, warning = inputs.register_settings(
         declared.name, options["resolved"], results, declared.system, declared.parameters

@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import json
 import os
 import sys
@@ -59,8 +60,7 @@ def render_probes() -> None:
     with open(path, encoding="utf-8") as stream:
         request = json.load(stream)
     try:
-        import render_probes as program
-
+        program = importlib.import_module("render_probes")  # beside this file, which is no package here
         result = {"template": request["template"], **program.render(request)}
     except Exception as error:  # LLaMA-Factory raises anything
         result = {"template": request["template"], "probes": {}, "error": f"{type(error).__name__}: {error}"}

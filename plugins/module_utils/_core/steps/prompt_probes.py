@@ -57,14 +57,12 @@ class Probes:
 
     :param template: name of the chat template.
     :param enable_thinking: LLaMA-Factory's argument of that name.
-    :param date: day that descriptions of tools contain, such as ``05 Mar 2026``.
     :param rendered: by name of the probe: ``text`` and ``ids``; or ``error``, if LLaMA-Factory cannot render it.
     :param reason: why there are none; empty if there are.
     """
 
     template: str
     enable_thinking: bool = True
-    date: str = ""
     rendered: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
     reason: str = ""
 
@@ -105,29 +103,83 @@ def prepare(ctx: StepContext, resolved: t.Mapping[str, t.Any], base: str) -> dic
     return {REQUEST_VARIABLE: path}
 
 
-def probes_of(ctx: StepContext) -> Probes:
-    """Return the probes of the training behind a registration.
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The training behind a registration.
+
+    :param fingerprint: its fingerprint.
+    :param resolved: all its hyperparameters.
+    :param started_at: when it began, as in its receipt.
+    :param recorded: its probes as it rendered them; empty if it rendered none.
+    :param base: fingerprint of its base model; empty if it is unknown.
+    """
+
+    fingerprint: str
+    resolved: dict[str, t.Any]
+    started_at: str
+    recorded: dict[str, t.Any]
+    base: str
+
+    @property
+    def default_system(self) -> str | None:
+        """LLaMA-Factory's argument of that name; None if it was not given."""
+        value = (self.resolved.get("extra") or {}).get("default_system")
+        return None if value is None else str(value)
+
+    @property
+    def day(self) -> str:
+        """The day that its descriptions of tools contain, such as ``05 Mar 2026``; empty if it is unknown."""
+        if self.recorded.get("date"):
+            return str(self.recorded["date"])
+        try:
+            return datetime.datetime.fromisoformat(self.started_at.replace("Z", "+00:00")).strftime("%d %b %Y")
+        except ValueError:
+            return ""
+
+
+def training_of(ctx: StepContext) -> Training | None:
+    """Return the training behind a registration; None if its receipt is missing.
 
     :param ctx: context of the registration.
     """
-    receipts = lineage.ancestry(ctx.layout, {"kind": ctx.spec.kind, **ctx.spec.as_dict()})
-    training = receipts.get("train") or {}
-    resolved = dict((training.get("options") or {}).get("resolved") or {})
-    resolved["template"] = ctx.spec.settings["template"]
-    found = Probes(str(resolved["template"]), _thinking(resolved.get("extra") or {}))
-    if training:
-        path = os.path.join(ctx.layout.artifact("train", str(training["fingerprint"])), PROBES_FILE)
-        recorded = read_json(path) or {}
-        if recorded.get("probes") and recorded.get("template") == found.template:
-            return dataclasses.replace(found, date=str(recorded.get("date") or ""), rendered=recorded["probes"])
-    base = str((receipts.get("base") or {}).get("fingerprint") or "")
+    receipts = lineage.ancestry(ctx.layout, {**ctx.spec.as_dict(), "kind": ctx.spec.kind})
+    training = receipts.get("train")
+    if training is None:
+        return None
+    fingerprint = str(training["fingerprint"])
+    recorded = read_json(os.path.join(ctx.layout.artifact("train", fingerprint), PROBES_FILE)) or {}
+    return Training(
+        fingerprint=fingerprint,
+        resolved=dict((training.get("options") or {}).get("resolved") or {}),
+        started_at=str(training.get("started_at") or ""),
+        recorded=recorded if isinstance(recorded, dict) else {},
+        base=str((training.get("upstream") or {}).get("base") or ""),
+    )
+
+
+def probes_of(ctx: StepContext) -> Probes:
+    """Return the probes of the training behind a registration, rendered here if the training did not.
+
+    :param ctx: context of the registration.
+    """
+    training = training_of(ctx)
+    extra = (training.resolved.get("extra") or {}) if training else {}
+    found = Probes(str(ctx.spec.settings["template"]), _thinking(extra))
+    if training is None:
+        return dataclasses.replace(found, reason="the receipt of the training is missing")
+    if training.recorded.get("probes") and training.recorded.get("template") == found.template:
+        return dataclasses.replace(found, rendered=training.recorded["probes"])
+    resolved = {**training.resolved, "template": found.template}
     try:
-        rendered = _render(ctx, request(resolved, artifact_path(ctx.layout, "base", base))) if base else {}
-    except (CoreError, OSError, ValueError, subprocess.SubprocessError) as error:
+        result = _render(ctx, request(resolved, artifact_path(ctx.layout, "base", training.base)))
+    except (CoreError, KeyError, OSError, ValueError, subprocess.SubprocessError) as error:
         return dataclasses.replace(found, reason=f"LLaMA-Factory could not render them here: {error}")
-    if not rendered:
-        return dataclasses.replace(found, reason="the base model and its tokenizer are unknown")
-    return _dated(dataclasses.replace(found, rendered=rendered["probes"]), rendered["date"], training)
+    # descriptions of tools contain the day of the training, and were rendered with today
+    rendered = {
+        name: {**each, "text": each["text"].replace(result["date"], training.day)} if "text" in each else each
+        for name, each in result["probes"].items()
+    }
+    return dataclasses.replace(found, rendered=rendered)
 
 
 def _thinking(extra: t.Mapping[str, t.Any]) -> bool:
@@ -150,22 +202,6 @@ def _render(ctx: StepContext, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]
         check=False,
     )
     if completed.returncode:
-        raise ValueError(
-            completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}"
-        )
+        raise ValueError(completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}")
     rendered: dict[str, t.Any] = json.loads(completed.stdout)
     return rendered
-
-
-def _dated(probes: Probes, today: str, training: t.Mapping[str, t.Any]) -> Probes:
-    """Replace the day on which the probes were rendered by the day of the training, which its descriptions contain."""
-    try:
-        started = datetime.datetime.fromisoformat(str(training.get("started_at")).replace("Z", "+00:00"))
-    except ValueError:
-        return dataclasses.replace(probes, date=today)
-    day = started.strftime("%d %b %Y")
-    rendered = {
-        name: {**each, "text": each["text"].replace(today, day)} if "text" in each else each
-        for name, each in probes.rendered.items()
-    }
-    return dataclasses.replace(probes, date=day, rendered=rendered)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..chat_formats.probes import probes_for
+from ..chat_formats.probes import Probe, probes_for
 from ..chat_formats.proof import compare
 from ..errors import JobError, RemoteError
 from ..ollama.client import Ollama
@@ -71,22 +71,7 @@ def prove(
         elif without_system and (system or default_system) != default_system:
             skipped[name] = "the model is registered with a system prompt of its own"
         else:
-            body = probe.request()
-            messages, more = body.pop("messages"), body
-            rendered = _asked(ollama, tag, lambda: ollama.render(tag, messages, options, **more))
-            reply = _asked(ollama, tag, lambda: ollama.chat(tag, messages, options, **more))
-            difference = compare(name, expected, rendered, int(reply.get("prompt_eval_count") or 0), server_bos)
-            if difference is not None:
-                raise NotProvenError(
-                    f"Ollama at {ollama.url} does not give {tag} the prompt it was trained with. {difference}",
-                    "No tag was moved. Is this version of Ollama supported, and the GGUF file made from this training?",
-                    {
-                        "probe": name,
-                        "position": difference.position,
-                        "expected": difference.expected,
-                        "got": difference.got,
-                    },
-                )
+            _compare_one(ollama, tag, probe, expected, options, server_bos)
             equal.append(name)
             tokens += len(expected["ids"])
     if not equal:
@@ -97,6 +82,32 @@ def prove(
     if unload:
         ollama.unload(tag)
     return {"probes": equal, "skipped": skipped, "tokens": tokens}
+
+
+def _compare_one(
+    ollama: Ollama,
+    tag: str,
+    probe: Probe,
+    expected: t.Mapping[str, t.Any],
+    options: t.Mapping[str, t.Any],
+    server_bos: str,
+) -> None:
+    body = probe.request()
+    messages = body.pop("messages")
+    rendered = _asked(ollama, tag, lambda: ollama.render(tag, messages, options, **body))
+    reply = _asked(ollama, tag, lambda: ollama.chat(tag, messages, options, **body))
+    difference = compare(probe.name, expected, rendered, int(reply.get("prompt_eval_count") or 0), server_bos)
+    if difference is not None:
+        raise NotProvenError(
+            f"Ollama at {ollama.url} does not give {tag} the prompt it was trained with. {difference}",
+            "No tag was moved. Is this version of Ollama supported, and the GGUF file made from this training?",
+            {
+                "probe": probe.name,
+                "position": difference.position,
+                "expected": difference.expected,
+                "got": difference.got,
+            },
+        )
 
 
 _Answer = t.TypeVar("_Answer")

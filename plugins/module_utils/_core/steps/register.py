@@ -21,7 +21,7 @@ import time
 import typing as t
 
 from ..artifacts.layout import GGUF_ADAPTER_FILE, GGUF_FILE, MODELFILE
-from ..base_models.chat_templates import OllamaTemplate, template_for
+from ..chat_formats.served import ServedFormat, begins_with, needs_eos, served_format, starts_with_bos
 from ..errors import JobError, StoreError
 from ..estimates.memory import register_disk
 from ..formats.gguf import GgufInfo, check_complete, read_header
@@ -41,7 +41,7 @@ from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.files import read_json, sha256_file, write_atomic, write_json
 from ..system.log import log_line
-from .prompt_probes import probes_of
+from .prompt_probes import Training, probes_of, training_of
 from .prompt_proof import NotProvenError, prove
 from .step import Step
 from .tool_environment import require_disk_space
@@ -64,8 +64,10 @@ class Registration:
     :param template: template in Ollama's syntax.
     :param parser: name of Ollama's parser for the answers; empty for the one that it derives from the template.
     :param system: system prompt; may be empty.
+    :param default_system: system prompt that the template inserts into a conversation without one.
     :param parameters: parameters of the model.
     :param bos: origin of the leading BOS token: ``server``, ``template`` or ``nobody`` (no BOS token).
+    :param server_bos: text of the BOS token that the server puts before prompts; empty if it adds none.
     :param warnings: known differences between the served and the trained model.
     """
 
@@ -77,8 +79,10 @@ class Registration:
     template: str
     parser: str
     system: str
+    default_system: str
     parameters: dict[str, t.Any]
     bos: str
+    server_bos: str
     warnings: tuple[str, ...]
 
 
@@ -177,6 +181,23 @@ class RegisterStep(Step):
             on_status=report.note,
         )
 
+    def _prove(self, ctx: StepContext, ollama: Ollama, registration: Registration) -> dict[str, t.Any]:
+        proof = prove(
+            ollama,
+            registration.tag,
+            probes_of(ctx),
+            system=registration.system,
+            default_system=registration.default_system,
+            server_bos=registration.server_bos,
+            parameters=registration.parameters,
+            # a gate asks the model next
+            unload=bool(ctx.spec.options.get("promote", True)),
+        )
+        log_line(f"The prompt is as it was trained: {len(proof['probes'])} probes, {proof['tokens']} tokens")
+        for name, reason in proof["skipped"].items():
+            log_line(f"Not compared: {name}: {reason}")
+        return proof
+
     def _has_other_weights(self, ctx: StepContext, shown: t.Mapping[str, t.Any]) -> bool:
         """Whether the weights of the model under the tag differ from those that were registered."""
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
@@ -194,9 +215,7 @@ class RegisterStep(Step):
         digest, stored = _verify(ollama, registration)
         promoted = _full_aliases(registration) if _moves_aliases(ctx) else []
         problems = (
-            Releases(ctx.layout, registration.name).misplaced(
-                ollama.tags(), registration.tag, promoted, _formerly(ctx)
-            )
+            Releases(ctx.layout, registration.name).misplaced(ollama.tags(), registration.tag, promoted, _formerly(ctx))
             if promoted
             else []
         )
@@ -267,36 +286,66 @@ def plan(ctx: StepContext) -> Registration:
     info = read_header(path)
     check_complete(info)
     _check_type(info, quantization)
-    template = template_for(str(settings["template"]), settings.get("enable_thinking", True))
-    template_content, bos, warnings = template_text(template, info)
+    training = training_of(ctx)
+    served, bos, warnings = format_for(str(settings["template"]), info, training, settings.get("enable_thinking", True))
     declared = check_parameters(settings.get("parameters") or {})
-    stops = template.stop_strings(info.token("eos") if template.needs_eos else "")
-    parameters = {**declared, "stop": list(dict.fromkeys([*stops, *declared.get("stop", [])]))}
-    system = str(settings.get("system") or "")
-    return Registration(name, tag, aliases, path, adapter, template_content, system, parameters, bos, tuple(warnings))
+    parameters = {**declared, "stop": list(dict.fromkeys([*served.stops, *declared.get("stop", [])]))}
+    return Registration(
+        name=name,
+        tag=tag,
+        aliases=aliases,
+        path=path,
+        adapter=adapter,
+        template=served.template,
+        parser=served.parser,
+        system=str(settings.get("system") or ""),
+        default_system=served.default_system,
+        parameters=parameters,
+        bos=bos,
+        server_bos=info.token("bos") if info.adds_bos else "",
+        warnings=tuple(warnings),
+    )
 
 
-def template_text(template: OllamaTemplate, info: GgufInfo) -> tuple[str, str, list[str]]:
-    """Adapt a template to a GGUF file.
+def format_for(
+    name: str, info: GgufInfo, training: Training | None = None, enable_thinking: bool | None = True
+) -> tuple[ServedFormat, str, list[str]]:
+    """Return the chat format that a GGUF file is registered with.
 
     In training the template determines whether a row starts with BOS; in serving a flag in the file determines it.
 
-    :returns: the template's text, the origin of the BOS token (see :class:`Registration`), and warnings.
+    :param name: LLaMA-Factory's name of the template.
+    :param training: the training behind the file, for what its arguments changed in the format.
+    :param enable_thinking: LLaMA-Factory's argument of that name; None acts like False.
+    :returns: the format, the origin of the BOS token (see :class:`Registration`), and warnings.
     :raises StoreError: when the file lacks a token that the template needs.
+    :raises InputError: when the template cannot be served as it was trained.
     """
-    eos = info.token("eos") if template.needs_eos else ""
-    if template.needs_eos and not eos:
-        raise StoreError(f"{info.path} names no EOS token, with which answers end in the template {template.name}.")
+    eos = info.token("eos") if needs_eos(name) else ""
+    if needs_eos(name) and not eos:
+        raise StoreError(f"{info.path} names no EOS token, with which answers end in the template {name}.")
+    token = info.token("bos")
+    bos, origin, warnings = "", "nobody", []
     if info.adds_bos:
-        if template.bos:
-            return template.go_template(eos), "server", []
-        warning = (
-            f"The GGUF file has {info.token('bos') or 'BOS'} put before every prompt, and training with the template "
-            f"{template.name} did not: set tokenizer.ggml.add_bos_token to false in it."
-        )
-        return template.go_template(eos), "server", [warning]
-    bos = info.token("bos") if template.bos else ""
-    return template.go_template(eos, bos), "template" if bos else "nobody", []
+        origin = "server"
+        if not begins_with(name, token):
+            warnings.append(
+                f"The GGUF file has {token or 'BOS'} put before every prompt, and training with the template "
+                f"{name} did not: set tokenizer.ggml.add_bos_token to false in it."
+            )
+    elif starts_with_bos(name) and token:
+        bos, origin = token, "template"
+    served = served_format(
+        name,
+        enable_thinking=bool(enable_thinking),
+        default_system=training.default_system if training else None,
+        eos=eos,
+        bos=bos,
+        server_bos=token if info.adds_bos else "",
+        date=training.day if training else "",
+        base_thinks="</think>" in str(info.metadata.get("tokenizer.chat_template", "")),
+    )
+    return served, origin, warnings
 
 
 def differences(

@@ -33,6 +33,7 @@ from ..system.files import list_files, read_json, write_atomic, write_json
 from ..training import checkpoints, trainer_log
 from ..training.float32_base import in_float32
 from ..training.hyperparameters import llamafactory_train_arguments, precision
+from . import prompt_probes
 from .step import Step
 from .tool_environment import (
     compute_threads,
@@ -128,6 +129,8 @@ class TrainStep(Step):
         settings = self._settings(ctx, base, attempt.step, rows)
         if rows:
             write_json(os.path.join(ctx.work, ROWS), rows)
+        if ctx.spec.options["resolved"].get("template"):
+            env.update(prompt_probes.prepare(ctx, ctx.spec.options["resolved"], base))
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
         argv = llamafactory(ctx, image, "train", config, before="" if distributed else _ENABLE_JIT_CHECKPOINT)
