@@ -5,16 +5,19 @@
 
 What ``/api/show`` reports of a template is no proof: a server may prefer the chat template in the GGUF file or a
 built-in renderer. So each probe is rendered by the server itself (``_debug_render_only`` of ``/api/chat``) and compared
-with LLaMA-Factory's text, then answered with one token: the number of tokens of its prompt is compared as well, and the
-model is known to load.
+with LLaMA-Factory's text. Probes are also answered with one token, which shows that the model loads, and the number of
+tokens of the prompt is compared: for three probes always, for the others while it is fast. On a GPU that is all of
+them; a large model on a CPU would take minutes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 import typing as t
 
 from ..chat_formats.probes import Probe, probes_for
-from ..chat_formats.proof import compare
+from ..chat_formats.proof import Difference, compare
 from ..errors import JobError, RemoteError
 from ..ollama.client import Ollama
 from .prompt_probes import Probes
@@ -22,7 +25,10 @@ from .prompt_probes import Probes
 #: Context for the probes, in tokens, if the model has a smaller one: a server leaves out what does not fit.
 _CONTEXT = 4096
 
-_NO_SYSTEM = "no system prompt"
+#: The probes that are always answered: a plain conversation, text that needs escapes, an answer to continue.
+_ALWAYS_ANSWERED = ("several turns", "special characters", "continued answer")
+#: Seconds after which no further probe is answered.
+_ANSWER_SECONDS = 2.0
 
 
 class NotProvenError(JobError):
@@ -49,8 +55,8 @@ def prove(
     :param server_bos: text of the BOS token that the server puts before prompts; empty if it adds none.
     :param parameters: parameters that the model is registered with.
     :param unload: whether the model leaves memory afterwards.
-    :returns: ``probes``, names of those that are equal; ``skipped``, the others with the reason; ``tokens``, number of
-        prompt tokens that were compared.
+    :returns: ``probes``, names of those whose text is equal; ``counted``, names of those whose number of tokens is;
+        ``skipped``, the others with the reason.
     :raises NotProvenError: at the first difference, or if the model cannot be loaded.
     :raises RemoteError: if the server does not answer.
     """
@@ -59,72 +65,81 @@ def prove(
         options["num_ctx"] = _CONTEXT
     known = {probe.name: probe for probe in probes_for(probes.template, enable_thinking=probes.enable_thinking)}
     skipped: dict[str, str] = {}
-    equal: list[str] = []
-    tokens = 0
+    chosen: list[Probe] = []
     for name, expected in probes.rendered.items():
         probe = known.get(name)
-        without_system = probe is not None and all(message["role"] != "system" for message in probe.messages)
         if probe is None:
             skipped[name] = "this version of the collection does not know it"
         elif "error" in expected:
             skipped[name] = f"LLaMA-Factory cannot render it: {expected['error']}"
-        elif without_system and (system or default_system) != default_system:
+        elif not _has_system(probe) and (system or default_system) != default_system:
             skipped[name] = "the model is registered with a system prompt of its own"
         else:
-            _compare_one(ollama, tag, probe, expected, options, server_bos)
-            equal.append(name)
-            tokens += len(expected["ids"])
-    if not equal:
-        question = [{"role": "user", "content": "?"}]
-        _asked(ollama, tag, lambda: ollama.chat(tag, question, options))
+            chosen.append(probe)
+    server = _Server(ollama, tag, options)
+    texts: dict[str, str] = {}
+    for probe in chosen:
+        texts[probe.name] = server.render(probe)
+        server.require_equal(compare(probe.name, probes.rendered[probe.name], texts[probe.name], None, server_bos))
+    counted: list[str] = []
+    end = time.monotonic() + _ANSWER_SECONDS
+    for probe in sorted(chosen, key=lambda each: each.name not in _ALWAYS_ANSWERED):
+        if probe.name not in _ALWAYS_ANSWERED and counted and time.monotonic() > end:
+            break
+        tokens, expected = server.count(probe), probes.rendered[probe.name]
+        server.require_equal(compare(probe.name, expected, texts[probe.name], tokens, server_bos))
+        counted.append(probe.name)
+    if not counted:
+        server.count(known["no system prompt"])
         if probes.reason:
             skipped.setdefault("all", probes.reason)
     if unload:
         ollama.unload(tag)
-    return {"probes": equal, "skipped": skipped, "tokens": tokens}
+    return {"probes": [probe.name for probe in chosen], "counted": counted, "skipped": skipped}
 
 
-def _compare_one(
-    ollama: Ollama,
-    tag: str,
-    probe: Probe,
-    expected: t.Mapping[str, t.Any],
-    options: t.Mapping[str, t.Any],
-    server_bos: str,
-) -> None:
-    body = probe.request()
-    messages = body.pop("messages")
-    rendered = _asked(ollama, tag, lambda: ollama.render(tag, messages, options, **body))
-    reply = _asked(ollama, tag, lambda: ollama.chat(tag, messages, options, **body))
-    difference = compare(probe.name, expected, rendered, int(reply.get("prompt_eval_count") or 0), server_bos)
-    if difference is not None:
+def _has_system(probe: Probe) -> bool:
+    return any(message["role"] == "system" for message in probe.messages)
+
+
+class _Server:
+    """The server that is asked about one model."""
+
+    def __init__(self, ollama: Ollama, tag: str, options: t.Mapping[str, t.Any]) -> None:
+        self._ollama, self._tag, self._options = ollama, tag, options
+
+    def render(self, probe: Probe) -> str:
+        """Return the prompt of a probe."""
+        with self._no_error():
+            return self._ollama.render(self._tag, options=self._options, **probe.request())
+
+    def count(self, probe: Probe) -> int:
+        """Answer a probe with one token; return the number of tokens of its prompt."""
+        with self._no_error():
+            reply = self._ollama.chat(self._tag, options=self._options, **probe.request())
+        return int(reply.get("prompt_eval_count") or 0)
+
+    @contextlib.contextmanager
+    def _no_error(self) -> t.Iterator[None]:
+        """Tell a server that cannot use the model from a server that does not answer."""
+        try:
+            yield
+        except RemoteError as error:
+            if int(error.details.get("status") or 0) < 400:
+                raise
+            raise NotProvenError(
+                f"{self._tag} cannot be used in Ollama at {self._ollama.url}: {error.details.get('error')}.",
+                f"No tag was moved. {error.hint}".strip(),
+                dict(error.details),
+            ) from error
+
+    def require_equal(self, difference: Difference | None) -> None:
+        """Raise an error if there is a difference."""
+        if difference is None:
+            return
+        details = {"probe": difference.probe, "position": difference.position}
         raise NotProvenError(
-            f"Ollama at {ollama.url} does not give {tag} the prompt it was trained with. {difference}",
+            f"Ollama at {self._ollama.url} does not give {self._tag} the prompt it was trained with. {difference}",
             "No tag was moved. Is this version of Ollama supported, and the GGUF file made from this training?",
-            {
-                "probe": probe.name,
-                "position": difference.position,
-                "expected": difference.expected,
-                "got": difference.got,
-            },
+            {**details, "expected": difference.expected, "got": difference.got},
         )
-
-
-_Answer = t.TypeVar("_Answer")
-
-
-def _asked(ollama: Ollama, tag: str, ask: t.Callable[[], _Answer]) -> _Answer:
-    """Ask the server.
-
-    :raises NotProvenError: if the server answers that it cannot load the model or use its template.
-    """
-    try:
-        return ask()
-    except RemoteError as error:
-        if int(error.details.get("status") or 0) < 400:
-            raise
-        raise NotProvenError(
-            f"{tag} cannot be used in Ollama at {ollama.url}: {error.details.get('error')}.",
-            f"No tag was moved. {error.hint}".strip(),
-            dict(error.details),
-        ) from error

@@ -193,7 +193,7 @@ class RegisterStep(Step):
             # a gate asks the model next
             unload=bool(ctx.spec.options.get("promote", True)),
         )
-        log_line(f"The prompt is as it was trained: {len(proof['probes'])} probes, {proof['tokens']} tokens")
+        log_line(f"The prompt is as it was trained: {len(proof['probes'])} probes")
         for name, reason in proof["skipped"].items():
             log_line(f"Not compared: {name}: {reason}")
         return proof
