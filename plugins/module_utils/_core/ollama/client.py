@@ -174,6 +174,7 @@ class Ollama:
         adapters: t.Mapping[str, str] | None = None,
         from_: str = "",
         template: str = "",
+        parser: str = "",
         system: str = "",
         parameters: t.Mapping[str, t.Any] | None = None,
         license_: str = "",
@@ -187,11 +188,12 @@ class Ollama:
         :param files: file name → digest.
         :param adapters: the same for adapters to apply to the model.
         :param from_: name of the model to start from (the server pulls a missing one from the registry).
+        :param parser: name of the parser for its answers; empty for the one that the server derives from the template.
         :raises RemoteError: if the server does not report success.
         """
         body: dict[str, t.Any] = {"model": model, "stream": True}
         optional = {"files": dict(files or {}), "adapters": dict(adapters or {}), "from": from_, "license": license_}
-        optional.update(template=template, system=system)
+        optional.update(template=template, parser=parser, system=system)
         body.update({key: value for key, value in optional.items() if value})
         if parameters:
             body["parameters"] = dict(parameters)

@@ -193,7 +193,14 @@ def models_directory(text: str) -> str:
     return match.group(1) if match else ""
 
 
-def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str, t.Any], adapter: str = "") -> str:
+def modelfile(
+    from_: str,
+    template: str,
+    system: str,
+    parameters: t.Mapping[str, t.Any],
+    adapter: str = "",
+    parser: str = "",
+) -> str:
     """A Modelfile that creates the model again with ``ollama create``.
 
     It is for people: models are registered over the API, which accepts any text. A Modelfile does not: its parser
@@ -202,11 +209,14 @@ def modelfile(from_: str, template: str, system: str, parameters: t.Mapping[str,
 
     :param from_: file or model to create it from.
     :param adapter: adapter file to apply; empty for none.
+    :param parser: Ollama's parser for the answers; empty for its default.
     """
     lines = [f"FROM {from_}", *([f"ADAPTER {adapter}"] if adapter else [])]
     for command, value in (("TEMPLATE", template), ("SYSTEM", system)):
         if value:
             lines += ["", _command(command, value)]
+    if parser:
+        lines += ["", f"PARSER {parser}"]
     lines.append("")
     for name, value in sorted(parameters.items()):
         lines += [_command(f"PARAMETER {name}", item) for item in (value if isinstance(value, list) else [value])]

@@ -20,7 +20,7 @@ import time
 import typing as t
 
 from ..artifacts.layout import GGUF_ADAPTER_FILE, GGUF_FILE, MODELFILE
-from ..base_models.chat_templates import OllamaTemplate, template_for
+from ..chat_formats.served import ServedFormat, begins_with, needs_eos, served_format, starts_with_bos
 from ..errors import JobError, StoreError
 from ..estimates.memory import register_disk
 from ..formats.gguf import GgufInfo, check_complete, read_header
@@ -42,6 +42,7 @@ from ..system.files import read_json, sha256_file, write_atomic, write_json
 from ..system.log import log_line
 from .step import Step
 from .tool_environment import require_disk_space
+from .training_day import training_day
 from .worker_command import worker_command
 
 #: Results so far, in the work directory; on disk, so that a kill does not lose the previous target of an alias.
@@ -59,6 +60,7 @@ class Registration:
     :param path: the GGUF file.
     :param adapter: GGUF file of an adapter that Ollama applies on load; empty for a merged model.
     :param template: template in Ollama's syntax.
+    :param parser: name of Ollama's parser for the answers; empty for the one that it derives from the template.
     :param system: system prompt; may be empty.
     :param parameters: parameters of the model.
     :param bos: origin of the leading BOS token: ``server``, ``template`` or ``nobody`` (no BOS token).
@@ -71,6 +73,7 @@ class Registration:
     path: str
     adapter: str
     template: str
+    parser: str
     system: str
     parameters: dict[str, t.Any]
     bos: str
@@ -81,13 +84,14 @@ class RegisterStep(Step):
     """Registers ``upstream["gguf"]``, with ``upstream["gguf_adapter"]`` on it where there is one, as
     ``settings["name"]``.
 
-    Settings: ``name``, ``template``, ``system``, ``parameters``, and ``enable_thinking`` when the training disabled it.
-    Options: ``quantization``, ``aliases`` (tags to move to it), ``promote`` (False does not move the aliases).
+    Settings: ``name``, ``template``, ``system``, ``parameters``, and ``enable_thinking`` and ``default_system`` when
+    the training set them. Options: ``quantization``, ``aliases`` (tags to move to it), ``promote`` (False does not
+    move the aliases).
 
     ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (digests of the uploads),
     ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its previous ``digest``
-    and a ``tag`` that still has it; None for a new alias), ``template``, ``system``, ``parameters``, ``bos``,
-    ``server_version``, ``warnings``.
+    and a ``tag`` that still has it; None for a new alias), ``template``, ``parser``, ``system``, ``parameters``,
+    ``bos``, ``server_version``, ``warnings``.
     """
 
     kind = "register"
@@ -107,7 +111,12 @@ class RegisterStep(Step):
         if registration.adapter:
             record["adapter_blob"] = _file_digest(ctx, "gguf_adapter", registration.adapter, report)
         content = modelfile(
-            registration.path, registration.template, registration.system, registration.parameters, registration.adapter
+            registration.path,
+            registration.template,
+            registration.system,
+            registration.parameters,
+            registration.adapter,
+            registration.parser,
         )
         write_atomic(os.path.join(ctx.work, MODELFILE), content)
 
@@ -145,6 +154,7 @@ class RegisterStep(Step):
             files={GGUF_FILE: record["blob"]},
             adapters=adapters,
             template=registration.template,
+            parser=registration.parser,
             system=registration.system,
             parameters=registration.parameters,
             on_status=report.note,
@@ -182,6 +192,7 @@ class RegisterStep(Step):
             "aliases": promoted,
             "previous": dict(record.get("previous") or {}),
             "template": registration.template,
+            "parser": registration.parser,
             "system": registration.system,
             "parameters": registration.parameters,
             "bos": registration.bos,
@@ -233,36 +244,62 @@ def plan(ctx: StepContext) -> Registration:
     info = read_header(path)
     check_complete(info)
     _check_type(info, quantization)
-    template = template_for(str(settings["template"]), settings.get("enable_thinking", True))
-    template_content, bos, warnings = template_text(template, info)
+    served, bos, warnings = format_for_file(settings, info, training_day(ctx))
     declared = check_parameters(settings.get("parameters") or {})
-    stops = template.stop_strings(info.token("eos") if template.needs_eos else "")
-    parameters = {**declared, "stop": list(dict.fromkeys([*stops, *declared.get("stop", [])]))}
-    system = str(settings.get("system") or "")
-    return Registration(name, tag, aliases, path, adapter, template_content, system, parameters, bos, tuple(warnings))
+    parameters = {**declared, "stop": list(dict.fromkeys([*served.stops, *declared.get("stop", [])]))}
+    return Registration(
+        name=name,
+        tag=tag,
+        aliases=aliases,
+        path=path,
+        adapter=adapter,
+        template=served.template,
+        parser=served.parser,
+        system=str(settings.get("system") or ""),
+        parameters=parameters,
+        bos=bos,
+        warnings=tuple(warnings),
+    )
 
 
-def template_text(template: OllamaTemplate, info: GgufInfo) -> tuple[str, str, list[str]]:
-    """Adapt a template to a GGUF file.
+def format_for_file(
+    settings: t.Mapping[str, t.Any], info: GgufInfo, date: str = ""
+) -> tuple[ServedFormat, str, list[str]]:
+    """What a model is served with, adapted to its GGUF file.
 
     In training the template determines whether a row starts with BOS; in serving a flag in the file determines it.
 
-    :returns: the template's text, the origin of the BOS token (see :class:`Registration`), and warnings.
+    :param settings: settings of the registration: ``template``, ``enable_thinking``, ``default_system``.
+    :param date: day of the training (:func:`training_day`).
+    :returns: the format, the origin of the BOS token (see :class:`Registration`), and warnings.
     :raises StoreError: when the file lacks a token that the template needs.
     """
-    eos = info.token("eos") if template.needs_eos else ""
-    if template.needs_eos and not eos:
-        raise StoreError(f"{info.path} names no EOS token, with which answers end in the template {template.name}.")
+    name = str(settings["template"])
+    eos = info.token("eos") if needs_eos(name) else ""
+    if needs_eos(name) and not eos:
+        raise StoreError(f"{info.path} names no EOS token, with which answers end in the template {name}.")
+    bos, origin, warnings = "", "nobody", []
     if info.adds_bos:
-        if template.bos:
-            return template.go_template(eos), "server", []
-        warning = (
-            f"The GGUF file has {info.token('bos') or 'BOS'} put before every prompt, and training with the template "
-            f"{template.name} did not: set tokenizer.ggml.add_bos_token to false in it."
-        )
-        return template.go_template(eos), "server", [warning]
-    bos = info.token("bos") if template.bos else ""
-    return template.go_template(eos, bos), "template" if bos else "nobody", []
+        origin = "server"
+        if not begins_with(name, info.token("bos")):
+            warnings = [
+                f"The GGUF file has {info.token('bos') or 'BOS'} put before every prompt, and training with the "
+                f"template {name} did not: set tokenizer.ggml.add_bos_token to false in it."
+            ]
+    elif starts_with_bos(name):
+        bos = info.token("bos")
+        origin = "template" if bos else "nobody"
+    served = served_format(
+        name,
+        enable_thinking=bool(settings.get("enable_thinking", True)),
+        default_system=settings.get("default_system"),
+        eos=eos,
+        bos=bos,
+        server_bos=info.token("bos") if info.adds_bos else "",
+        date=date,
+        base_thinks="</think>" in str(info.metadata.get("tokenizer.chat_template", "")),
+    )
+    return served, origin, warnings
 
 
 def differences(
