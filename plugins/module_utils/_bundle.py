@@ -15,7 +15,6 @@ def modules() -> None:
     from ._core.artifacts import kinds as _core_artifacts_kinds
     from ._core.artifacts import layout as _core_artifacts_layout
     from ._core.base_models import catalogue as _core_base_models_catalogue
-    from ._core.base_models import chat_templates as _core_base_models_chat_templates
     from ._core.base_models import hub_client as _core_base_models_hub_client
     from ._core.base_models import hub_download as _core_base_models_hub_download
     from ._core.base_models import model_files as _core_base_models_model_files
@@ -29,6 +28,7 @@ def modules() -> None:
     from ._core.chat_formats import probes as _core_chat_formats_probes
     from ._core.chat_formats import proof as _core_chat_formats_proof
     from ._core.chat_formats import served as _core_chat_formats_served
+    from ._core.chat_formats import text_arguments as _core_chat_formats_text_arguments
     from ._core.chat_formats import tool_formats as _core_chat_formats_tool_formats
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
     from ._core.datasets import diff as _core_datasets_diff
@@ -90,6 +90,7 @@ def modules() -> None:
     from ._core.planning import request as _core_planning_request
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan
+    from ._core.planning import served_system as _core_planning_served_system
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments

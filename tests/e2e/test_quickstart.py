@@ -16,9 +16,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
-    template_for,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
@@ -154,13 +152,14 @@ def _register_base(clone: Clone, ollama: Ollama) -> None:
         "sha256:" + subprocess.run(["sha256sum", small], check=True, capture_output=True, text=True).stdout.split()[0]
     )
     ollama.push_blob(small, digest)
-    template = template_for("qwen")
+    served = served_format("qwen")
     ollama.create(
         "untrained-base",
         files={"model.gguf": digest},
-        template=template.go_template(),
+        template=served.template,
+        parser=served.parser,
         system=PROMPTS[0]["system"],
-        parameters={"stop": template.stop_strings()},
+        parameters={"stop": list(served.stops)},
     )
 
 

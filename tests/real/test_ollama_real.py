@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
-    template_for,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama import client as ollama_client
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
@@ -26,7 +24,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.olla
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import differences
 
-TEMPLATE = template_for("qwen").go_template()
+TEMPLATE = served_format("qwen").template
 SYSTEM = 'Tu es l\'assistant du « homelab ».\n\nRéponds en "français" : {{ .Content }} \\n 日本\u00a0!\n'
 PARAMETERS = {
     "stop": ["<|im_end|>", 'Q:\n"\\', "｜fin｜"],

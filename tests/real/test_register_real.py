@@ -18,9 +18,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
-    template_for,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
     JobError,
     RemoteError,
@@ -36,7 +34,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import RegisterStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 
-TEMPLATE = template_for("qwen").go_template()
+TEMPLATE = served_format("qwen").template
 SYSTEM = 'Tu es l\'assistant du « homelab ».\n\nRéponds en "français" : {{ .Content }} \\n 日本\u00a0!\n'
 ASK = [{"role": "user", "content": "Bonjour"}]
 

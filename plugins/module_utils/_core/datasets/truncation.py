@@ -18,9 +18,10 @@ import os
 import subprocess
 import typing as t
 
-from ..base_models.chat_templates import EOS, TEMPLATES, OllamaTemplate
+from ..chat_formats import facts
+from ..chat_formats.facts import TemplateFacts
 from ..programs import count_tokens
-from .output_formats import ASSISTANT, CALL, DATA_FILE
+from .output_formats import ASSISTANT, CALL, DATA_FILE, OBSERVATION
 from .statistics import lower_bound
 
 #: Approximate bytes per token in prose of European languages (more for English, less for code and other languages).
@@ -30,6 +31,8 @@ _SLACK = 64
 #: Maximum bytes of rows to count (some seconds), and maximum duration of the count in seconds.
 _MAX_BYTES = 16 * 1024 * 1024
 _SECONDS = 300
+#: Stands for the EOS token, whose text is unknown while a row is rendered; it is counted, and then removed.
+_EOS = "\0"
 
 
 def _truncates_rows(values: t.Mapping[str, t.Any]) -> bool:
@@ -57,7 +60,7 @@ def warning(values: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any]) -> st
     )
 
 
-def texts(row: t.Mapping[str, t.Any], template: OllamaTemplate | None) -> list[tuple[str, int]]:
+def texts(row: t.Mapping[str, t.Any], template: TemplateFacts | None) -> list[tuple[str, int]]:
     """The training texts of a published row, and the number of tokens to add to each.
 
     Two texts for a pair of answers. Without a template the text around the messages is estimated.
@@ -75,19 +78,25 @@ def texts(row: t.Mapping[str, t.Any], template: OllamaTemplate | None) -> list[t
 
 
 def _render(
-    turns: t.Sequence[tuple[str, str]], system: str, tools: str, template: OllamaTemplate | None
+    turns: t.Sequence[tuple[str, str]], system: str, tools: str, template: TemplateFacts | None
 ) -> tuple[str, int]:
     if template is None:
         return "\n".join([system, tools, *(text for _role, text in turns)]), 8 * (len(turns) + bool(system))
     parts = []
     system = system or template.default_system
+    eos = template.eos_text(_EOS)
     if system or tools:
-        parts += [template.system[0], system, tools, template.system[1]]
+        prefix, suffix = template.system.around(eos, "")
+        parts += [prefix, system, tools, suffix]
+    slots = {ASSISTANT: template.assistant, CALL: template.function, OBSERVATION: template.observation}
     for role, text in turns:
-        prefix, suffix = template.assistant if role in (ASSISTANT, CALL) else template.user
+        prefix, suffix = slots.get(role, template.user).around(eos, "")
+        if role in (ASSISTANT, CALL) and template.thought_words[1].strip() not in text:
+            parts.append(template.empty_thought)
         parts += [prefix, text, suffix]
-    rendered = "".join(parts)
-    return rendered.replace(EOS, ""), rendered.count(EOS) + template.bos
+    rendered = template.prefix.text(eos, "") + "".join(parts)
+    more = rendered.count(_EOS) + template.starts_with_bos + template.efficient_eos
+    return rendered.replace(_EOS, ""), more
 
 
 def count(
@@ -108,7 +117,8 @@ def count(
     if not _truncates_rows(values):
         return None
     cutoff = int(values["cutoff_len"])
-    template = TEMPLATES.get(str(values.get("template")))
+    name = str(values.get("template"))
+    template = facts.facts_of(name) if name in facts.names() else None
     candidates, total_bytes, exact = 0, 0, template is not None
     numbers: list[int] = []
     lines: list[str] = []

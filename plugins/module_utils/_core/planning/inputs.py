@@ -12,13 +12,16 @@ import dataclasses
 import typing as t
 
 from ..artifacts.layout import Layout
-from ..base_models import chat_templates, names, resolution
+from ..base_models import names, resolution
+from ..chat_formats import exactness, text_arguments
+from ..chat_formats.facts import facts_of
 from ..datasets import registry, truncation
 from ..estimates import host
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
 from ..training import hyperparameters, image_arguments, llamafactory_arguments, stages
 from ..training.hyperparameters import Hyperparameters
+from .served_system import system_for
 
 
 def resolve_base(
@@ -99,6 +102,7 @@ def training_settings(
         host.check(layout, hyper, subject, machine, name, memory_check, estimate),
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
+        text_arguments.warning(hyper.values),
     ]
     if any(warnings):
         options["warning"] = " ".join(filter(None, warnings))
@@ -114,21 +118,25 @@ def register_settings(
 ) -> tuple[dict[str, t.Any], str]:
     """Return the settings of a registration, and a warning if it cannot serve every row as it was trained.
 
-    :param training: hyperparameters of the training: its template, and whether thinking was enabled.
+    :param training: hyperparameters of the training: its template, and what changes the text of it (``extra``).
     :param dataset: results in the receipt of the dataset.
     """
-    thinking = (training.get("extra") or {}).get("enable_thinking")
-    template = chat_templates.template_for(str(training["template"]), True if thinking is None else bool(thinking))
+    template, extra = str(training["template"]), training.get("extra") or {}
+    exactness.check(template)
+    thinking, default_system = extra.get("enable_thinking"), extra.get("default_system")
     warning = ""
     if system is None:
-        system, warning = chat_templates.system_for(template, dataset)
+        default = facts_of(template).default_system if default_system is None else str(default_system)
+        system, warning = system_for(default, dataset)
     settings: dict[str, t.Any] = {
         "name": name,
-        "template": template.name,
+        "template": template,
         "system": system,
         "parameters": dict(parameters),
         "recipe": RECIPE,
     }
     if thinking is not None:
         settings["enable_thinking"] = bool(thinking)
+    if default_system is not None:
+        settings["default_system"] = str(default_system)
     return settings, warning

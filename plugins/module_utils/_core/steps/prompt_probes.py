@@ -26,6 +26,7 @@ from ..chat_formats.probes import probes_for
 from ..errors import CoreError
 from ..releases import lineage
 from ..runs.job_context import StepContext
+from ..system.clock import parse_utc
 from ..system.environment import clean_environment
 from ..system.files import read_json, write_json
 from .tool_environment import PROGRAMS
@@ -47,6 +48,7 @@ _ARGUMENTS = (
     "trust_remote_code",
 )
 _PROGRAM = os.path.join(PROGRAMS, "render_probes.py")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: Seconds that rendering may take; importing LLaMA-Factory takes some on a slow disk.
 _SECONDS = 300
 
@@ -128,13 +130,17 @@ class Training:
 
     @property
     def day(self) -> str:
-        """The day that its descriptions of tools contain, such as ``05 Mar 2026``; empty if it is unknown."""
+        """The day in its descriptions of tools (template llama3), such as ``05 Mar 2026``; empty if it is unknown.
+
+        LLaMA-Factory takes it from the clock of the host, in English, when the training begins.
+        """
         if self.recorded.get("date"):
             return str(self.recorded["date"])
         try:
-            return datetime.datetime.fromisoformat(self.started_at.replace("Z", "+00:00")).strftime("%d %b %Y")
+            day = datetime.datetime.fromtimestamp(parse_utc(self.started_at))
         except ValueError:
             return ""
+        return f"{day.day:02d} {_MONTHS[day.month - 1]} {day.year}"
 
 
 def training_of(ctx: StepContext) -> Training | None:

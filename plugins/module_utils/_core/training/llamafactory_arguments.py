@@ -20,6 +20,7 @@ import os
 import subprocess
 import typing as t
 
+from ..chat_formats import text_arguments
 from ..errors import InputError, NotReadyError
 from ..programs import list_llamafactory_arguments
 from .hyperparameters import Hyperparameters
@@ -100,7 +101,8 @@ def check(hyperparameters: Hyperparameters, installed: str | t.Callable[[], LfAr
 
     :param installed: its virtual environment, or a function that queries it.
     :returns: the same hyperparameters, with the values of ``extra`` converted to the types that LLaMA-Factory expects.
-    :raises InputError: for an unknown argument or template, or a value of the wrong type.
+    :raises InputError: for an unknown argument or template, a value of the wrong type, or an argument that changes the
+        text of the training so that it cannot be served.
     :raises NotReadyError: when a query is needed and LLaMA-Factory is not installed.
     """
     if not hyperparameters.extra and not hyperparameters["template"]:
@@ -108,7 +110,9 @@ def check(hyperparameters: Hyperparameters, installed: str | t.Callable[[], LfAr
     supported = read_arguments(installed) if isinstance(installed, str) else installed()
     if hyperparameters["template"]:
         check_template(str(hyperparameters["template"]), supported)
-    return hyperparameters.with_extra(check_extra(hyperparameters.extra, supported))
+    extra = check_extra(hyperparameters.extra, supported)
+    text_arguments.check(extra, str(hyperparameters["template"] or ""))
+    return hyperparameters.with_extra(extra)
 
 
 def check_template(name: str, supported: LfArguments) -> None:

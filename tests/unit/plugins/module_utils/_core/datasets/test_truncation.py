@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import TEMPLATES
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.facts import facts_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import truncation
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import Declaration, apply
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 
-QWEN = TEMPLATES["qwen"]
+QWEN = facts_of("qwen")
 #: A fake tokenizers package in which a token is a character: the tests cover only the calls of the program.
 FAKE = """
 class Tokenizer:
@@ -97,9 +97,11 @@ def test_counted_texts(row: dict[str, t.Any], expected: list[str]) -> None:
 def test_tokens_beside_the_text() -> None:
     """An end of sequence without a text, and a BOS, are added as numbers."""
     row = {"instruction": "a", "input": "", "output": "b", "system": ""}
-    texts = truncation.texts(row, TEMPLATES["mistral"])
-    assert all("{eos}" not in text for text, _more in texts)
-    assert texts[0][1] == 2
+    texts = truncation.texts(row, facts_of("mistral"))
+    assert texts == [("[INST] a[/INST] b", 2)]
+    # an EOS that no slot holds, and the empty thought of an answer without one
+    assert truncation.texts(row, facts_of("bailing")) == [("<role>HUMAN</role>a<role>ASSISTANT</role>b", 1)]
+    assert "<think>\n\n</think>\n\nb" in truncation.texts(row, facts_of("qwen3"))[0][0]
     assert QWEN.default_system in truncation.texts(row, QWEN)[0][0]
     assert truncation.texts(row, None)[0][1] > 0
 

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
-    template_for,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
     InputError,
     NotReadyError,
@@ -34,8 +32,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import (
     RegisterStep,
     differences,
+    format_for_file,
     plan,
-    template_text,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json
 
@@ -110,16 +108,26 @@ def test_plan(context: t.Callable[..., StepContext]) -> None:
     wanted = plan(context({"parameters": {"temperature": "0.2", "stop": "Q:"}}, aliases=["latest", "stable"]))
     assert wanted.tag == "m:0a1b2c3d4e5f-q4_K_M"
     assert wanted.aliases == ("latest", "stable")
-    assert wanted.template == template_for("qwen").go_template()
+    assert (wanted.template, wanted.parser) == (served_format("qwen").template, "qwen3")
     assert wanted.parameters == {"temperature": 0.2, "stop": ["<|im_end|>", "Q:"]}
     assert (wanted.system, wanted.bos, wanted.warnings) == ("Tu aides.", "nobody", ())
 
 
 def test_plan_without_thinking(context: t.Callable[..., StepContext]) -> None:
     on, off = ({"template": "qwen3", "enable_thinking": value} for value in (True, False))
-    assert (
-        plan(context(off)).template == plan(context(on)).template.rpartition("{{ if and")[0] + "<think>\n\n</think>\n\n"
+    with_thoughts, without = plan(context(on)), plan(context(off))
+    assert with_thoughts.template == served_format("qwen3").template
+    assert without.template == served_format("qwen3", enable_thinking=False).template
+    assert with_thoughts.template.endswith(
+        "{{ if and .IsThinkSet (not .Think) }}<think>\n\n</think>\n\n{{ end }}{{ end }}"
     )
+    assert without.template.endswith("{{ $tail }}<think>\n\n</think>\n\n{{ end }}")
+
+
+def test_plan_with_a_default_system_prompt(context: t.Callable[..., StepContext]) -> None:
+    wanted = plan(context({"default_system": "Tu es bref."}))
+    assert wanted.template == served_format("qwen", default_system="Tu es bref.").template
+    assert "Tu es bref." in wanted.template and "You are Qwen" not in wanted.template
 
 
 @pytest.mark.parametrize(
@@ -154,16 +162,17 @@ def test_short_name_of_a_type(context: t.Callable[..., StepContext], name: str) 
 
 def test_origin_of_the_bos_token(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
-    for template, add_bos, expected_origin, beginning in (
-        ("mistral", True, "server", "{{ $system"),
-        ("mistral", False, "template", "<s>{{ $system"),
-        ("qwen", False, "nobody", "{{ if .System"),
+    for template, add_bos, expected_origin in (
+        ("mistral", True, "server"),
+        ("mistral", False, "template"),
+        ("qwen", False, "nobody"),
     ):
         write_gguf(path, add_bos=add_bos)
-        content, origin, warnings = template_text(template_for(template), read_header(str(path)))
-        assert (origin, warnings) == (expected_origin, []) and content.startswith(beginning)
+        served, origin, warnings = format_for_file({"template": template}, read_header(str(path)))
+        assert (origin, warnings) == (expected_origin, [])
+        assert ("<s>{{ $first := true }}" in served.template) == (origin == "template")
     write_gguf(path, add_bos=True)
-    _text, origin, warnings = template_text(template_for("qwen"), read_header(str(path)))
+    _served, origin, warnings = format_for_file({"template": "qwen"}, read_header(str(path)))
     assert origin == "server" and "<s> put before every prompt" in warnings[0]
 
 
@@ -171,8 +180,8 @@ def test_missing_eos_token(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     write_gguf(path, eos=None)
     with pytest.raises(StoreError, match="names no EOS token"):
-        template_text(template_for("mistral"), read_header(str(path)))
-    assert template_text(template_for("qwen"), read_header(str(path)))[1] == "nobody"
+        format_for_file({"template": "mistral"}, read_header(str(path)))
+    assert format_for_file({"template": "qwen"}, read_header(str(path)))[1] == "nobody"
 
 
 def test_differences() -> None:

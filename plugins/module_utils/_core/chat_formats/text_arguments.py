@@ -1,0 +1,118 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LLaMA-Factory's arguments that change the text or the tokens of a row, and what becomes of each.
+
+A model is served with the text it was trained with. An argument in ``extra`` that changes that text is either part of
+what is served, or refused when a run is planned. ``tests/real/test_lf_arguments_real.py`` holds the table against the
+arguments that LLaMA-Factory reads where it renders and tokenizes a row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ..errors import InputError
+from .facts import TemplateFacts, facts_of, names
+
+#: What becomes of an argument.
+SERVED, REFUSED, DEPENDS, NO_EFFECT = "served", "refused", "depends", "no effect"
+#: Stages that render a row with ``encode_oneturn``, which leaves earlier answers without a thought as they are.
+_ONE_TURN_STAGES = ("dpo", "kto", "rm")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextArgument:
+    """An argument that LLaMA-Factory reads where it renders or tokenizes a row.
+
+    :param outcome: :data:`SERVED`, the served text follows it; :data:`REFUSED`, no server can follow it;
+        :data:`DEPENDS`, on the template and other arguments; :data:`NO_EFFECT`, neither text nor tokens of a prompt
+        depend on it.
+    :param reason: how it is served, or why it is refused or has no effect.
+    """
+
+    outcome: str
+    reason: str
+
+
+_VOCABULARY = "the tokens go into the GGUF file with the tokenizer of the training"
+
+#: By LLaMA-Factory's name.
+TEXT_ARGUMENTS: dict[str, TextArgument] = {
+    "template": TextArgument(SERVED, "the option template"),
+    "default_system": TextArgument(SERVED, "system prompt of conversations that have none"),
+    "enable_thinking": TextArgument(SERVED, "where the empty thought stands in the prompt"),
+    "tool_format": TextArgument(
+        REFUSED, "it replaces the text around calls of tools, and leaves out how the template ends them"
+    ),
+    "split_special_tokens": TextArgument(
+        REFUSED, "it splits the markers of the template into pieces, and a server reads each as one token"
+    ),
+    "mask_history": TextArgument(DEPENDS, "templates with thoughts remove those of earlier answers then"),
+    "preserve_thinking": TextArgument(DEPENDS, "with mask_history, it keeps the thoughts of earlier answers"),
+    "train_on_prompt": TextArgument(DEPENDS, "only what is learnt; some templates do not support it"),
+    "add_tokens": TextArgument(SERVED, _VOCABULARY),
+    "add_special_tokens": TextArgument(SERVED, _VOCABULARY),
+    "new_special_tokens_config": TextArgument(SERVED, _VOCABULARY),
+    "init_special_tokens": TextArgument(NO_EFFECT, "only the first weights of new tokens"),
+    "resize_vocab": TextArgument(SERVED, _VOCABULARY),
+    "use_fast_tokenizer": TextArgument(NO_EFFECT, "both tokenizers read the same files"),
+    "trust_remote_code": TextArgument(NO_EFFECT, "the tokenizer comes with the base model"),
+    "model_max_length": TextArgument(NO_EFFECT, "where a row is cut off"),
+    "cutoff_len": TextArgument(NO_EFFECT, "where a row is cut off"),
+    "packing": TextArgument(NO_EFFECT, "how rows are put together"),
+    "neat_packing": TextArgument(NO_EFFECT, "how rows are put together"),
+    "model_name_or_path": TextArgument(NO_EFFECT, "the option base_model"),
+    "model_revision": TextArgument(NO_EFFECT, "the base model is a directory"),
+    "cache_dir": TextArgument(NO_EFFECT, "the base model is a directory"),
+    "hf_hub_token": TextArgument(NO_EFFECT, "the base model is a directory"),
+    "skip_special_tokens": TextArgument(NO_EFFECT, "how LLaMA-Factory shows an answer that it generates"),
+}
+
+
+def check(extra: t.Mapping[str, t.Any], template: str) -> None:
+    """Check that the text of a training with these arguments can be served.
+
+    :param extra: LLaMA-Factory's arguments, with values of the types that it expects.
+    :param template: name of the chat template; one that is unknown here is not checked for what depends on it.
+    :raises InputError: for the first argument that cannot be followed.
+    """
+    for name, argument in TEXT_ARGUMENTS.items():
+        if argument.outcome == REFUSED and extra.get(name):
+            raise InputError(
+                f"extra.{name} changes the text of the training in a way that no server can follow: {argument.reason}.",
+                f"Leave {name} out.",
+                {"argument": name},
+            )
+    facts = facts_of(template) if template in names() else None
+    if facts is None:
+        return
+    if extra.get("train_on_prompt") and facts.efficient_eos:
+        raise InputError(
+            f"LLaMA-Factory does not support extra.train_on_prompt with the chat template {template!r}.",
+            "Leave train_on_prompt out.",
+            {"argument": "train_on_prompt"},
+        )
+    if extra.get("mask_history") and not extra.get("preserve_thinking") and facts.reasoning:
+        raise InputError(
+            f"extra.mask_history removes the thoughts of earlier answers with the chat template {template!r}, and a "
+            "server does not.",
+            "Set preserve_thinking: true beside it, or leave mask_history out.",
+            {"argument": "mask_history"},
+        )
+
+
+def warning(values: t.Mapping[str, t.Any]) -> str:
+    """The warning for a stage whose rows of several turns are rendered otherwise than they are served; else empty.
+
+    :param values: all hyperparameters: ``stage`` and ``template``.
+    """
+    template = str(values.get("template") or "")
+    facts: TemplateFacts | None = facts_of(template) if template in names() else None
+    if facts is None or not facts.reasoning or values.get("stage") not in _ONE_TURN_STAGES:
+        return ""
+    return (
+        f"The stage {values['stage']} removes the thoughts of earlier answers with the chat template {template}, and a "
+        "server does not: rows of several turns are trained with another text than they are served with."
+    )
