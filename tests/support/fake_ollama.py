@@ -23,6 +23,7 @@ class FakeOllama(ThreadingHTTPServer):
     :ivar requests: method, path and body of each request that is no list, in order.
     :ivar reply: answers a chat, from the model's name and the last message.
     :ivar refuses: paths that are answered with status 500.
+    :ivar render: renders the prompt of a request for ``_debug_render_only``, and counts its tokens.
     """
 
     daemon_threads = True
@@ -34,6 +35,7 @@ class FakeOllama(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, dict[str, t.Any]]] = []
         self.reply: Reply = lambda _model, _prompt: ""
         self.refuses: set[str] = set()
+        self.render: t.Callable[[dict[str, t.Any]], tuple[str, int]] = lambda _body: ("", 0)
 
     @property
     def url(self) -> str:
@@ -64,11 +66,14 @@ class FakeOllama(ThreadingHTTPServer):
             del self.models[model]
         elif path == "/api/generate" and body.get("keep_alive") == 0:
             self.loaded = [name for name in self.loaded if name != model]
+        elif path == "/api/chat" and body.get("_debug_render_only"):
+            return 200, {"_debug_info": {"rendered_template": self.render(body)[0]}}
         elif path == "/api/chat":
             text = self.reply(model, str(body["messages"][-1]["content"]))
             if isinstance(text, int):
                 return text, {"error": "told to fail"}
             done = {"done_reason": "stop", "eval_count": len(text.split()), "total_duration": 1_500_000_000}
+            done["prompt_eval_count"] = self.render(body)[1]
             return 200, {"message": {"role": "assistant", "content": text}, **done}
         return 200, {}
 

@@ -24,11 +24,12 @@ from ..artifacts.layout import PROBES_FILE
 from ..base_models.model_files import special_tokens
 from ..chat_formats.probes import probes_for
 from ..errors import CoreError
+from ..fingerprint import digest
 from ..releases import lineage
 from ..runs.job_context import StepContext
 from ..system.clock import parse_utc
 from ..system.environment import clean_environment
-from ..system.files import read_json, write_json
+from ..system.files import make_dirs, read_json, write_json
 from .tool_environment import PROGRAMS
 
 SCHEMA = 1
@@ -177,7 +178,14 @@ def probes_of(ctx: StepContext) -> Probes:
         return dataclasses.replace(found, rendered=training.recorded["probes"])
     resolved = {**training.resolved, "template": found.template}
     try:
-        result = _render(ctx, request(resolved, artifact_path(ctx.layout, "base", training.base)))
+        wanted = request(resolved, artifact_path(ctx.layout, "base", training.base))
+        # importing LLaMA-Factory takes seconds, and several registrations of a training need the same
+        cached = ctx.layout.path("cache", "probes", f"{training.fingerprint}-{digest(wanted)[:12]}.json")
+        result = read_json(cached)
+        if result is None:
+            result = _render(ctx, wanted)
+            make_dirs(os.path.dirname(cached))
+            write_json(cached, result)
     except (CoreError, KeyError, OSError, ValueError, subprocess.SubprocessError) as error:
         return dataclasses.replace(found, reason=f"LLaMA-Factory could not render them here: {error}")
     # descriptions of tools contain the day of the training, and were rendered with today
