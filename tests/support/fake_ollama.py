@@ -23,6 +23,7 @@ class FakeOllama(ThreadingHTTPServer):
     :ivar requests: method, path and body of each request that is no list, in order.
     :ivar reply: answers a chat, from the model's name and the last message.
     :ivar refuses: paths that are answered with status 500.
+    :ivar version: the version it reports.
     """
 
     daemon_threads = True
@@ -34,6 +35,7 @@ class FakeOllama(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, dict[str, t.Any]]] = []
         self.reply: Reply = lambda _model, _prompt: ""
         self.refuses: set[str] = set()
+        self.version = "0.32.15"
 
     @property
     def url(self) -> str:
@@ -49,7 +51,7 @@ class FakeOllama(ThreadingHTTPServer):
         if path in self.refuses:
             return 500, {"error": "told to fail"}
         if path == "/api/version":
-            return 200, {"version": "0.24.0"}
+            return 200, {"version": self.version}
         if path == "/api/tags":
             return 200, {"models": [{"name": name, "digest": digest} for name, digest in self.models.items()]}
         if path == "/api/ps":
