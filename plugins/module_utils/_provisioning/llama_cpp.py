@@ -47,8 +47,8 @@ _OPTIONS = {
 # its command line: 60 files, half of the work. Most of that is reading the same headers, so they are compiled 16 at a
 # time and without optimization: 342 s of processor time for everything that is built here, and 557 s without this.
 # json.cpp stays apart, because a name has another meaning there.
-# llama-server answers, so that what it computes with is optimized, and what it does for each token is not left at -O0. It
-# needs all of mtmd too, whose files for single models are compiled as one: 367 s of processor time for all three programs.
+# llama-server has to answer fast, so its kernels keep -O3, and what it does for each token is not left at -O0. It needs
+# all of mtmd too, whose files for single models are compiled as one: 367 s of processor time for all three programs.
 _PROJECT = """\
 cmake_minimum_required(VERSION 3.18)
 project(tools C CXX)

@@ -182,8 +182,8 @@ class Ollama:
         """Create a model from blobs of the server, or from another model.
 
         The HTTP status is 200 even if creation fails: an ``error`` line, or a stream without a final ``success``, is a
-        failure. From version 0.30 on, the server keeps what ``llama-quantize`` writes from the file, so that the digest of
-        the stored blob (:func:`.syntax.modelfile_blobs`) is another than that of the upload; a damaged file fails here.
+        failure. From version 0.30 on, the server keeps what ``llama-quantize`` writes from the file, so that the digest
+        of the stored blob (:func:`.syntax.modelfile_blobs`) differs from that of the upload; a damaged file fails here.
 
         :param files: file name → digest.
         :param adapters: the same for adapters to apply to the model.
