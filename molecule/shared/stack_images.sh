@@ -19,7 +19,7 @@ name_of() { sed -n "s/^$1=//p" "$work/names"; }
 # make NAME   builds an image from the Dockerfile in the directory of that name; prints the name of the image
 make() {
     local key image archive
-    key=$( (cat "$work/$1"/*; name_of IA_BASE_IMAGE) | sha256sum | cut -c1-12)
+    key=$( (find "$work/$1" -type f | sort | xargs cat; name_of IA_BASE_IMAGE) | sha256sum | cut -c1-12)
     image=ia-homelab-test/$1:$key archive=$cache/$1-$key.tar
     if [[ ! -e $archive ]]; then
         docker build --quiet --network host --build-arg BASE="$(name_of IA_BASE_IMAGE)" --tag "$image" "$work/$1" >&2
@@ -30,12 +30,13 @@ make() {
 }
 
 mkdir "$work/ollama" "$work/proxy"
-cp "$IA_OLLAMA_BIN" "$work/ollama/ollama"
+cp -r "$(dirname "$(dirname "$IA_OLLAMA_BIN")")"/{bin,lib} "$work/ollama/"
 cat >"$work/ollama/Dockerfile" <<'END_OF_DOCKERFILE'
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -q && apt-get install -yq --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*
-COPY ollama /usr/bin/ollama
+COPY bin/ollama /usr/bin/ollama
+COPY lib/ollama /usr/lib/ollama
 ENV OLLAMA_HOST=0.0.0.0:11434
 ENTRYPOINT ["/usr/bin/ollama"]
 CMD ["serve"]

@@ -76,6 +76,7 @@ def modules() -> None:
     from ._core import main as _core_main
     from ._core.ollama import client as _core_ollama_client
     from ._core.ollama import syntax as _core_ollama_syntax
+    from ._core.ollama import versions as _core_ollama_versions
     from ._core.planning import changes as _core_planning_changes
     from ._core.planning import declaration as _core_planning_declaration
     from ._core.planning import entries as _core_planning_entries

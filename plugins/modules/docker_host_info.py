@@ -193,7 +193,7 @@ images:
   description: Id of each of O(images) by its name; empty where the engine does not have it.
   returned: success
   type: dict
-  sample: {"ollama/ollama:0.24.0": ""}
+  sample: {"ollama/ollama:0.32.15": ""}
 repository_images:
   description: Ids of all images of O(repositories).
   returned: success

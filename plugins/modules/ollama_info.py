@@ -28,6 +28,12 @@ options:
       - The official archives by machine (C(x86_64), C(aarch64)), each with C(url) and C(sha256).
     type: dict
     default: {}
+  llama_cpp_pins:
+    description:
+      - The source of llama.cpp, as O(ia_homelab.llamafactory.toolchain#module:pins) has it. From version 0.30 on, it is
+        a part of the name of the directory that is built with C(go).
+    type: str
+    default: ""
   url:
     description:
       - Base URL of the server, as seen from the host.
@@ -90,7 +96,12 @@ other:
     version:
       description: Its version.
       type: str
-      sample: 0.24.0
+      sample: 0.32.15
+llama_server:
+  description: Whether models run in llama.cpp's C(llama-server), which V(go) needs as a component of the toolchain.
+  returned: success
+  type: bool
+  sample: true
 machine:
   description: Machine of the host, by which O(archives) is searched.
   returned: success
@@ -114,7 +125,7 @@ server_version:
   description: Version of the server that answers at O(url); empty if none does.
   returned: success
   type: str
-  sample: 0.24.0
+  sample: 0.32.15
 unit:
   description: Who wrote the systemd unit O(service_name), V(role) or V(other); V(none) if there is no such unit.
   returned: success
@@ -160,12 +171,15 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provision
 def inspect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     archive = params["archives"].get(platform.machine()) or {}
-    programs = ollama_programs.installed(params["tools_dir"], params["version"], archive.get("sha256", ""))
+    programs = ollama_programs.installed(
+        params["tools_dir"], params["version"], archive.get("sha256", ""), params["llama_cpp_pins"]
+    )
     other = ollama_programs.Program() if programs["installed"] else ollama_programs.find_program(params["version"])
     return {
         "changed": False,
         **programs,
         "other": dataclasses.asdict(other),
+        "llama_server": ollama_programs.runs_llama_server(params["version"]),
         "machine": platform.machine(),
         "archive": archive,
         "go": dataclasses.asdict(ollama_programs.find_go(params["go"])),
@@ -185,6 +199,7 @@ def main() -> None:
             "tools_dir": {"type": "path", "required": True},
             "version": {"type": "str", "required": True},
             "archives": {"type": "dict", "default": {}},
+            "llama_cpp_pins": {"type": "str", "default": ""},
             "url": {"type": "str", "default": DEFAULT_URL},
             "data_dir": {"type": "path", "required": True},
             "service_name": {"type": "str", "default": "ollama"},

@@ -26,8 +26,9 @@ options:
     required: true
   method:
     description:
-      - V(archive) installs the official archive, which supports GPUs (1.2 GB to download).
-      - V(go) builds the engine for the CPU, which takes 5 to 15 minutes.
+      - V(archive) installs the official archive, which supports GPUs (1.2 to 1.4 GB to download).
+      - V(go) builds the Go module of this version, which supports only the CPU and takes 2 to 15 minutes. From version
+        0.30 on, the programs of the component C(llama_server) are installed beside it.
     type: str
     choices: [archive, go]
     required: true
@@ -37,7 +38,9 @@ options:
     type: dict
     suboptions:
       url:
-        description: Where it is downloaded from; a tar file compressed with zstd (C(.zst)) or gzip.
+        description:
+          - Where it is downloaded from; a tar file compressed with zstd (C(.zst)) or gzip. C(file://) names one on the
+            host.
         type: str
         required: true
       sha256:
@@ -56,8 +59,15 @@ options:
     required: true
   headers_dir:
     description:
-      - Directory of the component C(headers) of M(ia_homelab.llamafactory.toolchain). Required for O(method=go).
+      - Directory of the component C(headers) of M(ia_homelab.llamafactory.toolchain). Required for O(method=go) and
+        versions before 0.30.
     type: path
+  llama_cpp_pins:
+    description:
+      - The source of llama.cpp, as O(ia_homelab.llamafactory.toolchain#module:pins) has it. Required for O(method=go)
+        and versions from 0.30 on, whose component C(llama_server) must be installed.
+    type: str
+    default: ""
   allow_unavailable:
     description:
       - With O(method=archive), succeed without an installation if the archive cannot be downloaded; RV(program) is then
@@ -85,6 +95,16 @@ EXAMPLES = r"""
     method: go
     builder_dir: "{{ tools.components.builder.path }}"
     headers_dir: "{{ tools.components.headers.path }}"
+
+- name: Install the archive that was copied to the host
+  ia_homelab.llamafactory.ollama_install:
+    tools_dir: /data/llamafactory/tools
+    version: 0.32.15
+    method: archive
+    archive:
+      url: file:///srv/ollama-linux-amd64.tar.zst
+      sha256: 50539c5fe9bf85887733355098dcdb266b433cb8c73fa180713417e9ed6e42bb
+    builder_dir: "{{ tools.components.builder.path }}"
 """
 
 RETURN = r"""
@@ -112,10 +132,17 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError, RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
+    InputError,
+    NotReadyError,
+    RemoteError,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import (
     ollama_install,
     ollama_programs,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.toolchain import (
+    llama_server_component,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.workspace import Workspace
 
@@ -125,7 +152,8 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     if params["method"] == "archive":
         component = ollama_programs.archive_component(params["tools_dir"], params["archive"]["sha256"])
     else:
-        component = ollama_programs.source_component(params["tools_dir"], params["version"])
+        refuse_missing_options(params)
+        component = ollama_programs.source_component(params["tools_dir"], params["version"], params["llama_cpp_pins"])
     result = {"program": ollama_programs.program_of(component), "reason": "", "seconds": 0.0}
     if component.is_complete():
         return {"changed": False, **result}
@@ -155,11 +183,30 @@ def install(params: t.Mapping[str, t.Any], workspace: Workspace) -> float | None
             f"Building Ollama {params['version']} needs Go 1.21 or newer, which is not on this host.",
             "Install Go, or use the archive.",
         )
-    if not os.path.isdir(params["headers_dir"]):
+    if not ollama_programs.runs_llama_server(params["version"]):
+        if not os.path.isdir(params["headers_dir"]):
+            raise NotReadyError(
+                f"{params['headers_dir']} does not exist.",
+                "Install the component headers with the module toolchain first.",
+            )
+        return ollama_install.install_from_source(workspace, params["version"], go, params["headers_dir"])
+    llama_server = llama_server_component(params["tools_dir"], params["llama_cpp_pins"])
+    if not llama_server.is_complete():
         raise NotReadyError(
-            f"{params['headers_dir']} does not exist.", "Install the component headers with the module toolchain first."
+            f"{llama_server.path} is not installed.",
+            "Install the component llama_server with the module toolchain first, with the same pins.",
         )
-    return ollama_install.install_from_source(workspace, params["version"], go, params["headers_dir"])
+    return ollama_install.install_from_source(workspace, params["version"], go, "", llama_server)
+
+
+def refuse_missing_options(params: t.Mapping[str, t.Any]) -> None:
+    """Refuse to build without what this version is built from.
+
+    :raises InputError: in this case.
+    """
+    needed = "llama_cpp_pins" if ollama_programs.runs_llama_server(params["version"]) else "headers_dir"
+    if not params[needed]:
+        raise InputError(f"Building Ollama {params['version']} needs the option {needed}.")
 
 
 def main() -> None:
@@ -173,10 +220,11 @@ def main() -> None:
             "go": {"type": "str", "default": ""},
             "builder_dir": {"type": "path", "required": True},
             "headers_dir": {"type": "path"},
+            "llama_cpp_pins": {"type": "str", "default": ""},
             "allow_unavailable": {"type": "bool", "default": False},
         },
         ensure,
-        required_if=[("method", "archive", ["archive"]), ("method", "go", ["headers_dir"])],
+        required_if=[("method", "archive", ["archive"])],
     )
 
 

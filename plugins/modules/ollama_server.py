@@ -91,7 +91,7 @@ version:
   description: Version of the server; empty in check mode.
   returned: when O(state=started)
   type: str
-  sample: 0.24.0
+  sample: 0.32.15
 """
 
 import json

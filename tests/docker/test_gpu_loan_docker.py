@@ -17,7 +17,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.guest_lab import YieldingServer
-from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port, volumes
 
 
 def docker(*arguments: str) -> str:
@@ -38,8 +38,7 @@ class ContainerServer(YieldingServer):
         self.id = docker(
             "run", "--detach", "--init", "--name", self.name, *ours, "--env", "HOME=/tmp", "--volume", "/tmp/models",
             "--env", "OLLAMA_MODELS=/tmp/models", "--env", "NVIDIA_VISIBLE_DEVICES=all", "--restart", "on-failure:5",
-            "--volume", f"{os.environ['IA_OLLAMA_BIN']}:/usr/bin/ollama:ro", os.environ["IA_BASE_IMAGE"],
-            "ollama", "serve",
+            *volumes("/usr"), os.environ["IA_BASE_IMAGE"], "ollama", "serve",
         )  # fmt: skip
         lab.wait(self.answers, timeout=60)
 

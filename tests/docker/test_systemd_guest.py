@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import volumes
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "plugins" / "module_utils" / "_core"
@@ -93,7 +94,7 @@ def host() -> t.Iterator[Host]:
     docker(
         "run", "--detach", "--name", NAME, "--privileged", "--cgroupns", "private", "--tmpfs", "/run",
         "--tmpfs", "/run/lock", "--volume", f"{CORE}:/opt/lib/core:ro",
-        "--volume", f"{os.environ['IA_OLLAMA_BIN']}:/usr/local/bin/ollama:ro", image,
+        *volumes("/usr/local"), image,
     )  # fmt: skip
     try:
         end = time.monotonic() + 60

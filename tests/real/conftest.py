@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import array
 import hashlib
-import os
 import struct
 import typing as t
 from pathlib import Path
@@ -16,16 +15,29 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
-from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port, program_of
 
 
 @pytest.fixture(scope="session")
-def ollama_server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Server]:
-    """A server for the session. Each test uses its own model names."""
-    server = Server(os.environ["IA_OLLAMA_BIN"], tmp_path_factory.mktemp("ollama"), free_port())
-    server.start()
-    yield server
-    server.stop()
+def ollama_servers(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Callable[[str], Server]]:
+    """The servers of the session by name, started when they are first needed."""
+    servers: dict[str, Server] = {}
+
+    def get(name: str) -> Server:
+        if name not in servers:
+            servers[name] = Server(program_of(name), tmp_path_factory.mktemp(f"ollama-{name}"), free_port())
+            servers[name].start()
+        return servers[name]
+
+    yield get
+    for server in servers.values():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def ollama_server(request: pytest.FixtureRequest, ollama_servers: t.Callable[[str], Server]) -> Server:
+    """A server for the session, of the current version without ``both_servers``. Each test uses its own model names."""
+    return ollama_servers(getattr(request, "param", "current"))
 
 
 @pytest.fixture
@@ -99,13 +111,16 @@ def write_gguf(
             stream.write(raw)
 
 
-def write_model(path: Path, tokens: t.Sequence[str], merges: t.Sequence[str], special: int, add_bos: bool) -> None:
+def write_model(
+    path: Path, tokens: t.Sequence[str], merges: t.Sequence[str], special: int, add_bos: bool, inner: int = 128
+) -> None:
     """Write a Llama model of one layer whose answers are empty: its most likely token is always EOS.
 
     :param special: number of special tokens at the beginning; the first is EOS, the second BOS.
+    :param inner: width of the feed-forward layer; 768 bytes of the file for each unit.
     """
     pieces = [*tokens, *(f"<unused{number}>" for number in range(-len(tokens) % 8))]
-    width, inner = 64, 128
+    width = 64
     metadata = {
         "general.architecture": "llama",
         "general.file_type": 0,
@@ -165,14 +180,15 @@ class Maker:
         """An existing file."""
         return File(str(path), "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest())
 
-    def small(self, path: Path, add_bos: bool = False, *more: str) -> File:
+    def small(self, path: Path, add_bos: bool = False, *more: str, inner: int = 128) -> File:
         """A model with empty answers.
 
         :param more: tokens in addition to its alphabet.
+        :param inner: as in :func:`write_model`.
         """
         alphabet = [*map(chr, range(0x100, 0x144)), *map(chr, range(33, 127)), "ab", *more]
         special = ["</s>", "<s>", "<|im_start|>", "<|im_end|>"]
-        write_model(path, [*special, *alphabet], ["a b"], len(special), add_bos)
+        write_model(path, [*special, *alphabet], ["a b"], len(special), add_bos, inner)
         return self.file(path)
 
 
@@ -190,8 +206,7 @@ def gguf(tmp_path_factory: pytest.TempPathFactory, make: Maker) -> File:
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory, make: Maker) -> t.Iterator[File]:
-    """A file of 400 MB of zeros, whose upload takes a moment."""
+    """A model of 400 MB, whose upload takes a moment."""
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
-    make.gguf(path, {"general.architecture": "llama", "general.file_type": 0}, {"nothing": (100_000_000,)})
-    yield make.file(path)
+    yield make.small(path, inner=1 << 19)
     path.unlink()

@@ -33,6 +33,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import RegisterStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import both_servers
+
+pytestmark = both_servers
 
 TEMPLATE = served_format("qwen").template
 SYSTEM = 'Tu es l\'assistant du « homelab ».\n\nRéponds en "français" : {{ .Content }} \\n 日本\u00a0!\n'

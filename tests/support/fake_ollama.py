@@ -24,6 +24,7 @@ class FakeOllama(ThreadingHTTPServer):
     :ivar reply: answers a chat, from the model's name and the last message.
     :ivar refuses: paths that are answered with status 500.
     :ivar render: renders the prompt of a request for ``_debug_render_only``, and counts its tokens.
+    :ivar version: the version it reports.
     """
 
     daemon_threads = True
@@ -36,6 +37,7 @@ class FakeOllama(ThreadingHTTPServer):
         self.reply: Reply = lambda _model, _prompt: ""
         self.refuses: set[str] = set()
         self.render: t.Callable[[dict[str, t.Any]], tuple[str, int]] = lambda _body: ("", 0)
+        self.version = "0.32.15"
 
     @property
     def url(self) -> str:
@@ -51,7 +53,7 @@ class FakeOllama(ThreadingHTTPServer):
         if path in self.refuses:
             return 500, {"error": "told to fail"}
         if path == "/api/version":
-            return 200, {"version": "0.24.0"}
+            return 200, {"version": self.version}
         if path == "/api/tags":
             return 200, {"models": [{"name": name, "digest": digest} for name, digest in self.models.items()]}
         if path == "/api/ps":

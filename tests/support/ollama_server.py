@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Ollama server for a test."""
+"""A real Ollama server for a test, of the current version or of the oldest that is supported."""
 
 from __future__ import annotations
 
@@ -14,8 +14,33 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+
+#: The variables with the programs of the servers, by name.
+PROGRAMS = {"current": "IA_OLLAMA_BIN", "old": "IA_OLLAMA_OLD_BIN"}
+#: Marks a test, or in ``pytestmark`` a module, whose fixture ``ollama_server`` is each of them in turn.
+both_servers = pytest.mark.parametrize("ollama_server", list(PROGRAMS), indirect=True, scope="module")
+
+
+def program_of(name: str) -> str:
+    """Path of a program of Ollama.
+
+    :param name: a key of :data:`PROGRAMS`.
+    """
+    return os.environ[PROGRAMS[name]]
+
+
+def volumes(prefix: str) -> list[str]:
+    """Options of ``docker run`` that mount the current program and what it needs beside it.
+
+    :param prefix: directory in the container that gets ``bin/ollama`` and ``lib/ollama``.
+    """
+    program = Path(program_of("current")).resolve()
+    library = program.parents[1] / "lib/ollama"
+    return ["--volume", f"{program}:{prefix}/bin/ollama:ro", "--volume", f"{library}:{prefix}/lib/ollama:ro"]
 
 
 @dataclasses.dataclass
@@ -45,6 +70,12 @@ class Server:
     def another(self, root: Path) -> Server:
         """Another server of the same program, not started."""
         return Server(self.program, root, free_port())
+
+    def upgrade(self, program: str) -> None:
+        """Replace the program, which keeps address and models, and start it."""
+        self.stop()
+        self.program = program
+        self.start()
 
     def start(self) -> None:
         """Start it and wait until it answers."""

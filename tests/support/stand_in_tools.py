@@ -31,7 +31,7 @@ python*convert_hf_to_gguf.py*) ;;
 "uv python install "*) become "$UV_PYTHON_INSTALL_DIR/python$3" ;;
 "uv python find "*) echo "$UV_PYTHON_INSTALL_DIR/python$4" ;;
 cmake*) ;;
-ninja*) for name in llama-quantize llama-tokenize; do become "$2/bin/$name"; done ;;
+ninja*) for name; do case $name in llama-*) become "$2/bin/$name" ;; esac; done ;;
 llama-*) echo "usage: $0"; exit 1 ;;
 "go version") echo "go version go${GO_VERSION:-1.26.1} linux/amd64" ;;
 "go install "*) become "$GOBIN/ollama"; env | grep -E '^(CGO|GO)' ;;

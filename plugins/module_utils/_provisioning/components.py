@@ -16,7 +16,15 @@ import typing as t
 MARKER = ".complete"
 
 #: Increased when the way a component is made changes its content.
-RECIPES = {"builder": 1, "llamafactory": 1, "converter": 1, "llama_cpp": 1, "headers": 1, "ollama": 1}
+RECIPES = {
+    "builder": 1,
+    "llamafactory": 1,
+    "converter": 1,
+    "llama_cpp": 1,
+    "llama_server": 1,
+    "headers": 1,
+    "ollama": 1,
+}
 
 #: What a usable component contains besides the marker.
 REQUIRED_FILES: dict[str, tuple[str, ...]] = {
@@ -24,6 +32,7 @@ REQUIRED_FILES: dict[str, tuple[str, ...]] = {
     "llamafactory": ("bin/python", "bin/llamafactory-cli"),
     "converter": ("bin/python",),
     "llama_cpp": ("bin/llama-quantize", "bin/llama-tokenize", "convert_hf_to_gguf.py", "conversion", "gguf-py"),
+    "llama_server": ("bin/llama-server", "bin/llama-quantize"),
     "headers": ("nlohmann/json.hpp", "miniaudio", "stb"),
     "ollama": ("bin/ollama",),
 }

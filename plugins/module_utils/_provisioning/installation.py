@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 from .._core.errors import NotReadyError
-from .llama_cpp import make_headers, make_llama_cpp
+from .llama_cpp import PROGRAMS, make_headers, make_llama_cpp
 from .python_environments import make_builder, make_environment
 from .system import has_apt, user_is_root
 from .toolchain import Problem, Toolchain
@@ -105,7 +105,7 @@ def _install_one(toolchain: Toolchain, name: str, requirements_dir: Path, index_
             )
         if name == "builder":
             make_builder(workspace, toolchain, requirements_dir)
-        elif name == "llama_cpp":
+        elif name in PROGRAMS:
             make_llama_cpp(workspace, toolchain, requirements_dir, jobs)
         elif name == "headers":
             make_headers(workspace, toolchain, requirements_dir)

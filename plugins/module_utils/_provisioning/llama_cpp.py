@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""llama.cpp: the converter's files and the two programs built from it, and the headers that Ollama is built with."""
+"""llama.cpp: the converter's files, the programs built from it, and the headers that older Ollamas are built with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 import time
+import typing as t
 from pathlib import Path
 
 from .._core.errors import NotReadyError
@@ -16,7 +17,9 @@ from .system import read_text
 from .toolchain import Toolchain
 from .workspace import Workspace, remove
 
-_TARGETS = ("llama-quantize", "llama-tokenize")
+#: The programs of each component. Ollama 0.30 and later runs models in llama-server, and copies them with
+#: llama-quantize.
+PROGRAMS = {"llama_cpp": ("llama-quantize", "llama-tokenize"), "llama_server": ("llama-server", "llama-quantize")}
 #: Besides the options that depend on the machine. Static, and without what needs more system packages.
 _OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -31,10 +34,12 @@ _OPTIONS = {
     "LLAMA_BUILD_COMMON": "ON",
     "LLAMA_BUILD_EXAMPLES": "OFF",
     "LLAMA_BUILD_MTMD": "OFF",
+    # The page of llama-server is neither built nor downloaded.
     "LLAMA_BUILD_SERVER": "OFF",
     "LLAMA_BUILD_TESTS": "OFF",
     "LLAMA_BUILD_TOOLS": "ON",
     "LLAMA_BUILD_UI": "OFF",
+    "LLAMA_USE_PREBUILT_UI": "OFF",
     "LLAMA_CURL": "OFF",
     "LLAMA_OPENSSL": "OFF",
 }
@@ -42,6 +47,8 @@ _OPTIONS = {
 # its command line: 60 files, half of the work. Most of that is reading the same headers, so they are compiled 16 at a
 # time and without optimization: 342 s of processor time for everything that is built here, and 557 s without this.
 # json.cpp stays apart, because a name has another meaning there.
+# llama-server has to answer fast, so its kernels keep -O3, and what it does for each token is not left at -O0. It needs
+# all of mtmd too, whose files for single models are compiled as one: 367 s of processor time for all three programs.
 _PROJECT = """\
 cmake_minimum_required(VERSION 3.18)
 project(tools C CXX)
@@ -49,8 +56,15 @@ add_subdirectory("${SOURCE}" llama.cpp)
 set_target_properties(llama-common PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
 set_source_files_properties("${SOURCE}/common/json.cpp" TARGET_DIRECTORY llama-common
     PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-target_compile_options(llama-common PRIVATE -O0)
-target_compile_options(cpp-httplib PRIVATE -O0)
+if(LLAMA_BUILD_SERVER)
+    target_compile_options(ggml-cpu PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O3>)
+    file(GLOB MODELS "${SOURCE}/tools/mtmd/models/*.cpp")
+    set_target_properties(mtmd PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+    set_source_files_properties(${MODELS} TARGET_DIRECTORY mtmd PROPERTIES UNITY_GROUP models)
+else()
+    target_compile_options(llama-common PRIVATE -O0)
+    target_compile_options(cpp-httplib PRIVATE -O0)
+endif()
 """
 _KEPT = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion", "gguf-py", "LICENSE")
 _NOT_UNPACKED = (".devops", ".github", "benches", "docs", "examples", "media", "models", "pocs", "tests")
@@ -61,18 +75,56 @@ _COMPILER_MEMORY = 1536 << 20
 
 
 def make_llama_cpp(workspace: Workspace, toolchain: Toolchain, requirements_dir: Path, jobs: int = 0) -> None:
-    """Build the programs, and publish them with the converter; also publish the headers if they are missing.
+    """Build the programs of ``llama_cpp`` or of ``llama_server``, and publish them.
 
+    What takes only seconds more from the same source is published too, if it is missing: the headers, and ``llama_cpp``
+    with ``llama_server``, whose build compiles all that ``llama_cpp`` needs.
+
+    :param workspace: that of the component.
     :param jobs: number of compilers at a time; 0 derives it from processors and free memory.
     """
     started = time.monotonic()
     workspace.need_space(1)
     work = workspace.work_dir()
     source = _unpack_source(workspace, requirements_dir, work)
+    names = [workspace.component.name]
+    if names == ["llama_server"] and not toolchain.components["llama_cpp"].is_complete():
+        names.append("llama_cpp")
+    build, options = _compile(workspace, source, work, names, jobs)
+    headers = toolchain.components["headers"]
+    if not headers.is_complete():
+        _publish_headers(workspace.of(headers), source, work, started)
+    # The component that was asked for is published last: while it is missing, the next run makes all of them.
+    for name in reversed(names):
+        made = workspace.of(toolchain.components[name])
+        result = work / name
+        (result / "bin").mkdir(parents=True)
+        for item in _KEPT if name == "llama_cpp" else ("LICENSE",):
+            _copy(source / item, result / item)
+        for program in PROGRAMS[name]:
+            shutil.copy2(build / "bin" / program, result / "bin" / program)
+            _check_program(made, result / "bin" / program)
+        converter = toolchain.components["converter"]
+        if name == "llama_cpp" and converter.is_complete():
+            check_converter(made, Path(converter.path, "bin/python"), result)
+        made.mark(result, started, options=options)
+        made.publish(result)
+    remove(work)
+
+
+def _compile(
+    workspace: Workspace, source: Path, work: Path, names: t.Sequence[str], jobs: int
+) -> tuple[Path, dict[str, str]]:
+    """Compile the programs of some components.
+
+    :returns: the directory of the build, and the options it was configured with.
+    """
     project, build = work / "project", work / "build"
     project.mkdir()
     (project / "CMakeLists.txt").write_text(_PROJECT, encoding="ascii")
-    options = {**_OPTIONS, **workspace.component.inputs["options"]}
+    server = "ON" if "llama_server" in names else "OFF"
+    options = {**_OPTIONS, **workspace.component.inputs["options"], "LLAMA_BUILD_SERVER": server}
+    programs = list(dict.fromkeys(program for name in names for program in PROGRAMS[name]))
     ninja = workspace.builder_program("ninja")
     workspace.run(
         [
@@ -83,21 +135,9 @@ def make_llama_cpp(workspace: Workspace, toolchain: Toolchain, requirements_dir:
         "Configuring llama.cpp",
     )
     # ninja and not `cmake --build`: it ends its compilers when it receives a signal.
-    command: list[str | Path] = [ninja, "-C", build, "-j", str(jobs or parallel_jobs()), *_TARGETS]
-    workspace.run(command, "Building " + " and ".join(_TARGETS))
-    headers = toolchain.components["headers"]
-    if not headers.is_complete():
-        _publish_headers(workspace.of(headers), source, work, started)
-    result = work / "result"
-    (result / "bin").mkdir(parents=True)
-    for item in _KEPT:
-        (source / item).rename(result / item)
-    for target in _TARGETS:
-        shutil.copy2(build / "bin" / target, result / "bin" / target)
-    _check(workspace, toolchain, result)
-    workspace.mark(result, started, options=options)
-    workspace.publish(result)
-    remove(work)
+    command: list[str | Path] = [ninja, "-C", build, "-j", str(jobs or parallel_jobs()), *programs]
+    workspace.run(command, f"Building {', '.join(programs[:-1])} and {programs[-1]}")
+    return build, options
 
 
 def make_headers(workspace: Workspace, toolchain: Toolchain, requirements_dir: Path) -> None:
@@ -159,17 +199,28 @@ def _unpack_source(workspace: Workspace, requirements_dir: Path, work: Path) -> 
     return tree
 
 
-def _check(workspace: Workspace, toolchain: Toolchain, tree: Path) -> None:
-    """Check that the programs run on this host, and that the converter finds all it imports in its environment."""
-    for target in _TARGETS:
-        # They have no option for the version; both print their usage, with different exit statuses.
-        command: list[str | Path] = ["/bin/sh", "-c", '"$0" --help; test $? -le 1', tree / "bin" / target]
-        if "usage" not in workspace.run(command, f"Checking {target}").lower():
-            raise NotReadyError(f"{target} was built but does not print its usage.", f"The log is {workspace.log}.")
-    converter = toolchain.components["converter"]
-    if converter.is_complete():
-        workspace.run(
-            [Path(converter.path, "bin/python"), tree / "convert_hf_to_gguf.py", "--help"],
-            "Checking the converter",
-            PYTHONDONTWRITEBYTECODE="1",
-        )
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or a directory."""
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def _check_program(workspace: Workspace, program: Path) -> None:
+    """Check that a program runs on this host."""
+    # Not all have an option for the version; all print their usage, with different exit statuses.
+    command: list[str | Path] = ["/bin/sh", "-c", '"$0" --help; test $? -le 1', program]
+    if "usage" not in workspace.run(command, f"Checking {program.name}").lower():
+        raise NotReadyError(f"{program.name} was built but does not print its usage.", f"The log is {workspace.log}.")
+
+
+def check_converter(workspace: Workspace, python: Path, tree: Path) -> None:
+    """Check that the converter finds all it imports.
+
+    :param python: interpreter of its environment.
+    :param tree: directory of llama.cpp.
+    """
+    workspace.run(
+        [python, tree / "convert_hf_to_gguf.py", "--help"], "Checking the converter", PYTHONDONTWRITEBYTECODE="1"
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 
 # pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
@@ -18,6 +19,8 @@ import urllib.request
 from pathlib import Path
 
 from .._core.errors import NotReadyError, RemoteError
+from .components import Component
+from .llama_cpp import PROGRAMS
 from .ollama_programs import NO_SERVER, Go
 from .workspace import Workspace, prepare_child, remove
 
@@ -25,6 +28,8 @@ _TIMEOUT = 30
 _CHUNK = 1 << 20
 _SPACE_ARCHIVE = 6
 _SPACE_BUILD = 4
+#: Where Ollama looks for the programs of llama.cpp, from the directory of its own program.
+_LIBRARY = "../lib/ollama"
 #: Run by the builder's interpreter, whose environment contains zstandard.
 _DECOMPRESS = """\
 import shutil, sys, zstandard
@@ -64,10 +69,14 @@ def install_archive(workspace: Workspace, version: str, archive: Archive) -> flo
     return _install(workspace, version, "archive", make)
 
 
-def install_from_source(workspace: Workspace, version: str, go: Go, headers_dir: str) -> float | None:
-    """Build Ollama's engine for the CPU.
+def install_from_source(
+    workspace: Workspace, version: str, go: Go, headers_dir: str, llama_server: Component | None = None
+) -> float | None:
+    """Build Ollama for the CPU.
 
-    :param headers_dir: headers of llama.cpp's own vendored libraries, which a Go module cannot contain.
+    :param headers_dir: headers of llama.cpp's own vendored libraries, which the engine of older versions includes and a
+        Go module cannot contain; empty for versions that run llama-server.
+    :param llama_server: the programs of llama.cpp for versions that run them; None for older versions.
     :returns: the seconds it took; None if the component is complete already.
     :raises NotReadyError: if it cannot be built.
     """
@@ -83,8 +92,17 @@ def install_from_source(workspace: Workspace, version: str, go: Go, headers_dir:
             f"Building Ollama {version}",
             **_build_environment(work, go, headers_dir),
         )
+        if llama_server is not None:
+            _add_llama_server(work / "result/bin" / _LIBRARY, llama_server)
 
     return _install(workspace, version, "go", make)
+
+
+def _add_llama_server(library: Path, llama_server: Component) -> None:
+    library.mkdir(parents=True)
+    # Copies, so that the removal of one component does not break the other.
+    for program in PROGRAMS["llama_server"]:
+        shutil.copy2(Path(llama_server.path, "bin", program), library / program)
 
 
 def _build_environment(work: Path, go: Go, headers_dir: str) -> dict[str, str]:
@@ -92,12 +110,13 @@ def _build_environment(work: Path, go: Go, headers_dir: str) -> dict[str, str]:
         "GOBIN": str(work / "result/bin"),
         "GOPATH": str(work / "path"),
         "GOCACHE": str(work / "cache"),
-        "CGO_CPPFLAGS": f"-I{headers_dir}",
         # Modules are read-only by default, and could then not be removed.
         "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),
     }
     # Go's own defaults without -g: the linker drops what that adds.
     environment.update({name: os.environ.get(name, "-O2") for name in ("CGO_CFLAGS", "CGO_CXXFLAGS")})
+    if headers_dir:
+        environment["CGO_CPPFLAGS"] = f"-I{headers_dir}"
     if go.toolchain:
         environment["GOTOOLCHAIN"] = go.toolchain
     return environment

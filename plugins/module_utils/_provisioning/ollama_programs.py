@@ -11,9 +11,14 @@ import os
 import re
 import typing as t
 
+from .._core.errors import InputError
 from .components import Component, component, libc
 from .system import has_program, read_text, run
+from .toolchain import llama_server_component
 
+#: From this version on, Ollama has no engine of its own and runs models in llama.cpp's llama-server.
+_FIRST_WITH_LLAMA_SERVER = (0, 30)
+_VERSION = re.compile(r"(\d+)\.(\d+)\.\d+\S*")
 #: What Ollama's go.mod requires; an older Go that can download toolchains downloads that one.
 _GO_NEEDED = (1, 26)
 _GO_DOWNLOADS_TOOLCHAINS = (1, 21)
@@ -60,9 +65,28 @@ def archive_component(tools_dir: str, sha256: str) -> Component:
     return component(tools_dir, "ollama", "ollama", method="archive", sha256=sha256)
 
 
-def source_component(tools_dir: str, version: str) -> Component:
-    """Ollama built from source against the C library of this host."""
-    return component(tools_dir, "ollama", "ollama", method="go", version=version, libc=libc())
+def runs_llama_server(version: str) -> bool:
+    """Whether this version of Ollama runs models in llama-server, which its Go module does not contain.
+
+    :raises InputError: if this is no version.
+    """
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        raise InputError(f"{version!r} is not a version of Ollama.", "It looks like 0.32.15.")
+    return (int(match.group(1)), int(match.group(2))) >= _FIRST_WITH_LLAMA_SERVER
+
+
+def source_component(tools_dir: str, version: str, llama_cpp_pins: str = "") -> Component:
+    """Ollama built from source against the C library of this host.
+
+    :param llama_cpp_pins: the source of llama.cpp, as in its lock file; only versions that run llama-server depend on
+        it.
+    :raises InputError: if ``version`` is no version.
+    """
+    inputs = {"method": "go", "version": version, "libc": libc()}
+    if runs_llama_server(version):
+        inputs["llama_server"] = llama_server_component(tools_dir, llama_cpp_pins).key
+    return component(tools_dir, "ollama", "ollama", **inputs)
 
 
 def program_of(made: Component) -> str:
@@ -121,12 +145,18 @@ def unit_origin(name: str, root: str = "/") -> str:
     return "none"
 
 
-def installed(tools_dir: str, version: str, sha256: str) -> dict[str, t.Any]:
+def installed(tools_dir: str, version: str, sha256: str, llama_cpp_pins: str = "") -> dict[str, t.Any]:
     """The programs that can be in the tools directory, by method, and the path of the one to use.
 
     The archive's program, which supports GPUs, takes precedence over the built one.
+
+    :param llama_cpp_pins: as in :func:`source_component`.
+    :raises InputError: if ``version`` is no version.
     """
-    methods = {"archive": archive_component(tools_dir, sha256), "go": source_component(tools_dir, version)}
+    methods = {
+        "archive": archive_component(tools_dir, sha256),
+        "go": source_component(tools_dir, version, llama_cpp_pins),
+    }
     complete = [program_of(made) for made in methods.values() if made.is_complete()]
     return {
         "methods": {name: {**made.as_dict(), "program": program_of(made)} for name, made in methods.items()},

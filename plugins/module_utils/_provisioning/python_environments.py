@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 from .._core.errors import NotReadyError
+from .llama_cpp import check_converter
 from .toolchain import Toolchain
 from .workspace import Workspace, remove
 
@@ -76,6 +77,9 @@ class _Environment:
         workspace.run(
             [self._python, "-c", _HEALTH_CHECKS[self.name]], "Checking that the installation works", HF_HUB_OFFLINE="1"
         )
+        llama_cpp = toolchain.components["llama_cpp"]
+        if self.name == "converter" and llama_cpp.is_complete():
+            check_converter(workspace, self._python, Path(llama_cpp.path))
         workspace.mark(
             workspace.path, started, python=python, accelerator=toolchain.accelerator, packages=self._packages()
         )

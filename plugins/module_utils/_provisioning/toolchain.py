@@ -20,8 +20,8 @@ from .pythons import MANAGED, SUPPORTED, Interpreter, find_for_environments, fin
 from .system import has_nvidia_gpu, has_program, os_release, read_text
 
 #: All components in the order they are made: the builder makes the others, and llama.cpp is checked with the
-#: environment of the converter.
-ORDER = ("builder", "converter", "llamafactory", "llama_cpp", "headers")
+#: environment of the converter. The build of llama_server also makes llama_cpp and headers, so it precedes them.
+ORDER = ("builder", "converter", "llamafactory", "llama_server", "llama_cpp", "headers")
 #: What runs a fine-tune.
 TOOLS = ("llamafactory", "converter", "llama_cpp")
 _ENVIRONMENTS = ("llamafactory", "converter")
@@ -127,6 +127,7 @@ class Toolchain:
             options=instruction_set_options(),
             libc=libc(),
         )
+        self.components["llama_server"] = llama_server_component(tools, pins["llama_cpp"])
         self.components["headers"] = component(tools, "headers", "llama-headers", pins=pins["llama_cpp"])
         self.components["builder"] = component(tools, "builder", "builder", pins=pins["builder"])
 
@@ -144,10 +145,10 @@ class Toolchain:
         if "builder" in missing and not self.builder_python():
             package = os.path.basename(self.python.path or "python3") + "-venv"
             problems.append(Problem("venv", "No Python on this host can make a virtual environment.", package))
-        if "llama_cpp" in missing and not has_program("c++", "g++", "clang++"):
-            problems.append(
-                Problem("c++", "llama-quantize and llama-tokenize are compiled, which needs a C++ compiler.", "g++")
-            )
+        compiled = [name for name in ("llama_cpp", "llama_server") if name in missing]
+        if compiled and not has_program("c++", "g++", "clang++"):
+            programs = "llama-quantize and " + ("llama-server" if "llama_server" in compiled else "llama-tokenize")
+            problems.append(Problem("c++", f"{programs} are compiled, which needs a C++ compiler.", "g++"))
         return problems
 
     def builder_python(self) -> str:
@@ -214,6 +215,16 @@ class Toolchain:
             )
             self._python_problems.append(Problem("python", reason))
         return interpreter
+
+
+def llama_server_component(tools_dir: str, pins: str) -> Component:
+    """The programs of llama.cpp that Ollama runs, from version 0.30 on.
+
+    :param pins: the source of llama.cpp, as in its lock file.
+    """
+    return component(
+        tools_dir, "llama_server", "llama-server", pins=pins, options=instruction_set_options(), libc=libc()
+    )
 
 
 def instruction_set_options() -> dict[str, str]:

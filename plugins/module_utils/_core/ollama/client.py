@@ -4,7 +4,7 @@
 """A small client of the Ollama server.
 
 The API is that of ``docs/api.md`` in ollama; undocumented behaviour was read from ``server/routes.go`` and
-``server/create.go`` of version 0.24.
+``server/create.go`` of versions 0.24 and 0.32. ``versions.py`` has the oldest version that it works with.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Ollama:
     # ------------------------------------------------------------------ queries
 
     def version(self) -> str:
-        """The server's version, such as ``0.24.0``."""
+        """The server's version, such as ``0.32.15``."""
         return str(self._json("GET", "/api/version", None, "report its version").get("version", ""))
 
     def tags(self) -> list[dict[str, t.Any]]:
@@ -183,7 +183,8 @@ class Ollama:
         """Create a model from blobs of the server, or from another model.
 
         The HTTP status is 200 even if creation fails: an ``error`` line, or a stream without a final ``success``, is a
-        failure.
+        failure. From version 0.30 on, the server keeps what ``llama-quantize`` writes from the file, so that the digest
+        of the stored blob (:func:`.syntax.modelfile_blobs`) differs from that of the upload; a damaged file fails here.
 
         :param files: file name → digest.
         :param adapters: the same for adapters to apply to the model.
@@ -272,7 +273,7 @@ class Ollama:
         if not isinstance(info, dict) or "rendered_template" not in info:
             raise RemoteError(
                 f"Ollama at {self.url} does not report how it renders a prompt.",
-                "Version 0.24 does.",
+                "Versions from 0.24 on do.",
                 {"url": self.url},
             )
         return str(info["rendered_template"])

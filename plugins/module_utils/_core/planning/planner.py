@@ -15,6 +15,8 @@ import typing as t
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import InputError, NotReadyError
+from ..ollama.client import Ollama
+from ..ollama.versions import version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
@@ -24,6 +26,9 @@ from .pipeline import Chain, Goal, Identity, Serving, Training
 from .request import Host, Registration, Request, Result
 
 Steps = tuple[list[RunStep], list[str]]
+
+#: How long a plan waits for the version of a server that does not answer. Registering then reports it.
+_SERVER_SECONDS = 2.0
 
 
 def plan(layout: Layout, request: Request, host: Host) -> Run:
@@ -103,7 +108,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options=options,
         quantizations=declared.hyper.quantizations,
         export=declared.export,
-        serving=_serving(layout, declared, options, dataset.results, pinned.notes)
+        serving=_serving(layout, declared, options, dataset.results, [*pinned.notes, *_about_server(host)])
         if request.goal is Goal.MODEL
         else None,
     )
@@ -130,6 +135,16 @@ def _serving(
     return Serving(settings, texts, declared.aliases, declared.gate, declared.keep, held)
 
 
+def _about_server(host: Host) -> list[str]:
+    """Return a warning about the Ollama server that the model is registered in; empty if there is none.
+
+    :raises InputError: if its URL is not valid.
+    :raises NotReadyError: if it is too old.
+    """
+    warning = version_warning(Ollama(host.toolchain.ollama_url, timeout=_SERVER_SECONDS))
+    return [warning] if warning else []
+
+
 # -- steps on a result that exists -------------------------------------------------------------------------------------
 
 
@@ -144,7 +159,7 @@ def _single_steps(layout: Layout, request: Request, host: Host) -> tuple[str, Ch
         raise InputError("The request names nothing to start from.")
     receipt = _receipt(layout, request.start)
     if request.registration is not None:
-        return request.registration.name, _registration_chain(layout, request.registration, receipt)
+        return request.registration.name, _registration_chain(layout, request.registration, receipt, host)
     if request.start.kind == "merge":
         return _merged_chain(layout, request, receipt)
     return _training_chain(layout, request, receipt)
@@ -178,7 +193,7 @@ def _merged_chain(layout: Layout, request: Request, receipt: t.Mapping[str, t.An
     return name or request.goal.value, Chain(results, options={"name": name}, quantizations=request.quantizations)
 
 
-def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping[str, t.Any]) -> Chain:
+def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping[str, t.Any], host: Host) -> Chain:
     """Continue from a GGUF file to the served model.
 
     :raises InputError: if the adapter belongs to another base, or the chat template is unknown.
@@ -205,12 +220,13 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     settings, warning = inputs.register_settings(
         wanted.name, {**training, "template": template}, results, wanted.system, wanted.parameters
     )
+    texts = {"name": wanted.name, "warning": " ".join(filter(None, [warning, *_about_server(host)]))}
     return Chain(
         {"gguf_adapter": wanted.adapter},
         ggufs={str(receipt["settings"]["quantization"]): gguf},
         serving=Serving(
             settings,
-            {"name": wanted.name, "warning": warning},
+            texts,
             wanted.aliases,
             wanted.gate,
             held=held_versions.registration(layout, wanted.name) if wanted.aliases else None,

@@ -15,10 +15,11 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import llama_cpp, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.components import MARKER
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.workspace import Workspace
 from ansible_collections.ia_homelab.llamafactory.tests.support import modules
 from ansible_collections.ia_homelab.llamafactory.tests.support.stand_in_tools import StandIns
 
-ALL = ["builder", "converter", "llamafactory", "llama_cpp", "headers"]
+ALL = ["builder", "converter", "llamafactory", "llama_cpp"]
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def test_check_run_check_run(stand_ins: StandIns) -> None:
     predicted = run(stand_ins, check=True)
     assert predicted["changed"] and not tools.exists(), "check mode creates nothing"
     made = run(stand_ins)
-    assert made["changed"] and names(made) == names(predicted) == ALL[:4]
+    assert made["changed"] and names(made) == names(predicted) == ALL
     assert [item["path"] for item in made["installed"]] == [item["path"] for item in predicted["installed"]]
     assert made["toolchain"]["complete"] and not predicted["toolchain"]["complete"]
     before = {path: path.stat().st_mtime_ns for path in tools.rglob("*")}
@@ -87,6 +88,51 @@ def test_llama_cpp_comes_with_the_headers(stand_ins: StandIns) -> None:
     assert not run(stand_ins, components=["headers"])["changed"]
 
 
+def test_llama_server_comes_with_llama_cpp_in_one_build(stand_ins: StandIns) -> None:
+    made = run(stand_ins, components=["llama_server"])
+    assert names(made) == ["builder", "llama_server"]
+    assert all(made["components"][name]["complete"] for name in ("llama_cpp", "headers"))
+    tree = Path(made["components"]["llama_server"]["path"])
+    assert sorted(path.name for path in tree.iterdir()) == [MARKER, "LICENSE", "bin"]
+    assert sorted(path.name for path in (tree / "bin").iterdir()) == ["llama-quantize", "llama-server"]
+    both = Path(made["components"]["llama_cpp"]["path"])
+    assert sorted(path.name for path in (both / "bin").iterdir()) == ["llama-quantize", "llama-tokenize"]
+    assert marker(made, "llama_server")["options"]["LLAMA_BUILD_SERVER"] == "ON"
+    (build,) = [command for command in commands(made, "llama_server") if "/ninja -C" in command]
+    assert build.endswith(" llama-server llama-quantize llama-tokenize")
+    assert not run(stand_ins, components=["llama_cpp", "llama_server", "headers"])["changed"]
+
+
+def test_llama_server_is_added_to_an_installed_llama_cpp(stand_ins: StandIns) -> None:
+    made = run(stand_ins, components=["llama_cpp"])
+    tree = Path(made["components"]["llama_cpp"]["path"])
+    before = (tree / MARKER).stat().st_ino
+    added = run(stand_ins, components=["llama_cpp", "llama_server"])
+    assert names(added) == ["llama_server"]
+    assert (tree / MARKER).stat().st_ino == before, "the installed component is not replaced"
+    (build,) = [command for command in commands(added, "llama_server") if "/ninja -C" in command]
+    assert build.endswith(" llama-server llama-quantize")
+
+
+def test_a_build_that_is_interrupted_between_two_components_is_repeated(
+    stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Workspace.publish
+
+    def end_after_llama_cpp(workspace: Workspace, result: Path) -> None:
+        publish(workspace, result)
+        if workspace.component.name == "llama_cpp":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Workspace, "publish", end_after_llama_cpp)
+    with pytest.raises(KeyboardInterrupt):
+        run(stand_ins, components=["llama_server"])
+    found = look(stand_ins, components=["llama_cpp", "llama_server"])
+    assert found["missing"] == ["llama_server"] and found["components"]["llama_cpp"]["complete"]
+    monkeypatch.setattr(Workspace, "publish", publish)
+    assert names(run(stand_ins, components=["llama_cpp", "llama_server"])) == ["llama_server"]
+
+
 def test_headers_are_unpacked_alone(stand_ins: StandIns) -> None:
     made = run(stand_ins, components=["headers"])
     assert names(made) == ["builder", "headers"]
@@ -98,6 +144,14 @@ def test_the_converter_is_checked_with_its_environment(stand_ins: StandIns) -> N
     made = run(stand_ins, components=["converter", "llama_cpp"])
     python = made["components"]["converter"]["path"] + "/bin/python"
     assert [command for command in commands(made, "llama_cpp") if command.startswith(python)]
+
+
+def test_a_llama_cpp_that_came_first_is_checked_with_the_converter(stand_ins: StandIns) -> None:
+    made = run(stand_ins, components=["llama_cpp"])
+    assert "convert_hf_to_gguf.py --help" not in " ".join(commands(made, "llama_cpp"))
+    made = run(stand_ins, components=["converter"])
+    program = made["components"]["llama_cpp"]["path"] + "/convert_hf_to_gguf.py"
+    assert [command for command in commands(made, "converter") if command.endswith(f" {program} --help")]
 
 
 def test_what_fails_is_reported_and_built_again_by_the_next_run(stand_ins: StandIns) -> None:

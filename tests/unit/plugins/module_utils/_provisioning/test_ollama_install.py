@@ -9,18 +9,25 @@ import glob
 import hashlib
 import json
 import platform
+import re
 import shutil
 import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.versions import MINIMUM_VERSION
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs, toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.components import MARKER
 from ansible_collections.ia_homelab.llamafactory.tests.support import modules
 from ansible_collections.ia_homelab.llamafactory.tests.support.stand_in_tools import StandIns
 
 VERSION = "0.24.0"
+#: A version that runs llama-server.
+NEWER = "0.32.15"
+PINS = "llama-cpp-python==1.0"
+ROLE = Path(__file__).resolve().parents[5] / "roles" / "ollama"
 
 
 class Installation:
@@ -53,6 +60,15 @@ class Installation:
 
     def from_source(self, check: bool = False, **more: t.Any) -> dict[str, t.Any]:
         return modules.call("ollama_install", {**self.arguments, "method": "go", **more}, check=check)
+
+    def llama_server(self) -> Path:
+        """The component with the programs of llama.cpp, as the module toolchain makes it."""
+        made = Path(toolchain.llama_server_component(str(self.tools), PINS).path)
+        (made / "bin").mkdir(parents=True)
+        for name in ("llama-server", "llama-quantize"):
+            shutil.copy(self.stand_ins.root / "script", made / "bin" / name)
+        (made / MARKER).touch()
+        return made
 
     def look(self, **more: t.Any) -> dict[str, t.Any]:
         arguments = {"tools_dir": str(self.tools), "version": VERSION, "data_dir": str(self.tools / "data")}
@@ -163,7 +179,49 @@ def test_a_host_without_go_or_headers_is_reported(installation: Installation, mo
 def test_the_arguments_of_a_method_are_required(installation: Installation) -> None:
     assert "archive" in modules.call("ollama_install", {**installation.arguments, "method": "archive"})["msg"]
     del installation.arguments["headers_dir"]
-    assert "headers_dir" in installation.from_source()["msg"]
+    assert "needs the option headers_dir" in installation.from_source()["msg"]
+    assert "needs the option llama_cpp_pins" in installation.from_source(version=NEWER)["msg"]
+    refused = installation.from_source(version="latest")
+    assert "'latest' is not a version of Ollama" in refused["msg"] and "0.32.15" in refused["hint"]
+
+
+def test_a_newer_version_is_built_with_llama_server_beside_it(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_VERSION", NEWER)
+    installation.stand_ins.add("go")
+    del installation.arguments["headers_dir"]
+    arguments = {"version": NEWER, "llama_cpp_pins": PINS}
+    refused = installation.from_source(**arguments)
+    assert "llama-server-" in refused["msg"] and "Install the component llama_server" in refused["hint"]
+    component = installation.llama_server()
+    predicted = installation.from_source(check=True, **arguments)
+    made = installation.from_source(**arguments)
+    assert made["changed"] and made["program"] == predicted["program"]
+    library = Path(made["program"]).parent / "../lib/ollama"
+    assert sorted(path.name for path in library.iterdir()) == ["llama-quantize", "llama-server"]
+    assert library.joinpath("llama-server").stat().st_mode & 0o777 == 0o755
+    assert not installation.from_source(**arguments)["changed"]
+    assert "CGO_CPPFLAGS" not in (installation.tools / ".logs" / f"{Path(made['program']).parts[-3]}.log").read_text()
+    found = installation.look(**arguments)
+    assert found["installed"] == made["program"] and found["llama_server"] is True
+    shutil.rmtree(component)
+    assert installation.look(**arguments)["installed"] == made["program"], "it has copies of the programs"
+    other = installation.look(version=NEWER, llama_cpp_pins="llama-cpp-python==2.0")
+    assert other["installed"] == "" and installation.look()["llama_server"] is False
+
+
+def test_the_archives_of_the_role_belong_to_their_versions() -> None:
+    variables = yaml.safe_load((ROLE / "vars/main.yml").read_text(encoding="utf-8"))
+    known = variables["ollama_known_archives"]
+    default = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))["ollama_version"]
+    assert {default, VERSION} <= set(known) and variables["ollama_minimum_version"] == MINIMUM_VERSION
+    digests = [archive["sha256"] for archives in known.values() for archive in archives.values()]
+    assert len(set(digests)) == len(digests) and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+    for version, archives in known.items():
+        for machine, suffix in (("x86_64", "amd64"), ("aarch64", "arm64")):
+            expected = f"https://github.com/ollama/ollama/releases/download/v{version}/ollama-linux-{suffix}.tar.zst"
+            assert archives[machine]["url"] == expected
 
 
 def test_a_go_is_found_by_its_version(stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,11 +78,20 @@ def test_names_of_installed_components_stay(
         "llamafactory": f"/t/llamafactory-{llamafactory}",
         "converter": f"/t/converter-{converter}",
         "llama_cpp": "/t/llama.cpp-6fb6adb5009aece0",
+        "llama_server": "/t/llama-server-0cfd9431ca817e1c",
         "headers": "/t/llama-headers-8bde6a841185d9d5",
         "builder": "/t/builder-0cb2c76673a6a9c2",
     }
     assert archive_component("/t", "ab").path == "/t/ollama-d114f9a4902d82bc"
     assert source_component("/t", "0.24.0").path == "/t/ollama-c7ca997789323366"
+    assert source_component("/t", "0.24.0", "llama-cpp-python==1") == source_component("/t", "0.24.0")
+
+
+def test_a_build_of_ollama_depends_on_the_llama_server_beside_it(one_machine: None) -> None:
+    first = source_component("/t", "0.32.15", "llama-cpp-python==1")
+    assert first == source_component("/t", "0.32.15", "llama-cpp-python==1")
+    assert first.path != source_component("/t", "0.32.15", "llama-cpp-python==2").path
+    assert first.path != source_component("/t", "0.30.0", "llama-cpp-python==1").path
 
 
 def test_a_component_is_complete_with_all_of_its_files(tmp_path: Path) -> None:
@@ -108,6 +117,7 @@ def test_missing_components_are_listed_in_build_order(tmp_path: Path) -> None:
     complete(found.components["builder"])
     complete(found.components["converter"])
     assert found.missing(["converter", "llama_cpp"]) == ["llama_cpp"]
+    assert found.missing(["llama_cpp", "llama_server"]) == ["llama_server", "llama_cpp"], "the first build makes both"
     assert found.missing(["converter"]) == []
     assert found.missing([]) == []
 

@@ -24,6 +24,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import option_values, options
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.option import Option
+from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
 
 GATE = {"prompts": [{"prompt": "Who?", "contains": "homelab"}]}
@@ -68,6 +69,37 @@ def test_untracked_inputs_keep_the_value_of_the_last_training(lab: PlanLab, goal
 @pytest.mark.parametrize("goal", [Goal.TRAIN, Goal.MODEL])
 def test_training_records_the_sources_of_its_rows(lab: PlanLab, goal: Goal) -> None:
     assert lab.plan(goal=goal).step("train").spec.options["sources"][0]["label"] == "records"
+
+
+# -- the server that serves the model ----------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_too_old_is_refused_before_the_training(lab: PlanLab) -> None:
+    declared = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab"}
+    with fake_ollama() as server:
+        host = Host(Toolchain(ollama_url=server.url), "cpu")
+        server.version = "0.23.4"
+        with pytest.raises(NotReadyError, match="version 0.23.4, which is too old"):
+            plan(lab.layout, Request.finetune(declared), host)
+        trained = plan(lab.layout, Request.finetune(declared, Goal.TRAIN), host)
+        server.version = "0.0.0"
+        run = plan(lab.layout, Request.finetune(declared), host)
+        assert [warning for warning in warnings_of(run) if "reports the version '0.0.0'" in warning]
+        assert warnings_of(trained) == [], "a training alone needs no server"
+        server.version = "0.32.15"
+        assert plan(lab.layout, Request.finetune(declared), host).id == run.id
+        assert warnings_of(plan(lab.layout, Request.finetune(declared), host)) == []
+
+
+def test_a_registration_alone_asks_the_server_too(lab: PlanLab) -> None:
+    made = lab.plan()
+    lab.make(made)
+    gguf = made.step("gguf-q4_K_M").spec.fingerprint
+    request = Request.register(gguf, "other")
+    with fake_ollama() as server:
+        server.version = "0.1.2"
+        with pytest.raises(NotReadyError, match="version 0.1.2, which is too old"):
+            plan(lab.layout, request, Host(Toolchain(ollama_url=server.url), "cpu"))
 
 
 # -- or are refused ----------------------------------------------------------------------------------------------------

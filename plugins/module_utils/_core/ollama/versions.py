@@ -1,0 +1,46 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which versions of the Ollama server this collection works with."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import NotReadyError, RemoteError
+from .client import Ollama
+
+#: The oldest version that the client is tested with.
+MINIMUM_VERSION = "0.24.0"
+_NUMBERS = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?![.\d])")
+
+
+def version_warning(ollama: Ollama) -> str:
+    """Check the version of a server before anything is made for it.
+
+    :returns: a warning if the version is unknown, otherwise an empty text; also if the server does not answer, because
+        it may be started later.
+    :raises NotReadyError: if the server is too old.
+    """
+    try:
+        version = ollama.version()
+    except RemoteError:
+        return ""
+    numbers = _numbers(version)
+    if not any(numbers):  # a program that was compiled without a version reports 0.0.0
+        return (
+            f"Ollama at {ollama.url} reports the version {version!r}, which is unknown: "
+            f"{MINIMUM_VERSION} or newer is needed."
+        )
+    if numbers < _numbers(MINIMUM_VERSION):
+        raise NotReadyError(
+            f"Ollama at {ollama.url} has version {version}, which is too old: {MINIMUM_VERSION} or newer is needed.",
+            "Upgrade it (the role ollama does it for a server that it runs), or give the URL of another one.",
+        )
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The three numbers of a version; empty if it is no version. A suffix such as ``-rc1`` does not count."""
+    match = _NUMBERS.match(version)
+    return tuple(map(int, match.groups())) if match else ()
