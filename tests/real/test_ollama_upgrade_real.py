@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.chat_templates import (
-    template_for,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import modelfile_blobs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.register import differences
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port, program_of
 
-TEMPLATE = template_for("qwen").go_template()
+TEMPLATE = served_format("qwen").template
 SYSTEM = "Tu es l'assistant du « homelab »."
 PARAMETERS = {"stop": ["<|im_end|>"], "temperature": 0.0}
 TAGS = ("served:1", "served:latest", "other:1")

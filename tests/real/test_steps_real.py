@@ -158,8 +158,11 @@ def wait_for(reached: t.Callable[[], t.Any], process: subprocess.Popen[bytes]) -
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]:
+    yield from prepared(tmp_path_factory.mktemp("steps"))
+
+
+def prepared(root: Path) -> t.Iterator[Workspace]:
     """A data directory with the tiny base and the shipped prompts in it."""
-    root = tmp_path_factory.mktemp("steps")
     made = Workspace(root)
     make_tiny_base(root / "base", "--layers", "2")
     location = made.layout.artifact("base", BASE)

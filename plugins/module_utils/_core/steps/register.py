@@ -264,7 +264,7 @@ class RegisterStep(Step):
         if results.get("proof") and version != results.get("server_version"):
             return [f"its prompt was verified on Ollama {results['server_version']}, and this is Ollama {version}"]
         name = str(ctx.spec.settings["name"])
-        aliases = [f"{name}:{alias}" for alias in ctx.spec.options.get("aliases") or []] if _moves_aliases(ctx) else []
+        aliases = [f"{name}:{alias}" for alias in ctx.spec.options["aliases"]] if _moves_aliases(ctx) else []
         return Releases(ctx.layout, name).misplaced(models, tag, aliases, _formerly(ctx)) if aliases else []
 
 
@@ -484,4 +484,5 @@ def _full_aliases(registration: Registration) -> list[str]:
 
 
 def _moves_aliases(ctx: StepContext) -> bool:
-    return bool(ctx.spec.options.get("promote", True))
+    # a further quantization has none: its promotion would record that the model has no aliases
+    return bool(ctx.spec.options.get("promote", True) and ctx.spec.options.get("aliases"))
