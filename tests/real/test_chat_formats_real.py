@@ -29,6 +29,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     exactness,
     facts,
     proof,
+    text_arguments,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import (
     PROBES,
@@ -45,6 +46,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     served_format,
     starts_with_bos,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.programs import render_probes
 from ansible_collections.ia_homelab.llamafactory.tests import template_snapshot
@@ -63,6 +65,16 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message.role == 'tool' %}<tool_response>{{ message.content }}</tool_response>"
     "{% elif message.tool_calls %}<tool_call>{{ message.tool_calls }}</tool_call>{% else %}<|im_start|>"
     "{{ message.role }}\n<think></think>{{ message.content }}<|im_end|>\n{% endif %}{% endfor %}{{ tools }}"
+)
+#: Arguments, and whether they change how LLaMA-Factory renders a conversation with thoughts and calls.
+VARIANTS: tuple[tuple[str, dict[str, t.Any], bool], ...] = (
+    ("qwen3", {"mask_history": True}, True),
+    ("qwen3", {"mask_history": True, "preserve_thinking": True}, False),
+    ("qwen3", {"preserve_thinking": True}, False),
+    ("qwen3", {"train_on_prompt": True}, False),
+    ("qwen3", {"tool_format": "llama3"}, True),
+    ("qwen", {"mask_history": True}, False),
+    ("qwen", {"default_system": "Tu es bref."}, True),
 )
 ALL = {probe.name: probe for probe in (*CONVERSATIONS, *THOUGHT_PROBES)}
 
@@ -88,6 +100,7 @@ class Trained:
     tokens: list[str]
     merges: list[str]
     registry: dict[str, t.Any]
+    variants: list[dict[str, t.Any]]
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +111,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     requests = [
         {
             "template": name,
-            "arguments": {"enable_thinking": thinking},
+            "arguments": arguments,
             "probes": [probe.training_form(name, EOS, BOS) for probe in conversations(name)],
         }
-        for name, thinking in every
+        for name, arguments in [
+            *((name, {"enable_thinking": thinking}) for name, thinking in every),
+            *((name, arguments) for name, arguments, _changes in VARIANTS),
+        ]
     ]
     subprocess.run(
         [
@@ -118,7 +134,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         timeout=300,
     )
     found = json.loads(path.read_bytes())
-    return Trained(dict(zip(every, found["results"])), found["tokens"], found["merges"], found["registry"])
+    results = found["results"]
+    return Trained(
+        results=dict(zip(every, results)),
+        tokens=found["tokens"],
+        merges=found["merges"],
+        registry=found["registry"],
+        variants=results[len(every) :],
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +273,24 @@ def test_what_llamafactory_cannot_render(trained: Trained) -> None:
         if template.calls == "GLM4ToolUtils":
             expected.add("parallel calls")
         assert failed == expected, (name, thinking)
-        assert name == "glm4_5v" or name == "glm4v" or said["added_tokens"] == 0
+        assert said["added_tokens"] == 0
+
+
+@pytest.mark.parametrize("number", range(len(VARIANTS)))
+def test_arguments_that_change_the_text(trained: Trained, number: int) -> None:
+    """What the table of arguments refuses changes the text, and what it accepts does not, or is served."""
+    name, arguments, changes = VARIANTS[number]
+    texts, usual = (
+        {title: probe.get("text") for title, probe in result["probes"].items()}
+        for result in (trained.variants[number], trained.results[name, True])
+    )
+    assert (texts != usual) is changes
+    try:
+        text_arguments.check(arguments, name)
+        refused = False
+    except InputError:
+        refused = True
+    assert refused is (changes and "default_system" not in arguments)
 
 
 def test_thoughts(serving: Serving) -> None:
