@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Renders conversations as LLaMA-Factory does in training. Runs in LLaMA-Factory's virtual environment.
 
-Usage: chat_format_texts.py DIRECTORY_OF_RENDER_PROBES ANSWER. Reads from standard input ``{"special": [TOKEN],
+Usage: chat_format_texts.py DIRECTORY_OF_THE_PROGRAMS ANSWER. Reads from standard input ``{"special": [TOKEN],
 "corpus": [TEXT], "requests": [{"template", "arguments", "probes"}]}``. It renders all requests, trains a small
 byte-level vocabulary on the texts and the corpus, with merges across the borders of all messages, and renders them
-again. Writes ``{"tokens", "merges", "results": [result of render_probes.render, each probe with "whole"]}``; ``whole``
-tells whether the tokens of the messages are those of the whole text.
+again. Writes ``{"tokens", "merges", "registry", "results"}``; a result is that of ``render_probes.render``, each probe
+with ``whole``: whether the tokens of the messages are those of the whole text; ``registry`` is the output of
+``list_llamafactory_templates``.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def render_all(made: Tokenizer, requests: list[dict[str, t.Any]]) -> list[dict[s
 def main() -> None:
     """Answer the one request."""
     sys.path.insert(0, sys.argv[1])
+    import list_llamafactory_templates
+
     request = json.load(sys.stdin)
     first = render_all(make_vocabulary(request["special"], ["x"]), request["requests"])
     texts = [probe["text"] for result in first for probe in result["probes"].values() if "text" in probe]
@@ -76,6 +79,7 @@ def main() -> None:
     answer = {
         "tokens": [made.id_to_token(number) for number in range(made.get_vocab_size())],
         "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]],
+        "registry": list_llamafactory_templates.registry(),
         "results": render_all(made, request["requests"]),
     }
     with open(sys.argv[2], "w", encoding="utf-8") as stream:

@@ -8,15 +8,20 @@ Needs ``IA_LF_VENV``; fails where it is missing. About half a minute, nearly all
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import CATALOGUE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.text_arguments import (
+    TEXT_ARGUMENTS,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
@@ -129,6 +134,44 @@ def test_extra_arguments(venv: str) -> None:
     assert "Did you mean neftune_noise_alpha" in caught.value.hint
     with pytest.raises(InputError, match="no chat template"):
         llamafactory_arguments.check(hp.normalise({"template": "qwen25"}), venv)
+
+
+#: Where LLaMA-Factory renders and tokenizes rows: file, and the functions in it; all of them without one.
+_TEXT_SOURCES: dict[str, tuple[str, ...]] = {
+    "data/template.py": (),
+    "data/processor/supervised.py": (),
+    "data/processor/pairwise.py": (),
+    "data/processor/feedback.py": (),
+    "model/loader.py": ("_get_init_kwargs", "load_tokenizer"),
+    "model/patcher.py": ("patch_tokenizer", "patch_processor"),
+}
+
+
+def arguments_read_in(tree: ast.AST) -> set[str]:
+    """Names of the attributes of ``data_args`` and ``model_args`` that a piece of source reads."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+            if name in ("data_args", "model_args"):
+                found.add(node.attr)
+    return found
+
+
+def test_every_argument_that_changes_a_text_is_in_the_table(venv: str, known: LfArguments) -> None:
+    (package,) = Path(venv).glob("lib/python*/site-packages/llamafactory")
+    read: set[str] = set()
+    for path, functions in _TEXT_SOURCES.items():
+        tree = ast.parse((package / path).read_text("utf-8"))
+        parts = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in functions]
+        assert len(parts) == len(functions), path
+        for part in parts or [tree]:
+            read |= arguments_read_in(part)
+    assert {"default_system", "tool_format", "enable_thinking", "mask_history", "split_special_tokens"} <= read
+    # model_max_length is a field that is computed from cutoff_len
+    assert read - set(TEXT_ARGUMENTS) == set()
+    assert set(TEXT_ARGUMENTS) - set(known.arguments) <= {"model_max_length"}
 
 
 def test_catalogue_templates_match_llamafactory(known: LfArguments, answer: dict[str, t.Any]) -> None:

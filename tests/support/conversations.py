@@ -64,7 +64,9 @@ def markers() -> list[str]:
     found: set[str] = set(_MORE_MARKERS)
     for name in facts.names():
         template = facts.facts_of(name)
-        texts = [*template.stop_words, *template.thought_words, *template.tool_call_words]
+        texts = [*template.thought_words, *template.tool_call_words]
+        # LLaMA-Factory makes each a special token, but for its own template alone
+        found.update(word for word in template.stop_words if word.startswith("<"))
         for slots in ("prefix", "user", "assistant", "system", "function", "observation"):
             for part in getattr(template, slots).parts:
                 if isinstance(part, str):

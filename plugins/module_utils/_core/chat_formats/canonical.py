@@ -33,6 +33,8 @@ _PLAIN_NUMBERS = (1e-4, 1e16)
 _TOOL_KEYS = ("type", "function")
 _FUNCTION_KEYS = ("name", "description", "parameters")
 _PARAMETER_KEYS = ("type", "$defs", "required", "properties")
+#: Levels that the properties of a tool stand in, where it is written with its type.
+_SCHEMA_DEPTH = 4
 _PROPERTY_KEYS = ("anyOf", "type", "items", "description", "enum", "properties", "required")
 
 DROPPED, CHANGED, UNCERTAIN = "dropped", "changed", "uncertain"
@@ -150,10 +152,12 @@ def _tool(tool: t.Any, path: str, findings: list[Finding]) -> dict[str, t.Any]:
         raise InputError(f"{where}.type is {_kind(kind)} and not the name of a type.", "Write type: object.")
     schema: dict[str, t.Any] = {"type": kind}
     if parameters.get("$defs"):
-        schema["$defs"] = _value(parameters["$defs"], f"{where}.$defs", findings)
+        schema["$defs"] = _value(parameters["$defs"], f"{where}.$defs", findings, _SCHEMA_DEPTH)
     if parameters.get("required"):
         schema["required"] = _texts(parameters["required"], f"{where}.required")
-    schema["properties"] = _properties(parameters.get("properties") or {}, f"{where}.properties", findings, 3)
+    schema["properties"] = _properties(
+        parameters.get("properties") or {}, f"{where}.properties", findings, _SCHEMA_DEPTH
+    )
     made: dict[str, t.Any] = {"name": function["name"]}
     if function.get("description"):
         made["description"] = str(function["description"])
@@ -219,16 +223,21 @@ def _texts(value: t.Any, path: str) -> list[str]:
 # ---------------------------------------------------------------------- values
 
 
-def _value(value: t.Any, path: str, findings: list[Finding], depth: int = 1) -> t.Any:
-    """Any JSON value in the canonical spelling."""
-    _depth(depth, path, findings)
+def _value(value: t.Any, path: str, findings: list[Finding], depth: int | None = None) -> t.Any:
+    """Any JSON value in the canonical spelling.
+
+    :param depth: levels that it stands in, for a value that llama3 and glm4 indent; None for any other.
+    """
+    if depth is not None:
+        _depth(depth, path, findings)
+    inner = None if depth is None else depth + 1
     if isinstance(value, t.Mapping):
         keys = sorted(value, key=lambda key: str(key).encode())
         if keys != list(value):
             findings.append(Finding(path, CHANGED, "the keys are sorted, as a server writes them"))
-        return {key: _value(value[key], f"{path}.{key}", findings, depth + 1) for key in keys}
+        return {key: _value(value[key], f"{path}.{key}", findings, inner) for key in keys}
     if isinstance(value, (list, tuple)):
-        return [_value(each, f"{path}[{number}]", findings, depth + 1) for number, each in enumerate(value)]
+        return [_value(each, f"{path}[{number}]", findings, inner) for number, each in enumerate(value)]
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, int):

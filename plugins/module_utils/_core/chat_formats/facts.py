@@ -122,6 +122,11 @@ class TemplateFacts:
         """Whether training begins with the BOS token of the tokenizer."""
         return self.prefix.names(_BOS)
 
+    @property
+    def bos_inside(self) -> bool:
+        """Whether messages contain the BOS token of the tokenizer, and not only the beginning."""
+        return any(getattr(self, each).names(_BOS) for each in _FORMATS if each != "prefix")
+
     def eos_text(self, eos: str) -> str:
         """The text that stands for the EOS token in training.
 

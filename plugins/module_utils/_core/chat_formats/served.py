@@ -64,7 +64,8 @@ def served_format(
     :param enable_thinking: its argument of that name in training; without effect for templates without thoughts.
     :param default_system: its argument of that name in training; None keeps the template's own.
     :param eos: text of the tokenizer's EOS token; only used if :func:`needs_eos`.
-    :param bos: text of the BOS token, if training begins with it (:func:`starts_with_bos`) and the server adds none.
+    :param bos: text of the BOS token, if training begins with it (:func:`starts_with_bos`) and the server adds none, or
+        if messages contain it (:func:`contains_bos`).
     :param server_bos: text of the BOS token that the server puts before every prompt; empty if it adds none. A template
         that writes the same text itself leaves it out then.
     :param date: day of the training as in ``05 Mar 2026``; only used if :func:`needs_date`.
@@ -97,8 +98,13 @@ def needs_eos(name: str) -> bool:
 
 
 def starts_with_bos(name: str) -> bool:
-    """Whether training with a template begins with the BOS token of the base's tokenizer, or with a text of its own."""
+    """Whether training with a template begins with the BOS token of the base's tokenizer."""
     return facts_of(name).starts_with_bos
+
+
+def contains_bos(name: str) -> bool:
+    """Whether each message contains the BOS token of the base's tokenizer (seed_oss)."""
+    return facts_of(name).bos_inside
 
 
 def begins_with(name: str, bos: str) -> bool:

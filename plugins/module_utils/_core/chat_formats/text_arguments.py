@@ -36,6 +36,8 @@ class TextArgument:
     reason: str
 
 
+_DIRECTORY = "the base model is a directory"
+_NO_PICTURES = "rows hold no images, videos or sounds"
 _VOCABULARY = "the tokens go into the GGUF file with the tokenizer of the training"
 
 #: By LLaMA-Factory's name.
@@ -64,9 +66,14 @@ TEXT_ARGUMENTS: dict[str, TextArgument] = {
     "packing": TextArgument(NO_EFFECT, "how rows are put together"),
     "neat_packing": TextArgument(NO_EFFECT, "how rows are put together"),
     "model_name_or_path": TextArgument(NO_EFFECT, "the option base_model"),
-    "model_revision": TextArgument(NO_EFFECT, "the base model is a directory"),
-    "cache_dir": TextArgument(NO_EFFECT, "the base model is a directory"),
-    "hf_hub_token": TextArgument(NO_EFFECT, "the base model is a directory"),
+    **dict.fromkeys(("cache_dir", "hf_hub_token", "model_revision"), TextArgument(NO_EFFECT, _DIRECTORY)),
+    **dict.fromkeys(
+        (
+            *("image_max_pixels", "image_min_pixels", "image_do_pan_and_scan", "crop_to_patches", "video_max_pixels"),
+            *("video_min_pixels", "video_fps", "video_maxlen", "use_audio_in_video", "audio_sampling_rate"),
+        ),
+        TextArgument(NO_EFFECT, _NO_PICTURES),
+    ),
     "skip_special_tokens": TextArgument(NO_EFFECT, "how LLaMA-Factory shows an answer that it generates"),
 }
 

@@ -84,19 +84,23 @@ def facts_of(template: t.Any) -> dict[str, t.Any]:
     return {name: value for name, value in facts.items() if value != DEFAULTS.get(name, missing)}
 
 
-def main() -> None:
-    """Print the registry."""
-    output, sys.stdout = sys.stdout, sys.stderr  # messages of the imports must not get into the JSON
-    os.environ.setdefault("DISABLE_VERSION_CHECK", "1")
+def registry() -> dict[str, t.Any]:
+    """The templates of the LLaMA-Factory of this environment."""
     from llamafactory.data import template, tool_utils
 
     prompts = {name: getattr(tool_utils, name) for name in sorted(dir(tool_utils)) if name.endswith("_TOOL_PROMPT")}
-    result = {
+    return {
         "version": importlib.metadata.version("llamafactory"),
         "templates": {name: facts_of(template.TEMPLATES[name]) for name in sorted(template.TEMPLATES)},
         "tool_prompts": prompts,
     }
-    json.dump(result, output, ensure_ascii=True)
+
+
+def main() -> None:
+    """Print the registry."""
+    output, sys.stdout = sys.stdout, sys.stderr  # messages of the imports must not get into the JSON
+    os.environ.setdefault("DISABLE_VERSION_CHECK", "1")
+    json.dump(registry(), output, ensure_ascii=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,14 @@ import time
 import typing as t
 
 from ..artifacts.layout import GGUF_ADAPTER_FILE, GGUF_FILE, MODELFILE
-from ..chat_formats.served import ServedFormat, begins_with, needs_eos, served_format, starts_with_bos
+from ..chat_formats.served import (
+    ServedFormat,
+    begins_with,
+    contains_bos,
+    needs_eos,
+    served_format,
+    starts_with_bos,
+)
 from ..errors import JobError, StoreError
 from ..estimates.memory import register_disk
 from ..formats.gguf import GgufInfo, check_complete, read_header
@@ -333,9 +340,10 @@ def format_for_file(
                 f"The GGUF file has {info.token('bos') or 'BOS'} put before every prompt, and training with the "
                 f"template {name} did not: set tokenizer.ggml.add_bos_token to false in it."
             ]
-    elif starts_with_bos(name):
+    elif starts_with_bos(name) or contains_bos(name):
+        origin = "template" if info.token("bos") else "nobody"
+    if contains_bos(name) or not info.adds_bos and starts_with_bos(name):
         bos = info.token("bos")
-        origin = "template" if bos else "nobody"
     served = served_format(
         name,
         enable_thinking=bool(settings.get("enable_thinking", True)),
