@@ -17,7 +17,8 @@ import subprocess
 import typing as t
 
 from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
-from ..datasets import truncation, validation_split
+from ..base_models.model_files import special_tokens
+from ..datasets import training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
 from ..distributed.node_link import Leader, Link
@@ -166,6 +167,12 @@ class TrainStep(Step):
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
+        spelled = os.path.join(scratch(ctx), "spelled")
+        rewritten = training_rows.write(dataset, spelled, str(resolved["template"]), *special_tokens(base))
+        if rewritten is not None:
+            _append_log(ctx, rewritten.describe())
+            statistics["rewritten"] = rewritten.as_results()
+            dataset, name = spelled, dataset_name(spelled)
         if resolved.get("validation_share"):
             rows = os.path.join(scratch(ctx), "rows")
             split = validation_split.split(dataset, rows, resolved["validation_share"])

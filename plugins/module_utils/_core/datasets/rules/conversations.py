@@ -29,9 +29,9 @@ _NEXT_ROLES: dict[str, tuple[str, ...]] = {
     OBSERVATION: (ASSISTANT, CALL),
 }
 #: The reasoning that some models write before a call; LLaMA-Factory separates it and keeps it.
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 #: The separator with which LLaMA-Factory joins the answers of several tools in one turn (OpenAIDatasetConverter).
-_TOOL_SEPARATOR = "\n</tool_response>\n<tool_response>\n"
+TOOL_SEPARATOR = "\n</tool_response>\n<tool_response>\n"
 #: Other common names of the roles.
 _SYNONYMS = {
     "user": HUMAN, "human": HUMAN, "prompter": HUMAN, "assistant": ASSISTANT, "gpt": ASSISTANT, "chatgpt": ASSISTANT,
@@ -233,7 +233,7 @@ class TurnRules(Rules):
             if role == SYSTEM:
                 system = text
             elif role == OBSERVATION and turns[-1][0] == OBSERVATION:
-                turns[-1] = (role, turns[-1][1] + _TOOL_SEPARATOR + text)
+                turns[-1] = (role, turns[-1][1] + TOOL_SEPARATOR + text)
             else:
                 turns.append((role, text))
         return Sample(turns, system, self._tools_text(row.get(self._tools)))
@@ -313,7 +313,7 @@ class SharegptRules(TurnRules):
     def _check_call(self, text: str, location: str) -> list[Fault]:
         fix = 'Write {"name": …, "arguments": {…}}, or a list of such.'
         try:
-            calls = parse_json(_THOUGHT.sub("", text, count=1))
+            calls = parse_json(THOUGHT.sub("", text, count=1))
         except ValueError as error:
             return [(location, f"a call is JSON, and this is not ({error})", fix)]
         calls = calls if isinstance(calls, list) else [calls]

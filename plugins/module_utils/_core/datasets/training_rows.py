@@ -1,0 +1,180 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows with tools, spelled for one training as the server spells them (:mod:`..chat_formats.canonical`).
+
+A published dataset is independent of the chat template, and its rows keep the spelling of the user. LLaMA-Factory
+trains on the JSON of tools and calls as it stands in a row; Ollama writes the JSON that it receives in its own order,
+without the keys that it does not know. Several results of one turn are joined by a text that depends on the template.
+So the training reads a copy of such rows. Rows without tools, and datasets without such rows, are used as they are.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import typing as t
+
+from ..chat_formats.canonical import (
+    DROPPED,
+    UNCERTAIN,
+    Finding,
+    as_text,
+    canonical_arguments,
+    canonical_tools,
+    join_of_results,
+)
+from ..chat_formats.facts import names
+from ..errors import InputError
+from ..system.disk import disk_error
+from ..system.files import read_json, write_json
+from .output_formats import CALL, DATA_FILE, INFO_FILE, OBSERVATION
+from .rules.conversations import THOUGHT, TOOL_SEPARATOR
+
+#: Findings that are kept with their text; further ones are only counted.
+SHOWN = 5
+#: Parts of a line of which at least one is in every row with tools, calls or results.
+_NO_TOOLS = b'"tools":""'
+_MARKS = (f'"from":"{CALL}"'.encode("ascii"), f'"from":"{OBSERVATION}"'.encode("ascii"))
+
+
+@dataclasses.dataclass
+class Rewritten:
+    """What was rewritten.
+
+    :param rows: number of rows of the copy that differ from the dataset.
+    :param counts: number of findings by kind (``dropped``, ``changed``, ``uncertain``).
+    :param examples: the first findings that change the meaning of a row, each with its row.
+    """
+
+    rows: int = 0
+    counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    examples: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, row: int, findings: t.Iterable[Finding]) -> None:
+        """Add the findings of a row, which is counted from 1."""
+        for finding in findings:
+            self.counts[finding.kind] += 1
+            if finding.kind in (DROPPED, UNCERTAIN) and len(self.examples) < SHOWN:
+                self.examples.append(f"row {row}: {finding}")
+
+    def as_results(self) -> dict[str, t.Any]:
+        """Plain values for a receipt."""
+        return {"rows": self.rows, **dict(self.counts), "examples": self.examples}
+
+    def describe(self) -> str:
+        """One or two sentences for a log."""
+        rows = "1 row with tools is" if self.rows == 1 else f"{self.rows} rows with tools are"
+        text = f"{rows} spelled as the server spells tools, calls and results."
+        return f"{text} For example {'; '.join(self.examples)}." if self.examples else text
+
+
+def write(source: str, target: str, template: str, eos: str = "", bos: str = "") -> Rewritten | None:
+    """Write a copy of a dataset with the rows of a training.
+
+    :param source: directory of a published version.
+    :param target: directory to write to; created if missing.
+    :param template: name of the chat template.
+    :param eos: text of the tokenizer's EOS token; :param bos: text of its BOS token.
+    :returns: what was rewritten; None if every row stays as it is, and then nothing is written.
+    :raises InputError: if the tools of a row are no JSON, or no tools.
+    :raises NotReadyError: if the disk is full.
+    """
+    entries = read_json(os.path.join(source, INFO_FILE)) or {}
+    name, entry = next(iter(entries.items()))
+    if not (entry.get("columns") or {}).get("tools") or template not in names():
+        return None
+    writer = _Writer(join_of_results(template, eos, bos))
+    path = os.path.join(target, DATA_FILE)
+    copy: t.BinaryIO | None = None
+    same_bytes = 0
+    try:
+        with contextlib.ExitStack() as stack:
+            rows = stack.enter_context(open(os.path.join(source, DATA_FILE), "rb"))
+            for number, line in enumerate(rows, 1):
+                spelled = writer.line(line, number)
+                if copy is None and spelled != line:
+                    os.makedirs(target, exist_ok=True)
+                    copy = stack.enter_context(open(path, "wb"))
+                    _copy_bytes(os.path.join(source, DATA_FILE), copy, same_bytes)
+                same_bytes += len(line)
+                if copy is not None:
+                    copy.write(spelled)
+    except OSError as error:
+        raise disk_error(error, target) from error
+    if copy is None:
+        return None
+    write_json(os.path.join(target, INFO_FILE), {name: {**entry, "file_name": DATA_FILE}})
+    return writer.rewritten
+
+
+def _copy_bytes(source: str, copy: t.BinaryIO, size: int) -> None:
+    """Append the first bytes of a file to another."""
+    with open(source, "rb") as stream:
+        while size and (piece := stream.read(min(size, 1 << 20))):
+            copy.write(piece)
+            size -= len(piece)
+
+
+class _Writer:
+    def __init__(self, join: str) -> None:
+        self._join = join
+        self.rewritten = Rewritten()
+
+    def line(self, line: bytes, number: int) -> bytes:
+        """A row of the copy."""
+        if _NO_TOOLS in line and not any(mark in line for mark in _MARKS):
+            return line
+        row = json.loads(line)
+        before = json.dumps(row, sort_keys=True)
+        findings: list[Finding] = []
+        try:
+            if row.get("tools"):
+                tools, found = canonical_tools(_as_list(json.loads(row["tools"])))
+                row["tools"] = as_text(tools)
+                findings += found
+            for name in ("conversations", "chosen", "rejected"):
+                turns = row.get(name) or []
+                for turn in turns if isinstance(turns, list) else [turns]:
+                    findings += self._turn(turn)
+        except (ValueError, InputError) as error:
+            raise InputError(
+                f"Row {number} of the dataset: {error}", "Correct its tools; the module dataset names the source."
+            ) from error
+        self.rewritten.add(number, findings)
+        if json.dumps(row, sort_keys=True) == before:
+            return line
+        self.rewritten.rows += 1
+        return (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8")
+
+    def _turn(self, turn: dict[str, t.Any]) -> list[Finding]:
+        """Rewrite the text of a turn."""
+        if turn.get("from") == OBSERVATION:
+            turn["value"] = str(turn["value"]).replace(TOOL_SEPARATOR, self._join)
+        if turn.get("from") != CALL:
+            return []
+        thought = THOUGHT.match(turn["value"])
+        json_text = turn["value"][thought.end() :].lstrip() if thought else turn["value"]
+        before = turn["value"][: len(turn["value"]) - len(json_text)]
+        try:
+            value = json.loads(json_text)
+        except ValueError:
+            return []  # a text beside the call: LLaMA-Factory takes the call out of it
+        findings: list[Finding] = []
+        made = []
+        for call in _as_list(value):
+            arguments = call.get("arguments")
+            if isinstance(arguments, str):
+                arguments = json.loads(arguments)
+            canonical, found = canonical_arguments(arguments or {}, f"{call.get('name')}.arguments")
+            findings += found
+            made.append({"name": call.get("name"), "arguments": canonical})
+        turn["value"] = before + as_text(made if len(made) > 1 else made[0])
+        return findings
+
+
+def _as_list(value: t.Any) -> list[t.Any]:
+    return value if isinstance(value, list) else [value]

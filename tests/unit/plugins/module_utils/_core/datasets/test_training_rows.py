@@ -1,0 +1,154 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows with tools are spelled for a training as the server spells them; other rows keep their bytes."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import training_rows
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.output_formats import (
+    OUTPUT_FORMATS,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "description": "Météo",
+        "name": "get_weather",
+        "strict": True,
+        "parameters": {
+            "properties": {"days": {"type": ["integer"]}, "city": {"type": "string", "minLength": 1}},
+            "type": "object",
+            "required": ["city"],
+        },
+    },
+}
+CANONICAL = (
+    '[{"type": "function", "function": {"name": "get_weather", "description": "Météo", "parameters": {"type": '
+    '"object", "required": ["city"], "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}}}]'
+)
+JOINED = "18 °C\n</tool_response>\n<tool_response>\n12 °C"
+
+
+def row(*turns: tuple[str, str], tools: str = "", **more: t.Any) -> dict[str, t.Any]:
+    conversation = [{"from": role, "value": text} for role, text in turns]
+    return {"conversations": conversation, **more, "system": "Tu aides.", "tools": tools}
+
+
+def call(arguments: t.Any, name: str = "get_weather") -> str:
+    return json.dumps({"name": name, "arguments": arguments})
+
+
+PLAIN = row(("human", "Salut ?"), ("gpt", "Bonjour."))
+
+
+@pytest.fixture
+def spelled(tmp_path: Path) -> t.Callable[..., list[dict[str, t.Any]] | None]:
+    def spelled(
+        *rows: dict[str, t.Any], template: str = "qwen", form: str = "sharegpt"
+    ) -> list[dict[str, t.Any]] | None:
+        source = tmp_path / "version"
+        source.mkdir(exist_ok=True)
+        entry = OUTPUT_FORMATS[form].entry("data.jsonl")
+        (source / "dataset_info.json").write_text(json.dumps({"dataset": entry}))
+        lines = [json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n" for each in rows]
+        (source / "data.jsonl").write_text("".join(lines), encoding="utf-8")
+        target = tmp_path / "rows"
+        rewritten = training_rows.write(str(source), str(target), template)
+        if rewritten is None:
+            assert not target.exists()
+            return None
+        written = (target / "data.jsonl").read_text(encoding="utf-8").splitlines()
+        assert len(written) == len(rows)
+        info = json.loads((target / "dataset_info.json").read_text())
+        assert info == {"dataset": entry}
+        spelled.rewritten = rewritten  # type: ignore[attr-defined]
+        return [json.loads(line) for line in written]
+
+    return spelled
+
+
+def test_rows_without_tools_are_used_as_they_are(spelled: t.Any) -> None:
+    assert spelled(PLAIN) is None
+    assert spelled(row(("human", '"tools":"" "from":"function_call"'), ("gpt", "x"))) is None
+    assert spelled({"instruction": "a", "input": "", "output": "b", "system": ""}, form="alpaca") is None
+
+
+def test_canonical_rows_are_used_as_they_are(spelled: t.Any) -> None:
+    turns = [("human", "?"), ("function_call", call({"city": "Paris", "days": 2})), ("observation", "18 °C")]
+    assert spelled(row(*turns, ("gpt", "18"), tools=CANONICAL)) is None
+
+
+def test_tools_and_arguments_are_spelled_as_the_server_spells_them(spelled: t.Any) -> None:
+    turns = [("human", "?"), ("function_call", call({"days": 2.0, "city": "Paris"})), ("observation", "18 °C")]
+    first, second, third = spelled(PLAIN, row(*turns, ("gpt", "18"), tools=json.dumps([TOOL])), PLAIN)
+    assert (first, third) == (PLAIN, PLAIN)
+    assert second["tools"] == CANONICAL
+    assert second["conversations"][1]["value"] == '{"name": "get_weather", "arguments": {"city": "Paris", "days": 2}}'
+    assert second["conversations"][2:] == [
+        {"from": "observation", "value": "18 °C"},
+        {"from": "gpt", "value": "18"},
+    ]
+    results = spelled.rewritten.as_results()
+    assert results["rows"] == 1 and results["dropped"] == 2
+    assert any("row 2: tools[0].function.strict" in each for each in results["examples"])
+    assert spelled.rewritten.describe().startswith("1 row with tools is spelled")
+
+
+@pytest.mark.parametrize(
+    ("template", "joined"),
+    [
+        ("qwen", None),
+        ("llama3", "18 °C<|eot_id|><|start_header_id|>ipython<|end_header_id|>\n\n12 °C"),
+        ("mistral", '18 °C}[/TOOL_RESULTS][TOOL_RESULTS] {"content": 12 °C'),
+    ],
+)
+def test_results_are_joined_as_the_template_writes_them(spelled: t.Any, template: str, joined: str | None) -> None:
+    turns = [("human", "?"), ("function_call", call({})), ("observation", JOINED), ("gpt", "ok")]
+    rows = spelled(row(*turns, tools=CANONICAL), template=template)
+    if joined is None:
+        assert rows is None
+    else:
+        assert rows[0]["conversations"][2]["value"] == joined
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (call('{"b": 1, "a": 2}'), '{"name": "get_weather", "arguments": {"a": 2, "b": 1}}'),
+        (f"[{call({'b': 1, 'a': 1})}]", '{"name": "get_weather", "arguments": {"a": 1, "b": 1}}'),
+        (
+            f"[{call({'b': 1, 'a': 1})}, {call({}, 'f')}]",
+            '[{"name": "get_weather", "arguments": {"a": 1, "b": 1}}, {"name": "f", "arguments": {}}]',
+        ),
+        (
+            f"<think>\nJe pense.\n</think>\n\n{call({'b': 1, 'a': 1})}",
+            '<think>\nJe pense.\n</think>\n\n{"name": "get_weather", "arguments": {"a": 1, "b": 1}}',
+        ),
+    ],
+)
+def test_calls(spelled: t.Any, value: str, expected: str) -> None:
+    rows = spelled(row(("human", "?"), ("function_call", value), tools=CANONICAL))
+    assert rows[0]["conversations"][1]["value"] == expected
+
+
+def test_pairs_of_answers_are_spelled_too(spelled: t.Any) -> None:
+    chosen = {"from": "function_call", "value": call({"b": 1, "a": 1})}
+    pair = row(("human", "?"), chosen=chosen, rejected={"from": "gpt", "value": "Non."}, tools=CANONICAL)
+    rows = spelled(pair, form="preference")
+    assert rows[0]["chosen"]["value"] == '{"name": "get_weather", "arguments": {"a": 1, "b": 1}}'
+    assert rows[0]["rejected"] == {"from": "gpt", "value": "Non."}
+
+
+def test_tools_that_are_none_are_refused_with_their_row(spelled: t.Any) -> None:
+    with pytest.raises(InputError, match="Row 2 of the dataset: .*no name of a function"):
+        spelled(PLAIN, row(("human", "?"), ("gpt", "x"), tools='[{"description": "x"}]'))
+    with pytest.raises(InputError, match="Row 1 of the dataset"):
+        spelled(row(("human", "?"), ("gpt", "x"), tools="[{"))
