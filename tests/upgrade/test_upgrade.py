@@ -26,6 +26,9 @@ EXPECTED: dict[str, t.Any] = json.loads(store_lab.EXPECTED.read_text(encoding="u
 
 MODEL = "homelab-model"
 HOLD = EXPECTED["models"][MODEL]["hold"]
+#: What is planned for the recorded declaration: what was left to be made, and since then new registrations of what is
+#: served, by another recipe. The version that is pinned is registered as itself.
+PLAN = {**EXPECTED["plan"], MODEL: ["register-held", "register-q8_0", "promote", "retain"]}
 #: The fine-tunes of which something is left to be made.
 UNFINISHED = ("spare-model", "notes-model", "draft-model", "pocket-model")
 
@@ -64,6 +67,12 @@ def attempts(site: Site, run_id: str) -> list[str]:
     return sorted(path.name for path in directory.iterdir() if path.is_dir())
 
 
+def new_runs(site: Site, name: str) -> list[str]:
+    """Ids of the runs of a fine-tune that were not recorded."""
+    found = {path.name for path in (site.data / "jobs").glob(f"*/{name}-*") if path.is_dir()}
+    return sorted(found - set(EXPECTED["runs"]))
+
+
 def finetunes(site: Site) -> list[dict[str, t.Any]]:
     """The declared fine-tunes."""
     text = (site.root / "site" / "inventory" / "group_vars" / "pc_ia.yml").read_text(encoding="utf-8")
@@ -75,7 +84,7 @@ def test_modules_report_the_recorded_state(site: Site) -> None:
     before = tree(site.data)
     assert site.tags() == EXPECTED["tags"]
     assert site.report() == {name: EXPECTED[name] for name in ("runs", "models")}
-    assert site.plan() == EXPECTED["plan"]
+    assert site.plan() == PLAN
     shown = site.play("status").well().output
     for run_id, run in EXPECTED["runs"].items():
         line = next(line for line in shown.splitlines() if run_id in line)
@@ -90,7 +99,11 @@ def test_check_mode_writes_nothing(site: Site) -> None:
     assert tree(site.data, site.models) == before
     for name in UNFINISHED:
         assert f"{name}: {len(EXPECTED['plan'][name])} of " in checked.output, name
-    assert f"{MODEL}: " not in checked.output.replace(f"{MODEL}: held", ""), "nothing is planned for what is done"
+    planned = checked.output.partition(f"{MODEL}: {len(PLAN[MODEL])} of ")[2].partition("\n\n")[0]
+    for made in ("base", "train", "merge", "gguf"):
+        line = next(line for line in planned.splitlines() if line.split()[:1] and line.split()[0].startswith(made))
+        assert line.split(None, 1)[1].startswith(("kept", "not needed")), "nothing is trained or converted again"
+    assert "recipe 1 → 2" in planned
 
 
 @pytest.mark.parametrize("arguments", [("finetune",), ("cancel", "-e", "model=draft-model")], ids=lambda args: args[0])
@@ -125,26 +138,46 @@ def test_finished_trainings_are_not_repeated(site: Site, applied: Played) -> Non
     assert trainings == ["train-1"] * len(trainings), "a training was attempted again"
     assert attempts(site, run_of("notes-model"))[-2:] == ["register-q8_0-1", "train-1"]
     assert attempts(site, run_of("pocket-model")) == ["gguf-q4_0-1", "register-q4_0-1"]
-    assert attempts(site, run_of("spare-model")) == ["register-q8_0-1", "register-q8_0-2"]
+    assert attempts(site, run_of("spare-model")) == ["register-q8_0-1"]
+    (spare,) = new_runs(site, "spare-model")
+    assert attempts(site, spare) == ["register-q8_0-1"]
 
 
 def test_tags_and_hold_are_kept(site: Site, applied: Played, afterwards: dict[str, t.Any]) -> None:
+    """Every version keeps its tag. The aliases serve the pinned version, registered again from the same file."""
     tags = site.tags()
-    assert {name: tags.get(name) for name in EXPECTED["tags"]} == EXPECTED["tags"]
+    aliases = EXPECTED["models"][MODEL]["served"]
+    versions = {name: digest for name, digest in EXPECTED["tags"].items() if name not in aliases}
+    assert {name: tags.get(name) for name in versions} == versions
     assert {f"{name}:latest" for name in UNFINISHED} <= set(tags)
     words = " ".join(applied.output.split())
     assert f"held at {HOLD['tag']} by a rollback of {HOLD['at']}" in words and "[WARNING]" in words
-    assert afterwards["models"][MODEL] == EXPECTED["models"][MODEL]
+
+    model, recorded = afterwards["models"][MODEL], EXPECTED["models"][MODEL]
+    pinned = model["hold"]["tag"]
+    assert model["hold"]["at"] == HOLD["at"] and set(HOLD["against"]) < set(model["hold"]["against"])
+    assert pinned != HOLD["tag"] and {tags[alias] for alias in aliases} == {tags[pinned]}
+    assert {each["version"] for each in model["served"].values()} == {pinned} and model["drift"] == []
+    lineage = {tag: model["versions"][tag]["lineage"][1:] for tag in (pinned, HOLD["tag"])}
+    assert lineage[pinned] == lineage[HOLD["tag"]]
+    for tag, version in recorded["versions"].items():
+        assert {**model["versions"][tag], "promoted_at": ""} == {**version, "promoted_at": ""}
 
 
 def test_every_run_ends(site: Site, afterwards: dict[str, t.Any]) -> None:
-    """Active, queued and failed runs that are declared succeed; what is not declared any more stays as it was."""
+    """Active and queued runs succeed, and so does each run that registers a declared model by the current recipe.
+
+    What had ended, and what is not declared any more, stays as it was.
+    """
     runs = afterwards["runs"]
     for run_id, recorded in EXPECTED["runs"].items():
-        if recorded["name"] in UNFINISHED:
+        if recorded["state"] in ("running", "queued"):
             assert runs[run_id]["state"] == "succeeded", runs[run_id]
         else:
             assert runs[run_id] == recorded
+    for name in (*UNFINISHED, MODEL):
+        (run_id,) = new_runs(site, name)
+        assert runs[run_id]["state"] == "succeeded", runs[run_id]
     assert list((site.data / "jobs" / "active").iterdir()) == []
     end = time.monotonic() + 20
     while site.processes() and time.monotonic() < end:
@@ -168,12 +201,12 @@ def test_interrupted_apply_resumes(site: Site, applied: Played) -> None:
     run = run_of("draft-model")
     training = EXPECTED["runs"][run]["steps"]["train"]["fingerprint"]
     checkpoints = f"outputs/adapters/.work-{training}/checkpoint"
-    quantized = f"jobs/*/{run_of('pocket-model')}/gguf-q4_0-1/command.json"
+    quantized = "jobs/*/pocket-model-*/gguf-q4_0-1/command.json"
     cancel = ("cancel", "-e", "model=draft-model")
     struck = store_lab.unpack()
     struck.server.start()
     try:
-        kill_a_play(struck, f"jobs/active/{run_of('spare-model')}/run.json", "finetune")
+        kill_a_play(struck, "jobs/active/spare-model-*/run.json", "finetune")
         kill_a_play(struck, f"{checkpoints}-24/trainer_state.json", "finetune")
         kill_a_play(struck, quantized, *cancel)
         rest = [each for each in finetunes(struck) if each["name"] != "draft-model"]
@@ -200,7 +233,7 @@ def kill_a_play(site: Site, pattern: str, *arguments: str) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not any(site.data.glob(pattern)):
         assert play.poll() is None and time.monotonic() < end, f"it ended without {pattern}"
         time.sleep(0.005)
