@@ -15,15 +15,19 @@ import json
 #: Depth down to which an indented printer indents. What is deeper is printed with the indentation of this depth.
 MAX_DEPTH = 12
 
-#: A text as a JSON string. Where Go's ``json`` escapes nothing, the text is printed as it is; else rune by rune, with
-#: the escapes of Python's ``json.dumps(ensure_ascii=False)``. Bytes from 128 to 191 continue a rune.
+#: A text as a JSON string. Go's ``json`` writes what Python's ``json.dumps(ensure_ascii=False)`` writes, except that it
+#: also escapes ``&``, ``<``, ``>`` and the separators U+2028 and U+2029 (226 is their first byte). Where it escapes
+#: nothing, its text is taken; else the text is cut at those characters (``$a``: begin of the part, ``$n``: whether the
+#: next part is still to begin), and the parts between them are taken without their quotation marks.
 _STRING = (
-    r'{{ define "s" }}{{ $s := . }}{{ if eq (printf "\"%s\"" $s) (json $s) }}"{{ $s }}"{{ else }}"'
-    r"{{ range $i := len $s }}{{ $b := index $s $i }}{{ if or (lt $b 128) (ge $b 192) }}"
-    r'{{ $c := printf "%.1s" (slice $s $i) }}'
-    r'{{ if eq $c "\"" }}\"{{ else if eq $c "\\" }}\\{{ else if eq $c "\n" }}\n{{ else if eq $c "\r" }}\r'
-    r'{{ else if eq $c "\t" }}\t{{ else if eq $c "\b" }}\b{{ else if eq $c "\f" }}\f'
-    r'{{ else if lt $b 32 }}{{ printf "\\u%04x" $b }}{{ else }}{{ $c }}{{ end }}{{ end }}{{ end }}"{{ end }}{{ end }}'
+    r'{{ define "s" }}{{ $s := . }}{{ $j := json $s }}{{ if eq (printf "\"%s\"" $s) $j }}{{ $j }}{{ else }}"'
+    r"{{ $a := 0 }}{{ $n := false }}{{ range $i := len $s }}{{ $b := index $s $i }}"
+    r"{{ if $n }}{{ if or (lt $b 128) (ge $b 192) }}{{ $a = $i }}{{ $n = false }}{{ end }}{{ end }}"
+    r'{{ if eq $b 38 60 62 226 }}{{ $c := printf "%.1s" (slice $s $i) }}'
+    r'{{ if eq $c "&" "<" ">" "\u2028" "\u2029" }}'
+    r"{{ if ne $a $i }}{{ $p := json (slice $s $a $i) }}{{ slice $p 1 (len (slice $p 1)) }}{{ end }}"
+    r"{{ $c }}{{ $n = true }}{{ end }}{{ end }}{{ end }}"
+    r'{{ if not $n }}{{ $p := json (slice $s $a) }}{{ slice $p 1 (len (slice $p 1)) }}{{ end }}"{{ end }}{{ end }}'
 )
 
 

@@ -4,7 +4,7 @@
 """How each tool format of LLaMA-Factory writes tools and calls, as Go template source.
 
 The texts around the tools are LLaMA-Factory's (``facts.tool_prompt``); what its classes in ``data/tool_utils.py`` do in
-Python stands here as Go: one row of :data:`TOOL_FORMATS` for each class.
+Python stands here as Go: one entry of :func:`_formats` for each class.
 """
 
 from __future__ import annotations

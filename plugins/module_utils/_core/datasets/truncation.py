@@ -11,6 +11,7 @@ are counted.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
@@ -117,8 +118,10 @@ def count(
     if not _truncates_rows(values):
         return None
     cutoff = int(values["cutoff_len"])
-    name = str(values.get("template"))
+    name, default_system = str(values.get("template")), (values.get("extra") or {}).get("default_system")
     template = facts.facts_of(name) if name in facts.names() else None
+    if template is not None and default_system is not None:
+        template = dataclasses.replace(template, default_system=str(default_system))
     candidates, total_bytes, exact = 0, 0, template is not None
     numbers: list[int] = []
     lines: list[str] = []

@@ -401,8 +401,11 @@ def quantized_bytes(half: int, quantization: str) -> int:
 
 
 def register_disk(gguf: int) -> int:
-    """Disk usage of a registration in Ollama's model directory: newer servers write a second copy beside the upload.
+    """Largest disk usage during a registration in Ollama's model directory.
 
-    :param gguf: size of the GGUF file.
+    From version 0.30 on, the server has ``llama-quantize`` copy the upload to a temporary file, and copies that into a
+    blob (``rewriteLayerWithLlamaQuantize`` in ``server/create.go``). The upload stays until the server starts again.
+
+    :param gguf: size of the GGUF file, in bytes.
     """
-    return 2 * gguf
+    return 3 * gguf

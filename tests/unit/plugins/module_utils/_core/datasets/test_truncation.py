@@ -151,6 +151,16 @@ def test_counting(tmp_path: Path, python: str) -> None:
     )
 
 
+def test_the_system_prompt_of_the_training_is_counted(tmp_path: Path, python: str) -> None:
+    dataset = publish(tmp_path, {"instruction": "a", "output": "b" * 300})
+    counts = [
+        truncation.count(python, str(tmp_path), dataset, values(extra={"default_system": system}), dict(os.environ))
+        for system in ("s" * 10, "s" * 25)
+    ]
+    assert counts[0] is not None and counts[1] is not None
+    assert counts[1]["longest"] - counts[0]["longest"] == 15
+
+
 def test_no_program_starts_if_no_row_can_be_too_long(tmp_path: Path) -> None:
     """A token is at least a byte."""
     dataset = publish(tmp_path, {"instruction": "a", "output": "b"})

@@ -179,14 +179,16 @@ def test_unmodelled_settings_are_reported() -> None:
 # -- RAM and disk --------------------------------------------------------------------------------------------------
 
 
-def test_a_7b_model_needs_about_60_gb_of_disk() -> None:
+def test_a_7b_model_needs_about_70_gb_of_disk() -> None:
     estimate = memory.estimate(shape_of("qwen2.5:7b"), {"method": "lora"})
     assert 14.9 < estimate.disk["base"] / GB < 15.5
     assert 14.9 < estimate.disk["merge"] / GB < 15.5
     assert 14.9 < estimate.disk["gguf-f16"] / GB < 15.5
     # Ollama's library shows qwen2.5:7b with 4.7 GB
     assert 4.6 < estimate.disk["gguf-q4_K_M"] / GB < 5.1
-    assert 50 < sum(estimate.disk.values()) / GB < 65
+    # Ollama 0.30 and later: the upload, what llama-quantize writes from it, and the blob that this is copied to
+    assert estimate.disk["register-q4_K_M"] == 3 * estimate.disk["gguf-q4_K_M"]
+    assert 65 < sum(estimate.disk.values()) / GB < 70
 
 
 def test_merging_needs_two_gigabytes_per_billion_parameters() -> None:
