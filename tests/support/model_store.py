@@ -40,9 +40,13 @@ BASE = Identity(fingerprint("base", BASE_SETTINGS, {}), BASE_SETTINGS)
 
 
 class ModelStore:
-    """Versions of models, as receipts and files of a few bytes."""
+    """Versions of models, as receipts and files of a few bytes.
 
-    def __init__(self, root: Path) -> None:
+    :param recipe: recipe of their registrations.
+    """
+
+    def __init__(self, root: Path, recipe: int = 1) -> None:
+        self.recipe = recipe
         self.layout = Layout(str(root))
         self.layout.create()
         self.shelf = Shelf()
@@ -57,7 +61,7 @@ class ModelStore:
         """
         resolved = {"method": "lora", "epochs": epochs, "learning_rate": 2e-4, "seed": 42, "extra": {"a|b": 1}}
         options = {"name": name, "resolved": resolved, "sources": SOURCES}
-        settings = {"name": name, "system": system}
+        settings = with_recipe({"name": name, "system": system}, self.recipe)
         steps, _goals = model_steps(BASE, "d" * 64, {"epochs": epochs}, options, ["q4_K_M"], settings, export=export)
         results = {"metrics": {"train_loss": 0.5}, "rows": 50, "name": "homelab", "quantization": "q4_K_M"}
         for step in steps:

@@ -268,7 +268,9 @@ class RegisterStep(Step):
             if changed:
                 return [f"{tag} has another {' and '.join(changed)}"]
         version = ollama.version()
-        if results.get("proof") and version != results.get("server_version"):
+        # a version that is not served is verified when it is
+        is_served = bool(ctx.spec.options.get("served", True))
+        if is_served and results.get("proof") and version != results.get("server_version"):
             return [f"its prompt was verified on Ollama {results['server_version']}, and this is Ollama {version}"]
         name = str(ctx.spec.settings["name"])
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options["aliases"]] if _moves_aliases(ctx) else []

@@ -17,6 +17,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
     make_run,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.recipes import RECIPE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
@@ -43,7 +44,7 @@ def make(store: ModelStore, epochs: int) -> None:
 @pytest.fixture
 def models(tmp_path: Path, server: FakeOllama) -> ModelStore:
     """Three versions of the model m, promoted one after the other; the server has them."""
-    store = ModelStore(tmp_path)
+    store = ModelStore(tmp_path, RECIPE)
     store.shelf.models = server.models
     for epochs in (1, 2, 3):
         make(store, epochs)
@@ -72,6 +73,27 @@ def test_overview_of_a_served_model(models: ModelStore, server: FakeOllama) -> N
     assert newest["there"] and newest["registered_at"] and newest["promoted_at"] and newest["pruned_at"] == ""
     assert newest["path"].endswith(f"/outputs/models/{newest['lineage'][0]['fingerprint']}")
     assert [entry["step"] for entry in newest["lineage"]] == ["register", "gguf", "merge", "train", "base"]
+
+
+def test_upgrade_that_changes_the_prompt_is_reported(tmp_path: Path, server: FakeOllama) -> None:
+    """Of the collection (another recipe) and of the server, for what is served."""
+    store = ModelStore(tmp_path)
+    store.shelf.models = server.models
+    make(store, 1)
+    (first,) = (
+        version["tag"] for version in model_versions.overview(store.layout, Ollama(server.url), "m")["versions"]
+    )
+    drift = model_versions.overview(store.layout, Ollama(server.url), "m")["drift"]
+    assert [reason.partition(",")[0] for reason in drift] == [f"{first} was registered by recipe 1"]
+    store.recipe = RECIPE
+    for epochs in (1, 2):
+        make(store, epochs)
+    verified = f"its prompt was verified on Ollama 0.24.0, and this is Ollama {server.version}"
+    for path in Path(store.layout.parent("register")).glob("*/receipt.json"):
+        raw = read_json(str(path))
+        proof = {"proof": {"probes": ["plain"]}, "server_version": "0.24.0"}
+        write_json(str(path), {**raw, "results": {**raw["results"], **proof}})
+    assert model_versions.overview(store.layout, Ollama(server.url), "m")["drift"] == [verified], "once: one is served"
 
 
 def test_overview_after_a_rollback(models: ModelStore, server: FakeOllama) -> None:
@@ -103,7 +125,7 @@ def test_a_run_without_aliases_promotes_nothing(models: ModelStore) -> None:
 
 
 def test_there_is_nothing_to_roll_back_to(tmp_path: Path, server: FakeOllama) -> None:
-    store = ModelStore(tmp_path)
+    store = ModelStore(tmp_path, RECIPE)
     with pytest.raises(InputError, match="Nothing of the model m was ever promoted here"):
         model_versions.rollback(store.layout, Ollama(server.url), "m")
     store.shelf.models = server.models
