@@ -14,13 +14,10 @@ from ..system import processes
 from ..system.files import read_record
 from .names import OUTCOME_FILE, SPAWNS_FILE, SUPERVISOR_FILE
 from .spec import StepSpec, Toolchain
+from .states import ENDED, RunState
 
-QUEUED = "queued"
-RUNNING = "running"
-SUCCEEDED = "succeeded"
-FAILED = "failed"
-CANCELLED = "cancelled"
-ENDED = (SUCCEEDED, FAILED, CANCELLED)
+# for engine.reconciler alone
+RUNNING, SUCCEEDED, FAILED, CANCELLED = RunState.RUNNING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED
 
 
 @dataclasses.dataclass(frozen=True)

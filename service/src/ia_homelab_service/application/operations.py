@@ -24,6 +24,7 @@ from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.runs.names import LOG_FILE
 from ia_homelab_core.runs.run import Run
+from ia_homelab_core.runs.states import StepState
 from ia_homelab_core.system import gpus
 from ia_homelab_core.system.disk import free_bytes
 from ia_homelab_core.system.files import tail_lines
@@ -150,7 +151,7 @@ class Operations:
         if goal_of(run) == "model":
             return self._submit(run)
         trained = next((step for step in self.get_job(job_id).steps if step.kind == "train"), None)
-        if trained is None or trained.state != "whole":
+        if trained is None or trained.state != StepState.WHOLE:
             raise ConflictError(
                 f"The job {job_id} has not been trained yet.",
                 f"Wait until GET /api/status/{job_id} reports succeeded.",
