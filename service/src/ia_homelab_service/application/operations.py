@@ -18,7 +18,7 @@ import time
 import typing as t
 
 from ia_homelab_core.engine.engine import Engine
-from ia_homelab_core.errors import CoreError, InputError
+from ia_homelab_core.errors import CoreError
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
@@ -104,9 +104,8 @@ class Operations:
         )
 
     def _plan_finetune(self, request: finetune_request.FinetuneRequest, host: Host) -> Run:
-        with _errors_of_field("dataset"):
-            self.datasets.load(str(request.declaration["dataset"]))
-        return planner.plan(self.layout, request.checked, host)
+        with finetune_request.errors_by_field(request):
+            return planner.plan(self.layout, request.checked, host)
 
     def _host(self, submitted_by: str = "rest", write: bool = True) -> Host:
         return Host(self.settings.tools, self.settings.accelerator, write=write, submitted_by=submitted_by)
@@ -294,15 +293,6 @@ class Operations:
         if any(one.current_job is None or not one.current_job.is_supervised() for one in active):
             self.engine.reconcile()
         return [one.id for one in active if self.journal.sync(one.id)]
-
-
-@contextlib.contextmanager
-def _errors_of_field(field: str) -> t.Iterator[None]:
-    """Convert errors of the core to errors of that field."""
-    try:
-        yield
-    except InputError as error:
-        raise FieldErrors([FieldError(field, error.message, error.hint)]) from error
 
 
 def _known_secrets(settings: Settings) -> list[str]:
