@@ -207,7 +207,7 @@ def _failure_message(runs: t.Sequence[dict[str, t.Any]]) -> tuple[str, str]:
     sentences, hints = [], []
     for run in runs:
         error = run["error"] or {}
-        if run["state"] == RunState.CANCELLED:
+        if run["state"] == "cancelled":
             sentences.append(f"{run['name']}: cancelled.")
             hints.append("Apply again to resume from its checkpoint.")
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import typing as t
 
 from ..estimates.duration import describe_seconds
-from ..runs.states import StepState
 from ..system.disk import gigabytes
 
 
@@ -33,7 +32,7 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
     for step in steps:
         label = f"  {step['label']:<{width}}  "
         if not step["runs"]:
-            lines.append(label + ("kept" if step["state"] == StepState.WHOLE else "not needed"))
+            lines.append(label + ("kept" if step["state"] == "whole" else "not needed"))
             continue
         details = [*step["why"], _requirements(step["takes"], plan["host"])]
         lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate(details)]

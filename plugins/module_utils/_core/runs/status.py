@@ -18,7 +18,8 @@ class StepView:
     :param label: its name within the run.
     :param kind: kind of the step.
     :param fingerprint: fingerprint of its artifact.
-    :param state: its state.
+    :param state: ``whole`` (complete); ``idle`` (incomplete, but not required by a goal); ``needed`` (pending);
+        ``running``; ``failed``.
     :param reason: why the artifact is incomplete; empty when it is complete.
     :param path: path of its artifact, whether it exists or not.
     """
