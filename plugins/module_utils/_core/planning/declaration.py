@@ -147,9 +147,10 @@ def check_parameters(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
 def check_aliases(aliases: list[str], model: str = "model") -> list[str]:
     """Return the tags that are moved to a model, if they are valid.
 
-    :param model: name of the model.
+    :param model: name of the model, which is checked, too.
     :raises InputError: for a name that Ollama does not accept.
     """
+    syntax.check_name(model)
     for alias in aliases:
         syntax.check_name(f"{model}:{alias}")
     return aliases

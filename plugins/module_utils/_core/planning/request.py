@@ -12,7 +12,6 @@ import dataclasses
 import typing as t
 
 from ..errors import InputError
-from ..ollama import syntax
 from ..runs.spec import Toolchain
 from ..training import hyperparameters, options, stages
 from ..training.option_values import Checked
@@ -175,7 +174,6 @@ class Request:
         :param gguf: fingerprint of the file.
         :raises InputError: for an invalid name, alias, parameter or gate.
         """
-        syntax.check_name(name)
         registration = Registration(
             name,
             template,
