@@ -14,10 +14,7 @@ from ..system import processes
 from ..system.files import read_record
 from .names import OUTCOME_FILE, SPAWNS_FILE, SUPERVISOR_FILE
 from .spec import StepSpec, Toolchain
-from .states import ENDED, RunState
-
-# for engine.reconciler alone
-RUNNING, SUCCEEDED, FAILED, CANCELLED = RunState.RUNNING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED
+from .states import ENDED
 
 
 @dataclasses.dataclass(frozen=True)

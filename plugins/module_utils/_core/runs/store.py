@@ -212,7 +212,7 @@ class Store:
         write_json(os.path.join(directory, RUN_FILE), _run_record(run))
         discard(os.path.join(directory, "cancel.json"))
 
-    def set_state(self, run_id: str, state: str, error: t.Mapping[str, t.Any] | None = None) -> None:
+    def set_state(self, run_id: str, state: RunState, error: t.Mapping[str, t.Any] | None = None) -> None:
         """Write the state of an active run."""
         value: dict[str, t.Any] = {"state": state}
         if error:
