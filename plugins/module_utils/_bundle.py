@@ -117,6 +117,7 @@ def modules() -> None:
     from ._core.runs import run as _core_runs_run
     from ._core.runs import schema as _core_runs_schema
     from ._core.runs import spec as _core_runs_spec
+    from ._core.runs import states as _core_runs_states
     from ._core.runs import status as _core_runs_status
     from ._core.runs import store as _core_runs_store
     from ._core.steps import base_model as _core_steps_base_model

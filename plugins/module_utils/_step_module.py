@@ -20,8 +20,9 @@ from ._core.engine.engine import Engine, Submission
 from ._core.errors import InputError, JobError
 from ._core.ollama.syntax import DEFAULT_URL
 from ._core.runners.registry import RUNNERS
-from ._core.runs.run import ENDED, Run
+from ._core.runs.run import Run
 from ._core.runs.spec import Toolchain
+from ._core.runs.states import RunState, StepState
 from ._core.runs.status import RunView
 from ._core.system.files import read_json
 
@@ -99,7 +100,7 @@ def run_entry(view: RunView, pending: t.Sequence[str], kinds: t.Container[str] |
         step.label
         for step in view.steps
         if step.label in view.pending and step.label in pending and (kinds is None or step.kind in kinds)
-        if view.state not in ENDED
+        if not view.state.ended
     ]
     return value
 
@@ -189,8 +190,8 @@ def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[s
                     "finished_at": receipt.get("finished_at", ""),
                 }
             )
-        is_incomplete = any(step["label"] in run["pending"] and step["state"] != "whole" for step in own_steps)
-        if is_incomplete and run["state"] in ("failed", "cancelled"):
+        is_incomplete = any(step["label"] in run["pending"] and step["state"] != StepState.WHOLE for step in own_steps)
+        if is_incomplete and run["state"] in (RunState.FAILED, RunState.CANCELLED):
             failures.append(run)
     if failures:
         raise JobError(*_failure_message(failures), {"runs": [run["error"] or {} for run in failures]})

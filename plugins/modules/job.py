@@ -163,7 +163,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import ENDED, Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
     FOLLOW_SPEC,
     answer,
@@ -179,7 +179,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 
 def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     run_id, name = module.params["run"], module.params["name"]
-    active = [view for view in engine.observe_all(0) if view.state not in ENDED and not view.cancelling]
+    active = [view for view in engine.observe_all(0) if not view.state.ended and not view.cancelling]
     if run_id:
         engine.observe(run_id)
     chosen = [view for view in active if view.id == run_id or (name and view.name == name)]

@@ -131,7 +131,7 @@ def test_tools_and_resources(service: Service, over: t.Callable[..., t.Any]) -> 
     over(service, work)
 
 
-@pytest.mark.parametrize("over", [over_http, over_stdio])
+@pytest.mark.parametrize("over", [over_http, pytest.param(over_stdio, marks=pytest.mark.full)])
 def test_a_training_from_listing_datasets_to_cancellation(busy: Service, over: t.Callable[..., t.Any]) -> None:
     async def work(client: Client) -> str:
         datasets = await call(client, "llamafactory_datasets")

@@ -14,8 +14,12 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
+from ia_homelab_core.errors import CoreError
 from ia_homelab_core.estimates import fit, memory
+from ia_homelab_core.planning import planner
+from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.releases import gate
+from ia_homelab_core.runs.spec import Toolchain
 from ia_homelab_core.training import option_values
 from ia_homelab_service.application.errors import FieldErrors
 from ia_homelab_service.application.operations import Operations
@@ -87,6 +91,41 @@ def test_every_wrong_field_of_the_core_is_named(operations: Operations) -> None:
     assert {error.message for error in caught.value.errors if error.field == "export"} == {
         "export must be one of merged, adapter, not 'both'."
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("parameters", {"temperatur": 1}),
+        ("parameters", {"temperature": "hot"}),
+        ("parameters", "hot"),
+        ("aliases", ["a/b"]),
+        ("aliases", {"latest": 1}),
+        ("dataset", "a b"),
+        ("dataset_path", "/app/data/homelabs.json"),
+        ("base_model", "qwen2.5:4711b"),
+    ],
+)
+def test_refusals_are_those_of_ansible(operations: Operations, lab: PlanLab, field: str, value: t.Any) -> None:
+    declared = request(goal="model")
+    for spelling in {"dataset_path": ["dataset"], "base_model": ["model_name"]}.get(field, []):
+        del declared[spelling]
+    declared[field] = value
+    with pytest.raises(FieldErrors) as caught:
+        operations.plan(declared)
+    del declared["goal"]
+    with pytest.raises(CoreError) as refused:
+        planner.plan(lab.layout, Request.finetune(declared), Host(Toolchain(), "cpu", write=False))
+    (error,) = caught.value.errors
+    assert error.field == field
+    assert (error.message, error.hint) == (refused.value.message.removeprefix("homelab-model: "), refused.value.hint)
+
+
+def test_a_dataset_may_be_named_by_a_path(operations: Operations) -> None:
+    plain = operations.plan(request(goal="model"))
+    spelled = request(goal="model", dataset_path="/app/data/homelab.json")
+    del spelled["dataset"]
+    assert operations.plan(spelled) == plain
 
 
 def test_nothing_is_checked_or_estimated_twice(operations: Operations, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,13 @@ def lab(tmp_path: Path, installed_core: Path, image: str, own: OwnEngine) -> t.I
 
 
 @pytest.mark.parametrize(
-    ("number", "supervisor_too"), [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGKILL, True)]
+    ("number", "supervisor_too"),
+    [
+        (signal.SIGKILL, False),
+        (signal.SIGTERM, False),
+        # both at once, each of which is tested alone
+        pytest.param(signal.SIGKILL, True, marks=pytest.mark.full),
+    ],
 )
 def test_job_continues_after_engine_restart(lab: DockerLab, own: OwnEngine, number: int, supervisor_too: bool) -> None:
     run = lab.counting("a", steps=1, count=60, pause=0.25)

@@ -68,6 +68,7 @@ def contained(lab: Lab, request: pytest.FixtureRequest) -> t.Iterator[ContainerS
     made.close()
 
 
+@pytest.mark.parametrize("contained", ["bridge", pytest.param("host", marks=pytest.mark.full)], indirect=True)
 def test_stopped_and_restored(contained: ContainerServer) -> None:
     run = contained.run("stop")
     contained.begin(run)

@@ -32,6 +32,7 @@ PYTEST=(python -m pytest)
 # they need what is not here, or that they take too long for every change, are left out, and that is printed.
 run_pytest() {
     local directory=$1 report=$ARTIFACTS/$PART.xml without=() status=0
+    [[ ! -e $report ]] || report=$ARTIFACTS/$PART-${directory##*/}.xml # of a part with several directories
     shift
     nvidia-smi >/dev/null 2>&1 || without+=(gpu)
     [[ ${IA_DEEPSPEED:-} ]] || without+=(deepspeed)

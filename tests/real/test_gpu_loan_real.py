@@ -100,8 +100,15 @@ def test_cpu_training_takes_no_lease(guest: YieldingServer) -> None:
     guest.end(run)
 
 
-@pytest.mark.parametrize("policy", ["stop", "cpu"])
-@pytest.mark.parametrize("whom", ["supervisor", "both"])
+@pytest.mark.parametrize(
+    ("whom", "policy"),
+    [
+        ("supervisor", "stop"),
+        ("both", "cpu"),
+        pytest.param("supervisor", "cpu", marks=pytest.mark.full),
+        pytest.param("both", "stop", marks=pytest.mark.full),
+    ],
+)
 def test_restored_after_the_supervisor_was_killed(guest: YieldingServer, policy: str, whom: str) -> None:
     before = guest.variables()
     run = guest.run(policy)

@@ -76,9 +76,10 @@ def test_a_dictionary_with_another_name_inside_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_valid_dictionary_gets_to_the_modules(tmp_path: Path) -> None:
-    """The message is that of the module ``job``, which looks for the base model."""
+    """The message is that of the module ``job``, which looks for the dataset."""
     base = str(tmp_path / "no-such-base")
     status, output = play(tmp_path, {"homelab-model": {"base_model": base, "dataset": "d", "register": False}})
     assert status != 0
     assert "TASK [ia_homelab.llamafactory.finetune : Submit the fine-tunes]" in output
-    assert "no-such-base" in " ".join(failure(output))
+    message = " ".join(failure(output)).replace("''", "'")  # YAML's quotes
+    assert "There is no dataset 'd' in" in message

@@ -22,8 +22,9 @@ from ..errors import CoreError, InputError, JobError, StoreError
 from ..runners.registry import get_runner
 from ..runs.job_context import step_context
 from ..runs.names import LOG_FILE, SUPERVISOR_FILE, WAITING_FILE
-from ..runs.run import CANCELLED, ENDED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run
-from ..runs.status import IDLE, NEEDED, WHOLE, RunView, StepView
+from ..runs.run import Job, Record, Run
+from ..runs.states import RunState, StepState
+from ..runs.status import RunView, StepView
 from ..runs.store import Store, is_supervised
 from ..steps.registry import get_step
 from ..system.clock import utc_now
@@ -111,11 +112,11 @@ class Engine:
         return self._preview(run, record, None)
 
     def _preview(self, run: Run, record: Record | None, pending: dict[str, str] | None) -> RunView:
-        view = RunView(run.id, run.name, "absent", submitted_by=run.submitted_by)
+        view = RunView(run.id, run.name, RunState.ABSENT, submitted_by=run.submitted_by)
         self._add_steps(view, run, None, pending)
         if view.pending:
             return view
-        view.state = SUCCEEDED  # all results exist, no matter which run produced them
+        view.state = RunState.SUCCEEDED  # all results exist, no matter which run produced them
         if record is not None:
             if record.run is not None:
                 view.submitted_at, view.submitted_by = record.run.submitted_at, record.run.submitted_by
@@ -125,12 +126,12 @@ class Engine:
 
     def _view_record(self, record: Record, queue: t.Sequence[Record]) -> RunView:
         run, job = record.run, record.current_job
-        state = str(record.state["state"])
+        state = RunState(record.state["state"])
         error = record.state.get("error")
         if record.damage:
-            state, error = (RUNNING if is_supervised(record) else FAILED), damage_error(record)
+            state, error = (RunState.RUNNING if is_supervised(record) else RunState.FAILED), damage_error(record)
         elif record.is_unfinished and job is not None:
-            state = RUNNING
+            state = RunState.RUNNING
         view = RunView(
             id=record.id,
             name=run.name if run else record.id,
@@ -143,7 +144,7 @@ class Engine:
         )
         self._add_job(view, record)
         if run is not None:
-            self._add_steps(view, run, job, {} if state == SUCCEEDED else None)
+            self._add_steps(view, run, job, {} if state is RunState.SUCCEEDED else None)
         if job is not None:
             view.current = job.label
             view.progress = self._progress(run, job) if run is not None else {}
@@ -185,13 +186,15 @@ class Engine:
                     if artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
                 }
         for step in run.steps:
-            complete = view.state == SUCCEEDED and step.label in run.goals
+            complete = view.state is RunState.SUCCEEDED and step.label in run.goals
             reason = "" if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
-            state = NEEDED if step.label in pending else (IDLE if reason else WHOLE)
+            state = StepState.IDLE if reason else StepState.WHOLE
+            if step.label in pending:
+                state = StepState.NEEDED
             if job is not None and job.label == step.label:
-                state = RUNNING
-            elif view.state == FAILED and view.error and view.error.get("step") == step.label:
-                state = FAILED
+                state = StepState.RUNNING
+            elif view.state is RunState.FAILED and view.error and view.error.get("step") == step.label:
+                state = StepState.FAILED
             view.steps.append(
                 StepView(
                     label=step.label,
@@ -268,7 +271,7 @@ class Engine:
         is_ending = record.cancelling or (
             get_runner(job.runner).probe(job.directory).state == "ended"
             if job is not None
-            else last_outcome is not None and last_outcome["state"] != SUCCEEDED
+            else last_outcome is not None and last_outcome["state"] != RunState.SUCCEEDED
         )
         if is_ending and record.run is not None:
             # the run is being cancelled, or its command has ended: a failure predates this request and must not end it
@@ -333,17 +336,17 @@ class Engine:
             view = self.observe(run_id)
             now = time.monotonic()
             is_due = reconciled_at is None or now - reconciled_at >= max(_RECONCILE_SECONDS, poll)
-            if is_due and view.state not in ENDED and not self._is_supervised(run_id):
+            if is_due and not view.state.ended and not self._is_supervised(run_id):
                 reconciled_at = now
                 with contextlib.suppress(LockedError):  # another process is already reconciling
                     self.reconcile()
                 view = self.observe(run_id)
-            if view.state in ENDED and self.store.is_active(run_id):
+            if view.state.ended and self.store.is_active(run_id):
                 self.reconcile()  # moves the run out of the queue, so that the paths in the view remain valid
                 view = self.observe(run_id)
             if on_view is not None:
                 on_view(view)
-            if view.state in ENDED:
+            if view.state.ended:
                 return view
             if until is not None and not any(label in until for label in view.pending):
                 return view
@@ -362,12 +365,12 @@ def raise_if_failed(view: RunView) -> None:
 
     :raises JobError: with the cause, the run, the step and a hint.
     """
-    if view.state == FAILED:
+    if view.state is RunState.FAILED:
         error = view.error or {}
         raise JobError(
             f"{view.name}: {error.get('message', 'failed')}",
             error.get("hint", ""),
             {**error.get("details", {}), "run": view.id, "step": error.get("step", "")},
         )
-    if view.state == CANCELLED:
+    if view.state is RunState.CANCELLED:
         raise JobError(f"{view.name}: the run {view.id} was cancelled.", "Apply again to resume from its checkpoint.")

@@ -19,7 +19,8 @@ from ..artifacts.layout import Layout
 from ..errors import CoreError, as_error
 from ..runners.registry import get_runner
 from ..runs.names import OUTCOME_FILE, SPAWNS_FILE, SUPERVISOR_FILE, SUPERVISOR_LOCK, SUPERVISOR_LOG
-from ..runs.run import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job, Record, Run, RunStep, read_outcome
+from ..runs.run import Job, Record, Run, RunStep, read_outcome
+from ..runs.states import RunState
 from ..runs.store import Store, is_supervised, job_dirs
 from ..steps.registry import get_step, runner_of
 from ..system.clock import utc_now
@@ -121,8 +122,8 @@ class Reconciler:
         if job is None or not self._ensure_supervisor(record.run, job):
             return False
         slots.reserve_for(record)
-        if record.state["state"] != RUNNING:
-            self.store.set_state(record.id, RUNNING)
+        if record.state["state"] != RunState.RUNNING:
+            self.store.set_state(record.id, RunState.RUNNING)
         return True
 
     def _start_next(self, run_id: str, slots: _Slots) -> None:
@@ -141,7 +142,7 @@ class Reconciler:
         if slots.is_free(kind, fingerprint, exclusive):
             slots.reserve(kind, fingerprint, exclusive)
             job = self.store.add_job(record, run, step.label, exclusive, runner_of(run, step.spec))
-            self.store.set_state(run.id, RUNNING)
+            self.store.set_state(run.id, RunState.RUNNING)
             self._ensure_supervisor(run, job)
 
     # -- a run without a running job ---------------------------------------------------------------------------
@@ -153,28 +154,30 @@ class Reconciler:
             return None
         jobs = [job for job in record.jobs if job.round == run.round]
         last_outcome = jobs[-1].outcome if jobs else None
-        if last_outcome is not None and last_outcome["state"] == FAILED:
+        if last_outcome is not None and last_outcome["state"] == RunState.FAILED:
             error = last_outcome.get("error")
-            return self._end(run, FAILED, {**(error if isinstance(error, dict) else {}), "step": jobs[-1].label})
-        if last_outcome is not None and last_outcome["state"] == CANCELLED:
-            return self._end(run, CANCELLED)
+            return self._end(
+                run, RunState.FAILED, {**(error if isinstance(error, dict) else {}), "step": jobs[-1].label}
+            )
+        if last_outcome is not None and last_outcome["state"] == RunState.CANCELLED:
+            return self._end(run, RunState.CANCELLED)
         try:
             pending = find_pending_steps(self.layout, run)
             for label in pending:
                 get_step(run.step(label).spec.kind)
         except CoreError as error:
-            return self._end(run, CANCELLED if record.cancelling else FAILED, as_error(error))
+            return self._end(run, RunState.CANCELLED if record.cancelling else RunState.FAILED, as_error(error))
         except Exception as error:  # an unexpected error of one run must not block the other runs
-            return self._end(run, FAILED, as_error(error))
+            return self._end(run, RunState.FAILED, as_error(error))
         if not pending:
-            return self._end(run, SUCCEEDED)
+            return self._end(run, RunState.SUCCEEDED)
         if record.cancelling:
-            return self._end(run, CANCELLED)
+            return self._end(run, RunState.CANCELLED)
         label = next(iter(pending))
-        if any(job.label == label and (job.outcome or {}).get("state") == SUCCEEDED for job in jobs):
+        if any(job.label == label and (job.outcome or {}).get("state") == RunState.SUCCEEDED for job in jobs):
             return self._end(
                 run,
-                FAILED,
+                RunState.FAILED,
                 {
                     "message": f"{label} succeeded, but its result is incomplete or has drifted: {pending[label]}.",
                     "hint": "Something else changes it: look for another program that writes there.",
@@ -183,8 +186,8 @@ class Reconciler:
             )
         return run.step(label)
 
-    def _end(self, run: Run, state: str, error: dict[str, t.Any] | None = None) -> RunStep | None:
-        self.store.set_state(run.id, state, error if state == FAILED else None)
+    def _end(self, run: Run, state: RunState, error: dict[str, t.Any] | None = None) -> RunStep | None:
+        self.store.set_state(run.id, state, error if state is RunState.FAILED else None)
         self.store.retire(run.id)
         return None
 
@@ -193,7 +196,7 @@ class Reconciler:
         runners = {job.directory: job.runner for job in record.jobs}
         for directory in job_dirs(record.directory):
             _kill_remaining(directory, runners.get(directory, record.run.runner if record.run else "process"))
-        self.store.set_state(record.id, FAILED, damage_error(record))
+        self.store.set_state(record.id, RunState.FAILED, damage_error(record))
         self.store.retire(record.id)
 
     # -- a job and its supervisor ------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ class Reconciler:
             if read_outcome(job.directory) is None:
                 _kill_remaining(job.directory, job.runner)
                 path = os.path.join(job.directory, OUTCOME_FILE)
-                write_json(path, {"state": FAILED, "error": error, "finished_at": utc_now()})
+                write_json(path, {"state": RunState.FAILED, "error": error, "finished_at": utc_now()})
         finally:
             lock.release()
         return True

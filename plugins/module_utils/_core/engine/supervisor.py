@@ -38,7 +38,8 @@ from ..runs.names import (
     SUPERVISOR_LOG,
     WAITING_FILE,
 )
-from ..runs.run import CANCELLED, FAILED, SUCCEEDED, read_outcome
+from ..runs.run import read_outcome
+from ..runs.states import RunState
 from ..steps.registry import get_step
 from ..steps.step import Step
 from ..steps.tool_errors import RAM_HINT, is_peer_failure
@@ -135,13 +136,13 @@ class Supervisor:
             if starts > MAX_STARTS:
                 raise JobError(f"Given up: the supervisor of this job was lost {MAX_STARTS} times.")
             with disk_errors(self.ctx.work):
-                return {"state": SUCCEEDED, "results": self._ensure_artifact()}
+                return {"state": RunState.SUCCEEDED, "results": self._ensure_artifact()}
         except Exception as error:
             if not isinstance(error, CoreError):
                 traceback.print_exc()
             error = self._root_error(error)
             details = as_error(error)
-            state = CANCELLED if self._cancelled() and isinstance(error, CoreError) else FAILED
+            state = RunState.CANCELLED if self._cancelled() and isinstance(error, CoreError) else RunState.FAILED
             try:
                 self.runner.clear(self.job_dir)
             except CoreError as clear_error:

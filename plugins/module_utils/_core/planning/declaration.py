@@ -133,14 +133,26 @@ def _check_base_model(name: str) -> str:
     return name
 
 
-def _check_parameters(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
+def check_parameters(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the parameters of a served model as they are declared, if they are valid.
+
+    Not converted to their types: the declared values are part of a fingerprint.
+
+    :raises InputError: if Ollama has no such parameter, or a value has the wrong type.
+    """
     syntax.check_parameters(parameters)
     return parameters
 
 
-def _check_aliases(aliases: list[str]) -> list[str]:
+def check_aliases(aliases: list[str], model: str = "model") -> list[str]:
+    """Return the tags that are moved to a model, if they are valid.
+
+    :param model: name of the model, which is checked, too.
+    :raises InputError: for a name that Ollama does not accept.
+    """
+    syntax.check_name(model)
     for alias in aliases:
-        syntax.check_name(f"model:{alias}")
+        syntax.check_name(f"{model}:{alias}")
     return aliases
 
 
@@ -149,6 +161,6 @@ _CHECKS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "name": _check_name,
     "base_model": _check_base_model,
     "dataset": registry.dataset_name,
-    "parameters": _check_parameters,
-    "aliases": _check_aliases,
+    "parameters": check_parameters,
+    "aliases": check_aliases,
 }

@@ -14,6 +14,7 @@ from ..runs.run import Run
 from ..runs.spec import Toolchain
 from . import declaration, inputs, pipeline
 from .pipeline import Identity
+from .request import stored_declaration
 
 #: Display names of the upstream steps.
 _LABELS = {"base": "base model", "dataset": "dataset"}
@@ -83,7 +84,7 @@ def plan_part(
         pipeline.base_step(Identity(base.fingerprint, base.settings, base.options)),
         pipeline.make_step("train_node", settings, local, options),
     ]
-    return pipeline.make_run(declared.name, steps, ["train_node"], toolchain, dict(raw))
+    return pipeline.make_run(declared.name, steps, ["train_node"], toolchain, stored_declaration(raw, declared))
 
 
 def _hint(kind: str, base_model: str, dataset: str) -> str:

@@ -9,6 +9,7 @@ the steps.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing as t
 
@@ -68,11 +69,14 @@ def _finetune(layout: Layout, request: Request, declared: Declared, host: Host) 
 
 def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: Host) -> Chain:
     pinned = _pinned_inputs(layout, request, declared)
-    base = pinned.base(
-        lambda: inputs.resolve_base(layout, declared.base_model, declared.base_revision, host.toolchain, host.write)
-    )
-    dataset = pinned.dataset(lambda: inputs.resolve_dataset(layout, declared.dataset, host.datasets))
-    stages.check_dataset(declared.hyper.values, declared.dataset, dataset.results)
+    # the dataset before the base, which may have to be looked up on the hub
+    with _errors_of("dataset"):
+        dataset = pinned.dataset(lambda: inputs.resolve_dataset(layout, declared.dataset, host.datasets))
+        stages.check_dataset(declared.hyper.values, declared.dataset, dataset.results)
+    with _errors_of("base_model"):
+        base = pinned.base(
+            lambda: inputs.resolve_base(layout, declared.base_model, declared.base_revision, host.toolchain, host.write)
+        )
     subject = inputs.subject_of(declared.base_model, base, dataset.fingerprint, dataset.results)
 
     def read() -> tuple[dict[str, t.Any], dict[str, t.Any]]:
@@ -112,6 +116,16 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         if request.goal is Goal.MODEL
         else None,
     )
+
+
+@contextlib.contextmanager
+def _errors_of(option: str) -> t.Iterator[None]:
+    """Add the name of an option to the details of the errors about its value, for forms and programs."""
+    try:
+        yield
+    except InputError as error:
+        error.details.setdefault("options", [option])
+        raise
 
 
 def _pinned_inputs(layout: Layout, request: Request, declared: Declared) -> retraining.PinnedInputs:

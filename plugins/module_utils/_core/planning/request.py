@@ -120,7 +120,7 @@ class Request:
         declared = planning_declaration.read_declaration(raw, checked)
         reached, reason = _goal_of(declared, goal)
         _refuse_unused(declared, reached, goal, reason)
-        return cls(reached, declared=declared, declaration=dict(raw))
+        return cls(reached, declared=declared, declaration=stored_declaration(raw, declared))
 
     @classmethod
     def export(cls, raw: t.Mapping[str, t.Any], training: str) -> Request:
@@ -172,18 +172,24 @@ class Request:
         """Request the registration of a GGUF file in Ollama.
 
         :param gguf: fingerprint of the file.
-        :raises InputError: for an invalid gate.
+        :raises InputError: for an invalid name, alias, parameter or gate.
         """
         registration = Registration(
             name,
             template,
             system,
-            dict(parameters or {}),
-            tuple(aliases),
+            planning_declaration.check_parameters(dict(parameters or {})),
+            tuple(planning_declaration.check_aliases(list(aliases), name)),
             planning_declaration.read_gate(gate, aliases),
             adapter or "",
         )
         return cls(Goal.MODEL, start=Result("gguf", gguf), registration=registration)
+
+
+def stored_declaration(raw: t.Mapping[str, t.Any], declared: Declared) -> dict[str, t.Any]:
+    """Return the declared values as a run stores them: the dataset by its name, however it was declared."""
+    (entry,) = entries([raw])
+    return {**entry, "dataset": declared.dataset}
 
 
 def declared_problems(declared: t.Any) -> list[str]:

@@ -12,11 +12,12 @@ from ..artifacts.layout import Layout
 from ..datasets import registry
 from ..errors import InputError
 from ..runs.run import Run
-from ..runs.status import IDLE, NEEDED, WHOLE, RunView
+from ..runs.states import StepState
+from ..runs.status import RunView
 from .changes import changes, describe_base
 from .plan import DERIVED_INPUTS, SCHEMA, aliases, bases
 
-_STATE_TEXTS = {WHOLE: "there", IDLE: "not needed", NEEDED: "needed"}
+_STATE_TEXTS = {StepState.WHOLE: "there", StepState.IDLE: "not needed", StepState.NEEDED: "needed"}
 
 
 def differences(

@@ -14,13 +14,7 @@ from ..system import processes
 from ..system.files import read_record
 from .names import OUTCOME_FILE, SPAWNS_FILE, SUPERVISOR_FILE
 from .spec import StepSpec, Toolchain
-
-QUEUED = "queued"
-RUNNING = "running"
-SUCCEEDED = "succeeded"
-FAILED = "failed"
-CANCELLED = "cancelled"
-ENDED = (SUCCEEDED, FAILED, CANCELLED)
+from .states import ENDED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .run import FAILED, RUNNING
-
-#: States of a step, beside ``RUNNING`` and ``FAILED``, which a run has as well.
-WHOLE = "whole"
-NEEDED = "needed"
-IDLE = "idle"
+from .states import RunState, StepState
 
 
 @dataclasses.dataclass
@@ -32,7 +27,7 @@ class StepView:
     label: str
     kind: str
     fingerprint: str
-    state: str
+    state: StepState
     reason: str
     path: str
 
@@ -43,7 +38,7 @@ class RunView:
 
     :param id: id of the run.
     :param name: name of the fine-tune.
-    :param state: queued, running, succeeded, failed, cancelled, or ``absent`` (never submitted).
+    :param state: its state.
     :param position: position in the queue, 0 for the next run; None when it is not queued.
     :param steps: its steps in order.
     :param current: label of the current step.
@@ -60,7 +55,7 @@ class RunView:
 
     id: str
     name: str
-    state: str
+    state: RunState
     position: int | None = None
     steps: list[StepView] = dataclasses.field(default_factory=list)
     current: str = ""
@@ -76,9 +71,13 @@ class RunView:
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return plain values."""
-        return dataclasses.asdict(self)
+        return {
+            **dataclasses.asdict(self),
+            "state": self.state.value,
+            "steps": [{**dataclasses.asdict(step), "state": step.state.value} for step in self.steps],
+        }
 
     @property
     def pending(self) -> list[str]:
         """Labels of the steps that have not completed and are required by a goal."""
-        return [step.label for step in self.steps if step.state in (NEEDED, RUNNING, FAILED)]
+        return [step.label for step in self.steps if step.state.pending]

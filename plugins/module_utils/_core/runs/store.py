@@ -47,8 +47,9 @@ from ..system.files import (
 )
 from ..system.locks import FileLock
 from .names import JOB_FILE, RUN_FILE
-from .run import ENDED, FAILED, QUEUED, RUNNING, Job, Record, Run, read_outcome, supervisors
+from .run import Job, Record, Run, read_outcome, supervisors
 from .schema import SCHEMA, prepare_schema
+from .states import ENDED, RunState
 
 #: Attempts to read a run that seems damaged: it may have been moved during the read.
 _READ_ATTEMPTS = 5
@@ -128,10 +129,10 @@ class Store:
             os.close(handle)
         directory = os.path.join(self._folder(section), run_id)
         active = section == "active"
-        if active and state.get("state") not in (QUEUED, RUNNING, *ENDED):
-            state = {"state": QUEUED}
+        if active and state.get("state") not in (RunState.QUEUED, RunState.RUNNING, *ENDED):
+            state = {"state": RunState.QUEUED}
         elif not active and state.get("state") not in ENDED:
-            state = {"state": FAILED}
+            state = {"state": RunState.FAILED}
             damage = damage or "state.json: It does not say how the run ended."
         return Record(
             id=run_id,
@@ -189,7 +190,7 @@ class Store:
         current = self._find(run.id)
         if current is None:
             with _atomic_dir(active) as temporary:
-                write_json(os.path.join(temporary, "state.json"), {"state": QUEUED})
+                write_json(os.path.join(temporary, "state.json"), {"state": RunState.QUEUED})
                 write_json(os.path.join(temporary, RUN_FILE), _run_record(run))
         else:
             if current != active:
@@ -202,7 +203,7 @@ class Store:
                     os.rename(directory, os.path.join(active, ".damaged-" + os.path.basename(directory)))
             self.resubmit(run)
             # must be the last write: until then the run counts as ended, and the reconciler moves it back to done/
-            write_json(os.path.join(active, "state.json"), {"state": QUEUED})
+            write_json(os.path.join(active, "state.json"), {"state": RunState.QUEUED})
         fsync_dir(self._folder("active"))
 
     def resubmit(self, run: Run) -> None:
@@ -211,7 +212,7 @@ class Store:
         write_json(os.path.join(directory, RUN_FILE), _run_record(run))
         discard(os.path.join(directory, "cancel.json"))
 
-    def set_state(self, run_id: str, state: str, error: t.Mapping[str, t.Any] | None = None) -> None:
+    def set_state(self, run_id: str, state: RunState, error: t.Mapping[str, t.Any] | None = None) -> None:
         """Write the state of an active run."""
         value: dict[str, t.Any] = {"state": state}
         if error:

@@ -22,7 +22,8 @@ from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.runs.names import JOB_FILE, SUPERVISOR_FILE
 from ia_homelab_core.runs.progress import Progress
-from ia_homelab_core.runs.run import CANCELLED, ENDED, FAILED, SUCCEEDED, Job, Record
+from ia_homelab_core.runs.run import Job, Record
+from ia_homelab_core.runs.states import ENDED, RunState, StepState
 from ia_homelab_core.system.clock import utc_now
 from ia_homelab_core.system.files import make_dirs, read_record
 from ia_homelab_core.system.locks import FileLock
@@ -79,7 +80,7 @@ class Journal:
         record = self.engine.store.record(job_id)
         if record is None:
             # submitted when all of its results existed: clients know its id, and it will never have a record
-            record = Record(job_id, "", run, {"state": SUCCEEDED, "finished_at": utc_now()}, (), False, False)
+            record = Record(job_id, "", run, {"state": RunState.SUCCEEDED, "finished_at": utc_now()}, (), False, False)
         make_dirs(self.settings.path("events"))
         with self._lock, FileLock(self.settings.path("events", ".lock")):
             journal = self._load_locked(job_id)
@@ -171,7 +172,7 @@ class Journal:
                     "status",
                     "info",
                     f"{verb}.",
-                    {"status": "queued", "submitted_by": supervisor},
+                    {"status": RunState.QUEUED.value, "submitted_by": supervisor},
                 )
             for job in attempts[number]:
                 yield from self._attempt_events(record, job, journal)
@@ -186,18 +187,25 @@ class Journal:
         labels = {"step": job.label, "attempt": job.name}
         if supervisor is not None or job.outcome is not None:
             at = str((supervisor or {}).get("at") or job_record.get("created_at") or "")
-            yield f"start:{job.name}", at, "step", "info", f"{job.label} started.", {**labels, "state": "running"}
+            yield (
+                f"start:{job.name}",
+                at,
+                "step",
+                "info",
+                f"{job.label} started.",
+                {**labels, "state": StepState.RUNNING.value},
+            )
         if job.kind == "train" and record.run is not None and f"end:{job.name}" not in journal.keys:
             last = record.jobs[-1] is job
             yield from self._log_events(record, job, journal, last)
         if job.outcome is not None:
-            state, error = str(job.outcome["state"]), job.outcome.get("error")
-            verb = {FAILED: "failed", CANCELLED: "was stopped"}.get(state, "is done")
-            reason = str(error.get("message", "")) if state == FAILED and isinstance(error, dict) else ""
-            level = "error" if state == FAILED else "info"
+            state, error = RunState(job.outcome["state"]), job.outcome.get("error")
+            verb = {RunState.FAILED: "failed", RunState.CANCELLED: "was stopped"}.get(state, "is done")
+            reason = str(error.get("message", "")) if state is RunState.FAILED and isinstance(error, dict) else ""
+            level = "error" if state is RunState.FAILED else "info"
             at = str(job.outcome.get("finished_at") or "")
             message = f"{job.label} {verb}: {reason}" if reason else f"{job.label} {verb}."
-            yield f"end:{job.name}", at, "step", level, message, {**labels, "state": state}
+            yield f"end:{job.name}", at, "step", level, message, {**labels, "state": state.value}
 
     def _log_events(self, record: Record, job: Job, journal: _JournalState, last: bool) -> t.Iterator[_RawEvent]:
         """Yield events for lines of the training's log that were not read yet. The log is append-only."""
@@ -253,15 +261,15 @@ _RawEvent = tuple[str, str, str, str, str, dict[str, t.Any]]
 
 
 def _end_event(record: Record, number: int) -> _RawEvent:
-    state = str(record.state["state"])
+    state = RunState(record.state["state"])
     error = record.state.get("error")
-    message = {"succeeded": "Succeeded.", "cancelled": "Cancelled."}.get(state, "Failed.")
+    message = {RunState.SUCCEEDED: "Succeeded.", RunState.CANCELLED: "Cancelled."}.get(state, "Failed.")
     if isinstance(error, dict) and error.get("message"):
         message = f"Failed: {error['message']}"
-    data = {"status": state, "ended": True}
+    data: dict[str, t.Any] = {"status": state.value, "ended": True}
     if isinstance(error, dict):
         data["error"] = {key: error.get(key, "") for key in ("message", "hint", "step")}
-    level = "error" if state == FAILED else "info"
+    level = "error" if state is RunState.FAILED else "info"
     at = str(record.state.get("finished_at") or "")
     # a run can end twice without being submitted again, if its record was damaged
     return f"ended:{number}:{at if record.directory else ''}", at, "status", level, message, data

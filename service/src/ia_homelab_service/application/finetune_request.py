@@ -8,6 +8,7 @@ The options themselves, with their bounds and defaults, are defined in tables of
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import typing as t
@@ -37,11 +38,13 @@ class FinetuneRequest:
     :param declaration: the equivalent entry of ``finetunes``, with the core's names.
     :param goal: one of :data:`GOALS`.
     :param checked: the core's request, from which the run is planned.
+    :param written: names of the fields as given in the request.
     """
 
     declaration: dict[str, t.Any]
     goal: str
     checked: Request
+    written: dict[str, str]
 
 
 def known_fields() -> dict[str, str]:
@@ -91,7 +94,7 @@ def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRe
     errors += more_errors
     if errors or request is None:
         raise FieldErrors(errors)
-    return FinetuneRequest(values, checked_goal, request)
+    return FinetuneRequest(values, checked_goal, request, checked.written)
 
 
 def _core_request(
@@ -108,15 +111,44 @@ def _core_request(
         try:
             return Request.finetune(remaining, goal, Checked(remaining, {name: name for name in remaining}, [])), errors
         except InputError as error:
-            message = error.message.removeprefix(f"{remaining['name']}: ")
-            problems = [Problem(**problem) for problem in error.details.get("problems") or ()]
-            problems += [Problem(option, message, error.hint) for option in error.details.get("options") or ()]
-            for problem in problems or [Problem("", message, error.hint)]:
-                errors.append(FieldError(written.get(problem.option, problem.option), problem.message, problem.hint))
+            problems = _problems_of(error, str(remaining["name"]))
+            errors += _field_errors(problems, written)
             wrong = {problem.option for problem in problems if problem.option in remaining}
             if not wrong:
                 return None, errors
             remaining = {option: value for option, value in remaining.items() if option not in wrong}
+
+
+def _problems_of(error: InputError, name: str) -> list[Problem]:
+    """Return what an error of the core says about each option; about none if it names none.
+
+    :param name: name of the fine-tune, with which the message may begin.
+    """
+    message = error.message.removeprefix(f"{name}: ")
+    problems = [Problem(**problem) for problem in error.details.get("problems") or ()]
+    problems += [Problem(option, message, error.hint) for option in error.details.get("options") or ()]
+    return problems or [Problem("", message, error.hint)]
+
+
+def _field_errors(problems: t.Iterable[Problem], written: t.Mapping[str, str]) -> list[FieldError]:
+    return [
+        FieldError(written.get(problem.option, problem.option), problem.message, problem.hint) for problem in problems
+    ]
+
+
+@contextlib.contextmanager
+def errors_by_field(request: FinetuneRequest) -> t.Iterator[None]:
+    """Convert errors of the core that name options of the request to errors of its fields; raise others unchanged.
+
+    :raises FieldErrors: with every invalid field.
+    """
+    try:
+        yield
+    except InputError as error:
+        errors = _field_errors(_problems_of(error, request.declaration["name"]), request.written)
+        if not all(each.field for each in errors):
+            raise
+        raise FieldErrors(errors) from error
 
 
 def _read_goal(raw: t.Mapping[str, t.Any], default: str) -> tuple[str, list[FieldError]]:

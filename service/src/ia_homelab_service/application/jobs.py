@@ -16,7 +16,8 @@ from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import InputError, StoreError
 from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
-from ia_homelab_core.runs.status import WHOLE, RunView
+from ia_homelab_core.runs.states import RunState, StepState
+from ia_homelab_core.runs.status import RunView
 from ia_homelab_core.system.files import discard, make_dirs, read_record, write_json
 from ia_homelab_core.training import checkpoints as training_checkpoints
 from ia_homelab_core.training import trainer_log
@@ -55,11 +56,13 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
     digest = str(train_step.upstream.get("dataset", "")) if train_step else ""
     dataset_results = receipt_results(layout, "dataset", digest) if digest else {}
     results = {
-        step.label: receipt_results(layout, step.kind, step.fingerprint) for step in view.steps if step.state == WHOLE
+        step.label: receipt_results(layout, step.kind, step.fingerprint)
+        for step in view.steps
+        if step.state is StepState.WHOLE
     }
     results = {label: values for label, values in results.items() if values}
     model = ""
-    if run and goal_of(run) == "model" and view.state == "succeeded":
+    if run and goal_of(run) == "model" and view.state is RunState.SUCCEEDED:
         registrations = [
             results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")
         ]
@@ -67,7 +70,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
             one["tag"] for one in registrations
         ]
         model = str(names[0]) if names else ""
-    status: Status = "paused" if paused and view.state == "cancelled" else _status(view)
+    status: Status = "paused" if paused and view.state is RunState.CANCELLED else _status(view)
     return Job(
         job_id=view.id,
         name=view.name,
@@ -79,7 +82,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         current_step=view.current,
         progress=to_progress(view.progress) if view.progress else None,
         steps=[
-            Step(label=one.label, kind=one.kind, fingerprint=one.fingerprint, state=one.state, reason=one.reason)
+            Step(label=one.label, kind=one.kind, fingerprint=one.fingerprint, state=one.state.value, reason=one.reason)
             for one in view.steps
         ],
         error=to_problem(redactor.value(view.error)) if view.error else None,
@@ -109,7 +112,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
 
 def _status(view: RunView) -> Status:
     # absent: not submitted yet; with a position in the queue: its next step waits for another run
-    return "queued" if view.state == "absent" or view.position else t.cast(Status, view.state)
+    return "queued" if view.state is RunState.ABSENT or view.position else t.cast(Status, view.state.value)
 
 
 def to_progress(plain: t.Mapping[str, t.Any]) -> Progress:

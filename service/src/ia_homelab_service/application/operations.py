@@ -18,12 +18,13 @@ import time
 import typing as t
 
 from ia_homelab_core.engine.engine import Engine
-from ia_homelab_core.errors import CoreError, InputError
+from ia_homelab_core.errors import CoreError
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.runs.names import LOG_FILE
 from ia_homelab_core.runs.run import Run
+from ia_homelab_core.runs.states import StepState
 from ia_homelab_core.system import gpus
 from ia_homelab_core.system.disk import free_bytes
 from ia_homelab_core.system.files import tail_lines
@@ -103,9 +104,8 @@ class Operations:
         )
 
     def _plan_finetune(self, request: finetune_request.FinetuneRequest, host: Host) -> Run:
-        with _errors_of_field("dataset"):
-            self.datasets.load(str(request.declaration["dataset"]))
-        return planner.plan(self.layout, request.checked, host)
+        with finetune_request.errors_by_field(request):
+            return planner.plan(self.layout, request.checked, host)
 
     def _host(self, submitted_by: str = "rest", write: bool = True) -> Host:
         return Host(self.settings.tools, self.settings.accelerator, write=write, submitted_by=submitted_by)
@@ -150,7 +150,7 @@ class Operations:
         if goal_of(run) == "model":
             return self._submit(run)
         trained = next((step for step in self.get_job(job_id).steps if step.kind == "train"), None)
-        if trained is None or trained.state != "whole":
+        if trained is None or trained.state != StepState.WHOLE:
             raise ConflictError(
                 f"The job {job_id} has not been trained yet.",
                 f"Wait until GET /api/status/{job_id} reports succeeded.",
@@ -293,15 +293,6 @@ class Operations:
         if any(one.current_job is None or not one.current_job.is_supervised() for one in active):
             self.engine.reconcile()
         return [one.id for one in active if self.journal.sync(one.id)]
-
-
-@contextlib.contextmanager
-def _errors_of_field(field: str) -> t.Iterator[None]:
-    """Convert errors of the core to errors of that field."""
-    try:
-        yield
-    except InputError as error:
-        raise FieldErrors([FieldError(field, error.message, error.hint)]) from error
 
 
 def _known_secrets(settings: Settings) -> list[str]:

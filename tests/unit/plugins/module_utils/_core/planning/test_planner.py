@@ -153,6 +153,62 @@ def test_goal_train_keeps_what_a_later_export_uses(lab: PlanLab) -> None:
     assert exported.step("register-q8_0").spec.settings["system"] == "Be brief."
 
 
+def test_dataset_is_stored_by_its_name(lab: PlanLab) -> None:
+    """A status names the dataset, and an export reads the declaration again."""
+    declared = {"name": "m", "Model": "qwen2.5:0.5b", "dataset_path": "/app/data/homelab.jsonl", "epochs": 1}
+    request = Request.finetune(declared, Goal.TRAIN)
+    assert request.declaration == {"name": "m", "base_model": "qwen2.5:0.5b", "dataset": "homelab", "epochs": 1}
+    run = plan(lab.layout, request, HOST)
+    named = {"name": "m", "base_model": "qwen2.5:0.5b", "dataset": "homelab", "epochs": 1}
+    assert run.id == plan(lab.layout, Request.finetune(named, Goal.TRAIN), HOST).id
+    exported = plan(lab.layout, _export(lab, run), HOST)
+    assert exported.declaration["dataset"] == "homelab"
+
+
+@pytest.mark.parametrize(
+    ("declared", "option"),
+    [
+        ({"dataset": "homelabs"}, "dataset"),
+        ({"dataset": "homelabs", "base_model": "qwen2.5:4711b"}, "dataset"),
+        ({"dataset": "homelab", "base_model": "qwen2.5:4711b"}, "base_model"),
+        ({"dataset": "homelab", "stage": "dpo"}, "dataset"),
+    ],
+)
+def test_errors_about_names_name_the_option(lab: PlanLab, declared: dict[str, t.Any], option: str) -> None:
+    """Forms show them at its field. The dataset is looked up first: it is on this host."""
+    with pytest.raises(InputError) as caught:
+        lab.plan(**declared)
+    assert caught.value.details["options"] == [option]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"parameters": {"temperatur": 1}}, "Did you mean temperature?"),
+        ({"parameters": {"temperature": "hot"}}, "temperature must be a number, not 'hot'"),
+        ({"parameters": {"stop": [1]}}, "stop must be a list of texts"),
+        ({"aliases": ["a/b"]}, "'m:a/b' cannot be the name of a model"),
+        ({"aliases": ["cloud"]}, "where the model runs"),
+        ({"name": "m:v1"}, "'m:v1:latest' cannot be the name of a model"),
+        ({"name": "m x", "aliases": []}, "'m x' cannot be the name of a model"),
+        ({"gate": {"prompts": [{"prompt": "a", "contains": "b"}]}, "aliases": []}, "no aliases"),
+    ],
+)
+def test_registration_is_checked_when_it_is_requested(options: dict[str, t.Any], message: str) -> None:
+    """Not only by the step, after the file was made."""
+    with pytest.raises(InputError) as caught:
+        Request.register("a" * 64, **{"name": "m", **options})
+    assert message in str(caught.value)
+
+
+def test_declared_values_of_a_registration_are_kept() -> None:
+    """They are part of its fingerprint."""
+    request = Request.register("a" * 64, "m", parameters={"temperature": "0.5", "stop": "x"}, aliases=["latest", "v1"])
+    assert request.registration is not None
+    assert request.registration.parameters == {"temperature": "0.5", "stop": "x"}
+    assert request.registration.aliases == ("latest", "v1")
+
+
 # -- runs that continue from a result ----------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The progress of a job as values, as a percentage and as a line; what is pending in a displayed status."""
+"""The progress of a job as values, as a percentage and as a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
     Progress,
     format_duration,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView, StepView
 
 
 @pytest.mark.parametrize(
@@ -52,18 +51,3 @@ def test_unknown_values_are_left_out_and_unknown_keys_ignored() -> None:
     progress = Progress(3, 4, loss=0.0, epoch=1.5)
     assert progress.as_dict() == {"current": 3, "total": 4, "unit": "step", "loss": 0.0, "epoch": 1.5}, "0.0 is known"
     assert Progress.from_dict({**progress.as_dict(), "of_a_later_version": 1}) == progress
-
-
-def test_pending_steps_are_those_a_goal_requires() -> None:
-    states = ("whole", "idle", "needed", "running", "failed")
-    steps = [StepView(state, "probe", "f" * 64, state, "", "") for state in states]
-    view = RunView("id", "name", "running", steps=steps)
-    assert view.pending == ["needed", "running", "failed"]
-    assert view.as_dict()["steps"][0] == {
-        "label": "whole",
-        "kind": "probe",
-        "fingerprint": "f" * 64,
-        "state": "whole",
-        "reason": "",
-        "path": "",
-    }

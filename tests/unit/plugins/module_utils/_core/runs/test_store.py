@@ -15,13 +15,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, StoreError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import (
-    FAILED,
-    QUEUED,
-    RUNNING,
-    SUCCEEDED,
-    Run,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.states import RunState
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, forked
 from ansible_collections.ia_homelab.llamafactory.tests.support.modules import call
@@ -93,7 +88,12 @@ def test_the_life_cycle_of_a_run(plain: Lab) -> None:
     store = plain.store
     run = queued(plain, "a")
     record = plain.record(run)
-    assert (record.state, record.active, record.is_unfinished, record.jobs) == ({"state": QUEUED}, True, True, ())
+    assert (record.state, record.active, record.is_unfinished, record.jobs) == (
+        {"state": RunState.QUEUED},
+        True,
+        True,
+        (),
+    )
     job = store.add_job(record, run, "step-0", exclusive=True)
     assert (job.name, job.order, job.round, job.outcome) == ("step-0-1", 1, 1, None)
     assert plain.record(run).current_job == job
@@ -102,16 +102,21 @@ def test_the_life_cycle_of_a_run(plain: Lab) -> None:
     assert store.add_job(plain.record(run), run, "step-0", exclusive=True).name == "step-0-2"
     store.request_cancel(run.id)
     assert plain.record(run).cancelling
-    store.set_state(run.id, FAILED, {"message": "m"})
+    store.set_state(run.id, RunState.FAILED, {"message": "m"})
     assert not plain.record(run).is_unfinished
     store.retire(run.id)
     record = plain.record(run)
-    assert (record.active, record.state["state"], record.state["error"]) == (False, FAILED, {"message": "m"})
+    assert (record.active, record.state["state"], record.state["error"]) == (False, RunState.FAILED, {"message": "m"})
     assert store.done_ids(10) == [run.id]
     again = dataclasses.replace(run, round=record.round + 1, seq=9)
     store.enqueue(again)
     record = plain.record(run)
-    assert (record.run, record.state, record.cancelling, record.active) == (again, {"state": QUEUED}, False, True)
+    assert (record.run, record.state, record.cancelling, record.active) == (
+        again,
+        {"state": RunState.QUEUED},
+        False,
+        True,
+    )
     assert [job.name for job in record.jobs] == ["step-0-1", "step-0-2"]
     assert store.done_ids(10) == []
     assert plain.leftovers() == []
@@ -120,7 +125,7 @@ def test_the_life_cycle_of_a_run(plain: Lab) -> None:
 def test_ended_runs_are_listed_latest_first(plain: Lab) -> None:
     for number, name in enumerate("abc"):
         run = queued(plain, name)
-        plain.store.set_state(run.id, SUCCEEDED)
+        plain.store.set_state(run.id, RunState.SUCCEEDED)
         plain.store.retire(run.id)
         os.utime(plain.data / "jobs" / "done" / run.id / "state.json", (number, number))
     assert [run_id[0] for run_id in plain.store.done_ids(2)] == ["c", "b"]
@@ -142,7 +147,7 @@ def test_a_run_that_moves_during_a_read(plain: Lab) -> None:
     def move() -> None:
         round_ = 1
         while not stop.exists():
-            store.set_state(run.id, SUCCEEDED)
+            store.set_state(run.id, RunState.SUCCEEDED)
             store.retire(run.id)
             round_ += 1
             store.enqueue(dataclasses.replace(run, round=round_))
@@ -153,7 +158,7 @@ def test_a_run_that_moves_during_a_read(plain: Lab) -> None:
         while time.monotonic() < end:
             record = plain.record(run)
             assert record.damage == "" and record.run is not None and len(record.jobs) == 1
-            assert record.active or record.state["state"] == SUCCEEDED
+            assert record.active or record.state["state"] == RunState.SUCCEEDED
             active_states.add(record.active)
         stop.touch()
     assert active_states == {True, False}, "the run did not move"
@@ -163,14 +168,14 @@ def test_a_kill_during_a_resubmission(plain: Lab) -> None:
     """An ended run stays ended until the new request is completely written."""
     store = plain.store
     run = queued(plain, "a")
-    store.set_state(run.id, FAILED, {"message": "m"})
+    store.set_state(run.id, RunState.FAILED, {"message": "m"})
     store.retire(run.id)
     os.rename(plain.data / "jobs" / "done" / run.id, plain.data / "jobs" / "active" / run.id)
     record = plain.record(run)
     assert record.active and not record.is_unfinished
     plain.engine.reconcile()
     assert plain.store.done_ids(1) == [run.id]
-    assert plain.engine.observe(run.id).state == FAILED
+    assert plain.engine.observe(run.id).state == RunState.FAILED
 
 
 def test_a_foreign_copy_of_an_ended_run_is_replaced(plain: Lab) -> None:
@@ -178,9 +183,9 @@ def test_a_foreign_copy_of_an_ended_run_is_replaced(plain: Lab) -> None:
     copy = plain.data / "jobs" / "done" / run.id
     copy.mkdir()
     (copy / "run.json").write_text("{}")
-    plain.store.set_state(run.id, SUCCEEDED)
+    plain.store.set_state(run.id, RunState.SUCCEEDED)
     plain.store.retire(run.id)
-    assert plain.record(run).state["state"] == SUCCEEDED
+    assert plain.record(run).state["state"] == RunState.SUCCEEDED
     assert plain.leftovers() == []
 
 
@@ -218,11 +223,11 @@ def test_a_damaged_state_is_damage_only_for_an_ended_run(plain: Lab) -> None:
     state = Path(plain.record(run).directory, "state.json")
     state.write_text('{"state": "?"}')
     record = plain.record(run)
-    assert (record.state["state"], record.damage) == (QUEUED, "")
-    plain.store.set_state(run.id, RUNNING)
+    assert (record.state["state"], record.damage) == (RunState.QUEUED, "")
+    plain.store.set_state(run.id, RunState.RUNNING)
     plain.store.retire(run.id)
     record = plain.record(run)
-    assert record.state["state"] == FAILED
+    assert record.state["state"] == RunState.FAILED
     assert "how the run ended" in record.damage
 
 
@@ -230,7 +235,7 @@ def test_a_resubmission_moves_damaged_jobs_aside(plain: Lab) -> None:
     run = queued(plain, "a")
     job = plain.store.add_job(plain.record(run), run, "step-0", exclusive=True)
     Path(job.directory, "job.json").write_text("{")
-    plain.store.set_state(run.id, FAILED)
+    plain.store.set_state(run.id, RunState.FAILED)
     plain.store.retire(run.id)
     record = plain.record(run)
     assert record.damage
