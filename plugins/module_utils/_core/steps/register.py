@@ -40,7 +40,7 @@ from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.files import read_json, sha256_file, write_atomic, write_json
 from ..system.log import log_line
-from .step import Step
+from .step import DRIFT_TIMEOUT, Step
 from .tool_environment import require_disk_space
 from .worker_command import worker_command
 
@@ -92,6 +92,7 @@ class RegisterStep(Step):
 
     kind = "register"
     exclusive = False
+    uses_ollama = True
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
@@ -194,7 +195,7 @@ class RegisterStep(Step):
         results = dict(receipt.get("results") or {})
         if not results:
             return ["it was never registered"]
-        ollama = Ollama(ctx.toolchain.ollama_url)
+        ollama = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT)
         tag = str(results["tag"])
         models = ollama.tags()
         digest = digest_of(models, tag)
