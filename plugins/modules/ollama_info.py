@@ -123,8 +123,9 @@ server_version:
   sample: 0.24.0
 lease:
   description:
-    - The training to which the server at O(url) yields. C(name) is that of the fine-tune, C(policy) V(stop) if the server
-      is stopped, V(cpu) if it runs without a GPU. C(kind) is V(unit), V(container) or V(process). When the training ends, the server runs again as before.
+    - The training to which the server at O(url) yields. C(name) is that of the fine-tune. C(policy) is V(stop) if the
+      server is stopped, V(cpu) if it runs without a GPU. C(kind) is V(unit), V(container) or V(process).
+    - The server runs again as before when the training has ended.
     - Empty if it yields to no training, or without O(jobs_dir).
   returned: success
   type: dict
