@@ -152,7 +152,7 @@ def warn_unchecked(module: AnsibleModule, runs: t.Sequence[t.Mapping[str, t.Any]
         for label, reason in run["unchecked"].items():
             reasons.setdefault(reason, []).append(label)
         for reason, labels in reasons.items():
-            module.warn(f"{run['name']}: {', '.join(labels)} {reason}.")
+            module.warn(f"{run['name']}: {' and '.join(labels)} {'are' if labels[1:] else 'is'} {reason}.")
 
 
 def wait_for(module: AnsibleModule, engine: Engine, entries: list[dict[str, t.Any]], kinds: tuple[str, ...]) -> None:
