@@ -94,7 +94,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 passed:
-  description: Whether the gate is passed.
+  description: Whether the gate is passed; none in check mode while Ollama is stopped for a training.
   returned: when the questions were asked
   type: bool
 report:
@@ -148,11 +148,11 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     if gate is None:
         raise InputError("The gate has no prompts.", "Give at least one, with what its answer must be like.")
     params = module.params
-    stopped_for = ollama_stopped_for(Layout(params["data_dir"])) if params["data_dir"] else ""
+    url = params["ollama_url"]
+    stopped_for = ollama_stopped_for(Layout(params["data_dir"]), url) if params["data_dir"] else ""
     if module.check_mode and stopped_for:
         module.warn(f"{params['model']} is not checked: Ollama is stopped for the training {stopped_for}.")
         return {"changed": False, "passed": None, "report": {}}
-    url = params["ollama_url"]
     with contextlib.ExitStack() as stack:
         if params["data_dir"] and not module.check_mode:
             stack.enter_context(using_ollama(params["data_dir"], "evaluate", url, params["timeout"]))

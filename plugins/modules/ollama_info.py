@@ -41,9 +41,8 @@ options:
   jobs_dir:
     description:
       - Data directory of the fine-tunes (C(llamafactory_data_dir)), to report whether the server yields to a training.
-        Empty to report nothing.
-    type: str
-    default: ""
+        Without it, nothing is reported.
+    type: path
   service_name:
     description:
       - Name of the systemd unit to look for.
@@ -205,7 +204,7 @@ def main() -> None:
             "archives": {"type": "dict", "default": {}},
             "url": {"type": "str", "default": DEFAULT_URL},
             "data_dir": {"type": "path", "required": True},
-            "jobs_dir": {"type": "str", "default": ""},
+            "jobs_dir": {"type": "path"},
             "service_name": {"type": "str", "default": "ollama"},
             "go": {"type": "str", "default": ""},
         },

@@ -252,14 +252,14 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         return action(module)
     if action is not None:
         layout = Layout(module.params["data_dir"])
-        stopped_for = ollama_stopped_for(layout)
+        url = module.params["ollama_url"]
+        stopped_for = ollama_stopped_for(layout, url)
         if module.check_mode and stopped_for:
             module.warn(f"{module.params['name']} is not checked: Ollama is stopped for the training {stopped_for}.")
             return {"changed": False, "tag": "", "moved": [], "hold": {}, **NO_STEPS}
         if module.check_mode:
             return action(module)
         seconds = module.params["timeout"]
-        url = module.params["ollama_url"]
         with using_ollama(layout.root, "ollama_model", url, _WAIT_SECONDS if seconds is None else seconds):
             return action(module)
 

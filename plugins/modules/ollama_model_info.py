@@ -132,7 +132,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     try:
         models = [overview(layout, ollama, each) for each in ([name] if name else names(layout))]
     except RemoteError as error:
-        stopped_for = ollama_stopped_for(layout)
+        stopped_for = ollama_stopped_for(layout, module.params["ollama_url"])
         if not stopped_for:
             raise
         raise NotReadyError(

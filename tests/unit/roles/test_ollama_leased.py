@@ -73,6 +73,7 @@ def play(lab: Lab, *arguments: str, **variables: t.Any) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_a_server_that_yields_to_a_training_is_left_alone(lab: Lab) -> None:
     port, started = free_port(), lab.root / "started"
     programs = lab.root / "bin"

@@ -89,5 +89,5 @@ class DriftChecks:
         if not drift.unknown or not url:
             return Answer(drift)
         self._silent_servers[url] = drift  # the other steps would wait as long for its answer
-        stopped_for = ollama_stopped_for(self._layout)
+        stopped_for = ollama_stopped_for(self._layout, url)
         return Answer(drift, f"Ollama is stopped for the training {stopped_for}" if stopped_for else "")

@@ -111,6 +111,11 @@ class GpuLease:
         """
         if self.policy not in ("stop", "cpu") or not any(each.is_ollama for each in self._leased()):
             return ""
+        lease = read_record(_path(self.layout))
+        if lease is not None and lease.get("job") == self.job and _is_stopped(lease):
+            # This job has stopped it before, and its supervisor and command were lost. Its record keeps the users away:
+            # those in the queue wait for it, so it must not wait for them.
+            return ""
         return describe_holders(self.layout, self._access.request())
 
     def withdraw(self) -> None:
@@ -233,20 +238,21 @@ def ollama_lease(layout: Layout, url: str = "") -> dict[str, str]:
     lease = read_record(_path(layout))
     if lease is None or not (_is_stopped(lease) or _is_on_cpu(lease)) or _is_stale(layout, lease):
         return {}
-    leased_url = str(lease.get("ollama_url") or "")
-    if url and leased_url and not _is_same_server(url, leased_url):
+    if not _is_of(lease, url):
         return {}
     kind = next(each.server.kind for each in _read_leased(lease) if each.is_ollama)
     return {"name": _name(layout, lease), "policy": "cpu" if _is_on_cpu(lease) else "stop", "kind": kind}
 
 
-def ollama_stopped_for(layout: Layout) -> str:
+def ollama_stopped_for(layout: Layout, url: str = "") -> str:
     """Return the name of the fine-tune for whose training Ollama is stopped; empty when it is not.
 
     Ollama counts as stopped until it was started again, or until an attempt at that has failed after the training.
+
+    :param url: address of the server; by default any server.
     """
     lease = read_record(_path(layout))
-    if lease is None or not _is_stopped(lease):
+    if lease is None or not _is_stopped(lease) or not _is_of(lease, url):
         return ""
     return "" if lease.get("tried_at") and _is_stale(layout, lease) else _name(layout, lease)
 
@@ -334,8 +340,12 @@ def _name(layout: Layout, lease: t.Mapping[str, t.Any]) -> str:
     return str(lease.get("name") or run_name(layout, str(lease.get("job")).partition("/")[0]))
 
 
-def _is_same_server(first: str, second: str) -> bool:
-    (one, port), (other, other_port) = (
-        (parts.hostname or "", parts.port) for parts in map(urllib.parse.urlsplit, (Ollama(first).url, second))
+def _is_of(lease: t.Mapping[str, t.Any], url: str) -> bool:
+    """Whether a lease is that of the server at an address. Earlier versions recorded none."""
+    leased_url = str(lease.get("ollama_url") or "")
+    if not url or not leased_url:
+        return True
+    (host, port), (leased_host, leased_port) = (
+        (parts.hostname or "", parts.port) for parts in map(urllib.parse.urlsplit, (Ollama(url).url, leased_url))
     )
-    return port == other_port and (one == other or (is_local(one) and is_local(other)))
+    return port == leased_port and (host == leased_host or (is_local(host) and is_local(leased_host)))

@@ -56,10 +56,10 @@ class OllamaUse:
         return ""
 
     def _reason(self, holders: t.Sequence[str]) -> str:
-        stopped_for = ollama_stopped_for(self._layout)
+        stopped_for = ollama_stopped_for(self._layout, self._url)
         if stopped_for and not holders:
             release_stale(self._layout)  # no-op while the job of the lease has not ended
-            stopped_for = ollama_stopped_for(self._layout)
+            stopped_for = ollama_stopped_for(self._layout, self._url)
         if stopped_for:
             return f"Ollama, which is stopped for the training {stopped_for}"
         if holders:

@@ -407,6 +407,24 @@ def test_the_record_alone_keeps_users_away(jobs: Jobs, host: Host, monkeypatch: 
     assert user.request() == ""
 
 
+def test_a_training_that_lost_supervisor_and_command_does_not_wait_for_who_waits_for_it(jobs: Jobs, host: Host) -> None:
+    """After a reboot a job that uses Ollama may be back first. They would wait for each other for ever."""
+    jobs.lease("stop").acquire()
+    user = use(jobs)
+    assert user.request() == "Ollama, which is stopped for the training run-1"
+    again = jobs.lease("stop")
+    assert again.ollama_users() == ""
+    again.acquire()
+    assert again.release() == [] and user.request() == ""
+
+
+def test_the_lease_of_another_server_keeps_no_user_away(jobs: Jobs, host: Host) -> None:
+    jobs.lease("stop").acquire()
+    elsewhere = "http://192.0.2.1:11434"
+    assert ollama_stopped_for(jobs.layout, elsewhere) == ""
+    assert OllamaUse(jobs.layout, "run-9+register-1", elsewhere).request() == ""
+
+
 def test_a_user_restores_what_a_lost_training_left(jobs: Jobs, host: Host) -> None:
     jobs.lease("stop").acquire()
     jobs.end()
