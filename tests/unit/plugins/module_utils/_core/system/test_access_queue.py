@@ -158,3 +158,25 @@ def test_no_exclusive_access_overlaps_another(tmp_path: Path, seed: int) -> None
         for child in children:
             child.__exit__(None, None, None)
     assert entries(folder) == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_at_random_moments_leave_the_queue_usable(tmp_path: Path, seed: int) -> None:
+    folder, chance = tmp_path / "q", random.Random(seed)
+
+    def use(name: str) -> None:
+        own = random.Random(f"{seed}-{name}")
+        while True:
+            access = Access(str(folder), name, exclusive=own.random() < 0.5)
+            for _poll in range(own.randrange(1, 20)):
+                if not access.request():
+                    break
+            access.release()
+
+    for kill in range(40):
+        with forked(lambda: use(f"first-{kill}")), forked(lambda: use(f"second-{kill}")):  # noqa: B023
+            time.sleep(chance.random() / 50)
+    alone = exclusive(folder, "last")
+    assert alone.request() == []
+    alone.release()
+    assert entries(folder) == []
