@@ -71,10 +71,7 @@ class Engine:
 
         :raises NotReadyError: when an artifact is required that no step of the run produces.
         """
-        return self._find_pending(run).labels
-
-    def _find_pending(self, run: Run) -> PendingSteps:
-        return find_pending_steps(self.layout, run, DriftChecks(self.layout))
+        return find_pending_steps(self.layout, run, DriftChecks(self.layout)).labels
 
     def observe(self, run_id: str) -> RunView:
         """Return the current state of a run.
@@ -260,35 +257,32 @@ class Engine:
                 if not self.store.is_idle():
                     self.reconcile()
                 return Submission(self._preview(run, record, checks), ())
-        elif record.damage:
-            self.reconcile()  # retires the damaged run unless one of its jobs is supervised
-            find_pending_steps(self.layout, run, checks)
+        else:
+            if record.damage:
+                self.reconcile()  # retires the damaged run unless one of its jobs is supervised
+            with contextlib.suppress(CoreError):  # it is raised again, and handled, when the run is put into the queue
+                find_pending_steps(self.layout, record.run or run, checks)
         with disk_errors(self.layout.jobs):
             self.store.prepare()
             with self.store.lock():
                 # an artifact that was completed since the servers were asked is intact
-                pending, active = self._enqueue(run, checks.closed(Drift()))
-        if active is not None:
-            try:
-                pending = tuple(self._find_pending(active).labels)
-            except CoreError:
-                pending = ()  # the reconciler gets the same error and ends the run with it
+                pending, attached = self._enqueue(run, checks.closed(Drift()))
         self.reconcile()
-        if not pending and active is None:
+        if not pending and not attached:
             return Submission(self.preview(run), ())
-        return Submission(self.observe(run.id), pending, active is not None)
+        return Submission(self.observe(run.id), pending, attached)
 
-    def _enqueue(self, run: Run, checks: DriftChecks) -> tuple[tuple[str, ...], Run | None]:
+    def _enqueue(self, run: Run, checks: DriftChecks) -> tuple[tuple[str, ...], bool]:
         """Put a run into the queue unless it is already there.
 
-        :returns: the labels of the pending steps, and the run that was already in the queue; None when it was not.
+        :returns: the labels of the pending steps, and whether the run was already in the queue.
         """
         record = self.store.record(run.id)
         if record is None or not record.is_unfinished:
             pending = tuple(find_pending_steps(self.layout, run, checks).labels)
             if pending:
                 self.store.enqueue(self._prepare_run(run, record, self.store.next_seq()))
-            return pending, None
+            return pending, False
         stored_run = record.run or run
         job = record.current_job
         last_outcome = record.jobs[-1].outcome if record.jobs and record.jobs[-1].round == stored_run.round else None
@@ -300,7 +294,10 @@ class Engine:
         if is_ending and record.run is not None:
             # the run is being cancelled, or its command has ended: a failure predates this request and must not end it
             self.store.resubmit(self._prepare_run(run, record, stored_run.seq))
-        return (), stored_run
+        try:
+            return tuple(find_pending_steps(self.layout, stored_run, checks).labels), True
+        except CoreError:
+            return (), True  # the reconciler gets the same error and ends the run with it
 
     def _prepare_run(self, run: Run, record: Record | None, seq: int) -> Run:
         return dataclasses.replace(
