@@ -236,18 +236,13 @@ def test_two_models_are_both_served_at_the_end(guest: YieldingServer, gguf: File
     runs = [model_run(guest, name, gguf, 3, policy) for name in ("first", "second")]
     for run in runs:
         guest.lab.engine.submit(run)
-    waited = set()
     for run in runs:
-        view = guest.lab.engine.follow(
-            run.id, timeout=180, poll=0.1, on_view=lambda view: waited.add(view.waiting_for.partition(",")[0])
-        )
+        view = guest.lab.engine.follow(run.id, timeout=180, poll=0.1)
         assert view.state == "succeeded", view.error
     served = {str(model["name"]): model["digest"] for model in Ollama(guest.url).tags()}
     assert served["first:latest"] and served["second:latest"]
     logs = [Path(guest.lab.job(run).directory).parent.glob("train-*/supervisor.log") for run in runs]
     assert all("is stopped" in text or "without a GPU" in text for log in logs for text in map(Path.read_text, log))
-    if policy == "stop":
-        assert "Ollama" in waited, "one of the two waited for the other"
     assert not guest.record.exists() and guest.lab.broken() == []
 
 
