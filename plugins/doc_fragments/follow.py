@@ -57,6 +57,8 @@ options:
           - Handling of Ollama while a training leases the GPU. V(unload) unloads its models before the training, and
             Ollama loads a model again on the next request. V(stop) stops Ollama, V(cpu) restarts it without a GPU; in
             both cases it is restored when the training has ended. V(share) does not change it.
+          - With V(stop) and V(cpu), a training waits until no job registers, promotes or removes a model, because they
+            use Ollama. With V(stop), such a job waits until the training has ended.
           - With V(stop) and V(cpu), containers with the label C(ia-homelab.gives-way-to-training) are stopped as well,
             such as LLaMA-Factory's own API of the Compose stack.
           - The service that runs Ollama is detected on the host, and stopping it requires the necessary permissions. If

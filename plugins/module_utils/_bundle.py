@@ -55,12 +55,15 @@ def modules() -> None:
     from ._core.distributed import node_link as _core_distributed_node_link
     from ._core.distributed import nodes as _core_distributed_nodes
     from ._core.distributed import places as _core_distributed_places
+    from ._core.engine import drift_checks as _core_engine_drift_checks
     from ._core.engine import engine as _core_engine_engine
     from ._core.engine import gpu_lease as _core_engine_gpu_lease
     from ._core.engine import gpu_users as _core_engine_gpu_users
     from ._core.engine import installation as _core_engine_installation
     from ._core.engine import launcher as _core_engine_launcher
     from ._core.engine import model_versions as _core_engine_model_versions
+    from ._core.engine import ollama_access as _core_engine_ollama_access
+    from ._core.engine import ollama_use as _core_engine_ollama_use
     from ._core.engine import pending_steps as _core_engine_pending_steps
     from ._core.engine import reconciler as _core_engine_reconciler
     from ._core.engine import supervisor as _core_engine_supervisor
@@ -136,6 +139,7 @@ def modules() -> None:
     from ._core.steps import train as _core_steps_train
     from ._core.steps import train_node as _core_steps_train_node
     from ._core.steps import worker_command as _core_steps_worker_command
+    from ._core.system import access_queue as _core_system_access_queue
     from ._core.system import clock as _core_system_clock
     from ._core.system import disk as _core_system_disk
     from ._core.system import docker as _core_system_docker

@@ -128,6 +128,8 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
         else:
             # use the view of the submission: if all results were complete, the run may not be in the store
             runs = [submission_entry(engine.submit(run), kinds)]
+        warn_unchecked(module, runs)
+        if not module.check_mode:
             wait_for(module, engine, runs, kinds)
         return answer(runs, kinds)
     return answer(follow_runs(module, engine, runs, kinds), kinds)
@@ -142,6 +144,16 @@ def follow_runs(
     entries = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in runs]
     wait_for(module, engine, entries, kinds)
     return entries
+
+
+def warn_unchecked(module: AnsibleModule, runs: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    """Warn of the complete steps of runs whose state in Ollama is not checked now."""
+    for run in runs:
+        reasons: dict[str, list[str]] = {}
+        for label, reason in run["unchecked"].items():
+            reasons.setdefault(reason, []).append(label)
+        for reason, labels in reasons.items():
+            module.warn(f"{run['name']}: {' and '.join(labels)} {'are' if labels[1:] else 'is'} {reason}.")
 
 
 def wait_for(module: AnsibleModule, engine: Engine, entries: list[dict[str, t.Any]], kinds: tuple[str, ...]) -> None:

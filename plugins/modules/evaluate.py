@@ -48,6 +48,16 @@ options:
       - Base URL of the Ollama server, as seen from the host.
     type: str
     default: http://127.0.0.1:11434
+  data_dir:
+    description:
+      - Data directory of the fine-tunes of the host. With it, no training stops or restarts Ollama during the
+        evaluation, and the task waits for a training that has stopped it (C(ollama_while_training)).
+    type: path
+  timeout:
+    description:
+      - How long to wait for such a training, in seconds. After that the task fails and names the training.
+    type: float
+    default: 300
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes.info_module
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -84,7 +94,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 passed:
-  description: Whether the gate is passed.
+  description: Whether the gate is passed; none in check mode while Ollama is stopped for a training.
   returned: when the questions were asked
   type: bool
 report:
@@ -113,11 +123,15 @@ report:
       elements: dict
 """
 
+import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_stopped_for
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
@@ -133,8 +147,16 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     gate = read_gate(module.params["gate"])
     if gate is None:
         raise InputError("The gate has no prompts.", "Give at least one, with what its answer must be like.")
-    ollama = Ollama(module.params["ollama_url"])
-    report = evaluate(ollama, gate, module.params["model"], module.params["against"] or "")
+    params = module.params
+    url = params["ollama_url"]
+    stopped_for = ollama_stopped_for(Layout(params["data_dir"]), url) if params["data_dir"] else ""
+    if module.check_mode and stopped_for:
+        module.warn(f"{params['model']} is not checked: Ollama is stopped for the training {stopped_for}.")
+        return {"changed": False, "passed": None, "report": {}}
+    with contextlib.ExitStack() as stack:
+        if params["data_dir"] and not module.check_mode:
+            stack.enter_context(using_ollama(params["data_dir"], "evaluate", url, params["timeout"]))
+        report = evaluate(Ollama(url), gate, params["model"], params["against"] or "")
     answer = {"changed": False, "passed": report["passed"], "report": report}
     if module.params["required"] and not report["passed"]:
         module.fail_json(msg="\n".join([summary(report), *failure_lines(report)]), **answer)
@@ -149,6 +171,8 @@ def main() -> None:
             "against": {"type": "str"},
             "required": {"type": "bool", "default": True},
             "ollama_url": {"type": "str", "default": DEFAULT_URL},
+            "data_dir": {"type": "path"},
+            "timeout": {"type": "float", "default": 300},
         },
         body,
     )

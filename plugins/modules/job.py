@@ -171,6 +171,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
     run_entry,
     submission_entry,
     toolchain,
+    warn_unchecked,
 )
 
 # The imports for a submission, a third of the core, are deferred: while a job is followed, this module is started and
@@ -221,8 +222,11 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         module.warn(warning)
     if module.check_mode:
         views = [engine.preview(run) for run in runs]
-        return {**answer([run_entry(view, view.pending, None) for view in views], KINDS), **planned}
+        previewed = [run_entry(view, view.pending, None) for view in views]
+        warn_unchecked(module, previewed)
+        return {**answer(previewed, KINDS), **planned}
     submitted = [submit_run(engine, run) for run in runs]
+    warn_unchecked(module, submitted)
     if module.params["state"] == "submitted":
         changed = any(entry["pending"] for entry in submitted)
         return {**submission_answer(submitted), **planned, "changed": changed}

@@ -86,6 +86,17 @@ runs:
       description: Position in the queue while the run waits; V(0) is next.
       type: int
       sample: 0
+    waiting_for:
+      description: What the run waits for, such as an earlier run, or Ollama with the job that uses or stops it.
+      type: str
+      sample: Ollama, which is stopped for the training homelab-model
+    undetermined:
+      description: Why it cannot be determined now whether the run is complete, if it waits for that alone; else empty.
+      type: str
+    unchecked:
+      description: Labels of complete steps that cannot be checked in Ollama now, each with the reason.
+      type: dict
+      sample: {register: "not checked: Ollama is stopped for the training other-model"}
     progress:
       description: Progress of the running step; unknown values are omitted.
       type: dict

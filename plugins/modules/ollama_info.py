@@ -44,6 +44,11 @@ options:
       - Data directory of the server of M(ia_homelab.llamafactory.ollama_server).
     type: path
     required: true
+  jobs_dir:
+    description:
+      - Data directory of the fine-tunes (C(llamafactory_data_dir)), to report whether the server yields to a training.
+        Without it, nothing is reported.
+    type: path
   service_name:
     description:
       - Name of the systemd unit to look for.
@@ -126,6 +131,15 @@ server_version:
   returned: success
   type: str
   sample: 0.32.15
+lease:
+  description:
+    - The training to which the server at O(url) yields. C(name) is that of the fine-tune. C(policy) is V(stop) if the
+      server is stopped, V(cpu) if it runs without a GPU. C(kind) is V(unit), V(container) or V(process).
+    - The server runs again as before when the training has ended.
+    - Empty if it yields to no training, or without O(jobs_dir).
+  returned: success
+  type: dict
+  sample: {}
 unit:
   description: Who wrote the systemd unit O(service_name), V(role) or V(other); V(none) if there is no such unit.
   returned: success
@@ -160,6 +174,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_lease
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs, system
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
@@ -185,6 +201,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
         "go": dataclasses.asdict(ollama_programs.find_go(params["go"])),
         "has_compilers": ollama_programs.has_compilers(),
         "server_version": server_version(params["url"]),
+        "lease": ollama_lease(Layout(params["jobs_dir"]), params["url"]) if params["jobs_dir"] else {},
         "unit": ollama_programs.unit_origin(params["service_name"]),
         "process": running_server(params["data_dir"]),
         "user_is_root": system.user_is_root(),
@@ -202,6 +219,7 @@ def main() -> None:
             "llama_cpp_pins": {"type": "str", "default": ""},
             "url": {"type": "str", "default": DEFAULT_URL},
             "data_dir": {"type": "path", "required": True},
+            "jobs_dir": {"type": "path"},
             "service_name": {"type": "str", "default": "ollama"},
             "go": {"type": "str", "default": ""},
         },

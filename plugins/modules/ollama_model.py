@@ -200,7 +200,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_m
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_stopped_for
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_versions import rollback
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
@@ -214,6 +216,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 
 #: Result of the states that run no step.
 NO_STEPS: dict[str, t.Any] = {"runs": [], "steps": []}
+
+#: Seconds that these states wait by default for a training that has Ollama stopped.
+_WAIT_SECONDS = 30.0
 
 
 def remove(module: AnsibleModule) -> dict[str, t.Any]:
@@ -243,8 +248,20 @@ def release(module: AnsibleModule) -> dict[str, t.Any]:
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
     action = {"absent": remove, "rolled_back": roll_back, "released": release}.get(module.params["state"])
-    if action is not None:
+    if action is release:
         return action(module)
+    if action is not None:
+        layout = Layout(module.params["data_dir"])
+        url = module.params["ollama_url"]
+        stopped_for = ollama_stopped_for(layout, url)
+        if module.check_mode and stopped_for:
+            module.warn(f"{module.params['name']} is not checked: Ollama is stopped for the training {stopped_for}.")
+            return {"changed": False, "tag": "", "moved": [], "hold": {}, **NO_STEPS}
+        if module.check_mode:
+            return action(module)
+        seconds = module.params["timeout"]
+        with using_ollama(layout.root, "ollama_model", url, _WAIT_SECONDS if seconds is None else seconds):
+            return action(module)
 
     def prepare(engine: Engine) -> Run:
         request = Request.register(

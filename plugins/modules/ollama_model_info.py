@@ -118,7 +118,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_stopped_for
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_versions import names, overview
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError, RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 
@@ -127,10 +129,17 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     layout = Layout(module.params["data_dir"])
     ollama = Ollama(module.params["ollama_url"])
     name = module.params["name"]
-    return {
-        "changed": False,
-        "models": [overview(layout, ollama, each) for each in ([name] if name else names(layout))],
-    }
+    try:
+        models = [overview(layout, ollama, each) for each in ([name] if name else names(layout))]
+    except RemoteError as error:
+        stopped_for = ollama_stopped_for(layout, module.params["ollama_url"])
+        if not stopped_for:
+            raise
+        raise NotReadyError(
+            f"The models are not checked: Ollama is stopped for the training {stopped_for}.",
+            "It runs again when that has ended.",
+        ) from error
+    return {"changed": False, "models": models}
 
 
 def main() -> None:

@@ -26,6 +26,9 @@ _JOB = "ia_homelab.llamafactory.job"
 _SHORTEST_SECONDS = 1.0
 _LONGEST_SECONDS = 10.0
 
+#: Seconds for which a task follows runs of which it cannot be determined whether they are complete. They stay queued.
+_UNDETERMINED_SECONDS = 120.0
+
 
 class ProgressPrinter:
     """Prints a progress line on a new step, on every tenth percent, and at least every ten seconds.
@@ -116,6 +119,7 @@ class FollowAction(ActionBase):
         began = time.monotonic()
         deadline = began + float(args["timeout"]) if args.get("timeout") else None
         followed: list[str] = []
+        determined_at = began
         while True:
             slice_seconds = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (time.monotonic() - began) / 4)
             arguments = {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds, "timeout": slice_seconds}
@@ -129,6 +133,16 @@ class FollowAction(ActionBase):
                 followed = [view["id"]]
             if not waiting:
                 return answer
+            if not all(run.get("undetermined") for run in waiting):
+                determined_at = time.monotonic()
+            elif time.monotonic() - determined_at > _UNDETERMINED_SECONDS:
+                return {
+                    "failed": True,
+                    "changed": True,
+                    "runs": runs,
+                    "msg": f"{waiting[0]['name']}: still waiting for {waiting[0]['waiting_for'].rstrip('.')}. The run "
+                    "stays in the queue: make that server answer, and apply again.",
+                }
             if deadline is not None and time.monotonic() > deadline:
                 return {
                     "failed": True,

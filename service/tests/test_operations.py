@@ -14,14 +14,15 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
-from ia_homelab_core.errors import CoreError
+from ia_homelab_core.errors import CoreError, NotReadyError
 from ia_homelab_core.estimates import fit, memory
 from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.releases import gate
 from ia_homelab_core.runs.spec import Toolchain
 from ia_homelab_core.training import option_values
-from ia_homelab_service.application.errors import FieldErrors
+from ia_homelab_service.application import models
+from ia_homelab_service.application.errors import FieldErrors, NotFoundError
 from ia_homelab_service.application.operations import Operations
 from ia_homelab_service.settings import Settings
 
@@ -172,3 +173,23 @@ def test_operations_wake_the_watcher(service: Service) -> None:
     operations.plan(service.request())
     operations.get_job(job_id)
     assert woken == 5, "reading changes nothing"
+
+
+@pytest.mark.parametrize("what", ["rollback", "promote"])
+def test_moving_tags_names_the_training_that_has_stopped_ollama(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    layout = operations.layout
+    layout.create()
+    Path(layout.path("jobs", "active", "run-1", "train-1")).mkdir(parents=True)
+    server = {"is_ollama": True, "kind": "unit", "name": "ia-homelab-absent.service"}
+    record = {"job": "run-1/train-1", "name": "other", "policy": "stop", "servers": [server]}
+    lease = Path(layout.path("jobs", "gpu_loan.json"))
+    lease.write_text(json.dumps(record))
+    monkeypatch.setattr(models, "_WAIT_SECONDS", 0.0)
+    with pytest.raises(NotReadyError, match="This needs Ollama, which is stopped for the training other"):
+        getattr(operations.models, what)("homelab-model")
+    lease.unlink()
+    with pytest.raises((CoreError, NotFoundError)) as caught:
+        getattr(operations.models, what)("homelab-model")
+    assert "This needs" not in str(caught.value), "there is no such model"

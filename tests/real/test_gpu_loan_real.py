@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -21,7 +22,12 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import read_gate
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ports
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
@@ -201,3 +207,87 @@ def test_role_recognizes_its_restarted_server(guest: YieldingServer, tmp_path: P
     finally:
         assert server.stop()
     assert ports.listeners(port) == []
+
+
+# -- two models, one Ollama --------------------------------------------------------------------------------------------
+
+
+def model_run(guest: YieldingServer, name: str, file: File, seconds: float, policy: str = "stop") -> Run:
+    """A run that uses the GPU for some seconds, registers a model, and promotes it behind a gate."""
+    lab = guest.lab
+    made_of = fingerprint("gguf", {"quantization": "f32"}, {"merge": file.digest})
+    folder = Path(lab.layout.artifact("gguf", made_of))
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        shutil.copy(file.path, folder / "model.gguf")
+        stat = os.stat(folder / "model.gguf")
+        facts = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": file.digest[7:]}
+        write_json(str(folder / "receipt.json"), {"fingerprint": made_of, "files": {"model.gguf": facts}})
+    script = f"echo > begun; sleep {seconds}; echo > ended"
+    options = {"argv": ["/bin/sh", "-c", script], "expects": ["ended"], "accelerator": "cuda"}
+    train = make_step("probe", {"run": name}, {}, options, "train")
+    serving = {"name": name, "quantization": "f32", "aliases": ["latest"]}
+    settings = {"name": name, "template": "qwen", "system": "Tu aides.", "parameters": {}}
+    register = make_step("register", settings, {"gguf": made_of}, {**serving, "promote": False}, "register")
+    gate = read_gate([{"prompt": f"Question {number} ?", "not_empty": False} for number in range(4)])
+    assert gate is not None
+    upstream = {"register": register.spec.fingerprint}
+    promote = make_step("promote", {"gate": gate.as_settings()}, upstream, serving, "promote")
+    tools = Toolchain(ollama_url=guest.url, ollama_while_training=policy)
+    return make_run(name, [train, register, promote], ["train", "promote"], tools)
+
+
+@pytest.mark.parametrize("policy", ["stop", "cpu"])
+def test_two_models_are_both_served_at_the_end(guest: YieldingServer, gguf: File, policy: str) -> None:
+    """The training of the second one begins when that of the first one has ended, which is registered then."""
+    runs = [model_run(guest, name, gguf, 3, policy) for name in ("first", "second")]
+    for run in runs:
+        guest.lab.engine.submit(run)
+    for run in runs:
+        view = guest.lab.engine.follow(run.id, timeout=180, poll=0.1)
+        assert view.state == "succeeded", view.error
+    served = {str(model["name"]): model["digest"] for model in Ollama(guest.url).tags()}
+    assert served["first:latest"] and served["second:latest"]
+    logs = [Path(guest.lab.job(run).directory).parent.glob("train-*/supervisor.log") for run in runs]
+    assert all("is stopped" in text or "without a GPU" in text for log in logs for text in map(Path.read_text, log))
+    assert not guest.record.exists() and guest.lab.broken() == []
+
+
+def test_two_models_with_a_killed_supervisor(guest: YieldingServer, gguf: File) -> None:
+    """The supervisor of the second training is killed while Ollama is stopped: the first model still waits for it."""
+    lab = guest.lab
+    training = guest.run("stop", "second")
+    guest.begin(training)
+    first = model_run(guest, "first", gguf, 0)
+    skip = make_run("first", first.steps[1:], ["promote"], first.toolchain)
+    lab.engine.submit(skip)
+    lab.wait(lambda: lab.engine.observe(skip.id).waiting_for)
+    assert lab.engine.observe(skip.id).waiting_for == "Ollama, which is stopped for the training second"
+    lab.kill(lab.identity(training, "supervisor.json"))
+    time.sleep(1.5)
+    view = lab.engine.observe(skip.id)
+    assert (view.state, view.waiting_for) == ("running", "Ollama, which is stopped for the training second")
+    lab.engine.reconcile()
+    guest.gate.touch()
+    for run in (training, skip):
+        view = lab.engine.follow(run.id, timeout=120, poll=0.05)
+        assert view.state == "succeeded", view.error
+    assert Ollama(guest.url).digest("first:latest") and lab.broken() == []
+
+
+def test_worker_of_a_killed_supervisor_keeps_ollama_running(guest: YieldingServer, gguf: File) -> None:
+    """A gate is asked while its supervisor is killed: the training that waits does not stop Ollama under it."""
+    lab = guest.lab
+    made = model_run(guest, "first", gguf, 0)
+    first = make_run("first", made.steps[1:], ["promote"], made.toolchain)
+    lab.engine.submit(first)
+    lab.wait(lambda: lab.engine.observe(first.id).current == "promote" and lab.identity(first, "command.json"), 60)
+    lab.kill(lab.identity(first, "supervisor.json"))
+    training = model_run(guest, "second", gguf, 1)
+    lab.engine.submit(training)
+    for run in (first, training):
+        view = lab.engine.follow(run.id, timeout=180, poll=0.05)
+        assert view.state == "succeeded", view.error
+    assert [job.name for job in lab.record(first).jobs] == ["register-1", "promote-1"]
+    served = {str(model["name"]) for model in Ollama(guest.url).tags()}
+    assert {"first:latest", "second:latest"} <= served and lab.broken() == []

@@ -18,7 +18,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import registry
 from ansible_collections.ia_homelab.llamafactory.tests.support import probe_step
 
-_PARENTS = {step.kind: "outputs/probes" for step in (probe_step.ProbeStep, probe_step.LightProbeStep)}
+_PARENTS = {
+    step.kind: "outputs/probes"
+    for step in (probe_step.ProbeStep, probe_step.LightProbeStep, probe_step.OllamaProbeStep)
+}
 _CORE = "ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core."
 
 #: What is added to the end of files of a core, by their path in it. The first file is new.
@@ -26,9 +29,9 @@ ADDITIONS = {
     "steps/probe.py": Path(probe_step.__file__).read_text(encoding="utf-8").replace(f"from {_CORE}", "from .."),
     "steps/registry.py": """
 
-from .probe import LightProbeStep, ProbeStep
+from .probe import LightProbeStep, OllamaProbeStep, ProbeStep
 
-STEPS.update({step.kind: step for step in (ProbeStep(), LightProbeStep())})
+STEPS.update({step.kind: step for step in (ProbeStep(), LightProbeStep(), OllamaProbeStep())})
 """,
     "artifacts/layout.py": f"\nPARENTS.update({_PARENTS!r})\n",
 }
@@ -55,6 +58,8 @@ def extend(core: Path) -> None:
             stream.write(text)
 
 
-registry.STEPS.update({step.kind: step for step in (probe_step.ProbeStep(), probe_step.LightProbeStep())})
+registry.STEPS.update(
+    {step.kind: step for step in (probe_step.ProbeStep(), probe_step.LightProbeStep(), probe_step.OllamaProbeStep())}
+)
 layout.PARENTS.update(_PARENTS)
 installation._sources = extended_sources

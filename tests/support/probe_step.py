@@ -12,11 +12,12 @@ import os
 import typing as t
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import Progress
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.step import Step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.step import DRIFT_TIMEOUT, Step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.tool_environment import container
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, tail_lines
 
@@ -69,3 +70,15 @@ class LightProbeStep(ProbeStep):
 
     kind = "light_probe"
     exclusive = False
+
+
+class OllamaProbeStep(LightProbeStep):
+    """A step that uses Ollama. Its result has drifted when Ollama has no model ``options["model"]``."""
+
+    kind = "ollama_probe"
+    uses_ollama = True
+
+    def drift(self, ctx: StepContext) -> list[str]:
+        model = str(ctx.spec.options["model"])
+        found = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT).digest(model)
+        return [] if found else [f"{model} is not in Ollama"]

@@ -17,7 +17,7 @@ from .kinds import PARENTS
 #: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), beside those of
 #: artifacts, and directories that are walked recursively: they are small, and files are written to them all the time.
 _LISTED = {"core", "datasets", "jobs", "models", "outputs"}
-_WRITTEN_TO = {"jobs/active", "outputs/served", "datasets/.registered"}
+_WRITTEN_TO = {"jobs/active", "jobs/ollama", "outputs/served", "datasets/.registered"}
 
 #: A fingerprint; it must match from the start.
 FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")

@@ -27,12 +27,14 @@ from ..runs.states import RunState, StepState
 from ..runs.status import RunView, StepView
 from ..runs.store import Store, is_supervised
 from ..steps.registry import get_step
+from ..steps.step import Drift
 from ..system.clock import utc_now
 from ..system.disk import disk_errors
 from ..system.files import read_record
 from ..system.locks import LockedError
 from . import installation, launcher
-from .pending_steps import find_pending_steps
+from .drift_checks import DriftChecks
+from .pending_steps import PendingSteps, find_pending_steps
 from .reconciler import Reconciler, damage_error
 
 #: Seconds between two reconciles while a waiting run is followed. Supervisors reconcile when a job ends; this covers
@@ -64,13 +66,13 @@ class Engine:
     # -- read-only operations ----------------------------------------------------------------------------------
 
     def pending_steps(self, run: Run) -> dict[str, str]:
-        """Return the labels of the steps that must run, in order, each with its reason.
+        """Return the labels of the steps that must run, or of which that is unknown now, each with its reason.
 
         The search starts at the goals: if a result is complete, the steps before it are not checked.
 
         :raises NotReadyError: when an artifact is required that no step of the run produces.
         """
-        return find_pending_steps(self.layout, run)
+        return find_pending_steps(self.layout, run, DriftChecks(self.layout)).labels
 
     def observe(self, run_id: str) -> RunView:
         """Return the current state of a run.
@@ -80,7 +82,7 @@ class Engine:
         record = self.store.record(run_id)
         if record is None:
             raise InputError(f"There is no run {run_id!r} in {self.layout.jobs}.", self._suggest_run_ids(run_id))
-        return self._view_record(record, self.store.active() if record.active else [])
+        return self._view_record(record, self.store.active() if record.active else [], DriftChecks(self.layout))
 
     def _suggest_run_ids(self, run_id: str) -> str:
         candidates = [record.id for record in self.store.active()] + self.store.done_ids(200)
@@ -93,12 +95,13 @@ class Engine:
         :param limit: maximum number of ended runs.
         """
         queue = self.store.active()
-        views = [self._view_record(record, queue) for record in queue]
+        checks = DriftChecks(self.layout)  # the same for all, so that a server that does not answer is asked once
+        views = [self._view_record(record, queue, checks) for record in queue]
         active_ids = {record.id for record in queue}
         for run_id in self.store.done_ids(limit):
             record = self.store.record(run_id) if run_id not in active_ids else None
             if record is not None:
-                views.append(self._view_record(record, queue))
+                views.append(self._view_record(record, queue, checks))
         return views
 
     def preview(self, run: Run) -> RunView:
@@ -108,12 +111,12 @@ class Engine:
         """
         record = self.store.record(run.id)
         if record is not None and record.is_unfinished:
-            return self._view_record(record, self.store.active())
-        return self._preview(run, record, None)
+            return self._view_record(record, self.store.active(), DriftChecks(self.layout))
+        return self._preview(run, record, DriftChecks(self.layout))
 
-    def _preview(self, run: Run, record: Record | None, pending: dict[str, str] | None) -> RunView:
+    def _preview(self, run: Run, record: Record | None, checks: DriftChecks) -> RunView:
         view = RunView(run.id, run.name, RunState.ABSENT, submitted_by=run.submitted_by)
-        self._add_steps(view, run, None, pending)
+        self._add_steps(view, run, None, checks)
         if view.pending:
             return view
         view.state = RunState.SUCCEEDED  # all results exist, no matter which run produced them
@@ -124,7 +127,7 @@ class Engine:
             self._add_job(view, record)
         return view
 
-    def _view_record(self, record: Record, queue: t.Sequence[Record]) -> RunView:
+    def _view_record(self, record: Record, queue: t.Sequence[Record], checks: DriftChecks) -> RunView:
         run, job = record.run, record.current_job
         state = RunState(record.state["state"])
         error = record.state.get("error")
@@ -143,8 +146,9 @@ class Engine:
             cancelling=record.is_unfinished and record.cancelling,
         )
         self._add_job(view, record)
+        pending = None
         if run is not None:
-            self._add_steps(view, run, job, {} if state is RunState.SUCCEEDED else None)
+            pending = self._add_steps(view, run, job, None if state is RunState.SUCCEEDED else checks)
         if job is not None:
             view.current = job.label
             view.progress = self._progress(run, job) if run is not None else {}
@@ -153,7 +157,7 @@ class Engine:
             if not job.is_supervised():
                 view.waiting_for = "a new supervisor, since its own was lost: the next apply starts one"
         elif record.is_unfinished:
-            self._explain_waiting(record, view, queue)
+            self._explain_waiting(record, view, queue, pending)
         return view
 
     def _add_job(self, view: RunView, record: Record) -> None:
@@ -167,24 +171,29 @@ class Engine:
             # the directory of the run may have moved since the error was recorded
             details["log"] = os.path.join(last.directory, LOG_FILE)
 
-    def _add_steps(self, view: RunView, run: Run, job: Job | None, pending: dict[str, str] | None) -> None:
+    def _add_steps(self, view: RunView, run: Run, job: Job | None, checks: DriftChecks | None) -> PendingSteps | None:
         """Add the steps of a run to its view.
 
         :param job: the current job; None when no step is running.
-        :param pending: the pending steps with their reasons; None to determine them here.
+        :param checks: determine whether steps have drifted; None when no step is pending.
+        :returns: the pending steps; None when they cannot be determined.
         """
         problem = ""
-        if pending is None:
-            try:
-                pending = self.pending_steps(run)
-            except CoreError as error:
-                # the pending steps cannot be determined: show every incomplete step as pending
-                problem = error.message
-                pending = {
-                    step.label: problem
-                    for step in run.steps
-                    if artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
-                }
+        found: PendingSteps | None = PendingSteps({}, {}, {}, "")
+        try:
+            found = find_pending_steps(self.layout, run, checks) if checks is not None else found
+        except CoreError as error:
+            found, problem = None, error.message
+        if found is not None:
+            pending = found.labels
+            view.unchecked = dict(found.unchecked)
+        else:
+            # the pending steps cannot be determined: show every incomplete step as pending
+            pending = {
+                step.label: problem
+                for step in run.steps
+                if artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
+            }
         for step in run.steps:
             complete = view.state is RunState.SUCCEEDED and step.label in run.goals
             reason = "" if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
@@ -201,10 +210,11 @@ class Engine:
                     kind=step.spec.kind,
                     fingerprint=step.spec.fingerprint,
                     state=state,
-                    reason=problem or pending.get(step.label, "") or reason,
+                    reason=problem or pending.get(step.label, "") or view.unchecked.get(step.label, "") or reason,
                     path=self._artifact_path(step.spec.kind, step.spec.fingerprint),
                 )
             )
+        return found
 
     def _artifact_path(self, kind: str, fingerprint: str) -> str:
         try:
@@ -221,11 +231,16 @@ class Engine:
             return {}  # a file is incomplete while it is being written; the next poll reads it
         return progress.as_dict() if progress else {}
 
-    def _explain_waiting(self, record: Record, view: RunView, queue: t.Sequence[Record]) -> None:
+    def _explain_waiting(
+        self, record: Record, view: RunView, queue: t.Sequence[Record], found: PendingSteps | None
+    ) -> None:
         position = next((index for index, other in enumerate(queue) if other.id == record.id), 0)
         view.position = position
         pending = view.pending
-        if position and pending:
+        if found is not None and found.is_undetermined:
+            view.current, view.undetermined = next(iter(found.unknown.items()))
+            view.waiting_for = f"the check of {view.current}: {view.undetermined}"
+        elif position and pending:
             view.current = pending[0]
             view.waiting_for = f"the run {queue[position - 1].id}"
 
@@ -234,34 +249,40 @@ class Engine:
     def submit(self, run: Run) -> Submission:
         """Submit a run. No-op, without a write, if all goals are complete; attaches to the run if it is unfinished.
 
+        A run of which it cannot be determined now whether its goals are complete is put into the queue and waits there.
+
         :raises NotReadyError: when an artifact is required that no step of the run produces.
         """
         record = self.store.record(run.id)
+        checks = DriftChecks(self.layout)
         if record is None or not record.is_unfinished:
-            reasons = self.pending_steps(run)
-            if not reasons:
+            if not find_pending_steps(self.layout, run, checks).labels:
                 if not self.store.is_idle():
                     self.reconcile()
-                return Submission(self._preview(run, record, reasons), ())
-        elif record.damage:
-            self.reconcile()  # retires the damaged run unless one of its jobs is supervised
+                return Submission(self._preview(run, record, checks), ())
+        else:
+            if record.damage:
+                self.reconcile()  # retires the damaged run unless one of its jobs is supervised
+            with contextlib.suppress(CoreError):  # it is raised again, and handled, when the run is put into the queue
+                find_pending_steps(self.layout, record.run or run, checks)
         with disk_errors(self.layout.jobs):
             self.store.prepare()
             with self.store.lock():
-                pending, attached = self._enqueue(run)
+                # an artifact that was completed since the servers were asked is intact
+                pending, attached = self._enqueue(run, checks.closed(Drift()))
         self.reconcile()
         if not pending and not attached:
             return Submission(self.preview(run), ())
         return Submission(self.observe(run.id), pending, attached)
 
-    def _enqueue(self, run: Run) -> tuple[tuple[str, ...], bool]:
+    def _enqueue(self, run: Run, checks: DriftChecks) -> tuple[tuple[str, ...], bool]:
         """Put a run into the queue unless it is already there.
 
         :returns: the labels of the pending steps, and whether the run was already in the queue.
         """
         record = self.store.record(run.id)
         if record is None or not record.is_unfinished:
-            pending = tuple(self.pending_steps(run))
+            pending = tuple(find_pending_steps(self.layout, run, checks).labels)
             if pending:
                 self.store.enqueue(self._prepare_run(run, record, self.store.next_seq()))
             return pending, False
@@ -277,7 +298,7 @@ class Engine:
             # the run is being cancelled, or its command has ended: a failure predates this request and must not end it
             self.store.resubmit(self._prepare_run(run, record, stored_run.seq))
         try:
-            return tuple(self.pending_steps(stored_run)), True
+            return tuple(find_pending_steps(self.layout, stored_run, checks).labels), True
         except CoreError:
             return (), True  # the reconciler gets the same error and ends the run with it
 

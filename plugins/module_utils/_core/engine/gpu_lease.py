@@ -7,6 +7,10 @@ The servers that yield are recorded in ``jobs/gpu_loan.json``, with the job that
 stopped. Therefore a process that runs after a crash can read what must be restored, and restoring a server that was
 never stopped changes nothing. The job's own supervisor releases the lease before it writes the outcome of the job;
 after a crash the next reconcile does, once the job has ended or its directory no longer exists.
+
+A job that stops or restarts Ollama has exclusive access to it (:mod:`.ollama_access`) while it does: with the policy
+``stop`` until Ollama runs again, with ``cpu`` during each of the two restarts. The record outlives the processes: while
+it names Ollama as stopped, no job uses Ollama, even if the supervisor that stopped it was killed.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import contextlib
 import os
 import time
 import typing as t
+import urllib.parse
 
 from ..artifacts.layout import Layout
 from ..errors import CoreError
@@ -25,7 +30,9 @@ from ..system.clock import age_seconds, utc_now
 from ..system.files import read_record, write_json
 from ..system.local_services import LocalServer, Process, find, from_dict, labelled
 from ..system.locks import FileLock
+from ..system.ports import is_local
 from . import gpu_users
+from .ollama_access import describe_holders, holder_of, ollama_access, run_name
 
 #: What Ollama may do while a training holds the GPU lease.
 POLICIES = ("unload", "stop", "cpu", "share")
@@ -39,6 +46,10 @@ _LOCK = "gpu_loan.lock"
 #: Seconds a server may take until it answers again, and seconds between two attempts to restore a server.
 _ANSWER_SECONDS = 60.0
 _RETRY_SECONDS = 30.0
+
+#: Seconds that the end of a job waits for the jobs that use Ollama on the CPU, before it leaves the restart to a later
+#: reconcile.
+_USERS_SECONDS = 10.0
 
 
 class LeasedServer(t.NamedTuple):
@@ -73,6 +84,7 @@ class GpuLease:
         self.policy = tools.ollama_while_training
         self._servers: list[LeasedServer] = []
         self._messages: list[str] = []
+        self._access = ollama_access(layout, holder_of(job_dir), exclusive=True)
 
     def find_users(self) -> None:
         """Find the servers that would yield the GPU. Read-only."""
@@ -92,6 +104,33 @@ class GpuLease:
         except CoreError:
             return False
 
+    def ollama_users(self) -> str:
+        """Request exclusive access to Ollama if the policy stops or restarts it.
+
+        :returns: description of the jobs that use it now; empty when :meth:`acquire` may be called.
+        """
+        if self.policy not in ("stop", "cpu") or not any(each.is_ollama for each in self._leased()):
+            return ""
+        lease = read_record(_path(self.layout))
+        if lease is not None and lease.get("job") == self.job and _is_stopped(lease):
+            # This job has stopped it before, and its supervisor and command were lost. Its record keeps the users away:
+            # those in the queue wait for it, so it must not wait for them.
+            return ""
+        return describe_holders(self.layout, self._access.request())
+
+    def withdraw(self) -> None:
+        """Withdraw the request for exclusive access to Ollama."""
+        self._access.release()
+
+    def _leased(self) -> list[LeasedServer]:
+        """Return the servers found, and those that an existing record names.
+
+        A supervisor that was lost wrote such a record before it stopped the servers. It overrides what was found now,
+        because only it describes how the servers ran originally.
+        """
+        recorded = _read_leased(read_record(_path(self.layout)))
+        return list({each.key: each for each in [*self._servers, *recorded]}.values())
+
     def acquire(self) -> list[str]:
         """Make the servers found by :meth:`find_users` yield the GPU.
 
@@ -106,21 +145,33 @@ class GpuLease:
         if messages:
             messages += gpu_users.unload_models(self.tools.ollama_url)
         with FileLock(self.layout.path("jobs", _LOCK)):
-            # an existing entry was written by a supervisor that was lost, before it stopped the server: it overrides
-            # what was found now, because only it describes how the server ran originally
-            leased = list(
-                {each.key: each for each in [*self._servers, *_read_leased(read_record(_path(self.layout)))]}.values()
-            )
+            leased = self._leased()
             if not leased:
                 return messages
-            servers = [{"is_ollama": each.is_ollama, **each.server.as_dict()} for each in leased]
-            write_json(_path(self.layout), {"job": self.job, "servers": servers, "at": utc_now()}, 0o600)
+            record = {
+                "job": self.job,
+                "name": run_name(self.layout, os.path.dirname(self.job)),
+                "policy": self.policy,
+                "ollama_url": Ollama(self.tools.ollama_url).url,  # without the password that an address may have
+                "servers": [{"is_ollama": each.is_ollama, **each.server.as_dict()} for each in leased],
+                "at": utc_now(),
+            }
+            write_json(_path(self.layout), record, 0o600)
             for each in leased:
                 try:
                     messages.append(self._yield_gpu(each))
                 except CoreError as error:
                     messages.append(f"{each.server.description} does not yield the GPU: {error.message}")
-                    messages += gpu_users.unload_models(self.tools.ollama_url) if each.is_ollama else []
+                    if each.is_ollama:
+                        messages += gpu_users.unload_models(self.tools.ollama_url)
+                        if not self._wait_until_ollama_answers(0):
+                            record["policy"] = "unload"  # it runs as before, and other jobs may use it
+                            write_json(_path(self.layout), record, 0o600)
+        if record["policy"] == "cpu" and any(each.is_ollama for each in leased):
+            problem = self._wait_until_ollama_answers()
+            messages += [f"Ollama was restarted without a GPU and does not answer: {problem}"] if problem else []
+        if record["policy"] != "stop":
+            self._access.release()
         return messages
 
     def _yield_gpu(self, leased: LeasedServer) -> str:
@@ -135,21 +186,75 @@ class GpuLease:
 
         :returns: problems; the next reconcile retries.
         """
-        lease = read_record(_path(self.layout))
-        if lease is None or lease.get("job") != self.job:
-            return []
-        problems = _restore(self.layout, self.job)
-        deadline = time.monotonic() + (0 if problems else _ANSWER_SECONDS)
+        try:
+            lease = read_record(_path(self.layout))
+            if lease is None or lease.get("job") != self.job:
+                return []
+            if _is_on_cpu(lease):
+                users = self._wait_for_ollama_users()
+                if users:
+                    return [f"Ollama keeps running without a GPU while it is in use by {users}."]
+            problems = _restore(self.layout, self.job)
+            if not problems and _leases_ollama(lease):
+                problem = self._wait_until_ollama_answers()
+                problems = [f"Ollama was started again and does not answer: {problem}"] if problem else []
+            return problems
+        finally:
+            self._access.release()
+
+    def _wait_for_ollama_users(self) -> str:
+        """Wait for exclusive access; return the jobs that still use Ollama after the timeout, empty when granted."""
+        deadline = time.monotonic() + _USERS_SECONDS
+        while True:
+            holders = self._access.request()
+            if not holders or time.monotonic() > deadline:
+                return describe_holders(self.layout, holders)
+            time.sleep(0.2)
+
+    def _wait_until_ollama_answers(self, seconds: float | None = None) -> str:
+        """Return why Ollama does not answer after the timeout; empty when it answers.
+
+        :param seconds: the timeout; 0 tries once.
+        """
+        deadline = time.monotonic() + (_ANSWER_SECONDS if seconds is None else seconds)
         server = Ollama(self.tools.ollama_url, timeout=2)
-        while not problems and any(each.is_ollama for each in _read_leased(lease)):
+        while True:
             try:
                 server.version()
-                break
+                return ""
             except CoreError as error:
                 if time.monotonic() > deadline:
-                    problems.append(f"Ollama was started again and does not answer: {error.message}")
+                    return error.message
             time.sleep(0.2)
-        return problems
+
+
+def ollama_lease(layout: Layout, url: str = "") -> dict[str, str]:
+    """Return the lease to which an Ollama server yields.
+
+    :param url: address of the server; by default any server.
+    :returns: ``name`` of the fine-tune that is trained, the ``policy``, ``stop`` or ``cpu``, and the ``kind`` of the
+        server, ``unit``, ``container`` or ``process``; empty when it yields to no job, or when the job has ended.
+    """
+    lease = read_record(_path(layout))
+    if lease is None or not (_is_stopped(lease) or _is_on_cpu(lease)) or _is_stale(layout, lease):
+        return {}
+    if not _is_of(lease, url):
+        return {}
+    kind = next(each.server.kind for each in _read_leased(lease) if each.is_ollama)
+    return {"name": _name(layout, lease), "policy": "cpu" if _is_on_cpu(lease) else "stop", "kind": kind}
+
+
+def ollama_stopped_for(layout: Layout, url: str = "") -> str:
+    """Return the name of the fine-tune for whose training Ollama is stopped; empty when it is not.
+
+    Ollama counts as stopped until it was started again, or until an attempt at that has failed after the training.
+
+    :param url: address of the server; by default any server.
+    """
+    lease = read_record(_path(layout))
+    if lease is None or not _is_stopped(lease) or not _is_of(lease, url):
+        return ""
+    return "" if lease.get("tried_at") and _is_stale(layout, lease) else _name(layout, lease)
 
 
 def release_stale(layout: Layout) -> None:
@@ -163,7 +268,16 @@ def release_stale(layout: Layout) -> None:
     tried_at = str(lease.get("tried_at") or "")
     if tried_at and age_seconds(tried_at) < _RETRY_SECONDS:
         return
-    _restore(layout, str(lease.get("job")))
+    job = str(lease.get("job"))
+    if not _is_on_cpu(lease):
+        _restore(layout, job)
+        return
+    access = ollama_access(layout, f"reconcile-{os.getpid()}", exclusive=True)
+    try:
+        if not access.request():  # else it is in use, on the CPU: a later reconcile restarts it
+            _restore(layout, job)
+    finally:
+        access.release()
 
 
 def _is_stale(layout: Layout, lease: t.Mapping[str, t.Any]) -> bool:
@@ -206,3 +320,32 @@ def _read_leased(lease: t.Mapping[str, t.Any] | None) -> list[LeasedServer]:
         with contextlib.suppress(KeyError, TypeError):  # the record was changed by a foreign program
             leased.append(LeasedServer(from_dict(each), bool(each.get("is_ollama"))))
     return leased
+
+
+def _leases_ollama(lease: t.Mapping[str, t.Any]) -> bool:
+    return any(each.is_ollama for each in _read_leased(lease))
+
+
+def _is_stopped(lease: t.Mapping[str, t.Any]) -> bool:
+    """Whether Ollama is stopped. Earlier versions wrote no policy."""
+    return str(lease.get("policy") or "stop") == "stop" and _leases_ollama(lease)
+
+
+def _is_on_cpu(lease: t.Mapping[str, t.Any]) -> bool:
+    """Whether Ollama runs without a GPU instead of being stopped."""
+    return lease.get("policy") == "cpu" and _leases_ollama(lease)
+
+
+def _name(layout: Layout, lease: t.Mapping[str, t.Any]) -> str:
+    return str(lease.get("name") or run_name(layout, str(lease.get("job")).partition("/")[0]))
+
+
+def _is_of(lease: t.Mapping[str, t.Any], url: str) -> bool:
+    """Whether a lease is that of the server at an address. Earlier versions recorded none."""
+    leased_url = str(lease.get("ollama_url") or "")
+    if not url or not leased_url:
+        return True
+    (host, port), (leased_host, leased_port) = (
+        (parts.hostname or "", parts.port) for parts in map(urllib.parse.urlsplit, (Ollama(url).url, leased_url))
+    )
+    return port == leased_port and (host == leased_host or (is_local(host) and is_local(leased_host)))

@@ -5,22 +5,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..artifacts.integrity import artifact_defect
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
-from ..runs.job_context import step_context
 from ..runs.run import Run, RunStep
-from ..runs.spec import StepSpec, Toolchain
-from ..steps.registry import get_step
+from ..runs.spec import StepSpec
+from .drift_checks import DriftChecks
+
+#: Precedes the reason why the drift of a step is unknown.
+NOT_CHECKED = "not checked"
 
 
-def step_defect(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> str:
-    """Return why the result of a step is incomplete or has drifted; empty when it is intact."""
-    reason = artifact_defect(layout, spec.kind, spec.fingerprint)
-    if reason:
-        return reason
-    return "; ".join(get_step(spec.kind).drift(step_context(layout, spec, toolchain)))
+@dataclasses.dataclass(frozen=True)
+class PendingSteps:
+    """The steps of a run that must run, and those of which that is unknown. Each mapping is in the order of the run.
+
+    :param reasons: labels of the steps that must run, each with its reason.
+    :param unknown: labels of the steps with complete artifacts that may have drifted, each with the reason why that
+        cannot be determined now.
+    :param unchecked: labels of the steps whose receipts are trusted, each with the reason why they are not checked.
+    :param next: label of the first step that must run and has all its inputs; empty when there is none now.
+    """
+
+    reasons: dict[str, str]
+    unknown: dict[str, str]
+    unchecked: dict[str, str]
+    next: str
+
+    @property
+    def is_undetermined(self) -> bool:
+        """Whether the run can neither continue nor end until a server answers."""
+        return bool(self.unknown) and not self.next
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The steps that must run or may have to, each with its reason."""
+        return {**self.reasons, **self.unknown}
 
 
 def required_artifacts(spec: StepSpec) -> dict[str, str]:
@@ -32,22 +55,34 @@ def required_artifacts(spec: StepSpec) -> dict[str, str]:
     return {"gguf": str(f16)} if spec.kind == "gguf" and f16 else dict(spec.upstream)
 
 
-def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
-    """Return the labels of the steps of a run that must run, in order, each with its reason.
+def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> PendingSteps:
+    """Return the steps of a run that must run.
 
     The search starts at the goals: if a result is complete, the steps before it are not checked.
 
     :raises NotReadyError: when an artifact is required that no step of the run produces.
+    :raises CoreError: when a step fails to determine its drift with an error that does not pass by itself.
+    :raises NotAskedError: when the checks are closed and lack an answer.
     """
     by_fingerprint = {(step.spec.kind, step.spec.fingerprint): step for step in run.steps}
     reasons: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    unchecked: dict[str, str] = {}
+    blocked: set[str] = set()
     visited: set[str] = set()
 
     def visit(step: RunStep) -> None:
         if step.label in visited:
             return
         visited.add(step.label)
-        reason = step_defect(layout, step.spec, run.toolchain)
+        reason = artifact_defect(layout, step.spec.kind, step.spec.fingerprint)
+        if not reason:
+            answer = checks.check(step.spec, run.toolchain)
+            if answer.drift.unknown:
+                note = f"{NOT_CHECKED}: {answer.excuse or answer.drift.unknown}"
+                (unchecked if answer.excuse else unknown)[step.label] = note
+                return
+            reason = "; ".join(answer.drift.reasons)
         if not reason:
             return
         reasons[step.label] = reason
@@ -55,6 +90,8 @@ def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
             producer = by_fingerprint.get((kind, fingerprint))
             if producer is not None:
                 visit(producer)
+                if producer.label in reasons or producer.label in unknown:
+                    blocked.add(step.label)
                 continue
             defect = artifact_defect(layout, kind, fingerprint)
             if defect:
@@ -65,4 +102,10 @@ def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
 
     for label in run.goals:
         visit(run.step(label))
-    return {step.label: reasons[step.label] for step in run.steps if step.label in reasons}
+
+    def in_order(found: dict[str, str]) -> dict[str, str]:
+        return {step.label: found[step.label] for step in run.steps if step.label in found}
+
+    ordered = in_order(reasons)
+    startable = next((label for label in ordered if label not in blocked), "")
+    return PendingSteps(ordered, in_order(unknown), in_order(unchecked), startable)

@@ -5,11 +5,13 @@
 
 Level-triggered: every decision is based on the current state of the disk and of the process table, never on the
 intention of an earlier call. Therefore any call may be killed at any point. A run that cannot be processed ends with
-its own error and does not block other runs.
+its own error and does not block other runs. A run of which it cannot be determined now whether it is complete, because
+a server does not answer, stays in the queue. Servers are asked before the queue is locked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -29,10 +31,18 @@ from ..system.files import read_record, tail_lines, write_json
 from ..system.locks import FileLock
 from ..system.processes import Identity, this_process
 from . import gpu_lease, installation, launcher
+from .drift_checks import DriftChecks, NotAskedError
 from .pending_steps import find_pending_steps
 
 #: A job fails when this many supervisors in a row die before they record their identity.
 MAX_FAILED_SPAWNS = 5
+
+#: Passes over the queue in one call. A pass is repeated when another process changed a run after the servers were asked
+#: about it. In the last one the servers are asked while the queue is locked, so that it comes to an end.
+_PASSES = 5
+
+#: What was known of a run when the servers were asked: its round, and its jobs with their outcomes.
+_Snapshot = tuple[int, tuple[tuple[str, str], ...]]
 
 
 @dataclasses.dataclass
@@ -74,6 +84,8 @@ class Reconciler:
         self.store = Store(layout)
         self._idle = idle
         self.assigned_job: str | None = None
+        self._checks = DriftChecks(layout)
+        self._asked: dict[str, _Snapshot] = {}
 
     def reconcile(self) -> None:
         """Finalize finished jobs and start the next ones.
@@ -83,13 +95,31 @@ class Reconciler:
         with disk_errors(self.layout.jobs):
             self.store.prepare()
             try:
-                with self.store.lock():
-                    self._reconcile()
+                for number in range(1, _PASSES + 1):
+                    is_last = number == _PASSES
+                    self._ask_servers()
+                    with self.store.lock(), contextlib.suppress(NotAskedError):
+                        self._reconcile(self._checks if is_last else self._checks.closed(), is_last)
+                        break
             finally:
                 self.layout.repair_ownership()
                 gpu_lease.release_stale(self.layout)
 
-    def _reconcile(self) -> None:
+    def _ask_servers(self) -> None:
+        """Ask for the drift of the complete steps of all runs that have no running job."""
+        self._checks, self._asked = DriftChecks(self.layout), {}
+        for record in self.store.active():
+            if record.run is None or record.damage or not record.is_unfinished or record.current_job is not None:
+                continue
+            self._asked[record.id] = _snapshot(record)
+            with contextlib.suppress(Exception):  # it is raised again, and handled, when the run is processed
+                find_pending_steps(self.layout, record.run, self._checks)
+
+    def _reconcile(self, checks: DriftChecks, is_last: bool) -> None:
+        """Process the queue once.
+
+        :raises NotAskedError: when a run changed after the servers were asked. What was done so far is valid.
+        """
         self.store.sweep()
         slots = _Slots()
         idle: list[Record] = []
@@ -105,7 +135,9 @@ class Reconciler:
                 idle.append(record)
         for record in idle:
             try:
-                self._start_next(record.id, slots)
+                self._start_next(record.id, slots, checks, is_last)
+            except NotAskedError:
+                raise
             except (CoreError, OSError) as error:
                 problems.append(error)
         if problems:
@@ -126,7 +158,7 @@ class Reconciler:
             self.store.set_state(record.id, RunState.RUNNING)
         return True
 
-    def _start_next(self, run_id: str, slots: _Slots) -> None:
+    def _start_next(self, run_id: str, slots: _Slots, checks: DriftChecks, is_last: bool) -> None:
         """Start the next job of a run if its slots are free, or end the run."""
         record = self.store.record(run_id)
         if record is None:
@@ -134,8 +166,10 @@ class Reconciler:
         if record.run is None or record.damage:
             self._retire_damaged(record)
             return
+        if not is_last and record.is_unfinished and self._asked.get(record.id) != _snapshot(record):
+            raise NotAskedError(f"The run {record.id} has changed.")
         run = record.run
-        step = self._next_step(record, run)
+        step = self._next_step(record, run, checks)
         if step is None:
             return
         kind, fingerprint, exclusive = step.spec.kind, step.spec.fingerprint, get_step(step.spec.kind).exclusive
@@ -147,8 +181,12 @@ class Reconciler:
 
     # -- a run without a running job ---------------------------------------------------------------------------
 
-    def _next_step(self, record: Record, run: Run) -> RunStep | None:
-        """Return the next step to run; None when the run has ended, and then write its end to the store."""
+    def _next_step(self, record: Record, run: Run, checks: DriftChecks) -> RunStep | None:
+        """Return the next step to run.
+
+        :returns: None when the run has ended, and then its end is written to the store; also when it waits for the
+            answer of a server.
+        """
         if not record.is_unfinished:
             self.store.retire(run.id)
             return None
@@ -162,24 +200,29 @@ class Reconciler:
         if last_outcome is not None and last_outcome["state"] == RunState.CANCELLED:
             return self._end(run, RunState.CANCELLED)
         try:
-            pending = find_pending_steps(self.layout, run)
-            for label in pending:
+            pending = find_pending_steps(self.layout, run, checks)
+            for label in pending.reasons:
                 get_step(run.step(label).spec.kind)
+        except NotAskedError:
+            raise
         except CoreError as error:
             return self._end(run, RunState.CANCELLED if record.cancelling else RunState.FAILED, as_error(error))
         except Exception as error:  # an unexpected error of one run must not block the other runs
             return self._end(run, RunState.FAILED, as_error(error))
-        if not pending:
+        if not pending.labels:
             return self._end(run, RunState.SUCCEEDED)
         if record.cancelling:
             return self._end(run, RunState.CANCELLED)
-        label = next(iter(pending))
+        label = pending.next
+        reason = pending.reasons.get(label, "")
+        if not label:
+            return None
         if any(job.label == label and (job.outcome or {}).get("state") == RunState.SUCCEEDED for job in jobs):
             return self._end(
                 run,
                 RunState.FAILED,
                 {
-                    "message": f"{label} succeeded, but its result is incomplete or has drifted: {pending[label]}.",
+                    "message": f"{label} succeeded, but its result is incomplete or has drifted: {reason}.",
                     "hint": "Something else changes it: look for another program that writes there.",
                     "step": label,
                 },
@@ -267,6 +310,10 @@ class Reconciler:
         finally:
             lock.release()
         return True
+
+
+def _snapshot(record: Record) -> _Snapshot:
+    return record.round, tuple((job.name, str((job.outcome or {}).get("state", ""))) for job in record.jobs)
 
 
 def _kill_remaining(job_dir: str, runner: str) -> None:

@@ -64,6 +64,8 @@ from ..system.ownership import foreign_owner, give_to_owner
 from ..version import VERSION
 from . import gpu_users
 from .gpu_lease import GpuLease
+from .ollama_access import holder_of
+from .ollama_use import POLL_SECONDS, OllamaUse
 from .reconciler import Reconciler
 
 #: A job fails after this many starts of its supervisor. A supervisor is lost by a crash or a reboot.
@@ -97,6 +99,8 @@ class Supervisor:
         self._stop_deadline: float | None = None
         self._link: Link | None = None
         self._waiting_for = ""
+        self._lease = GpuLease(self.layout, self.job_dir, self.ctx.toolchain)
+        self._ollama = OllamaUse(self.layout, holder_of(self.job_dir), self.ctx.toolchain.ollama_url)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.job_dir, name)
@@ -121,9 +125,12 @@ class Supervisor:
                     self._path(SUPERVISOR_FILE),
                     {**identity, "at": self.started_at, "starts": starts, "core_version": VERSION},
                 )
-                outcome = self._determine_outcome(starts)
+                try:
+                    outcome = self._determine_outcome(starts)
+                finally:
+                    self._ollama.release()
                 # release before the outcome is published: the next step may need Ollama
-                for problem in GpuLease(self.layout, self.job_dir, self.ctx.toolchain).release():
+                for problem in self._lease.release():
                     self._log(problem)
                 outcome.update(started_at=self.started_at, finished_at=utc_now())
                 sweep(self.job_dir)
@@ -166,6 +173,8 @@ class Supervisor:
 
     def _ensure_artifact(self) -> dict[str, t.Any]:
         spec = self.ctx.spec
+        if self.step.uses_ollama:
+            self._wait_for_ollama()
         if not artifact_defect(self.layout, spec.kind, spec.fingerprint) and not self.step.drift(self.ctx):
             self.runner.clear(self.job_dir)
             results = dict((self.layout.receipt(spec.kind, spec.fingerprint) or {}).get("results") or {})
@@ -277,21 +286,41 @@ class Supervisor:
     def _wait_for_nodes(self, description: str) -> None:
         self._wait_for(description, _POLL_SECONDS)
 
-    def _acquire_gpu(self) -> None:
-        """Wait until no foreign process uses the GPU, then acquire the GPU lease.
+    def _wait_for_ollama(self) -> None:
+        """Wait until no other job stops or restarts Ollama, and keep others from it until the job ends.
 
         :raises JobError: when the run is cancelled meanwhile.
         """
-        lease = GpuLease(self.layout, self.job_dir, self.ctx.toolchain)
-        lease.find_users()
         with self._waiting():
             while True:
-                description = gpu_users.foreign_processes(lease.covers)
+                description = self._ollama.request()
+                if not description:
+                    break
+                self._wait_for(description, POLL_SECONDS)
+
+    def _acquire_gpu(self) -> None:
+        """Wait until no foreign process uses the GPU and no job uses an Ollama to stop, then acquire the GPU lease.
+
+        :raises JobError: when the run is cancelled meanwhile.
+        """
+        self._lease.find_users()
+        with self._waiting():
+            while True:
+                description = self._gpu_blocker()
                 if not description:
                     break
                 self._wait_for(description, _GPU_POLL_SECONDS)
-        for message in lease.acquire():
+        for message in self._lease.acquire():
             self._log(message)
+
+    def _gpu_blocker(self) -> str:
+        """Return what has to end before the GPU lease is acquired; empty when nothing does."""
+        description = gpu_users.foreign_processes(self._lease.covers)
+        if description:
+            self._lease.withdraw()  # the process may run for hours: jobs that use Ollama must not wait for it
+            return description
+        users = self._lease.ollama_users()
+        return f"Ollama, which is in use by {users}" if users else ""
 
     def _wait_for_command(self) -> Probe:
         while True:

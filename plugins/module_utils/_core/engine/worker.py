@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ..errors import CoreError, as_error
@@ -14,6 +15,8 @@ from ..steps.registry import get_step
 from ..system.disk import disk_errors
 from ..system.files import write_json
 from ..system.log import log_line
+from .ollama_access import holder_of
+from .ollama_use import OllamaUse
 
 
 def main(job_dir: str) -> int:
@@ -22,9 +25,14 @@ def main(job_dir: str) -> int:
     :returns: the exit status; 1 after an error.
     """
     ctx = load_context(job_dir)
+    step = get_step(ctx.spec.kind)
     try:
-        with disk_errors(ctx.work):
-            get_step(ctx.spec.kind).perform(ctx)
+        with disk_errors(ctx.work), contextlib.ExitStack() as stack:
+            if step.uses_ollama:
+                # shares the access of its supervisor, and keeps it if that is killed
+                use = OllamaUse(ctx.layout, holder_of(job_dir), ctx.toolchain.ollama_url)
+                stack.enter_context(use.waiting())
+            step.perform(ctx)
     except CoreError as error:
         log_line(f"ERROR: {error}")
         write_json(os.path.join(job_dir, ERROR_FILE), as_error(error))

@@ -69,6 +69,8 @@ def make_plan(
             entry["changes"] = [{**vars(change), "words": change.describe()} for change in changed]
             entry["why"] = why
             entry["takes"] = _requirements(layout, run, step, options, machine, facts, cores, previous)
+        elif step.label in view.unchecked:
+            entry["unchecked"] = view.unchecked[step.label]
         steps.append(entry)
     training = next((step for step in run.steps if step.spec.kind == "train"), None)
     plan = {

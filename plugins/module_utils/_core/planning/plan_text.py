@@ -26,13 +26,16 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
     steps = plan["steps"]
     width = max(len(step["label"]) for step in steps)
     if not plan["pending"]:
-        return f"{plan['name']}: nothing to do\n"
+        unchecked = list(dict.fromkeys(step["unchecked"] for step in steps if step.get("unchecked")))
+        notes = f" ({', '.join(unchecked)})" if unchecked else ""
+        return f"{plan['name']}: nothing to do{notes}\n"
     reason = f" ({plan['method']}: {plan['method_reason']})" if plan["method_reason"] else ""
     lines = [f"{plan['name']}: {len(plan['pending'])} of {len(steps)} steps would run{reason}"]
     for step in steps:
         label = f"  {step['label']:<{width}}  "
         if not step["runs"]:
-            lines.append(label + ("kept" if step["state"] == "whole" else "not needed"))
+            kept = f"kept ({step['unchecked']})" if step.get("unchecked") else "kept"
+            lines.append(label + (kept if step["state"] == "whole" else "not needed"))
             continue
         details = [*step["why"], _requirements(step["takes"], plan["host"])]
         lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate(details)]

@@ -20,7 +20,8 @@ class StepView:
     :param fingerprint: fingerprint of its artifact.
     :param state: ``whole`` (complete); ``idle`` (incomplete, but not required by a goal); ``needed`` (pending);
         ``running``; ``failed``.
-    :param reason: why the artifact is incomplete; empty when it is complete.
+    :param reason: why the artifact is incomplete, or why it is not checked whether it has drifted; empty when it is
+        complete and checked.
     :param path: path of its artifact, whether it exists or not.
     """
 
@@ -51,6 +52,9 @@ class RunView:
     :param submitted_by: ansible, rest, openai or mcp.
     :param finished_at: when it ended.
     :param cancelling: whether its cancellation was requested and it has not ended.
+    :param unchecked: labels of complete steps whose state outside of the data directory cannot be checked now, each
+        with the reason.
+    :param undetermined: why it cannot be determined now whether it is complete; it waits for that alone. Else empty.
     """
 
     id: str
@@ -68,6 +72,8 @@ class RunView:
     submitted_by: str = ""
     finished_at: str = ""
     cancelling: bool = False
+    unchecked: dict[str, str] = dataclasses.field(default_factory=dict)
+    undetermined: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return plain values."""

@@ -22,7 +22,7 @@ from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..system.files import read_json, write_json
 from ..system.log import log_line
-from .step import Step
+from .step import DRIFT_TIMEOUT, Step
 from .worker_command import worker_command
 
 REPORT = "gate.json"
@@ -43,6 +43,7 @@ class PromoteStep(Step):
 
     kind = "promote"
     exclusive = False
+    uses_ollama = True
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
@@ -102,7 +103,7 @@ class PromoteStep(Step):
         }
 
     def drift(self, ctx: StepContext) -> list[str]:
-        models = Ollama(ctx.toolchain.ollama_url).tags()
+        models = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT).tags()
         return _releases(ctx).misplaced(models, _tag(ctx), _aliases(ctx), _formerly(ctx))
 
 

@@ -50,7 +50,7 @@ from ..system.files import read_json, sha256_file, write_atomic, write_json
 from ..system.log import log_line
 from .prompt_probes import probes_of, training_of
 from .prompt_proof import NotProvenError, prove
-from .step import Step
+from .step import DRIFT_TIMEOUT, Step
 from .tool_environment import require_disk_space
 from .worker_command import worker_command
 
@@ -112,6 +112,7 @@ class RegisterStep(Step):
 
     kind = "register"
     exclusive = False
+    uses_ollama = True
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
@@ -253,7 +254,7 @@ class RegisterStep(Step):
         results = dict(receipt.get("results") or {})
         if not results:
             return ["it was never registered"]
-        ollama = Ollama(ctx.toolchain.ollama_url)
+        ollama = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT)
         tag = str(results["tag"])
         models = ollama.tags()
         digest = digest_of(models, tag)

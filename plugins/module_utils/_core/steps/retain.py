@@ -14,7 +14,7 @@ from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..system.files import read_json, write_json
 from ..system.log import log_line
-from .step import Step
+from .step import DRIFT_TIMEOUT, Step
 from .worker_command import worker_command
 
 _RECORD = "pruned.json"
@@ -29,6 +29,7 @@ class RetainStep(Step):
 
     kind = "retain"
     exclusive = False
+    uses_ollama = True
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)
@@ -52,7 +53,7 @@ class RetainStep(Step):
         return {"pruned": removed, "deferred": record.get("deferred") or [], "freed_bytes": freed}
 
     def drift(self, ctx: StepContext) -> list[str]:
-        models = Ollama(ctx.toolchain.ollama_url).tags()
+        models = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT).tags()
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         deferred_items = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
         items = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)

@@ -11,14 +11,36 @@ Any process may call ``progress`` at any time.
 from __future__ import annotations
 
 import abc
+import dataclasses
 import signal
 import typing as t
 
 from ..distributed.node_link import Link
+from ..errors import RemoteError
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
+
+#: Seconds without an answer after which the drift of a step in another server cannot be determined.
+DRIFT_TIMEOUT = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """Whether the state outside of the data directory is as the receipt of a step says: in sync, drifted or unknown.
+
+    :param reasons: how it deviates; empty when it does not, or when that is unknown.
+    :param unknown: why it cannot be determined now; empty when it was determined.
+    """
+
+    reasons: tuple[str, ...] = ()
+    unknown: str = ""
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether the state was determined and does not deviate."""
+        return not self.reasons and not self.unknown
 
 
 class Step(abc.ABC):
@@ -27,6 +49,8 @@ class Step(abc.ABC):
     kind: t.ClassVar[str]
     #: Whether the step needs exclusive use of the machine: exclusive jobs run one at a time, in queue order.
     exclusive: t.ClassVar[bool] = False
+    #: Whether the step uses Ollama: no other job stops or restarts it from the start of its job to the end.
+    uses_ollama: t.ClassVar[bool] = False
 
     def on_gpu(self, ctx: StepContext) -> bool:
         """Whether its command uses the GPU, and therefore waits until no foreign process does."""
@@ -74,9 +98,25 @@ class Step(abc.ABC):
         """
 
     def drift(self, ctx: StepContext) -> list[str]:
-        """Return how the state outside the data directory deviates from the receipt; empty if intact. Read-only."""
+        """Return how the state outside the data directory deviates from the receipt; empty if intact. Read-only.
+
+        :raises RemoteError: when it cannot be determined now, because a server does not answer within
+            :data:`DRIFT_TIMEOUT`.
+        """
         del ctx
         return []
+
+    def check_drift(self, ctx: StepContext) -> Drift:
+        """Return the result of :meth:`drift`, which may be unknown. Read-only.
+
+        :raises CoreError: when the state cannot be determined, and waiting does not change that.
+        """
+        try:
+            return Drift(reasons=tuple(self.drift(ctx)))
+        except RemoteError as error:
+            if error.details.get("status") in (401, 403):
+                raise  # this does not pass by itself
+            return Drift(unknown=error.message)
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
         """Ask the running command to stop and to keep a checkpoint from which it can resume.

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from ia_homelab_core.artifacts.layout import Layout
 from ia_homelab_core.engine import model_versions
+from ia_homelab_core.engine.ollama_use import using_ollama
 from ia_homelab_core.errors import CoreError
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.ollama.syntax import same_model, same_name
@@ -19,12 +21,16 @@ from ia_homelab_core.system.files import read_record
 from .errors import ConflictError, NotFoundError
 from .schemas import Model, Promotion
 
+#: Seconds that a request waits for a training that has Ollama stopped.
+_WAIT_SECONDS = 5.0
+
 
 class Models:
     """The models that runs have registered in an Ollama server."""
 
     def __init__(self, layout: Layout, ollama_url: str) -> None:
         self.layout = layout
+        self._ollama_url = ollama_url
         self.ollama = Ollama(ollama_url, timeout=10.0)
 
     def all(self, name: str = "") -> list[Model]:
@@ -127,6 +133,10 @@ class Models:
 
         If the model is the declared one, any hold is released. Any other model is held, as after a rollback.
         """
+        with self._using_ollama():
+            return self._promote(tag)
+
+    def _promote(self, tag: str) -> Promotion:
         model = self.find(tag)
         if not model.present:
             raise ConflictError(f"{model.tag} is not in Ollama any more.", "Ask for its fine-tune again.")
@@ -142,8 +152,13 @@ class Models:
     def rollback(self, name: str, to: str = "") -> Promotion:
         """Point the public names at the previous version, or at the given one, and hold it."""
         model = name.partition(":")[0]
-        before = self._served_tag(model)
-        return _to_promotion(model, model_versions.rollback(self.layout, self.ollama, model, to), before)
+        with self._using_ollama():
+            before = self._served_tag(model)
+            return _to_promotion(model, model_versions.rollback(self.layout, self.ollama, model, to), before)
+
+    def _using_ollama(self) -> contextlib.AbstractContextManager[None]:
+        """The context in which no training stops Ollama; fails with the name of the training that has stopped it."""
+        return using_ollama(self.layout.root, "service", self._ollama_url, _WAIT_SECONDS)
 
     def release(self, name: str) -> bool:
         """Release the hold of a rollback: the next apply serves the declared model. False if there was no hold.

@@ -13,7 +13,11 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils import _step_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
+from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
+from ansible_collections.ia_homelab.llamafactory.tests.support.lease_record import LeaseRecord
 
 
 @dataclasses.dataclass
@@ -66,3 +70,18 @@ def test_another_runner_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -
     assert (tools.runner_for("lf"), tools.runner_for(""), tools.runner) == ("podman", "process", "podman")
     monkeypatch.setitem(_step_module.RUNNERS, "batch", False)
     assert _step_module.toolchain({**PARAMS, "runner": "batch"}).runner == "batch"
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_result_that_cannot_be_checked_is_a_warning(lab: Lab, check: bool) -> None:
+    """Ollama is stopped for the training of another fine-tune: the receipt counts, and that is said."""
+    step = make_step("ollama_probe", {}, {}, {"argv": ["true"], "model": "m"}, "register")
+    with fake_ollama() as ollama:
+        ollama.models = {"m:latest": "1" * 64}
+        run = make_run("a", [step], ["register"], Toolchain(ollama_url=ollama.url))
+        assert lab.apply(run).state == "succeeded"
+        LeaseRecord(lab, ollama.url)
+    module: t.Any = FakeModule({"data_dir": str(lab.data), "runs": None, "wait": True, "timeout": None}, check)
+    result = _step_module.follow_step(module, ("ollama_probe",), lambda _engine: run)
+    assert result["changed"] is False
+    assert module.warnings == ["a: register is not checked: Ollama is stopped for the training other."]

@@ -177,3 +177,20 @@ def test_a_timeout_says_where_the_run_is(shown: list[str], monkeypatch: pytest.M
     assert result["failed"] and result["changed"]
     assert result["msg"] == "m: still at train. The run continues: apply again to attach to it."
     assert 1 < len(action.calls) < 9
+
+
+def test_runs_that_cannot_be_determined_are_not_followed_for_ever(
+    shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(0, 1000, 40))
+    monkeypatch.setattr(_follow.time, "monotonic", lambda: float(next(seconds)))
+    reason = "not checked: No Ollama server answers at http://127.0.0.1:11434."
+    away = run_view("m", True, undetermined=reason, waiting_for=f"the check of register: {reason}")
+    answers = [{"changed": True, "runs": [away, *more]} for more in ([run_view("n", True)], *[()] * 9)]
+    action = Action("ollama_model", {"data_dir": "/d"}, answers)
+    result = action.run(None, {})
+    assert result["failed"] and result["msg"] == (
+        f"m: still waiting for the check of register: {reason} The run stays in the queue: make that server answer, "
+        "and apply again."
+    )
+    assert 2 < len(action.calls) < 9, "a run at work is followed, whatever the others wait for"

@@ -22,6 +22,10 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("its receipt is damaged", "son reçu est endommagé"),
     (r"(\S+) is gone", "{0} a disparu"),
     (r"(\S+) has (\d+) bytes instead of (\d+)", "{0} a {1} octets au lieu de {2}"),
+    (
+        r"not checked: Ollama is stopped for the training (\S+)",
+        "non vérifié : Ollama est arrêté pendant l'entraînement {0}",
+    ),
     ("it has been trained so already", "c'est ainsi qu'il a déjà été entraîné"),
     ("the driver reports no GPU whose memory is known", "le pilote n'annonce aucun GPU dont la mémoire soit connue"),
     ("no GPU: quantized training needs one", "pas de GPU, et l'entraînement quantifié en demande un"),

@@ -21,8 +21,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import gpu_lease
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import (
     GpuLease,
+    ollama_lease,
+    ollama_stopped_for,
     release_stale,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import OllamaUse
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.local_services import (
@@ -335,3 +338,148 @@ def test_a_changed_record_loses_only_the_entries_that_cannot_be_read(jobs: Jobs,
     jobs.file.write_text("{")
     release_stale(jobs.layout)
     assert host.calls == ["restore webui"]
+
+
+# -- exclusive access to Ollama ----------------------------------------------------------------------------------------
+
+
+def use(jobs: Jobs) -> OllamaUse:
+    return OllamaUse(jobs.layout, "run-9+register-1", jobs.tools.ollama_url)
+
+
+@pytest.mark.parametrize("policy", ["stop", "cpu"])
+def test_a_training_waits_for_the_users_of_ollama_before_it_stops_it(jobs: Jobs, host: Host, policy: str) -> None:
+    user, lease = use(jobs), jobs.lease(policy)
+    assert user.request() == ""
+    Path(jobs.layout.path("jobs", "active", "run-9", "register-1")).mkdir(parents=True)
+    Path(jobs.layout.path("jobs", "active", "run-9", "run.json")).write_text('{"name": "first"}')
+    Path(jobs.layout.path("jobs", "active", "run-9", "register-1", "job.json")).write_text('{"label": "register"}')
+    assert lease.ollama_users() == "register of first"
+    later = OllamaUse(jobs.layout, "run-8+register-1", jobs.tools.ollama_url)
+    assert later.request() == "Ollama, which is being stopped or restarted for job-1 of run-1", "it does not overtake"
+    user.release()
+    assert lease.ollama_users() == ""
+    lease.withdraw()
+    assert later.request() == "", "a request that is withdrawn lets others pass"
+
+
+@pytest.mark.parametrize("policy", ["unload", "share"])
+def test_a_training_that_leaves_ollama_running_waits_for_no_user(jobs: Jobs, host: Host, policy: str) -> None:
+    assert use(jobs).request() == ""
+    assert jobs.lease(policy).ollama_users() == ""
+
+
+def test_a_training_waits_for_no_user_of_a_server_that_it_does_not_stop(jobs: Jobs, host: Host) -> None:
+    """It runs on another machine, or there is none."""
+    host.ollama = ""
+    user = use(jobs)
+    assert user.request() == "" and jobs.lease("stop").ollama_users() == ""
+
+
+def test_ollama_is_in_use_from_the_stop_until_it_answers_again(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
+    lease, user = jobs.lease("stop"), use(jobs)
+    assert lease.ollama_users() == ""
+    lease.acquire()
+    assert ollama_stopped_for(jobs.layout) == "run-1"
+    assert user.request() == "Ollama, which is stopped for the training run-1"
+    answer, during = ollama.answer, []
+
+    def observe(method: str, path: str, body: dict[str, t.Any]) -> tuple[int, dict[str, t.Any]]:
+        during.append(user.request())
+        ollama.answer = answer  # type: ignore[method-assign]
+        return answer(method, path, body)
+
+    ollama.answer = observe  # type: ignore[method-assign]
+    assert lease.release() == []
+    assert during == ["Ollama, which is being stopped or restarted for job-1 of run-1"], "it may not be ready yet"
+    assert user.request() == ""
+
+
+def test_the_record_alone_keeps_users_away(jobs: Jobs, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor was killed; another one follows its training, and releases the lease without exclusive access."""
+    lease = jobs.lease("stop")
+    lease.ollama_users()
+    lease.acquire()
+    lease.withdraw()  # the kernel does it
+    user = use(jobs)
+    assert user.request() == "Ollama, which is stopped for the training run-1"
+    assert jobs.lease("stop").release() == [], "it does not wait for a user who waits for it"
+    assert user.request() == ""
+
+
+def test_a_training_that_lost_supervisor_and_command_does_not_wait_for_who_waits_for_it(jobs: Jobs, host: Host) -> None:
+    """After a reboot a job that uses Ollama may be back first. They would wait for each other for ever."""
+    jobs.lease("stop").acquire()
+    user = use(jobs)
+    assert user.request() == "Ollama, which is stopped for the training run-1"
+    again = jobs.lease("stop")
+    assert again.ollama_users() == ""
+    again.acquire()
+    assert again.release() == [] and user.request() == ""
+
+
+def test_the_lease_of_another_server_keeps_no_user_away(jobs: Jobs, host: Host) -> None:
+    jobs.lease("stop").acquire()
+    elsewhere = "http://192.0.2.1:11434"
+    assert ollama_stopped_for(jobs.layout, elsewhere) == ""
+    assert OllamaUse(jobs.layout, "run-9+register-1", elsewhere).request() == ""
+
+
+def test_a_user_restores_what_a_lost_training_left(jobs: Jobs, host: Host) -> None:
+    jobs.lease("stop").acquire()
+    jobs.end()
+    assert use(jobs).request() == ""
+    assert "restore ollama" in host.calls and not jobs.file.exists()
+
+
+def test_on_the_cpu_ollama_can_be_used_between_the_restarts(
+    jobs: Jobs, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, user = jobs.lease("cpu"), use(jobs)
+    assert lease.ollama_users() == ""
+    lease.acquire()
+    assert ollama_stopped_for(jobs.layout) == "" and user.request() == ""
+    monkeypatch.setattr(gpu_lease, "_USERS_SECONDS", 0.0)
+    (message,) = lease.release()
+    assert message == "Ollama keeps running without a GPU while it is in use by register-1 of run-9."
+    assert "restore ollama" not in host.calls and jobs.file.exists()
+    jobs.end()
+    release_stale(jobs.layout)
+    assert "restore ollama" not in host.calls, "it is in use"
+    user.release()
+    release_stale(jobs.layout)
+    assert "restore ollama" in host.calls and not jobs.file.exists()
+
+
+def test_an_ollama_that_refuses_to_stop_can_be_used(jobs: Jobs, host: Host) -> None:
+    host.refuses = {"stop ollama"}
+    lease = jobs.lease("stop")
+    assert lease.ollama_users() == ""
+    lease.acquire()
+    user = use(jobs)
+    assert user.request() == "" and ollama_stopped_for(jobs.layout) == ""
+    assert lease.release() == []
+
+
+def test_the_lease_of_a_server(jobs: Jobs, host: Host) -> None:
+    assert ollama_lease(jobs.layout) == {}
+    jobs.lease("stop").acquire()
+    lease = {"name": "run-1", "policy": "stop", "kind": "unit"}
+    assert ollama_lease(jobs.layout) == ollama_lease(jobs.layout, jobs.tools.ollama_url) == lease
+    port = jobs.tools.ollama_url.rpartition(":")[2]
+    assert ollama_lease(jobs.layout, f"http://localhost:{port}") == lease
+    assert (
+        ollama_lease(jobs.layout, "http://127.0.0.1:1") == ollama_lease(jobs.layout, f"http://192.0.2.1:{port}") == {}
+    )
+    jobs.end()
+    assert ollama_lease(jobs.layout) == {}, "the next reconcile starts it"
+
+
+def test_a_record_of_an_earlier_version_means_that_ollama_is_stopped(jobs: Jobs, host: Host) -> None:
+    jobs.lease("stop")
+    servers = [{"is_ollama": True, "kind": "unit", "name": "ollama"}]
+    jobs.file.write_text(json.dumps({"job": "run-1/job-1", "servers": servers}))
+    assert ollama_stopped_for(jobs.layout) == "run-1" and ollama_lease(jobs.layout)["policy"] == "stop"
+    servers[0]["is_ollama"] = False
+    jobs.file.write_text(json.dumps({"job": "run-1/job-1", "servers": servers}))
+    assert ollama_stopped_for(jobs.layout) == "" and ollama_lease(jobs.layout) == {}

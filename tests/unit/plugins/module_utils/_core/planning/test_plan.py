@@ -75,6 +75,20 @@ def test_nothing_to_do(lab: PlanLab) -> None:
     assert plan_text.text(plan) == "homelab-model: nothing to do\n"
 
 
+def test_what_is_not_checked_is_said(lab: PlanLab) -> None:
+    run = declared(lab)
+    lab.make(run)
+    view = Engine(lab.layout.root).preview(run)
+    note = "not checked: Ollama is stopped for the training other"
+    view.unchecked = {"gguf-q4_K_M": note}
+    plan = planning_plan.make_plan(lab.layout, run, view, MACHINE)
+    assert not plan["changed"]
+    assert plan_text.text(plan) == f"homelab-model: nothing to do ({note})\n"
+    assert [step["unchecked"] for step in plan["steps"] if "unchecked" in step] == [note]
+    view.steps[0].state = "needed"
+    assert f"gguf-q4_K_M  kept ({note})\n" in plan_text.text(planning_plan.make_plan(lab.layout, run, view, MACHINE))
+
+
 def test_changed_hyperparameter(lab: PlanLab) -> None:
     lab.make(declared(lab, learning_rate=1e-4))
     plan = plan_of(lab, declared(lab, lora_rank=8))
