@@ -322,9 +322,8 @@ def as_yaml(declaration: t.Mapping[str, t.Any]) -> str:
 
 def as_curl(settings: Settings, request: finetune_request.FinetuneRequest) -> str:
     """Return a shell command that sends the request."""
-    host = "127.0.0.1" if settings.on_loopback else settings.host
     body = json.dumps({**request.declaration, "goal": request.goal}, ensure_ascii=False)
-    lines = [f"curl -X POST http://{host}:{settings.port}/api/train", "-H 'Content-Type: application/json'"]
-    if settings.tokens_file:
+    lines = [f"curl -X POST {settings.url}/api/train", "-H 'Content-Type: application/json'"]
+    if not settings.no_token:
         lines.append('-H "Authorization: Bearer $TOKEN"')
     return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"])
