@@ -77,7 +77,7 @@ class Operations:
         :param client_data: values stored for the client; they have no effect on the job.
         :raises FieldErrors: with every invalid field.
         """
-        checked = finetune_request.parse_request(request, goal)
+        checked = self._parse(request, goal)
         run = self._plan_finetune(checked, self._host(submitted_by))
         if client_data:
             run = dataclasses.replace(run, declaration={**run.declaration, "request": dict(client_data)})
@@ -85,7 +85,7 @@ class Operations:
 
     def plan(self, request: t.Mapping[str, t.Any], goal: str = "model") -> Plan:
         """Return what submitting the request would do. Writes nothing."""
-        checked = finetune_request.parse_request(request, goal)
+        checked = self._parse(request, goal)
         run = self._plan_finetune(checked, self._host(write=False))
         view = self.engine.preview(run)
         plan = core_plan(self.settings, self.layout, run, view)
@@ -101,6 +101,9 @@ class Operations:
             yaml=as_yaml(checked.declaration),
             curl=as_curl(self.settings, checked),
         )
+
+    def _parse(self, request: t.Mapping[str, t.Any], goal: str) -> finetune_request.FinetuneRequest:
+        return finetune_request.parse_request(request, goal, allow_remote_code=self.settings.allow_remote_code)
 
     def _plan_finetune(self, request: finetune_request.FinetuneRequest, host: Host) -> Run:
         with _errors_of_field("dataset"):
