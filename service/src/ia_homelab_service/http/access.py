@@ -22,6 +22,9 @@ SCOPES = frozenset({READ, TRAIN})
 #: Environment variables of clients on this machine: a token, or the file with it. Those of the Python client as well.
 TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "LLAMAFACTORY_TOKEN", "LLAMAFACTORY_TOKEN_FILE"
 
+#: The file with the token that the role makes.
+DEFAULT_TOKEN_FILE = "/etc/ia-homelab/training-service/token"
+
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _TOKEN_FORM = 'Each entry is {"name", "scopes", "sha256"}: scopes are read and train, sha256 is that of the token.'
 
@@ -51,6 +54,21 @@ class Access:
         """Whether clients need no token."""
         return not self._tokens
 
+    def scopes_on_host(self, environment: t.Mapping[str, str]) -> frozenset[str]:
+        """Return the scopes of a program on this machine, whose token is in its environment (see :func:`read_secret`).
+
+        :raises InputError: when it has none, or an unknown one.
+        """
+        if self.is_open:
+            return SCOPES
+        granted = self.scopes_of(read_secret(environment))
+        if not granted:
+            raise InputError(
+                f"It needs a token of the service, and {TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} have none that is known.",
+                f"Set {TOKEN_FILE_VARIABLE} to the file with the token, such as {DEFAULT_TOKEN_FILE}.",
+            )
+        return granted
+
     @property
     def tokens(self) -> tuple[Token, ...]:
         """All tokens."""
@@ -64,6 +82,10 @@ class Access:
             same = hmac.compare_digest(token.sha256, digest)
             match = token if same else match
         return match
+
+    def token_of_digest(self, sha256: str) -> Token | None:
+        """Return the token with that digest; None if it is unknown."""
+        return next((token for token in self._tokens if token.sha256 == sha256), None)
 
     def scopes_of(self, token: str) -> frozenset[str]:
         """Return the scopes of a token; empty if it is unknown."""
