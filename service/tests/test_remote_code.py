@@ -14,7 +14,9 @@ import pytest
 from mcp import Client
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import MANAGED_ARGUMENTS
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import (
+    MANAGED_ARGUMENTS,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 from ia_homelab_service.application import extra_arguments

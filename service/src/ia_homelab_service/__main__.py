@@ -53,15 +53,13 @@ Usage: python -m ia_homelab_service SETTINGS.json
 
 def main(arguments: list[str]) -> int:
     """Run the service until it is stopped, or the command in the arguments."""
-    match arguments:
-        case ["mcp", path]:
-            return _run("MCP does not start", lambda: _serve_stdio(settings.load(path)))
-        case ["sign-in-link", path]:
-            return _run("There is no link", lambda: _print_link(settings.load(path)))
-        case ["sign-in-link", "--token", name, path]:
-            return _run("There is no link", lambda: _print_link(settings.load(path), name))
-        case [path] if not path.startswith("-"):
-            return _run("The training service does not start", lambda: _serve(settings.load(path)))
+    *command, path = arguments or [""]
+    if not command and path and not path.startswith("-"):
+        return _run("The training service does not start", lambda: _serve(settings.load(path)))
+    if command == ["mcp"]:
+        return _run("MCP does not start", lambda: _serve_stdio(settings.load(path)))
+    if command == ["sign-in-link"] or (command[:2] == ["sign-in-link", "--token"] and len(command) == 3):
+        return _run("There is no link", lambda: _print_link(settings.load(path), *command[2:]))
     print(_USAGE, file=sys.stderr)
     return 2
 

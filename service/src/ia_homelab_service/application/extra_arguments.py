@@ -38,7 +38,15 @@ ACCEPTED: frozenset[str] = frozenset(
         *("disable_shuffling", "dataloader_drop_last", "dataloader_num_workers", "dataloader_pin_memory"),
         *("dataloader_prefetch_factor", "dataloader_persistent_workers", "train_sampling_strategy"),
         # optimizer and schedule
-        *("max_steps", "lr_scheduler_kwargs", "optim", "optim_args", "optim_target_modules", "adam_beta1", "adam_beta2"),
+        *(
+            "max_steps",
+            "lr_scheduler_kwargs",
+            "optim",
+            "optim_args",
+            "optim_target_modules",
+            "adam_beta1",
+            "adam_beta2",
+        ),
         *("adam_epsilon", "max_grad_norm", "label_smoothing_factor", "neftune_noise_alpha", "data_seed"),
         *("average_tokens_across_devices", "full_determinism", "use_adam_mini", "use_muon"),
         *("use_galore", "galore_target", "galore_rank", "galore_update_interval", "galore_scale"),

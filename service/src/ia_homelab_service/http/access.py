@@ -64,7 +64,7 @@ class Access:
         granted = self.scopes_of(read_secret(environment))
         if not granted:
             raise InputError(
-                f"It needs a token of the service, and {TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} have none that is known.",
+                f"It needs a token of the service; {TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} have none that is known.",
                 f"Set {TOKEN_FILE_VARIABLE} to the file with the token, such as {DEFAULT_TOKEN_FILE}.",
             )
         return granted
@@ -170,7 +170,7 @@ def from_settings(settings: Settings) -> Access:
 
 
 def read_secret(environment: t.Mapping[str, str]) -> str:
-    """Return the token of a client on this machine, from ``LLAMAFACTORY_TOKEN`` or the file ``LLAMAFACTORY_TOKEN_FILE``.
+    """Return the token of a client on this machine: ``LLAMAFACTORY_TOKEN``, or that in ``LLAMAFACTORY_TOKEN_FILE``.
 
     :returns: the token; empty if neither variable is set.
     :raises NotReadyError: when the file cannot be read.

@@ -4,8 +4,8 @@
 """Codes in links that sign a browser in to the page: each works once, and for five minutes.
 
 A command on the host creates a code, and the running service redeems it. Both find it in a directory that only the user
-of the service can read. A file there is named by the SHA-256 digest of its code, so it reveals no code, and it names the
-token whose scopes the session gets.
+of the service can read. A file there is named by the SHA-256 digest of its code, so it reveals no code, and it has the
+digest of the token whose scopes the session gets.
 """
 
 from __future__ import annotations

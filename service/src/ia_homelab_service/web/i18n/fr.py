@@ -28,7 +28,7 @@ TEXTS: dict[str, str] = {
     "sign.in": "Se connecter",
     "sign.out": "Se déconnecter",
     "sign.token": "Jeton",
-    "sign.token_hint": "L'un des jetons de training_service_tokens, ou celui de /etc/ia-homelab/training-service/token.",
+    "sign.token_hint": "Un jeton de training_service_tokens, ou celui de /etc/ia-homelab/training-service/token.",
     "sign.wrong": "Ce jeton n'existe pas.",
     "sign.stale": "Le formulaire était trop ancien. Envoyez-le à nouveau.",
     "sign.link": "Ce lien a déjà servi, ou il a expiré. Créez-en un autre, ou connectez-vous avec un jeton.",
