@@ -62,7 +62,7 @@ class Sessions:
         return self._cookie(self._access.find_token(secret))
 
     def open_by_code(self, code: str) -> str | None:
-        """Return the cookie of a new session for the code of a sign-in link, and end the code; None if it is invalid."""
+        """Return the cookie of a new session for the code of a sign-in link and end the code; None if it is invalid."""
         return self._cookie(self._access.token_of_digest(self._codes.redeem(code) or ""))
 
     def _cookie(self, token: Token | None) -> str | None:
