@@ -83,7 +83,9 @@ def guarded(app: FastAPI) -> ASGIApp:
     The scheme and the client that a trusted proxy states replace those of the connection behind the guard.
     """
     settings: Settings = app.state.settings
-    inner: t.Any = ProxyHeadersMiddleware(app, list(settings.trusted_proxies)) if settings.trusted_proxies else app
+    inner: t.Any = app  # uvicorn and Starlette have types of their own for the same interface
+    if settings.trusted_proxies:
+        inner = ProxyHeadersMiddleware(inner, list(settings.trusted_proxies))
     return RequestGuard(inner, settings, app.state.access, app.state)
 
 
