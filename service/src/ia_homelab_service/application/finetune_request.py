@@ -165,6 +165,8 @@ def form_schema() -> dict[str, t.Any]:
     properties["name"]["pattern"] = f"^{FINETUNE_NAME}$"
     description = properties["name"]["description"].rstrip(".")
     properties["name"]["description"] = f"{description}; by default derived from base model and dataset."
+    description = properties["extra"]["description"].rstrip(".")
+    properties["extra"]["description"] = f"{description}; in a request, those that change how a training computes."
     properties["goal"] = {
         "type": "string",
         "enum": list(GOALS),

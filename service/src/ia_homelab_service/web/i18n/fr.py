@@ -327,6 +327,6 @@ TEXTS: dict[str, str] = {
     "hint.gradient_checkpointing": "Recalculer au lieu de garder en mémoire.",
     "hint.logging_steps": "À quelle fréquence la perte est notée.",
     "hint.save_steps": "Un entraînement interrompu reprend au dernier point de reprise.",
-    "hint.extra": "Avec les noms de LLaMA-Factory.",
+    "hint.extra": "Avec les noms de LLaMA-Factory ; ici, ceux qui changent le calcul de l'entraînement.",
     "hint.quantizations": "Types GGUF ; le nom désigne le premier.",
 }
