@@ -180,13 +180,129 @@ def test_no_token_is_ever_written(closed: Service) -> None:
             assert TRAINER.encode() not in content and READER.encode() not in content, path
 
 
-def test_other_addresses_than_loopback_need_a_token(start: t.Callable[..., Service]) -> None:
-    service = start(run=False, host="0.0.0.0")
+def refusal(service: Service) -> str:
+    """The message with which a service does not start."""
     argv, environment = service.command()
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2
-    assert "training_service_allow_unauthenticated" in done.stderr
-    service.settings["allow_unauthenticated"] = True
-    service.start()
-    with service.client() as client:
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"no_token": False}, "No token is set"),
+        ({"no_token": False, "host": "0.0.0.0"}, "No token is set"),
+        ({"no_token": True, "host": "0.0.0.0"}, "is reached by other machines"),
+        ({"no_token": True, "tokens_file": "/tokens.json"}, "there are tokens in tokens_file"),
+        ({"no_token": True, "trusted_proxies": ["127.0.0.1"]}, "trusted_proxies may forward"),
+        ({"trusted_proxies": ["proxy.lan"]}, "'proxy.lan' does not appear to be an IPv4 or IPv6 network"),
+    ],
+)
+def test_access_that_is_not_controlled_is_refused(
+    start: t.Callable[..., Service], settings: dict[str, t.Any], message: str
+) -> None:
+    assert message in refusal(start(run=False, **settings))
+
+
+DIGEST = hashlib.sha256(TRAINER.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("", "is not JSON"),
+        ("[]", "has no token"),
+        ("{}", "is no list of tokens"),
+        ([{"name": "a", "scopes": ["train"]}], "Entry 1"),
+        (["a"], "Entry 1"),
+        ([{"name": "a", "scopes": ["train"], "sha256": DIGEST[:-1]}], "not 64 hexadecimal digits"),
+        ([{"name": "a", "scopes": ["train"], "sha256": "g" * 64}], "not 64 hexadecimal digits"),
+        ([{"name": "a", "scopes": [], "sha256": DIGEST}], "must be some of read and train"),
+        ([{"name": "a", "scopes": ["admin"], "sha256": DIGEST}], "must be some of read and train"),
+        ([{"name": "a", "scopes": ["read"], "sha256": DIGEST}, {"name": "b"}], "Entry 2"),
+    ],
+)
+def test_a_file_that_yields_no_token_is_an_error(
+    start: t.Callable[..., Service], tmp_path: Path, content: t.Any, message: str
+) -> None:
+    path = tmp_path / "tokens.json"
+    if content is not None:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    reported = refusal(start(run=False, tokens_file=str(path)))
+    assert message in reported and str(path) in reported
+
+
+FORWARDED = [
+    {"X-Forwarded-For": "192.0.2.7"},
+    {"X-Forwarded-Host": "pc-ia.lan"},
+    {"X-Forwarded-Proto": "https"},
+    {"X-Real-IP": "192.0.2.7"},
+    {"Forwarded": "for=192.0.2.7;proto=https"},
+    {"Via": "1.1 proxy"},
+]
+
+
+@pytest.fixture(scope="module")
+def without_token(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
+    """A service without tokens, which was given names of its host nevertheless."""
+    service = Service(tmp_path_factory.mktemp("open") / "service", {"no_token": True, "allowed_hosts": ["pc-ia.lan"]})
+    yield service.start()
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1:8000", 200),
+        ("127.0.0.2", 200),
+        ("[::1]", 200),
+        ("pc-ia.lan", 421),
+        ("192.0.2.7", 421),
+        ("localhost.evil.example", 421),
+    ],
+)
+def test_without_tokens_only_names_of_loopback_are_answered(without_token: Service, host: str, status: int) -> None:
+    with without_token.client() as client:
+        assert client.get("/api/status", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("headers", FORWARDED)
+def test_forwarded_requests_are_refused(without_token: Service, closed: Service, headers: dict[str, str]) -> None:
+    for service, token in ((without_token, ""), (closed, TRAINER)):
+        with service.client(token) as client:
+            reply = client.get("/api/status", headers=headers)
+            assert reply.status_code == 403, reply.text
+            assert "forwarded by a proxy" in reply.json()["detail"]
+            assert ("training_service_trusted_proxies" in reply.json()["hint"]) == bool(token)
+            assert client.get("/api/status").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("proxies", "status"), [(["127.0.0.1"], 200), (["10.0.0.0/8", "127.0.0.0/24"], 200), (["192.0.2.1"], 403)]
+)
+def test_trusted_proxies_may_forward(
+    start: t.Callable[..., Service], tmp_path: Path, proxies: list[str], status: int
+) -> None:
+    service = start(tokens_file=tokens(tmp_path), trusted_proxies=proxies)
+    with service.client(TRAINER) as client, service.client() as anonymous:
+        for headers in FORWARDED:
+            assert client.get("/api/status", headers=headers).status_code == status, headers
+        # the proxy vouches for the connection, not for the caller
+        assert anonymous.get("/api/status", headers=FORWARDED[0]).status_code == (401 if status == 200 else 403)
+        if status == 200:
+            cookies = anonymous.get("/login", headers={"X-Forwarded-Proto": "https"}).headers.get_list("set-cookie")
+            assert cookies and all("Secure" in one for one in cookies)
+            cookies = anonymous.get("/login", headers={"X-Forwarded-Proto": "http"}).headers.get_list("set-cookie")
+            assert not any("Secure" in one for one in cookies)
+
+
+def test_other_addresses_than_loopback_are_reached_with_a_token(
+    start: t.Callable[..., Service], tmp_path: Path
+) -> None:
+    service = start(host="0.0.0.0", tokens_file=tokens(tmp_path))
+    with service.client(READER) as client, service.client() as anonymous:
         assert client.get("/api/status").status_code == 200
+        assert anonymous.get("/api/status").status_code == 401

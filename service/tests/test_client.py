@@ -28,6 +28,7 @@ from llamafactory_service import (  # noqa: E402  # it is outside of the collect
     LlamaFactoryError,
     LlamaFactoryService,
     Refused,
+    TokenError,
     Unreachable,
 )
 from llamafactory_service._events import Reader  # noqa: E402
@@ -104,6 +105,48 @@ def test_the_token_is_read_from_the_environment_and_never_shown(
     assert secret not in repr(LlamaFactoryService(service.url)) + str(forbidden.value) + service.log
     with pytest.raises(Refused):
         use(service.url, lambda client: client.list_jobs(), token="another")
+
+
+def test_the_token_is_read_from_a_file(
+    start: t.Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {name: f"{name}-that-nobody-guesses" for name in ("first", "second")}
+    entries = [
+        {"name": name, "scopes": ["read"], "sha256": hashlib.sha256(secret.encode()).hexdigest()}
+        for name, secret in secrets.items()
+    ]
+    (tmp_path / "tokens.json").write_text(json.dumps(entries))
+    service = start(tokens_file=str(tmp_path / "tokens.json"))
+    path = tmp_path / "token"
+    path.write_text(f"{secrets['first']}\n")
+    monkeypatch.delenv("LLAMAFACTORY_TOKEN", raising=False)
+    monkeypatch.setenv("LLAMAFACTORY_TOKEN_FILE", str(path))
+    assert use(service.url, lambda client: client.list_jobs()) == []
+    monkeypatch.delenv("LLAMAFACTORY_TOKEN_FILE")
+    assert use(service.url, lambda client: client.list_jobs(), token_file=path) == []
+
+    async def replaced() -> None:
+        async with LlamaFactoryService(service.url, token_file=path) as client:
+            assert await client.list_jobs() == []
+            path.write_text("replaced-by-one-that-is-unknown")
+            with pytest.raises(Refused):
+                await client.list_jobs()
+            path.write_text(secrets["second"])
+            assert await client.list_jobs() == []
+            path.write_text(" \n")
+            with pytest.raises(TokenError, match="is empty"):
+                await client.list_jobs()
+            path.unlink()
+            with pytest.raises(TokenError, match="cannot be read"):
+                await client.list_jobs()
+
+    asyncio.run(replaced())
+    # the token itself takes precedence in the environment, and both as arguments are a mistake
+    monkeypatch.setenv("LLAMAFACTORY_TOKEN", secrets["first"])
+    monkeypatch.setenv("LLAMAFACTORY_TOKEN_FILE", str(path))
+    assert use(service.url, lambda client: client.list_jobs()) == []
+    with pytest.raises(ValueError, match="both"):
+        LlamaFactoryService(service.url, token="a", token_file=path)
 
 
 def test_an_unreachable_service(service: Service) -> None:

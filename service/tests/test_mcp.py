@@ -224,7 +224,7 @@ def test_waiting_is_limited(busy: Service, monkeypatch: pytest.MonkeyPatch) -> N
     occupant = busy.lab.store.active()[0].id
 
     async def work() -> dict[str, t.Any]:
-        async with Client(server.build(Operations(load(busy.file)))) as client:
+        async with Client(server.build(Operations(load(busy.file)), lambda _request: ("read",))) as client:
             return await call(client, "llamafactory_status", job_id=occupant, wait_seconds=3600)
 
     began = time.monotonic()
@@ -283,6 +283,43 @@ def test_scopes_hosts_and_origins(start: t.Callable[..., Service], tmp_path: Pat
                 assert "scope" in told and "train" in told
 
     asyncio.run(main())
+
+
+def stdio_with(service: Service, **variables: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command of a server for stdio, with variables in its environment."""
+    argv, environment = stdio_command(service)
+    return argv, {**environment, **variables}
+
+
+def test_stdio_has_the_scopes_of_the_token(start: t.Callable[..., Service], tmp_path: Path) -> None:
+    tokens, token_file = tmp_path / "tokens.json", tmp_path / "token"
+    entries = [
+        {"name": name, "scopes": scopes, "sha256": hashlib.sha256(name.encode()).hexdigest()}
+        for name, scopes in (("only-reads", ["read"]), ("trains", ["read", "train"]))
+    ]
+    tokens.write_text(json.dumps(entries))
+    token_file.write_text("trains\n")
+    service = start(tokens_file=str(tokens))
+
+    async def told(argv: list[str], environment: dict[str, str]) -> str:
+        parameters = StdioServerParameters(command=argv[0], args=argv[1:], env=environment, cwd=service.root)
+        async with Client(stdio_client(parameters)) as session:
+            assert (await call(session, "llamafactory_list"))["jobs"] == []
+            return await refusal(session, "llamafactory_train", model="/x", dataset="homelab")
+
+    assert "scope train" in asyncio.run(told(*stdio_with(service, LLAMAFACTORY_TOKEN="only-reads")))
+    assert "homelab" in asyncio.run(told(*stdio_with(service, LLAMAFACTORY_TOKEN_FILE=str(token_file))))
+    for variables, message in (
+        ({}, "needs a token"),
+        ({"LLAMAFACTORY_TOKEN": "guessed"}, "needs a token"),
+        ({"LLAMAFACTORY_TOKEN_FILE": str(tmp_path / "none")}, "cannot be read"),
+    ):
+        argv, environment = stdio_with(service, **variables)
+        done = subprocess.run(
+            argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert "guessed" not in done.stderr
 
 
 def httpx_client(headers: dict[str, str]) -> t.Any:

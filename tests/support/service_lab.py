@@ -84,6 +84,8 @@ class Service:
         self.port = int(self.settings.setdefault("port", free_port()))
         # never use a server of this machine by accident
         self.settings.setdefault("ollama_url", "http://127.0.0.1:9")
+        # the tests of access control set tokens
+        self.settings.setdefault("no_token", "tokens_file" not in self.settings)
         self.settings["data_dir"] = str(self.root / "data")
         self.file = self.root / "settings.json"
         self.lab = Lab(self.root)

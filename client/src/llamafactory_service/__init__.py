@@ -10,12 +10,14 @@ async with LlamaFactoryService("http://pc-ia:8000") as service:
         print(event.name, event.data)
     await service.export_model(job["job_id"])
 ```
+
+The token is read from the environment: ``LLAMAFACTORY_TOKEN``, or the file ``LLAMAFACTORY_TOKEN_FILE``.
 """
 
 from __future__ import annotations
 
-from ._errors import LlamaFactoryError, Refused, Unreachable, WrongField
+from ._errors import LlamaFactoryError, Refused, TokenError, Unreachable, WrongField
 from ._events import Event
 from ._service import LlamaFactoryService
 
-__all__ = ["Event", "LlamaFactoryError", "LlamaFactoryService", "Refused", "Unreachable", "WrongField"]
+__all__ = ["Event", "LlamaFactoryError", "LlamaFactoryService", "Refused", "TokenError", "Unreachable", "WrongField"]

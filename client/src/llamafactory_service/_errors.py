@@ -19,6 +19,10 @@ class Unreachable(LlamaFactoryError):
     """The service did not answer: it is not running, or the network is interrupted."""
 
 
+class TokenError(LlamaFactoryError):
+    """The file with the token cannot be read, or it is empty."""
+
+
 @dataclasses.dataclass(frozen=True)
 class WrongField:
     """One invalid field of a request.

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 import httpx
 
-from ._errors import Unreachable, refused
+from ._errors import TokenError, Unreachable, refused
 from ._events import Event, Reader
 
-#: Environment variable with the token, used if none is given.
-TOKEN_VARIABLE = "LLAMAFACTORY_TOKEN"
+#: Environment variables with the token, and with the path of a file that has it; used if none is given.
+TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "LLAMAFACTORY_TOKEN", "LLAMAFACTORY_TOKEN_FILE"
 #: Name of the last event of a job.
 END = "end"
 
@@ -34,7 +34,10 @@ class LlamaFactoryService:
     """Client of the training service.
 
     :param base_url: URL of the training service.
-    :param token: token, if the service requires one; by default the value of ``LLAMAFACTORY_TOKEN``, if set.
+    :param token: token of the service. By default the value of ``LLAMAFACTORY_TOKEN``, or else the content of the file
+        that ``LLAMAFACTORY_TOKEN_FILE`` names.
+    :param token_file: file with the token, instead of ``token``. It is read with each request, so a token that is
+        replaced there is used at once.
     :param timeout: timeout of a request in seconds.
     :param client: an ``httpx.AsyncClient`` to use (for proxies or certificates) instead of creating one. It is not
         closed by this class; the token is sent with each request.
@@ -45,11 +48,18 @@ class LlamaFactoryService:
         base_url: str = "http://pc-ia:8000",
         *,
         token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         timeout: float = 30.0,
         client: httpx.AsyncClient | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._token = token if token is not None else os.environ.get(TOKEN_VARIABLE, "")
+        if token is not None and token_file is not None:
+            raise ValueError("token and token_file are both given.")
+        if token is None and token_file is None:
+            token = os.environ.get(TOKEN_VARIABLE) or None
+            token_file = os.environ.get(TOKEN_FILE_VARIABLE) or None if token is None else None
+        self._token = token or ""
+        self._token_file = token_file
         self._owned = client is None
         self._timeout = timeout
         self.client = client if client is not None else httpx.AsyncClient(timeout=timeout)
@@ -186,7 +196,8 @@ class LlamaFactoryService:
     # -- requests ----------------------------------------------------------------------------------------------
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        token = self._token if self._token_file is None else _read_token(self._token_file)
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     async def _json(self, method: str, path: str, body: t.Any = None) -> dict[str, t.Any]:
         try:
@@ -204,6 +215,22 @@ class LlamaFactoryService:
 
 class _Passing(Exception):
     """The service is temporarily unavailable."""
+
+
+def _read_token(path: str | os.PathLike[str]) -> str:
+    """Return the token in a file.
+
+    :raises TokenError: if the file cannot be read or is empty.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            token = stream.read().strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise TokenError(f"The token file {os.fspath(path)} cannot be read: {reason}.") from error
+    if not token:
+        raise TokenError(f"The token file {os.fspath(path)} is empty.")
+    return token
 
 
 def _part(job_id: str) -> str:

@@ -89,15 +89,24 @@ def test_unit_runs_and_is_enabled(host: t.Any) -> None:
     assert host.socket("tcp://0.0.0.0:8000").is_listening
 
 
-def test_secrets_are_passed_as_credentials_only(host: t.Any) -> None:
+def test_only_digests_of_tokens_are_on_the_host(host: t.Any) -> None:
     tokens = host.file(f"{ETC}/tokens.json")
-    assert (tokens.user, tokens.mode) == ("root", 0o600)
+    assert (tokens.user, tokens.group, tokens.mode) == ("root", USER, 0o640)
     assert {token["name"] for token in json.loads(tokens.content_string)} == {"looks", "trains"}
+    assert not host.file(f"{ETC}/token").exists, "tokens are declared, so none is made"
     for place in (ETC, "/etc/systemd/system", "/opt/ia-homelab", DATA):
         assert host.run(f"grep -rqs -e {LOOKS} -e {TRAINS} {place}").rc == 1, f"a token lies in {place}"
-    assert f"LoadCredential=tokens:{ETC}/tokens.json" in host.check_output(f"systemctl cat {UNIT}")
     journal = host.check_output(f"journalctl -u {UNIT} --no-pager")
     assert LOOKS not in journal and TRAINS not in journal
+
+
+def test_sign_in_link_works_once(host: t.Any) -> None:
+    program = "$(ls -d /opt/ia-homelab/training-service/venv-*)/bin/python -m ia_homelab_service sign-in-link"
+    link = host.check_output(f"PYTHONPATH={LIB} PYTHONDONTWRITEBYTECODE=1 {program} {ETC}/settings.json")
+    # the one that the role printed may be there as well
+    assert set(host.check_output(f"stat -c '%U %a' {DATA}/service/sign-in/*").splitlines()) == {f"{USER} 600"}
+    path = f"/login?{link.partition('?')[2]}"
+    assert [status_of(host, path) for _attempt in range(2)] == ["303", "401"]
 
 
 def test_access_control(host: t.Any) -> None:
@@ -108,6 +117,7 @@ def test_access_control(host: t.Any) -> None:
     assert status_of(host, "/api/train", f"{post} -H 'Authorization: Bearer {LOOKS}'") == "403"
     assert status_of(host, "/api/train", f"{post} -H 'Authorization: Bearer {TRAINS}'") == "422"
     assert status_of(host, "/api/jobs", f"-H 'Authorization: Bearer {LOOKS}' -H 'Host: evil.example'") == "421"
+    assert status_of(host, "/api/jobs", f"-H 'Authorization: Bearer {LOOKS}' -H 'X-Forwarded-For: 192.0.2.1'") == "403"
 
 
 def test_sandbox_is_effective(host: t.Any) -> None:

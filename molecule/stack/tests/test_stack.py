@@ -18,12 +18,15 @@ import pytest
 PROMPTS = json.loads(
     (Path(__file__).resolve().parents[3] / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8")
 )
+TOKEN = "/etc/ia-homelab/training-service/token"
 STACKS = ("/etc/ia-homelab/llamafactory", "/etc/ia-homelab/ollama")
 
 
-def fetch(host: t.Any, url: str, body: t.Any = None) -> str:
+def fetch(host: t.Any, url: str, body: t.Any = None, token: str = "") -> str:
     """The response of a URL, requested on the host itself."""
     command = "curl --silent --show-error --fail --max-time 120 %s"
+    if token:
+        command += f" --header 'Authorization: Bearer {token}'"
     if body is None:
         answer: str = host.check_output(command, url)
     else:
@@ -60,7 +63,21 @@ def test_llamafactory_api_lists_its_model(host: t.Any) -> None:
 
 def test_training_service_answers(host: t.Any) -> None:
     fetch(host, "http://127.0.0.1:8000/healthz")
-    assert [one["id"] for one in json.loads(fetch(host, "http://127.0.0.1:8000/v1/models"))["data"]]
+    models = "http://127.0.0.1:8000/v1/models"
+    token = host.file(TOKEN).content_string.strip()
+    assert [one["id"] for one in json.loads(fetch(host, models, token=token))["data"]]
+
+
+def test_training_service_needs_the_token_that_the_role_made(host: t.Any) -> None:
+    """Also on loopback: other users of the host cannot read the token, so they cannot train."""
+    token = host.file(TOKEN)
+    assert (token.user, token.group, token.mode) == ("root", "ia-homelab-training", 0o640)
+    status = "curl --silent --output /dev/null --write-out %{http_code} http://127.0.0.1:8000/api/jobs"
+    assert host.check_output(status) == "401"
+    assert host.check_output(f"{status} --header 'Authorization: Bearer {token.content_string.strip()}'") == "200"
+    reads = "setpriv --reuid {} --regid {} --init-groups cat"
+    assert host.run(f"{reads.format('nobody', 'nogroup')} {TOKEN}").rc != 0
+    assert host.run(f"{reads.format('llamafactory', 'llamafactory')} {TOKEN}").rc != 0
 
 
 def test_ollama_gives_trained_answers(host: t.Any) -> None:

@@ -25,9 +25,12 @@ class Settings(pydantic.BaseModel):
     :param data_dir: the data directory, the same as for the Ansible modules.
     :param toolchain: locations of the tools and settings of containers, as in the option of that name of the Ansible
         modules; takes precedence over the fields of the same names here.
-    :param tokens_file: JSON list of tokens (see ``http.access``); empty for none.
-    :param allow_unauthenticated: listen beyond loopback without a token.
+    :param tokens_file: JSON list of tokens (see ``http.access``); empty only with ``no_token``.
+    :param no_token: every user of this machine has full access without a token. Only on loopback.
+    :param allow_remote_code: requests may give every argument of LLaMA-Factory in ``extra``, also those that run code,
+        read and write files, or send data elsewhere.
     :param allowed_hosts: host names that clients may use, in addition to those of loopback.
+    :param trusted_proxies: addresses and networks of the proxies that may forward requests of others.
     :param allowed_origins: origins of other sites whose pages may call the service (``https://homelab.lan``).
     :param max_body_bytes: largest body of a request that is not an upload.
     :param max_upload_bytes: largest upload.
@@ -49,8 +52,10 @@ class Settings(pydantic.BaseModel):
     accelerator: t.Literal["auto", "cuda", "cpu"] = "auto"
     toolchain: dict[str, t.Any] = {}
     tokens_file: str = ""
-    allow_unauthenticated: bool = False
+    no_token: bool = False
+    allow_remote_code: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = pydantic.Field(default=1024 * 1024, ge=1024)
     max_upload_bytes: int = pydantic.Field(default=512 * 1024 * 1024, ge=1024)
@@ -65,6 +70,21 @@ class Settings(pydantic.BaseModel):
         if unknown:
             raise ValueError(f"there is no {', '.join(unknown)}")
         return value
+
+    @pydantic.field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            ipaddress.ip_network(one)  # raises ValueError, which names it
+        return value
+
+    @property
+    def url(self) -> str:
+        """The address to give to a user: a name of this machine where others reach it, else loopback."""
+        host = "127.0.0.1" if self.on_loopback else self.host
+        if host in ("0.0.0.0", "::"):  # every address of this machine
+            host = next(iter(self.allowed_hosts), "127.0.0.1")
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def tools(self) -> Toolchain:

@@ -28,8 +28,10 @@ from .names import BaseModel, count_parameters
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _MAIN = "main"
 
-#: Files downloaded with the weights: configuration, tokenizer, chat template, code of the model, licence.
-_AUXILIARY_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+#: Files downloaded with the weights: configuration, tokenizer, chat template, licence.
+_AUXILIARY_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+#: Code of the model: tools run it with ``trust_remote_code``, and llama.cpp's converter always for some tokenizers.
+_CODE_SUFFIX = ".py"
 _LICENCES = ("LICENSE", "NOTICE")
 #: Parts of a second copy of the weights or the tokenizer in the format of another program.
 _FOREIGN_FORMAT_FILES = ("consolidated.safetensors.index.json", "params.json")
@@ -123,10 +125,11 @@ def hub_files(info: t.Mapping[str, t.Any]) -> list[HubFile]:
     return files
 
 
-def select_files(files: t.Sequence[HubFile], hub_id: str) -> list[HubFile]:
+def select_files(files: t.Sequence[HubFile], hub_id: str, code: bool = False) -> list[HubFile]:
     """Select the files that a training needs: weights in safetensors (or else PyTorch's ``.bin``), configuration and
     tokenizer.
 
+    :param code: whether to select the Python files of the repository too.
     :raises InputError: if there are no trainable weights or no configuration.
     """
     by_name = {file.name: file for file in files if "/" not in file.name and not file.name.startswith(".")}
@@ -140,7 +143,7 @@ def select_files(files: t.Sequence[HubFile], hub_id: str) -> list[HubFile]:
         raise InputError(f"{hub_id} holds no weights that can be trained.", hint)
     if "config.json" not in by_name:
         raise InputError(f"{hub_id} has no config.json.", "Give a repository in the Hugging Face format.")
-    chosen = set(weights)
+    chosen = {*weights, *(code_files(files) if code else ())}
     first, sharded, _rest = weights[0].partition("-")
     index = f"{first}.{weights[0].rpartition('.')[2]}.index.json" if sharded else ""
     for name in by_name:
@@ -151,6 +154,12 @@ def select_files(files: t.Sequence[HubFile], hub_id: str) -> list[HubFile]:
         if name.endswith(_AUXILIARY_SUFFIXES) or name.startswith(_LICENCES):
             chosen.add(name)
     return [by_name[name] for name in sorted(chosen)]
+
+
+def code_files(files: t.Iterable[HubFile]) -> list[str]:
+    """Return the names of the Python files at the top of a repository, in order."""
+    names = (file.name for file in files)
+    return sorted(name for name in names if name.endswith(_CODE_SUFFIX) and "/" not in name and name[0] != ".")
 
 
 def resolve_base(

@@ -31,6 +31,16 @@ def resolve_base(
     return resolution.resolve_base(layout, names.resolve(name), revision, toolchain.token_file, write=write)
 
 
+def base_options(options: t.Mapping[str, t.Any], training: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the options of the step ``base``: it fetches the code of a repository only where the training runs it.
+
+    :param options: options of the resolved base.
+    :param training: resolved hyperparameters of the training.
+    """
+    kept = {name: value for name, value in options.items() if name != "remote_code"}
+    return {**kept, "remote_code": True} if (training.get("extra") or {}).get("trust_remote_code") else kept
+
+
 @dataclasses.dataclass(frozen=True)
 class ResolvedDataset:
     """A resolved dataset.

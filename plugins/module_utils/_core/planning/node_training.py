@@ -81,7 +81,7 @@ def plan_part(
     options.update(resolved=resolved, nodes=nodes.as_dict())
     settings = {"training": lead_facts["training"], "session": nodes.session, "rank": nodes.rank}
     steps = [
-        pipeline.base_step(Identity(base.fingerprint, base.settings, base.options)),
+        pipeline.base_step(Identity(base.fingerprint, base.settings, inputs.base_options(base.options, resolved))),
         pipeline.make_step("train_node", settings, local, options),
     ]
     return pipeline.make_run(declared.name, steps, ["train_node"], toolchain, stored_declaration(raw, declared))

@@ -106,7 +106,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         adapter_export.check_exportable(declared.name, options["resolved"])
     return Chain(
         results={"dataset": dataset.fingerprint},
-        base=Identity(base.fingerprint, base.settings, pinned.base_options(base)),
+        base=Identity(
+            base.fingerprint, base.settings, inputs.base_options(pinned.base_options(base), options["resolved"])
+        ),
         provides_base=True,
         training=Training(settings, options),
         options=options,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import typing as t
@@ -12,7 +13,7 @@ import typing as t
 from ..base_models.hub_client import HubClient, read_token
 from ..base_models.hub_download import PARTS, Download, bytes_missing, check_file
 from ..base_models.model_files import HashCache, Inspection, directory_digest, inspect_directory, part_names
-from ..base_models.resolution import HubFile, hub_files, select_files
+from ..base_models.resolution import HubFile, code_files, hub_files, select_files
 from ..errors import CoreError, InputError, JobError, NotReadyError
 from ..runners.command import Command
 from ..runs.job_context import StepContext
@@ -32,8 +33,12 @@ _DISK_RESERVE = 16 * 1024 * 1024
 class BaseStep(Step):
     """Downloads ``settings["hub"]`` at ``settings["commit"]``, or checks the local directory ``options["location"]``.
 
+    Python files of the repository are downloaded only with ``options["remote_code"]``: a step that needs them completes
+    an artifact without them.
+
     ``results``: ``location`` (of a local directory, else None), ``template``, ``template_source``, ``model_type``,
-    ``shape``, and ``hub``, ``commit``, ``bytes`` or ``directory``.
+    ``shape``, and ``hub``, ``commit``, ``bytes`` or ``directory``. ``code_left_out`` names Python files that the
+    repository has and that were not downloaded.
     """
 
     kind = "base"
@@ -49,17 +54,22 @@ class BaseStep(Step):
         info = client.model_info(hub_id, commit)
         if info.get("gated") or info.get("private"):
             client.check_access(hub_id, commit, "config.json")
-        files = select_files(hub_files(info), hub_id)
+        offered, with_code = hub_files(info), bool(ctx.spec.options.get("remote_code"))
+        files = select_files(offered, hub_id, with_code)
+        left_out = [] if with_code else code_files(offered)
+        if left_out:
+            log_line(f"Not fetched, because extra.trust_remote_code is not declared: {', '.join(left_out)}")
+        _link_files(ctx, files)
         _require_disk_space(ctx, files)
         # without timestamps, so that two attempts that download the same files write the same listing
         expected = [dataclasses.asdict(file) for file in files]
         listing = os.path.join(ctx.job_dir, _LISTING)
-        write_json(listing, {"wanted": expected})
+        write_json(listing, {"wanted": expected, "code_left_out": left_out})
         log_line(f"Fetching {len(files)} files of {hub_id} at {commit} from {client.endpoint}")
         downloaded = Download(client, hub_id, commit, files, ctx.work).run(
             lambda progress: write_json(ctx.progress_file, progress.as_dict())
         )
-        write_json(listing, {"wanted": expected, "found": downloaded})
+        write_json(listing, {"wanted": expected, "found": downloaded, "code_left_out": left_out})
 
     def progress(self, ctx: StepContext) -> Progress | None:
         raw = read_json(ctx.progress_file)
@@ -92,6 +102,7 @@ class BaseStep(Step):
             "hub": ctx.spec.settings["hub"],
             "commit": ctx.spec.settings["commit"],
             "bytes": sum(file.bytes for file in expected),
+            **({"code_left_out": listing["code_left_out"]} if listing.get("code_left_out") else {}),
         }
 
     def _finish_local(self, ctx: StepContext) -> dict[str, t.Any]:
@@ -108,9 +119,12 @@ class BaseStep(Step):
         return {**_model_results(ctx, inspection), "location": root, "directory": current, "stamps": _stamps(root)}
 
     def drift(self, ctx: StepContext) -> list[str]:
-        if not _is_local(ctx):
-            return []
         results = (ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}).get("results") or {}
+        if not _is_local(ctx):
+            missing = results.get("code_left_out")
+            if not missing or not ctx.spec.options.get("remote_code"):
+                return []
+            return [f"the code of the repository is declared and was not fetched: {', '.join(missing)}"]
         root = str(results.get("location"))
         try:
             if _stamps(root) == results.get("stamps"):
@@ -119,6 +133,17 @@ class BaseStep(Step):
         except (OSError, CoreError):
             same = False
         return [] if same else [f"the files in {root} have changed"]
+
+
+def _link_files(ctx: StepContext, files: t.Iterable[HubFile]) -> None:
+    """Link the files of the artifact that this one replaces, so that only the others are downloaded.
+
+    The download checks each file, and replaces one that is damaged.
+    """
+    earlier = ctx.layout.artifact("base", ctx.spec.fingerprint)
+    for file in files:
+        with contextlib.suppress(OSError):  # absent there, or linked by an earlier attempt
+            os.link(os.path.join(earlier, file.name), os.path.join(ctx.work, file.name), follow_symlinks=False)
 
 
 def _is_local(ctx: StepContext) -> bool:

@@ -42,6 +42,12 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "Accept the licence on the model's page and give its token to the step base.",
     ),
     (
+        r"Please pass the argument `trust_remote_code=True`|requires you to execute custom code",
+        "The model needs Python code of its own repository, which may not run here.",
+        "If you trust that repository, declare it in the inventory: extra: {trust_remote_code: true}; its code is then "
+        "fetched. Otherwise choose another base.",
+    ),
+    (
         r"Template (\S+) does not exist",
         "LLaMA-Factory knows no template {0}.",
         "Set template to one that this version of LLaMA-Factory has.",

@@ -22,6 +22,7 @@ from ia_homelab_core.training import hyperparameters as training_hyperparameters
 from ia_homelab_core.training import option_values, options
 from ia_homelab_core.training.option_values import Checked, Problem
 
+from . import extra_arguments
 from .errors import FieldError, FieldErrors
 
 #: train: up to the trained adapter. model: up to the model that answers in Ollama.
@@ -64,10 +65,14 @@ def unknown_field(key: str, known: t.Iterable[str]) -> FieldError:
     return FieldError(key, f"There is no field {key!r}.", f"Did you mean {near[0]}?" if near else "")
 
 
-def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRequest:
+def parse_request(
+    raw: t.Mapping[str, t.Any], goal: str = "train", *, allow_remote_code: bool = False
+) -> FinetuneRequest:
     """Validate a request for a fine-tune.
 
     :param goal: the goal if the request has none.
+    :param allow_remote_code: accept every argument of LLaMA-Factory in ``extra``, not only those of
+        :data:`extra_arguments.ACCEPTED`.
     :raises FieldErrors: with every invalid field.
     """
     declared = {key: value for key, value in raw.items() if normalize_key(str(key)) != "goal"}
@@ -75,6 +80,8 @@ def parse_request(raw: t.Mapping[str, t.Any], goal: str = "train") -> FinetuneRe
     errors = [FieldError(problem.option, problem.message, problem.hint) for problem in checked.problems]
     checked_goal, goal_errors = _read_goal(raw, goal)
     errors += goal_errors
+    if not allow_remote_code and checked.values.get("extra"):
+        errors += extra_arguments.refusals(checked.values["extra"], checked.written["extra"])
     for option in options.ALL:
         if option.inventory_only and option.name in checked.values:
             errors.append(
@@ -190,6 +197,8 @@ def form_schema() -> dict[str, t.Any]:
     properties["name"]["pattern"] = f"^{FINETUNE_NAME}$"
     description = properties["name"]["description"].rstrip(".")
     properties["name"]["description"] = f"{description}; by default derived from base model and dataset."
+    description = properties["extra"]["description"].rstrip(".")
+    properties["extra"]["description"] = f"{description}; in a request, those that change how a training computes."
     properties["goal"] = {
         "type": "string",
         "enum": list(GOALS),

@@ -78,7 +78,7 @@ class Operations:
         :param client_data: values stored for the client; they have no effect on the job.
         :raises FieldErrors: with every invalid field.
         """
-        checked = finetune_request.parse_request(request, goal)
+        checked = self._parse(request, goal)
         run = self._plan_finetune(checked, self._host(submitted_by))
         if client_data:
             run = dataclasses.replace(run, declaration={**run.declaration, "request": dict(client_data)})
@@ -86,7 +86,7 @@ class Operations:
 
     def plan(self, request: t.Mapping[str, t.Any], goal: str = "model") -> Plan:
         """Return what submitting the request would do. Writes nothing."""
-        checked = finetune_request.parse_request(request, goal)
+        checked = self._parse(request, goal)
         run = self._plan_finetune(checked, self._host(write=False))
         view = self.engine.preview(run)
         plan = core_plan(self.settings, self.layout, run, view)
@@ -102,6 +102,9 @@ class Operations:
             yaml=as_yaml(checked.declaration),
             curl=as_curl(self.settings, checked),
         )
+
+    def _parse(self, request: t.Mapping[str, t.Any], goal: str) -> finetune_request.FinetuneRequest:
+        return finetune_request.parse_request(request, goal, allow_remote_code=self.settings.allow_remote_code)
 
     def _plan_finetune(self, request: finetune_request.FinetuneRequest, host: Host) -> Run:
         with finetune_request.errors_by_field(request):
@@ -313,9 +316,8 @@ def as_yaml(declaration: t.Mapping[str, t.Any]) -> str:
 
 def as_curl(settings: Settings, request: finetune_request.FinetuneRequest) -> str:
     """Return a shell command that sends the request."""
-    host = "127.0.0.1" if settings.on_loopback else settings.host
     body = json.dumps({**request.declaration, "goal": request.goal}, ensure_ascii=False)
-    lines = [f"curl -X POST http://{host}:{settings.port}/api/train", "-H 'Content-Type: application/json'"]
-    if settings.tokens_file:
+    lines = [f"curl -X POST {settings.url}/api/train", "-H 'Content-Type: application/json'"]
+    if not settings.no_token:
         lines.append('-H "Authorization: Bearer $TOKEN"')
     return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"])

@@ -11,6 +11,7 @@ import typing as t
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ia_homelab_core.engine.installation import install
 from ia_homelab_core.errors import CoreError
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
     ``app.state`` has ``operations``, ``watcher``, ``settings`` and ``access``; ``lifespans`` is a list of asynchronous
     context managers that are entered while the application runs. All routes declare a scope (see ``security``).
 
-    :raises InputError: when the settings would give other machines access without a token.
+    :raises InputError: when no token is set and the settings do not say ``no_token``.
     """
     access = access_.from_settings(settings)
     operations = Operations(settings)
@@ -77,8 +78,15 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def guarded(app: FastAPI) -> ASGIApp:
-    """Return the application behind its request guard: what the server runs."""
-    return RequestGuard(app, app.state.settings, app.state.access, app.state)
+    """Return the application behind its request guard: what the server runs.
+
+    The scheme and the client that a trusted proxy states replace those of the connection behind the guard.
+    """
+    settings: Settings = app.state.settings
+    inner: t.Any = app  # uvicorn and Starlette have types of their own for the same interface
+    if settings.trusted_proxies:
+        inner = ProxyHeadersMiddleware(inner, list(settings.trusted_proxies))
+    return RequestGuard(inner, settings, app.state.access, app.state)
 
 
 def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -> None:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard of all requests: checks Host, Origin and the size of the body, and identifies the caller.
+"""The guard of all requests: checks Host, Origin, proxies and the size of the body, and identifies the caller.
 
 What the caller may do is decided by the routes (``security``).
 """
@@ -22,6 +22,8 @@ from .access import Access
 from .problem_details import problem_response
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+#: Headers with which a proxy states for whom it forwards a request (RFC 7239, RFC 9110), in addition to X-Forwarded-*.
+_FORWARDING_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
 
 
 class RequestGuard:
@@ -39,6 +41,7 @@ class RequestGuard:
         self.state = state
         self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
+        self._proxies = [ipaddress.ip_network(one) for one in settings.trusted_proxies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -66,7 +69,15 @@ class RequestGuard:
         host = headers.get("host", "")
         if not self.host_allowed(host):
             hint = "Add the name to training_service_allowed_hosts if it is one of this machine's."
+            if self.access.is_open:
+                hint = "Without tokens (training_service_no_token) it is reached as 127.0.0.1 or localhost only."
             return problem_response(path, 421, "This service is not known by that name.", hint)
+        forwarding = next((name for name in headers if _is_forwarding(name)), "")
+        if forwarding and not self.proxy_trusted((scope.get("client") or ("",))[0]):
+            hint = "Add the address of the proxy to training_service_trusted_proxies if it is yours."
+            if self.access.is_open:
+                hint = "Without tokens (training_service_no_token) no request is accepted from a proxy."
+            return problem_response(path, 403, f"The request was forwarded by a proxy ({forwarding}).", hint)
         origin = headers.get("origin")
         if origin is not None and changes_something(scope) and not self.origin_allowed(origin, host):
             hint = "Add its origin to training_service_allowed_origins if it is yours."
@@ -74,11 +85,16 @@ class RequestGuard:
         return None
 
     def host_allowed(self, host: str) -> bool:
-        """Whether a ``Host`` header names this service: protects against DNS rebinding."""
+        """Whether a ``Host`` header names this service: protects against DNS rebinding.
+
+        Without tokens, only names of loopback do.
+        """
         name = _host_name(host)
         if name is None:
             return False
-        if name in self._hosts or name == "localhost" or name == self.settings.host.lower():
+        if name == "localhost":
+            return True
+        if not self.access.is_open and (name in self._hosts or name == self.settings.host.lower()):
             return True
         try:
             address = ipaddress.ip_address(name)
@@ -86,6 +102,14 @@ class RequestGuard:
             return False
         # a literal address cannot be rebound
         return address.is_loopback or not self.settings.on_loopback
+
+    def proxy_trusted(self, client: str) -> bool:
+        """Whether the machine at an address may forward requests of others."""
+        try:
+            address = ipaddress.ip_address(client)
+        except ValueError:
+            return False
+        return any(address in network for network in self._proxies)
 
     def origin_allowed(self, origin: str, host: str) -> bool:
         """Whether pages of that origin may change something: this host, or an origin in the settings."""
@@ -138,6 +162,11 @@ def _method(scope: Scope) -> str:
     # label values are kept forever: clients must not create new ones
     method = str(scope["method"])
     return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "other"
+
+
+def _is_forwarding(header: str) -> bool:
+    """Whether only proxies send a header."""
+    return header.startswith("x-forwarded-") or header in _FORWARDING_HEADERS
 
 
 def changes_something(scope: Scope) -> bool:

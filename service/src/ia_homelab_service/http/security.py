@@ -21,7 +21,7 @@ from ..application.errors import DeniedError
 
 #: The scheme in the OpenAPI document; the guard reads the header.
 _BEARER = HTTPBearer(
-    auto_error=False, scheme_name="token", description="A token of training_service_tokens, if there are any."
+    auto_error=False, scheme_name="token", description="A token of the service; none with training_service_no_token."
 )
 
 

@@ -27,7 +27,7 @@ time has the GPU; the others wait in the queue. The same request again is the sa
 """
 
 
-def build(operations: Operations, scopes: ScopeLookup = lambda _request: None) -> MCPServer[t.Any]:
+def build(operations: Operations, scopes: ScopeLookup) -> MCPServer[t.Any]:
     """Return the server.
 
     :param scopes: returns the scopes of a request.
@@ -58,6 +58,9 @@ def mount(app: FastAPI) -> None:
     app.state.lifespans.append(server.session_manager.run())
 
 
-def run_stdio(operations: Operations) -> None:
-    """Serve one client over standard input and output, until it disconnects."""
-    build(operations).run("stdio")
+def run_stdio(operations: Operations, granted: t.Container[str]) -> None:
+    """Serve one client over standard input and output, until it disconnects.
+
+    :param granted: the scopes of the client.
+    """
+    build(operations, lambda _request: granted).run("stdio")

@@ -43,8 +43,8 @@ READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 STARTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 STOPS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
-#: Returns the scopes of a request; None over stdio, where the caller is a user of the machine.
-ScopeLookup = t.Callable[[t.Any], t.Optional[t.Container[str]]]
+#: Returns the scopes of a request.
+ScopeLookup = t.Callable[[t.Any], t.Container[str]]
 
 _Method = t.TypeVar("_Method", bound=t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]])
 
@@ -271,9 +271,7 @@ class Tools:
 
         :raises DeniedError: when it lacks the scope.
         """
-        granted = self._scopes(ctx.request_context.request)
-        if granted is not None:
-            check_scopes([scope], granted)
+        check_scopes([scope], self._scopes(ctx.request_context.request))
 
     async def _call(self, operation: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
         with _tool_errors():

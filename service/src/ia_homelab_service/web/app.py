@@ -29,6 +29,7 @@ from ..application.operations import Operations
 from ..http.access import READ, Access
 from ..http.problem_details import error_response
 from ..http.security import PUBLIC, SecuredApp, is_declared
+from ..http.sign_in_codes import SignInCodes
 from . import configure, models, plan, watch
 from .form_routes import FormRoutes, visitor_id
 from .layout import Viewer, request_language, view
@@ -56,7 +57,7 @@ def mount(app: FastAPI) -> None:
     """Add the page to the application."""
     operations: Operations = app.state.operations
     access: Access = app.state.access
-    sessions = Sessions(access)
+    sessions = Sessions(access, SignInCodes(app.state.settings))
     visitors = Visitors(sessions, access.is_open)
     forms = FormRoutes(operations, visitors, sessions)
     inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)

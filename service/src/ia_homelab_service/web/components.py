@@ -11,6 +11,7 @@ import typing as t
 
 from nicegui import ui
 
+from ..application.errors import FieldErrors
 from .i18n.language import Language
 from .i18n.reasons_fr import to_french
 
@@ -79,9 +80,12 @@ def problem(language: Language, error: Exception) -> None:
 
 
 def problem_html(language: Language, error: Exception) -> str:
-    """Return an error as HTML; errors of the core have messages for users."""
+    """Return an error as HTML; errors of the core have messages for users, and those of fields are listed."""
     message = str(getattr(error, "message", "") or "")
     if not message:
         return f"<p>{html.escape(language('error.unexpected', kind=type(error).__name__))}</p>"
+    if isinstance(error, FieldErrors):
+        items = "".join(f"<li>{english(f'{one.message} {one.hint}'.strip())}</li>" for one in error.errors)
+        return f"<p>{english(message)}</p><ul>{items}</ul>"
     hint = str(getattr(error, "hint", "") or "")
     return "".join(f"<p>{english(text)}</p>" for text in (message, hint) if text)

@@ -62,9 +62,14 @@ class FormRoutes:
         """Return the result of an upload."""
         return self._results.get(key)
 
-    async def ask(self, request: Request) -> Response:
-        """Show the form to sign in."""
-        return self._login(request)
+    async def ask(self, request: Request, code: str = "") -> Response:
+        """Show the form to sign in, or start a session for the code of a sign-in link."""
+        if not code:
+            return self._login(request)
+        cookie = await asyncio.to_thread(self._sessions.open_by_code, code)
+        if cookie is None:
+            return self._login(request, "sign.link")
+        return _signed_in(request, cookie)
 
     def _login(self, request: Request, problem: str = "") -> Response:
         language = request_language(request)
@@ -97,9 +102,7 @@ class FormRoutes:
         if cookie is None:
             await asyncio.sleep(_WRONG_TOKEN_SECONDS)
             return self._login(request, "sign.wrong")
-        response = RedirectResponse("/", 303)
-        set_cookie(request, response, SESSION_COOKIE, cookie, LIFETIME)
-        return response
+        return _signed_in(request, cookie)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
@@ -143,6 +146,12 @@ class FormRoutes:
 def visitor_id(request: Request) -> str:
     """Return the value of the visitor's cookie, which a first response sets."""
     return str(request.scope["state"].get("visitor", ""))
+
+
+def _signed_in(request: Request, cookie: str) -> Response:
+    response = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
+    set_cookie(request, response, SESSION_COOKIE, cookie, LIFETIME)
+    return response
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:

@@ -17,6 +17,7 @@ import secrets
 import time
 
 from ..http.access import Access, Token
+from ..http.sign_in_codes import SignInCodes
 
 SESSION_COOKIE = "session"
 #: Cookie that form tokens are bound to, with and without a session.
@@ -47,16 +48,24 @@ class Sessions:
     """Creates and verifies session cookies and form tokens.
 
     :param access: the tokens of the service.
+    :param codes: the codes of sign-in links.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, codes: SignInCodes) -> None:
         self._access = access
+        self._codes = codes
         #: Forms are short-lived: those from before a restart must be sent again.
         self._form_key = secrets.token_bytes(32)
 
     def open(self, secret: str) -> str | None:
         """Return the cookie of a new session for a token; None if the token is unknown."""
-        token = self._access.find_token(secret)
+        return self._cookie(self._access.find_token(secret))
+
+    def open_by_code(self, code: str) -> str | None:
+        """Return the cookie of a new session for the code of a sign-in link and end the code; None if it is invalid."""
+        return self._cookie(self._access.token_of_digest(self._codes.redeem(code) or ""))
+
+    def _cookie(self, token: Token | None) -> str | None:
         if token is None:
             return None
         plain = f"{int(time.time()) + LIFETIME}.{token.sha256[:_NAMED_BY]}.{secrets.token_urlsafe(16)}"

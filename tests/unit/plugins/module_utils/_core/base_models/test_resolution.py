@@ -163,8 +163,9 @@ def test_directory_is_identified_by_its_content(tmp_path: Path, layout: Layout) 
 # -- selection of files --------------------------------------------------------------------------------------------
 
 
-def selected(files: t.Iterable[str]) -> set[str]:
-    return {file.name for file in resolution.select_files([resolution.HubFile(name, 1) for name in files], "a/b")}
+def selected(files: t.Iterable[str], code: bool = False) -> set[str]:
+    offered = [resolution.HubFile(name, 1) for name in files]
+    return {file.name for file in resolution.select_files(offered, "a/b", code)}
 
 
 def test_only_files_for_training_are_selected() -> None:
@@ -174,7 +175,16 @@ def test_only_files_for_training_are_selected() -> None:
     assert selected(shards | bins | {"config.json", "consolidated.safetensors.index.json"}) == shards | {"config.json"}
     assert selected(bins | {"config.json", "tekken.json"}) == bins | {"config.json", "tekken.json"}
     both = shards | {"model.safetensors", "config.json", "tokenizer.model", "modeling_x.py", "merges.txt"}
-    assert selected(both) == {"model.safetensors", "config.json", "tokenizer.model", "modeling_x.py", "merges.txt"}
+    assert selected(both) == {"model.safetensors", "config.json", "tokenizer.model", "merges.txt"}
+
+
+def test_code_is_selected_only_where_it_is_wanted() -> None:
+    files = {"model.safetensors", "config.json"}
+    code = {"modeling_x.py", "tokenization_x.py"}
+    elsewhere = {".hidden.py", "scripts/train.py", "setup.cfg"}
+    assert selected(files | code | elsewhere) == files
+    assert selected(files | code | elsewhere, code=True) == files | code
+    assert resolution.code_files([resolution.HubFile(name, 1) for name in code | elsewhere | files]) == sorted(code)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
     Result,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import option_values, options
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import (
+    llamafactory_arguments,
+    option_values,
+    options,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.option import Option
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
@@ -289,3 +293,29 @@ def test_memory_is_estimated_once(
     monkeypatch.setattr(fit, "estimate", count)
     lab.plan(accelerator, goal=goal)
     assert len(estimated) == 1
+
+
+@pytest.mark.parametrize("value", [True, "true", False])
+def test_code_of_the_base_is_fetched_only_for_a_training_that_runs_it(
+    lab: PlanLab, monkeypatch: pytest.MonkeyPatch, value: t.Any
+) -> None:
+    supported = llamafactory_arguments.LfArguments({"trust_remote_code": "bool"}, ("qwen",), "0.9.5")
+    monkeypatch.setattr(llamafactory_arguments, "read_arguments", lambda _venv: supported)
+    plain = lab.plan().step("base").spec
+    declared = lab.plan(extra={"trust_remote_code": value}).step("base").spec
+    assert "remote_code" not in plain.options
+    assert declared.options.get("remote_code", False) is (value is not False)
+    # the weights are the same, and so is the artifact
+    assert declared.fingerprint == plain.fingerprint
+
+
+def test_code_that_another_training_declared_is_not_fetched_again(
+    lab: PlanLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supported = llamafactory_arguments.LfArguments({"trust_remote_code": "bool"}, ("qwen",), "0.9.5")
+    monkeypatch.setattr(llamafactory_arguments, "read_arguments", lambda _venv: supported)
+    lab.make(lab.plan(extra={"trust_remote_code": True}))
+    # the base and its options are those of the receipt, except whether this training runs code
+    kept = lab.plan(regenerate_on=["hyperparameters"], extra={})
+    assert "remote_code" not in kept.step("base").spec.options
+    assert lab.plan(regenerate="never", extra={}).step("base").spec.options["remote_code"] is True

@@ -28,7 +28,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import base_model
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.base_model import BaseStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import (
+    remove_tree,
+    write_json,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support import hub_lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
 
@@ -98,6 +101,73 @@ def test_fetch_and_finish(hub: HubStandIn, tmp_path: Path) -> None:
         "shape": dataclasses.asdict(names.Shape("llama", 1, 64, 128, 2, 2, 32, 100, 400 * 64, False)),
     }
     assert STEP.drift(ctx) == []
+
+
+CODE = {"modeling_model.py": b"print('runs')\n", "tokenization_model.py": b"import os\n"}
+
+
+def with_code(ctx: StepContext) -> StepContext:
+    """The context of a step for a training that declares ``trust_remote_code``."""
+    options = {**ctx.spec.options, "remote_code": True}
+    os.makedirs(ctx.work, exist_ok=True)
+    return dataclasses.replace(ctx, spec=dataclasses.replace(ctx.spec, options=options))
+
+
+def make_artifact(ctx: StepContext) -> dict[str, t.Any]:
+    """Run the step, and publish its result like the supervisor."""
+    STEP.perform(ctx)
+    results = STEP.finish(ctx)
+    final = Path(ctx.layout.artifact("base", ctx.spec.fingerprint))
+    if final.exists():
+        remove_tree(str(final))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        os.path.join(ctx.work, RECEIPT), {"fingerprint": ctx.spec.fingerprint, "kind": "base", "results": results}
+    )
+    os.rename(ctx.work, final)
+    return results
+
+
+def test_code_is_fetched_only_where_it_is_declared(
+    hub: HubStandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hub.add("org/model", {**FILES, **CODE})
+    ctx = context(tmp_path, resolved(tmp_path))
+    results = make_artifact(ctx)
+    final = Path(ctx.layout.artifact("base", ctx.spec.fingerprint))
+    assert {path.name for path in final.iterdir()} == {*FILES, RECEIPT}
+    assert results["code_left_out"] == sorted(CODE)
+    output = "".join(capfd.readouterr())
+    assert "extra.trust_remote_code is not declared: modeling_model.py, tokenization_model.py" in output
+    assert STEP.drift(ctx) == []
+    # declared afterwards, the artifact is completed: the weights are not fetched again
+    declared = with_code(ctx)
+    assert STEP.drift(declared) == [
+        "the code of the repository is declared and was not fetched: modeling_model.py, tokenization_model.py"
+    ]
+    before = len(hub.seen)
+    assert "code_left_out" not in make_artifact(declared)
+    fetched = {one.path.rpartition("/")[2] for one in hub.seen[before:]}
+    assert not any("safetensors" in name for name in fetched)
+    assert {path.name: path.read_bytes() for path in final.iterdir() if path.name != RECEIPT} == {**FILES, **CODE}
+    assert {path.stat().st_nlink for path in final.iterdir()} == {1}
+    assert STEP.drift(declared) == STEP.drift(ctx) == []
+
+
+def test_a_damaged_file_of_the_earlier_artifact_is_fetched_again(hub: HubStandIn, tmp_path: Path) -> None:
+    hub.add("org/model", {**FILES, **CODE})
+    ctx = context(tmp_path, resolved(tmp_path))
+    make_artifact(ctx)
+    final = Path(ctx.layout.artifact("base", ctx.spec.fingerprint))
+    _flip(final / "model.safetensors")
+    make_artifact(with_code(ctx))
+    assert (final / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+
+
+def test_an_artifact_of_an_earlier_version_has_its_code(hub: HubStandIn, tmp_path: Path) -> None:
+    ctx = context(tmp_path, resolved(tmp_path))
+    make_artifact(ctx)  # its receipt has no code_left_out
+    assert STEP.drift(with_code(ctx)) == []
 
 
 def test_command_contains_no_token(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

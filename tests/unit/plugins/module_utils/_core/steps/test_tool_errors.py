@@ -62,6 +62,11 @@ def test_every_recorded_failure_is_tested() -> None:
             "swap",
         ),
         ("huggingface_hub.errors.GatedRepoError: 401 Client Error. Access is restricted", "gated", "licence"),
+        (
+            "Please pass the argument `trust_remote_code=True` to allow custom code to be run.",
+            "Python code of its own repository",
+            "extra: {trust_remote_code: true}",
+        ),
         ("OSError: [Errno 28] No space left on device", "The disk is full.", "Make room"),
         ("ERROR:hf-to-gguf:Model FooForCausalLM is not supported", "architecture FooForCausalLM", "newer llama.cpp"),
         ("ValueError: Tokenizer class TokenizersBackend does not exist", "tokenizer", "put back"),
