@@ -246,5 +246,3 @@ def test_a_server_that_hangs_delays_an_answer_by_seconds_only(lab: Lab, ollama: 
     began = time.monotonic()
     assert list(lab.engine.pending_steps(run)) == ["register"]
     assert time.monotonic() - began < 10
-    ollama.daemon_threads = True
-    ollama.block_on_close = False
