@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 UTILS = ROOT / "plugins" / "module_utils"
 CORE = UTILS / "_core"
 MAX_LINES = 500
+#: Files without code, which a program writes.
+GENERATED_DATA = {CORE / "chat_formats" / "llamafactory_templates.py"}
 COLLECTION = "ansible_collections.ia_homelab.llamafactory."
 
 #: Standard library of this Python, but not of 3.9.
@@ -133,7 +135,10 @@ def test_the_lists_are_not_empty() -> None:
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in python_files()])
 def test_no_file_is_too_long(path: Path) -> None:
-    """A file that has to be scrolled for minutes does more than one thing."""
+    """A file that has to be scrolled for minutes does more than one thing; data that a program writes is left out."""
+    if path in GENERATED_DATA:
+        assert "Written by" in path.read_text(encoding="utf-8")[:1000]
+        return
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MAX_LINES, f"{lines} lines, at most {MAX_LINES}"
 
