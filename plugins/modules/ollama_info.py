@@ -107,6 +107,11 @@ llama_server:
   returned: success
   type: bool
   sample: true
+source_problem:
+  description: Why this version cannot be built with C(go); empty if it can.
+  returned: success
+  type: str
+  sample: ""
 machine:
   description: Machine of the host, by which O(archives) is searched.
   returned: success
@@ -196,6 +201,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
         **programs,
         "other": dataclasses.asdict(other),
         "llama_server": ollama_programs.runs_llama_server(params["version"]),
+        "source_problem": ollama_programs.source_problem(params["version"]),
         "machine": platform.machine(),
         "archive": archive,
         "go": dataclasses.asdict(ollama_programs.find_go(params["go"])),

@@ -28,7 +28,8 @@ options:
     description:
       - V(archive) installs the official archive, which supports GPUs (1.2 to 1.4 GB to download).
       - V(go) builds the Go module of this version, which supports only the CPU and takes 2 to 15 minutes. From version
-        0.30 on, the programs of the component C(llama_server) are installed beside it.
+        0.30 on, the programs of the component C(llama_server) are installed beside it. They are too new for the
+        versions 0.30.0 to 0.32.5, which are refused.
     type: str
     choices: [archive, go]
     required: true
@@ -152,7 +153,7 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     if params["method"] == "archive":
         component = ollama_programs.archive_component(params["tools_dir"], params["archive"]["sha256"])
     else:
-        refuse_missing_options(params)
+        check_source(params)
         component = ollama_programs.source_component(params["tools_dir"], params["version"], params["llama_cpp_pins"])
     result = {"program": ollama_programs.program_of(component), "reason": "", "seconds": 0.0}
     if component.is_complete():
@@ -199,11 +200,14 @@ def install(params: t.Mapping[str, t.Any], workspace: Workspace) -> float | None
     return ollama_install.install_from_source(workspace, params["version"], go, "", llama_server)
 
 
-def refuse_missing_options(params: t.Mapping[str, t.Any]) -> None:
+def check_source(params: t.Mapping[str, t.Any]) -> None:
     """Refuse to build without what this version is built from.
 
-    :raises InputError: in this case.
+    :raises InputError: in this case, or if this version cannot be built.
     """
+    problem = ollama_programs.source_problem(params["version"])
+    if problem:
+        raise InputError(problem, "Use the archive, or another version.")
     needed = "llama_cpp_pins" if ollama_programs.runs_llama_server(params["version"]) else "headers_dir"
     if not params[needed]:
         raise InputError(f"Building Ollama {params['version']} needs the option {needed}.")

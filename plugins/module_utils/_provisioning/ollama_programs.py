@@ -17,8 +17,11 @@ from .system import has_program, read_text, run
 from .toolchain import llama_server_component
 
 #: From this version on, Ollama has no engine of its own and runs models in llama.cpp's llama-server.
-_FIRST_WITH_LLAMA_SERVER = (0, 30)
-_VERSION = re.compile(r"(\d+)\.(\d+)\.\d+\S*")
+_FIRST_WITH_LLAMA_SERVER = (0, 30, 0)
+#: The oldest of these that calls llama-server with the options of the pinned llama.cpp. Those before pass
+#: ``--no-mmap``, which it does not have any more (``llm/llama_server.go`` of both versions).
+_FIRST_WITH_LOAD_MODE = (0, 32, 6)
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?![.\d])\S*")
 #: What Ollama's go.mod requires; an older Go that can download toolchains downloads that one.
 _GO_NEEDED = (1, 26)
 _GO_DOWNLOADS_TOOLCHAINS = (1, 21)
@@ -70,10 +73,27 @@ def runs_llama_server(version: str) -> bool:
 
     :raises InputError: if this is no version.
     """
+    return _numbers(version) >= _FIRST_WITH_LLAMA_SERVER
+
+
+def source_problem(version: str) -> str:
+    """Why this version cannot be built from source; empty if it can.
+
+    :raises InputError: if this is no version.
+    """
+    if not _FIRST_WITH_LLAMA_SERVER <= _numbers(version) < _FIRST_WITH_LOAD_MODE:
+        return ""
+    return (
+        f"Ollama {version} cannot be built from source: the pinned llama.cpp is too new for it. Versions before 0.30.0,"
+        " and from 0.32.6 on, can be built."
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
     match = _VERSION.fullmatch(version)
     if match is None:
         raise InputError(f"{version!r} is not a version of Ollama.", "It looks like 0.32.15.")
-    return (int(match.group(1)), int(match.group(2))) >= _FIRST_WITH_LLAMA_SERVER
+    return tuple(map(int, match.groups()))
 
 
 def source_component(tools_dir: str, version: str, llama_cpp_pins: str = "") -> Component:

@@ -211,6 +211,18 @@ def test_a_newer_version_is_built_with_llama_server_beside_it(
     assert other["installed"] == "" and installation.look()["llama_server"] is False
 
 
+@pytest.mark.parametrize(
+    ("version", "built"), [("0.29.9", True), ("0.30.0", False), ("0.32.5", False), ("0.32.6", True)]
+)
+def test_a_version_for_another_llama_cpp_is_refused(installation: Installation, version: str, built: bool) -> None:
+    problem = installation.look(version=version)["source_problem"]
+    assert (problem == "") is built
+    installation.stand_ins.add("go")
+    made = installation.from_source(check=True, version=version, llama_cpp_pins=PINS)
+    assert made.get("changed", False) is built and made.get("msg", "").startswith(problem)
+    assert built or "the pinned llama.cpp is too new for it" in made["msg"]
+
+
 def test_the_archives_of_the_role_belong_to_their_versions() -> None:
     variables = yaml.safe_load((ROLE / "vars/main.yml").read_text(encoding="utf-8"))
     known = variables["ollama_known_archives"]
