@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_states_are_stored_and_formatted_as_their_text(tmp_path: Path) -> None:
         assert read_record(path) == {"state": state.value, state.value: 1}
         assert (str(state), f"{state}", f"{state:>10}") == (state.value, state.value, f"{state.value:>10}")
         assert state == state.value and {state.value: 1}[state] == 1
-        assert type(str(state)) is str
+        assert not isinstance(str(state), enum.Enum)
 
 
 def test_the_texts_of_the_states() -> None:

@@ -38,7 +38,7 @@ def test_milliseconds_have_three_digits(monkeypatch: pytest.MonkeyPatch) -> None
 
     class Fixed(datetime.datetime):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Fixed:
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
             return cls(2026, 1, 2, 3, 4, 5, 6999, tz)
 
     monkeypatch.setattr(clock.datetime, "datetime", Fixed)
