@@ -129,6 +129,8 @@ def test_default_system() -> None:
 
 
 def test_calls_read_back() -> None:
+    for name, tag in (("qwen", "<tool_call>"), ("llama3", '{"name"'), ("mistral", "[TOOL_CALLS]")):
+        assert f"{{{{ if and false .ToolCalls }}}}{tag}{{{{ end }}}}" in served_format(name, eos="</s>").template
     assert calls_read_back(facts_of("qwen")) == "all"
     assert calls_read_back(facts_of("glm4")).startswith("none")
     assert calls_read_back(facts_of("gemma4")) == "none"
