@@ -157,7 +157,9 @@ def _formats() -> dict[str, ToolFormat]:
             ),
             tag=_NO_TAG,
             parser="passthrough",
-            readable="none: LLaMA-Factory does not close a call; it stays in the answer as text",
+            # the generic parser would leave the </think> of an empty thought in every answer
+            thinking_parser="glm-4.7",
+            readable="none or a single one: LLaMA-Factory does not close a call",
         ),
         "LFM2ToolUtils": ToolFormat(
             tools=_around_tools("LFM2_TOOL_PROMPT", "[" + _list_of_tools(function) + "]"),
