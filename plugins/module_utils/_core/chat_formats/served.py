@@ -176,7 +176,7 @@ class _Writer:
 
     def _call_tag(self) -> str:
         """Ollama's generic parser takes the first text under a condition on ToolCalls as the beginning of a call."""
-        return f"{{{{ if and false .ToolCalls }}}}{literal(self._calls.tag)}{{{{ end }}}}" if self._calls.tag else ""
+        return f"{{{{ if and false .ToolCalls }}}}{literal(self._calls.tag)}{{{{ end }}}}"
 
     def _thought_tags(self) -> str:
         """Ollama takes the texts around ``.Thinking`` in the loop over the messages as the delimiters of a thought."""

@@ -34,7 +34,8 @@ class ToolFormat:
 
     :param tools: source of the text about all tools; ``{date}`` in it is replaced by the day of the training.
     :param calls: source of all calls of a message (the dot is the message).
-    :param tag: text with which a call begins, for Ollama's generic parser; empty for a call that is bare JSON.
+    :param tag: text with which a call begins, for Ollama's generic parser; it leaves out what follows a brace, and
+        looks for a brace if nothing is left.
     :param indented: whether the tools are indented JSON.
     :param parser: Ollama's built-in parser that reads these calls, for a model without thoughts; empty for the generic
         parser. It exists in Ollama 0.24 and 0.32.
@@ -156,7 +157,9 @@ def _formats() -> dict[str, ToolFormat]:
             ),
             tag=_NO_TAG,
             parser="passthrough",
-            readable="none: LLaMA-Factory does not close a call; it stays in the answer as text",
+            # the generic parser would leave the </think> of an empty thought in every answer
+            thinking_parser="glm-4.7",
+            readable="none or a single one: LLaMA-Factory does not close a call",
         ),
         "LFM2ToolUtils": ToolFormat(
             tools=_around_tools("LFM2_TOOL_PROMPT", "[" + _list_of_tools(function) + "]"),
@@ -174,7 +177,7 @@ def _formats() -> dict[str, ToolFormat]:
         "Llama3ToolUtils": ToolFormat(
             tools=_around_tools("LLAMA3_TOOL_PROMPT", _each_tool(_INDENTED.tool() + "\n\n"), date="{date}"),
             calls=llama3_calls,
-            tag="",
+            tag='{"name"',
             indented=True,
             readable="a single call without text before it",
         ),

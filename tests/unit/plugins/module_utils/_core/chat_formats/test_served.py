@@ -33,7 +33,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 _DEFINITION = re.compile(r'{{ define "(\w+)" }}')
 _USE = re.compile(r'{{ template "(\w+)"')
 #: PARSER names that Ollama 0.24 and 0.32 both have (model/parsers/parsers.go).
-PARSERS = {"", "lfm2", "passthrough", "qwen3", "qwen3-coder", "qwen3.5"}
+PARSERS = {"", "glm-4.7", "lfm2", "passthrough", "qwen3", "qwen3-coder", "qwen3.5"}
 
 
 def test_golden_qwen_template() -> None:
@@ -105,6 +105,7 @@ def test_thoughts() -> None:
     # a parser for thoughts would take a continued answer, which has none, for a thought
     assert (on.parser, off.parser) == ("", "qwen3")
     assert served_format("qwen", enable_thinking=False) == served_format("qwen")
+    assert served_format("glm4_7").parser == "glm-4.7"
     assert (served_format("qwen3_5").parser, served_format("qwen3_5", enable_thinking=False).parser) == (
         "qwen3.5",
         "qwen3-coder",
@@ -129,6 +130,8 @@ def test_default_system() -> None:
 
 
 def test_calls_read_back() -> None:
+    for name, tag in (("qwen", "<tool_call>"), ("llama3", '{"name"'), ("mistral", "[TOOL_CALLS]")):
+        assert f"{{{{ if and false .ToolCalls }}}}{tag}{{{{ end }}}}" in served_format(name, eos="</s>").template
     assert calls_read_back(facts_of("qwen")) == "all"
     assert calls_read_back(facts_of("glm4")).startswith("none")
     assert calls_read_back(facts_of("gemma4")) == "none"
