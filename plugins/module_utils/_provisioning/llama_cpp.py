@@ -34,10 +34,10 @@ _OPTIONS = {
     "LLAMA_BUILD_COMMON": "ON",
     "LLAMA_BUILD_EXAMPLES": "OFF",
     "LLAMA_BUILD_MTMD": "OFF",
-    # The page of llama-server is neither built nor downloaded.
     "LLAMA_BUILD_SERVER": "OFF",
     "LLAMA_BUILD_TESTS": "OFF",
     "LLAMA_BUILD_TOOLS": "ON",
+    # The page of llama-server is neither built nor downloaded.
     "LLAMA_BUILD_UI": "OFF",
     "LLAMA_USE_PREBUILT_UI": "OFF",
     "LLAMA_CURL": "OFF",
