@@ -65,6 +65,16 @@ def modules() -> None:
     from ._core.formats import safetensors as _core_formats_safetensors
     from ._core.formats import yaml as _core_formats_yaml
     from ._core import main as _core_main
+    from ._core.messages import catalogue as _core_messages_catalogue
+    from ._core.messages.english import all_texts as _core_messages_english_all_texts
+    from ._core.messages.english import artifacts as _core_messages_english_artifacts
+    from ._core.messages.english import errors as _core_messages_english_errors
+    from ._core.messages.english import messages as _core_messages_english_messages
+    from ._core.messages import formatting as _core_messages_formatting
+    from ._core.messages.french import all_texts as _core_messages_french_all_texts
+    from ._core.messages.french import errors as _core_messages_french_errors
+    from ._core.messages import message as _core_messages_message
+    from ._core.messages import text as _core_messages_text
     from ._core.ollama import client as _core_ollama_client
     from ._core.ollama import syntax as _core_ollama_syntax
     from ._core.planning import changes as _core_planning_changes
