@@ -331,7 +331,7 @@ def sources(params: t.Mapping[str, t.Any]) -> list[Source]:
     if params["remote_src"]:
         return [Source(path, path) for path in params["src"]]
     if params["sources"] is None:
-        raise InputError("The files of the controller were not transferred.", "Call the module by its full name.")
+        raise InputError("modules.files_not_transferred")
     return [
         Source(
             entry["label"],

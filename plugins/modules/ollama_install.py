@@ -151,14 +151,9 @@ def install(params: t.Mapping[str, t.Any], workspace: Workspace) -> float | None
         return ollama_install.install_archive(workspace, params["version"], archive)
     go = ollama_programs.find_go(params["go"])
     if not go.path:
-        raise NotReadyError(
-            f"Building Ollama {params['version']} needs Go 1.21 or newer, which is not on this host.",
-            "Install Go, or use the archive.",
-        )
+        raise NotReadyError("modules.go_missing", version=params["version"])
     if not os.path.isdir(params["headers_dir"]):
-        raise NotReadyError(
-            f"{params['headers_dir']} does not exist.", "Install the component headers with the module toolchain first."
-        )
+        raise NotReadyError("modules.headers_missing", directory=params["headers_dir"])
     return ollama_install.install_from_source(workspace, params["version"], go, params["headers_dir"])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 CODE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+")
 #: Keyword arguments of errors and problems that are no parameters of their message.
-NOT_PARAMETERS = {"details", "authenticated", "node", "status"}
+NOT_PARAMETERS = {"details", "authenticated", "http_status"}
 
 
 class Site(t.NamedTuple):

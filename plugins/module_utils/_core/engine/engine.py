@@ -19,6 +19,8 @@ import typing as t
 from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
 from ..errors import CoreError, InputError, JobError, StoreError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from ..runners.registry import get_runner
 from ..runs.job_context import step_context
 from ..runs.names import LOG_FILE, SUPERVISOR_FILE, WAITING_FILE
@@ -78,13 +80,14 @@ class Engine:
         """
         record = self.store.record(run_id)
         if record is None:
-            raise InputError(f"There is no run {run_id!r} in {self.layout.jobs}.", self._suggest_run_ids(run_id))
+            raise InputError(
+                "engine.run_unknown", run_id=run_id, directory=self.layout.jobs, suggestion=self._suggest(run_id)
+            )
         return self._view_record(record, self.store.active() if record.active else [])
 
-    def _suggest_run_ids(self, run_id: str) -> str:
+    def _suggest(self, run_id: str) -> Message | None:
         candidates = [record.id for record in self.store.active()] + self.store.done_ids(200)
-        matches = difflib.get_close_matches(run_id, candidates, 3, 0.5)
-        return f"Did you mean {', '.join(matches)}?" if matches else ""
+        return did_you_mean(difflib.get_close_matches(run_id, candidates, 3, 0.5))
 
     def observe_all(self, limit: int = 50) -> list[RunView]:
         """Return the active runs in queue order, then the ended runs, latest first.
@@ -365,9 +368,10 @@ def raise_if_failed(view: RunView) -> None:
     if view.state == FAILED:
         error = view.error or {}
         raise JobError(
-            f"{view.name}: {error.get('message', 'failed')}",
-            error.get("hint", ""),
-            {**error.get("details", {}), "run": view.id, "step": error.get("step", "")},
+            "engine.run_failed",
+            name=view.name,
+            problem=Message.from_stored(error or {"message": "failed"}),
+            details={**error.get("details", {}), "run": view.id, "step": error.get("step", "")},
         )
     if view.state == CANCELLED:
-        raise JobError(f"{view.name}: the run {view.id} was cancelled.", "Apply again to resume from its checkpoint.")
+        raise JobError("engine.run_cancelled", name=view.name, run=view.id)

@@ -59,8 +59,13 @@ def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
             defect = artifact_defect(layout, kind, fingerprint)
             if defect:
                 raise NotReadyError(
-                    f"{run.name}: {step.label} needs the {kind} {fingerprint[:12]}: {defect}.",
-                    f"Make it first, with the module {module_of(kind)}.",
+                    "engine.input_missing",
+                    name=run.name,
+                    step=step.label,
+                    kind=kind,
+                    fingerprint=fingerprint[:12],
+                    reason=defect,
+                    module=module_of(kind),
                 )
 
     for label in run.goals:

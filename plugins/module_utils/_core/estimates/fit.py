@@ -14,6 +14,7 @@ import itertools
 import typing as t
 
 from ..base_models.catalogue import CATALOGUE, Shape
+from ..messages.message import Message
 from ..system.disk import gigabytes
 from .memory import Estimate, Vram, effective_length, estimate
 
@@ -83,11 +84,11 @@ class Suggestion:
     bytes: int
     base_model: str = ""
 
-    def describe(self) -> str:
+    def content(self) -> Message:
         """``batch_size: 2, gradient_accumulation: 16 (17.9 GB)``."""
         parts = [f"base_model: {self.base_model}"] if self.base_model else []
         parts += [f"{name}: {value}" for name, value in self.settings.items()]
-        return f"{', '.join(parts)} ({gigabytes(self.bytes)})"
+        return Message("estimates.suggestion", settings=parts, memory=self.bytes)
 
 
 def nearest_settings(
@@ -179,12 +180,20 @@ def _smaller_models(
 class Misfit:
     """Explains why a training does not fit.
 
-    :param message: memory needed and available.
-    :param hint: the nearest settings that fit.
+    :param content: memory needed and available; its hint names the nearest settings that fit.
     """
 
-    message: str
-    hint: str
+    content: Message
+
+    @property
+    def message(self) -> str:
+        """Memory needed and available, in English."""
+        return self.content.text
+
+    @property
+    def hint(self) -> str:
+        """The nearest settings that fit, in English."""
+        return self.content.hint
 
 
 def misfit(
@@ -206,29 +215,33 @@ def misfit(
     available, planned = budget(gpu_total), _vram(resources).planned
     if resources.unknown or planned <= available:
         return None
-    message = (
-        f"This training takes about {gigabytes(planned)} of GPU memory ({_describe_parts(resources)}); "
-        f"the GPU has {gigabytes(gpu_total)}, of which {gigabytes(gpu_total - available)} are kept in reserve."
+    content = Message(
+        "estimates.gpu_too_small",
+        needed=planned,
+        parts=_describe_parts(resources),
+        total=gpu_total,
+        reserve=gpu_total - available,
+        suggestions=describe_suggestions(nearest_settings(shape, values, available, longest, name)),
     )
-    return Misfit(message, describe_suggestions(nearest_settings(shape, values, available, longest, name)))
+    return Misfit(content)
 
 
-def describe_suggestions(suggestions: t.Sequence[Suggestion]) -> str:
+def describe_suggestions(suggestions: t.Sequence[Suggestion]) -> Message:
     """Text of a hint with the settings that fit."""
     if not suggestions:
-        return "Nothing smaller in the catalogue would fit either."
-    return f"The nearest that fits: {'; or '.join(each.describe() for each in suggestions)}."
+        return Message("estimates.nothing_smaller")
+    return Message("estimates.nearest", suggestions=[each.content() for each in suggestions])
 
 
-def _describe_parts(resources: Estimate) -> str:
+def _describe_parts(resources: Estimate) -> list[Message]:
     vram = _vram(resources)
-    parts = {
-        "weights": vram.weights,
-        "what is trained": vram.trained,
-        "values kept for the way back": vram.checkpoints + vram.layer,
-        "scores of the vocabulary": vram.logits,
-    }
-    return ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items() if size >= 1e8)
+    parts = (
+        Message("estimates.weights", size=vram.weights),
+        Message("estimates.trained", size=vram.trained),
+        Message("estimates.activations", size=vram.checkpoints + vram.layer),
+        Message("estimates.logits", size=vram.logits),
+    )
+    return [part for part in parts if part.parameters["size"] >= 1e8]
 
 
 def choose_method(

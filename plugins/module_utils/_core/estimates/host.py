@@ -18,10 +18,10 @@ from ..artifacts.layout import Layout
 from ..base_models.catalogue import Shape
 from ..errors import InputError
 from ..fingerprint import digest, fingerprint
+from ..messages.message import Message
 from ..system import gpus as system_gpus
 from ..system import memory
 from ..system.clock import utc_now
-from ..system.disk import gigabytes
 from ..system.files import make_dirs, read_json, write_json
 from ..system.locks import FileLock
 from ..training import hyperparameters
@@ -221,17 +221,22 @@ def _ram_misfit(
     available = machine.ram.total + machine.ram.swap
     for step in ("train", "merge"):
         if resources.ram[step] > available:
-            message = (
-                f"The step {step} takes about {gigabytes(resources.ram[step])} of the machine's memory, "
-                f"which has {gigabytes(machine.ram.total)} and "
-                f"{f'{gigabytes(machine.ram.swap)} of' if machine.ram.swap else 'no'} swap."
-            )
             on_cpu = machine.accelerator == "cpu"
             measure = fit.required_ram if on_cpu else fit.required_merge_ram
             suggestions = fit.nearest_settings(
                 subject.shape, values, available, subject.longest, subject.ollama_name, measure
             )
-            return fit.Misfit(message, f"Add memory or swap. {fit.describe_suggestions(suggestions)}")
+            content = Message(
+                "estimates.ram_too_small",
+                step=step,
+                needed=resources.ram[step],
+                total=machine.ram.total,
+                swap=Message("estimates.swap", size=machine.ram.swap)
+                if machine.ram.swap
+                else Message("estimates.no_swap"),
+                suggestions=fit.describe_suggestions(suggestions),
+            )
+            return fit.Misfit(content)
     return None
 
 
@@ -259,7 +264,5 @@ def check(
     if problem is None:
         return ""
     if memory_check == "enforce":
-        raise InputError(
-            f"{name}: {problem.message}", f"{problem.hint} To try it all the same, declare memory_check: warn."
-        )
+        raise InputError("estimates.does_not_fit", name=name, problem=problem.content)
     return f"{problem.message} {problem.hint}"

@@ -7,9 +7,11 @@ A text is a format string of Python. In addition:
 
 * ``{rows:row|rows}`` is the first word for one and the second for another number.
 * ``{size:bytes}`` is a size in decimal units: ``17.9 GB``.
-* A list is joined by commas; ``{names:quoted}`` quotes its items, ``{names:join| or }`` joins them by another text.
+* A list is joined by commas; ``{names:quoted}`` quotes its items, ``{names:join| or }`` joins them by another text, and
+  ``{names:join|, | or }`` has another text before the last one.
+* ``{place:capital}`` begins with a capital letter.
 * ``{problem}`` is the text of a message without its hint, ``{problem.hint}`` the hint alone, ``{problem!s}`` both.
-* None is empty.
+* None is empty, and so are blanks at the end of a text, and around a hint: what a text ends with may be optional.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ def format_text(text: Text, parameters: t.Mapping[str, t.Any], language: str) ->
     :raises ValueError: if the text does not suit a parameter.
     """
     formatter = _Formatter(language)
-    return Text(formatter.vformat(text.message, (), parameters), formatter.vformat(text.hint, (), parameters).strip())
+    message, hint = (formatter.vformat(each, (), parameters) for each in text)
+    return Text(message.rstrip(), hint.strip())
 
 
 def fields(template: str) -> list[tuple[str, str, str]]:
@@ -81,8 +84,10 @@ class _Formatter(string.Formatter):
     def format_field(self, value: t.Any, format_spec: str) -> str:
         if isinstance(value, (list, tuple)):
             items = [repr(item) if format_spec == "quoted" else self._plain(item) for item in value]
-            separator = format_spec[5:] if format_spec.startswith("join|") else ", "
-            return separator.join(items)
+            return _join(items, format_spec.split("|")[1:] if format_spec.startswith("join|") else [", "])
+        if format_spec == "capital":
+            text = self._plain(value)
+            return text[:1].upper() + text[1:]
         if format_spec == "bytes":
             return format_size(value, self._language)
         if "|" in format_spec:
@@ -97,6 +102,11 @@ class _Formatter(string.Formatter):
         if value is None:
             return ""
         return t.cast(Renderable, value).render(self._language).message if _is_message(value) else str(value)
+
+
+def _join(items: t.Sequence[str], separators: t.Sequence[str]) -> str:
+    between, before_last = separators[0], separators[-1]
+    return before_last.join([between.join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def _is_message(value: t.Any) -> bool:

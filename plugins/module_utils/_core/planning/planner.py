@@ -45,10 +45,7 @@ def plan(layout: Layout, request: Request, host: Host) -> Run:
 
 def _finetune(layout: Layout, request: Request, declared: Declared, host: Host) -> Steps:
     if len(declared.nodes) > 1 and host.write and host.nodes is None:
-        raise InputError(
-            f"{declared.name}: several hosts must train it together, but it was submitted to only one of them.",
-            "Submit it with the role ia_homelab.llamafactory.finetune (playbooks/finetune.yml), or leave out nodes.",
-        )
+        raise InputError("planning.several_hosts", name=declared.name)
     chain = _finetune_chain(layout, request, declared, host)
     training = chain.training
     if training is None or not declared.always_retrain or request.start is not None:
@@ -134,7 +131,7 @@ def _single_steps(layout: Layout, request: Request, host: Host) -> tuple[str, Ch
         identity = Identity(base.fingerprint, base.settings, base.options)
         return f"base-{name.rsplit('/', 1)[-1]}", Chain(base=identity, provides_base=True)
     if request.start is None:
-        raise InputError("The request names nothing to start from.")
+        raise InputError("planning.nothing_to_start_from")
     receipt = _receipt(layout, request.start)
     if request.registration is not None:
         return request.registration.name, _registration_chain(layout, request.registration, receipt)
@@ -148,7 +145,8 @@ def _training_chain(layout: Layout, request: Request, receipt: t.Mapping[str, t.
     options = {key: value for key, value in receipt["options"].items() if key != "warning"}
     resolved = options.get("resolved") or {}
     as_adapter = request.goal is Goal.GGUF
-    stages.require_generative(str(resolved.get("stage") or "sft"), "converted" if as_adapter else "merged")
+    operation = "training.reward_model_not_converted" if as_adapter else "training.reward_model_not_merged"
+    stages.require_generative(str(resolved.get("stage") or "sft"), operation)
     name = str(options.get("name") or request.goal.value)
     upstream = receipt["upstream"]
     results = {"train": receipt["fingerprint"], "base": upstream["base"], "dataset": upstream["dataset"]}
@@ -180,10 +178,7 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     if wanted.adapter:
         converted = _receipt(layout, Result("gguf_adapter", wanted.adapter))
         if receipt["upstream"].get("base") != converted["upstream"]["base"]:
-            raise InputError(
-                f"The adapter {wanted.adapter[:12]} does not stand on the GGUF file {gguf[:12]}.",
-                "Give the file of its base: the module gguf makes both with its option adapter.",
-            )
+            raise InputError("planning.adapter_of_other_base", adapter=wanted.adapter[:12], gguf=gguf[:12])
         trained = layout.receipt("train", converted["upstream"]["train"]) or {}
         dataset = (trained.get("upstream") or {}).get("dataset")
     else:
@@ -193,7 +188,7 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     training = (converted.get("options") or {}).get("resolved") or {}
     template = wanted.template or training.get("template")
     if not template:
-        raise InputError(f"The chat template of {gguf[:12]} is unknown.", "Give template.")
+        raise InputError("planning.gguf_template_unknown", gguf=gguf[:12])
     results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
     settings, warning = inputs.register_settings(
         wanted.name, {**training, "template": template}, results, wanted.system, wanted.parameters
@@ -209,8 +204,11 @@ def _receipt(layout: Layout, result: Result) -> dict[str, t.Any]:
     receipt = layout.receipt(result.kind, result.fingerprint)
     if receipt is None:
         raise NotReadyError(
-            f"There is no {result.kind} {result.fingerprint[:12]} in {layout.parent(result.kind)}.",
-            f"Give the fingerprint that the module {module_of(result.kind)} has returned.",
+            "planning.result_missing",
+            kind=result.kind,
+            fingerprint=result.fingerprint[:12],
+            directory=layout.parent(result.kind),
+            module=module_of(result.kind),
         )
     return {**receipt, "fingerprint": result.fingerprint}
 

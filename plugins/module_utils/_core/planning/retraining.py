@@ -50,7 +50,9 @@ def retraining_inputs(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[
     declared = [(policy, POLICIES, "regenerate"), *((each, INPUTS, "regenerate_on") for each in inputs)]
     for value, allowed, option in declared:
         if value not in allowed:
-            raise InputError(f"{name}: {option} has {value!r}.", f"There are: {', '.join(allowed)}.")
+            raise InputError(
+                "planning.option_not_allowed", name=name, option=option, value=value, allowed=list(allowed)
+            )
     return () if policy == "never" else tuple(inputs)
 
 

@@ -33,9 +33,7 @@ def differences(
     :raises InputError: if this version cannot read the plan.
     """
     if saved.get("schema") != SCHEMA or not isinstance(saved.get("steps"), list):
-        raise InputError(
-            f"{run.name}: it is no plan that this version of the collection can read.", "Make the plan again."
-        )
+        raise InputError("planning.plan_unreadable", name=run.name)
     before = {str(step.get("label")): step for step in saved["steps"]}
     facts = {**(provisional or {}), **_saved_bases(before), **bases(run)}
     current = {step.label: step for step in run.steps}
@@ -94,11 +92,7 @@ def check_saved(
             changed = differences(layout, by_name[run.name], run, view, provisional)
             reasons += [f"{run.name}: {each}" for each in changed]
     if reasons:
-        raise InputError(
-            f"The plan is stale: {'. '.join(reasons)}.",
-            "Make the plan again, look at it, and apply that.",
-            {"stale": reasons},
-        )
+        raise InputError("planning.plan_stale", reasons=list(reasons), details={"stale": reasons})
 
 
 def provisional_datasets(

@@ -15,6 +15,7 @@ import signal
 import typing as t
 
 from ..distributed.node_link import Link
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -88,7 +89,6 @@ class Step(abc.ABC):
         send(signal.SIGTERM)
         return 10.0
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
-        """Return the message and the hint for a failed command, from the end of its log."""
-        last = log_tail[-1] if log_tail else "no output"
-        return last, "The complete log is in the job's directory."
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
+        """Return the message, with its hint, for a failed command, from the end of its log."""
+        return Message("steps.last_line", line=log_tail[-1]) if log_tail else Message("steps.no_output")

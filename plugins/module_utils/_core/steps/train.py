@@ -24,6 +24,7 @@ from ..distributed.node_link import Leader, Link
 from ..errors import JobError, NotReadyError, StoreError
 from ..formats.safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ..formats.yaml import yaml_text
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
@@ -256,7 +257,7 @@ class TrainStep(Step):
                 )
         return state
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
         return explain(log_tail)
 
 

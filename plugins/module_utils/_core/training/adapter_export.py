@@ -33,14 +33,8 @@ def check_exportable(name: str, resolved: t.Mapping[str, t.Any]) -> None:
     :raises InputError: when the method makes no adapter, or an argument requires a merged export.
     """
     if resolved["method"] not in ("lora", "qlora"):
-        raise InputError(
-            f"{name}: export: adapter needs an adapter, and the method {resolved['method']} makes none.",
-            "Declare method: lora or qlora, or export: merged.",
-        )
+        raise InputError("training.method_without_adapter", name=name, method=resolved["method"])
     extra = resolved.get("extra") or {}
     conflicts = [key for key in MERGE_ONLY_ARGUMENTS if extra.get(key)]
     if conflicts:
-        raise InputError(
-            f"{name}: with extra.{conflicts[0]} the adapter alone is not the model that was trained.",
-            "Declare export: merged.",
-        )
+        raise InputError("training.adapter_is_not_model", name=name, argument=conflicts[0])

@@ -8,15 +8,47 @@ from __future__ import annotations
 from ..text import Texts
 from . import (
     artifacts,
+    base_models,
+    datasets,
+    distributed,
+    engine,
     errors,
+    estimates,
+    fingerprint,
+    formats,
     messages,
+    modules,
+    ollama,
+    planning,
+    releases,
+    runners,
+    runs,
+    steps,
+    system,
+    training,
 )
 
 #: The catalogues, one for each package.
 CATALOGUES = (
     artifacts,
+    base_models,
+    datasets,
+    distributed,
+    engine,
     errors,
+    estimates,
+    fingerprint,
+    formats,
     messages,
+    modules,
+    ollama,
+    planning,
+    releases,
+    runners,
+    runs,
+    steps,
+    system,
+    training,
 )
 
 

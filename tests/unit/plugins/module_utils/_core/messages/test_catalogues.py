@@ -16,10 +16,11 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.message_sites imp
 ROOT = Path(__file__).resolve().parents[6]
 
 MESSAGES = ROOT / "plugins" / "module_utils" / "_core" / "messages"
-SOURCES = sorted(path for path in (ROOT / "plugins").rglob("*.py") if MESSAGES not in path.parents)
+CATALOGUES = (MESSAGES / "english", MESSAGES / "french")
+SOURCES = sorted(path for path in (ROOT / "plugins").rglob("*.py") if path.parent not in CATALOGUES)
 ENGLISH = catalogue.texts("en")
 FRENCH = catalogue.texts("fr")
-SITES = list(sites([*SOURCES, MESSAGES / "message.py"], ENGLISH, ROOT))
+SITES = list(sites(SOURCES, ENGLISH, ROOT))
 
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: f"{site.place} {site.code}")
@@ -30,12 +31,12 @@ def test_a_site_passes_what_its_text_names(site: Site) -> None:
 
 
 def test_every_text_is_used() -> None:
-    assert not sorted(set(ENGLISH) - strings([*SOURCES, MESSAGES / "message.py"]))
+    assert not sorted(set(ENGLISH) - strings(SOURCES))
 
 
 def test_a_catalogue_has_the_codes_of_its_package_only() -> None:
-    for language in ("english", "french"):
-        for path in (MESSAGES / language).glob("*.py"):
+    for directory in CATALOGUES:
+        for path in directory.glob("*.py"):
             if path.stem not in ("__init__", "all_texts"):
                 codes = {code for code in strings([path]) if code in ENGLISH}
                 assert {code.partition(".")[0] for code in codes} == {path.stem}, path
