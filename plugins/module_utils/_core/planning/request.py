@@ -243,13 +243,12 @@ def _refuse_unused(declared: Declared, reached: Goal, goal: Goal, reason: str) -
         alternative = Message("planning.request_model")
     elif reached is Goal.GGUF:
         alternative = Message("planning.declare_register")
-    raise InputError(
+    problem = Message(
         "planning.no_effect",
-        name=declared.name,
         options=names,
         count=len(names),
         cause=reason,
         result=result,
         alternative=alternative,
-        details={"options": names},
     )
+    raise InputError("training.of_finetune", name=declared.name, problem=problem, details={"options": names})

@@ -163,7 +163,7 @@ class Jobs:
         try:
             record = self.engine.store.record(job_id)
         except InputError as error:
-            raise NotFoundError(f"{job_id!r} is not the id of a job.") from error
+            raise NotFoundError("service.job_id_invalid", job=job_id) from error
         if record is not None and record.run is not None:
             return record.run
         request = read_record(self._request_path(job_id))
@@ -185,8 +185,8 @@ class Jobs:
         try:
             self.engine.observe(job_id)
         except InputError as error:
-            return NotFoundError(f"There is no job {job_id!r}.", error.hint)
-        return NotFoundError(f"There is no job {job_id!r}.")
+            return NotFoundError("service.job_unknown_suggested", job=job_id, problem=error.content)
+        return NotFoundError("service.job_unknown", job=job_id)
 
     # -- pauses ----------------------------------------------------------------------------------------------------
 

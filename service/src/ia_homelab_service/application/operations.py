@@ -19,6 +19,7 @@ import typing as t
 
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import CoreError, InputError
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
@@ -142,19 +143,16 @@ class Operations:
         :raises ConflictError: when the job has not been trained yet.
         """
         if str(format).lower() != "gguf":
-            raise FieldErrors([FieldError("format", f"There is no format {format!r}.", "The format is gguf.")])
+            raise FieldErrors([FieldError("format", Message("service.export_format_unknown", format=format))])
         run = self.jobs.run(job_id)
         training = step_spec(run, "train")
         if training is None:
-            raise ConflictError(f"The job {job_id} trains nothing.", "Export a job that POST /api/train has returned.")
+            raise ConflictError("service.job_trains_nothing", job=job_id)
         if goal_of(run) == "model":
             return self._submit(run)
         trained = next((step for step in self.get_job(job_id).steps if step.kind == "train"), None)
         if trained is None or trained.state != "whole":
-            raise ConflictError(
-                f"The job {job_id} has not been trained yet.",
-                f"Wait until GET /api/status/{job_id} reports succeeded.",
-            )
+            raise ConflictError("service.job_not_trained", job=job_id)
         declaration = finetune_request.declared_options(run.declaration)
         declaration.update(method=training.options["resolved"]["method"])
         # continues from what was trained, even if the dataset's name or the declared base stands for another one now
@@ -175,7 +173,7 @@ class Operations:
         :raises ConflictError: when it has ended.
         """
         if self.get_job(job_id).ended:
-            raise ConflictError(f"The job {job_id} has ended: there is nothing to pause.")
+            raise ConflictError("service.job_ended", job=job_id)
         self.jobs.set_paused(job_id)
         self.engine.cancel(job_id)
         self._queue_changed(job_id)
@@ -185,7 +183,7 @@ class Operations:
         """Resume a paused, cancelled or failed job from its last checkpoint."""
         job = self.get_job(job_id)
         if job.status == "succeeded":
-            raise ConflictError(f"The job {job_id} has succeeded: there is nothing to resume.")
+            raise ConflictError("service.job_succeeded", job=job_id)
         tools = self.settings.tools
         return self._submit(dataclasses.replace(self.jobs.run(job_id), toolchain=tools, runner=tools.runner))
 
@@ -235,7 +233,7 @@ class Operations:
         attempts = [job for job in record.jobs if not step or job.label == step] if record else []
         if step and step not in {one.label for one in run.steps}:
             labels = ", ".join(one.label for one in run.steps)
-            raise NotFoundError(f"The job {job_id} has no step {step!r}.", f"Its steps are {labels}.")
+            raise NotFoundError("service.step_unknown", job=job_id, step=step, known=labels)
         if not attempts:
             return Log(job_id=job_id, step=step, lines=[])
         path = os.path.join(attempts[-1].directory, LOG_FILE)
@@ -301,7 +299,7 @@ def _errors_of_field(field: str) -> t.Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise FieldErrors([FieldError(field, error.message, error.hint)]) from error
+        raise FieldErrors([FieldError(field, error.content)]) from error
 
 
 def _known_secrets(settings: Settings) -> list[str]:

@@ -88,9 +88,9 @@ def load(path: str) -> Access:
             ]
         )
     except OSError as error:
-        raise NotReadyError(f"{path} cannot be read: {error.strerror}.") from error
+        raise NotReadyError("errors.unreadable", path=path, reason=error.strerror) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no list of tokens.", 'Each is {"name", "scopes", "sha256"}.') from error
+        raise InputError("service.no_token_list", path=path) from error
 
 
 def from_settings(settings: Settings) -> Access:
@@ -100,8 +100,5 @@ def from_settings(settings: Settings) -> Access:
     """
     access = load(settings.tokens_file) if settings.tokens_file else Access()
     if access.is_open and not settings.on_loopback and not settings.allow_unauthenticated:
-        raise InputError(
-            f"{settings.host} is reached by other machines, and no token is set: anybody could train and delete here.",
-            "Set training_service_tokens, listen on 127.0.0.1, or say training_service_allow_unauthenticated: true.",
-        )
+        raise InputError("service.no_token_set", host=settings.host)
     return access

@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 from nicegui import ui
 from nicegui.elements.mixins.validation_element import ValidationElement
 
+from ia_homelab_core.messages.message import Message
+
 from ..application.errors import FieldError
 from .i18n.language import Language
 
@@ -39,7 +41,7 @@ def read_query(schema: Schema, query: Query) -> tuple[dict[str, t.Any], list[Fie
         try:
             values[name] = _parse_value(entry, text)
         except ValueError:
-            errors.append(FieldError(name, f'{name} must be JSON such as {{"temperature": 0.2}}, not {text!r}.'))
+            errors.append(FieldError(name, Message("service.field_no_json", field=name, value=text)))
     return values, errors
 
 

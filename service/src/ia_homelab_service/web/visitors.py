@@ -51,6 +51,6 @@ class Visitors:
             shows_view = connection.scope.get("method") == "GET" and "text/html" in connection.headers.get("accept", "")
             raise (SignInNeededError if shows_view else DeniedError)(message, hint)
         if changes_something(connection.scope) and "origin" not in connection.headers:
-            raise DeniedError("A browser's session needs an Origin for this.", authenticated=True)
+            raise DeniedError("service.origin_missing", authenticated=True)
         check_scopes(required.scopes, session.scopes)
         connection.scope["state"]["session"] = session

@@ -70,7 +70,7 @@ TEXTS: Texts = {
     "planning.copy_base": "Copy {base_model} of one of them to the others.",
     "planning.declare_revision": "Its name was resolved at different times: declare base_revision, the commit.",
     "planning.no_effect": Text(
-        "{name}: {options} {count:has|have} no effect with {cause}, which ends with {result}.",
+        "{options} {count:has|have} no effect with {cause}, which ends with {result}.",
         "{count:Leave it out.|Leave them out.} {alternative}",
     ),
     "planning.ends_with_adapter": "the trained adapter",

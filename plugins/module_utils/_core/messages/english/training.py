@@ -9,11 +9,11 @@ from ..text import Text, Texts
 
 TEXTS: Texts = {
     "training.method_without_adapter": Text(
-        "{name}: export: adapter needs an adapter, and the method {method} makes none.",
+        "export: adapter needs an adapter, and the method {method} makes none.",
         "Declare method: lora or qlora, or export: merged.",
     ),
     "training.adapter_is_not_model": Text(
-        "{name}: with extra.{argument} the adapter alone is not the model that was trained.",
+        "with extra.{argument} the adapter alone is not the model that was trained.",
         "Declare export: merged.",
     ),
     "training.method_unresolved": "method: auto has to be resolved for a host first.",
