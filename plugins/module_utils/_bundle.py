@@ -88,7 +88,17 @@ def modules() -> None:
     from ._core.messages.english import training as _core_messages_english_training
     from ._core.messages import formatting as _core_messages_formatting
     from ._core.messages.french import all_texts as _core_messages_french_all_texts
+    from ._core.messages.french import artifacts as _core_messages_french_artifacts
+    from ._core.messages.french import base_models as _core_messages_french_base_models
+    from ._core.messages.french import datasets as _core_messages_french_datasets
+    from ._core.messages.french import engine as _core_messages_french_engine
     from ._core.messages.french import errors as _core_messages_french_errors
+    from ._core.messages.french import estimates as _core_messages_french_estimates
+    from ._core.messages.french import planning as _core_messages_french_planning
+    from ._core.messages.french import releases as _core_messages_french_releases
+    from ._core.messages.french import steps as _core_messages_french_steps
+    from ._core.messages.french import system as _core_messages_french_system
+    from ._core.messages.french import training as _core_messages_french_training
     from ._core.messages import message as _core_messages_message
     from ._core.messages import suggestions as _core_messages_suggestions
     from ._core.messages import text as _core_messages_text
@@ -107,6 +117,7 @@ def modules() -> None:
     from ._core.planning import request as _core_planning_request
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan
+    from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments

@@ -117,7 +117,7 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
 
         run = prepare(engine)
         for warning in warnings_of(run, engine.layout):
-            module.warn(warning)
+            module.warn(str(warning))
         if module.check_mode:
             view = engine.preview(run)
             runs = [run_entry(view, view.pending, kinds)]

@@ -378,7 +378,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
             sources=dataset.sources,
         )
         for warning in warnings(params["name"], dataset.results):
-            module.warn(warning)
+            module.warn(str(warning))
     if module._diff and not outcome.needs_rows:
         if outcome.changes:
             answer["changes"] = {key: outcome.changes[key] for key in ("compared", "added", "removed", "changed")}

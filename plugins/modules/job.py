@@ -216,7 +216,7 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     runs = [planned_run(module, engine, declared) for declared in entries(module.params["finetunes"])]
     planned = plans(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
-    warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
+    warnings += [str(warning) for run in runs for warning in warnings_of(run, engine.layout)]
     for warning in dict.fromkeys(warnings):
         module.warn(warning)
     if module.check_mode:

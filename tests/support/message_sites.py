@@ -69,4 +69,4 @@ def _constants(node: ast.expr) -> list[str]:
 
 def _makes_message(node: ast.Call) -> bool:
     name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-    return name == "Message" or name.endswith(("Error", "Problem", "problem", "NodeLost"))
+    return name in ("Message", "NodeLost") or (name.endswith("Error") and name != "FieldError")

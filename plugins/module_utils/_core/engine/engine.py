@@ -64,7 +64,7 @@ class Engine:
 
     # -- read-only operations ----------------------------------------------------------------------------------
 
-    def pending_steps(self, run: Run) -> dict[str, str]:
+    def pending_steps(self, run: Run) -> dict[str, Message]:
         """Return the labels of the steps that must run, in order, each with its reason.
 
         The search starts at the goals: if a result is complete, the steps before it are not checked.
@@ -113,7 +113,7 @@ class Engine:
             return self._view_record(record, self.store.active())
         return self._preview(run, record, None)
 
-    def _preview(self, run: Run, record: Record | None, pending: dict[str, str] | None) -> RunView:
+    def _preview(self, run: Run, record: Record | None, pending: dict[str, Message] | None) -> RunView:
         view = RunView(run.id, run.name, "absent", submitted_by=run.submitted_by)
         self._add_steps(view, run, None, pending)
         if view.pending:
@@ -169,19 +169,19 @@ class Engine:
             # the directory of the run may have moved since the error was recorded
             details["log"] = os.path.join(last.directory, LOG_FILE)
 
-    def _add_steps(self, view: RunView, run: Run, job: Job | None, pending: dict[str, str] | None) -> None:
+    def _add_steps(self, view: RunView, run: Run, job: Job | None, pending: dict[str, Message] | None) -> None:
         """Add the steps of a run to its view.
 
         :param job: the current job; None when no step is running.
         :param pending: the pending steps with their reasons; None to determine them here.
         """
-        problem = ""
+        problem: Message | None = None
         if pending is None:
             try:
                 pending = self.pending_steps(run)
             except CoreError as error:
                 # the pending steps cannot be determined: show every incomplete step as pending
-                problem = error.message
+                problem = error.content
                 pending = {
                     step.label: problem
                     for step in run.steps
@@ -189,20 +189,22 @@ class Engine:
                 }
         for step in run.steps:
             complete = view.state == SUCCEEDED and step.label in run.goals
-            reason = "" if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
+            reason = None if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
             state = NEEDED if step.label in pending else (IDLE if reason else WHOLE)
             if job is not None and job.label == step.label:
                 state = RUNNING
             elif view.state == FAILED and view.error and view.error.get("step") == step.label:
                 state = FAILED
+            cause = problem or pending.get(step.label) or reason
             view.steps.append(
                 StepView(
                     label=step.label,
                     kind=step.spec.kind,
                     fingerprint=step.spec.fingerprint,
                     state=state,
-                    reason=problem or pending.get(step.label, "") or reason,
+                    reason=cause.text if cause is not None else "",
                     path=self._artifact_path(step.spec.kind, step.spec.fingerprint),
+                    cause=cause.as_dict() if cause is not None else {},
                 )
             )
 

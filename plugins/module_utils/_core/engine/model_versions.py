@@ -9,6 +9,7 @@ import dataclasses
 import typing as t
 
 from ..artifacts.layout import Layout
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
 from ..releases import lineage
@@ -74,7 +75,7 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
     ]
     for receipt in receipts:
         if not receipt.get("pruned_at"):
-            drift += [reason for reason in _drift(layout, ollama, receipt) if reason not in drift]
+            drift += [reason for reason in map(str, _drift(layout, ollama, receipt)) if reason not in drift]
     return {
         "name": name,
         "served": served,
@@ -91,7 +92,7 @@ def names(layout: Layout) -> list[str]:
     return sorted({str(receipt["settings"]["name"]) for receipt in lineage.registrations(layout)})
 
 
-def _drift(layout: Layout, ollama: Ollama, receipt: t.Mapping[str, t.Any]) -> list[str]:
+def _drift(layout: Layout, ollama: Ollama, receipt: t.Mapping[str, t.Any]) -> list[Message]:
     """Return how a registered version deviates from its receipt; its aliases are not checked here."""
     options = {**(receipt.get("options") or {}), "promote": False}
     spec = StepSpec.from_dict({**receipt, "options": options})

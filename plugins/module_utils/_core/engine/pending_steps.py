@@ -9,18 +9,20 @@ from ..artifacts.integrity import artifact_defect
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
+from ..messages.message import Message
 from ..runs.job_context import step_context
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
 from ..steps.registry import get_step
 
 
-def step_defect(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> str:
-    """Return why the result of a step is incomplete or has drifted; empty when it is intact."""
+def step_defect(layout: Layout, spec: StepSpec, toolchain: Toolchain) -> Message | None:
+    """Return why the result of a step is incomplete or has drifted; None when it is intact."""
     reason = artifact_defect(layout, spec.kind, spec.fingerprint)
-    if reason:
+    if reason is not None:
         return reason
-    return "; ".join(get_step(spec.kind).drift(step_context(layout, spec, toolchain)))
+    drift = get_step(spec.kind).drift(step_context(layout, spec, toolchain))
+    return Message("engine.drift", problems=drift) if drift else None
 
 
 def required_artifacts(spec: StepSpec) -> dict[str, str]:
@@ -32,7 +34,7 @@ def required_artifacts(spec: StepSpec) -> dict[str, str]:
     return {"gguf": str(f16)} if spec.kind == "gguf" and f16 else dict(spec.upstream)
 
 
-def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
+def find_pending_steps(layout: Layout, run: Run) -> dict[str, Message]:
     """Return the labels of the steps of a run that must run, in order, each with its reason.
 
     The search starts at the goals: if a result is complete, the steps before it are not checked.
@@ -40,7 +42,7 @@ def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
     :raises NotReadyError: when an artifact is required that no step of the run produces.
     """
     by_fingerprint = {(step.spec.kind, step.spec.fingerprint): step for step in run.steps}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Message] = {}
     visited: set[str] = set()
 
     def visit(step: RunStep) -> None:
@@ -48,7 +50,7 @@ def find_pending_steps(layout: Layout, run: Run) -> dict[str, str]:
             return
         visited.add(step.label)
         reason = step_defect(layout, step.spec, run.toolchain)
-        if not reason:
+        if reason is None:
             return
         reasons[step.label] = reason
         for kind, fingerprint in required_artifacts(step.spec).items():

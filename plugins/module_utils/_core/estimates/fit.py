@@ -15,7 +15,6 @@ import typing as t
 
 from ..base_models.catalogue import CATALOGUE, Shape
 from ..messages.message import Message
-from ..system.disk import gigabytes
 from .memory import Estimate, Vram, effective_length, estimate
 
 #: Share of a GPU's memory that is reserved for the driver, the desktop and allocator fragmentation, and its minimum.
@@ -250,7 +249,7 @@ def choose_method(
     gpu_total: int | None,
     rows: int | None = None,
     longest: int | None = None,
-) -> tuple[str, str]:
+) -> tuple[str, Message]:
     """Resolve ``auto`` to a method for a host.
 
     The rules follow the table in the user's document, except where it would run out of memory (lora "from 12 GB" needs
@@ -268,22 +267,23 @@ def choose_method(
     :returns: the method, and the reason for it.
     """
     if gpu_total is None:
-        return "lora", "no GPU: quantized training needs one"
+        return "lora", Message("estimates.no_gpu")
     room = budget(gpu_total)
-    memory = f"{gigabytes(gpu_total)} of GPU memory, {gigabytes(gpu_total - room)} in reserve"
+    memory = {"total": gpu_total, "reserve": gpu_total - room}
     if shape is None:
-        is_small = gpu_total < int(12e9 * 0.97)
-        return ("qlora", f"{memory}: less than 12 GB") if is_small else ("lora", f"{memory}: 12 GB or more")
+        if gpu_total < int(12e9 * 0.97):
+            return "qlora", Message("estimates.small_gpu", **memory)
+        return "lora", Message("estimates.large_gpu", **memory)
     full, lora, qlora = (
         required_vram(shape, {**values, "method": method}, longest) for method in ("full", "lora", "qlora")
     )
     full_possible = rows is not None and rows >= FULL_ROWS and full <= room
     if full_possible and float(values.get("learning_rate") or 1) <= FULL_LEARNING_RATE:
-        return "full", f"{memory}; {rows} rows, and full takes about {gigabytes(full)}"
+        return "full", Message("estimates.full_fits", **memory, rows=rows, full=full)
     if lora <= room:
-        addition = ""
-        if full_possible:
-            addition = f" ({rows} rows would bear full as well, with a learning_rate of at most {FULL_LEARNING_RATE:g})"
-        return "lora", f"{memory}; lora takes about {gigabytes(lora)}{addition}"
-    comparison = f"lora would take about {gigabytes(lora)}, qlora takes about {gigabytes(qlora)}"
-    return "qlora", f"{memory}; {comparison}" + ("" if qlora <= room else ", and that is too much as well")
+        if not full_possible:
+            return "lora", Message("estimates.lora_fits", **memory, lora=lora)
+        rate = FULL_LEARNING_RATE
+        return "lora", Message("estimates.lora_or_full_fits", **memory, lora=lora, rows=rows, learning_rate=rate)
+    code = "estimates.qlora_fits" if qlora <= room else "estimates.nothing_fits"
+    return "qlora", Message(code, **memory, lora=lora, qlora=qlora)

@@ -66,6 +66,11 @@ class Message:
                 pass
         return self._stored if self._stored.message else Text(self.code)
 
+    def language(self, wanted: str) -> str:
+        """Return the language that :meth:`render` has a text in, for a wanted one."""
+        found = catalogue.find(self.code, wanted) if self.code != STORED else None
+        return found[1] if found is not None else ENGLISH
+
     def as_dict(self) -> dict[str, t.Any]:
         """Return plain values: ``code``, ``parameters``, ``text`` in English, and ``hint`` if there is one."""
         text = self.render()

@@ -15,9 +15,11 @@ from ..artifacts.layout import Layout
 from ..base_models import chat_templates, names, resolution
 from ..datasets import registry, truncation
 from ..estimates import host
+from ..messages.message import Message
 from ..runs.spec import Toolchain
 from ..training import hyperparameters, image_arguments, llamafactory_arguments, stages
 from ..training.hyperparameters import Hyperparameters
+from .step_warnings import add_warnings
 
 
 def resolve_base(
@@ -85,12 +87,14 @@ def training_settings(
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
-    options = {
+    options: dict[str, t.Any] = {
         "resolved": hyperparameters.resolved(hyper),
         "accelerator": machine.accelerator,
         "name": name,
-        "method_reason": reason,
+        "method_reason": str(reason or ""),
     }
+    if reason is not None:
+        options["method_cause"] = reason.as_dict()
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
@@ -99,9 +103,7 @@ def training_settings(
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
     ]
-    if any(warnings):
-        options["warning"] = " ".join(filter(None, warnings))
-    return hyperparameters.settings(hyper), options
+    return hyperparameters.settings(hyper), add_warnings(options, warnings)
 
 
 def register_settings(
@@ -110,7 +112,7 @@ def register_settings(
     dataset: t.Mapping[str, t.Any],
     system: str | None,
     parameters: t.Mapping[str, t.Any],
-) -> tuple[dict[str, t.Any], str]:
+) -> tuple[dict[str, t.Any], Message | None]:
     """Return the settings of a registration, and a warning if it cannot serve every row as it was trained.
 
     :param training: hyperparameters of the training: its template, and whether thinking was enabled.
@@ -129,4 +131,4 @@ def register_settings(
     }
     if thinking is not None:
         settings["enable_thinking"] = bool(thinking)
-    return settings, warning
+    return settings, Message.from_stored(warning) if warning else None

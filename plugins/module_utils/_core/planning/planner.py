@@ -15,6 +15,7 @@ import typing as t
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import InputError, NotReadyError
+from ..messages.message import Message
 from ..releases.promotion import Releases, content_tag, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
@@ -22,6 +23,7 @@ from . import inputs, pipeline, retraining
 from .declaration import Declared
 from .pipeline import Chain, Goal, Identity, Serving, Training
 from .request import Host, Registration, Request, Result
+from .step_warnings import add_warnings, read_warnings
 
 Steps = tuple[list[RunStep], list[str]]
 
@@ -89,7 +91,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options["sources"] = dataset.sources
     if pinned.notes and request.goal is not Goal.MODEL:
         # the warning belongs to the registration, which is always a goal; without a registration, to the training
-        options["warning"] = " ".join(filter(None, [str(options.get("warning") or ""), *pinned.notes]))
+        options = add_warnings(options, pinned.notes)
     if declared.export == "adapter" and request.goal is not Goal.TRAIN:
         adapter_export.check_exportable(declared.name, options["resolved"])
     return Chain(
@@ -111,13 +113,13 @@ def _pinned_inputs(layout: Layout, request: Request, declared: Declared) -> retr
 
 
 def _serving(
-    declared: Declared, options: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any], notes: t.Sequence[str]
+    declared: Declared, options: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any], notes: t.Sequence[Message]
 ) -> Serving:
     settings, warning = inputs.register_settings(
         declared.name, options["resolved"], results, declared.system, declared.parameters
     )
-    texts = {"name": options.get("name", ""), "warning": " ".join([*filter(None, [warning]), *notes])}
-    return Serving(settings, texts, declared.aliases, declared.gate, declared.keep)
+    more = add_warnings({"name": options.get("name", "")}, [warning, *notes])
+    return Serving(settings, more, declared.aliases, declared.gate, declared.keep)
 
 
 # -- steps on a result that exists -------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ def _single_steps(layout: Layout, request: Request, host: Host) -> tuple[str, Ch
 
 def _training_chain(layout: Layout, request: Request, receipt: t.Mapping[str, t.Any]) -> tuple[str, Chain]:
     """Continue from a training: to its merged weights, or to the GGUF files of its adapter and base."""
-    options = {key: value for key, value in receipt["options"].items() if key != "warning"}
+    options = {key: value for key, value in receipt["options"].items() if key not in ("warning", "warnings")}
     resolved = options.get("resolved") or {}
     as_adapter = request.goal is Goal.GGUF
     operation = "training.reward_model_not_converted" if as_adapter else "training.reward_model_not_merged"
@@ -196,7 +198,7 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     return Chain(
         {"gguf_adapter": wanted.adapter},
         ggufs={str(receipt["settings"]["quantization"]): gguf},
-        serving=Serving(settings, {"name": wanted.name, "warning": warning}, wanted.aliases, wanted.gate),
+        serving=Serving(settings, add_warnings({"name": wanted.name}, [warning]), wanted.aliases, wanted.gate),
     )
 
 
@@ -216,14 +218,16 @@ def _receipt(layout: Layout, result: Result) -> dict[str, t.Any]:
 # -- warnings ----------------------------------------------------------------------------------------------------------
 
 
-def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
+def warnings_of(run: Run, layout: Layout | None = None) -> list[Message]:
     """Return the warnings about a run that is valid nevertheless.
 
     :param layout: data directory, to check for holds; None skips that check.
     """
-    warnings = [
-        f"{run.name}: {step.spec.options.get('warning')}" for step in run.steps if step.spec.options.get("warning")
-    ]
+    warnings = []
+    for step in run.steps:
+        messages = read_warnings(step.spec.options)
+        if messages:
+            warnings.append(Message("planning.warnings_of", name=run.name, warnings=messages))
     for step in run.steps if layout is not None else ():
         options = step.spec.options
         if step.spec.kind == "register" and options.get("aliases"):

@@ -21,6 +21,7 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..base_models.resolution import BaseIdentity
 from ..errors import InputError
+from ..messages.message import Message
 from ..releases import lineage
 from ..releases.promotion import Releases, content_tag
 from ..runs.run import RunStep
@@ -35,8 +36,6 @@ INPUTS: tuple[str, ...] = BY_NAME["regenerate_on"].choices
 Steps = tuple[list[RunStep], list[str]]
 #: Settings and options of a training.
 Training = tuple[dict[str, t.Any], dict[str, t.Any]]
-
-_WHY = "(regenerate, regenerate_on)."
 
 
 def retraining_inputs(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[str, ...]:
@@ -70,7 +69,7 @@ class PinnedInputs:
         self._ignored = ignored if self._receipt else []
         self._continues = False
         #: Messages about changed inputs that are ignored.
-        self.notes: list[str] = []
+        self.notes: list[Message] = []
 
     @classmethod
     def of_training(cls, layout: Layout, name: str, receipt: t.Mapping[str, t.Any]) -> PinnedInputs:
@@ -150,12 +149,11 @@ class PinnedInputs:
         current = hyperparameters.settings(declared.with_method(str(method)) if ignored[:1] == ["method"] else declared)
         differences = hyperparameters.differences(before, current, ignored)
         if differences:
-            shown = ", ".join(differences)
-            self.notes.append(f"changed hyperparameters do not count, and nothing is trained for them: {shown} {_WHY}")
+            self.notes.append(Message("planning.pinned_hyperparameters", changed=list(differences)))
         return before, {**self._receipt["options"], "name": self._name}
 
     def _note(self, input_name: str, pinned_value: str) -> None:
-        self.notes.append(f"the {input_name} has changed, and does not count: {pinned_value} is kept {_WHY}")
+        self.notes.append(Message("planning.pinned_input", input=input_name, kept=pinned_value))
 
 
 def next_attempt(layout: Layout, plan: t.Callable[[int], Steps]) -> Steps:

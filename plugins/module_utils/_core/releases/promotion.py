@@ -21,6 +21,7 @@ import urllib.parse
 
 from ..artifacts.layout import Layout
 from ..errors import InputError, RemoteError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import check_name, same_model, same_name
 from ..system.clock import utc_now
@@ -131,7 +132,7 @@ class Releases:
         hold = self.blocking_hold(tag)
         return hold.tag if hold else tag
 
-    def misplaced(self, models: Models, tag: str, aliases: t.Sequence[str]) -> list[str]:
+    def misplaced(self, models: Models, tag: str, aliases: t.Sequence[str]) -> list[Message]:
         """Tags that do not point to the version to serve, as phrases; empty if all do.
 
         :param models: the list of :meth:`Ollama.tags`.
@@ -141,12 +142,13 @@ class Releases:
         target = self.version_to_serve(tag)
         digest = digest_of(models, target)
         if aliases and not digest:
-            return [f"{target} is not in Ollama"]
+            return [Message("releases.not_in_ollama", tag=target)]
         wrong = []
         for full in aliases:
             current = digest_of(models, full)
             if current != digest:
-                wrong.append(f"{full} {'is another model than' if current else 'does not exist and must be'} {target}")
+                code = "releases.alias_differs" if current else "releases.alias_missing"
+                wrong.append(Message(code, alias=full, tag=target))
         return wrong
 
     def previous(self, models: Models) -> str:
@@ -404,12 +406,9 @@ def digest_of(models: Models, name: str) -> str:
     return next((str(model["digest"]) for model in models if same_name(str(model.get("name", "")), name)), "")
 
 
-def hold_warning(name: str, tag: str, hold: Hold) -> str:
+def hold_warning(name: str, tag: str, hold: Hold) -> Message:
     """The warning about a hold to show on apply."""
-    return (
-        f"{name}: held at {hold.tag} by a rollback of {hold.at}, so {tag} is not promoted. Release it with "
-        f"playbooks/rollback.yml -e model={name} -e release=true, or declare something else."
-    )
+    return Message("releases.held", name=name, held=hold.tag, since=hold.at, tag=tag)
 
 
 def _tag_of(name: str) -> str:

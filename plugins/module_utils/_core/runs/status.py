@@ -25,8 +25,9 @@ class StepView:
     :param fingerprint: fingerprint of its artifact.
     :param state: ``whole`` (complete); ``idle`` (incomplete, but not required by a goal); ``needed`` (pending);
         ``running``; ``failed``.
-    :param reason: why the artifact is incomplete; empty when it is complete.
+    :param reason: why the artifact is incomplete, in English; empty when it is complete.
     :param path: path of its artifact, whether it exists or not.
+    :param cause: the reason as a message (:meth:`Message.as_dict`); empty when it is complete.
     """
 
     label: str
@@ -35,6 +36,7 @@ class StepView:
     state: str
     reason: str
     path: str
+    cause: dict[str, t.Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass

@@ -14,6 +14,7 @@ from ..base_models.hub_download import PARTS, Download, bytes_missing, check_fil
 from ..base_models.model_files import HashCache, Inspection, directory_digest, inspect_directory, part_names
 from ..base_models.resolution import HubFile, hub_files, select_files
 from ..errors import CoreError, InputError, JobError, NotReadyError
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -102,7 +103,7 @@ class BaseStep(Step):
             raise NotReadyError("steps.base_changed", root=root)
         return {**_model_results(ctx, inspection), "location": root, "directory": current, "stamps": _stamps(root)}
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         if not _is_local(ctx):
             return []
         results = (ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}).get("results") or {}
@@ -113,7 +114,7 @@ class BaseStep(Step):
             same = directory_digest(root, HashCache(ctx.layout)) == ctx.spec.settings["directory"]
         except (OSError, CoreError):
             same = False
-        return [] if same else [f"the files in {root} have changed"]
+        return [] if same else [Message("steps.files_changed", directory=root)]
 
 
 def _is_local(ctx: StepContext) -> bool:

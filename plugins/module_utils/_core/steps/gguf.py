@@ -152,12 +152,14 @@ class GgufStep(Step):
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, LOG_FILE), 40, 16 * 1024)):
             match = _QUANTIZING.match(line)
             if match:
-                return Progress(int(match.group(1)), int(match.group(2)), unit="tensor", note="quantizing")
+                return Progress(
+                    int(match.group(1)), int(match.group(2)), unit="tensor", note=Message("steps.quantizing")
+                )
             match = _WRITING.match(line)
             if match:
-                return Progress(int(match.group(1)), 100, unit="%", note="converting")
+                return Progress(int(match.group(1)), 100, unit="%", note=Message("steps.converting"))
             if line.startswith("INFO:hf-to-gguf:Model successfully exported"):
-                return Progress(100, 100, unit="%", note="comparing tokens")
+                return Progress(100, 100, unit="%", note=Message("steps.comparing_tokens"))
         return None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:

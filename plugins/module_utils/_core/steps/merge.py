@@ -117,7 +117,9 @@ class MergeStep(Step):
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, LOG_FILE), 40, 16 * 1024)):
             match = _PROGRESS_BAR.match(line)
             if match:
-                note, unit = ("loading", "tensor") if match.group(1).startswith("Loading") else ("writing", "file")
+                loading = match.group(1).startswith("Loading")
+                note = Message("steps.loading" if loading else "steps.writing")
+                unit = "tensor" if loading else "file"
                 return Progress(current=int(match.group(2)), total=int(match.group(3)), unit=unit, note=note)
         return None
 

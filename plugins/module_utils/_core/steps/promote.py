@@ -57,7 +57,7 @@ class PromoteStep(Step):
         releases.declare(tag, aliases)
 
         def report_progress(count: int, total: int) -> None:
-            write_json(ctx.progress_file, Progress(count, total, "answer", note="asking").as_dict())
+            write_json(ctx.progress_file, Progress(count, total, "answer", note=Message("steps.asking")).as_dict())
 
         report = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], report_progress)
         write_json(os.path.join(ctx.work, REPORT), report)
@@ -102,7 +102,7 @@ class PromoteStep(Step):
             "met_before": report["served"]["met"] if report["served"] else None,
         }
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         return _releases(ctx).misplaced(Ollama(ctx.toolchain.ollama_url).tags(), _tag(ctx), _aliases(ctx))
 
 

@@ -24,6 +24,7 @@ from ..base_models.chat_templates import OllamaTemplate, template_for
 from ..errors import JobError, StoreError
 from ..estimates.memory import register_disk
 from ..formats.gguf import GgufInfo, check_complete, read_header
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import (
     check_name,
@@ -118,7 +119,7 @@ class RegisterStep(Step):
         record["digest"], record["stored"] = _verify(ollama, registration)
         log_line(f"Created {registration.tag}")
         if _moves_aliases(ctx):
-            report.note("promoting")
+            report.note(Message("steps.promoting"))
             record_previous = _write_ahead(os.path.join(ctx.work, _RECORD), record)
             change = Releases(ctx.layout, registration.name).promote(
                 ollama, registration.tag, _full_aliases(registration), record_previous
@@ -147,7 +148,7 @@ class RegisterStep(Step):
             template=registration.template,
             system=registration.system,
             parameters=registration.parameters,
-            on_status=report.note,
+            on_status=lambda status: report.note(Message("steps.status_of_ollama", status=status)),
         )
 
     def _has_other_weights(self, ctx: StepContext, shown: t.Mapping[str, t.Any]) -> bool:
@@ -172,7 +173,7 @@ class RegisterStep(Step):
             else []
         )
         if problems:
-            raise JobError(f"{'; '.join(problems)}.", "Another program changed it meanwhile: run again.")
+            raise JobError("steps.changed_meanwhile", problems=problems)
         return {
             "tag": registration.tag,
             "digest": digest,
@@ -189,17 +190,17 @@ class RegisterStep(Step):
             "warnings": list(registration.warnings),
         }
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         results = dict(receipt.get("results") or {})
         if not results:
-            return ["it was never registered"]
+            return [Message("steps.never_registered")]
         ollama = Ollama(ctx.toolchain.ollama_url)
         tag = str(results["tag"])
         models = ollama.tags()
         digest = digest_of(models, tag)
         if not digest:
-            return [f"{tag} is not in Ollama"]
+            return [Message("releases.not_in_ollama", tag=tag)]
         if digest != results["digest"]:
             # another server version may write a different manifest for the same model, so compare its content
             shown = ollama.show(tag)
@@ -207,7 +208,7 @@ class RegisterStep(Step):
             if self._has_other_weights(ctx, shown):
                 changed.append("weights")
             if changed:
-                return [f"{tag} has another {' and '.join(changed)}"]
+                return [Message("steps.registered_with_other", tag=tag, properties=changed)]
         name = str(ctx.spec.settings["name"])
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options.get("aliases") or []] if _moves_aliases(ctx) else []
         return Releases(ctx.layout, name).misplaced(models, tag, aliases) if aliases else []
@@ -310,9 +311,9 @@ class _ProgressReport:
         if sent == total or now - self._written_at >= _REPORT_INTERVAL:
             self._written_at = now
             eta = (now - self._started_at) * (total - sent) / sent if sent else None
-            self._write(Progress(sent, total, "B", eta_seconds=eta, note="uploading"))
+            self._write(Progress(sent, total, "B", eta_seconds=eta, note=Message("steps.uploading")))
 
-    def note(self, text: str) -> None:
+    def note(self, text: Message) -> None:
         """Report the current activity."""
         self._write(Progress(note=text))
         self._started_at = time.monotonic()
@@ -340,13 +341,13 @@ def _file_digest(ctx: StepContext, kind: str, path: str, report: _ProgressReport
     stat = os.stat(path)
     if facts.get("bytes") == stat.st_size and facts.get("mtime_ns") == stat.st_mtime_ns and facts.get("sha256"):
         return f"sha256:{facts['sha256']}"
-    report.note("hashing")
+    report.note(Message("steps.hashing"))
     digest = sha256_file(path)
     if facts.get("sha256") not in (None, digest):
         raise StoreError(
             f"{path} is not the file its receipt records: something changed it.", "Remove its directory and run again."
         )
-    report.note("uploading")
+    report.note(Message("steps.uploading"))
     return f"sha256:{digest}"
 
 

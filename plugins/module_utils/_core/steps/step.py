@@ -74,7 +74,7 @@ class Step(abc.ABC):
         :raises JobError: when the output is incomplete; an exit status of 0 does not prove that it is complete.
         """
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         """Return how the state outside the data directory deviates from the receipt; empty if intact. Read-only."""
         del ctx
         return []

@@ -68,7 +68,7 @@ def check_dataset(values: t.Mapping[str, t.Any], name: str, results: t.Mapping[s
         raise InputError("training.too_little_text", name=name, size=size, cutoff_len=cutoff_len)
 
 
-def warnings_for(values: t.Mapping[str, t.Any]) -> list[str]:
+def warnings_for(values: t.Mapping[str, t.Any]) -> list[Message]:
     """Warnings for the user who declares a stage.
 
     :param values: all hyperparameters.
@@ -78,13 +78,10 @@ def warnings_for(values: t.Mapping[str, t.Any]) -> list[str]:
     rate = STAGES[stage].learning_rate
     if rate is not None and values["learning_rate"] == _SFT_LEARNING_RATE and values["method"] != "full":
         warnings.append(
-            f"learning_rate {_SFT_LEARNING_RATE:g} suits sft; for {stage} something like {rate:g} is usual."
+            Message("training.learning_rate_of_sft", learning_rate=_SFT_LEARNING_RATE, stage=stage, usual=rate)
         )
     if stage == "pt":
-        warnings.append(
-            "Training on text teaches no answering: the model answers as its base does, and a base that was not made "
-            "for chat continues the text instead."
-        )
+        warnings.append(Message("training.text_teaches_no_answering"))
     return warnings
 
 

@@ -24,7 +24,7 @@ from ia_homelab_core.training import trainer_log
 from ..settings import Settings
 from .errors import NotFoundError
 from .redaction import Redactor
-from .schemas import Checkpoint, Job, Point, Problem, Progress, Status, Step
+from .schemas import Checkpoint, Job, MessageBody, Point, Problem, Progress, Status, Step
 
 #: Seconds for which a cached job is valid: while the run is active, and after it has ended with its record unchanged.
 _ACTIVE_TTL, _DONE_TTL = 0.25, 30.0
@@ -79,7 +79,14 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         current_step=view.current,
         progress=to_progress(view.progress) if view.progress else None,
         steps=[
-            Step(label=one.label, kind=one.kind, fingerprint=one.fingerprint, state=one.state, reason=one.reason)
+            Step(
+                label=one.label,
+                kind=one.kind,
+                fingerprint=one.fingerprint,
+                state=one.state,
+                reason=one.reason,
+                causes=[MessageBody(**one.cause)] if one.cause else [],
+            )
             for one in view.steps
         ],
         error=to_problem(redactor.value(view.error)) if view.error else None,
@@ -95,6 +102,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         dataset_rows=dataset_results.get("rows"),
         method=str(resolved.get("method") or ""),
         method_reason=str((train_step.options.get("method_reason") or "") if train_step else ""),
+        method_cause=(train_step.options.get("method_cause") or None) if train_step else None,
         hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
         results=results,
         model=model,
@@ -123,6 +131,8 @@ def to_problem(error: t.Mapping[str, t.Any]) -> Problem:
     return Problem(
         message=str(error.get("message", "")),
         hint=str(error.get("hint") or ""),
+        code=str(error.get("code") or ""),
+        parameters=dict(error.get("parameters") or {}),
         step=str(error.get("step") or ""),
         details=dict(details) if isinstance(details, dict) else {},
     )

@@ -38,7 +38,21 @@ from .events import Journal
 from .jobs import Jobs, goal_of, step_spec
 from .models import Models
 from .redaction import Redactor
-from .schemas import Checkpoint, Event, Gpu, Job, Log, Machine, Model, Plan, Point, Promotion, Submitted
+from .schemas import (
+    Checkpoint,
+    Event,
+    Gpu,
+    Job,
+    Log,
+    Machine,
+    MessageBody,
+    Model,
+    Plan,
+    Point,
+    Promotion,
+    Step,
+    Submitted,
+)
 
 _MAX_LOG_LINES = 5000
 
@@ -91,12 +105,13 @@ class Operations:
         view = self.engine.preview(run)
         plan = core_plan(self.settings, self.layout, run, view)
         job = self.jobs.describe(view, run)
-        why = {step["label"]: "; ".join(step["why"]) for step in plan["steps"] if step["changes"]}
-        steps = [step.model_copy(update={"reason": why.get(step.label, step.reason)}) for step in job.steps]
+        changed = {step["label"]: step for step in plan["steps"] if step["changes"]}
+        steps = [_with_changes(step, changed.get(step.label)) for step in job.steps]
         return Plan(
             job=job.model_copy(update={"steps": steps}),
             pending=view.pending,
             warnings=plan["warnings"],
+            warning_messages=plan["warning_messages"],
             estimate=estimate(self.settings, self.layout, run, plan),
             declaration=checked.declaration,
             yaml=as_yaml(checked.declaration),
@@ -119,11 +134,13 @@ class Operations:
         self._queue_changed(run.id)
         job = self.jobs.describe(submission.view, run)
         created = bool(submission.pending) and not submission.attached
+        warnings = planner.warnings_of(run, self.layout)
         return Submitted(
             **dict(job),
             created=created and (record is None or not record.is_unfinished),
             pending=list(submission.pending),
-            warnings=planner.warnings_of(run, self.layout),
+            warnings=[str(warning) for warning in warnings],
+            warning_messages=[MessageBody(**warning.as_dict()) for warning in warnings],
             estimate=estimate(
                 self.settings, self.layout, run, core_plan(self.settings, self.layout, run, submission.view)
             ),
@@ -291,6 +308,14 @@ class Operations:
         if any(one.current_job is None or not one.current_job.is_supervised() for one in active):
             self.engine.reconcile()
         return [one.id for one in active if self.journal.sync(one.id)]
+
+
+def _with_changes(step: Step, planned: t.Mapping[str, t.Any] | None) -> Step:
+    """Return a step with what has changed of its inputs as its reason."""
+    if planned is None:
+        return step
+    causes = [MessageBody(**cause) for cause in planned["causes"]]
+    return step.model_copy(update={"reason": "; ".join(planned["why"]), "causes": causes})
 
 
 @contextlib.contextmanager

@@ -179,7 +179,7 @@ class FinetuneForm:
         """Return an error in the viewer's language if the schema explains it, otherwise the core's message."""
         entry = self._schema["properties"].get(error.field, {})
         if entry.get("type") not in ("integer", "number"):
-            return " ".join(part for part in (error.message, error.hint) if part)
+            return str(error.content.render(self._language.code))
         language, least = self._language, entry.get("exclusiveMinimum", entry.get("minimum"))
         text = language("wrong.integer" if entry["type"] == "integer" else "wrong.number")
         for key, bound in (

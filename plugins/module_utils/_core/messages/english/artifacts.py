@@ -18,4 +18,11 @@ TEXTS: Texts = {
         "Another version of the collection wrote it: use that one.",
     ),
     "artifacts.no_fingerprint": "{fingerprint!r} is not a fingerprint (64 hexadecimal digits).",
+    "artifacts.not_made": "not made yet",
+    "artifacts.receipt_of_other": "its receipt belongs to another result",
+    "artifacts.pruned": "pruned",
+    "artifacts.file_gone": "{file} is gone",
+    "artifacts.size_differs": "{file} has {bytes} bytes instead of {expected}",
+    "artifacts.receipt_damaged": "its receipt is damaged",
+    "artifacts.unreadable": "{path}: {reason}",
 }

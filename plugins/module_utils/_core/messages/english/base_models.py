@@ -36,19 +36,13 @@ TEXTS: Texts = {
         "{endpoint} does not accept the token: {reason}.",
         "Make a new one at {endpoint}/settings/tokens and write it into the token file.",
     ),
-    "base_models.revision_unknown": Text(
-        "{model} has no revision {revision!r}.",
-        "See {endpoint}/{model}/tree/main.",
-    ),
+    "base_models.revision_unknown": Text("{model} has no revision {revision!r}.", "See {endpoint}/{model}/tree/main."),
     "base_models.file_unknown": "{model} has no such file at {revision}.",
     "base_models.model_not_on_hub": Text(
         "There is no model {model} on {endpoint}.",
         "{suggestion} Check its name there. {about_token}",
     ),
-    "base_models.hub_busy": Text(
-        "{endpoint} answered {status} {reason}.",
-        "Try again later.",
-    ),
+    "base_models.hub_busy": Text("{endpoint} answered {status} {reason}.", "Try again later."),
     "base_models.hub_answered": "{endpoint} answered {status} {reason} for {model}.",
     "base_models.access_not_granted": Text(
         "{model} is gated, and the account of this token has not been given access.",
@@ -71,10 +65,7 @@ TEXTS: Texts = {
     ),
     "base_models.stopped": "Stopped.",
     "base_models.connection_failed": "{reason}",
-    "base_models.no_config": Text(
-        "There is no config.json.",
-        "Give weights in the Hugging Face format (safetensors).",
-    ),
+    "base_models.no_config": Text("There is no config.json.", "Give weights in the Hugging Face format (safetensors)."),
     "base_models.no_directory": Text(
         "The base model {root} is not a directory on this host.",
         "Put the model's files there, or declare a name of Ollama's library or an id on the hub.",
@@ -83,36 +74,18 @@ TEXTS: Texts = {
         "The base model in {root} is incomplete or corrupt: {problem}",
         "{problem.hint}",
     ),
-    "base_models.weights_corrupt": Text(
-        "{problem}",
-        "Fetch or copy it again; it may also hold Git LFS pointers.",
-    ),
+    "base_models.weights_corrupt": Text("{problem}", "Fetch or copy it again; it may also hold Git LFS pointers."),
     "base_models.no_index": "There is {file} but no {index} that says what is in which file.",
-    "base_models.is_adapter": Text(
-        "It is an adapter.",
-        "Merge it first, and give the merged weights.",
-    ),
-    "base_models.is_gguf": Text(
-        "It holds GGUF files, which cannot be trained.",
-        "Give the Hugging Face weights.",
-    ),
+    "base_models.is_adapter": Text("It is an adapter.", "Merge it first, and give the merged weights."),
+    "base_models.is_gguf": Text("It holds GGUF files, which cannot be trained.", "Give the Hugging Face weights."),
     "base_models.no_weights": "There are no weights (model*.safetensors or pytorch_model*.bin).",
-    "base_models.not_named": Text(
-        "No base model was named.",
-        "{suggestion}",
-    ),
+    "base_models.not_named": Text("No base model was named.", "{suggestion}"),
     "base_models.relative_path": Text(
         "The base model {declared!r} is a relative path.",
         "Give the directory as an absolute path.",
     ),
-    "base_models.not_in_catalogue": Text(
-        "There is no base model {declared!r} in the catalogue.",
-        "{suggestion}",
-    ),
-    "base_models.no_hub_id": Text(
-        "{declared!r} is not a Hugging Face id (organisation/name).",
-        "{suggestion}",
-    ),
+    "base_models.not_in_catalogue": Text("There is no base model {declared!r} in the catalogue.", "{suggestion}"),
+    "base_models.no_hub_id": Text("{declared!r} is not a Hugging Face id (organisation/name).", "{suggestion}"),
     "base_models.quantized_weights": Text(
         "{declared} holds quantized weights, which cannot be trained and merged.",
         "Name the 16-bit weights it was made from; for training in 4 bits use method: qlora with them.",
@@ -125,10 +98,7 @@ TEXTS: Texts = {
         "The chat template of {model} is unknown.",
         "Declare template: one of LLaMA-Factory's names (llama3, qwen, mistral, chatml, …).",
     ),
-    "base_models.size_unknown": Text(
-        "The hub does not report the size of {file}.",
-        "Look at HF_ENDPOINT.",
-    ),
+    "base_models.size_unknown": Text("The hub does not report the size of {file}.", "Look at HF_ENDPOINT."),
     "base_models.repository_without_weights": Text(
         "{model} holds no weights that can be trained.",
         "{remarks:join| } Give a repository with weights in safetensors.",

@@ -32,27 +32,12 @@ TEXTS: Texts = {
     "distributed.nodes_unreadable": "These are no nodes of a training: {reason!r}.",
     "distributed.nodes_invalid": "These are no nodes of a training: {count} of them, and a rank {rank}.",
     "distributed.nodes_disagree": "The nodes of {job_dir} have not agreed upon anything.",
-    "distributed.host_named_twice": Text(
-        "{option}: {hosts} is named twice.",
-        "Name each host once.",
-    ),
-    "distributed.host_unknown": Text(
-        "{option}: there is no host or group {name!r} in the inventory.",
-        "{suggestion}",
-    ),
+    "distributed.host_named_twice": Text("{option}: {hosts} is named twice.", "Name each host once."),
+    "distributed.host_unknown": Text("{option}: there is no host or group {name!r} in the inventory.", "{suggestion}"),
     "distributed.name_hosts": "Name hosts as the inventory does, or groups of them.",
-    "distributed.node_failed": Text(
-        "{problem}",
-        "{problem.hint} {consequence}",
-    ),
-    "distributed.look_into_log": Text(
-        "{text}",
-        "Look into the log of the job on {node}, and apply again.",
-    ),
-    "distributed.on_node": Text(
-        "{node}: {problem}",
-        "{problem.hint}",
-    ),
+    "distributed.node_failed": Text("{problem}", "{problem.hint} {consequence}"),
+    "distributed.look_into_log": Text("{text}", "Look into the log of the job on {node}, and apply again."),
+    "distributed.on_node": Text("{node}: {problem}", "{problem.hint}"),
     "distributed.node_lost_before": Text(
         "The node {node} was lost before the training began: {reason}.",
         "Look whether {node} is up and can be reached, and apply again.",
@@ -63,8 +48,5 @@ TEXTS: Texts = {
     ),
     "distributed.connection_broke": "the connection to it broke ({reason})",
     "distributed.silent": "nothing was heard of it for {seconds:.0f} seconds",
-    "distributed.refused": Text(
-        "{reason}",
-        "Apply again.",
-    ),
+    "distributed.refused": Text("{reason}", "Apply again."),
 }

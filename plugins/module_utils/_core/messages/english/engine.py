@@ -8,14 +8,8 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "engine.run_unknown": Text(
-        "There is no run {run_id!r} in {directory}.",
-        "{suggestion}",
-    ),
-    "engine.run_cancelled": Text(
-        "{name}: the run {run} was cancelled.",
-        "Apply again to resume from its checkpoint.",
-    ),
+    "engine.run_unknown": Text("There is no run {run_id!r} in {directory}.", "{suggestion}"),
+    "engine.run_cancelled": Text("{name}: the run {run} was cancelled.", "Apply again to resume from its checkpoint."),
     "engine.source_unreadable": "The source of {module} cannot be read.",
     "engine.core_incomplete": "This module was shipped with a part of the core and cannot install it.",
     "engine.supervisor_not_started": "The supervisor could not be started: {reason}.",
@@ -31,22 +25,10 @@ TEXTS: Texts = {
     "engine.cancelled_before_start": "{kind} was cancelled before it began.",
     "engine.job_directory_removed": "The job's directory {job_dir} was taken away while it ran.",
     "engine.step_cancelled": "{kind} was cancelled.",
-    "engine.run_failed": Text(
-        "{name}: {problem}",
-        "{problem.hint}",
-    ),
-    "engine.not_cleared": Text(
-        "{problem} {failure}",
-        "{problem.hint}",
-    ),
-    "engine.command_killed": Text(
-        "{kind} was killed by signal {signal}: {problem}",
-        "{problem.hint}",
-    ),
-    "engine.command_failed": Text(
-        "{kind} ended with status {status}: {problem}",
-        "{problem.hint}",
-    ),
+    "engine.run_failed": Text("{name}: {problem}", "{problem.hint}"),
+    "engine.not_cleared": Text("{problem} {failure}", "{problem.hint}"),
+    "engine.command_killed": Text("{kind} was killed by signal {signal}: {problem}", "{problem.hint}"),
+    "engine.command_failed": Text("{kind} ended with status {status}: {problem}", "{problem.hint}"),
     "engine.disk_full": Text(
         "The disk is full: {free:bytes} free at {path}.",
         "Make room on that filesystem and run again: what was finished before is kept.",
@@ -61,4 +43,5 @@ TEXTS: Texts = {
         "Lower batch_size or cutoff_len, close what else runs, or add swap. Merging needs about 2 GB of RAM "
         "for each billion parameters. {hint}",
     ),
+    "engine.drift": "{problems:join|; }",
 }

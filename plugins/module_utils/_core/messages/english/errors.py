@@ -8,10 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "errors.unexpected": Text(
-        "{type}: {reason}",
-        "A defect of the collection: please report it.",
-    ),
+    "errors.unexpected": Text("{type}: {reason}", "A defect of the collection: please report it."),
     "errors.invalid_json_named": "{name} is not valid JSON: {reason}.",
     "errors.no_json_object_named": "{name} is not a JSON object.",
     "errors.unreadable": "{path} cannot be read: {reason}.",

@@ -30,4 +30,26 @@ TEXTS: Texts = {
     ),
     "estimates.swap": "{size:bytes} of swap",
     "estimates.no_swap": "no swap",
+    "estimates.decided": "{reason} (decided {decided_at})",
+    "estimates.trained_so": "it has been trained so already",
+    "estimates.no_known_gpu": "the driver reports no GPU whose memory is known",
+    "estimates.no_gpu": "no GPU: quantized training needs one",
+    "estimates.small_gpu": "{total:bytes} of GPU memory, {reserve:bytes} in reserve: less than 12 GB",
+    "estimates.large_gpu": "{total:bytes} of GPU memory, {reserve:bytes} in reserve: 12 GB or more",
+    "estimates.full_fits": (
+        "{total:bytes} of GPU memory, {reserve:bytes} in reserve; {rows} rows, and full takes about {full:bytes}"
+    ),
+    "estimates.lora_fits": "{total:bytes} of GPU memory, {reserve:bytes} in reserve; lora takes about {lora:bytes}",
+    "estimates.lora_or_full_fits": (
+        "{total:bytes} of GPU memory, {reserve:bytes} in reserve; lora takes about {lora:bytes} ({rows} rows would "
+        "bear full as well, with a learning_rate of at most {learning_rate:g})"
+    ),
+    "estimates.qlora_fits": (
+        "{total:bytes} of GPU memory, {reserve:bytes} in reserve; lora would take about {lora:bytes}, qlora takes "
+        "about {qlora:bytes}"
+    ),
+    "estimates.nothing_fits": (
+        "{total:bytes} of GPU memory, {reserve:bytes} in reserve; lora would take about {lora:bytes}, qlora takes "
+        "about {qlora:bytes}, and that is too much as well"
+    ),
 }

@@ -21,14 +21,8 @@ TEXTS: Texts = {
         "{path} is cut off: {file_bytes} of at least {expected_bytes} bytes are there.",
         "A conversion or a copy was interrupted, or the disk was full: make it again.",
     ),
-    "formats.no_file": Text(
-        "There is no file {path}.",
-        "Convert the model to GGUF first.",
-    ),
-    "formats.damaged": Text(
-        "{path} is damaged: {reason}.",
-        "Make the file again.",
-    ),
+    "formats.no_file": Text("There is no file {path}.", "Convert the model to GGUF first."),
+    "formats.damaged": Text("{path} is damaged: {reason}.", "Make the file again."),
     "formats.safetensors_header": "{path} is not a complete safetensors file: {size} bytes, header of {length}.",
     "formats.safetensors_header_unreadable": "{path} is not a complete safetensors file: its header cannot be read.",
     "formats.safetensors_incomplete": "{path} is incomplete: {size} bytes instead of {expected}.",

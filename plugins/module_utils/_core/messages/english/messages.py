@@ -8,8 +8,5 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "messages.stored": Text(
-        "{text}",
-        "{hint}",
-    ),
+    "messages.stored": Text("{text}", "{hint}"),
 }

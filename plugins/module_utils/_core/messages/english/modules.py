@@ -8,10 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "modules.runner_unknown": Text(
-        "There is no runner {runner!r}.",
-        "The runners are auto, {known}.",
-    ),
+    "modules.runner_unknown": Text("There is no runner {runner!r}.", "The runners are auto, {known}."),
     "modules.runner_without_image": Text(
         "The runner {runner} needs an image with LLaMA-Factory.",
         "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose runner: process.",
@@ -20,18 +17,12 @@ TEXTS: Texts = {
         "The files of the controller were not transferred.",
         "Call the module by its full name.",
     ),
-    "modules.program_missing": Text(
-        "{program} is not on this host.",
-        "Install Docker Engine first.",
-    ),
+    "modules.program_missing": Text("{program} is not on this host.", "Install Docker Engine first."),
     "modules.configuration_refused": Text(
         "The engine does not take the new {path}: {reason}",
         "The file was not changed. Correct the declared settings or the existing content of the file.",
     ),
-    "modules.step_unknown": Text(
-        "There is no kind of step {kind!r}.",
-        "The kinds are {known}.",
-    ),
+    "modules.step_unknown": Text("There is no kind of step {kind!r}.", "The kinds are {known}."),
     "modules.cancel_what": "Say which run to cancel: give run or name.",
     "modules.nothing_to_do": "There is nothing to do: give finetunes, or the run to follow.",
     "modules.go_missing": Text(
@@ -47,12 +38,6 @@ TEXTS: Texts = {
     "modules.run_failed": "{name}: {step}: {problem}",
     "modules.hint_of": "{problem.hint}",
     "modules.log": "Log: {log}",
-    "modules.runs_failed": Text(
-        "{failures:join| }",
-        "{hints:join| }",
-    ),
-    "modules.nodes_unreachable": Text(
-        "{problems:join| }",
-        "{first.hint}",
-    ),
+    "modules.runs_failed": Text("{failures:join| }", "{hints:join| }"),
+    "modules.nodes_unreachable": Text("{problems:join| }", "{first.hint}"),
 }

@@ -18,10 +18,7 @@ TEXTS: Texts = {
     ),
     "ollama.parameter_no_list": "The parameter {name} must be a list of texts, not {value!r}.",
     "ollama.parameter_no_boolean": "The parameter {name} must be true or false, not {value!r}.",
-    "ollama.no_parameter": Text(
-        "Ollama has no parameter {name!r}.",
-        "{suggestion}",
-    ),
+    "ollama.no_parameter": Text("Ollama has no parameter {name!r}.", "{suggestion}"),
     "ollama.known_parameters": "It has: {names}.",
     "ollama.parameter_no_number": "The parameter {name} must be a number, not {value!r}.",
     "ollama.parameter_no_integer": "The parameter {name} must be a whole number, not {value!r}.",

@@ -46,18 +46,12 @@ TEXTS: Texts = {
         "The adapter {adapter} does not stand on the GGUF file {gguf}.",
         "Give the file of its base: the module gguf makes both with its option adapter.",
     ),
-    "planning.gguf_template_unknown": Text(
-        "The chat template of {gguf} is unknown.",
-        "Give template.",
-    ),
+    "planning.gguf_template_unknown": Text("The chat template of {gguf} is unknown.", "Give template."),
     "planning.result_missing": Text(
         "There is no {kind} {fingerprint} in {directory}.",
         "Give the fingerprint that the module {module} has returned.",
     ),
-    "planning.option_not_allowed": Text(
-        "{name}: {option} has {value!r}.",
-        "There are: {allowed}.",
-    ),
+    "planning.option_not_allowed": Text("{name}: {option} has {value!r}.", "There are: {allowed}."),
     "planning.plan_unreadable": Text(
         "{name}: it is no plan that this version of the collection can read.",
         "Make the plan again.",
@@ -77,4 +71,31 @@ TEXTS: Texts = {
     "planning.ends_with_gguf": "the GGUF files",
     "planning.request_model": "Or request goal: model, which trains nothing again that is trained already.",
     "planning.declare_register": "Or declare register: true.",
+    "planning.changed": "{input} {before} → {after}",
+    "planning.changed_in": "{input} {before} → {after} ({detail})",
+    "planning.row_counts": "{before} rows → {after}",
+    "planning.rows_added": "{count} {count:row|rows} added",
+    "planning.added": "{count} added",
+    "planning.rows_removed": "{count} {count:row|rows} removed",
+    "planning.removed": "{count} removed",
+    "planning.rows_changed": "{count} {count:row|rows} changed",
+    "planning.rows_changed_as_well": "{count} changed",
+    "planning.rows_differ": "{parts}",
+    "planning.rows_reordered": "the same rows in another order or form",
+    "planning.new_finetune": "a new fine-tune",
+    "planning.new_step": "new in this fine-tune",
+    "planning.asked_again": "it is asked for again",
+    "planning.made_from_another": "made from another {inputs:join| and }",
+    "planning.disk_short": "{name}: about {needed:bytes} will be written in all, and {free:bytes} are free at {path}.",
+    "planning.gpu_short": (
+        "{name}: the training takes about {needed:bytes} of GPU memory, and {free:bytes} are free now: another "
+        "process uses the GPU (see the module gpu_info)."
+    ),
+    "planning.warnings_of": "{name}: {warnings!s:join| }",
+    "planning.pinned_hyperparameters": (
+        "changed hyperparameters do not count, and nothing is trained for them: {changed} (regenerate, regenerate_on)."
+    ),
+    "planning.pinned_input": (
+        "the {input} has changed, and does not count: {kept} is kept (regenerate, regenerate_on)."
+    ),
 }

@@ -14,27 +14,15 @@ TEXTS: Texts = {
         "The Docker engine has no image {image!r}.",
         "Get it with 'docker pull {image}', or provision again with playbooks/site.yml.",
     ),
-    "runners.container_not_started": Text(
-        "{program} could not be started: {problem}",
-        "{advice}",
-    ),
-    "runners.size_invalid": Text(
-        "{option} is {value!r}, which is no size.",
-        "Write it as 512m or 24g.",
-    ),
+    "runners.container_not_started": Text("{program} could not be started: {problem}", "{advice}"),
+    "runners.size_invalid": Text("{option} is {value!r}, which is no size.", "Write it as 512m or 24g."),
     "runners.not_started": "{program} could not be started: {path}: {reason}.",
     "runners.processes_remain": Text(
         "{count} of the command's processes cannot be ended (pid {pids}).",
         "They wait inside the kernel, for a disk or a GPU that does not answer: a reboot may be needed.",
     ),
-    "runners.unknown": Text(
-        "There is no runner {runner!r}.",
-        "Known runners: {known}.",
-    ),
-    "runners.container_remains": Text(
-        "The container {container} cannot be ended: {problem}",
-        "{advice}",
-    ),
+    "runners.unknown": Text("There is no runner {runner!r}.", "Known runners: {known}."),
+    "runners.container_remains": Text("The container {container} cannot be ended: {problem}", "{advice}"),
     "runners.waits_in_kernel": (
         "It waits inside the kernel, for a disk or a GPU that does not answer: a reboot may be needed."
     ),

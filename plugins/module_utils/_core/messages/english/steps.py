@@ -8,14 +8,8 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "steps.download_unfinished": Text(
-        "The download did not finish.",
-        "Run again: it resumes where it stopped.",
-    ),
-    "steps.hub_files_incomplete": Text(
-        "The files of {hub} at this commit are incomplete: {problem}",
-        "{problem.hint}",
-    ),
+    "steps.download_unfinished": Text("The download did not finish.", "Run again: it resumes where it stopped."),
+    "steps.hub_files_incomplete": Text("The files of {hub} at this commit are incomplete: {problem}", "{problem.hint}"),
     "steps.base_changed": Text(
         "The base model in {root} has changed since the run was submitted.",
         "Apply again: what is made from it gets a new name.",
@@ -25,38 +19,20 @@ TEXTS: Texts = {
         "Make room there and run again: what was fetched before is kept. A complete fine-tune needs about five "
         "times the size of its base.",
     ),
-    "steps.file_missing_after_download": Text(
-        "{file} is missing after the download.",
-        "Run again.",
-    ),
+    "steps.file_missing_after_download": Text("{file} is missing after the download.", "Run again."),
     "steps.file_damaged_after_download": Text(
         "{file} is damaged after the download.",
         "Run again: it is fetched again.",
     ),
-    "steps.merged_incomplete_again": Text(
-        "The merged model is incomplete: {problem}",
-        "Merge it again.",
-    ),
-    "steps.no_merged_weights": Text(
-        "There are no weights in {merged}.",
-        "Merge it again.",
-    ),
-    "steps.no_gguf_written": Text(
-        "The tool ended without writing a GGUF file.",
-        "Look into the job's log.",
-    ),
-    "steps.gguf_incomplete": Text(
-        "The GGUF file is incomplete: {problem}",
-        "{problem.hint}",
-    ),
+    "steps.merged_incomplete_again": Text("The merged model is incomplete: {problem}", "Merge it again."),
+    "steps.no_merged_weights": Text("There are no weights in {merged}.", "Merge it again."),
+    "steps.no_gguf_written": Text("The tool ended without writing a GGUF file.", "Look into the job's log."),
+    "steps.gguf_incomplete": Text("The GGUF file is incomplete: {problem}", "{problem.hint}"),
     "steps.gguf_parameters": Text(
         "The GGUF file holds {parameters} parameters, the merged model {expected}.",
         "The installed llama.cpp may not support this model.",
     ),
-    "steps.tokenizers_not_compared": Text(
-        "The tokenizers were not compared.",
-        "Look into the job's log.",
-    ),
+    "steps.tokenizers_not_compared": Text("The tokenizers were not compared.", "Look into the job's log."),
     "steps.tokenizer_differs": Text(
         "The GGUF file's tokenizer differs from the base's on {count} texts, such as {text!r}: {trained} in "
         "training, {served} when served.",
@@ -68,26 +44,14 @@ TEXTS: Texts = {
         "Apply again.",
     ),
     "steps.quantized_size": "The quantized file has {bytes} bytes, the 16-bit one {source_bytes}.",
-    "steps.no_adapter": Text(
-        "There is no adapter in {directory}.",
-        "Only the methods lora and qlora make one.",
-    ),
-    "steps.no_adapter_written": Text(
-        "The converter ended without writing a GGUF file.",
-        "Look into the job's log.",
-    ),
+    "steps.no_adapter": Text("There is no adapter in {directory}.", "Only the methods lora and qlora make one."),
+    "steps.no_adapter_written": Text("The converter ended without writing a GGUF file.", "Look into the job's log."),
     "steps.adapter_tensors": Text(
         "The GGUF file holds {count} tensors of an adapter, the training's result {expected}.",
         "The installed llama.cpp may not support adapters of this model: use export: merged.",
     ),
-    "steps.merged_incomplete": Text(
-        "The merged model is incomplete: {problem}",
-        "Apply again.",
-    ),
-    "steps.export_unfinished": Text(
-        "The export did not finish.",
-        "Look into the job's log.",
-    ),
+    "steps.merged_incomplete": Text("The merged model is incomplete: {problem}", "Apply again."),
+    "steps.export_unfinished": Text("The export did not finish.", "Look into the job's log."),
     "steps.tensors_lost": Text(
         "The merged model lacks {count} of the base's tensors, such as {tensor}.",
         "The installed transformers may not support this model for writing.",
@@ -96,23 +60,14 @@ TEXTS: Texts = {
         "The merged weights hold values that are no numbers ({tensor}).",
         "The base or the adapter is broken, or the values are too large for float16.",
     ),
-    "steps.gate_interrupted": Text(
-        "The gate was not asked to its end.",
-        "Apply again.",
-    ),
-    "steps.changed_meanwhile": Text(
-        "{problems:join|; }.",
-        "Another program changed it meanwhile: run again.",
-    ),
+    "steps.gate_interrupted": Text("The gate was not asked to its end.", "Apply again."),
+    "steps.changed_meanwhile": Text("{problems:join|; }.", "Another program changed it meanwhile: run again."),
     "steps.kind_unknown": "There is no step {kind!r} that runs as a job.",
     "steps.no_room": Text(
         "{step} needs about {needed:bytes} of disk, {free:bytes} free at {path}.",
         "Make room on that filesystem and run again: what was finished before is kept.",
     ),
-    "steps.tool_moved": Text(
-        "{subject} is not at {path}.",
-        "It was moved or removed: run again to rebuild it.",
-    ),
+    "steps.tool_moved": Text("{subject} is not at {path}.", "It was moved or removed: run again to rebuild it."),
     "steps.gpu_out_of_memory": Text(
         "The GPU ran out of memory.",
         "Lower batch_size (and raise gradient_accumulation by as much), then cutoff_len, then lora_rank; or "
@@ -143,10 +98,7 @@ TEXTS: Texts = {
         "The method qlora needs the package bitsandbytes, which is not installed.",
         "Install it into LLaMA-Factory's virtual environment, or use the method lora.",
     ),
-    "steps.no_bf16": Text(
-        "This device cannot compute in bf16.",
-        "Set precision to fp16 or fp32.",
-    ),
+    "steps.no_bf16": Text("This device cannot compute in bf16.", "Set precision to fp16 or fp32."),
     "steps.gpu_unusable": Text(
         "PyTorch cannot use this GPU: {line}",
         "The driver, the GPU and the installed build of PyTorch do not fit together.",
@@ -171,26 +123,28 @@ TEXTS: Texts = {
         "The converter of the installed llama.cpp does not know the architecture {name}.",
         "Install a newer llama.cpp, or choose another base model.",
     ),
-    "steps.file_missing": Text(
-        "A file is missing: {line}",
-        "Is the base model's directory complete? Fetch it again.",
-    ),
-    "steps.nothing_written": Text(
-        "It wrote nothing.",
-        "The complete log is in the job's directory.",
-    ),
-    "steps.last_line": Text(
-        "{line}",
-        "The complete log is in the job's directory.",
-    ),
-    "steps.no_output": Text(
-        "no output",
-        "The complete log is in the job's directory.",
-    ),
+    "steps.file_missing": Text("A file is missing: {line}", "Is the base model's directory complete? Fetch it again."),
+    "steps.nothing_written": Text("It wrote nothing.", "The complete log is in the job's directory."),
+    "steps.last_line": Text("{line}", "The complete log is in the job's directory."),
+    "steps.no_output": Text("no output", "The complete log is in the job's directory."),
     "steps.gate_shut": Text(
         "The gate is shut: {summary} {consequence}\n{failures:join|\n}",
         "Better the prompts or the training, or change the gate: it alone is asked again then.",
     ),
     "steps.alias_stays": "{alias} stays as it was.",
     "steps.nothing_served": "Nothing is served as {alias}.",
+    "steps.surplus": "{description}",
+    "steps.files_changed": "the files in {directory} have changed",
+    "steps.never_registered": "it was never registered",
+    "steps.registered_with_other": "{tag} has another {properties:join| and }",
+    "steps.quantizing": "quantizing",
+    "steps.converting": "converting",
+    "steps.comparing_tokens": "comparing tokens",
+    "steps.asking": "asking",
+    "steps.uploading": "uploading",
+    "steps.promoting": "promoting",
+    "steps.hashing": "hashing",
+    "steps.status_of_ollama": "{status}",
+    "steps.loading": "loading",
+    "steps.writing": "writing",
 }

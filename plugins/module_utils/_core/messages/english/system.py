@@ -25,10 +25,7 @@ TEXTS: Texts = {
         "It was damaged outside of this program: restore it, or move it away and run again.",
     ),
     "system.not_published": "Cannot publish {source} as {target}: {reason}.",
-    "system.accelerator_unknown": Text(
-        "There is no accelerator {accelerator!r}.",
-        "Declare auto, cuda or cpu.",
-    ),
+    "system.accelerator_unknown": Text("There is no accelerator {accelerator!r}.", "Declare auto, cuda or cpu."),
     "system.locked": Text(
         "{path} has been locked by another process for {seconds:.0f} seconds.",
         "Find its holder with 'fuser' or 'lsof' on that file.",

@@ -17,34 +17,19 @@ TEXTS: Texts = {
         "Declare export: merged.",
     ),
     "training.method_unresolved": "method: auto has to be resolved for a host first.",
-    "training.template_unknown": Text(
-        "The chat template of the base model is unknown.",
-        "Declare template.",
-    ),
+    "training.template_unknown": Text("The chat template of the base model is unknown.", "Declare template."),
     "training.qlora_without_gpu": Text(
         "qlora needs a GPU: weights in 4 bits cannot be computed with on a CPU.",
         "Use method: lora.",
     ),
-    "training.fp16_without_gpu": Text(
-        "fp16 needs a GPU.",
-        "Leave precision out, or declare fp32.",
-    ),
-    "training.image_missing": Text(
-        "The Docker engine has no image {image!r}.",
-        "Get it with 'docker pull {image}'.",
-    ),
+    "training.fp16_without_gpu": Text("fp16 needs a GPU.", "Leave precision out, or declare fp32."),
+    "training.image_missing": Text("The Docker engine has no image {image!r}.", "Get it with 'docker pull {image}'."),
     "training.arguments_unreadable": Text(
         "The arguments of the LLaMA-Factory in {place} cannot be read.",
         "Install it again with the role ia_homelab.llamafactory.llamafactory.",
     ),
-    "training.no_chat_template": Text(
-        "LLaMA-Factory {version} has no chat template {name!r}.",
-        "{suggestion}",
-    ),
-    "training.no_argument": Text(
-        "LLaMA-Factory {version} has no argument {name!r} (extra).",
-        "{suggestion}",
-    ),
+    "training.no_chat_template": Text("LLaMA-Factory {version} has no chat template {name!r}.", "{suggestion}"),
+    "training.no_argument": Text("LLaMA-Factory {version} has no argument {name!r} (extra).", "{suggestion}"),
     "training.argument_choice": "extra.{name} must be one of {allowed}, not {value!r}.",
     "training.argument_type": "extra.{name} must be {kinds:join| or }, not {value!r}.",
     "training.option_bounds": "{option} must be {bounds:join| and }, not {value}.",
@@ -96,19 +81,10 @@ TEXTS: Texts = {
     "training.option_no_list": "{option} must be a list of words, not {value}.",
     "training.option_no_mapping": "{option} must be a mapping, not {value}.",
     "training.options_wrong": "{count} options are wrong.\n- {problems!s:join|\n- }",
-    "training.of_finetune": Text(
-        "{name}: {problem}",
-        "{problem.hint}",
-    ),
+    "training.of_finetune": Text("{name}: {problem}", "{problem.hint}"),
     "training.declared_twice": "{option} was declared twice: as {first} and as {second}.",
-    "training.written_as": Text(
-        "{key}: {problem}",
-        "{problem.hint}",
-    ),
-    "training.option_unknown": Text(
-        "There is no option {option!r} of a fine-tune.",
-        "{advice}",
-    ),
+    "training.written_as": Text("{key}: {problem}", "{problem.hint}"),
+    "training.option_unknown": Text("There is no option {option!r} of a fine-tune.", "{advice}"),
     "training.option_is_called": "LLaMA-Factory's {argument} is {option} here.",
     "training.option_of_modules": (
         "LLaMA-Factory's {argument} is set by this program itself. Use {option} of the modules."
@@ -117,10 +93,7 @@ TEXTS: Texts = {
     "training.see_options": (
         "Arguments of LLaMA-Factory itself go under extra; the README of the role finetune lists the options."
     ),
-    "training.option_choice": Text(
-        "{option} must be one of {choices}, not {value}.",
-        "{advice}",
-    ),
+    "training.option_choice": Text("{option} must be one of {choices}, not {value}.", "{advice}"),
     "training.no_prompt_tuning": Text(
         "The method {method!r} cannot be: LLaMA-Factory has no prompt tuning, and soft prompts cannot go into "
         "a GGUF file, which holds weights only.",
@@ -130,21 +103,19 @@ TEXTS: Texts = {
     "training.no_ppo": (
         "Its rewards come while it trains, from a second model; dpo and kto learn from preferences as well."
     ),
-    "training.quantization_unknown": Text(
-        "There is no GGUF type {type!r}.",
-        "{suggestion} Known: {known}.",
-    ),
-    "training.extra_is_option": Text(
-        "extra.{name} is set by this program itself.",
-        "Use {option} instead.",
-    ),
-    "training.extra_managed": Text(
-        "extra.{name} is set by this program itself.",
-        "Leave it out.",
-    ),
+    "training.quantization_unknown": Text("There is no GGUF type {type!r}.", "{suggestion} Known: {known}."),
+    "training.extra_is_option": Text("extra.{name} is set by this program itself.", "Use {option} instead."),
+    "training.extra_managed": Text("extra.{name} is set by this program itself.", "Leave it out."),
     "training.option_missing": "{option} is missing.",
     "training.option_of_other_stage": Text(
         "{option} means nothing for the stage {stage}.",
         "Declare stage: {stages:join| or }, or leave {option} out.",
+    ),
+    "training.learning_rate_of_sft": (
+        "learning_rate {learning_rate:g} suits sft; for {stage} something like {usual:g} is usual."
+    ),
+    "training.text_teaches_no_answering": (
+        "Training on text teaches no answering: the model answers as its base does, and a base that was not made "
+        "for chat continues the text instead."
     ),
 }

@@ -7,11 +7,33 @@ from __future__ import annotations
 
 from ..text import Texts
 from . import (
+    artifacts,
+    base_models,
+    datasets,
+    engine,
     errors,
+    estimates,
+    planning,
+    releases,
+    steps,
+    system,
+    training,
 )
 
 #: The catalogues, one for each package.
-CATALOGUES = (errors,)
+CATALOGUES = (
+    artifacts,
+    base_models,
+    datasets,
+    engine,
+    errors,
+    estimates,
+    planning,
+    releases,
+    steps,
+    system,
+    training,
+)
 
 
 def all_texts() -> Texts:
