@@ -80,6 +80,7 @@ def modules() -> None:
     from ._core.messages.english import modules as _core_messages_english_modules
     from ._core.messages.english import ollama as _core_messages_english_ollama
     from ._core.messages.english import planning as _core_messages_english_planning
+    from ._core.messages.english import provisioning as _core_messages_english_provisioning
     from ._core.messages.english import releases as _core_messages_english_releases
     from ._core.messages.english import runners as _core_messages_english_runners
     from ._core.messages.english import runs as _core_messages_english_runs

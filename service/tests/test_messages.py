@@ -62,7 +62,7 @@ def test_an_error_has_a_code_and_its_texts_are_in_the_language_of_the_client(idl
 
 def test_a_missing_job_is_reported_in_the_language_of_the_client(idle: Service) -> None:
     reply = httpx.get(f"{idle.url}/api/status/nothing-1234", headers={"Accept-Language": "fr"})
-    assert reply.status_code == 404 and reply.json()["code"] == "service.job_unknown"
+    assert reply.status_code == 404 and reply.json()["code"] == "service.job_unknown_suggested"
     assert reply.json()["detail"] == "Il n'y a pas d'exécution « nothing-1234 »."
 
 

@@ -155,7 +155,7 @@ def _unpack_source(workspace: Workspace, requirements_dir: Path, work: Path) -> 
             tar.extract(member, tree)
     archive.unlink()
     if not (tree / "convert_hf_to_gguf.py").exists():
-        raise NotReadyError(f"{archive.name} does not contain llama.cpp.")
+        raise NotReadyError("provisioning.no_llama_cpp", archive=archive.name)
     return tree
 
 
@@ -165,7 +165,7 @@ def _check(workspace: Workspace, toolchain: Toolchain, tree: Path) -> None:
         # They have no option for the version; both print their usage, with different exit statuses.
         command: list[str | Path] = ["/bin/sh", "-c", '"$0" --help; test $? -le 1', tree / "bin" / target]
         if "usage" not in workspace.run(command, f"Checking {target}").lower():
-            raise NotReadyError(f"{target} was built but does not print its usage.", f"The log is {workspace.log}.")
+            raise NotReadyError("provisioning.program_does_not_run", program=target, log=workspace.log)
     converter = toolchain.components["converter"]
     if converter.is_complete():
         workspace.run(

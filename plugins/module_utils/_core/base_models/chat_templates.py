@@ -28,6 +28,7 @@ import difflib
 import typing as t
 
 from ..errors import InputError
+from ..messages.suggestions import did_you_mean
 
 #: Placeholder for the tokenizer's end-of-sequence token in a format.
 EOS = "{eos}"
@@ -116,11 +117,12 @@ def template_for(name: str, enable_thinking: bool | None = True) -> OllamaTempla
     template = TEMPLATES.get(name)
     if template is None:
         suggestions = difflib.get_close_matches(name, TEMPLATES, 3, 0.5)
-        suggestion = f"Did you mean {' or '.join(suggestions)}? " if suggestions else ""
         raise InputError(
-            f"There is no Ollama template for the training template {name!r}.",
-            f"{suggestion}These can be served as they were trained: {', '.join(sorted(TEMPLATES))}.",
-            {"template": name, "known": sorted(TEMPLATES)},
+            "base_models.no_ollama_template",
+            name=name,
+            suggestion=did_you_mean(suggestions),
+            known=sorted(TEMPLATES),
+            details={"template": name, "known": sorted(TEMPLATES)},
         )
     return dataclasses.replace(template, enable_thinking=bool(enable_thinking)) if template.thinking else template
 

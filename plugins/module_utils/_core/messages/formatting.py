@@ -39,7 +39,7 @@ def format_text(text: Text, parameters: t.Mapping[str, t.Any], language: str) ->
     """
     formatter = _Formatter(language)
     message, hint = (formatter.vformat(each, (), parameters) for each in text)
-    return Text(message.rstrip(), hint.strip())
+    return Text(message.rstrip(" "), hint.strip())
 
 
 def fields(template: str) -> list[tuple[str, str, str]]:

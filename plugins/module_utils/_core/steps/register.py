@@ -253,7 +253,7 @@ def template_text(template: OllamaTemplate, info: GgufInfo) -> tuple[str, str, l
     """
     eos = info.token("eos") if template.needs_eos else ""
     if template.needs_eos and not eos:
-        raise StoreError(f"{info.path} names no EOS token, with which answers end in the template {template.name}.")
+        raise StoreError("steps.no_eos_token", path=info.path, template=template.name)
     if info.adds_bos:
         if template.bos:
             return template.go_template(eos), "server", []
@@ -344,9 +344,7 @@ def _file_digest(ctx: StepContext, kind: str, path: str, report: _ProgressReport
     report.note(Message("steps.hashing"))
     digest = sha256_file(path)
     if facts.get("sha256") not in (None, digest):
-        raise StoreError(
-            f"{path} is not the file its receipt records: something changed it.", "Remove its directory and run again."
-        )
+        raise StoreError("steps.file_changed", path=path)
     report.note(Message("steps.uploading"))
     return f"sha256:{digest}"
 
@@ -355,7 +353,7 @@ def _check_type(info: GgufInfo, quantization: str) -> None:
     expected, actual = quantization.upper(), info.file_type
     # llama.cpp treats q4_K as Q4_K_M
     if actual and not actual.startswith("type ") and actual not in (expected, f"{expected}_M"):
-        raise StoreError(f"{info.path} is {actual}, and not {expected} as its name says.", "Make it again.")
+        raise StoreError("steps.file_type_differs", path=info.path, actual=actual, expected=expected)
 
 
 def _differing_properties(shown: t.Mapping[str, t.Any], registration: Registration) -> list[str]:
@@ -378,14 +376,12 @@ def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, 
     """
     digest = ollama.digest(registration.tag)
     if not digest:
-        raise JobError(f"{registration.tag} is not in Ollama at {ollama.url}.", "Its log says more; run again.")
+        raise JobError("steps.tag_missing", tag=registration.tag, url=ollama.url)
     shown = ollama.show(registration.tag)
     changed = _differing_properties(shown, registration)
     if changed:
         properties = " and ".join(changed)
-        raise JobError(
-            f"{registration.tag} has another {properties} than it was created with.", "Look at the log of Ollama."
-        )
+        raise JobError("steps.registered_differently", tag=registration.tag, properties=properties)
     return digest, modelfile_blobs(str(shown.get("modelfile") or ""))
 
 

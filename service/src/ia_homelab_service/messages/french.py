@@ -50,4 +50,10 @@ TEXTS: Texts = {
     "service.no_model": "Aucune exécution n'a enregistré de modèle {name!r}.",
     "service.form_too_old": Text("Le formulaire était trop ancien.", "Envoyez-le de nouveau."),
     "service.origin_missing": "La session d'un navigateur doit donner son Origin pour cela.",
+    "service.sign_in_needed": Text(
+        "Il faut un jeton.",
+        "Identifiez-vous sur /login, ou envoyez l'en-tête Authorization: Bearer JETON.",
+    ),
+    "service.token_needed": Text("Il faut un jeton.", "Envoyez l'en-tête Authorization: Bearer JETON."),
+    "service.scope_missing": "Ce jeton n'en a pas le droit : il lui manque la portée {scope}.",
 }

@@ -147,4 +147,33 @@ TEXTS: Texts = {
     "steps.status_of_ollama": "{status}",
     "steps.loading": "loading",
     "steps.writing": "writing",
+    "steps.no_eos_token": "{path} names no EOS token, with which answers end in the template {template}.",
+    "steps.file_changed": Text(
+        "{path} is not the file its receipt records: something changed it.",
+        "Remove its directory and run again.",
+    ),
+    "steps.file_type_differs": Text("{path} is {actual}, and not {expected} as its name says.", "Make it again."),
+    "steps.tag_missing": Text("{tag} is not in Ollama at {url}.", "Its log says more; run again."),
+    "steps.registered_differently": Text(
+        "{tag} has another {properties} than it was created with.",
+        "Look at the log of Ollama.",
+    ),
+    "steps.no_result_saved": Text(
+        "The training ended without saving a result.",
+        "It may have been stopped before its first step; look into the job's log.",
+    ),
+    "steps.training_stopped": Text(
+        "The training was stopped at step {current} of {total}; its checkpoint is kept.",
+        "Apply again to resume from it.",
+    ),
+    "steps.result_incomplete": Text(
+        "The training finished all its steps but its result is incomplete.",
+        "Check whether the disk is full, and apply again: it resumes from its last checkpoint.",
+    ),
+    "steps.training_diverged": Text(
+        "The training diverged: {file} holds values that are no numbers ({tensor}).",
+        "Lower learning_rate (to a tenth), or raise warmup_ratio.",
+    ),
+    "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
+    "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",
 }

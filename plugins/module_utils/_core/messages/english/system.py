@@ -55,4 +55,8 @@ TEXTS: Texts = {
         "'namei -l {path}' shows where the way is closed. A link out of the data directory is not followed: "
         "mount the other place there instead.",
     ),
+    "system.container_gone": "The container {name} no longer exists.",
+    "system.service_not_started": "{name} could not be started again: {reason}",
+    "system.service_not_controllable": "What serves {host}:{port} cannot be stopped and started again from here.",
+    "system.systemctl_failed": "systemctl {arguments:join| }: {reason}",
 }
