@@ -74,6 +74,6 @@ class DeniedError(CoreError):
     :param authenticated: whether the token is valid.
     """
 
-    def __init__(self, code: str, /, *transitional: t.Any, authenticated: bool = False, **parameters: t.Any) -> None:
-        super().__init__(code, *transitional, **parameters)
+    def __init__(self, code: str, /, *, authenticated: bool = False, **parameters: t.Any) -> None:
+        super().__init__(code, **parameters)
         self.authenticated = authenticated
