@@ -93,9 +93,20 @@ TEXTS: Texts = {
     ),
     "planning.warnings_of": "{name}: {warnings!s:join| }",
     "planning.pinned_hyperparameters": (
-        "changed hyperparameters do not count, and nothing is trained for them: {changed} (regenerate, regenerate_on)."
+        "changed hyperparameters do not count, and nothing is trained for them: {changed} (regenerate, "
+        "regenerate_on)."
     ),
     "planning.pinned_input": (
         "the {input} has changed, and does not count: {kept} is kept (regenerate, regenerate_on)."
     ),
+    "planning.was_not_part": "{name} was not part of it",
+    "planning.no_longer_wanted": "{step} is no longer wanted",
+    "planning.step_changed": "{step}: {changes:join|; }",
+    "planning.other_inputs": "{step}: its inputs are others",
+    "planning.is_not_there": "{step} was there and is not: {cause}",
+    "planning.is_needed_now": "{step} was not needed and is now: {cause}",
+    "planning.is_not_as_needed": "{step} was not to run and is now: {cause}",
+    "planning.aliases_changed": "aliases {before} → {after}",
+    "planning.no_longer_declared": "{name} is no longer declared",
+    "planning.stale_finetune": "{name}: {difference}",
 }
