@@ -116,11 +116,11 @@ TEXTS: Texts = {
     ),
     "datasets.no_csv": Text(
         "it is not valid CSV ({reason})",
-        "Put a cell with quotes or line breaks in \"…\", and write \" in it as \"\".",
+        'Put a cell with quotes or line breaks in "…", and write " in it as "".',
     ),
     "datasets.cells_differ": Text(
         "it has {cells} cells, and the header has {columns}",
-        "Put cells that hold a separator in \"…\".",
+        'Put cells that hold a separator in "…".',
     ),
     "datasets.changed_meanwhile": Text("it was changed while it was read", "Run again when no process writes to it."),
     "datasets.key_given_twice": Text("it is given twice in one object", "Keep one of them."),
@@ -218,19 +218,19 @@ TEXTS: Texts = {
     "datasets.tool_without_name": Text("it is {kind}", "Give the tool a name."),
     "datasets.tool_without_schema": Text(
         "it is no JSON schema of an object",
-        "Write {{\"type\": \"object\", \"properties\": {{…}}}}; the properties may be empty.",
+        'Write {{"type": "object", "properties": {{…}}}}; the properties may be empty.',
     ),
     "datasets.not_writable_as_json": Text("it cannot be written as JSON ({reason})", "Check its values."),
     "datasets.content_missing": Text("it is missing", "Write what is said."),
     "datasets.call_no_json": Text(
         "a call is JSON, and this is not ({reason})",
-        "Write {{\"name\": …, \"arguments\": {{…}}}}, or a list of such.",
+        'Write {{"name": …, "arguments": {{…}}}}, or a list of such.',
     ),
     "datasets.call_incomplete": Text(
         "a call has a name and arguments, and this has not",
-        "Write {{\"name\": …, \"arguments\": {{…}}}}, or a list of such.",
+        'Write {{"name": …, "arguments": {{…}}}}, or a list of such.',
     ),
-    "datasets.no_call": Text("it calls nothing", "Write {{\"name\": …, \"arguments\": {{…}}}}, or a list of such."),
+    "datasets.no_call": Text("it calls nothing", 'Write {{"name": …, "arguments": {{…}}}}, or a list of such.'),
     "datasets.content_of_parts": Text(
         "it is a list of parts, not text",
         "Write the text alone; pictures are not read.",
@@ -241,19 +241,19 @@ TEXTS: Texts = {
     ),
     "datasets.calls_no_list": Text(
         "it is {kind}, not a list",
-        "Write [{{\"type\": \"function\", \"function\": {{\"name\": …, \"arguments\": \"{{…}}\"}}}}].",
+        'Write [{{"type": "function", "function": {{"name": …, "arguments": "{{…}}"}}}}].',
     ),
     "datasets.function_without_name": Text(
         "it has no name",
-        "Write [{{\"type\": \"function\", \"function\": {{\"name\": …, \"arguments\": \"{{…}}\"}}}}].",
+        'Write [{{"type": "function", "function": {{"name": …, "arguments": "{{…}}"}}}}].',
     ),
     "datasets.arguments_no_json": Text(
         "it is not JSON ({reason})",
-        "Write [{{\"type\": \"function\", \"function\": {{\"name\": …, \"arguments\": \"{{…}}\"}}}}].",
+        'Write [{{"type": "function", "function": {{"name": …, "arguments": "{{…}}"}}}}].',
     ),
     "datasets.arguments_no_object": Text(
         "it is {kind}, not an object",
-        "Write [{{\"type\": \"function\", \"function\": {{\"name\": …, \"arguments\": \"{{…}}\"}}}}].",
+        'Write [{{"type": "function", "function": {{"name": …, "arguments": "{{…}}"}}}}].',
     ),
     "datasets.same_answers": Text(
         "it is the same as chosen, so there is nothing to learn",

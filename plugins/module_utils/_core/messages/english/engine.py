@@ -44,4 +44,14 @@ TEXTS: Texts = {
         "for each billion parameters. {hint}",
     ),
     "engine.drift": "{problems:join|; }",
+    "engine.result_lost": Text(
+        "{step} succeeded, but its result is incomplete or has drifted: {cause}.",
+        "Something else changes it: look for another program that writes there.",
+    ),
+    "engine.supervisor_does_not_start": Text("The supervisor of this job does not start: {reason}", "Look into {log}."),
+    "engine.says_nothing": "it says nothing.",
+    "engine.run_record_damaged": Text(
+        "The record of this run is damaged: {reason}",
+        "It was changed from outside. Apply again: what was finished is kept, and the record is rewritten.",
+    ),
 }

@@ -93,8 +93,7 @@ TEXTS: Texts = {
     ),
     "planning.warnings_of": "{name}: {warnings!s:join| }",
     "planning.pinned_hyperparameters": (
-        "changed hyperparameters do not count, and nothing is trained for them: {changed} (regenerate, "
-        "regenerate_on)."
+        "changed hyperparameters do not count, and nothing is trained for them: {changed} (regenerate, regenerate_on)."
     ),
     "planning.pinned_input": (
         "the {input} has changed, and does not count: {kept} is kept (regenerate, regenerate_on)."

@@ -11,7 +11,7 @@ TEXTS: Texts = {
     "runs.job_record_damaged": "The record of the job {job_dir} is missing or damaged.",
     "runs.no_run": "It is not the record of a run: {type}: {reason}.",
     "runs.no_step": "The run {run} has no step {step!r}.",
-    "runs.schema_damaged": Text("{path} is damaged.", "If all of jobs/ is of this version: {{\"schema\": 1}}."),
+    "runs.schema_damaged": Text("{path} is damaged.", 'If all of jobs/ is of this version: {{"schema": 1}}.'),
     "runs.schema_newer": Text(
         "The job store {jobs} has schema {schema}, this core writes {schema_2}.",
         "A newer version of the collection has been here: upgrade this one.",

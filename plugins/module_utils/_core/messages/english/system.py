@@ -18,8 +18,7 @@ TEXTS: Texts = {
     ),
     "system.docker_sdk_missing": Text(
         "The Python package docker (the Docker SDK) cannot be imported by {executable}: {reason}.",
-        "Install the distribution's package python3-docker on this host, or 'pip install docker' for that "
-        "interpreter.",
+        "Install the distribution's package python3-docker on this host, or 'pip install docker' for that interpreter.",
     ),
     "system.invalid_json": Text(
         "{path} is not valid JSON: {reason}.",
