@@ -20,7 +20,6 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.problems import Problem, Problems
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.source_text import (
-    SAVE_AS_UTF8,
     SourceFile,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import (
@@ -29,6 +28,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
     open_file,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import sha256_file
 
 _MODULE = "ia_homelab.llamafactory.dataset"
@@ -157,8 +157,8 @@ def yaml_to_lines(path: str, label: str, name: str) -> str:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
-            problem = f"byte 0x{raw[error.start]:02x} at offset {error.start} is not UTF-8"
-            problems.add(Problem(label, None, line, "", problem, SAVE_AS_UTF8))
+            defect = Message("datasets.yaml_not_utf8", byte=f"0x{raw[error.start]:02x}", offset=error.start)
+            problems.add(Problem(label, None, line, "", defect))
     if problems:
         raise problems.error(name)
     loader = _Loader(text)
@@ -182,38 +182,36 @@ def _yaml_rows(loader: t.Any, label: str, problems: Problems) -> t.Iterator[t.An
         root = loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
         line = mark.line + 1 if mark else None
-        problems.add(
-            Problem(label, None, line, "", f"it is not valid YAML ({problem})", "Check its indents and quotes.")
-        )
+        problems.add(Problem(label, None, line, "", Message("datasets.no_yaml", reason=reason)))
         return
     if not isinstance(root, yaml.SequenceNode):
-        problem = "it holds no row" if root is None else "it is not a list of rows"
-        problems.add(Problem(label, None, None, "", problem, "Write one list of rows, each begun by a dash."))
+        defect = Message("datasets.yaml_without_rows" if root is None else "datasets.yaml_no_list")
+        problems.add(Problem(label, None, None, "", defect))
         return
     for number, node in enumerate(root.value, 1):
         faults = list(_yaml_faults(node, "", set(), node.start_mark.line + 1))
-        for field, line, problem, fix in faults:
-            problems.add(Problem(label, number, line, field, problem, fix))
+        for field, line, defect in faults:
+            problems.add(Problem(label, number, line, field, defect))
         if not faults:
             yield loader.construct_document(node)
 
 
-def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -> t.Iterator[tuple[str, int, str, str]]:
-    """Yield YAML constructs that JSON cannot represent without loss: field, line, problem, fix.
+def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -> t.Iterator[tuple[str, int, Message]]:
+    """Yield YAML constructs that JSON cannot represent without loss: field, line, and the defect.
 
     :param parent_line: line of the parent node: an alias has no line of its own, only that of the node it refers to.
     """
     line = node.start_mark.line + 1
     if node.tag == _DATE:
-        yield field, line, f"{node.value} is a date to YAML, not text", "Put it in quotes."
+        yield field, line, Message("datasets.yaml_date", value=node.value)
     elif node.tag not in _PLAIN:
-        yield field, line, f"it has the tag {node.tag}", "Write text, without tags."
+        yield field, line, Message("datasets.yaml_tag", tag=node.tag)
     if isinstance(node, yaml.ScalarNode):
         return
     if id(node) in visited:
-        yield field, parent_line, "it is an alias of a list or an object", "Only texts can be referred to."
+        yield field, parent_line, Message("datasets.yaml_alias")
         return
     visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):
@@ -225,8 +223,8 @@ def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
         subfield = f"{field}.{name}" if field else name
         if not isinstance(key, yaml.ScalarNode) or key.tag != _PLAIN[0]:
-            yield subfield, key.start_mark.line + 1, "the name of a field is text", "Put it in quotes."
+            yield subfield, key.start_mark.line + 1, Message("datasets.yaml_key_no_text")
         elif name in keys:
-            yield subfield, key.start_mark.line + 1, "it is given twice in one object", "Keep one of them."
+            yield subfield, key.start_mark.line + 1, Message("datasets.key_given_twice")
         keys.add(name)
         yield from _yaml_faults(value, subfield, visited, key.start_mark.line + 1)

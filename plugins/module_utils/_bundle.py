@@ -78,6 +78,44 @@ def modules() -> None:
     from ._core.formats import safetensors as _core_formats_safetensors
     from ._core.formats import yaml as _core_formats_yaml
     from ._core import main as _core_main
+    from ._core.messages import catalogue as _core_messages_catalogue
+    from ._core.messages.english import all_texts as _core_messages_english_all_texts
+    from ._core.messages.english import artifacts as _core_messages_english_artifacts
+    from ._core.messages.english import base_models as _core_messages_english_base_models
+    from ._core.messages.english import datasets as _core_messages_english_datasets
+    from ._core.messages.english import distributed as _core_messages_english_distributed
+    from ._core.messages.english import engine as _core_messages_english_engine
+    from ._core.messages.english import errors as _core_messages_english_errors
+    from ._core.messages.english import estimates as _core_messages_english_estimates
+    from ._core.messages.english import fingerprint as _core_messages_english_fingerprint
+    from ._core.messages.english import formats as _core_messages_english_formats
+    from ._core.messages.english import messages as _core_messages_english_messages
+    from ._core.messages.english import modules as _core_messages_english_modules
+    from ._core.messages.english import ollama as _core_messages_english_ollama
+    from ._core.messages.english import planning as _core_messages_english_planning
+    from ._core.messages.english import provisioning as _core_messages_english_provisioning
+    from ._core.messages.english import releases as _core_messages_english_releases
+    from ._core.messages.english import runners as _core_messages_english_runners
+    from ._core.messages.english import runs as _core_messages_english_runs
+    from ._core.messages.english import steps as _core_messages_english_steps
+    from ._core.messages.english import system as _core_messages_english_system
+    from ._core.messages.english import training as _core_messages_english_training
+    from ._core.messages import formatting as _core_messages_formatting
+    from ._core.messages.french import all_texts as _core_messages_french_all_texts
+    from ._core.messages.french import artifacts as _core_messages_french_artifacts
+    from ._core.messages.french import base_models as _core_messages_french_base_models
+    from ._core.messages.french import datasets as _core_messages_french_datasets
+    from ._core.messages.french import engine as _core_messages_french_engine
+    from ._core.messages.french import errors as _core_messages_french_errors
+    from ._core.messages.french import estimates as _core_messages_french_estimates
+    from ._core.messages.french import planning as _core_messages_french_planning
+    from ._core.messages.french import releases as _core_messages_french_releases
+    from ._core.messages.french import steps as _core_messages_french_steps
+    from ._core.messages.french import system as _core_messages_french_system
+    from ._core.messages.french import training as _core_messages_french_training
+    from ._core.messages import message as _core_messages_message
+    from ._core.messages import suggestions as _core_messages_suggestions
+    from ._core.messages import text as _core_messages_text
     from ._core.ollama import client as _core_ollama_client
     from ._core.ollama import syntax as _core_ollama_syntax
     from ._core.ollama import versions as _core_ollama_versions
@@ -96,6 +134,7 @@ def modules() -> None:
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan
     from ._core.planning import served_system as _core_planning_served_system
+    from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments

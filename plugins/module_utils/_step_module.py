@@ -18,6 +18,7 @@ from . import _bundle
 from ._core.artifacts.layout import RECEIPT
 from ._core.engine.engine import Engine, Submission
 from ._core.errors import InputError, JobError
+from ._core.messages.message import Message
 from ._core.ollama.syntax import DEFAULT_URL
 from ._core.runners.registry import RUNNERS
 from ._core.runs.run import Run
@@ -73,17 +74,13 @@ def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
     options = {name: value for name, value in (params.get("toolchain") or {}).items() if value}
     runner = params.get("runner") or "auto"
     if runner != "auto" and runner not in RUNNERS:
-        raise InputError(f"There is no runner {runner!r}.", f"The runners are auto, {', '.join(sorted(RUNNERS))}.")
+        raise InputError("modules.runner_unknown", runner=runner, known=sorted(RUNNERS))
     if runner != "auto" and not RUNNERS[runner]:
         options = {name: value for name, value in options.items() if not name.endswith("_image")}
         options["host_runner"] = runner
     elif runner != "auto":
         if not options.get("llamafactory_image"):
-            raise InputError(
-                f"The runner {runner} needs an image with LLaMA-Factory.",
-                "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose "
-                "runner: process.",
-            )
+            raise InputError("modules.runner_without_image", runner=runner)
         options["container_runner"] = runner
     return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **options)
 
@@ -121,7 +118,7 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
 
         run = prepare(engine)
         for warning in warnings_of(run, engine.layout):
-            module.warn(warning)
+            module.warn(str(warning))
         if module.check_mode:
             view = engine.preview(run)
             runs = [run_entry(view, view.pending, kinds)]
@@ -206,7 +203,7 @@ def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[s
         if is_incomplete and run["state"] in (RunState.FAILED, RunState.CANCELLED):
             failures.append(run)
     if failures:
-        raise JobError(*_failure_message(failures), {"runs": [run["error"] or {} for run in failures]})
+        raise JobError(_failure_message(failures), details={"runs": [run["error"] or {} for run in failures]})
     changed = any(step["changed"] for step in steps)
     value: dict[str, t.Any] = {"changed": changed, "runs": list(runs), "steps": steps}
     if len(steps) == 1:
@@ -215,17 +212,21 @@ def answer(runs: t.Sequence[dict[str, t.Any]], kinds: tuple[str, ...]) -> dict[s
     return value
 
 
-def _failure_message(runs: t.Sequence[dict[str, t.Any]]) -> tuple[str, str]:
-    sentences, hints = [], []
+def _failure_message(runs: t.Sequence[dict[str, t.Any]]) -> Message:
+    failures, hints = [], []
     for run in runs:
-        error = run["error"] or {}
+        error = run["error"] or {"message": "failed"}
         if run["state"] == "cancelled":
-            sentences.append(f"{run['name']}: cancelled.")
-            hints.append("Apply again to resume from its checkpoint.")
+            failures.append(Message("modules.run_cancelled", name=run["name"]))
+            hints.append(Message("modules.apply_again"))
         else:
-            sentences.append(f"{run['name']}: {error.get('step', '')}: {error.get('message', 'failed')}")
-            hints.append(error.get("hint", ""))
+            problem = Message.from_stored(error)
+            failures.append(
+                Message("modules.run_failed", name=run["name"], step=error.get("step", ""), problem=problem)
+            )
+            hints.append(Message("modules.hint_of", problem=problem))
             log = (error.get("details") or {}).get("log")
             if log:
-                hints.append(f"Log: {log}")
-    return " ".join(sentences), " ".join(dict.fromkeys(hint for hint in hints if hint))
+                hints.append(Message("modules.log", log=log))
+    different = {str(hint): hint for hint in hints if hint.text}
+    return Message("modules.runs_failed", failures=failures, hints=list(different.values()))

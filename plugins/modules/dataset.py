@@ -331,7 +331,7 @@ def sources(params: t.Mapping[str, t.Any]) -> list[Source]:
     if params["remote_src"]:
         return [Source(path, path) for path in params["src"]]
     if params["sources"] is None:
-        raise InputError("The files of the controller were not transferred.", "Call the module by its full name.")
+        raise InputError("modules.files_not_transferred")
     return [
         Source(
             entry["label"],
@@ -378,7 +378,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
             sources=dataset.sources,
         )
         for warning in warnings(params["name"], dataset.results):
-            module.warn(warning)
+            module.warn(str(warning))
     if module._diff and not outcome.needs_rows:
         if outcome.changes:
             answer["changes"] = {key: outcome.changes[key] for key in ("compared", "added", "removed", "changed")}

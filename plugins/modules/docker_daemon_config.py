@@ -127,15 +127,12 @@ def validate(module: AnsibleModule, text: str) -> None:
     if module.get_bin_path(command[0]) is None:
         if module.check_mode:
             return
-        raise NotReadyError(f"{command[0]} is not on this host.", "Install Docker Engine first.")
+        raise NotReadyError("modules.program_missing", program=command[0])
     trial = os.path.join(module.tmpdir, "daemon.json")
     write_atomic(trial, text, 0o600)
     rc, out, err = module.run_command([word.replace("%s", trial) for word in command])
     if rc:
-        raise InputError(
-            f"The engine does not take the new {module.params['path']}: {(err or out).strip()}",
-            "The file was not changed. Correct the declared settings or the existing content of the file.",
-        )
+        raise InputError("modules.configuration_refused", path=module.params["path"], reason=(err or out).strip())
 
 
 def publish(module: AnsibleModule, path: str, raw: bytes | None, text: str | None) -> None:

@@ -146,7 +146,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 def body(module: AnsibleModule) -> dict[str, t.Any]:
     gate = read_gate(module.params["gate"])
     if gate is None:
-        raise InputError("The gate has no prompts.", "Give at least one, with what its answer must be like.")
+        raise InputError("releases.gate_without_prompts")
     params = module.params
     url = params["ollama_url"]
     stopped_for = ollama_stopped_for(Layout(params["data_dir"]), url) if params["data_dir"] else ""
@@ -159,7 +159,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
         report = evaluate(Ollama(url), gate, params["model"], params["against"] or "")
     answer = {"changed": False, "passed": report["passed"], "report": report}
     if module.params["required"] and not report["passed"]:
-        module.fail_json(msg="\n".join([summary(report), *failure_lines(report)]), **answer)
+        module.fail_json(msg="\n".join([str(summary(report)), *failure_lines(report)]), **answer)
     return answer
 
 

@@ -209,7 +209,7 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         kinds = tuple(module.params["kinds"] or KINDS)
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
-            raise InputError(f"There is no kind of step {unknown[0]!r}.", f"The kinds are {', '.join(KINDS)}.")
+            raise InputError("modules.step_unknown", kind=unknown[0], known=list(KINDS))
         return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
@@ -217,7 +217,7 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     runs = [planned_run(module, engine, declared) for declared in entries(module.params["finetunes"])]
     planned = plans(module, engine, runs)
     warnings = [warning for each in planned.get("plans") or [] for warning in each["warnings"]]
-    warnings += [warning for run in runs for warning in warnings_of(run, engine.layout)]
+    warnings += [str(warning) for run in runs for warning in warnings_of(run, engine.layout)]
     for warning in dict.fromkeys(warnings):
         module.warn(warning)
     if module.check_mode:
@@ -304,12 +304,12 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
     engine = Engine(module.params["data_dir"])
     if module.params["state"] == "cancelled":
         if not module.params["run"] and not module.params["name"]:
-            raise InputError("Say which run to cancel: give run or name.")
+            raise InputError("modules.cancel_what")
         return cancel(module, engine)
     if module.params["run"]:
         return follow_one(module, engine)
     if module.params["finetunes"] is None and module.params["runs"] is None:
-        raise InputError("There is nothing to do: give finetunes, or the run to follow.")
+        raise InputError("modules.nothing_to_do")
     return submit(module, engine)
 
 

@@ -193,9 +193,10 @@ def dial_all(me: str, addresses: t.Mapping[str, str], ports: t.Mapping[str, t.Se
     problems = [problem for problem in found if problem is not None]
     if problems:
         raise NotReadyError(
-            " ".join(problem.message for problem in problems),
-            problems[0].hint,
-            {"blocked": [problem.details for problem in problems]},
+            "modules.nodes_unreachable",
+            problems=[problem.content for problem in problems],
+            first=problems[0].content,
+            details={"blocked": [problem.details for problem in problems]},
         )
 
 

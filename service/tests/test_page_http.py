@@ -21,9 +21,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.esti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import QUANTIZATIONS
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
+from ia_homelab_core.errors import InputError
+from ia_homelab_core.messages.message import Message
 from ia_homelab_service.application import finetune_request, schemas
-from ia_homelab_service.web import finetune_form
-from ia_homelab_service.web.i18n import en, fr, language, reasons_fr
+from ia_homelab_service.web import components, finetune_form
+from ia_homelab_service.web.i18n import en, fr, language
 
 PAGE = {"Accept": "text/html"}
 
@@ -231,17 +233,28 @@ def test_everything_on_the_form_has_texts() -> None:
 
 
 def test_reasons_of_the_core_are_translated() -> None:
-    """The core produces each reason, so a changed message fails here."""
+    """The core produces each reason, so one without a French text fails here."""
     shape = catalogue.Shape("qwen2", 28, 3584, 18944, 28, 4, 128, 152064, 7_615_616_512, False)
     for gpu in (None, 8 << 30, 12 << 30, 24 << 30, 80 << 30):
         for known in (shape, None):
             for rows, rate in ((50, 2e-4), (5000, 1e-5)):
                 values = {**hyperparameters.normalise({}).values, "learning_rate": rate}
                 reason = fit.choose_method(known, values, gpu, rows)[1]
-                assert reasons_fr.to_french(reason), reason
-    assert reasons_fr.to_french("not made yet") == "pas encore produit"
-    assert reasons_fr.to_french("pruned (decided 2026-01-31T10:00:00Z)").endswith("(décidé le 2026-01-31)")
-    assert reasons_fr.to_french("something new") == ""
+                assert reason.language("fr") == "fr" and reason.render("fr") != reason.render(), reason
+    assert Message("artifacts.not_made").render("fr").message == "pas encore produit"
+    decided = Message("estimates.decided", reason=Message("artifacts.pruned"), decided_at="2026-01-31T10:00:00Z")
+    assert decided.render("fr").message.endswith("(décidé le 2026-01-31)")
+
+
+def test_a_message_without_a_french_text_is_marked_as_english() -> None:
+    """What an older version stored, or another program wrote, for example."""
+    french = language.Language("fr")
+    assert components.message_html(french, Message.from_stored("a < b")) == '<span lang="en">a &lt; b</span>'
+    assert components.message_html(french, Message("artifacts.not_made")) == "pas encore produit"
+    error = InputError("training.fp16_without_gpu")
+    assert components.problem_html(french, error) == (
+        "<p>fp16 demande un GPU.</p><p>Retirez precision, ou déclarez fp32.</p>"
+    )
 
 
 def test_numbers_are_formatted_by_language() -> None:

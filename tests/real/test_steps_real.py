@@ -347,7 +347,7 @@ def test_conversion(converted: tuple[StepContext, str, dict[str, t.Any]]) -> Non
     assert results["texts_compared"] > 50
     assert read_header(os.path.join(where, "model.gguf")).metadata["general.name"] == "essai"
     found = GgufStep().progress(ctx)
-    assert found is not None and found.note == "comparing tokens"
+    assert found is not None and str(found.note) == "comparing tokens"
 
 
 @pytest.mark.parametrize("quantization", ["q8_0", "q4_K_M"])

@@ -22,6 +22,7 @@ from pathlib import Path
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
@@ -76,7 +77,8 @@ class Workspace:
             view = self.engine.follow(run.id, timeout=600)
         if view.state != "succeeded":
             error = view.error or {}
-            raise CoreError(f"{error.get('message', view.state)}", error.get("hint", ""), error.get("details"))
+            problem = Message.from_stored(error or {"message": view.state})
+            raise CoreError(problem, details=error.get("details"))
 
     def kept(self) -> dict[str, t.Any]:
         """All published artifacts and all registered models."""

@@ -101,7 +101,7 @@ class ModelStore:
         for step in steps:
             spec = step.spec
             complete = Path(self.layout.artifact(spec.kind, spec.fingerprint), "weights").exists()
-            assert complete == (artifact_defect(self.layout, spec.kind, spec.fingerprint) == "")
+            assert complete == (artifact_defect(self.layout, spec.kind, spec.fingerprint) is None)
             labels += [step.label] if complete else []
         return labels
 

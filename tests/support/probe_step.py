@@ -12,6 +12,7 @@ import os
 import typing as t
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
@@ -57,9 +58,9 @@ class ProbeStep(Step):
                 raise JobError(f"The command left no {name}.")
         return {}
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         path = ctx.spec.options.get("drift")
-        return tail_lines(path, 10) if path else []
+        return [Message.from_stored(line) for line in tail_lines(path, 10)] if path else []
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
         return float(ctx.spec.options.get("grace", super().stop(ctx, send)))

@@ -12,23 +12,61 @@ from __future__ import annotations
 import json
 import typing as t
 
+from .messages.formatting import ENGLISH
+from .messages.message import Message, as_json
+from .messages.text import Text
+
 
 class CoreError(Exception):
     """An error with its cause, a hint and the relevant figures.
 
-    :param message: the cause and its location, in one sentence.
-    :param hint: what the reader can do about it; empty when nothing.
-    :param details: plain, JSON-serialisable facts; never a secret.
+    :param code: code of the message in the catalogues (``messages/``), or the message itself.
+    :param details: plain, JSON-serialisable facts beside the parameters; never a secret.
+    :param parameters: what the texts of the message name.
     """
 
-    def __init__(self, message: str, hint: str = "", details: t.Mapping[str, t.Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+    def __init__(
+        self,
+        code: str | Message,
+        /,
+        *transitional: t.Any,
+        details: t.Mapping[str, t.Any] | None = None,
+        **parameters: t.Any,
+    ) -> None:
+        if transitional:  # message, hint and details of a site that has no code yet
+            code = Message.from_stored({"text": code, "hint": transitional[0]})
+            details = transitional[1] if len(transitional) > 1 else details
+        content = code if isinstance(code, Message) else Message(code, **parameters)
+        super().__init__(content)
+        self.content = content
         self.details: dict[str, t.Any] = dict(details or {})
 
+    @property
+    def code(self) -> str:
+        """The code of the message."""
+        return self.content.code
+
+    @property
+    def parameters(self) -> dict[str, t.Any]:
+        """The parameters of the message."""
+        return self.content.parameters
+
+    @property
+    def message(self) -> str:
+        """The cause and its location in English, in one sentence."""
+        return self.content.text
+
+    @property
+    def hint(self) -> str:
+        """What the reader can do about it, in English; empty when nothing."""
+        return self.content.hint
+
+    def render(self, language: str = ENGLISH) -> Text:
+        """Return message and hint in a language."""
+        return self.content.render(language)
+
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return str(self.content)
 
 
 class InputError(CoreError):
@@ -52,8 +90,15 @@ class RemoteError(CoreError):
 
 
 def as_error(error: Exception) -> dict[str, t.Any]:
-    """Convert an exception to the form in which the store keeps it: ``message``, ``hint`` and ``details``."""
+    """Convert an exception to the form in which the store keeps it.
+
+    :returns: ``code``, ``parameters``, ``message`` and ``hint`` in English, and ``details``;
+        :meth:`Message.from_stored` reads it.
+    """
     if isinstance(error, CoreError):
-        details = json.loads(json.dumps(error.details, default=str))
-        return {"message": error.message, "hint": error.hint, "details": details}
-    return {"message": f"{type(error).__name__}: {error}", "hint": "A defect of the collection: please report it."}
+        content, details = error.content, {"details": json.loads(json.dumps(error.details, default=str))}
+    else:
+        content, details = Message("errors.unexpected", type=type(error).__name__, reason=str(error)), {}
+    text = content.render()
+    parameters = as_json(content.parameters)
+    return {"code": content.code, "parameters": parameters, "message": text.message, "hint": text.hint, **details}

@@ -32,13 +32,13 @@ def canonical(value: t.Any) -> t.Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InputError(f"{value} is not a number that can be declared.")
+            raise InputError("fingerprint.no_number", value=value)
         return int(value) if value == int(value) and abs(value) < 2**53 else value
     if isinstance(value, t.Mapping):
         return {str(key): canonical(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
-    raise InputError(f"A {type(value).__name__} cannot be declared: {value!r}.")
+    raise InputError("fingerprint.type_invalid", type=type(value).__name__, value=value)
 
 
 def canonical_json(value: t.Any) -> str:
@@ -57,7 +57,7 @@ def digest(value: t.Any) -> str:
     try:
         raw = canonical_json(value).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"Half a character (a lone surrogate) cannot be declared: {error.object!r:.80}.") from error
+        raise InputError("fingerprint.lone_surrogate", text=f"{error.object!r:.80}") from error
     return hashlib.sha256(raw).hexdigest()
 
 

@@ -27,28 +27,27 @@ def parse(raw: bytes, path: str) -> Config:
     :param path: path to show in messages.
     :raises InputError: if the content is not exactly one JSON object with unique keys.
     """
-    hint = (
-        f"It was left as it is. Put it right by hand (dockerd --validate --config-file {path} says what it takes;"
-        " it takes no comments), or move it away, and run again."
-    )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}).", hint) from None
+        raise InputError("provisioning.file_not_utf8", path=path, byte=error.start) from None
     if not text.strip():
         return {}
     try:
         value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
-            hint,
-            {"line": error.lineno, "column": error.colno},
+            "provisioning.file_invalid_json",
+            path=path,
+            reason=error.msg,
+            line=error.lineno,
+            column=error.colno,
+            details={"line": error.lineno, "column": error.colno},
         ) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be understood: {error}.", hint) from None
+        raise InputError("provisioning.file_not_understood", path=path, reason=error) from None
     if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object.", hint)
+        raise InputError("provisioning.file_no_json_object", path=path)
     return value
 
 

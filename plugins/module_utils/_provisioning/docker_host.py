@@ -129,10 +129,7 @@ def recorded_packages(path: str) -> list[str]:
     except (ValueError, KeyError, TypeError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise StoreError(
-            f"{path} is not a record of installed packages.",
-            "Remove it: then no package is taken for installed by the role, and none is removed.",
-        )
+        raise StoreError("provisioning.no_package_record", path=path)
     return names
 
 

@@ -71,9 +71,10 @@ def refuse_problems(problems: t.Sequence[Problem]) -> None:
     if not problems:
         return
     raise NotReadyError(
-        " ".join(problem.reason for problem in problems),
-        install_command([problem.packages for problem in problems]),
-        {"problems": [dataclasses.asdict(problem) for problem in problems]},
+        "provisioning.not_buildable",
+        reasons=[problem.reason for problem in problems],
+        advice=install_command([problem.packages for problem in problems]),
+        details={"problems": [dataclasses.asdict(problem) for problem in problems]},
     )
 
 
@@ -100,9 +101,7 @@ def _install_one(toolchain: Toolchain, name: str, requirements_dir: Path, index_
         if workspace.component.is_complete():
             return None
         if not os.path.isdir(requirements_dir):
-            raise NotReadyError(
-                f"{requirements_dir} does not exist.", "It must contain the lock files (requirements-*)."
-            )
+            raise NotReadyError("provisioning.no_lock_files", directory=requirements_dir)
         if name == "builder":
             make_builder(workspace, toolchain, requirements_dir)
         elif name in PROGRAMS:

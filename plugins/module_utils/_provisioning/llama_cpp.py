@@ -195,7 +195,7 @@ def _unpack_source(workspace: Workspace, requirements_dir: Path, work: Path) -> 
             tar.extract(member, tree)
     archive.unlink()
     if not (tree / "convert_hf_to_gguf.py").exists():
-        raise NotReadyError(f"{archive.name} does not contain llama.cpp.")
+        raise NotReadyError("provisioning.no_llama_cpp", archive=archive.name)
     return tree
 
 
@@ -212,7 +212,7 @@ def _check_program(workspace: Workspace, program: Path) -> None:
     # Not all have an option for the version; all print their usage, with different exit statuses.
     command: list[str | Path] = ["/bin/sh", "-c", '"$0" --help; test $? -le 1', program]
     if "usage" not in workspace.run(command, f"Checking {program.name}").lower():
-        raise NotReadyError(f"{program.name} was built but does not print its usage.", f"The log is {workspace.log}.")
+        raise NotReadyError("provisioning.program_does_not_run", program=program.name, log=workspace.log)
 
 
 def check_converter(workspace: Workspace, python: Path, tree: Path) -> None:

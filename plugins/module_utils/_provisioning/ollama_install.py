@@ -155,13 +155,11 @@ def _download(archive: Archive, path: Path) -> None:
                 stream.write(chunk)
     except (OSError, ValueError) as error:
         raise RemoteError(
-            f"{archive.url} cannot be downloaded: {getattr(error, 'reason', error)}.",
-            "Make the archive reachable, or build Ollama from source.",
+            "provisioning.archive_not_downloaded", url=archive.url, reason=getattr(error, "reason", error)
         ) from None
     if digest.hexdigest() != archive.sha256:
         raise NotReadyError(
-            f"{archive.url} has the sha256 {digest.hexdigest()}, and {archive.sha256} is expected.",
-            "Correct the declared archive. A file that was replaced on the way must not be installed.",
+            "provisioning.archive_digest", url=archive.url, digest=digest.hexdigest(), expected=archive.sha256
         )
 
 
@@ -185,10 +183,10 @@ def _unpack(workspace: Workspace, archive: Archive, packed: Path, result: Path) 
                     _extract(tar, result)
             except tarfile.TarError as error:
                 raise NotReadyError(
-                    f"{archive.url} cannot be unpacked: {error}.", f"The log is {workspace.log}."
+                    "provisioning.archive_not_unpacked", url=archive.url, reason=error, log=workspace.log
                 ) from None
     if decompressor.returncode:
-        raise NotReadyError(f"{archive.url} cannot be decompressed.", f"The log is {workspace.log}.")
+        raise NotReadyError("provisioning.archive_not_decompressed", url=archive.url, log=workspace.log)
 
 
 def _extract(tar: tarfile.TarFile, path: Path) -> None:
@@ -202,4 +200,4 @@ def _extract(tar: tarfile.TarFile, path: Path) -> None:
 def _check(workspace: Workspace, version: str, result: Path) -> None:
     answer = workspace.run([result / "bin/ollama", "--version"], "Checking ollama", **NO_SERVER)
     if version not in answer:
-        raise NotReadyError(f"The installed ollama is not version {version}: {answer.strip()}")
+        raise NotReadyError("provisioning.ollama_version", version=version, answer=answer.strip())

@@ -21,6 +21,7 @@ import typing as t
 import urllib.request
 
 from .._core.errors import InputError, NotReadyError
+from .._core.messages.message import Message
 from .._core.system.ports import OLLAMA_PORT
 from .._core.system.processes import SERVER_RECORD, boot_id, identify
 
@@ -143,14 +144,12 @@ class OllamaProcess:
             if not self._differs(running):
                 return False, self._wait(running["pid"])
             if not os.access(settings.binary, os.X_OK):
-                raise InputError(f"{settings.binary or 'The empty path'} is not a program.", "Install Ollama first.")
+                program = settings.binary or Message("provisioning.empty_path")
+                raise InputError("provisioning.no_program", program=program)
             if running:
                 self._end(running)
             if port_is_taken(settings.host, settings.port):
-                raise InputError(
-                    f"Another program listens at port {settings.port}.",
-                    "End it, or choose another port (ollama_port of the role).",
-                )
+                raise InputError("provisioning.ollama_port_taken", port=settings.port)
             return True, self._wait(self._spawn())
 
     def stop(self) -> bool:
@@ -178,9 +177,7 @@ class OllamaProcess:
                 os.makedirs(folder, mode=0o755, exist_ok=True)
                 lock = os.open(os.path.join(folder, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except OSError as error:
-                raise NotReadyError(
-                    f"{folder} cannot be written: {error.strerror}.", "Run as the user that it belongs to."
-                ) from None
+                raise NotReadyError("provisioning.directory_not_writable", path=folder, reason=error.strerror) from None
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
@@ -197,7 +194,7 @@ class OllamaProcess:
             log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise NotReadyError(f"{error.filename}: {error.strerror}.") from None
+            raise NotReadyError("errors.file_failed", path=error.filename, reason=error.strerror) from None
         pid = os.fork()
         if pid == 0:
             self._become_server(log, null)
@@ -249,14 +246,17 @@ class OllamaProcess:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
             if not _start_time(pid):
-                raise NotReadyError(f"The server ended at its start; the end of {self.log}:\n{self._log_tail()}")
+                raise NotReadyError("provisioning.server_ended", log=self.log, log_tail=self._log_tail())
             version = server_version(settings.url)
             if version:
                 return version
             time.sleep(_POLL_SECONDS)
         raise NotReadyError(
-            f"The server runs but did not answer at {settings.url} within {settings.start_seconds:g} s;"
-            f" the end of {self.log}:\n{self._log_tail()}"
+            "provisioning.server_silent",
+            url=settings.url,
+            seconds=settings.start_seconds,
+            log=self.log,
+            log_tail=self._log_tail(),
         )
 
     def _log_tail(self) -> str:

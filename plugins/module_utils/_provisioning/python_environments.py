@@ -159,7 +159,5 @@ class _Environment:
         try:
             packages = json.loads(listing.splitlines()[-1])
         except (IndexError, ValueError):
-            raise NotReadyError(
-                "The new environment cannot list its packages.", f"The log is {self.workspace.log}."
-            ) from None
+            raise NotReadyError("provisioning.packages_not_listed", log=self.workspace.log) from None
         return dict(sorted(packages.items()))

@@ -79,7 +79,10 @@ class Workspace:
                 yield
             except OSError as error:
                 raise NotReadyError(
-                    f"{error.filename or self.tools_dir}: {error.strerror or error}.", f"The log is {self.log}."
+                    "provisioning.file_failed",
+                    path=error.filename or self.tools_dir,
+                    reason=error.strerror or error,
+                    log=self.log,
                 ) from error
             finally:
                 os.close(self.lock)
@@ -95,8 +98,7 @@ class Workspace:
             self.lock = os.open(self.tools_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise NotReadyError(
-                f"{self.tools_dir} cannot be written: {error.strerror} ({error.filename}).",
-                "Choose another directory for the tools, or run as a user who can write there.",
+                "provisioning.tools_not_writable", directory=self.tools_dir, reason=error.strerror, path=error.filename
             ) from None
 
     def builder_program(self, program: str) -> Path:
@@ -147,13 +149,17 @@ class Workspace:
                     check=False,
                 )
             except OSError as error:
-                raise NotReadyError(f"{purpose}: {argv[0]} does not start: {error.strerror}.") from None
+                raise NotReadyError(
+                    "provisioning.program_not_started", purpose=purpose, program=argv[0], reason=error.strerror
+                ) from None
         with self.log.open(encoding="utf-8", errors="replace") as log:
             log.seek(start)
             output = log.read()
         if done.returncode:
             tail = "\n".join(output.splitlines()[-_LOG_TAIL_LINES:])
-            raise NotReadyError(f"{purpose} failed (exit {done.returncode}); the log is {self.log}\n{tail}")
+            raise NotReadyError(
+                "provisioning.program_failed", purpose=purpose, status=done.returncode, log=self.log, tail=tail
+            )
         return output
 
     def need_space(self, gibibytes: int) -> None:
@@ -164,9 +170,11 @@ class Workspace:
         free = shutil.disk_usage(self.tools_dir).free
         if free < gibibytes * _GIB:
             raise NotReadyError(
-                f"{self.tools_dir} has {free / _GIB:.1f} GiB free and about {gibibytes} GiB are needed.",
-                "Make room, or move the tools to a larger disk (llamafactory_tools_dir of the role).",
-                {"free_bytes": free, "needed_bytes": gibibytes * _GIB},
+                "provisioning.no_room",
+                directory=self.tools_dir,
+                free=free / _GIB,
+                needed=gibibytes,
+                details={"free_bytes": free, "needed_bytes": gibibytes * _GIB},
             )
 
     def work_dir(self) -> Path:
@@ -235,10 +243,7 @@ def _refuse_foreign_directory(path: Path) -> None:
         return
     status = path.stat()
     if status.st_uid != 0 or status.st_mode & 0o022:
-        raise NotReadyError(
-            f"{path} can be changed by users other than root, and root would run programs from it.",
-            f"Run as the user who owns it, or hand it to root: chown -R root: {path} && chmod -R go-w {path}",
-        )
+        raise NotReadyError("provisioning.unsafe_path", path=path)
 
 
 def _sync_directory(path: Path) -> None:

@@ -8,3 +8,7 @@ make no decisions of their own.
 """
 
 from __future__ import annotations
+
+from .messages.catalogues import add_catalogues
+
+add_catalogues()

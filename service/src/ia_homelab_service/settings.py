@@ -116,9 +116,9 @@ def load(path: str | Path) -> Settings:
     try:
         return Settings.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        raise InputError("errors.unreadable", path=path, reason=error.strerror) from error
     except ValueError as error:
         if not isinstance(error, pydantic.ValidationError):
-            raise InputError(f"{path} is not JSON: {error}.") from error
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise InputError(f"{path}: {problems}.") from error
+            raise InputError("service.no_json", path=path, reason=error) from error
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise InputError("service.settings_invalid", path=path, problems=problems) from error

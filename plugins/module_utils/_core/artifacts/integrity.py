@@ -9,6 +9,7 @@ import os
 import typing as t
 
 from ..errors import StoreError
+from ..messages.message import Message
 from .layout import Layout
 
 
@@ -22,33 +23,33 @@ def artifact_path(layout: Layout, kind: str, fingerprint: str) -> str:
     return layout.artifact(kind, fingerprint)
 
 
-def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> str:
-    """Reason why an artifact is incomplete, as a short phrase; empty if it is complete.
+def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> Message | None:
+    """Reason why an artifact is incomplete, as a short phrase; None if it is complete.
 
     Compares file sizes only: files of a published artifact are never rewritten, so their content is not read.
     """
     try:
         receipt = layout.receipt(kind, fingerprint)
         if receipt is None:
-            return "not made yet"
+            return Message("artifacts.not_made")
         if receipt.get("fingerprint") != fingerprint:
-            return "its receipt belongs to another result"
+            return Message("artifacts.receipt_of_other")
         if receipt.get("pruned_at"):
-            return "pruned"
+            return Message("artifacts.pruned")
         root = layout.artifact(kind, fingerprint)
         for name, facts in receipt["files"].items():
             try:
                 size = os.stat(os.path.join(root, name)).st_size
             except FileNotFoundError:
-                return f"{name} is gone"
+                return Message("artifacts.file_gone", file=name)
             if size != facts["bytes"]:
-                return f"{name} has {size} bytes instead of {facts['bytes']}"
+                return Message("artifacts.size_differs", file=name, bytes=size, expected=facts["bytes"])
         location = artifact_path(layout, kind, fingerprint)
     except (StoreError, KeyError, TypeError, AttributeError):
-        return "its receipt is damaged"
+        return Message("artifacts.receipt_damaged")
     except OSError as error:
-        return f"{error.filename}: {error.strerror}"
-    return "" if os.path.isdir(location) else f"{location} is gone"
+        return Message("artifacts.unreadable", path=error.filename, reason=error.strerror)
+    return None if os.path.isdir(location) else Message("artifacts.file_gone", file=location)
 
 
 def receipt_results(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:

@@ -45,12 +45,9 @@ class Layout:
 
     def __init__(self, data_dir: str) -> None:
         if not os.path.isabs(data_dir):
-            raise InputError(f"The data directory must be an absolute path, not {data_dir!r}.")
+            raise InputError("artifacts.data_dir_relative", data_dir=data_dir)
         if re.search(r"\s", data_dir):
-            raise InputError(
-                f"The data directory {data_dir!r} has a blank in its path.",
-                "LLaMA-Factory's launcher splits its command line on blanks: choose another path.",
-            )
+            raise InputError("artifacts.data_dir_with_blank", data_dir=data_dir)
         self.root = os.path.normpath(data_dir)
         register_data_dir(self.root)
 
@@ -64,10 +61,7 @@ class Layout:
         :raises StoreError: if this version has no such kind.
         """
         if kind not in PARENTS:
-            raise StoreError(
-                f"This version has no kind of step {kind!r}.",
-                "Another version of the collection wrote it: use that one.",
-            )
+            raise StoreError("artifacts.kind_unknown", kind=kind)
         return self.path(PARENTS[kind])
 
     def artifact(self, kind: str, fingerprint: str) -> str:
@@ -76,7 +70,7 @@ class Layout:
         :raises StoreError: if ``fingerprint`` is not 64 hexadecimal digits, or this version has no such kind.
         """
         if not FINGERPRINT.match(fingerprint):
-            raise StoreError(f"{fingerprint!r} is not a fingerprint (64 hexadecimal digits).")
+            raise StoreError("artifacts.no_fingerprint", fingerprint=fingerprint)
         return os.path.join(self.parent(kind), fingerprint)
 
     def work(self, kind: str, fingerprint: str) -> str:

@@ -26,6 +26,8 @@ import urllib.parse
 import urllib.request
 
 from ..errors import CoreError, InputError, NotReadyError, RemoteError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from .names import nearest
 
 ENDPOINT = "https://huggingface.co"
@@ -52,12 +54,9 @@ def read_token(path: str) -> str:
         with open(path, encoding="utf-8", errors="replace") as stream:
             token = stream.read(4096).strip()
     except OSError as error:
-        raise NotReadyError(
-            f"The token file {path} cannot be read: {error.strerror}.",
-            "The user of the jobs, whom the data directory belongs to, has to be able to read it.",
-        ) from None
+        raise NotReadyError("base_models.token_file_unreadable", path=path, reason=error.strerror) from None
     if not _TOKEN.match(token):
-        raise InputError(f"The token file {path} does not hold one token and nothing else.")
+        raise InputError("base_models.token_file_invalid", path=path)
     return token
 
 
@@ -116,7 +115,7 @@ class HubClient:
         self._sleep = sleep
         parts = urllib.parse.urlsplit(endpoint_of(environment))
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise InputError("HF_ENDPOINT is not an http or https address without a user in it.")
+            raise InputError("base_models.endpoint_invalid")
         #: Address of the hub.
         self.endpoint = parts.geturl()
         proxies = _proxies(environment)
@@ -126,7 +125,7 @@ class HubClient:
         try:
             context = ssl.create_default_context(cafile=bundle)
         except (OSError, ssl.SSLError):
-            raise NotReadyError(f"The certificates in {bundle} cannot be read.") from None
+            raise NotReadyError("base_models.certificates_unreadable", path=bundle) from None
         handlers: list[urllib.request.BaseHandler] = [
             urllib.request.ProxyHandler(proxies),
             urllib.request.HTTPSHandler(context=context),
@@ -149,9 +148,7 @@ class HubClient:
         except ValueError:
             value = None
         if not isinstance(value, dict) or not isinstance(value.get("siblings"), list):
-            raise RemoteError(
-                f"{self.endpoint} does not answer as a Hugging Face hub does.", "Look at HF_ENDPOINT and at the proxy."
-            )
+            raise RemoteError("base_models.not_a_hub", endpoint=self.endpoint)
         return value
 
     def read(self, hub_id: str, commit: str, name: str) -> bytes | None:
@@ -189,7 +186,7 @@ class HubClient:
                 pass
             if attempt + 1 < self._tries:
                 self._sleep(2.0**attempt)
-        raise TransientError(f"{self.endpoint} interrupted its answer {self._tries} times.")
+        raise TransientError("base_models.hub_interrupted", endpoint=self.endpoint, tries=self._tries)
 
     def _open(
         self,
@@ -225,17 +222,15 @@ class HubClient:
     def _connection_error(self, error: Exception) -> tuple[CoreError, bool]:
         """Return the error to raise when no response arrived, and whether a retry may help."""
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        hint = "Is this host online? A proxy is set with https_proxy, a mirror of the hub with HF_ENDPOINT."
         if isinstance(reason, ssl.SSLCertVerificationError):
-            problem = f"its certificate was not accepted ({reason.verify_message})"
-            hint = "Name the file of your own CA in SSL_CERT_FILE."
-            return TransientError(f"{self.endpoint}: {problem}.", hint), False
+            why = reason.verify_message
+            return TransientError("base_models.certificate_refused", endpoint=self.endpoint, reason=why), False
         if isinstance(reason, socket.gaierror):
-            return TransientError(f"{self.endpoint} cannot be reached: its name is not known here.", hint), False
+            return TransientError("base_models.hub_name_unknown", endpoint=self.endpoint), False
         if isinstance(reason, ConnectionRefusedError):
-            return TransientError(f"{self.endpoint} cannot be reached: connection refused.", hint), False
-        problem = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        return TransientError(f"{self.endpoint} cannot be reached: {self._clean(problem)}.", hint), True
+            return TransientError("base_models.hub_refuses_connection", endpoint=self.endpoint), False
+        why = self._clean(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__)
+        return TransientError("base_models.hub_unreachable", endpoint=self.endpoint, reason=why), True
 
     def _http_error(self, error: urllib.error.HTTPError, hub_id: str, revision: str) -> CoreError:
         """Translate a response with an error status."""
@@ -246,41 +241,34 @@ class HubClient:
         if code == "GatedRepo":
             return self._gated_error(hub_id)
         if error.code == 401 and "credentials" in message.lower():
-            return InputError(
-                f"{self.endpoint} does not accept the token: {message}.",
-                f"Make a new one at {self.endpoint}/settings/tokens and write it into the token file.",
-            )
+            return InputError("base_models.token_refused", endpoint=self.endpoint, reason=message)
         if code == "RevisionNotFound":
-            return InputError(f"{hub_id} has no revision {revision!r}.", f"See {self.endpoint}/{hub_id}/tree/main.")
+            return InputError("base_models.revision_unknown", model=hub_id, revision=revision, endpoint=self.endpoint)
         if code == "EntryNotFound":
-            return _NoSuchFile(f"{hub_id} has no such file at {revision}.")
+            return _NoSuchFile("base_models.file_unknown", model=hub_id, revision=revision)
         if code == "RepoNotFound" or error.code in (401, 404):
             candidates = [name for name in nearest(hub_id) if name.lower() != hub_id.lower()]
-            suggestion = f"Did you mean {' or '.join(candidates)}? " if candidates else ""
-            token_hint = "" if self._token else " If it is private, a token is needed (token_file)."
             return InputError(
-                f"There is no model {hub_id} on {self.endpoint}.", f"{suggestion}Check its name there.{token_hint}"
+                "base_models.model_not_on_hub",
+                model=hub_id,
+                endpoint=self.endpoint,
+                suggestion=did_you_mean(candidates),
+                about_token=None if self._token else Message("base_models.private_needs_token"),
             )
         if error.code in _RETRY:
             reason = message or error.reason
-            return TransientError(f"{self.endpoint} answered {error.code} {reason}.", "Try again later.")
-        return RemoteError(f"{self.endpoint} answered {error.code} {message or error.reason} for {hub_id}.")
+            return TransientError("base_models.hub_busy", endpoint=self.endpoint, status=error.code, reason=reason)
+        return RemoteError(
+            "base_models.hub_answered",
+            endpoint=self.endpoint,
+            status=error.code,
+            reason=message or error.reason,
+            model=hub_id,
+        )
 
     def _gated_error(self, hub_id: str) -> CoreError:
-        accept = f"Accept its licence at {self.endpoint}/{hub_id}"
-        if self._token:
-            return InputError(
-                f"{hub_id} is gated, and the account of this token has not been given access.",
-                f"{accept} with the account that the token belongs to; some owners take a while to answer. "
-                "A fine-grained token also needs the permission to read gated repositories.",
-                {"hub": hub_id, "gated": True},
-            )
-        return InputError(
-            f"{hub_id} is gated: its licence has to be accepted first, and a token is needed to fetch it.",
-            f"{accept}, make a token (read) at {self.endpoint}/settings/tokens, write it into a file on the host that "
-            "only the user of the jobs can read, and name it: token_file (finetune_token_file in the inventory).",
-            {"hub": hub_id, "gated": True},
-        )
+        code = "base_models.access_not_granted" if self._token else "base_models.licence_not_accepted"
+        return InputError(code, model=hub_id, endpoint=self.endpoint, details={"hub": hub_id, "gated": True})
 
     def _clean(self, text: str) -> str:
         shown = text.replace(self._token, "***") if self._token else text

@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from ..errors import RemoteError
+from ..messages.message import Message
 from ..runs.progress import Progress
 from ..system.disk import disk_error
 from ..system.files import sha256_file
@@ -169,8 +170,7 @@ class Download:
         except OSError as error:
             raise disk_error(error, final) from error
         raise RemoteError(
-            f"{self._client.endpoint} sends {file.name} of {self._hub_id} with another size or digest than it reports.",
-            "A proxy or a mirror may be changing it.",
+            "base_models.file_differs", endpoint=self._client.endpoint, file=file.name, model=self._hub_id
         )
 
     def _fetch_part(self, file: HubFile, part: str) -> None:
@@ -188,18 +188,22 @@ class Download:
                 return
             try:
                 self._stream(file, part, before)
-                reason = "the connection was cut"
+                reason = Message("base_models.connection_cut")
             except TransientError as error:
-                reason = error.message
+                reason = error.content
             if _size(part) == file.bytes:
                 return
             failures = 1 if _size(part) > before else failures + 1
             if failures >= _MAX_FAILURES:
                 raise RemoteError(
-                    f"{file.name} of {self._hub_id} stopped at {_size(part)} of {file.bytes} bytes: {reason}",
-                    "Run again when the network is back: the download resumes from there.",
+                    "base_models.download_stopped",
+                    file=file.name,
+                    model=self._hub_id,
+                    current=_size(part),
+                    total=file.bytes,
+                    reason=reason,
                 )
-            log_line(f"{file.name}: {reason.rstrip('.')}; resuming at {_size(part)} of {file.bytes} bytes.")
+            log_line(f"{file.name}: {reason.text.rstrip('.')}; resuming at {_size(part)} of {file.bytes} bytes.")
             self._sleep(min(2.0 ** (failures - 1), _LONGEST_PAUSE))
 
     def _stream(self, file: HubFile, part: str, offset: int) -> None:
@@ -208,7 +212,7 @@ class Download:
         :raises TransientError: if the connection is interrupted.
         """
         if self._stop.is_set():
-            raise RemoteError("Stopped.")
+            raise RemoteError("base_models.stopped")
         try:
             with self._client.open_file(self._hub_id, self._commit, file.name, offset) as response:
                 if offset and response.status != 206:  # the server ignores ranges and sends the full file
@@ -217,8 +221,8 @@ class Download:
                 with open(part, "ab") as stream:
                     self._copy(response, stream)
         except (socket.timeout, ssl.SSLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or "the connection was cut"
-            raise TransientError(str(reason)) from None
+            reason = getattr(error, "strerror", None) or Message("base_models.connection_cut")
+            raise TransientError("base_models.connection_failed", reason=reason) from None
 
     def _copy(self, response: http.client.HTTPResponse, stream: t.IO[bytes]) -> None:
         while not self._stop.is_set():

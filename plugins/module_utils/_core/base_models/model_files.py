@@ -174,7 +174,7 @@ def inspect_files(read: t.Callable[[str], bytes | None], parameters: int = 0) ->
     """
     config = _as_object("config.json", read("config.json"))
     if config is None:
-        raise InputError("There is no config.json.", "Give weights in the Hugging Face format (safetensors).")
+        raise InputError("base_models.no_config")
     model_type = str(config.get("model_type", ""))
     jinja = read("chat_template.jinja")
     text = jinja.decode("utf-8", "replace") if jinja else ""
@@ -190,9 +190,9 @@ def _as_object(name: str, raw: bytes | None) -> dict[str, t.Any] | None:
     try:
         value = json.loads(raw.decode("utf-8"))
     except ValueError as error:
-        raise InputError(f"{name} is not valid JSON: {error}.") from error
+        raise InputError("errors.invalid_json_named", name=name, reason=error) from error
     if not isinstance(value, dict):
-        raise InputError(f"{name} is not a JSON object.")
+        raise InputError("errors.no_json_object_named", name=name)
     return value
 
 
@@ -202,10 +202,7 @@ def inspect_directory(root: str) -> Inspection:
     :raises InputError: if it is not a directory, or the model in it is incomplete.
     """
     if not os.path.isdir(root):
-        raise InputError(
-            f"The base model {root} is not a directory on this host.",
-            "Put the model's files there, or declare a name of Ollama's library or an id on the hub.",
-        )
+        raise InputError("base_models.no_directory", root=root)
 
     def read(name: str) -> bytes | None:
         try:
@@ -222,9 +219,9 @@ def inspect_directory(root: str) -> Inspection:
             inspection = dataclasses.replace(inspection, shape=shape)
         return inspection
     except InputError as error:
-        raise InputError(f"The base model in {root} is incomplete or corrupt: {error.message}", error.hint) from error
+        raise InputError("base_models.directory_incomplete", root=root, problem=error.content) from error
     except PermissionError as error:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}.") from error
+        raise InputError("errors.unreadable", path=error.filename, reason=error.strerror) from error
 
 
 def count_parameters_in(root: str, tied: bool) -> int:
@@ -238,17 +235,17 @@ def count_parameters_in(root: str, tied: bool) -> int:
     try:
         tensors = read_model(root)
     except StoreError as error:
-        raise InputError(error.message, "Fetch or copy it again; it may also hold Git LFS pointers.") from error
+        raise InputError("base_models.weights_corrupt", problem=error.content) from error
     names = os.listdir(root)
     weights = weight_files(names)
     if not tensors and any(name.endswith(".safetensors") for name in weights):
-        raise InputError(f"There is {weights[0]} but no {INDEX} that says what is in which file.")
+        raise InputError("base_models.no_index", file=weights[0], index=INDEX)
     if not weights:
         if "adapter_config.json" in names:
-            raise InputError("It is an adapter.", "Merge it first, and give the merged weights.")
+            raise InputError("base_models.is_adapter")
         if any(name.endswith(".gguf") for name in names):
-            raise InputError("It holds GGUF files, which cannot be trained.", "Give the Hugging Face weights.")
-        raise InputError("There are no weights (model*.safetensors or pytorch_model*.bin).")
+            raise InputError("base_models.is_gguf")
+        raise InputError("base_models.no_weights")
     return sum(tensor.elements for name, tensor in tensors.items() if not (tied and name == "lm_head.weight"))
 
 
@@ -320,4 +317,4 @@ def directory_digest(root: str, cache: HashCache) -> str:
     try:
         return digest([[name, cache.sha256(os.path.join(root, name))] for name in part_names(root)])
     except OSError as error:
-        raise NotReadyError(f"{error.filename or root} cannot be read: {error.strerror}.") from error
+        raise NotReadyError("errors.unreadable", path=error.filename or root, reason=error.strerror) from error

@@ -14,6 +14,8 @@ import os
 import re
 
 from ..errors import InputError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from .catalogue import CATALOGUE, DEFAULT_TAGS, Entry, Shape
 from .model_files import Inspection, inspect_directory
 
@@ -144,12 +146,8 @@ def _by_hub_id(hub_id: str) -> Entry | None:
     return next((entry for entry in CATALOGUE if entry.hub_id.lower() == hub_id.lower()), None)
 
 
-def _suggestion(name: str) -> str:
-    suggestions = nearest(name)
-    if suggestions:
-        *first, last = suggestions
-        return f"Did you mean {', '.join(first) + ' or ' + last if first else last}?"
-    return "Give an Ollama-style name (qwen2.5:7b), a Hugging Face id (organisation/name) or an absolute directory."
+def _suggestion(name: str) -> Message:
+    return did_you_mean(nearest(name)) or Message("base_models.forms_of_names")
 
 
 def resolve(name: str) -> BaseModel:
@@ -161,11 +159,11 @@ def resolve(name: str) -> BaseModel:
     """
     declared = name.strip()
     if not declared:
-        raise InputError("No base model was named.", _suggestion(""))
+        raise InputError("base_models.not_named", suggestion=_suggestion(""))
     if declared.startswith("/"):
         return _resolve_directory(declared)
     if declared.startswith((".", "~")):
-        raise InputError(f"The base model {declared!r} is a relative path.", "Give the directory as an absolute path.")
+        raise InputError("base_models.relative_path", declared=declared)
     plain = declared
     for prefix in _PREFIXES:
         if plain.lower().startswith(prefix):
@@ -183,14 +181,11 @@ def resolve(name: str) -> BaseModel:
             ollama_name=f"{entry.family}:{entry.tags[0]}",
         )
     if "/" not in plain:
-        raise InputError(f"There is no base model {declared!r} in the catalogue.", _suggestion(plain))
+        raise InputError("base_models.not_in_catalogue", declared=declared, suggestion=_suggestion(plain))
     if not _HUB_ID.match(plain):
-        raise InputError(f"{declared!r} is not a Hugging Face id (organisation/name).", _suggestion(plain))
+        raise InputError("base_models.no_hub_id", declared=declared, suggestion=_suggestion(plain))
     if _QUANTIZED_ID.search(plain):
-        raise InputError(
-            f"{declared} holds quantized weights, which cannot be trained and merged.",
-            "Name the 16-bit weights it was made from; for training in 4 bits use method: qlora with them.",
-        )
+        raise InputError("base_models.quantized_weights", declared=declared)
     derived = family_template(plain)
     return BaseModel(
         kind="hub",
@@ -204,10 +199,7 @@ def resolve(name: str) -> BaseModel:
 def _resolve_directory(path: str) -> BaseModel:
     root = os.path.normpath(path)
     if re.search(r"\s", root):
-        raise InputError(
-            f"The directory of the base model, {root!r}, has a blank in its path.",
-            "LLaMA-Factory's launcher splits its command line on blanks: rename it or link to it.",
-        )
+        raise InputError("base_models.directory_with_blank", root=root)
     inspection: Inspection = inspect_directory(root)
     derived = inspection.template or family_template(os.path.basename(root))
     return BaseModel(

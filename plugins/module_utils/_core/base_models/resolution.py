@@ -17,6 +17,7 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..errors import InputError, NotReadyError, RemoteError
 from ..fingerprint import fingerprint
+from ..messages.message import Message
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from ..system.locks import FileLock
@@ -90,10 +91,7 @@ class BaseIdentity:
         """
         if declared or self.template:
             return declared or self.template
-        raise InputError(
-            f"The chat template of {self.description} is unknown.",
-            "Declare template: one of LLaMA-Factory's names (llama3, qwen, mistral, chatml, …).",
-        )
+        raise InputError("base_models.template_unknown", model=self.description)
 
     @property
     def options(self) -> dict[str, t.Any]:
@@ -119,7 +117,7 @@ def hub_files(info: t.Mapping[str, t.Any]) -> list[HubFile]:
         lfs = entry.get("lfs") or {}
         size = lfs.get("size", entry.get("size"))
         if not isinstance(size, int):
-            raise RemoteError(f"The hub does not report the size of {entry.get('rfilename')}.", "Look at HF_ENDPOINT.")
+            raise RemoteError("base_models.size_unknown", file=entry.get("rfilename"))
         oid = "" if lfs else str(entry.get("blobId") or "")
         files.append(HubFile(str(entry["rfilename"]), size, str(lfs.get("sha256") or lfs.get("oid") or ""), oid))
     return files
@@ -135,14 +133,12 @@ def select_files(files: t.Sequence[HubFile], hub_id: str, code: bool = False) ->
     by_name = {file.name: file for file in files if "/" not in file.name and not file.name.startswith(".")}
     weights = weight_files(by_name)
     if not weights:
-        hint = "Give a repository with weights in safetensors."
+        remarks = [Message("base_models.repository_of_adapter")] if "adapter_config.json" in by_name else []
         if any(name.endswith(".gguf") for name in by_name):
-            hint = "Its GGUF files cannot be trained. " + hint
-        if "adapter_config.json" in by_name:
-            hint = "It is an adapter. " + hint
-        raise InputError(f"{hub_id} holds no weights that can be trained.", hint)
+            remarks.append(Message("base_models.gguf_cannot_be_trained"))
+        raise InputError("base_models.repository_without_weights", model=hub_id, remarks=remarks)
     if "config.json" not in by_name:
-        raise InputError(f"{hub_id} has no config.json.", "Give a repository in the Hugging Face format.")
+        raise InputError("base_models.repository_without_config", model=hub_id)
     chosen = {*weights, *(code_files(files) if code else ())}
     first, sharded, _rest = weights[0].partition("-")
     index = f"{first}.{weights[0].rpartition('.')[2]}.index.json" if sharded else ""
@@ -195,10 +191,7 @@ def resolve_base(
     if record is None:
         if offline or env.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
             if not _COMMIT.match(requested_revision):
-                raise NotReadyError(
-                    f"{model.declared} has never been resolved on this host, and it may not ask the hub (offline).",
-                    "Run once with a network, copy models/base of another host, or give a directory with the weights.",
-                )
+                raise NotReadyError("base_models.never_resolved", model=model.declared)
             record, source = {"hub": model.hub_id, "commit": requested_revision}, "revision"
         else:
             record, source = _query_hub(model, requested_revision, HubClient(env, read_token(token_file))), "hub"
@@ -227,7 +220,7 @@ def _query_hub(model: BaseModel, revision: str, client: HubClient) -> dict[str, 
     info = client.model_info(model.hub_id, revision)
     commit, hub_id = str(info.get("sha") or ""), str(info.get("id") or model.hub_id)
     if not _COMMIT.match(commit):
-        raise RemoteError(f"{client.endpoint} does not report the commit of {hub_id} at {revision}.")
+        raise RemoteError("base_models.commit_unknown", endpoint=client.endpoint, model=hub_id, revision=revision)
     files = select_files(hub_files(info), hub_id)
     gated = bool(info.get("gated"))
     if gated or info.get("private"):

@@ -49,9 +49,7 @@ class InfoFile:
         except FileNotFoundError:
             raw = b""
         except OSError as error:
-            raise InputError(
-                f"{path} cannot be read: {error.strerror}.", "Check what is there, and its mode."
-            ) from error
+            raise InputError("datasets.info_unreadable", path=path, reason=error.strerror) from error
         self.exists = bool(raw)
         try:
             self.text = raw.decode("utf-8")
@@ -59,10 +57,7 @@ class InfoFile:
                 self._parse()
         except (ValueError, StopIteration, RecursionError) as error:
             defect = f"{error}" if isinstance(error, ValueError) else "a value is missing"
-            raise InputError(
-                f"{path} is broken, it is left as it is: {defect}.",
-                "LLaMA-Factory cannot read it either: correct it, or move it away and run again.",
-            ) from error
+            raise InputError("datasets.info_broken", path=path, reason=defect) from error
 
     def _parse(self) -> None:
         scan = json.JSONDecoder().raw_decode

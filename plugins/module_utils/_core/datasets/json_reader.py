@@ -9,8 +9,9 @@ import json
 import re
 import typing as t
 
+from ..messages.message import Message
 from .problems import kind_of
-from .source_text import BLANK, CHUNK, ROW_LIMIT, SAVE_AS_UTF8, Row, SourceFile, lines, not_utf8
+from .source_text import BLANK, CHUNK, ROW_LIMIT, Row, SourceFile, lines, not_utf8
 
 #: White space of JSON (RFC 8259).
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -52,28 +53,28 @@ _scan_strict: t.Callable[[str, int], tuple[t.Any, int]] = _STRICT.scan_once  # t
 _NOT_JSON = (StopIteration, ValueError, RecursionError)
 
 
-def strict_fault(text: str, start: int) -> tuple[str, str, str] | None:
-    """The defect in the JSON value at ``start`` that lenient parsing ignores: field, defect, fix; None if valid."""
+def strict_fault(text: str, start: int) -> tuple[str, Message] | None:
+    """The defect in the JSON value at ``start`` that lenient parsing ignores, with its field; None if valid."""
     try:
         _scan_strict(text, start)
     except _Repeated as error:
-        return str(error), "it is given twice in one object", "Keep one of them."
+        return str(error), Message("datasets.key_given_twice")
     except _NotFinite as error:
-        return "", f"{error} is not a value of JSON", "Write text in quotes."
+        return "", Message("datasets.no_json_value", value=error)
     except _NOT_JSON:
-        return "", "it is not valid JSON", "Check quotes, commas and brackets."
+        return "", Message("datasets.no_json")
     return None
 
 
-def _describe_error(error: BaseException, start: int) -> str:
+def _describe_error(error: BaseException, start: int) -> Message:
     """A parser's error as a clause."""
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
+        return Message("datasets.nested_too_deeply")
     if isinstance(error, json.JSONDecodeError):
-        return f"it is not valid JSON ({error.msg.lower()}, {error.pos - start + 1} characters into the row)"
+        return Message("datasets.no_json_at", reason=error.msg.lower(), position=error.pos - start + 1)
     if isinstance(error, StopIteration):
-        return f"it is not valid JSON (a value was expected {int(error.value) - start + 1} characters into the row)"
-    return f"it is not valid JSON ({error})"
+        return Message("datasets.value_expected", position=int(error.value) - start + 1)
+    return Message("datasets.no_json_because", reason=error)
 
 
 def read_lines(file: SourceFile) -> t.Iterator[Row]:
@@ -82,8 +83,7 @@ def read_lines(file: SourceFile) -> t.Iterator[Row]:
     for number, line, defect in lines(file):
         if defect:
             row_number += 1
-            fix = SAVE_AS_UTF8 if "UTF-8" in defect else "Write one row a line."
-            file.add_problem(row_number, number, "", defect, fix)
+            file.add_problem(row_number, number, "", defect)
             continue
         start = 0
         try:
@@ -97,25 +97,26 @@ def read_lines(file: SourceFile) -> t.Iterator[Row]:
             try:
                 row, end = _scan(line, start)
             except _NOT_JSON:
-                file.add_problem(row_number, number, "", _describe_error(error, 0), _line_fix(stripped, row_number))
+                problem, fix = _describe_error(error, 0), _line_fix(stripped, row_number)
+                file.add_problem(row_number, number, "", Message("datasets.defect", problem=problem, fix=fix))
                 if row_number == 1 and stripped in ("{", "["):
                     return  # the lines of an indented object: no later line is a row either
                 continue
         else:
             row_number += 1
         if len(line) > ROW_LIMIT:
-            file.add_problem(row_number, number, "", f"the row is longer than {ROW_LIMIT} characters", "Split it.")
+            file.add_problem(row_number, number, "", Message("datasets.row_too_long", limit=ROW_LIMIT))
         elif end != len(line) and line[end:].strip(BLANK):
             rest = kind_of(line[end:].strip(BLANK))
-            file.add_problem(row_number, number, "", f"something stands after the row: {rest}", "Write one row a line.")
+            file.add_problem(row_number, number, "", Message("datasets.more_after_row", rest=rest))
         else:
             yield row_number, number, row, line, start, end
 
 
-def _line_fix(stripped: str, row: int) -> str:
+def _line_fix(stripped: str, row: int) -> Message:
     if row == 1 and stripped[0] == "{":
-        return "A JSON file is a list of rows, [{…}, {…}], or one complete row per line."
-    return "Check quotes, commas and brackets; one complete row per line."
+        return Message("datasets.forms_of_json")
+    return Message("datasets.check_line")
 
 
 class _Window:
@@ -126,7 +127,7 @@ class _Window:
         self.text = ""
         self.position = 0
         self.at_end = False
-        self.defect = ""
+        self.defect: Message | None = None
         self._tail = b""
 
     def read_more(self) -> bool:
@@ -181,22 +182,16 @@ def read_list(file: SourceFile) -> t.Iterator[Row]:
             if separator == "]":
                 break
             if separator != ",":
-                defect = window.defect or (
-                    f"a comma or ] was expected after it, not {separator!r}"
-                    if separator
-                    else "the file ends in the list"
-                )
-                file.add_problem(
-                    number, None, "", defect, SAVE_AS_UTF8 if window.defect else "Check the end of the row."
-                )
+                end = Message("datasets.ends_after_row")
+                if separator:
+                    end = Message("datasets.comma_expected", character=separator)
+                file.add_problem(number, None, "", window.defect or end)
                 return
             if window.skip() == "]":
-                file.add_problem(number, None, "", "a comma stands after the last row", "Remove it.")
+                file.add_problem(number, None, "", Message("datasets.comma_after_last"))
                 return
     if window.skip() or window.defect:
-        defect = window.defect or "something stands after the end of the list"
-        fix = SAVE_AS_UTF8 if window.defect else "A JSON file is one list of rows."
-        file.add_problem(number or None, None, "", defect, fix)
+        file.add_problem(number or None, None, "", window.defect or Message("datasets.more_after_list"))
 
 
 def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
@@ -209,7 +204,7 @@ def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
             unrecoverable, defect = _is_unrecoverable(error, len(window.text)), _describe_error(error, window.position)
         else:
             if end - window.position > ROW_LIMIT:
-                window.file.add_problem(number, None, "", f"the row is longer than {ROW_LIMIT} characters", "Split it.")
+                window.file.add_problem(number, None, "", Message("datasets.row_too_long", limit=ROW_LIMIT))
                 return None
             # a number at the end of the window may continue in the next chunk
             if end < len(window.text) or not window.read_more():
@@ -217,18 +212,16 @@ def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
             continue
         length = len(window.text) - window.position
         if length > ROW_LIMIT:
-            defect = f"the row is longer than {ROW_LIMIT} characters, or its end is missing"
-            window.file.add_problem(number, None, "", defect, "Check its quotes and brackets, or split it.")
+            window.file.add_problem(number, None, "", Message("datasets.row_without_end", limit=ROW_LIMIT))
             return None
         if unrecoverable or not window.read_more():
-            if window.defect:
-                defect = window.defect
-            elif not length:
-                defect = "the file ends in the list"
+            if not length:
+                defect = Message("datasets.ends_in_list")
             elif not unrecoverable:
-                defect = f"the file ends in the row; {defect}"
+                defect = Message("datasets.ends_in_row", problem=defect)
+            fix = Message("datasets.check_json")
             window.file.add_problem(
-                number, None, "", defect, SAVE_AS_UTF8 if window.defect else "Check quotes, commas and brackets."
+                number, None, "", window.defect or Message("datasets.defect", problem=defect, fix=fix)
             )
             return None
 

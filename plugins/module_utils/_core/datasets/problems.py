@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 
 #: Problems kept with their text; further ones are only counted.
 SHOWN = 20
@@ -27,26 +27,34 @@ class Problem:
     :param row: row in that source, from 1; None if it concerns the entire file (or the header of a CSV).
     :param line: line of the file on which the row begins, from 1; None if line numbers are not meaningful.
     :param field: the field, with the turn if there is one (``messages[2].content``); may be empty.
-    :param what: the defect, as a clause that follows the place.
-    :param fix: how to correct it, as a sentence.
+    :param defect: the defect, as a clause that follows the place; its hint is how to correct it, as a sentence.
     """
 
     file: str
     row: int | None
     line: int | None
     field: str
-    what: str
-    fix: str
+    defect: Message
 
-    def __str__(self) -> str:
-        location = [self.file]
-        if self.row is not None:
-            location.append(f"row {self.row}" + (f" (line {self.line})" if self.line not in (None, self.row) else ""))
+    @property
+    def content(self) -> Message:
+        """Place and defect as a sentence, and the fix as its hint."""
+        place: list[str | Message] = [self.file]
+        if self.row is not None and self.line not in (None, self.row):
+            place.append(Message("datasets.at_row_and_line", row=self.row, line=self.line))
+        elif self.row is not None:
+            place.append(Message("datasets.at_row", row=self.row))
         elif self.line is not None:
-            location.append(f"line {self.line}")
+            place.append(Message("datasets.at_line", line=self.line))
         if self.field:
-            location.append(f"field {self.field}")
-        return f"{', '.join(location)}: {self.what}."
+            place.append(Message("datasets.at_field", field=self.field))
+        return Message("datasets.problem", place=place, defect=self.defect)
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return plain values: the place, ``what`` and ``fix`` in English, ``code`` and ``parameters``."""
+        stored = self.defect.as_dict()
+        place = {"file": self.file, "row": self.row, "line": self.line, "field": self.field}
+        return {**place, "what": stored.pop("text"), "fix": stored.pop("hint", ""), **stored}
 
 
 class TooManyProblems(Exception):
@@ -76,28 +84,27 @@ class Problems:
 
     def error(self, name: str) -> InputError:
         """All problems as one error."""
-        summary = " ".join(f"{problem} {problem.fix}" for problem in self.first[:_IN_MESSAGE])
         remaining = self.total - min(self.total, _IN_MESSAGE)
         truncated = self.total >= COUNTED
+        more = None
         if remaining:
-            summary += f" And {'at least ' if truncated else ''}{remaining} more."
-        count = "one problem" if self.total == 1 else f"{'at least ' if truncated else ''}{self.total} problems"
+            more = Message("datasets.and_at_least" if truncated else "datasets.and_more", count=remaining)
+        if self.total == 1:
+            count = Message("datasets.one_problem")
+        else:
+            count = Message("datasets.at_least" if truncated else "datasets.exactly", count=self.total)
         return InputError(
-            f"Dataset {name} is refused, {count}: {summary}",
-            "What was there before is left as it was.",
-            {
-                "problems": [dataclasses.asdict(problem) for problem in self.first],
+            "datasets.refused",
+            name=name,
+            count=count,
+            problems=[problem.content for problem in self.first[:_IN_MESSAGE]],
+            more=more,
+            details={
+                "problems": [problem.as_dict() for problem in self.first],
                 "problems_total": self.total,
                 "problems_total_is_at_least": truncated,
             },
         )
-
-
-def nearest(word: str, candidates: t.Iterable[str]) -> str:
-    """``Did you mean X?`` with the candidate most similar to the word; empty if none is similar."""
-    by_casefolded = {item.casefold(): item for item in candidates}
-    matches = difflib.get_close_matches(word.casefold(), by_casefolded, n=1, cutoff=0.6)
-    return f"Did you mean {by_casefolded[matches[0]]!r}?" if matches else ""
 
 
 def shown(value: t.Any, limit: int = 40) -> str:
@@ -106,18 +113,20 @@ def shown(value: t.Any, limit: int = 40) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def kind_of(value: t.Any) -> str:
+def kind_of(value: t.Any) -> Message:
     """Description of a JSON value: ``a number (42)``."""
     if value is None:
-        return "null"
+        return Message("datasets.kind_null")
     if isinstance(value, bool):
-        return f"a boolean ({str(value).lower()})"
+        return Message("datasets.kind_boolean", value=str(value).lower())
     if isinstance(value, (int, float)):
-        return f"a number ({shown(value) if isinstance(value, float) or abs(value) < 10**30 else 'a huge one'})"
+        if isinstance(value, float) or abs(value) < 10**30:
+            return Message("datasets.kind_number", value=shown(value))
+        return Message("datasets.kind_huge_number")
     if isinstance(value, str):
-        return f"text ({shown(value)})"
+        return Message("datasets.kind_text", value=shown(value))
     if isinstance(value, (list, tuple)):
-        return f"a list of {len(value)}"
+        return Message("datasets.kind_list", count=len(value))
     if isinstance(value, t.Mapping):
-        return "an object"
-    return f"a {type(value).__name__}"
+        return Message("datasets.kind_object")
+    return Message("datasets.kind_other", type=type(value).__name__)

@@ -13,9 +13,10 @@ import csv
 import os
 import typing as t
 
+from ..messages.message import Message
 from .json_reader import read_lines, read_list
 from .problems import Problems
-from .source_text import BLANK, ROW_LIMIT, SAVE_AS_UTF8, FileGrew, Row, SourceFile, lines
+from .source_text import BLANK, ROW_LIMIT, FileGrew, Row, SourceFile, lines
 from .sources import Source, kind_of_file, open_file, refuse
 
 
@@ -26,7 +27,7 @@ class _CsvLines:
         self.lines = lines(file)
         self.row_size = 0
         self.number = 0
-        self.defect = ""
+        self.defect: Message | None = None
 
     def __iter__(self) -> _CsvLines:
         return self
@@ -34,10 +35,10 @@ class _CsvLines:
     def __next__(self) -> str:
         self.number, line, self.defect = next(self.lines)
         if "\0" in line:
-            self.defect = "it holds a NUL character"
+            self.defect = Message("datasets.nul_in_csv")
         self.row_size += len(line) + 1
         if self.row_size > ROW_LIMIT:
-            self.defect = f"the row is longer than {ROW_LIMIT} characters; a quote that is never closed may be why"
+            self.defect = Message("datasets.csv_row_too_long", limit=ROW_LIMIT)
         if self.defect:
             raise StopIteration
         return line + "\n"
@@ -60,18 +61,11 @@ def _read_csv(file: SourceFile, accept_header: t.Callable[[t.Sequence[str]], boo
             cells = next(rows, None)
         except csv.Error as error:
             if not csv_lines.defect:
-                file.add_problem(
-                    row,
-                    first_line_number,
-                    "",
-                    f"it is not valid CSV ({error})",
-                    'Put a cell with quotes or line breaks in "…", and write " in it as "".',
-                )
+                file.add_problem(row, first_line_number, "", Message("datasets.no_csv", reason=error))
                 return
             cells = None
         if csv_lines.defect:
-            fix = SAVE_AS_UTF8 if "UTF-8" in csv_lines.defect else "Correct it."
-            file.add_problem(row, csv_lines.number, "", csv_lines.defect, fix)
+            file.add_problem(row, csv_lines.number, "", csv_lines.defect)
             return
         if cells is None:
             return
@@ -86,8 +80,8 @@ def _read_csv(file: SourceFile, accept_header: t.Callable[[t.Sequence[str]], boo
         if len(cells) == len(header):
             yield number, first_line_number, dict(zip(header, cells)), None, 0, 0
         else:
-            defect = f"it has {len(cells)} cells, and the header has {len(header)}"
-            file.add_problem(number, first_line_number, "", defect, 'Put cells that hold a separator in "…".')
+            defect = Message("datasets.cells_differ", cells=len(cells), columns=len(header))
+            file.add_problem(number, first_line_number, "", defect)
 
 
 def read(source: Source, problems: Problems, accept_header: t.Callable[[t.Sequence[str]], bool]) -> t.Iterator[Row]:
@@ -118,4 +112,4 @@ def read(source: Source, problems: Problems, accept_header: t.Callable[[t.Sequen
             changed = True
         closed = os.fstat(stream.fileno())
     if changed or (opened.st_size, opened.st_mtime_ns) != (closed.st_size, closed.st_mtime_ns):
-        raise refuse(source.label, "it was changed while it was read", "Run again when no process writes to it.")
+        raise refuse(source.label, Message("datasets.changed_meanwhile"))

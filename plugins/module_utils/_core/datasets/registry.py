@@ -19,12 +19,12 @@ import typing as t
 from ..artifacts.layout import FINGERPRINT, Layout
 from ..errors import InputError, StoreError
 from ..fingerprint import digest
+from ..messages.suggestions import nearest
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from .dataset_info_file import InfoFile, version_of
 from .diff import Changes
 from .output_formats import DATA_FILE, ENTRY, INFO_FILE, OUTPUT_FORMATS, SFT
-from .problems import nearest
 from .rendering import RENDERER, render
 from .sources import Source, identify
 from .versions import intact_receipt, lock, publish, workspace
@@ -123,13 +123,10 @@ def check_name(name: str) -> str:
     :raises InputError: if it is not a valid name (LLaMA-Factory splits lists of names on commas).
     """
     if not _NAME.match(name) or FINGERPRINT.match(name):
-        raise InputError(
-            f"A dataset cannot be called {name!r}.",
-            "A name has up to 100 letters, digits and . _ - and begins with a letter or digit.",
-        )
+        raise InputError("datasets.name_invalid", name=name)
     stem, extension = os.path.splitext(name)
     if extension.lower() in _EXTENSIONS:
-        raise InputError(f"A dataset cannot be called {name!r}, that is a file.", f"Call it {stem!r}.")
+        raise InputError("datasets.name_of_file", name=name, instead=stem)
     return name
 
 
@@ -160,25 +157,19 @@ def load(layout: Layout, name_or_fingerprint: str) -> DatasetInfo:
     elif name not in info.entries:
         own_names = [other for other, entry in info.entries.items() if version_of(entry)]
         raise InputError(
-            f"There is no dataset {name!r} in {layout.datasets}.",
-            f"{nearest(name, own_names)} There are: {', '.join(sorted(own_names)[:20])}.".lstrip()
-            if own_names
-            else "There is none yet: declare it with the module dataset.",
-            {"datasets": sorted(own_names)},
+            "datasets.unknown" if own_names else "datasets.none_yet",
+            name=name,
+            directory=layout.datasets,
+            **({"suggestion": nearest(name, own_names), "known": sorted(own_names)[:20]} if own_names else {}),
+            details={"datasets": sorted(own_names)},
         )
     else:
         version = version_of(info.entries[name])
         if not version:
-            raise InputError(
-                f"The dataset {name!r} was registered in {info.path} by another program.",
-                "Give its file to the module dataset, which checks it, under another name or with force.",
-            )
+            raise InputError("datasets.of_other_program", name=name, path=info.path)
     receipt = layout.receipt("dataset", version)
     if receipt is None:
-        raise InputError(
-            f"The dataset {name!r} refers to a version that is not there, {version[:12]}.",
-            "Apply its declaration again.",
-        )
+        raise InputError("datasets.version_missing", name=name, version=version[:12])
     return _dataset_info(layout, name, version, dict(receipt.get("results") or {}), _registration(layout, name))
 
 
@@ -287,10 +278,7 @@ def _check_owner(info: InfoFile, name: str, force: bool) -> str:
     """The version a name refers to; empty if the name is unused, or belongs to another program and ``force`` is set."""
     version = version_of(info.entries.get(name))
     if name in info.entries and not version and not force:
-        raise InputError(
-            f"The dataset {name!r} was registered in {info.path} by another program.",
-            "Choose another name, or take it over with force: true.",
-        )
+        raise InputError("datasets.taken_by_other_program", name=name, path=info.path)
     return version
 
 

@@ -12,6 +12,7 @@ import hashlib
 import typing as t
 
 from ..fingerprint import fingerprint
+from ..messages.message import Message
 from ..system.disk import disk_error
 from .json_reader import strict_fault
 from .output_formats import BY_KIND, KTO, PIECE, AlpacaOutput, OutputFormat, SampleOutput
@@ -199,7 +200,7 @@ class _Pass:
             position, begin = self._process_source(source, position, begin)
         if not self.rows and not self.problems:
             label = sources[0].label if sources else "(no source)"
-            self.problems.add(Problem(label, None, None, "", "it holds no row", "Put at least one row in it."))
+            self.problems.add(Problem(label, None, None, "", Message("datasets.no_row")))
         if position > begin:
             self._end_piece(sources[-1], None)
 
@@ -234,8 +235,8 @@ class _Pass:
             size = len(raw)
             if size > self.longest:
                 if size > ROW_LIMIT:
-                    defect = f"the row is longer than {ROW_LIMIT} bytes"
-                    self._report(source, number, line_number, [("", defect, "Split it.")])
+                    defect = Message("datasets.rendered_too_long", limit=ROW_LIMIT)
+                    self._report(source, number, line_number, [("", defect)])
                     continue
                 self.longest = size
                 self.longest_row = {"file": source.label, "row": number, "characters": len(line)}
@@ -287,8 +288,8 @@ class _Pass:
         return t.cast(SampleOutput, self.output_format).line(sample), sample.system, sample.key
 
     def _report(self, source: Source, row: int | None, line: int | None, faults: t.Iterable[Fault]) -> None:
-        for field, what, fix in faults:
-            self.problems.add(Problem(source.label, row, line, field, what, fix))
+        for field, defect in faults:
+            self.problems.add(Problem(source.label, row, line, field, defect))
 
     def _new_system(self, system: str) -> None:
         self._system_characters += len(system)
@@ -302,9 +303,8 @@ class _Pass:
         if date_fields and isinstance(self.output_format, AlpacaOutput):
             raise _OtherFormat
         if date_fields:
-            defect = f"every {date_fields[0]} in the {PIECE >> 20} MiB up to here is a date and nothing else"
-            fix = "LLaMA-Factory would read timestamps and drop them: write at least one as part of a sentence."
-            self._report(source, number, None, [(date_fields[0], defect, fix)])
+            defect = Message("datasets.only_dates", field=date_fields[0], mebibytes=PIECE >> 20)
+            self._report(source, number, None, [(date_fields[0], defect)])
         self.output_format.begin_piece()
 
     def results(self, sources: t.Sequence[Source], size: int) -> dict[str, t.Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..messages.message import Message
 from .problems import Problem, Problems
 
 #: Largest row and largest line, in characters (or bytes): a longer one is a mistake, not a prompt.
@@ -15,8 +16,6 @@ ROW_LIMIT = 16 * 1024 * 1024
 CHUNK = 1024 * 1024
 #: Whitespace in JSON.
 BLANK = " \t\r\n"
-#: The fix for a wrong encoding.
-SAVE_AS_UTF8 = "Save the file as UTF-8 without a byte order mark."
 
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8 with a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -51,28 +50,29 @@ class SourceFile:
             raise FileGrew
         return data
 
-    def add_problem(self, row: int | None, line: int | None, field: str, what: str, fix: str) -> None:
-        self.problems.add(Problem(self.label, row, line, field, what, fix))
+    def add_problem(self, row: int | None, line: int | None, field: str, defect: Message) -> None:
+        self.problems.add(Problem(self.label, row, line, field, defect))
 
     def encoding(self) -> bool:
         """Whether the beginning looks like UTF-8 without a byte order mark."""
         for mark, name in _BYTE_ORDER_MARKS.items():
             if self.head.startswith(mark):
-                self.add_problem(1, 1, "", f"the file is {name}", SAVE_AS_UTF8)
+                self.add_problem(1, 1, "", Message("datasets.other_encoding", encoding=name))
                 return False
         if b"\0" in self.head[:4]:
-            self.add_problem(1, 1, "", "the file is UTF-16, UTF-32 or not text at all", SAVE_AS_UTF8)
+            self.add_problem(1, 1, "", Message("datasets.no_text_file"))
             return False
         return True
 
 
-def not_utf8(error: UnicodeDecodeError, offset: int) -> str:
+def not_utf8(error: UnicodeDecodeError, offset: int) -> Message:
     """The defect of an invalid byte; ``offset`` is the file offset of the decoded block."""
-    return f"byte 0x{error.object[error.start]:02x} at offset {offset + error.start} is not UTF-8 ({error.reason})"
+    byte = f"0x{error.object[error.start]:02x}"
+    return Message("datasets.not_utf8", byte=byte, offset=offset + error.start, reason=error.reason)
 
 
-def lines(file: SourceFile) -> t.Iterator[tuple[int, str, str]]:
-    """Lines without line end: number from 1, text, and its defect (usually empty; if not, there is no text)."""
+def lines(file: SourceFile) -> t.Iterator[tuple[int, str, Message | None]]:
+    """Lines without line end: number from 1, text, and its defect (usually None; if not, there is no text)."""
     number = 0
     rest = b""
     while True:
@@ -83,7 +83,7 @@ def lines(file: SourceFile) -> t.Iterator[tuple[int, str, str]]:
             if not data:
                 return
             if len(block) > ROW_LIMIT:
-                yield number + 1, "", f"the line is longer than {ROW_LIMIT} bytes"
+                yield number + 1, "", Message("datasets.line_too_long", limit=ROW_LIMIT)
                 return
             rest = block
             continue
@@ -99,12 +99,12 @@ def lines(file: SourceFile) -> t.Iterator[tuple[int, str, str]]:
                 texts.pop()  # the empty string after the last newline
             for text in texts:
                 number += 1
-                yield number, text, ""
+                yield number, text, None
         if not data:
             return
 
 
-def _line_by_line(block: bytes, offset: int, number: int) -> t.Iterator[tuple[int, str, str]]:
+def _line_by_line(block: bytes, offset: int, number: int) -> t.Iterator[tuple[int, str, Message | None]]:
     """The lines of a block that contains invalid UTF-8."""
     raw_lines = block.split(b"\n")
     if not raw_lines[-1]:
@@ -112,7 +112,7 @@ def _line_by_line(block: bytes, offset: int, number: int) -> t.Iterator[tuple[in
     for raw in raw_lines:
         number += 1
         try:
-            yield number, raw.decode("utf-8"), ""
+            yield number, raw.decode("utf-8"), None
         except UnicodeDecodeError as error:
             yield number, "", not_utf8(error, offset)
         offset += len(raw) + 1

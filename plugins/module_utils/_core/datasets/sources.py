@@ -16,6 +16,7 @@ import time
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 from ..system.files import sha256_file
 from .problems import Problem
 
@@ -61,10 +62,10 @@ class Source:
         return value
 
 
-def refuse(label: str, what: str, fix: str) -> InputError:
+def refuse(label: str, defect: Message) -> InputError:
     """The error for a source that cannot be read."""
-    problem = Problem(label, None, None, "", what, fix)
-    return InputError(str(problem), fix, {"problems": [dataclasses.asdict(problem)], "problems_total": 1})
+    problem = Problem(label, None, None, "", defect)
+    return InputError(problem.content, details={"problems": [problem.as_dict()], "problems_total": 1})
 
 
 def kind_of_file(label: str) -> str:
@@ -78,12 +79,10 @@ def kind_of_file(label: str) -> str:
     if extension == ".csv":
         return "csv"
     if extension in (".yml", ".yaml"):
-        raise refuse(label, "YAML is read on the controller only", "Give it as src without remote_src, or as JSON.")
-    raise refuse(
-        label,
-        f"a file named *{extension} is not read" if extension else "the name has no extension",
-        "Datasets are read from .json, .jsonl and .csv files, and from .yml and .yaml files of the controller.",
-    )
+        raise refuse(label, Message("datasets.yaml_on_controller"))
+    if extension:
+        raise refuse(label, Message("datasets.extension_unknown", extension=extension))
+    raise refuse(label, Message("datasets.no_extension"))
 
 
 def open_file(path: str, label: str) -> t.BinaryIO:
@@ -94,30 +93,27 @@ def open_file(path: str, label: str) -> t.BinaryIO:
     folder = os.path.realpath(os.path.dirname(path) or ".")
     real = os.path.realpath(path)
     if os.path.islink(path) and os.path.commonpath([folder, real]) != folder:
-        raise refuse(label, f"it is a link that leads out of its directory, to {real}", "Name the file itself.")
+        raise refuse(label, Message("datasets.link_leads_out", target=real))
     try:
         # a FIFO without a writer would block an ordinary open forever
         fd = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         reasons = {
-            errno.ENOENT: "there is no such file",
-            errno.EACCES: "it may not be read by this user",
-            errno.ELOOP: "it is a link to itself",
-            errno.ENXIO: "it is not a regular file",
+            errno.ENOENT: Message("datasets.no_such_file"),
+            errno.EACCES: Message("datasets.may_not_be_read"),
+            errno.ELOOP: Message("datasets.link_to_itself"),
+            errno.ENXIO: Message("datasets.cannot_be_opened_as_file"),
         }
-        raise refuse(
-            label,
-            reasons.get(error.errno or 0, f"it cannot be opened ({error.strerror})"),
-            "Check the path and its mode.",
-        ) from error
+        defect = reasons.get(error.errno or 0, Message("datasets.cannot_be_opened", reason=error.strerror))
+        raise refuse(label, defect) from error
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
-        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise refuse(label, f"it is {kind}", "Name a file (or a list of files).")
+        is_directory = stat.S_ISDIR(status.st_mode)
+        raise refuse(label, Message("datasets.is_directory" if is_directory else "datasets.no_regular_file"))
     if not status.st_size:
         os.close(fd)
-        raise refuse(label, "it is empty", "Put at least one row in it.")
+        raise refuse(label, Message("datasets.file_empty"))
     return t.cast(t.BinaryIO, io.FileIO(fd, "rb"))
 
 

@@ -13,6 +13,7 @@ import bisect
 import collections
 import typing as t
 
+from ..messages.message import Message
 from .output_formats import KTO, PREFERENCE, PRETRAINING
 
 #: Maximum number of rows that are compared with each other (48 MB).
@@ -125,14 +126,14 @@ def lower_bound(upper_bound: int) -> int:
     return upper_bound - (1 << max((upper_bound - 1).bit_length() - 3, 0))
 
 
-#: Description of a contradiction, by kind of rows.
+#: Code of the warning about contradictions, by kind of rows.
 _CONTRADICTIONS = {
-    PREFERENCE: "prefer the other of the same two answers",
-    KTO: "have the other kto_tag for the same answer",
+    PREFERENCE: "datasets.contradicting_preferences",
+    KTO: "datasets.contradicting_tags",
 }
 
 
-def warnings(name: str, results: t.Mapping[str, t.Any]) -> list[str]:
+def warnings(name: str, results: t.Mapping[str, t.Any]) -> list[Message]:
     """Warnings about a dataset, for the user who declares it.
 
     :param name: name of the dataset; :param results: its statistics.
@@ -141,35 +142,31 @@ def warnings(name: str, results: t.Mapping[str, t.Any]) -> list[str]:
     repeats = results.get("repeats") or {}
     kind = str(results.get("kind") or "")
     if repeats.get("contradictions"):
-        description = _CONTRADICTIONS.get(kind, "answer the same question otherwise than an earlier row")
-        messages.append(
-            f"{name}: {_rows(repeats['contradictions'])} {description}{_examples_text(repeats, 'contradictions')}. "
-            "A model cannot learn both: keep one, or tell them apart by the question or the system prompt."
-        )
+        code = _CONTRADICTIONS.get(kind, "datasets.contradicting_answers")
+        examples = _examples(repeats, "contradictions")
+        messages.append(Message(code, name=name, count=repeats["contradictions"], examples=examples))
     if repeats.get("duplicates"):
-        suffix = "" if kind == PRETRAINING else ", word for word"
-        messages.append(
-            f"{name}: {_rows(repeats['duplicates'])} say the same as an earlier one{suffix}"
-            f"{_examples_text(repeats, 'duplicates')}. They count that much more in training."
-        )
+        code = "datasets.duplicate_texts" if kind == PRETRAINING else "datasets.duplicate_rows"
+        examples = _examples(repeats, "duplicates")
+        messages.append(Message(code, name=name, count=repeats["duplicates"], examples=examples))
     tags = results.get("liked")
     if tags and not (tags.get("true") and tags.get("false")):
-        messages.append(
-            f"{name}: every kto_tag is the same, so there is little to learn from: add answers of both kinds."
-        )
+        messages.append(Message("datasets.one_kto_tag", name=name))
     return messages
 
 
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count} rows"
-
-
-def _examples_text(repeats: t.Mapping[str, t.Any], kind: str) -> str:
+def _examples(repeats: t.Mapping[str, t.Any], kind: str) -> Message | None:
     pairs = (repeats.get("examples") or {}).get(kind) or []
-    examples = [
-        f"{second['file']} row {second['row']} and row {first['row']}"
-        + ("" if first["file"] == second["file"] else f" of {first['file']}")
-        for first, second in pairs[:3]
-    ]
+    examples = []
+    for first, second in pairs[:3]:
+        facts = {"file": second["file"], "row": second["row"], "first_row": first["row"]}
+        if first["file"] == second["file"]:
+            examples.append(Message("datasets.row_and_row", **facts))
+        else:
+            examples.append(Message("datasets.row_and_row_of", **facts, first_file=first["file"]))
     remaining = int(repeats[kind]) - len(examples)
-    return f" ({'; '.join(examples)}{f'; and {remaining} more' if remaining else ''})" if examples else ""
+    if not examples:
+        return None
+    if not remaining:
+        return Message("datasets.examples", examples=examples)
+    return Message("datasets.examples_and_more", examples=examples, count=remaining)

@@ -21,6 +21,7 @@ import typing as t
 
 from ..chat_formats import facts
 from ..chat_formats.facts import TemplateFacts
+from ..messages.message import Message
 from ..programs import count_tokens
 from .output_formats import ASSISTANT, CALL, DATA_FILE, OBSERVATION
 from .statistics import lower_bound
@@ -42,8 +43,8 @@ def _truncates_rows(values: t.Mapping[str, t.Any]) -> bool:
     return str(values.get("stage") or "sft") != "pt" or extra.get("packing") is False
 
 
-def warning(values: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any]) -> str:
-    """The warning at planning time; empty if rows are not truncated or none seems too long.
+def warning(values: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any]) -> Message | None:
+    """The warning at planning time; None if rows are not truncated or none seems too long.
 
     :param values: all hyperparameters.
     :param results: statistics of the dataset.
@@ -53,12 +54,11 @@ def warning(values: t.Mapping[str, t.Any], results: t.Mapping[str, t.Any]) -> st
     # a bucket counts with its lower bound: an underestimate is better than a false alarm
     too_long = sum(int(count) for top, count in lengths if lower_bound(int(top)) / BYTES_PER_TOKEN > cutoff)
     if not too_long or not _truncates_rows(values):
-        return ""
-    rows = "1 row is" if too_long == 1 else f"{too_long} of {results.get('rows')} rows are"
-    return (
-        f"{rows} probably longer than cutoff_len {cutoff} (estimated at {BYTES_PER_TOKEN:g} bytes a token; the "
-        "training counts before it starts) and would be cut off, answers first: raise cutoff_len, or shorten them."
-    )
+        return None
+    facts = {"cutoff_len": cutoff, "bytes_per_token": BYTES_PER_TOKEN}
+    if too_long == 1:
+        return Message("datasets.row_cut_off", **facts)
+    return Message("datasets.rows_cut_off", count=too_long, rows=results.get("rows"), **facts)
 
 
 def texts(row: t.Mapping[str, t.Any], template: TemplateFacts | None) -> list[tuple[str, int]]:

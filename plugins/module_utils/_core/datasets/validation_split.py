@@ -80,13 +80,10 @@ def split(source: str, target: str, share: float) -> Split:
         raise disk_error(error, target) from error
     if not counts[1]:
         raise InputError(
-            f"validation_share {share:g} of {counts[0]} rows leaves no row to validate on.",
-            f"The smallest share that takes one is {smallest_position + 0.001:.3f}; or add rows, or leave it out.",
+            "datasets.nothing_to_validate_on", share=share, rows=counts[0], smallest=smallest_position + 0.001
         )
     if not counts[0]:
-        raise InputError(
-            f"validation_share {share:g} of {counts[1]} rows leaves no row to train on.", "Add rows, or leave it out."
-        )
+        raise InputError("datasets.nothing_to_train_on", share=share, rows=counts[1])
     write_json(
         os.path.join(target, INFO_FILE),
         {name: {**entry, "file_name": f"{name}.jsonl"} for name in (TRAIN, VALIDATION)},

@@ -136,17 +136,20 @@ def free_port(address: str, first: int, last: int = LAST_PORT) -> int:
         with contextlib.suppress(OSError):
             listen(address, port).close()
             return port
-    raise NotReadyError(f"All ports from {first} to {last} are taken.", "Stop one of the programs that listen there.")
+    raise NotReadyError("distributed.ports_taken", first=first, last=last)
 
 
 def unreachable(me: str, other: str, address: str, port: int, error: OSError) -> NotReadyError:
     """The error for a port of another node that cannot be reached."""
     reason = "no answer" if isinstance(error, (socket.timeout, TimeoutError)) else (error.strerror or str(error))
     return NotReadyError(
-        f"{me} cannot reach {other} at {address}, port {port}: {reason}.",
-        "The nodes of a training need every TCP port of each other: open the firewall between them, or name the right "
-        "address of the host (finetune_node_address).",
-        {"from": me, "to": other, "address": address, "port": port},
+        "distributed.unreachable",
+        host=me,
+        other=other,
+        address=address,
+        port=port,
+        reason=reason,
+        details={"from": me, "to": other, "address": address, "port": port},
     )
 
 

@@ -26,6 +26,7 @@ import time
 import typing as t
 
 from ..errors import JobError
+from ..messages.message import Message
 from ..system.files import write_json
 from .node_line import Line, free_port, listen, unreachable
 from .nodes import AGREED, Agreed, Nodes, interface_of
@@ -130,15 +131,17 @@ class Link:
             if name in self._done or self._over:
                 continue
             if line.broken:
-                raise self._lost(name, f"the connection to it broke ({line.broken})")
+                raise self._lost(name, Message("distributed.connection_broke", reason=line.broken))
             if self._began and now - line.heard > SILENT_SECONDS:
-                raise self._lost(name, f"nothing was heard of it for {SILENT_SECONDS:.0f} seconds")
+                raise self._lost(name, Message("distributed.silent", seconds=SILENT_SECONDS))
 
     def _hear(self, name: str, message: t.Mapping[str, t.Any]) -> None:
         told = message.get("failed")
         if isinstance(told, dict):
-            hint = str(told.get("hint") or f"Look into the log of the job on {told.get('node')}, and apply again.")
-            error = self._error(str(told.get("message")), hint, str(told.get("node")))
+            node, problem = str(told.get("node")), Message.from_stored(told)
+            if not problem.hint:
+                problem = Message("distributed.look_into_log", text=problem, node=node)
+            error = self._error(problem, node)
             if not told.get("echo"):
                 raise error
             self._echo = self._echo or (time.monotonic() + ECHO_SECONDS, error)
@@ -146,25 +149,22 @@ class Link:
         if message.get("done"):
             self._done.add(name)
 
-    def _lost(self, name: str, why: str) -> NodeLost:
-        when = "while the training ran" if self._began else "before the training began"
-        hint = f"Look whether {name} is up and can be reached, and apply again."
-        return self._error(f"The node {name} was lost {when}: {why}.", hint, name)
+    def _lost(self, name: str, why: Message) -> NodeLost:
+        code = "distributed.node_lost_during" if self._began else "distributed.node_lost_before"
+        return self._error(Message(code, node=name, reason=why), name)
 
-    def _error(self, message: str, hint: str, node: str) -> NodeLost:
-        if self._began and self.again not in hint:
-            hint = f"{hint} {self.again}"
-        return NodeLost(message, hint, {"node": node})
+    def _error(self, problem: Message, node: str) -> NodeLost:
+        consequence = self.again if self._began and self.again not in problem.hint else ""
+        return NodeLost("distributed.node_failed", problem=problem, consequence=consequence, details={"node": node})
 
-    def tell(self, message: str, hint: str = "", echo: bool = False) -> None:
+    def tell(self, problem: Message, echo: bool = False) -> None:
         """Tell the others that this part has failed.
 
         :param echo: whether it failed because another one did, as far as can be told.
         """
+        told = Message("distributed.on_node", node=self.nodes.me, problem=problem).as_dict()
         for line in self._lines.values():
-            line.send(
-                failed={"node": self.nodes.me, "message": f"{self.nodes.me}: {message}", "hint": hint, "echo": echo}
-            )
+            line.send(failed={"node": self.nodes.me, **told, "echo": echo})
 
     def news(self, seconds: float = NEWS_SECONDS) -> NodeLost | None:
         """What the others tell within some time of a failure of theirs; None when all is well with them."""
@@ -205,10 +205,7 @@ class Leader(Link):
                     break
                 pause(f"the node{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
                 if time.monotonic() > end:
-                    raise JobError(
-                        f"{', '.join(missing)} did not come within {JOIN_SECONDS / 60:.0f} minutes.",
-                        "Another training may be at work there (playbooks/status.yml shows it): apply again after it.",
-                    )
+                    raise JobError("distributed.nodes_did_not_come", nodes=list(missing), minutes=JOIN_SECONDS / 60)
                 with contextlib.suppress(BlockingIOError):
                     guests.append(Line(server.accept()[0]))
                 for guest in list(guests):
@@ -243,9 +240,7 @@ class Leader(Link):
             except OSError as error:
                 if time.monotonic() > end:
                     raise JobError(
-                        f"The port {self.nodes.port}, on which the other nodes are waited for, is taken.",
-                        "Apply again: another one is chosen.",
-                        {"port": self.nodes.port},
+                        "distributed.port_taken", port=self.nodes.port, details={"port": self.nodes.port}
                     ) from error
             pause(f"the port {self.nodes.port}, which another program has")
 
@@ -294,7 +289,7 @@ class Leader(Link):
             self._pass_on(error, name)
             raise
 
-    def _lost(self, name: str, why: str) -> NodeLost:
+    def _lost(self, name: str, why: Message) -> NodeLost:
         error = super()._lost(name, why)
         self._pass_on(error, name)
         return error
@@ -303,7 +298,7 @@ class Leader(Link):
         """The others are connected to us alone: what one tells goes on to the rest."""
         for name, line in self._lines.items():
             if name != source:
-                line.send(failed={"node": source, "message": error.message, "hint": error.hint})
+                line.send(failed={"node": source, **error.content.as_dict()})
 
 
 class Member(Link):
@@ -341,17 +336,14 @@ class Member(Link):
             until = time.monotonic() + _RETRY_SECONDS
             while time.monotonic() < until:
                 pause(waiting)
-        raise JobError(
-            f"{self.nodes.leader} did not come within {JOIN_SECONDS / 60:.0f} minutes.",
-            "Another training may be at work there (playbooks/status.yml shows it): apply again after it.",
-        )
+        raise JobError("distributed.leader_did_not_come", leader=self.nodes.leader, minutes=JOIN_SECONDS / 60)
 
     def _begin(self, line: Line, waiting: str, pause: t.Callable[[str], None]) -> Agreed | str:
         """Wait for the others; what was agreed upon, or what to wait for when the leading node is not at it."""
         while True:
             for message in line.receive():
                 if "refused" in message:
-                    raise JobError(str(message["refused"]), "Apply again.")
+                    raise JobError("distributed.refused", reason=str(message["refused"]))
                 if "wait" in message:
                     return str(message["wait"])
                 told = message.get("begin")

@@ -67,9 +67,9 @@ class Nodes:
                 str(value.get("session") or ""),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"These are no nodes of a training: {error!r}.") from error
+            raise InputError("distributed.nodes_unreadable", reason=error) from error
         if not 0 <= found.rank < len(found.names) or len(found.names) != len(found.addresses):
-            raise InputError(f"These are no nodes of a training: {len(found.names)} of them, and a rank {found.rank}.")
+            raise InputError("distributed.nodes_invalid", count=len(found.names), rank=found.rank)
         return found
 
     @property
@@ -114,7 +114,7 @@ def read_agreed(job_dir: str) -> Agreed:
     try:
         return Agreed(**(read_json(os.path.join(job_dir, AGREED)) or {}))
     except TypeError as error:
-        raise InputError(f"The nodes of {job_dir} have not agreed upon anything.") from error
+        raise InputError("distributed.nodes_disagree", job_dir=job_dir) from error
 
 
 def environment(nodes: Nodes, agreed: Agreed, accelerator: str) -> dict[str, str]:

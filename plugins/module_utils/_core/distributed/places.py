@@ -17,6 +17,8 @@ import hashlib
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +61,12 @@ def expand(what: str, names: t.Sequence[str], groups: t.Mapping[str, t.Sequence[
     for name in names:
         if name not in groups and name not in known:
             near = difflib.get_close_matches(name, [*groups, *known], 1, 0.6)
-            raise InputError(
-                f"{what}: there is no host or group {name!r} in the inventory.",
-                f"Did you mean {near[0]}?" if near else "Name hosts as the inventory does, or groups of them.",
-            )
+            hint = did_you_mean(near) or Message("distributed.name_hosts")
+            raise InputError("distributed.host_unknown", option=what, name=name, suggestion=hint)
         found += [name] if name in known else list(groups[name])
     twice = sorted({host for host in found if found.count(host) > 1})
     if twice:
-        raise InputError(f"{what}: {', '.join(twice)} is named twice.", "Name each host once.")
+        raise InputError("distributed.host_named_twice", option=what, hosts=list(twice))
     return found
 
 

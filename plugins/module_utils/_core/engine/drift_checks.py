@@ -14,6 +14,7 @@ import json
 
 from ..artifacts.layout import Layout
 from ..errors import CoreError
+from ..messages.message import Message
 from ..runs.job_context import step_context
 from ..runs.spec import StepSpec, Toolchain
 from ..steps.registry import get_step
@@ -30,11 +31,11 @@ class Answer:
     """The answer of a step.
 
     :param drift: in sync, drifted or unknown.
-    :param excuse: why a drift that is unknown counts as in sync; empty when it does not.
+    :param excuse: why a drift that is unknown counts as in sync; None when it does not.
     """
 
     drift: Drift
-    excuse: str = ""
+    excuse: Message | None = None
 
 
 class DriftChecks:
@@ -72,7 +73,7 @@ class DriftChecks:
             if self._default is not None:
                 return self._default
             if self._is_closed:
-                raise NotAskedError(f"The {spec.kind} {spec.fingerprint[:12]} was not checked before.")
+                raise NotAskedError("engine.not_asked", kind=spec.kind, fingerprint=spec.fingerprint[:12])
             try:
                 self._answers[key] = self._ask(spec, toolchain)
             except CoreError as error:
@@ -86,8 +87,8 @@ class DriftChecks:
         step = get_step(spec.kind)
         url = toolchain.ollama_url if step.uses_ollama else ""
         drift = self._silent_servers.get(url) or step.check_drift(step_context(self._layout, spec, toolchain))
-        if not drift.unknown or not url:
+        if drift.unknown is None or not url:
             return Answer(drift)
         self._silent_servers[url] = drift  # the other steps would wait as long for its answer
         stopped_for = ollama_stopped_for(self._layout, url)
-        return Answer(drift, f"Ollama is stopped for the training {stopped_for}" if stopped_for else "")
+        return Answer(drift, Message("engine.ollama_stopped_for", training=stopped_for) if stopped_for else None)

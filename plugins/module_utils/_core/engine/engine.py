@@ -19,6 +19,8 @@ import typing as t
 from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
 from ..errors import CoreError, InputError, JobError, StoreError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from ..runners.registry import get_runner
 from ..runs.job_context import step_context
 from ..runs.names import LOG_FILE, SUPERVISOR_FILE, WAITING_FILE
@@ -65,7 +67,7 @@ class Engine:
 
     # -- read-only operations ----------------------------------------------------------------------------------
 
-    def pending_steps(self, run: Run) -> dict[str, str]:
+    def pending_steps(self, run: Run) -> dict[str, Message]:
         """Return the labels of the steps that must run, or of which that is unknown now, each with its reason.
 
         The search starts at the goals: if a result is complete, the steps before it are not checked.
@@ -81,13 +83,14 @@ class Engine:
         """
         record = self.store.record(run_id)
         if record is None:
-            raise InputError(f"There is no run {run_id!r} in {self.layout.jobs}.", self._suggest_run_ids(run_id))
+            raise InputError(
+                "engine.run_unknown", run_id=run_id, directory=self.layout.jobs, suggestion=self._suggest(run_id)
+            )
         return self._view_record(record, self.store.active() if record.active else [], DriftChecks(self.layout))
 
-    def _suggest_run_ids(self, run_id: str) -> str:
+    def _suggest(self, run_id: str) -> Message | None:
         candidates = [record.id for record in self.store.active()] + self.store.done_ids(200)
-        matches = difflib.get_close_matches(run_id, candidates, 3, 0.5)
-        return f"Did you mean {', '.join(matches)}?" if matches else ""
+        return did_you_mean(difflib.get_close_matches(run_id, candidates, 3, 0.5))
 
     def observe_all(self, limit: int = 50) -> list[RunView]:
         """Return the active runs in queue order, then the ended runs, latest first.
@@ -178,25 +181,28 @@ class Engine:
         :param checks: determine whether steps have drifted; None when no step is pending.
         :returns: the pending steps; None when they cannot be determined.
         """
-        problem = ""
+        problem: Message | None = None
         found: PendingSteps | None = PendingSteps({}, {}, {}, "")
         try:
             found = find_pending_steps(self.layout, run, checks) if checks is not None else found
         except CoreError as error:
-            found, problem = None, error.message
+            found, problem = None, error.content
         if found is not None:
             pending = found.labels
-            view.unchecked = dict(found.unchecked)
+            unchecked = found.unchecked
+            view.unchecked = {label: str(reason) for label, reason in found.unchecked.items()}
         else:
+            unchecked = {}
+            unknown = problem or Message("engine.not_determined")
             # the pending steps cannot be determined: show every incomplete step as pending
             pending = {
-                step.label: problem
+                step.label: unknown
                 for step in run.steps
                 if artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
             }
         for step in run.steps:
             complete = view.state is RunState.SUCCEEDED and step.label in run.goals
-            reason = "" if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
+            reason = None if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
             state = StepState.IDLE if reason else StepState.WHOLE
             if step.label in pending:
                 state = StepState.NEEDED
@@ -204,14 +210,16 @@ class Engine:
                 state = StepState.RUNNING
             elif view.state is RunState.FAILED and view.error and view.error.get("step") == step.label:
                 state = StepState.FAILED
+            cause = problem or pending.get(step.label) or unchecked.get(step.label) or reason
             view.steps.append(
                 StepView(
                     label=step.label,
                     kind=step.spec.kind,
                     fingerprint=step.spec.fingerprint,
                     state=state,
-                    reason=problem or pending.get(step.label, "") or view.unchecked.get(step.label, "") or reason,
+                    reason=cause.text if cause is not None else "",
                     path=self._artifact_path(step.spec.kind, step.spec.fingerprint),
+                    cause=cause.as_dict() if cause is not None else {},
                 )
             )
         return found
@@ -238,7 +246,8 @@ class Engine:
         view.position = position
         pending = view.pending
         if found is not None and found.is_undetermined:
-            view.current, view.undetermined = next(iter(found.unknown.items()))
+            view.current, undetermined = next(iter(found.unknown.items()))
+            view.undetermined = str(undetermined)
             view.waiting_for = f"the check of {view.current}: {view.undetermined}"
         elif position and pending:
             view.current = pending[0]
@@ -389,9 +398,10 @@ def raise_if_failed(view: RunView) -> None:
     if view.state is RunState.FAILED:
         error = view.error or {}
         raise JobError(
-            f"{view.name}: {error.get('message', 'failed')}",
-            error.get("hint", ""),
-            {**error.get("details", {}), "run": view.id, "step": error.get("step", "")},
+            "engine.run_failed",
+            name=view.name,
+            problem=Message.from_stored(error or {"message": "failed"}),
+            details={**error.get("details", {}), "run": view.id, "step": error.get("step", "")},
         )
     if view.state is RunState.CANCELLED:
-        raise JobError(f"{view.name}: the run {view.id} was cancelled.", "Apply again to resume from its checkpoint.")
+        raise JobError("engine.run_cancelled", name=view.name, run=view.id)

@@ -65,7 +65,7 @@ def _sources() -> dict[str, bytes]:
         loader: t.Any = spec.loader if spec else None
         source = loader.get_source(module) if loader else None
         if not source:
-            raise NotReadyError(f"The source of {module} cannot be read.")
+            raise NotReadyError("engine.source_unreadable", module=module)
         path = name.replace(".", "/")
         files[f"{path}.py"] = source.encode("utf-8")
         while "/" in path:
@@ -73,7 +73,7 @@ def _sources() -> dict[str, bytes]:
             files[f"{path}/__init__.py"] = b""
     if "main.py" not in files:
         # Ansible ships only what a module imports: a module that does not import _bundle has only a part of the core
-        raise NotReadyError("This module was shipped with a part of the core and cannot install it.")
+        raise NotReadyError("engine.core_incomplete")
     files["_supervisor.py"] = _FIRST_VERSION_ENTRY
     return files
 

@@ -105,7 +105,7 @@ def _spawn_orphan(argv: list[str], env: dict[str, str], log: str) -> int:
         )  # fmt: skip
         return int(shell.stdout)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        raise NotReadyError(f"The supervisor could not be started: {error}.") from error
+        raise NotReadyError("engine.supervisor_not_started", reason=error) from error
 
 
 def current_python() -> str:

@@ -11,6 +11,7 @@ from ..artifacts.integrity import artifact_defect
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
+from ..messages.message import Message
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec
 from .drift_checks import DriftChecks
@@ -30,9 +31,9 @@ class PendingSteps:
     :param next: label of the first step that must run and has all its inputs; empty when there is none now.
     """
 
-    reasons: dict[str, str]
-    unknown: dict[str, str]
-    unchecked: dict[str, str]
+    reasons: dict[str, Message]
+    unknown: dict[str, Message]
+    unchecked: dict[str, Message]
     next: str
 
     @property
@@ -41,7 +42,7 @@ class PendingSteps:
         return bool(self.unknown) and not self.next
 
     @property
-    def labels(self) -> dict[str, str]:
+    def labels(self) -> dict[str, Message]:
         """The steps that must run or may have to, each with its reason."""
         return {**self.reasons, **self.unknown}
 
@@ -65,9 +66,9 @@ def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> Pending
     :raises NotAskedError: when the checks are closed and lack an answer.
     """
     by_fingerprint = {(step.spec.kind, step.spec.fingerprint): step for step in run.steps}
-    reasons: dict[str, str] = {}
-    unknown: dict[str, str] = {}
-    unchecked: dict[str, str] = {}
+    reasons: dict[str, Message] = {}
+    unknown: dict[str, Message] = {}
+    unchecked: dict[str, Message] = {}
     blocked: set[str] = set()
     visited: set[str] = set()
 
@@ -76,14 +77,15 @@ def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> Pending
             return
         visited.add(step.label)
         reason = artifact_defect(layout, step.spec.kind, step.spec.fingerprint)
-        if not reason:
+        if reason is None:
             answer = checks.check(step.spec, run.toolchain)
-            if answer.drift.unknown:
-                note = f"{NOT_CHECKED}: {answer.excuse or answer.drift.unknown}"
+            if answer.drift.unknown is not None:
+                note = Message("engine.not_checked", cause=answer.excuse or answer.drift.unknown)
                 (unchecked if answer.excuse else unknown)[step.label] = note
                 return
-            reason = "; ".join(answer.drift.reasons)
-        if not reason:
+            drifted = answer.drift.reasons
+            reason = Message("engine.drift", problems=list(drifted)) if drifted else None
+        if reason is None:
             return
         reasons[step.label] = reason
         for kind, fingerprint in required_artifacts(step.spec).items():
@@ -96,14 +98,19 @@ def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> Pending
             defect = artifact_defect(layout, kind, fingerprint)
             if defect:
                 raise NotReadyError(
-                    f"{run.name}: {step.label} needs the {kind} {fingerprint[:12]}: {defect}.",
-                    f"Make it first, with the module {module_of(kind)}.",
+                    "engine.input_missing",
+                    name=run.name,
+                    step=step.label,
+                    kind=kind,
+                    fingerprint=fingerprint[:12],
+                    reason=defect,
+                    module=module_of(kind),
                 )
 
     for label in run.goals:
         visit(run.step(label))
 
-    def in_order(found: dict[str, str]) -> dict[str, str]:
+    def in_order(found: dict[str, Message]) -> dict[str, Message]:
         return {step.label: found[step.label] for step in run.steps if step.label in found}
 
     ordered = in_order(reasons)

@@ -18,7 +18,8 @@ import time
 import typing as t
 
 from ..artifacts.layout import Layout
-from ..errors import CoreError, as_error
+from ..errors import CoreError, JobError, StoreError, as_error
+from ..messages.message import Message
 from ..runners.registry import get_runner
 from ..runs.names import OUTCOME_FILE, SPAWNS_FILE, SUPERVISOR_FILE, SUPERVISOR_LOCK, SUPERVISOR_LOG
 from ..runs.run import Job, Record, Run, RunStep, read_outcome
@@ -214,19 +215,12 @@ class Reconciler:
         if record.cancelling:
             return self._end(run, RunState.CANCELLED)
         label = pending.next
-        reason = pending.reasons.get(label, "")
+        reason = pending.reasons.get(label)
         if not label:
             return None
         if any(job.label == label and (job.outcome or {}).get("state") == RunState.SUCCEEDED for job in jobs):
-            return self._end(
-                run,
-                RunState.FAILED,
-                {
-                    "message": f"{label} succeeded, but its result is incomplete or has drifted: {reason}.",
-                    "hint": "Something else changes it: look for another program that writes there.",
-                    "step": label,
-                },
-            )
+            lost = JobError("engine.result_lost", step=label, cause=reason)
+            return self._end(run, RunState.FAILED, {**as_error(lost), "step": label})
         return run.step(label)
 
     def _end(self, run: Run, state: RunState, error: dict[str, t.Any] | None = None) -> RunStep | None:
@@ -257,15 +251,13 @@ class Reconciler:
         failed_spawns = 0 if has_started or not isinstance(count, int) else count
         if failed_spawns >= MAX_FAILED_SPAWNS:
             tail = tail_lines(os.path.join(job.directory, SUPERVISOR_LOG), 15)
-            return not self._fail_job(
-                job,
-                {
-                    "message": "The supervisor of this job does not start: "
-                    + (tail[-1] if tail else "it says nothing."),
-                    "hint": f"Look into {os.path.basename(job.directory)}/supervisor.log.",
-                    "details": {"log_tail": tail},
-                },
+            error = JobError(
+                "engine.supervisor_does_not_start",
+                reason=tail[-1] if tail else Message("engine.says_nothing"),
+                log=f"{os.path.basename(job.directory)}/supervisor.log",
+                details={"log_tail": tail},
             )
+            return not self._fail_job(job, as_error(error))
         write_json(record_path, {"count": failed_spawns + 1})
         try:
             spawned = self._spawn(run, job)
@@ -325,8 +317,6 @@ def _kill_remaining(job_dir: str, runner: str) -> None:
 
 def damage_error(record: Record) -> dict[str, t.Any]:
     """Return the error of a run whose record cannot be read."""
-    return {
-        "message": f"The record of this run is damaged: {record.damage}",
-        "hint": "It was changed from outside. Apply again: what was finished is kept, and the record is rewritten.",
-        "details": {"directory": record.directory},
-    }
+    return as_error(
+        StoreError("engine.run_record_damaged", reason=record.damage, details={"directory": record.directory})
+    )

@@ -22,6 +22,7 @@ from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import MODEL_CARD_FILE, RECEIPT, Layout
 from ..distributed.node_link import Link, NodeLost
 from ..errors import CoreError, JobError, StoreError, as_error
+from ..messages.message import Message
 from ..releases.model_card import model_card
 from ..runners.command import Command
 from ..runners.registry import RUNNERS, get_runner
@@ -42,10 +43,10 @@ from ..runs.run import read_outcome
 from ..runs.states import RunState
 from ..steps.registry import get_step
 from ..steps.step import Step
-from ..steps.tool_errors import RAM_HINT, is_peer_failure
+from ..steps.tool_errors import is_peer_failure
 from ..system import processes
 from ..system.clock import utc_now
-from ..system.disk import MAKE_ROOM, DiskFullError, disk_errors, free_bytes, gigabytes
+from ..system.disk import DiskFullError, disk_errors, free_bytes
 from ..system.files import (
     list_files,
     make_dirs,
@@ -141,7 +142,7 @@ class Supervisor:
     def _determine_outcome(self, starts: int) -> dict[str, t.Any]:
         try:
             if starts > MAX_STARTS:
-                raise JobError(f"Given up: the supervisor of this job was lost {MAX_STARTS} times.")
+                raise JobError("engine.supervisor_lost", times=MAX_STARTS)
             with disk_errors(self.ctx.work):
                 return {"state": RunState.SUCCEEDED, "results": self._ensure_artifact()}
         except Exception as error:
@@ -153,7 +154,9 @@ class Supervisor:
             try:
                 self.runner.clear(self.job_dir)
             except CoreError as clear_error:
-                details = {**details, "message": f"{details['message']} {clear_error.message}"}
+                problem = Message.from_stored(details)
+                both = Message("engine.not_cleared", problem=problem, failure=clear_error.content)
+                details = as_error(JobError(both, details=details.get("details")))
             return {"state": state, "error": details}
 
     def _root_error(self, error: Exception) -> Exception:
@@ -161,9 +164,8 @@ class Supervisor:
         link, self._link = self._link, None
         if link is None or isinstance(error, NodeLost):
             return error
-        details = as_error(error)
         is_consequence = is_peer_failure(tail_lines(self._path(LOG_FILE), 200)) and not self._cancelled()
-        link.tell(str(details["message"]), str(details["hint"]), is_consequence)
+        link.tell(Message.from_stored(as_error(error)), is_consequence)
         peer_error = link.news() if is_consequence else None
         link.close()
         return peer_error or error
@@ -188,10 +190,7 @@ class Supervisor:
     def _run_and_publish(self) -> dict[str, t.Any]:
         probe = self.runner.refresh(self.job_dir)
         if probe.state != "absent" and self._new_link() is not None:
-            raise JobError(
-                "The supervisor of this node's part of the training was lost, and with it the line to the other nodes.",
-                "Apply again.",
-            )
+            raise JobError("engine.node_supervisor_lost")
         if probe.state == "running":
             self._log("The command still runs: following it.")
             probe = self._wait_for_command()
@@ -220,7 +219,7 @@ class Supervisor:
 
     def _start_and_wait(self) -> Probe:
         if self._cancelled():
-            raise JobError(f"{self.step.kind} was cancelled before it began.")
+            raise JobError("engine.cancelled_before_start", kind=self.step.kind)
         if os.path.exists(self._path(ERROR_FILE)):
             os.unlink(self._path(ERROR_FILE))
         self._link = self._new_link()
@@ -278,7 +277,7 @@ class Supervisor:
             write_json(self._path(WAITING_FILE), {"for": description, "since": utc_now()})
             self._waiting_for = description
         if self._cancelled():
-            raise JobError(f"{self.step.kind} was cancelled before it began.")
+            raise JobError("engine.cancelled_before_start", kind=self.step.kind)
         if self._link is not None:
             self._link.check()
         time.sleep(seconds)
@@ -328,7 +327,7 @@ class Supervisor:
             if probe.state != "running":
                 return probe
             if not os.path.isdir(self.job_dir):
-                raise StoreError(f"The job's directory {self.job_dir} was taken away while it ran.")
+                raise StoreError("engine.job_directory_removed", job_dir=self.job_dir)
             if self._cancelled():
                 self._stop_command()
             elif self._link is not None:
@@ -349,32 +348,34 @@ class Supervisor:
     def _failure(self, probe: Probe) -> CoreError:
         details: dict[str, t.Any] = {"exit_code": probe.exit_code, "log": self._path(LOG_FILE)}
         if self._cancelled():
-            return JobError(f"{self.step.kind} was cancelled.", "", details)
+            return JobError("engine.step_cancelled", kind=self.step.kind, details=details)
         recorded = read_record(self._path(ERROR_FILE))
         if recorded:
             recorded_details = recorded.get("details")
-            return JobError(
-                str(recorded.get("message")),
-                str(recorded.get("hint", "")),
-                {**(recorded_details if isinstance(recorded_details, dict) else {}), **details},
-            )
+            if isinstance(recorded_details, dict):
+                details = {**recorded_details, **details}
+            return JobError(Message.from_stored(recorded), details=details)
         tail = tail_lines(self._path(LOG_FILE), 40)
-        message, hint = self.step.explain(tail)
+        problem = self.step.explain(tail)
         code = probe.exit_code or 0
-        ending = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
         details["log_tail"] = tail[-15:]
         free = free_bytes(self.ctx.work)
         if free < _LOW_DISK_BYTES or any("No space left on device" in line for line in tail):
-            full = f"The disk is full: {gigabytes(free)} free at {self.ctx.work}."
-            message = full if message == "The disk is full." else f"{message} {full}"
-            hint = MAKE_ROOM
+            if problem.code == "steps.tool_disk_full":
+                problem = Message("engine.disk_full", free=free, path=self.ctx.work)
+            else:
+                problem = Message("engine.disk_full_as_well", problem=problem, free=free, path=self.ctx.work)
             details["free_bytes"] = free
         elif probe.out_of_memory:
             limit = self.run.toolchain.memory_limit if RUNNERS.get(self.runner.name) else ""
-            message += " The kernel ended a process for want of memory (RAM) while it ran"
-            message += f": its container may use {limit} (memory_limit)." if limit else "."
-            hint = " ".join(dict.fromkeys((RAM_HINT, hint)))
-        return JobError(f"{self.step.kind} {ending}: {message}", hint, details)
+            container = Message("engine.limit_of_container", limit=limit) if limit else None
+            hint = "" if problem.code == "steps.tool_out_of_memory" else problem.hint
+            problem = Message("engine.ended_by_kernel", problem=problem, container=container, hint=hint)
+        if code < 0:
+            return JobError(
+                "engine.command_killed", kind=self.step.kind, signal=-code, problem=problem, details=details
+            )
+        return JobError("engine.command_failed", kind=self.step.kind, status=code, problem=problem, details=details)
 
     def _publish(self, results: dict[str, t.Any]) -> dict[str, t.Any]:
         spec, work = self.ctx.spec, self.ctx.work

@@ -14,7 +14,7 @@ import itertools
 import typing as t
 
 from ..base_models.catalogue import CATALOGUE, Shape
-from ..system.disk import gigabytes
+from ..messages.message import Message
 from .memory import Estimate, Vram, effective_length, estimate
 
 #: Share of a GPU's memory that is reserved for the driver, the desktop and allocator fragmentation, and its minimum.
@@ -83,11 +83,11 @@ class Suggestion:
     bytes: int
     base_model: str = ""
 
-    def describe(self) -> str:
+    def content(self) -> Message:
         """``batch_size: 2, gradient_accumulation: 16 (17.9 GB)``."""
         parts = [f"base_model: {self.base_model}"] if self.base_model else []
         parts += [f"{name}: {value}" for name, value in self.settings.items()]
-        return f"{', '.join(parts)} ({gigabytes(self.bytes)})"
+        return Message("estimates.suggestion", settings=parts, memory=self.bytes)
 
 
 def nearest_settings(
@@ -179,12 +179,20 @@ def _smaller_models(
 class Misfit:
     """Explains why a training does not fit.
 
-    :param message: memory needed and available.
-    :param hint: the nearest settings that fit.
+    :param content: memory needed and available; its hint names the nearest settings that fit.
     """
 
-    message: str
-    hint: str
+    content: Message
+
+    @property
+    def message(self) -> str:
+        """Memory needed and available, in English."""
+        return self.content.text
+
+    @property
+    def hint(self) -> str:
+        """The nearest settings that fit, in English."""
+        return self.content.hint
 
 
 def misfit(
@@ -206,29 +214,33 @@ def misfit(
     available, planned = budget(gpu_total), _vram(resources).planned
     if resources.unknown or planned <= available:
         return None
-    message = (
-        f"This training takes about {gigabytes(planned)} of GPU memory ({_describe_parts(resources)}); "
-        f"the GPU has {gigabytes(gpu_total)}, of which {gigabytes(gpu_total - available)} are kept in reserve."
+    content = Message(
+        "estimates.gpu_too_small",
+        needed=planned,
+        parts=_describe_parts(resources),
+        total=gpu_total,
+        reserve=gpu_total - available,
+        suggestions=describe_suggestions(nearest_settings(shape, values, available, longest, name)),
     )
-    return Misfit(message, describe_suggestions(nearest_settings(shape, values, available, longest, name)))
+    return Misfit(content)
 
 
-def describe_suggestions(suggestions: t.Sequence[Suggestion]) -> str:
+def describe_suggestions(suggestions: t.Sequence[Suggestion]) -> Message:
     """Text of a hint with the settings that fit."""
     if not suggestions:
-        return "Nothing smaller in the catalogue would fit either."
-    return f"The nearest that fits: {'; or '.join(each.describe() for each in suggestions)}."
+        return Message("estimates.nothing_smaller")
+    return Message("estimates.nearest", suggestions=[each.content() for each in suggestions])
 
 
-def _describe_parts(resources: Estimate) -> str:
+def _describe_parts(resources: Estimate) -> list[Message]:
     vram = _vram(resources)
-    parts = {
-        "weights": vram.weights,
-        "what is trained": vram.trained,
-        "values kept for the way back": vram.checkpoints + vram.layer,
-        "scores of the vocabulary": vram.logits,
-    }
-    return ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items() if size >= 1e8)
+    parts = (
+        Message("estimates.weights", size=vram.weights),
+        Message("estimates.trained", size=vram.trained),
+        Message("estimates.activations", size=vram.checkpoints + vram.layer),
+        Message("estimates.logits", size=vram.logits),
+    )
+    return [part for part in parts if part.parameters["size"] >= 1e8]
 
 
 def choose_method(
@@ -237,7 +249,7 @@ def choose_method(
     gpu_total: int | None,
     rows: int | None = None,
     longest: int | None = None,
-) -> tuple[str, str]:
+) -> tuple[str, Message]:
     """Resolve ``auto`` to a method for a host.
 
     The rules follow the table in the user's document, except where it would run out of memory (lora "from 12 GB" needs
@@ -255,22 +267,23 @@ def choose_method(
     :returns: the method, and the reason for it.
     """
     if gpu_total is None:
-        return "lora", "no GPU: quantized training needs one"
+        return "lora", Message("estimates.no_gpu")
     room = budget(gpu_total)
-    memory = f"{gigabytes(gpu_total)} of GPU memory, {gigabytes(gpu_total - room)} in reserve"
+    memory = {"total": gpu_total, "reserve": gpu_total - room}
     if shape is None:
-        is_small = gpu_total < int(12e9 * 0.97)
-        return ("qlora", f"{memory}: less than 12 GB") if is_small else ("lora", f"{memory}: 12 GB or more")
+        if gpu_total < int(12e9 * 0.97):
+            return "qlora", Message("estimates.small_gpu", **memory)
+        return "lora", Message("estimates.large_gpu", **memory)
     full, lora, qlora = (
         required_vram(shape, {**values, "method": method}, longest) for method in ("full", "lora", "qlora")
     )
     full_possible = rows is not None and rows >= FULL_ROWS and full <= room
     if full_possible and float(values.get("learning_rate") or 1) <= FULL_LEARNING_RATE:
-        return "full", f"{memory}; {rows} rows, and full takes about {gigabytes(full)}"
+        return "full", Message("estimates.full_fits", **memory, rows=rows, full=full)
     if lora <= room:
-        addition = ""
-        if full_possible:
-            addition = f" ({rows} rows would bear full as well, with a learning_rate of at most {FULL_LEARNING_RATE:g})"
-        return "lora", f"{memory}; lora takes about {gigabytes(lora)}{addition}"
-    comparison = f"lora would take about {gigabytes(lora)}, qlora takes about {gigabytes(qlora)}"
-    return "qlora", f"{memory}; {comparison}" + ("" if qlora <= room else ", and that is too much as well")
+        if not full_possible:
+            return "lora", Message("estimates.lora_fits", **memory, lora=lora)
+        rate = FULL_LEARNING_RATE
+        return "lora", Message("estimates.lora_or_full_fits", **memory, lora=lora, rows=rows, learning_rate=rate)
+    code = "estimates.qlora_fits" if qlora <= room else "estimates.nothing_fits"
+    return "qlora", Message(code, **memory, lora=lora, qlora=qlora)

@@ -18,10 +18,10 @@ from ..artifacts.layout import Layout
 from ..base_models.catalogue import Shape
 from ..errors import InputError
 from ..fingerprint import digest, fingerprint
+from ..messages.message import Message
 from ..system import gpus as system_gpus
 from ..system import memory
 from ..system.clock import utc_now
-from ..system.disk import gigabytes
 from ..system.files import make_dirs, read_json, write_json
 from ..system.locks import FileLock
 from ..training import hyperparameters
@@ -128,31 +128,35 @@ class Subject:
 
 def resolve_method(
     layout: Layout, hyper: Hyperparameters, subject: Subject, machine: Machine, write: bool
-) -> tuple[Hyperparameters, str]:
+) -> tuple[Hyperparameters, Message | None]:
     """Resolve ``method: auto``; other methods are left unchanged.
 
     In this order: a stored decision for the same inputs, the method of an existing training, a new decision.
 
     :param write: whether a new decision may be stored.
-    :returns: the hyperparameters with a concrete method, and the reason; empty when the method was declared.
+    :returns: the hyperparameters with a concrete method, and the reason; None when the method was declared.
     """
     if hyper.method != "auto":
-        return hyper, ""
+        return hyper, None
     key = _decision_key(hyper, subject)
     decision = _decisions(layout).get(key)
     if isinstance(decision, dict) and decision.get("method") in METHODS:
-        stored_reason = f"{decision.get('reason', '')} (decided {decision.get('decided_at', '')})"
-        return hyper.with_method(decision["method"]), stored_reason
+        cause = Message.from_stored(decision.get("cause") or decision.get("reason", ""))
+        decided = Message("estimates.decided", reason=cause, decided_at=decision.get("decided_at", ""))
+        return hyper.with_method(decision["method"]), decided
     for method in ("lora", "qlora", "full"):
         receipt = layout.receipt("train", subject.train_fingerprint(hyper.with_method(method)))
         if receipt is not None:
-            reason = str((receipt.get("options") or {}).get("method_reason") or "")
-            return hyper.with_method(method), reason or "it has been trained so already"
+            options = receipt.get("options") or {}
+            stored = options.get("method_cause") or options.get("method_reason")
+            cause = Message.from_stored(stored) if stored else Message("estimates.trained_so")
+            return hyper.with_method(method), cause
     method, reason = fit.choose_method(subject.shape, hyper.values, machine.gpu_total, subject.rows, subject.longest)
     if machine.accelerator == "cuda" and machine.gpu_total is None:
-        reason = "the driver reports no GPU whose memory is known"
+        reason = Message("estimates.no_known_gpu")
     if write:
-        _write_decision(layout, key, {"method": method, "reason": reason, "decided_at": utc_now()})
+        facts = {"method": method, "reason": str(reason), "cause": reason.as_dict(), "decided_at": utc_now()}
+        _write_decision(layout, key, facts)
     return hyper.with_method(method), reason
 
 
@@ -221,17 +225,22 @@ def _ram_misfit(
     available = machine.ram.total + machine.ram.swap
     for step in ("train", "merge"):
         if resources.ram[step] > available:
-            message = (
-                f"The step {step} takes about {gigabytes(resources.ram[step])} of the machine's memory, "
-                f"which has {gigabytes(machine.ram.total)} and "
-                f"{f'{gigabytes(machine.ram.swap)} of' if machine.ram.swap else 'no'} swap."
-            )
             on_cpu = machine.accelerator == "cpu"
             measure = fit.required_ram if on_cpu else fit.required_merge_ram
             suggestions = fit.nearest_settings(
                 subject.shape, values, available, subject.longest, subject.ollama_name, measure
             )
-            return fit.Misfit(message, f"Add memory or swap. {fit.describe_suggestions(suggestions)}")
+            content = Message(
+                "estimates.ram_too_small",
+                step=step,
+                needed=resources.ram[step],
+                total=machine.ram.total,
+                swap=Message("estimates.swap", size=machine.ram.swap)
+                if machine.ram.swap
+                else Message("estimates.no_swap"),
+                suggestions=fit.describe_suggestions(suggestions),
+            )
+            return fit.Misfit(content)
     return None
 
 
@@ -243,23 +252,21 @@ def check(
     name: str,
     memory_check: str,
     resources: estimates_memory.Estimate | None,
-) -> str:
+) -> Message | None:
     """Check that a training fits the machine, unless it has been trained already.
 
     :param name: name of the fine-tune, for the message.
     :param memory_check: ``enforce`` or ``warn``.
     :param resources: result of :func:`estimate_resources`.
-    :returns: a warning; empty when it fits.
+    :returns: a warning; None when it fits.
     :raises InputError: when it does not fit and the check is enforced.
     """
     # a receipt remains after pruning, and a training that was completed has fitted
     if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
-        return ""
+        return None
     problem = misfit(hyper, subject, machine, resources)
     if problem is None:
-        return ""
+        return None
     if memory_check == "enforce":
-        raise InputError(
-            f"{name}: {problem.message}", f"{problem.hint} To try it all the same, declare memory_check: warn."
-        )
-    return f"{problem.message} {problem.hint}"
+        raise InputError("estimates.does_not_fit", name=name, problem=problem.content)
+    return problem.content

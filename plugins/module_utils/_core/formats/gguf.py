@@ -234,14 +234,11 @@ def read_header(path: str) -> GgufInfo:
         size = os.fstat(stream.fileno()).st_size
         reader = _Reader(path, stream, size)
         if size < len(MAGIC) or reader.bytes(len(MAGIC)) != MAGIC:
-            raise StoreError(
-                f"{path} is not a GGUF file: it does not begin with 'GGUF'.",
-                "Convert the model with llama.cpp's convert_hf_to_gguf.py.",
-            )
+            raise StoreError("formats.no_gguf", path=path)
         version = reader.unsigned(4)
         if version not in (2, 3):
             reason = "it is big-endian" if version & 0xFFFF == 0 else f"its version is {version}"
-            raise StoreError(f"{path}: {reason}; little-endian GGUF versions 2 and 3 can be read.")
+            raise StoreError("formats.gguf_version", path=path, reason=reason)
         tensor_count = reader.count("tensors", _MAX_TENSORS)
         entry_count = reader.count("metadata entries", _MAX_ENTRIES)
         metadata: dict[str, t.Any] = {}
@@ -263,15 +260,14 @@ def check_complete(info: GgufInfo) -> None:
     :raises StoreError: if it has no tensors or is truncated.
     """
     if not info.tensors:
-        raise StoreError(
-            f"{info.path} holds no tensors: the converter found no weights, and says nothing of it.",
-            "Look whether the merged model's .safetensors files are there, and convert again.",
-        )
+        raise StoreError("formats.gguf_without_tensors", path=info.path)
     if info.file_bytes < info.expected_bytes:
         raise StoreError(
-            f"{info.path} is cut off: {info.file_bytes} of at least {info.expected_bytes} bytes are there.",
-            "A conversion or a copy was interrupted, or the disk was full: make it again.",
-            {"bytes": info.file_bytes, "expected_bytes": info.expected_bytes},
+            "formats.gguf_cut_off",
+            path=info.path,
+            file_bytes=info.file_bytes,
+            expected_bytes=info.expected_bytes,
+            details={"bytes": info.file_bytes, "expected_bytes": info.expected_bytes},
         )
 
 
@@ -378,10 +374,10 @@ def _open(path: str) -> t.BinaryIO:
     try:
         return open(path, "rb", buffering=1024 * 1024)
     except FileNotFoundError as error:
-        raise NotReadyError(f"There is no file {path}.", "Convert the model to GGUF first.") from error
+        raise NotReadyError("formats.no_file", path=path) from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+        raise StoreError("errors.unreadable", path=path, reason=error.strerror) from error
 
 
 def _damaged(path: str, defect: str) -> StoreError:
-    return StoreError(f"{path} is damaged: {defect}.", "Make the file again.", {"path": path})
+    return StoreError("formats.damaged", path=path, reason=defect, details={"path": path})

@@ -61,7 +61,7 @@ def read_tensors(path: str) -> dict[str, Tensor]:
         with open(path, "rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or not 0 < length <= min(_MAX_HEADER, size - 8):
-                raise StoreError(f"{path} is not a complete safetensors file: {size} bytes, header of {length}.")
+                raise StoreError("formats.safetensors_header", path=path, size=size, length=length)
             header = json.loads(stream.read(length).decode("utf-8"))
         start = 8 + length
         tensors = {
@@ -75,12 +75,12 @@ def read_tensors(path: str) -> dict[str, Tensor]:
             if name != "__metadata__"
         }
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+        raise StoreError("errors.unreadable", path=path, reason=error.strerror) from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise StoreError(f"{path} is not a complete safetensors file: its header cannot be read.") from error
+        raise StoreError("formats.safetensors_header_unreadable", path=path) from error
     end = max((tensor.end for tensor in tensors.values()), default=start)
     if end != size:
-        raise StoreError(f"{path} is incomplete: {size} bytes instead of {end}.")
+        raise StoreError("formats.safetensors_incomplete", path=path, size=size, expected=end)
     return tensors
 
 
@@ -95,10 +95,10 @@ def model_files(directory: str) -> list[str]:
             with open(index, "rb") as stream:
                 names = sorted(set(json.loads(stream.read().decode("utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{index} cannot be read: {error}.") from error
+            raise StoreError("errors.unreadable", path=index, reason=error) from error
         missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
         if missing:
-            raise StoreError(f"{directory} is incomplete: {', '.join(missing)} is missing.")
+            raise StoreError("formats.files_missing", directory=directory, files=list(missing))
         return [os.path.join(directory, name) for name in names]
     single = os.path.join(directory, SINGLE)
     return [single] if os.path.isfile(single) else []
@@ -119,9 +119,7 @@ def read_model(directory: str) -> dict[str, Tensor]:
         missing = [name for name in weight_map if name not in tensors]
         if missing:
             first = missing[0]
-            raise StoreError(
-                f"{directory} is incomplete: {len(missing)} tensors of the index are missing ({first}, …)."
-            )
+            raise StoreError("formats.tensors_missing", directory=directory, count=len(missing), first=first)
     return tensors
 
 

@@ -39,7 +39,7 @@ def yaml_scalar(value: t.Any) -> str:
         return "[" + ", ".join(yaml_scalar(item) for item in value) + "]"
     if isinstance(value, t.Mapping):
         return "{" + ", ".join(f"{yaml_scalar(str(key))}: {yaml_scalar(item)}" for key, item in value.items()) + "}"
-    raise InputError(f"{value!r} cannot be written to LLaMA-Factory's configuration.")
+    raise InputError("formats.no_yaml", value=value)
 
 
 def yaml_text(settings: t.Mapping[str, t.Any]) -> str:

@@ -20,6 +20,7 @@ import typing as t
 import urllib.parse
 
 from ..errors import InputError, NotReadyError, RemoteError
+from ..messages.message import Message
 from ..system.disk import gigabytes
 from ..system.ports import OLLAMA_PORT
 from .syntax import DEFAULT_URL, full_name
@@ -53,7 +54,7 @@ class Ollama:
         except ValueError:
             port = -1
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise InputError("The URL of the Ollama server is not valid.", f"It looks like {DEFAULT_URL}.")
+            raise InputError("ollama.url_invalid", example=DEFAULT_URL)
         self.timeout = timeout
         self.slow_timeout = slow_timeout
         self._tls = parts.scheme == "https"
@@ -152,7 +153,7 @@ class Ollama:
             while sent < total:
                 chunk = stream.read(min(_CHUNK, total - sent))
                 if not chunk:
-                    raise RemoteError("The file became shorter while it was sent.", "Something else writes to it.")
+                    raise RemoteError("ollama.file_truncated")
                 connection.send(chunk)
                 sent += len(chunk)
                 if on_progress is not None:
@@ -205,11 +206,9 @@ class Ollama:
             if on_status is not None and last:
                 on_status(last)
         if last != "success":
-            report = f"its last status was {last!r}" if last else "it sent no status"
+            report = Message("ollama.last_status", status=last) if last else Message("ollama.no_status")
             raise RemoteError(
-                f"Ollama at {self.url} ended without having created {model}: {report}.",
-                "It was stopped or ran out of memory or disk: look at its log and run again.",
-                {"url": self.url},
+                "ollama.create_ended", url=self.url, model=model, report=report, details={"url": self.url}
             )
 
     def copy(self, source: str, destination: str) -> None:
@@ -271,11 +270,7 @@ class Ollama:
         reply = self.chat(model, messages, options, _debug_render_only=True, **fields)
         info = reply.get("_debug_info")
         if not isinstance(info, dict) or "rendered_template" not in info:
-            raise RemoteError(
-                f"Ollama at {self.url} does not report how it renders a prompt.",
-                "Versions from 0.24 on do.",
-                {"url": self.url},
-            )
+            raise RemoteError("ollama.no_rendering", url=self.url, details={"url": self.url})
         return str(info["rendered_template"])
 
     # ------------------------------------------------------------------ transport
@@ -347,9 +342,10 @@ class Ollama:
             value = None
         if not isinstance(value, dict):
             raise RemoteError(
-                f"{self.url} gave no JSON when asked to {action}.",
-                "Is it an Ollama server? The answer may also have been cut off: look at its log and run again.",
-                {"url": self.url, "answer": raw[:200].decode("utf-8", "replace")},
+                "ollama.no_json",
+                url=self.url,
+                action=action,
+                details={"url": self.url, "answer": raw[:200].decode("utf-8", "replace")},
             )
         return value
 
@@ -360,50 +356,51 @@ class Ollama:
         except (ValueError, KeyError, TypeError):
             text = text if text and not text.startswith("<") else f"status {status}"
         details = {"url": self.url, "status": status, "error": text}
-        return RemoteError(f"Ollama at {self.url} could not {action}: {text}.", _hint(status, text), details)
+        return RemoteError(
+            "ollama.refused", url=self.url, action=action, reason=text, advice=_advice(status, text), details=details
+        )
 
     def _transport_error(self, error: Exception, action: str, timeout: float) -> RemoteError:
-        hint = "Look at its log and run again: what it has already is not sent a second time."
+        facts: dict[str, t.Any] = {"url": self.url}
         if isinstance(error, ConnectionRefusedError):
-            message = f"No Ollama server answers at {self.url}"
-            hint = "Start it ('systemctl start ollama', or 'ollama serve'), or say where the one that runs is."
+            code = "ollama.no_server"
         elif isinstance(error, socket.gaierror):
-            message = f"{self.url} cannot be found: {error.strerror}"
-            hint = "Look at the name of the host, and at its DNS."
+            code = "ollama.host_unknown"
+            facts["reason"] = error.strerror
         elif isinstance(error, socket.timeout):
-            message = f"Ollama at {self.url} sent nothing for {timeout:g} seconds when asked to {action}"
-            hint = "It may be loading a model, or its disk be slow or full: look at its log, or allow it more time."
+            code = "ollama.silent"
+            facts.update(seconds=timeout, action=action)
         elif isinstance(error, (ConnectionError, http.client.RemoteDisconnected, http.client.IncompleteRead)):
-            message = f"Ollama at {self.url} ended the connection when asked to {action}"
+            code = "ollama.connection_ended"
+            facts["action"] = action
         elif isinstance(error, http.client.HTTPException):
-            message = f"{self.url} does not speak HTTP as Ollama does ({type(error).__name__})"
-            hint = "Is it an Ollama server?"
+            code = "ollama.no_http"
+            facts["error"] = type(error).__name__
         else:
-            message = f"{self.url} cannot be reached: {getattr(error, 'strerror', None) or error}"
-        return RemoteError(f"{message}.", hint, {"url": self.url})
+            code = "ollama.unreachable"
+            facts["reason"] = getattr(error, "strerror", None) or str(error)
+        return RemoteError(code, **facts, details={"url": self.url})
 
 
 def _open_file(path: str) -> t.BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise NotReadyError(f"{path} cannot be read: {error.strerror}.") from error
+        raise NotReadyError("errors.unreadable", path=path, reason=error.strerror) from error
 
 
-def _hint(status: int, text: str) -> str:
+def _advice(status: int, text: str) -> Message | None:
     low = text.lower()
     if "no space left" in low:
-        return "The disk that holds Ollama's models is full: make room there and run again."
+        return Message("ollama.disk_full")
     if "digest mismatch" in low:
-        return "The file is not what its receipt says: something changed it. Make it again."
+        return Message("ollama.digest_mismatch")
     if "not found" in low:
-        return "'ollama list' shows what there is."
+        return Message("ollama.see_list")
     if "memory" in low:
-        return "Free some (another model may be loaded), or use a smaller quantization."
+        return Message("ollama.free_memory")
     if "gguf" in low or "tensor" in low or "exceeds file size" in low or low.strip(". ") in ("eof", "unexpected eof"):
-        return "The GGUF file is damaged or no model: make it again."
+        return Message("ollama.gguf_damaged")
     if status in (401, 403):
-        return "The server, or a proxy before it, asks for credentials."
-    if status == 507 or status >= 500:
-        return "Its log says more."
-    return ""
+        return Message("ollama.credentials")
+    return Message("ollama.see_log") if status >= 500 else None

@@ -13,6 +13,8 @@ import re
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from ..system.ports import OLLAMA_PORT
 
 #: URL of the server of this host, unless another is configured.
@@ -67,16 +69,10 @@ def check_name(name: str) -> str:
     host, namespace, model, tag = split_name(name)
     rules = ((host, _HOST), (namespace, _NAMESPACE), (model, _PART), (tag, _PART))
     if name.endswith(":") or not all(pattern.match(part) for part, pattern in rules):
-        raise InputError(
-            f"{name!r} cannot be the name of a model in Ollama.",
-            "Model and tag: 1 to 80 letters, digits, '_', '-' and '.', the first a letter, a digit or '_'.",
-            {"name": name},
-        )
+        raise InputError("ollama.name_invalid", name=name, details={"name": name})
     lowercase_tag = tag.lower()
     if lowercase_tag in ("cloud", "local") or lowercase_tag.endswith("-cloud"):
-        raise InputError(
-            f"{name!r} cannot be used: Ollama reads the tag {tag!r} as where the model runs.", "Choose another tag."
-        )
+        raise InputError("ollama.tag_reserved", name=name, tag=tag)
     return name
 
 
@@ -108,10 +104,8 @@ def check_parameters(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         value_type = PARAMETERS.get(name)
         if value_type is None:
             suggestions = difflib.get_close_matches(name, PARAMETERS, 1, 0.6)
-            raise InputError(
-                f"Ollama has no parameter {name!r}.",
-                f"Did you mean {suggestions[0]}?" if suggestions else f"It has: {', '.join(sorted(PARAMETERS))}.",
-            )
+            hint = did_you_mean(suggestions) or Message("ollama.known_parameters", names=sorted(PARAMETERS))
+            raise InputError("ollama.no_parameter", name=name, suggestion=hint)
         checked[name] = _typed(name, value, value_type)
     return checked
 
@@ -121,11 +115,11 @@ def _typed(name: str, value: t.Any, value_type: type) -> t.Any:
         items = [value] if isinstance(value, str) else value
         if isinstance(items, (list, tuple)) and all(isinstance(item, str) and item for item in items):
             return list(items)
-        raise InputError(f"The parameter {name} must be a list of texts, not {value!r}.")
+        raise InputError("ollama.parameter_no_list", name=name, value=value)
     if value_type is bool:
         if isinstance(value, bool):
             return value
-        raise InputError(f"The parameter {name} must be true or false, not {value!r}.")
+        raise InputError("ollama.parameter_no_boolean", name=name, value=value)
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
         if value_type is float and abs(number) < float("inf"):
@@ -134,8 +128,8 @@ def _typed(name: str, value: t.Any, value_type: type) -> t.Any:
             return int(number)
     except (TypeError, ValueError, OverflowError):
         pass
-    kind = "a number" if value_type is float else "a whole number"
-    raise InputError(f"The parameter {name} must be {kind}, not {value!r}.")
+    code = "ollama.parameter_no_number" if value_type is float else "ollama.parameter_no_integer"
+    raise InputError(code, name=name, value=value)
 
 
 def parse_parameters(text: str) -> dict[str, t.Any]:

@@ -16,6 +16,7 @@ from ..artifacts.kinds import KINDS, PARENTS
 from ..artifacts.layout import Layout, Receipt
 from ..datasets.diff import Changes
 from ..datasets.output_formats import DATA_FILE
+from ..messages.message import Message
 from ..releases.lineage import read_receipt
 from ..runs.spec import StepSpec
 from ..training.hyperparameters import describe_settings
@@ -33,18 +34,30 @@ class Change:
     :param input: name of the input: an option, ``base``, ``dataset``, or the previous step.
     :param before: previous value as text.
     :param after: current value as text.
-    :param detail: short summary of the difference; empty if there is none.
+    :param detail: short summary of the difference; None if there is none.
     """
 
     input: str
     before: str
     after: str
-    detail: str = ""
+    detail: Message | None = None
+
+    def content(self) -> Message:
+        """The change for display: ``learning_rate 0.0001 → 0.0002``."""
+        values = {"input": self.input, "before": self.before, "after": self.after}
+        if self.detail is None:
+            return Message("planning.changed", **values)
+        return Message("planning.changed_in", **values, detail=self.detail)
 
     def describe(self) -> str:
-        """Format the change for display: ``learning_rate 0.0001 → 0.0002``."""
-        suffix = f" ({self.detail})" if self.detail else ""
-        return f"{self.input} {self.before} → {self.after}{suffix}"
+        """Format the change for display, in English."""
+        return str(self.content())
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return plain values, with texts in English."""
+        detail = str(self.detail) if self.detail is not None else ""
+        values = {"input": self.input, "before": self.before, "after": self.after, "detail": detail}
+        return {**values, "words": self.describe()}
 
 
 # -- the previous result -----------------------------------------------------------------------------------------------
@@ -147,7 +160,7 @@ def _changed_settings(kind: str, before: Receipt, current: StepSpec) -> list[Cha
         default = DEFAULTS.get(name) if kind == "train" else _FIRST.get(name)
         old_value, new_value = old.get(name, default), new.get(name, default)
         if old_value != new_value:
-            detail = "other rules for the prompt, nothing is trained" if name == "recipe" else ""
+            detail = Message("planning.other_recipe") if name == "recipe" else None
             changed.append(Change(name, describe_settings(old_value), describe_settings(new_value), detail))
     return changed
 
@@ -190,13 +203,15 @@ def describe_base(settings: t.Mapping[str, t.Any], fingerprint: str) -> str:
     return digest[:12] or "none"
 
 
-def _row_counts(layout: Layout, before: str, after: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
+def _row_counts(
+    layout: Layout, before: str, after: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]
+) -> Message | None:
     counts = []
     for fingerprint in (before, after):
         results = (provisional.get(fingerprint) or {}).get("results")
         results = results or (_read(layout, "dataset", fingerprint) or {}).get("results")
         counts.append((results or {}).get("rows"))
-    return f"{counts[0]} rows → {counts[1]}" if None not in counts else ""
+    return Message("planning.row_counts", before=counts[0], after=counts[1]) if None not in counts else None
 
 
 def dataset_changes(
@@ -222,13 +237,20 @@ def dataset_changes(
     return compared.result()
 
 
-def dataset_detail(differences: t.Mapping[str, t.Any]) -> str:
-    """Format the differences of two datasets: ``3 rows added, 1 changed``; empty if they were not compared."""
+#: Codes of the first part of a difference, which names the rows, and of the others.
+_PARTS = {
+    "added": ("planning.rows_added", "planning.added"),
+    "removed": ("planning.rows_removed", "planning.removed"),
+    "changed": ("planning.rows_changed", "planning.rows_changed_as_well"),
+}
+
+
+def dataset_detail(differences: t.Mapping[str, t.Any]) -> Message | None:
+    """Describe the differences of two datasets: ``3 rows added, 1 changed``; None if they were not compared."""
     if not differences.get("compared"):
-        return ""
-    parts = [f"{differences[kind]} {kind}" for kind in ("added", "removed", "changed") if differences.get(kind)]
-    if not parts:
-        return "the same rows in another order or form"
-    first, _blank, rest = parts[0].partition(" ")
-    parts[0] = f"{first} row{'s' if first != '1' else ''} {rest}"
-    return ", ".join(parts)
+        return None
+    parts: list[Message] = []
+    for kind, codes in _PARTS.items():
+        if differences.get(kind):
+            parts.append(Message(codes[bool(parts)], count=differences[kind]))
+    return Message("planning.rows_differ", parts=parts) if parts else Message("planning.rows_reordered")

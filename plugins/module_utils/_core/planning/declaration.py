@@ -11,6 +11,7 @@ import typing as t
 
 from ..datasets import registry
 from ..errors import InputError
+from ..messages.message import Message
 from ..ollama import syntax
 from ..releases import gate as releases_gate
 from ..releases.retention import Policy
@@ -57,7 +58,7 @@ def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] =
         if option.required and option.name not in checked.values and option.name not in supplied:
             written = checked.written.get(option.name, option.name)
             if written not in wrong:
-                checked.problems.append(Problem(written, f"{option.name} is missing."))
+                checked.problems.append(Problem(written, Message("training.option_missing", option=option.name)))
     checked.problems.extend(hyperparameters.stage_problems(checked))
     return checked
 
@@ -80,11 +81,11 @@ def read_declaration(raw: t.Mapping[str, t.Any], checked: Checked | None = None)
     try:
         gate = read_gate(values["gate"], values["aliases"])
     except InputError as error:
-        problems.append(Problem(checked.written.get("gate", "gate"), error.message, error.hint))
+        problems.append(Problem(checked.written.get("gate", "gate"), error.content))
     try:
         register = stages.is_registered(hyper["stage"], checked.values.get("register"))
     except InputError as error:
-        problems.append(Problem(checked.written.get("register", "register"), error.message, error.hint))
+        problems.append(Problem(checked.written.get("register", "register"), error.content))
     raise_problems(problems, label)
     return Declared(
         name=values["name"],
@@ -113,23 +114,20 @@ def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
     """
     gate = releases_gate.read_gate(raw)
     if gate is not None and not aliases:
-        raise InputError("A gate is declared, and no aliases that stand behind it.", "Give aliases, such as [latest].")
+        raise InputError("planning.gate_without_aliases")
     return gate.as_settings() if gate else None
 
 
 def _check_name(name: str) -> str:
     if not _NAME.match(name):
-        raise InputError(
-            f"{name!r} is not a name for a model.",
-            "Use letters, digits, '.', '_' and '-', at most 80, a letter or digit first.",
-        )
+        raise InputError("planning.name_invalid", name=name)
     return name
 
 
 def _check_base_model(name: str) -> str:
     name = name.strip()
     if not name or any(ord(letter) < 32 for letter in name):
-        raise InputError(f"base_model must name a model, not {name!r}.")
+        raise InputError("planning.base_model_invalid", name=name)
     return name
 
 

@@ -29,9 +29,7 @@ def entries(declared: t.Any) -> list[dict[str, t.Any]]:
         _refuse_single_entry(declared)
         return [_named(str(name), entry) for name, entry in declared.items()]
     if isinstance(declared, (str, bytes)) or not isinstance(declared, t.Sequence):
-        raise InputError(
-            f"finetunes must be a list of fine-tunes, or a dictionary of them by name, not {shown(declared)}."
-        )
+        raise InputError("planning.finetunes_invalid", value=shown(declared))
     return [_entry(entry, f"Entry {number} of finetunes") for number, entry in enumerate(declared, 1)]
 
 
@@ -39,16 +37,13 @@ def _named(name: str, raw: t.Any) -> dict[str, t.Any]:
     entry = _entry({} if raw is None else raw, name)
     inside = entry.pop("name", None)
     if inside is not None and str(inside) != name:
-        raise InputError(
-            f"finetunes: the fine-tune {name!r} has another name inside: {shown(inside)}.",
-            "Leave name out: the key is the name.",
-        )
+        raise InputError("planning.name_differs", name=name, inside=shown(inside))
     return {"name": name, **entry}
 
 
 def _entry(raw: t.Any, label: str) -> dict[str, t.Any]:
     if not isinstance(raw, t.Mapping):
-        raise InputError(f"{label} must be a mapping of options, not {shown(raw)}.")
+        raise InputError("planning.entry_no_mapping", entry=label, value=shown(raw))
     entry: dict[str, t.Any] = {}
     for key, value in raw.items():
         name = _NAMES.get(normalize_name(str(key)), str(key))
@@ -59,7 +54,4 @@ def _entry(raw: t.Any, label: str) -> dict[str, t.Any]:
 
 def _refuse_single_entry(declared: t.Mapping[t.Any, t.Any]) -> None:
     if "base_model" in declared and not isinstance(declared["base_model"], t.Mapping):
-        raise InputError(
-            "finetunes has the options of one fine-tune where a list is expected.",
-            "Begin the entry with a hyphen (- name: …), or put the options below the name of the fine-tune.",
-        )
+        raise InputError("planning.options_without_name")

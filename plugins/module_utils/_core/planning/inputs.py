@@ -17,11 +17,13 @@ from ..chat_formats import exactness, text_arguments
 from ..chat_formats.facts import facts_of
 from ..datasets import registry, truncation
 from ..estimates import host
+from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
 from ..training import hyperparameters, image_arguments, llamafactory_arguments, stages
 from ..training.hyperparameters import Hyperparameters
 from .served_system import system_for
+from .step_warnings import add_warnings
 
 
 def resolve_base(
@@ -99,24 +101,25 @@ def training_settings(
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
-    options = {
+    options: dict[str, t.Any] = {
         "resolved": hyperparameters.resolved(hyper),
         "accelerator": machine.accelerator,
         "name": name,
-        "method_reason": reason,
+        "method_reason": str(reason or ""),
     }
+    if reason is not None:
+        options["method_cause"] = reason.as_dict()
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
+    remark = text_arguments.warning(hyper.values)
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate),
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
-        text_arguments.warning(hyper.values),
+        Message.from_stored(remark) if remark else None,
     ]
-    if any(warnings):
-        options["warning"] = " ".join(filter(None, warnings))
-    return hyperparameters.settings(hyper), options
+    return hyperparameters.settings(hyper), add_warnings(options, warnings)
 
 
 def register_settings(
@@ -125,7 +128,7 @@ def register_settings(
     dataset: t.Mapping[str, t.Any],
     system: str | None,
     parameters: t.Mapping[str, t.Any],
-) -> tuple[dict[str, t.Any], str]:
+) -> tuple[dict[str, t.Any], Message | None]:
     """Return the settings of a registration, and a warning if it cannot serve every row as it was trained.
 
     :param training: hyperparameters of the training: its template, and what changes the text of it (``extra``).
@@ -149,4 +152,4 @@ def register_settings(
         settings["enable_thinking"] = bool(thinking)
     if default_system is not None:
         settings["default_system"] = str(default_system)
-    return settings, warning
+    return settings, Message.from_stored(warning) if warning else None

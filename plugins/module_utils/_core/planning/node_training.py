@@ -10,6 +10,7 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..distributed.nodes import Nodes
 from ..errors import InputError
+from ..messages.message import Message
 from ..runs.run import Run
 from ..runs.spec import Toolchain
 from . import declaration, inputs, pipeline
@@ -60,10 +61,20 @@ def plan_part(
     for kind, label in _LABELS.items():
         if local[kind] != lead_facts[kind]:
             raise InputError(
-                f"{declared.name}: {nodes.me} has another {label} than {nodes.leader}: {local[kind][:12]}, not "
-                f"{str(lead_facts[kind])[:12]}.",
-                _hint(kind, declared.base_model, declared.dataset),
-                {"node": nodes.me, kind: local[kind], "leader": nodes.leader, f"leader_{kind}": lead_facts[kind]},
+                "planning.node_differs",
+                name=declared.name,
+                host=nodes.me,
+                input=label,
+                leader=nodes.leader,
+                value=local[kind][:12],
+                leader_value=str(lead_facts[kind])[:12],
+                advice=_advice(kind, declared.base_model, declared.dataset),
+                details={
+                    "node": nodes.me,
+                    kind: local[kind],
+                    "leader": nodes.leader,
+                    f"leader_{kind}": lead_facts[kind],
+                },
             )
     # the leading host decides, also for method: auto; whether the training fits this host is checked separately
     resolved = dict(lead_facts["resolved"])
@@ -74,9 +85,12 @@ def plan_part(
     )
     if options["accelerator"] != lead_facts["accelerator"]:
         raise InputError(
-            f"{declared.name}: {nodes.leader} trains on {lead_facts['accelerator']}, {nodes.me} on "
-            f"{options['accelerator']}.",
-            "Hosts that train together need the same: set llamafactory_accelerator for all of them.",
+            "planning.accelerators_differ",
+            name=declared.name,
+            leader=nodes.leader,
+            leader_accelerator=lead_facts["accelerator"],
+            host=nodes.me,
+            accelerator=options["accelerator"],
         )
     options.update(resolved=resolved, nodes=nodes.as_dict())
     settings = {"training": lead_facts["training"], "session": nodes.session, "rank": nodes.rank}
@@ -87,9 +101,9 @@ def plan_part(
     return pipeline.make_run(declared.name, steps, ["train_node"], toolchain, stored_declaration(raw, declared))
 
 
-def _hint(kind: str, base_model: str, dataset: str) -> str:
+def _advice(kind: str, base_model: str, dataset: str) -> Message:
     if kind == "dataset":
-        return f"Publish {dataset} from the same file on all of them: name it in finetune_datasets."
+        return Message("planning.publish_same_file", dataset=dataset)
     if base_model.startswith("/"):
-        return f"Copy {base_model} of one of them to the others."
-    return "Its name was resolved at different times: declare base_revision, the commit."
+        return Message("planning.copy_base", base_model=base_model)
+    return Message("planning.declare_revision")

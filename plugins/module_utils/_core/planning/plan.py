@@ -17,9 +17,10 @@ from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
 from ..estimates import duration
 from ..estimates.host import Machine
+from ..messages.message import Message
 from ..runs.run import Run, RunStep
 from ..runs.status import RunView
-from ..system.disk import free_bytes, gigabytes
+from ..system.disk import free_bytes
 from .changes import Change, PreviousResult, changes, describe_base
 
 SCHEMA = 1
@@ -60,14 +61,18 @@ def make_plan(
             "settings": step.spec.settings,
             "upstream": step.spec.upstream,
             "why": [],
+            "causes": [],
             "changes": [],
         }
         if step.label in pending:
             # in check mode the preview may only report the missing dataset, so inspect the artifact itself first
-            reason = artifact_defect(layout, step.spec.kind, step.spec.fingerprint) or step_view.reason
+            reason = artifact_defect(layout, step.spec.kind, step.spec.fingerprint)
+            if reason is None and step_view.cause:
+                reason = Message.from_stored(step_view.cause)
             changed, why = _reasons(layout, step, reason, previous, facts)
-            entry["changes"] = [{**vars(change), "words": change.describe()} for change in changed]
-            entry["why"] = why
+            entry["changes"] = [change.as_dict() for change in changed]
+            entry["why"] = [cause.text for cause in why]
+            entry["causes"] = [cause.as_dict() for cause in why]
             entry["takes"] = _requirements(layout, run, step, options, machine, facts, cores, previous)
         elif step.label in view.unchecked:
             entry["unchecked"] = view.unchecked[step.label]
@@ -84,12 +89,23 @@ def make_plan(
         "previous": previous.finished_at if previous is not None else "",
         "method": str((options.get("resolved") or {}).get("method") or ""),
         "method_reason": str(options.get("method_reason") or ""),
+        "method_cause": dict(options.get("method_cause") or {}),
         "aliases": aliases(run),
         "host": _host(layout, machine),
         "warnings": [],
+        "warning_messages": [],
     }
-    plan["warnings"] = _warnings(plan, training is not None and training.label in pending)
-    return plan
+    return add_warnings(plan, _warnings(plan, training is not None and training.label in pending))
+
+
+def add_warnings(plan: t.Mapping[str, t.Any], warnings: t.Iterable[Message]) -> dict[str, t.Any]:
+    """Return a plan with warnings before those that it has."""
+    added = list(warnings)
+    return {
+        **plan,
+        "warnings": [*map(str, added), *plan["warnings"]],
+        "warning_messages": [*(warning.as_dict() for warning in added), *plan["warning_messages"]],
+    }
 
 
 def _train_options(run: Run) -> dict[str, t.Any]:
@@ -116,22 +132,23 @@ def aliases(run: Run) -> list[str]:
 def _reasons(
     layout: Layout,
     step: RunStep,
-    reason: str,
+    reason: Message | None,
     previous: PreviousResult | None,
     provisional: t.Mapping[str, t.Mapping[str, t.Any]],
-) -> tuple[list[Change], list[str]]:
-    """Return the changed inputs of a step, and the reasons why it would run as text."""
+) -> tuple[list[Change], list[Message]]:
+    """Return the changed inputs of a step, and the reasons why it would run."""
     before = previous.receipt_for(step.spec) if previous else None
     if before is None:
-        new_reason = "a new fine-tune" if not previous else "new in this fine-tune"
-        return [], [new_reason if reason == "not made yet" else reason]
+        if reason is None or reason.code == "artifacts.not_made":
+            reason = Message("planning.new_step" if previous else "planning.new_finetune")
+        return [], [reason]
     changed = changes(layout, before, step.spec, provisional)
     if not changed:
-        return [], [reason or "it is asked for again"]
+        return [], [reason or Message("planning.asked_again")]
     inputs = [change for change in changed if change.input not in DERIVED_INPUTS]
     if inputs:
-        return changed, [change.describe() for change in inputs]
-    return changed, [f"made from another {' and '.join(change.input for change in changed)}"]
+        return changed, [change.content() for change in inputs]
+    return changed, [Message("planning.made_from_another", inputs=[change.input for change in changed])]
 
 
 # -- requirements ------------------------------------------------------------------------------------------------------
@@ -262,20 +279,15 @@ def _host(layout: Layout, machine: Machine) -> dict[str, t.Any]:
     return facts
 
 
-def _warnings(plan: t.Mapping[str, t.Any], trains: bool) -> list[str]:
+def _warnings(plan: t.Mapping[str, t.Any], trains: bool) -> list[Message]:
     host = plan["host"]
     warnings = []
     takes = [step["takes"] for step in plan["steps"] if step["runs"]]
     disk = sum(each.get("disk_bytes", 0) for each in takes)
     if disk > host["disk_free_bytes"]:
-        warnings.append(
-            f"{plan['name']}: about {gigabytes(disk)} will be written in all, and {gigabytes(host['disk_free_bytes'])} "
-            f"are free at {host['disk_path']}."
-        )
+        disk_facts = {"needed": disk, "free": host["disk_free_bytes"], "path": host["disk_path"]}
+        warnings.append(Message("planning.disk_short", name=plan["name"], **disk_facts))
     free, vram = host.get("vram_free_bytes"), max((each.get("vram_bytes", 0) for each in takes), default=0)
     if trains and free is not None and free < vram:
-        warnings.append(
-            f"{plan['name']}: the training takes about {gigabytes(vram)} of GPU memory, and {gigabytes(free)} are free "
-            "now: another process uses the GPU (see the module gpu_info)."
-        )
+        warnings.append(Message("planning.gpu_short", name=plan["name"], needed=vram, free=free))
     return warnings

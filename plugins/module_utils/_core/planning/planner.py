@@ -16,6 +16,7 @@ import typing as t
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import InputError, NotReadyError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.versions import version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
@@ -25,6 +26,7 @@ from . import held_versions, inputs, pipeline, retraining
 from .declaration import Declared
 from .pipeline import Chain, Goal, Identity, Serving, Training
 from .request import Host, Registration, Request, Result
+from .step_warnings import add_warnings, read_warnings
 
 Steps = tuple[list[RunStep], list[str]]
 
@@ -51,10 +53,7 @@ def plan(layout: Layout, request: Request, host: Host) -> Run:
 
 def _finetune(layout: Layout, request: Request, declared: Declared, host: Host) -> Steps:
     if len(declared.nodes) > 1 and host.write and host.nodes is None:
-        raise InputError(
-            f"{declared.name}: several hosts must train it together, but it was submitted to only one of them.",
-            "Submit it with the role ia_homelab.llamafactory.finetune (playbooks/finetune.yml), or leave out nodes.",
-        )
+        raise InputError("planning.several_hosts", name=declared.name)
     chain = _finetune_chain(layout, request, declared, host)
     training = chain.training
     if training is None or not declared.always_retrain or request.start is not None:
@@ -101,7 +100,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options["sources"] = dataset.sources
     if pinned.notes and request.goal is not Goal.MODEL:
         # the warning belongs to the registration, which is always a goal; without a registration, to the training
-        options["warning"] = " ".join(filter(None, [str(options.get("warning") or ""), *pinned.notes]))
+        options = add_warnings(options, pinned.notes)
     if declared.export == "adapter" and request.goal is not Goal.TRAIN:
         adapter_export.check_exportable(declared.name, options["resolved"])
     return Chain(
@@ -141,24 +140,24 @@ def _serving(
     declared: Declared,
     options: t.Mapping[str, t.Any],
     results: t.Mapping[str, t.Any],
-    notes: t.Sequence[str],
+    notes: t.Sequence[Message],
 ) -> Serving:
     settings, warning = inputs.register_settings(
         declared.name, options["resolved"], results, declared.system, declared.parameters
     )
-    texts = {"name": options.get("name", ""), "warning": " ".join([*filter(None, [warning]), *notes])}
+    more = add_warnings({"name": options.get("name", "")}, [warning, *notes])
     held = held_versions.registration(layout, declared.name)
-    return Serving(settings, texts, declared.aliases, declared.gate, declared.keep, held)
+    return Serving(settings, more, declared.aliases, declared.gate, declared.keep, held)
 
 
-def _about_server(host: Host) -> list[str]:
+def _about_server(host: Host) -> list[Message]:
     """Return a warning about the Ollama server that the model is registered in; empty if there is none.
 
     :raises InputError: if its URL is not valid.
     :raises NotReadyError: if it is too old.
     """
     warning = version_warning(Ollama(host.toolchain.ollama_url, timeout=_SERVER_SECONDS))
-    return [warning] if warning else []
+    return [Message.from_stored(warning)] if warning else []
 
 
 # -- steps on a result that exists -------------------------------------------------------------------------------------
@@ -172,7 +171,7 @@ def _single_steps(layout: Layout, request: Request, host: Host) -> tuple[str, Ch
         identity = Identity(base.fingerprint, base.settings, base.options)
         return f"base-{name.rsplit('/', 1)[-1]}", Chain(base=identity, provides_base=True)
     if request.start is None:
-        raise InputError("The request names nothing to start from.")
+        raise InputError("planning.nothing_to_start_from")
     receipt = _receipt(layout, request.start)
     if request.registration is not None:
         return request.registration.name, _registration_chain(layout, request.registration, receipt, host)
@@ -183,10 +182,11 @@ def _single_steps(layout: Layout, request: Request, host: Host) -> tuple[str, Ch
 
 def _training_chain(layout: Layout, request: Request, receipt: t.Mapping[str, t.Any]) -> tuple[str, Chain]:
     """Continue from a training: to its merged weights, or to the GGUF files of its adapter and base."""
-    options = {key: value for key, value in receipt["options"].items() if key != "warning"}
+    options = {key: value for key, value in receipt["options"].items() if key not in ("warning", "warnings")}
     resolved = options.get("resolved") or {}
     as_adapter = request.goal is Goal.GGUF
-    stages.require_generative(str(resolved.get("stage") or "sft"), "converted" if as_adapter else "merged")
+    operation = "training.reward_model_not_converted" if as_adapter else "training.reward_model_not_merged"
+    stages.require_generative(str(resolved.get("stage") or "sft"), operation)
     name = str(options.get("name") or request.goal.value)
     upstream = receipt["upstream"]
     results = {"train": receipt["fingerprint"], "base": upstream["base"], "dataset": upstream["dataset"]}
@@ -218,10 +218,7 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     if wanted.adapter:
         converted = _receipt(layout, Result("gguf_adapter", wanted.adapter))
         if receipt["upstream"].get("base") != converted["upstream"]["base"]:
-            raise InputError(
-                f"The adapter {wanted.adapter[:12]} does not stand on the GGUF file {gguf[:12]}.",
-                "Give the file of its base: the module gguf makes both with its option adapter.",
-            )
+            raise InputError("planning.adapter_of_other_base", adapter=wanted.adapter[:12], gguf=gguf[:12])
         trained = layout.receipt("train", converted["upstream"]["train"]) or {}
         dataset = (trained.get("upstream") or {}).get("dataset")
     else:
@@ -231,18 +228,17 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     training = (converted.get("options") or {}).get("resolved") or {}
     template = wanted.template or training.get("template")
     if not template:
-        raise InputError(f"The chat template of {gguf[:12]} is unknown.", "Give template.")
+        raise InputError("planning.gguf_template_unknown", gguf=gguf[:12])
     results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
     settings, warning = inputs.register_settings(
         wanted.name, {**training, "template": template}, results, wanted.system, wanted.parameters
     )
-    texts = {"name": wanted.name, "warning": " ".join(filter(None, [warning, *_about_server(host)]))}
     return Chain(
         {"gguf_adapter": wanted.adapter},
         ggufs={str(receipt["settings"]["quantization"]): gguf},
         serving=Serving(
             settings,
-            texts,
+            add_warnings({"name": wanted.name}, [warning, *_about_server(host)]),
             wanted.aliases,
             wanted.gate,
             held=held_versions.registration(layout, wanted.name) if wanted.aliases else None,
@@ -254,8 +250,11 @@ def _receipt(layout: Layout, result: Result) -> dict[str, t.Any]:
     receipt = layout.receipt(result.kind, result.fingerprint)
     if receipt is None:
         raise NotReadyError(
-            f"There is no {result.kind} {result.fingerprint[:12]} in {layout.parent(result.kind)}.",
-            f"Give the fingerprint that the module {module_of(result.kind)} has returned.",
+            "planning.result_missing",
+            kind=result.kind,
+            fingerprint=result.fingerprint[:12],
+            directory=layout.parent(result.kind),
+            module=module_of(result.kind),
         )
     return {**receipt, "fingerprint": result.fingerprint}
 
@@ -263,14 +262,16 @@ def _receipt(layout: Layout, result: Result) -> dict[str, t.Any]:
 # -- warnings ----------------------------------------------------------------------------------------------------------
 
 
-def warnings_of(run: Run, layout: Layout | None = None) -> list[str]:
+def warnings_of(run: Run, layout: Layout | None = None) -> list[Message]:
     """Return the warnings about a run that is valid nevertheless.
 
     :param layout: data directory, to check for holds; None skips that check.
     """
-    warnings = [
-        f"{run.name}: {step.spec.options.get('warning')}" for step in run.steps if step.spec.options.get("warning")
-    ]
+    warnings = []
+    for step in run.steps:
+        messages = read_warnings(step.spec.options)
+        if messages:
+            warnings.append(Message("planning.warnings_of", name=run.name, warnings=messages))
     for step in run.steps if layout is not None else ():
         options = step.spec.options
         if step.spec.kind == "register" and options.get("aliases"):

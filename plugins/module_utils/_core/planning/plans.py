@@ -40,7 +40,7 @@ def plans_of(
     plans = []
     for run, view in runs:
         plan = planning_plan.make_plan(layout, run, view, machine, provisional, cores)
-        plans.append({**plan, "warnings": [*warnings_of(run, layout), *plan["warnings"]]})
+        plans.append(planning_plan.add_warnings(plan, warnings_of(run, layout)))
     return plans
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 from ..runs.spec import Toolchain
 from ..training import hyperparameters, options, stages
 from ..training.option_values import Checked
@@ -132,7 +133,7 @@ class Request:
         """
         request = cls.finetune(raw)
         if request.declared is not None:
-            stages.require_generative(str(request.declared.hyper["stage"]), "exported")
+            stages.require_generative(str(request.declared.hyper["stage"]), "training.reward_model_not_exported")
         return dataclasses.replace(request, start=Result("train", training))
 
     @classmethod
@@ -242,14 +243,18 @@ def _refuse_unused(declared: Declared, reached: Goal, goal: Goal, reason: str) -
     names = [option for option in unused if given[option]]
     if not names:
         return
-    result = "the trained adapter" if reached is Goal.TRAIN else "the GGUF files"
-    verb, hint = ("has", "Leave it out.") if len(names) == 1 else ("have", "Leave them out.")
+    result = Message("planning.ends_with_adapter" if reached is Goal.TRAIN else "planning.ends_with_gguf")
+    alternative = None
     if goal is Goal.TRAIN:
-        hint += " Or request goal: model, which trains nothing again that is trained already."
+        alternative = Message("planning.request_model")
     elif reached is Goal.GGUF:
-        hint += " Or declare register: true."
-    raise InputError(
-        f"{declared.name}: {', '.join(names)} {verb} no effect with {reason}, which ends with {result}.",
-        hint,
-        {"options": names},
+        alternative = Message("planning.declare_register")
+    problem = Message(
+        "planning.no_effect",
+        options=names,
+        count=len(names),
+        cause=reason,
+        result=result,
+        alternative=alternative,
     )
+    raise InputError("training.of_finetune", name=declared.name, problem=problem, details={"options": names})

@@ -22,6 +22,7 @@ from ..artifacts.layout import Layout
 from ..base_models.resolution import BaseIdentity
 from ..errors import InputError
 from ..fingerprint import fingerprint
+from ..messages.message import Message
 from ..releases import lineage
 from ..releases.promotion import Releases, content_tag, former_tags
 from ..releases.recipes import earlier_fingerprints
@@ -38,8 +39,6 @@ Steps = tuple[list[RunStep], list[str]]
 #: Settings and options of a training.
 Training = tuple[dict[str, t.Any], dict[str, t.Any]]
 
-_WHY = "(regenerate, regenerate_on)."
-
 
 def retraining_inputs(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[str, ...]:
     """Return the inputs whose change triggers a retraining.
@@ -52,7 +51,9 @@ def retraining_inputs(name: str, policy: str, inputs: t.Sequence[str]) -> tuple[
     declared = [(policy, POLICIES, "regenerate"), *((each, INPUTS, "regenerate_on") for each in inputs)]
     for value, allowed, option in declared:
         if value not in allowed:
-            raise InputError(f"{name}: {option} has {value!r}.", f"There are: {', '.join(allowed)}.")
+            raise InputError(
+                "planning.option_not_allowed", name=name, option=option, value=value, allowed=list(allowed)
+            )
     return () if policy == "never" else tuple(inputs)
 
 
@@ -70,7 +71,7 @@ class PinnedInputs:
         self._ignored = ignored if self._receipt else []
         self._continues = False
         #: Messages about changed inputs that are ignored.
-        self.notes: list[str] = []
+        self.notes: list[Message] = []
 
     @classmethod
     def of_training(cls, layout: Layout, name: str, receipt: t.Mapping[str, t.Any]) -> PinnedInputs:
@@ -150,12 +151,11 @@ class PinnedInputs:
         current = hyperparameters.settings(declared.with_method(str(method)) if ignored[:1] == ["method"] else declared)
         differences = hyperparameters.differences(before, current, ignored)
         if differences:
-            shown = ", ".join(differences)
-            self.notes.append(f"changed hyperparameters do not count, and nothing is trained for them: {shown} {_WHY}")
+            self.notes.append(Message("planning.pinned_hyperparameters", changed=list(differences)))
         return before, {**self._receipt["options"], "name": self._name}
 
     def _note(self, input_name: str, pinned_value: str) -> None:
-        self.notes.append(f"the {input_name} has changed, and does not count: {pinned_value} is kept {_WHY}")
+        self.notes.append(Message("planning.pinned_input", input=input_name, kept=pinned_value))
 
 
 def next_attempt(layout: Layout, plan: t.Callable[[int], Steps]) -> Steps:

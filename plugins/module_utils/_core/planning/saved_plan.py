@@ -11,13 +11,19 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..datasets import registry
 from ..errors import InputError
+from ..messages.message import Message
 from ..runs.run import Run
 from ..runs.states import StepState
 from ..runs.status import RunView
 from .changes import changes, describe_base
 from .plan import DERIVED_INPUTS, SCHEMA, aliases, bases
 
-_STATE_TEXTS = {StepState.WHOLE: "there", StepState.IDLE: "not needed", StepState.NEEDED: "needed"}
+#: Code of the difference for a step that would run and would not have, by its state in the plan.
+_LOST: dict[str, str] = {
+    StepState.WHOLE: "planning.is_not_there",
+    StepState.IDLE: "planning.is_needed_now",
+    StepState.NEEDED: "planning.is_not_as_needed",
+}
 
 
 def differences(
@@ -26,7 +32,7 @@ def differences(
     run: Run,
     view: RunView,
     provisional: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
-) -> list[str]:
+) -> list[Message]:
     """Return the differences between a saved plan and the current state; empty if the plan can be applied.
 
     Fewer pending steps than planned are no difference: the plan may already be in progress.
@@ -34,34 +40,34 @@ def differences(
     :raises InputError: if this version cannot read the plan.
     """
     if saved.get("schema") != SCHEMA or not isinstance(saved.get("steps"), list):
-        raise InputError(
-            f"{run.name}: it is no plan that this version of the collection can read.", "Make the plan again."
-        )
+        raise InputError("planning.plan_unreadable", name=run.name)
     before = {str(step.get("label")): step for step in saved["steps"]}
     facts = {**(provisional or {}), **_saved_bases(before), **bases(run)}
     current = {step.label: step for step in run.steps}
     reasons = []
     for label in [*current, *(label for label in before if label not in current)]:
         if label not in before:
-            reasons.append(f"{label} was not part of it")
+            reasons.append(Message("planning.was_not_part", name=label))
         elif label not in current:
-            reasons.append(f"{label} is no longer wanted")
+            reasons.append(Message("planning.no_longer_wanted", step=label))
         elif before[label].get("fingerprint") != current[label].spec.fingerprint:
             # a change that only follows from an earlier step is reported at that step
             changed = changes(layout, before[label], current[label].spec, facts)
             follows = DERIVED_INPUTS + (("base",) if current[label].spec.kind == "merge" else ())
-            inputs = [change.describe() for change in changed if change.input not in follows]
-            if inputs or not changed:
-                reasons.append(f"{label}: {'; '.join(inputs) or 'its inputs are others'}")
+            inputs = [change.content() for change in changed if change.input not in follows]
+            if inputs:
+                reasons.append(Message("planning.step_changed", step=label, changes=inputs))
+            elif not changed:
+                reasons.append(Message("planning.other_inputs", step=label))
     pending = set(saved.get("pending") or ())
     for step in view.steps:
         if step.label in before and step.label in view.pending and step.label not in pending:
-            state = _STATE_TEXTS.get(before[step.label].get("state"), "there")
-            reasons.append(f"{step.label} was {state} and is not: {step.reason}")
+            cause = Message.from_stored(step.cause or step.reason)
+            code = _LOST.get(str(before[step.label].get("state")), "planning.is_not_there")
+            reasons.append(Message(code, step=step.label, cause=cause))
     if list(saved.get("aliases") or []) != aliases(run):
-        reasons.append(
-            f"aliases {', '.join(saved.get('aliases') or []) or 'none'} → {', '.join(aliases(run)) or 'none'}"
-        )
+        before_and_after = {"before": saved.get("aliases") or ["none"], "after": aliases(run) or ["none"]}
+        reasons.append(Message("planning.aliases_changed", **before_and_after))
     return reasons
 
 
@@ -87,19 +93,16 @@ def check_saved(
     :raises InputError: if a plan is stale, with all differences.
     """
     by_name = {str(plan.get("name")): plan for plan in saved}
-    reasons = [f"{name} is no longer declared" for name in by_name if name not in {run.name for run, _view in runs}]
+    declared = {run.name for run, _view in runs}
+    reasons = [Message("planning.no_longer_declared", name=name) for name in by_name if name not in declared]
     for run, view in runs:
         if run.name not in by_name:
-            reasons.append(f"{run.name} was not part of it")
+            reasons.append(Message("planning.was_not_part", name=run.name))
         else:
             changed = differences(layout, by_name[run.name], run, view, provisional)
-            reasons += [f"{run.name}: {each}" for each in changed]
+            reasons += [Message("planning.stale_finetune", name=run.name, difference=each) for each in changed]
     if reasons:
-        raise InputError(
-            f"The plan is stale: {'. '.join(reasons)}.",
-            "Make the plan again, look at it, and apply that.",
-            {"stale": reasons},
-        )
+        raise InputError("planning.plan_stale", reasons=reasons, details={"stale": [str(each) for each in reasons]})
 
 
 def provisional_datasets(

@@ -17,6 +17,8 @@ import typing as t
 import unicodedata
 
 from ..errors import InputError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from ..ollama.syntax import check_parameters
 
 #: Default options of the prompts: a repeated prompt gets the same answer, and the answer's length is bounded.
@@ -136,33 +138,31 @@ def read_gate(raw: t.Any) -> Gate | None:
         return None
     declared: t.Any = {"prompts": raw} if isinstance(raw, (list, tuple)) else raw
     if not isinstance(declared, t.Mapping):
-        raise InputError(f"A gate is a list of prompts, or a dictionary with prompts, not {raw!r}.")
-    _check_keys(declared, _KEYS, "the gate")
+        raise InputError("releases.gate_invalid", value=raw)
+    _check_keys(declared, _KEYS, Message("releases.place_gate"))
     prompts = declared.get("prompts")
     if not isinstance(prompts, (list, tuple)) or not prompts:
-        raise InputError("The gate has no prompts.", "Give at least one, with what its answer must be like.")
+        raise InputError("releases.gate_without_prompts")
     try:
         options = check_parameters({**OPTIONS, **(declared.get("options") or {})})
     except InputError as error:
-        raise InputError(f"The gate: {error.message}", error.hint) from error
+        raise InputError("releases.gate_option", problem=error.content) from error
     questions = tuple(_question(item, number) for number, item in enumerate(prompts, 1))
-    allowed_failures = _integer(declared.get("allowed_failures", 0), "allowed_failures of the gate", 0)
+    allowed_failures = _integer(declared.get("allowed_failures", 0), _option("allowed_failures"), 0)
     if allowed_failures >= len(questions):
-        raise InputError(
-            f"The gate allows {allowed_failures} of {len(questions)} answers to fail: it would stop nothing."
-        )
+        raise InputError("releases.gate_allows_all", allowed_failures=allowed_failures, count=len(questions))
     return Gate(
         questions,
         options,
         allowed_failures,
-        _boolean(declared.get("no_regression", False), "no_regression of the gate"),
+        _boolean(declared.get("no_regression", False), _option("no_regression")),
     )
 
 
 def _question(raw: t.Any, number: int) -> Question:
-    place = f"prompt {number} of the gate"
+    place = Message("releases.place_prompt", number=number)
     if not isinstance(raw, t.Mapping):
-        raise InputError(f"{place.capitalize()} is no dictionary.", "Give prompt, and what its answer must be like.")
+        raise InputError("releases.no_dictionary", place=place)
     _check_keys(raw, (*_PROMPT_KEYS, *EXPECTATIONS), place)
     messages = _messages(raw, place)
     expect: dict[str, t.Any] = {}
@@ -171,21 +171,22 @@ def _question(raw: t.Any, number: int) -> Question:
             continue
         value = raw[name]
         if value_type is bool:
-            value = _boolean(value, f"{name} of {place}")
+            value = _boolean(value, _option(name, place))
         elif value_type is int:
-            value = _integer(value, f"{name} of {place}", 1)
+            value = _integer(value, _option(name, place), 1)
         elif value_type is str:
-            value = _text(value, f"{name} of {place}")
+            value = _text(value, _option(name, place))
         else:
             items = value if isinstance(value, (list, tuple)) else [value]
-            value = [_text(item, f"{name} of {place}") for item in items]
+            value = [_text(item, _option(name, place)) for item in items]
         expect[name] = value
     for name in ("regex", "not_regex"):
         for pattern in expect.get(name, []):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise InputError(f"{name} of {place} is no regular expression: {pattern!r}: {error}.") from error
+                where = _option(name, place)
+                raise InputError("releases.no_regex", place=where, pattern=pattern, reason=error) from error
     return Question(messages, {name: value for name, value in expect.items() if _is_constraint(name, value)})
 
 
@@ -196,59 +197,60 @@ def _is_constraint(name: str, value: t.Any) -> bool:
     return value not in (False, [])
 
 
-def _messages(raw: t.Mapping[str, t.Any], place: str) -> tuple[dict[str, str], ...]:
+def _option(name: str, place: Message | None = None) -> Message:
+    """The place of an option of a prompt, or of the gate itself."""
+    return Message("releases.place_option", option=name, place=place or Message("releases.place_gate"))
+
+
+def _messages(raw: t.Mapping[str, t.Any], place: Message) -> tuple[dict[str, str], ...]:
     if (raw.get("prompt") is None) == (raw.get("messages") is None):
-        raise InputError(f"{place.capitalize()} needs either prompt or messages.")
+        raise InputError("releases.prompt_or_messages", place=place)
     if raw.get("messages") is None:
         messages = [{"role": "user", "content": _text(raw["prompt"], place)}]
     else:
         if not isinstance(raw["messages"], (list, tuple)) or not raw["messages"]:
-            raise InputError(f"messages of {place} is no list of messages.")
+            raise InputError("releases.messages_invalid", place=place)
         messages = []
         for message in raw["messages"]:
             if not isinstance(message, t.Mapping) or message.get("role") not in _ROLES:
-                raise InputError(f"messages of {place}: each has role ({', '.join(_ROLES)}) and content.")
+                raise InputError("releases.message_invalid", place=place, roles=list(_ROLES))
             messages.append({"role": str(message["role"]), "content": _text(message.get("content"), place)})
         if messages[-1]["role"] == "assistant":
-            raise InputError(f"messages of {place} end with an answer: nothing would be asked.")
+            raise InputError("releases.ends_with_answer", place=place)
     if raw.get("system") is not None:
-        messages.insert(0, {"role": "system", "content": _text(raw["system"], f"system of {place}")})
+        messages.insert(0, {"role": "system", "content": _text(raw["system"], _option("system", place))})
     return tuple(messages)
 
 
-def _check_keys(raw: t.Mapping[str, t.Any], allowed: t.Sequence[str], place: str) -> None:
+def _check_keys(raw: t.Mapping[str, t.Any], allowed: t.Sequence[str], place: Message) -> None:
     for key in raw:
         if key not in allowed:
             suggestions = difflib.get_close_matches(str(key), allowed, 1, 0.6)
-            hint = f"Did you mean {suggestions[0]}?" if suggestions else f"There are: {', '.join(allowed)}."
-            raise InputError(f"{place[0].upper()}{place[1:]} has an unknown key {key!r}.", hint)
+            hint = did_you_mean(suggestions) or Message("errors.known", names=list(allowed))
+            raise InputError("releases.key_unknown", place=place, key=key, suggestion=hint)
 
 
-def _text(value: t.Any, description: str) -> str:
+def _text(value: t.Any, place: Message) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InputError(
-            f"{description[0].upper()}{description[1:]} must be a text, not {value!r}.", "Put it in quotes."
-        )
+        raise InputError("releases.no_text", place=place, value=value)
     return str(value)
 
 
-def _boolean(value: t.Any, description: str) -> bool:
+def _boolean(value: t.Any, place: Message) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "yes", "false", "no"):
         return value.lower() in ("true", "yes")
-    raise InputError(f"{description[0].upper()}{description[1:]} must be true or false, not {value!r}.")
+    raise InputError("releases.no_boolean", place=place, value=value)
 
 
-def _integer(value: t.Any, description: str, minimum: int) -> int:
+def _integer(value: t.Any, place: Message, minimum: int) -> int:
     try:
         number = int(str(value))
     except ValueError:
         number = minimum - 1
     if isinstance(value, bool) or number < minimum:
-        raise InputError(
-            f"{description[0].upper()}{description[1:]} must be a whole number, at least {minimum}, not {value!r}."
-        )
+        raise InputError("releases.no_integer", place=place, minimum=minimum, value=value)
     return number
 
 
@@ -354,11 +356,13 @@ def _judged(question: Question, answer: Answer) -> dict[str, t.Any]:
     return {**dataclasses.asdict(answer), "met": not failures, "unmet": failures}
 
 
-def summary(result: t.Mapping[str, t.Any]) -> str:
+def summary(result: t.Mapping[str, t.Any]) -> Message:
     """One sentence that summarizes a :func:`report`."""
     candidate, served = result["candidate"], result["served"]
-    text = f"{candidate['met']} of {result['asked']} answers of {candidate['model']} are as expected"
-    return f"{text}, {served['met']} of {served['model']}." if served else f"{text}."
+    facts = {"met": candidate["met"], "asked": result["asked"], "model": candidate["model"]}
+    if not served:
+        return Message("releases.answers", **facts)
+    return Message("releases.answers_of_both", **facts, served_met=served["met"], served=served["model"])
 
 
 def failure_lines(result: t.Mapping[str, t.Any], max_questions: int = 10, max_chars: int = 300) -> list[str]:

@@ -49,7 +49,7 @@ def evaluate(
     """
     digest = ollama.digest(candidate)
     if not digest:
-        raise NotReadyError(f"{candidate} is not in Ollama at {ollama.url}.", "'ollama list' shows what there is.")
+        raise NotReadyError("releases.candidate_missing", model=candidate, url=ollama.url)
     served_digest = ollama.digest(served) if served else ""
     compare = bool(served_digest) and served_digest != digest
     total = len(gate.questions) * (2 if compare else 1)

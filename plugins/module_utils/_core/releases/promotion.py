@@ -21,6 +21,7 @@ import urllib.parse
 
 from ..artifacts.layout import Layout
 from ..errors import InputError, RemoteError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import check_name, same_model, same_name
 from ..system.clock import utc_now
@@ -137,7 +138,7 @@ class Releases:
 
     def misplaced(
         self, models: Models, tag: str, aliases: t.Sequence[str], formerly: t.Sequence[str] = ()
-    ) -> list[str]:
+    ) -> list[Message]:
         """Tags that do not point to the version to serve, as phrases; empty if all do.
 
         :param models: the list of :meth:`Ollama.tags`.
@@ -148,12 +149,13 @@ class Releases:
         target = self.version_to_serve(tag, formerly)
         digest = digest_of(models, target)
         if aliases and not digest:
-            return [f"{target} is not in Ollama"]
+            return [Message("releases.not_in_ollama", tag=target)]
         wrong = []
         for full in aliases:
             current = digest_of(models, full)
             if current != digest:
-                wrong.append(f"{full} {'is another model than' if current else 'does not exist and must be'} {target}")
+                code = "releases.alias_differs" if current else "releases.alias_missing"
+                wrong.append(Message(code, alias=full, tag=target))
         return wrong
 
     def previous(self, models: Models) -> str:
@@ -195,9 +197,11 @@ class Releases:
         prefixed = [name for name in versions if len(version) >= 4 and _tag_of(name).startswith(version.lower())]
         matches = exact or prefixed
         if len(matches) != 1:
-            defect = "names more than one version" if matches else "is no version"
-            available = ", ".join(_tag_of(name) for name in sorted(matches or versions)) or "none"
-            raise InputError(f"{version!r} {defect} of {self.name} in Ollama.", f"There are: {available}.")
+            available = [_tag_of(name) for name in sorted(matches or versions)]
+            if not available:
+                raise InputError("releases.no_versions", version=version, name=self.name)
+            code = "releases.version_ambiguous" if matches else "releases.version_unknown"
+            raise InputError(code, version=version, name=self.name, available=available)
         return matches[0]
 
     def plan_rollback(self, models: Models, version: str = "", also_against: t.Sequence[str] = ()) -> Change:
@@ -207,20 +211,16 @@ class Releases:
         """
         ledger = self.ledger()
         if not ledger.aliases:
-            raise InputError(
-                f"Nothing of the model {self.name} was ever promoted here.",
-                "Give the name of a model declared in finetunes.",
-            )
+            raise InputError("releases.never_promoted", name=self.name)
         if not version and ledger.hold is not None:
             target = ledger.hold.tag
         else:
             target = self.find(models, version) if version else self.previous(models)
         digest = digest_of(models, target) if target else ""
         if not digest:
-            reason = f"{target} is not in Ollama any more" if target else "it has had no other version"
-            raise InputError(
-                f"{self.name} cannot be rolled back: {reason}.", "playbooks/status.yml shows the versions there are."
-            )
+            if not target:
+                raise InputError("releases.no_other_version", name=self.name)
+            raise InputError("releases.rollback_target_gone", name=self.name, tag=target)
         against = [ledger.declared, *also_against, *(ledger.hold.against if ledger.hold else ())]
         blocked = tuple(dict.fromkeys(tag for tag in against if tag and not same_name(tag, target)))
         # rolling "back" to the declared version needs no hold: no version has to be blocked
@@ -391,7 +391,7 @@ def content_tag(name: str, fingerprint: str, quantization: str) -> str:
     """
     tag = f"{name}:{fingerprint[:12]}-{quantization}"
     if ":" in name.rsplit("/", 1)[-1]:
-        raise InputError(f"The name of a model is declared without a tag, not as {name!r}.", "Use aliases for tags.")
+        raise InputError("releases.name_with_tag", name=name)
     return check_name(tag)
 
 
@@ -421,7 +421,7 @@ def move_tags(ollama: Ollama, tag: str, aliases: t.Sequence[str], before_move: B
         models = ollama.tags()
         digest = digest_of(models, tag)
         if not digest:
-            raise RemoteError(f"{tag} is not in Ollama at {ollama.url}.", "Register it again.", {"url": ollama.url})
+            raise RemoteError("releases.tag_missing", tag=tag, url=ollama.url, details={"url": ollama.url})
         old_digest = digest_of(models, full)
         if old_digest == digest:
             continue
@@ -449,12 +449,9 @@ def digest_of(models: Models, name: str) -> str:
     return next((str(model["digest"]) for model in models if same_name(str(model.get("name", "")), name)), "")
 
 
-def hold_warning(name: str, tag: str, hold: Hold) -> str:
+def hold_warning(name: str, tag: str, hold: Hold) -> Message:
     """The warning about a hold to show on apply."""
-    return (
-        f"{name}: held at {hold.tag} by a rollback of {hold.at}, so {tag} is not promoted. Release it with "
-        f"playbooks/rollback.yml -e model={name} -e release=true, or declare something else."
-    )
+    return Message("releases.held", name=name, held=hold.tag, since=hold.at, tag=tag)
 
 
 def _tag_of(name: str) -> str:

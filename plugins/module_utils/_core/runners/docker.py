@@ -21,6 +21,7 @@ import time
 import typing as t
 
 from ..errors import CoreError, JobError, NotReadyError
+from ..messages.message import Message
 from ..runs.names import COMMAND_FILE, EXIT_FILE, LOG_FILE, RUN_FILE
 from ..runs.run import read_outcome
 from ..system import processes
@@ -83,19 +84,16 @@ class DockerRunner(Runner):
     def start(self, command: Command, job_dir: str) -> None:
         container = command.container
         if container is None:
-            raise NotReadyError(f"{command.argv[0]} could not be started: no image was named for it.")
+            raise NotReadyError("runners.no_image_named", program=command.argv[0])
         if any("\0" in part for part in command.argv):
-            raise NotReadyError(f"{command.argv[0]} could not be started: {command.argv[0]}: embedded null byte.")
+            raise NotReadyError("runners.null_byte", program=command.argv[0])
         engine = self._engine(job_dir)
         marker = job_marker(job_dir)
         store = marker.rpartition(":")[0]
         root = os.path.dirname(store)
         image = _retry_while_away(lambda: engine.image(container.image))
         if image is None:
-            raise NotReadyError(
-                f"The Docker engine has no image {container.image!r}.",
-                f"Get it with 'docker pull {container.image}', or provision again with playbooks/site.yml.",
-            )
+            raise NotReadyError("runners.image_missing", image=container.image)
         self._remove_all(engine, job_dir)
         _remove_orphans(engine, store)
         user = container.user or _default_user(root)
@@ -132,7 +130,9 @@ class DockerRunner(Runner):
                 raise
         except EngineRequestError as error:
             self.forget(job_dir)
-            raise NotReadyError(f"{command.argv[0]} could not be started: {error.message}", _hint(error)) from error
+            raise NotReadyError(
+                "runners.container_not_started", program=command.argv[0], problem=error.content, advice=_advice(error)
+            ) from error
         self._watched.add(job_dir)
 
     # -- state -------------------------------------------------------------------------------------------------
@@ -214,10 +214,10 @@ class DockerRunner(Runner):
                 with contextlib.suppress(EngineUnavailableError):
                     self._remove_all(engine, job_dir)
         except (EngineUnavailableError, EngineRequestError) as error:
+            advice = error.hint or Message("runners.waits_in_kernel")
+            container = container_name(job_dir)
             raise JobError(
-                f"The container {container_name(job_dir)} cannot be ended: {error.message}",
-                error.hint
-                or "It waits inside the kernel, for a disk or a GPU that does not answer: a reboot may be needed.",
+                "runners.container_remains", container=container, problem=error.content, advice=advice
             ) from error
 
     @staticmethod
@@ -230,7 +230,7 @@ class DockerRunner(Runner):
         while engine.inspect(container_name(job_dir)) is not None:
             engine.remove(container_name(job_dir))
             if time.monotonic() > deadline:
-                raise EngineRequestError("It is still being removed.", 409)
+                raise EngineRequestError("runners.container_being_removed", http_status=409)
             time.sleep(0.02)
 
     def forget(self, job_dir: str) -> None:
@@ -289,7 +289,7 @@ def _remove_orphans(engine: DockerEngine, store: str) -> None:
 def _host_config(container: Container, job_dir: str) -> dict[str, t.Any]:
     for option, value in (("memory_limit", container.memory_limit), ("shm_size", container.shm_size)):
         if value and not _SIZE.match(value):
-            raise NotReadyError(f"{option} is {value!r}, which is no size.", "Write it as 512m or 24g.")
+            raise NotReadyError("runners.size_invalid", option=option, value=value)
     writable = dict.fromkeys([*container.writable, os.path.abspath(job_dir)])
     readable = [path for path in container.readable if path not in writable]
     host: dict[str, t.Any] = {
@@ -335,17 +335,14 @@ def _give_to_user(user: str, directories: t.Iterable[str]) -> None:
                         os.chown(path, uid, gid, follow_symlinks=False)
 
 
-def _hint(error: EngineRequestError) -> str:
+def _advice(error: EngineRequestError) -> Message:
     message = error.message
     if (
         "could not select device driver" in message
         or "unresolvable CDI devices" in message
         or "nvidia" in message.lower()
     ):
-        return (
-            "The engine cannot give a GPU to a container: provision the role ia_homelab.llamafactory.nvidia_docker, or "
-            "declare llamafactory_accelerator: cpu."
-        )
+        return Message("runners.no_gpu_for_container")
     if "bind source path does not exist" in message:
-        return "A directory that the job needs was moved or removed: run again."
-    return "Look into 'journalctl -u docker'."
+        return Message("runners.mount_missing")
+    return Message("runners.see_journal")

@@ -76,7 +76,7 @@ class ProcessRunner(Runner):
                     self.forget(job_dir)
                 reason = getattr(error, "strerror", None) or str(error)
                 path = getattr(error, "filename", None) or command.argv[0]
-                raise NotReadyError(f"{command.argv[0]} could not be started: {path}: {reason}.") from error
+                raise NotReadyError("runners.not_started", program=command.argv[0], path=path, reason=reason) from error
 
     def _record(self, job_dir: str) -> dict[str, t.Any] | None:
         return read_record(os.path.join(job_dir, COMMAND_FILE))
@@ -125,11 +125,7 @@ class ProcessRunner(Runner):
         survivors = processes.end(leader, job_marker(job_dir), grace)
         if survivors:
             pids = [survivor.pid for survivor in survivors]
-            raise JobError(
-                f"{len(survivors)} of the command's processes cannot be ended (pid {', '.join(map(str, pids))}).",
-                "They wait inside the kernel, for a disk or a GPU that does not answer: a reboot may be needed.",
-                {"pids": pids},
-            )
+            raise JobError("runners.processes_remain", count=len(survivors), pids=list(pids), details={"pids": pids})
 
     def forget(self, job_dir: str) -> None:
         # remove the exit status first: without the record of its command it would count for the next command

@@ -25,4 +25,4 @@ def get_runner(name: str) -> Runner:
         from .docker import DockerRunner
 
         return DockerRunner()
-    raise InputError(f"There is no runner {name!r}.", f"Known runners: {', '.join(RUNNERS)}.")
+    raise InputError("runners.unknown", runner=name, known=list(RUNNERS))

@@ -74,7 +74,7 @@ def load_run(job_dir: str) -> tuple[Layout, Run, str]:
     layout = Layout(os.path.dirname(os.path.dirname(os.path.dirname(run_dir))))
     job = read_record(os.path.join(job_dir, JOB_FILE))
     if job is None:
-        raise StoreError(f"The record of the job {job_dir} is missing or damaged.")
+        raise StoreError("runs.job_record_damaged", job_dir=job_dir)
     return layout, Run.from_dict(read_json(os.path.join(run_dir, RUN_FILE))), str(job.get("label"))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..messages.message import Message
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -21,7 +23,7 @@ class Progress:
     :param learning_rate: the last learning rate.
     :param epoch: epochs done, with a fraction.
     :param eta_seconds: estimated seconds left.
-    :param note: the current activity (``uploading``).
+    :param note: the current activity (``uploading``); None when nothing is known of it.
     """
 
     current: float = 0
@@ -32,17 +34,23 @@ class Progress:
     learning_rate: float | None = None
     epoch: float | None = None
     eta_seconds: float | None = None
-    note: str = ""
+    note: Message | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return plain values, without unknown ones."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if value not in (None, "")}
+        """Return plain values, without unknown ones: the note as text in English, and as a message."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain = {key: value for key, value in fields.items() if value is not None}
+        if self.note is not None:
+            plain.update(note=str(self.note), note_message=self.note.as_dict())
+        return plain
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Progress:
         """Create the progress from the result of :meth:`as_dict`; unknown keys are ignored."""
         names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: item for key, item in value.items() if key in names})
+        fields = {key: item for key, item in value.items() if key in names}
+        stored = value.get("note_message") or value.get("note")
+        return cls(**{**fields, "note": Message.from_stored(stored) if stored else None})
 
     @property
     def percent(self) -> int | None:
@@ -63,7 +71,7 @@ class Progress:
         if self.eta_seconds is not None:
             parts.append(f"ETA {format_duration(self.eta_seconds)}")
         if self.note:
-            parts.append(self.note)
+            parts.append(str(self.note))
         return "  ".join(parts)
 
 

@@ -86,7 +86,7 @@ class Run:
                 **{name: value[name] for name in plain_fields},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"It is not the record of a run: {type(error).__name__}: {error}.") from error
+            raise StoreError("runs.no_run", type=type(error).__name__, reason=error) from error
 
     def step(self, label: str) -> RunStep:
         """Return the step with that label.
@@ -96,7 +96,7 @@ class Run:
         for step in self.steps:
             if step.label == label:
                 return step
-        raise StoreError(f"The run {self.id} has no step {label!r}.")
+        raise StoreError("runs.no_step", run=self.id, step=label)
 
 
 @dataclasses.dataclass(frozen=True)

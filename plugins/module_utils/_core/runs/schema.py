@@ -30,11 +30,8 @@ def check_schema(layout: Layout) -> int | None:
     if schema is None or (isinstance(schema, int) and schema <= SCHEMA):
         return schema
     if not isinstance(schema, int):
-        raise StoreError(f"{path} is damaged.", 'If all of jobs/ is of this version: {"schema": 1}.')
-    raise StoreError(
-        f"The job store {layout.jobs} has schema {schema}, this core writes {SCHEMA}.",
-        "A newer version of the collection has been here: upgrade this one.",
-    )
+        raise StoreError("runs.schema_damaged", path=path)
+    raise StoreError("runs.schema_newer", jobs=layout.jobs, schema=schema, schema_2=SCHEMA)
 
 
 def prepare_schema(layout: Layout) -> None:

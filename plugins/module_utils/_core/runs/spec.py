@@ -126,8 +126,5 @@ class Toolchain:
             return "python3" if parts[-1] == "python" else parts[-1]
         path = os.path.join(*parts)
         if not parts[0] or not os.path.exists(path):
-            raise NotReadyError(
-                f"{parts[-1]} was not found at {path}.",
-                "Install the tools with the role ia_homelab.llamafactory.llamafactory, or say where they are.",
-            )
+            raise NotReadyError("runs.tool_missing", tool=parts[-1], path=path)
         return path

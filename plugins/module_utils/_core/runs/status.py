@@ -23,6 +23,7 @@ class StepView:
     :param reason: why the artifact is incomplete, or why it is not checked whether it has drifted; empty when it is
         complete and checked.
     :param path: path of its artifact, whether it exists or not.
+    :param cause: the reason as a message (:meth:`Message.as_dict`); empty when it is complete.
     """
 
     label: str
@@ -31,6 +32,7 @@ class StepView:
     state: StepState
     reason: str
     path: str
+    cause: dict[str, t.Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass

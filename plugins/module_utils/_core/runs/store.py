@@ -81,7 +81,7 @@ class Store:
 
     def _find(self, run_id: str) -> str | None:
         if not _RUN_ID.match(run_id):
-            raise InputError(f"{run_id!r} is not the id of a run.")
+            raise InputError("runs.id_invalid", run=run_id)
         for section in ("active", "done", "active"):  # the run may move during the search
             path = os.path.join(self._folder(section), run_id)
             if os.path.isdir(path):
@@ -115,10 +115,10 @@ class Store:
             try:
                 raw = read_json(os.path.join(base, RUN_FILE))
                 if raw is None:
-                    raise StoreError("It is missing.")
+                    raise StoreError("runs.record_missing")
                 run = Run.from_dict(raw)
                 if run.id != run_id:
-                    raise StoreError(f"It belongs to the run {run.id}.")
+                    raise StoreError("runs.record_of_other_run", run=run.id)
             except (StoreError, IsADirectoryError) as error:
                 damage = f"run.json: {error}".replace(base, path)
             jobs, job_damage = _read_jobs(base)
@@ -333,4 +333,4 @@ def _read_job(directory: str) -> Job:
             outcome=read_outcome(directory),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"It is not the record of a job: {type(error).__name__}: {error}.") from error
+        raise StoreError("runs.no_job", type=type(error).__name__, reason=error) from error

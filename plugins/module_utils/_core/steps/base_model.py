@@ -15,10 +15,11 @@ from ..base_models.hub_download import PARTS, Download, bytes_missing, check_fil
 from ..base_models.model_files import HashCache, Inspection, directory_digest, inspect_directory, part_names
 from ..base_models.resolution import HubFile, code_files, hub_files, select_files
 from ..errors import CoreError, InputError, JobError, NotReadyError
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
-from ..system.disk import free_bytes, gigabytes
+from ..system.disk import free_bytes
 from ..system.files import list_files, read_json, remove_tree, write_json
 from ..system.log import log_line
 from .step import Step
@@ -81,7 +82,7 @@ class BaseStep(Step):
         listing = read_json(os.path.join(ctx.job_dir, _LISTING)) or {}
         downloaded = listing.get("found")
         if not downloaded:
-            raise JobError("The download did not finish.", "Run again: it resumes where it stopped.")
+            raise JobError("steps.download_unfinished")
         expected = [HubFile(**entry) for entry in listing["wanted"]]
         for file in expected:
             _require_complete(os.path.join(ctx.work, file.name), file, downloaded.get(file.name) or {})
@@ -93,9 +94,7 @@ class BaseStep(Step):
         try:
             inspection = inspect_directory(ctx.work)
         except InputError as error:
-            raise JobError(
-                f"The files of {ctx.spec.settings['hub']} at this commit are incomplete: {error.message}", error.hint
-            ) from error
+            raise JobError("steps.hub_files_incomplete", hub=ctx.spec.settings["hub"], problem=error.content) from error
         return {
             **_model_results(ctx, inspection),
             "location": None,
@@ -112,19 +111,16 @@ class BaseStep(Step):
         current = directory_digest(root, cache)
         cache.save()
         if current != ctx.spec.settings["directory"]:
-            raise NotReadyError(
-                f"The base model in {root} has changed since the run was submitted.",
-                "Apply again: what is made from it gets a new name.",
-            )
+            raise NotReadyError("steps.base_changed", root=root)
         return {**_model_results(ctx, inspection), "location": root, "directory": current, "stamps": _stamps(root)}
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         results = (ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}).get("results") or {}
         if not _is_local(ctx):
             missing = results.get("code_left_out")
             if not missing or not ctx.spec.options.get("remote_code"):
                 return []
-            return [f"the code of the repository is declared and was not fetched: {', '.join(missing)}"]
+            return [Message("steps.code_not_fetched", files=missing)]
         root = str(results.get("location"))
         try:
             if _stamps(root) == results.get("stamps"):
@@ -132,7 +128,7 @@ class BaseStep(Step):
             same = directory_digest(root, HashCache(ctx.layout)) == ctx.spec.settings["directory"]
         except (OSError, CoreError):
             same = False
-        return [] if same else [f"the files in {root} have changed"]
+        return [] if same else [Message("steps.files_changed", directory=root)]
 
 
 def _link_files(ctx: StepContext, files: t.Iterable[HubFile]) -> None:
@@ -179,11 +175,12 @@ def _require_disk_space(ctx: StepContext, files: t.Sequence[HubFile]) -> None:
     if missing + _DISK_RESERVE > free:
         hub_id = ctx.spec.settings["hub"]
         raise NotReadyError(
-            f"No room for {hub_id}: it needs {gigabytes(missing)} more of disk, {gigabytes(free)} free at "
-            f"{ctx.layout.root}.",
-            "Make room there and run again: what was fetched before is kept. "
-            "A complete fine-tune needs about five times the size of its base.",
-            {"hub": hub_id, "missing_bytes": missing, "free_bytes": free, "path": ctx.layout.root},
+            "steps.no_room_for_model",
+            model=hub_id,
+            missing=missing,
+            free=free,
+            root=ctx.layout.root,
+            details={"hub": hub_id, "missing_bytes": missing, "free_bytes": free, "path": ctx.layout.root},
         )
 
 
@@ -195,7 +192,7 @@ def _require_complete(path: str, file: HubFile, recorded: t.Mapping[str, t.Any])
     try:
         stat = os.stat(path)
     except FileNotFoundError:
-        raise JobError(f"{file.name} is missing after the download.", "Run again.") from None
+        raise JobError("steps.file_missing_after_download", file=file.name) from None
     modified = [stat.st_size, stat.st_mtime_ns] != [recorded.get("bytes"), recorded.get("mtime_ns")]
     if stat.st_size != file.bytes or (modified and check_file(path, file) is None):
-        raise JobError(f"{file.name} is damaged after the download.", "Run again: it is fetched again.")
+        raise JobError("steps.file_damaged_after_download", file=file.name)

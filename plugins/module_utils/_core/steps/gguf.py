@@ -23,6 +23,7 @@ from ..errors import CoreError, JobError, NotReadyError, StoreError
 from ..estimates.memory import BITS, quantized_bytes
 from ..formats.gguf import GgufInfo, check_complete, read_header
 from ..formats.safetensors import model_files, read_model
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
@@ -142,21 +143,23 @@ class GgufStep(Step):
         try:
             tensors = read_model(merged) if model_files(merged) else {}
         except StoreError as error:
-            raise NotReadyError(f"The merged model is incomplete: {error.message}", "Merge it again.") from error
+            raise NotReadyError("steps.merged_incomplete_again", problem=error.content) from error
         if not tensors:
-            raise NotReadyError(f"There are no weights in {merged}.", "Merge it again.")
+            raise NotReadyError("steps.no_merged_weights", merged=merged)
         return tensors
 
     def progress(self, ctx: StepContext) -> Progress | None:
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, LOG_FILE), 40, 16 * 1024)):
             match = _QUANTIZING.match(line)
             if match:
-                return Progress(int(match.group(1)), int(match.group(2)), unit="tensor", note="quantizing")
+                return Progress(
+                    int(match.group(1)), int(match.group(2)), unit="tensor", note=Message("steps.quantizing")
+                )
             match = _WRITING.match(line)
             if match:
-                return Progress(int(match.group(1)), 100, unit="%", note="converting")
+                return Progress(int(match.group(1)), 100, unit="%", note=Message("steps.converting"))
             if line.startswith("INFO:hf-to-gguf:Model successfully exported"):
-                return Progress(100, 100, unit="%", note="comparing tokens")
+                return Progress(100, 100, unit="%", note=Message("steps.comparing_tokens"))
         return None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
@@ -181,7 +184,7 @@ class GgufStep(Step):
         }
         return {**results, "texts_compared": compared} if direct else results
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
         return explain(log_tail)
 
 
@@ -232,9 +235,9 @@ def _read_complete(path: str) -> GgufInfo:
         info = read_header(path)
         check_complete(info)
     except NotReadyError as error:
-        raise JobError("The tool ended without writing a GGUF file.", "Look into the job's log.") from error
+        raise JobError("steps.no_gguf_written") from error
     except StoreError as error:
-        raise JobError(f"The GGUF file is incomplete: {error.message}", error.hint, error.details) from error
+        raise JobError("steps.gguf_incomplete", problem=error.content, details=error.details) from error
     return info
 
 
@@ -249,23 +252,24 @@ def _check_conversion(ctx: StepContext, info: GgufInfo) -> int:
     # an output layer tied to the embeddings is written once or twice, so only the order of magnitude is certain
     if not 0.5 * expected <= info.parameters <= 1.6 * expected:
         raise JobError(
-            f"The GGUF file holds {info.parameters} parameters, the merged model {expected}.",
-            "The installed llama.cpp may not support this model.",
-            {"gguf": info.parameters, "merged": expected},
+            "steps.gguf_parameters",
+            parameters=info.parameters,
+            expected=expected,
+            details={"gguf": info.parameters, "merged": expected},
         )
     report = read_json(_report_file(ctx))
     if not isinstance(report, dict):
-        raise JobError("The tokenizers were not compared.", "Look into the job's log.")
+        raise JobError("steps.tokenizers_not_compared")
     if report["wrong"]:
         first = report["wrong"][0]
         text = first["text"] if len(first["text"]) <= 80 else first["text"][:79] + "…"
         raise JobError(
-            f"The GGUF file's tokenizer differs from the base's on {report['count']} texts, such as {text!r}: "
-            f"{_excerpt(first['trained'], first['served'])} in training, "
-            f"{_excerpt(first['served'], first['trained'])} when served.",
-            "The model would answer worse than it was trained, and nothing would say why. Are the base's tokenizer "
-            "files complete (tokenizer.model among them), and does the installed llama.cpp know this tokenizer?",
-            {"wrong": report["wrong"][:5], "count": report["count"]},
+            "steps.tokenizer_differs",
+            count=report["count"],
+            text=text,
+            trained=_excerpt(first["trained"], first["served"]),
+            served=_excerpt(first["served"], first["trained"]),
+            details={"wrong": report["wrong"][:5], "count": report["count"]},
         )
     return int(report["compared"])
 
@@ -282,13 +286,10 @@ def _excerpt(ids: t.Sequence[int], other: t.Sequence[int]) -> str:
 def _check_quantization(ctx: StepContext, info: GgufInfo) -> int:
     source = read_header(_f16_file(ctx))
     if info.tensor_count != source.tensor_count:
-        raise JobError(
-            f"The quantized file holds {info.tensor_count} tensors, the one it was made from {source.tensor_count}.",
-            "Apply again.",
-        )
+        raise JobError("steps.quantized_tensors", count=info.tensor_count, expected=source.tensor_count)
     # no type has less than 1.5 bits per weight; some types keep a few tensors in 32 bits
     if not source.file_bytes / 16 <= info.file_bytes <= source.file_bytes * 1.1:
-        raise JobError(f"The quantized file has {info.file_bytes} bytes, the 16-bit one {source.file_bytes}.")
+        raise JobError("steps.quantized_size", bytes=info.file_bytes, source_bytes=source.file_bytes)
     return 0
 
 

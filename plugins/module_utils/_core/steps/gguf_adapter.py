@@ -16,6 +16,7 @@ from ..artifacts.layout import GGUF_ADAPTER_FILE
 from ..errors import JobError, NotReadyError, StoreError
 from ..formats.gguf import check_complete, read_header
 from ..formats.safetensors import ADAPTER, read_tensors
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.spec import Toolchain
@@ -60,7 +61,7 @@ class GgufAdapterStep(Step):
         trained = require_directory(ctx.upstream_path("train"), "The training's result")
         weights = os.path.join(trained, ADAPTER)
         if not os.path.exists(weights):
-            raise NotReadyError(f"There is no adapter in {trained}.", "Only the methods lora and qlora make one.")
+            raise NotReadyError("steps.no_adapter", directory=trained)
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         size = os.path.getsize(weights)
@@ -81,14 +82,15 @@ class GgufAdapterStep(Step):
             check_complete(info)
             tensors = len(read_tensors(os.path.join(ctx.upstream_path("train"), ADAPTER)))
         except NotReadyError as error:
-            raise JobError("The converter ended without writing a GGUF file.", "Look into the job's log.") from error
+            raise JobError("steps.no_adapter_written") from error
         except StoreError as error:
-            raise JobError(f"The GGUF file is incomplete: {error.message}", error.hint, error.details) from error
+            raise JobError("steps.gguf_incomplete", problem=error.content, details=error.details) from error
         if info.metadata.get("general.type") != "adapter" or info.tensor_count != tensors:
             raise JobError(
-                f"The GGUF file holds {info.tensor_count} tensors of an adapter, the training's result {tensors}.",
-                "The installed llama.cpp may not support adapters of this model: use export: merged.",
-                {"gguf": info.tensor_count, "adapter": tensors},
+                "steps.adapter_tensors",
+                count=info.tensor_count,
+                expected=tensors,
+                details={"gguf": info.tensor_count, "adapter": tensors},
             )
         os.replace(output, os.path.join(ctx.work, GGUF_ADAPTER_FILE))
         remove_scratch(ctx)
@@ -98,7 +100,7 @@ class GgufAdapterStep(Step):
             "scale": info.metadata.get("adapter.lora.alpha"),
         }
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
         return explain(log_tail)
 
 

@@ -19,6 +19,7 @@ import typing as t
 from ..errors import JobError, StoreError
 from ..formats.safetensors import Tensor, first_not_finite, model_files, read_model
 from ..formats.yaml import yaml_text
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
@@ -116,7 +117,9 @@ class MergeStep(Step):
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, LOG_FILE), 40, 16 * 1024)):
             match = _PROGRESS_BAR.match(line)
             if match:
-                note, unit = ("loading", "tensor") if match.group(1).startswith("Loading") else ("writing", "file")
+                loading = match.group(1).startswith("Loading")
+                note = Message("steps.loading" if loading else "steps.writing")
+                unit = "tensor" if loading else "file"
                 return Progress(current=int(match.group(2)), total=int(match.group(3)), unit=unit, note=note)
         return None
 
@@ -125,24 +128,18 @@ class MergeStep(Step):
         try:
             tensors = read_model(ctx.work) if _is_exported(ctx) else {}
         except StoreError as error:
-            raise JobError(f"The merged model is incomplete: {error.message}", "Apply again.") from error
+            raise JobError("steps.merged_incomplete", problem=error.content) from error
         if not tensors:
-            raise JobError("The export did not finish.", "Look into the job's log.")
+            raise JobError("steps.export_unfinished")
         missing = missing_tensors(read_model(base), tensors)
         if missing:
             raise JobError(
-                f"The merged model lacks {len(missing)} of the base's tensors, such as {missing[0]}.",
-                "The installed transformers may not support this model for writing.",
-                {"missing": missing[:20]},
+                "steps.tensors_lost", count=len(missing), tensor=missing[0], details={"missing": missing[:20]}
             )
         for path in model_files(ctx.work):
             name = first_not_finite(path)
             if name:
-                raise JobError(
-                    f"The merged weights hold values that are no numbers ({name}).",
-                    "The base or the adapter is broken, or the values are too large for float16.",
-                    {"tensor": name},
-                )
+                raise JobError("steps.merged_no_numbers", tensor=name, details={"tensor": name})
         # must be written before Modelfile, the other sign of a finished export, is deleted
         write_json(_marker(ctx), {})
         tokenizer_origin = restore_base_files(base, ctx.work, ctx.spec.options["resolved"].get("extra") or {})
@@ -157,7 +154,7 @@ class MergeStep(Step):
             "tokenizer": tokenizer_origin,
         }
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
         return explain(log_tail)
 
 

@@ -12,6 +12,7 @@ import os
 import typing as t
 
 from ..errors import JobError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import check_name
 from ..releases.gate import Gate, failure_lines, summary
@@ -58,19 +59,20 @@ class PromoteStep(Step):
         releases.declare(tag, aliases)
 
         def report_progress(count: int, total: int) -> None:
-            write_json(ctx.progress_file, Progress(count, total, "answer", note="asking").as_dict())
+            write_json(ctx.progress_file, Progress(count, total, "answer", note=Message("steps.asking")).as_dict())
 
         report = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], report_progress)
         write_json(os.path.join(ctx.work, REPORT), report)
         report_path = releases.record_gate(tag, ctx.spec.fingerprint, report)
-        log_line("\n".join([summary(report), *failure_lines(report)]))
+        log_line("\n".join([str(summary(report)), *failure_lines(report)]))
         if not report["passed"]:
             served = ollama.digest(aliases[0])
-            consequence = f"{aliases[0]} stays as it was." if served else f"Nothing is served as {aliases[0]}."
             raise JobError(
-                "\n".join([f"The gate is shut: {summary(report)} {consequence}", *failure_lines(report)]),
-                "Better the prompts or the training, or change the gate: it alone is asked again then.",
-                {"gate": report, "report": report_path},
+                "steps.gate_shut",
+                summary=summary(report),
+                consequence=Message("steps.alias_stays" if served else "steps.nothing_served", alias=aliases[0]),
+                failures=failure_lines(report),
+                details={"gate": report, "report": report_path},
             )
         change = releases.promote(ollama, tag, aliases, _write_ahead(ctx), _formerly(ctx))
         for alias in change.moved:
@@ -85,11 +87,11 @@ class PromoteStep(Step):
         tag, aliases = _tag(ctx), _aliases(ctx)
         report = read_json(os.path.join(ctx.work, REPORT)) or {}
         if not report.get("passed"):
-            raise JobError("The gate was not asked to its end.", "Apply again.")
+            raise JobError("steps.gate_interrupted")
         models = ollama.tags()
         problems = releases.misplaced(models, tag, aliases, _formerly(ctx))
         if problems:
-            raise JobError(f"{'; '.join(problems)}.", "Another program changed it meanwhile: run again.")
+            raise JobError("steps.changed_meanwhile", problems=list(problems))
         hold = releases.blocking_hold(tag, _formerly(ctx))
         return {
             "tag": tag,
@@ -102,7 +104,7 @@ class PromoteStep(Step):
             "met_before": report["served"]["met"] if report["served"] else None,
         }
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         models = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT).tags()
         return _releases(ctx).misplaced(models, _tag(ctx), _aliases(ctx), _formerly(ctx))
 

@@ -32,6 +32,7 @@ from ..chat_formats.served import (
 from ..errors import JobError, StoreError
 from ..estimates.memory import register_disk
 from ..formats.gguf import GgufInfo, check_complete, read_header
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import (
     check_name,
@@ -145,7 +146,7 @@ class RegisterStep(Step):
             created = True
         record["digest"], record["stored"] = _verify(ollama, registration)
         log_line(f"Created {registration.tag}")
-        report.note("verifying the prompt")
+        report.note(Message("steps.verifying_prompt"))
         try:
             record["proof"] = self._prove(ctx, ollama, registration)
         except NotProvenError:
@@ -155,7 +156,7 @@ class RegisterStep(Step):
         write_json(os.path.join(ctx.work, _RECORD), record)
         releases = Releases(ctx.layout, registration.name)
         if _moves_aliases(ctx):
-            report.note("promoting")
+            report.note(Message("steps.promoting"))
             record_previous = _write_ahead(os.path.join(ctx.work, _RECORD), record)
             change = releases.promote(
                 ollama, registration.tag, _full_aliases(registration), record_previous, _formerly(ctx)
@@ -188,7 +189,7 @@ class RegisterStep(Step):
             parser=registration.parser,
             system=registration.system,
             parameters=registration.parameters,
-            on_status=report.note,
+            on_status=lambda status: report.note(Message("steps.status_of_ollama", status=status)),
         )
 
     def _prove(self, ctx: StepContext, ollama: Ollama, registration: Registration) -> dict[str, t.Any]:
@@ -230,7 +231,7 @@ class RegisterStep(Step):
             else []
         )
         if problems:
-            raise JobError(f"{'; '.join(problems)}.", "Another program changed it meanwhile: run again.")
+            raise JobError("steps.changed_meanwhile", problems=problems)
         return {
             "tag": registration.tag,
             "digest": digest,
@@ -249,17 +250,17 @@ class RegisterStep(Step):
             "warnings": list(registration.warnings),
         }
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         results = dict(receipt.get("results") or {})
         if not results:
-            return ["it was never registered"]
+            return [Message("steps.never_registered")]
         ollama = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT)
         tag = str(results["tag"])
         models = ollama.tags()
         digest = digest_of(models, tag)
         if not digest:
-            return [f"{tag} is not in Ollama"]
+            return [Message("releases.not_in_ollama", tag=tag)]
         if digest != results["digest"]:
             # another server version may write a different manifest for the same model, so compare its content
             shown = ollama.show(tag)
@@ -267,12 +268,13 @@ class RegisterStep(Step):
             if self._has_other_weights(ctx, shown):
                 changed.append("weights")
             if changed:
-                return [f"{tag} has another {' and '.join(changed)}"]
+                return [Message("steps.registered_with_other", tag=tag, properties=changed)]
         version = ollama.version()
         # a version that is not served is verified when it is
         is_served = bool(ctx.spec.options.get("served", True))
         if is_served and results.get("proof") and version != results.get("server_version"):
-            return [f"its prompt was verified on Ollama {results['server_version']}, and this is Ollama {version}"]
+            before = results.get("server_version")
+            return [Message("steps.prompt_verified_elsewhere", before=before, now=version)]
         name = str(ctx.spec.settings["name"])
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options["aliases"]] if _moves_aliases(ctx) else []
         return Releases(ctx.layout, name).misplaced(models, tag, aliases, _formerly(ctx)) if aliases else []
@@ -334,7 +336,7 @@ def format_for_file(
     name = str(settings["template"])
     eos = info.token("eos") if needs_eos(name) else ""
     if needs_eos(name) and not eos:
-        raise StoreError(f"{info.path} names no EOS token, with which answers end in the template {name}.")
+        raise StoreError("steps.no_eos_token", path=info.path, template=name)
     bos, origin, warnings = "", "nobody", []
     if info.adds_bos:
         origin = "server"
@@ -405,9 +407,9 @@ class _ProgressReport:
         if sent == total or now - self._written_at >= _REPORT_INTERVAL:
             self._written_at = now
             eta = (now - self._started_at) * (total - sent) / sent if sent else None
-            self._write(Progress(sent, total, "B", eta_seconds=eta, note="uploading"))
+            self._write(Progress(sent, total, "B", eta_seconds=eta, note=Message("steps.uploading")))
 
-    def note(self, text: str) -> None:
+    def note(self, text: Message) -> None:
         """Report the current activity."""
         self._write(Progress(note=text))
         self._started_at = time.monotonic()
@@ -435,13 +437,11 @@ def _file_digest(ctx: StepContext, kind: str, path: str, report: _ProgressReport
     stat = os.stat(path)
     if facts.get("bytes") == stat.st_size and facts.get("mtime_ns") == stat.st_mtime_ns and facts.get("sha256"):
         return f"sha256:{facts['sha256']}"
-    report.note("hashing")
+    report.note(Message("steps.hashing"))
     digest = sha256_file(path)
     if facts.get("sha256") not in (None, digest):
-        raise StoreError(
-            f"{path} is not the file its receipt records: something changed it.", "Remove its directory and run again."
-        )
-    report.note("uploading")
+        raise StoreError("steps.file_changed", path=path)
+    report.note(Message("steps.uploading"))
     return f"sha256:{digest}"
 
 
@@ -449,7 +449,7 @@ def _check_type(info: GgufInfo, quantization: str) -> None:
     expected, actual = quantization.upper(), info.file_type
     # llama.cpp treats q4_K as Q4_K_M
     if actual and not actual.startswith("type ") and actual not in (expected, f"{expected}_M"):
-        raise StoreError(f"{info.path} is {actual}, and not {expected} as its name says.", "Make it again.")
+        raise StoreError("steps.file_type_differs", path=info.path, actual=actual, expected=expected)
 
 
 def _differing_properties(shown: t.Mapping[str, t.Any], registration: Registration) -> list[str]:
@@ -472,15 +472,13 @@ def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, 
     """
     digest = ollama.digest(registration.tag)
     if not digest:
-        raise JobError(f"{registration.tag} is not in Ollama at {ollama.url}.", "Its log says more; run again.")
+        raise JobError("steps.tag_missing", tag=registration.tag, url=ollama.url)
     shown = ollama.show(registration.tag)
     # of the template the server is asked for proof (prompt_proof): it may report another one than it renders
     changed = [name for name in _differing_properties(shown, registration) if name != TEMPLATE]
     if changed:
         properties = " and ".join(changed)
-        raise JobError(
-            f"{registration.tag} has another {properties} than it was created with.", "Look at the log of Ollama."
-        )
+        raise JobError("steps.registered_differently", tag=registration.tag, properties=properties)
     return digest, modelfile_blobs(str(shown.get("modelfile") or ""))
 
 

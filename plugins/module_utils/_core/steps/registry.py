@@ -62,7 +62,7 @@ def _create(kind: str) -> Step:
         from .retain import RetainStep
 
         return RetainStep()
-    raise InputError(f"There is no step {kind!r} that runs as a job.")
+    raise InputError("steps.kind_unknown", kind=kind)
 
 
 def runner_of(run: Run, spec: StepSpec) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..releases.retention import Policy, Surplus, deferred, prune, surplus
 from ..runners.command import Command
@@ -52,12 +53,13 @@ class RetainStep(Step):
         freed = sum(item["bytes"] for item in removed)
         return {"pruned": removed, "deferred": record.get("deferred") or [], "freed_bytes": freed}
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         models = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT).tags()
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         deferred_items = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
         items = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)
-        return [item.description() for item in items if (item.kind, item.name) not in deferred_items]
+        surplus_items = [item for item in items if (item.kind, item.name) not in deferred_items]
+        return [Message("steps.surplus", description=item.description()) for item in surplus_items]
 
 
 def _as_dict(item: Surplus) -> dict[str, t.Any]:

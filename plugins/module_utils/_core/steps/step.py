@@ -17,6 +17,7 @@ import typing as t
 
 from ..distributed.node_link import Link
 from ..errors import RemoteError
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -31,16 +32,16 @@ class Drift:
     """Whether the state outside of the data directory is as the receipt of a step says: in sync, drifted or unknown.
 
     :param reasons: how it deviates; empty when it does not, or when that is unknown.
-    :param unknown: why it cannot be determined now; empty when it was determined.
+    :param unknown: why it cannot be determined now; None when it was determined.
     """
 
-    reasons: tuple[str, ...] = ()
-    unknown: str = ""
+    reasons: tuple[Message, ...] = ()
+    unknown: Message | None = None
 
     @property
     def is_in_sync(self) -> bool:
         """Whether the state was determined and does not deviate."""
-        return not self.reasons and not self.unknown
+        return not self.reasons and self.unknown is None
 
 
 class Step(abc.ABC):
@@ -97,7 +98,7 @@ class Step(abc.ABC):
         :raises JobError: when the output is incomplete; an exit status of 0 does not prove that it is complete.
         """
 
-    def drift(self, ctx: StepContext) -> list[str]:
+    def drift(self, ctx: StepContext) -> list[Message]:
         """Return how the state outside the data directory deviates from the receipt; empty if intact. Read-only.
 
         :raises RemoteError: when it cannot be determined now, because a server does not answer within
@@ -116,7 +117,7 @@ class Step(abc.ABC):
         except RemoteError as error:
             if error.details.get("status") in (401, 403):
                 raise  # this does not pass by itself
-            return Drift(unknown=error.message)
+            return Drift(unknown=Message.from_stored({"text": error.message}))
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
         """Ask the running command to stop and to keep a checkpoint from which it can resume.
@@ -128,7 +129,6 @@ class Step(abc.ABC):
         send(signal.SIGTERM)
         return 10.0
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
-        """Return the message and the hint for a failed command, from the end of its log."""
-        last = log_tail[-1] if log_tail else "no output"
-        return last, "The complete log is in the job's directory."
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
+        """Return the message, with its hint, for a failed command, from the end of its log."""
+        return Message("steps.last_line", line=log_tail[-1]) if log_tail else Message("steps.no_output")

@@ -12,7 +12,7 @@ import typing as t
 from ..errors import NotReadyError
 from ..runners.command import Container
 from ..runs.job_context import StepContext
-from ..system.disk import MAKE_ROOM, free_bytes, gigabytes
+from ..system.disk import free_bytes
 from ..system.environment import clean_environment
 
 #: Directory of the programs that run in the environments of the tools.
@@ -188,9 +188,12 @@ def require_disk_space(path: str, expected: int, step: str = "This step", kept: 
     free = free_bytes(path)
     if free < expected - kept:
         raise NotReadyError(
-            f"{step} needs about {gigabytes(expected - kept)} of disk, {gigabytes(free)} free at {path}.",
-            MAKE_ROOM,
-            {"path": path, "free_bytes": free, "needed_bytes": expected - kept},
+            "steps.no_room",
+            step=step,
+            needed=expected - kept,
+            free=free,
+            path=path,
+            details={"path": path, "free_bytes": free, "needed_bytes": expected - kept},
         )
 
 
@@ -201,5 +204,5 @@ def require_directory(path: str, subject: str) -> str:
     :raises NotReadyError: when the directory does not exist.
     """
     if not os.path.isdir(path):
-        raise NotReadyError(f"{subject} is not at {path}.", "It was moved or removed: run again to rebuild it.")
+        raise NotReadyError("steps.tool_moved", subject=subject, path=path)
     return path

@@ -1,45 +1,39 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Explains the failure of a tool from the end of its log: a message and a hint."""
+"""Explains the failure of a tool from the end of its log."""
 
 from __future__ import annotations
 
 import re
 import typing as t
 
-_LOG_HINT = "The complete log is in the job's directory."
+from ..messages.message import Message
 
-#: Hint for a machine that runs out of memory (RAM).
-RAM_HINT = (
-    "Lower batch_size or cutoff_len, close what else runs, or add swap. Merging needs about 2 GB of RAM for each "
-    "billion parameters."
-)
-
-#: Pattern, message and hint; the first matching pattern is used. ``{0}`` is the pattern's first non-empty group.
+#: Pattern, code, and the parameter of its text: ``name`` is the pattern's first non-empty group, ``line`` the entire
+#: line. The first matching pattern is used.
 _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"CUDA out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory",
-        "The GPU ran out of memory.",
-        "Lower batch_size (and raise gradient_accumulation by as much), then cutoff_len, then lora_rank; or use the "
-        "method qlora. Models that Ollama keeps loaded take GPU memory as well.",
+        "steps.gpu_out_of_memory",
+        "",
     ),
     (
         r"can't allocate memory|Cannot allocate memory|\bMemoryError\b|std::bad_alloc|^Killed\b|"
         r"failed to map segment from shared object$|can't start new thread|Unable to allocate [\d.]+ \w+ for an array",
-        "The machine ran out of memory (RAM).",
-        RAM_HINT,
+        "steps.tool_out_of_memory",
+        "",
     ),
     (
         r"No space left on device|Errno 28\b|Disk quota exceeded|basic_ios::clear: iostream error|"
         r"PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos",
-        "The disk is full.",
-        "Make room under the data directory and run again: a training resumes from its last complete checkpoint.",
+        "steps.tool_disk_full",
+        "",
     ),
     (
         r"GatedRepoError|gated repo|awaiting a review|401 Client Error|403 Client Error",
-        "The model's weights are gated: the hub wants a token whose owner accepted the licence.",
-        "Accept the licence on the model's page and give its token to the step base.",
+        "steps.weights_gated",
+        "",
     ),
     (
         r"Please pass the argument `trust_remote_code=True`|requires you to execute custom code",
@@ -49,62 +43,62 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Template (\S+) does not exist",
-        "LLaMA-Factory knows no template {0}.",
-        "Set template to one that this version of LLaMA-Factory has.",
+        "steps.template_unknown",
+        "name",
     ),
     (
         r"Some keys are not used by the HfArgumentParser: (\[.*?\])",
-        "LLaMA-Factory does not know {0}.",
-        "Look for a misspelling in extra, or for an argument of another version.",
+        "steps.argument_unknown",
+        "name",
     ),
     (
         r"PackageNotFoundError.*bitsandbytes|No module named 'bitsandbytes'|bitsandbytes>?=?[\d.]* .*required|"
         r"requires the latest version of bitsandbytes|pip install .*bitsandbytes",
-        "The method qlora needs the package bitsandbytes, which is not installed.",
-        "Install it into LLaMA-Factory's virtual environment, or use the method lora.",
+        "steps.bitsandbytes_missing",
+        "",
     ),
     (
         r"Your setup doesn't support bf16|bf16/gpu|does not support `?(?:pure_)?bf16",
-        "This device cannot compute in bf16.",
-        "Set precision to fp16 or fp32.",
+        "steps.no_bf16",
+        "",
     ),
     (
         r"Found no NVIDIA driver|CUDA driver version is insufficient|CUDA error: no kernel image is available",
-        "PyTorch cannot use this GPU: {line}",
-        "The driver, the GPU and the installed build of PyTorch do not fit together.",
+        "steps.gpu_unusable",
+        "line",
     ),
     (
         r"traceback : Signal (\d+) \(\w+\) received by PID",
-        "A process of the training was killed by signal {0}.",
-        "The kernel does that when memory runs out; if it did not, another process did. Apply again.",
+        "steps.process_killed",
+        "name",
     ),
     (
         r"Cannot find valid samples|Undefined dataset (\S+)|Cannot find `dataset_info\.json`",
-        "LLaMA-Factory could not use the dataset: {line}",
-        "Make the dataset again with the module dataset.",
+        "steps.dataset_unusable",
+        "line",
     ),
     (
         r"PytorchStreamReader failed|failed finding central directory|SafetensorError|HeaderTooLarge|"
         r"MetadataIncompleteBuffer|InvalidHeaderDeserialization",
-        "A weight or checkpoint file is torn: {line}",
-        "Apply again: broken checkpoints are put aside. If the base model is broken, fetch it again.",
+        "steps.file_torn",
+        "line",
     ),
     (
         r"BPE pre-tokenizer was not recognized|Tokenizer class (\S+) does not exist",
-        "The converter does not know the model's tokenizer: {line}",
-        "Is this base model supported by the installed llama.cpp? Were its tokenizer files put back after merging?",
+        "steps.tokenizer_unknown",
+        "line",
     ),
     (
         r"Model (\S+) is not supported",
-        "The converter of the installed llama.cpp does not know the architecture {0}.",
-        "Install a newer llama.cpp, or choose another base model.",
+        "steps.architecture_unknown",
+        "name",
     ),
     (
         r"does not appear to have a file named|Error no file named|LocalEntryNotFoundError|OfflineModeIsEnabled|"
         r"couldn't connect to|Repo id must be|is not a valid model identifier|FileNotFoundError|"
         r"No such file or directory",
-        "A file is missing: {line}",
-        "Is the base model's directory complete? Fetch it again.",
+        "steps.file_missing",
+        "line",
     ),
 )
 
@@ -112,8 +106,8 @@ _ERROR = re.compile(r"^(?:\[rank\d+\]: ?)?[A-Za-z_][\w.]*(?:Error|Exception|Inte
 _MAX_LINE_LENGTH = 400
 
 
-def explain(log_tail: t.Sequence[str]) -> tuple[str, str]:
-    """Return the message and the hint for a tool that failed.
+def explain(log_tail: t.Sequence[str]) -> Message:
+    """Return the message, with its hint, for a tool that failed.
 
     Later lines take precedence, because an earlier warning may contain the same text.
 
@@ -121,14 +115,15 @@ def explain(log_tail: t.Sequence[str]) -> tuple[str, str]:
     """
     lines = [line.strip() for line in log_tail if line.strip()]
     if not lines:
-        return "It wrote nothing.", _LOG_HINT
+        return Message("steps.nothing_written")
     for line in (_last_error(lines), *reversed(lines)):
-        for pattern, message, hint in _EXPLANATIONS:
+        for pattern, code, parameter in _EXPLANATIONS:
             match = re.search(pattern, line)
             if match:
                 group = next((text for text in match.groups() if text), "")
-                return message.format(group.rstrip("."), line=_shorten(line)), hint
-    return _shorten(_last_error(lines)), _LOG_HINT
+                values = {"name": group.rstrip("."), "line": _shorten(line)}
+                return Message(code, **({parameter: values[parameter]} if parameter else {}))
+    return Message("steps.last_line", line=_shorten(_last_error(lines)))
 
 
 def _last_error(lines: t.Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from ..distributed.node_link import Leader, Link
 from ..errors import JobError, NotReadyError, StoreError
 from ..formats.safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
 from ..formats.yaml import yaml_text
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
@@ -239,34 +240,26 @@ class TrainStep(Step):
         try:
             state = checkpoints.read_object(os.path.join(ctx.work, checkpoints.STATE))
         except StoreError as error:
-            raise JobError(
-                "The training ended without saving a result.",
-                "It may have been stopped before its first step; look into the job's log.",
-                {"reason": error.message},
-            ) from error
+            raise JobError("steps.no_result_saved", details={"reason": error.message}) from error
         if not checkpoints.is_complete(state):
             done, total = state.get("global_step"), state.get("max_steps")
             raise JobError(
-                f"The training was stopped at step {done} of {total}; its checkpoint is kept.",
-                "Apply again to resume from it.",
-                {"current_steps": done, "total_steps": total},
+                "steps.training_stopped",
+                current=done,
+                total=total,
+                details={"current_steps": done, "total_steps": total},
             )
         if not checkpoints.finished(ctx.work):
-            raise JobError(
-                "The training finished all its steps but its result is incomplete.",
-                "Check whether the disk is full, and apply again: it resumes from its last checkpoint.",
-            )
+            raise JobError("steps.result_incomplete")
         for path in _weight_files(ctx.work):
             tensor = first_not_finite(path)
             if tensor:
                 raise JobError(
-                    f"The training diverged: {os.path.basename(path)} holds values that are no numbers ({tensor}).",
-                    "Lower learning_rate (to a tenth), or raise warmup_ratio.",
-                    {"tensor": tensor},
+                    "steps.training_diverged", file=os.path.basename(path), tensor=tensor, details={"tensor": tensor}
                 )
         return state
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
         return explain(log_tail)
 
 
@@ -278,9 +271,9 @@ def dataset_name(directory: str) -> str:
     try:
         names = list(checkpoints.read_object(os.path.join(directory, INFO_FILE)))
     except StoreError as error:
-        raise NotReadyError(f"The dataset at {directory} is incomplete: {error.message}") from error
+        raise NotReadyError("steps.dataset_incomplete", directory=directory, problem=error.content) from error
     if len(names) != 1:
-        raise NotReadyError(f"dataset_info.json in {directory} should have one entry, not {len(names)}.")
+        raise NotReadyError("steps.dataset_entries", directory=directory, count=len(names))
     return names[0]
 
 

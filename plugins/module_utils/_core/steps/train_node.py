@@ -12,6 +12,7 @@ import typing as t
 from ..artifacts.layout import WORK_PREFIX
 from ..distributed.node_link import Link, Member
 from ..distributed.nodes import Nodes, read_agreed
+from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -91,5 +92,5 @@ class TrainNodeStep(Step):
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
         return self._train.stop(ctx, send)
 
-    def explain(self, log_tail: t.Sequence[str]) -> tuple[str, str]:
+    def explain(self, log_tail: t.Sequence[str]) -> Message:
         return self._train.explain(log_tail)

@@ -11,9 +11,7 @@ import os
 import typing as t
 
 from ..errors import NotReadyError, StoreError
-
-#: Hint of an error for which space is needed.
-MAKE_ROOM = "Make room on that filesystem and run again: what was finished before is kept."
+from ..messages.formatting import format_size
 
 
 class DiskFullError(NotReadyError):
@@ -22,9 +20,7 @@ class DiskFullError(NotReadyError):
 
 def gigabytes(size: float) -> str:
     """Format a size in bytes for display: ``17.9 GB``, ``12 MB``, ``0.4 MB``."""
-    if size >= 1e8:
-        return f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+    return format_size(size)
 
 
 def free_bytes(path: str) -> int:
@@ -44,16 +40,10 @@ def disk_error(error: OSError, path: str) -> Exception:
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = free_bytes(os.path.dirname(path) or ".")
-        return DiskFullError(
-            f"The disk is full: {path} could not be written ({gigabytes(free)} free there).",
-            MAKE_ROOM,
-            {"path": path, "free_bytes": free},
-        )
+        return DiskFullError("system.disk_full", path=path, free=free, details={"path": path, "free_bytes": free})
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return NotReadyError(
-            f"{path} cannot be written by the user with id {os.geteuid()}: {error.strerror}.",
-            "Run as the user the data directory belongs to.",
-            {"path": path},
+            "system.not_writable", path=path, user=os.geteuid(), reason=error.strerror, details={"path": path}
         )
     return error
 
@@ -70,5 +60,5 @@ def disk_errors(path: str) -> t.Iterator[None]:
         failed_path = error.filename if isinstance(error.filename, str) else path
         translated = disk_error(error, failed_path)
         if isinstance(translated, OSError):
-            translated = StoreError(f"{failed_path}: {error.strerror or error}.")
+            translated = StoreError("errors.file_failed", path=failed_path, reason=error.strerror or error)
         raise translated from error

@@ -14,6 +14,7 @@ import sys
 import typing as t
 
 from ..errors import NotReadyError
+from ..messages.message import Message
 
 T = t.TypeVar("T")
 
@@ -34,12 +35,12 @@ class EngineUnavailableError(NotReadyError):
 class EngineRequestError(NotReadyError):
     """The engine rejected a request.
 
-    :param status: HTTP status of the response.
+    :param http_status: HTTP status of the response.
     """
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    def __init__(self, code: str, /, *, http_status: int, **parameters: t.Any) -> None:
+        super().__init__(code, **parameters)
+        self.status = http_status
 
 
 class DockerEngine:
@@ -57,11 +58,7 @@ class DockerEngine:
             import docker
             import requests
         except ImportError as error:
-            raise NotReadyError(
-                f"The Python package docker (the Docker SDK) cannot be imported by {sys.executable}: {error}.",
-                "Install the distribution's package python3-docker on this host, or 'pip install docker' for that "
-                "interpreter.",
-            ) from error
+            raise NotReadyError("system.docker_sdk_missing", executable=sys.executable, reason=error) from error
         try:
             if self._client is None:
                 settings = docker.utils.kwargs_from_env() if not self._url else {"base_url": self._url}
@@ -70,16 +67,13 @@ class DockerEngine:
         except docker.errors.APIError as error:
             explanation = str(error.explanation or error)
             status = error.response.status_code if error.response is not None else 500
-            raise EngineRequestError(f"The Docker engine says: {explanation}", int(status)) from error
+            raise EngineRequestError("system.docker_error", http_status=int(status), reason=explanation) from error
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
             self._client = None
-            address = self._url or "its default socket"
-            raise EngineUnavailableError(
-                f"The Docker engine does not answer at {address}: {error}",
-                "The user of the jobs has to be in the group docker."
-                if "Permission denied" in str(error)
-                else "Start it with 'systemctl start docker', and look into 'journalctl -u docker'.",
-            ) from error
+            denied = "Permission denied" in str(error)
+            code = "system.docker_denied" if denied else "system.docker_unavailable"
+            address = self._url or Message("system.default_socket")
+            raise EngineUnavailableError(code, address=address, reason=error) from error
 
     def inspect(self, name: str) -> dict[str, t.Any] | None:
         """Return the description of a container by name or id; None if it does not exist."""

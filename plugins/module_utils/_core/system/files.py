@@ -160,10 +160,7 @@ def read_json(path: str, default: t.Any = None) -> t.Any:
     try:
         return json.loads(raw.decode("utf-8"))
     except ValueError as error:
-        raise StoreError(
-            f"{path} is not valid JSON: {error}.",
-            "It was damaged outside of this program: restore it, or move it away and run again.",
-        ) from error
+        raise StoreError("system.invalid_json", path=path, reason=error) from error
 
 
 def read_record(path: str) -> dict[str, t.Any] | None:
@@ -261,7 +258,7 @@ def publish_dir(work: str, final: str) -> None:
         os.rename(work, final)
     except OSError as error:
         if not os.path.isdir(final):
-            raise StoreError(f"Cannot publish {work} as {final}: {error.strerror}.") from error
+            raise StoreError("system.not_published", source=work, target=final, reason=error.strerror) from error
         remove_tree(work)
     fsync_dir(parent)
     if os.path.dirname(work) != parent:

@@ -174,4 +174,4 @@ def accelerator(declared: str) -> str:
         return declared
     if declared == "auto":
         return "cuda" if os.path.exists("/dev/nvidiactl") else "cpu"
-    raise InputError(f"There is no accelerator {declared!r}.", "Declare auto, cuda or cpu.")
+    raise InputError("system.accelerator_unknown", accelerator=declared)

@@ -169,7 +169,7 @@ class Container(LocalServer):
     def on_cpu(self) -> None:
         original = self.engine.inspect(self.name)
         if original is None:
-            raise NotReadyError(f"The container {self.name} no longer exists.")
+            raise NotReadyError("system.container_gone", name=self.name)
         stand_in = self.engine.inspect(self._cpu_name)
         if stand_in is not None and stand_in["State"].get("Running"):
             return
@@ -254,7 +254,7 @@ class Process(LocalServer):
             )  # fmt: skip
             pid = int(started.stdout)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise NotReadyError(f"{self.name} could not be started again: {error}") from error
+            raise NotReadyError("system.service_not_started", name=self.name, reason=error) from error
         self._record(pid)
 
     def _record(self, pid: int) -> None:
@@ -309,7 +309,7 @@ def find(url: str, docker_host: str = "") -> LocalServer | None:
         if process is not None:
             return process
     if pids or ports.accepts(parts.hostname, port):
-        raise NotReadyError(f"What serves {parts.hostname}:{port} cannot be stopped and started again from here.")
+        raise NotReadyError("system.service_not_controllable", host=parts.hostname, port=port)
     return None
 
 
@@ -434,8 +434,8 @@ def _systemctl(*arguments: str) -> str:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SYSTEMCTL_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        raise NotReadyError(f"systemctl {' '.join(arguments)}: {error}") from error
+        raise NotReadyError("system.systemctl_failed", arguments=list(arguments), reason=error) from error
     if result.returncode != 0:
         problem = result.stderr.strip() or f"status {result.returncode}"
-        raise NotReadyError(f"systemctl {' '.join(arguments)}: {problem}")
+        raise NotReadyError("system.systemctl_failed", arguments=list(arguments), reason=problem)
     return result.stdout

@@ -54,10 +54,7 @@ class FileLock:
 
     def __enter__(self) -> FileLock:
         if not self.acquire():
-            raise LockedError(
-                f"{self.path} has been locked by another process for {self.timeout:.0f} seconds.",
-                "Find its holder with 'fuser' or 'lsof' on that file.",
-            )
+            raise LockedError("system.locked", path=self.path, seconds=self.timeout)
         return self
 
     def __exit__(self, *_exc: object) -> None:

@@ -34,13 +34,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: Shell loop over pairs of a test and a path; it prints the pairs that fail, one per line.
 _TEST_LOOP = 'while [ $# -gt 0 ]; do [ "$1" "$2" ] || printf "%s %s\\n" "$1" "$2"; shift 2; done'
 
-_VERBS = {"-x": "run", "-r": "read", "-w": "write to"}
-_TOOLS = "Tools and models have to lie where every user can reach them, not in the home of root"
-_HELP = {
-    "-x": f"{_TOOLS}.",
-    "-r": f"{_TOOLS}.",
-    "-w": "A link out of the data directory is not followed: mount the other place there instead.",
-}
+_CODES = {"-x": "system.user_cannot_run", "-r": "system.user_cannot_read", "-w": "system.user_cannot_write"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +101,8 @@ class Owner:
         :raises NotReadyError: naming the first missing permission.
         """
         for test, path in self.denied(permissions):
-            raise NotReadyError(
-                f"Jobs run as the user {self.name}, whom the data directory {self.root} belongs to, and who cannot "
-                f"{_VERBS[test]} {path}.",
-                f"'namei -l {path}' shows where the way is closed. {_HELP[test]}",
-                {"path": path, "user": self.name},
-            )
+            facts = {"user": self.name, "path": path}
+            raise NotReadyError(_CODES[test], **facts, data_dir=self.root, details=facts)
 
 
 def register_data_dir(root: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 
 #: Training arguments that require a merged export. With them the adapter alone is not the model: tokens were added,
 #: weights outside the adapter were trained, the base itself was modified, or GGUF cannot store the adapter's scale.
@@ -33,14 +34,10 @@ def check_exportable(name: str, resolved: t.Mapping[str, t.Any]) -> None:
     :raises InputError: when the method makes no adapter, or an argument requires a merged export.
     """
     if resolved["method"] not in ("lora", "qlora"):
-        raise InputError(
-            f"{name}: export: adapter needs an adapter, and the method {resolved['method']} makes none.",
-            "Declare method: lora or qlora, or export: merged.",
-        )
+        problem = Message("training.method_without_adapter", method=resolved["method"])
+        raise InputError("training.of_finetune", name=name, problem=problem)
     extra = resolved.get("extra") or {}
     conflicts = [key for key in MERGE_ONLY_ARGUMENTS if extra.get(key)]
     if conflicts:
-        raise InputError(
-            f"{name}: with extra.{conflicts[0]} the adapter alone is not the model that was trained.",
-            "Declare export: merged.",
-        )
+        problem = Message("training.adapter_is_not_model", argument=conflicts[0])
+        raise InputError("training.of_finetune", name=name, problem=problem)

@@ -57,11 +57,11 @@ def read_object(path: str) -> dict[str, t.Any]:
         with open(path, "rb") as stream:
             value = json.loads(stream.read().decode("utf-8"))
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
+        raise StoreError("errors.unreadable", path=path, reason=error.strerror) from error
     except ValueError as error:
-        raise StoreError(f"{path} is not valid JSON.") from error
+        raise StoreError("errors.invalid_json", path=path) from error
     if not isinstance(value, dict):
-        raise StoreError(f"{path} is not a JSON object.")
+        raise StoreError("errors.no_json_object", path=path)
     return value
 
 

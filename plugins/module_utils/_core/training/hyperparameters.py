@@ -9,6 +9,7 @@ import dataclasses
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 from .known_names import QUANTIZATIONS
 from .option import ADAPTERS, Option
 from .option_values import Checked, Problem, check_options, raise_problems
@@ -82,8 +83,7 @@ def stage_problems(checked: Checked) -> list[Problem]:
     return [
         Problem(
             checked.written[option.name],
-            f"{option.name} means nothing for the stage {stage}.",
-            f"Declare stage: {' or '.join(option.stages)}, or leave {option.name} out.",
+            Message("training.option_of_other_stage", option=option.name, stage=stage, stages=list(option.stages)),
         )
         for option in OPTIONS
         if option.stages and stage not in option.stages and values.get(option.name, option.default) != option.default
@@ -92,7 +92,7 @@ def stage_problems(checked: Checked) -> list[Problem]:
 
 def _require_method(method: str) -> None:
     if method == "auto":
-        raise InputError("method: auto has to be resolved for a host first.")
+        raise InputError("training.method_unresolved")
 
 
 def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
@@ -184,9 +184,9 @@ def llamafactory_train_arguments(
     method = str(values["method"])
     _require_method(method)
     if not values.get("template"):
-        raise InputError("The chat template of the base model is unknown.", "Declare template.")
+        raise InputError("training.template_unknown")
     if method == "qlora" and accelerator == "cpu":
-        raise InputError("qlora needs a GPU: weights in 4 bits cannot be computed with on a CPU.", "Use method: lora.")
+        raise InputError("training.qlora_without_gpu")
     arguments: dict[str, t.Any] = {
         "do_train": True,
         "model_name_or_path": base,
@@ -231,7 +231,7 @@ def precision(values: t.Mapping[str, t.Any], accelerator: str) -> str:
     if declared == "auto":
         return "fp32" if accelerator == "cpu" else "bf16"
     if declared == "fp16" and accelerator == "cpu":
-        raise InputError("fp16 needs a GPU.", "Leave precision out, or declare fp32.")
+        raise InputError("training.fp16_without_gpu")
     return declared
 
 

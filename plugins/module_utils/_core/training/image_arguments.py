@@ -34,7 +34,7 @@ def _query_image(layout: Layout, toolchain: Toolchain, write: bool) -> llamafact
     engine = DockerEngine(toolchain.docker_host)
     image = engine.image(name)
     if image is None:
-        raise NotReadyError(f"The Docker engine has no image {name!r}.", f"Get it with 'docker pull {name}'.")
+        raise NotReadyError("training.image_missing", image=name)
     cache_file = layout.path("cache", "images", f"{str(image['Id']).rpartition(':')[2][:32]}.json")
     where = f"the image {name}"
     try:

@@ -5,13 +5,8 @@
 
 from __future__ import annotations
 
-_PROMPT_TUNING_REASON = (
-    "LLaMA-Factory has no prompt tuning, and soft prompts cannot go into a GGUF file, which holds weights only."
-)
-_PROMPT_TUNING_ALTERNATIVE = "The nearest method is lora with a low rank: method: lora, lora_rank: 4."
-
-#: Unsupported method names that users try → the reason, and the closest supported method.
-REFUSED_METHODS: dict[str, tuple[str, str]] = dict.fromkeys(
+#: Names of prompt tuning that users try; LLaMA-Factory does not support it.
+REFUSED_METHODS = frozenset(
     (
         "prompt_tuning",
         "prompttuning",
@@ -24,8 +19,7 @@ REFUSED_METHODS: dict[str, tuple[str, str]] = dict.fromkeys(
         "prefix",
         "soft_prompt",
         "soft_prompts",
-    ),
-    (_PROMPT_TUNING_REASON, _PROMPT_TUNING_ALTERNATIVE),
+    )
 )
 
 #: GGUF types that llama-quantize creates (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), without those that

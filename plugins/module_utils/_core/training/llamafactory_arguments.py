@@ -22,6 +22,8 @@ import typing as t
 
 from ..chat_formats import text_arguments
 from ..errors import InputError, NotReadyError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from ..programs import list_llamafactory_arguments
 from .hyperparameters import Hyperparameters
 
@@ -57,10 +59,8 @@ def read_arguments(venv: str) -> LfArguments:
     """
     python = os.path.join(venv, "bin", "python")
     if not venv or not os.path.exists(python):
-        raise NotReadyError(
-            f"LLaMA-Factory is not installed at {venv or 'any known place'}.",
-            "Install it with the role ia_homelab.llamafactory.llamafactory, or say where it is (llamafactory_venv).",
-        )
+        place = venv or Message("training.any_known_place")
+        raise NotReadyError("training.llamafactory_missing", place=place)
     # -I: keeps the user's packages and the current directory out of the module search path
     try:
         process = subprocess.run(
@@ -90,10 +90,7 @@ def parse(output: bytes, where: str) -> LfArguments:
             return LfArguments(dict(content["arguments"]), tuple(content["templates"]), str(content["version"]))
     except (ValueError, KeyError, TypeError):
         pass
-    raise NotReadyError(
-        f"The arguments of the LLaMA-Factory in {where} cannot be read.",
-        "Install it again with the role ia_homelab.llamafactory.llamafactory.",
-    )
+    raise NotReadyError("training.arguments_unreadable", place=where)
 
 
 def check(hyperparameters: Hyperparameters, installed: str | t.Callable[[], LfArguments]) -> Hyperparameters:
@@ -122,8 +119,8 @@ def check_template(name: str, supported: LfArguments) -> None:
     """
     if name not in supported.templates:
         similar = difflib.get_close_matches(name, supported.templates, n=3)
-        hint = f"Did you mean {' or '.join(similar)}?" if similar else f"It knows: {', '.join(supported.templates)}."
-        raise InputError(f"LLaMA-Factory {supported.version} has no chat template {name!r}.", hint)
+        hint = did_you_mean(similar) or Message("training.known_templates", names=list(supported.templates))
+        raise InputError("training.no_chat_template", version=supported.version, name=name, suggestion=hint)
 
 
 def check_extra(extra: t.Mapping[str, t.Any], supported: LfArguments) -> dict[str, t.Any]:
@@ -136,8 +133,8 @@ def check_extra(extra: t.Mapping[str, t.Any], supported: LfArguments) -> dict[st
     for name, value in extra.items():
         if name not in supported.arguments:
             similar = difflib.get_close_matches(name, supported.arguments, n=3, cutoff=0.7)
-            hint = f"Did you mean {' or '.join(similar)}?" if similar else "Its documentation lists its arguments."
-            raise InputError(f"LLaMA-Factory {supported.version} has no argument {name!r} (extra).", hint)
+            hint = did_you_mean(similar) or Message("training.see_documentation")
+            raise InputError("training.no_argument", version=supported.version, name=name, suggestion=hint)
         checked[name] = _convert(name, value, supported.arguments[name])
     return checked
 
@@ -169,7 +166,7 @@ def _convert(name: str, value: t.Any, annotation: str) -> t.Any:
         if len(allowed) == 1 and isinstance(allowed[0], tuple):
             allowed = allowed[0]
         if value not in allowed:
-            raise InputError(f"extra.{name} must be one of {', '.join(map(str, allowed))}, not {value!r}.")
+            raise InputError("training.argument_choice", name=name, allowed=list(allowed), value=value)
         return value
     if not kinds or not set(kinds) <= _PLAIN:
         return value
@@ -178,7 +175,7 @@ def _convert(name: str, value: t.Any, annotation: str) -> t.Any:
             converted = _convert_plain(kind, value)
             if converted is not None:
                 return converted
-    raise InputError(f"extra.{name} must be {' or '.join(kinds)}, not {value!r}.")
+    raise InputError("training.argument_type", name=name, kinds=list(kinds), value=value)
 
 
 def _convert_plain(kind: str, value: t.Any) -> t.Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..messages.message import Message
+
 #: Training methods; ``auto`` is resolved to one of the others before the training.
 METHODS = ("lora", "qlora", "full", "freeze", "auto")
 #: Methods that train an adapter.
@@ -84,13 +86,13 @@ class Option:
             return list(self.default)
         return dict(self.default) if isinstance(self.default, dict) else self.default
 
-    def bounds(self) -> list[str]:
+    def bounds(self) -> list[Message]:
         """The bounds in words: ``above 0``, ``at least 1``, ``at most 4096``."""
         bounds = []
         if self.exclusive_minimum is not None:
-            bounds.append(f"above {self.exclusive_minimum:g}")
+            bounds.append(Message("training.above", bound=self.exclusive_minimum))
         if self.minimum is not None:
-            bounds.append(f"at least {self.minimum:.10g}")
+            bounds.append(Message("training.at_least", bound=self.minimum))
         if self.maximum is not None:
-            bounds.append(f"at most {self.maximum:.10g}")
+            bounds.append(Message("training.at_most", bound=self.maximum))
         return bounds

@@ -12,6 +12,8 @@ import re
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from .known_names import MANAGED_ARGUMENTS, QUANTIZATION_ALIASES, QUANTIZATIONS, REFUSED_METHODS
 from .option import METHODS, Option
 from .options import BY_NAME, OPTIONS
@@ -21,14 +23,15 @@ _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+\Z")
 #: Maximum length of a wrong value in a message, in characters.
 _MAX_SHOWN = 80
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_TYPE_DESCRIPTIONS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a word",
-    "text": "text",
-    "bool": "true or false",
-    "list": "a list of words",
-    "dict": "a mapping",
+#: Code of the message for a value of another type.
+_WRONG_TYPE = {
+    "int": "training.option_no_integer",
+    "float": "training.option_no_number",
+    "str": "training.option_no_word",
+    "text": "training.option_no_text",
+    "bool": "training.option_no_boolean",
+    "list": "training.option_no_list",
+    "dict": "training.option_no_mapping",
 }
 #: Checks a declared value, and returns it as it is used.
 ValueCheck = t.Callable[[t.Any], t.Any]
@@ -39,16 +42,25 @@ class Problem:
     """A declared option that is wrong.
 
     :param option: its name, as it was written.
-    :param message: what is wrong with it.
-    :param hint: what to write instead; empty when that is clear.
+    :param content: what is wrong with it; its hint is what to write instead, and empty when that is clear.
     """
 
     option: str
-    message: str
-    hint: str = ""
+    content: Message
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return str(self.content)
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return plain values: ``option``, ``message`` and ``hint`` in English, ``code`` and ``parameters``."""
+        stored = self.content.as_dict()
+        texts = {"message": stored.pop("text"), "hint": stored.pop("hint", "")}
+        return {"option": self.option, **texts, **stored}
+
+    @classmethod
+    def from_dict(cls, value: t.Mapping[str, t.Any]) -> Problem:
+        """Create a problem from the result of :meth:`as_dict`."""
+        return cls(str(value.get("option") or ""), Message.from_stored(value))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +85,14 @@ def raise_problems(problems: t.Sequence[Problem], label: str = "") -> None:
     """
     if not problems:
         return
-    details = {"problems": [dataclasses.asdict(problem) for problem in problems]}
-    prefix = f"{label}: " if label else ""
+    details = {"problems": [problem.as_dict() for problem in problems]}
     if len(problems) == 1:
-        raise InputError(f"{prefix}{problems[0].message}", problems[0].hint, details)
-    lines = [f"{prefix}{len(problems)} options are wrong.", *(f"- {problem}" for problem in problems)]
-    raise InputError("\n".join(lines), "", details)
+        content = problems[0].content
+    else:
+        content = Message("training.options_wrong", count=len(problems), problems=[each.content for each in problems])
+    if label:
+        content = Message("training.of_finetune", name=label, problem=content)
+    raise InputError(content, details=details)
 
 
 def normalize_name(text: str) -> str:
@@ -108,8 +122,9 @@ def check_options(
             checked.problems.append(_unknown(str(key), by_name))
             continue
         if option.name in checked.written:
-            message = f"{option.name} was declared twice: as {checked.written[option.name]} and as {key}."
-            checked.problems.append(Problem(str(key), message))
+            first = checked.written[option.name]
+            twice = Message("training.declared_twice", option=option.name, first=first, second=str(key))
+            checked.problems.append(Problem(str(key), twice))
             continue
         checked.written[option.name] = str(key)
         if value is None:
@@ -119,26 +134,31 @@ def check_options(
             check = (checks or {}).get(option.name)
             checked.values[option.name] = check(typed) if check else typed
         except InputError as error:
-            renamed = "" if normalize_name(str(key)) == option.name else f"{key}: "
-            checked.problems.append(Problem(str(key), f"{renamed}{error.message}", error.hint))
+            content = error.content
+            if normalize_name(str(key)) != option.name:
+                content = Message("training.written_as", key=str(key), problem=content)
+            checked.problems.append(Problem(str(key), content))
     return checked
 
 
 def _unknown(key: str, by_name: t.Mapping[str, Option]) -> Problem:
     """An option that does not exist: the one of that name in LLaMA-Factory, or the most similar one."""
     name = normalize_name(key.strip().lstrip("-"))
-    message = f"There is no option {key!r} of a fine-tune."
+
+    def problem(advice: Message | None) -> Problem:
+        return Problem(key, Message("training.option_unknown", option=key, advice=advice))
+
     equivalent = next((option.name for option in OPTIONS if option.lf_argument == name), MANAGED_ARGUMENTS.get(name))
     if equivalent in by_name:
-        return Problem(key, message, f"LLaMA-Factory's {name} is {equivalent} here.")
+        return problem(Message("training.option_is_called", argument=name, option=equivalent))
+    if equivalent:
+        return problem(Message("training.option_of_modules", argument=name, option=equivalent))
     if equivalent is not None:
-        use = f"Use {equivalent} of the modules." if equivalent else "Leave it out."
-        return Problem(key, message, f"LLaMA-Factory's {name} is set by this program itself. {use}")
+        return problem(Message("training.option_managed", argument=name))
     candidates = difflib.get_close_matches(name, by_name, n=1, cutoff=0.7)
     if candidates:
-        return Problem(key, message, f"Did you mean {by_name[candidates[0]].name}?")
-    hint = "Arguments of LLaMA-Factory itself go under extra; the README of the role finetune lists the options."
-    return Problem(key, message, hint)
+        return problem(did_you_mean([by_name[candidates[0]].name]))
+    return problem(Message("training.see_options"))
 
 
 def shown(value: t.Any) -> str:
@@ -167,16 +187,15 @@ def check_value(option: Option, value: t.Any) -> t.Any:
         for item in typed if option.type == "list" else [typed]:
             if item not in option.choices:
                 candidates = difflib.get_close_matches(str(item), map(str, option.choices), n=1)
-                hint = f"Did you mean {candidates[0]}?" if candidates else ""
                 wrong = shown(item if option.type == "list" else value)
-                raise InputError(f"{option.name} must be one of {_join(option.choices)}, not {wrong}.", hint)
+                raise _not_a_choice(option.name, option.choices, wrong, did_you_mean(candidates))
     if option.type in ("int", "float"):
         _check_bounds(option, typed, value)
     return typed
 
 
-def _join(choices: t.Iterable[t.Any]) -> str:
-    return ", ".join(map(str, choices))
+def _not_a_choice(option: str, choices: t.Iterable[t.Any], value: str, advice: Message | None) -> InputError:
+    return InputError("training.option_choice", option=option, choices=list(choices), value=value, advice=advice)
 
 
 def _check_bounds(option: Option, value: float, written: t.Any) -> None:
@@ -185,11 +204,11 @@ def _check_bounds(option: Option, value: float, written: t.Any) -> None:
     )
     if not too_low and (option.maximum is None or value <= option.maximum):
         return
-    raise InputError(f"{option.name} must be {' and '.join(option.bounds())}, not {shown(written)}.")
+    raise InputError("training.option_bounds", option=option.name, bounds=list(option.bounds()), value=shown(written))
 
 
 def _convert(option: Option, value: t.Any) -> t.Any:
-    error = InputError(f"{option.name} must be {_TYPE_DESCRIPTIONS[option.type]}, not {shown(value)}.")
+    error = InputError(_WRONG_TYPE[option.type], option=option.name, value=shown(value))
     if option.type == "bool":
         text = str(value).strip().lower()
         if text not in _TRUE + _FALSE:
@@ -244,12 +263,10 @@ def _convert_list(option: Option, value: t.Any, error: InputError) -> list[str]:
 def _check_method(value: t.Any) -> str:
     name = normalize_name(str(value))
     if name in REFUSED_METHODS:
-        reason, alternative = REFUSED_METHODS[name]
-        raise InputError(f"The method {str(value)!r} cannot be: {reason}", alternative)
+        raise InputError("training.no_prompt_tuning", method=str(value))
     if name not in METHODS:
         candidates = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"Did you mean {candidates[0]}?" if candidates else ""
-        raise InputError(f"method must be one of {_join(METHODS)}, not {shown(value)}.", hint)
+        raise _not_a_choice("method", METHODS, shown(value), did_you_mean(candidates))
     return name
 
 
@@ -257,10 +274,10 @@ def _check_stage_name(value: t.Any) -> str:
     option = BY_NAME["stage"]
     name = normalize_name(str(value))
     if name not in option.choices:
-        hint = f"Declare stage: dpo and pref_loss: {name}." if name in BY_NAME["pref_loss"].choices else ""
+        advice = Message("training.is_pref_loss", loss=name) if name in BY_NAME["pref_loss"].choices else None
         if name == "ppo":
-            hint = "Its rewards come while it trains, from a second model; dpo and kto learn from preferences as well."
-        raise InputError(f"stage must be one of {_join(option.choices)}, not {shown(value)}.", hint)
+            advice = Message("training.no_ppo")
+        raise _not_a_choice("stage", option.choices, shown(value), advice)
     return name
 
 
@@ -268,7 +285,7 @@ def _check_quantizations(value: t.Any) -> list[str]:
     """GGUF types in canonical spelling (``Q4_k_m`` → ``q4_K_M``), in declared order, without duplicates."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not items:
-        raise InputError(f"quantizations must be a list of GGUF types, not {shown(value)}.")
+        raise InputError("training.quantizations_invalid", value=shown(value))
     spellings = {name.lower(): name for name in QUANTIZATIONS}
     spellings.update(QUANTIZATION_ALIASES)
     names = []
@@ -276,8 +293,9 @@ def _check_quantizations(value: t.Any) -> list[str]:
         name = spellings.get(normalize_name(str(item)))
         if name is None:
             candidates = difflib.get_close_matches(normalize_name(str(item)), spellings, n=1)
-            hint = f"Did you mean {spellings[candidates[0]]}? " if candidates else ""
-            raise InputError(f"There is no GGUF type {item!r}.", f"{hint}Known: {_join(QUANTIZATIONS)}.")
+            hint = did_you_mean([spellings[each] for each in candidates])
+            known = list(QUANTIZATIONS)
+            raise InputError("training.quantization_unknown", type=item, suggestion=hint, known=known)
         names.append(name)
     return list(dict.fromkeys(names))
 
@@ -288,15 +306,16 @@ def _check_extra(value: t.Any) -> dict[str, t.Any]:
     Whether the installed version supports them is checked in ``training.llamafactory_arguments``.
     """
     if not isinstance(value, t.Mapping):
-        raise InputError(f"extra must be a mapping of LLaMA-Factory's arguments, not {shown(value)}.")
+        raise InputError("training.extra_invalid", value=shown(value))
     by_argument = {option.lf_argument: option.name for option in OPTIONS if option.lf_argument}
     arguments: dict[str, t.Any] = {}
     for key, item in value.items():
         name = str(key).strip().lstrip("-").replace("-", "_")
         replacement = by_argument.get(name, MANAGED_ARGUMENTS.get(name))
         if replacement is not None:
-            hint = f"Use {replacement} instead." if replacement else "Leave it out."
-            raise InputError(f"extra.{name} is set by this program itself.", hint)
+            if replacement:
+                raise InputError("training.extra_is_option", name=name, option=replacement)
+            raise InputError("training.extra_managed", name=name)
         if item is not None:
             arguments[name] = _parse_exponent(item)
     return arguments

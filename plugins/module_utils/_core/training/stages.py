@@ -10,6 +10,7 @@ import typing as t
 
 from ..datasets.output_formats import KTO, PREFERENCE, PRETRAINING, SFT
 from ..errors import InputError
+from ..messages.message import Message
 
 #: Default of ``learning_rate``, suitable for adapters in supervised fine-tuning.
 _SFT_LEARNING_RATE = 2e-4
@@ -20,23 +21,23 @@ class Stage:
     """A training stage of LLaMA-Factory.
 
     :param kind: kind of rows it trains on.
-    :param row_description: description of these rows, for messages.
+    :param rows: code of the description of these rows, for messages.
     :param learning_rate: usual learning rate for an adapter; None when that of sft is suitable.
     :param generates: whether the result generates answers; a reward model only scores them.
     """
 
     kind: str
-    row_description: str
+    rows: str
     learning_rate: float | None = None
     generates: bool = True
 
 
 STAGES: dict[str, Stage] = {
-    "sft": Stage(SFT, "questions and answers"),
-    "dpo": Stage(PREFERENCE, "pairs of answers, chosen and rejected", 5e-6),
-    "kto": Stage(KTO, "answers with a kto_tag", 5e-6),
-    "rm": Stage(PREFERENCE, "pairs of answers, chosen and rejected", 1e-4, generates=False),
-    "pt": Stage(PRETRAINING, "text"),
+    "sft": Stage(SFT, "training.rows_sft"),
+    "dpo": Stage(PREFERENCE, "training.rows_preference", 5e-6),
+    "kto": Stage(KTO, "training.rows_kto", 5e-6),
+    "rm": Stage(PREFERENCE, "training.rows_preference", 1e-4, generates=False),
+    "pt": Stage(PRETRAINING, "training.rows_text"),
 }
 
 
@@ -53,21 +54,21 @@ def check_dataset(values: t.Mapping[str, t.Any], name: str, results: t.Mapping[s
     if kind != expected.kind:
         fitting_stages = [other for other, candidate in STAGES.items() if candidate.kind == kind]
         raise InputError(
-            f"The stage {stage} trains on {expected.row_description}, "
-            f"and the dataset {name!r} holds {STAGES[fitting_stages[0]].row_description}.",
-            f"Declare stage: {' or '.join(fitting_stages)}, or another dataset.",
-            {"stage": stage, "dataset": name, "kind": kind, "wanted": expected.kind},
+            "training.dataset_of_other_stage",
+            stage=stage,
+            wanted=Message(expected.rows),
+            name=name,
+            rows=Message(STAGES[fitting_stages[0]].rows),
+            stages=fitting_stages,
+            details={"stage": stage, "dataset": name, "kind": kind, "wanted": expected.kind},
         )
     size = results.get("bytes")
     # LLaMA-Factory splits text into pieces of cutoff_len tokens and drops the remainder; a token has at least one byte
     if stage == "pt" and isinstance(size, int) and size < cutoff_len:
-        raise InputError(
-            f"The dataset {name!r} holds less text ({size} bytes) than one piece of {cutoff_len} tokens.",
-            "Lower cutoff_len, or add text: what does not fill a piece is not trained on.",
-        )
+        raise InputError("training.too_little_text", name=name, size=size, cutoff_len=cutoff_len)
 
 
-def warnings_for(values: t.Mapping[str, t.Any]) -> list[str]:
+def warnings_for(values: t.Mapping[str, t.Any]) -> list[Message]:
     """Warnings for the user who declares a stage.
 
     :param values: all hyperparameters.
@@ -77,13 +78,10 @@ def warnings_for(values: t.Mapping[str, t.Any]) -> list[str]:
     rate = STAGES[stage].learning_rate
     if rate is not None and values["learning_rate"] == _SFT_LEARNING_RATE and values["method"] != "full":
         warnings.append(
-            f"learning_rate {_SFT_LEARNING_RATE:g} suits sft; for {stage} something like {rate:g} is usual."
+            Message("training.learning_rate_of_sft", learning_rate=_SFT_LEARNING_RATE, stage=stage, usual=rate)
         )
     if stage == "pt":
-        warnings.append(
-            "Training on text teaches no answering: the model answers as its base does, and a base that was not made "
-            "for chat continues the text instead."
-        )
+        warnings.append(Message("training.text_teaches_no_answering"))
     return warnings
 
 
@@ -95,22 +93,16 @@ def is_registered(stage: str, declared: bool | None) -> bool:
     """
     if not STAGES[stage].generates:
         if declared:
-            raise InputError(
-                "A reward model (stage rm) scores answers and gives none: there is nothing for Ollama to serve.",
-                "Leave register out: the run ends with the trained adapter and its value head.",
-            )
+            raise InputError("training.reward_model_not_served")
         return False
     return True if declared is None else declared
 
 
-def require_generative(stage: str, step: str) -> None:
+def require_generative(stage: str, code: str) -> None:
     """Reject a stage whose result does not generate answers.
 
-    :param step: requested operation as a participle, for the message (``merged``, …).
+    :param code: code of the message: which operation was requested.
     :raises InputError: for the stage rm.
     """
     if not STAGES[stage].generates:
-        raise InputError(
-            f"A reward model (stage rm) is not {step}: it scores answers and gives none.",
-            "Use what the training made: the adapter and value_head.safetensors beside it.",
-        )
+        raise InputError(code)

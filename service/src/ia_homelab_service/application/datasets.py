@@ -16,6 +16,7 @@ from ia_homelab_core.datasets.dataset_info_file import InfoFile, version_of
 from ia_homelab_core.datasets.registry import DatasetInfo, Declaration
 from ia_homelab_core.datasets.sources import Source
 from ia_homelab_core.errors import CoreError, InputError
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.system.files import discard, make_dirs
 from ia_homelab_core.version import VERSION
 
@@ -59,8 +60,8 @@ class Datasets:
         try:
             return registry.load(self.layout, registry.dataset_name(name))
         except InputError as error:
-            if error.details.get("datasets") is not None or error.message.startswith("There is no"):
-                raise NotFoundError(error.message, error.hint, error.details) from error
+            if error.code in ("datasets.unknown", "datasets.none_yet"):
+                raise NotFoundError(error.content, details=error.details) from error
             raise
 
     def sample(self, name: str, count: int = 5) -> list[str]:
@@ -112,7 +113,7 @@ class Datasets:
         change = self.apply(name, [Source(label, path)])
         if not change.valid:
             first = change.problems[0]
-            raise InputError(f"Row {first.get('row')}: {first.get('what')}.", str(first.get("fix") or ""))
+            raise InputError(row_problem(first))
 
     def delete(self, name: str, purge: bool = False) -> bool:
         """Delete a dataset by its name; False when it did not exist."""
@@ -182,12 +183,15 @@ class IncomingFile:
         return Source(self.label, self.path)
 
 
+def row_problem(problem: t.Mapping[str, t.Any]) -> Message:
+    """Return the message for a problem of a dataset of which only the row is told, and not the name of the file."""
+    defect = Message.from_stored({**problem, "text": problem.get("what"), "hint": problem.get("fix")})
+    return Message("service.row_invalid", row=problem.get("row"), defect=defect)
+
+
 def quota_error(available_bytes: int) -> TooLargeError:
     """Return the error for an upload that exceeds the limit or the quota."""
-    return TooLargeError(
-        f"The upload is larger than the {available_bytes} bytes there is room for.",
-        "Delete files that are no longer needed, or raise training_service_upload_quota_bytes.",
-    )
+    return TooLargeError("service.upload_too_large", bytes=available_bytes)
 
 
 def safe_label(filename: str) -> str:

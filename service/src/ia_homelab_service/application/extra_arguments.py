@@ -14,6 +14,9 @@ from __future__ import annotations
 import difflib
 import typing as t
 
+from ia_homelab_core.messages.message import Message
+from ia_homelab_core.messages.suggestions import did_you_mean
+
 from .errors import FieldError
 
 #: Accepted arguments: numbers, switches, and choices or names of modules and tokens, by what they are about.
@@ -108,7 +111,12 @@ def refusals(extra: t.Mapping[str, t.Any], field: str) -> list[FieldError]:
     :param field: the field of the request that has them.
     """
     return [
-        FieldError(field, f"extra.{name} is not accepted in a request: {_reason(name)}.", _hint(name))
+        FieldError(
+            field,
+            Message(
+                "service.extra_refused", argument=name, reason=_reason(name), suggestion=did_you_mean(_similar(name))
+            ),
+        )
         for name in extra
         if name not in ACCEPTED
     ]
@@ -121,10 +129,5 @@ def _reason(name: str) -> str:
     return _REASONS.get(name, "it is not on the list of arguments that only change how a training computes")
 
 
-def _hint(name: str) -> str:
-    similar = difflib.get_close_matches(name, ACCEPTED, n=1, cutoff=0.85)
-    suggestion = f"Did you mean {similar[0]}? " if similar else ""
-    return (
-        f"{suggestion}Declare it in an inventory, or let everyone who may train run code here: "
-        "training_service_allow_remote_code: true."
-    )
+def _similar(name: str) -> list[str]:
+    return difflib.get_close_matches(name, ACCEPTED, n=1, cutoff=0.85)

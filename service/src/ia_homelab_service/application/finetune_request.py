@@ -14,6 +14,8 @@ import difflib
 import typing as t
 
 from ia_homelab_core.errors import InputError
+from ia_homelab_core.messages.message import Message
+from ia_homelab_core.messages.suggestions import did_you_mean
 from ia_homelab_core.planning import declaration as planning_declaration
 from ia_homelab_core.planning.pipeline import Goal
 from ia_homelab_core.planning.request import Request
@@ -62,7 +64,7 @@ def normalize_key(key: str) -> str:
 def unknown_field(key: str, known: t.Iterable[str]) -> FieldError:
     """Return the error for an unknown field, which suggests the most similar known one."""
     near = difflib.get_close_matches(normalize_key(key), list(known), 1, 0.6)
-    return FieldError(key, f"There is no field {key!r}.", f"Did you mean {near[0]}?" if near else "")
+    return FieldError(key, Message("service.field_unknown", field=key, suggestion=did_you_mean(near)))
 
 
 def parse_request(
@@ -77,21 +79,15 @@ def parse_request(
     """
     declared = {key: value for key, value in raw.items() if normalize_key(str(key)) != "goal"}
     checked = planning_declaration.check_declaration(declared, supplied=_SUPPLIED)
-    errors = [FieldError(problem.option, problem.message, problem.hint) for problem in checked.problems]
+    errors = [FieldError(problem.option, problem.content) for problem in checked.problems]
     checked_goal, goal_errors = _read_goal(raw, goal)
     errors += goal_errors
     if not allow_remote_code and checked.values.get("extra"):
         errors += extra_arguments.refusals(checked.values["extra"], checked.written["extra"])
     for option in options.ALL:
         if option.inventory_only and option.name in checked.values:
-            errors.append(
-                FieldError(
-                    checked.written[option.name],
-                    f"{option.name} is declared in an inventory: several hosts train together only where Ansible asks "
-                    "them all.",
-                    "Apply it with playbooks/finetune.yml.",
-                )
-            )
+            content = Message("service.inventory_only", option=option.name)
+            errors.append(FieldError(checked.written[option.name], content))
     values = dict(checked.values)
     if values.get("base_model") is None or values.get("dataset") is None:
         raise FieldErrors(errors)
@@ -118,7 +114,7 @@ def _core_request(
         try:
             return Request.finetune(remaining, goal, Checked(remaining, {name: name for name in remaining}, [])), errors
         except InputError as error:
-            problems = _problems_of(error, str(remaining["name"]))
+            problems = _problems_of(error)
             errors += _field_errors(problems, written)
             wrong = {problem.option for problem in problems if problem.option in remaining}
             if not wrong:
@@ -126,21 +122,18 @@ def _core_request(
             remaining = {option: value for option, value in remaining.items() if option not in wrong}
 
 
-def _problems_of(error: InputError, name: str) -> list[Problem]:
-    """Return what an error of the core says about each option; about none if it names none.
-
-    :param name: name of the fine-tune, with which the message may begin.
-    """
-    message = error.message.removeprefix(f"{name}: ")
-    problems = [Problem(**problem) for problem in error.details.get("problems") or ()]
-    problems += [Problem(option, message, error.hint) for option in error.details.get("options") or ()]
-    return problems or [Problem("", message, error.hint)]
+def _problems_of(error: InputError) -> list[Problem]:
+    """Return what an error of the core says about each option; about none if it names none."""
+    content = error.content
+    if content.code == "training.of_finetune":  # the request is about one fine-tune only
+        content = content.parameters["problem"]
+    problems = [Problem.from_dict(problem) for problem in error.details.get("problems") or ()]
+    problems += [Problem(option, content) for option in error.details.get("options") or ()]
+    return problems or [Problem("", content)]
 
 
 def _field_errors(problems: t.Iterable[Problem], written: t.Mapping[str, str]) -> list[FieldError]:
-    return [
-        FieldError(written.get(problem.option, problem.option), problem.message, problem.hint) for problem in problems
-    ]
+    return [FieldError(written.get(problem.option, problem.option), problem.content) for problem in problems]
 
 
 @contextlib.contextmanager
@@ -152,7 +145,7 @@ def errors_by_field(request: FinetuneRequest) -> t.Iterator[None]:
     try:
         yield
     except InputError as error:
-        errors = _field_errors(_problems_of(error, request.declaration["name"]), request.written)
+        errors = _field_errors(_problems_of(error), request.written)
         if not all(each.field for each in errors):
             raise
         raise FieldErrors(errors) from error
@@ -162,12 +155,14 @@ def _read_goal(raw: t.Mapping[str, t.Any], default: str) -> tuple[str, list[Fiel
     """Return the goal, and what is wrong with it."""
     keys = [key for key in raw if normalize_key(str(key)) == "goal"]
     if len(keys) > 1:
-        return default, [FieldError(str(keys[1]), f"goal is given twice: as {keys[0]} and as {keys[1]}.")]
+        return default, [
+            FieldError(str(keys[1]), Message("service.goal_twice", first=str(keys[0]), second=str(keys[1])))
+        ]
     goal = raw[keys[0]] if keys else None
     if goal is None:
         return default, []
     if goal not in GOALS:
-        return default, [FieldError(str(keys[0]), f"goal must be one of {', '.join(GOALS)}, not {goal!r}.")]
+        return default, [FieldError(str(keys[0]), Message("service.goal_unknown", known=list(GOALS), goal=goal))]
     return str(goal), []
 
 

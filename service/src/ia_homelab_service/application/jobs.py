@@ -25,7 +25,7 @@ from ia_homelab_core.training import trainer_log
 from ..settings import Settings
 from .errors import NotFoundError
 from .redaction import Redactor
-from .schemas import Checkpoint, Job, Point, Problem, Progress, Status, Step
+from .schemas import Checkpoint, Job, MessageBody, Point, Problem, Progress, Status, Step
 
 #: Seconds for which a cached job is valid: while the run is active, and after it has ended with its record unchanged.
 _ACTIVE_TTL, _DONE_TTL = 0.25, 30.0
@@ -82,7 +82,14 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         current_step=view.current,
         progress=to_progress(view.progress) if view.progress else None,
         steps=[
-            Step(label=one.label, kind=one.kind, fingerprint=one.fingerprint, state=one.state.value, reason=one.reason)
+            Step(
+                label=one.label,
+                kind=one.kind,
+                fingerprint=one.fingerprint,
+                state=one.state.value,
+                reason=one.reason,
+                causes=[MessageBody(**one.cause)] if one.cause else [],
+            )
             for one in view.steps
         ],
         error=to_problem(redactor.value(view.error)) if view.error else None,
@@ -98,6 +105,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         dataset_rows=dataset_results.get("rows"),
         method=str(resolved.get("method") or ""),
         method_reason=str((train_step.options.get("method_reason") or "") if train_step else ""),
+        method_cause=(train_step.options.get("method_cause") or None) if train_step else None,
         hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
         results=results,
         model=model,
@@ -126,6 +134,8 @@ def to_problem(error: t.Mapping[str, t.Any]) -> Problem:
     return Problem(
         message=str(error.get("message", "")),
         hint=str(error.get("hint") or ""),
+        code=str(error.get("code") or ""),
+        parameters=dict(error.get("parameters") or {}),
         step=str(error.get("step") or ""),
         details=dict(details) if isinstance(details, dict) else {},
     )
@@ -166,7 +176,7 @@ class Jobs:
         try:
             record = self.engine.store.record(job_id)
         except InputError as error:
-            raise NotFoundError(f"{job_id!r} is not the id of a job.") from error
+            raise NotFoundError("service.job_id_invalid", job=job_id) from error
         if record is not None and record.run is not None:
             return record.run
         request = read_record(self._request_path(job_id))
@@ -188,8 +198,8 @@ class Jobs:
         try:
             self.engine.observe(job_id)
         except InputError as error:
-            return NotFoundError(f"There is no job {job_id!r}.", error.hint)
-        return NotFoundError(f"There is no job {job_id!r}.")
+            return NotFoundError("service.job_unknown_suggested", job=job_id, problem=error.content)
+        return NotFoundError("service.job_unknown", job=job_id)
 
     # -- pauses ----------------------------------------------------------------------------------------------------
 

@@ -126,7 +126,7 @@ class Models:
         for model in models:
             if len(tag) >= 8 and model.fingerprint.startswith(tag):
                 return model
-        raise NotFoundError(f"There is no model {tag!r} that a run has registered.")
+        raise NotFoundError("service.model_not_registered", tag=tag)
 
     def promote(self, tag: str) -> Promotion:
         """Point the public names at a model; they keep answering in the meantime.
@@ -139,7 +139,7 @@ class Models:
     def _promote(self, tag: str) -> Promotion:
         model = self.find(tag)
         if not model.present:
-            raise ConflictError(f"{model.tag} is not in Ollama any more.", "Ask for its fine-tune again.")
+            raise ConflictError("service.model_gone", tag=model.tag)
         releases = Releases(self.layout, model.name)
         ledger = releases.ledger()
         if ledger.declared and not same_name(ledger.declared, model.tag):
@@ -167,7 +167,7 @@ class Models:
         """
         models = self.all(name.partition(":")[0])
         if not models:
-            raise NotFoundError(f"No run has registered a model {name!r}.")
+            raise NotFoundError("service.no_model", name=name)
         return Releases(self.layout, models[0].name).release()
 
     def _served_tag(self, name: str) -> str:

@@ -19,6 +19,7 @@ import typing as t
 
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import CoreError
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
@@ -38,7 +39,21 @@ from .events import Journal
 from .jobs import Jobs, goal_of, step_spec
 from .models import Models
 from .redaction import Redactor
-from .schemas import Checkpoint, Event, Gpu, Job, Log, Machine, Model, Plan, Point, Promotion, Submitted
+from .schemas import (
+    Checkpoint,
+    Event,
+    Gpu,
+    Job,
+    Log,
+    Machine,
+    MessageBody,
+    Model,
+    Plan,
+    Point,
+    Promotion,
+    Step,
+    Submitted,
+)
 
 _MAX_LOG_LINES = 5000
 
@@ -91,12 +106,13 @@ class Operations:
         view = self.engine.preview(run)
         plan = core_plan(self.settings, self.layout, run, view)
         job = self.jobs.describe(view, run)
-        why = {step["label"]: "; ".join(step["why"]) for step in plan["steps"] if step["changes"]}
-        steps = [step.model_copy(update={"reason": why.get(step.label, step.reason)}) for step in job.steps]
+        changed = {step["label"]: step for step in plan["steps"] if step["changes"]}
+        steps = [_with_changes(step, changed.get(step.label)) for step in job.steps]
         return Plan(
             job=job.model_copy(update={"steps": steps}),
             pending=view.pending,
             warnings=plan["warnings"],
+            warning_messages=plan["warning_messages"],
             estimate=estimate(self.settings, self.layout, run, plan),
             declaration=checked.declaration,
             yaml=as_yaml(checked.declaration),
@@ -121,11 +137,13 @@ class Operations:
         self._queue_changed(run.id)
         job = self.jobs.describe(submission.view, run)
         created = bool(submission.pending) and not submission.attached
+        warnings = planner.warnings_of(run, self.layout)
         return Submitted(
             **dict(job),
             created=created and (record is None or not record.is_unfinished),
             pending=list(submission.pending),
-            warnings=planner.warnings_of(run, self.layout),
+            warnings=[str(warning) for warning in warnings],
+            warning_messages=[MessageBody(**warning.as_dict()) for warning in warnings],
             estimate=estimate(
                 self.settings, self.layout, run, core_plan(self.settings, self.layout, run, submission.view)
             ),
@@ -145,19 +163,16 @@ class Operations:
         :raises ConflictError: when the job has not been trained yet.
         """
         if str(format).lower() != "gguf":
-            raise FieldErrors([FieldError("format", f"There is no format {format!r}.", "The format is gguf.")])
+            raise FieldErrors([FieldError("format", Message("service.export_format_unknown", format=format))])
         run = self.jobs.run(job_id)
         training = step_spec(run, "train")
         if training is None:
-            raise ConflictError(f"The job {job_id} trains nothing.", "Export a job that POST /api/train has returned.")
+            raise ConflictError("service.job_trains_nothing", job=job_id)
         if goal_of(run) == "model":
             return self._submit(run)
         trained = next((step for step in self.get_job(job_id).steps if step.kind == "train"), None)
         if trained is None or trained.state != StepState.WHOLE:
-            raise ConflictError(
-                f"The job {job_id} has not been trained yet.",
-                f"Wait until GET /api/status/{job_id} reports succeeded.",
-            )
+            raise ConflictError("service.job_not_trained", job=job_id)
         declaration = finetune_request.declared_options(run.declaration)
         declaration.update(method=training.options["resolved"]["method"])
         # continues from what was trained, even if the dataset's name or the declared base stands for another one now
@@ -178,7 +193,7 @@ class Operations:
         :raises ConflictError: when it has ended.
         """
         if self.get_job(job_id).ended:
-            raise ConflictError(f"The job {job_id} has ended: there is nothing to pause.")
+            raise ConflictError("service.job_ended", job=job_id)
         self.jobs.set_paused(job_id)
         self.engine.cancel(job_id)
         self._queue_changed(job_id)
@@ -188,7 +203,7 @@ class Operations:
         """Resume a paused, cancelled or failed job from its last checkpoint."""
         job = self.get_job(job_id)
         if job.status == "succeeded":
-            raise ConflictError(f"The job {job_id} has succeeded: there is nothing to resume.")
+            raise ConflictError("service.job_succeeded", job=job_id)
         tools = self.settings.tools
         return self._submit(dataclasses.replace(self.jobs.run(job_id), toolchain=tools, runner=tools.runner))
 
@@ -238,7 +253,7 @@ class Operations:
         attempts = [job for job in record.jobs if not step or job.label == step] if record else []
         if step and step not in {one.label for one in run.steps}:
             labels = ", ".join(one.label for one in run.steps)
-            raise NotFoundError(f"The job {job_id} has no step {step!r}.", f"Its steps are {labels}.")
+            raise NotFoundError("service.step_unknown", job=job_id, step=step, known=labels)
         if not attempts:
             return Log(job_id=job_id, step=step, lines=[])
         path = os.path.join(attempts[-1].directory, LOG_FILE)
@@ -296,6 +311,14 @@ class Operations:
         if any(one.current_job is None or not one.current_job.is_supervised() for one in active):
             self.engine.reconcile()
         return [one.id for one in active if self.journal.sync(one.id)]
+
+
+def _with_changes(step: Step, planned: t.Mapping[str, t.Any] | None) -> Step:
+    """Return a step with what has changed of its inputs as its reason."""
+    if planned is None:
+        return step
+    causes = [MessageBody(**cause) for cause in planned["causes"]]
+    return step.model_copy(update={"reason": "; ".join(planned["why"]), "causes": causes})
 
 
 def _known_secrets(settings: Settings) -> list[str]:

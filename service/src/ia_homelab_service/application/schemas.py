@@ -21,11 +21,22 @@ class Schema(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True)
 
 
+class MessageBody(Schema):
+    """A message for people: what it is about, for programs, and its text in English."""
+
+    code: str
+    parameters: dict[str, t.Any] = {}
+    text: str
+    hint: str = ""
+
+
 class Problem(Schema):
     """Why a run failed."""
 
     message: str
     hint: str = ""
+    code: str = pydantic.Field(default="", description="What kind of error it is, for programs.")
+    parameters: dict[str, t.Any] = pydantic.Field(default={}, description="What message and hint name, by name.")
     step: str = ""
     details: dict[str, t.Any] = {}
 
@@ -38,6 +49,7 @@ class Step(Schema):
     fingerprint: str = pydantic.Field(description="Identifies its result.")
     state: str = pydantic.Field(description="whole, idle, needed, running or failed.")
     reason: str = pydantic.Field(default="", description="Why it is not complete.")
+    causes: list[MessageBody] = pydantic.Field(default=[], description="The reason as messages.")
 
 
 class Progress(Schema):
@@ -53,6 +65,7 @@ class Progress(Schema):
     epoch: float | None = None
     eta_seconds: float | None = None
     note: str = ""
+    note_message: MessageBody | None = None
 
 
 class Job(Schema):
@@ -85,6 +98,7 @@ class Job(Schema):
     dataset_rows: int | None = None
     method: str = ""
     method_reason: str = ""
+    method_cause: MessageBody | None = None
     hyperparameters: dict[str, t.Any] = {}
     results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="Results of each finished step.")
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")
@@ -117,6 +131,7 @@ class Submitted(Job):
     created: bool = pydantic.Field(description="False if the same run was active, or all of its results existed.")
     pending: list[str] = pydantic.Field(default=[], description="Steps that were incomplete when it was submitted.")
     warnings: list[str] = []
+    warning_messages: list[MessageBody] = []
     estimate: Estimate = Estimate()
 
 
@@ -126,6 +141,7 @@ class Plan(Schema):
     job: Job
     pending: list[str] = []
     warnings: list[str] = []
+    warning_messages: list[MessageBody] = []
     estimate: Estimate = Estimate()
     declaration: dict[str, t.Any] = pydantic.Field(default={}, description="The equivalent entry of finetunes.")
     yaml: str = pydantic.Field(default="", description="The entry as YAML for an inventory.")

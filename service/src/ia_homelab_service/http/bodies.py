@@ -13,9 +13,11 @@ import typing as t
 import pydantic
 from anyio import to_thread
 from fastapi import Request
+from starlette import types as asgi
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import Message
+
+from ia_homelab_core.messages.message import Message
 
 from ..application import finetune_request
 from ..application.datasets import Datasets, IncomingFile, quota_error
@@ -81,13 +83,13 @@ def field_errors(errors: t.Iterable[t.Mapping[str, t.Any]], body_fields: t.Seque
         if item["type"] == "extra_forbidden":
             found.append(finetune_request.unknown_field(field, body_fields))
         elif not place and in_body == "body":
-            found.append(FieldError("", "The body must be a JSON object."))
+            found.append(FieldError("", Message("service.body_no_object")))
         elif item["type"] == "missing":
-            found.append(FieldError(field, f"{field} is missing."))
+            found.append(FieldError(field, Message("service.field_missing", field=field)))
         elif item["type"] == "string_type":
-            found.append(FieldError(field, f"{field} must be text, not {item['input']!r}."))
+            found.append(FieldError(field, Message("service.field_no_text_but", field=field, value=item["input"])))
         else:
-            found.append(FieldError(field, str(item["msg"])))
+            found.append(FieldError(field, Message("service.field_invalid", reason=str(item["msg"]))))
     return FieldErrors(found)
 
 
@@ -137,12 +139,12 @@ async def _receive_form(request: Request, datasets: Datasets, stack: contextlib.
     return ReceivedForm(file, {key: value for key, value in form.items() if isinstance(value, str)})
 
 
-def _limited_receive(request: Request, datasets: Datasets) -> t.Callable[[], t.Awaitable[Message]]:
+def _limited_receive(request: Request, datasets: Datasets) -> t.Callable[[], t.Awaitable[asgi.Message]]:
     room = datasets.available_bytes()
     # a form has boundaries and fields in addition to the file
     left = room + _MAX_FIELD_BYTES
 
-    async def receive() -> Message:
+    async def receive() -> asgi.Message:
         nonlocal left
         message = await request.receive()
         left -= len(message.get("body", b""))
@@ -154,4 +156,4 @@ def _limited_receive(request: Request, datasets: Datasets) -> t.Callable[[], t.A
 
 
 def _no_file() -> FieldError:
-    return FieldError("file", "There is no file in the request, or it is empty.")
+    return FieldError("file", Message("service.file_missing"))

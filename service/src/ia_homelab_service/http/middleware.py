@@ -140,7 +140,7 @@ class RequestGuard:
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > limit:
-                    raise TooLargeError(f"The body is larger than {limit} bytes.")
+                    raise TooLargeError("service.body_too_large", limit=limit)
             return message
 
         async def counting_send(message: Message) -> None:

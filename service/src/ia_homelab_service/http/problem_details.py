@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from ia_homelab_core.errors import CoreError, InputError, JobError, NotReadyError, RemoteError, StoreError
+from ia_homelab_core.messages.formatting import ENGLISH
+from ia_homelab_core.messages.message import Message, as_json
 
 from ..application.errors import (
     ConflictError,
@@ -25,6 +27,7 @@ from ..application.errors import (
     errors_as_dicts,
 )
 from ..application.redaction import Redactor
+from ..messages.negotiation import preferred_language
 from .bodies import field_errors
 
 PROBLEM = "application/problem+json"
@@ -56,7 +59,11 @@ class ProblemBody(pydantic.BaseModel):
     status: int
     detail: str
     hint: str = ""
-    errors: list[dict[str, str]] = pydantic.Field(default=[], description="field, message and hint of each.")
+    code: str = pydantic.Field(default="", description="What kind of error it is, for programs.")
+    parameters: dict[str, t.Any] = pydantic.Field(default={}, description="What detail and hint name, by name.")
+    errors: list[dict[str, t.Any]] = pydantic.Field(
+        default=[], description="field, message, hint, code and parameters of each."
+    )
 
 
 def problem_response(
@@ -113,19 +120,37 @@ def http_status(error: CoreError) -> int:
     return 500
 
 
-def error_response(path: str, error: CoreError, redactor: Redactor) -> Response:
-    """Return the response for an error of the core or the application."""
-    errors = errors_as_dicts(error.errors) if isinstance(error, FieldErrors) else []
+def error_response(path: str, error: CoreError, redactor: Redactor, language: str = ENGLISH) -> Response:
+    """Return the response for an error of the core or the application, with texts in a language."""
+    errors = errors_as_dicts(error.errors, language) if isinstance(error, FieldErrors) else []
     # other details of the core are internal (paths, figures)
-    more = {key: error.details[key] for key in ("problems", "problems_total") if key in error.details}
+    more = {key: error.details[key] for key in ("problems_total",) if key in error.details}
+    if "problems" in error.details:
+        more["problems"] = [_in_language(problem, language) for problem in error.details["problems"]]
+    text = error.render(language)
+    if not path.startswith("/v1/"):
+        more.update(code=error.code, parameters=as_json(error.parameters))
     return problem_response(
         path,
         http_status(error),
-        redactor.text(error.message),
-        redactor.text(error.hint),
+        redactor.text(text.message),
+        redactor.text(text.hint),
         redactor.value(errors),
+        {"Content-Language": language},
         **redactor.value(more),
     )
+
+
+def _in_language(problem: t.Mapping[str, t.Any], language: str) -> dict[str, t.Any]:
+    """Return a problem of a dataset (``what`` and ``fix``) or an option (``message`` and ``hint``) in a language."""
+    text_key, hint_key = ("what", "fix") if "what" in problem else ("message", "hint")
+    stored = {**problem, "text": problem.get(text_key), "hint": problem.get(hint_key)}
+    text = Message.from_stored(stored).render(language)
+    return {**problem, text_key: text.message, hint_key: text.hint}
+
+
+def _language(request: Request) -> str:
+    return preferred_language(request.headers.get("accept-language"))
 
 
 def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
@@ -133,12 +158,13 @@ def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
 
     async def core_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, CoreError)
-        return error_response(request.url.path, error, redactor)
+        return error_response(request.url.path, error, redactor, _language(request))
 
     async def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         body_fields = getattr(request.scope.get("route"), "body_fields", ())
-        return error_response(request.url.path, field_errors(error.errors(), body_fields), redactor)
+        wrong_fields = field_errors(error.errors(), body_fields)
+        return error_response(request.url.path, wrong_fields, redactor, _language(request))
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

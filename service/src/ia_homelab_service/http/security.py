@@ -37,7 +37,7 @@ def check_scopes(required: t.Iterable[str], granted: t.Container[str]) -> None:
     """
     for scope in required:
         if scope not in granted:
-            raise DeniedError(f"This token may not do that: it lacks the scope {scope}.", authenticated=True)
+            raise DeniedError("service.scope_missing", scope=scope, authenticated=True)
 
 
 async def authorize(
@@ -49,7 +49,7 @@ async def authorize(
     """
     granted = granted_scopes(connection)
     if not granted:
-        raise DeniedError("This needs a token.", "Send the header Authorization: Bearer TOKEN.")
+        raise DeniedError("service.token_needed")
     check_scopes(required.scopes, granted)
 
 

@@ -12,9 +12,10 @@ import time
 import typing as t
 
 from ia_homelab_core.datasets.sources import Source
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.system.files import make_dirs, publish_dir, read_record, sha256_file, write_json
 
-from ..application.datasets import IncomingFile
+from ..application.datasets import IncomingFile, row_problem
 from ..application.errors import FieldError, FieldErrors, NotFoundError
 from ..application.operations import Operations
 
@@ -32,7 +33,7 @@ class Files:
 
     def _folder(self, file_id: str) -> str:
         if not _ID.match(file_id):
-            raise NotFoundError(f"There is no file {file_id!r}.")
+            raise NotFoundError("service.file_unknown", file_id=file_id)
         return self.settings.path("files", file_id)
 
     def path(self, file_id: str) -> str:
@@ -49,17 +50,14 @@ class Files:
         :raises FieldErrors: for an unsupported purpose, and for invalid rows.
         """
         if purpose != "fine-tune":
-            raise FieldErrors([FieldError("purpose", f"Files are kept for fine-tune only, not for {purpose!r}.")])
+            raise FieldErrors([FieldError("purpose", Message("service.purpose_unknown", purpose=purpose))])
         source = Source(
             incoming_file.label if "." in incoming_file.label else f"{incoming_file.label}.jsonl",
             incoming_file.source().path,
         )
         change = self.operations.datasets.apply("upload", [source], check=True)
         if not change.valid:
-            first = change.problems[0]
-            raise FieldErrors(
-                [FieldError("file", f"Row {first.get('row')}: {first.get('what')}.", str(first.get("fix") or ""))]
-            )
+            raise FieldErrors([FieldError("file", row_problem(change.problems[0]))])
         file_id = f"file-{sha256_file(incoming_file.path)[:24]}"
         final = self._folder(file_id)
         if not os.path.isdir(final):
@@ -83,7 +81,7 @@ class Files:
         """
         metadata = read_record(os.path.join(self._folder(file_id), "about.json"))
         if metadata is None:
-            raise NotFoundError(f"There is no file {file_id!r}.")
+            raise NotFoundError("service.file_unknown", file_id=file_id)
         return {"id": file_id, "object": "file", "status": "processed", **metadata}
 
     def all(self) -> list[dict[str, t.Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ia_homelab_core.errors import InputError
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.runs.names import slug
 from ia_homelab_core.system.clock import age_seconds, parse_utc
 from ia_homelab_core.training import options
@@ -49,7 +50,7 @@ def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) ->
     try:
         path = files.path(file_id)
     except NotFoundError as error:
-        raise FieldErrors([FieldError("training_file", error.message)]) from None
+        raise FieldErrors([FieldError("training_file", error.content)]) from None
     label = str(files.get(file_id)["filename"])
     operations.datasets.publish_file(file_id, path, label)
     request["dataset"] = file_id
@@ -77,23 +78,22 @@ def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], di
             request[key] = value
     for key in ("model", "training_file"):
         if not isinstance(body.get(key), str) or not body[key]:
-            errors.append(FieldError(key, f"{key} is missing." if body.get(key) is None else f"{key} must be text."))
+            code = "service.field_missing" if body.get(key) is None else "service.field_no_text"
+            errors.append(FieldError(key, Message(code, field=key)))
     request["base_model"] = body.get("model")
     if body.get("validation_file") is not None:
-        message = "Rows to validate on are a share of those of training_file here; a file of their own is not taken."
-        hint = "Leave it out, and give validation_share, such as 0.1, in extra_body."
-        errors.append(FieldError("validation_file", message, hint))
+        errors.append(FieldError("validation_file", Message("service.no_validation_file")))
     if body.get("integrations"):
-        errors.append(FieldError("integrations", "There are none here.", "Leave it out."))
+        errors.append(FieldError("integrations", Message("service.no_integrations")))
     if body.get("suffix") is not None and not isinstance(body["suffix"], str):
-        errors.append(FieldError("suffix", "suffix must be text."))
+        errors.append(FieldError("suffix", Message("service.field_no_text", field="suffix")))
     metadata = body.get("metadata")
     if metadata is not None and not (
         isinstance(metadata, dict)
         and len(metadata) <= _MAX_METADATA
         and all(isinstance(value, str) and len(value) <= 512 and len(key) <= 64 for key, value in metadata.items())
     ):
-        errors.append(FieldError("metadata", f"metadata must be an object of at most {_MAX_METADATA} short texts."))
+        errors.append(FieldError("metadata", Message("service.metadata_invalid", limit=_MAX_METADATA)))
     _add_hyperparameters(body, request, errors)
     if errors:
         raise FieldErrors(errors)
@@ -107,15 +107,15 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
     if isinstance(method, dict):
         kind = method.get("type")
         if kind != "supervised":
-            errors.append(FieldError("method.type", f"There is no method {kind!r} here.", "Use supervised."))
+            errors.append(FieldError("method.type", Message("service.method_unknown", method=kind)))
         elif isinstance(method.get("supervised"), dict):
             hyperparameters = method["supervised"].get("hyperparameters") or hyperparameters
     elif isinstance(method, str):
         request["method"] = method  # an extension: lora, qlora, full, freeze, auto
     elif method is not None:
-        errors.append(FieldError("method", 'method must be an object such as {"type": "supervised"}.'))
+        errors.append(FieldError("method", Message("service.method_no_object")))
     if hyperparameters is not None and not isinstance(hyperparameters, dict):
-        errors.append(FieldError("hyperparameters", "hyperparameters must be an object."))
+        errors.append(FieldError("hyperparameters", Message("service.hyperparameters_no_object")))
         hyperparameters = None
     for key, value in (hyperparameters or {}).items():
         if key not in _HYPER:
@@ -125,7 +125,7 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
         elif value in (None, "auto"):
             continue
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
-            errors.append(FieldError(f"hyperparameters.{key}", f"{key} must be a number or auto."))
+            errors.append(FieldError(f"hyperparameters.{key}", Message("service.number_or_auto", field=key)))
         elif key == "n_epochs":
             request["epochs"] = value
         elif key == "batch_size":

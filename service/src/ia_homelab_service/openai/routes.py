@@ -63,7 +63,7 @@ def _add_models(router: APIRouter, upstream: Upstream) -> None:
         for one in await upstream.models():
             if one["id"] in (model, f"{model}:latest"):
                 return JSONResponse(one)
-        raise NotFoundError(f"There is no model {model!r}.")
+        raise NotFoundError("service.model_unknown", model=model)
 
 
 def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:

@@ -11,8 +11,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from ia_homelab_core.datasets.problems import nearest
 from ia_homelab_core.datasets.rules.registry import FORMATS
+from ia_homelab_core.messages.message import Message
+from ia_homelab_core.messages.suggestions import nearest
 
 from ..application.errors import FieldError, FieldErrors
 from ..application.operations import Operations
@@ -64,7 +65,9 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
         async with receive_upload(request, datasets, filename) as form:
             chosen = form.fields.get("format", format)
             if chosen not in FORMATS:
-                raise FieldErrors([FieldError("format", f"There is no format {chosen!r}.", nearest(chosen, FORMATS))])
+                suggestion = nearest(chosen, FORMATS)
+                content = Message("service.row_format_unknown", format=chosen, suggestion=suggestion)
+                raise FieldErrors([FieldError("format", content)])
             source = form.file.source()
             change = await to_thread.run_sync(lambda: datasets.apply(name, [source], chosen, force=force, check=check))
         if change.valid or check:

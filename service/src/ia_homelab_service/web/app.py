@@ -68,7 +68,7 @@ def mount(app: FastAPI) -> None:
         if isinstance(error, SignInNeededError):
             return RedirectResponse("/login", 303)
         assert isinstance(error, DeniedError)
-        return error_response(request.url.path, error, operations.redactor)
+        return error_response(request.url.path, error, operations.redactor, request_language(request).code)
 
     for one in (inner, page):
         one.add_exception_handler(DeniedError, denied)

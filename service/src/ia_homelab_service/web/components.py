@@ -11,9 +11,12 @@ import typing as t
 
 from nicegui import ui
 
+from ia_homelab_core.errors import CoreError
+from ia_homelab_core.messages.message import Message
+
 from ..application.errors import FieldErrors
+from ..application.schemas import MessageBody, Problem
 from .i18n.language import Language
-from .i18n.reasons_fr import to_french
 
 
 def heading(text: str, level: int = 2) -> ui.html:
@@ -31,10 +34,25 @@ def english(text: str) -> str:
     return f'<span lang="en">{html.escape(text)}</span>'
 
 
-def reason(language: Language, text: str) -> str:
-    """Return a reason that the core gives as HTML, translated if possible."""
-    translated = to_french(text) if language.code == "fr" else text
-    return html.escape(translated) if translated else english(text)
+def message_html(language: Language, message: Message) -> str:
+    """Return a message without its hint as HTML; marked as English if there is no text in the language."""
+    text = message.render(language.code).message
+    return html.escape(text) if message.language(language.code) == language.code else english(text)
+
+
+def hint_html(language: Language, message: Message) -> str:
+    """Return the hint of a message as HTML; empty if there is none."""
+    hint = message.render(language.code).hint
+    return html.escape(hint) if message.language(language.code) == language.code or not hint else english(hint)
+
+
+def messages_html(language: Language, messages: t.Iterable[MessageBody], otherwise: str = "") -> str:
+    """Return messages of the application as HTML, one after the other.
+
+    :param otherwise: text of an older store, which has no messages.
+    """
+    stored = [Message.from_stored(message.model_dump()) for message in messages]
+    return "; ".join(message_html(language, message) for message in stored) or (english(otherwise) if otherwise else "")
 
 
 def panel(title: str = "") -> ui.element:
@@ -73,19 +91,23 @@ def table(caption: str, head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]
         return ui.html(text, tag="table", sanitize=False).classes(f"plain {classes}")
 
 
-def problem(language: Language, error: Exception) -> None:
+def problem(language: Language, error: Exception | Problem) -> None:
     """Add an error message: the message and the hint."""
     with note("bad", role="alert"):
         ui.html(problem_html(language, error), tag="div", sanitize=False)
 
 
-def problem_html(language: Language, error: Exception) -> str:
-    """Return an error as HTML; errors of the core have messages for users, and those of fields are listed."""
-    message = str(getattr(error, "message", "") or "")
-    if not message:
-        return f"<p>{html.escape(language('error.unexpected', kind=type(error).__name__))}</p>"
+def problem_html(language: Language, error: Exception | Problem) -> str:
+    """Return an error as HTML; errors of the core have messages for users."""
     if isinstance(error, FieldErrors):
-        items = "".join(f"<li>{english(f'{one.message} {one.hint}'.strip())}</li>" for one in error.errors)
-        return f"<p>{english(message)}</p><ul>{items}</ul>"
-    hint = str(getattr(error, "hint", "") or "")
-    return "".join(f"<p>{english(text)}</p>" for text in (message, hint) if text)
+        pairs = [(message_html(language, one.content), hint_html(language, one.content)) for one in error.errors]
+        items = "".join(f"<li>{' '.join(filter(None, pair))}</li>" for pair in pairs)
+        return f"<p>{message_html(language, error.content)}</p><ul>{items}</ul>"
+    if isinstance(error, CoreError):
+        content = error.content
+    elif isinstance(error, Problem):
+        content = Message.from_stored(error.model_dump())
+    else:
+        return f"<p>{html.escape(language('error.unexpected', kind=type(error).__name__))}</p>"
+    texts = (message_html(language, content), hint_html(language, content))
+    return "".join(f"<p>{text}</p>" for text in texts if text)

@@ -13,6 +13,7 @@ from nicegui import ui
 
 from ia_homelab_core.base_models import names
 from ia_homelab_core.errors import CoreError
+from ia_homelab_core.messages.message import Message
 
 from ..application import schemas
 from ..application.errors import FieldErrors
@@ -71,7 +72,9 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
             try:
                 plan = await asyncio.to_thread(operations.plan, form.values())
                 summary = html.escape(language("configure.auto", method=plan.job.method))
-                text, kind = f"{summary} {components.reason(language, plan.job.method_reason)}", "busy"
+                cause = [plan.job.method_cause] if plan.job.method_cause else []
+                why = components.messages_html(language, cause, plan.job.method_reason)
+                text, kind = f"{summary} {why}", "busy"
             except CoreError:
                 pass  # submitting the form reports errors at their fields
         reason.clear()
@@ -174,6 +177,10 @@ def _upload(viewer: Viewer, upload: UploadForm) -> None:
         form._props.update({"method": "post", "action": "/datasets", "enctype": "multipart/form-data"})
 
 
+def _defect(problem: t.Mapping[str, t.Any]) -> Message:
+    return Message.from_stored({**problem, "text": problem.get("what"), "hint": problem.get("fix")})
+
+
 def _upload_result(language: t.Any, result: schemas.DatasetChange | Exception | None) -> None:
     if result is None:
         return
@@ -196,9 +203,9 @@ def _upload_result(language: t.Any, result: schemas.DatasetChange | Exception | 
                 html.escape(
                     " · ".join(str(entry[key]) for key in ("file", "row", "field") if entry.get(key) is not None)
                 ),
-                components.english(str(entry.get("what", ""))),
-                components.english(str(entry.get("fix", ""))),
+                components.message_html(language, defect),
+                components.hint_html(language, defect),
             )
-            for entry in result.problems
+            for entry, defect in ((entry, _defect(entry)) for entry in result.problems)
         ],
     )

@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 from nicegui import ui
 from nicegui.elements.mixins.validation_element import ValidationElement
 
+from ia_homelab_core.messages.message import Message
+
 from ..application.errors import FieldError
 from .i18n.language import Language
 
@@ -39,7 +41,7 @@ def read_query(schema: Schema, query: Query) -> tuple[dict[str, t.Any], list[Fie
         try:
             values[name] = _parse_value(entry, text)
         except ValueError:
-            errors.append(FieldError(name, f'{name} must be JSON such as {{"temperature": 0.2}}, not {text!r}.'))
+            errors.append(FieldError(name, Message("service.field_no_json", field=name, value=text)))
     return values, errors
 
 
@@ -177,7 +179,7 @@ class FinetuneForm:
         """Return an error in the viewer's language if the schema explains it, otherwise the core's message."""
         entry = self._schema["properties"].get(error.field, {})
         if entry.get("type") not in ("integer", "number"):
-            return " ".join(part for part in (error.message, error.hint) if part)
+            return str(error.content.render(self._language.code))
         language, least = self._language, entry.get("exclusiveMinimum", entry.get("minimum"))
         text = language("wrong.integer" if entry["type"] == "integer" else "wrong.number")
         for key, bound in (

@@ -128,7 +128,7 @@ class FormRoutes:
         try:
             async with receive_upload(request, self._operations.datasets) as form:
                 if not self._sessions.is_form_token(visitor_id(request), form.fields.get("form_token", "")):
-                    raise DeniedError("The form was too old.", "Send it again.")
+                    raise DeniedError("service.form_too_old")
                 name, check = form.fields.get("name", ""), form.fields.get("do") != "publish"
                 apply = functools.partial(self._operations.datasets.apply, name, [form.file.source()], check=check)
                 result = await asyncio.to_thread(apply)

@@ -90,7 +90,8 @@ def _show_notes(language: Language, plan: schemas.Plan) -> None:
                 ui.html(f"<p>{components.english(plan.estimate.advice)}</p>", sanitize=False)
     if plan.warnings:
         with components.note("warn"):
-            items = "".join(f"<li>{components.english(warning)}</li>" for warning in plan.warnings)
+            warnings = (components.messages_html(language, [warning]) for warning in plan.warning_messages)
+            items = "".join(f"<li>{warning}</li>" for warning in warnings)
             ui.html(f"<p><strong>{html.escape(language('plan.warnings'))}</strong></p><ul>{items}</ul>", sanitize=False)
 
 
@@ -105,7 +106,9 @@ def _show_declaration(language: Language, plan: schemas.Plan) -> None:
             (language("field.method"), html.escape(job.method)),
         ]
         if job.method_reason:
-            pairs.append((language("plan.why_method"), components.reason(language, job.method_reason)))
+            cause = [job.method_cause] if job.method_cause else []
+            text = components.messages_html(language, cause, job.method_reason)
+            pairs.append((language("plan.why_method"), text))
         shown = {"base_model", "dataset", "method", "name", "goal"}
         for name, value in plan.declaration.items():
             if name not in shown and to_text(value):
@@ -176,7 +179,7 @@ def _show_steps(language: Language, plan: schemas.Plan) -> None:
                 (
                     html.escape(language.maybe(f"step.{step.kind}", step.kind) + step_suffix(step)),
                     step_chip(language, step.state),
-                    components.reason(language, step.reason) if step.reason else "",
+                    components.messages_html(language, step.causes, step.reason),
                 )
                 for step in plan.job.steps
             ],

@@ -47,10 +47,9 @@ class Visitors:
             return
         session = self._sessions.read(connection.cookies.get(SESSION_COOKIE))
         if session is None:
-            message, hint = "This needs a token.", "Sign in at /login, or send the header Authorization: Bearer TOKEN."
             shows_view = connection.scope.get("method") == "GET" and "text/html" in connection.headers.get("accept", "")
-            raise (SignInNeededError if shows_view else DeniedError)(message, hint)
+            raise (SignInNeededError if shows_view else DeniedError)("service.sign_in_needed")
         if changes_something(connection.scope) and "origin" not in connection.headers:
-            raise DeniedError("A browser's session needs an Origin for this.", authenticated=True)
+            raise DeniedError("service.origin_missing", authenticated=True)
         check_scopes(required.scopes, session.scopes)
         connection.scope["state"]["session"] = session

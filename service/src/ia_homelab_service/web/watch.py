@@ -12,6 +12,7 @@ import typing as t
 from nicegui import ui
 
 from ia_homelab_core.errors import CoreError
+from ia_homelab_core.messages.message import Message
 
 from ..application import schemas
 from ..application.operations import Operations
@@ -58,7 +59,9 @@ def progress_text(language: Language, job: schemas.Job) -> str:
             parts.append(f"{language('watch.loss').lower()} {language.number(progress.loss, 3)}")
         if progress.eta_seconds is not None:
             parts.append(language("watch.eta", time=language.duration(progress.eta_seconds)))
-        if progress.note:
+        if progress.note_message is not None:
+            parts.append(Message.from_stored(progress.note_message.model_dump()).render(language.code).message)
+        elif progress.note:
             parts.append(progress.note)
     if job.position:
         parts.append(language("watch.position", place=job.position))
@@ -257,7 +260,7 @@ class _RunView:
         self._outcome.clear()
         if job.error is not None:
             with self._outcome:
-                components.problem(language, t.cast(Exception, job.error))
+                components.problem(language, job.error)
         self._steps.clear()
         with self._steps:
             components.table(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ...messages.message import Message
 from ..output_formats import ASSISTANT, HUMAN, AlpacaOutput, Sample
 from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
@@ -90,20 +91,19 @@ class AlpacaRules(Rules):
             if row.get(name) is not None:
                 faults += self.check_text(row[name], name, blank=True)
         if not faults and not row[self._prompt].strip() and not (row.get(self._query) or "").strip():
-            faults.append((self._prompt, "it is empty", "Write it, or leave the row out."))
+            faults.append((self._prompt, Message("datasets.empty")))
         return faults + self._check_history(row.get(self._history))
 
     def _check_history(self, history: t.Any) -> list[Fault]:
-        fix = "Write it as a list of pairs, [[question, answer], …]."
         if history is None:
             return []
         if not isinstance(history, list):
-            return [(self._history, f"it is {kind_of(history)}, not a list", fix)]
+            return [(self._history, Message("datasets.history_no_list", kind=kind_of(history)))]
         faults: list[Fault] = []
         for index, pair in enumerate(history):
             location = f"{self._history}[{index}]"
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                faults.append((location, f"it is {kind_of(pair)}, not a pair", fix))
+                faults.append((location, Message("datasets.history_no_pair", kind=kind_of(pair))))
             else:
                 faults += self.check_text(pair[0], f"{location}[0]") + self.check_text(pair[1], f"{location}[1]")
         return faults

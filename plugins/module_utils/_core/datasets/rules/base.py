@@ -13,11 +13,13 @@ import abc
 import typing as t
 
 from ...errors import InputError
+from ...messages.message import Message
+from ...messages.suggestions import nearest
 from ..output_formats import SFT, Sample
-from ..problems import kind_of, nearest
+from ..problems import kind_of
 
-#: Field, its defect, how to correct it.
-Fault = tuple[str, str, str]
+#: Field, and its defect; the hint of the defect is how to correct it.
+Fault = tuple[str, Message]
 #: A rendered row: the line, its system prompt, and :attr:`Sample.key`.
 RenderedRow = tuple[str, str, tuple[int, int]]
 
@@ -61,16 +63,17 @@ class Rules(abc.ABC):
         for column in columns:
             if column not in self.usual:
                 raise InputError(
-                    f"The format {self.format} has no column {column!r}.",
-                    f"{nearest(column, self.usual)} Its columns are {', '.join(self.usual)}.".lstrip(),
+                    "datasets.column_unknown",
+                    format=self.format,
+                    column=column,
+                    suggestion=nearest(column, self.usual),
+                    columns=list(self.usual),
                 )
         self.field = {**self.usual, **columns}
         names = [*self.field.values(), *ignored]
         duplicates = sorted({name for name in names if names.count(name) > 1})
         if duplicates:
-            raise InputError(
-                f"The field {duplicates[0]!r} is named twice in columns and ignore_fields.", "Name it once."
-            )
+            raise InputError("datasets.field_named_twice", field=duplicates[0])
         self.ignored = frozenset(ignored)
         self.known_fields = frozenset(self.field.values())
 
@@ -88,36 +91,30 @@ class Rules(abc.ABC):
         faults = self.check_fields(names)
         for name in dict.fromkeys(names):
             if names.count(name) > 1:
-                faults.append((name or "(empty)", "the header has it twice", "Give each column a name of its own."))
+                faults.append((name or "(empty)", Message("datasets.column_twice")))
         return faults
 
     def check_fields(self, names: t.Collection[t.Any]) -> list[Fault]:
         """Faults for missing and for unknown fields."""
         missing = [self.field[column] for column in self.required if self.field[column] not in names]
         unknown = [name for name in names if name not in self.known_fields and name not in self.ignored]
-        faults = [(name, "it is missing", f"Give every row the field {name!r}.") for name in missing]
-        return faults + [(str(name) or "(empty)", *self._unexpected_column(str(name), missing)) for name in unknown]
+        faults = [(name, Message("datasets.field_missing", field=name)) for name in missing]
+        return faults + [(str(name) or "(empty)", self._unexpected_column(str(name), missing)) for name in unknown]
 
-    def _unexpected_column(self, name: str, missing: t.Sequence[str]) -> tuple[str, str]:
+    def _unexpected_column(self, name: str, missing: t.Sequence[str]) -> Message:
         if name in _PREFERENCE_FIELDS:
-            return (
-                f"it belongs to preference data (dpo, rm, kto), and the first row makes this a dataset for {self.kind}",
-                "Keep one kind of rows in a dataset, or name the field in ignore_fields.",
-            )
+            return Message("datasets.preference_field", kind=self.kind)
         if name in _MEDIA_FIELDS:
-            return "pictures, films and sounds are not trained on here", "Leave these rows out."
+            return Message("datasets.no_media")
         if name in _TURN_FIELDS and name != self.usual.get("messages"):
-            return f"it does not belong to the format {self.format}", "Set the format, and keep to one in a dataset."
+            return Message("datasets.field_of_other_format", format=self.format)
         suggestion = nearest(name, missing or sorted(self.known_fields))
         column = _SYNONYMS.get(name.lower(), "")
         if not suggestion and column in self.usual:
-            suggestion = f"Set columns to {{{column}: {name}}} if that is what it is."
-        fix = (
-            f"{suggestion} Else remove it, or name it in ignore_fields."
-            if suggestion
-            else "Remove it, or name it in ignore_fields."
-        )
-        return f"the format {self.format} has no such field, it would be lost", fix
+            suggestion = Message("datasets.set_columns", column=column, name=name)
+        if suggestion:
+            return Message("datasets.field_unknown_suggested", format=self.format, suggestion=suggestion)
+        return Message("datasets.field_unknown", format=self.format)
 
     @abc.abstractmethod
     def quick(self, output_format: t.Any, row: t.Any, text: str | None, start: int, end: int) -> RenderedRow | None:
@@ -141,20 +138,17 @@ class Rules(abc.ABC):
         :param blank: whether it may be empty.
         """
         if not isinstance(value, str):
-            return [
-                (field, f"it is {kind_of(value)}, not text", "Put it in quotes." if _scalar(value) else "Write text.")
-            ]
+            code = "datasets.scalar_not_text" if _scalar(value) else "datasets.not_text"
+            return [(field, Message(code, kind=kind_of(value)))]
         if not blank and (not value or value.isspace()):
-            return [(field, "it is empty", "Write it, or leave the row out.")]
+            return [(field, Message("datasets.empty"))]
         if "\0" in value:
-            return [(field, "it holds a NUL character", "Remove it.")]
+            return [(field, Message("datasets.nul"))]
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            defect = (
-                f"it holds half of a surrogate pair (U+{ord(value[error.start]):04X}) at character {error.start + 1}"
-            )
-            return [(field, defect, "Write the character itself, or both halves.")]
+            half = f"U+{ord(value[error.start]):04X}"
+            return [(field, Message("datasets.lone_surrogate", half=half, position=error.start + 1))]
         return []
 
     def optional(self, row: t.Mapping[str, t.Any], column: str) -> str:
@@ -163,7 +157,7 @@ class Rules(abc.ABC):
 
     def not_an_object(self, row: t.Any) -> list[Fault]:
         """The fault of a row that is not an object."""
-        return [("", f"the row is {kind_of(row)}, not an object", f"Write rows as {{{self.example()}}}.")]
+        return [("", Message("datasets.row_no_object", kind=kind_of(row), example=self.example()))]
 
     def example(self) -> str:
         """The required fields in JSON syntax."""

@@ -14,8 +14,10 @@ import json
 import re
 import typing as t
 
+from ...messages.message import Message
+from ...messages.suggestions import nearest
 from ..output_formats import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesOutput, Sample
-from ..problems import kind_of, nearest
+from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
 
 SYSTEM = "system"
@@ -134,15 +136,15 @@ class TurnRules(Rules):
 
     def _check_messages(self, messages: t.Any, system: t.Any) -> list[Fault]:
         if not isinstance(messages, list):
-            return [(self._messages, f"it is {kind_of(messages)}, not a list", "Write a list of turns.")]
+            return [(self._messages, Message("datasets.turns_no_list", kind=kind_of(messages)))]
         if not messages:
-            return [(self._messages, "it is empty", "Write a question and its answer, or leave the row out.")]
+            return [(self._messages, Message("datasets.no_turns"))]
         faults: list[Fault] = []
         for index, message in enumerate(messages):
             location = f"{self._messages}[{index}]"
             if not isinstance(message, t.Mapping):
                 example = f'{{"{self.role}": …, "{self.content}": …}}'
-                faults.append((location, f"it is {kind_of(message)}, not an object", f"Write turns as {example}."))
+                faults.append((location, Message("datasets.turn_no_object", kind=kind_of(message), example=example)))
             else:
                 faults += self.check_role(message, location) or self.check_turn(message, location)
         if faults:
@@ -153,25 +155,23 @@ class TurnRules(Rules):
         """The faults of a turn's role."""
         location = f"{location}.{self.role}"
         if self.role not in message:
-            return [(location, "it is missing", f"Say who speaks: {', '.join(self.roles)}.")]
+            return [(location, Message("datasets.role_missing", roles=list(self.roles)))]
         name = message[self.role]
         if not isinstance(name, str):
             return self.check_text(name, location)
         if name in self.roles:
             return []
         own_role = next((own for own, role in self.roles.items() if role == _SYNONYMS.get(name.lower())), "")
-        suggestion = f"Did you mean {own_role!r}?" if own_role else nearest(name, self.roles)
-        return [
-            (location, f"there is no role {name!r}", f"{suggestion} The roles are {', '.join(self.roles)}.".lstrip())
-        ]
+        meant = Message("errors.did_you_mean_quoted", name=own_role) if own_role else nearest(name, self.roles)
+        return [(location, Message("datasets.role_unknown", role=name, suggestion=meant, roles=list(self.roles)))]
 
     def check_keys(self, message: t.Mapping[str, t.Any], location: str, known_keys: t.Container[str]) -> list[Fault]:
         """Faults for keys of a turn that would be lost."""
         faults = []
         for key, value in message.items():
             if key not in known_keys and value is not None:
-                fix = f"{nearest(str(key), (self.role, self.content))} Else remove it.".lstrip()
-                faults.append((f"{location}.{key}", "a turn has no such key, it would be lost", fix))
+                suggestion = nearest(str(key), (self.role, self.content))
+                faults.append((f"{location}.{key}", Message("datasets.turn_key_unknown", suggestion=suggestion)))
         return faults
 
     @abc.abstractmethod
@@ -190,36 +190,26 @@ class TurnRules(Rules):
             current = self.turn(message)[0]
             if current == SYSTEM:
                 if index:
-                    return [
-                        (role_location % index, "a system prompt stands only at the beginning", "Move it to the front.")
-                    ]
+                    return [(role_location % index, Message("datasets.late_system_prompt"))]
                 text = message.get(self.content)
                 if system and text != system:
-                    return [
-                        (self._system, f"it differs from the system prompt in {self._messages}", "Keep one of them.")
-                    ]
+                    return [(self._system, Message("datasets.two_system_prompts", field=self._messages))]
                 continue
             if current not in _NEXT_ROLES[previous] and not (current == previous == OBSERVATION and self.joins_tools):
-                expected = " or ".join(repr(own_names.get(name, name)) for name in _NEXT_ROLES[previous])
-                explanation = (
-                    f"{own_names.get(previous, previous)!r} comes before it" if previous else "it is the first"
+                expected = [repr(own_names.get(name, name)) for name in _NEXT_ROLES[previous]]
+                explanation = Message("datasets.first_turn")
+                if previous:
+                    explanation = Message("datasets.turn_before", role=own_names.get(previous, previous))
+                defect = Message(
+                    "datasets.role_out_of_order", role=message[self.role], expected=expected, explanation=explanation
                 )
-                fix = "Let question and answer take turns."
-                return [
-                    (
-                        role_location % index,
-                        f"it is {message[self.role]!r}, and {expected} is expected: {explanation}",
-                        fix,
-                    )
-                ]
+                return [(role_location % index, defect)]
             previous = current
         if previous not in self.final_roles:
             location = role_location % (len(messages) - 1)
             if ASSISTANT in self.final_roles:
-                fix = "End with the answer the model must learn, or leave the row out."
-                return [(location, "the last turn is not the assistant's", fix)]
-            fix = "End with what both answers answer; they stand in chosen and rejected."
-            return [(location, "the last turn is no question", fix)]
+                return [(location, Message("datasets.last_turn_no_answer"))]
+            return [(location, Message("datasets.last_turn_no_question"))]
         return []
 
     #: whether consecutive observations are joined
@@ -240,7 +230,7 @@ class TurnRules(Rules):
 
     def check_tools(self, tools: t.Any) -> list[Fault]:
         """The faults of the tools of a row: a list, or the same as JSON text."""
-        location, fix = self._tools, "Write a list of tools: name, description, parameters."
+        location = self._tools
         if tools is None or tools == "":
             return []
         if isinstance(tools, str):
@@ -250,9 +240,9 @@ class TurnRules(Rules):
             try:
                 tools = parse_json(tools)
             except ValueError as error:
-                return [(location, f"it is not JSON ({error})", fix)]
+                return [(location, Message("datasets.tools_no_json", reason=error))]
         if not isinstance(tools, list):
-            return [(location, f"it is {kind_of(tools)}, not a list", fix)]
+            return [(location, Message("datasets.tools_no_list", kind=kind_of(tools)))]
         faults = []
         for index, tool in enumerate(tools):
             faults += self._check_tool(tool, f"{location}[{index}]")
@@ -262,13 +252,12 @@ class TurnRules(Rules):
         if isinstance(tool, t.Mapping) and tool.get("type") == "function":
             tool, location = tool.get("function"), f"{location}.function"
         if not isinstance(tool, t.Mapping):
-            return [(location, f"it is {kind_of(tool)}, not an object", "Write a tool as an object.")]
+            return [(location, Message("datasets.tool_no_object", kind=kind_of(tool)))]
         if not isinstance(tool.get("name"), str) or not tool["name"]:
-            return [(f"{location}.name", f"it is {kind_of(tool.get('name'))}", "Give the tool a name.")]
+            return [(f"{location}.name", Message("datasets.tool_without_name", kind=kind_of(tool.get("name"))))]
         parameters = tool.get("parameters")
         if not isinstance(parameters, t.Mapping) or not isinstance(parameters.get("properties"), t.Mapping):
-            return [(f"{location}.parameters", "it is no JSON schema of an object",
-                     'Write {"type": "object", "properties": {…}}; the properties may be empty.')]  # fmt: skip
+            return [(f"{location}.parameters", Message("datasets.tool_without_schema"))]
         return []
 
     def check_json(self, value: t.Any, location: str) -> list[Fault]:
@@ -276,7 +265,7 @@ class TurnRules(Rules):
         try:
             text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (ValueError, RecursionError) as error:
-            return [(location, f"it cannot be written as JSON ({error})", "Check its values.")]
+            return [(location, Message("datasets.not_writable_as_json", reason=error))]
         return self.check_text(text, location)
 
     @staticmethod
@@ -303,7 +292,7 @@ class SharegptRules(TurnRules):
         faults = self.check_keys(message, location, (self.role, self.content))
         content_location = f"{location}.{self.content}"
         if self.content not in message:
-            return [*faults, (content_location, "it is missing", "Write what is said.")]
+            return [*faults, (content_location, Message("datasets.content_missing"))]
         role, text = message[self.role], message[self.content]
         content_faults = self.check_text(text, content_location, blank=role in (OBSERVATION, SYSTEM))
         if role == CALL and not content_faults:
@@ -311,16 +300,15 @@ class SharegptRules(TurnRules):
         return faults + content_faults
 
     def _check_call(self, text: str, location: str) -> list[Fault]:
-        fix = 'Write {"name": …, "arguments": {…}}, or a list of such.'
         try:
             calls = parse_json(THOUGHT.sub("", text, count=1))
         except ValueError as error:
-            return [(location, f"a call is JSON, and this is not ({error})", fix)]
+            return [(location, Message("datasets.call_no_json", reason=error))]
         calls = calls if isinstance(calls, list) else [calls]
         for call in calls:
             if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
-                return [(location, "a call has a name and arguments, and this has not", fix)]
-        return [] if calls else [(location, "it calls nothing", fix)]
+                return [(location, Message("datasets.call_incomplete"))]
+        return [] if calls else [(location, Message("datasets.no_call"))]
 
     def turn(self, message: t.Mapping[str, t.Any]) -> tuple[str, str]:
         return message[self.role], message[self.content]
@@ -351,37 +339,33 @@ class OpenAIRules(TurnRules):
         faults = self.check_keys(message, location, (self.role, self.content, *extra_keys))
         content_location = f"{location}.{self.content}"
         if self.content not in message and not calls:
-            return [*faults, (content_location, "it is missing", "Write what is said.")]
+            return [*faults, (content_location, Message("datasets.content_missing"))]
         text = message.get(self.content)
         if isinstance(text, list):
-            return [
-                *faults,
-                (content_location, "it is a list of parts, not text", "Write the text alone; pictures are not read."),
-            ]
+            return [*faults, (content_location, Message("datasets.content_of_parts"))]
         if not calls:
             return faults + self.check_text(text, content_location, blank=role in ("tool", "system", "developer"))
         if text is not None and (not isinstance(text, str) or text.strip()):
-            fix = "Keep the call or the text, or make two turns of it."
-            faults.append((content_location, "the text beside tool_calls would be lost in training", fix))
+            faults.append((content_location, Message("datasets.text_beside_calls")))
         return faults + self._check_calls(calls, f"{location}.tool_calls")
 
     def _check_calls(self, calls: t.Any, location: str) -> list[Fault]:
-        fix = 'Write [{"type": "function", "function": {"name": …, "arguments": "{…}"}}].'
         if not isinstance(calls, list):
-            return [(location, f"it is {kind_of(calls)}, not a list", fix)]
+            return [(location, Message("datasets.calls_no_list", kind=kind_of(calls)))]
         for index, call in enumerate(calls):
             function = call.get("function") if isinstance(call, t.Mapping) else None
             function_location = f"{location}[{index}].function"
             if not isinstance(function, t.Mapping) or not isinstance(function.get("name"), str):
-                return [(function_location, "it has no name", fix)]
+                return [(function_location, Message("datasets.function_without_name"))]
             arguments = function.get("arguments")
             if isinstance(arguments, str):
                 try:
                     arguments = parse_json(arguments)
                 except ValueError as error:
-                    return [(f"{function_location}.arguments", f"it is not JSON ({error})", fix)]
+                    return [(f"{function_location}.arguments", Message("datasets.arguments_no_json", reason=error))]
             if not isinstance(arguments, t.Mapping):
-                return [(f"{function_location}.arguments", f"it is {kind_of(arguments)}, not an object", fix)]
+                defect = Message("datasets.arguments_no_object", kind=kind_of(arguments))
+                return [(f"{function_location}.arguments", defect)]
         return self.check_json(self._calls(calls), location)
 
     @staticmethod

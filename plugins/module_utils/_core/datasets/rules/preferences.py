@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ...messages.message import Message
 from ..output_formats import ASSISTANT, CALL, HUMAN, KTO, OBSERVATION, PREFERENCE, Sample
 from ..problems import kind_of
 from .alpaca import AlpacaRules
 from .base import Fault, RenderedRow
 from .conversations import OpenAIRules, SharegptRules, TurnRules
-
-_SAME = ("it is the same as chosen, so there is nothing to learn", "Write two different answers, or leave the row out.")
 
 
 class AlpacaPreference(AlpacaRules):
@@ -41,7 +40,7 @@ class AlpacaPreference(AlpacaRules):
     def check(self, row: t.Any) -> list[Fault]:
         faults = super().check(row)
         if not faults and row[self.field["chosen"]] == row[self.field["rejected"]]:
-            return [(self.field["rejected"], *_SAME)]
+            return [(self.field["rejected"], Message("datasets.same_answers"))]
         return faults
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
@@ -71,8 +70,7 @@ def _check_tag(row: t.Any, field: str) -> list[Fault]:
     if not isinstance(row, t.Mapping) or field not in row or isinstance(row[field], bool):
         return []
     # LLaMA-Factory silently ignores any other value, and trains on the answer as if it were liked
-    fix = "Write true or false, without quotes; a cell of a CSV is always text, so write these rows as JSON."
-    return [(field, f"it is {kind_of(row[field])}, not true or false", fix)]
+    return [(field, Message("datasets.tag_no_boolean", kind=kind_of(row[field])))]
 
 
 class _TurnPreference(TurnRules):
@@ -95,19 +93,18 @@ class _TurnPreference(TurnRules):
         if not faults:
             chosen, rejected = self._answers(row)
             if chosen == rejected:
-                return [(self.field["rejected"], *_SAME)]
+                return [(self.field["rejected"], Message("datasets.same_answers"))]
         return faults
 
     def _check_answer(self, answer: t.Any, location: str) -> list[Fault]:
         assistant_name = next(name for name, role in self.roles.items() if role == ASSISTANT)
-        fix = f'Write the one turn as {{"{self.role}": "{assistant_name}", "{self.content}": …}}.'
+        example = f'{{"{self.role}": "{assistant_name}", "{self.content}": …}}'
         if not isinstance(answer, t.Mapping):
-            return [(location, f"it is {kind_of(answer)}, not a turn", fix)]
+            return [(location, Message("datasets.answer_no_turn", kind=kind_of(answer), example=example))]
         faults = self.check_role(answer, location) or self.check_turn(answer, location)
         if not faults and self.turn(answer)[0] not in (ASSISTANT, CALL):
-            return [
-                (f"{location}.{self.role}", f"it is {answer[self.role]!r}, and {assistant_name!r} is expected", fix)
-            ]
+            names = {"role": answer[self.role], "expected": assistant_name}
+            return [(f"{location}.{self.role}", Message("datasets.answer_of_other_role", **names, example=example))]
         return faults
 
     def _answers(self, row: t.Mapping[str, t.Any]) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import typing as t
 
 from ...errors import InputError
+from ...messages.suggestions import nearest
 from ..output_formats import KTO, PREFERENCE, SFT
-from ..problems import nearest
 from .alpaca import AlpacaRules
 from .base import Rules
 from .conversations import OpenAIRules, SharegptRules
@@ -38,7 +38,7 @@ def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[
     """
     if declared not in FORMATS:
         raise InputError(
-            f"There is no format {declared!r}.", f"{nearest(declared, FORMATS)} One of {', '.join(FORMATS)}.".lstrip()
+            "datasets.format_unknown", format=declared, suggestion=nearest(declared, FORMATS), formats=list(FORMATS)
         )
     fields = set(first_row) if isinstance(first_row, t.Mapping) else set()
     format_name, columns = (declared, columns) if declared != "auto" else _format_of(first_row, fields, columns)

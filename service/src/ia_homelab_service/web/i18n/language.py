@@ -9,9 +9,11 @@ import dataclasses
 import datetime
 import typing as t
 
+from ia_homelab_core.messages.formatting import ENGLISH, FRENCH
+
+from ...messages.negotiation import preferred_language
 from . import en, fr
 
-ENGLISH, FRENCH = "en", "fr"
 #: Texts by language and key. A test checks that both languages have the same keys.
 TEXTS: dict[str, dict[str, str]] = {ENGLISH: en.TEXTS, FRENCH: fr.TEXTS}
 #: Name of each language in itself, for the switch.
@@ -28,17 +30,7 @@ def choose_language(chosen: str | None, accept: str | None) -> str:
     """
     if chosen is not None and chosen in TEXTS:
         return chosen
-    best, quality = ENGLISH, 0.0
-    for part in (accept or "").split(","):
-        tag, _semicolon, weight = part.partition(";")
-        language = tag.strip().lower().split("-", 1)[0]
-        try:
-            q = float(weight.strip()[2:]) if weight.strip().startswith("q=") else 1.0
-        except ValueError:
-            continue
-        if language in TEXTS and q > quality:
-            best, quality = language, q
-    return best
+    return preferred_language(accept)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,8 +28,9 @@ def context(tmp_path: Path) -> Path:
     variables = yaml.safe_load((ROOT / "roles/llamafactory/vars/main.yml").read_text(encoding="utf-8"))
     text = variables["llamafactory_image_modules"]
     named = re.findall(r"'(module_utils/[\w/]+\.py)'", text)
-    assert named and "/module_utils/_provisioning/*.py" in text
-    for path in [*named, *(ROOT / "plugins").glob("module_utils/_provisioning/*.py")]:
+    globs = re.findall(r"'/(module_utils/[\w/]+/\*\.py)'", text)
+    assert named and "module_utils/_provisioning/*.py" in globs
+    for path in [*named, *(path for pattern in globs for path in (ROOT / "plugins").glob(pattern))]:
         path = ROOT / "plugins" / path
         target = tmp_path / "context" / path.relative_to(ROOT / "plugins")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +45,15 @@ def test_it_imports_nothing_from_outside_of_the_context(context: Path, tmp_path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "--requirements-dir" in done.stdout
+
+
+def test_its_errors_have_their_texts_in_the_context(context: Path, tmp_path: Path) -> None:
+    program = "from module_utils._core.errors import InputError as E; print(E('provisioning.no_program', program='x'))"
+    done = subprocess.run(
+        [sys.executable, "-E", "-S", "-c", program],
+        cwd=context, capture_output=True, text=True, check=False, env={"PATH": os.defpath},
+    )  # fmt: skip
+    assert done.stdout == "x is not a program. Install Ollama first.\n", done.stderr
 
 
 def test_the_dockerfile_runs_it_with_arguments_that_it_has() -> None:

@@ -52,7 +52,7 @@ def test_duplicates_and_contradictions_have_a_place() -> None:
             "contradictions": [[{**place, "row": 1}, {**place, "row": 3}], [{**place, "row": 1}, {**place, "row": 6}]],
         },
     }
-    messages = warnings("prompts", statistics_of(*rows))
+    messages = [str(each) for each in warnings("prompts", statistics_of(*rows))]
     assert "prompts: 2 rows answer the same question otherwise" in messages[0]
     assert "records row 3 and row 1; records row 6 and row 1" in messages[0]
     assert "prompts: 2 rows say the same as an earlier one" in messages[1]
@@ -101,13 +101,13 @@ def test_rows_of_several_files(tmp_path: Path) -> None:
     assert results["repeats"]["examples"]["duplicates"] == [
         [{"file": "one.jsonl", "row": 1}, {"file": "two.jsonl", "row": 1}]
     ]
-    assert "two.jsonl row 1 and row 1 of one.jsonl" in warnings("prompts", results)[0]
+    assert "two.jsonl row 1 and row 1 of one.jsonl" in str(warnings("prompts", results)[0])
 
 
 def test_a_single_kind_of_tag_is_reported() -> None:
     results = statistics_of(alpaca("a", "b", kto_tag=True), alpaca("c", "d", kto_tag=True))
     assert results["liked"] == {"true": 2, "false": 0}
-    assert "every kto_tag is the same" in warnings("prompts", results)[0]
+    assert "every kto_tag is the same" in str(warnings("prompts", results)[0])
     assert warnings("prompts", statistics_of(alpaca("a", "b", kto_tag=True), alpaca("c", "d", kto_tag=False))) == []
 
 
@@ -115,7 +115,7 @@ def test_warnings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     results = statistics_of(*[alpaca("a", "b")] * 500, *[alpaca("a", str(number)) for number in range(500)])
     assert (results["repeats"]["duplicates"], results["repeats"]["contradictions"]) == (499, 500)
     assert all(len(pairs) == statistics.SHOWN for pairs in results["repeats"]["examples"].values())
-    assert all(len(message) < 500 for message in warnings("prompts", results))
+    assert all(len(str(message)) < 500 for message in warnings("prompts", results))
     monkeypatch.setattr(statistics, "COMPARED", 10)
     repeats = statistics_of(*[alpaca("a", "b")] * 11)["repeats"]
     assert (repeats["exact"], repeats["duplicates"]) == (False, 0)

@@ -27,6 +27,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.dist
     read_agreed,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError, JobError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 
 TRAINING = "f" * 64
 
@@ -141,11 +142,15 @@ def test_silence_counts_as_lost(group: t.Callable[..., Group], monkeypatch: pyte
     assert "nothing was heard of it for 1 seconds" in str(error)
 
 
+def stored(text: str, hint: str = "") -> Message:
+    return Message.from_stored({"text": text, "hint": hint})
+
+
 @pytest.mark.parametrize("source", [0, 1])
 def test_what_one_fails_with_is_what_all_tell(group: t.Callable[..., Group], source: int) -> None:
     three = group(3)
     three.begin()
-    three.links[source].tell("the disk is full.", "Make room.")
+    three.links[source].tell(stored("the disk is full.", "Make room."))
     for error in three.each(watch, [rank for rank in range(3) if rank != source]):
         assert error.message == f"pc-{'ab'[source]}: the disk is full."
         assert error.hint == "Make room. It begins anew."
@@ -155,13 +160,13 @@ def test_what_one_fails_with_is_what_all_tell(group: t.Callable[..., Group], sou
 def test_an_echo_waits_for_its_cause(group: t.Callable[..., Group], monkeypatch: pytest.MonkeyPatch) -> None:
     two = group()
     two.begin()
-    two.links[1].tell("connection closed by peer", "", echo=True)
+    two.links[1].tell(stored("connection closed by peer"), echo=True)
     assert two.each(lambda link: watch(link, 0.5), [0]) == [None]
-    two.links[0].tell("out of memory", "Lower batch_size.")
+    two.links[0].tell(stored("out of memory", "Lower batch_size."))
     assert "pc-a: out of memory" in str(two.links[1].news())
     monkeypatch.setattr(node_link, "ECHO_SECONDS", 0.1)
     two.links[0]._echo = None
-    two.links[1].tell("connection closed by peer", "", echo=True)
+    two.links[1].tell(stored("connection closed by peer"), echo=True)
     (error,) = two.each(watch, [0])
     assert "pc-b: connection closed by peer" in str(error)
 

@@ -145,4 +145,4 @@ def test_a_session_is_no_part_of_who_they_are() -> None:
 def test_a_process_that_was_killed_is_told_as_torchrun_has_seen_it() -> None:
     log = ["  exitcode  : -9 (pid: 71)", "  traceback : Signal 9 (SIGKILL) received by PID 71", "=====", "launcher.py"]
     last = "subprocess.CalledProcessError: Command '['torchrun', '--nnodes', '2']' returned non-zero exit status 1."
-    assert tool_errors.explain([*log, last])[0] == "A process of the training was killed by signal 9."
+    assert tool_errors.explain([*log, last]).text == "A process of the training was killed by signal 9."

@@ -215,7 +215,7 @@ def test_a_damaged_result_is_rebuilt(lab: Lab, damage, reason: str) -> None:  # 
     lab.apply(run)
     assert lab.broken() == []
     damage(lab.artifact(run))
-    assert lab.engine.pending_steps(run) == {"step-0": reason}
+    assert {label: str(why) for label, why in lab.engine.pending_steps(run).items()} == {"step-0": reason}
     assert lab.engine.preview(run).steps[0].reason == reason
     assert lab.apply(run).state == "succeeded"
     assert lab.broken() == []
@@ -238,7 +238,9 @@ def test_an_external_drift_is_repaired_once(lab: Lab) -> None:
     run = lab.run("a", f"rm -f '{drift_file}'; echo made > out", drift=str(drift_file))
     lab.apply(run)
     drift_file.write_text("the copy has changed\n")
-    assert lab.engine.pending_steps(run) == {"step-0": "the copy has changed"}
+    assert {label: str(why) for label, why in lab.engine.pending_steps(run).items()} == {
+        "step-0": "the copy has changed"
+    }
     assert lab.apply(run).state == "succeeded"
     assert len(lab.record(run).jobs) == 2
     assert lab.broken() == []

@@ -145,7 +145,7 @@ def test_misfit_is_rejected_with_a_suggestion(lab: PlanLab, gpu: t.Callable[[int
 def test_misfit_is_a_warning_with_memory_check_warn(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
     gpu(12288)
     run = lab.plan("cuda", base_model=BIG, memory_check="warn")
-    assert any("The nearest that fits" in warning for warning in warnings_of(run))
+    assert any("The nearest that fits" in str(warning) for warning in warnings_of(run))
     # memory_check does not change the fingerprint
     gpu(81920)
     assert lab.plan("cuda", base_model=BIG).id == run.id

@@ -209,6 +209,8 @@ def test_long_values_are_shortened() -> None:
 def test_problems_are_facts_for_programs() -> None:
     with pytest.raises(InputError) as caught:
         read_declaration({**BASE, "lr": 2})
-    assert caught.value.details["problems"] == [
-        {"option": "lr", "message": "lr: learning_rate must be above 0 and at most 1, not 2.", "hint": ""}
-    ]
+    (problem,) = caught.value.details["problems"]
+    assert problem["option"] == "lr" and problem["hint"] == ""
+    assert problem["message"] == "lr: learning_rate must be above 0 and at most 1, not 2."
+    assert problem["code"] == "training.written_as" and problem["parameters"]["key"] == "lr"
+    assert problem["parameters"]["problem"]["code"] == "training.option_bounds"

@@ -66,7 +66,7 @@ def test_untracked_inputs_keep_the_value_of_the_last_training(lab: PlanLab, goal
     for declared in ({"regenerate": "never"}, {"regenerate_on": ["hyperparameters"]}):
         run = lab.plan(goal=goal, **declared)
         assert run.id == trained.id
-        assert any("the dataset has changed, and does not count" in warning for warning in warnings_of(run))
+        assert any("the dataset has changed, and does not count" in str(warning) for warning in warnings_of(run))
     assert lab.plan(goal=goal).id != trained.id
 
 
@@ -234,7 +234,7 @@ def test_export_continues_from_what_was_trained(lab: PlanLab) -> None:
     exported = plan(lab.layout, request, HOST)
     assert exported.step("train").spec.fingerprint == second.step("train").spec.fingerprint
     assert [step.label for step in exported.steps] == [step.label for step in model.steps]
-    assert not any("does not count" in warning for warning in warnings_of(exported))
+    assert not any("does not count" in str(warning) for warning in warnings_of(exported))
 
 
 def test_reward_model_is_not_exported(lab: PlanLab) -> None:

@@ -112,7 +112,7 @@ def test_untracked_inputs_are_pinned(layout: Layout) -> None:
     assert base.fingerprint == BASE.fingerprint and base.template == "qwen"
     assert pinned.dataset(lambda: changed).fingerprint == "d" * 64
     assert pinned.training(normalise({"epochs": 9}), lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
-    assert [note.split(" has changed")[0] for note in pinned.notes] == ["the base", "the dataset"]
+    assert [str(note).split(" has changed")[0] for note in pinned.notes] == ["the base", "the dataset"]
     pinned = PinnedInputs(layout, "m", ("base", "dataset"))
     assert pinned.base(lambda: moved) is moved and pinned.dataset(lambda: changed) is changed
     assert pinned.training(normalise({"epochs": 2}), lambda: pytest.fail("not asked for")) == ({"epochs": 2}, OPTIONS)
@@ -138,7 +138,7 @@ def test_ignored_hyperparameters_are_reported(layout: Layout, declared: dict[str
     settings, _options = pinned.training(normalise(declared), lambda: pytest.fail("not asked for"))
     assert settings == {"epochs": 2}
     assert len(pinned.notes) == bool(message)
-    assert not message or f"nothing is trained for them: {message} (regenerate, regenerate_on)." in pinned.notes[0]
+    assert not message or f"nothing is trained for them: {message} (regenerate, regenerate_on)." in str(pinned.notes[0])
 
 
 def test_no_new_attempt_while_a_rollback_holds_out_the_last_one(layout: Layout) -> None:

@@ -181,7 +181,7 @@ def test_reports() -> None:
 
 def test_failure_lines_show_question_answer_and_expectation() -> None:
     result = report_of(0, False, ["ok", "non\nnon"], ["ok", "ok"])
-    assert summary(result) == "1 of 2 answers of m:new are as expected, 2 of m:latest."
+    assert str(summary(result)) == "1 of 2 answers of m:new are as expected, 2 of m:latest."
     assert failure_lines(result) == [
         "2. '1?'",
         "   answer: 'non non'",

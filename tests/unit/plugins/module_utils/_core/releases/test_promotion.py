@@ -95,7 +95,9 @@ def test_a_hold_is_kept_until_it_is_released(releases: Releases) -> None:
     assert releases.promote(shelf.ollama, "m:v2", [LATEST]).moved == () and shelf.served == "m:v1"
     assert releases.release(check=True) and releases.ledger().hold
     assert releases.release() and not releases.release()
-    assert releases.misplaced(shelf.tags(), "m:v2", [LATEST]) == [f"{LATEST} is another model than m:v2"]
+    assert [str(each) for each in releases.misplaced(shelf.tags(), "m:v2", [LATEST])] == [
+        f"{LATEST} is another model than m:v2"
+    ]
     assert releases.promote(shelf.ollama, "m:v2", [LATEST]).moved == (LATEST,) and shelf.served == "m:v2"
     assert releases.previous(shelf.tags()) == "m:v1"
 
@@ -114,7 +116,9 @@ def test_a_moved_alias_is_restored_to_the_held_version(releases: Releases) -> No
     promoted(releases, shelf, 1, 2)
     releases.rollback(shelf.ollama)
     shelf.models[LATEST] = shelf.models["m:v2"]
-    assert releases.misplaced(shelf.tags(), "m:v2", [LATEST]) == [f"{LATEST} is another model than m:v1"]
+    assert [str(each) for each in releases.misplaced(shelf.tags(), "m:v2", [LATEST])] == [
+        f"{LATEST} is another model than m:v1"
+    ]
     releases.promote(shelf.ollama, "m:v2", [LATEST])
     assert shelf.served == "m:v1"
 
@@ -187,7 +191,7 @@ def test_a_tag_moved_by_another_program(releases: Releases) -> None:
 def test_the_declared_version_must_exist(releases: Releases) -> None:
     with pytest.raises(RemoteError, match="m:v1 is not in Ollama"):
         releases.promote(Shelf().ollama, "m:v1", [LATEST])
-    assert releases.misplaced([], "m:v1", [LATEST]) == ["m:v1 is not in Ollama"]
+    assert [str(each) for each in releases.misplaced([], "m:v1", [LATEST])] == ["m:v1 is not in Ollama"]
     assert releases.misplaced([], "m:v1", []) == []
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import (
     Progress,
     format_duration,
@@ -17,17 +18,17 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
     ("progress", "line"),
     [
         (Progress(), ""),
-        (Progress(note="loading"), "loading"),
+        (Progress(note=Message.from_stored("loading")), "loading"),
         (Progress(62, 150, loss=0.83141, eta_seconds=72), "41%  step 62/150  loss 0.8314  ETA 0:01:12"),
         (Progress(1, 3, eval_loss=12345.6), "33%  step 1/3  eval loss 1.235e+04"),
         (Progress(0, 4), "0%  step 0/4"),
         (Progress(5, 4), "100%  step 5/4"),
-        (Progress(41, 100, "%", note="quantizing"), "41%  quantizing"),
+        (Progress(41, 100, "%", note=Message.from_stored("quantizing")), "41%  quantizing"),
         (Progress(1.5, 3, "file"), "50%  file 1.5/3"),
         (Progress(512, 999, "B"), "51%  512/999 B"),
         (Progress(512, 1000, "B"), "51%  0.5/1.0 kB"),
         (Progress(1e6, 2.5e6, "B"), "40%  1.0/2.5 MB"),
-        (Progress(1e6, 15.2e9, "B", note="uploading"), "0%  0.0/15.2 GB  uploading"),
+        (Progress(1e6, 15.2e9, "B", note=Message.from_stored("uploading")), "0%  0.0/15.2 GB  uploading"),
     ],
 )
 def test_one_line(progress: Progress, line: str) -> None:

@@ -257,10 +257,14 @@ def test_progress(lab: StepLab) -> None:
     converted = recorded("convert.log")
     log.write_bytes(converted)
     progress = GgufStep().progress(ctx)
-    assert progress is not None and (progress.current, progress.total, progress.note) == (100, 100, "comparing tokens")
+    assert progress is not None and (progress.current, progress.total, str(progress.note)) == (
+        100,
+        100,
+        "comparing tokens",
+    )
     log.write_bytes(converted.split(b"\rWriting: 100%")[0])
     progress = GgufStep().progress(ctx)
-    assert progress is not None and (progress.current, progress.total, progress.note) == (0, 100, "converting")
+    assert progress is not None and (progress.current, progress.total, str(progress.note)) == (0, 100, "converting")
     quantized = recorded("quantize-fallback.log")
     log.write_bytes(quantized.split(b"[  13/  20]")[0])
     progress = GgufStep().progress(ctx)

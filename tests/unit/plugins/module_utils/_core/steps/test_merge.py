@@ -280,8 +280,8 @@ def test_progress(lab: StepLab) -> None:
     assert MergeStep().progress(ctx) is None
     Path(ctx.job_dir, "log.txt").write_bytes(recorded("export.log"))
     progress = MergeStep().progress(ctx)
-    assert progress is not None and (progress.note, progress.current, progress.total) == ("writing", 1, 1)
+    assert progress is not None and (str(progress.note), progress.current, progress.total) == ("writing", 1, 1)
     text = recorded("export.log").decode("utf-8")
     Path(ctx.job_dir, "log.txt").write_text(text.split("[INFO|2026-11-23")[0], encoding="utf-8")
     progress = MergeStep().progress(ctx)
-    assert progress is not None and (progress.note, progress.current, progress.total) == ("loading", 20, 20)
+    assert progress is not None and (str(progress.note), progress.current, progress.total) == ("loading", 20, 20)

@@ -126,11 +126,11 @@ def test_a_tag_moved_by_another_program_is_drift_and_fails_the_step(
     ctx = make(aliases=["latest"])
     run(ctx)
     server.models["m:latest"] = "3" * 64
-    assert PromoteStep().drift(ctx) == [f"m:latest is another model than {NEW_TAG}"]
+    assert [str(each) for each in PromoteStep().drift(ctx)] == [f"m:latest is another model than {NEW_TAG}"]
     with pytest.raises(JobError, match="is another model than"):
         PromoteStep().finish(ctx)
     del server.models["m:latest"]
-    assert PromoteStep().drift(ctx) == [f"m:latest does not exist and must be {NEW_TAG}"]
+    assert [str(each) for each in PromoteStep().drift(ctx)] == [f"m:latest does not exist and must be {NEW_TAG}"]
 
 
 def test_killed_between_two_tags_the_previous_targets_are_kept(

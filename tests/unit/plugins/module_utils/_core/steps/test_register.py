@@ -234,7 +234,12 @@ def test_progress(context: t.Callable[..., StepContext], monkeypatch: pytest.Mon
     report = register._ProgressReport(ctx.progress_file)
     report.upload(10, 1000)
     first = RegisterStep().progress(ctx)
-    assert first is not None and (first.current, first.total, first.unit, first.note) == (10, 1000, "B", "uploading")
+    assert first is not None and (first.current, first.total, first.unit, str(first.note)) == (
+        10,
+        1000,
+        "B",
+        "uploading",
+    )
     report.upload(20, 1000)
     assert RegisterStep().progress(ctx) == first, "written at most twice a second"
     report.upload(1000, 1000)
@@ -243,4 +248,4 @@ def test_progress(context: t.Callable[..., StepContext], monkeypatch: pytest.Mon
 
 
 def test_drift_without_a_registration(context: t.Callable[..., StepContext]) -> None:
-    assert RegisterStep().drift(context()) == ["it was never registered"]
+    assert [str(each) for each in RegisterStep().drift(context())] == ["it was never registered"]

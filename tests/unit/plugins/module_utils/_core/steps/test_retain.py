@@ -56,7 +56,7 @@ def perform(ctx: StepContext) -> dict[str, t.Any]:
 
 def test_surplus_versions_are_removed_and_recorded(models: ModelStore, server: FakeOllama) -> None:
     ctx = context(models, server, keep=2)
-    planned = RetainStep().drift(ctx)
+    planned = [str(each) for each in RetainStep().drift(ctx)]
     assert len([line for line in planned if line.endswith("is one version too many")]) == 2
     results = perform(ctx)
     kinds = sorted(item["kind"] for item in results["pruned"])

@@ -35,7 +35,7 @@ EXPECTED = {
 def test_recorded_failures(name: str, tmp_path: Path) -> None:
     """The ends of real logs of real failures."""
     (tmp_path / "log.txt").write_bytes(recorded(f"failed-{name}.log"))
-    message, hint = explain(tail_lines(str(tmp_path / "log.txt"), 40))
+    message, hint = explain(tail_lines(str(tmp_path / "log.txt"), 40)).render()
     assert EXPECTED[name][0] in message
     assert EXPECTED[name][1] in hint
 
@@ -75,7 +75,7 @@ def test_every_recorded_failure_is_tested() -> None:
 )
 def test_other_failures(line: str, message: str, hint: str) -> None:
     """Failures that cannot be provoked in the test environment."""
-    explanation = explain(["Traceback (most recent call last):", '  File "x.py", line 1', line])
+    explanation = explain(["Traceback (most recent call last):", '  File "x.py", line 1', line]).render()
     assert message in explanation[0]
     assert hint in explanation[1]
 
@@ -88,10 +88,10 @@ def test_the_last_error_is_explained() -> None:
         "ValueError: Template foo does not exist.",
         "  0%|          | 0/10 [00:00<?, ?it/s]",
     ]
-    assert explain(lines)[0] == "LLaMA-Factory knows no template foo."
+    assert explain(lines).text == "LLaMA-Factory knows no template foo."
 
 
 def test_an_empty_log_and_a_long_line() -> None:
     """An empty log gets a fixed message, a very long line is shortened."""
-    assert explain([]) == ("It wrote nothing.", "The complete log is in the job's directory.")
-    assert len(explain(["x" * 5000])[0]) == 400
+    assert explain([]).render() == ("It wrote nothing.", "The complete log is in the job's directory.")
+    assert len(explain(["x" * 5000]).text) == 400

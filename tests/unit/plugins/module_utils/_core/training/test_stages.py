@@ -128,7 +128,7 @@ def test_warnings(layout: Layout) -> None:
     """The default learning rate is too high for other stages, and text does not teach answering."""
 
     def warnings_for(stage: str, **more: t.Any) -> str:
-        return " ".join(planner.warnings_of(plan(layout, stage, FITTING[stage], **more)))
+        return " ".join(map(str, planner.warnings_of(plan(layout, stage, FITTING[stage], **more))))
 
     assert warnings_for("sft") == ""
     assert "learning_rate 0.0002 suits sft; for dpo something like 5e-06 is usual" in warnings_for("dpo")

@@ -1,0 +1,58 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The texts of all messages by language and code.
+
+The texts of a language are imported when one of them is needed: most processes never render a message.
+"""
+
+from __future__ import annotations
+
+from .formatting import ENGLISH, FRENCH
+from .text import Text, Texts
+
+_loaded: dict[str, dict[str, Text]] = {}
+_added: dict[str, dict[str, Text]] = {}
+
+
+def add(language: str, texts: Texts) -> None:
+    """Add the texts of a program that uses the core, such as the service.
+
+    :param language: ``en`` or ``fr``.
+    """
+    _added.setdefault(language, {}).update(_as_texts(texts))
+
+
+def find(code: str, language: str) -> tuple[Text, str] | None:
+    """Return the text of a code and the language that it is in: the one asked for, or English.
+
+    :returns: None if there is no text of this code.
+    """
+    for each in dict.fromkeys((language, ENGLISH)):
+        text = _added.get(each, {}).get(code) or texts(each).get(code)
+        if text is not None:
+            return text, each
+    return None
+
+
+def texts(language: str) -> dict[str, Text]:
+    """Return all texts of the core in a language by code; empty if it has none in that language."""
+    if language not in _loaded:
+        _loaded[language] = _as_texts(_read(language))
+    return _loaded[language]
+
+
+def _read(language: str) -> Texts:
+    if language == ENGLISH:
+        from .english.all_texts import all_texts
+
+        return all_texts()
+    if language == FRENCH:
+        from .french.all_texts import all_texts as all_french_texts
+
+        return all_french_texts()
+    return {}
+
+
+def _as_texts(texts: Texts) -> dict[str, Text]:
+    return {code: Text(text) if isinstance(text, str) else text for code, text in texts.items()}

@@ -1,0 +1,59 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All English texts of the core."""
+
+from __future__ import annotations
+
+from ..text import Texts
+from . import (
+    artifacts,
+    base_models,
+    datasets,
+    distributed,
+    engine,
+    errors,
+    estimates,
+    fingerprint,
+    formats,
+    messages,
+    modules,
+    ollama,
+    planning,
+    provisioning,
+    releases,
+    runners,
+    runs,
+    steps,
+    system,
+    training,
+)
+
+#: The catalogues, one for each package.
+CATALOGUES = (
+    artifacts,
+    base_models,
+    datasets,
+    distributed,
+    engine,
+    errors,
+    estimates,
+    fingerprint,
+    formats,
+    messages,
+    modules,
+    ollama,
+    planning,
+    provisioning,
+    releases,
+    runners,
+    runs,
+    steps,
+    system,
+    training,
+)
+
+
+def all_texts() -> Texts:
+    """Return the texts by code."""
+    return {code: text for catalogue in CATALOGUES for code, text in catalogue.TEXTS.items()}

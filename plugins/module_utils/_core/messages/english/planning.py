@@ -1,0 +1,112 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""English texts of the package ``planning``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "planning.other_recipe": "other rules for the prompt, nothing is trained",
+    "planning.gate_without_aliases": Text(
+        "A gate is declared, and no aliases that stand behind it.",
+        "Give aliases, such as [latest].",
+    ),
+    "planning.name_invalid": Text(
+        "{name!r} is not a name for a model.",
+        "Use letters, digits, '.', '_' and '-', at most 80, a letter or digit first.",
+    ),
+    "planning.base_model_invalid": "base_model must name a model, not {name!r}.",
+    "planning.finetunes_invalid": (
+        "finetunes must be a list of fine-tunes, or a dictionary of them by name, not {value}."
+    ),
+    "planning.name_differs": Text(
+        "finetunes: the fine-tune {name!r} has another name inside: {inside}.",
+        "Leave name out: the key is the name.",
+    ),
+    "planning.entry_no_mapping": "{entry} must be a mapping of options, not {value}.",
+    "planning.options_without_name": Text(
+        "finetunes has the options of one fine-tune where a list is expected.",
+        "Begin the entry with a hyphen (- name: …), or put the options below the name of the fine-tune.",
+    ),
+    "planning.node_differs": Text(
+        "{name}: {host} has another {input} than {leader}: {value}, not {leader_value}.",
+        "{advice}",
+    ),
+    "planning.accelerators_differ": Text(
+        "{name}: {leader} trains on {leader_accelerator}, {host} on {accelerator}.",
+        "Hosts that train together need the same: set llamafactory_accelerator for all of them.",
+    ),
+    "planning.several_hosts": Text(
+        "{name}: several hosts must train it together, but it was submitted to only one of them.",
+        "Submit it with the role ia_homelab.llamafactory.finetune (playbooks/finetune.yml), or leave out nodes.",
+    ),
+    "planning.nothing_to_start_from": "The request names nothing to start from.",
+    "planning.adapter_of_other_base": Text(
+        "The adapter {adapter} does not stand on the GGUF file {gguf}.",
+        "Give the file of its base: the module gguf makes both with its option adapter.",
+    ),
+    "planning.gguf_template_unknown": Text("The chat template of {gguf} is unknown.", "Give template."),
+    "planning.result_missing": Text(
+        "There is no {kind} {fingerprint} in {directory}.",
+        "Give the fingerprint that the module {module} has returned.",
+    ),
+    "planning.option_not_allowed": Text("{name}: {option} has {value!r}.", "There are: {allowed}."),
+    "planning.plan_unreadable": Text(
+        "{name}: it is no plan that this version of the collection can read.",
+        "Make the plan again.",
+    ),
+    "planning.plan_stale": Text(
+        "The plan is stale: {reasons:join|. }.",
+        "Make the plan again, look at it, and apply that.",
+    ),
+    "planning.publish_same_file": "Publish {dataset} from the same file on all of them: name it in finetune_datasets.",
+    "planning.copy_base": "Copy {base_model} of one of them to the others.",
+    "planning.declare_revision": "Its name was resolved at different times: declare base_revision, the commit.",
+    "planning.no_effect": Text(
+        "{options} {count:has|have} no effect with {cause}, which ends with {result}.",
+        "{count:Leave it out.|Leave them out.} {alternative}",
+    ),
+    "planning.ends_with_adapter": "the trained adapter",
+    "planning.ends_with_gguf": "the GGUF files",
+    "planning.request_model": "Or request goal: model, which trains nothing again that is trained already.",
+    "planning.declare_register": "Or declare register: true.",
+    "planning.changed": "{input} {before} → {after}",
+    "planning.changed_in": "{input} {before} → {after} ({detail})",
+    "planning.row_counts": "{before} rows → {after}",
+    "planning.rows_added": "{count} {count:row|rows} added",
+    "planning.added": "{count} added",
+    "planning.rows_removed": "{count} {count:row|rows} removed",
+    "planning.removed": "{count} removed",
+    "planning.rows_changed": "{count} {count:row|rows} changed",
+    "planning.rows_changed_as_well": "{count} changed",
+    "planning.rows_differ": "{parts}",
+    "planning.rows_reordered": "the same rows in another order or form",
+    "planning.new_finetune": "a new fine-tune",
+    "planning.new_step": "new in this fine-tune",
+    "planning.asked_again": "it is asked for again",
+    "planning.made_from_another": "made from another {inputs:join| and }",
+    "planning.disk_short": "{name}: about {needed:bytes} will be written in all, and {free:bytes} are free at {path}.",
+    "planning.gpu_short": (
+        "{name}: the training takes about {needed:bytes} of GPU memory, and {free:bytes} are free now: another "
+        "process uses the GPU (see the module gpu_info)."
+    ),
+    "planning.warnings_of": "{name}: {warnings!s:join| }",
+    "planning.pinned_hyperparameters": (
+        "changed hyperparameters do not count, and nothing is trained for them: {changed} (regenerate, regenerate_on)."
+    ),
+    "planning.pinned_input": (
+        "the {input} has changed, and does not count: {kept} is kept (regenerate, regenerate_on)."
+    ),
+    "planning.was_not_part": "{name} was not part of it",
+    "planning.no_longer_wanted": "{step} is no longer wanted",
+    "planning.step_changed": "{step}: {changes:join|; }",
+    "planning.other_inputs": "{step}: its inputs are others",
+    "planning.is_not_there": "{step} was there and is not: {cause}",
+    "planning.is_needed_now": "{step} was not needed and is now: {cause}",
+    "planning.is_not_as_needed": "{step} was not to run and is now: {cause}",
+    "planning.aliases_changed": "aliases {before} → {after}",
+    "planning.no_longer_declared": "{name} is no longer declared",
+    "planning.stale_finetune": "{name}: {difference}",
+}

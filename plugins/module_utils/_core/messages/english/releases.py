@@ -1,0 +1,69 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""English texts of the package ``releases``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "releases.gate_invalid": "A gate is a list of prompts, or a dictionary with prompts, not {value!r}.",
+    "releases.gate_without_prompts": Text(
+        "The gate has no prompts.",
+        "Give at least one, with what its answer must be like.",
+    ),
+    "releases.gate_option": Text("The gate: {problem}", "{problem.hint}"),
+    "releases.gate_allows_all": (
+        "The gate allows {allowed_failures} of {count} answers to fail: it would stop nothing."
+    ),
+    "releases.candidate_missing": Text("{model} is not in Ollama at {url}.", "'ollama list' shows what there is."),
+    "releases.never_promoted": Text(
+        "Nothing of the model {name} was ever promoted here.",
+        "Give the name of a model declared in finetunes.",
+    ),
+    "releases.name_with_tag": Text(
+        "The name of a model is declared without a tag, not as {name!r}.",
+        "Use aliases for tags.",
+    ),
+    "releases.tag_missing": Text("{tag} is not in Ollama at {url}.", "Register it again."),
+    "releases.place_gate": "the gate",
+    "releases.place_prompt": "prompt {number} of the gate",
+    "releases.place_option": "{option} of {place}",
+    "releases.no_dictionary": Text(
+        "{place:capital} is no dictionary.",
+        "Give prompt, and what its answer must be like.",
+    ),
+    "releases.no_regex": "{place} is no regular expression: {pattern!r}: {reason}.",
+    "releases.prompt_or_messages": "{place:capital} needs either prompt or messages.",
+    "releases.messages_invalid": "messages of {place} is no list of messages.",
+    "releases.message_invalid": "messages of {place}: each has role ({roles}) and content.",
+    "releases.ends_with_answer": "messages of {place} end with an answer: nothing would be asked.",
+    "releases.key_unknown": Text("{place:capital} has an unknown key {key!r}.", "{suggestion}"),
+    "releases.no_text": Text("{place:capital} must be a text, not {value!r}.", "Put it in quotes."),
+    "releases.no_boolean": "{place:capital} must be true or false, not {value!r}.",
+    "releases.no_integer": "{place:capital} must be a whole number, at least {minimum}, not {value!r}.",
+    "releases.version_ambiguous": Text(
+        "{version!r} names more than one version of {name} in Ollama.",
+        "There are: {available}.",
+    ),
+    "releases.version_unknown": Text("{version!r} is no version of {name} in Ollama.", "There are: {available}."),
+    "releases.no_versions": Text("{version!r} is no version of {name} in Ollama.", "There are: none."),
+    "releases.rollback_target_gone": Text(
+        "{name} cannot be rolled back: {tag} is not in Ollama any more.",
+        "playbooks/status.yml shows the versions there are.",
+    ),
+    "releases.no_other_version": Text(
+        "{name} cannot be rolled back: it has had no other version.",
+        "playbooks/status.yml shows the versions there are.",
+    ),
+    "releases.answers": "{met} of {asked} answers of {model} are as expected.",
+    "releases.answers_of_both": "{met} of {asked} answers of {model} are as expected, {served_met} of {served}.",
+    "releases.not_in_ollama": "{tag} is not in Ollama",
+    "releases.alias_differs": "{alias} is another model than {tag}",
+    "releases.alias_missing": "{alias} does not exist and must be {tag}",
+    "releases.held": (
+        "{name}: held at {held} by a rollback of {since}, so {tag} is not promoted. Release it with "
+        "playbooks/rollback.yml -e model={name} -e release=true, or declare something else."
+    ),
+}

@@ -1,0 +1,182 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""English texts of the package ``steps``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "steps.download_unfinished": Text("The download did not finish.", "Run again: it resumes where it stopped."),
+    "steps.hub_files_incomplete": Text("The files of {hub} at this commit are incomplete: {problem}", "{problem.hint}"),
+    "steps.base_changed": Text(
+        "The base model in {root} has changed since the run was submitted.",
+        "Apply again: what is made from it gets a new name.",
+    ),
+    "steps.no_room_for_model": Text(
+        "No room for {model}: it needs {missing:bytes} more of disk, {free:bytes} free at {root}.",
+        "Make room there and run again: what was fetched before is kept. A complete fine-tune needs about five "
+        "times the size of its base.",
+    ),
+    "steps.file_missing_after_download": Text("{file} is missing after the download.", "Run again."),
+    "steps.file_damaged_after_download": Text(
+        "{file} is damaged after the download.",
+        "Run again: it is fetched again.",
+    ),
+    "steps.merged_incomplete_again": Text("The merged model is incomplete: {problem}", "Merge it again."),
+    "steps.no_merged_weights": Text("There are no weights in {merged}.", "Merge it again."),
+    "steps.no_gguf_written": Text("The tool ended without writing a GGUF file.", "Look into the job's log."),
+    "steps.gguf_incomplete": Text("The GGUF file is incomplete: {problem}", "{problem.hint}"),
+    "steps.gguf_parameters": Text(
+        "The GGUF file holds {parameters} parameters, the merged model {expected}.",
+        "The installed llama.cpp may not support this model.",
+    ),
+    "steps.tokenizers_not_compared": Text("The tokenizers were not compared.", "Look into the job's log."),
+    "steps.tokenizer_differs": Text(
+        "The GGUF file's tokenizer differs from the base's on {count} texts, such as {text!r}: {trained} in "
+        "training, {served} when served.",
+        "The model would answer worse than it was trained, and nothing would say why. Are the base's tokenizer "
+        "files complete (tokenizer.model among them), and does the installed llama.cpp know this tokenizer?",
+    ),
+    "steps.quantized_tensors": Text(
+        "The quantized file holds {count} tensors, the one it was made from {expected}.",
+        "Apply again.",
+    ),
+    "steps.quantized_size": "The quantized file has {bytes} bytes, the 16-bit one {source_bytes}.",
+    "steps.no_adapter": Text("There is no adapter in {directory}.", "Only the methods lora and qlora make one."),
+    "steps.no_adapter_written": Text("The converter ended without writing a GGUF file.", "Look into the job's log."),
+    "steps.adapter_tensors": Text(
+        "The GGUF file holds {count} tensors of an adapter, the training's result {expected}.",
+        "The installed llama.cpp may not support adapters of this model: use export: merged.",
+    ),
+    "steps.merged_incomplete": Text("The merged model is incomplete: {problem}", "Apply again."),
+    "steps.export_unfinished": Text("The export did not finish.", "Look into the job's log."),
+    "steps.tensors_lost": Text(
+        "The merged model lacks {count} of the base's tensors, such as {tensor}.",
+        "The installed transformers may not support this model for writing.",
+    ),
+    "steps.merged_no_numbers": Text(
+        "The merged weights hold values that are no numbers ({tensor}).",
+        "The base or the adapter is broken, or the values are too large for float16.",
+    ),
+    "steps.gate_interrupted": Text("The gate was not asked to its end.", "Apply again."),
+    "steps.changed_meanwhile": Text("{problems:join|; }.", "Another program changed it meanwhile: run again."),
+    "steps.kind_unknown": "There is no step {kind!r} that runs as a job.",
+    "steps.no_room": Text(
+        "{step} needs about {needed:bytes} of disk, {free:bytes} free at {path}.",
+        "Make room on that filesystem and run again: what was finished before is kept.",
+    ),
+    "steps.tool_moved": Text("{subject} is not at {path}.", "It was moved or removed: run again to rebuild it."),
+    "steps.gpu_out_of_memory": Text(
+        "The GPU ran out of memory.",
+        "Lower batch_size (and raise gradient_accumulation by as much), then cutoff_len, then lora_rank; or "
+        "use the method qlora. Models that Ollama keeps loaded take GPU memory as well.",
+    ),
+    "steps.tool_out_of_memory": Text(
+        "The machine ran out of memory (RAM).",
+        "Lower batch_size or cutoff_len, close what else runs, or add swap. Merging needs about 2 GB of RAM "
+        "for each billion parameters.",
+    ),
+    "steps.tool_disk_full": Text(
+        "The disk is full.",
+        "Make room under the data directory and run again: a training resumes from its last complete checkpoint.",
+    ),
+    "steps.weights_gated": Text(
+        "The model's weights are gated: the hub wants a token whose owner accepted the licence.",
+        "Accept the licence on the model's page and give its token to the step base.",
+    ),
+    "steps.template_unknown": Text(
+        "LLaMA-Factory knows no template {name}.",
+        "Set template to one that this version of LLaMA-Factory has.",
+    ),
+    "steps.argument_unknown": Text(
+        "LLaMA-Factory does not know {name}.",
+        "Look for a misspelling in extra, or for an argument of another version.",
+    ),
+    "steps.bitsandbytes_missing": Text(
+        "The method qlora needs the package bitsandbytes, which is not installed.",
+        "Install it into LLaMA-Factory's virtual environment, or use the method lora.",
+    ),
+    "steps.no_bf16": Text("This device cannot compute in bf16.", "Set precision to fp16 or fp32."),
+    "steps.gpu_unusable": Text(
+        "PyTorch cannot use this GPU: {line}",
+        "The driver, the GPU and the installed build of PyTorch do not fit together.",
+    ),
+    "steps.process_killed": Text(
+        "A process of the training was killed by signal {name}.",
+        "The kernel does that when memory runs out; if it did not, another process did. Apply again.",
+    ),
+    "steps.dataset_unusable": Text(
+        "LLaMA-Factory could not use the dataset: {line}",
+        "Make the dataset again with the module dataset.",
+    ),
+    "steps.file_torn": Text(
+        "A weight or checkpoint file is torn: {line}",
+        "Apply again: broken checkpoints are put aside. If the base model is broken, fetch it again.",
+    ),
+    "steps.tokenizer_unknown": Text(
+        "The converter does not know the model's tokenizer: {line}",
+        "Is this base model supported by the installed llama.cpp? Were its tokenizer files put back after merging?",
+    ),
+    "steps.architecture_unknown": Text(
+        "The converter of the installed llama.cpp does not know the architecture {name}.",
+        "Install a newer llama.cpp, or choose another base model.",
+    ),
+    "steps.file_missing": Text("A file is missing: {line}", "Is the base model's directory complete? Fetch it again."),
+    "steps.nothing_written": Text("It wrote nothing.", "The complete log is in the job's directory."),
+    "steps.last_line": Text("{line}", "The complete log is in the job's directory."),
+    "steps.no_output": Text("no output", "The complete log is in the job's directory."),
+    "steps.gate_shut": Text(
+        "The gate is shut: {summary} {consequence}\n{failures:join|\n}",
+        "Better the prompts or the training, or change the gate: it alone is asked again then.",
+    ),
+    "steps.alias_stays": "{alias} stays as it was.",
+    "steps.nothing_served": "Nothing is served as {alias}.",
+    "steps.surplus": "{description}",
+    "steps.files_changed": "the files in {directory} have changed",
+    "steps.code_not_fetched": "the code of the repository is declared and was not fetched: {files}",
+    "steps.prompt_verified_elsewhere": "its prompt was verified on Ollama {before}, and this is Ollama {now}",
+    "steps.verifying_prompt": "verifying the prompt",
+    "steps.never_registered": "it was never registered",
+    "steps.registered_with_other": "{tag} has another {properties:join| and }",
+    "steps.quantizing": "quantizing",
+    "steps.converting": "converting",
+    "steps.comparing_tokens": "comparing tokens",
+    "steps.asking": "asking",
+    "steps.uploading": "uploading",
+    "steps.promoting": "promoting",
+    "steps.hashing": "hashing",
+    "steps.status_of_ollama": "{status}",
+    "steps.loading": "loading",
+    "steps.writing": "writing",
+    "steps.no_eos_token": "{path} names no EOS token, with which answers end in the template {template}.",
+    "steps.file_changed": Text(
+        "{path} is not the file its receipt records: something changed it.",
+        "Remove its directory and run again.",
+    ),
+    "steps.file_type_differs": Text("{path} is {actual}, and not {expected} as its name says.", "Make it again."),
+    "steps.tag_missing": Text("{tag} is not in Ollama at {url}.", "Its log says more; run again."),
+    "steps.registered_differently": Text(
+        "{tag} has another {properties} than it was created with.",
+        "Look at the log of Ollama.",
+    ),
+    "steps.no_result_saved": Text(
+        "The training ended without saving a result.",
+        "It may have been stopped before its first step; look into the job's log.",
+    ),
+    "steps.training_stopped": Text(
+        "The training was stopped at step {current} of {total}; its checkpoint is kept.",
+        "Apply again to resume from it.",
+    ),
+    "steps.result_incomplete": Text(
+        "The training finished all its steps but its result is incomplete.",
+        "Check whether the disk is full, and apply again: it resumes from its last checkpoint.",
+    ),
+    "steps.training_diverged": Text(
+        "The training diverged: {file} holds values that are no numbers ({tensor}).",
+        "Lower learning_rate (to a tenth), or raise warmup_ratio.",
+    ),
+    "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
+    "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",
+}

@@ -1,0 +1,121 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""English texts of the package ``training``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "training.method_without_adapter": Text(
+        "export: adapter needs an adapter, and the method {method} makes none.",
+        "Declare method: lora or qlora, or export: merged.",
+    ),
+    "training.adapter_is_not_model": Text(
+        "with extra.{argument} the adapter alone is not the model that was trained.",
+        "Declare export: merged.",
+    ),
+    "training.method_unresolved": "method: auto has to be resolved for a host first.",
+    "training.template_unknown": Text("The chat template of the base model is unknown.", "Declare template."),
+    "training.qlora_without_gpu": Text(
+        "qlora needs a GPU: weights in 4 bits cannot be computed with on a CPU.",
+        "Use method: lora.",
+    ),
+    "training.fp16_without_gpu": Text("fp16 needs a GPU.", "Leave precision out, or declare fp32."),
+    "training.image_missing": Text("The Docker engine has no image {image!r}.", "Get it with 'docker pull {image}'."),
+    "training.arguments_unreadable": Text(
+        "The arguments of the LLaMA-Factory in {place} cannot be read.",
+        "Install it again with the role ia_homelab.llamafactory.llamafactory.",
+    ),
+    "training.no_chat_template": Text("LLaMA-Factory {version} has no chat template {name!r}.", "{suggestion}"),
+    "training.no_argument": Text("LLaMA-Factory {version} has no argument {name!r} (extra).", "{suggestion}"),
+    "training.argument_choice": "extra.{name} must be one of {allowed}, not {value!r}.",
+    "training.argument_type": "extra.{name} must be {kinds:join| or }, not {value!r}.",
+    "training.option_bounds": "{option} must be {bounds:join| and }, not {value}.",
+    "training.quantizations_invalid": "quantizations must be a list of GGUF types, not {value}.",
+    "training.extra_invalid": "extra must be a mapping of LLaMA-Factory's arguments, not {value}.",
+    "training.too_little_text": Text(
+        "The dataset {name!r} holds less text ({size} bytes) than one piece of {cutoff_len} tokens.",
+        "Lower cutoff_len, or add text: what does not fill a piece is not trained on.",
+    ),
+    "training.reward_model_not_served": Text(
+        "A reward model (stage rm) scores answers and gives none: there is nothing for Ollama to serve.",
+        "Leave register out: the run ends with the trained adapter and its value head.",
+    ),
+    "training.any_known_place": "any known place",
+    "training.llamafactory_missing": Text(
+        "LLaMA-Factory is not installed at {place}.",
+        "Install it with the role ia_homelab.llamafactory.llamafactory, or say where it is (llamafactory_venv).",
+    ),
+    "training.known_templates": "It knows: {names}.",
+    "training.see_documentation": "Its documentation lists its arguments.",
+    "training.reward_model_not_merged": Text(
+        "A reward model (stage rm) is not merged: it scores answers and gives none.",
+        "Use what the training made: the adapter and value_head.safetensors beside it.",
+    ),
+    "training.reward_model_not_converted": Text(
+        "A reward model (stage rm) is not converted: it scores answers and gives none.",
+        "Use what the training made: the adapter and value_head.safetensors beside it.",
+    ),
+    "training.reward_model_not_exported": Text(
+        "A reward model (stage rm) is not exported: it scores answers and gives none.",
+        "Use what the training made: the adapter and value_head.safetensors beside it.",
+    ),
+    "training.rows_sft": "questions and answers",
+    "training.rows_preference": "pairs of answers, chosen and rejected",
+    "training.rows_kto": "answers with a kto_tag",
+    "training.rows_text": "text",
+    "training.dataset_of_other_stage": Text(
+        "The stage {stage} trains on {wanted}, and the dataset {name!r} holds {rows}.",
+        "Declare stage: {stages:join| or }, or another dataset.",
+    ),
+    "training.above": "above {bound:g}",
+    "training.at_least": "at least {bound:.10g}",
+    "training.at_most": "at most {bound:.10g}",
+    "training.option_no_integer": "{option} must be a whole number, not {value}.",
+    "training.option_no_number": "{option} must be a number, not {value}.",
+    "training.option_no_word": "{option} must be a word, not {value}.",
+    "training.option_no_text": "{option} must be text, not {value}.",
+    "training.option_no_boolean": "{option} must be true or false, not {value}.",
+    "training.option_no_list": "{option} must be a list of words, not {value}.",
+    "training.option_no_mapping": "{option} must be a mapping, not {value}.",
+    "training.options_wrong": "{count} options are wrong.\n- {problems!s:join|\n- }",
+    "training.of_finetune": Text("{name}: {problem}", "{problem.hint}"),
+    "training.declared_twice": "{option} was declared twice: as {first} and as {second}.",
+    "training.written_as": Text("{key}: {problem}", "{problem.hint}"),
+    "training.option_unknown": Text("There is no option {option!r} of a fine-tune.", "{advice}"),
+    "training.option_is_called": "LLaMA-Factory's {argument} is {option} here.",
+    "training.option_of_modules": (
+        "LLaMA-Factory's {argument} is set by this program itself. Use {option} of the modules."
+    ),
+    "training.option_managed": "LLaMA-Factory's {argument} is set by this program itself. Leave it out.",
+    "training.see_options": (
+        "Arguments of LLaMA-Factory itself go under extra; the README of the role finetune lists the options."
+    ),
+    "training.option_choice": Text("{option} must be one of {choices}, not {value}.", "{advice}"),
+    "training.no_prompt_tuning": Text(
+        "The method {method!r} cannot be: LLaMA-Factory has no prompt tuning, and soft prompts cannot go into "
+        "a GGUF file, which holds weights only.",
+        "The nearest method is lora with a low rank: method: lora, lora_rank: 4.",
+    ),
+    "training.is_pref_loss": "Declare stage: dpo and pref_loss: {loss}.",
+    "training.no_ppo": (
+        "Its rewards come while it trains, from a second model; dpo and kto learn from preferences as well."
+    ),
+    "training.quantization_unknown": Text("There is no GGUF type {type!r}.", "{suggestion} Known: {known}."),
+    "training.extra_is_option": Text("extra.{name} is set by this program itself.", "Use {option} instead."),
+    "training.extra_managed": Text("extra.{name} is set by this program itself.", "Leave it out."),
+    "training.option_missing": "{option} is missing.",
+    "training.option_of_other_stage": Text(
+        "{option} means nothing for the stage {stage}.",
+        "Declare stage: {stages:join| or }, or leave {option} out.",
+    ),
+    "training.learning_rate_of_sft": (
+        "learning_rate {learning_rate:g} suits sft; for {stage} something like {usual:g} is usual."
+    ),
+    "training.text_teaches_no_answering": (
+        "Training on text teaches no answering: the model answers as its base does, and a base that was not made "
+        "for chat continues the text instead."
+    ),
+}

@@ -1,0 +1,41 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All French texts of the core."""
+
+from __future__ import annotations
+
+from ..text import Texts
+from . import (
+    artifacts,
+    base_models,
+    datasets,
+    engine,
+    errors,
+    estimates,
+    planning,
+    releases,
+    steps,
+    system,
+    training,
+)
+
+#: The catalogues, one for each package.
+CATALOGUES = (
+    artifacts,
+    base_models,
+    datasets,
+    engine,
+    errors,
+    estimates,
+    planning,
+    releases,
+    steps,
+    system,
+    training,
+)
+
+
+def all_texts() -> Texts:
+    """Return the texts by code."""
+    return {code: text for catalogue in CATALOGUES for code, text in catalogue.TEXTS.items()}

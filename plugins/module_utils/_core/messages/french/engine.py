@@ -1,0 +1,31 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""French texts of the package ``engine``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "engine.run_unknown": Text("Il n'y a pas d'exécution « {run_id} » dans {directory}.", "{suggestion}"),
+    "engine.run_cancelled": Text(
+        "{name} : l'exécution {run} a été annulée.",
+        "Appliquez de nouveau pour reprendre de son point de reprise.",
+    ),
+    "engine.supervisor_lost": "Abandonné : le superviseur de cette tentative a été perdu {times} fois.",
+    "engine.cancelled_before_start": "{kind} a été annulé avant de commencer.",
+    "engine.step_cancelled": "{kind} a été annulé.",
+    "engine.run_failed": Text("{name} : {problem}", "{problem.hint}"),
+    "engine.command_killed": Text("{kind} a été tué par le signal {signal} : {problem}", "{problem.hint}"),
+    "engine.command_failed": Text("{kind} s'est terminé avec le statut {status} : {problem}", "{problem.hint}"),
+    "engine.disk_full": Text(
+        "Le disque est plein : {free:bytes} libres dans {path}.",
+        "Faites de la place sur ce système de fichiers et relancez : ce qui était terminé est gardé.",
+    ),
+    "engine.disk_full_as_well": Text(
+        "{problem} Le disque est plein : {free:bytes} libres dans {path}.",
+        "Faites de la place sur ce système de fichiers et relancez : ce qui était terminé est gardé.",
+    ),
+    "engine.drift": "{problems:join| ; }",
+}

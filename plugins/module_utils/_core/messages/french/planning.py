@@ -1,0 +1,51 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""French texts of the package ``planning``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "planning.gate_without_aliases": Text(
+        "Une porte de qualité est déclarée, et aucun alias derrière elle.",
+        "Donnez des alias, comme [latest].",
+    ),
+    "planning.name_invalid": Text(
+        "« {name} » n'est pas un nom pour un modèle.",
+        "Utilisez des lettres, des chiffres, « . », « _ » et « - », 80 au plus, une lettre ou un chiffre d'abord.",
+    ),
+    "planning.base_model_invalid": "base_model doit nommer un modèle, et non {name!r}.",
+    "planning.no_effect": Text(
+        "{options} {count:n'a|n'ont} pas d'effet avec {cause}, qui se termine par {result}.",
+        "{count:Retirez-la.|Retirez-les.} {alternative}",
+    ),
+    "planning.ends_with_adapter": "l'adaptateur entraîné",
+    "planning.ends_with_gguf": "les fichiers GGUF",
+    "planning.request_model": "Ou demandez goal: model, qui n'entraîne pas de nouveau ce qui est déjà entraîné.",
+    "planning.declare_register": "Ou déclarez register: true.",
+    "planning.changed": "{input} {before} → {after}",
+    "planning.changed_in": "{input} {before} → {after} ({detail})",
+    "planning.row_counts": "{before} lignes → {after}",
+    "planning.rows_added": "{count} {count:ligne ajoutée|lignes ajoutées}",
+    "planning.added": "{count} {count:ajoutée|ajoutées}",
+    "planning.rows_removed": "{count} {count:ligne retirée|lignes retirées}",
+    "planning.removed": "{count} {count:retirée|retirées}",
+    "planning.rows_changed": "{count} {count:ligne modifiée|lignes modifiées}",
+    "planning.rows_changed_as_well": "{count} {count:modifiée|modifiées}",
+    "planning.rows_differ": "{parts}",
+    "planning.rows_reordered": "les mêmes lignes dans un autre ordre ou une autre forme",
+    "planning.new_finetune": "un nouvel affinage",
+    "planning.new_step": "nouveau dans cet affinage",
+    "planning.asked_again": "il est demandé de nouveau",
+    "planning.made_from_another": "ce dont il est fait change : {inputs:join| et }",
+    "planning.disk_short": (
+        "{name} : environ {needed:bytes} seront écrits en tout, et {free:bytes} sont libres dans {path}."
+    ),
+    "planning.gpu_short": (
+        "{name} : l'entraînement prend environ {needed:bytes} de mémoire du GPU, et {free:bytes} sont libres "
+        "maintenant : un autre processus utilise le GPU (voir le module gpu_info)."
+    ),
+    "planning.warnings_of": "{name} : {warnings!s:join| }",
+}

@@ -1,0 +1,69 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""French texts of the package ``steps``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "steps.download_unfinished": Text(
+        "Le téléchargement ne s'est pas terminé.",
+        "Relancez : il reprend où il s'est arrêté.",
+    ),
+    "steps.no_room_for_model": Text(
+        "Pas de place pour {model} : il demande encore {missing:bytes} de disque, {free:bytes} sont libres "
+        "dans {root}.",
+        "Faites-y de la place et relancez : ce qui a été téléchargé est gardé. Un affinage complet demande "
+        "environ cinq fois la taille de sa base.",
+    ),
+    "steps.no_room": Text(
+        "{step} demande environ {needed:bytes} de disque, {free:bytes} sont libres dans {path}.",
+        "Faites de la place sur ce système de fichiers et relancez : ce qui était terminé est gardé.",
+    ),
+    "steps.gpu_out_of_memory": Text(
+        "Le GPU n'a plus de mémoire.",
+        "Diminuez batch_size (et augmentez gradient_accumulation d'autant), puis cutoff_len, puis lora_rank ; "
+        "ou utilisez la méthode qlora. Les modèles qu'Ollama garde chargés prennent aussi de la mémoire du GPU.",
+    ),
+    "steps.tool_out_of_memory": Text(
+        "La machine n'a plus de mémoire (RAM).",
+        "Diminuez batch_size ou cutoff_len, fermez ce qui tourne à côté, ou ajoutez du swap. La fusion demande "
+        "environ 2 Go de RAM par milliard de paramètres.",
+    ),
+    "steps.tool_disk_full": Text(
+        "Le disque est plein.",
+        "Faites de la place dans le répertoire de données et relancez : un entraînement reprend de son dernier "
+        "point de reprise complet.",
+    ),
+    "steps.weights_gated": Text(
+        "Les poids du modèle sont protégés : le hub demande un jeton dont le propriétaire a accepté la licence.",
+        "Acceptez la licence sur la page du modèle et donnez son jeton à l'étape base.",
+    ),
+    "steps.process_killed": Text(
+        "Un processus de l'entraînement a été tué par le signal {name}.",
+        "Le noyau le fait quand la mémoire manque ; sinon, un autre processus l'a fait. Appliquez de nouveau.",
+    ),
+    "steps.nothing_written": Text("Il n'a rien écrit.", "Le journal complet est dans le répertoire de la tentative."),
+    "steps.last_line": Text("{line}", "Le journal complet est dans le répertoire de la tentative."),
+    "steps.no_output": Text("aucune sortie", "Le journal complet est dans le répertoire de la tentative."),
+    "steps.gate_shut": Text(
+        "La porte de qualité est fermée : {summary} {consequence}\n{failures:join|\n}",
+        "Améliorez les invites ou l'entraînement, ou changez la porte : elle seule est alors interrogée de nouveau.",
+    ),
+    "steps.alias_stays": "{alias} reste tel quel.",
+    "steps.nothing_served": "Rien n'est servi sous {alias}.",
+    "steps.files_changed": "les fichiers dans {directory} ont changé",
+    "steps.never_registered": "il n'a jamais été enregistré",
+    "steps.registered_with_other": "{tag} a d'autres {properties:join| et }",
+    "steps.quantizing": "quantification",
+    "steps.converting": "conversion",
+    "steps.comparing_tokens": "comparaison des jetons",
+    "steps.asking": "interrogation",
+    "steps.uploading": "envoi",
+    "steps.promoting": "promotion",
+    "steps.hashing": "calcul de l'empreinte",
+    "steps.loading": "chargement",
+    "steps.writing": "écriture",
+}

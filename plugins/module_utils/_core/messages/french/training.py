@@ -1,0 +1,100 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""French texts of the package ``training``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "training.method_without_adapter": Text(
+        "export: adapter demande un adaptateur, et la méthode {method} n'en fait pas.",
+        "Déclarez method: lora ou qlora, ou export: merged.",
+    ),
+    "training.adapter_is_not_model": Text(
+        "avec extra.{argument}, l'adaptateur seul n'est pas le modèle qui a été entraîné.",
+        "Déclarez export: merged.",
+    ),
+    "training.qlora_without_gpu": Text(
+        "qlora demande un GPU : un processeur ne calcule pas avec des poids en 4 bits.",
+        "Utilisez method: lora.",
+    ),
+    "training.fp16_without_gpu": Text("fp16 demande un GPU.", "Retirez precision, ou déclarez fp32."),
+    "training.no_chat_template": Text(
+        "LLaMA-Factory {version} n'a pas de modèle de conversation « {name} ».",
+        "{suggestion}",
+    ),
+    "training.no_argument": Text("LLaMA-Factory {version} n'a pas d'argument « {name} » (extra).", "{suggestion}"),
+    "training.option_bounds": "{option} doit être {bounds:join| et }, et non {value}.",
+    "training.quantizations_invalid": "quantizations doit être une liste de types GGUF, et non {value}.",
+    "training.extra_invalid": "extra doit être un dictionnaire d'arguments de LLaMA-Factory, et non {value}.",
+    "training.too_little_text": Text(
+        "Le jeu de données « {name} » contient moins de texte ({size} octets) qu'un morceau de {cutoff_len} jetons.",
+        "Diminuez cutoff_len, ou ajoutez du texte : ce qui ne remplit pas un morceau n'est pas appris.",
+    ),
+    "training.reward_model_not_served": Text(
+        "Un modèle de récompense (stage rm) note des réponses et n'en donne pas : il n'y a rien à servir pour Ollama.",
+        "Retirez register : l'exécution se termine par l'adaptateur entraîné et sa tête de valeur.",
+    ),
+    "training.rows_sft": "des questions et des réponses",
+    "training.rows_preference": "des paires de réponses, préférée et rejetée",
+    "training.rows_kto": "des réponses avec un kto_tag",
+    "training.rows_text": "du texte",
+    "training.dataset_of_other_stage": Text(
+        "Le stage {stage} s'entraîne sur {wanted}, et le jeu de données « {name} » contient {rows}.",
+        "Déclarez stage: {stages:join| ou }, ou un autre jeu de données.",
+    ),
+    "training.above": "supérieur à {bound:g}",
+    "training.at_least": "au moins {bound:.10g}",
+    "training.at_most": "au plus {bound:.10g}",
+    "training.option_no_integer": "{option} doit être un nombre entier, et non {value}.",
+    "training.option_no_number": "{option} doit être un nombre, et non {value}.",
+    "training.option_no_word": "{option} doit être un mot, et non {value}.",
+    "training.option_no_text": "{option} doit être un texte, et non {value}.",
+    "training.option_no_boolean": "{option} doit être true ou false, et non {value}.",
+    "training.option_no_list": "{option} doit être une liste de mots, et non {value}.",
+    "training.option_no_mapping": "{option} doit être un dictionnaire, et non {value}.",
+    "training.options_wrong": "{count} options sont fausses.\n- {problems!s:join|\n- }",
+    "training.of_finetune": Text("{name} : {problem}", "{problem.hint}"),
+    "training.declared_twice": "{option} est déclarée deux fois : comme {first} et comme {second}.",
+    "training.written_as": Text("{key} : {problem}", "{problem.hint}"),
+    "training.option_unknown": Text("Il n'y a pas d'option « {option} » d'un affinage.", "{advice}"),
+    "training.option_is_called": "{argument} de LLaMA-Factory s'appelle {option} ici.",
+    "training.option_of_modules": (
+        "{argument} de LLaMA-Factory est fixé par ce programme. Utilisez {option} des modules."
+    ),
+    "training.option_managed": "{argument} de LLaMA-Factory est fixé par ce programme. Retirez-le.",
+    "training.see_options": (
+        "Les arguments de LLaMA-Factory lui-même vont sous extra ; le README du rôle finetune énumère les options."
+    ),
+    "training.option_choice": Text("{option} doit être parmi {choices}, et non {value}.", "{advice}"),
+    "training.no_prompt_tuning": Text(
+        "La méthode « {method} » est impossible : LLaMA-Factory n'a pas de prompt tuning, et un fichier GGUF, "
+        "qui ne contient que des poids, ne peut pas contenir de soft prompts.",
+        "La méthode la plus proche est lora avec un rang faible : method: lora, lora_rank: 4.",
+    ),
+    "training.is_pref_loss": "Déclarez stage: dpo et pref_loss: {loss}.",
+    "training.no_ppo": (
+        "Ses récompenses viennent pendant l'entraînement, d'un second modèle ; dpo et kto apprennent aussi de "
+        "préférences."
+    ),
+    "training.quantization_unknown": Text(
+        "Il n'y a pas de type GGUF {type!r}.",
+        "{suggestion} Types connus : {known}.",
+    ),
+    "training.extra_is_option": Text("extra.{name} est fixé par ce programme.", "Utilisez {option} à la place."),
+    "training.extra_managed": Text("extra.{name} est fixé par ce programme.", "Retirez-le."),
+    "training.option_missing": "{option} manque.",
+    "training.option_of_other_stage": Text(
+        "{option} ne signifie rien pour le stage {stage}.",
+        "Déclarez stage: {stages:join| ou }, ou retirez {option}.",
+    ),
+    "training.learning_rate_of_sft": (
+        "learning_rate {learning_rate:g} convient à sft ; pour {stage}, {usual:g} est habituel."
+    ),
+    "training.text_teaches_no_answering": (
+        "L'entraînement sur du texte n'apprend pas à répondre : le modèle répond comme sa base, et une base qui "
+        "n'est pas faite pour la conversation continue le texte."
+    ),
+}

@@ -1,0 +1,59 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""French texts of the training service."""
+
+from __future__ import annotations
+
+from ia_homelab_core.messages.text import Text, Texts
+
+TEXTS: Texts = {
+    "service.wrong_fields": Text("La requête a des champs faux : {fields}.", "{only.hint}"),
+    "service.field_unknown": Text("Il n'y a pas de champ « {field} ».", "{suggestion}"),
+    "service.field_missing": "{field} manque.",
+    "service.field_no_text_but": "{field} doit être un texte, et non {value!r}.",
+    "service.field_no_text": "{field} doit être un texte.",
+    "service.field_no_json": '{field} doit être du JSON comme {{"temperature": 0.2}}, et non {value!r}.',
+    "service.body_no_object": "Le corps doit être un objet JSON.",
+    "service.body_too_large": "Le corps a plus de {limit} octets.",
+    "service.file_missing": "Il n'y a pas de fichier dans la requête, ou il est vide.",
+    "service.inventory_only": Text(
+        "{option} se déclare dans un inventaire : plusieurs machines n'entraînent ensemble que là où Ansible "
+        "le leur demande à toutes.",
+        "Appliquez-le avec playbooks/finetune.yml.",
+    ),
+    "service.goal_twice": "goal est donné deux fois : comme {first} et comme {second}.",
+    "service.goal_unknown": "goal doit être parmi {known}, et non {goal!r}.",
+    "service.export_format_unknown": Text("Il n'y a pas de format {format!r}.", "Le format est gguf."),
+    "service.row_format_unknown": Text("Il n'y a pas de format « {format} ».", "{suggestion}"),
+    "service.row_invalid": Text("Ligne {row} : {defect}.", "{defect.hint}"),
+    "service.upload_too_large": Text(
+        "L'envoi est plus grand que les {bytes} octets pour lesquels il y a de la place.",
+        "Supprimez les fichiers qui ne servent plus, ou augmentez training_service_upload_quota_bytes.",
+    ),
+    "service.job_id_invalid": "{job!r} n'est pas l'identifiant d'une exécution.",
+    "service.job_unknown": "Il n'y a pas d'exécution « {job} ».",
+    "service.job_unknown_suggested": Text("Il n'y a pas d'exécution « {job} ».", "{problem.hint}"),
+    "service.job_trains_nothing": Text(
+        "L'exécution {job} n'entraîne rien.",
+        "Exportez une exécution que POST /api/train a renvoyée.",
+    ),
+    "service.job_not_trained": Text(
+        "L'exécution {job} n'est pas encore entraînée.",
+        "Attendez que GET /api/status/{job} annonce succeeded.",
+    ),
+    "service.job_ended": "L'exécution {job} est terminée : il n'y a rien à mettre en pause.",
+    "service.job_succeeded": "L'exécution {job} a réussi : il n'y a rien à reprendre.",
+    "service.step_unknown": Text("L'exécution {job} n'a pas d'étape {step!r}.", "Ses étapes sont {known}."),
+    "service.model_not_registered": "Il n'y a pas de modèle {tag!r} qu'une exécution ait enregistré.",
+    "service.model_gone": Text("{tag} n'est plus dans Ollama.", "Demandez de nouveau son affinage."),
+    "service.no_model": "Aucune exécution n'a enregistré de modèle {name!r}.",
+    "service.form_too_old": Text("Le formulaire était trop ancien.", "Envoyez-le de nouveau."),
+    "service.origin_missing": "La session d'un navigateur doit donner son Origin pour cela.",
+    "service.sign_in_needed": Text(
+        "Il faut un jeton.",
+        "Identifiez-vous sur /login, ou envoyez l'en-tête Authorization: Bearer JETON.",
+    ),
+    "service.token_needed": Text("Il faut un jeton.", "Envoyez l'en-tête Authorization: Bearer JETON."),
+    "service.scope_missing": "Ce jeton n'en a pas le droit : il lui manque la portée {scope}.",
+}
