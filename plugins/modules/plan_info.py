@@ -92,6 +92,9 @@ plans:
       description: Reason for the method, if V(auto) is declared.
       type: str
       sample: 12.9 GB of GPU memory, 515 MB in reserve; lora would take about 20.5 GB, qlora takes about 10.3 GB
+    method_cause:
+      description: The reason as a message, with C(code), C(parameters) and C(text); empty for none.
+      type: dict
     steps:
       description: All steps in order, with fingerprint and state. Steps that would run also have the reasons below.
       type: list
@@ -110,6 +113,14 @@ plans:
           type: list
           elements: str
           sample: [learning_rate 0.0001 → 0.0002]
+        causes:
+          description: The reasons as messages, each with C(code), C(parameters) and C(text).
+          type: list
+          elements: dict
+          sample:
+            - code: planning.changed
+              parameters: {input: learning_rate, before: "0.0001", after: "0.0002"}
+              text: learning_rate 0.0001 → 0.0002
         changes:
           description: The inputs that changed, each with C(input), C(before), C(after) and C(detail).
           type: list
@@ -127,6 +138,10 @@ plans:
       description: Warnings about insufficient resources.
       type: list
       elements: str
+    warning_messages:
+      description: The warnings as messages, each with C(code), C(parameters) and C(text).
+      type: list
+      elements: dict
 text:
   description: The plans as text.
   returned: success

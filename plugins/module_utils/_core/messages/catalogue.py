@@ -8,6 +8,9 @@ The texts of a language are imported when one of them is needed: most processes 
 
 from __future__ import annotations
 
+import importlib
+import typing as t
+
 from .formatting import ENGLISH, FRENCH
 from .text import Text, Texts
 
@@ -48,9 +51,9 @@ def _read(language: str) -> Texts:
 
         return all_texts()
     if language == FRENCH:
-        from .french.all_texts import all_texts as all_french_texts
-
-        return all_french_texts()
+        # by name: Ansible ships what is imported, and modules report in English
+        french = importlib.import_module(f"{__package__}.french.all_texts")
+        return t.cast(Texts, french.all_texts())
     return {}
 
 
