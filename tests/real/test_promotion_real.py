@@ -210,7 +210,7 @@ def test_rollback_is_fast_and_held(workspace: Workspace, applies: dict[str, Appl
     applied = workspace.apply(**declared)
     assert applied.pending == ()
     warnings = warnings_of(applied.run, workspace.layout)
-    assert any(f"held at {good}" in warning for warning in warnings)
+    assert any(f"held at {good}" in str(warning) for warning in warnings)
     assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(good)
     assert workspace.releases.release()
     assert workspace.apply(**declared).pending == ("promote",)
@@ -271,7 +271,7 @@ def test_inputs_that_do_not_count(workspace: Workspace, applies: dict[str, Appli
     registry.apply(workspace.layout, registry.Declaration("other"), [registry.Source("records", records=rows)])
     kept = workspace.plan(**POOR, dataset="other", regenerate_on=["hyperparameters"])
     assert kept.step("train").spec.fingerprint == trained
-    assert any("the dataset has changed, and does not count" in warning for warning in warnings_of(kept))
+    assert any("the dataset has changed, and does not count" in str(warning) for warning in warnings_of(kept))
     assert workspace.plan(**POOR, dataset="other").step("train").spec.fingerprint != trained
     new = workspace.plan(**POOR, name="new", regenerate="never")
     assert new.step("train").spec.fingerprint == trained, "there is no result yet, so the declared value is used"
