@@ -369,7 +369,7 @@ def test_retention(workspace: Workspace, applies: dict[str, Applied], ollama_ser
     assert answers(workspace, LATEST)
     held = workspace.apply(**declared)
     assert held.pending == () and workspace.ollama.digest(LATEST) == tags[way_back]
-    assert any(f"held at {way_back}" in warning for warning in warnings_of(held.run, workspace.layout))
+    assert any(f"held at {way_back}" in str(warning) for warning in warnings_of(held.run, workspace.layout))
     assert workspace.releases.release()
     assert workspace.apply(**declared).pending == ("promote",)
     assert workspace.ollama.digest(LATEST) == tags[served]

@@ -66,8 +66,10 @@ def prove(
     known = {probe.name: probe for probe in probes_for(probes.template, enable_thinking=probes.enable_thinking)}
     skipped: dict[str, str] = {}
     chosen: list[Probe] = []
-    for name, expected in probes.rendered.items():
-        probe = known.get(name)
+    for name in dict.fromkeys((*known, *probes.rendered)):
+        if name not in probes.rendered:
+            continue
+        probe, expected = known.get(name), probes.rendered[name]
         if probe is None:
             skipped[name] = "this version of the collection does not know it"
         elif "error" in expected:
