@@ -179,4 +179,11 @@ TEXTS: Texts = {
     ),
     "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
     "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",
+    "steps.model_unusable": Text(
+        "{tag} cannot be used in Ollama at {url}: {reason}.", "No tag was moved. {problem.hint}"
+    ),
+    "steps.prompt_not_proven": Text(
+        "Ollama at {url} does not give {tag} the prompt it was trained with. {difference}",
+        "No tag was moved. Is this version of Ollama supported, and the GGUF file made from this training?",
+    ),
 }

@@ -66,4 +66,13 @@ TEXTS: Texts = {
     "steps.hashing": "calcul de l'empreinte",
     "steps.loading": "chargement",
     "steps.writing": "écriture",
+    "steps.model_unusable": Text(
+        "{tag} ne peut pas être utilisé dans Ollama à {url} : {reason}.",
+        "Aucune étiquette n'a été déplacée. {problem.hint}",
+    ),
+    "steps.prompt_not_proven": Text(
+        "Ollama à {url} ne donne pas à {tag} l'invite avec laquelle il a été entraîné. {difference}",
+        "Aucune étiquette n'a été déplacée. Cette version d'Ollama est-elle prise en charge, et le fichier "
+        "GGUF vient-il de cet entraînement ?",
+    ),
 }
