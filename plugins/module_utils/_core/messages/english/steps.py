@@ -86,6 +86,11 @@ TEXTS: Texts = {
         "The model's weights are gated: the hub wants a token whose owner accepted the licence.",
         "Accept the licence on the model's page and give its token to the step base.",
     ),
+    "steps.repository_code_needed": Text(
+        "The model needs Python code of its own repository, which may not run here.",
+        "If you trust that repository, declare it in the inventory: extra: {{trust_remote_code: true}}; its code is "
+        "then fetched. Otherwise choose another base.",
+    ),
     "steps.template_unknown": Text(
         "LLaMA-Factory knows no template {name}.",
         "Set template to one that this version of LLaMA-Factory has.",
