@@ -82,6 +82,7 @@ def modules() -> None:
     from ._core.messages.english import all_texts as _core_messages_english_all_texts
     from ._core.messages.english import artifacts as _core_messages_english_artifacts
     from ._core.messages.english import base_models as _core_messages_english_base_models
+    from ._core.messages.english import chat_formats as _core_messages_english_chat_formats
     from ._core.messages.english import datasets as _core_messages_english_datasets
     from ._core.messages.english import distributed as _core_messages_english_distributed
     from ._core.messages.english import engine as _core_messages_english_engine
@@ -104,10 +105,12 @@ def modules() -> None:
     from ._core.messages.french import all_texts as _core_messages_french_all_texts
     from ._core.messages.french import artifacts as _core_messages_french_artifacts
     from ._core.messages.french import base_models as _core_messages_french_base_models
+    from ._core.messages.french import chat_formats as _core_messages_french_chat_formats
     from ._core.messages.french import datasets as _core_messages_french_datasets
     from ._core.messages.french import engine as _core_messages_french_engine
     from ._core.messages.french import errors as _core_messages_french_errors
     from ._core.messages.french import estimates as _core_messages_french_estimates
+    from ._core.messages.french import ollama as _core_messages_french_ollama
     from ._core.messages.french import planning as _core_messages_french_planning
     from ._core.messages.french import releases as _core_messages_french_releases
     from ._core.messages.french import steps as _core_messages_french_steps

@@ -201,7 +201,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
         **programs,
         "other": dataclasses.asdict(other),
         "llama_server": ollama_programs.runs_llama_server(params["version"]),
-        "source_problem": ollama_programs.source_problem(params["version"]),
+        "source_problem": str(ollama_programs.source_problem(params["version"]) or ""),
         "machine": platform.machine(),
         "archive": archive,
         "go": dataclasses.asdict(ollama_programs.find_go(params["go"])),

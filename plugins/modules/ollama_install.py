@@ -180,23 +180,14 @@ def install(params: t.Mapping[str, t.Any], workspace: Workspace) -> float | None
         return ollama_install.install_archive(workspace, params["version"], archive)
     go = ollama_programs.find_go(params["go"])
     if not go.path:
-        raise NotReadyError(
-            f"Building Ollama {params['version']} needs Go 1.21 or newer, which is not on this host.",
-            "Install Go, or use the archive.",
-        )
+        raise NotReadyError("modules.go_missing", version=params["version"])
     if not ollama_programs.runs_llama_server(params["version"]):
         if not os.path.isdir(params["headers_dir"]):
-            raise NotReadyError(
-                f"{params['headers_dir']} does not exist.",
-                "Install the component headers with the module toolchain first.",
-            )
+            raise NotReadyError("modules.headers_missing", directory=params["headers_dir"])
         return ollama_install.install_from_source(workspace, params["version"], go, params["headers_dir"])
     llama_server = llama_server_component(params["tools_dir"], params["llama_cpp_pins"])
     if not llama_server.is_complete():
-        raise NotReadyError(
-            f"{llama_server.path} is not installed.",
-            "Install the component llama_server with the module toolchain first, with the same pins.",
-        )
+        raise NotReadyError("modules.llama_server_missing", path=llama_server.path)
     return ollama_install.install_from_source(workspace, params["version"], go, "", llama_server)
 
 
@@ -206,11 +197,11 @@ def check_source(params: t.Mapping[str, t.Any]) -> None:
     :raises InputError: in this case, or if this version cannot be built.
     """
     problem = ollama_programs.source_problem(params["version"])
-    if problem:
-        raise InputError(problem, "Use the archive, or another version.")
+    if problem is not None:
+        raise InputError(problem)
     needed = "llama_cpp_pins" if ollama_programs.runs_llama_server(params["version"]) else "headers_dir"
     if not params[needed]:
-        raise InputError(f"Building Ollama {params['version']} needs the option {needed}.")
+        raise InputError("modules.build_option_missing", version=params["version"], option=needed)
 
 
 def main() -> None:

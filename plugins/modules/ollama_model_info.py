@@ -135,10 +135,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
         stopped_for = ollama_stopped_for(layout, module.params["ollama_url"])
         if not stopped_for:
             raise
-        raise NotReadyError(
-            f"The models are not checked: Ollama is stopped for the training {stopped_for}.",
-            "It runs again when that has ended.",
-        ) from error
+        raise NotReadyError("modules.models_not_checked", training=stopped_for) from error
     return {"changed": False, "models": models}
 
 

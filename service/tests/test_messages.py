@@ -10,7 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.tests.support.message_sites import Site, names_of, sites, strings
+from ansible_collections.ia_homelab.llamafactory.tests.support.message_sites import (
+    Site,
+    names_of,
+    sites,
+    strings,
+    texts_without_code,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 from ia_homelab_core.messages import catalogue
 from ia_homelab_core.messages.text import Text
@@ -35,6 +41,10 @@ def test_a_site_passes_what_its_text_names(site: Site) -> None:
     assert site.code in ENGLISH, f"{site.place}: there is no text for {site.code}"
     if site.parameters is not None:
         assert site.parameters == names_of(*ENGLISH[site.code])
+
+
+def test_every_error_has_a_code() -> None:
+    assert not list(texts_without_code(SOURCES, ROOT))
 
 
 def test_every_text_is_used_and_every_french_one_has_the_same_parameters() -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import string
 import typing as t
@@ -14,6 +15,8 @@ from pathlib import Path
 CODE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+")
 #: Keyword arguments of errors and problems that are no parameters of their message.
 NOT_PARAMETERS = {"details", "authenticated", "http_status"}
+#: Errors of MCP's library, whose text goes to its client.
+_OF_LIBRARIES = {"ToolError", "ResourceError", "ResourceNotFoundError"}
 
 
 class Site(t.NamedTuple):
@@ -43,6 +46,20 @@ def sites(files: t.Iterable[Path], codes: t.Container[str], root: Path) -> t.Ite
                     known = frozenset(name for name in names if name) - NOT_PARAMETERS
                     place = f"{path.relative_to(root)}:{node.lineno}"
                     yield Site(place, code, None if None in names else known)
+
+
+def texts_without_code(files: t.Iterable[Path], root: Path) -> t.Iterator[str]:
+    """Find the places where an error or a message is made of a text instead of a code."""
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not node.args or not _makes_message(node):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if hasattr(builtins, name) or name.startswith("Ansible") or name in _OF_LIBRARIES:
+                continue
+            first = node.args[0]
+            if isinstance(first, ast.JoinedStr) or any(not CODE.fullmatch(text) for text in _constants(first)):
+                yield f"{path.relative_to(root)}:{node.lineno}"
 
 
 def strings(files: t.Iterable[Path]) -> set[str]:

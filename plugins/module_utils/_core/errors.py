@@ -29,13 +29,10 @@ class CoreError(Exception):
         self,
         code: str | Message,
         /,
-        *transitional: t.Any,
+        *,
         details: t.Mapping[str, t.Any] | None = None,
         **parameters: t.Any,
     ) -> None:
-        if transitional:  # message, hint and details of a site that has no code yet
-            code = Message.from_stored({"text": code, "hint": transitional[0]})
-            details = transitional[1] if len(transitional) > 1 else details
         content = code if isinstance(code, Message) else Message(code, **parameters)
         super().__init__(content)
         self.content = content

@@ -12,6 +12,7 @@ import re
 import typing as t
 
 from .._core.errors import InputError
+from .._core.messages.message import Message
 from .components import Component, component, libc
 from .system import has_program, read_text, run
 from .toolchain import llama_server_component
@@ -76,23 +77,20 @@ def runs_llama_server(version: str) -> bool:
     return _numbers(version) >= _FIRST_WITH_LLAMA_SERVER
 
 
-def source_problem(version: str) -> str:
-    """Why this version cannot be built from source; empty if it can.
+def source_problem(version: str) -> Message | None:
+    """Why this version cannot be built from source; None if it can.
 
     :raises InputError: if this is no version.
     """
     if not _FIRST_WITH_LLAMA_SERVER <= _numbers(version) < _FIRST_WITH_LOAD_MODE:
-        return ""
-    return (
-        f"Ollama {version} cannot be built from source: the pinned llama.cpp is too new for it. Versions before 0.30.0,"
-        " and from 0.32.6 on, can be built."
-    )
+        return None
+    return Message("provisioning.ollama_not_buildable", version=version)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     match = _VERSION.fullmatch(version)
     if match is None:
-        raise InputError(f"{version!r} is not a version of Ollama.", "It looks like 0.32.15.")
+        raise InputError("provisioning.no_ollama_version", version=version)
     return tuple(map(int, match.groups()))
 
 

@@ -23,6 +23,7 @@ import math
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 from .facts import CONTENT, facts_of
 from .go_text import MAX_DEPTH
 
@@ -39,6 +40,14 @@ _PROPERTY_KEYS = ("anyOf", "type", "items", "description", "enum", "properties",
 
 DROPPED, CHANGED, UNCERTAIN = "dropped", "changed", "uncertain"
 
+#: How a message names a value, by its type.
+_KINDS: dict[type, str] = {
+    dict: "chat_formats.an_object",
+    list: "chat_formats.a_list",
+    str: "chat_formats.a_text",
+    type(None): "chat_formats.null",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -47,15 +56,15 @@ class Finding:
     :param path: where, such as ``tools[0].function.strict`` or ``arguments.days``.
     :param kind: ``dropped``, a key or an empty value that no server receives; ``changed``, the same value spelled
         otherwise; ``uncertain``, a value that a server may write differently.
-    :param message: what and why, in one sentence without the path.
+    :param content: what and why, in one sentence without the path.
     """
 
     path: str
     kind: str
-    message: str
+    content: Message
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return f"{self.path}: {self.content}"
 
 
 def canonical_tools(tools: t.Sequence[t.Any], path: str = "tools") -> tuple[list[dict[str, t.Any]], list[Finding]]:
@@ -78,7 +87,7 @@ def canonical_arguments(
     :raises InputError: if they are no JSON object.
     """
     if not isinstance(arguments, t.Mapping):
-        raise InputError(f"{path} is {_kind(arguments)} and not a JSON object of arguments.")
+        raise InputError("chat_formats.arguments_no_object", path=path, value=_kind(arguments))
     findings: list[Finding] = []
     return _value(arguments, path, findings), findings
 
@@ -132,7 +141,7 @@ _ANSWER_OPENINGS = (
 
 def _tool(tool: t.Any, path: str, findings: list[Finding]) -> dict[str, t.Any]:
     if not isinstance(tool, t.Mapping):
-        raise InputError(f"{path} is {_kind(tool)} and not a JSON object that describes a tool.")
+        raise InputError("chat_formats.tool_no_object", path=path, value=_kind(tool))
     function: t.Any = tool
     if tool.get("type") == "function":
         function, inner = tool.get("function"), f"{path}.function"
@@ -140,16 +149,16 @@ def _tool(tool: t.Any, path: str, findings: list[Finding]) -> dict[str, t.Any]:
     else:
         inner = path
     if not isinstance(function, t.Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
-        raise InputError(f"{inner} has no name of a function.", "Give each tool a name, parameters and a description.")
+        raise InputError("chat_formats.function_without_name", path=inner)
     _dropped_keys(function, _FUNCTION_KEYS, inner, findings)
     parameters: t.Any = function.get("parameters") or {}
     where = f"{inner}.parameters"
     if not isinstance(parameters, t.Mapping):
-        raise InputError(f"{where} is {_kind(parameters)} and not a JSON schema.")
+        raise InputError("chat_formats.no_schema", path=where, value=_kind(parameters))
     _dropped_keys(parameters, _PARAMETER_KEYS, where, findings)
     kind = parameters.get("type") or "object"
     if not isinstance(kind, str):
-        raise InputError(f"{where}.type is {_kind(kind)} and not the name of a type.", "Write type: object.")
+        raise InputError("chat_formats.type_no_name", path=f"{where}.type", value=_kind(kind))
     schema: dict[str, t.Any] = {"type": kind}
     if parameters.get("$defs"):
         schema["$defs"] = _value(parameters["$defs"], f"{where}.$defs", findings, _SCHEMA_DEPTH)
@@ -167,17 +176,17 @@ def _tool(tool: t.Any, path: str, findings: list[Finding]) -> dict[str, t.Any]:
 
 def _properties(properties: t.Any, path: str, findings: list[Finding], depth: int) -> dict[str, t.Any]:
     if not isinstance(properties, t.Mapping):
-        raise InputError(f"{path} is {_kind(properties)} and not a JSON object of properties.")
+        raise InputError("chat_formats.properties_no_object", path=path, value=_kind(properties))
     _depth(depth, path, findings)
     names = sorted(properties, key=lambda name: str(name).encode())
     if names != list(properties):
-        findings.append(Finding(path, CHANGED, "the properties are sorted by name, as a server writes them"))
+        findings.append(Finding(path, CHANGED, Message("chat_formats.properties_sorted")))
     return {name: _property(properties[name], f"{path}.{name}", findings, depth + 1) for name in names}
 
 
 def _property(value: t.Any, path: str, findings: list[Finding], depth: int) -> dict[str, t.Any]:
     if not isinstance(value, t.Mapping):
-        raise InputError(f"{path} is {_kind(value)} and not a JSON schema.")
+        raise InputError("chat_formats.no_schema", path=path, value=_kind(value))
     _depth(depth, path, findings)
     made: dict[str, t.Any] = {}
     kinds = value.get("type")
@@ -190,7 +199,7 @@ def _property(value: t.Any, path: str, findings: list[Finding], depth: int) -> d
         texts = [kinds] if isinstance(kinds, str) else _texts(kinds, f"{path}.type")
         made["type"] = texts[0] if len(texts) == 1 else texts
         if made["type"] != kinds:
-            findings.append(Finding(f"{path}.type", CHANGED, "a list of one type is written as the type"))
+            findings.append(Finding(f"{path}.type", CHANGED, Message("chat_formats.single_type")))
     if value.get("items"):
         made["items"] = _value(value["items"], f"{path}.items", findings, depth + 1)
     if value.get("description"):
@@ -204,19 +213,19 @@ def _property(value: t.Any, path: str, findings: list[Finding], depth: int) -> d
     _dropped_keys(value, _PROPERTY_KEYS, path, findings)
     for key in _PROPERTY_KEYS:
         if key in value and key not in made:
-            findings.append(Finding(f"{path}.{key}", DROPPED, "it is empty, and a server leaves it out"))
+            findings.append(Finding(f"{path}.{key}", DROPPED, Message("chat_formats.empty_left_out")))
     return made
 
 
 def _dropped_keys(value: t.Mapping[str, t.Any], known: t.Sequence[str], path: str, findings: list[Finding]) -> None:
     for key in value:
         if key not in known:
-            findings.append(Finding(f"{path}.{key}", DROPPED, "no server receives this key of a tool"))
+            findings.append(Finding(f"{path}.{key}", DROPPED, Message("chat_formats.key_unknown")))
 
 
 def _texts(value: t.Any, path: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise InputError(f"{path} is not a list of texts.")
+        raise InputError("chat_formats.no_list_of_texts", path=path)
     return list(value)
 
 
@@ -234,7 +243,7 @@ def _value(value: t.Any, path: str, findings: list[Finding], depth: int | None =
     if isinstance(value, t.Mapping):
         keys = sorted(value, key=lambda key: str(key).encode())
         if keys != list(value):
-            findings.append(Finding(path, CHANGED, "the keys are sorted, as a server writes them"))
+            findings.append(Finding(path, CHANGED, Message("chat_formats.keys_sorted")))
         return {key: _value(value[key], f"{path}.{key}", findings, inner) for key in keys}
     if isinstance(value, (list, tuple)):
         return [_value(each, f"{path}[{number}]", findings, inner) for number, each in enumerate(value)]
@@ -242,35 +251,34 @@ def _value(value: t.Any, path: str, findings: list[Finding], depth: int | None =
         return value
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            findings.append(Finding(path, UNCERTAIN, f"a server rounds {value}: write it as a text"))
+            findings.append(Finding(path, UNCERTAIN, Message("chat_formats.number_rounded", value=repr(value))))
         return value
     if isinstance(value, float):
         return _number(value, path, findings)
-    raise InputError(f"{path} is {_kind(value)}, which JSON does not have.")
+    raise InputError("chat_formats.not_in_json", path=path, value=_kind(value))
 
 
 def _number(value: float, path: str, findings: list[Finding]) -> t.Any:
     if not math.isfinite(value):
-        raise InputError(f"{path} is {value}, which JSON does not have.")
+        raise InputError("chat_formats.not_in_json", path=path, value=value)
     low, high = _PLAIN_NUMBERS
     if value.is_integer() and abs(value) < high:
-        findings.append(Finding(path, CHANGED, f"{value!r} is written as the whole number {int(value)}"))
+        findings.append(
+            Finding(path, CHANGED, Message("chat_formats.written_as_integer", value=repr(value), integer=int(value)))
+        )
         if abs(value) > MAX_INTEGER:
-            findings.append(Finding(path, UNCERTAIN, f"a server rounds {value!r}: write it as a text"))
+            findings.append(Finding(path, UNCERTAIN, Message("chat_formats.number_rounded", value=repr(value))))
         return int(value)
     if not low <= abs(value) < high:
-        findings.append(
-            Finding(path, UNCERTAIN, f"a server may write {value!r} otherwise (with or without an exponent)")
-        )
+        findings.append(Finding(path, UNCERTAIN, Message("chat_formats.exponent_uncertain", value=repr(value))))
     return value
 
 
 def _depth(depth: int, path: str, findings: list[Finding]) -> None:
     if depth == MAX_DEPTH + 1:
-        findings.append(
-            Finding(path, UNCERTAIN, f"deeper than {MAX_DEPTH} levels, where llama3 and glm4 indent differently")
-        )
+        findings.append(Finding(path, UNCERTAIN, Message("chat_formats.too_deep", levels=MAX_DEPTH)))
 
 
-def _kind(value: t.Any) -> str:
-    return {dict: "an object", list: "a list", str: "a text", type(None): "null"}.get(type(value), repr(value)[:60])
+def _kind(value: t.Any) -> Message | str:
+    code = _KINDS.get(type(value))
+    return Message(code) if code else repr(value)[:60]

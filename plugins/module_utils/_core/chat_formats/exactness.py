@@ -18,19 +18,20 @@ message in training, and once in a server.
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
+from ..messages.suggestions import did_you_mean
 from .facts import facts_of, names, nearest, version
 
 EXACT, SINGLE_TURN, INEXACT, UNSERVABLE = "exact", "single turn", "inexact", "unservable"
 
-_HISTORY = "an earlier answer runs into the next question without a token between them"
-_THOUGHT = "an empty thought of an earlier answer runs into the text before it"
-_MARKER = "its markers are no single tokens, and merge with the answer beside them"
-_EVERYWHERE = (
-    "a question or the system prompt runs into the text around it without a token or a line break between them"
-)
-_FORCED = "Ollama renders models of this architecture with a built-in renderer, whatever TEMPLATE says"
+_HISTORY = Message("chat_formats.history_merges")
+_THOUGHT = Message("chat_formats.thought_merges")
+_MARKER = Message("chat_formats.markers_merge")
+_EVERYWHERE = Message("chat_formats.questions_merge")
+_FORCED = Message("chat_formats.renderer_forced")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +40,11 @@ class Exactness:
 
     :param level: :data:`EXACT`; :data:`SINGLE_TURN`, exact in a conversation of one question; :data:`INEXACT`, in none;
         :data:`UNSERVABLE`, not even the text is the same.
-    :param reason: why it is not exact; empty if it is.
+    :param reason: why it is not exact; None if it is.
     """
 
     level: str
-    reason: str = ""
+    reason: Message | None = None
 
 
 #: Every template that is not exact. The others are.
@@ -98,16 +99,10 @@ def check(name: str) -> None:
     known = servable()
     if name in known:
         return
-    similar = nearest(name, known)
-    suggestion = f"Did you mean {' or '.join(similar)}? " if similar else ""
-    hint = f"{suggestion}These can be served as they were trained: {', '.join(known)}."
+    facts: dict[str, t.Any] = {"template": name, "suggestion": did_you_mean(nearest(name, known)), "known": known}
     details = {"template": name, "known": list(known)}
     if name not in names():
-        raise InputError(f"LLaMA-Factory {version()} has no chat template {name!r}.", hint, details)
+        raise InputError("chat_formats.unknown_to_serve", **facts, version=version(), details=details)
     found = _NOT_EXACT[name]
-    limit = " in a conversation of several questions" if found.level == SINGLE_TURN else ""
-    raise InputError(
-        f"A model trained with the chat template {name!r} cannot be served as it was trained{limit}: {found.reason}.",
-        hint,
-        {**details, "level": found.level},
-    )
+    code = "chat_formats.several_questions_inexact" if found.level == SINGLE_TURN else "chat_formats.inexact"
+    raise InputError(code, **facts, reason=found.reason, details={**details, "level": found.level})

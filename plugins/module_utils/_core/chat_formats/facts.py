@@ -14,6 +14,7 @@ import functools
 import typing as t
 
 from ..errors import InputError
+from ..messages.suggestions import did_you_mean
 
 #: Where a slot takes the text of a message.
 CONTENT = "{{content}}"
@@ -175,12 +176,12 @@ def facts_of(name: str) -> TemplateFacts:
     """
     raw = _registry()[0].get(name)
     if raw is None:
-        similar = nearest(name, names())
-        hint = f"Did you mean {' or '.join(similar)}?" if similar else f"It knows: {', '.join(names())}."
+        details = {"template": name, "known": list(names())}
+        suggestion = did_you_mean(nearest(name, names()))
+        if suggestion is None:
+            raise InputError("chat_formats.unknown", template=name, version=version(), known=names(), details=details)
         raise InputError(
-            f"LLaMA-Factory {version()} has no chat template {name!r}.",
-            hint,
-            {"template": name, "known": list(names())},
+            "chat_formats.unknown_suggested", template=name, version=version(), suggestion=suggestion, details=details
         )
     tools = raw.get("tools", "DefaultToolUtils")
     thought = raw.get("thought_words", ("<think>\n", "\n</think>\n\n"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..messages.message import Message
+
 #: Characters that a message shows before and after a difference.
 _BEFORE, _AFTER = 40, 60
 
@@ -27,16 +29,21 @@ class Difference:
     expected: str
     got: str
 
-    def __str__(self) -> str:
+    @property
+    def content(self) -> Message:
+        """What differs, as a message."""
         if self.position is None:
-            return (
-                f"The probe {self.probe!r} has {self.expected} tokens in training and {self.got} in the server, with "
-                "the same text: the vocabulary or the BOS token differs."
-            )
-        return (
-            f"The prompt of the probe {self.probe!r} differs at character {self.position}: training has "
-            f"{_around(self.expected, self.position)}, the server {_around(self.got, self.position)}."
+            return Message("chat_formats.tokens_differ", probe=self.probe, expected=self.expected, got=self.got)
+        return Message(
+            "chat_formats.prompt_differs",
+            probe=self.probe,
+            position=self.position,
+            expected=_around(self.expected, self.position),
+            got=_around(self.got, self.position),
         )
+
+    def __str__(self) -> str:
+        return str(self.content)
 
 
 def compare(

@@ -76,7 +76,7 @@ def served_format(
     exactness.check(name)
     calls = tool_format(facts)
     if calls is None:
-        raise InputError(f"The tools of the chat template {name!r} cannot be written by Ollama.")
+        raise InputError("chat_formats.tools_not_writable", template=name)
     if default_system is not None:
         facts = dataclasses.replace(facts, default_system=default_system)
     thinking = facts.reasoning and bool(enable_thinking)

@@ -14,6 +14,7 @@ import dataclasses
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 from .facts import TemplateFacts, facts_of, names
 
 #: What becomes of an argument.
@@ -29,11 +30,11 @@ class TextArgument:
     :param outcome: :data:`SERVED`, the served text follows it; :data:`REFUSED`, no server can follow it;
         :data:`DEPENDS`, on the template and other arguments; :data:`NO_EFFECT`, neither text nor tokens of a prompt
         depend on it.
-    :param reason: how it is served, or why it is refused or has no effect.
+    :param reason: how it is served, why it has no effect, or, as a message, why it is refused.
     """
 
     outcome: str
-    reason: str
+    reason: str | Message
 
 
 _DIRECTORY = "the base model is a directory"
@@ -45,12 +46,8 @@ TEXT_ARGUMENTS: dict[str, TextArgument] = {
     "template": TextArgument(SERVED, "the option template"),
     "default_system": TextArgument(SERVED, "system prompt of conversations that have none"),
     "enable_thinking": TextArgument(SERVED, "where the empty thought stands in the prompt"),
-    "tool_format": TextArgument(
-        REFUSED, "it replaces the text around calls of tools, and leaves out how the template ends them"
-    ),
-    "split_special_tokens": TextArgument(
-        REFUSED, "it splits the markers of the template into pieces, and a server reads each as one token"
-    ),
+    "tool_format": TextArgument(REFUSED, Message("chat_formats.tool_format_replaces")),
+    "split_special_tokens": TextArgument(REFUSED, Message("chat_formats.markers_split")),
     "mask_history": TextArgument(DEPENDS, "templates with thoughts remove those of earlier answers then"),
     "preserve_thinking": TextArgument(DEPENDS, "with mask_history, it keeps the thoughts of earlier answers"),
     "train_on_prompt": TextArgument(DEPENDS, "only what is learnt; some templates do not support it"),
@@ -88,38 +85,28 @@ def check(extra: t.Mapping[str, t.Any], template: str) -> None:
     for name, argument in TEXT_ARGUMENTS.items():
         if argument.outcome == REFUSED and extra.get(name):
             raise InputError(
-                f"extra.{name} changes the text of the training in a way that no server can follow: {argument.reason}.",
-                f"Leave {name} out.",
-                {"argument": name},
+                "chat_formats.argument_refused", argument=name, reason=argument.reason, details={"argument": name}
             )
     facts = facts_of(template) if template in names() else None
     if facts is None:
         return
     if extra.get("train_on_prompt") and facts.efficient_eos:
         raise InputError(
-            f"LLaMA-Factory does not support extra.train_on_prompt with the chat template {template!r}.",
-            "Leave train_on_prompt out.",
-            {"argument": "train_on_prompt"},
+            "chat_formats.train_on_prompt_unsupported", template=template, details={"argument": "train_on_prompt"}
         )
     if extra.get("mask_history") and not extra.get("preserve_thinking") and facts.reasoning:
         raise InputError(
-            f"extra.mask_history removes the thoughts of earlier answers with the chat template {template!r}, and a "
-            "server does not.",
-            "Set preserve_thinking: true beside it, or leave mask_history out.",
-            {"argument": "mask_history"},
+            "chat_formats.mask_history_not_served", template=template, details={"argument": "mask_history"}
         )
 
 
-def warning(values: t.Mapping[str, t.Any]) -> str:
-    """The warning for a stage whose rows of several turns are rendered otherwise than they are served; else empty.
+def warning(values: t.Mapping[str, t.Any]) -> Message | None:
+    """The warning for a stage whose rows of several turns are rendered otherwise than they are served; else None.
 
     :param values: all hyperparameters: ``stage`` and ``template``.
     """
     template = str(values.get("template") or "")
     facts: TemplateFacts | None = facts_of(template) if template in names() else None
     if facts is None or not facts.reasoning or values.get("stage") not in _ONE_TURN_STAGES:
-        return ""
-    return (
-        f"The stage {values['stage']} removes the thoughts of earlier answers with the chat template {template}, and a "
-        "server does not: rows of several turns are trained with another text than they are served with."
-    )
+        return None
+    return Message("chat_formats.stage_removes_thoughts", stage=values["stage"], template=template)

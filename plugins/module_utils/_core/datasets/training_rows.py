@@ -141,9 +141,8 @@ class _Writer:
                 for turn in turns if isinstance(turns, list) else [turns]:
                     findings += self._turn(turn)
         except (ValueError, InputError) as error:
-            raise InputError(
-                f"Row {number} of the dataset: {error}", "Correct its tools; the module dataset names the source."
-            ) from error
+            problem = error.content if isinstance(error, InputError) else str(error)
+            raise InputError("datasets.training_row_invalid", row=number, problem=problem) from error
         self.rewritten.add(number, findings)
         if json.dumps(row, sort_keys=True) == before:
             return line

@@ -12,6 +12,7 @@ import typing as t
 
 from ..artifacts.layout import Layout
 from ..errors import CoreError, NotReadyError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from .gpu_lease import ollama_stopped_for, release_stale
 from .ollama_access import describe_holders, ollama_access
@@ -37,34 +38,34 @@ class OllamaUse:
         self._access = ollama_access(layout, holder)
         self._answer_deadline: float | None = None
 
-    def request(self) -> str:
+    def request(self) -> Message | None:
         """Request the access.
 
-        :returns: description of what has to end before it is granted; empty when it is granted.
+        :returns: what has to end before it is granted; None when it is granted.
         :raises CoreError: when the queue for Ollama cannot be written.
         """
         holders = self._access.request()
         reason = self._reason(holders)
-        if reason:
+        if reason is not None:
             self._answer_deadline = time.monotonic() + _ANSWER_SECONDS
             return reason
         if self._answer_deadline is not None and time.monotonic() < self._answer_deadline:
             try:
                 Ollama(self._url, timeout=2).version()
             except CoreError as error:
-                return f"Ollama, which was just started again: {error.message}"
-        return ""
+                return Message("engine.ollama_starting", problem=error.content)
+        return None
 
-    def _reason(self, holders: t.Sequence[str]) -> str:
+    def _reason(self, holders: t.Sequence[str]) -> Message | None:
         stopped_for = ollama_stopped_for(self._layout, self._url)
         if stopped_for and not holders:
             release_stale(self._layout)  # no-op while the job of the lease has not ended
             stopped_for = ollama_stopped_for(self._layout, self._url)
         if stopped_for:
-            return f"Ollama, which is stopped for the training {stopped_for}"
+            return Message("engine.ollama_which_is_stopped", training=stopped_for)
         if holders:
-            return f"Ollama, which is being stopped or restarted for {describe_holders(self._layout, holders)}"
-        return ""
+            return Message("engine.ollama_in_transition", holders=describe_holders(self._layout, holders))
+        return None
 
     def release(self) -> None:
         """End the access."""
@@ -81,10 +82,10 @@ class OllamaUse:
         try:
             while True:
                 reason = self.request()
-                if not reason:
+                if reason is None:
                     break
                 if deadline is not None and time.monotonic() >= deadline:
-                    raise NotReadyError(f"This needs {reason}.", "Run it again after that, or cancel that run.")
+                    raise NotReadyError("engine.ollama_needed", reason=reason)
                 time.sleep(POLL_SECONDS)
             yield
         finally:

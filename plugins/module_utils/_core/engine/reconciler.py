@@ -168,7 +168,7 @@ class Reconciler:
             self._retire_damaged(record)
             return
         if not is_last and record.is_unfinished and self._asked.get(record.id) != _snapshot(record):
-            raise NotAskedError(f"The run {record.id} has changed.")
+            raise NotAskedError("engine.run_changed", run=record.id)
         run = record.run
         step = self._next_step(record, run, checks)
         if step is None:

@@ -292,10 +292,10 @@ class Supervisor:
         """
         with self._waiting():
             while True:
-                description = self._ollama.request()
-                if not description:
+                blocker = self._ollama.request()
+                if blocker is None:
                     break
-                self._wait_for(description, POLL_SECONDS)
+                self._wait_for(str(blocker), POLL_SECONDS)
 
     def _acquire_gpu(self) -> None:
         """Wait until no foreign process uses the GPU and no job uses an Ollama to stop, then acquire the GPU lease.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..errors import NotReadyError, RemoteError
+from ..messages.message import Message
 from .client import Ollama
 
 #: The oldest version that the client is tested with.
@@ -15,29 +16,23 @@ MINIMUM_VERSION = "0.24.0"
 _NUMBERS = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?![.\d])")
 
 
-def version_warning(ollama: Ollama) -> str:
+def version_warning(ollama: Ollama) -> Message | None:
     """Check the version of a server before anything is made for it.
 
-    :returns: a warning if the version is unknown, otherwise an empty text; also if the server does not answer, because
-        it may be started later.
+    :returns: a warning if the version is unknown, otherwise None; also if the server does not answer, because it may be
+        started later.
     :raises NotReadyError: if the server is too old.
     """
     try:
         version = ollama.version()
     except RemoteError:
-        return ""
+        return None
     numbers = _numbers(version)
     if not any(numbers):  # a program that was compiled without a version reports 0.0.0
-        return (
-            f"Ollama at {ollama.url} reports the version {version!r}, which is unknown: "
-            f"{MINIMUM_VERSION} or newer is needed."
-        )
+        return Message("ollama.version_unknown", url=ollama.url, version=version, minimum=MINIMUM_VERSION)
     if numbers < _numbers(MINIMUM_VERSION):
-        raise NotReadyError(
-            f"Ollama at {ollama.url} has version {version}, which is too old: {MINIMUM_VERSION} or newer is needed.",
-            "Upgrade it (the role ollama does it for a server that it runs), or give the URL of another one.",
-        )
-    return ""
+        raise NotReadyError("ollama.version_too_old", url=ollama.url, version=version, minimum=MINIMUM_VERSION)
+    return None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

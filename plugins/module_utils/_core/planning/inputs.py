@@ -112,12 +112,11 @@ def training_settings(
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
-    remark = text_arguments.warning(hyper.values)
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate),
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
-        Message.from_stored(remark) if remark else None,
+        text_arguments.warning(hyper.values),
     ]
     return hyperparameters.settings(hyper), add_warnings(options, warnings)
 
@@ -137,7 +136,7 @@ def register_settings(
     template, extra = str(training["template"]), training.get("extra") or {}
     exactness.check(template)
     thinking, default_system = extra.get("enable_thinking"), extra.get("default_system")
-    warning = ""
+    warning = None
     if system is None:
         default = facts_of(template).default_system if default_system is None else str(default_system)
         system, warning = system_for(default, dataset)
@@ -152,4 +151,4 @@ def register_settings(
         settings["enable_thinking"] = bool(thinking)
     if default_system is not None:
         settings["default_system"] = str(default_system)
-    return settings, Message.from_stored(warning) if warning else None
+    return settings, warning

@@ -157,7 +157,7 @@ def _about_server(host: Host) -> list[Message]:
     :raises NotReadyError: if it is too old.
     """
     warning = version_warning(Ollama(host.toolchain.ollama_url, timeout=_SERVER_SECONDS))
-    return [Message.from_stored(warning)] if warning else []
+    return [warning] if warning is not None else []
 
 
 # -- steps on a result that exists -------------------------------------------------------------------------------------

@@ -130,9 +130,12 @@ class _Server:
             if int(error.details.get("status") or 0) < 400:
                 raise
             raise NotProvenError(
-                f"{self._tag} cannot be used in Ollama at {self._ollama.url}: {error.details.get('error')}.",
-                f"No tag was moved. {error.hint}".strip(),
-                dict(error.details),
+                "steps.model_unusable",
+                tag=self._tag,
+                url=self._ollama.url,
+                reason=error.details.get("error"),
+                problem=error.content,
+                details=error.details,
             ) from error
 
     def require_equal(self, difference: Difference | None) -> None:
@@ -141,7 +144,9 @@ class _Server:
             return
         details = {"probe": difference.probe, "position": difference.position}
         raise NotProvenError(
-            f"Ollama at {self._ollama.url} does not give {self._tag} the prompt it was trained with. {difference}",
-            "No tag was moved. Is this version of Ollama supported, and the GGUF file made from this training?",
-            {**details, "expected": difference.expected, "got": difference.got},
+            "steps.prompt_not_proven",
+            url=self._ollama.url,
+            tag=self._tag,
+            difference=difference.content,
+            details={**details, "expected": difference.expected, "got": difference.got},
         )

@@ -117,7 +117,7 @@ class Step(abc.ABC):
         except RemoteError as error:
             if error.details.get("status") in (401, 403):
                 raise  # this does not pass by itself
-            return Drift(unknown=Message.from_stored({"text": error.message}))
+            return Drift(unknown=error.content)
 
     def stop(self, ctx: StepContext, send: t.Callable[[int], None]) -> float:
         """Ask the running command to stop and to keep a checkpoint from which it can resume.

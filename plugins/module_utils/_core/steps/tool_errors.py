@@ -37,9 +37,8 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"Please pass the argument `trust_remote_code=True`|requires you to execute custom code",
-        "The model needs Python code of its own repository, which may not run here.",
-        "If you trust that repository, declare it in the inventory: extra: {trust_remote_code: true}; its code is then "
-        "fetched. Otherwise choose another base.",
+        "steps.repository_code_needed",
+        "",
     ),
     (
         r"Template (\S+) does not exist",

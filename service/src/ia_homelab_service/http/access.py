@@ -13,6 +13,7 @@ import re
 import typing as t
 
 from ia_homelab_core.errors import InputError, NotReadyError
+from ia_homelab_core.messages.message import Message
 
 from ..settings import Settings
 
@@ -26,7 +27,6 @@ TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "LLAMAFACTORY_TOKEN", "LLAMAFACTORY_TOKEN_
 DEFAULT_TOKEN_FILE = "/etc/ia-homelab/training-service/token"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_TOKEN_FORM = 'Each entry is {"name", "scopes", "sha256"}: scopes are read and train, sha256 is that of the token.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,10 @@ class Access:
         granted = self.scopes_of(read_secret(environment))
         if not granted:
             raise InputError(
-                f"It needs a token of the service; {TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} have none that is known.",
-                f"Set {TOKEN_FILE_VARIABLE} to the file with the token, such as {DEFAULT_TOKEN_FILE}.",
+                "service.token_needed_on_host",
+                variable=TOKEN_VARIABLE,
+                file_variable=TOKEN_FILE_VARIABLE,
+                example=DEFAULT_TOKEN_FILE,
             )
         return granted
 
@@ -110,16 +112,13 @@ def load(path: str) -> Access:
         with open(path, encoding="utf-8") as stream:
             raw = json.load(stream)
     except OSError as error:
-        raise NotReadyError(f"The tokens in {path} cannot be read: {error.strerror}.") from error
+        raise NotReadyError("service.tokens_unreadable", path=path, reason=error.strerror) from error
     except ValueError as error:
-        raise InputError(f"{path} is no list of tokens: it is not JSON.", _TOKEN_FORM) from error
+        raise InputError("service.tokens_no_json", path=path) from error
     if not isinstance(raw, list):
-        raise InputError(f"{path} is no list of tokens.", _TOKEN_FORM)
+        raise InputError("service.no_token_list", path=path)
     if not raw:
-        raise InputError(
-            f"{path} has no token: nobody could use the service.",
-            "Set training_service_tokens, or leave them out: the role makes a token.",
-        )
+        raise InputError("service.token_list_empty", path=path)
     return Access([_token(path, number, entry) for number, entry in enumerate(raw, 1)])
 
 
@@ -131,11 +130,11 @@ def _token(path: str, number: int, entry: t.Any) -> Token:
     try:
         name, scopes, sha256 = str(entry["name"]), frozenset(entry["scopes"]), str(entry["sha256"]).lower()
     except (KeyError, TypeError) as error:
-        raise InputError(f"Entry {number} of {path} is no token.", _TOKEN_FORM) from error
+        raise InputError("service.token_invalid", number=number, path=path) from error
     if not _SHA256.match(sha256):
-        raise InputError(f"The sha256 of the token {name!r} in {path} is not 64 hexadecimal digits.", _TOKEN_FORM)
+        raise InputError("service.token_digest_invalid", name=name, path=path)
     if not scopes or not scopes <= SCOPES:
-        raise InputError(f"The scopes of the token {name!r} in {path} must be some of read and train.", _TOKEN_FORM)
+        raise InputError("service.token_scopes_invalid", name=name, path=path)
     return Token(name, scopes, sha256)
 
 
@@ -147,25 +146,13 @@ def from_settings(settings: Settings) -> Access:
     if not settings.no_token:
         if settings.tokens_file:
             return load(settings.tokens_file)
-        raise InputError(
-            "No token is set: every user of this machine could train and delete.",
-            "Set tokens_file (the role training_service makes one), or say no_token: true (training_service_no_token).",
-        )
+        raise InputError("service.no_token_set")
     if settings.tokens_file:
-        raise InputError(
-            "no_token is true, and there are tokens in tokens_file.",
-            "Leave out training_service_no_token to use the tokens, or training_service_tokens to have none.",
-        )
+        raise InputError("service.no_token_with_tokens")
     if not settings.on_loopback:
-        raise InputError(
-            f"{settings.host} is reached by other machines, and no_token is true: all of them could train and delete.",
-            "Leave out training_service_no_token, or listen on 127.0.0.1.",
-        )
+        raise InputError("service.no_token_on_network", host=settings.host)
     if settings.trusted_proxies:
-        raise InputError(
-            "no_token is true, and trusted_proxies may forward requests: whoever reaches them could train and delete.",
-            "Leave out training_service_no_token, or training_service_trusted_proxies.",
-        )
+        raise InputError("service.no_token_behind_proxy")
     return Access()
 
 
@@ -185,8 +172,10 @@ def read_secret(environment: t.Mapping[str, str]) -> str:
         with open(path, encoding="utf-8") as stream:
             secret = stream.read(4096).strip()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise NotReadyError(f"The token file {path} ({TOKEN_FILE_VARIABLE}) cannot be read: {reason}.") from error
+        reason = getattr(error, "strerror", None) or Message("service.not_text")
+        raise NotReadyError(
+            "service.token_file_unreadable", path=path, variable=TOKEN_FILE_VARIABLE, reason=reason
+        ) from error
     if not secret:
-        raise InputError(f"The token file {path} ({TOKEN_FILE_VARIABLE}) is empty.")
+        raise InputError("service.token_file_empty", path=path, variable=TOKEN_FILE_VARIABLE)
     return secret

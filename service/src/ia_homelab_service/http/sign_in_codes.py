@@ -96,22 +96,18 @@ def create_link(settings: Settings, access: Access, token_name: str = "") -> str
     :raises NotReadyError: when the caller may not write the directory of the service.
     """
     if access.is_open:
-        raise InputError("The service has no tokens (no_token), so nobody signs in.", f"Open {settings.url}/.")
+        raise InputError("service.nobody_signs_in", url=settings.url)
     if token_name:
         token = next((one for one in access.tokens if one.name == token_name), None)
         if token is None:
-            names = ", ".join(one.name for one in access.tokens)
-            raise InputError(f"There is no token of the name {token_name!r}.", f"There are: {names}.")
+            raise InputError("service.token_unknown", name=token_name, known=[one.name for one in access.tokens])
     else:
         token = next((one for one in access.tokens if TRAIN in one.scopes), access.tokens[0])
     try:
         _become_owner(settings.data_dir)
         code = SignInCodes(settings).create(token)
     except OSError as error:
-        raise NotReadyError(
-            f"No sign-in code can be written below {settings.path()}: {error.strerror}.",
-            "Run this as root, or as the user of the service.",
-        ) from error
+        raise NotReadyError("service.sign_in_code_not_written", path=settings.path(), reason=error.strerror) from error
     return f"{settings.url}/login?code={code}"
 
 

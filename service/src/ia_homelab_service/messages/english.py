@@ -34,10 +34,58 @@ TEXTS: Texts = {
     "service.job_ended": "The job {job} has ended: there is nothing to pause.",
     "service.job_succeeded": "The job {job} has succeeded: there is nothing to resume.",
     "service.step_unknown": Text("The job {job} has no step {step!r}.", "Its steps are {known}."),
-    "service.no_token_list": Text("{path} is no list of tokens.", 'Each is {{"name", "scopes", "sha256"}}.'),
+    "service.no_token_list": Text(
+        "{path} is no list of tokens.",
+        'Each entry is {{"name", "scopes", "sha256"}}: scopes are read and train, sha256 is that of the token.',
+    ),
     "service.no_token_set": Text(
-        "{host} is reached by other machines, and no token is set: anybody could train and delete here.",
-        "Set training_service_tokens, listen on 127.0.0.1, or say training_service_allow_unauthenticated: true.",
+        "No token is set: every user of this machine could train and delete.",
+        "Set tokens_file (the role training_service makes one), or say no_token: true (training_service_no_token).",
+    ),
+    "service.tokens_no_json": Text(
+        "{path} is no list of tokens: it is not JSON.",
+        'Each entry is {{"name", "scopes", "sha256"}}: scopes are read and train, sha256 is that of the token.',
+    ),
+    "service.token_invalid": Text(
+        "Entry {number} of {path} is no token.",
+        'Each entry is {{"name", "scopes", "sha256"}}: scopes are read and train, sha256 is that of the token.',
+    ),
+    "service.token_digest_invalid": Text(
+        "The sha256 of the token {name!r} in {path} is not 64 hexadecimal digits.",
+        'Each entry is {{"name", "scopes", "sha256"}}: scopes are read and train, sha256 is that of the token.',
+    ),
+    "service.token_scopes_invalid": Text(
+        "The scopes of the token {name!r} in {path} must be some of read and train.",
+        'Each entry is {{"name", "scopes", "sha256"}}: scopes are read and train, sha256 is that of the token.',
+    ),
+    "service.tokens_unreadable": "The tokens in {path} cannot be read: {reason}.",
+    "service.token_list_empty": Text(
+        "{path} has no token: nobody could use the service.",
+        "Set training_service_tokens, or leave them out: the role makes a token.",
+    ),
+    "service.no_token_with_tokens": Text(
+        "no_token is true, and there are tokens in tokens_file.",
+        "Leave out training_service_no_token to use the tokens, or training_service_tokens to have none.",
+    ),
+    "service.no_token_on_network": Text(
+        "{host} is reached by other machines, and no_token is true: all of them could train and delete.",
+        "Leave out training_service_no_token, or listen on 127.0.0.1.",
+    ),
+    "service.no_token_behind_proxy": Text(
+        "no_token is true, and trusted_proxies may forward requests: whoever reaches them could train and delete.",
+        "Leave out training_service_no_token, or training_service_trusted_proxies.",
+    ),
+    "service.token_needed_on_host": Text(
+        "It needs a token of the service; {variable} and {file_variable} have none that is known.",
+        "Set {file_variable} to the file with the token, such as {example}.",
+    ),
+    "service.token_file_unreadable": "The token file {path} ({variable}) cannot be read: {reason}.",
+    "service.token_file_empty": "The token file {path} ({variable}) is empty.",
+    "service.not_text": "it is not text",
+    "service.nobody_signs_in": Text("The service has no tokens (no_token), so nobody signs in.", "Open {url}/."),
+    "service.token_unknown": Text("There is no token of the name {name!r}.", "There are: {known}."),
+    "service.sign_in_code_not_written": Text(
+        "No sign-in code can be written below {path}: {reason}.", "Run this as root, or as the user of the service."
     ),
     "service.body_too_large": "The body is larger than {limit} bytes.",
     "service.file_unknown": "There is no file {file_id!r}.",

@@ -56,4 +56,13 @@ TEXTS: Texts = {
     ),
     "service.token_needed": Text("Il faut un jeton.", "Envoyez l'en-tête Authorization: Bearer JETON."),
     "service.scope_missing": "Ce jeton n'en a pas le droit : il lui manque la portée {scope}.",
+    "service.token_needed_on_host": Text(
+        "Il faut un jeton du service ; {variable} et {file_variable} n'en ont pas qui soit connu.",
+        "Donnez à {file_variable} le fichier du jeton, comme {example}.",
+    ),
+    "service.no_token_set": Text(
+        "Aucun jeton n'est défini : chaque utilisateur de cette machine pourrait entraîner et supprimer.",
+        "Donnez tokens_file (le rôle training_service en crée un), ou dites no_token: true "
+        "(training_service_no_token).",
+    ),
 }

@@ -9,6 +9,7 @@ from ..text import Texts
 from . import (
     artifacts,
     base_models,
+    chat_formats,
     datasets,
     distributed,
     engine,
@@ -33,6 +34,7 @@ from . import (
 CATALOGUES = (
     artifacts,
     base_models,
+    chat_formats,
     datasets,
     distributed,
     engine,

@@ -123,8 +123,4 @@ TEXTS: Texts = {
     ),
     "base_models.gguf_cannot_be_trained": "Its GGUF files cannot be trained.",
     "base_models.repository_of_adapter": "It is an adapter.",
-    "base_models.no_ollama_template": Text(
-        "There is no Ollama template for the training template {name!r}.",
-        "{suggestion} These can be served as they were trained: {known}.",
-    ),
 }

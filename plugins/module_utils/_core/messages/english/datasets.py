@@ -320,4 +320,7 @@ TEXTS: Texts = {
     "datasets.row_and_row_of": "{file} row {row} and row {first_row} of {first_file}",
     "datasets.examples": " ({examples:join|; })",
     "datasets.examples_and_more": " ({examples:join|; }; and {count} more)",
+    "datasets.training_row_invalid": Text(
+        "Row {row} of the dataset: {problem!s}", "Correct its tools; the module dataset names the source."
+    ),
 }

@@ -62,4 +62,9 @@ TEXTS: Texts = {
         "The record of this run is damaged: {reason}",
         "It was changed from outside. Apply again: what was finished is kept, and the record is rewritten.",
     ),
+    "engine.run_changed": "The run {run} has changed.",
+    "engine.ollama_starting": "Ollama, which was just started again: {problem}",
+    "engine.ollama_which_is_stopped": "Ollama, which is stopped for the training {training}",
+    "engine.ollama_in_transition": "Ollama, which is being stopped or restarted for {holders}",
+    "engine.ollama_needed": Text("This needs {reason}.", "Run it again after that, or cancel that run."),
 }

@@ -40,4 +40,13 @@ TEXTS: Texts = {
     "modules.log": "Log: {log}",
     "modules.runs_failed": Text("{failures:join| }", "{hints:join| }"),
     "modules.nodes_unreachable": Text("{problems:join| }", "{first.hint}"),
+    "modules.llama_server_missing": Text(
+        "{path} is not installed.",
+        "Install the component llama_server with the module toolchain first, with the same pins.",
+    ),
+    "modules.build_option_missing": "Building Ollama {version} needs the option {option}.",
+    "modules.models_not_checked": Text(
+        "The models are not checked: Ollama is stopped for the training {training}.",
+        "It runs again when that has ended.",
+    ),
 }

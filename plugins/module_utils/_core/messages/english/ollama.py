@@ -61,4 +61,11 @@ TEXTS: Texts = {
     "ollama.gguf_damaged": "The GGUF file is damaged or no model: make it again.",
     "ollama.credentials": "The server, or a proxy before it, asks for credentials.",
     "ollama.see_log": "Its log says more.",
+    "ollama.version_unknown": (
+        "Ollama at {url} reports the version {version!r}, which is unknown: {minimum} or newer is needed."
+    ),
+    "ollama.version_too_old": Text(
+        "Ollama at {url} has version {version}, which is too old: {minimum} or newer is needed.",
+        "Upgrade it (the role ollama does it for a server that it runs), or give the URL of another one.",
+    ),
 }

@@ -109,4 +109,15 @@ TEXTS: Texts = {
     "planning.aliases_changed": "aliases {before} → {after}",
     "planning.no_longer_declared": "{name} is no longer declared",
     "planning.stale_finetune": "{name}: {difference}",
+    "planning.distinct_systems": "{count} different system prompts",
+    "planning.one_system": "one system prompt",
+    "planning.rows_without_system": ", and {count} rows have none",
+    "planning.most_common_system_served": (
+        "The rows hold {kinds}{rest}: the model is served with the most common one, of {count} rows."
+    ),
+    "planning.system_of_template": "the template's own ({system!r})",
+    "planning.no_system": "none",
+    "planning.default_system_served": (
+        "The rows hold {kinds}{rest}: the model is served with {served}, as most rows were trained."
+    ),
 }

@@ -80,4 +80,10 @@ TEXTS: Texts = {
     "provisioning.not_buildable": Text("{reasons:join| }", "{advice}"),
     "provisioning.no_program": Text("{program} is not a program.", "Install Ollama first."),
     "provisioning.empty_path": "The empty path",
+    "provisioning.ollama_not_buildable": Text(
+        "Ollama {version} cannot be built from source: the pinned llama.cpp is too new for it. Versions "
+        "before 0.30.0, and from 0.32.6 on, can be built.",
+        "Use the archive, or another version.",
+    ),
+    "provisioning.no_ollama_version": Text("{version!r} is not a version of Ollama.", "It looks like 0.32.15."),
 }

@@ -86,6 +86,11 @@ TEXTS: Texts = {
         "The model's weights are gated: the hub wants a token whose owner accepted the licence.",
         "Accept the licence on the model's page and give its token to the step base.",
     ),
+    "steps.repository_code_needed": Text(
+        "The model needs Python code of its own repository, which may not run here.",
+        "If you trust that repository, declare it in the inventory: extra: {{trust_remote_code: true}}; its code is "
+        "then fetched. Otherwise choose another base.",
+    ),
     "steps.template_unknown": Text(
         "LLaMA-Factory knows no template {name}.",
         "Set template to one that this version of LLaMA-Factory has.",
@@ -179,4 +184,11 @@ TEXTS: Texts = {
     ),
     "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
     "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",
+    "steps.model_unusable": Text(
+        "{tag} cannot be used in Ollama at {url}: {reason}.", "No tag was moved. {problem.hint}"
+    ),
+    "steps.prompt_not_proven": Text(
+        "Ollama at {url} does not give {tag} the prompt it was trained with. {difference}",
+        "No tag was moved. Is this version of Ollama supported, and the GGUF file made from this training?",
+    ),
 }

@@ -185,4 +185,7 @@ TEXTS: Texts = {
         "{bytes_per_token:g} octets par jeton ; l'entraînement compte avant de commencer) et seraient coupées, les "
         "réponses d'abord : augmentez cutoff_len, ou raccourcissez-les."
     ),
+    "datasets.training_row_invalid": Text(
+        "Ligne {row} du jeu de données : {problem!s}", "Corrigez ses outils ; le module dataset nomme la source."
+    ),
 }

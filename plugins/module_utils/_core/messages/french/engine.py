@@ -28,4 +28,8 @@ TEXTS: Texts = {
         "Faites de la place sur ce système de fichiers et relancez : ce qui était terminé est gardé.",
     ),
     "engine.drift": "{problems:join| ; }",
+    "engine.ollama_starting": "Ollama, qui vient d'être redémarré : {problem}",
+    "engine.ollama_which_is_stopped": "Ollama, qui est arrêté pour l'entraînement {training}",
+    "engine.ollama_in_transition": "Ollama, que l'on arrête ou redémarre pour {holders}",
+    "engine.ollama_needed": Text("Il faut pour cela {reason}.", "Relancez après cela, ou annulez cette exécution."),
 }

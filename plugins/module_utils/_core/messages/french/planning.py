@@ -48,4 +48,17 @@ TEXTS: Texts = {
         "maintenant : un autre processus utilise le GPU (voir le module gpu_info)."
     ),
     "planning.warnings_of": "{name} : {warnings!s:join| }",
+    "planning.distinct_systems": "{count} invites système différentes",
+    "planning.one_system": "une invite système",
+    "planning.rows_without_system": ", et {count} {count:ligne n'en a pas|lignes n'en ont pas}",
+    "planning.most_common_system_served": (
+        "Les lignes contiennent {kinds}{rest} : le modèle est servi avec la plus fréquente, de {count} "
+        "{count:ligne|lignes}."
+    ),
+    "planning.system_of_template": "celle du modèle de conversation ({system!r})",
+    "planning.no_system": "aucune",
+    "planning.default_system_served": (
+        "Les lignes contiennent {kinds}{rest} : le modèle est servi avec {served}, comme la plupart des "
+        "lignes ont été entraînées."
+    ),
 }

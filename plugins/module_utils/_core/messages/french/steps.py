@@ -41,6 +41,11 @@ TEXTS: Texts = {
         "Les poids du modèle sont protégés : le hub demande un jeton dont le propriétaire a accepté la licence.",
         "Acceptez la licence sur la page du modèle et donnez son jeton à l'étape base.",
     ),
+    "steps.repository_code_needed": Text(
+        "Le modèle demande du code Python de son propre dépôt, qui ne peut pas être exécuté ici.",
+        "Si vous faites confiance à ce dépôt, déclarez-le dans l'inventaire : extra: {{trust_remote_code: true}} ; son "
+        "code est alors téléchargé. Sinon, choisissez une autre base.",
+    ),
     "steps.process_killed": Text(
         "Un processus de l'entraînement a été tué par le signal {name}.",
         "Le noyau le fait quand la mémoire manque ; sinon, un autre processus l'a fait. Appliquez de nouveau.",
@@ -66,4 +71,13 @@ TEXTS: Texts = {
     "steps.hashing": "calcul de l'empreinte",
     "steps.loading": "chargement",
     "steps.writing": "écriture",
+    "steps.model_unusable": Text(
+        "{tag} ne peut pas être utilisé dans Ollama à {url} : {reason}.",
+        "Aucune étiquette n'a été déplacée. {problem.hint}",
+    ),
+    "steps.prompt_not_proven": Text(
+        "Ollama à {url} ne donne pas à {tag} l'invite avec laquelle il a été entraîné. {difference}",
+        "Aucune étiquette n'a été déplacée. Cette version d'Ollama est-elle prise en charge, et le fichier "
+        "GGUF vient-il de cet entraînement ?",
+    ),
 }

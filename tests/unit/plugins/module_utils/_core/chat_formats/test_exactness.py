@@ -51,6 +51,6 @@ def test_refusal(name: str, message: str) -> None:
 def test_refusal_names_what_is_near() -> None:
     with pytest.raises(InputError) as caught:
         exactness.check("llama2")
-    assert "Did you mean mllama or llama4 or llama3?" in caught.value.hint
+    assert "Did you mean mllama, llama4 or llama3?" in caught.value.hint
     with pytest.raises(InputError, match="no chat template 'qwen4'"):
         exactness.exactness_of("qwen4")

@@ -66,10 +66,11 @@ def test_the_three_answers(lab: Lab, ollama: FakeOllama) -> None:
     ollama.models = {}
     assert checks.check(run.steps[0].spec, run.toolchain).drift.is_in_sync, "each step is asked once"
     drifted = DriftChecks(lab.layout).check(run.steps[0].spec, run.toolchain).drift
-    assert drifted == Drift(reasons=("m:latest is not in Ollama",)) and not drifted.is_in_sync
+    assert [str(reason) for reason in drifted.reasons] == ["m:latest is not in Ollama"] and not drifted.is_in_sync
     ollama.refuses.add("/api/tags")
     unknown = DriftChecks(lab.layout).check(run.steps[0].spec, run.toolchain)
-    assert unknown.drift.unknown == f"Ollama at {AWAY.format(url=ollama.url)}" and unknown.excuse == ""
+    assert unknown.drift.unknown is not None and unknown.excuse is None
+    assert unknown.drift.unknown.text == f"Ollama at {AWAY.format(url=ollama.url)}"
     assert unknown.drift.reasons == () and not unknown.drift.is_in_sync
 
 
@@ -92,7 +93,7 @@ def test_refused_credentials_are_an_error(lab: Lab, monkeypatch: pytest.MonkeyPa
     """Waiting does not help: the user has to act."""
 
     def refuse(_step: t.Any, _ctx: t.Any) -> list[str]:
-        raise RemoteError("no", "", {"status": 401})
+        raise RemoteError("ollama.see_log", details={"status": 401})
 
     run = served(lab, ollama)
     monkeypatch.setattr(OllamaProbeStep, "drift", refuse)

@@ -350,22 +350,24 @@ def use(jobs: Jobs) -> OllamaUse:
 @pytest.mark.parametrize("policy", ["stop", "cpu"])
 def test_a_training_waits_for_the_users_of_ollama_before_it_stops_it(jobs: Jobs, host: Host, policy: str) -> None:
     user, lease = use(jobs), jobs.lease(policy)
-    assert user.request() == ""
+    assert user.request() is None
     Path(jobs.layout.path("jobs", "active", "run-9", "register-1")).mkdir(parents=True)
     Path(jobs.layout.path("jobs", "active", "run-9", "run.json")).write_text('{"name": "first"}')
     Path(jobs.layout.path("jobs", "active", "run-9", "register-1", "job.json")).write_text('{"label": "register"}')
     assert lease.ollama_users() == "register of first"
     later = OllamaUse(jobs.layout, "run-8+register-1", jobs.tools.ollama_url)
-    assert later.request() == "Ollama, which is being stopped or restarted for job-1 of run-1", "it does not overtake"
+    assert str(later.request()) == "Ollama, which is being stopped or restarted for job-1 of run-1", (
+        "it does not overtake"
+    )
     user.release()
     assert lease.ollama_users() == ""
     lease.withdraw()
-    assert later.request() == "", "a request that is withdrawn lets others pass"
+    assert later.request() is None, "a request that is withdrawn lets others pass"
 
 
 @pytest.mark.parametrize("policy", ["unload", "share"])
 def test_a_training_that_leaves_ollama_running_waits_for_no_user(jobs: Jobs, host: Host, policy: str) -> None:
-    assert use(jobs).request() == ""
+    assert use(jobs).request() is None
     assert jobs.lease(policy).ollama_users() == ""
 
 
@@ -373,7 +375,7 @@ def test_a_training_waits_for_no_user_of_a_server_that_it_does_not_stop(jobs: Jo
     """It runs on another machine, or there is none."""
     host.ollama = ""
     user = use(jobs)
-    assert user.request() == "" and jobs.lease("stop").ollama_users() == ""
+    assert user.request() is None and jobs.lease("stop").ollama_users() == ""
 
 
 def test_ollama_is_in_use_from_the_stop_until_it_answers_again(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
@@ -381,18 +383,18 @@ def test_ollama_is_in_use_from_the_stop_until_it_answers_again(jobs: Jobs, host:
     assert lease.ollama_users() == ""
     lease.acquire()
     assert ollama_stopped_for(jobs.layout) == "run-1"
-    assert user.request() == "Ollama, which is stopped for the training run-1"
+    assert str(user.request()) == "Ollama, which is stopped for the training run-1"
     answer, during = ollama.answer, []
 
     def observe(method: str, path: str, body: dict[str, t.Any]) -> tuple[int, dict[str, t.Any]]:
-        during.append(user.request())
+        during.append(str(user.request()))
         ollama.answer = answer  # type: ignore[method-assign]
         return answer(method, path, body)
 
     ollama.answer = observe  # type: ignore[method-assign]
     assert lease.release() == []
     assert during == ["Ollama, which is being stopped or restarted for job-1 of run-1"], "it may not be ready yet"
-    assert user.request() == ""
+    assert user.request() is None
 
 
 def test_the_record_alone_keeps_users_away(jobs: Jobs, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,33 +404,33 @@ def test_the_record_alone_keeps_users_away(jobs: Jobs, host: Host, monkeypatch: 
     lease.acquire()
     lease.withdraw()  # the kernel does it
     user = use(jobs)
-    assert user.request() == "Ollama, which is stopped for the training run-1"
+    assert str(user.request()) == "Ollama, which is stopped for the training run-1"
     assert jobs.lease("stop").release() == [], "it does not wait for a user who waits for it"
-    assert user.request() == ""
+    assert user.request() is None
 
 
 def test_a_training_that_lost_supervisor_and_command_does_not_wait_for_who_waits_for_it(jobs: Jobs, host: Host) -> None:
     """After a reboot a job that uses Ollama may be back first. They would wait for each other for ever."""
     jobs.lease("stop").acquire()
     user = use(jobs)
-    assert user.request() == "Ollama, which is stopped for the training run-1"
+    assert str(user.request()) == "Ollama, which is stopped for the training run-1"
     again = jobs.lease("stop")
     assert again.ollama_users() == ""
     again.acquire()
-    assert again.release() == [] and user.request() == ""
+    assert again.release() == [] and user.request() is None
 
 
 def test_the_lease_of_another_server_keeps_no_user_away(jobs: Jobs, host: Host) -> None:
     jobs.lease("stop").acquire()
     elsewhere = "http://192.0.2.1:11434"
     assert ollama_stopped_for(jobs.layout, elsewhere) == ""
-    assert OllamaUse(jobs.layout, "run-9+register-1", elsewhere).request() == ""
+    assert OllamaUse(jobs.layout, "run-9+register-1", elsewhere).request() is None
 
 
 def test_a_user_restores_what_a_lost_training_left(jobs: Jobs, host: Host) -> None:
     jobs.lease("stop").acquire()
     jobs.end()
-    assert use(jobs).request() == ""
+    assert use(jobs).request() is None
     assert "restore ollama" in host.calls and not jobs.file.exists()
 
 
@@ -438,7 +440,7 @@ def test_on_the_cpu_ollama_can_be_used_between_the_restarts(
     lease, user = jobs.lease("cpu"), use(jobs)
     assert lease.ollama_users() == ""
     lease.acquire()
-    assert ollama_stopped_for(jobs.layout) == "" and user.request() == ""
+    assert ollama_stopped_for(jobs.layout) == "" and user.request() is None
     monkeypatch.setattr(gpu_lease, "_USERS_SECONDS", 0.0)
     (message,) = lease.release()
     assert message == "Ollama keeps running without a GPU while it is in use by register-1 of run-9."
@@ -457,7 +459,7 @@ def test_an_ollama_that_refuses_to_stop_can_be_used(jobs: Jobs, host: Host) -> N
     assert lease.ollama_users() == ""
     lease.acquire()
     user = use(jobs)
-    assert user.request() == "" and ollama_stopped_for(jobs.layout) == ""
+    assert user.request() is None and ollama_stopped_for(jobs.layout) == ""
     assert lease.release() == []
 
 

@@ -112,8 +112,8 @@ def test_a_job_keeps_ollama_from_being_stopped_until_it_ends(lab: Lab, ollama: F
 def test_a_worker_keeps_the_access_of_its_killed_supervisor(lab: Lab, ollama: FakeOllama) -> None:
     supervisor, worker = (OllamaUse(lab.layout, "run+job-1", ollama.url) for _process in range(2))
     alone = ollama_access(lab.layout, "x", exclusive=True)
-    assert supervisor.request() == "" and alone.request() == ["run+job-1"]
-    assert worker.request() == "", "it does not queue behind the request that waits for its supervisor"
+    assert supervisor.request() is None and alone.request() == ["run+job-1"]
+    assert worker.request() is None, "it does not queue behind the request that waits for its supervisor"
     supervisor.release()
     assert alone.request() == ["run+job-1"]
     worker.release()
@@ -141,19 +141,19 @@ def test_who_waited_waits_until_the_server_answers(
     assert use.request()
     alone.release()
     ollama.refuses.add("/api/version")
-    assert use.request().startswith("Ollama, which was just started again: ")
+    assert str(use.request()).startswith("Ollama, which was just started again: ")
     ollama.refuses.clear()
-    assert use.request() == ""
+    assert use.request() is None
     use.release()
     ollama.refuses.add("/api/version")
     use = OllamaUse(lab.layout, "b", ollama.url)
-    assert use.request() == "", "a server that was not restarted is left to the step"
+    assert use.request() is None, "a server that was not restarted is left to the step"
     monkeypatch.setattr(ollama_use, "_ANSWER_SECONDS", -1.0)
     use.release()
     alone.request()
     assert use.request()
     alone.release()
-    assert use.request() == "", "the step reports a server that stays silent"
+    assert use.request() is None, "the step reports a server that stays silent"
 
 
 def test_a_process_outside_of_the_queue_waits_for_a_limited_time(lab: Lab, ollama: FakeOllama, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.drift_checks import DriftChecks
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import (
     find_pending_steps,
     required_artifacts,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.registry import get_step
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
@@ -36,22 +38,28 @@ def run(lab: PlanLab) -> Run:
     return lab.plan(register=False)
 
 
+def pending(lab: PlanLab, run: Run) -> dict[str, str]:
+    """The steps that must run or may have to, each with its reason."""
+    found = find_pending_steps(lab.layout, run, DriftChecks(lab.layout)).labels
+    return {label: str(reason) for label, reason in found.items()}
+
+
 def remove(lab: PlanLab, run: Run, label: str) -> None:
     spec = run.step(label).spec
     shutil.rmtree(lab.layout.artifact(spec.kind, spec.fingerprint))
 
 
 def test_all_steps_of_a_new_run_are_pending_in_order(lab: PlanLab, run: Run) -> None:
-    assert find_pending_steps(lab.layout, run) == dict.fromkeys(LABELS, "not made yet")
+    assert pending(lab, run) == dict.fromkeys(LABELS, "not made yet")
     lab.make(run)
-    assert find_pending_steps(lab.layout, run) == {}
+    assert pending(lab, run) == {}
 
 
 def test_a_complete_result_needs_nothing_before_it(lab: PlanLab, run: Run) -> None:
     lab.make(run)
     for label in ("base", "train", "merge", "gguf-f16"):
         remove(lab, run, label)
-    assert find_pending_steps(lab.layout, run) == {}
+    assert pending(lab, run) == {}
 
 
 def test_a_missing_goal_needs_its_inputs_alone(lab: PlanLab, run: Run) -> None:
@@ -59,18 +67,18 @@ def test_a_missing_goal_needs_its_inputs_alone(lab: PlanLab, run: Run) -> None:
     lab.make(run)
     for label in ("merge", "gguf-q4_K_M"):
         remove(lab, run, label)
-    assert list(find_pending_steps(lab.layout, run)) == ["gguf-q4_K_M"]
+    assert list(pending(lab, run)) == ["gguf-q4_K_M"]
     remove(lab, run, "gguf-f16")
-    assert list(find_pending_steps(lab.layout, run)) == ["merge", "gguf-f16", "gguf-q4_K_M"]
+    assert list(pending(lab, run)) == ["merge", "gguf-f16", "gguf-q4_K_M"]
     remove(lab, run, "train")
-    assert list(find_pending_steps(lab.layout, run)) == LABELS[1:]
+    assert list(pending(lab, run)) == LABELS[1:]
 
 
 def test_a_damaged_result_is_pending_with_its_reason(lab: PlanLab, run: Run) -> None:
     lab.make(run)
     spec = run.step("gguf-q4_K_M").spec
     Path(lab.layout.artifact("gguf", spec.fingerprint), "receipt.json").write_text("{")
-    assert find_pending_steps(lab.layout, run) == {"gguf-q4_K_M": "its receipt is damaged"}
+    assert pending(lab, run) == {"gguf-q4_K_M": "its receipt is damaged"}
 
 
 def test_the_inputs_of_a_quantized_file(run: Run) -> None:
@@ -83,27 +91,30 @@ def test_the_inputs_of_a_quantized_file(run: Run) -> None:
 def test_an_input_that_no_step_makes_is_named(lab: PlanLab, run: Run) -> None:
     rest = dataclasses.replace(run, steps=tuple(step for step in run.steps if step.label != "train"))
     with pytest.raises(NotReadyError) as caught:
-        find_pending_steps(lab.layout, rest)
+        pending(lab, rest)
     assert "homelab-model: merge needs the train " in str(caught.value)
     assert "not made yet" in str(caught.value) and "module ia_homelab.llamafactory.train" in caught.value.hint
     lab.make(run, only=("train",))
-    assert "train" not in find_pending_steps(lab.layout, rest)
+    assert "train" not in pending(lab, rest)
 
 
 def test_a_dataset_that_was_deleted_is_named(lab: PlanLab, run: Run) -> None:
     spec = run.step("train").spec
     shutil.rmtree(lab.layout.artifact("dataset", spec.upstream["dataset"]))
     with pytest.raises(NotReadyError, match="train needs the dataset .* not made yet"):
-        find_pending_steps(lab.layout, run)
+        pending(lab, run)
     lab.make(run, only=("train",))
-    assert list(find_pending_steps(lab.layout, run)) == [label for label in LABELS if label != "train"]
+    assert list(pending(lab, run)) == [label for label in LABELS if label != "train"]
 
 
 def test_a_result_that_has_drifted_is_pending_alone(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its inputs are there, and only the goal is compared with what is outside of the data directory."""
     run = lab.plan()
     lab.make(run)
-    reasons = {"register": ["m:1 is gone", "m:latest is another model"], "merge": ["never asked"]}
+    reasons = {
+        "register": [Message("steps.never_registered"), Message("releases.not_in_ollama", tag="m:1")],
+        "merge": [Message("steps.quantizing")],
+    }
     for kind, found in reasons.items():
         monkeypatch.setattr(type(get_step(kind)), "drift", lambda _self, _ctx, found=found: found)
-    assert find_pending_steps(lab.layout, run) == {"register-q4_K_M": "m:1 is gone; m:latest is another model"}
+    assert pending(lab, run) == {"register-q4_K_M": "it was never registered; m:1 is not in Ollama"}

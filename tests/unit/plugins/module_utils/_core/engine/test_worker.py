@@ -60,12 +60,18 @@ def test_the_step_gets_the_context_of_its_job(job: Job) -> None:
 
 def test_an_error_of_the_core_is_recorded_and_logged(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(_ctx: StepContext) -> None:
-        raise JobError("It broke.", "Mend it.", {"path": Path("/x")})
+        raise JobError("steps.merged_incomplete", problem="It broke.", details={"path": Path("/x")})
 
     job.does["work"] = fail
     assert worker.main(str(job.directory)) == 1
-    assert error_of(job) == {"message": "It broke.", "hint": "Mend it.", "details": {"path": "/x"}}
-    assert capsys.readouterr().out == "ERROR: It broke. Mend it.\n"
+    assert error_of(job) == {
+        "code": "steps.merged_incomplete",
+        "parameters": {"problem": "It broke."},
+        "message": "The merged model is incomplete: It broke.",
+        "hint": "Apply again.",
+        "details": {"path": "/x"},
+    }
+    assert capsys.readouterr().out == "ERROR: The merged model is incomplete: It broke. Apply again.\n"
 
 
 def test_a_full_disk_is_an_error_with_figures(job: Job) -> None:

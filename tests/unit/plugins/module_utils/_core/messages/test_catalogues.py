@@ -11,7 +11,13 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages import catalogue
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.formatting import fields
-from ansible_collections.ia_homelab.llamafactory.tests.support.message_sites import Site, names_of, sites, strings
+from ansible_collections.ia_homelab.llamafactory.tests.support.message_sites import (
+    Site,
+    names_of,
+    sites,
+    strings,
+    texts_without_code,
+)
 
 ROOT = Path(__file__).resolve().parents[6]
 
@@ -28,6 +34,10 @@ def test_a_site_passes_what_its_text_names(site: Site) -> None:
     assert site.code in ENGLISH, f"{site.place}: there is no text for {site.code}"
     if site.parameters is not None:
         assert site.parameters == names_of(*ENGLISH[site.code])
+
+
+def test_every_error_has_a_code() -> None:
+    assert not list(texts_without_code(SOURCES, ROOT))
 
 
 def test_every_text_is_used() -> None:

@@ -25,7 +25,7 @@ def server() -> t.Iterator[FakeOllama]:
 @pytest.mark.parametrize("version", ["0.24.0", "0.24.1-rc2", "v0.30.0", "0.32.15", "0.100.0", "1.0.0"])
 def test_a_version_that_is_new_enough_is_not_mentioned(server: FakeOllama, version: str) -> None:
     server.version = version
-    assert version_warning(Ollama(server.url)) == ""
+    assert version_warning(Ollama(server.url)) is None
 
 
 @pytest.mark.parametrize("version", ["0.23.9", "0.3.24", "0.9.6-rc0"])
@@ -39,10 +39,10 @@ def test_a_version_that_is_too_old_is_refused(server: FakeOllama, version: str) 
 @pytest.mark.parametrize("version", ["0.0.0", "", "main", "24", "2026.10.3.1"])
 def test_an_unknown_version_is_named(server: FakeOllama, version: str) -> None:
     server.version = version
-    assert f"{server.url} reports the version {version!r}, which is unknown" in version_warning(Ollama(server.url))
+    assert f"{server.url} reports the version {version!r}, which is unknown" in str(version_warning(Ollama(server.url)))
 
 
 def test_a_server_that_does_not_answer_is_left_to_the_registration(server: FakeOllama) -> None:
     server.refuses.add("/api/version")
-    assert version_warning(Ollama(server.url)) == ""
-    assert version_warning(Ollama(f"http://127.0.0.1:{free_port()}")) == ""
+    assert version_warning(Ollama(server.url)) is None
+    assert version_warning(Ollama(f"http://127.0.0.1:{free_port()}")) is None

@@ -23,6 +23,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.states import StepState
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
@@ -85,7 +86,7 @@ def test_what_is_not_checked_is_said(lab: PlanLab) -> None:
     assert not plan["changed"]
     assert plan_text.text(plan) == f"homelab-model: nothing to do ({note})\n"
     assert [step["unchecked"] for step in plan["steps"] if "unchecked" in step] == [note]
-    view.steps[0].state = "needed"
+    view.steps[0].state = StepState.NEEDED
     assert f"gguf-q4_K_M  kept ({note})\n" in plan_text.text(planning_plan.make_plan(lab.layout, run, view, MACHINE))
 
 

@@ -88,7 +88,7 @@ def test_a_server_that_is_too_old_is_refused_before_the_training(lab: PlanLab) -
         trained = plan(lab.layout, Request.finetune(declared, Goal.TRAIN), host)
         server.version = "0.0.0"
         run = plan(lab.layout, Request.finetune(declared), host)
-        assert [warning for warning in warnings_of(run) if "reports the version '0.0.0'" in warning]
+        assert [warning for warning in warnings_of(run) if "reports the version '0.0.0'" in str(warning)]
         assert warnings_of(trained) == [], "a training alone needs no server"
         server.version = "0.32.15"
         assert plan(lab.layout, Request.finetune(declared), host).id == run.id
