@@ -11,14 +11,18 @@ that has no steps.
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from . import _shipped_code
 from ._core.artifacts.layout import Layout
 from ._core.errors import CoreError
 from ._core.runs.schema import check_schema
 from ._core.system.disk import disk_errors
+from ._core.system.ownership import become_owner, foreign_owner
 
 
 def fail(module: AnsibleModule, error: CoreError, **return_values: t.Any) -> t.NoReturn:
@@ -34,21 +38,81 @@ def main(
     spec: dict[str, t.Any],
     body: t.Callable[[AnsibleModule], dict[str, t.Any]],
     reads_only: bool = False,
+    provisions: bool = False,
+    prepare: t.Callable[[AnsibleModule], None] | None = None,
     **options: t.Any,
 ) -> None:
     """Run a module.
 
+    If the module has a data directory that belongs to another user than root, and root runs it, a child process becomes
+    that user and does the rest: root itself reads and writes nothing below the directory, except that it gives the
+    owner what an earlier version left there.
+
     :param spec: the argument spec.
     :param body: takes the module and returns its result.
     :param reads_only: whether it changes nothing; other modules are refused where a newer core has written the store.
+    :param provisions: whether it provisions the host and does not work in the data directory as a job does.
+    :param prepare: is called before root becomes that user: it opens files that only root can read.
     :param options: further arguments of ``AnsibleModule``.
     """
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **options)
+    data_dir = str(module.params.get("data_dir") or "")
+    changes = not reads_only and not module.check_mode
     try:
-        with disk_errors(str(module.params.get("data_dir") or os.curdir)):
-            if module.params.get("data_dir") and not reads_only and not module.check_mode:
-                check_schema(Layout(module.params["data_dir"]))
+        is_foreign = bool(data_dir) and not provisions and foreign_owner(data_dir) is not None
+        if is_foreign and prepare is not None:
+            prepare(module)
+        if is_foreign and changes:
+            Layout(data_dir).repair_ownership()
+    except CoreError as error:
+        fail(module, error)
+    if is_foreign:
+        _run_in_child(module, lambda: _run(module, body, data_dir, changes))
+    else:
+        _run(module, body, data_dir, changes)
+
+
+def _run(
+    module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]], data_dir: str, changes: bool
+) -> None:
+    try:
+        with disk_errors(data_dir or os.curdir):
+            if data_dir and changes:
+                check_schema(Layout(data_dir))
             result = body(module)
     except CoreError as error:
         fail(module, error)
     module.exit_json(**result)
+
+
+def _run_in_child(module: AnsibleModule, function: t.Callable[[], None]) -> t.NoReturn:
+    """Run a function in a child process that is the owner of the data directory, and exit with its status.
+
+    A child process, because Ansible's own cleanup after a module needs the user who started it.
+    """
+    _shipped_code.keep_shipped_code()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code < 0:
+            module.fail_json(msg=f"The process of the module was killed by signal {-code}.")
+        sys.exit(code)
+    code = 1
+    try:
+        become_owner(module.params["data_dir"])
+        function()
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except CoreError as error:
+        try:
+            fail(module, error)
+        except SystemExit:
+            pass
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

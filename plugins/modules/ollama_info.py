@@ -191,6 +191,7 @@ def main() -> None:
             "go": {"type": "str", "default": ""},
         },
         inspect,
+        provisions=True,
     )
 
 

@@ -156,6 +156,7 @@ def main() -> None:
             "start_seconds": {"type": "int", "default": 60},
         },
         ensure,
+        provisions=True,
         required_if=[("state", "started", ["binary", "models_dir"])],
     )
 

@@ -17,11 +17,14 @@ import typing as t
 from ..errors import NotReadyError
 from ..system.environment import clean_environment
 from ..system.files import discard
-from ..system.ownership import give_to_owner
+from ..system.ownership import denied_hint
 from ..system.processes import Identity, identify
 from .installation import PACKAGE
 
 _RUN = "/run"
+
+#: Sufficient for the core, which needs only the standard library.
+_SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def _under_systemd() -> bool:
@@ -46,7 +49,6 @@ def spawn(core_dir: str, python: str, command: str, argument: str, log: str, uni
     argv = [python, "-m", f"{PACKAGE}.main", command, argument]
     os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
     os.chmod(log, 0o644)
-    give_to_owner(log)
     pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
     if pid is None:
         pid = _spawn_orphan(argv, env, log)
@@ -109,5 +111,13 @@ def _spawn_orphan(argv: list[str], env: dict[str, str], log: str) -> int:
 
 
 def current_python() -> str:
-    """Return the path of the interpreter that runs this code; supervisors run with it."""
-    return sys.executable
+    """Return the path of the interpreter for supervisors: that of this process, or the system's.
+
+    An interpreter in the home of root, for example, cannot be executed by a process that has become the owner.
+
+    :raises NotReadyError: if this user can execute neither.
+    """
+    for python in (sys.executable, _SYSTEM_PYTHON):
+        if python and os.access(python, os.X_OK):
+            return python
+    raise NotReadyError(f"{sys.executable} cannot be executed by the user of the jobs.", denied_hint(sys.executable))

@@ -35,6 +35,7 @@ from ..system.docker import (
     mount,
 )
 from ..system.files import read_record, write_json
+from ..system.ownership import Owner, repair_ownership
 from .command import Command, Container
 from .runner import Probe, Runner, job_marker, record_signal
 
@@ -311,28 +312,24 @@ def _host_config(container: Container, job_dir: str) -> dict[str, t.Any]:
 
 
 def _default_user(root: str) -> str:
-    """Return the current user or, if that is root, the owner of the data directory: root must not own the results."""
-    if os.geteuid() == 0:
-        stat = os.stat(root)
-        return f"{stat.st_uid}:{stat.st_gid}"
-    return f"{os.geteuid()}:{os.getegid()}"
+    """Return the owner of the data directory, who is the current user: the results must belong to that user."""
+    stat = os.stat(root)
+    return f"{stat.st_uid}:{stat.st_gid}"
 
 
 def _give_to_user(user: str, directories: t.Iterable[str]) -> None:
-    """Give the directories that a container writes to to the container's user. No-op unless root runs this."""
-    owner, _colon, group = user.partition(":")
-    if os.geteuid() != 0 or not owner.isdigit() or int(owner) == 0:
+    """Give what root owns in the directories that a container writes to to the container's user.
+
+    No-op unless root runs this. No symbolic link is followed, because that user may replace entries meanwhile.
+    """
+    uid, _colon, group = user.partition(":")
+    if os.geteuid() != 0 or not uid.isdigit() or int(uid) == 0:
         return
-    uid, gid = int(owner), int(group) if group.isdigit() else -1
     for directory in directories:
-        if os.stat(directory).st_uid != uid:
-            os.chown(directory, uid, gid)
-        for folder, dirs, files in os.walk(directory):
-            for name in [*dirs, *files]:
-                path = os.path.join(folder, name)
-                with contextlib.suppress(FileNotFoundError):
-                    if os.lstat(path).st_uid != uid:
-                        os.chown(path, uid, gid, follow_symlinks=False)
+        gid = int(group) if group.isdigit() else os.stat(directory).st_gid
+        if os.stat(directory).st_uid == 0:
+            os.chown(directory, int(uid), gid, follow_symlinks=False)
+        repair_ownership(Owner(directory, int(uid), gid), lambda _relative: True)
 
 
 def _hint(error: EngineRequestError) -> str:
