@@ -24,6 +24,9 @@ from ._core.runs.schema import check_schema
 from ._core.system.disk import disk_errors
 from ._core.system.ownership import become_owner, foreign_owner
 
+#: Whether root runs the module, even if the process has become another user since.
+STARTED_BY_ROOT = os.geteuid() == 0
+
 
 def fail(module: AnsibleModule, error: CoreError, **return_values: t.Any) -> t.NoReturn:
     """Fail a module with an error of the core.
@@ -38,36 +41,38 @@ def main(
     spec: dict[str, t.Any],
     body: t.Callable[[AnsibleModule], dict[str, t.Any]],
     reads_only: bool = False,
-    provisions: bool = False,
+    provisions: t.Callable[[dict[str, t.Any]], str] | None = None,
     prepare: t.Callable[[AnsibleModule], None] | None = None,
     **options: t.Any,
 ) -> None:
     """Run a module.
 
-    If the module has a data directory that belongs to another user than root, and root runs it, a child process becomes
-    that user and does the rest: root itself reads and writes nothing below the directory, except that it gives the
-    owner what an earlier version left there.
+    If the module works in a directory that belongs to another user than root, and root runs it, a child process becomes
+    that user and does the rest: root itself reads, writes and executes nothing below the directory, except that it
+    gives the owner of a data directory what an earlier version left there.
 
     :param spec: the argument spec.
     :param body: takes the module and returns its result.
     :param reads_only: whether it changes nothing; other modules are refused where a newer core has written the store.
-    :param provisions: whether it provisions the host and does not work in the data directory as a job does.
+    :param provisions: of a module that provisions the host: returns the directory in which it works, from the options;
+        empty if it works in none. Other modules work in the data directory.
     :param prepare: is called before root becomes that user: it opens files that only root can read.
     :param options: further arguments of ``AnsibleModule``.
     """
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **options)
-    data_dir = str(module.params.get("data_dir") or "")
+    data_dir = "" if provisions else str(module.params.get("data_dir") or "")
+    directory = provisions(module.params) if provisions else data_dir
     changes = not reads_only and not module.check_mode
     try:
-        is_foreign = bool(data_dir) and not provisions and foreign_owner(data_dir) is not None
+        is_foreign = bool(directory) and foreign_owner(directory) is not None
         if is_foreign and prepare is not None:
             prepare(module)
-        if is_foreign and changes:
+        if is_foreign and data_dir and changes:
             Layout(data_dir).repair_ownership()
     except CoreError as error:
         fail(module, error)
     if is_foreign:
-        _run_in_child(module, lambda: _run(module, body, data_dir, changes))
+        _run_in_child(module, directory, lambda: _run(module, body, data_dir, changes))
     else:
         _run(module, body, data_dir, changes)
 
@@ -85,8 +90,8 @@ def _run(
     module.exit_json(**result)
 
 
-def _run_in_child(module: AnsibleModule, function: t.Callable[[], None]) -> t.NoReturn:
-    """Run a function in a child process that is the owner of the data directory, and exit with its status.
+def _run_in_child(module: AnsibleModule, directory: str, function: t.Callable[[], None]) -> t.NoReturn:
+    """Run a function in a child process that is the owner of a directory, and exit with its status.
 
     A child process, because Ansible's own cleanup after a module needs the user who started it.
     """
@@ -101,7 +106,7 @@ def _run_in_child(module: AnsibleModule, function: t.Callable[[], None]) -> t.No
         sys.exit(code)
     code = 1
     try:
-        become_owner(module.params["data_dir"])
+        become_owner(directory)
         function()
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)

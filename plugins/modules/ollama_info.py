@@ -16,8 +16,13 @@ options:
   tools_dir:
     description:
       - Directory that M(ia_homelab.llamafactory.ollama_install) installs into.
+      - If it is not set, C(tools) in O(llamafactory_data_dir), unless root runs the module and there are no tools yet;
+        then C(/opt/ia-homelab/tools).
     type: path
-    required: true
+  llamafactory_data_dir:
+    description:
+      - Directory of models, datasets, outputs and jobs. It decides about O(tools_dir) if that is not set.
+    type: path
   version:
     description:
       - Version of Ollama to look for.
@@ -67,6 +72,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+tools_dir:
+  description: Directory in which the tools are, or will be.
+  returned: success
+  type: path
+  sample: /opt/ia-homelab/tools
 methods:
   description:
     - By method, V(archive) and V(go), the directory that M(ia_homelab.llamafactory.ollama_install) installs into
@@ -150,7 +160,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs, system
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import (
+    ollama_programs,
+    places,
+    system,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
     running_server,
     server_version,
@@ -159,12 +173,14 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provision
 
 def inspect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
+    tools_dir = places.tools_dir(params)
     archive = params["archives"].get(platform.machine()) or {}
-    programs = ollama_programs.installed(params["tools_dir"], params["version"], archive.get("sha256", ""))
+    programs = ollama_programs.installed(tools_dir, params["version"], archive.get("sha256", ""))
     other = ollama_programs.Program() if programs["installed"] else ollama_programs.find_program(params["version"])
     return {
         "changed": False,
         **programs,
+        "tools_dir": tools_dir,
         "other": dataclasses.asdict(other),
         "machine": platform.machine(),
         "archive": archive,
@@ -182,7 +198,8 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> None:
     run_module(
         {
-            "tools_dir": {"type": "path", "required": True},
+            "tools_dir": {"type": "path"},
+            "llamafactory_data_dir": {"type": "path"},
             "version": {"type": "str", "required": True},
             "archives": {"type": "dict", "default": {}},
             "url": {"type": "str", "default": DEFAULT_URL},
@@ -191,7 +208,7 @@ def main() -> None:
             "go": {"type": "str", "default": ""},
         },
         inspect,
-        provisions=True,
+        provisions=lambda _params: "",
     )
 
 

@@ -116,6 +116,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import (
     ollama_install,
     ollama_programs,
+    places,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.workspace import Workspace
 
@@ -176,6 +177,7 @@ def main() -> None:
             "allow_unavailable": {"type": "bool", "default": False},
         },
         ensure,
+        provisions=places.tools_dir,
         required_if=[("method", "archive", ["archive"]), ("method", "go", ["headers_dir"])],
     )
 

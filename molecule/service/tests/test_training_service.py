@@ -60,12 +60,12 @@ def begin(host: t.Any, name: str, awaited: str) -> str:
 
 def supervisors(host: t.Any) -> str:
     """Supervisors, each in a unit of its own."""
-    return str(host.run("ps -eo pid=,cgroup=,args= | grep -E 'ia-homelab-job@.* -m [^ ]*[.]main supervise'").stdout)
+    return str(host.run("ps -eo pid=,cgroup:400=,args= | grep -E 'ia-homelab-job@.* -m [^ ]*[.]main supervise'").stdout)
 
 
 def processes_of_the_service(host: t.Any) -> list[str]:
     """The processes in the unit of the service."""
-    return str(host.check_output(f"ps -eo cgroup=,args= | grep '/{UNIT}[.]service'")).splitlines()
+    return str(host.check_output(f"ps -eo cgroup:400=,args= | grep '/{UNIT}[.]service'")).splitlines()
 
 
 def until(what: t.Callable[[], t.Any], seconds: float = 600.0) -> t.Any:

@@ -70,11 +70,11 @@ class Owner:
 
 
 def foreign_owner(data_dir: str) -> Owner | None:
-    """Return the user that this process has to become to work in a data directory.
+    """Return the user that this process has to become to work in a data directory, or in a directory of tools.
 
     A directory that does not exist yet belongs to the owner of the directory in which it will be created.
 
-    :param data_dir: absolute path.
+    :param data_dir: absolute path of the directory.
     :returns: None if this process is not root, or if the directory is root's.
     :raises NotReadyError: if the directory is root's, and another user can replace it: root would then execute what
         that user has put there.
@@ -160,8 +160,8 @@ def _require_private(path: str, data_dir: str) -> None:
     who = f"belongs to {Owner('', status.st_uid, 0).name}" if status.st_uid else "can be written by other users"
     raise NotReadyError(
         f"{path} {who}, who could replace {data_dir}, and root would run programs from there.",
-        f"Choose a data directory below directories of root, take the write permission from {path} (chmod go-w), or "
-        f"give the data directory to the user who shall run the jobs (chown -R USER: {data_dir}).",
+        f"Choose a directory below directories of root, take the write permission from {path} (chmod go-w), or give "
+        f"{data_dir} to the user who shall work there (chown -R USER: {data_dir}).",
         {"path": path, "data_dir": data_dir},
     )
 

@@ -14,6 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.toolchain import (
+    LOCKS,
+    Settings,
+    Toolchain,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.owner_lab import OwnerLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
@@ -33,12 +38,14 @@ def other() -> t.Iterator[OwnerLab]:
 def run_module(
     lab: OwnerLab, module: str, interpreter: str = "/usr/bin/python3", /, **arguments: t.Any
 ) -> dict[str, t.Any]:
-    """Run a module with Ansible and return its result."""
+    """Run a module with Ansible, in the data directory unless it works with tools; return its result."""
+    if "tools_dir" not in arguments:
+        arguments["data_dir"] = str(lab.data)
     tmp = lab.root / "tmp"
     tmp.mkdir(mode=0o700, exist_ok=True)
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible")), "localhost", "-c", "local", "-i", "localhost,",
-         "-m", f"ia_homelab.llamafactory.{module}", "-a", json.dumps({**arguments, "data_dir": str(lab.data)}),
+         "-m", f"ia_homelab.llamafactory.{module}", "-a", json.dumps(arguments),
          "-e", json.dumps({"ansible_python_interpreter": interpreter})],
         env={"PATH": os.environ["PATH"], "HOME": "/root", "LC_ALL": "C.UTF-8", "TMPDIR": str(tmp),
              "ANSIBLE_HOME": str(lab.root / "ansible"), "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
@@ -106,3 +113,35 @@ def test_errors_of_the_owner_are_the_result_of_the_module(other: OwnerLab, base:
     assert "elsewhere" in refused["msg"] or "models" in refused["msg"], refused
     assert "the user with id 12345" in refused["msg"]
     assert list((other.root / "elsewhere").iterdir()) == []
+
+
+def test_programs_in_the_tools_directory_of_another_user_run_as_this_user(other: OwnerLab) -> None:
+    """The user replaces an interpreter that the module asks for its version."""
+    seen = other.root / "seen"
+    seen.mkdir()
+    seen.chmod(0o777)
+    tools = other.data / "tools"
+    pins = {name: f"{name}==1" for name in LOCKS}
+    settings = Settings(str(tools), pins, accelerator="cpu")
+    version = Toolchain(settings).python.version
+    planted = Path(Toolchain(settings).components["llamafactory"].path)
+    (planted / "bin").mkdir(parents=True)
+    for name in (".complete", "bin/llamafactory-cli", "bin/python"):
+        (planted / name).write_text(f"#!/bin/sh\nid -u > {seen}/$$\nexit 1\n")
+        (planted / name).chmod(0o755)
+    for path in [tools, *tools.rglob("*")]:
+        os.chown(path, other.uid, other.gid)
+    found = run_module(other, "toolchain_info", tools_dir=str(tools), pins=pins, accelerator="cpu")
+    assert found["python"]["version"] == version, found
+    assert {path.read_text().strip() for path in seen.iterdir()} == {str(other.uid)}
+    assert (found["user_is_root"], found["requirements_dir"]) == (True, "/opt/ia-homelab/requirements")
+    assert found["tools_dir"] == str(tools)
+
+
+def test_tools_directory_that_another_user_can_replace_is_refused(other: OwnerLab) -> None:
+    tools = other.data / "tools"
+    tools.mkdir()
+    pins = {name: f"{name}==1" for name in LOCKS}
+    refused = run_module(other, "toolchain_info", tools_dir=str(tools), pins=pins)
+    assert f"{other.data} belongs to 12345, who could replace {tools}" in refused["msg"]
+    assert f"chown -R USER: {tools}" in refused["hint"]

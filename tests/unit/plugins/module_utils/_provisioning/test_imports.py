@@ -34,9 +34,10 @@ def test_only_the_standard_library_is_imported(module: str) -> None:
 
 
 def test_only_these_modules_of_the_core_are_used() -> None:
-    """Errors and process identities, and two constants: where Ollama listens, and the label of the jobs' containers."""
+    """Errors, process identities, whose a directory is, and two constants: Ollama's port, the label of containers."""
     core = {name for path in MODULES.values() for name, level in imports(path) if level > 1}
-    assert core == {"_core.errors", "_core.system.processes", "_core.system.ports", "_core.system.docker"}
+    system = {f"_core.system.{name}" for name in ("processes", "ports", "docker", "ownership")}
+    assert core == {"_core.errors", *system}
 
 
 def test_there_are_no_cycles() -> None:
