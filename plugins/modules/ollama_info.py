@@ -75,7 +75,7 @@ RETURN = r"""
 tools_dir:
   description: Directory in which the tools are, or will be.
   returned: success
-  type: path
+  type: str
   sample: /opt/ia-homelab/tools
 methods:
   description:

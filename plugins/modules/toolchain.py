@@ -66,12 +66,12 @@ RETURN = r"""
 tools_dir:
   description: Directory in which the tools are, or will be.
   returned: success
-  type: path
+  type: str
   sample: /opt/ia-homelab/tools
 requirements_dir:
   description: Directory to which the lock files have to be copied before the components are installed.
   returned: success
-  type: path
+  type: str
   sample: /opt/ia-homelab/tools/.requirements
 installed:
   description: The components that were installed now, or that check mode predicts, in this order.
