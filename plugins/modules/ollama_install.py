@@ -163,6 +163,12 @@ def install(params: t.Mapping[str, t.Any], workspace: Workspace) -> float | None
     return ollama_install.install_from_source(workspace, params["version"], go, params["headers_dir"])
 
 
+def give_tools(module: AnsibleModule) -> None:
+    """Give the owner of the directory around it a tools directory that root made there."""
+    if not module.check_mode:
+        places.give_tools(module.params["tools_dir"])
+
+
 def main() -> None:
     archive = {"url": {"type": "str", "required": True}, "sha256": {"type": "str", "required": True}}
     run_module(
@@ -177,7 +183,8 @@ def main() -> None:
             "allow_unavailable": {"type": "bool", "default": False},
         },
         ensure,
-        provisions=places.tools_dir,
+        provisions=places.works_in,
+        prepare=give_tools,
         required_if=[("method", "archive", ["archive"]), ("method", "go", ["headers_dir"])],
     )
 

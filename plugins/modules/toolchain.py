@@ -139,6 +139,12 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     }
 
 
+def give_tools(module: AnsibleModule) -> None:
+    """Give the owner of the directory around it a tools directory that root made there."""
+    if not module.check_mode:
+        places.give_tools(module.params["tools_dir"])
+
+
 def main() -> None:
     run_module(
         {
@@ -150,7 +156,8 @@ def main() -> None:
             "keep_cache": {"type": "bool", "default": False},
         },
         ensure,
-        provisions=places.tools_dir,
+        provisions=places.works_in,
+        prepare=give_tools,
     )
 
 

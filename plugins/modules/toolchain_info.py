@@ -171,7 +171,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    run_module(arguments.toolchain_spec(), inspect, provisions=places.tools_dir)
+    run_module(arguments.toolchain_spec(), inspect, provisions=places.works_in)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import os
 import typing as t
 
 from .._core.errors import NotReadyError
-from .._core.system.ownership import foreign_owner
+from .._core.system.ownership import foreign_owner, repair_ownership
 
 #: Directory of root's for tools.
 ROOT_TOOLS = "/opt/ia-homelab/tools"
@@ -32,6 +32,33 @@ def tools_dir(params: dict[str, t.Any]) -> str:
         as_root = os.geteuid() == 0 and not os.path.isdir(beside_data)
         params["tools_dir"] = ROOT_TOOLS if as_root else beside_data
     return str(params["tools_dir"])
+
+
+def works_in(params: dict[str, t.Any]) -> str:
+    """Return the directory whose owner installs the tools: that of the tools, or the one around it.
+
+    A directory of root's in that of another user was made by root with an earlier version. This user could replace it,
+    so it is this user's (:func:`give_tools`).
+
+    :param params: as for :func:`tools_dir`.
+    """
+    tools = tools_dir(params)
+    return os.path.dirname(tools) if _is_roots_in_foreign(tools) else tools
+
+
+def give_tools(tools: str) -> None:
+    """Give tools of root's in the directory of another user to this user, as root."""
+    around = os.path.dirname(tools)
+    owner = foreign_owner(around) if _is_roots_in_foreign(tools) else None
+    if owner is not None:
+        repair_ownership(owner, lambda _relative: False, only=os.path.basename(tools))
+
+
+def _is_roots_in_foreign(tools: str) -> bool:
+    try:
+        return os.geteuid() == 0 and os.stat(tools).st_uid == 0 != os.stat(os.path.dirname(tools)).st_uid
+    except OSError:
+        return False
 
 
 def requirements_dir(tools: str, started_by_root: bool) -> str:

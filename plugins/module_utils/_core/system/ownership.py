@@ -186,18 +186,19 @@ def root_processes(data_dir: str) -> list[int]:
     return pids
 
 
-def repair_ownership(owner: Owner, enter: t.Callable[[str], bool]) -> None:
+def repair_ownership(owner: Owner, enter: t.Callable[[str], bool], only: str = "") -> None:
     """Give the owner of a data directory what root's processes of an earlier version left.
 
     A directory of root's is given with all its content. A directory of the owner is only entered if ``enter`` allows
     it. Missing permissions and entries that vanish meanwhile are ignored: what needs the owner reports the error.
 
     :param enter: predicate on a path relative to the data directory.
+    :param only: name of the only entry of the directory to look at; empty for all.
     """
     with contextlib.suppress(OSError):
         handle = os.open(owner.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for name in _names(handle):
+            for name in [only] if only else _names(handle):
                 _give(owner, handle, name, "", enter)
         finally:
             os.close(handle)

@@ -138,9 +138,25 @@ def test_programs_in_the_tools_directory_of_another_user_run_as_this_user(other:
     assert found["tools_dir"] == str(tools)
 
 
-def test_tools_directory_that_another_user_can_replace_is_refused(other: OwnerLab) -> None:
+def test_tools_of_root_in_the_directory_of_another_user_become_this_users(other: OwnerLab) -> None:
+    """This user could replace the directory. Version 0.1.0 has made it there as root."""
     tools = other.data / "tools"
-    tools.mkdir()
+    (tools / "builder").mkdir(parents=True)
+    other_file = other.data / "file"
+    other_file.touch()
+    pins = {name: f"{name}==1" for name in LOCKS}
+    found = run_module(other, "toolchain_info", tools_dir=str(tools), pins=pins)
+    assert found["requirements_dir"] == "/opt/ia-homelab/requirements", found
+    assert (tools.stat().st_uid, (tools / "builder").stat().st_uid) == (0, 0), "it only reads"
+    failed = run_module(other, "toolchain", tools_dir=str(tools), pins=pins, requirements_dir="/nowhere")
+    assert "msg" in failed
+    assert {path.stat().st_uid for path in [tools, *tools.rglob("*")]} == {other.uid}
+    assert other_file.stat().st_uid == 0
+
+
+def test_tools_directory_that_another_user_can_replace_is_refused(other: OwnerLab) -> None:
+    tools = other.data / "deeper" / "tools"
+    tools.mkdir(parents=True)
     pins = {name: f"{name}==1" for name in LOCKS}
     refused = run_module(other, "toolchain_info", tools_dir=str(tools), pins=pins)
     assert f"{other.data} belongs to 12345, who could replace {tools}" in refused["msg"]
