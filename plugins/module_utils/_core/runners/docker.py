@@ -35,7 +35,6 @@ from ..system.docker import (
     mount,
 )
 from ..system.files import read_record, write_json
-from ..system.ownership import Owner, repair_ownership
 from .command import Command, Container
 from .runner import Probe, Runner, job_marker, record_signal
 
@@ -90,7 +89,7 @@ class DockerRunner(Runner):
         engine = self._engine(job_dir)
         marker = job_marker(job_dir)
         store = marker.rpartition(":")[0]
-        root = os.path.dirname(store)
+        user = _user_of(container)
         image = _retry_while_away(lambda: engine.image(container.image))
         if image is None:
             raise NotReadyError(
@@ -99,12 +98,9 @@ class DockerRunner(Runner):
             )
         self._remove_all(engine, job_dir)
         _remove_orphans(engine, store)
-        user = container.user or _default_user(root)
         log = os.path.join(job_dir, LOG_FILE)
         with open(log, "ab"):
             pass
-        inside_root = [path for path in (job_dir, *container.writable) if os.path.realpath(path).startswith(root + "/")]
-        _give_to_user(user, inside_root)
         config = {
             "image": container.image,
             "entrypoint": ["/bin/sh", "-c", _ENTRY, log],
@@ -311,25 +307,17 @@ def _host_config(container: Container, job_dir: str) -> dict[str, t.Any]:
     return host
 
 
-def _default_user(root: str) -> str:
-    """Return the owner of the data directory, who is the current user: the results must belong to that user."""
-    stat = os.stat(root)
-    return f"{stat.st_uid}:{stat.st_gid}"
+def _user_of(container: Container) -> str:
+    """Return ``UID:GID`` of a container: the user that runs this, unless another one is declared.
 
-
-def _give_to_user(user: str, directories: t.Iterable[str]) -> None:
-    """Give what root owns in the directories that a container writes to to the container's user.
-
-    No-op unless root runs this. No symbolic link is followed, because that user may replace entries meanwhile.
+    :raises NotReadyError: if root runs this and another user is declared: root would work in what that user can write.
     """
-    uid, _colon, group = user.partition(":")
-    if os.geteuid() != 0 or not uid.isdigit() or int(uid) == 0:
-        return
-    for directory in directories:
-        gid = int(group) if group.isdigit() else os.stat(directory).st_gid
-        if os.stat(directory).st_uid == 0:
-            os.chown(directory, int(uid), gid, follow_symlinks=False)
-        repair_ownership(Owner(directory, int(uid), gid), lambda _relative: True)
+    if container.user and os.geteuid() == 0 and container.user.partition(":")[0] not in ("0", "root"):
+        raise NotReadyError(
+            f"container_user is {container.user} and root runs the jobs: root would work in directories of that user.",
+            "Give the data directory to that user (chown -R), as whom jobs run then, or do not set container_user.",
+        )
+    return container.user or f"{os.geteuid()}:{os.getegid()}"
 
 
 def _hint(error: EngineRequestError) -> str:
