@@ -103,7 +103,7 @@ def _run_in_child(module: AnsibleModule, directory: str, function: t.Callable[[]
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code < 0:
             module.fail_json(msg=f"The process of the module was killed by signal {-code}.")
-        sys.exit(code)
+        raise SystemExit(code)
     code = 1
     try:
         become_owner(directory)

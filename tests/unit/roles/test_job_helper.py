@@ -213,7 +213,7 @@ def test_a_supervisor_runs_in_the_unit_of_its_job(helper: Helper) -> None:
     started = as_user(spawn)
     assert helper.called() == ["start ia-homelab-job@run-1:step-0-1.service"]
     try:
-        line = until(lambda: log.read_text(), 10)
+        line = until(log.read_text, 30)
         assert line.strip() == f"({UID}, {UID}, {UID}) [] ['supervise', '{job}'] {core}"
         identity = identify(int(started["pid"]))
         assert identity is not None and identity.as_dict() == started
