@@ -87,8 +87,8 @@ options:
         default: 8g
       container_user:
         description:
-          - C(UID:GID) in containers. By default the user that runs the jobs, or if that is root, the owner of
-            O(data_dir).
+          - C(UID:GID) in containers. By default the user that runs the jobs, the owner of O(data_dir). Another user is
+            refused where root owns it.
         type: str
       mounts:
         description:

@@ -15,8 +15,15 @@ options:
     description:
       - Directory of all components. Each has a directory below it that is named after everything that decides its
         content.
+      - If it is not set, C(tools) in O(llamafactory_data_dir), unless root runs the module and there are no tools yet;
+        then C(/opt/ia-homelab/tools).
+      - If root runs the module and the directory belongs to another user, the module works as that user. A directory of
+        root that another user can replace is refused.
     type: path
-    required: true
+  llamafactory_data_dir:
+    description:
+      - Directory of models, datasets, outputs and jobs. It decides about O(tools_dir) if that is not set.
+    type: path
   components:
     description:
       - The components that have to be installed. V(builder) makes the others and is added where it is needed.

@@ -188,6 +188,7 @@ def modules() -> None:
     from ._core.system import environment as _core_system_environment
     from ._core.system import files as _core_system_files
     from ._core.system import gpus as _core_system_gpus
+    from ._core.system import job_helper as _core_system_job_helper
     from ._core.system import local_services as _core_system_local_services
     from ._core.system import locks as _core_system_locks
     from ._core.system import log as _core_system_log

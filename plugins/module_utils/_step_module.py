@@ -69,7 +69,8 @@ FOLLOW_SPEC: dict[str, t.Any] = {
 def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
     """Return the toolchain from a module's options; images are included only if jobs may run in containers.
 
-    :raises InputError: for an unknown runner; or when jobs must run in containers and no image is named.
+    :raises InputError: for an unknown runner; when jobs must run in containers and no image is named; or when root's
+        containers must run as another user.
     """
     options = {name: value for name, value in (params.get("toolchain") or {}).items() if value}
     runner = params.get("runner") or "auto"
@@ -82,6 +83,8 @@ def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
         if not options.get("llamafactory_image"):
             raise InputError("modules.runner_without_image", runner=runner)
         options["container_runner"] = runner
+    if options.get("container_user", "0").partition(":")[0] not in ("0", "root") and os.geteuid() == 0:
+        raise InputError("modules.container_user_of_root", user=options["container_user"])
     return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **options)
 
 

@@ -278,6 +278,7 @@ details:
       type: int
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -341,9 +342,17 @@ def sources(params: t.Mapping[str, t.Any]) -> list[Source]:
             size=entry["bytes"],
             commit=entry["commit"] or "",
             dirty=entry["dirty"],
+            descriptor=entry.get("descriptor", -1),
         )
         for entry in params["sources"]
     ]
+
+
+def open_transferred(module: AnsibleModule) -> None:
+    """Open the transferred files, which lie in a directory that only the user who started the module can enter."""
+    for entry in module.params["sources"] or []:
+        if entry["path"]:
+            entry["descriptor"] = os.open(entry["path"], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def body(module: AnsibleModule) -> dict[str, t.Any]:
@@ -407,6 +416,7 @@ def main() -> None:
     run_module(
         SPEC,
         body,
+        prepare=open_transferred,
         mutually_exclusive=[("records", "src")],
         required_if=[("state", "present", ("records", "src"), True)],
     )

@@ -16,8 +16,13 @@ options:
   tools_dir:
     description:
       - Directory that M(ia_homelab.llamafactory.ollama_install) installs into.
+      - If it is not set, C(tools) in O(llamafactory_data_dir), unless root runs the module and there are no tools yet;
+        then C(/opt/ia-homelab/tools).
     type: path
-    required: true
+  llamafactory_data_dir:
+    description:
+      - Directory of models, datasets, outputs and jobs. It decides about O(tools_dir) if that is not set.
+    type: path
   version:
     description:
       - Version of Ollama to look for.
@@ -78,6 +83,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+tools_dir:
+  description: Directory in which the tools are, or will be.
+  returned: success
+  type: str
+  sample: /opt/ia-homelab/tools
 methods:
   description:
     - By method, V(archive) and V(go), the directory that M(ia_homelab.llamafactory.ollama_install) installs into
@@ -182,7 +192,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_m
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_lease
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import ollama_programs, system
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import (
+    ollama_programs,
+    places,
+    system,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
     running_server,
     server_version,
@@ -191,14 +205,16 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provision
 
 def inspect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
+    tools_dir = places.tools_dir(params)
     archive = params["archives"].get(platform.machine()) or {}
     programs = ollama_programs.installed(
-        params["tools_dir"], params["version"], archive.get("sha256", ""), params["llama_cpp_pins"]
+        tools_dir, params["version"], archive.get("sha256", ""), params["llama_cpp_pins"]
     )
     other = ollama_programs.Program() if programs["installed"] else ollama_programs.find_program(params["version"])
     return {
         "changed": False,
         **programs,
+        "tools_dir": tools_dir,
         "other": dataclasses.asdict(other),
         "llama_server": ollama_programs.runs_llama_server(params["version"]),
         "source_problem": str(ollama_programs.source_problem(params["version"]) or ""),
@@ -219,7 +235,8 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> None:
     run_module(
         {
-            "tools_dir": {"type": "path", "required": True},
+            "tools_dir": {"type": "path"},
+            "llamafactory_data_dir": {"type": "path"},
             "version": {"type": "str", "required": True},
             "archives": {"type": "dict", "default": {}},
             "llama_cpp_pins": {"type": "str", "default": ""},
@@ -230,6 +247,7 @@ def main() -> None:
             "go": {"type": "str", "default": ""},
         },
         inspect,
+        provisions=lambda _params: "",
     )
 
 

@@ -141,6 +141,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import (
     ollama_install,
     ollama_programs,
+    places,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.toolchain import (
     llama_server_component,
@@ -204,6 +205,12 @@ def check_source(params: t.Mapping[str, t.Any]) -> None:
         raise InputError("modules.build_option_missing", version=params["version"], option=needed)
 
 
+def give_tools(module: AnsibleModule) -> None:
+    """Give the owner of the directory around it a tools directory that root made there."""
+    if not module.check_mode:
+        places.give_tools(module.params["tools_dir"])
+
+
 def main() -> None:
     archive = {"url": {"type": "str", "required": True}, "sha256": {"type": "str", "required": True}}
     run_module(
@@ -219,6 +226,8 @@ def main() -> None:
             "allow_unavailable": {"type": "bool", "default": False},
         },
         ensure,
+        provisions=places.works_in,
+        prepare=give_tools,
         required_if=[("method", "archive", ["archive"])],
     )
 

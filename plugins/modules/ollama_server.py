@@ -105,6 +105,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provision
     OllamaProcess,
     Settings,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.places import (
+    require_program_of_root,
+)
 
 
 def ensure(module: AnsibleModule) -> dict[str, t.Any]:
@@ -117,6 +120,8 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
         params["port"],
         params["start_seconds"],
     )
+    if params["state"] == "started" and not module.check_mode:
+        require_program_of_root(params["binary"])
     server = OllamaProcess(settings)
     before = server.running()
     if params["state"] == "stopped":
@@ -156,6 +161,7 @@ def main() -> None:
             "start_seconds": {"type": "int", "default": 60},
         },
         ensure,
+        provisions=lambda params: str(params["data_dir"]),
         required_if=[("state", "started", ["binary", "models_dir"])],
     )
 

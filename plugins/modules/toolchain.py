@@ -63,6 +63,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+tools_dir:
+  description: Directory in which the tools are, or will be.
+  returned: success
+  type: str
+  sample: /opt/ia-homelab/tools
+requirements_dir:
+  description: Directory to which the lock files have to be copied before the components are installed.
+  returned: success
+  type: str
+  sample: /opt/ia-homelab/tools/.requirements
 installed:
   description: The components that were installed now, or that check mode predicts, in this order.
   returned: success
@@ -96,8 +106,13 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import STARTED_BY_ROOT
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import arguments, installation
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import (
+    arguments,
+    installation,
+    places,
+)
 
 
 def ensure(module: AnsibleModule) -> dict[str, t.Any]:
@@ -120,8 +135,14 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     return {
         "changed": bool(installed),
         "installed": [dataclasses.asdict(component) for component in installed],
-        **arguments.report(toolchain),
+        **arguments.report(toolchain, STARTED_BY_ROOT),
     }
+
+
+def give_tools(module: AnsibleModule) -> None:
+    """Give the owner of the directory around it a tools directory that root made there."""
+    if not module.check_mode:
+        places.give_tools(module.params["tools_dir"])
 
 
 def main() -> None:
@@ -135,6 +156,8 @@ def main() -> None:
             "keep_cache": {"type": "bool", "default": False},
         },
         ensure,
+        provisions=places.works_in,
+        prepare=give_tools,
     )
 
 

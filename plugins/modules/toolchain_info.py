@@ -34,6 +34,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+tools_dir:
+  description: Directory in which the tools are, or will be.
+  returned: success
+  type: str
+  sample: /opt/ia-homelab/tools
+requirements_dir:
+  description: Directory to which the lock files have to be copied before the components are installed.
+  returned: success
+  type: str
+  sample: /opt/ia-homelab/tools/.requirements
 toolchain:
   description:
     - Where the tools are, or will be, and whether all of them are there. Without RV(toolchain.complete) it is a valid
@@ -135,10 +145,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import STARTED_BY_ROOT
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import arguments
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import arguments, places
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.installation import install_command
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.system import has_apt, user_is_root
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.system import has_apt
 
 
 def inspect(module: AnsibleModule) -> dict[str, t.Any]:
@@ -147,20 +158,20 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
     problems = toolchain.problems(missing)
     return {
         "changed": False,
-        **arguments.report(toolchain),
+        **arguments.report(toolchain, STARTED_BY_ROOT),
         "missing": missing,
         "problems": [dataclasses.asdict(problem) for problem in problems],
         "hint": install_command(problem.packages for problem in problems),
         "python": dataclasses.asdict(toolchain.python),
         "accelerator": toolchain.accelerator,
         "versions": toolchain.versions(),
-        "user_is_root": user_is_root(),
+        "user_is_root": STARTED_BY_ROOT,
         "has_apt": has_apt(),
     }
 
 
 def main() -> None:
-    run_module(arguments.toolchain_spec(), inspect)
+    run_module(arguments.toolchain_spec(), inspect, provisions=places.works_in)
 
 
 if __name__ == "__main__":

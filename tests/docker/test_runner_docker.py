@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import signal
@@ -103,15 +104,14 @@ def test_declared_limits_apply(kit: DockerKit, job_dir: str) -> None:
     assert found["Config"]["Labels"][docker.LABEL_JOB].endswith(":run-1/step-1")
 
 
-def test_results_do_not_belong_to_root(kit: DockerKit, job_dir: str, tmp_path: Path) -> None:
-    assert os.geteuid() == 0, "only root can give files away"
-    os.chown(tmp_path, 4711, 4712)
-    runner = kit.runner()
-    runner.start(kit.shell(f"id -u; id -g; echo > '{job_dir}/made'"), job_dir)
-    assert kit.until_it_ends(runner, job_dir) == Probe("ended", 0)
-    assert Path(job_dir, "log.txt").read_text().split() == ["4711", "4712"]
-    stat = os.stat(os.path.join(job_dir, "made"))
-    assert (stat.st_uid, stat.st_gid) == (4711, 4712)
+def test_root_does_not_work_for_the_user_of_a_container(kit: DockerKit, job_dir: str) -> None:
+    assert os.geteuid() == 0, "only root is refused"
+    command = kit.shell("id -u")
+    assert command.container is not None
+    other = dataclasses.replace(command, container=dataclasses.replace(command.container, user="4711:4712"))
+    with pytest.raises(NotReadyError, match="container_user is 4711:4712 and root runs the jobs"):
+        kit.runner().start(other, job_dir)
+    assert kit.engine.inspect(docker.container_name(job_dir)) is None
 
 
 def test_container_is_adopted_without_records(kit: DockerKit, job_dir: str) -> None:

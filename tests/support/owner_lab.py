@@ -35,15 +35,19 @@ from {PACKAGE}.engine.engine import Engine
 from {PACKAGE}.errors import CoreError
 from {PACKAGE}.planning.pipeline import make_run, make_step
 from {PACKAGE}.runs.spec import Toolchain
+from {PACKAGE}.system.ownership import become_owner
 data, what, name, script = sys.argv[1:]
 os.umask(0o077)
+Layout(data).repair_ownership()
+become_owner(data)
 if what == "dataset":
     source = sources.Source(os.path.basename(script), script)
     made = registry.apply(Layout(data), registry.Declaration(name), [source])
     print(json.dumps({{"rows": made.dataset.rows}}))
     sys.exit()
 argv = json.loads(script) if script.startswith("[") else ["/bin/sh", "-c", script]
-kind, tools = "probe", Toolchain(environment={{key: os.environ[key] for key in ("HOME", "USER", "TMPDIR")}})
+variables = {{key: os.environ[key] for key in ("HOME", "USER", "TMPDIR") if key in os.environ}}
+kind, tools = "probe", Toolchain(environment=variables)
 step = make_step("probe", {{"run": name}}, {{}}, {{"argv": argv, "expects": ["result"]}}, "step")
 if what == "base":
     kind, tools = "base", Toolchain(token_file=script)
@@ -63,16 +67,6 @@ artifact, work = (place(kind, step.spec.fingerprint) for place in (engine.layout
 print(json.dumps({{"state": view.state, "error": view.error, "job": view.job, "artifact": artifact, "work": work}}))
 """
 
-#: Records every change of an owner in any Python process.
-_EYES = """
-import os, sys
-def seen(event, arguments):
-    if event == "os.chown":
-        with open({path!r}, "a") as out:
-            out.write("%r %r\\n" % (sys.argv, arguments))
-sys.addaudithook(seen)
-"""
-
 
 class OwnerLab:
     """One data directory.
@@ -89,7 +83,6 @@ class OwnerLab:
         self.data = self.root / "data"
         self.data.mkdir(mode=0o755)
         os.chown(self.data, uid, gid)
-        self.chowned = self.root / "chowned"
         shutil.copytree(_CORE, self.root / "lib" / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         probe_core.extend(self.root / "lib" / PACKAGE)
         subprocess.run(["chmod", "-R", "go+rX", str(self.root / "lib")], check=True)
@@ -102,23 +95,27 @@ class OwnerLab:
 
         :param more: additional environment variables.
         """
-        user: dict[str, t.Any] = {"user": self.uid, "group": self.gid, "extra_groups": [self.gid]} if as_owner else {}
-        env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "USER": "root", "TMPDIR": "/root", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(
-            [self.python, "-c", _CALLER, str(self.data), what, name, script],
-            env={**env, **more, "PYTHONPATH": str(self.root / "lib"), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True, text=True, check=False, cwd="/", **user,
-        )  # fmt: skip
+        done = self._call(what, name, script, as_owner, more)
         assert done.returncode == 0, done.stderr
         told: dict[str, t.Any] = json.loads(done.stdout)
         return told
 
-    def watch_chown(self) -> None:
-        """Record every change of an owner from now on, also in supervisors and commands."""
-        for folder in [self.root / "lib", *(self.data / "core").iterdir()]:
-            (folder / "sitecustomize.py").write_text(_EYES.format(path=str(self.chowned)))
-        self.chowned.touch()
-        self.chowned.chmod(0o666)
+    def refused(self, what: str, name: str, script: str = "", **more: str) -> str:
+        """Run a caller as root that fails; return what it wrote to its standard error."""
+        done = self._call(what, name, script, False, more)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def _call(
+        self, what: str, name: str, script: str, as_owner: bool, more: t.Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        user: dict[str, t.Any] = {"user": self.uid, "group": self.gid, "extra_groups": [self.gid]} if as_owner else {}
+        env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "USER": "root", "TMPDIR": "/root", "LC_ALL": "C.UTF-8"}
+        return subprocess.run(
+            [self.python, "-c", _CALLER, str(self.data), what, name, script],
+            env={**env, **more, "PYTHONPATH": str(self.root / "lib"), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True, text=True, check=False, cwd="/", **user,
+        )  # fmt: skip
 
     # -- what is there -----------------------------------------------------------------------------------------
 
@@ -139,6 +136,10 @@ class OwnerLab:
             lambda: system_processes.Identity.from_dict(json.loads(path.read_text())) if path.exists() else None
         )
         return found
+
+    def roots_processes(self) -> list[int]:
+        """Processes of root's that mention this data directory."""
+        return [pid for pid in self.processes() if os.stat(f"/proc/{pid}").st_uid == 0]
 
     def processes(self) -> list[int]:
         """Processes that mention this data directory."""

@@ -44,7 +44,7 @@ def test_failing_hosts_do_not_affect_others(tmp_path: Path) -> None:
     first, second = tmp_path / "first.log", tmp_path / "second.log"
     play = start(first)
     # cut the network after the role has started its work on the host
-    while subprocess.run(["docker", "exec", CUT, "test", "-e", "/data/llamafactory/tools"], check=False).returncode:
+    while subprocess.run(["docker", "exec", CUT, "test", "-e", "/opt/ia-homelab/tools"], check=False).returncode:
         assert play.poll() is None, first.read_text()
         time.sleep(1)
     on(CUT, "iptables", "--insert", "INPUT", "--protocol", "tcp", "--dport", "22", "--jump", "DROP")

@@ -59,12 +59,13 @@ def begin(host: t.Any, name: str, awaited: str) -> str:
 
 
 def supervisors(host: t.Any) -> str:
-    """Supervisors that the service has started, which are in its control group."""
-    return str(
-        host.run(
-            f"systemd-cgls --no-pager -l -u {UNIT}.service | grep -oE '[0-9]+ [^ ]+ -m [^ ]*[.]main supervise'"
-        ).stdout
-    )
+    """Supervisors, each in a unit of its own."""
+    return str(host.run("ps -eo pid=,cgroup:400=,args= | grep -E 'ia-homelab-job@.* -m [^ ]*[.]main supervise'").stdout)
+
+
+def processes_of_the_service(host: t.Any) -> list[str]:
+    """The processes in the unit of the service."""
+    return str(host.check_output(f"ps -eo cgroup:400=,args= | grep '/{UNIT}[.]service'")).splitlines()
 
 
 def until(what: t.Callable[[], t.Any], seconds: float = 600.0) -> t.Any:
@@ -143,7 +144,7 @@ def test_sandbox_is_effective(host: t.Any) -> None:
 def test_running_job_outlives_the_service(host: t.Any, how: str) -> None:
     name = f"outlives-{how}-{int(time.time())}"
     run = begin(host, name, f"/tmp/{name}")
-    # taken over by the service: its supervisor is killed, and the service starts the next one in its own cgroup
+    # taken over by the service: its supervisor is killed, and the service starts the next one
     folder = f"{DATA}/jobs/active/{run}"
     first = until(functools.partial(host.check_output, f"cat {folder}/*/supervisor.json"))
     host.check_output(f"kill -9 {json.loads(first)['pid']}")
@@ -156,6 +157,8 @@ def test_running_job_outlives_the_service(host: t.Any, how: str) -> None:
         host.check_output(f"kill -9 {main}")
     until(lambda: status_of(host, "/healthz") == "200" and shown(host, "MainPID")["MainPID"] != main)
     assert supervisors(host) == before, "it is the same supervisor"
+    (only,) = processes_of_the_service(host)
+    assert "ia_homelab_service" in only, "jobs are not part of the unit of the service"
     host.check_output(f"touch /tmp/{name}")
     assert until(lambda: ask(host, f"/api/status/{run}")["status"].replace("running", "")) == "succeeded"
     reported = ask(host, f"/api/jobs/{run}/events")["events"]

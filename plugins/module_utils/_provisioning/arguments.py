@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import typing as t
 
+from .places import requirements_dir
 from .toolchain import LOCKS, ORDER, TOOLS, Settings, Toolchain
 
 
 def toolchain_spec() -> dict[str, t.Any]:
     """The argument spec of the options that decide which directories the toolchain consists of."""
     return {
-        "tools_dir": {"type": "path", "required": True},
+        "tools_dir": {"type": "path"},
+        "llamafactory_data_dir": {"type": "path"},
         "components": {"type": "list", "elements": "str", "choices": list(ORDER), "default": list(TOOLS)},
         "pins": {
             "type": "dict",
@@ -35,10 +37,15 @@ def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
     return Toolchain(Settings(**{name: params[name] for name in names}))
 
 
-def report(found: Toolchain) -> dict[str, t.Any]:
-    """What both modules return."""
+def report(found: Toolchain, started_by_root: bool) -> dict[str, t.Any]:
+    """What both modules return.
+
+    :param started_by_root: as for :func:`places.requirements_dir`.
+    """
     components = {name: component.as_dict() for name, component in found.components.items()}
     return {
+        "tools_dir": found.settings.tools_dir,
+        "requirements_dir": requirements_dir(found.settings.tools_dir, started_by_root),
         "components": components,
         "toolchain": {
             "llamafactory_venv": components["llamafactory"]["path"],

@@ -11,7 +11,7 @@ import typing as t
 
 from ..errors import InputError, StoreError
 from ..system.files import make_dirs, read_json
-from ..system.ownership import register_data_dir, repair_ownership
+from ..system.ownership import foreign_owner, refuse_root, repair_ownership, root_processes
 from .kinds import PARENTS
 
 #: Directories whose entries are checked for files owned by root (see :meth:`Layout.repair_ownership`), beside those of
@@ -49,7 +49,6 @@ class Layout:
         if re.search(r"\s", data_dir):
             raise InputError("artifacts.data_dir_with_blank", data_dir=data_dir)
         self.root = os.path.normpath(data_dir)
-        register_data_dir(self.root)
 
     def path(self, *parts: str) -> str:
         """A path below the data directory."""
@@ -98,16 +97,24 @@ class Layout:
         return self.path("cache", "huggingface")
 
     def create(self) -> None:
-        """Create the tree; existing directories are left unchanged."""
+        """Create the tree; existing directories are left unchanged.
+
+        :raises NotReadyError: if this process is root and another user owns the data directory.
+        """
+        refuse_root(self.root)
         for sub in [*PARENTS.values(), "jobs/active", "jobs/done", "core", "cache/huggingface"]:
             make_dirs(self.path(sub))
 
     def repair_ownership(self) -> None:
-        """If root runs in another user's data directory, give that user the files a killed root process left.
+        """If root runs this and another user owns the data directory, give that user what root owns in it.
 
-        Finished runs and published artifacts are not walked again: their ownership was set when they were completed.
+        An earlier version that was killed, or a play that copied a file, left it. Finished runs and published artifacts
+        are not walked: their ownership was set when they were completed. No-op while a job of root's is active: its
+        supervisor is one of an earlier version and needs its files.
         """
-        repair_ownership(self.root, _may_hold_roots)
+        owner = foreign_owner(self.root)
+        if owner is not None and os.path.isdir(self.root) and not root_processes(self.root):
+            repair_ownership(owner, _may_hold_roots)
 
 
 def _may_hold_roots(relative: str) -> bool:

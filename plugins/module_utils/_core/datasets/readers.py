@@ -17,7 +17,7 @@ from ..messages.message import Message
 from .json_reader import read_lines, read_list
 from .problems import Problems
 from .source_text import BLANK, ROW_LIMIT, FileGrew, Row, SourceFile, lines
-from .sources import Source, kind_of_file, open_file, refuse
+from .sources import Source, kind_of_file, refuse
 
 
 class _CsvLines:
@@ -96,7 +96,7 @@ def read(source: Source, problems: Problems, accept_header: t.Callable[[t.Sequen
         return
     kind = source.kind or kind_of_file(source.label)
     changed = False
-    with open_file(source.path, source.label) as stream:
+    with source.open() as stream:
         opened = os.fstat(stream.fileno())
         file = SourceFile(source.label, stream, problems, opened.st_size)
         if not file.encoding():

@@ -40,6 +40,7 @@ class Source:
     :param identity: size, mtime in nanoseconds, inode and device of a file on this host.
     :param commit: the git commit that last changed it, if known.
     :param dirty: whether it differs from that commit; None if not known.
+    :param descriptor: open file to read instead of ``path``, which this user may not open; -1 for none.
     """
 
     label: str
@@ -51,6 +52,18 @@ class Source:
     identity: tuple[int, ...] = ()
     commit: str = ""
     dirty: bool | None = None
+    descriptor: int = -1
+
+    def open(self) -> t.BinaryIO:
+        """Open the file for reading, from its beginning.
+
+        :raises InputError: as :func:`open_file`.
+        """
+        if self.descriptor < 0:
+            return open_file(self.path, self.label)
+        stream = io.FileIO(os.dup(self.descriptor), "rb")
+        stream.seek(0)
+        return t.cast(t.BinaryIO, stream)
 
     def as_dict(self) -> dict[str, t.Any]:
         """The record of this source in a receipt; never contains its content."""

@@ -63,8 +63,8 @@ def workspace(layout: Layout) -> t.Iterator[str]:
                 shutil.rmtree(path, ignore_errors=True)
             elif name.startswith(WORK_PREFIX) and os.path.isdir(path):
                 other_lock = FileLock(os.path.join(path, _LOCK), timeout=0)
-                # The directory may belong to a killed root process, which will repair its ownership at its next start.
-                # Or its owner, which holds no lock any more, is removing it at this moment.
+                # The directory may belong to a killed root process of an earlier version. Or the process that made it,
+                # which holds no lock any more, is removing it at this moment.
                 with contextlib.suppress(PermissionError, FileNotFoundError):
                     if other_lock.acquire():
                         shutil.rmtree(path, ignore_errors=True)

@@ -4,16 +4,17 @@
 """The installed core: supervisors outlive the module that started them, so they run from a copy on the host.
 
 Ansible deletes the code of a module when the module ends. The copy is in ``core/VERSION-DIGEST`` of the data
-directory. It is published by one rename and never changed, so a job continues with the code it was started with.
+directory. It is published by one rename and never changed, so a supervisor runs one version of it to its end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import os
 import pkgutil
+import re
+import sys
 import typing as t
 
 from ..artifacts.layout import Layout
@@ -33,7 +34,6 @@ from ..version import VERSION
 #: The name under which the installed copy of the core is imported.
 PACKAGE = "ia_homelab_core"
 
-
 #: A supervisor of the first version that is still alive starts the next job by this name, from the core that the job's
 #: run records: written into the copy, so that the run does not wait for the next apply.
 _FIRST_VERSION_ENTRY = b"""\
@@ -44,6 +44,9 @@ from .engine.supervisor import main
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1]))
 """
+
+#: Name of an installed core, ``VERSION-DIGEST``.
+_CORE_NAME = re.compile(r"[0-9][0-9A-Za-z.]*-[0-9a-f]{12}\Z")
 
 #: The package of the core under the name it is imported by here.
 _ROOT = (__package__ or "").rpartition(".")[0]
@@ -61,8 +64,7 @@ def _sources() -> dict[str, bytes]:
     files = {"__init__.py": b""}
     for name in module_names():
         module = f"{_ROOT}.{name}"
-        spec = importlib.util.find_spec(module)
-        loader: t.Any = spec.loader if spec else None
+        loader = _loader(module)
         source = loader.get_source(module) if loader else None
         if not source:
             raise NotReadyError("engine.source_unreadable", module=module)
@@ -76,6 +78,20 @@ def _sources() -> dict[str, bytes]:
         raise NotReadyError("engine.core_incomplete")
     files["_supervisor.py"] = _FIRST_VERSION_ENTRY
     return files
+
+
+def _loader(module: str) -> t.Any:
+    """Return the loader that imports a module now; None if there is none.
+
+    Not that of its specification: after this process has become another user, it cannot read the archive from which
+    the module was imported, and another finder has the code.
+    """
+    package: t.Any = importlib.import_module(module.rpartition(".")[0])
+    for finder in sys.meta_path:
+        spec = finder.find_spec(module, package.__path__)
+        if spec is not None:
+            return spec.loader
+    return None
 
 
 def current_core_dir() -> str:
@@ -122,9 +138,23 @@ def install(layout: Layout) -> str:
     return final
 
 
-def is_installed(core_dir: str) -> bool:
-    """Whether the directory contains a core that :func:`launcher.spawn` can start.
+def core_for(layout: Layout, recorded: str, supervises: bool) -> str:
+    """Return the directory of the core that the next supervisor of a run runs.
 
-    The first version had no ``main.py``: the current core continues the jobs of such a version.
+    It is the core of the caller. Only a supervisor, which may be older than the run, leaves the run to the core that
+    submitted it. Of what the run records, only the name of that core counts, below the data directory: code and
+    interpreter are never taken from where a record points to.
+
+    :param recorded: directory of the core in the record of the run.
+    :param supervises: whether the caller is a supervisor.
     """
+    name = os.path.basename(recorded)
+    submitted_with = layout.path("core", name)
+    if supervises and _CORE_NAME.match(name) and is_installed(submitted_with):
+        return submitted_with
+    return install(layout)
+
+
+def is_installed(core_dir: str) -> bool:
+    """Whether the directory contains a complete core that :func:`launcher.spawn` can start."""
     return os.path.isfile(os.path.join(core_dir, PACKAGE, "main.py"))

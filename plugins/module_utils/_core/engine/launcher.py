@@ -15,13 +15,20 @@ import tempfile
 import typing as t
 
 from ..errors import NotReadyError
+from ..runs.job_context import data_dir_of
+from ..runs.names import LAUNCH_FILE
+from ..system import job_helper
+from ..system.clock import utc_now
 from ..system.environment import clean_environment
-from ..system.files import discard
-from ..system.ownership import give_to_owner
+from ..system.files import discard, write_json
+from ..system.ownership import denied_advice
 from ..system.processes import Identity, identify
 from .installation import PACKAGE
 
 _RUN = "/run"
+
+#: Sufficient for the core, which needs only the standard library.
+_SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def _under_systemd() -> bool:
@@ -31,12 +38,13 @@ def _under_systemd() -> bool:
 def spawn(core_dir: str, python: str, command: str, argument: str, log: str, unit: str) -> Identity | None:
     """Start a command of the installed core (see ``main``); it outlives the caller, its session and the SSH connection.
 
-    As root under systemd it runs as a transient unit (``KillMode=process``: the supervisor stops its own command);
-    elsewhere as an orphaned process in its own session.
+    As root under systemd it runs as a transient unit (``KillMode=process``: the supervisor stops its own command). For
+    another user the helper of the role ``job_helper`` starts a unit of that user's, so that the job is part of neither
+    the unit nor the session of the caller. Elsewhere it is an orphaned process in its own session.
 
     :param core_dir: directory of the installed core, for ``PYTHONPATH``.
     :param python: path of the interpreter.
-    :param argument: the only argument of the command.
+    :param argument: the only argument of the command, the directory of a job.
     :param log: file to which the output is appended.
     :param unit: name of the unit.
     :returns: the identity of the process; None when it has already ended.
@@ -46,8 +54,7 @@ def spawn(core_dir: str, python: str, command: str, argument: str, log: str, uni
     argv = [python, "-m", f"{PACKAGE}.main", command, argument]
     os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
     os.chmod(log, 0o644)
-    give_to_owner(log)
-    pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else None
+    pid = _spawn_unit(argv, env, log, unit) if _under_systemd() else _spawn_through_helper(argv, env, log, argument)
     if pid is None:
         pid = _spawn_orphan(argv, env, log)
     return identify(pid)
@@ -85,6 +92,23 @@ def _spawn_unit(argv: list[str], env: dict[str, str], log: str, unit: str) -> in
     return int(shown.stdout.strip() or 0) if shown.returncode == 0 else 0
 
 
+def _spawn_through_helper(argv: list[str], env: dict[str, str], log: str, job_dir: str) -> int | None:
+    """Start a supervisor through the helper; None if that is not possible, and then nothing was started."""
+    launch = os.path.join(job_dir, LAUNCH_FILE)
+    if not os.path.exists(job_helper.SOCKET) or not os.path.isdir(job_dir):
+        return None
+    write_json(launch, {"argv": argv, "env": env, "cwd": env["PYTHONPATH"], "log": log}, 0o600)
+    try:
+        pid = job_helper.start_job(data_dir_of(job_dir), *os.path.abspath(job_dir).split(os.sep)[-2:])
+    except NotReadyError as error:
+        with open(log, "a", encoding="utf-8") as stream:
+            stream.write(f"{utc_now()} {error} The supervisor is started without it.\n")
+        pid = None
+    if pid is None:
+        discard(launch)
+    return pid
+
+
 def environment_file(env: t.Mapping[str, str]) -> str:
     """Format variables as systemd reads them from a file (``EnvironmentFile=`` in systemd.exec(5)).
 
@@ -109,5 +133,13 @@ def _spawn_orphan(argv: list[str], env: dict[str, str], log: str) -> int:
 
 
 def current_python() -> str:
-    """Return the path of the interpreter that runs this code; supervisors run with it."""
-    return sys.executable
+    """Return the path of the interpreter for supervisors: that of this process, or the system's.
+
+    An interpreter in the home of root, for example, cannot be executed by a process that has become the owner.
+
+    :raises NotReadyError: if this user can execute neither.
+    """
+    for python in (sys.executable, _SYSTEM_PYTHON):
+        if python and os.access(python, os.X_OK):
+            return python
+    raise NotReadyError("engine.python_denied", path=sys.executable, advice=denied_advice(sys.executable))

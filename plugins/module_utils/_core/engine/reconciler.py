@@ -103,7 +103,6 @@ class Reconciler:
                         self._reconcile(self._checks if is_last else self._checks.closed(), is_last)
                         break
             finally:
-                self.layout.repair_ownership()
                 gpu_lease.release_stale(self.layout)
 
     def _ask_servers(self) -> None:
@@ -270,14 +269,9 @@ class Reconciler:
         return True
 
     def _spawn(self, run: Run, job: Job) -> Identity | None:
-        # a job continues with the code and the interpreter it was started with, unless they were removed
-        core_dir = run.core_dir if installation.is_installed(run.core_dir) else installation.install(self.layout)
-        python = run.python if os.access(run.python, os.X_OK) else launcher.current_python()
-        if (
-            self._idle
-            and self.assigned_job is None
-            and (core_dir, python) == (installation.current_core_dir(), launcher.current_python())
-        ):
+        core_dir = installation.core_for(self.layout, run.core_dir, self._idle)
+        python = launcher.current_python()
+        if self._idle and self.assigned_job is None and core_dir == installation.current_core_dir():
             self.assigned_job = job.directory
             return this_process()
         return launcher.spawn(

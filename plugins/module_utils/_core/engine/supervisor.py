@@ -27,7 +27,7 @@ from ..releases.model_card import model_card
 from ..runners.command import Command
 from ..runners.registry import RUNNERS, get_runner
 from ..runners.runner import Probe, Runner
-from ..runs.job_context import load_context, load_run
+from ..runs.job_context import data_dir_of, load_context, load_run
 from ..runs.names import (
     COMMAND_FILE,
     ERROR_FILE,
@@ -61,7 +61,7 @@ from ..system.files import (
 )
 from ..system.locks import FileLock
 from ..system.log import log_line
-from ..system.ownership import foreign_owner, give_to_owner
+from ..system.ownership import become_owner
 from ..version import VERSION
 from . import gpu_users
 from .gpu_lease import GpuLease
@@ -233,18 +233,8 @@ class Supervisor:
         if self._link is not None:
             with self._waiting():
                 self._link.ready(self._wait_for_nodes)
-        self._give_to_owner(command)
         self.runner.start(command, self.job_dir)
         return self._wait_for_command()
-
-    def _give_to_owner(self, command: Command) -> None:
-        """Give the prepared files to the user that runs the command, if that is not the current user."""
-        owner = foreign_owner(self.ctx.work)
-        if owner is not None:
-            for path in (self.job_dir, self.ctx.work, self.layout.path("cache")):
-                give_to_owner(path, deep=True)
-            if command.container is None:
-                owner.require([("-w", self.ctx.work), ("-w", self.job_dir)])
 
     def _join_nodes(self, link: Link) -> None:
         """Wait for the other nodes. If the training is already complete, release them and close the link."""
@@ -438,7 +428,6 @@ def redirect_output(log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    give_to_owner(log)
 
 
 def main(job_dir: str) -> int:
@@ -449,6 +438,9 @@ def main(job_dir: str) -> int:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)  # a shell in the background, or nohup, starts children with them ignored
     os.umask(0o022)
+    job_dir = os.path.abspath(job_dir)
+    # an earlier version, or a person, may have started this as root
+    become_owner(data_dir_of(job_dir))
     current_job: str | None = job_dir
     while current_job is not None:
         supervisor = Supervisor(current_job)

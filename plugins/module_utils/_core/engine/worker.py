@@ -9,12 +9,13 @@ import contextlib
 import os
 
 from ..errors import CoreError, as_error
-from ..runs.job_context import load_context
+from ..runs.job_context import data_dir_of, load_context
 from ..runs.names import ERROR_FILE
 from ..steps.registry import get_step
 from ..system.disk import disk_errors
 from ..system.files import write_json
 from ..system.log import log_line
+from ..system.ownership import become_owner
 from .ollama_access import holder_of
 from .ollama_use import OllamaUse
 
@@ -24,6 +25,8 @@ def main(job_dir: str) -> int:
 
     :returns: the exit status; 1 after an error.
     """
+    job_dir = os.path.abspath(job_dir)
+    become_owner(data_dir_of(job_dir))
     ctx = load_context(job_dir)
     step = get_step(ctx.spec.kind)
     try:

@@ -90,18 +90,15 @@ class DockerRunner(Runner):
         engine = self._engine(job_dir)
         marker = job_marker(job_dir)
         store = marker.rpartition(":")[0]
-        root = os.path.dirname(store)
+        user = _user_of(container)
         image = _retry_while_away(lambda: engine.image(container.image))
         if image is None:
             raise NotReadyError("runners.image_missing", image=container.image)
         self._remove_all(engine, job_dir)
         _remove_orphans(engine, store)
-        user = container.user or _default_user(root)
         log = os.path.join(job_dir, LOG_FILE)
         with open(log, "ab"):
             pass
-        inside_root = [path for path in (job_dir, *container.writable) if os.path.realpath(path).startswith(root + "/")]
-        _give_to_user(user, inside_root)
         config = {
             "image": container.image,
             "entrypoint": ["/bin/sh", "-c", _ENTRY, log],
@@ -310,29 +307,14 @@ def _host_config(container: Container, job_dir: str) -> dict[str, t.Any]:
     return host
 
 
-def _default_user(root: str) -> str:
-    """Return the current user or, if that is root, the owner of the data directory: root must not own the results."""
-    if os.geteuid() == 0:
-        stat = os.stat(root)
-        return f"{stat.st_uid}:{stat.st_gid}"
-    return f"{os.geteuid()}:{os.getegid()}"
+def _user_of(container: Container) -> str:
+    """Return ``UID:GID`` of a container: the user that runs this, unless another one is declared.
 
-
-def _give_to_user(user: str, directories: t.Iterable[str]) -> None:
-    """Give the directories that a container writes to to the container's user. No-op unless root runs this."""
-    owner, _colon, group = user.partition(":")
-    if os.geteuid() != 0 or not owner.isdigit() or int(owner) == 0:
-        return
-    uid, gid = int(owner), int(group) if group.isdigit() else -1
-    for directory in directories:
-        if os.stat(directory).st_uid != uid:
-            os.chown(directory, uid, gid)
-        for folder, dirs, files in os.walk(directory):
-            for name in [*dirs, *files]:
-                path = os.path.join(folder, name)
-                with contextlib.suppress(FileNotFoundError):
-                    if os.lstat(path).st_uid != uid:
-                        os.chown(path, uid, gid, follow_symlinks=False)
+    :raises NotReadyError: if root runs this and another user is declared: root would work in what that user can write.
+    """
+    if container.user and os.geteuid() == 0 and container.user.partition(":")[0] not in ("0", "root"):
+        raise NotReadyError("runners.container_user_of_root", user=container.user)
+    return container.user or f"{os.geteuid()}:{os.getegid()}"
 
 
 def _advice(error: EngineRequestError) -> Message:

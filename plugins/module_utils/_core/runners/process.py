@@ -1,17 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runner for a plain process in its own session.
-
-If root runs jobs in the data directory of another user, their commands run as that user (``system.ownership``), so
-that this user can continue what root began.
-"""
+"""The runner for a plain process in its own session, of the user that runs the supervisor."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 
 # pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
@@ -23,7 +18,7 @@ from ..runs.names import COMMAND_FILE, EXIT_FILE, LOG_FILE
 from ..system import processes
 from ..system.clock import utc_now
 from ..system.files import read_record, write_json
-from ..system.ownership import Owner, foreign_owner, give_to_owner
+from ..system.ownership import denied_advice
 from .command import Command
 from .runner import Probe, Runner, job_marker, record_signal
 
@@ -48,13 +43,8 @@ class ProcessRunner(Runner):
 
         record_path = os.path.join(job_dir, COMMAND_FILE)
         env = {**command.env, processes.JOB_MARKER: job_marker(job_dir)}
-        owner = foreign_owner(job_dir)
-        if owner is not None:
-            env = _owner_environment(owner, env)
-            _require_access(owner, command, env)
-        log_path = os.path.join(job_dir, LOG_FILE)
-        with open(log_path, "ab") as log:
-            give_to_owner(log_path)
+        _require_readable(command.argv)
+        with open(os.path.join(job_dir, LOG_FILE), "ab") as log:
             try:
                 # PLW1509: the supervisor has one thread
                 self._children[job_dir] = subprocess.Popen(  # noqa: PLW1509
@@ -66,7 +56,6 @@ class ProcessRunner(Runner):
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     preexec_fn=prepare_child,
-                    **(owner.become() if owner else {}),
                 )
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 self.forget(job_dir)
@@ -76,6 +65,12 @@ class ProcessRunner(Runner):
                     self.forget(job_dir)
                 reason = getattr(error, "strerror", None) or str(error)
                 path = getattr(error, "filename", None) or command.argv[0]
+                if isinstance(error, PermissionError):
+                    advice = denied_advice(path)
+                    program = command.argv[0]
+                    raise NotReadyError(
+                        "runners.not_permitted", program=program, path=path, reason=reason, advice=advice
+                    ) from error
                 raise NotReadyError("runners.not_started", program=command.argv[0], path=path, reason=reason) from error
 
     def _record(self, job_dir: str) -> dict[str, t.Any] | None:
@@ -134,33 +129,19 @@ class ProcessRunner(Runner):
                 os.unlink(os.path.join(job_dir, name))
 
 
-def _owner_environment(owner: Owner, env: t.Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a command that runs as the owner: home and name inherited from root are replaced."""
-    owner_env = owner.environment().items()
-    result = {**env, **{name: value for name, value in owner_env if env.get(name) in (None, os.environ.get(name))}}
-    if "TMPDIR" in result and owner.denied([("-w", result["TMPDIR"])]):
-        del result["TMPDIR"]  # writable by root only
-    return result
+def _require_readable(argv: t.Sequence[str]) -> None:
+    """Check, before a command starts, that this user may read the files in its arguments.
 
-
-def _require_access(owner: Owner, command: Command, env: t.Mapping[str, str]) -> None:
-    """Check, before the command starts, that the owner can execute it and read the files in its arguments.
-
-    :raises NotReadyError: with the paths that the owner cannot access.
+    :raises NotReadyError: with the first file that may not be read.
     """
-    program = shutil.which(command.argv[0], path=env.get("PATH"))
-    if program is None:
-        return  # the program does not exist: the start fails with that reason
-    required = [("-x", os.path.join(command.cwd, path)) for path in (program, *_interpreter(program))]
-    required += [("-x", command.cwd)]
-    required += [("-r", part) for part in command.argv[1:] if os.path.isabs(part) and os.path.exists(part)]
-    owner.require(required)
-
-
-def _interpreter(program: str) -> list[str]:
-    """Return the interpreter from the first line of a script; an empty list for other programs."""
-    with contextlib.suppress(OSError), open(program, "rb") as stream:
-        first_line = stream.readline(512)
-        if first_line.startswith(b"#!"):
-            return [os.fsdecode(part) for part in first_line[2:].split()[:1]]
-    return []
+    for part in argv[1:]:
+        if os.path.isabs(part):
+            try:
+                os.stat(part)
+                readable = os.access(part, os.R_OK)
+            except PermissionError:
+                readable = False
+            except OSError:
+                readable = True  # the command creates it, or it is no path
+            if not readable:
+                raise NotReadyError("runners.cannot_read", program=argv[0], path=part, advice=denied_advice(part))

@@ -65,13 +65,18 @@ def step_context(layout: Layout, spec: StepSpec, toolchain: Toolchain, job_dir: 
     return StepContext(layout, spec, toolchain, layout.work(spec.kind, spec.fingerprint), job_dir)
 
 
+def data_dir_of(job_dir: str) -> str:
+    """Return the data directory to which the directory of a job belongs."""
+    return os.path.abspath(os.path.join(job_dir, *[os.pardir] * 4))
+
+
 def load_run(job_dir: str) -> tuple[Layout, Run, str]:
     """Return the data directory, the run, and the label of the step for a job's directory.
 
     :raises StoreError: when the record of the run or of the job is missing or damaged.
     """
     run_dir = os.path.dirname(os.path.abspath(job_dir))
-    layout = Layout(os.path.dirname(os.path.dirname(os.path.dirname(run_dir))))
+    layout = Layout(data_dir_of(job_dir))
     job = read_record(os.path.join(job_dir, JOB_FILE))
     if job is None:
         raise StoreError("runs.job_record_damaged", job_dir=job_dir)

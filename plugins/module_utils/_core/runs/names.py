@@ -24,6 +24,8 @@ SPAWNS_FILE = "spawns.json"
 SUPERVISOR_FILE = "supervisor.json"
 SUPERVISOR_LOCK = "supervisor.lock"
 SUPERVISOR_LOG = "supervisor.log"
+#: How its supervisor is executed; there only until the unit that the helper starts has read it.
+LAUNCH_FILE = "launch.json"
 #: The output of its command, and the error that the worker of its step reported.
 LOG_FILE = "log.txt"
 ERROR_FILE = "error.json"

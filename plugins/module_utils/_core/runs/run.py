@@ -40,8 +40,9 @@ class Run:
     :param seq: sequence number in the queue.
     :param round: number of submissions that had pending steps.
     :param submitted_at: time of the last submission.
-    :param core_dir: directory of the installed core that its supervisors run.
-    :param python: path of the interpreter of its supervisors.
+    :param core_dir: directory of the installed core that submitted it. Only its name is used
+        (:func:`installation.core_for`); a supervisor of version 0.1.0 uses the path.
+    :param python: path of the interpreter of the submitter, for supervisors of version 0.1.0 only.
     """
 
     id: str

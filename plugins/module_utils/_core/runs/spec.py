@@ -71,8 +71,8 @@ class Toolchain:
     :param memory_limit: maximum memory of a container (``24g``), without swap; empty for no limit.
     :param cpus: maximum number of processors of a container; 0 for no limit.
     :param shm_size: size of ``/dev/shm`` in a container; the engine's default of 64 MB is too small for data loaders.
-    :param container_user: ``UID:GID`` in containers; by default the user that runs the job or, if that is root, the
-        owner of the data directory.
+    :param container_user: ``UID:GID`` in containers; by default the user that runs the job, the owner of the data
+        directory.
     :param mounts: additional directories of the host, mounted in containers at the same path; ``:ro`` at the end for
         read-only.
     :param host_runner: name of the runner for commands on the host.

@@ -13,6 +13,7 @@
     jobs/active/RUN/cancel.json             its cancellation was requested
     jobs/active/RUN/LABEL-N/job.json        one attempt at one step
     jobs/active/RUN/LABEL-N/spawns.json     the last process started to supervise it, and the number of failed starts
+    jobs/active/RUN/LABEL-N/launch.json     how its supervisor is executed, until the unit of the job has read it
     jobs/active/RUN/LABEL-N/supervisor.json the process that supervises it
     jobs/active/RUN/LABEL-N/outcome.json    how it ended
     jobs/done/RUN/…                         the same, for ended runs; no file is written there

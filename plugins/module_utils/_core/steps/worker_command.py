@@ -14,10 +14,6 @@ import sys
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..system.environment import clean_environment
-from ..system.ownership import foreign_owner
-
-#: Sufficient for the core, which needs only the standard library.
-_SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def worker_command(ctx: StepContext) -> Command:
@@ -29,13 +25,5 @@ def worker_command(ctx: StepContext) -> Command:
     env = {**clean_environment(), **ctx.toolchain.environment, "PYTHONPATH": os.path.dirname(root)}
     env["PYTHONUNBUFFERED"] = "1"
     return Command(
-        [_python(ctx), "-m", f"{package.rpartition('.')[0]}.main", "perform", ctx.job_dir], env, os.path.dirname(root)
+        [sys.executable, "-m", f"{package.rpartition('.')[0]}.main", "perform", ctx.job_dir], env, os.path.dirname(root)
     )
-
-
-def _python(ctx: StepContext) -> str:
-    """Return the interpreter that runs this code, or the system's if the owner of the job can execute only that one."""
-    owner = foreign_owner(ctx.job_dir)
-    if owner is not None and owner.denied([("-x", sys.executable)]) and not owner.denied([("-x", _SYSTEM_PYTHON)]):
-        return _SYSTEM_PYTHON
-    return sys.executable

@@ -20,7 +20,6 @@ import typing as t
 
 from .files import make_dirs
 from .locks import FileLock, LockedError
-from .ownership import give_to_owner
 
 _LOCK = "lock"
 _ENTRY = re.compile(r"(\d{10})\.(shared|exclusive)\.([A-Za-z0-9._+-]+)\Z")
@@ -101,7 +100,6 @@ class Access:
         path = os.path.join(self.directory, entry.file_name)
         fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            give_to_owner(path)
             fcntl.flock(
                 fd, fcntl.LOCK_SH | fcntl.LOCK_NB
             )  # granted: only the holder of the lock tries an exclusive one

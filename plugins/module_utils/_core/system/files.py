@@ -18,7 +18,6 @@ import typing as t
 
 from ..errors import StoreError
 from .disk import disk_error
-from .ownership import give_to_owner
 from .processes import identify
 
 _CHUNK = 1024 * 1024
@@ -104,14 +103,11 @@ def make_dirs(path: str) -> None:
                 raise
         else:
             os.chmod(folder, 0o755)
-            give_to_owner(folder)
 
 
 def make_temporary_dir(prefix: str, parent: str) -> str:
     """Create a directory with a unique name that only this user can access."""
-    directory = tempfile.mkdtemp(prefix=prefix, dir=parent)
-    give_to_owner(directory)
-    return directory
+    return tempfile.mkdtemp(prefix=prefix, dir=parent)
 
 
 def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
@@ -129,7 +125,6 @@ def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
-        give_to_owner(temporary)
         os.replace(temporary, path)
         fsync_dir(parent)
     except BaseException as error:
@@ -180,7 +175,6 @@ def append_json_line(path: str, value: t.Any) -> None:
         os.write(fd, line)
     finally:
         os.close(fd)
-    give_to_owner(path)
 
 
 def sha256_file(path: str) -> str:
@@ -252,7 +246,6 @@ def publish_dir(work: str, final: str) -> None:
     """
     parent = os.path.dirname(final)
     make_dirs(parent)
-    give_to_owner(work, deep=True)
     fsync_tree(work)
     try:
         os.rename(work, final)

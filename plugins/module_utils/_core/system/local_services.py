@@ -26,7 +26,7 @@ import typing as t
 import urllib.parse
 
 from ..errors import CoreError, NotReadyError
-from . import ports, processes
+from . import job_helper, ports, processes
 from .docker import DockerEngine
 from .environment import clean_environment
 from .files import make_dirs, read_record, write_atomic, write_json
@@ -100,8 +100,15 @@ class Unit(LocalServer):
     def contains_process(self, pid: int) -> bool:
         return _unit_of(pid) == self.name
 
+    def _asks_helper(self) -> bool:
+        """Whether another user than root controls this unit through the helper."""
+        return os.geteuid() != 0 and job_helper.controlled_unit().name == self.name
+
     def stop(self) -> None:
-        _systemctl("stop", self.name)
+        if self._asks_helper():
+            job_helper.control("stop")
+        else:
+            _systemctl("stop", self.name)
 
     def _runs_without_gpu(self) -> bool:
         """Return whether the unit runs without a GPU, judged by its process: the drop-in may not be in effect."""
@@ -110,6 +117,9 @@ class Unit(LocalServer):
         return NO_GPU.items() <= environment.items()
 
     def on_cpu(self) -> None:
+        if self._asks_helper():
+            job_helper.control("hide-gpu")
+            return
         if os.path.exists(self._drop_in()) and self._runs_without_gpu():
             return
         make_dirs(os.path.dirname(self._drop_in()))
@@ -120,6 +130,9 @@ class Unit(LocalServer):
         self._start("restart")
 
     def restore(self) -> None:
+        if self._asks_helper():
+            job_helper.control("start")
+            return
         hidden = self._runs_without_gpu()
         if hidden or os.path.exists(self._drop_in()):
             with contextlib.suppress(FileNotFoundError):
@@ -308,6 +321,10 @@ def find(url: str, docker_host: str = "") -> LocalServer | None:
         process = _plain_process(pid, port)
         if process is not None:
             return process
+    if not pids:  # only root sees which process of another user listens
+        unit_status = job_helper.controlled_unit()
+        if port in unit_status.ports:
+            return Unit(unit_status.name)
     if pids or ports.accepts(parts.hostname, port):
         raise NotReadyError("system.service_not_controllable", host=parts.hostname, port=port)
     return None

@@ -10,7 +10,6 @@ import os
 import time
 
 from ..errors import StoreError
-from .ownership import give_to_owner
 
 
 class LockedError(StoreError):
@@ -32,7 +31,6 @@ class FileLock:
     def acquire(self) -> bool:
         """Acquire the lock; return False if another process holds it until ``timeout`` expires."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        give_to_owner(self.path)
         end = time.monotonic() + self.timeout
         while True:
             try:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import typing as t
 
@@ -61,6 +62,15 @@ def test_unusable_runners_are_refused() -> None:
     assert caught.value.hint == "The runners are auto, docker, process."
     with pytest.raises(InputError, match="The runner docker needs an image"):
         _step_module.toolchain({**PARAMS, "runner": "docker", "toolchain": {}})
+
+
+def test_root_does_not_work_for_the_user_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {**PARAMS, "toolchain": {**PARAMS["toolchain"], "container_user": "1000:1000"}}  # type: ignore[dict-item]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(InputError, match="container_user is 1000:1000, and root owns the data directory"):
+        _step_module.toolchain(params)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert _step_module.toolchain(params).container_user == "1000:1000"
 
 
 def test_another_runner_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

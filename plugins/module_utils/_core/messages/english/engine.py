@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "engine.python_denied": Text("{path} cannot be executed by the user of the jobs.", "{advice}"),
     "engine.run_unknown": Text("There is no run {run_id!r} in {directory}.", "{suggestion}"),
     "engine.run_cancelled": Text("{name}: the run {run} was cancelled.", "Apply again to resume from its checkpoint."),
     "engine.source_unreadable": "The source of {module} cannot be read.",

@@ -8,6 +8,10 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "provisioning.program_replaceable": Text(
+        "{program} can be replaced by {user}, and root would execute it.",
+        "Run the play as that user, or install the program below a directory of root.",
+    ),
     "provisioning.file_not_utf8": Text(
         "{path} is not UTF-8 text (byte {byte}).",
         "It was left as it is. Put it right by hand (dockerd --validate --config-file {path} says what it "

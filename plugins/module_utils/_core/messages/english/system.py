@@ -8,6 +8,31 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "system.user_not_become": "This process could not become the user {user}.",
+    "system.root_refused": Text(
+        "{path} belongs to {user}, and root does not work in the directory of another user.",
+        "Run this as the user {user}, or with a module of the collection, which becomes that user.",
+    ),
+    "system.access_denied_advice": (
+        "Jobs run as the owner of the data directory, {user}. Tools, models and other files that jobs use must lie "
+        "where this user can reach them, not in the home directory of root. 'namei -l {path}' shows where access is "
+        "denied."
+    ),
+    "system.replaceable_by_owner": Text(
+        "{path} belongs to {user}, who could replace {data_dir}, and root would run programs from there.",
+        "Choose a directory below directories of root, take the write permission from {path} (chmod go-w), or give "
+        "{data_dir} to the user who shall work there (chown -R USER: {data_dir}).",
+    ),
+    "system.replaceable_by_others": Text(
+        "{path} can be written by other users, who could replace {data_dir}, and root would run programs from there.",
+        "Choose a directory below directories of root, take the write permission from {path} (chmod go-w), or give "
+        "{data_dir} to the user who shall work there (chown -R USER: {data_dir}).",
+    ),
+    "system.helper_silent": "The helper at {path} did not answer {request!r}: {reason}.",
+    "system.helper_refused": Text(
+        "The helper refused {request!r}: {reason}",
+        "Look into 'journalctl -u ia-homelab-helper@*'.",
+    ),
     "system.disk_full": Text(
         "The disk is full: {path} could not be written ({free:bytes} free there).",
         "Make room on that filesystem and run again: what was finished before is kept.",
@@ -40,21 +65,6 @@ TEXTS: Texts = {
         "Start it with 'systemctl start docker', and look into 'journalctl -u docker'.",
     ),
     "system.default_socket": "its default socket",
-    "system.user_cannot_run": Text(
-        "Jobs run as the user {user}, whom the data directory {data_dir} belongs to, and who cannot run {path}.",
-        "'namei -l {path}' shows where the way is closed. Tools and models have to lie where every user can "
-        "reach them, not in the home of root.",
-    ),
-    "system.user_cannot_read": Text(
-        "Jobs run as the user {user}, whom the data directory {data_dir} belongs to, and who cannot read {path}.",
-        "'namei -l {path}' shows where the way is closed. Tools and models have to lie where every user can "
-        "reach them, not in the home of root.",
-    ),
-    "system.user_cannot_write": Text(
-        "Jobs run as the user {user}, whom the data directory {data_dir} belongs to, and who cannot write to {path}.",
-        "'namei -l {path}' shows where the way is closed. A link out of the data directory is not followed: "
-        "mount the other place there instead.",
-    ),
     "system.container_gone": "The container {name} no longer exists.",
     "system.service_not_started": "{name} could not be started again: {reason}",
     "system.service_not_controllable": "What serves {host}:{port} cannot be stopped and started again from here.",

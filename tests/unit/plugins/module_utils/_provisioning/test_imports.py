@@ -34,15 +34,12 @@ def test_only_the_standard_library_is_imported(module: str) -> None:
 
 
 def test_only_these_modules_of_the_core_are_used() -> None:
-    """Errors, messages and process identities, and two constants: where Ollama listens, and the label of containers."""
+    """Errors, messages, process identities, whose a directory is, and two constants: Ollama's port, the label of
+    containers.
+    """
     core = {name for path in MODULES.values() for name, level in imports(path) if level > 1}
-    assert core == {
-        "_core.errors",
-        "_core.messages.message",
-        "_core.system.processes",
-        "_core.system.ports",
-        "_core.system.docker",
-    }
+    system = {f"_core.system.{name}" for name in ("processes", "ports", "docker", "ownership")}
+    assert core == {"_core.errors", "_core.messages.message", *system}
 
 
 def test_there_are_no_cycles() -> None:

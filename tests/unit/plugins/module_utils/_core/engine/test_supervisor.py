@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import installation, launcher
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import (
     supervisor as engine_supervisor,
 )
@@ -229,45 +230,67 @@ def test_killed_between_the_outcome_and_the_retirement_of_the_run(lab: Lab, stat
     assert lab.broken() == []
 
 
-def test_a_supervisor_that_does_not_start_fails_its_job_and_blocks_no_run(lab: Lab) -> None:
+def test_a_supervisor_that_does_not_start_fails_its_job_and_blocks_no_run(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrapper = lab.root / "python"
-    wrapper.write_text("#!/bin/sh\necho this interpreter is broken >&2\nexit 1\n")
-    wrapper.chmod(0o755)
     run, other = lab.run("a", "true"), lab.run("b", "true")
-    lab.engine.submit(lab.run("blocker", "sleep 60", expects=["out"]))
-    lab.engine.submit(run)
-    edit(Path(lab.record(run).directory, "run.json"), python=str(wrapper))
-    lab.engine.cancel(lab.run("blocker", "sleep 60", expects=["out"]).id)
-    lab.engine.submit(other)
-    view = lab.engine.follow(run.id, timeout=30, poll=0.02)
-    assert view.state == "failed" and view.error is not None
-    assert view.error["message"] == "The supervisor of this job does not start: this interpreter is broken"
-    assert lab.engine.follow(other.id, timeout=20, poll=0.02).state == "succeeded"
+    wrapper.write_text(
+        f"#!/bin/sh\ncase $4 in */{run.id}/*) echo this interpreter is broken >&2; exit 1 ;; esac\n"
+        f'exec {sys.executable} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher, "current_python", lambda: str(wrapper))
+        lab.engine.submit(run)
+        lab.engine.submit(other)
+        view = lab.engine.follow(run.id, timeout=30, poll=0.02)
+        assert view.state == "failed" and view.error is not None
+        assert view.error["message"] == "The supervisor of this job does not start: this interpreter is broken"
+        assert lab.engine.follow(other.id, timeout=20, poll=0.02).state == "succeeded"
     assert lab.apply(run).state == "succeeded", "a resubmitted run must use the interpreter of the submitter"
     assert lab.broken() == []
 
 
-@pytest.mark.parametrize("removed", ["python", "core_dir"])
-def test_a_removed_interpreter_or_core_is_replaced(lab: Lab, removed: str) -> None:
-    run = lab.run("a", "sleep 0.3", "true")
+@pytest.mark.parametrize("changed", ["python", "core_dir"])
+def test_interpreter_and_core_are_not_taken_from_a_record(lab: Lab, changed: str) -> None:
+    """The record could have been written by anyone who may write to the data directory."""
+    run, last = lab.run("a", "sleep 0.3", "true"), lab.run("b", "true")
+    planted, seen = lab.root / "planted", lab.root / "seen"
+    (planted / installation.PACKAGE).mkdir(parents=True)
+    (planted / installation.PACKAGE / "__init__.py").touch()
+    (planted / installation.PACKAGE / "main.py").write_text(f"open({str(seen)!r}, 'w')\n")
+    python = lab.root / "python"
+    python.write_text(f"#!/bin/sh\ntouch {seen}\n")
+    python.chmod(0o755)
     lab.engine.submit(run)
+    lab.engine.submit(last)
     lab.wait(lambda: lab.identity(run, "command.json"))
-    edit(Path(lab.record(run).directory, "run.json"), **{removed: "/nowhere/at/all"})
+    value = {"python": str(python), "core_dir": str(planted)}[changed]
+    for each in (run, last):
+        edit(Path(lab.record(each).directory, "run.json"), **{changed: value})
+    lab.kill(lab.identity(run, "supervisor.json"))
     assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    lab.wait(lambda: not lab.store.is_active(last.id))
+    assert lab.engine.observe(last.id).state == "succeeded"
+    assert not seen.exists()
     assert lab.broken() == []
 
 
-def test_a_core_that_cannot_be_started_by_this_one_is_not_used(lab: Lab) -> None:
-    """The first version has no main.py: the current core continues the run."""
-    run = lab.run("a", "sleep 0.3", "true")
+def test_a_supervisor_leaves_a_run_to_the_core_that_submitted_it(lab: Lab) -> None:
+    """The supervisor may be older than the run, and would ignore options that it does not know."""
+    run, later = lab.run("a", "sleep 0.5"), lab.run("b", "true")
     lab.engine.submit(run)
-    lab.wait(lambda: lab.identity(run, "command.json"))
-    other = lab.root / "other-core"
-    (other / installation.PACKAGE).mkdir(parents=True)
-    (other / installation.PACKAGE / "__init__.py").touch()
-    edit(Path(lab.record(run).directory, "run.json"), core_dir=str(other))
-    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
-    assert view.state == "succeeded", view.error
+    lab.engine.submit(later)
+    own = Path(lab.record(later).run.core_dir)  # type: ignore[union-attr]
+    newer = lab.data / "core" / "99.0.0-0123456789ab"
+    shutil.copytree(own, newer)
+    edit(Path(lab.record(later).directory, "run.json"), core_dir=f"/elsewhere/{newer.name}")
+    (newer / installation.PACKAGE / "version.py").write_text('VERSION = "99.0.0"\n')
+    lab.wait(lambda: not lab.store.is_active(later.id), timeout=30)
+    assert lab.engine.observe(later.id).state == "succeeded"
+    supervisor = json.loads(Path(lab.job(later).directory, "supervisor.json").read_text())
+    assert supervisor["core_version"] == "99.0.0"
     assert lab.broken() == []
 
 
