@@ -19,7 +19,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import registry, worker_command
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.ownership import Owner
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
 
@@ -123,21 +122,6 @@ def test_the_command_of_a_worker_runs_this_core(job: Job, monkeypatch: pytest.Mo
     process = subprocess.run(command.argv, env=dict(command.env), cwd="/", capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert f"The record of the job {job.directory} is missing or damaged." in process.stderr
-
-
-@pytest.mark.parametrize(
-    ("denied", "expected"),
-    [((), "own"), (("own",), "/usr/bin/python3"), (("own", "/usr/bin/python3"), "own")],
-)
-def test_a_worker_gets_an_interpreter_that_its_owner_may_execute(
-    job: Job, monkeypatch: pytest.MonkeyPatch, denied: tuple[str, ...], expected: str
-) -> None:
-    ctx = context(job)
-    monkeypatch.setattr(worker_command.sys, "executable", "own")
-    owner = Owner("/", 1234, 1234)
-    monkeypatch.setattr(worker_command, "foreign_owner", lambda _path: owner)
-    monkeypatch.setattr(Owner, "denied", lambda _self, tests: [pair for pair in tests if pair[1] in denied])
-    assert worker_command.worker_command(ctx).argv[0] == expected
 
 
 @pytest.mark.parametrize("arguments", [[], ["perform"], ["supervise", "a", "b"], ["destroy", "a"]])
