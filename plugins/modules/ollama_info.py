@@ -210,6 +210,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
     programs = ollama_programs.installed(
         tools_dir, params["version"], archive.get("sha256", ""), params["llama_cpp_pins"]
     )
+    problem = ollama_programs.source_problem(params["version"])
     other = ollama_programs.Program() if programs["installed"] else ollama_programs.find_program(params["version"])
     return {
         "changed": False,
@@ -217,7 +218,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
         "tools_dir": tools_dir,
         "other": dataclasses.asdict(other),
         "llama_server": ollama_programs.runs_llama_server(params["version"]),
-        "source_problem": str(ollama_programs.source_problem(params["version"]) or ""),
+        "source_problem": problem.text if problem is not None else "",
         "machine": platform.machine(),
         "archive": archive,
         "go": dataclasses.asdict(ollama_programs.find_go(params["go"])),

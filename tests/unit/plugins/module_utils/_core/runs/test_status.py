@@ -61,6 +61,7 @@ def test_a_status_has_plain_values() -> None:
             "state": "whole",
             "reason": "",
             "path": "/data/x",
+            "cause": {},
         }
     ]
     assert (type(plain["state"]), type(plain["steps"][0]["state"])) == (str, str)
