@@ -84,7 +84,9 @@ def publish(workspace: steps_real.Workspace, ctx: StepContext, results: dict[str
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Made]:
-    workspace = next(steps_real.prepared(tmp_path_factory.mktemp("served")))
+    workspaces = steps_real.prepared(tmp_path_factory.mktemp("served"))
+    workspace = next(workspaces, None)
+    assert workspace is not None
     train = steps_real.training(workspace, epochs=1)
     publish(workspace, train, workspace.run(TrainStep(), train))
     upstream = {"base": steps_real.BASE, "train": train.spec.fingerprint}

@@ -68,10 +68,7 @@ class Access:
         """
         make_dirs(self.directory)
         with self._locked():
-            if self._entry is None:
-                self._enter()
-            entry = self._entry
-            assert entry is not None
+            entry = self._entry or self._enter()
             return [other.holder for other in self._live_entries() if entry.waits_for(other)]
 
     def release(self) -> None:
@@ -92,7 +89,7 @@ class Access:
     def _locked(self) -> FileLock:
         return FileLock(os.path.join(self.directory, _LOCK))
 
-    def _enter(self) -> None:
+    def _enter(self) -> _Entry:
         entries = self._live_entries()
         own = next((each for each in entries if (each.mode, each.holder) == (self._mode, self.holder)), None)
         number = max((each.number for each in entries), default=0) + 1
@@ -100,13 +97,13 @@ class Access:
         path = os.path.join(self.directory, entry.file_name)
         fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(
-                fd, fcntl.LOCK_SH | fcntl.LOCK_NB
-            )  # granted: only the holder of the lock tries an exclusive one
+            # granted: only the holder of the lock of the directory tries an exclusive one
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BaseException:
             os.close(fd)
             raise
         self._fd, self._entry = fd, entry
+        return entry
 
     def _live_entries(self) -> list[_Entry]:
         """Return the entries that a process holds, by number; remove the others. Needs the lock of the directory."""

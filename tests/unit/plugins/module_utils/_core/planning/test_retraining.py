@@ -112,7 +112,7 @@ def test_untracked_inputs_are_pinned(layout: Layout) -> None:
     assert base.fingerprint == BASE.fingerprint and base.template == "qwen"
     assert pinned.dataset(lambda: changed).fingerprint == "d" * 64
     assert pinned.training(normalise({"epochs": 9}), lambda: ({"epochs": 9}, {})) == ({"epochs": 9}, {})
-    assert [str(note).split(" has changed")[0] for note in pinned.notes] == ["the base", "the dataset"]
+    assert [str(note).partition(" has changed")[0] for note in pinned.notes] == ["the base", "the dataset"]
     pinned = PinnedInputs(layout, "m", ("base", "dataset"))
     assert pinned.base(lambda: moved) is moved and pinned.dataset(lambda: changed) is changed
     assert pinned.training(normalise({"epochs": 2}), lambda: pytest.fail("not asked for")) == ({"epochs": 2}, OPTIONS)
