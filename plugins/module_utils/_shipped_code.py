@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import os
+import pkgutil
 import sys
 import types
 import typing as t
@@ -33,6 +34,11 @@ class ShippedCode(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def _path(self, fullname: str) -> str | None:
         base = fullname.replace(".", "/")
         return next((path for path in (f"{base}/__init__.py", f"{base}.py") if path in self._sources), None)
+
+    def directories(self) -> list[str]:
+        """Return the directories of all packages in the archive."""
+        packages = {os.path.dirname(name) for name in self._sources if name.endswith("/__init__.py")}
+        return [os.path.join(self._archive, package) for package in sorted(packages)]
 
     def find_spec(
         self, fullname: str, path: t.Sequence[str] | None, target: types.ModuleType | None = None
@@ -69,4 +75,8 @@ def keep_shipped_code() -> None:
     """Keep the archive this file was imported from in memory; no-op if it was imported from a directory."""
     loader = getattr(__spec__, "loader", None)
     if isinstance(loader, zipimport.zipimporter):
-        sys.meta_path.insert(0, ShippedCode(loader.archive))
+        code = ShippedCode(loader.archive)
+        sys.meta_path.insert(0, code)
+        # pkgutil lists a package by the importer of its directory, which only root can create, and which is kept
+        for directory in code.directories():
+            pkgutil.get_importer(directory)
