@@ -82,20 +82,22 @@ def publish(workspace: steps_real.Workspace, ctx: StepContext, results: dict[str
     write_json(os.path.join(path, "receipt.json"), whole)
 
 
+def prepared(root: Path) -> t.Iterator[Made]:
+    """A training of one epoch and its GGUF file, in a directory of their own."""
+    for workspace in steps_real.prepared(root):
+        train = steps_real.training(workspace, epochs=1)
+        publish(workspace, train, workspace.run(TrainStep(), train))
+        upstream = {"base": steps_real.BASE, "train": train.spec.fingerprint}
+        merge = workspace.context("merge", {}, upstream, resolved=train.spec.options["resolved"])
+        publish(workspace, merge, workspace.run(MergeStep(), merge))
+        gguf = steps_real.conversion(workspace, merge.spec.fingerprint)
+        publish(workspace, gguf, workspace.run(GgufStep(), gguf))
+        yield Made(workspace, train.spec.fingerprint, gguf.spec.fingerprint)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Made]:
-    workspaces = steps_real.prepared(tmp_path_factory.mktemp("served"))
-    workspace = next(workspaces, None)
-    assert workspace is not None
-    train = steps_real.training(workspace, epochs=1)
-    publish(workspace, train, workspace.run(TrainStep(), train))
-    upstream = {"base": steps_real.BASE, "train": train.spec.fingerprint}
-    merge = workspace.context("merge", {}, upstream, resolved=train.spec.options["resolved"])
-    publish(workspace, merge, workspace.run(MergeStep(), merge))
-    gguf = steps_real.conversion(workspace, merge.spec.fingerprint)
-    publish(workspace, gguf, workspace.run(GgufStep(), gguf))
-    yield Made(workspace, train.spec.fingerprint, gguf.spec.fingerprint)
-    workspace.clear()
+    yield from prepared(tmp_path_factory.mktemp("served"))
 
 
 def test_training_renders_its_probes(made: Made) -> None:
