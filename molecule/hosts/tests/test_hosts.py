@@ -62,7 +62,7 @@ def test_failing_hosts_do_not_affect_others(tmp_path: Path) -> None:
     assert re.search(r"has 0\.0 GiB free and about \d+ GiB are needed\. +Make room", " ".join(said.split())), said
 
     on(CUT, "iptables", "--delete", "INPUT", "--protocol", "tcp", "--dport", "22", "--jump", "DROP")
-    on(FULL, "mount", "-o", "remount,size=9g", "/data")
+    on(FULL, "mount", "-o", "remount,size=9g", "/opt/ia-homelab")
     assert start(second).wait(timeout=900) == 0, second.read_text()
     results = recap(second.read_text())
     assert results[HEALTHY] == (0, 0, 0), second.read_text()
