@@ -12,6 +12,7 @@ import json
 import os
 import sys
 
+from ia_homelab_core.engine.drift_checks import DriftChecks
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.planning.planner import plan
 from ia_homelab_core.planning.request import Host, Request
@@ -33,7 +34,7 @@ engine = Engine(data)
 run = plan(engine.layout, Request.base_model(base, "main"), Host(Toolchain()))
 engine.store.prepare()
 with engine.store.lock():
-    engine._enqueue(run)
+    engine._enqueue(run, DriftChecks(engine.layout))
     record = engine.store.record(run.id)
     step = record.run.steps[0]
     job = engine.store.add_job(record, record.run, step.label, False, runner_of(record.run, step.spec))
