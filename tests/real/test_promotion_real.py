@@ -31,10 +31,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
-from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import both_servers
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import old_server_in_full
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
-pytestmark = both_servers
+pytestmark = old_server_in_full
 
 FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
 PROMPTS = json.loads((FILES / "homelab_prompts.json").read_text("utf-8"))
