@@ -141,7 +141,16 @@ def _controller(lab: Lab, run: Run, armed: bool) -> None:
 
 
 def points(core: Path, beginning: str) -> dict[str, list[str]]:
-    """All changes that each process of an undisturbed run makes, by role."""
+    """All changes that each process of an undisturbed run makes, by role.
+
+    On a busy machine the controller may start the second step before the supervisor of the first one does, which makes
+    other changes. Of three runs, the one with the fewest changes of the controller is the usual one.
+    """
+    found = [_points(core, beginning) for _run in range(3)]
+    return min(found, key=lambda changes: len(changes["controller"]))
+
+
+def _points(core: Path, beginning: str) -> dict[str, list[str]]:
     with _lab(core) as lab:
         run = BEGINNINGS[beginning](lab)
         faults.interpreter(str(lab.root))
