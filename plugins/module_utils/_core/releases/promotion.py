@@ -27,7 +27,7 @@ from ..ollama.syntax import check_name, same_model, same_name
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_record, write_json
 from ..system.locks import FileLock
-from .recipes import earlier_fingerprints
+from .recipes import earlier_fingerprints, later_fingerprints
 
 #: Maximum number of moves in a ledger.
 _MOST_MOVES = 500
@@ -136,8 +136,18 @@ class Releases:
         hold = self.blocking_hold(tag, formerly)
         return hold.tag if hold else tag
 
+    def _latest(self, tag: str, later: t.Sequence[str]) -> str:
+        """The declared version if it is a later registration of the version ``tag``; otherwise ``tag``."""
+        declared = self.ledger().declared
+        return declared if any(same_name(declared, each) for each in later) else tag
+
     def misplaced(
-        self, models: Models, tag: str, aliases: t.Sequence[str], formerly: t.Sequence[str] = ()
+        self,
+        models: Models,
+        tag: str,
+        aliases: t.Sequence[str],
+        formerly: t.Sequence[str] = (),
+        later: t.Sequence[str] = (),
     ) -> list[Message]:
         """Tags that do not point to the version to serve, as phrases; empty if all do.
 
@@ -145,8 +155,9 @@ class Releases:
         :param tag: full name of the declared version.
         :param aliases: full names of the tags.
         :param formerly: full names of earlier registrations of the same version.
+        :param later: full names of its registrations by later recipes: if one of them is declared, it is the version.
         """
-        target = self.version_to_serve(tag, formerly)
+        target = self.version_to_serve(self._latest(tag, later), formerly)
         digest = digest_of(models, target)
         if aliases and not digest:
             return [Message("releases.not_in_ollama", tag=target)]
@@ -261,6 +272,7 @@ class Releases:
         aliases: t.Sequence[str],
         before_move: BeforeMove | None = None,
         formerly: t.Sequence[str] = (),
+        later: t.Sequence[str] = (),
     ) -> Change:
         """Move the aliases to a version, or to the pinned version if a hold blocks it.
 
@@ -268,9 +280,11 @@ class Releases:
         :param aliases: full names of the tags to move.
         :param formerly: full names of earlier registrations of the same version: a hold that blocks one of them blocks
             the version.
+        :param later: full names of its registrations by later recipes: if one of them is declared, it stays declared.
         :raises RemoteError: if the version is not in Ollama.
         """
         with self.locked():
+            tag = self._latest(tag, later)
             ledger = self.ledger()
             hold = ledger.hold if ledger.hold is not None and ledger.hold.blocks(tag, *formerly) else None
             if hold is not None and not hold.blocks(tag):
@@ -403,6 +417,13 @@ def former_tags(
     :param settings: settings of the registration; :param upstream: fingerprints of its inputs.
     """
     return tuple(content_tag(name, each, quantization) for each in earlier_fingerprints(settings, upstream))
+
+
+def later_tags(
+    name: str, settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str], quantization: str
+) -> tuple[str, ...]:
+    """The full names that a registration's version has by later recipes; parameters as for :func:`former_tags`."""
+    return tuple(content_tag(name, each, quantization) for each in later_fingerprints(settings, upstream))
 
 
 def move_tags(ollama: Ollama, tag: str, aliases: t.Sequence[str], before_move: BeforeMove | None = None) -> list[str]:

@@ -36,6 +36,14 @@ def with_recipe(settings: t.Mapping[str, t.Any], recipe: int = RECIPE) -> dict[s
     return {**identity, "recipe": recipe} if recipe > 1 else identity
 
 
+def later_fingerprints(settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str]) -> tuple[str, ...]:
+    """Return the fingerprints of the registrations of the same version by later recipes: of a run of an older version
+    of the collection, which continues after an upgrade.
+    """
+    later = range(recipe_of(settings) + 1, RECIPE + 1)
+    return tuple(fingerprint(KIND, with_recipe(settings, recipe), upstream) for recipe in later)
+
+
 def earlier_fingerprints(settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str]) -> tuple[str, ...]:
     """Return the fingerprints of the registrations of the same version by earlier recipes, the latest recipe first."""
     earlier = range(recipe_of(settings) - 1, 0, -1)

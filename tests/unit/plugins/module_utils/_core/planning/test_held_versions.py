@@ -14,6 +14,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import (
     Releases,
     former_tags,
+    later_tags,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.recipes import RECIPE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import RunStep
@@ -119,3 +120,18 @@ def test_registrations_of_one_version_count_as_one(pinned: Pinned) -> None:
         tag, former = pinned.registered_again(steps)
         pinned.releases.promote(pinned.store.shelf.ollama, tag, [ALIAS], formerly=former)
     assert pinned.store.surplus(keep=2) == set()
+
+
+def test_run_of_an_older_version_leaves_the_aliases_to_the_later_registration(tmp_path: Path) -> None:
+    """A run that was queued before an upgrade registers by the first recipe, after the current one was registered."""
+    store = ModelStore(tmp_path)
+    pinned = Pinned(store, store.make(1), [])
+    old = pinned.first[-1].spec
+    tag, former = pinned.registered_again(pinned.first)
+    pinned.releases.promote(store.shelf.ollama, tag, [ALIAS], formerly=former)
+    later = later_tags("m", old.settings, old.upstream, "q4_K_M")
+    assert later == (tag,)
+    change = pinned.releases.promote(store.shelf.ollama, former[0], [ALIAS], later=later)
+    assert (change.tag, change.moved) == (tag, ())
+    assert pinned.releases.misplaced(store.shelf.tags(), former[0], [ALIAS], later=later) == []
+    assert pinned.releases.ledger().declared == tag
