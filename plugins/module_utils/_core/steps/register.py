@@ -43,7 +43,7 @@ from ..ollama.syntax import (
     parse_parameters,
     same_parameters,
 )
-from ..releases.promotion import BeforeMove, Releases, content_tag, digest_of, former_tags
+from ..releases.promotion import BeforeMove, Releases, content_tag, digest_of, former_tags, later_tags
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
@@ -159,7 +159,7 @@ class RegisterStep(Step):
             report.note(Message("steps.promoting"))
             record_previous = _write_ahead(os.path.join(ctx.work, _RECORD), record)
             change = releases.promote(
-                ollama, registration.tag, _full_aliases(registration), record_previous, _formerly(ctx)
+                ollama, registration.tag, _full_aliases(registration), record_previous, _formerly(ctx), _later(ctx)
             )
             for alias in change.moved:
                 log_line(f"{alias} is now {change.tag}")
@@ -226,7 +226,9 @@ class RegisterStep(Step):
         digest, stored = _verify(ollama, registration)
         promoted = _full_aliases(registration) if _moves_aliases(ctx) else []
         problems = (
-            Releases(ctx.layout, registration.name).misplaced(ollama.tags(), registration.tag, promoted, _formerly(ctx))
+            Releases(ctx.layout, registration.name).misplaced(
+                ollama.tags(), registration.tag, promoted, _formerly(ctx), _later(ctx)
+            )
             if promoted
             else []
         )
@@ -277,7 +279,9 @@ class RegisterStep(Step):
             return [Message("steps.prompt_verified_elsewhere", before=before, now=version)]
         name = str(ctx.spec.settings["name"])
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options["aliases"]] if _moves_aliases(ctx) else []
-        return Releases(ctx.layout, name).misplaced(models, tag, aliases, _formerly(ctx)) if aliases else []
+        if not aliases:
+            return []
+        return Releases(ctx.layout, name).misplaced(models, tag, aliases, _formerly(ctx), _later(ctx))
 
 
 def plan(ctx: StepContext) -> Registration:
@@ -486,6 +490,12 @@ def _formerly(ctx: StepContext) -> tuple[str, ...]:
     """Full tags of the registrations of the same version by earlier recipes."""
     spec = ctx.spec
     return former_tags(str(spec.settings["name"]), spec.settings, spec.upstream, str(spec.options["quantization"]))
+
+
+def _later(ctx: StepContext) -> tuple[str, ...]:
+    """Full tags of the registrations of the same version by later recipes."""
+    spec = ctx.spec
+    return later_tags(str(spec.settings["name"]), spec.settings, spec.upstream, str(spec.options["quantization"]))
 
 
 def _full_aliases(registration: Registration) -> list[str]:
