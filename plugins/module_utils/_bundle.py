@@ -168,6 +168,7 @@ def modules() -> None:
     from ._core.steps import base_model as _core_steps_base_model
     from ._core.steps import gguf as _core_steps_gguf
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
+    from ._core.steps import gguf_format as _core_steps_gguf_format
     from ._core.steps import merge as _core_steps_merge
     from ._core.steps import promote as _core_steps_promote
     from ._core.steps import prompt_probes as _core_steps_prompt_probes
