@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import probes_for
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.recipes import RECIPE
@@ -117,6 +118,16 @@ def test_every_probe_is_rendered_alike(made: Made, ollama: Ollama) -> None:
     assert results["server_version"] == ollama.version()
     assert "tools" in ollama.show("proven")["capabilities"]
     assert ollama.digest("proven") == results["digest"]
+
+
+def test_interrupted_registration_is_not_taken_for_complete(made: Made, ollama: Ollama) -> None:
+    """Killed after the model was created: what is in Ollama does not show that its prompt was verified."""
+    ctx, step = made.registration(ollama.url, "interrupted", system="Rien."), RegisterStep()
+    step.command(ctx)
+    step.perform(ctx)
+    os.unlink(os.path.join(ctx.work, "registration.json"))
+    with pytest.raises(JobError, match="was not verified"):
+        step.finish(ctx)
 
 
 @both_servers

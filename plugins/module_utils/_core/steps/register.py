@@ -33,6 +33,7 @@ from ..ollama.syntax import (
     modelfile_blobs,
     models_directory,
     parse_parameters,
+    same_name,
     same_parameters,
 )
 from ..releases.promotion import BeforeMove, Releases, content_tag, digest_of, former_tags, later_tags
@@ -217,6 +218,12 @@ class RegisterStep(Step):
         ollama = Ollama(ctx.toolchain.ollama_url)
         record: dict[str, t.Any] = read_json(os.path.join(ctx.work, _RECORD), {})
         digest, stored = _verify(ollama, registration)
+        # after a kill the model may be there, and nothing else
+        if "proof" not in record:
+            raise JobError("steps.prompt_not_verified", tag=registration.tag)
+        hold = Releases(ctx.layout, registration.name).ledger().hold
+        if hold is not None and same_name(hold.tag, str(ctx.spec.options.get("held") or "")):
+            raise JobError("steps.hold_not_replaced", tag=hold.tag, replacement=registration.tag)
         promoted = _full_aliases(registration) if _moves_aliases(ctx) else []
         problems = (
             Releases(ctx.layout, registration.name).misplaced(

@@ -143,6 +143,8 @@ TEXTS: Texts = {
     "steps.code_not_fetched": "the code of the repository is declared and was not fetched: {files}",
     "steps.prompt_verified_elsewhere": "its prompt was verified on Ollama {before}, and this is Ollama {now}",
     "steps.verifying_prompt": "verifying the prompt",
+    "steps.prompt_not_verified": Text("The prompt of {tag} was not verified.", "Apply again."),
+    "steps.hold_not_replaced": Text("{tag} is still pinned, and {replacement} is not.", "Apply again."),
     "steps.never_registered": "it was never registered",
     "steps.registered_with_other": "{tag} has another {properties:join| and }",
     "steps.quantizing": "quantizing",
