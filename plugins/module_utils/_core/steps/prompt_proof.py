@@ -28,7 +28,7 @@ _CONTEXT = 4096
 #: The probes that are always answered: a plain conversation, text that needs escapes, an answer to continue.
 _ALWAYS_ANSWERED = ("several turns", "special characters", "continued answer")
 #: Seconds after which no further probe is answered.
-_ANSWER_SECONDS = 2.0
+_ANSWER_SECONDS = 1.0
 
 
 class NotProvenError(JobError):
