@@ -47,14 +47,18 @@ def texts(language: str) -> dict[str, Text]:
 
 def _read(language: str) -> Texts:
     if language == ENGLISH:
-        from .english.all_texts import all_texts
+        from .english.all_texts import CATALOGUES
 
-        return all_texts()
+        return _merged(CATALOGUES)
     if language == FRENCH:
         # by name: Ansible ships what is imported, and modules report in English
-        french = importlib.import_module(f"{__package__}.french.all_texts")
-        return t.cast(Texts, french.all_texts())
+        return _merged(importlib.import_module(f"{__package__}.french.all_texts").CATALOGUES)
     return {}
+
+
+def _merged(catalogues: t.Iterable[t.Any]) -> Texts:
+    """Return the texts of several modules with ``TEXTS`` by code."""
+    return {code: text for catalogue in catalogues for code, text in catalogue.TEXTS.items()}
 
 
 def _as_texts(texts: Texts) -> dict[str, Text]:

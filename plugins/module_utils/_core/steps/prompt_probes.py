@@ -25,6 +25,7 @@ from ..base_models.model_files import special_tokens
 from ..chat_formats.probes import probes_for
 from ..errors import CoreError
 from ..fingerprint import digest
+from ..programs.llamafactory_cli import PROBES_REQUEST
 from ..releases import lineage
 from ..runs.job_context import StepContext
 from ..system.clock import parse_utc
@@ -32,9 +33,6 @@ from ..system.environment import clean_environment
 from ..system.files import make_dirs, read_json, write_json
 from .tool_environment import PROGRAMS
 
-SCHEMA = 1
-#: Variable in which ``programs/llamafactory_cli.py`` finds the path of the request.
-REQUEST_VARIABLE = "IA_PROBES_REQUEST"
 #: LLaMA-Factory's arguments that change the text of a conversation or the vocabulary.
 _ARGUMENTS = (
     "enable_thinking",
@@ -103,7 +101,7 @@ def prepare(ctx: StepContext, resolved: t.Mapping[str, t.Any], base: str) -> dic
         write_json(path, {**request(resolved, base), "output": output})
     except CoreError:
         return {}  # a template that cannot be served, of a training that is not registered
-    return {REQUEST_VARIABLE: path}
+    return {PROBES_REQUEST: path}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,12 +21,12 @@ TEXTS: Texts = {
     "system.replaceable_by_owner": Text(
         "{path} belongs to {user}, who could replace {data_dir}, and root would run programs from there.",
         "Choose a directory below directories of root, take the write permission from {path} (chmod go-w), or give "
-        "{data_dir} to the user who shall work there (chown -R USER: {data_dir}).",
+        "{data_dir} to the user who works there (chown -R USER: {data_dir}).",
     ),
     "system.replaceable_by_others": Text(
         "{path} can be written by other users, who could replace {data_dir}, and root would run programs from there.",
         "Choose a directory below directories of root, take the write permission from {path} (chmod go-w), or give "
-        "{data_dir} to the user who shall work there (chown -R USER: {data_dir}).",
+        "{data_dir} to the user who works there (chown -R USER: {data_dir}).",
     ),
     "system.helper_silent": "The helper at {path} did not answer {request!r}: {reason}.",
     "system.helper_refused": Text(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from ..text import Texts
 from . import (
     artifacts,
     base_models,
@@ -38,8 +37,3 @@ CATALOGUES = (
     system,
     training,
 )
-
-
-def all_texts() -> Texts:
-    """Return the texts by code."""
-    return {code: text for catalogue in CATALOGUES for code, text in catalogue.TEXTS.items()}
