@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.role_play import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -23,25 +23,9 @@ def play(root: Path, finetunes: t.Any, playbook: str = "finetune") -> tuple[int,
     (root / "hosts.yml").write_text(json.dumps({"pc_ia": {"hosts": {"pc-ia": host}}}))
     variables = {"llamafactory_data_dir": str(root / "data"), "llamafactory_toolchain": {}, "finetunes": finetunes}
     (root / "variables.json").write_text(json.dumps(variables))
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    done = subprocess.run(
-        [program, "-i", "hosts.yml", str(ROOT / "playbooks" / f"{playbook}.yml"), "-e", "@variables.json", "--check"],
-        cwd=root,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
-            "ANSIBLE_HOME": str(root / "ansible"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
+    return ansible_playbook(
+        root, "-i", "hosts.yml", str(ROOT / "playbooks" / f"{playbook}.yml"), "-e", "@variables.json", "--check"
     )
-    return done.returncode, done.stdout
 
 
 def failure(output: str) -> list[str]:

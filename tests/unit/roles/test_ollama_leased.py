@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.lease_record import LeaseRecord
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
+from ansible_collections.ia_homelab.llamafactory.tests.support.role_play import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,25 +52,7 @@ def play(lab: Lab, *arguments: str, **variables: t.Any) -> tuple[int, str]:
         **variables,
     }
     (root / "variables.json").write_text(json.dumps(declared))
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    done = subprocess.run(
-        [program, "-i", "localhost,", "play.yml", "-e", "@variables.json", *arguments],
-        cwd=root,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
-            "ANSIBLE_HOME": str(root / "ansible"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    return ansible_playbook(root, "-i", "localhost,", "play.yml", "-e", "@variables.json", *arguments)
 
 
 @pytest.mark.slow

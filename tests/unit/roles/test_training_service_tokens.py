@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import stat
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.role_play import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = "ia_homelab.llamafactory.training_service"
@@ -43,25 +44,7 @@ def play(root: Path, tasks_from: str, *options: str, **variables: t.Any) -> tupl
         "training_service_made_user": {},
     }
     (root / "variables.json").write_text(json.dumps({**values, **variables}))
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    done = subprocess.run(
-        [program, "-i", "hosts.json", "play.yml", "-e", "@variables.json", *options],
-        cwd=root,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
-            "ANSIBLE_HOME": str(root / "ansible"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    return ansible_playbook(root, "-i", "hosts.json", "play.yml", "-e", "@variables.json", *options)
 
 
 def entries(root: Path) -> list[dict[str, t.Any]]:
