@@ -88,7 +88,7 @@ END
 context() {
     mkdir -p "$WORK/context/module_utils/_provisioning" "$WORK/context/module_utils/_core"
     cp "$FILES"/requirements-* "$WORK/context"
-    cp "$MODULES/_core/errors.py" "$WORK/context/module_utils/_core"
+    cp -r "$MODULES"/_core/{errors.py,messages} "$WORK/context/module_utils/_core"
     cp "$MODULES"/_provisioning/*.py "$WORK/context/module_utils/_provisioning"
 }
 

@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.runner import Probe
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.docker import DockerEngine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.runner_kit import DockerKit
@@ -84,6 +85,28 @@ def test_engine_reports_out_of_memory(kit: DockerKit, job_dir: str) -> None:
     runner.start(kit.shell("dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?"), job_dir)
     assert kit.until_it_ends(runner, job_dir) == Probe("ended", -signal.SIGKILL, out_of_memory=True)
     assert kit.runner().probe(job_dir).out_of_memory
+
+
+def test_kernel_tells_of_a_lack_of_memory_that_the_engine_missed(
+    kit: DockerKit, job_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect_container = DockerEngine.inspect
+
+    def without_oom_event(engine: DockerEngine, name: str) -> dict[str, t.Any] | None:
+        container = inspect_container(engine, name)
+        if container is not None:
+            container["State"]["OOMKilled"] = False
+        return container
+
+    monkeypatch.setattr(DockerEngine, "inspect", without_oom_event)
+    for script, kills, out_of_memory in (("exit 1", 0, False), ("exit 1", 1, True), ("exit 0", 1, False)):
+        monkeypatch.setattr(processes, "oom_kills", lambda: 7)
+        runner = kit.runner()
+        runner.start(kit.shell(script), job_dir)
+        monkeypatch.setattr(processes, "oom_kills", lambda kills=kills: 7 + kills)
+        assert kit.until_it_ends(runner, job_dir).out_of_memory is out_of_memory
+        assert kit.runner().probe(job_dir).out_of_memory is out_of_memory
+        runner.forget(job_dir)
 
 
 def test_declared_limits_apply(kit: DockerKit, job_dir: str) -> None:

@@ -118,7 +118,13 @@ class DockerRunner(Runner):
             try:
                 write_json(
                     os.path.join(job_dir, COMMAND_FILE),
-                    {"argv": command.argv, "container": container_id, "image": image["Id"], "at": utc_now()},
+                    {
+                        "argv": command.argv,
+                        "container": container_id,
+                        "image": image["Id"],
+                        "oom_kills": processes.oom_kills(),
+                        "at": utc_now(),
+                    },
                 )
                 engine.start(container_id)
             except BaseException:
@@ -163,7 +169,8 @@ class DockerRunner(Runner):
 
     def _inspect(self, job_dir: str) -> tuple[Probe, bool]:
         """Return the state of the job's command according to the engine, and whether its container still exists."""
-        started = os.path.exists(os.path.join(job_dir, COMMAND_FILE))
+        record = read_record(os.path.join(job_dir, COMMAND_FILE))
+        started = record is not None or os.path.exists(os.path.join(job_dir, COMMAND_FILE))
         watched = job_dir in self._watched
         try:
             container = self._engine(job_dir).inspect(container_name(job_dir))
@@ -181,7 +188,13 @@ class DockerRunner(Runner):
         if state.get("Running"):
             self._watched.add(job_dir)
             return Probe("running"), True
-        return _exit_probe(state, watched), True
+        probe = _exit_probe(state, watched)
+        if probe.exit_code is not None and watched and not probe.out_of_memory:
+            # the engine learns of the kernel's kill from a second event, which it may receive after the container's
+            # end or, when the container's cgroup was removed before, never
+            kills = (record or {}).get("oom_kills")
+            probe = Probe("ended", probe.exit_code, processes.killed_for_memory(probe.exit_code, kills))
+        return probe, True
 
     # -- end ---------------------------------------------------------------------------------------------------
 

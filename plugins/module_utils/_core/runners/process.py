@@ -99,11 +99,7 @@ class ProcessRunner(Runner):
             return Probe("running")
         self.clear(job_dir)  # before the child is reaped: until then no other process can get its pid and session id
         code = child.wait()
-        kills_before = (self._record(job_dir) or {}).get("oom_kills")
-        kills_now = processes.oom_kills()
-        out_of_memory = (
-            code != 0 and isinstance(kills_before, int) and kills_now is not None and kills_now > kills_before
-        )
+        out_of_memory = processes.killed_for_memory(code, (self._record(job_dir) or {}).get("oom_kills"))
         write_json(
             os.path.join(job_dir, EXIT_FILE),
             {"exit_code": code, "out_of_memory": out_of_memory, "at": utc_now()},

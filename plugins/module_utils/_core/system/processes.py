@@ -195,3 +195,16 @@ def oom_kills() -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def killed_for_memory(exit_code: int, kills_at_start: object) -> bool:
+    """Return whether a command that failed probably failed for lack of memory.
+
+    The kernel counts its kills for the whole host, memory limits of containers included, so a kill of another program
+    during the command counts too.
+
+    :param exit_code: the command's exit status; negative: the number of the signal that ended it
+    :param kills_at_start: what :func:`oom_kills` returned when the command started, as read from a record
+    """
+    kills_now = oom_kills()
+    return exit_code != 0 and isinstance(kills_at_start, int) and kills_now is not None and kills_now > kills_at_start
