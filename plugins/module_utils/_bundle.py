@@ -139,6 +139,7 @@ def modules() -> None:
     from ._core.planning import served_system as _core_planning_served_system
     from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
+    from ._core.programs import convert_with_adapter as _core_programs_convert_with_adapter
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments
     from ._core.programs import list_llamafactory_templates as _core_programs_list_llamafactory_templates
@@ -170,6 +171,7 @@ def modules() -> None:
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import gguf_format as _core_steps_gguf_format
     from ._core.steps import merge as _core_steps_merge
+    from ._core.steps import one_pass as _core_steps_one_pass
     from ._core.steps import promote as _core_steps_promote
     from ._core.steps import prompt_probes as _core_steps_prompt_probes
     from ._core.steps import prompt_proof as _core_steps_prompt_proof
@@ -204,6 +206,7 @@ def modules() -> None:
     from ._core.training import image_arguments as _core_training_image_arguments
     from ._core.training import known_names as _core_training_known_names
     from ._core.training import llamafactory_arguments as _core_training_llamafactory_arguments
+    from ._core.training import one_pass as _core_training_one_pass
     from ._core.training import option as _core_training_option
     from ._core.training import option_values as _core_training_option_values
     from ._core.training import options as _core_training_options

@@ -24,6 +24,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError, NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates.memory import CONVERTER_RAM
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import read_header
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import (
@@ -226,6 +227,85 @@ def converted(
     ctx = conversion(workspace, merged[0].spec.fingerprint)
     where, results = workspace.make(GgufStep(), ctx)
     return ctx, where, results
+
+
+def in_one_pass(workspace: Workspace, trained: StepContext) -> tuple[StepContext, dict[str, t.Any]]:
+    """A job that converts base and adapter, and the results of the merge before it."""
+    upstream = {"base": BASE, "train": trained.spec.fingerprint}
+    options = {"resolved": trained.spec.options["resolved"], "weights": False}
+    ctx = workspace.context("merge", {"on": "the way"}, upstream, **options)
+    where, results = workspace.make(MergeStep(), ctx)
+    receipt = Path(where, "receipt.json")
+    write_json(str(receipt), {**json.loads(receipt.read_text(encoding="utf-8")), "upstream": upstream})
+    return conversion(workspace, ctx.spec.fingerprint), results
+
+
+def largest_gap(left: str, right: str) -> float:
+    """How far the tensors of two GGUF files are apart, relative to the largest value of each."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[3] + '/gguf-py'); import gguf\n"
+        "a, b = [{x.name: x.data.astype('f4') for x in gguf.GGUFReader(p).tensors} for p in sys.argv[1:3]]\n"
+        "assert set(a) == set(b), set(a) ^ set(b)\n"
+        "print(max(abs(a[n] - b[n]).max() / abs(a[n]).max() for n in a))"
+    )
+    argv = [os.path.join(tool("IA_CONV_VENV"), "bin", "python"), "-c", program, left, right, tool("IA_LLAMA_CPP_DIR")]
+    return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+
+
+def test_one_pass(
+    workspace: Workspace,
+    trained: tuple[StepContext, str, t.Any],
+    converted: tuple[StepContext, str, dict[str, t.Any]],
+) -> None:
+    """Base and adapter become the file that merged weights become, but for what the export rounds to 16 bits."""
+    ctx, merged = in_one_pass(workspace, trained[0])
+    assert merged == {"weights": False, "modules": 14, "tokenizer": "base"}
+    where, results = workspace.make(GgufStep(), ctx)
+    assert results["peak_ram_bytes"] == pytest.approx(CONVERTER_RAM, rel=0.2), "the base itself is tiny"
+    assert results["recipe"] == "one_pass" and converted[2]["recipe"] == "merged_weights"
+    # the converter notes the name of a directory that has the form of a fingerprint
+    for varying in ("recipe", "peak_ram_bytes", "bytes"):
+        del results[varying]
+    assert results == {name: converted[2][name] for name in results}
+    assert largest_gap(os.path.join(where, "model.gguf"), os.path.join(converted[1], "model.gguf")) < 2**-10
+
+
+def test_kill_in_the_middle_of_one_pass(workspace: Workspace, trained: tuple[StepContext, str, t.Any]) -> None:
+    """A torn file is no result, and the next attempt starts afresh."""
+    ctx, _merged = in_one_pass(workspace, trained[0])
+    step = GgufStep()
+    process = workspace.start(t.cast(Command, step.command(ctx)), ctx)
+    wait_for(lambda: os.path.exists(os.path.join(ctx.work, "model.gguf.part")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with pytest.raises(JobError):
+        step.finish(ctx)
+    assert workspace.run(step, workspace.again(ctx))["recipe"] == "one_pass"
+
+
+@pytest.mark.parametrize(
+    "extra", [{"use_dora": True}, {"use_rslora": True}, {"additional_target": "norm"}], ids=["dora", "rslora", "saved"]
+)
+@pytest.mark.full
+def test_one_pass_of_other_adapters(workspace: Workspace, extra: dict[str, t.Any]) -> None:
+    ctx = training(workspace, epochs=1, extra=extra)
+    workspace.make(TrainStep(), ctx)
+    upstream = {"base": BASE, "train": ctx.spec.fingerprint}
+    merge = workspace.context("merge", {}, upstream, resolved=ctx.spec.options["resolved"])
+    workspace.make(MergeStep(), merge)
+    expected, _results = workspace.make(GgufStep(), conversion(workspace, merge.spec.fingerprint))
+    passed, results = workspace.make(GgufStep(), in_one_pass(workspace, ctx)[0])
+    assert results["recipe"] == "one_pass"
+    assert largest_gap(os.path.join(passed, "model.gguf"), os.path.join(expected, "model.gguf")) < 2**-9
+
+
+@pytest.mark.full
+def test_an_adapter_with_an_output_layer_of_its_own_is_exported(workspace: Workspace) -> None:
+    """The base has no lm_head of its own: transformers has to say what becomes of it."""
+    ctx = training(workspace, epochs=1, extra={"additional_target": "lm_head"})
+    workspace.make(TrainStep(), ctx)
+    _ctx, results = in_one_pass(workspace, ctx)
+    assert results["weights"] is True and results["obstacle"]["code"] == "training.one_pass_tensor"
 
 
 def test_training(trained: tuple[StepContext, str, dict[str, t.Any]]) -> None:

@@ -10,7 +10,7 @@ import typing as t
 
 from ..errors import StoreError
 from ..messages.message import Message
-from .layout import Layout
+from .layout import Layout, Receipt
 
 
 def artifact_path(layout: Layout, kind: str, fingerprint: str) -> str:
@@ -50,6 +50,24 @@ def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> Message | No
     except OSError as error:
         return Message("artifacts.unreadable", path=error.filename, reason=error.strerror)
     return None if os.path.isdir(location) else Message("artifacts.file_gone", file=location)
+
+
+def step_defect(layout: Layout, kind: str, fingerprint: str, options: t.Mapping[str, t.Any]) -> Message | None:
+    """Reason why an artifact is incomplete or is not all that a step wants of it; None if it is.
+
+    :param options: of the step. A merge with ``weights`` that is not false wants weights, which one on the way to a
+        GGUF file has not.
+    """
+    defect = artifact_defect(layout, kind, fingerprint)
+    if defect is None and kind == "merge" and options.get("weights", True):
+        if is_without_weights(layout.receipt(kind, fingerprint) or {}):
+            return Message("artifacts.no_weights")
+    return defect
+
+
+def is_without_weights(receipt: Receipt) -> bool:
+    """Whether a merge has left the weights to the conversion."""
+    return (receipt.get("results") or {}).get("weights") is False
 
 
 def receipt_results(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:

@@ -99,6 +99,7 @@ TABLE = (
         "merge",
         "Merging",
         lineage=5,
+        facts=("weights", "bytes", "parameters", "dtype"),
         retention=Retention.INTERMEDIATE,
         startup_seconds=8.0,
         bytes_per_second=400e6,

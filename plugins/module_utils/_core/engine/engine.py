@@ -16,7 +16,7 @@ import os
 import time
 import typing as t
 
-from ..artifacts.integrity import artifact_defect
+from ..artifacts.integrity import step_defect
 from ..artifacts.layout import Layout
 from ..errors import CoreError, InputError, JobError, StoreError
 from ..messages.message import Message
@@ -198,11 +198,13 @@ class Engine:
             pending = {
                 step.label: unknown
                 for step in run.steps
-                if artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
+                if step_defect(self.layout, step.spec.kind, step.spec.fingerprint, step.spec.options)
             }
         for step in run.steps:
             complete = view.state is RunState.SUCCEEDED and step.label in run.goals
-            reason = None if complete else artifact_defect(self.layout, step.spec.kind, step.spec.fingerprint)
+            reason = (
+                None if complete else step_defect(self.layout, step.spec.kind, step.spec.fingerprint, step.spec.options)
+            )
             state = StepState.IDLE if reason else StepState.WHOLE
             if step.label in pending:
                 state = StepState.NEEDED

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..artifacts.integrity import artifact_defect
+from ..artifacts.integrity import artifact_defect, is_without_weights, step_defect
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
@@ -47,13 +47,21 @@ class PendingSteps:
         return {**self.reasons, **self.unknown}
 
 
-def required_artifacts(spec: StepSpec) -> dict[str, str]:
+def required_artifacts(layout: Layout, spec: StepSpec) -> dict[str, str]:
     """Return the artifacts that must be complete before the step can run: kind → fingerprint.
 
     A quantized file is produced from the f16 file alone, although its fingerprint is derived from the merged weights.
+    A file that is merged on the way is produced from the base and the training.
     """
     f16 = spec.options.get("f16")
-    return {"gguf": str(f16)} if spec.kind == "gguf" and f16 else dict(spec.upstream)
+    if spec.kind == "gguf" and f16:
+        return {"gguf": str(f16)}
+    required = dict(spec.upstream)
+    if spec.kind == "gguf" and "merge" in required:
+        merged = layout.receipt("merge", required["merge"]) or {}
+        if is_without_weights(merged):
+            required.update(merged.get("upstream") or {})
+    return required
 
 
 def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> PendingSteps:
@@ -76,7 +84,7 @@ def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> Pending
         if step.label in visited:
             return
         visited.add(step.label)
-        reason = artifact_defect(layout, step.spec.kind, step.spec.fingerprint)
+        reason = step_defect(layout, step.spec.kind, step.spec.fingerprint, step.spec.options)
         if reason is None:
             answer = checks.check(step.spec, run.toolchain)
             if answer.drift.unknown is not None:
@@ -88,7 +96,7 @@ def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> Pending
         if reason is None:
             return
         reasons[step.label] = reason
-        for kind, fingerprint in required_artifacts(step.spec).items():
+        for kind, fingerprint in required_artifacts(layout, step.spec).items():
             producer = by_fingerprint.get((kind, fingerprint))
             if producer is not None:
                 visit(producer)

@@ -18,7 +18,7 @@ import time
 import traceback
 import typing as t
 
-from ..artifacts.integrity import artifact_defect
+from ..artifacts.integrity import step_defect
 from ..artifacts.layout import MODEL_CARD_FILE, RECEIPT, Layout
 from ..distributed.node_link import Link, NodeLost
 from ..errors import CoreError, JobError, StoreError, as_error
@@ -177,7 +177,7 @@ class Supervisor:
         spec = self.ctx.spec
         if self.step.uses_ollama:
             self._wait_for_ollama()
-        if not artifact_defect(self.layout, spec.kind, spec.fingerprint) and not self.step.drift(self.ctx):
+        if not step_defect(self.layout, spec.kind, spec.fingerprint, spec.options) and not self.step.drift(self.ctx):
             self.runner.clear(self.job_dir)
             results = dict((self.layout.receipt(spec.kind, spec.fingerprint) or {}).get("results") or {})
         else:

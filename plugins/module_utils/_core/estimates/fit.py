@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import typing as t
 
 from ..base_models.catalogue import CATALOGUE, Shape
@@ -57,13 +58,13 @@ def _vram(resources: Estimate) -> Vram:
 
 
 def required_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
-    """Peak RAM of a training on a CPU and of the merge after it, in bytes."""
-    return max(estimate(shape, values, "cpu", longest).ram[step] for step in ("train", "merge"))
+    """Peak RAM of a training on a CPU and of the merge and conversion after it, in bytes."""
+    return max(estimate(shape, values, "cpu", longest).ram.values())
 
 
-def required_merge_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
-    """Peak RAM of a merge, in bytes."""
-    return estimate(shape, values, "cpu", longest).ram["merge"]
+def required_ram_after(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+    """Peak RAM of the merge and conversion after a training, in bytes."""
+    return max(estimate(shape, values, "cpu", longest).ram[step] for step in ("merge", "gguf"))
 
 
 #: Computes the memory that settings need, in bytes.
@@ -86,7 +87,7 @@ class Suggestion:
     def content(self) -> Message:
         """``batch_size: 2, gradient_accumulation: 16 (17.9 GB)``."""
         parts = [f"base_model: {self.base_model}"] if self.base_model else []
-        parts += [f"{name}: {value}" for name, value in self.settings.items()]
+        parts += [f"{name}: {json.dumps(value) if value is False else value}" for name, value in self.settings.items()]
         return Message("estimates.suggestion", settings=parts, memory=self.bytes)
 
 
@@ -100,8 +101,8 @@ def nearest_settings(
 ) -> list[Suggestion]:
     """Suggest up to three changes of settings that fit, nearest first.
 
-    Changes of fewer settings come first. Smaller batches, which change the result least, come before another method,
-    and that before shorter rows. A smaller model is suggested last.
+    Changes of fewer settings come first. Merged weights that nothing needs come before smaller batches, which change
+    the result least, then another method, then shorter rows. A smaller model is suggested last.
 
     :param room: available memory, in bytes.
     :param longest: tokens of the longest row of the dataset.
@@ -111,7 +112,14 @@ def nearest_settings(
     suggestions: list[Suggestion] = []
     # other measures are for training on a CPU or merging, where qlora is no alternative
     methods = _method_changes(values) if measure is required_vram else []
-    alternatives = {"batch": _batch_changes(values), "method": methods, "length": _length_changes(values, longest)}
+    # merged weights need no memory of a GPU
+    weights = [{"keep_merged": False}] if values.get("keep_merged") and measure is not required_vram else []
+    alternatives = {
+        "weights": weights,
+        "batch": _batch_changes(values),
+        "method": methods,
+        "length": _length_changes(values, longest),
+    }
     for count in range(1, len(alternatives) + 1):
         for selected in itertools.combinations(alternatives, count):
             for combination in itertools.product(*(alternatives[name] for name in selected)):

@@ -223,10 +223,10 @@ def _ram_misfit(
     if subject.shape is None or machine.ram is None:
         return None
     available = machine.ram.total + machine.ram.swap
-    for step in ("train", "merge"):
+    for step in ("train", "merge", "gguf"):
         if resources.ram[step] > available:
             on_cpu = machine.accelerator == "cpu"
-            measure = fit.required_ram if on_cpu else fit.required_merge_ram
+            measure = fit.required_ram if on_cpu else fit.required_ram_after
             suggestions = fit.nearest_settings(
                 subject.shape, values, available, subject.longest, subject.ollama_name, measure
             )

@@ -16,6 +16,7 @@ import dataclasses
 import typing as t
 
 from ..base_models.catalogue import Shape
+from ..training.one_pass import declared_obstacle
 from ..training.option import ADAPTERS, METHODS, STAGES
 from ..training.options import DEFAULTS
 
@@ -49,7 +50,7 @@ _CONTEXT_BYTES = 1_000_000_000
 #: RAM of Python with PyTorch and LLaMA-Factory loaded (620 MB measured on a CPU); with CUDA about three times that.
 _BASE_RAM = {"cpu": 700_000_000, "cuda": 2_500_000_000}
 #: RAM of the converter besides the tensors it holds.
-_CONVERTER_RAM = 1_000_000_000
+CONVERTER_RAM = 450_000_000
 #: Disk of tokenizer and configuration in every copy of a model, every checkpoint and every GGUF file: bytes per token
 #: of the vocabulary (Qwen 2.5: 11.4 MB for 151 936 tokens; Gemma 3: 38 MB for 262 144), and a constant.
 _BYTES_PER_TOKEN = 145
@@ -200,18 +201,19 @@ def estimate(
     total = parameters(shape)
     trained = trainable(shape, options)
     length = effective_length(options, longest)
+    merges = bool(options["keep_merged"]) or declared_obstacle(options) is not None
     vram = vram_of(shape, options, length) if accelerator == "cuda" else None
     ram = {
         "train": _BASE_RAM[accelerator]
         + (_cpu_training_ram(shape, options, length) if vram is None else _largest_tensor(shape)),
         # the base's weights in 16 bits, and PyTorch: about 2 GB per billion parameters
-        "merge": int(HALF * total) + _BASE_RAM["cpu"],
-        "gguf": _CONVERTER_RAM + 2 * _largest_tensor(shape),
+        "merge": int(HALF * total) + _BASE_RAM["cpu"] if merges else 0,
+        "gguf": CONVERTER_RAM + 2 * _largest_tensor(shape),
     }
     disk = {
         "base": int(HALF * total) + side_file_bytes(shape),
         "train": train_disk(shape, options),
-        "merge": int(HALF * total) + side_file_bytes(shape),
+        "merge": int(HALF * total) + side_file_bytes(shape) if merges else 0,
         "gguf_adapter": int(HALF * trained),
     }
     for name in ("f16", *options["quantizations"]):

@@ -15,6 +15,7 @@ from ..runs.names import slug
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
 from ..training.known_names import DIRECT_QUANTIZATIONS
+from ..training.one_pass import declared_obstacle
 
 
 class Goal(str, enum.Enum):
@@ -56,6 +57,15 @@ def make_step(
 def base_step(base: Identity) -> RunStep:
     """Return the step that downloads or refers to the base model."""
     return make_step("base", base.settings, {}, base.options)
+
+
+def wants_weights(options: t.Mapping[str, t.Any]) -> bool:
+    """Whether a fine-tune has its merged weights written: they are declared, or the conversion cannot do without.
+
+    :param options: options of its training.
+    """
+    resolved = options.get("resolved") or {}
+    return bool(resolved.get("keep_merged")) or declared_obstacle(resolved) is not None
 
 
 def gguf_steps(
@@ -237,9 +247,12 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
             goals = [adapter.label]
         else:
             if "merge" not in results:
-                add(make_step("merge", {}, {"base": results["base"], "train": results["train"]}, chain.options))
+                options = {**chain.options, "weights": goal is Goal.MERGE or wants_weights(chain.options)}
+                add(make_step("merge", {}, {"base": results["base"], "train": results["train"]}, options))
             if goal is Goal.MERGE:
                 return steps, [goal.value]
+            if (chain.options.get("resolved") or {}).get("keep_merged"):
+                goals = ["merge"]
             recorded = {"name": chain.options.get("name", ""), "base": results["base"], "dataset": results["dataset"]}
             files = gguf_steps(results["merge"], chain.quantizations, recorded)
         steps += files
@@ -248,7 +261,8 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
     if goal is Goal.GGUF or chain.serving is None:
         return steps, [*goals, *(f"gguf-{name}" for name in ggufs)]
     served = serving_steps(ggufs, chain.serving, results.get("gguf_adapter", ""))
-    return [*steps, *served], [step.label for step in served]
+    kept = [label for label in goals if label == "merge"]
+    return [*steps, *served], [*kept, *(step.label for step in served)]
 
 
 def serving_steps(ggufs: t.Mapping[str, str], serving: Serving, adapter: str = "") -> list[RunStep]:

@@ -13,17 +13,25 @@ import datetime
 import typing as t
 
 from ..artifacts import kinds
-from ..artifacts.integrity import artifact_defect
+from ..artifacts.integrity import step_defect
 from ..artifacts.layout import Layout
+from ..errors import InputError
 from ..estimates import duration
 from ..estimates.host import Machine
 from ..messages.message import Message
+from ..releases import lineage
 from ..runs.run import Run, RunStep
+from ..runs.spec import StepSpec
 from ..runs.status import RunView
 from ..system.disk import free_bytes
+from ..training import adapter_export
+from ..training.one_pass import declared_obstacle
 from .changes import Change, PreviousResult, changes, describe_base
 
 SCHEMA = 1
+
+#: Bytes of disk from which a plan names what would save them.
+_MUCH_DISK = 1_000_000_000
 
 #: Inputs that are steps themselves: their changes follow from those of their own inputs.
 DERIVED_INPUTS = tuple(kind.name for kind in kinds.TABLE if kind.derived)
@@ -66,13 +74,15 @@ def make_plan(
         }
         if step.label in pending:
             # in check mode the preview may only report the missing dataset, so inspect the artifact itself first
-            reason = artifact_defect(layout, step.spec.kind, step.spec.fingerprint)
+            reason = step_defect(layout, step.spec.kind, step.spec.fingerprint, step.spec.options)
             if reason is None and step_view.cause:
                 reason = Message.from_stored(step_view.cause)
             changed, why = _reasons(layout, step, reason, previous, facts)
             entry["changes"] = [change.as_dict() for change in changed]
             entry["why"] = [cause.text for cause in why]
             entry["causes"] = [cause.as_dict() for cause in why]
+            if step.spec.kind == "merge":
+                entry["note"] = _way_of_merging(layout, run.name, step.spec).as_dict()
             entry["takes"] = _requirements(layout, run, step, options, machine, facts, cores, previous)
         elif step.label in view.unchecked:
             entry["unchecked"] = view.unchecked[step.label]
@@ -151,6 +161,30 @@ def _reasons(
     return changed, [Message("planning.made_from_another", inputs=[change.input for change in changed])]
 
 
+def _way_of_merging(layout: Layout, name: str, merge: StepSpec) -> Message:
+    """Return whether merged weights are written, and why; and what would be saved by not merging at all."""
+    options = merge.options
+    if not options.get("weights", True):
+        return _shared_base(layout, name, merge) or Message("planning.merge_on_the_way")
+    obstacle = declared_obstacle(options.get("resolved") or {})
+    return Message("planning.merge_needs_weights", reason=obstacle) if obstacle else Message("planning.merge_kept")
+
+
+def _shared_base(layout: Layout, name: str, merge: StepSpec) -> Message | None:
+    """Return that other fine-tunes share the base, so that ``export: adapter`` would save disk; else None."""
+    disk = (merge.options.get("estimate") or {}).get("disk") or {}
+    merged = sum(size for label, size in disk.items() if label.startswith("gguf-"))
+    try:
+        adapter_export.check_exportable(name, merge.options["resolved"])
+    except (InputError, KeyError):
+        return None
+    if merged - disk.get("gguf_adapter", 0) < _MUCH_DISK:
+        return None
+    others = sorted(lineage.fine_tunes_of(layout, merge.upstream["base"]) - {name})
+    sizes = {"adapter": disk.get("gguf_adapter", 0), "merged": merged}
+    return Message("planning.merge_of_shared_base", others=others, **sizes) if others else None
+
+
 # -- requirements ------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +205,8 @@ def _requirements(
     disk = (estimate.get("disk") or {}).get(step.label, (estimate.get("disk") or {}).get(kind))
     if kind == "base":
         disk = 0 if step.spec.options.get("location") else step.spec.options.get("bytes") or disk
+    if kind == "merge" and not step.spec.options.get("weights", True):
+        disk = 0
     if disk is not None:
         requirements["disk_bytes"] = disk
     if (estimate.get("ram") or {}).get(kind):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..estimates.duration import describe_seconds
+from ..messages.message import Message
 from ..system.disk import gigabytes
 
 
@@ -37,7 +38,8 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
             kept = f"kept ({step['unchecked']})" if step.get("unchecked") else "kept"
             lines.append(label + (kept if step["state"] == "whole" else "not needed"))
             continue
-        details = [*step["why"], _requirements(step["takes"], plan["host"])]
+        about = [Message.from_stored(step["note"]).text] if step.get("note") else []
+        details = [*step["why"], *about, _requirements(step["takes"], plan["host"])]
         lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate(details)]
     lines.append(_total(plan))
     return "".join(f"{line}\n" for line in lines if line.strip())

@@ -233,11 +233,12 @@ def _refuse_unused(declared: Declared, reached: Goal, goal: Goal, reason: str) -
         "gate": declared.gate is not None,
         "keep": "keep" in declared.keep,
         "keep_intermediates": "intermediates" in declared.keep,
+        "keep_merged": bool(declared.hyper["keep_merged"]),
         "export": declared.export != options.BY_NAME["export"].default,
         "register": goal is Goal.TRAIN and not declared.register and stages.STAGES[declared.hyper["stage"]].generates,
         "quantizations": declared.hyper.quantizations != options.BY_NAME["quantizations"].copy_default(),
     }
-    unused = [*_SERVED, *(("export", "register", "quantizations") if reached is Goal.TRAIN else ())]
+    unused = [*_SERVED, *(("export", "register", "quantizations", "keep_merged") if reached is Goal.TRAIN else ())]
     if goal is Goal.TRAIN:
         unused = [option for option in unused if option not in _EXPORTED]
     names = [option for option in unused if given[option]]

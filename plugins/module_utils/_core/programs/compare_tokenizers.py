@@ -17,6 +17,7 @@ import gc
 import json
 import os
 import re
+import resource
 import runpy
 
 # pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
@@ -130,6 +131,8 @@ def main(path: str) -> int:
         request = json.load(stream)
     if request.get("convert"):
         run_program(request["convert"])
+    # of the conversion: the tokenizers need less
+    peak_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tokenizer = load_tokenizer(request["tokenizer"])
 
     def trained(text: str) -> list[int]:
@@ -142,6 +145,7 @@ def main(path: str) -> int:
     texts = [*request["alone"], *special_tokens(tokenizer)]
     wrong = compare(trained, served, texts, request["together"])
     report = {
+        "peak_bytes": 1024 * peak_kilobytes,
         "compared": len(texts) + len(request["together"]),
         "wrong": wrong[:20],
         "count": len(wrong),

@@ -79,6 +79,18 @@ def last_training(layout: Layout, name: str) -> dict[str, t.Any] | None:
     return max(trainings, key=lambda training: str(training.get("finished_at", "")), default=None)
 
 
+def fine_tunes_of(layout: Layout, base: str) -> set[str]:
+    """Names of the fine-tunes that were trained on a base.
+
+    :param base: fingerprint of the base.
+    """
+    return {
+        str((training.get("options") or {}).get("name") or "")
+        for training in _receipts(layout, "train")
+        if (training.get("upstream") or {}).get("base") == base
+    } - {""}
+
+
 def sources_of(ancestors: t.Mapping[str, Receipt]) -> list[dict[str, t.Any]]:
     """The source files of the prompts: ``label``, ``sha256``, and ``commit`` and ``dirty`` for files under git.
 

@@ -14,6 +14,7 @@ import re
 import typing as t
 
 from ..artifacts import kinds
+from ..artifacts.integrity import is_without_weights
 from ..artifacts.layout import Layout, Receipt
 from .lineage import ancestry, base_name, sources_of, tag_of
 
@@ -27,13 +28,13 @@ _SHOWN_SETTINGS = (
 
 
 def model_card(layout: Layout, receipt: Receipt) -> str:
-    """The card of a result; empty for kinds without a card.
+    """The card of a result; empty for kinds without a card, and for a merge on the way.
 
     :param receipt: of the result, or of a result to come: ``kind``, ``fingerprint``, ``settings``, ``upstream``,
         ``options``, ``results``.
     """
     kind = str(receipt["kind"])
-    if kind not in CARDS:
+    if kind not in CARDS or (kind == "merge" and is_without_weights(receipt)):
         return ""
     ancestors = ancestry(layout, receipt)
     parts = [

@@ -72,6 +72,7 @@ class Policy:
 
     :param keep: number of the latest versions of a model to keep; None for all.
     :param intermediates: whether to keep merged weights and 16-bit files when the results built from them exist.
+        Merged weights of a fine-tune with ``keep_merged`` are no intermediates.
     """
 
     keep: int | None = None
@@ -119,7 +120,9 @@ def surplus(
         for receipt in [*kept, *removed]:
             artifacts = _artifacts_of(layout, receipt)
             intermediates = [
-                artifact for artifact in artifacts if artifact[0] in _INTERMEDIATE and artifact not in direct
+                artifact
+                for artifact in artifacts
+                if artifact[0] in _INTERMEDIATE and artifact not in direct and not _is_kept_merge(layout, *artifact)
             ]
             candidates.update(dict.fromkeys(intermediates))
             needed -= set(intermediates) - run_inputs
@@ -217,6 +220,12 @@ def _artifacts_of(layout: Layout, receipt: Receipt) -> list[tuple[str, str]]:
         if kind == "gguf" and f16:
             artifacts.append((kind, str(f16)))
     return artifacts
+
+
+def _is_kept_merge(layout: Layout, kind: str, fingerprint: str) -> bool:
+    """Whether an artifact is merged weights that were declared to be kept."""
+    options = (lineage.read_receipt(layout, kind, fingerprint) or {}).get("options") or {}
+    return kind == "merge" and bool((options.get("resolved") or {}).get("keep_merged"))
 
 
 def _needed(layout: Layout, receipts: t.Sequence[Receipt]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Step gguf: llama.cpp's converter writes the 16-bit file of a model, ``llama-quantize`` the smaller ones from it.
 
+After a merge on the way, the converter reads the base, and the adapter is added to each tensor as it passes.
+
 The converter exits with status 0 even when it finds no weights or guesses the tokenizer. The step therefore counts the
 tensors, and compares the token ids of the base's tokenizer with those of the GGUF file.
 """
@@ -29,15 +31,15 @@ from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
-from ..system.files import read_json, remove_tree, tail_lines, write_json
+from ..system.files import read_record, remove_tree, tail_lines, write_json
 from ..training.known_names import DIRECT_QUANTIZATIONS
+from .one_pass import source_of
 from .step import Step
 from .tool_environment import (
     PROGRAMS,
     compute_threads,
     container,
     remove_scratch,
-    require_directory,
     require_disk_space,
     tool_environment,
     weight_bytes,
@@ -68,6 +70,10 @@ _FALLBACK = re.compile(
 class GgufStep(Step):
     """Creates ``model.gguf`` from merged weights or those of a base, or from the 16-bit file.
 
+    ``results``: ``quantization``, ``bytes``, ``tensors``, ``parameters``, ``file_type``, ``fallbacks``; of a conversion
+    also ``recipe`` (``one_pass``, or ``merged_weights`` for weights that existed), ``peak_ram_bytes``,
+    ``estimated_ram_bytes`` and ``texts_compared``.
+
     ``options``: ``quantization``; ``f16`` (fingerprint of the 16-bit file, for quantized types); ``name``; ``base`` and
     ``dataset`` (fingerprints, for the comparison of the tokenizers).
     """
@@ -91,12 +97,13 @@ class GgufStep(Step):
         converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py", image=image)
         if image:
             converter = os.path.join(tools.image_llama_cpp_dir, converter)
-        merged = _source_directory(ctx)
+        source = source_of(ctx)
+        merged = source.directory
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
         require_disk_space(ctx.work, int(count * BITS[quantization] / 8), f"Converting to {quantization}")
         request = os.path.join(ctx.job_dir, "convert.json")
-        argv = [converter, merged, "--outtype", quantization, "--outfile", _partial_output(ctx)]
+        argv = [*source.converter(ctx, converter), merged, "--outtype", quantization, "--outfile", _partial_output(ctx)]
         individual, batched = sample_texts(ctx)
         tokenizer = tokenizer_directory(ctx)
         write_json(
@@ -182,20 +189,12 @@ class GgufStep(Step):
             "file_type": info.file_type,
             "fallbacks": [] if direct else fallbacks(os.path.join(ctx.job_dir, LOG_FILE)),
         }
-        return {**results, "texts_compared": compared} if direct else results
+        if not direct:
+            return results
+        return {**results, "recipe": source_of(ctx).recipe, **_memory(ctx), "texts_compared": compared}
 
     def explain(self, log_tail: t.Sequence[str]) -> Message:
         return explain(log_tail)
-
-
-def _source_directory(ctx: StepContext) -> str:
-    """Directory of the weights to convert.
-
-    :raises NotReadyError: when it does not exist.
-    """
-    if "merge" in ctx.spec.upstream:
-        return require_directory(ctx.upstream_path("merge"), "The merged model")
-    return require_directory(ctx.upstream_path("base"), "The base model")
 
 
 def _quantization(ctx: StepContext) -> str:
@@ -247,7 +246,7 @@ def _check_conversion(ctx: StepContext, info: GgufInfo) -> int:
     :returns: number of texts whose token ids were compared.
     :raises JobError: when the check fails.
     """
-    merged = read_model(_source_directory(ctx))
+    merged = read_model(source_of(ctx).directory)
     expected = sum(tensor.elements for tensor in merged.values())
     # an output layer tied to the embeddings is written once or twice, so only the order of magnitude is certain
     if not 0.5 * expected <= info.parameters <= 1.6 * expected:
@@ -257,8 +256,8 @@ def _check_conversion(ctx: StepContext, info: GgufInfo) -> int:
             expected=expected,
             details={"gguf": info.parameters, "merged": expected},
         )
-    report = read_json(_report_file(ctx))
-    if not isinstance(report, dict):
+    report = read_record(_report_file(ctx))
+    if report is None:
         raise JobError("steps.tokenizers_not_compared")
     if report["wrong"]:
         first = report["wrong"][0]
@@ -272,6 +271,21 @@ def _check_conversion(ctx: StepContext, info: GgufInfo) -> int:
             details={"wrong": report["wrong"][:5], "count": report["count"]},
         )
     return int(report["compared"])
+
+
+def _memory(ctx: StepContext) -> dict[str, t.Any]:
+    """Peak RAM of a conversion in bytes, as measured and as estimated for the plan; without what is unknown.
+
+    Pages of the mapped weight files count as measured, although the kernel may take them back.
+    """
+    merged = ctx.layout.receipt("merge", ctx.spec.upstream["merge"]) if "merge" in ctx.spec.upstream else None
+    estimate = ((merged or {}).get("options") or {}).get("estimate") or {}
+    measured = (read_record(_report_file(ctx)) or {}).get("peak_bytes")
+    estimated = (estimate.get("ram") or {}).get("gguf")
+    return {
+        **({"peak_ram_bytes": measured} if measured else {}),
+        **({"estimated_ram_bytes": estimated} if estimated else {}),
+    }
 
 
 def _excerpt(ids: t.Sequence[int], other: t.Sequence[int]) -> str:
@@ -314,7 +328,7 @@ def tokenizer_directory(ctx: StepContext) -> str:
         path = artifact_path(ctx.layout, "base", str(base))
         if any(os.path.exists(os.path.join(path, name)) for name in ("tokenizer.json", "tokenizer.model")):
             return path
-    return _source_directory(ctx)
+    return source_of(ctx).directory
 
 
 def sample_texts(ctx: StepContext) -> tuple[list[str], list[str]]:

@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Step merge: ``llamafactory-cli export`` merges the adapter into the base; then the base's tokenizer is restored.
 
+Where nobody wants merged weights, the step only finds out what the adapter does to each tensor of the base
+(``training.one_pass``), and the conversion merges on the way. What that cannot express is exported.
+
 LLaMA-Factory does not copy ``tokenizer.model``, and transformers 5 rewrites ``tokenizer_config.json`` and
 ``config.json`` in a form that version 4, and therefore llama.cpp's converter, misreads or cannot read. A SentencePiece
 model converted without ``tokenizer.model`` silently gives worse answers.
@@ -25,8 +28,10 @@ from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
-from ..system.files import list_files, remove_tree, tail_lines, write_atomic, write_json
+from ..system.files import list_files, read_record, remove_tree, tail_lines, write_atomic, write_json
 from ..training.checkpoints import read_object
+from ..training.one_pass import Change
+from .one_pass import CHANGES_FILE, find_changes, is_on_the_way, write_changes
 from .step import Step
 from .tool_environment import (
     compute_threads,
@@ -84,9 +89,13 @@ _PROGRESS_BAR = re.compile(r"^(Loading weights|Writing model shards):.*?\| (\d+)
 
 
 class MergeStep(Step):
-    """Creates merged weights from a base and a training.
+    """Creates merged weights from a base and a training, or the instructions to merge on the way.
 
-    ``options``: ``resolved`` (hyperparameters of the training, defaults filled in).
+    ``options``: ``resolved`` (hyperparameters of the training, defaults filled in); ``weights`` (whether merged weights
+    are wanted for themselves; absent: yes).
+
+    ``results``: ``weights`` (whether there are any); without, ``modules`` (number of tensors that the adapter changes);
+    with, ``tensors``, ``parameters``, ``bytes``, ``dtype``, and ``obstacle`` if they were not wanted; ``tokenizer``.
     """
 
     kind = "merge"
@@ -95,14 +104,24 @@ class MergeStep(Step):
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llamafactory_image
 
-    def command(self, ctx: StepContext) -> Command:
+    def command(self, ctx: StepContext) -> Command | None:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
         config = os.path.join(ctx.job_dir, CONFIG)
-        argv = llamafactory(ctx, image, "export", config)
         base = require_directory(ctx.upstream_path("base"), "The base model")
         trained = require_directory(ctx.upstream_path("train"), "The training's result")
+        changes: dict[str, Change] = {}
+        obstacle: Message | None = None
+        if not ctx.spec.options.get("weights", True):
+            changes, obstacle = self._changes(ctx, base, trained)
+            if obstacle is not None:
+                write_json(_obstacle_file(ctx), obstacle.as_dict())
+        argv = [] if changes else llamafactory(ctx, image, "export", config)
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
+        if changes:
+            os.makedirs(ctx.work)
+            write_changes(ctx, changes)
+            return None
         size = weight_bytes(base)
         require_disk_space(ctx.work, int(size * 1.02), "Merging")
         os.makedirs(ctx.work)
@@ -112,6 +131,13 @@ class MergeStep(Step):
         if os.path.exists(_marker(ctx)):
             os.unlink(_marker(ctx))
         return Command(argv, env, ctx.job_dir, container(ctx, image, [base]))
+
+    @staticmethod
+    def _changes(ctx: StepContext, base: str, trained: str) -> tuple[dict[str, Change], Message | None]:
+        changes, obstacle = find_changes(ctx, base, trained)
+        if changes and _tokens_added(base, trained, ctx.spec.options["resolved"].get("extra") or {}):
+            return {}, Message("training.one_pass_tokens")
+        return changes, obstacle
 
     def progress(self, ctx: StepContext) -> Progress | None:
         for line in reversed(tail_lines(os.path.join(ctx.job_dir, LOG_FILE), 40, 16 * 1024)):
@@ -125,6 +151,9 @@ class MergeStep(Step):
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         base = require_directory(ctx.upstream_path("base"), "The base model")
+        if is_on_the_way(ctx.work):
+            modules = read_object(os.path.join(ctx.work, CHANGES_FILE))
+            return {"weights": False, "modules": len(modules), "tokenizer": "base"}
         try:
             tensors = read_model(ctx.work) if _is_exported(ctx) else {}
         except StoreError as error:
@@ -146,7 +175,10 @@ class MergeStep(Step):
         remove_scratch(ctx)
         for name in list_files(ctx.work):
             os.chmod(os.path.join(ctx.work, name), 0o644)
+        obstacle = read_record(_obstacle_file(ctx))
         return {
+            "weights": True,
+            **({"obstacle": obstacle} if obstacle else {}),
             "tensors": len(tensors),
             "parameters": sum(tensor.elements for tensor in tensors.values()),
             "bytes": weight_bytes(ctx.work),
@@ -160,6 +192,11 @@ class MergeStep(Step):
 
 def _marker(ctx: StepContext) -> str:
     return os.path.join(ctx.job_dir, "exported.json")
+
+
+def _obstacle_file(ctx: StepContext) -> str:
+    """Why weights that nobody wants for themselves have to be merged."""
+    return os.path.join(ctx.job_dir, "obstacle.json")
 
 
 def _is_exported(ctx: StepContext) -> bool:

@@ -36,6 +36,8 @@ def check_exportable(name: str, resolved: t.Mapping[str, t.Any]) -> None:
     if resolved["method"] not in ("lora", "qlora"):
         problem = Message("training.method_without_adapter", method=resolved["method"])
         raise InputError("training.of_finetune", name=name, problem=problem)
+    if resolved.get("keep_merged"):
+        raise InputError("training.of_finetune", name=name, problem=Message("training.adapter_with_merged"))
     extra = resolved.get("extra") or {}
     conflicts = [key for key in MERGE_ONLY_ARGUMENTS if extra.get(key)]
     if conflicts:

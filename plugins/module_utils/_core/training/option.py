@@ -17,8 +17,8 @@ ADAPTERS = ("lora", "qlora")
 #: Stages of LLaMA-Factory (see ``training.stages`` for their datasets). Its ppo is not supported: it needs a reward
 #: model during the training.
 STAGES = ("sft", "pt", "rm", "dpo", "kto")
-#: Steps whose options are hyperparameters: with them, a training and its GGUF files are repeated.
-HYPERPARAMETER_STEPS = ("train", "gguf")
+#: Steps whose options are hyperparameters: with them, a training, its merged weights and GGUF files are repeated.
+HYPERPARAMETER_STEPS = ("train", "merge", "gguf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +40,9 @@ class Option:
     :param lf_argument: LLaMA-Factory's key; empty when there is no direct counterpart.
     :param methods: methods it applies to; empty for all.
     :param stages: stages it applies to; empty for all.
-    :param step: the step it belongs to: ``base``, ``dataset``, ``train``, ``gguf``, ``register``, ``promote`` or
-        ``retain``; ``run`` for all of them together. Those of ``train`` and ``gguf`` are hyperparameters.
+    :param step: the step it belongs to: ``base``, ``dataset``, ``train``, ``merge``, ``gguf``, ``register``,
+        ``promote`` or ``retain``; ``run`` for all of them together. Those of ``HYPERPARAMETER_STEPS`` are
+        hyperparameters.
     :param required: whether a declaration must have it.
     :param explained: whether its wrong values have messages of their own, so that Ansible must not check its choices.
     :param inventory_only: whether only an inventory can declare it.
@@ -72,7 +73,7 @@ class Option:
 
     @property
     def is_hyperparameter(self) -> bool:
-        """Whether it is an option of the training or of its GGUF files."""
+        """Whether it is an option of the training, of its merged weights or of its GGUF files."""
         return self.step in HYPERPARAMETER_STEPS
 
     @property

@@ -276,6 +276,13 @@ ALL: tuple[Option, ...] = (
         "Additional arguments of LLaMA-Factory, by their LLaMA-Factory names.",
     ),
     Option(
+        "keep_merged", "bool", False, "Keep merged weights",
+        "Whether merged 16-bit weights in the format of Hugging Face are written and kept, for vLLM or the hub, also "
+        "with keep_intermediates: false. Otherwise the adapter is merged on the way to the GGUF file, in half the "
+        "memory, and what cannot be merged that way has its merged weights written.",
+        changes_result=False, step="merge",
+    ),
+    Option(
         "quantizations", "list", ("q4_K_M",), "Quantizations",
         "Types of the GGUF files; the model's name refers to the first one.",
         aliases=("quantization",), step="gguf", explained=True,

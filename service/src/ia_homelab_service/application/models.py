@@ -9,6 +9,7 @@ import contextlib
 import os
 import typing as t
 
+from ia_homelab_core.artifacts.integrity import is_without_weights
 from ia_homelab_core.artifacts.layout import Layout
 from ia_homelab_core.engine import model_versions
 from ia_homelab_core.engine.ollama_use import using_ollama
@@ -91,6 +92,8 @@ class Models:
             current = (self._receipt_or_none(kind, fingerprint) if fingerprint else None) or {}
             if fingerprint:
                 lineage[kind] = {"fingerprint": fingerprint, "finished_at": current.get("finished_at", "")}
+            if kind == "merge" and fingerprint:
+                lineage[kind]["weights"] = not is_without_weights(current)
         upstream = current.get("upstream") or {}
         if "train" in lineage:
             resolved = (current.get("options") or {}).get("resolved") or {}

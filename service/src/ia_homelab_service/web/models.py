@@ -184,6 +184,8 @@ def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, 
     for kind in ("merge", "train"):
         if kind in line:
             more = str((line[kind] or {}).get("method") or "")
+            if (line[kind] or {}).get("weights") is False:
+                more = language("lineage.on_the_way")
             pairs.append((language(f"lineage.{kind}"), _result_html(line[kind], more)))
     base = line.get("base") or {}
     if base:

@@ -21,6 +21,7 @@ TEXTS: Texts = {
     "artifacts.not_made": "not made yet",
     "artifacts.receipt_of_other": "its receipt belongs to another result",
     "artifacts.pruned": "pruned",
+    "artifacts.no_weights": "merged on the way, and its weights are asked for now",
     "artifacts.file_gone": "{file} is gone",
     "artifacts.size_differs": "{file} has {bytes} bytes instead of {expected}",
     "artifacts.receipt_damaged": "its receipt is damaged",

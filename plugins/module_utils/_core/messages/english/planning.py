@@ -8,6 +8,12 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.merge_on_the_way": "on the way to the GGUF file, without merged weights",
+    "planning.merge_of_shared_base": "on the way to the GGUF file, without merged weights; export: adapter would write "
+    "{adapter:bytes} instead of {merged:bytes}, because its base is shared with {others:join|, | and }, for answers "
+    "that take slightly longer to compute",
+    "planning.merge_needs_weights": "merged weights are written: {reason}",
+    "planning.merge_kept": "merged weights are written and kept",
     "planning.other_recipe": "other rules for the prompt, nothing is trained",
     "planning.gate_without_aliases": Text(
         "A gate is declared, and no aliases that stand behind it.",

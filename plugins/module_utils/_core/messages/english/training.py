@@ -8,6 +8,19 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "training.adapter_with_merged": Text(
+        "export: adapter writes no merged weights, and keep_merged asks for them.",
+        "Leave one of them out.",
+    ),
+    "training.one_pass_empty": "its adapter is empty",
+    "training.one_pass_method": "the method {method} changes the base's own weights",
+    "training.one_pass_argument": "extra.{argument} changes more than an adapter does",
+    "training.one_pass_tokens": "the training has added tokens",
+    "training.one_pass_weights": "the base has no weights in safetensors files with a configuration",
+    "training.one_pass_setting": "its adapter has {setting} in adapter_config.json",
+    "training.one_pass_tensor": "the base has no tensor that {tensor} of the adapter belongs to",
+    "training.one_pass_shape": "{tensor} has another shape in the base than in the adapter",
+    "training.one_pass_tied": "the adapter changes embeddings that are input and output at once",
     "training.method_without_adapter": Text(
         "export: adapter needs an adapter, and the method {method} makes none.",
         "Declare method: lora or qlora, or export: merged.",

@@ -10,6 +10,7 @@ from ..text import Texts
 TEXTS: Texts = {
     "artifacts.not_made": "pas encore produit",
     "artifacts.receipt_of_other": "son reçu est celui d'un autre résultat",
+    "artifacts.no_weights": "fusionné en chemin, et ses poids sont demandés maintenant",
     "artifacts.pruned": "supprimé pour faire de la place",
     "artifacts.file_gone": "{file} a disparu",
     "artifacts.size_differs": "{file} a {bytes} octets au lieu de {expected}",

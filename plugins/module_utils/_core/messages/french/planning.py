@@ -8,6 +8,12 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.merge_on_the_way": "en chemin vers le fichier GGUF, sans poids fusionnés",
+    "planning.merge_of_shared_base": "en chemin vers le fichier GGUF, sans poids fusionnés ; export: adapter écrirait "
+    "{adapter:bytes} au lieu de {merged:bytes}, car sa base est partagée avec {others:join|, | et }, pour des réponses "
+    "un peu plus longues à calculer",
+    "planning.merge_needs_weights": "des poids fusionnés sont écrits : {reason}",
+    "planning.merge_kept": "des poids fusionnés sont écrits et gardés",
     "planning.gate_without_aliases": Text(
         "Une porte de qualité est déclarée, et aucun alias derrière elle.",
         "Donnez des alias, comme [latest].",

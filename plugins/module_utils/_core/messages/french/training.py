@@ -8,6 +8,19 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "training.adapter_with_merged": Text(
+        "export: adapter n'écrit pas de poids fusionnés, et keep_merged en demande.",
+        "Retirez l'un des deux.",
+    ),
+    "training.one_pass_empty": "son adaptateur est vide",
+    "training.one_pass_method": "la méthode {method} change les poids de la base elle-même",
+    "training.one_pass_argument": "extra.{argument} change plus que ne fait un adaptateur",
+    "training.one_pass_tokens": "l'entraînement a ajouté des tokens",
+    "training.one_pass_weights": "la base n'a pas de poids en safetensors avec une configuration",
+    "training.one_pass_setting": "son adaptateur a {setting} dans adapter_config.json",
+    "training.one_pass_tensor": "la base n'a pas le tenseur auquel {tensor} de l'adaptateur appartient",
+    "training.one_pass_shape": "{tensor} n'a pas la même forme dans la base et dans l'adaptateur",
+    "training.one_pass_tied": "l'adaptateur change des plongements qui servent à l'entrée et à la sortie",
     "training.method_without_adapter": Text(
         "export: adapter demande un adaptateur, et la méthode {method} n'en fait pas.",
         "Déclarez method: lora ou qlora, ou export: merged.",

@@ -187,6 +187,7 @@ TEXTS: dict[str, str] = {
     "models.released": "The hold on {name} is released.",
     "lineage.registered": "Registered",
     "lineage.merge": "Merged weights",
+    "lineage.on_the_way": "on the way to the GGUF file",
     "lineage.train": "Adapter",
     "lineage.commit": "Commit of the prompts",
     "lineage.run": "Run",

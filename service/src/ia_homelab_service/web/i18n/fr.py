@@ -184,6 +184,7 @@ TEXTS: dict[str, str] = {
     "models.released": "{name} n'est plus retenu.",
     "lineage.registered": "Enregistré",
     "lineage.merge": "Poids fusionnés",
+    "lineage.on_the_way": "en chemin vers le fichier GGUF",
     "lineage.train": "Adaptateur",
     "lineage.commit": "Commit des prompts",
     "lineage.run": "Exécution",
@@ -281,6 +282,7 @@ TEXTS: dict[str, str] = {
     "field.logging_steps": "Pas entre deux lignes du journal",
     "field.save_steps": "Pas entre deux points de reprise",
     "field.extra": "Autres arguments de LLaMA-Factory",
+    "field.keep_merged": "Garder les poids fusionnés",
     "field.quantizations": "Quantifications",
     "hint.name": "Du modèle dans Ollama ; composé du modèle et du jeu de données si vide.",
     "hint.base_model": "Un nom à la Ollama, un identifiant Hugging Face ou un dossier du PC IA.",
@@ -328,5 +330,6 @@ TEXTS: dict[str, str] = {
     "hint.logging_steps": "À quelle fréquence la perte est notée.",
     "hint.save_steps": "Un entraînement interrompu reprend au dernier point de reprise.",
     "hint.extra": "Avec les noms de LLaMA-Factory ; ici, ceux qui changent le calcul de l'entraînement.",
+    "hint.keep_merged": "Au format de Hugging Face, pour vLLM ou le hub ; sinon, fusion en chemin vers le GGUF.",
     "hint.quantizations": "Types GGUF ; le nom désigne le premier.",
 }

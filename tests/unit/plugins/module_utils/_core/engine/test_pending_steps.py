@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -81,11 +82,33 @@ def test_a_damaged_result_is_pending_with_its_reason(lab: PlanLab, run: Run) -> 
     assert pending(lab, run) == {"gguf-q4_K_M": "its receipt is damaged"}
 
 
-def test_the_inputs_of_a_quantized_file(run: Run) -> None:
+def test_the_inputs_of_a_quantized_file(lab: PlanLab, run: Run) -> None:
     f16, quantized = run.step("gguf-f16").spec, run.step("gguf-q4_K_M").spec
-    assert required_artifacts(quantized) == {"gguf": f16.fingerprint}
-    assert required_artifacts(f16) == {"merge": run.step("merge").spec.fingerprint}
+    assert required_artifacts(lab.layout, quantized) == {"gguf": f16.fingerprint}
+    assert required_artifacts(lab.layout, f16) == {"merge": run.step("merge").spec.fingerprint}
     assert quantized.upstream == f16.upstream, "its fingerprint does not depend on the f16 file"
+
+
+def test_weights_that_are_wanted_after_a_merge_on_the_way(lab: PlanLab) -> None:
+    """The merge is made again where its weights are a goal, and is enough for a conversion where they are not."""
+    run = lab.plan(register=False)
+    merge = run.step("merge").spec
+    assert merge.options["weights"] is False
+    lab.make(run)
+    receipt = Path(lab.layout.artifact("merge", merge.fingerprint), "receipt.json")
+    recorded = json.loads(receipt.read_text())
+    receipt.write_text(json.dumps({**recorded, "results": {"weights": False}}))
+    assert pending(lab, run) == {}
+    kept = lab.plan(register=False, keep_merged=True)
+    assert kept.goals[0] == "merge" and kept.step("merge").spec.fingerprint == merge.fingerprint
+    assert pending(lab, kept) == {"merge": "merged on the way, and its weights are asked for now"}
+    f16 = run.step("gguf-f16").spec
+    assert required_artifacts(lab.layout, f16) == {"merge": merge.fingerprint, **merge.upstream}
+    remove(lab, run, "gguf-f16")
+    remove(lab, run, "gguf-q4_K_M")
+    assert list(pending(lab, run)) == ["gguf-f16", "gguf-q4_K_M"]
+    remove(lab, run, "train")
+    assert list(pending(lab, run)) == ["train", "gguf-f16", "gguf-q4_K_M"]
 
 
 def test_an_input_that_no_step_makes_is_named(lab: PlanLab, run: Run) -> None:

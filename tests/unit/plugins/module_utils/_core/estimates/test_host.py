@@ -181,12 +181,21 @@ def test_driver_without_gpus(lab: PlanLab, tmp_path: Path, monkeypatch: pytest.M
 def test_not_enough_ram_to_merge(lab: PlanLab) -> None:
     subject = host.Subject("b" * 64, "d" * 64, resolve(BIG).shape, {"rows": 50}, BIG)
     gpu = Gpu(0, "big", 80 * 2**30, 80 * 2**30)
-    hyper = normalise({"method": "lora"})
+    hyper = normalise({"method": "lora", "keep_merged": True})
     machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 0))
     misfit = host.misfit(hyper, subject, machine, host.estimate_resources(hyper, subject, machine))
     assert misfit is not None
     assert misfit.message == "The step merge takes about 15.9 GB of the machine's memory, which has 8.0 GB and no swap."
-    assert misfit.hint == "Add memory or swap. The nearest that fits: base_model: qwen2.5:3b (6.9 GB)."
+    assert misfit.hint == "Add memory or swap. The nearest that fits: keep_merged: false (4.8 GB)."
+    enlarged = normalise({"method": "lora", "extra": {"resize_vocab": True}})
+    misfit = host.misfit(enlarged, subject, machine, host.estimate_resources(enlarged, subject, machine))
+    assert misfit is not None
+    assert "base_model: qwen2.5:" in misfit.hint
+    merged_on_the_way = normalise({"method": "lora"})
+    assert (
+        host.misfit(merged_on_the_way, subject, machine, host.estimate_resources(merged_on_the_way, subject, machine))
+        is None
+    )
     machine = host.Machine("cuda", [gpu], memory.Ram(8 * 10**9, 8 * 10**9, 16 * 10**9))
     assert host.misfit(hyper, subject, machine, host.estimate_resources(hyper, subject, machine)) is None
 

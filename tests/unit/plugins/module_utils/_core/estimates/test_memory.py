@@ -180,7 +180,7 @@ def test_unmodelled_settings_are_reported() -> None:
 
 
 def test_a_7b_model_needs_about_70_gb_of_disk() -> None:
-    estimate = memory.estimate(shape_of("qwen2.5:7b"), {"method": "lora"})
+    estimate = memory.estimate(shape_of("qwen2.5:7b"), {"method": "lora", "keep_merged": True})
     assert 14.9 < estimate.disk["base"] / GB < 15.5
     assert 14.9 < estimate.disk["merge"] / GB < 15.5
     assert 14.9 < estimate.disk["gguf-f16"] / GB < 15.5
@@ -192,8 +192,21 @@ def test_a_7b_model_needs_about_70_gb_of_disk() -> None:
 
 
 def test_merging_needs_two_gigabytes_per_billion_parameters() -> None:
+    for values in ({"keep_merged": True}, {"method": "full"}, {"extra": {"resize_vocab": True}}):
+        estimate = memory.estimate(shape_of("qwen2.5:7b"), values)
+        assert 15.2 < estimate.ram["merge"] / GB < 17
+
+
+def test_merging_on_the_way_needs_no_memory_and_no_disk_of_its_own() -> None:
     estimate = memory.estimate(shape_of("qwen2.5:7b"))
-    assert 15.2 < estimate.ram["merge"] / GB < 17
+    assert (estimate.ram["merge"], estimate.disk["merge"]) == (0, 0)
+    assert estimate.ram["gguf"] / GB < 6
+
+
+@pytest.mark.parametrize(("model", "peak"), [("qwen2.5:0.5b", 1.51), ("qwen2.5:1.5b", 2.27)])
+def test_memory_of_a_conversion_in_one_pass(model: str, peak: float) -> None:
+    """Measured by ``benchmarks/one_pass.py``; the tiny base is measured by ``tests/real/test_steps_real.py``."""
+    assert memory.estimate(shape_of(model)).ram["gguf"] / GB == pytest.approx(peak, rel=0.2)
 
 
 def test_training_on_a_cpu_uses_ram() -> None:

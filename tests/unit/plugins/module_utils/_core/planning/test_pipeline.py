@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import (
     required_artifacts,
 )
@@ -20,6 +21,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps
 
+#: A data directory without results.
+NOWHERE = Layout("/nowhere")
 BASE = Identity("b" * 64, {"source": "hub"}, {"location": "/somewhere"})
 DATASET = "d" * 64
 REGISTER = {"name": "homelab-model"}
@@ -54,7 +57,7 @@ def test_steps_follow_their_inputs() -> None:
     available: set[tuple[str, str]] = {("base", BASE.fingerprint), ("dataset", DATASET)}
     for step in steps:
         if step.spec.kind != "base":
-            assert set(required_artifacts(step.spec).items()) <= available, step.label
+            assert set(required_artifacts(NOWHERE, step.spec).items()) <= available, step.label
         available.add((step.spec.kind, step.spec.fingerprint))
 
 
@@ -79,8 +82,8 @@ def test_quantized_file_requires_f16_and_is_identified_by_the_weights() -> None:
     by_label = {step.label: step.spec for step in steps}
     quantized = by_label["gguf-q4_K_M"]
     assert quantized.upstream == {"merge": by_label["merge"].fingerprint}
-    assert required_artifacts(quantized) == {"gguf": by_label["gguf-f16"].fingerprint}
-    assert required_artifacts(by_label["gguf-f16"]) == {"merge": by_label["merge"].fingerprint}
+    assert required_artifacts(NOWHERE, quantized) == {"gguf": by_label["gguf-f16"].fingerprint}
+    assert required_artifacts(NOWHERE, by_label["gguf-f16"]) == {"merge": by_label["merge"].fingerprint}
 
 
 def test_first_declared_quantization_gets_the_aliases() -> None:

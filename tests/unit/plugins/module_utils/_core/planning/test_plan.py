@@ -214,13 +214,43 @@ def takes(plan: dict[str, t.Any], label: str) -> dict[str, t.Any]:
 def test_disk_memory_and_time_of_each_step(lab: PlanLab) -> None:
     plan = plan_of(lab, declared(lab))
     assert takes(plan, "base")["disk_bytes"] == 999584000
-    assert 0.98e9 < takes(plan, "merge")["disk_bytes"] < 1.1e9
+    assert takes(plan, "merge")["disk_bytes"] == 0
+    assert "ram_bytes" not in takes(plan, "merge")
+    kept = plan_of(lab, declared(lab, keep_merged=True))
+    assert 0.98e9 < takes(kept, "merge")["disk_bytes"] < 1.1e9
+    assert 1.5e9 < takes(kept, "merge")["ram_bytes"] < 2e9
     assert 0.9e9 < takes(plan, "gguf-f16")["disk_bytes"] < 1.1e9
     assert takes(plan, "gguf-q4_K_M")["disk_bytes"] < 0.5e9
     assert 2e9 < takes(plan, "train")["ram_bytes"] < 4e9
     assert "seconds" not in takes(plan, "base")
     assert all(takes(plan, label)["seconds"] > 0 for label in ALL[1:])
     assert takes(plan, "train")["seconds_from"] == "worked out"
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({}, "on the way to the GGUF file, without merged weights"),
+        ({"keep_merged": True}, "merged weights are written and kept"),
+        ({"method": "full"}, "merged weights are written: the method full changes the base's own weights"),
+    ],
+)
+def test_way_of_merging(lab: PlanLab, options: dict[str, t.Any], note: str) -> None:
+    text = plan_text.text(plan_of(lab, declared(lab, **options)))
+    assert note in [line.strip() for line in text.splitlines()]
+
+
+def test_export_of_the_adapter_is_named_where_the_base_is_shared(lab: PlanLab) -> None:
+    """Once another fine-tune was trained on it, if much disk is saved and the adapter may be exported."""
+    big = {"base_model": "qwen2.5:7b"}
+    assert "export: adapter" not in plan_text.text(plan_of(lab, declared(lab, **big)))
+    lab.make(declared(lab, name="other", learning_rate=1e-4, **big))
+    text = plan_text.text(plan_of(lab, declared(lab, **big)))
+    assert "export: adapter would write " in text and "because its base is shared with other, for answers" in text
+    full = declared(lab, **big, method="full", memory_check="warn")
+    assert "export: adapter" not in plan_text.text(plan_of(lab, full))
+    small = plan_text.text(plan_of(lab, declared(lab)))
+    assert "export: adapter" not in small, "it has another base"
 
 
 def test_gpu_memory_is_compared_with_free_memory(lab: PlanLab) -> None:
@@ -253,7 +283,7 @@ def test_low_disk_space_causes_a_warning(lab: PlanLab, monkeypatch: pytest.Monke
     monkeypatch.setattr(planning_plan, "free_bytes", lambda path: 10**9)
     plan = plan_of(lab, declared(lab))
     assert plan["warnings"] == [
-        f"homelab-model: about 3.8 GB will be written in all, and 1.0 GB are free at {lab.layout.root}."
+        f"homelab-model: about 2.8 GB will be written in all, and 1.0 GB are free at {lab.layout.root}."
     ]
 
 

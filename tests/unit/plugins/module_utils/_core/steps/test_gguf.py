@@ -164,6 +164,7 @@ def test_converted_file(lab: StepLab) -> None:
         "parameters": 4096,
         "file_type": "F16",
         "fallbacks": [],
+        "recipe": "merged_weights",
         "texts_compared": 33,
     }
     assert os.listdir(ctx.work) == ["model.gguf"]

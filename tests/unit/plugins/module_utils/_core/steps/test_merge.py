@@ -70,6 +70,80 @@ def context(lab: StepLab, **declared: t.Any) -> StepContext:
     return lab.context("merge", {"base": BASE, "train": TRAIN}, options)
 
 
+def trained_adapter(lab: StepLab, **settings: t.Any) -> None:
+    """The adapter that the training made, of one module."""
+    directory = lab.layout.artifact("train", TRAIN)
+    dump(os.path.join(directory, "adapter_config.json"), {"peft_type": "LORA", "r": 1, "lora_alpha": 2, **settings})
+    tensors = {
+        "base_model.model.layer.lora_A.weight": ("BF16", [1, 2], bytes(4)),
+        "base_model.model.layer.lora_B.weight": ("BF16", [2, 1], bytes(4)),
+    }
+    write_safetensors(os.path.join(directory, "adapter_model.safetensors"), tensors)
+
+
+def rename_layer(lab: StepLab) -> None:
+    """The base's tensor as PEFT names it."""
+    tensors = {"embed": TENSORS["embed"], "layer.weight": TENSORS["layer"]}
+    write_safetensors(lab.root / "base" / "model.safetensors", tensors)
+
+
+def on_the_way(lab: StepLab, **declared: t.Any) -> StepContext:
+    """Context of a merge whose weights nobody wants for themselves."""
+    ctx = context(lab, **declared)
+    ctx.spec.options["weights"] = False
+    return ctx
+
+
+def test_merge_on_the_way(lab: StepLab) -> None:
+    """No program runs, LLaMA-Factory need not even be there; the result says what the adapter does."""
+    rename_layer(lab)
+    trained_adapter(lab)
+    (lab.root / "lf/bin/python").unlink()
+    ctx = on_the_way(lab)
+    os.makedirs(ctx.work)
+    Path(ctx.work, "left.safetensors").touch()
+    assert MergeStep().command(ctx) is None
+    assert os.listdir(ctx.work) == ["adapter_changes.json"]
+    changes = json.loads(Path(ctx.work, "adapter_changes.json").read_text())
+    assert list(changes) == ["layer.weight"] and changes["layer.weight"]["scale"] == 2.0
+    results = MergeStep().finish(ctx)
+    assert results == {"weights": False, "modules": 1, "tokenizer": "base"}
+    assert MergeStep().finish(ctx) == results, "a supervisor killed here calls it again"
+
+
+@pytest.mark.parametrize(
+    ("declared", "settings", "code"),
+    [
+        ({"method": "full"}, {}, "one_pass_method"),
+        ({"extra": {"resize_vocab": True}}, {}, "one_pass_argument"),
+        ({}, {"fan_in_fan_out": True}, "one_pass_setting"),
+        ({}, {"init_lora_weights": "pissa"}, "one_pass_setting"),
+        ({}, {"use_dora": True}, "one_pass_tensor"),
+        ({}, {"r": 2}, "one_pass_shape"),
+    ],
+)
+def test_what_cannot_be_merged_on_the_way_is_exported(
+    lab: StepLab, declared: dict[str, t.Any], settings: dict[str, t.Any], code: str
+) -> None:
+    rename_layer(lab)
+    trained_adapter(lab, **settings)
+    ctx = on_the_way(lab, **declared)
+    assert MergeStep().command(ctx) is not None
+    export(ctx, {"embed": TENSORS["embed"], "layer.weight": TENSORS["layer"]})
+    results = MergeStep().finish(ctx)
+    assert results["weights"] is True and results["obstacle"]["code"] == f"training.{code}"
+
+
+def test_a_tokenizer_that_the_training_enlarged_is_exported(lab: StepLab) -> None:
+    rename_layer(lab)
+    trained_adapter(lab)
+    added = [*TOKENIZER["added_tokens"], {"id": 3, "content": "<x>"}]  # type: ignore[misc]
+    dump(os.path.join(lab.layout.artifact("train", TRAIN), "tokenizer.json"), {**TOKENIZER, "added_tokens": added})
+    ctx = on_the_way(lab)
+    assert MergeStep().command(ctx) is not None
+    assert json.loads(Path(ctx.job_dir, "obstacle.json").read_text())["code"] == "training.one_pass_tokens"
+
+
 def export(ctx: StepContext, tensors: t.Mapping[str, tuple[str, list[int], bytes]] | None = None) -> None:
     """Write the files that ``llamafactory-cli export`` writes."""
     tensors = TENSORS if tensors is None else tensors
@@ -147,6 +221,7 @@ def test_restored_base_files(lab: StepLab) -> None:
     ctx = context(lab)
     export(ctx)
     assert MergeStep().finish(ctx) == {
+        "weights": True,
         "tensors": 2,
         "parameters": 12,
         "bytes": os.path.getsize(os.path.join(ctx.work, "model.safetensors")),
