@@ -88,17 +88,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
 
 
 def test_pipeline_from_prompts_to_answer(place: Place) -> None:
-    run = place.plan()
-    place.engine.submit(run)
-    view = place.engine.follow(run.id)
+    made_once = place.plan()
+    place.engine.submit(made_once)
+    view = place.engine.follow(made_once.id)
+    assert view.state == "succeeded", view.error
+    converted = place.layout.receipt("gguf", made_once.step("gguf-f16").spec.fingerprint)
+    assert converted is not None and converted["results"]["recipe"] == "one_pass"
+    kept = place.plan(keep_merged=True)
+    assert place.engine.submit(kept).pending == ("merge",)
+    view = place.engine.follow(kept.id)
     assert view.state == "succeeded", view.error
     ran = {"train": "llamafactory", "merge": "llamafactory", "gguf-f16": "llama-cpp", "gguf-q4_K_M": "llama-cpp"}
     for label, kind in ran.items():
+        run = kept if label == "merge" else made_once
         assert place.record(run, label, "job.json")["runner"] == "docker", label
         made = place.record(run, label, "command.json")
         assert made["container"], label
         there = DockerEngine().image(made["image"])
         assert there is not None and f"/{kind}:" in there["RepoTags"][0], label
+    run = made_once
     assert place.record(run, "register-q4_K_M", "job.json")["runner"] == "process", "the core does it itself"
     for label, made_by_it in (("train", "*.safetensors"), ("merge", "*.safetensors"), ("gguf-q4_K_M", "*.gguf")):
         spec = run.step(label).spec

@@ -40,9 +40,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
 COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "20"))
 #: Number of kills of each step among twenty.
-STEPS = (
-    ("train",) * 7 + ("merge",) * 4 + ("gguf-f16",) * 3 + ("gguf-q4_K_M",) + ("register-q4_K_M",) * 3 + ("promote",) * 2
-)
+STEPS = ("train",) * 7 + ("gguf-f16",) * 7 + ("gguf-q4_K_M",) + ("register-q4_K_M",) * 3 + ("promote",) * 2
 #: Those that ask the one server, and are struck one at a time; of the others two at a time.
 SERVED = ("register-q4_K_M", "promote")
 SAVE_STEPS = 4

@@ -355,7 +355,8 @@ def test_retention(workspace: Workspace, applies: dict[str, Applied], ollama_ser
     for step in ("register", "gguf", "merge"):
         left = set(os.listdir(old[step]["path"]))
         assert left <= {"receipt.json", "README.md", "Modelfile"} and "receipt.json" in left
-    assert old["merge"]["facts"]["bytes"] > 0 and COMMIT in Path(old["merge"]["path"], "README.md").read_text("utf-8")
+    assert old["merge"]["facts"]["weights"] is False
+    assert old["gguf"]["facts"]["bytes"] > 0 and COMMIT in Path(old["gguf"]["path"], "README.md").read_text("utf-8")
     assert list(Path(workspace.layout.parent("merge")).glob("*/*.safetensors")) == [], "no intermediates"
     kept = {entry["step"]: entry for entry in _lineage_of(workspace, served)}
     assert [step for step, entry in kept.items() if not entry["there"]] == ["merge"]

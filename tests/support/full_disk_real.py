@@ -60,7 +60,7 @@ class Workspace:
 
     def run(self, until: str) -> Run:
         """The fine-tune up to a step."""
-        declared = {"name": "full", "base_model": self.hub_model, "dataset": "prompts", **TRAINING}
+        declared = {"name": "full", "base_model": self.hub_model, "dataset": "prompts", "keep_merged": True, **TRAINING}
         run = plan(self.layout, Request.finetune(declared), Host(toolchain(self.server.url), "cpu"))
         labels = [step.label for step in run.steps]
         steps = run.steps[: labels.index(until) + 1]
