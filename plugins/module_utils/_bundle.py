@@ -59,6 +59,7 @@ def modules() -> None:
     from ._core.engine import engine as _core_engine_engine
     from ._core.engine import gpu_lease as _core_engine_gpu_lease
     from ._core.engine import gpu_users as _core_engine_gpu_users
+    from ._core.engine import host_gpus as _core_engine_host_gpus
     from ._core.engine import installation as _core_engine_installation
     from ._core.engine import launcher as _core_engine_launcher
     from ._core.engine import model_versions as _core_engine_model_versions
@@ -189,6 +190,7 @@ def modules() -> None:
     from ._core.system import environment as _core_system_environment
     from ._core.system import files as _core_system_files
     from ._core.system import gpus as _core_system_gpus
+    from ._core.system import host_lock as _core_system_host_lock
     from ._core.system import job_helper as _core_system_job_helper
     from ._core.system import local_services as _core_system_local_services
     from ._core.system import locks as _core_system_locks

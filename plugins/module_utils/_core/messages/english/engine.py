@@ -64,6 +64,8 @@ TEXTS: Texts = {
         "It was changed from outside. Apply again: what was finished is kept, and the record is rewritten.",
     ),
     "engine.run_changed": "The run {run} has changed.",
+    "engine.gpu_of_other_store": "the GPU, which a training of another data directory uses",
+    "engine.gpu_of_other_store_by": "the GPU, which a training of {user} in another data directory uses (pid {pid})",
     "engine.ollama_starting": "Ollama, which was just started again: {problem}",
     "engine.ollama_which_is_stopped": "Ollama, which is stopped for the training {training}",
     "engine.ollama_in_transition": "Ollama, which is being stopped or restarted for {holders}",
