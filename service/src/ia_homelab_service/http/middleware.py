@@ -32,13 +32,17 @@ class RequestGuard:
     ``scope["state"]["scopes"]`` has the scopes of the caller's token afterwards.
 
     :param state: the application's state, with ``metrics``.
+    :param is_upload: whether the route of a request receives files, so that the limit of uploads applies.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, access: Access, state: t.Any) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, access: Access, state: t.Any, is_upload: t.Callable[[Scope], bool]
+    ) -> None:
         self.app = app
         self.settings = settings
         self.access = access
         self.state = state
+        self._is_upload = is_upload
         self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
         self._proxies = [ipaddress.ip_network(one) for one in settings.trusted_proxies]
@@ -122,9 +126,8 @@ class RequestGuard:
 
     async def _handle_limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"]
-        upload = headers.get("content-type", "").startswith(("multipart/form-data", "application/octet-stream"))
         # a form has boundaries in addition to the file
-        limit = self.settings.max_upload_bytes + 65536 if upload else self.settings.max_body_bytes
+        limit = self.settings.max_upload_bytes + 65536 if self._is_upload(scope) else self.settings.max_body_bytes
         rejection = problem_response(
             path, 413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"}
         )

@@ -30,6 +30,7 @@ from ..http.access import READ, TRAIN
 from ..http.bodies import receive_upload
 from ..http.routing import ServiceRoute
 from ..http.security import PUBLIC
+from ..http.upload_routes import receives_files
 from .i18n.language import LANGUAGE_COOKIE, NAMES, TEXTS
 from .layout import STYLE, request_language
 from .sessions import LIFETIME, SESSION_COOKIE, Sessions
@@ -122,6 +123,7 @@ class FormRoutes:
             set_cookie(request, response, LANGUAGE_COOKIE, code, 365 * 24 * 3600)
         return response
 
+    @receives_files
     async def upload(self, request: Request) -> Response:
         """Validate a dataset, and publish it if requested and valid."""
         result: UploadResult
