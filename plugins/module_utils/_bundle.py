@@ -49,6 +49,7 @@ def modules() -> None:
     from ._core.datasets import statistics as _core_datasets_statistics
     from ._core.datasets import training_rows as _core_datasets_training_rows
     from ._core.datasets import truncation as _core_datasets_truncation
+    from ._core.datasets import unused_versions as _core_datasets_unused_versions
     from ._core.datasets import validation_split as _core_datasets_validation_split
     from ._core.datasets import versions as _core_datasets_versions
     from ._core.distributed import node_line as _core_distributed_node_line

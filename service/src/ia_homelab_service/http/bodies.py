@@ -20,8 +20,9 @@ from starlette.exceptions import HTTPException
 from ia_homelab_core.messages.message import Message
 
 from ..application import finetune_request
-from ..application.datasets import Datasets, IncomingFile, quota_error
+from ..application.datasets import Datasets, IncomingFile
 from ..application.errors import FieldError, FieldErrors
+from ..application.upload_quota import Reservation
 
 #: Largest size in bytes of a form field that is not a file.
 _MAX_FIELD_BYTES = 65536
@@ -112,44 +113,45 @@ async def receive_upload(request: Request, datasets: Datasets, filename: str = "
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     async with contextlib.AsyncExitStack() as stack:
+        reservation = stack.enter_context(datasets.quota.reservation())
         if media_type != "multipart/form-data":
-            file = stack.enter_context(datasets.receive_file(filename or "rows.jsonl"))
+            file = stack.enter_context(datasets.receive_file(filename or "rows.jsonl", reservation))
             async for chunk in request.stream():
                 await to_thread.run_sync(file.write, chunk)
             received = ReceivedForm(file, {})
         else:
-            received = await _receive_form(request, datasets, stack)
+            received = await _receive_form(request, datasets, reservation, stack)
         if not received.file.size:
             raise FieldErrors([_no_file()])
         yield received
 
 
-async def _receive_form(request: Request, datasets: Datasets, stack: contextlib.AsyncExitStack) -> ReceivedForm:
+async def _receive_form(
+    request: Request, datasets: Datasets, reservation: Reservation, stack: contextlib.AsyncExitStack
+) -> ReceivedForm:
     # what exceeds the quota is refused as it arrives: the parser writes files to TMPDIR, which the quota does not count
-    limited = Request(request.scope, _limited_receive(request, datasets))
+    limited = Request(request.scope, _reserving_receive(request, reservation))
     form = await stack.enter_async_context(
         limited.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
     )
     upload = next((value for value in form.values() if isinstance(value, UploadFile)), None)
     if upload is None:
         raise FieldErrors([_no_file()])
-    file = stack.enter_context(datasets.receive_file(upload.filename or ""))
+    file = stack.enter_context(datasets.receive_file(upload.filename or "", reservation))
     while chunk := await upload.read(_CHUNK_BYTES):
         await to_thread.run_sync(file.write, chunk)
     return ReceivedForm(file, {key: value for key, value in form.items() if isinstance(value, str)})
 
 
-def _limited_receive(request: Request, datasets: Datasets) -> t.Callable[[], t.Awaitable[asgi.Message]]:
-    room = datasets.available_bytes()
-    # a form has boundaries and fields in addition to the file
-    left = room + _MAX_FIELD_BYTES
+def _reserving_receive(request: Request, reservation: Reservation) -> t.Callable[[], t.Awaitable[asgi.Message]]:
+    received = 0
 
     async def receive() -> asgi.Message:
-        nonlocal left
+        nonlocal received
         message = await request.receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise quota_error(room)
+        received += len(message.get("body", b""))
+        # a form has boundaries and fields in addition to the file: they are not stored
+        reservation.reach(received - _MAX_FIELD_BYTES)
         return message
 
     return receive
