@@ -152,6 +152,7 @@ def modules() -> None:
     from ._core.releases import model_card as _core_releases_model_card
     from ._core.releases import promotion as _core_releases_promotion
     from ._core.releases import recipes as _core_releases_recipes
+    from ._core.releases import regex as _core_releases_regex
     from ._core.releases import retention as _core_releases_retention
     from ._core.runners import command as _core_runners_command
     from ._core.runners import docker as _core_runners_docker
