@@ -58,6 +58,11 @@ _READ_ATTEMPTS = 5
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\Z")
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a text may be the id of a run."""
+    return _RUN_ID.match(text) is not None
+
+
 class Store:
     """The runs and jobs under one data directory."""
 
@@ -81,7 +86,7 @@ class Store:
         return os.path.join(self.layout.jobs, section)
 
     def _find(self, run_id: str) -> str | None:
-        if not _RUN_ID.match(run_id):
+        if not is_run_id(run_id):
             raise InputError("runs.id_invalid", run=run_id)
         for section in ("active", "done", "active"):  # the run may move during the search
             path = os.path.join(self._folder(section), run_id)

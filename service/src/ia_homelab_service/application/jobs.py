@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import sys
 import threading
 import time
 import typing as t
@@ -18,6 +20,7 @@ from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
 from ia_homelab_core.runs.states import RunState, StepState
 from ia_homelab_core.runs.status import RunView
+from ia_homelab_core.runs.store import is_run_id
 from ia_homelab_core.system.files import discard, make_dirs, read_record, write_json
 from ia_homelab_core.training import checkpoints as training_checkpoints
 from ia_homelab_core.training import trainer_log
@@ -253,7 +256,7 @@ class Jobs:
 
     def revision(self, job_id: str) -> tuple[t.Any, ...] | None:
         """Return a value that changes with the record of a run; None if it has no record."""
-        if "/" in job_id or job_id.startswith("."):
+        if not is_run_id(job_id):
             return None
         paused = os.path.exists(self._pause_path(job_id))
         for section in ("active", "done"):
@@ -276,17 +279,27 @@ class Jobs:
         """Convert a run and its status to a job, with its redacted error and pause."""
         return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
 
-    def all(self, limit: int) -> list[Job]:
-        """Return active runs in the order of the queue, then the latest finished ones."""
+    def all(self, limit: int, matches: t.Callable[[Job], bool] | None = None) -> list[Job]:
+        """Return active runs in the order of the queue, then the latest finished ones.
+
+        :param limit: the largest number of finished ones.
+        :param matches: which runs are returned; by default all of them.
+        """
         queue = [record.id for record in self.engine.store.active()]
-        done = [one for one in self.engine.store.done_ids(limit) if one not in queue]
-        jobs = []
-        for job_id in [*queue, *done]:
+        done = [
+            one for one in self.engine.store.done_ids(limit if matches is None else sys.maxsize) if one not in queue
+        ]
+        finished = itertools.islice(self._matching(done, matches), limit)
+        return [*self._matching(queue, matches), *finished]
+
+    def _matching(self, job_ids: t.Iterable[str], matches: t.Callable[[Job], bool] | None) -> t.Iterator[Job]:
+        for job_id in job_ids:
             try:
-                jobs.append(self.get(job_id))
+                job = self.get(job_id)
             except InputError:
                 continue  # its record is damaged, or was removed in the meantime
-        return jobs
+            if matches is None or matches(job):
+                yield job
 
     # -- output of a training --------------------------------------------------------------------------------------
 

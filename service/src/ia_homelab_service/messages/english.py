@@ -117,6 +117,7 @@ TEXTS: Texts = {
     ),
     "service.no_integrations": Text("There are none here.", "Leave it out."),
     "service.metadata_invalid": "metadata must be an object of at most {limit} short texts.",
+    "service.status_unknown": Text("No job has the status {status!r}.", "{suggestion}"),
     "service.method_unknown": Text("There is no method {method!r} here.", "Use supervised."),
     "service.method_no_object": 'method must be an object such as {{"type": "supervised"}}.',
     "service.hyperparameters_no_object": "hyperparameters must be an object.",

@@ -25,6 +25,7 @@ TEXTS: Texts = {
     "service.goal_twice": "goal est donné deux fois : comme {first} et comme {second}.",
     "service.goal_unknown": "goal doit être parmi {known}, et non {goal!r}.",
     "service.export_format_unknown": Text("Il n'y a pas de format {format!r}.", "Le format est gguf."),
+    "service.status_unknown": Text("Aucune exécution n'a l'état « {status} ».", "{suggestion}"),
     "service.row_format_unknown": Text("Il n'y a pas de format « {format} ».", "{suggestion}"),
     "service.row_invalid": Text("Ligne {row} : {defect}.", "{defect.hint}"),
     "service.upload_too_large": Text(
