@@ -312,25 +312,36 @@ class Jobs:
         return done if os.path.isdir(done) else self.engine.layout.work("train", spec.fingerprint)
 
     def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
-        """Return the lines of a training's log; for repeated steps the later one."""
-        folder = self.train_directory(self.run(job_id))
-        points: dict[float, Point] = {}
+        """Return the lines of a training's log; for repeated steps the later one.
+
+        :param limit: the largest number of points: of more lines every n-th is returned.
+        """
+        lines = self._losses(self.train_directory(self.run(job_id)))
+        steps = sorted(lines)
+        stride = -(-len(steps) // limit)
+        return [Point(**lines[step]._asdict()) for step in steps[:: stride or 1]]
+
+    @staticmethod
+    def _losses(folder: str) -> dict[float, _Line]:
+        """Return the lines of a training's log that have a loss, by step.
+
+        :param folder: output of the training; empty if there is none.
+        """
+        lines: dict[float, _Line] = {}
         for entry in trainer_log.read_all(os.path.join(folder, TRAINER_LOG_FILE)) if folder else ():
-            point = to_point(entry)
-            if point.loss is None and point.eval_loss is None:
+            line = _to_line(entry)
+            if line.loss is None and line.eval_loss is None:
                 continue
-            before = points.get(point.step)
-            if before is not None and point.loss is None:  # the validation line of the same step
-                point = before.model_copy(update={"eval_loss": point.eval_loss})
-            points[point.step] = point
-        ordered = [points[step] for step in sorted(points)]
-        stride = -(-len(ordered) // limit)
-        return ordered[:: stride or 1]
+            before = lines.get(line.step)
+            if before is not None and line.loss is None:  # the validation line of the same step
+                line = before._replace(eval_loss=line.eval_loss)
+            lines[line.step] = line
+        return lines
 
     def checkpoints(self, job_id: str) -> list[Checkpoint]:
         """Return the checkpoints that a training can resume from, the last first."""
         folder = self.train_directory(self.run(job_id))
-        losses = {point.step: point for point in self.curve(job_id, 1_000_000)}
+        losses = self._losses(folder)
         checkpoints = []
         for step, name in training_checkpoints.checkpoints(folder) if folder else ():
             path = os.path.join(folder, name)
@@ -347,14 +358,23 @@ class Jobs:
         return checkpoints
 
 
-def to_point(entry: t.Mapping[str, t.Any]) -> Point:
-    """Convert a line of a training's log."""
+class _Line(t.NamedTuple):
+    """A line of a training's log, with the fields of a :class:`Point`. Much smaller: a curve may have many of them."""
 
+    step: float
+    loss: float | None
+    eval_loss: float | None
+    learning_rate: float | None
+    epoch: float | None
+    seconds: float | None
+
+
+def _to_line(entry: t.Mapping[str, t.Any]) -> _Line:
     def number(key: str) -> float | None:
         value = entry.get(key)
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
-    return Point(
+    return _Line(
         step=float(entry["current_steps"]),
         loss=number("loss"),
         eval_loss=number("eval_loss"),
@@ -362,6 +382,11 @@ def to_point(entry: t.Mapping[str, t.Any]) -> Point:
         epoch=number("epoch"),
         seconds=trainer_log.parse_duration(entry.get("elapsed_time")),
     )
+
+
+def to_point(entry: t.Mapping[str, t.Any]) -> Point:
+    """Convert a line of a training's log."""
+    return Point(**_to_line(entry)._asdict())
 
 
 def _mtime(path: str) -> int:

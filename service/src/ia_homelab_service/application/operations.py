@@ -256,10 +256,24 @@ class Operations:
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return the events of a job with ids greater than ``after``."""
+        self._sync_events(job_id)
+        return self.journal.read(job_id, after, limit)
+
+    def latest_events(self, job_id: str, before: int | None = None, limit: int = 1000) -> list[Event]:
+        """Return the last events of a job with ids less than ``before``, the latest first.
+
+        :param before: None for all events.
+        """
+        self._sync_events(job_id)
+        count = self.journal.count(job_id)
+        end = count if before is None else min(max(before - 1, 0), count)
+        start = max(0, end - limit)
+        return self.journal.read(job_id, start, end - start)[::-1] if end else []
+
+    def _sync_events(self, job_id: str) -> None:
         self.jobs.run(job_id)
         if not self.journal.is_current(job_id):
             self.journal.sync(job_id)  # a client that has seen the end of a job also finds it in the events
-        return self.journal.read(job_id, after, limit)
 
     def log(self, job_id: str, lines: int = 200, step: str = "") -> Log:
         """Return the last lines of output of a job's current step, its last step, or a given step."""
