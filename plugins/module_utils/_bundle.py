@@ -79,6 +79,7 @@ def modules() -> None:
     from ._core.formats import gguf as _core_formats_gguf
     from ._core.formats import safetensors as _core_formats_safetensors
     from ._core.formats import yaml as _core_formats_yaml
+    from ._core import json_text as _core_json_text
     from ._core import main as _core_main
     from ._core.messages import catalogue as _core_messages_catalogue
     from ._core.messages.english import all_texts as _core_messages_english_all_texts

@@ -24,6 +24,7 @@ from collections import OrderedDict
 
 from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.json_text import parse_json
 from ia_homelab_core.runs.names import JOB_FILE, SUPERVISOR_FILE
 from ia_homelab_core.runs.progress import Progress
 from ia_homelab_core.runs.run import Job, Record
@@ -348,7 +349,7 @@ def _parse(line: bytes) -> tuple[str, Event]:
     """
     if not line.endswith(b"\n"):
         raise ValueError("torn")
-    raw = json.loads(line)
+    raw = parse_json(line)
     return str(raw.pop("key")), Event.model_validate(raw)
 
 

@@ -17,16 +17,20 @@ from starlette import types as asgi
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from ia_homelab_core.json_text import MAX_DEPTH, is_too_deep, parse_json
 from ia_homelab_core.messages.message import Message
 
 from ..application import finetune_request
 from ..application.datasets import Datasets, IncomingFile
-from ..application.errors import FieldError, FieldErrors
+from ..application.errors import FieldError, FieldErrors, TooLargeError
 from ..application.upload_quota import Reservation
 
 #: Largest size in bytes of a form field that is not a file.
 _MAX_FIELD_BYTES = 65536
 _MAX_FIELDS = 50
+#: The same for a form without files: a token, and who sends it.
+_MAX_FORM_BYTES = 16384
+_MAX_FORM_FIELDS = 8
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -63,12 +67,14 @@ class JsonRequest(Request):
         :raises HTTPException: when it is not JSON.
         """
         try:
-            value = json.loads(await self.body())
+            value = parse_json(await self.body())
+            if is_too_deep(value):
+                raise HTTPException(400, f"The body is nested more than {MAX_DEPTH} levels deep.")
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
             raise HTTPException(400, "The body holds half of a character (a lone surrogate).") from error
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400, "The body is not JSON.") from error
+        except ValueError as error:
+            raise HTTPException(400, f"The body is not JSON: {error}.") from error
         return value
 
 
@@ -92,6 +98,30 @@ def field_errors(errors: t.Iterable[t.Mapping[str, t.Any]], body_fields: t.Seque
         else:
             found.append(FieldError(field, Message("service.field_invalid", reason=str(item["msg"]))))
     return FieldErrors(found)
+
+
+async def read_fields(request: Request) -> dict[str, str]:
+    """Read a small form without files.
+
+    :raises HTTPException: when it has too many fields.
+    :raises TooLargeError: when it is larger than such a form.
+    """
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > _MAX_FORM_BYTES:
+            raise TooLargeError("service.body_too_large", limit=_MAX_FORM_BYTES)
+    # the parser counts fields, but not the empty ones between separators, each of which costs it as much
+    if received.count(b"&") >= _MAX_FORM_FIELDS:
+        raise HTTPException(400, f"The form has more than {_MAX_FORM_FIELDS} fields.")
+    body: list[asgi.Message] = [{"type": "http.request", "body": bytes(received), "more_body": False}]
+
+    async def receive() -> asgi.Message:
+        return body.pop() if body else {"type": "http.disconnect"}
+
+    whole = Request(request.scope, receive)
+    async with whole.form(max_files=0, max_fields=_MAX_FORM_FIELDS, max_part_size=_MAX_FORM_BYTES) as form:
+        return {key: value for key, value in form.items() if isinstance(value, str)}
 
 
 @dataclasses.dataclass(frozen=True)
