@@ -65,6 +65,7 @@ def modules() -> None:
     from ._core.engine import launcher as _core_engine_launcher
     from ._core.engine import model_versions as _core_engine_model_versions
     from ._core.engine import ollama_access as _core_engine_ollama_access
+    from ._core.engine import ollama_password as _core_engine_ollama_password
     from ._core.engine import ollama_use as _core_engine_ollama_use
     from ._core.engine import pending_steps as _core_engine_pending_steps
     from ._core.engine import reconciler as _core_engine_reconciler

@@ -36,6 +36,7 @@ from ..system.files import read_record
 from ..system.locks import LockedError
 from . import installation, launcher
 from .drift_checks import DriftChecks
+from .ollama_password import without_password
 from .pending_steps import PendingSteps, find_pending_steps
 from .reconciler import Reconciler, damage_error
 
@@ -317,6 +318,7 @@ class Engine:
             seq=seq,
             round=(record.round if record else 0) + 1,
             submitted_at=utc_now(),
+            toolchain=without_password(self.layout, run.toolchain),
             core_dir=installation.install(self.layout),
             python=launcher.current_python(),
         )

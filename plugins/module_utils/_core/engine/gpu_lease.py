@@ -97,7 +97,7 @@ class GpuLease:
         if self.policy not in ("stop", "cpu"):
             return
         try:
-            ollama = find(self.tools.ollama_url, self.tools.docker_host)
+            ollama = find(self.tools.ollama_address, self.tools.docker_host)
             self._servers += [LeasedServer(ollama, True)] if ollama is not None else []
         except CoreError as error:
             self._messages.append(f"{error.message} Its models are unloaded instead.")
@@ -146,10 +146,10 @@ class GpuLease:
         if self.policy == "share":
             return []
         if self.policy == "unload":
-            return gpu_users.unload_models(self.tools.ollama_url)
+            return gpu_users.unload_models(self.tools.ollama_address)
         messages, self._messages = self._messages, []
         if messages:
-            messages += gpu_users.unload_models(self.tools.ollama_url)
+            messages += gpu_users.unload_models(self.tools.ollama_address)
         with FileLock(self.layout.path("jobs", _LOCK)):
             leased = self._leased()
             if not leased:
@@ -158,7 +158,7 @@ class GpuLease:
                 "job": self.job,
                 "name": run_name(self.layout, os.path.dirname(self.job)),
                 "policy": self.policy,
-                "ollama_url": Ollama(self.tools.ollama_url).url,  # without the password that an address may have
+                "ollama_url": Ollama(self.tools.ollama_address).url,  # without the password that an address may have
                 "servers": [{"is_ollama": each.is_ollama, **each.server.as_dict()} for each in leased],
                 "at": utc_now(),
             }
@@ -169,7 +169,7 @@ class GpuLease:
                 except CoreError as error:
                     messages.append(f"{each.server.description} does not yield the GPU: {error.message}")
                     if each.is_ollama:
-                        messages += gpu_users.unload_models(self.tools.ollama_url)
+                        messages += gpu_users.unload_models(self.tools.ollama_address)
                         if not self._wait_until_ollama_answers(0):
                             record["policy"] = "unload"  # it runs as before, and other jobs may use it
                             write_json(_path(self.layout), record, 0o600)
@@ -223,7 +223,7 @@ class GpuLease:
         :param seconds: the timeout; 0 tries once.
         """
         deadline = time.monotonic() + (_ANSWER_SECONDS if seconds is None else seconds)
-        server = Ollama(self.tools.ollama_url, timeout=2)
+        server = Ollama(self.tools.ollama_address, timeout=2)
         while True:
             try:
                 server.version()

@@ -103,7 +103,7 @@ class Supervisor:
         self._waiting_for = ""
         self._lease = GpuLease(self.layout, self.job_dir, self.ctx.toolchain)
         self._host_gpus = HostGpus(self.ctx.toolchain, RUNNERS.get(self.runner.name, False))
-        self._ollama = OllamaUse(self.layout, holder_of(self.job_dir), self.ctx.toolchain.ollama_url)
+        self._ollama = OllamaUse(self.layout, holder_of(self.job_dir), self.ctx.toolchain.ollama_address)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.job_dir, name)

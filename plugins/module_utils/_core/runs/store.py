@@ -207,6 +207,9 @@ class Store:
                     _read_job(directory)
                 except StoreError:
                     os.rename(directory, os.path.join(active, ".damaged-" + os.path.basename(directory)))
+            # those of an earlier version could be read by every user
+            for directory in (active, *job_dirs(active)):
+                os.chmod(directory, 0o750)
             self.resubmit(run)
             # must be the last write: until then the run counts as ended, and the reconciler moves it back to done/
             write_json(os.path.join(active, "state.json"), {"state": RunState.QUEUED})
@@ -287,7 +290,7 @@ def _atomic_dir(path: str) -> t.Iterator[str]:
     """Yield a temporary directory that is renamed to ``path`` on success and removed on an error."""
     temporary = make_temporary_dir(temporary_prefix(NEW), os.path.dirname(path))
     try:
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, 0o750)
         yield temporary
         os.rename(temporary, path)
     except BaseException:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -15,6 +16,7 @@ import typing as t
 from ia_homelab_core.artifacts.integrity import receipt_results
 from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE, Layout
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.engine.ollama_password import without_password
 from ia_homelab_core.errors import InputError, StoreError
 from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
@@ -195,7 +197,8 @@ class Jobs:
         """Store a submitted run that had nothing to do: clients know its id, but it has no record."""
         if self.engine.store.record(run.id) is None and not os.path.exists(self._request_path(run.id)):
             make_dirs(self.settings.path("requests"))
-            write_json(self._request_path(run.id), run.as_dict())
+            stored = dataclasses.replace(run, toolchain=without_password(self.engine.layout, run.toolchain))
+            write_json(self._request_path(run.id), stored.as_dict())
 
     def _not_found_error(self, job_id: str) -> NotFoundError:
         try:
