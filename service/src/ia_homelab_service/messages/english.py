@@ -87,6 +87,7 @@ TEXTS: Texts = {
     "service.sign_in_code_not_written": Text(
         "No sign-in code can be written below {path}: {reason}.", "Run this as root, or as the user of the service."
     ),
+    "service.body_too_slow": "The body of the request did not arrive within {seconds} seconds.",
     "service.body_too_large": "The body is larger than {limit} bytes.",
     "service.file_unknown": "There is no file {file_id!r}.",
     "service.model_unknown": "There is no model {model!r}.",

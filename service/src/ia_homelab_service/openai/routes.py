@@ -28,7 +28,7 @@ Limit = t.Annotated[int, Query(ge=1, le=1000)]
 _ERROR = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
 _ERROR_RESPONSES: dict[int | str, dict[str, t.Any]] = {
     status: {"description": "Refused", "content": _ERROR}
-    for status in (400, 401, 403, 404, 409, 413, 415, 421, 422, 500, 502, 503)
+    for status in (400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 500, 502, 503)
 }
 
 
