@@ -49,6 +49,7 @@ def modules() -> None:
     from ._core.datasets import statistics as _core_datasets_statistics
     from ._core.datasets import training_rows as _core_datasets_training_rows
     from ._core.datasets import truncation as _core_datasets_truncation
+    from ._core.datasets import unused_versions as _core_datasets_unused_versions
     from ._core.datasets import validation_split as _core_datasets_validation_split
     from ._core.datasets import versions as _core_datasets_versions
     from ._core.distributed import node_line as _core_distributed_node_line
@@ -59,10 +60,12 @@ def modules() -> None:
     from ._core.engine import engine as _core_engine_engine
     from ._core.engine import gpu_lease as _core_engine_gpu_lease
     from ._core.engine import gpu_users as _core_engine_gpu_users
+    from ._core.engine import host_gpus as _core_engine_host_gpus
     from ._core.engine import installation as _core_engine_installation
     from ._core.engine import launcher as _core_engine_launcher
     from ._core.engine import model_versions as _core_engine_model_versions
     from ._core.engine import ollama_access as _core_engine_ollama_access
+    from ._core.engine import ollama_password as _core_engine_ollama_password
     from ._core.engine import ollama_use as _core_engine_ollama_use
     from ._core.engine import pending_steps as _core_engine_pending_steps
     from ._core.engine import reconciler as _core_engine_reconciler
@@ -77,6 +80,7 @@ def modules() -> None:
     from ._core.formats import gguf as _core_formats_gguf
     from ._core.formats import safetensors as _core_formats_safetensors
     from ._core.formats import yaml as _core_formats_yaml
+    from ._core import json_text as _core_json_text
     from ._core import main as _core_main
     from ._core.messages import catalogue as _core_messages_catalogue
     from ._core.messages.english import all_texts as _core_messages_english_all_texts
@@ -151,6 +155,7 @@ def modules() -> None:
     from ._core.releases import model_card as _core_releases_model_card
     from ._core.releases import promotion as _core_releases_promotion
     from ._core.releases import recipes as _core_releases_recipes
+    from ._core.releases import regex as _core_releases_regex
     from ._core.releases import retention as _core_releases_retention
     from ._core.runners import command as _core_runners_command
     from ._core.runners import docker as _core_runners_docker
@@ -191,6 +196,7 @@ def modules() -> None:
     from ._core.system import environment as _core_system_environment
     from ._core.system import files as _core_system_files
     from ._core.system import gpus as _core_system_gpus
+    from ._core.system import host_lock as _core_system_host_lock
     from ._core.system import job_helper as _core_system_job_helper
     from ._core.system import local_services as _core_system_local_services
     from ._core.system import locks as _core_system_locks

@@ -16,6 +16,11 @@ import httpx
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
+from ia_homelab_service.http.app import create_app
+from ia_homelab_service.http.upload_routes import UploadRoutes
+from ia_homelab_service.openai import routes as openai_routes
+from ia_homelab_service.rest import routes as rest_routes
+from ia_homelab_service.settings import Settings
 
 READER, TRAINER = "reader-0123456789abcdef", "trainer-0123456789abcdef"
 
@@ -111,6 +116,52 @@ def test_bodies_have_a_size_limit(closed: Service) -> None:
         json_type = {"Content-Type": "application/json"}
         assert client.post("/api/train", content=b" " * 5000, headers=json_type).status_code == 413
         assert client.post("/api/train", content=pieces(), headers=json_type).status_code == 413
+
+
+#: Types of content that are, or resemble, those of uploads.
+UPLOAD_TYPES = [
+    "multipart/form-data",
+    "multipart/form-data+json",
+    "application/octet-stream",
+    "multipart/form-data; a=b",
+]
+
+
+@pytest.mark.parametrize("content_type", UPLOAD_TYPES)
+@pytest.mark.parametrize(
+    "path", ["/api/train", "/api/plan", "/v1/fine_tuning/jobs", "/v1/chat/completions", "/login", "/logout", "/mcp"]
+)
+def test_the_limit_of_a_body_follows_the_route_and_not_its_type(closed: Service, path: str, content_type: str) -> None:
+    with closed.client(TRAINER) as client:
+        reply = client.post(path, content=b" " * 5000, headers={"Content-Type": content_type})
+    assert reply.status_code == 413, reply.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/datasets/m", "/api/training/llamafactory/datasets/m", "/api/datasets/m/validate"]
+)
+def test_an_upload_may_be_larger_than_another_body_whatever_its_type(closed: Service, path: str) -> None:
+    rows = b'{"instruction": "a", "output": "b"}\n' * 1000
+    with closed.client(TRAINER) as client:
+        for content_type in ("application/octet-stream", "application/jsonl"):
+            reply = client.post(path, content=rows, headers={"Content-Type": content_type})
+            assert reply.status_code in (200, 201), reply.text
+        assert client.put(path, content=rows).status_code == 413
+        client.delete("/api/datasets/m?purge=true")
+
+
+def test_the_routes_that_receive_files(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path), no_token=True)
+    app = create_app(settings)
+    for interface in (rest_routes, openai_routes):
+        interface.mount(app)
+    routes = UploadRoutes(app)
+    found = {
+        path
+        for path in ("/api/datasets/x", "/api/datasets/x/validate", "/v1/files", "/v1/files/x", "/api/train", "/login")
+        if routes.match({"method": "POST", "path": path})
+    }
+    assert found == {"/api/datasets/x", "/api/datasets/x/validate", "/v1/files"}
 
 
 def test_uploads_have_a_quota_and_leave_no_files(closed: Service) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import typing as t
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.releases import gate
 from ia_homelab_core.runs.spec import Toolchain
+from ia_homelab_core.runs.states import ENDED, RunState
+from ia_homelab_core.runs.store import Store
 from ia_homelab_core.training import option_values
 from ia_homelab_service.application import models
 from ia_homelab_service.application.errors import FieldErrors, NotFoundError
@@ -204,3 +207,52 @@ def test_moving_tags_names_the_training_that_has_stopped_ollama(
     with pytest.raises((CoreError, NotFoundError)) as caught:
         getattr(operations.models, what)("homelab-model")
     assert "This needs" not in str(caught.value), "there is no such model"
+
+
+# -- lists of jobs -----------------------------------------------------------------------------------------------------
+
+
+def put(lab: PlanLab, name: str, epochs: int, state: RunState) -> str:
+    """Put a run into the store, in a state."""
+    store = Store(lab.layout)
+    run = lab.plan(name=name, epochs=epochs)
+    with store.lock():
+        store.enqueue(run)
+        if state in ENDED:
+            store.set_state(run.id, state, {"message": "it failed"})
+            store.retire(run.id)
+            number = len(store.done_ids(100))
+            os.utime(os.path.join(lab.layout.jobs, "done", run.id, "state.json"), (number, number))
+    return run.id
+
+
+def test_a_filter_applies_before_the_limit(operations: Operations, lab: PlanLab) -> None:
+    failed = [put(lab, "homelab-model", number, RunState.FAILED) for number in (1, 2)]
+    later = [put(lab, "homelab-model", number, RunState.SUCCEEDED) for number in (3, 4, 5)]
+    other = put(lab, "other-model", 1, RunState.SUCCEEDED)
+    queued = put(lab, "homelab-model", 6, RunState.QUEUED)
+
+    def listed(*arguments: t.Any) -> list[str]:
+        return [job.job_id for job in operations.list_jobs(*arguments)]
+
+    assert listed(1) == [queued, other]
+    assert listed(1, "", "failed") == [failed[1]]
+    assert listed(5, "", "failed") == failed[::-1]
+    assert listed(1, "homelab-model") == [queued, later[-1]]
+    assert listed(2, "homelab-model", "succeeded") == later[:0:-1]
+    assert listed(0, "", "queued") == [queued] and listed(0, "", "failed") == []
+    assert listed(1, "none", "failed") == []
+
+
+@pytest.mark.parametrize("status", ["fail", "FAILED", "absent", "\0", "done"])
+def test_an_unknown_status_is_refused_by_name(operations: Operations, status: str) -> None:
+    with pytest.raises(FieldErrors, match="status"):
+        operations.list_jobs(10, "", status)
+
+
+@pytest.mark.parametrize("job_id", ["\0", "a\0b", "..", ".", "a/b", "", "é", "a" * 200])
+def test_an_id_that_is_none_is_not_found(operations: Operations, job_id: str) -> None:
+    assert operations.jobs.cached_json(job_id) is None
+    for method in (operations.get_job, operations.log, operations.events, operations.curve, operations.cancel):
+        with pytest.raises(NotFoundError):
+            method(job_id)

@@ -323,7 +323,9 @@ def test_metrics_and_health(busy: Service) -> None:
         wait_for(client, client.post("/api/train", json=busy.request()).json()["job_id"], "queued")
         assert client.get("/healthz").json() == {"status": "ok"}
         ready = client.get("/readyz")
-        assert ready.status_code == 503 and "Ollama" in ready.json()["checks"]["ollama"]
+        assert ready.status_code == 503
+        assert ready.json() == {"status": "not ready", "checks": {"store": "ok", "ollama": "failed"}}, "no reason"
+        assert "Not ready: ollama: " in busy.log
         text = client.get("/metrics").text
     for line in (
         'ia_homelab_training_jobs{status="queued"} 1.0',

@@ -140,6 +140,19 @@ def denial(client: httpx.Client, reached: Reached) -> int:
     return reply.status_code
 
 
+def test_no_route_fails_for_a_name_with_a_null_byte(closed: Service, app: FastAPI) -> None:
+    found = {}
+    with client_of(closed, "trainer") as client:
+        for one in walk(app.routes):
+            if "nothing" in one.path and not one.path.startswith("/_nicegui"):
+                body = {"json": {}} if one.method == "POST" else {}
+                with client.stream(one.method, one.path.replace("nothing", "%00"), **body) as reply:
+                    found[f"{one.method} {one.path}"] = reply.status_code
+    assert len(found) > 30
+    assert {where: status for where, status in found.items() if status == 500} == {}
+    assert found["GET /api/status/nothing"] == found["GET /api/jobs/nothing/log"] == 404
+
+
 @pytest.mark.parametrize("caller", CALLERS)
 def test_every_route_admits_the_callers_it_declares(closed: Service, app: FastAPI, caller: str) -> None:
     reached = list(walk(app.routes))

@@ -27,6 +27,7 @@ from . import settings
 from .application.operations import Operations
 from .http import access, sign_in_codes
 from .http import app as http_app
+from .http.header_timeout import HeaderTimeoutProtocol
 from .mcp import server as mcp_server
 from .openai import routes as openai_routes
 from .rest import routes as rest_routes
@@ -94,6 +95,7 @@ def _serve(configuration: Settings) -> None:
         lifespan="on",
         server_header=False,
         proxy_headers=False,
+        http=HeaderTimeoutProtocol,
         # event streams stay open for hours; clients reconnect and get the events they missed
         timeout_graceful_shutdown=3,
         access_log=False,

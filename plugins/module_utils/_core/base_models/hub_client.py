@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import re
 import socket
 import ssl
@@ -26,6 +25,7 @@ import urllib.parse
 import urllib.request
 
 from ..errors import CoreError, InputError, NotReadyError, RemoteError
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
 from .names import nearest
@@ -144,7 +144,7 @@ class HubClient:
         path = f"/api/models/{_quote(hub_id)}/revision/{urllib.parse.quote(revision, safe='')}?blobs=true"
         raw = self._get(path, hub_id, revision)
         try:
-            value = json.loads(raw.decode("utf-8"))
+            value = parse_json(raw.decode("utf-8"))
         except ValueError:
             value = None
         if not isinstance(value, dict) or not isinstance(value.get("siblings"), list):

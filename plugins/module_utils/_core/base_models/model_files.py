@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import typing as t
@@ -15,6 +14,7 @@ from ..artifacts.layout import RECEIPT, TRAINER_LOG_FILE, Layout
 from ..errors import InputError, NotReadyError, StoreError
 from ..fingerprint import digest
 from ..formats.safetensors import INDEX, SINGLE, read_model
+from ..json_text import parse_json
 from ..system.files import make_dirs, read_json, sha256_file, write_json
 from ..system.locks import FileLock
 from .catalogue import Shape
@@ -188,7 +188,7 @@ def _as_object(name: str, raw: bytes | None) -> dict[str, t.Any] | None:
     if raw is None:
         return None
     try:
-        value = json.loads(raw.decode("utf-8"))
+        value = parse_json(raw.decode("utf-8"))
     except ValueError as error:
         raise InputError("errors.invalid_json_named", name=name, reason=error) from error
     if not isinstance(value, dict):

@@ -214,6 +214,7 @@ def apply(
     compare: bool = False,
     force: bool = False,
     core_version: str = "",
+    publisher: str = "",
 ) -> Outcome:
     """Apply a declaration.
 
@@ -222,6 +223,7 @@ def apply(
     :param compare: report the differences from the previous version.
     :param force: replace an entry that another program registered.
     :param core_version: version to record in the receipt.
+    :param publisher: recorded in the receipt of a new version (see ``datasets.unused_versions``).
     :raises InputError: if the declaration or the rows are invalid; nothing is changed in that case.
     """
     name = check_name(declaration.name)
@@ -265,7 +267,7 @@ def apply(
             reasons.append("the version is incomplete" if exists else new_reason)
             rendered.results["name"] = name
             if work:
-                publish(layout, work, rendered, started_at, core_version)
+                publish(layout, work, rendered, started_at, core_version, publisher)
     results = dict((receipt or {}).get("results") or rendered.results)
     renamed = _register(layout, declaration, version, rendered.output_format, given, check, force)
     reasons = reasons or renamed

@@ -29,6 +29,7 @@ from ..chat_formats.canonical import (
 )
 from ..chat_formats.facts import names
 from ..errors import InputError
+from ..json_text import parse_json
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
 from .output_formats import CALL, DATA_FILE, INFO_FILE, OBSERVATION
@@ -128,12 +129,12 @@ class _Writer:
         """A row of the copy."""
         if _NO_TOOLS in line and not any(mark in line for mark in _MARKS):
             return line
-        row = json.loads(line)
+        row = parse_json(line)
         before = json.dumps(row, sort_keys=True)
         findings: list[Finding] = []
         try:
             if row.get("tools"):
-                tools, found = canonical_tools(_as_list(json.loads(row["tools"])))
+                tools, found = canonical_tools(_as_list(parse_json(row["tools"])))
                 row["tools"] = as_text(tools)
                 findings += found
             for name in ("conversations", "chosen", "rejected"):
@@ -159,7 +160,7 @@ class _Writer:
         json_text = turn["value"][thought.end() :].lstrip() if thought else turn["value"]
         before = turn["value"][: len(turn["value"]) - len(json_text)]
         try:
-            value = json.loads(json_text)
+            value = parse_json(json_text)
         except ValueError:
             return []  # a text beside the call: LLaMA-Factory takes the call out of it
         findings: list[Finding] = []
@@ -167,7 +168,7 @@ class _Writer:
         for call in _as_list(value):
             arguments = call.get("arguments")
             if isinstance(arguments, str):
-                arguments = json.loads(arguments)
+                arguments = parse_json(arguments)
             canonical, found = canonical_arguments(arguments or {}, f"{call.get('name')}.arguments")
             findings += found
             made.append({"name": call.get("name"), "arguments": canonical})

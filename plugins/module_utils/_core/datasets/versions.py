@@ -79,8 +79,13 @@ def workspace(layout: Layout) -> t.Iterator[str]:
         own_lock.release()
 
 
-def publish(layout: Layout, work: str, rendered: Rendered, started_at: str, core_version: str) -> None:
-    """Publish the rows in the work directory as a version."""
+def publish(
+    layout: Layout, work: str, rendered: Rendered, started_at: str, core_version: str, publisher: str = ""
+) -> None:
+    """Publish the rows in the work directory as a version.
+
+    :param publisher: recorded in the receipt (see ``datasets.unused_versions``).
+    """
     data = os.path.join(work, DATA_FILE)
     with open(data, "rb") as stream:
         os.fsync(stream.fileno())  # slow, so before the lock is taken
@@ -111,6 +116,8 @@ def publish(layout: Layout, work: str, rendered: Rendered, started_at: str, core
             "finished_at": utc_now(),
             "core_version": core_version,
         }
+        if publisher:
+            receipt["publisher"] = publisher
         write_json(os.path.join(work, RECEIPT), receipt)
         if os.path.lexists(final):  # pruned or damaged: replaced by the complete version
             remove_tree(final)

@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from ..errors import NotReadyError
+from ..json_text import parse_json
 from .nodes import LAST_PORT
 
 #: The kernel finds a host that is gone also while both ends have nothing to say (tcp(7)): after 10 + 3 * 5 seconds of
@@ -73,7 +74,7 @@ class Line:
         found = []
         for line in lines:
             try:
-                value = json.loads(line)
+                value = parse_json(line)
             except ValueError:
                 value = None
             if not isinstance(value, dict):

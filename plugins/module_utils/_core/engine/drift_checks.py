@@ -68,7 +68,7 @@ class DriftChecks:
         :raises NotAskedError: when these checks are closed and the step was not asked.
         """
         options = json.dumps(spec.options, sort_keys=True, default=str)
-        key = (spec.kind, spec.fingerprint, toolchain.ollama_url, options)
+        key = (spec.kind, spec.fingerprint, toolchain.ollama_address, options)
         if key not in self._answers:
             if self._default is not None:
                 return self._default
@@ -85,7 +85,7 @@ class DriftChecks:
 
     def _ask(self, spec: StepSpec, toolchain: Toolchain) -> Answer:
         step = get_step(spec.kind)
-        url = toolchain.ollama_url if step.uses_ollama else ""
+        url = toolchain.ollama_address if step.uses_ollama else ""
         drift = self._silent_servers.get(url) or step.check_drift(step_context(self._layout, spec, toolchain))
         if drift.unknown is None or not url:
             return Answer(drift)

@@ -36,8 +36,12 @@ from ..system.files import read_record
 from ..system.locks import LockedError
 from . import installation, launcher
 from .drift_checks import DriftChecks
+from .ollama_password import without_password
 from .pending_steps import PendingSteps, find_pending_steps
 from .reconciler import Reconciler, damage_error
+
+#: Seconds that killed processes of a command may take to end before a request joins its job.
+_SETTLE_SECONDS = 2.0
 
 #: Seconds between two reconciles while a waiting run is followed. Supervisors reconcile when a job ends; this covers
 #: the case that a supervisor was killed.
@@ -274,6 +278,10 @@ class Engine:
         else:
             if record.damage:
                 self.reconcile()  # retires the damaged run unless one of its jobs is supervised
+            job = record.current_job
+            if job is not None:
+                # a command that was killed before this request must not be joined: its failure would be that of the run
+                get_runner(job.runner).settle(job.directory, _SETTLE_SECONDS)
             with contextlib.suppress(CoreError):  # it is raised again, and handled, when the run is put into the queue
                 find_pending_steps(self.layout, record.run or run, checks)
         with disk_errors(self.layout.jobs):
@@ -319,6 +327,7 @@ class Engine:
             seq=seq,
             round=(record.round if record else 0) + 1,
             submitted_at=utc_now(),
+            toolchain=without_password(self.layout, run.toolchain),
             core_dir=installation.install(self.layout),
             python=launcher.current_python(),
         )

@@ -17,19 +17,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 import typing as t
 import urllib.parse
 
 from ..artifacts.layout import Layout
 from ..errors import CoreError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..runs.run import read_outcome
 from ..runs.spec import Toolchain
-from ..system.clock import age_seconds, utc_now
+from ..system.clock import monotonic_stamp, seconds_since, utc_now
 from ..system.files import read_record, write_json
 from ..system.local_services import LocalServer, Process, find, from_dict, labelled
 from ..system.locks import FileLock
+from ..system.log import log_problem
 from ..system.ports import is_local
 from . import gpu_users
 from .ollama_access import describe_holders, holder_of, ollama_access, run_name
@@ -39,6 +42,9 @@ POLICIES = ("unload", "stop", "cpu", "share")
 
 #: Label of containers that use GPU memory and may be stopped for a training: LLaMA-Factory's API in the Compose stack.
 LABEL = "ia-homelab.gives-way-to-training"
+
+#: ``RUN/JOB``: names of directories below ``jobs/active``.
+_JOB = re.compile(r"[A-Za-z0-9][^/\0]*/[A-Za-z0-9][^/\0]*\Z")
 
 _FILE = "gpu_loan.json"
 _LOCK = "gpu_loan.lock"
@@ -91,7 +97,7 @@ class GpuLease:
         if self.policy not in ("stop", "cpu"):
             return
         try:
-            ollama = find(self.tools.ollama_url, self.tools.docker_host)
+            ollama = find(self.tools.ollama_address, self.tools.docker_host)
             self._servers += [LeasedServer(ollama, True)] if ollama is not None else []
         except CoreError as error:
             self._messages.append(f"{error.message} Its models are unloaded instead.")
@@ -111,7 +117,7 @@ class GpuLease:
         """
         if self.policy not in ("stop", "cpu") or not any(each.is_ollama for each in self._leased()):
             return ""
-        lease = read_record(_path(self.layout))
+        lease = read_lease(self.layout)
         if lease is not None and lease.get("job") == self.job and _is_stopped(lease):
             # This job has stopped it before, and its supervisor and command were lost. Its record keeps the users away:
             # those in the queue wait for it, so it must not wait for them.
@@ -128,7 +134,7 @@ class GpuLease:
         A supervisor that was lost wrote such a record before it stopped the servers. It overrides what was found now,
         because only it describes how the servers ran originally.
         """
-        recorded = _read_leased(read_record(_path(self.layout)))
+        recorded = _read_leased(read_lease(self.layout))
         return list({each.key: each for each in [*self._servers, *recorded]}.values())
 
     def acquire(self) -> list[str]:
@@ -140,10 +146,10 @@ class GpuLease:
         if self.policy == "share":
             return []
         if self.policy == "unload":
-            return gpu_users.unload_models(self.tools.ollama_url)
+            return gpu_users.unload_models(self.tools.ollama_address)
         messages, self._messages = self._messages, []
         if messages:
-            messages += gpu_users.unload_models(self.tools.ollama_url)
+            messages += gpu_users.unload_models(self.tools.ollama_address)
         with FileLock(self.layout.path("jobs", _LOCK)):
             leased = self._leased()
             if not leased:
@@ -152,7 +158,7 @@ class GpuLease:
                 "job": self.job,
                 "name": run_name(self.layout, os.path.dirname(self.job)),
                 "policy": self.policy,
-                "ollama_url": Ollama(self.tools.ollama_url).url,  # without the password that an address may have
+                "ollama_url": Ollama(self.tools.ollama_address).url,  # without the password that an address may have
                 "servers": [{"is_ollama": each.is_ollama, **each.server.as_dict()} for each in leased],
                 "at": utc_now(),
             }
@@ -163,7 +169,7 @@ class GpuLease:
                 except CoreError as error:
                     messages.append(f"{each.server.description} does not yield the GPU: {error.message}")
                     if each.is_ollama:
-                        messages += gpu_users.unload_models(self.tools.ollama_url)
+                        messages += gpu_users.unload_models(self.tools.ollama_address)
                         if not self._wait_until_ollama_answers(0):
                             record["policy"] = "unload"  # it runs as before, and other jobs may use it
                             write_json(_path(self.layout), record, 0o600)
@@ -187,7 +193,7 @@ class GpuLease:
         :returns: problems; the next reconcile retries.
         """
         try:
-            lease = read_record(_path(self.layout))
+            lease = read_lease(self.layout)
             if lease is None or lease.get("job") != self.job:
                 return []
             if _is_on_cpu(lease):
@@ -217,7 +223,7 @@ class GpuLease:
         :param seconds: the timeout; 0 tries once.
         """
         deadline = time.monotonic() + (_ANSWER_SECONDS if seconds is None else seconds)
-        server = Ollama(self.tools.ollama_url, timeout=2)
+        server = Ollama(self.tools.ollama_address, timeout=2)
         while True:
             try:
                 server.version()
@@ -235,7 +241,7 @@ def ollama_lease(layout: Layout, url: str = "") -> dict[str, str]:
     :returns: ``name`` of the fine-tune that is trained, the ``policy``, ``stop`` or ``cpu``, and the ``kind`` of the
         server, ``unit``, ``container`` or ``process``; empty when it yields to no job, or when the job has ended.
     """
-    lease = read_record(_path(layout))
+    lease = read_lease(layout)
     if lease is None or not (_is_stopped(lease) or _is_on_cpu(lease)) or _is_stale(layout, lease):
         return {}
     if not _is_of(lease, url):
@@ -251,7 +257,7 @@ def ollama_stopped_for(layout: Layout, url: str = "") -> str:
 
     :param url: address of the server; by default any server.
     """
-    lease = read_record(_path(layout))
+    lease = read_lease(layout)
     if lease is None or not _is_stopped(lease) or not _is_of(lease, url):
         return ""
     return "" if lease.get("tried_at") and _is_stale(layout, lease) else _name(layout, lease)
@@ -260,13 +266,17 @@ def ollama_stopped_for(layout: Layout, url: str = "") -> str:
 def release_stale(layout: Layout) -> None:
     """Release the lease of a job that has ended or no longer exists; no-op without such a lease.
 
-    Fast, because every reconcile calls it: it does not wait until Ollama answers.
+    Fast, because every reconcile calls it: it does not wait until Ollama answers. A record that is damaged is reported
+    and put aside: no lease is read from it.
     """
-    lease = read_record(_path(layout))
-    if lease is None or not _is_stale(layout, lease):
+    lease = read_lease(layout)
+    if lease is None:
+        _put_aside_damaged(layout)
         return
-    tried_at = str(lease.get("tried_at") or "")
-    if tried_at and age_seconds(tried_at) < _RETRY_SECONDS:
+    if not _is_stale(layout, lease):
+        return
+    age = seconds_since(lease.get("tried"))
+    if age is not None and age < _RETRY_SECONDS:
         return
     job = str(lease.get("job"))
     if not _is_on_cpu(lease):
@@ -290,7 +300,7 @@ def _restore(layout: Layout, job: str) -> list[str]:
     if not lock.acquire():
         return ["Another process is restoring the other users of the GPU."]
     try:
-        lease = read_record(_path(layout))
+        lease = read_lease(layout)
         if lease is None or lease.get("job") != job:
             return []  # already released, or taken over by the next job
         problems, remaining = [], []
@@ -301,7 +311,9 @@ def _restore(layout: Layout, job: str) -> list[str]:
                 problems.append(f"{each.server.description} could not be started again: {error.message}")
                 remaining.append({"is_ollama": each.is_ollama, **each.server.as_dict()})
         if remaining:
-            write_json(_path(layout), {**lease, "servers": remaining, "tried_at": utc_now()}, 0o600)
+            write_json(
+                _path(layout), {**lease, "servers": remaining, "tried_at": utc_now(), "tried": monotonic_stamp()}, 0o600
+            )
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_path(layout))
@@ -314,12 +326,59 @@ def _path(layout: Layout) -> str:
     return layout.path("jobs", _FILE)
 
 
+def read_lease(layout: Layout) -> dict[str, t.Any] | None:
+    """Return the record of the lease, with only those of its values that are valid.
+
+    :returns: None when there is none, or when it is damaged: without its job, or without any server that can be read.
+    """
+    raw = read_record(_path(layout))
+    job, servers = (raw or {}).get("job"), (raw or {}).get("servers")
+    if raw is None or not isinstance(job, str) or not _JOB.match(job) or not isinstance(servers, list):
+        return None
+    lease = {
+        name: raw[name] for name in ("name", "policy", "ollama_url", "at", "tried_at") if isinstance(raw.get(name), str)
+    }
+    if not _is_url(lease.get("ollama_url", "")):
+        lease.pop("ollama_url", None)
+    readable = [each for each in servers if _read_server(each) is not None]
+    return {**lease, "job": job, "servers": readable, "tried": raw.get("tried")} if readable else None
+
+
+def _put_aside_damaged(layout: Layout) -> None:
+    """Rename a record that cannot be read, so that it is reported once and a person can see which servers it named."""
+    path = _path(layout)
+    if not os.path.lexists(path):
+        return
+    lock = FileLock(layout.path("jobs", _LOCK), timeout=0)
+    if not lock.acquire():
+        return
+    try:
+        if os.path.lexists(path) and read_lease(layout) is None:
+            aside = f"{path}.damaged"
+            os.replace(path, aside)
+            log_problem(str(Message("engine.lease_damaged", path=path, aside=aside)))
+    finally:
+        lock.release()
+
+
+def _is_url(url: str) -> bool:
+    try:
+        _port = urllib.parse.urlsplit(Ollama(url).url).port
+    except (CoreError, ValueError):
+        return False
+    return bool(url)
+
+
+def _read_server(value: t.Any) -> LeasedServer | None:
+    try:
+        return LeasedServer(from_dict(value), bool(value.get("is_ollama")))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # the record was changed by a foreign program
+
+
 def _read_leased(lease: t.Mapping[str, t.Any] | None) -> list[LeasedServer]:
-    leased = []
-    for each in (lease or {}).get("servers") or []:
-        with contextlib.suppress(KeyError, TypeError):  # the record was changed by a foreign program
-            leased.append(LeasedServer(from_dict(each), bool(each.get("is_ollama"))))
-    return leased
+    servers = map(_read_server, (lease or {}).get("servers") or [])
+    return [each for each in servers if each is not None]
 
 
 def _leases_ollama(lease: t.Mapping[str, t.Any]) -> bool:

@@ -34,16 +34,20 @@ def unload_models(url: str) -> list[str]:
     return problems
 
 
-def foreign_processes(will_yield: t.Callable[[int], bool] = lambda _pid: False) -> str:
-    """Describe the processes on the GPU that belong neither to a job of this collection nor to Ollama.
+def foreign_processes(
+    will_yield: t.Callable[[int], bool] = lambda _pid: False, store: str = "", used: t.Collection[str] = ()
+) -> str:
+    """Describe the processes on the GPU that belong neither to a job nor to Ollama.
 
     :param will_yield: whether the process with that id will yield the GPU; such a process is left out, because the
         training need not wait for it.
+    :param store: directory of the store to which the jobs belong; empty for any on this host.
+    :param used: UUIDs of the GPUs on which jobs of other stores count; empty for all GPUs.
     :returns: the description; empty when there is no such process.
     """
     processes = [
         process
-        for process in gpus.foreign(gpus.processes())
+        for process in gpus.foreign(gpus.processes(), store, used)
         if not os.path.basename(process.name).startswith(_OLLAMA) and not will_yield(process.pid)
     ]
     descriptions = []

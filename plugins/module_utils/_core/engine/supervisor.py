@@ -65,6 +65,7 @@ from ..system.ownership import become_owner
 from ..version import VERSION
 from . import gpu_users
 from .gpu_lease import GpuLease
+from .host_gpus import HostGpus
 from .ollama_access import holder_of
 from .ollama_use import POLL_SECONDS, OllamaUse
 from .reconciler import Reconciler
@@ -101,7 +102,8 @@ class Supervisor:
         self._link: Link | None = None
         self._waiting_for = ""
         self._lease = GpuLease(self.layout, self.job_dir, self.ctx.toolchain)
-        self._ollama = OllamaUse(self.layout, holder_of(self.job_dir), self.ctx.toolchain.ollama_url)
+        self._host_gpus = HostGpus(self.ctx.toolchain, RUNNERS.get(self.runner.name, False))
+        self._ollama = OllamaUse(self.layout, holder_of(self.job_dir), self.ctx.toolchain.ollama_address)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.job_dir, name)
@@ -133,6 +135,7 @@ class Supervisor:
                 # release before the outcome is published: the next step may need Ollama
                 for problem in self._lease.release():
                     self._log(problem)
+                self._host_gpus.release()
                 outcome.update(started_at=self.started_at, finished_at=utc_now())
                 sweep(self.job_dir)
                 write_json(self._path(OUTCOME_FILE), outcome)
@@ -193,6 +196,8 @@ class Supervisor:
             raise JobError("engine.node_supervisor_lost")
         if probe.state == "running":
             self._log("The command still runs: following it.")
+            if self.step.on_gpu(self.ctx):
+                self._host_gpus.request()  # the lock was lost with the previous supervisor
             probe = self._wait_for_command()
         if probe.state == "ended" and probe.exit_code is None:
             # the exit status was lost: the files in the work directory show whether the command had completed
@@ -288,10 +293,17 @@ class Supervisor:
                 self._wait_for(str(blocker), POLL_SECONDS)
 
     def _acquire_gpu(self) -> None:
-        """Wait until no foreign process uses the GPU and no job uses an Ollama to stop, then acquire the GPU lease.
+        """Wait until the GPU is free and no job uses an Ollama to stop, then acquire the GPU lease.
 
         :raises JobError: when the run is cancelled meanwhile.
         """
+        with self._waiting():
+            while True:
+                description = self._host_gpus.request()
+                if not description:
+                    break
+                self._wait_for(description, POLL_SECONDS)
+        # after the wait: a training of another data directory may have stopped Ollama in the meantime
         self._lease.find_users()
         with self._waiting():
             while True:
@@ -304,7 +316,7 @@ class Supervisor:
 
     def _gpu_blocker(self) -> str:
         """Return what has to end before the GPU lease is acquired; empty when nothing does."""
-        description = gpu_users.foreign_processes(self._lease.covers)
+        description = gpu_users.foreign_processes(self._lease.covers, self.layout.jobs, self._host_gpus.uuids)
         if description:
             self._lease.withdraw()  # the process may run for hours: jobs that use Ollama must not wait for it
             return description

@@ -33,7 +33,7 @@ def main(job_dir: str) -> int:
         with disk_errors(ctx.work), contextlib.ExitStack() as stack:
             if step.uses_ollama:
                 # shares the access of its supervisor, and keeps it if that is killed
-                use = OllamaUse(ctx.layout, holder_of(job_dir), ctx.toolchain.ollama_url)
+                use = OllamaUse(ctx.layout, holder_of(job_dir), ctx.toolchain.ollama_address)
                 stack.enter_context(use.waiting())
             step.perform(ctx)
     except CoreError as error:

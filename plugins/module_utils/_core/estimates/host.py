@@ -216,6 +216,22 @@ def misfit(
     return _ram_misfit(resources, values, subject, machine)
 
 
+def fits(needs: t.Mapping[str, t.Any], machine: Machine) -> bool | None:
+    """Whether a fine-tune fits a machine, by the rule of :func:`misfit`; None when this is unknown.
+
+    :param needs: the estimate of the training as stored (:meth:`estimates.memory.Estimate.as_dict`).
+    """
+    vram, ram = needs.get("vram"), machine.ram
+    on_gpu = on_cpu = None
+    if vram is not None and machine.gpu_total is not None and not needs.get("unknown"):
+        on_gpu = vram["planned"] <= fit.budget(machine.gpu_total)
+    if ram is not None:
+        on_cpu = all(needs["ram"][step] <= ram.total + ram.swap for step in ("train", "merge"))
+    if on_gpu is False or on_cpu is False:
+        return False
+    return on_cpu if vram is None else on_gpu
+
+
 def _ram_misfit(
     resources: estimates_memory.Estimate, values: t.Mapping[str, t.Any], subject: Subject, machine: Machine
 ) -> fit.Misfit | None:

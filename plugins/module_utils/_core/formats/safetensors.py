@@ -10,11 +10,11 @@ to the end of the header), then the data without gaps. Source: the README of git
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import typing as t
 
 from ..errors import StoreError
+from ..json_text import parse_json
 
 #: Upper bound of a header's size that the format defines, in bytes.
 _MAX_HEADER = 100_000_000
@@ -62,7 +62,7 @@ def read_tensors(path: str) -> dict[str, Tensor]:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or not 0 < length <= min(_MAX_HEADER, size - 8):
                 raise StoreError("formats.safetensors_header", path=path, size=size, length=length)
-            header = json.loads(stream.read(length).decode("utf-8"))
+            header = parse_json(stream.read(length).decode("utf-8"))
         start = 8 + length
         tensors = {
             name: Tensor(
@@ -93,7 +93,7 @@ def model_files(directory: str) -> list[str]:
     if os.path.exists(index):
         try:
             with open(index, "rb") as stream:
-                names = sorted(set(json.loads(stream.read().decode("utf-8"))["weight_map"].values()))
+                names = sorted(set(parse_json(stream.read().decode("utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError("errors.unreadable", path=index, reason=error) from error
         missing = [name for name in names if not os.path.isfile(os.path.join(directory, name))]
@@ -115,7 +115,7 @@ def read_model(directory: str) -> dict[str, Tensor]:
     index = os.path.join(directory, INDEX)
     if os.path.exists(index):
         with open(index, "rb") as stream:
-            weight_map = json.loads(stream.read().decode("utf-8"))["weight_map"]
+            weight_map = parse_json(stream.read().decode("utf-8"))["weight_map"]
         missing = [name for name in weight_map if name not in tensors]
         if missing:
             first = missing[0]

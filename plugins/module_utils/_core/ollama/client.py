@@ -20,6 +20,7 @@ import typing as t
 import urllib.parse
 
 from ..errors import InputError, NotReadyError, RemoteError
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..system.disk import gigabytes
 from ..system.ports import OLLAMA_PORT
@@ -337,7 +338,7 @@ class Ollama:
 
     def _parse(self, raw: bytes, action: str) -> dict[str, t.Any]:
         try:
-            value = json.loads(raw.decode("utf-8"))
+            value = parse_json(raw.decode("utf-8"))
         except ValueError:
             value = None
         if not isinstance(value, dict):
@@ -352,7 +353,7 @@ class Ollama:
     def _request_error(self, status: int, raw: bytes, action: str) -> RemoteError:
         text = raw[:2000].decode("utf-8", "replace").strip()
         try:
-            text = str(json.loads(text)["error"])
+            text = str(parse_json(text)["error"])
         except (ValueError, KeyError, TypeError):
             text = text if text and not text.startswith("<") else f"status {status}"
         details = {"url": self.url, "status": status, "error": text}

@@ -20,6 +20,8 @@ from ..system.ports import OLLAMA_PORT
 #: URL of the server of this host, unless another is configured.
 DEFAULT_URL = f"http://127.0.0.1:{OLLAMA_PORT}"
 
+_USER_INFO = re.compile(r"((?:https?://)?)([^/?#]*)@")
+
 #: Parameters a model can have, and their types.
 PARAMETERS: dict[str, type] = {
     "num_keep": int,
@@ -47,6 +49,18 @@ _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}\Z")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}\Z")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def split_credentials(url: str) -> tuple[str, str]:
+    """Split the address of a server: without user and password, and these as they are written in it; or empty."""
+    match = _USER_INFO.match(url)
+    return (match[1] + url[match.end() :], match[2]) if match else (url, "")
+
+
+def with_credentials(url: str, credentials: str) -> str:
+    """Return the address of a server with user and password, as :func:`split_credentials` has split it."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{credentials}@{rest}" if credentials else url
 
 
 def split_name(name: str) -> tuple[str, str, str, str]:

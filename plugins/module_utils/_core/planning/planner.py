@@ -156,7 +156,7 @@ def _about_server(host: Host) -> list[Message]:
     :raises InputError: if its URL is not valid.
     :raises NotReadyError: if it is too old.
     """
-    warning = version_warning(Ollama(host.toolchain.ollama_url, timeout=_SERVER_SECONDS))
+    warning = version_warning(Ollama(host.toolchain.ollama_address, timeout=_SERVER_SECONDS))
     return [warning] if warning is not None else []
 
 

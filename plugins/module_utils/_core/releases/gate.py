@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate of a promotion: prompts, and expectations the answers must meet. Pure functions.
+"""The gate of a promotion: prompts, and expectations the answers must meet.
 
 A gate is declared as ``{"prompts": [{"prompt": "…", "contains": "…"}, …]}``; ``releases.gate_evaluation`` asks the
 models. A gate changes no model, so only the fingerprint of the promotion contains it.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import re
 import typing as t
 import unicodedata
 
@@ -20,6 +19,7 @@ from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
 from ..ollama.syntax import check_parameters
+from . import regex
 
 #: Default options of the prompts: a repeated prompt gets the same answer, and the answer's length is bounded.
 OPTIONS: dict[str, t.Any] = {"temperature": 0, "seed": 42, "num_predict": 1024}
@@ -182,11 +182,7 @@ def _question(raw: t.Any, number: int) -> Question:
         expect[name] = value
     for name in ("regex", "not_regex"):
         for pattern in expect.get(name, []):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                where = _option(name, place)
-                raise InputError("releases.no_regex", place=where, pattern=pattern, reason=error) from error
+            regex.check(pattern, _option(name, place))
     return Question(messages, {name: value for name, value in expect.items() if _is_constraint(name, value)})
 
 
@@ -260,6 +256,8 @@ def _integer(value: t.Any, place: Message, minimum: int) -> int:
 def unmet(question: Question, answer: Answer) -> list[str]:
     """The expectations an answer does not meet, as short phrases; empty if it meets all.
 
+    :raises InputError: for a regular expression that exceeds its limits (``releases.regex``).
+
     Texts are compared in Unicode's NFC form; ``equals`` ignores whitespace around the answer.
     """
     expect = question.expect
@@ -274,14 +272,10 @@ def unmet(question: Question, answer: Answer) -> list[str]:
         failures.append("is empty")
     failures += [f"does not contain {part!r}" for part in expect.get("contains", []) if normalized(part) not in text]
     failures += [f"contains {part!r}" for part in expect.get("not_contains", []) if normalized(part) in text]
-    flags = re.IGNORECASE if ignore_case else 0
-    unfolded = unicodedata.normalize("NFC", answer.text)
-    failures += [
-        f"does not match {pattern!r}" for pattern in expect.get("regex", []) if not re.search(pattern, unfolded, flags)
-    ]
-    failures += [
-        f"matches {pattern!r}" for pattern in expect.get("not_regex", []) if re.search(pattern, unfolded, flags)
-    ]
+    wanted, unwanted = expect.get("regex", []), expect.get("not_regex", [])
+    found = regex.search([*wanted, *unwanted], unicodedata.normalize("NFC", answer.text), ignore_case)
+    failures += [f"does not match {pattern!r}" for pattern in wanted if not found[pattern]]
+    failures += [f"matches {pattern!r}" for pattern in unwanted if found[pattern]]
     if "equals" in expect and text.strip() != normalized(expect["equals"]).strip():
         failures.append(f"is not {expect['equals']!r}")
     failures += [

@@ -19,6 +19,7 @@ import shutil
 import typing as t
 
 from ..artifacts import kinds
+from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import (
     LOSS_PLOT_FILE,
     MODEL_CARD_FILE,
@@ -32,6 +33,7 @@ from ..artifacts.layout import (
 from ..fingerprint import digest
 from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
+from ..runs.run import Run
 from ..runs.store import Store
 from ..system.clock import utc_now
 from ..system.files import REMOVED, fsync_dir, make_temporary_dir, temporary_prefix, write_json
@@ -96,7 +98,8 @@ def surplus(
 
     :param name: the model's name, without a tag.
     :param models: the list of :meth:`Ollama.tags`.
-    :param except_run_with: fingerprint of a step: the inputs of the active run it belongs to are not protected.
+    :param except_run_with: fingerprint of a retention: the inputs of an active run that has only this step left are
+        not protected.
     :param keep_run_inputs: whether the inputs of the other active runs are kept.
     """
     run_inputs = _inputs_of_active_runs(layout, except_run_with) if keep_run_inputs else set()
@@ -239,12 +242,45 @@ def _needed(layout: Layout, receipts: t.Sequence[Receipt]) -> tuple[set[tuple[st
 
 
 def _inputs_of_active_runs(layout: Layout, except_run_with: str) -> set[tuple[str, str]]:
+    """What the active runs make and read: their steps, and all inputs of these, direct or not.
+
+    A run may start at a result that none of its steps makes, so the steps alone do not name what it reads.
+    """
     artifacts: set[tuple[str, str]] = set()
     for record in Store(layout).active():
-        specs = [step.spec for step in record.run.steps] if record.run and record.is_unfinished else []
-        if not any(spec.fingerprint == except_run_with for spec in specs):
-            artifacts |= {(spec.kind, spec.fingerprint) for spec in specs}
+        run = record.run if record.is_unfinished else None
+        if run is not None and not _has_only_to_retain(layout, run, except_run_with):
+            _add_with_inputs(layout, [step.spec.as_dict() for step in run.steps], artifacts)
     return artifacts
+
+
+def _has_only_to_retain(layout: Layout, run: Run, retain: str) -> bool:
+    """Whether a run has the step ``retain``, and everything else that it is to make exists.
+
+    Several active runs may share that step: a run with a further quantization, for example. One that is not that far
+    still reads its inputs.
+    """
+    goals = [step.spec for step in run.steps if step.label in run.goals]
+    others = [spec for spec in goals if spec.fingerprint != retain]
+    return len(others) < len(goals) and all(
+        artifact_defect(layout, spec.kind, spec.fingerprint) is None for spec in others
+    )
+
+
+def _add_with_inputs(layout: Layout, receipts: t.Sequence[Receipt], artifacts: set[tuple[str, str]]) -> None:
+    """Add kind and fingerprint of results, and those of all their inputs, to a set.
+
+    :param receipts: receipts, or specs of results to come.
+    """
+    queue = [(str(receipt["kind"]), str(receipt["fingerprint"]), receipt) for receipt in receipts]
+    while queue:
+        kind, fingerprint, receipt = queue.pop()
+        artifacts.add((kind, fingerprint))
+        inputs = [(str(parent), str(value)) for parent, value in (receipt.get("upstream") or {}).items()]
+        f16 = (receipt.get("options") or {}).get("f16")
+        for parent, value in [*inputs, *([(kind, str(f16))] if f16 else [])]:
+            if (parent, value) not in artifacts:
+                queue.append((parent, value, lineage.read_receipt(layout, parent, value) or {}))
 
 
 def _removable_bytes(path: str) -> int:

@@ -106,6 +106,9 @@ class ProcessRunner(Runner):
         )
         return Probe("ended", code, out_of_memory)
 
+    def settle(self, job_dir: str, seconds: float) -> None:
+        processes.settle(processes.Identity.from_dict(self._record(job_dir)), job_marker(job_dir), seconds)
+
     def signal(self, job_dir: str, number: int) -> None:
         record_signal(job_dir, number)
         leader = processes.Identity.from_dict(self._record(job_dir))

@@ -67,6 +67,13 @@ class Runner(abc.ABC):
     def probe(self, job_dir: str) -> Probe:
         """Return the state of the command. Read-only."""
 
+    def settle(self, job_dir: str, seconds: float) -> None:
+        """Wait until processes of the command that were killed have ended, at most so many seconds.
+
+        No-op by default: an engine reports the state that it has determined.
+        """
+        del job_dir, seconds
+
     @abc.abstractmethod
     def refresh(self, job_dir: str) -> Probe:
         """Like :meth:`probe`, for the single process that holds the lock of the job.

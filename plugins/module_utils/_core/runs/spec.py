@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from ..errors import NotReadyError
-from ..ollama.syntax import DEFAULT_URL
+from ..ollama.syntax import DEFAULT_URL, with_credentials
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,9 @@ class Toolchain:
     :param llamafactory_venv: virtual environment with LLaMA-Factory.
     :param converter_venv: virtual environment for llama.cpp's converter.
     :param llama_cpp_dir: directory with ``convert_hf_to_gguf.py``, and ``bin/llama-quantize``, ``bin/llama-tokenize``.
-    :param ollama_url: base URL of the Ollama server.
+    :param ollama_url: base URL of the Ollama server; in a stored run without user and password.
+    :param ollama_password_file: file with the user and password of this server, as in a URL; empty if it has none, or
+        if they are in ``ollama_url``.
     :param token_file: file with the Hugging Face token (readable by the job user alone), or empty.
     :param environment: additional environment variables for every command (no secrets).
     :param llamafactory_image: image with LLaMA-Factory, for training and merging; empty for no container.
@@ -99,9 +101,24 @@ class Toolchain:
     mounts: tuple[str, ...] = ()
     host_runner: str = "process"
     container_runner: str = "docker"
+    ollama_password_file: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mounts", tuple(self.mounts))  # JSON from the store contains a list
+
+    @property
+    def ollama_address(self) -> str:
+        """Base URL of the Ollama server with user and password, for :class:`ollama.client.Ollama`.
+
+        Without them if their file cannot be read: the server refuses the request then, and the error says so.
+        """
+        if not self.ollama_password_file:
+            return self.ollama_url
+        try:
+            with open(self.ollama_password_file, encoding="utf-8") as stream:
+                return with_credentials(self.ollama_url, stream.read().strip())
+        except (OSError, ValueError):
+            return self.ollama_url
 
     @property
     def runner(self) -> str:

@@ -58,6 +58,11 @@ _READ_ATTEMPTS = 5
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\Z")
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a text may be the id of a run."""
+    return _RUN_ID.match(text) is not None
+
+
 class Store:
     """The runs and jobs under one data directory."""
 
@@ -81,7 +86,7 @@ class Store:
         return os.path.join(self.layout.jobs, section)
 
     def _find(self, run_id: str) -> str | None:
-        if not _RUN_ID.match(run_id):
+        if not is_run_id(run_id):
             raise InputError("runs.id_invalid", run=run_id)
         for section in ("active", "done", "active"):  # the run may move during the search
             path = os.path.join(self._folder(section), run_id)
@@ -202,6 +207,9 @@ class Store:
                     _read_job(directory)
                 except StoreError:
                     os.rename(directory, os.path.join(active, ".damaged-" + os.path.basename(directory)))
+            # those of an earlier version could be read by every user
+            for directory in (active, *job_dirs(active)):
+                os.chmod(directory, 0o750)
             self.resubmit(run)
             # must be the last write: until then the run counts as ended, and the reconciler moves it back to done/
             write_json(os.path.join(active, "state.json"), {"state": RunState.QUEUED})
@@ -282,7 +290,7 @@ def _atomic_dir(path: str) -> t.Iterator[str]:
     """Yield a temporary directory that is renamed to ``path`` on success and removed on an error."""
     temporary = make_temporary_dir(temporary_prefix(NEW), os.path.dirname(path))
     try:
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, 0o750)
         yield temporary
         os.rename(temporary, path)
     except BaseException:

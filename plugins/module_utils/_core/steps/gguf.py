@@ -12,7 +12,6 @@ tensors, and compares the token ids of the base's tokenizer with those of the GG
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import typing as t
@@ -25,6 +24,7 @@ from ..errors import CoreError, JobError, NotReadyError, StoreError
 from ..estimates.memory import BITS, quantized_bytes
 from ..formats.gguf import GgufInfo, check_complete, read_header
 from ..formats.safetensors import model_files, read_model
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
@@ -354,8 +354,8 @@ def sample_rows(path: str, limit: int = _MAX_TEXTS) -> list[str]:
             stream.seek(max(0, start - 1))
             if start:
                 stream.readline()
-            with contextlib.suppress(ValueError):
-                for text in _iterate_texts(json.loads(stream.readline() or b"null")):
+            with contextlib.suppress(ValueError, RecursionError):
+                for text in _iterate_texts(parse_json(stream.readline() or b"null")):
                     clean = unicodedata.normalize("NFC", text).encode("utf-8", "ignore").decode("utf-8")
                     texts.setdefault(clean.replace("\0", "")[:_MAX_TEXT_LENGTH])
             if len(texts) >= limit:

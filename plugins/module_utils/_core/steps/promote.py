@@ -53,7 +53,7 @@ class PromoteStep(Step):
         return worker_command(ctx)
 
     def perform(self, ctx: StepContext) -> None:
-        ollama = Ollama(ctx.toolchain.ollama_url)
+        ollama = Ollama(ctx.toolchain.ollama_address)
         tag, aliases = _tag(ctx), _aliases(ctx)
         releases = _releases(ctx)
         releases.declare(tag, aliases)
@@ -83,7 +83,7 @@ class PromoteStep(Step):
         return Progress.from_dict(raw) if raw else None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        ollama, releases = Ollama(ctx.toolchain.ollama_url), _releases(ctx)
+        ollama, releases = Ollama(ctx.toolchain.ollama_address), _releases(ctx)
         tag, aliases = _tag(ctx), _aliases(ctx)
         report = read_json(os.path.join(ctx.work, REPORT)) or {}
         if not report.get("passed"):
@@ -105,7 +105,7 @@ class PromoteStep(Step):
         }
 
     def drift(self, ctx: StepContext) -> list[Message]:
-        models = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT).tags()
+        models = Ollama(ctx.toolchain.ollama_address, timeout=DRIFT_TIMEOUT).tags()
         return _releases(ctx).misplaced(models, _tag(ctx), _aliases(ctx), _formerly(ctx))
 
 

@@ -116,7 +116,7 @@ class RegisterStep(Step):
 
     def perform(self, ctx: StepContext) -> None:
         registration = plan(ctx)
-        ollama = Ollama(ctx.toolchain.ollama_url)
+        ollama = Ollama(ctx.toolchain.ollama_address)
         report = _ProgressReport(ctx.progress_file)
         record: dict[str, t.Any] = read_json(os.path.join(ctx.work, _RECORD), {})
         record.update(server_version=ollama.version(), blob=_file_digest(ctx, "gguf", registration.path, report))
@@ -215,7 +215,7 @@ class RegisterStep(Step):
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         registration = plan(ctx)
-        ollama = Ollama(ctx.toolchain.ollama_url)
+        ollama = Ollama(ctx.toolchain.ollama_address)
         record: dict[str, t.Any] = read_json(os.path.join(ctx.work, _RECORD), {})
         digest, stored = _verify(ollama, registration)
         # after a kill the model may be there, and nothing else
@@ -257,7 +257,7 @@ class RegisterStep(Step):
         results = dict(receipt.get("results") or {})
         if not results:
             return [Message("steps.never_registered")]
-        ollama = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT)
+        ollama = Ollama(ctx.toolchain.ollama_address, timeout=DRIFT_TIMEOUT)
         tag = str(results["tag"])
         models = ollama.tags()
         digest = digest_of(models, tag)

@@ -38,7 +38,7 @@ class RetainStep(Step):
 
     def perform(self, ctx: StepContext) -> None:
         path = os.path.join(ctx.work, _RECORD)
-        ollama, fingerprint = Ollama(ctx.toolchain.ollama_url), ctx.spec.fingerprint
+        ollama, fingerprint = Ollama(ctx.toolchain.ollama_address), ctx.spec.fingerprint
         # must be computed before pruning: an artifact whose run ends in between would be in neither list
         deferred_items = deferred(ctx.layout, _name(ctx), _policy(ctx), ollama.tags(), fingerprint)
         removed = prune(ctx.layout, _name(ctx), _policy(ctx), ollama, fingerprint)
@@ -54,7 +54,7 @@ class RetainStep(Step):
         return {"pruned": removed, "deferred": record.get("deferred") or [], "freed_bytes": freed}
 
     def drift(self, ctx: StepContext) -> list[Message]:
-        models = Ollama(ctx.toolchain.ollama_url, timeout=DRIFT_TIMEOUT).tags()
+        models = Ollama(ctx.toolchain.ollama_address, timeout=DRIFT_TIMEOUT).tags()
         receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
         deferred_items = {(item["kind"], item["name"]) for item in (receipt.get("results") or {}).get("deferred") or []}
         items = surplus(ctx.layout, _name(ctx), _policy(ctx), models, ctx.spec.fingerprint)

@@ -17,6 +17,7 @@ import time
 import typing as t
 
 from ..errors import StoreError
+from ..json_text import parse_json
 from .disk import disk_error
 from .processes import identify
 
@@ -153,7 +154,7 @@ def read_json(path: str, default: t.Any = None) -> t.Any:
     except (FileNotFoundError, NotADirectoryError):
         return default
     try:
-        return json.loads(raw.decode("utf-8"))
+        return parse_json(raw.decode("utf-8"))
     except ValueError as error:
         raise StoreError("system.invalid_json", path=path, reason=error) from error
 

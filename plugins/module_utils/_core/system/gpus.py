@@ -88,6 +88,15 @@ def gpus() -> list[Gpu]:
     return parse(_query("gpu", _GPU_FIELDS))
 
 
+def uuids() -> dict[str, str]:
+    """Return the UUID of each NVIDIA GPU by its index; empty without a driver.
+
+    It includes a GPU that shares the machine's memory.
+    """
+    rows = _rows(_query("gpu", _GPU_FIELDS), _GPU_FIELDS, "name")
+    return {row["index"]: row["uuid"] for row in rows if row.get("uuid", "").startswith("GPU-") and "index" in row}
+
+
 def processes() -> list[GpuProcess]:
     """List the processes that compute on the GPUs now. Processes that only render, such as a desktop, are left out."""
     return [
@@ -96,9 +105,19 @@ def processes() -> list[GpuProcess]:
     ]
 
 
-def foreign(gpu_processes: t.Iterable[GpuProcess]) -> list[GpuProcess]:
-    """Return the processes that belong to no job of this collection."""
-    return [process for process in gpu_processes if not process.job]
+def foreign(gpu_processes: t.Iterable[GpuProcess], store: str = "", used: t.Collection[str] = ()) -> list[GpuProcess]:
+    """Return the processes that belong to no job of this collection.
+
+    :param store: the directory of a job store: jobs of others count as foreign, too; empty for all stores of this host.
+    :param used: UUIDs of GPUs: a job of another store counts only on these; empty for all GPUs.
+    """
+    own = f"{os.path.realpath(store)}:" if store else ""
+
+    def counts(process: GpuProcess) -> bool:
+        is_job_of_other = not process.job.startswith(own) and (not used or not process.uuid or process.uuid in used)
+        return not process.job or is_job_of_other
+
+    return [process for process in gpu_processes if counts(process)]
 
 
 def parse(text: str) -> list[Gpu]:
@@ -155,13 +174,17 @@ def _number(text: str) -> int | None:
 
 def _user_of(pid: int) -> str:
     try:
-        owner = os.stat(f"/proc/{pid}").st_uid
+        return user_name(os.stat(f"/proc/{pid}").st_uid)
     except OSError:
         return ""
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user; the number if it has none."""
     try:
-        return pwd.getpwuid(owner).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(owner)
+        return str(uid)
 
 
 def accelerator(declared: str) -> str:

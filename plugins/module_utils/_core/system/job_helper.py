@@ -9,12 +9,12 @@ a process that may not use it, does without.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import typing as t
 
 from ..errors import NotReadyError
+from ..json_text import parse_json
 
 SOCKET = "/run/ia-homelab/helper.sock"
 
@@ -85,7 +85,7 @@ def _request(line: str) -> dict[str, t.Any]:
                 if not received:
                     break
                 raw += received
-        answer = json.loads(raw)
+        answer = parse_json(raw)
     except (OSError, ValueError) as error:
         raise NotReadyError("system.helper_silent", path=SOCKET, request=line, reason=str(error)) from error
     if not isinstance(answer, dict) or not answer.get("ok"):

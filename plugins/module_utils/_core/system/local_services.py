@@ -281,12 +281,33 @@ class Process(LocalServer):
 
 
 def from_dict(value: t.Mapping[str, t.Any]) -> LocalServer:
-    """Restore a server from the values of :meth:`LocalServer.as_dict`."""
-    if value["kind"] == "unit":
-        return Unit(str(value["name"]))
-    if value["kind"] == "container":
-        return Container(str(value["name"]), str(value.get("url") or ""))
-    return Process(str(value["name"]), value["how"])
+    """Restore a server from the values of :meth:`LocalServer.as_dict`.
+
+    :raises KeyError, TypeError, ValueError: if they are no such values.
+    """
+    kind, name = value["kind"], value["name"]
+    if not isinstance(name, str) or not name:
+        raise TypeError("a server has a name")
+    if kind == "unit":
+        return Unit(name)
+    if kind == "container":
+        return Container(name, str(value.get("url") or ""))
+    if kind == "process":
+        return Process(name, _checked_launch(value["how"]))
+    raise ValueError(f"unknown kind of server {kind!r}")
+
+
+def _checked_launch(launch: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """Return how to start a process, if it says everything that :class:`Process` uses."""
+    argv, environment, groups = launch["argv"], launch["env"], launch.get("groups") or []
+    texts = [*argv, *environment.keys(), *environment.values(), launch["cwd"], launch["log"]]
+    numbers = [launch["uid"], launch["gid"], launch["port"], *groups]
+    is_launch = isinstance(argv, list) and argv and isinstance(environment, dict)
+    if not is_launch or not all(isinstance(each, str) and "\0" not in each for each in texts):
+        raise TypeError("a process is started with texts")
+    if not all(isinstance(each, int) and 0 <= each < 2**32 for each in numbers):
+        raise ValueError("a process has numbers of its user and its port")
+    return launch
 
 
 # -- detection ---------------------------------------------------------------------------------------------------------

@@ -12,3 +12,9 @@ def log_line(text: str) -> None:
     """Write a line to the log without buffering."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def log_problem(text: str) -> None:
+    """Write a line to the standard error of a process that is no job: the journal of the service, for example."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

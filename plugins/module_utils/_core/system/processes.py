@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Unique identification of processes: a pid is reused, the triple (pid, start time, boot id) is not.
 
-Sources: proc(5), fields 3 (state), 6 (session) and 22 (starttime, clock ticks since boot) of /proc/PID/stat;
-/proc/PID/environ; the counter ``oom_kill`` of /proc/vmstat.
+Sources: proc(5), fields 3 (state), 6 (session), 9 (flags) and 22 (starttime, clock ticks since boot) of /proc/PID/stat;
+SigPnd and ShdPnd of /proc/PID/status; /proc/PID/environ; the counter ``oom_kill`` of /proc/vmstat.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ import typing as t
 JOB_MARKER = "IA_HOMELAB_JOB"
 #: Environment variable of a server that a role started without systemd: path of the file that records its process.
 SERVER_RECORD = "IA_HOMELAB_RECORD"
+
+#: PF_EXITING of linux/sched.h: the process has begun to exit.
+_EXITING = 0x4
+_SETTLE_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +89,52 @@ def this_process() -> Identity:
 def alive(identity: Identity | None) -> bool:
     """Return whether exactly this process still runs."""
     return identity is not None and identify(identity.pid) == identity
+
+
+def is_dying(pid: int) -> bool:
+    """Return whether a process has ended without being reaped, or is about to end because of SIGKILL.
+
+    The kernel only notes a SIGKILL: on a busy machine the process exists, and looks alive, until it is scheduled.
+    """
+    fields = _stat(pid)
+    if fields is None:
+        return False
+    if fields[0] in "ZX" or int(fields[6]) & _EXITING:
+        return True
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
+            pending = [line.split()[1] for line in stream if line.startswith(("SigPnd:", "ShdPnd:"))]
+    except (OSError, IndexError):
+        return False
+    return any(int(mask, 16) & 1 << signal.SIGKILL - 1 for mask in pending)
+
+
+def settle(leader: Identity | None, marker: str, seconds: float) -> None:
+    """Wait until no process of a command is dying, at most so many seconds; no-op if none is.
+
+    A killed process of a command that still looks alive may decide about its end: the leader itself, or a child whose
+    end makes it fail.
+    """
+    deadline = time.monotonic() + seconds
+    while any(is_dying(pid) for pid in _session_members(leader)) or any(
+        is_dying(process.pid) for process in members(leader, marker)
+    ):
+        if time.monotonic() >= deadline:
+            return
+        # once more after the last one has gone: who waited for it acts on that now
+        time.sleep(_SETTLE_SECONDS)
+
+
+def _session_members(leader: Identity | None) -> list[int]:
+    """Return all processes of a command's session, those that have ended without being reaped included."""
+    if leader is None or leader.boot != boot_id():
+        return []
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        fields = _stat(int(name))
+        if fields is not None and int(fields[3]) == leader.pid and int(fields[19]) >= leader.started:
+            found.append(int(name))
+    return found
 
 
 def _has_in_environment(pid: int, needle: bytes) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ import zipfile
 from ..artifacts.layout import LOSS_PLOT_FILE, MODEL_CARD_FILE
 from ..errors import StoreError
 from ..formats.safetensors import ADAPTER, INDEX, SINGLE, VALUE_HEAD, read_model, read_tensors
+from ..json_text import parse_json
 from ..system.files import REMOVED, remove_tree, write_json
 
 STATE = "trainer_state.json"
@@ -55,7 +55,7 @@ def read_object(path: str) -> dict[str, t.Any]:
     """
     try:
         with open(path, "rb") as stream:
-            value = json.loads(stream.read().decode("utf-8"))
+            value = parse_json(stream.read().decode("utf-8"))
     except OSError as error:
         raise StoreError("errors.unreadable", path=path, reason=error.strerror) from error
     except ValueError as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
-import json
 import math
 import os
 
@@ -22,6 +21,7 @@ import typing as t
 
 from ..chat_formats import text_arguments
 from ..errors import InputError, NotReadyError
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
 from ..programs import list_llamafactory_arguments
@@ -85,7 +85,7 @@ def parse(output: bytes, where: str) -> LfArguments:
     :raises NotReadyError: when the output is not a list of arguments.
     """
     try:
-        content = json.loads(output)
+        content = parse_json(output)
         if content["arguments"]:
             return LfArguments(dict(content["arguments"]), tuple(content["templates"]), str(content["version"]))
     except (ValueError, KeyError, TypeError):

@@ -10,12 +10,12 @@ The last line has no loss. After a kill there may be a truncated line, to which 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 import typing as t
 
+from ..json_text import parse_json
 from ..runs.progress import Progress
 
 #: Bytes read from the end of the log: about 230 lines of the usual length.
@@ -39,7 +39,7 @@ def parse_line(line: str) -> Entry | None:
     """Parse one line; None when it is truncated. Of a truncated line joined to a complete one, the latter is parsed."""
     for text in (line, line[max(line.rfind(_LINE_START), 0) :]):
         try:
-            entry = json.loads(text)
+            entry = parse_json(text)
         except ValueError:
             continue
         if isinstance(entry, dict) and _number(entry, "current_steps") is not None:

@@ -15,14 +15,16 @@ from ia_homelab_core.datasets import registry
 from ia_homelab_core.datasets.dataset_info_file import InfoFile, version_of
 from ia_homelab_core.datasets.registry import DatasetInfo, Declaration
 from ia_homelab_core.datasets.sources import Source
+from ia_homelab_core.datasets.unused_versions import remove_unused
 from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.messages.message import Message
 from ia_homelab_core.system.files import discard, make_dirs
 from ia_homelab_core.version import VERSION
 
 from ..settings import Settings
-from .errors import NotFoundError, TooLargeError
+from .errors import NotFoundError
 from .schemas import Dataset, DatasetChange
+from .upload_quota import PUBLISHER, Reservation, UploadQuota
 
 _CHUNK = 1024 * 1024
 
@@ -33,6 +35,7 @@ class Datasets:
     def __init__(self, settings: Settings, layout: Layout) -> None:
         self.settings = settings
         self.layout = layout
+        self.quota = UploadQuota(settings, layout)
 
     def all(self) -> list[Dataset]:
         """Return all datasets by name, including those registered by other tools."""
@@ -88,7 +91,14 @@ class Datasets:
         declaration = Declaration(name, format, dict(columns or {}), tuple(ignore_fields))
         try:
             outcome = registry.apply(
-                self.layout, declaration, sources, check=check, compare=True, force=force, core_version=VERSION
+                self.layout,
+                declaration,
+                sources,
+                check=check,
+                compare=True,
+                force=force,
+                core_version=VERSION,
+                publisher=PUBLISHER,
             )
         except InputError as error:
             problems = error.details.get("problems")
@@ -97,6 +107,8 @@ class Datasets:
             return DatasetChange(
                 valid=False, problems=problems, problems_total=int(error.details.get("problems_total") or len(problems))
             )
+        if not check and outcome.dataset is not None and outcome.before != outcome.dataset.fingerprint:
+            remove_unused(self.layout, outcome.before, PUBLISHER)
         return DatasetChange(
             valid=True,
             changed=outcome.changed,
@@ -116,9 +128,14 @@ class Datasets:
             raise InputError(row_problem(first))
 
     def delete(self, name: str, purge: bool = False) -> bool:
-        """Delete a dataset by its name; False when it did not exist."""
+        """Delete a dataset by its name; False when it did not exist.
+
+        A version that was uploaded goes with it, unless another name, a training or an active run uses it.
+        """
         self.load(name)
-        return registry.absent(self.layout, registry.dataset_name(name), purge).changed
+        outcome = registry.absent(self.layout, registry.dataset_name(name), purge)
+        remove_unused(self.layout, outcome.before, PUBLISHER)
+        return outcome.changed
 
     # -- uploads ---------------------------------------------------------------------------------------------------
 
@@ -128,40 +145,31 @@ class Datasets:
         return self.settings.path("uploads")
 
     @contextlib.contextmanager
-    def receive_file(self, filename: str) -> t.Iterator[IncomingFile]:
+    def receive_file(self, filename: str, reservation: Reservation) -> t.Iterator[IncomingFile]:
         """Provide a temporary file for an upload, and delete it afterwards.
 
         :param filename: the client's name for it: only its last part is displayed, and no file is named after it.
+        :param reservation: holds the bytes that are written.
         """
         make_dirs(self.uploads)
         handle, path = tempfile.mkstemp(prefix="upload-", dir=self.uploads)
-        incoming_file = IncomingFile(path, os.fdopen(handle, "wb"), safe_label(filename), self.available_bytes())
+        incoming_file = IncomingFile(path, os.fdopen(handle, "wb"), safe_label(filename), reservation)
         try:
             yield incoming_file
         finally:
             incoming_file.close()
             discard(path)
 
-    def available_bytes(self) -> int:
-        """Return the number of bytes that another upload may take."""
-        used = 0
-        for folder in (self.uploads, self.settings.path("files")):
-            for root, _dirs, names in os.walk(folder):
-                for name in names:
-                    with contextlib.suppress(OSError):
-                        used += os.lstat(os.path.join(root, name)).st_size
-        return min(self.settings.max_upload_bytes, max(0, self.settings.upload_quota_bytes - used))
-
 
 class IncomingFile:
     """An upload that is being written to disk."""
 
-    def __init__(self, path: str, stream: t.BinaryIO, label: str, room: int) -> None:
+    def __init__(self, path: str, stream: t.BinaryIO, label: str, reservation: Reservation) -> None:
         self.path = path
         self.label = label
         self.size = 0
         self._stream = stream
-        self._available_bytes = room
+        self._reservation = reservation
 
     def write(self, chunk: bytes) -> None:
         """Append a chunk.
@@ -169,8 +177,7 @@ class IncomingFile:
         :raises TooLargeError: when the upload exceeds the limit or the quota.
         """
         self.size += len(chunk)
-        if self.size > self._available_bytes:
-            raise quota_error(self._available_bytes)
+        self._reservation.reach(self.size)
         self._stream.write(chunk)
 
     def close(self) -> None:
@@ -187,11 +194,6 @@ def row_problem(problem: t.Mapping[str, t.Any]) -> Message:
     """Return the message for a problem of a dataset of which only the row is told, and not the name of the file."""
     defect = Message.from_stored({**problem, "text": problem.get("what"), "hint": problem.get("fix")})
     return Message("service.row_invalid", row=problem.get("row"), defect=defect)
-
-
-def quota_error(available_bytes: int) -> TooLargeError:
-    """Return the error for an upload that exceeds the limit or the quota."""
-    return TooLargeError("service.upload_too_large", bytes=available_bytes)
 
 
 def safe_label(filename: str) -> str:

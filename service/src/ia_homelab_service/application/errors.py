@@ -68,6 +68,10 @@ class TooLargeError(CoreError):
     """The request exceeds a size limit or a quota."""
 
 
+class TooSlowError(CoreError):
+    """The body of the request did not arrive in time."""
+
+
 class DeniedError(CoreError):
     """The caller lacks a token, or its token lacks a scope.
 

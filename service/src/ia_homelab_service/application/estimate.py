@@ -31,15 +31,16 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     """
     train = step_spec(run, "train")
     machine = host.inspect_machine(settings.accelerator)
-    largest = max(machine.gpus, key=lambda gpu: gpu.total_bytes, default=None)
+    # the smallest one: of several each holds a complete copy
+    gpu = min(machine.gpus, key=lambda one: one.total_bytes, default=None)
     free = free_bytes(layout.root)
     times = [step["takes"]["seconds"] for step in plan["steps"] if "seconds" in step.get("takes", {})]
     seconds = sum(times) if times else None
     needs = train.options.get("estimate") if train else None
     if not needs:
         return Estimate(
-            vram_total_bytes=largest.total_bytes if largest else None,
-            vram_free_bytes=largest.free_bytes if largest else None,
+            vram_total_bytes=gpu.total_bytes if gpu else None,
+            vram_free_bytes=gpu.free_bytes if gpu else None,
             disk_free_bytes=free,
             seconds=seconds,
         )
@@ -47,9 +48,9 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     vram = needs["vram"]["planned"] if needs.get("vram") else None
     return Estimate(
         vram_bytes=vram,
-        vram_total_bytes=largest.total_bytes if largest else None,
-        vram_free_bytes=largest.free_bytes if largest else None,
-        fits=None if vram is None or largest is None else vram <= largest.total_bytes,
+        vram_total_bytes=gpu.total_bytes if gpu else None,
+        vram_free_bytes=gpu.free_bytes if gpu else None,
+        fits=host.fits(needs, machine),
         disk_bytes=disk,
         disk_free_bytes=free,
         seconds=seconds,

@@ -7,10 +7,14 @@ The core keeps no history: the state of a run is in its record, its jobs and the
 writes an append-only journal for each run, ``service/events/RUN.jsonl``. Each event has a key that identifies what it
 was derived from (``start:train-1``, ``log:<bytes read>``). After a crash the next process therefore appends exactly the
 missing events: none is lost or duplicated, and ids count from 1 without gaps.
+
+In memory is only where each event begins in its file. Of a training with many log lines every n-th becomes an event;
+the curve (:meth:`Jobs.curve`) has all of its losses.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
 import json
 import os
@@ -20,6 +24,7 @@ from collections import OrderedDict
 
 from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.json_text import parse_json
 from ia_homelab_core.runs.names import JOB_FILE, SUPERVISOR_FILE
 from ia_homelab_core.runs.progress import Progress
 from ia_homelab_core.runs.run import Job, Record
@@ -33,8 +38,10 @@ from ..settings import Settings
 from .jobs import Jobs, to_point
 from .schemas import Event
 
-#: Number of runs whose events are cached in memory.
+#: Number of runs whose journals are indexed in memory.
 _CACHE_SIZE = 200
+#: Largest number of events from the log of one attempt at a training, except those with a validation loss.
+_METRICS = 2000
 #: Bytes of a training's log that are read at a time.
 _BLOCK = 1024 * 1024
 
@@ -59,16 +66,24 @@ class Journal:
         """Whether a run has a journal."""
         return os.path.exists(self.path(job_id))
 
-    def read(self, job_id: str, after: int = 0, limit: int = 10_000) -> list[Event]:
+    def count(self, job_id: str) -> int:
+        """Return the number of events of a run: the id of the last one."""
+        return self._load(job_id).count
+
+    def read(self, job_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return events with an id greater than ``after``, in order.
 
         :raises NotFoundError: when there is no such run.
         """
-        journal = self._load(job_id)
-        if not journal.events:
+        if not self._load(job_id).count:
             self.sync(job_id)
-            journal = self._load(job_id)
-        return journal.events[max(after, 0) : max(after, 0) + limit]
+        with self._lock:
+            start, end = self._load_locked(job_id).span(max(after, 0), limit)
+        if start == end:
+            return []
+        with open(self.path(job_id), "rb") as stream:
+            stream.seek(start)
+            return [_parse(line)[1] for line in stream.read(end - start).splitlines(keepends=True)]
 
     def sync(self, job_id: str) -> list[Event]:
         """Append the events that are missing, and return them.
@@ -94,8 +109,7 @@ class Journal:
 
     def ended(self, job_id: str) -> bool:
         """Whether the last event reports the end of the run: no event follows unless it is submitted again."""
-        journal = self._load(job_id)
-        return bool(journal.events) and journal.events[-1].data.get("ended") is True
+        return self._load(job_id).ended
 
     def is_current(self, job_id: str) -> bool:
         """Whether no event is missing: the last one reports the end, and the run's record is unchanged since."""
@@ -119,22 +133,24 @@ class Journal:
 
     def _append(self, job_id: str, journal: _JournalState, new_events: list[tuple[str, Event]]) -> None:
         path = self.path(job_id)
-        text = "".join(
-            json.dumps({"key": key, **event.model_dump()}, ensure_ascii=False, separators=(",", ":")) + "\n"
+        lines = [
+            json.dumps({"key": key, **event.model_dump()}, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+            + b"\n"
             for key, event in new_events
-        ).encode("utf-8")
+        ]
         with open(path, "ab") as stream:
             # removes a partial event that a crash left behind
             stream.truncate(journal.size)
-            stream.write(text)
+            stream.write(b"".join(lines))
             stream.flush()
             os.fsync(stream.fileno())
-        journal.add(new_events, len(text))
+        for (key, event), line in zip(new_events, lines, strict=True):
+            journal.add(key, event, len(line))
 
     # -- missing events --------------------------------------------------------------------------------------------
 
     def _missing_events(self, record: Record, journal: _JournalState) -> t.Iterator[tuple[str, Event]]:
-        number = len(journal.events)
+        number = journal.count
         for key, at, kind, level, message, data in self._all_events(record, journal):
             if key in journal.keys:
                 continue
@@ -212,7 +228,7 @@ class Journal:
         if not last or record.run is None:
             return
         path = os.path.join(self.jobs.train_directory(record.run), TRAINER_LOG_FILE)
-        offset = journal.offset
+        offset, previous = journal.offset, journal.step
         while True:
             try:
                 with open(path, "rb") as stream:
@@ -226,7 +242,8 @@ class Journal:
             for line in complete.split(b"\n"):
                 offset += len(line) + 1
                 entry = trainer_log.parse_line(line.decode("utf-8", "replace"))
-                if entry is not None:
+                if entry is not None and _is_event(entry, previous):
+                    previous = float(entry["current_steps"])
                     yield self._metrics_event(job, entry, offset)
 
     def _metrics_event(self, job: Job, entry: dict[str, t.Any], offset: int) -> _RawEvent:
@@ -275,26 +292,65 @@ def _end_event(record: Record, number: int) -> _RawEvent:
     return f"ended:{number}:{at if record.directory else ''}", at, "status", level, message, data
 
 
+def _is_event(entry: t.Mapping[str, t.Any], previous: float | None) -> bool:
+    """Whether a line of a training's log becomes an event.
+
+    :param previous: step of the last line that did; None if none did. It alone decides, so that a journal that is
+        continued by another process has the same events.
+    """
+    step, total = float(entry["current_steps"]), entry.get("total_steps")
+    last = max(float(total) if isinstance(total, (int, float)) else 0.0, step)
+    stride = max(1.0, last / _METRICS)
+    is_next = previous is None or step < previous or step // stride != previous // stride
+    return is_next or step == last == total or entry.get("eval_loss") is not None
+
+
 class _JournalState:
-    """The content of a journal."""
+    """The index of a journal: where its events begin, and what is needed to continue it."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self._starts = array.array("Q")
         self.keys: set[str] = set()
         self.size = 0
+        #: Byte of the training's log after the last line that became an event, and the step of that line.
         self.offset = 0
+        self.step: float | None = None
+        #: Whether the last event reports the end of the run.
+        self.ended = False
         #: Revision of the run's record at the last synchronization; None if there was none in this process.
         self.stamp: tuple[t.Any, ...] | None = None
 
-    def add(self, new_events: t.Iterable[tuple[str, Event]], size: int) -> None:
-        for key, event in new_events:
-            self.events.append(event)
-            # the offset in the log only grows: one number covers all of its lines
-            if event.type == "metrics":
-                self.offset = max(self.offset, int(event.data.get("offset", 0)))
-            else:
-                self.keys.add(key)
+    @property
+    def count(self) -> int:
+        return len(self._starts)
+
+    def span(self, after: int, limit: int) -> tuple[int, int]:
+        """Return the bytes of at most ``limit`` events behind the first ``after`` ones: their start and end."""
+        ends = after + limit
+        start = self._starts[after] if after < len(self._starts) else self.size
+        return start, self._starts[ends] if ends < len(self._starts) else self.size
+
+    def add(self, key: str, event: Event, size: int) -> None:
+        self._starts.append(self.size)
         self.size += size
+        self.ended = event.data.get("ended") is True
+        # the offset in the log only grows: one number covers all of its lines
+        if event.type == "metrics":
+            self.offset = max(self.offset, int(event.data.get("offset", 0)))
+            self.step = float(event.data.get("current", 0.0))
+        else:
+            self.keys.add(key)
+
+
+def _parse(line: bytes) -> tuple[str, Event]:
+    """Return the key and the event of a line of a journal.
+
+    :raises ValueError, KeyError: for a line that is incomplete.
+    """
+    if not line.endswith(b"\n"):
+        raise ValueError("torn")
+    raw = parse_json(line)
+    return str(raw.pop("key")), Event.model_validate(raw)
 
 
 def _read_file(path: str) -> _JournalState:
@@ -303,12 +359,8 @@ def _read_file(path: str) -> _JournalState:
         with open(path, "rb") as stream:
             for line in stream:
                 try:
-                    if not line.endswith(b"\n"):
-                        raise ValueError("torn")
-                    raw = json.loads(line)
-                    key = str(raw.pop("key"))
-                    event = Event.model_validate(raw)
+                    key, event = _parse(line)
                 except (ValueError, KeyError):
                     break  # a crash left it incomplete: it will be written again
-                journal.add([(key, event)], len(line))
+                journal.add(key, event, len(line))
     return journal

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
+import sys
 import threading
 import time
 import typing as t
@@ -13,11 +16,13 @@ import typing as t
 from ia_homelab_core.artifacts.integrity import receipt_results
 from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE, Layout
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.engine.ollama_password import without_password
 from ia_homelab_core.errors import InputError, StoreError
 from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
 from ia_homelab_core.runs.states import RunState, StepState
 from ia_homelab_core.runs.status import RunView
+from ia_homelab_core.runs.store import is_run_id
 from ia_homelab_core.system.files import discard, make_dirs, read_record, write_json
 from ia_homelab_core.training import checkpoints as training_checkpoints
 from ia_homelab_core.training import trainer_log
@@ -192,7 +197,8 @@ class Jobs:
         """Store a submitted run that had nothing to do: clients know its id, but it has no record."""
         if self.engine.store.record(run.id) is None and not os.path.exists(self._request_path(run.id)):
             make_dirs(self.settings.path("requests"))
-            write_json(self._request_path(run.id), run.as_dict())
+            stored = dataclasses.replace(run, toolchain=without_password(self.engine.layout, run.toolchain))
+            write_json(self._request_path(run.id), stored.as_dict())
 
     def _not_found_error(self, job_id: str) -> NotFoundError:
         try:
@@ -253,7 +259,7 @@ class Jobs:
 
     def revision(self, job_id: str) -> tuple[t.Any, ...] | None:
         """Return a value that changes with the record of a run; None if it has no record."""
-        if "/" in job_id or job_id.startswith("."):
+        if not is_run_id(job_id):
             return None
         paused = os.path.exists(self._pause_path(job_id))
         for section in ("active", "done"):
@@ -276,17 +282,27 @@ class Jobs:
         """Convert a run and its status to a job, with its redacted error and pause."""
         return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
 
-    def all(self, limit: int) -> list[Job]:
-        """Return active runs in the order of the queue, then the latest finished ones."""
+    def all(self, limit: int, matches: t.Callable[[Job], bool] | None = None) -> list[Job]:
+        """Return active runs in the order of the queue, then the latest finished ones.
+
+        :param limit: the largest number of finished ones.
+        :param matches: which runs are returned; by default all of them.
+        """
         queue = [record.id for record in self.engine.store.active()]
-        done = [one for one in self.engine.store.done_ids(limit) if one not in queue]
-        jobs = []
-        for job_id in [*queue, *done]:
+        done = [
+            one for one in self.engine.store.done_ids(limit if matches is None else sys.maxsize) if one not in queue
+        ]
+        finished = itertools.islice(self._matching(done, matches), limit)
+        return [*self._matching(queue, matches), *finished]
+
+    def _matching(self, job_ids: t.Iterable[str], matches: t.Callable[[Job], bool] | None) -> t.Iterator[Job]:
+        for job_id in job_ids:
             try:
-                jobs.append(self.get(job_id))
+                job = self.get(job_id)
             except InputError:
                 continue  # its record is damaged, or was removed in the meantime
-        return jobs
+            if matches is None or matches(job):
+                yield job
 
     # -- output of a training --------------------------------------------------------------------------------------
 
@@ -299,25 +315,36 @@ class Jobs:
         return done if os.path.isdir(done) else self.engine.layout.work("train", spec.fingerprint)
 
     def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
-        """Return the lines of a training's log; for repeated steps the later one."""
-        folder = self.train_directory(self.run(job_id))
-        points: dict[float, Point] = {}
+        """Return the lines of a training's log; for repeated steps the later one.
+
+        :param limit: the largest number of points: of more lines every n-th is returned.
+        """
+        lines = self._losses(self.train_directory(self.run(job_id)))
+        steps = sorted(lines)
+        stride = -(-len(steps) // limit)
+        return [Point(**lines[step]._asdict()) for step in steps[:: stride or 1]]
+
+    @staticmethod
+    def _losses(folder: str) -> dict[float, _Line]:
+        """Return the lines of a training's log that have a loss, by step.
+
+        :param folder: output of the training; empty if there is none.
+        """
+        lines: dict[float, _Line] = {}
         for entry in trainer_log.read_all(os.path.join(folder, TRAINER_LOG_FILE)) if folder else ():
-            point = to_point(entry)
-            if point.loss is None and point.eval_loss is None:
+            line = _to_line(entry)
+            if line.loss is None and line.eval_loss is None:
                 continue
-            before = points.get(point.step)
-            if before is not None and point.loss is None:  # the validation line of the same step
-                point = before.model_copy(update={"eval_loss": point.eval_loss})
-            points[point.step] = point
-        ordered = [points[step] for step in sorted(points)]
-        stride = -(-len(ordered) // limit)
-        return ordered[:: stride or 1]
+            before = lines.get(line.step)
+            if before is not None and line.loss is None:  # the validation line of the same step
+                line = before._replace(eval_loss=line.eval_loss)
+            lines[line.step] = line
+        return lines
 
     def checkpoints(self, job_id: str) -> list[Checkpoint]:
         """Return the checkpoints that a training can resume from, the last first."""
         folder = self.train_directory(self.run(job_id))
-        losses = {point.step: point for point in self.curve(job_id, 1_000_000)}
+        losses = self._losses(folder)
         checkpoints = []
         for step, name in training_checkpoints.checkpoints(folder) if folder else ():
             path = os.path.join(folder, name)
@@ -334,14 +361,23 @@ class Jobs:
         return checkpoints
 
 
-def to_point(entry: t.Mapping[str, t.Any]) -> Point:
-    """Convert a line of a training's log."""
+class _Line(t.NamedTuple):
+    """A line of a training's log, with the fields of a :class:`Point`. Much smaller: a curve may have many of them."""
 
+    step: float
+    loss: float | None
+    eval_loss: float | None
+    learning_rate: float | None
+    epoch: float | None
+    seconds: float | None
+
+
+def _to_line(entry: t.Mapping[str, t.Any]) -> _Line:
     def number(key: str) -> float | None:
         value = entry.get(key)
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
-    return Point(
+    return _Line(
         step=float(entry["current_steps"]),
         loss=number("loss"),
         eval_loss=number("eval_loss"),
@@ -349,6 +385,11 @@ def to_point(entry: t.Mapping[str, t.Any]) -> Point:
         epoch=number("epoch"),
         seconds=trainer_log.parse_duration(entry.get("elapsed_time")),
     )
+
+
+def to_point(entry: t.Mapping[str, t.Any]) -> Point:
+    """Convert a line of a training's log."""
+    return Point(**_to_line(entry)._asdict())
 
 
 def _mtime(path: str) -> int:

@@ -20,6 +20,7 @@ import typing as t
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.errors import CoreError
 from ia_homelab_core.messages.message import Message
+from ia_homelab_core.messages.suggestions import nearest
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
@@ -51,6 +52,7 @@ from .schemas import (
     Plan,
     Point,
     Promotion,
+    Status,
     Step,
     Submitted,
 )
@@ -226,9 +228,22 @@ class Operations:
         return self.jobs.cached_json(job_id) or job.model_dump_json().encode("utf-8")
 
     def list_jobs(self, limit: int = 50, name: str = "", status: str = "") -> list[Job]:
-        """Return active jobs in the order of the queue, then the latest finished ones."""
-        jobs = self.jobs.all(limit)
-        return [job for job in jobs if (not name or job.name == name) and (not status or job.status == status)]
+        """Return active jobs in the order of the queue, then the latest finished ones.
+
+        :param limit: the largest number of finished ones, of those that the other parameters select.
+        :param name: only jobs of that fine-tune; empty for all.
+        :param status: only jobs in that status; empty for all.
+        :raises FieldErrors: for an unknown status.
+        """
+        known = t.get_args(Status)
+        if status and status not in known:
+            suggestion = nearest(status, known) or Message("errors.known", names=list(known))
+            raise FieldErrors(
+                [FieldError("status", Message("service.status_unknown", status=status, suggestion=suggestion))]
+            )
+        if not name and not status:
+            return self.jobs.all(limit)
+        return self.jobs.all(limit, lambda job: (not name or job.name == name) and (not status or job.status == status))
 
     def wait(self, job_id: str, seconds: float) -> Job:
         """Wait until a job has ended, at most so many seconds, and return it."""
@@ -241,10 +256,24 @@ class Operations:
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return the events of a job with ids greater than ``after``."""
+        self._sync_events(job_id)
+        return self.journal.read(job_id, after, limit)
+
+    def latest_events(self, job_id: str, before: int | None = None, limit: int = 1000) -> list[Event]:
+        """Return the last events of a job with ids less than ``before``, the latest first.
+
+        :param before: None for all events.
+        """
+        self._sync_events(job_id)
+        count = self.journal.count(job_id)
+        end = count if before is None else min(max(before - 1, 0), count)
+        start = max(0, end - limit)
+        return self.journal.read(job_id, start, end - start)[::-1] if end else []
+
+    def _sync_events(self, job_id: str) -> None:
         self.jobs.run(job_id)
         if not self.journal.is_current(job_id):
             self.journal.sync(job_id)  # a client that has seen the end of a job also finds it in the events
-        return self.journal.read(job_id, after, limit)
 
     def log(self, job_id: str, lines: int = 200, step: str = "") -> Log:
         """Return the last lines of output of a job's current step, its last step, or a given step."""

@@ -173,8 +173,8 @@ class Watcher:
                 return
 
     def _continues(self, job_id: str, after: int) -> bool:
-        return bool(self.operations.journal.read(job_id, after)) or not self.operations.get_job(job_id).ended
+        return self.operations.journal.count(job_id) > after or not self.operations.get_job(job_id).ended
 
     def _is_finished(self, job_id: str, after: int) -> bool:
         """Whether a stream that starts after the last event has nothing to wait for."""
-        return self.operations.get_job(job_id).ended and not self.operations.events(job_id, after)
+        return self.operations.get_job(job_id).ended and not self.operations.events(job_id, after, 1)

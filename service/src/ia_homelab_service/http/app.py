@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import typing as t
 
 from fastapi import FastAPI
@@ -26,6 +27,9 @@ from .access import READ
 from .middleware import RequestGuard
 from .routing import ServiceRoute
 from .security import PUBLIC, needs
+from .upload_routes import UploadRoutes
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -86,13 +90,16 @@ def guarded(app: FastAPI) -> ASGIApp:
     inner: t.Any = app  # uvicorn and Starlette have types of their own for the same interface
     if settings.trusted_proxies:
         inner = ProxyHeadersMiddleware(inner, list(settings.trusted_proxies))
-    return RequestGuard(inner, settings, app.state.access, app.state)
+    return RequestGuard(inner, settings, app.state.access, app.state, UploadRoutes(app).match)
 
 
 def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -> None:
     @app.get("/healthz", dependencies=[PUBLIC], include_in_schema=False)
     async def healthz() -> Response:
         return JSONResponse({"status": "stuck" if watcher.stuck else "ok"}, 503 if watcher.stuck else 200)
+
+    #: The last reason of each check that fails, so that it is logged once.
+    failed: dict[str, str] = {}
 
     @app.get("/readyz", dependencies=[PUBLIC], include_in_schema=False)
     def readyz() -> Response:
@@ -102,7 +109,13 @@ def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -
                 check()
                 checks[name] = "ok"
             except CoreError as error:
-                checks[name] = operations.redactor.text(error.message)
+                # every caller may ask: the reason, which names paths and addresses, is for the log only
+                if failed.get(name) != error.message:
+                    log.warning("Not ready: %s: %s", name, operations.redactor.text(error.message))
+                failed[name] = error.message
+                checks[name] = "failed"
+            else:
+                failed.pop(name, None)
         ready = all(status == "ok" for status in checks.values())
         return JSONResponse({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 

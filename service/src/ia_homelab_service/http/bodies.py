@@ -17,15 +17,20 @@ from starlette import types as asgi
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from ia_homelab_core.json_text import MAX_DEPTH, is_too_deep, parse_json
 from ia_homelab_core.messages.message import Message
 
 from ..application import finetune_request
-from ..application.datasets import Datasets, IncomingFile, quota_error
-from ..application.errors import FieldError, FieldErrors
+from ..application.datasets import Datasets, IncomingFile
+from ..application.errors import FieldError, FieldErrors, TooLargeError
+from ..application.upload_quota import Reservation
 
 #: Largest size in bytes of a form field that is not a file.
 _MAX_FIELD_BYTES = 65536
 _MAX_FIELDS = 50
+#: The same for a form without files: a token, and who sends it.
+_MAX_FORM_BYTES = 16384
+_MAX_FORM_FIELDS = 8
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -62,12 +67,14 @@ class JsonRequest(Request):
         :raises HTTPException: when it is not JSON.
         """
         try:
-            value = json.loads(await self.body())
+            value = parse_json(await self.body())
+            if is_too_deep(value):
+                raise HTTPException(400, f"The body is nested more than {MAX_DEPTH} levels deep.")
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
             raise HTTPException(400, "The body holds half of a character (a lone surrogate).") from error
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400, "The body is not JSON.") from error
+        except ValueError as error:
+            raise HTTPException(400, f"The body is not JSON: {error}.") from error
         return value
 
 
@@ -93,6 +100,30 @@ def field_errors(errors: t.Iterable[t.Mapping[str, t.Any]], body_fields: t.Seque
     return FieldErrors(found)
 
 
+async def read_fields(request: Request) -> dict[str, str]:
+    """Read a small form without files.
+
+    :raises HTTPException: when it has too many fields.
+    :raises TooLargeError: when it is larger than such a form.
+    """
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > _MAX_FORM_BYTES:
+            raise TooLargeError("service.body_too_large", limit=_MAX_FORM_BYTES)
+    # the parser counts fields, but not the empty ones between separators, each of which costs it as much
+    if received.count(b"&") >= _MAX_FORM_FIELDS:
+        raise HTTPException(400, f"The form has more than {_MAX_FORM_FIELDS} fields.")
+    body: list[asgi.Message] = [{"type": "http.request", "body": bytes(received), "more_body": False}]
+
+    async def receive() -> asgi.Message:
+        return body.pop() if body else {"type": "http.disconnect"}
+
+    whole = Request(request.scope, receive)
+    async with whole.form(max_files=0, max_fields=_MAX_FORM_FIELDS, max_part_size=_MAX_FORM_BYTES) as form:
+        return {key: value for key, value in form.items() if isinstance(value, str)}
+
+
 @dataclasses.dataclass(frozen=True)
 class ReceivedForm:
     """A received file, and the other fields of the form that it came with."""
@@ -112,44 +143,45 @@ async def receive_upload(request: Request, datasets: Datasets, filename: str = "
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     async with contextlib.AsyncExitStack() as stack:
+        reservation = stack.enter_context(datasets.quota.reservation())
         if media_type != "multipart/form-data":
-            file = stack.enter_context(datasets.receive_file(filename or "rows.jsonl"))
+            file = stack.enter_context(datasets.receive_file(filename or "rows.jsonl", reservation))
             async for chunk in request.stream():
                 await to_thread.run_sync(file.write, chunk)
             received = ReceivedForm(file, {})
         else:
-            received = await _receive_form(request, datasets, stack)
+            received = await _receive_form(request, datasets, reservation, stack)
         if not received.file.size:
             raise FieldErrors([_no_file()])
         yield received
 
 
-async def _receive_form(request: Request, datasets: Datasets, stack: contextlib.AsyncExitStack) -> ReceivedForm:
+async def _receive_form(
+    request: Request, datasets: Datasets, reservation: Reservation, stack: contextlib.AsyncExitStack
+) -> ReceivedForm:
     # what exceeds the quota is refused as it arrives: the parser writes files to TMPDIR, which the quota does not count
-    limited = Request(request.scope, _limited_receive(request, datasets))
+    limited = Request(request.scope, _reserving_receive(request, reservation))
     form = await stack.enter_async_context(
         limited.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
     )
     upload = next((value for value in form.values() if isinstance(value, UploadFile)), None)
     if upload is None:
         raise FieldErrors([_no_file()])
-    file = stack.enter_context(datasets.receive_file(upload.filename or ""))
+    file = stack.enter_context(datasets.receive_file(upload.filename or "", reservation))
     while chunk := await upload.read(_CHUNK_BYTES):
         await to_thread.run_sync(file.write, chunk)
     return ReceivedForm(file, {key: value for key, value in form.items() if isinstance(value, str)})
 
 
-def _limited_receive(request: Request, datasets: Datasets) -> t.Callable[[], t.Awaitable[asgi.Message]]:
-    room = datasets.available_bytes()
-    # a form has boundaries and fields in addition to the file
-    left = room + _MAX_FIELD_BYTES
+def _reserving_receive(request: Request, reservation: Reservation) -> t.Callable[[], t.Awaitable[asgi.Message]]:
+    received = 0
 
     async def receive() -> asgi.Message:
-        nonlocal left
+        nonlocal received
         message = await request.receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise quota_error(room)
+        received += len(message.get("body", b""))
+        # a form has boundaries and fields in addition to the file: they are not stored
+        reservation.reach(received - _MAX_FIELD_BYTES)
         return message
 
     return receive

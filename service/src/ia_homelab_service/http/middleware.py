@@ -8,6 +8,7 @@ What the caller may do is decided by the routes (``security``).
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import typing as t
 import urllib.parse
@@ -16,11 +17,13 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..application.errors import TooLargeError
+from ..application.errors import TooLargeError, TooSlowError
 from ..settings import Settings
 from .access import Access
 from .problem_details import problem_response
 
+#: Seconds within which the body of a request that is no upload arrives, and between two parts of any body.
+_BODY_SECONDS, _PAUSE_SECONDS = 60.0, 30.0
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 #: Headers with which a proxy states for whom it forwards a request (RFC 7239, RFC 9110), in addition to X-Forwarded-*.
 _FORWARDING_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
@@ -32,13 +35,17 @@ class RequestGuard:
     ``scope["state"]["scopes"]`` has the scopes of the caller's token afterwards.
 
     :param state: the application's state, with ``metrics``.
+    :param is_upload: whether the route of a request receives files, so that the limit of uploads applies.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, access: Access, state: t.Any) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, access: Access, state: t.Any, is_upload: t.Callable[[Scope], bool]
+    ) -> None:
         self.app = app
         self.settings = settings
         self.access = access
         self.state = state
+        self._is_upload = is_upload
         self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
         self._proxies = [ipaddress.ip_network(one) for one in settings.trusted_proxies]
@@ -122,9 +129,8 @@ class RequestGuard:
 
     async def _handle_limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"]
-        upload = headers.get("content-type", "").startswith(("multipart/form-data", "application/octet-stream"))
         # a form has boundaries in addition to the file
-        limit = self.settings.max_upload_bytes + 65536 if upload else self.settings.max_body_bytes
+        limit = self.settings.max_upload_bytes + 65536 if self._is_upload(scope) else self.settings.max_body_bytes
         rejection = problem_response(
             path, 413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"}
         )
@@ -132,11 +138,22 @@ class RequestGuard:
         if length.isdigit() and int(length) > limit:
             await rejection(scope, receive, send)
             return
-        received, response_started = 0, False
+        received, complete, response_started = 0, False, False
+        loop = asyncio.get_running_loop()
+        # an upload may take long as long as it continues
+        deadline = float("inf") if self._is_upload(scope) else loop.time() + _BODY_SECONDS
 
         async def limited_receive() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            if complete:  # what the application waits for now is the end of the connection
+                return await receive()
+            left = min(_PAUSE_SECONDS, deadline - loop.time())
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, left))
+            except asyncio.TimeoutError as error:
+                seconds = int(_PAUSE_SECONDS if left == _PAUSE_SECONDS else _BODY_SECONDS)
+                raise TooSlowError("service.body_too_slow", seconds=seconds) from error
+            complete = not message.get("more_body", False)
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > limit:
@@ -156,6 +173,11 @@ class RequestGuard:
             if response_started:
                 raise
             await rejection(scope, receive, send)
+        except TooSlowError as error:
+            if response_started:
+                raise
+            late = problem_response(path, 408, error.message, headers={"Connection": "close"})
+            await late(scope, receive, send)
 
 
 def _method(scope: Scope) -> str:

@@ -24,6 +24,7 @@ from ..application.errors import (
     FieldErrors,
     NotFoundError,
     TooLargeError,
+    TooSlowError,
     errors_as_dicts,
 )
 from ..application.redaction import Redactor
@@ -37,6 +38,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
@@ -107,6 +109,7 @@ def http_status(error: CoreError) -> int:
     for kind, status in (
         (DeniedError, 403),
         (TooLargeError, 413),
+        (TooSlowError, 408),
         (NotFoundError, 404),
         (ConflictError, 409),
         (InputError, 422),

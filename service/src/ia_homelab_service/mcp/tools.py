@@ -214,7 +214,7 @@ class Tools:
         fits = plan.estimate.fits
         hint = "llamafactory_train with the same arguments starts it."
         if fits is False:
-            hint = f"It does not fit this GPU. {plan.estimate.advice or 'Try method qlora, or a smaller model.'}"
+            hint = f"It does not fit this machine. {plan.estimate.advice or 'Try method qlora, or a smaller model.'}"
         elif not plan.pending:
             hint = "All of it is there already: nothing has to be trained."
         return Estimated(

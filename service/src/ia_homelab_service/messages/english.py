@@ -87,6 +87,7 @@ TEXTS: Texts = {
     "service.sign_in_code_not_written": Text(
         "No sign-in code can be written below {path}: {reason}.", "Run this as root, or as the user of the service."
     ),
+    "service.body_too_slow": "The body of the request did not arrive within {seconds} seconds.",
     "service.body_too_large": "The body is larger than {limit} bytes.",
     "service.file_unknown": "There is no file {file_id!r}.",
     "service.model_unknown": "There is no model {model!r}.",
@@ -117,6 +118,7 @@ TEXTS: Texts = {
     ),
     "service.no_integrations": Text("There are none here.", "Leave it out."),
     "service.metadata_invalid": "metadata must be an object of at most {limit} short texts.",
+    "service.status_unknown": Text("No job has the status {status!r}.", "{suggestion}"),
     "service.method_unknown": Text("There is no method {method!r} here.", "Use supervised."),
     "service.method_no_object": 'method must be an object such as {{"type": "supervised"}}.',
     "service.hyperparameters_no_object": "hyperparameters must be an object.",

@@ -15,6 +15,7 @@ TEXTS: Texts = {
     "service.field_no_text": "{field} doit être un texte.",
     "service.field_no_json": '{field} doit être du JSON comme {{"temperature": 0.2}}, et non {value!r}.',
     "service.body_no_object": "Le corps doit être un objet JSON.",
+    "service.body_too_slow": "Le corps de la requête n'est pas arrivé en {seconds} secondes.",
     "service.body_too_large": "Le corps a plus de {limit} octets.",
     "service.file_missing": "Il n'y a pas de fichier dans la requête, ou il est vide.",
     "service.inventory_only": Text(
@@ -25,6 +26,7 @@ TEXTS: Texts = {
     "service.goal_twice": "goal est donné deux fois : comme {first} et comme {second}.",
     "service.goal_unknown": "goal doit être parmi {known}, et non {goal!r}.",
     "service.export_format_unknown": Text("Il n'y a pas de format {format!r}.", "Le format est gguf."),
+    "service.status_unknown": Text("Aucune exécution n'a l'état « {status} ».", "{suggestion}"),
     "service.row_format_unknown": Text("Il n'y a pas de format « {format} ».", "{suggestion}"),
     "service.row_invalid": Text("Ligne {row} : {defect}.", "{defect.hint}"),
     "service.upload_too_large": Text(

@@ -162,10 +162,11 @@ def events(operations: Operations, job_id: str, after: str = "", limit: int = 20
 
     :param after: id of the last event of the previous page.
     """
-    latest_first = operations.events(job_id, 0, 1_000_000)[::-1]
     number = after.rpartition("-")[2] if after.startswith("ftevent-") else ""
-    remaining = [event for event in latest_first if not after or (number.isdigit() and event.id < int(number))]
-    return _page([to_event(event) for event in remaining[: limit + 1]], limit)
+    # no event precedes the first one: an id of another kind has nothing after it
+    before = int(number) if number.isdecimal() and len(number) < 16 else 1
+    latest_first = operations.latest_events(job_id, before if after else None, limit + 1)
+    return _page([to_event(event) for event in latest_first], limit)
 
 
 def checkpoints(operations: Operations, job_id: str, after: str = "", limit: int = 10) -> dict[str, t.Any]:

@@ -15,6 +15,8 @@ import httpx
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
+from ia_homelab_core.json_text import parse_json
+
 from ..http.problem_details import problem_response
 from ..settings import Settings
 
@@ -122,7 +124,7 @@ def _model(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def _error_message(raw: bytes) -> str:
     try:
-        body = json.loads(raw)
+        body = parse_json(raw)
         error: t.Any = body["error"] if "error" in body else body["detail"]
     except (ValueError, KeyError, TypeError):
         return raw.decode("utf-8", "replace")[:500] or "The server gave no reason."

@@ -17,6 +17,7 @@ from ..http.access import READ, TRAIN
 from ..http.bodies import receive_upload
 from ..http.routing import ServiceRoute
 from ..http.security import needs
+from ..http.upload_routes import receives_files
 from . import jobs
 from .files import Files
 from .models import Upstream
@@ -27,7 +28,7 @@ Limit = t.Annotated[int, Query(ge=1, le=1000)]
 _ERROR = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
 _ERROR_RESPONSES: dict[int | str, dict[str, t.Any]] = {
     status: {"description": "Refused", "content": _ERROR}
-    for status in (400, 401, 403, 404, 409, 413, 415, 421, 422, 500, 502, 503)
+    for status in (400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 500, 502, 503)
 }
 
 
@@ -78,6 +79,7 @@ def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
         dependencies=[needs(TRAIN)],
         openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": form}}}},
     )
+    @receives_files
     async def create(request: Request) -> Response:
         async with receive_upload(request, operations.datasets) as form:
             stored = await to_thread.run_sync(files.store, form.file, form.fields.get("purpose", ""))

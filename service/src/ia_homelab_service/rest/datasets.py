@@ -22,6 +22,7 @@ from ..http.access import READ, TRAIN
 from ..http.bodies import receive_upload
 from ..http.problem_details import problem_response
 from ..http.security import needs
+from ..http.upload_routes import receives_files
 from .responses import error_responses, json_response
 from .schemas import DatasetList, DatasetRows
 
@@ -92,6 +93,7 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
         openapi_extra=_FILE,
         summary="Publish the rows of a file under a name",
     )
+    @receives_files
     async def publish(
         request: Request, name: DatasetName, filename: str = "", format: str = "auto", force: bool = False
     ) -> Response:
@@ -104,6 +106,7 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
         openapi_extra=_FILE,
         summary="Check the rows of a file; changes nothing",
     )
+    @receives_files
     async def validate(request: Request, name: DatasetName, filename: str = "", format: str = "auto") -> Response:
         return await apply_upload(request, name, filename, format, True, False)
 

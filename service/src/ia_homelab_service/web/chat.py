@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import html
-import json
 import typing as t
 
 import httpx
 from nicegui import ui
+
+from ia_homelab_core.json_text import parse_json
 
 from ..application import schemas
 from ..application.operations import Operations
@@ -104,7 +105,7 @@ class Chat:
                     await response.aread()
                     raise _ChatError(_error_message(response.text))
                 async for line in response.aiter_lines():
-                    message = json.loads(line) if line.strip() else {}
+                    message = parse_json(line) if line.strip() else {}
                     if message.get("error"):  # Ollama reports errors within a stream that has started
                         raise _ChatError(str(message["error"]))
                     if message.get("message"):
@@ -120,7 +121,7 @@ class _ChatError(Exception):
 
 def _error_message(text: str) -> str:
     try:
-        return str(json.loads(text)["error"])
+        return str(parse_json(text)["error"])
     except (ValueError, KeyError, TypeError):
         return text[:200]
 

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from nicegui import ui
 from nicegui.elements.mixins.validation_element import ValidationElement
 
+from ia_homelab_core.json_text import parse_json
 from ia_homelab_core.messages.message import Message
 
 from ..application.errors import FieldError
@@ -51,7 +52,7 @@ def _parse_value(entry: Schema, text: str) -> t.Any:
     if entry["type"] == "array":
         return [part.strip() for part in text.split(",") if part.strip()]
     if entry["type"] == "object":
-        return json.loads(text)
+        return parse_json(text)
     if entry["type"] in ("number", "integer"):
         return text.replace(",", ".").replace("\u202f", "").replace(" ", "")
     return text

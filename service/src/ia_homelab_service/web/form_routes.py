@@ -27,9 +27,10 @@ from ..application import schemas
 from ..application.errors import DeniedError
 from ..application.operations import Operations
 from ..http.access import READ, TRAIN
-from ..http.bodies import receive_upload
+from ..http.bodies import read_fields, receive_upload
 from ..http.routing import ServiceRoute
 from ..http.security import PUBLIC
+from ..http.upload_routes import receives_files
 from .i18n.language import LANGUAGE_COOKIE, NAMES, TEXTS
 from .layout import STYLE, request_language
 from .sessions import LIFETIME, SESSION_COOKIE, Sessions
@@ -94,8 +95,8 @@ class FormRoutes:
 
     async def sign_in(self, request: Request) -> Response:
         """Start a session for a valid token."""
-        async with request.form(max_files=0, max_fields=4, max_part_size=4096) as form:
-            form_token, token = str(form.get("form_token", "")), str(form.get("token", ""))
+        form = await read_fields(request)
+        form_token, token = form.get("form_token", ""), form.get("token", "")
         if not self._sessions.is_form_token(visitor_id(request), form_token):
             return self._login(request, "sign.stale")
         cookie = self._sessions.open(token.strip())
@@ -106,8 +107,7 @@ class FormRoutes:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
-        async with request.form(max_files=0, max_fields=4, max_part_size=4096) as form:
-            form_token = str(form.get("form_token", ""))
+        form_token = (await read_fields(request)).get("form_token", "")
         if not self._sessions.is_form_token(visitor_id(request), form_token):
             return RedirectResponse("/", 303)
         response = RedirectResponse("/login", 303)
@@ -122,6 +122,7 @@ class FormRoutes:
             set_cookie(request, response, LANGUAGE_COOKIE, code, 365 * 24 * 3600)
         return response
 
+    @receives_files
     async def upload(self, request: Request) -> Response:
         """Validate a dataset, and publish it if requested and valid."""
         result: UploadResult

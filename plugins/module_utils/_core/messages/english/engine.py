@@ -64,6 +64,12 @@ TEXTS: Texts = {
         "It was changed from outside. Apply again: what was finished is kept, and the record is rewritten.",
     ),
     "engine.run_changed": "The run {run} has changed.",
+    "engine.lease_damaged": Text(
+        "The record of the GPU lease cannot be read. It is now {aside}, and {path} counts as missing.",
+        "If a server that it names does not run, start it.",
+    ),
+    "engine.gpu_of_other_store": "the GPU, which a training of another data directory uses",
+    "engine.gpu_of_other_store_by": "the GPU, which a training of {user} in another data directory uses (pid {pid})",
     "engine.ollama_starting": "Ollama, which was just started again: {problem}",
     "engine.ollama_which_is_stopped": "Ollama, which is stopped for the training {training}",
     "engine.ollama_in_transition": "Ollama, which is being stopped or restarted for {holders}",

@@ -34,6 +34,10 @@ TEXTS: Texts = {
         "{place:capital} is no dictionary.",
         "Give prompt, and what its answer must be like.",
     ),
+    "releases.regex_too_slow": Text(
+        "A regular expression of the gate exceeds its {seconds} seconds or its memory for one answer: {pattern!r}.",
+        "Avoid repetitions within repetitions, such as (a+)+.",
+    ),
     "releases.no_regex": "{place} is no regular expression: {pattern!r}: {reason}.",
     "releases.prompt_or_messages": "{place:capital} needs either prompt or messages.",
     "releases.messages_invalid": "messages of {place} is no list of messages.",

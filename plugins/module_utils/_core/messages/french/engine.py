@@ -28,6 +28,14 @@ TEXTS: Texts = {
         "Faites de la place sur ce système de fichiers et relancez : ce qui était terminé est gardé.",
     ),
     "engine.drift": "{problems:join| ; }",
+    "engine.lease_damaged": Text(
+        "L'enregistrement du bail du GPU est illisible. C'est maintenant {aside}, et {path} compte comme absent.",
+        "Si un serveur qu'il nomme ne tourne pas, démarrez-le.",
+    ),
+    "engine.gpu_of_other_store": "le GPU, qu'un entraînement d'un autre répertoire de données utilise",
+    "engine.gpu_of_other_store_by": (
+        "le GPU, qu'un entraînement de {user} dans un autre répertoire de données utilise (pid {pid})"
+    ),
     "engine.ollama_starting": "Ollama, qui vient d'être redémarré : {problem}",
     "engine.ollama_which_is_stopped": "Ollama, qui est arrêté pour l'entraînement {training}",
     "engine.ollama_in_transition": "Ollama, que l'on arrête ou redémarre pour {holders}",

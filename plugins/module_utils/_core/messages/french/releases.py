@@ -8,6 +8,10 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "releases.regex_too_slow": Text(
+        "Une expression régulière de la porte dépasse {seconds} secondes ou sa mémoire pour une réponse : {pattern!r}.",
+        "Évitez les répétitions dans des répétitions, comme (a+)+.",
+    ),
     "releases.never_promoted": Text(
         "Rien du modèle {name} n'a jamais été promu ici.",
         "Donnez le nom d'un modèle déclaré dans finetunes.",

@@ -88,7 +88,7 @@ TEXTS: dict[str, str] = {
     "plan.change": "Change",
     "plan.start": "Start the training",
     "plan.nothing": "All results exist already: there is nothing to do.",
-    "plan.no_fit": "It does not fit this GPU.",
+    "plan.no_fit": "It does not fit this machine.",
     "plan.warnings": "Warnings",
     "plan.what": "Fine-tune",
     "plan.model": "Model in Ollama",

@@ -76,7 +76,7 @@ TEXTS: dict[str, str] = {
     "plan.change": "Modifier",
     "plan.start": "Lancer l'entraînement",
     "plan.nothing": "Tous les résultats existent déjà : il n'y a rien à faire.",
-    "plan.no_fit": "Cela ne tient pas sur ce GPU.",
+    "plan.no_fit": "Cela ne tient pas sur cette machine.",
     "plan.warnings": "Avertissements",
     "plan.what": "Affinage",
     "plan.model": "Modèle dans Ollama",

@@ -229,3 +229,36 @@ def test_invalid_decisions_file_is_ignored(lab: PlanLab) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     Path(path).write_text("[]")
     assert lab.plan(method="auto").step("train").spec.options["resolved"]["method"] == "lora"
+
+
+# -- the rule for stored estimates -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total", [4096, 8188, 12288, 16376, 24564, 49140])
+@pytest.mark.parametrize("method", ["qlora", "lora", "full"])
+def test_a_stored_estimate_fits_by_the_rule_by_which_a_training_is_refused(
+    lab: PlanLab, gpu: t.Callable[[int], None], total: int, method: str
+) -> None:
+    gpu(total)
+    spec = lab.plan(accelerator="cuda", method=method, base_model=BIG, memory_check="warn").step("train").spec
+    found = host.fits(spec.options["estimate"], host.inspect_machine("cuda"))
+    try:
+        lab.plan(accelerator="cuda", method=method, base_model=BIG)
+    except InputError:
+        assert found is False
+    else:
+        assert found is True
+
+
+def test_whether_it_fits_may_be_unknown() -> None:
+    small = {"vram": None, "ram": {"train": 1, "merge": 1}, "unknown": []}
+    ram = memory.Ram(2, 2, 0)
+    assert host.fits(small, host.Machine("cpu", (), ram)) is True
+    assert host.fits({**small, "ram": {"train": 1, "merge": 3}}, host.Machine("cpu", (), ram)) is False
+    on_gpu = {**small, "vram": {"planned": 1}}
+    assert host.fits(on_gpu, host.Machine("cuda", (), ram)) is None, "there is no GPU"
+    gpus = (Gpu(0, "GPU", 48 * 10**9, 1), Gpu(1, "GPU", 24 * 10**9, 1))
+    assert host.fits(on_gpu, host.Machine("cuda", gpus, ram)) is True
+    assert host.fits({**on_gpu, "unknown": ["optim"]}, host.Machine("cuda", gpus, ram)) is None
+    between = {**on_gpu, "vram": {"planned": 30 * 10**9}}
+    assert host.fits(between, host.Machine("cuda", gpus, ram)) is False, "the smallest GPU counts"

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import time
 import typing as t
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases import regex
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     OPTIONS,
     Answer,
@@ -190,3 +193,43 @@ def test_failure_lines_show_question_answer_and_expectation() -> None:
     ]
     assert failure_lines(report_of(0, False, ["no"] * 30), max_questions=2)[-1] == "and 28 more."
     assert "…" in failure_lines(report_of(0, False, ["no" * 999]))[1]
+
+
+# -- limits of regular expressions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["regex", "not_regex"])
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("a{99999999999}", "repetition number is too large"),
+        ("(" * 5000 + ")" * 5000, "nested too deeply"),
+        ("a" * 10_001, "more than 10000 characters"),
+        ("[z-a]", "bad character range"),
+        ("(?P<n>a)(?P<n>b)", "redefinition of group name"),
+    ],
+)
+def test_an_expression_that_cannot_be_compiled_is_refused_by_name(option: str, pattern: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"{option} of prompt 1 of the gate is no regular expression.*{why}") as caught:
+        gate(**{option: pattern})
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("option", ["regex", "not_regex"])
+def test_an_expression_that_takes_exponential_time_ends_with_an_error(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regex, "_CPU_SECONDS", 1)
+    (question,) = gate(**{option: ["a", "(a+)+$"]}).questions
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"exceeds its 1 seconds.*\(a\+\)\+\$"):
+        unmet(question, answer("a" * 60 + "b"))
+    assert time.monotonic() - began < 30
+    assert unmet(question, answer("a")) == ([] if option == "regex" else ["matches 'a'", "matches '(a+)+$'"])
+
+
+def test_a_search_ends_in_a_thread_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regex, "_CPU_SECONDS", 1)
+    (question,) = gate(regex="(a|a)*$").questions
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="exceeds"):
+        pool.submit(unmet, question, answer("a" * 60 + "b")).result(timeout=30)
