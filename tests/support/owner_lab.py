@@ -61,7 +61,7 @@ elif what == "cancel":
     engine.cancel(run.id)
 elif what == "reconcile":
     engine.reconcile()
-view = engine.observe(run.id) if what in ("begin", "reconcile") else engine.follow(run.id, timeout=30, poll=0.05)
+view = engine.observe(run.id) if what in ("begin", "reconcile") else engine.follow(run.id, timeout=120, poll=0.05)
 record = engine.store.record(run.id)
 artifact, work = (place(kind, step.spec.fingerprint) for place in (engine.layout.artifact, engine.layout.work))
 print(json.dumps({{"state": view.state, "error": view.error, "job": view.job, "artifact": artifact, "work": work}}))
@@ -153,7 +153,7 @@ class OwnerLab:
                 found.append(int(name))
         return found
 
-    def wait(self, what: t.Callable[[], t.Any], timeout: float = 20.0) -> t.Any:
+    def wait(self, what: t.Callable[[], t.Any], timeout: float = 60.0) -> t.Any:
         """Wait until a function returns a true value, and return it."""
         return until(what, timeout)
 

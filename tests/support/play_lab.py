@@ -150,7 +150,7 @@ def processes(mark: str) -> dict[int, str]:
     return found
 
 
-def left_running(mark: str, seconds: float = 20) -> dict[int, str]:
+def left_running(mark: str, seconds: float = 60) -> dict[int, str]:
     """Those of :func:`processes` that do not end within some seconds.
 
     A process that has reported its outcome may need a moment to end.

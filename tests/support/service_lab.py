@@ -148,7 +148,7 @@ class Service:
         with self.client() as client:
             while True:
                 try:
-                    if client.get("/healthz", timeout=5).status_code == 200:
+                    if client.get("/healthz").status_code == 200:
                         return
                 except httpx.HTTPError:
                     pass
@@ -167,7 +167,7 @@ class Service:
         """Send SIGTERM, like systemd; return the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def close(self) -> None:
         """Stop the service and its jobs."""

@@ -92,7 +92,7 @@ def group(tmp_path: Path) -> t.Iterator[t.Callable[..., Group]]:
         each.close()
 
 
-def watch(link: Link, seconds: float = 5.0) -> None:
+def watch(link: Link, seconds: float = 30.0) -> None:
     """What a supervisor does while its command runs."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
