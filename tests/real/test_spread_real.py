@@ -19,6 +19,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     TRAINING,
     Played,
     PlayLab,
+    left_running,
     make_tiny_base,
     tree,
 )
@@ -80,6 +81,7 @@ def test_placements_are_stable(pair: Pair) -> None:
     for name, host in places.items():
         assert f"{host}: {name}" in checked.output
 
+    assert left_running(str(pair.root / "pc-")) == {}, "supervisors write at their end"
     before = tree(*map(pair.data_of, HOSTS))
     assert changed(pair.play(finetunes=two).well()) == {"pc-a": 0, "pc-b": 0}
     assert tree(*map(pair.data_of, HOSTS)) == before
