@@ -211,7 +211,7 @@ class Lab:
 
     def close(self) -> None:
         """End all remaining processes."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.processes() and time.monotonic() < end:
             for pid in self.processes():
                 with contextlib.suppress(OSError):
@@ -278,7 +278,7 @@ class Lab:
 
         :param damaged: names of files that the test itself damaged, and that need not be repaired.
         """
-        end = time.monotonic() + 10
+        end = time.monotonic() + 20
         while self.processes() and time.monotonic() < end:
             time.sleep(0.01)
         found = [f"process {pid}: {line}" for pid, line in self.processes().items()]

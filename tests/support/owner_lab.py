@@ -159,7 +159,7 @@ class OwnerLab:
 
     def close(self) -> None:
         """End remaining processes and remove the directory."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.processes() and time.monotonic() < end:
             for pid in self.processes():
                 identity = system_processes.identify(pid)
