@@ -40,7 +40,7 @@ Only by name:
 
 Options:
   --jobs N     so many parts at a time; the output of each comes when it has ended
-               (one; where there is more than one processor and no part is named: two)
+               (one; where there is more than one processor and no part is named: three)
   --fail-fast  begin no other part after one has failed
   --help       this text
 
@@ -107,7 +107,8 @@ if [[ $full ]]; then
 fi
 if ((${#parts[@]} == 0)); then
     parts=("${ALL_PARTS[@]}" ${full:+other_core})
-    [[ -n $JOBS || $(nproc) -lt 2 ]] || JOBS=2
+    # One more than processors: for a third of the time parts wait, for servers and hosts that start or for what times out.
+    [[ -n $JOBS || $(nproc) -lt 2 ]] || JOBS=3
 fi
 JOBS=${JOBS:-1}
 [[ ! ${IA_ANSIBLE_CORE:-} || ${PYTHONS_OF_ANSIBLE[$IA_ANSIBLE_CORE]:-} ]] ||

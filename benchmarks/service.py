@@ -111,7 +111,7 @@ def processor_seconds(pid: int) -> float:
 def start(service: Service, what: str) -> None:
     """Start the service; return the time until it answers."""
     begin = time.perf_counter()
-    service.start()
+    service.start(own=True)
     assert service.process is not None
     pid = service.process.pid
     took, computed = time.perf_counter() - begin, processor_seconds(pid)

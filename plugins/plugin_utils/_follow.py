@@ -76,8 +76,8 @@ class FollowAction(ActionBase):
     """Runs a module that starts a detached run, then follows that run and prints its progress.
 
     The module is called with ``wait=false``, unless an earlier task has started the run (``runs``). The run is then
-    followed by the module ``job`` for every kind of step: Ansible builds a module once per play, and each build takes
-    about a second, most of which the last step would add to the total.
+    followed by the module ``job`` for every kind of step, in check mode as well: Ansible builds a module once per play,
+    and each build takes about a second, most of which the last step would add to the total.
     """
 
     _supports_check_mode = True
@@ -92,6 +92,9 @@ class FollowAction(ActionBase):
         wait = boolean(args.pop("wait", True)) and args.get("state") not in self._NOT_FOLLOWED
         wait = wait and not self._task.check_mode
         runs = args.get("runs")
+        if runs is not None and not wait and args.get("state") not in self._NOT_FOLLOWED:
+            result.update(self._call(_JOB, {**self._passed_runs(args, runs), "wait": False}, task_vars))
+            return result
         if not wait or not runs:
             first = self._call(self._task.action, {**args, "wait": args.get("state") == "cancelled"}, task_vars)
             result.update(first)
@@ -106,6 +109,11 @@ class FollowAction(ActionBase):
         answer.pop("invocation", None)
         return answer
 
+    def _passed_runs(self, args: t.Mapping[str, t.Any], runs: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+        """Return the options with which the module ``job`` answers for the steps of this task."""
+        kinds = list(KINDS_OF_MODULE[self._task.action.rpartition(".")[2]])
+        return {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds}
+
     def _follow(
         self, args: t.Mapping[str, t.Any], runs: t.Sequence[t.Mapping[str, t.Any]], task_vars: dict[str, t.Any]
     ) -> dict[str, t.Any]:
@@ -115,15 +123,13 @@ class FollowAction(ActionBase):
         """
         host = str(task_vars.get("inventory_hostname", "localhost"))
         printer = ProgressPrinter(host, lambda line: display.display(line, stderr=True))
-        kinds = list(KINDS_OF_MODULE[self._task.action.rpartition(".")[2]])
         began = time.monotonic()
         deadline = began + float(args["timeout"]) if args.get("timeout") else None
         followed: list[str] = []
         determined_at = began
         while True:
             slice_seconds = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (time.monotonic() - began) / 4)
-            arguments = {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds, "timeout": slice_seconds}
-            answer = self._call(_JOB, arguments, task_vars)
+            answer = self._call(_JOB, {**self._passed_runs(args, runs), "timeout": slice_seconds}, task_vars)
             if answer.get("failed"):
                 return {"changed": True, "runs": runs, **answer}
             runs = answer["runs"]

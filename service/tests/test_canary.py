@@ -36,7 +36,7 @@ def test_only_the_hub_sees_the_token(
     with HubStandIn() as hub, Watch(str(tmp_path / "service" / "data"), [CANARY], [EXPORTED]) as watch:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_TOKEN", EXPORTED)
-        service = start(token_file=str(token_file), accelerator="cpu")
+        service = start(run=False, token_file=str(token_file), accelerator="cpu").start(own=True)
         base = Path(service.base())
         hub.add(OURS, base, gated=True, readers={CANARY})
         hub.add(THEIRS, base, gated=True)

@@ -145,7 +145,7 @@ def test_a_training_from_listing_datasets_to_cancellation(busy: Service, over: t
         began = time.monotonic()
         job = await call(client, "llamafactory_train", **asked(busy))
         # generous for a busy machine: checks that the call does not wait
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert (job["dataset"], job["method"]) == ("homelab", "lora")
         assert job["job_id"] in job["next"]
         again = await call(client, "llamafactory_train", **asked(busy))

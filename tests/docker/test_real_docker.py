@@ -122,7 +122,7 @@ def test_pipeline_from_prompts_to_answer(place: Place) -> None:
 
 def test_stopped_training_saves_and_resumes(place: Place) -> None:
     """SIGTERM reaches the training in the container, which saves a checkpoint; the next run resumes from it."""
-    run = place.plan(epochs=20, name="stopped", register=False)
+    run = place.plan(epochs=8, name="stopped", register=False)
     place.engine.submit(run)
     end = time.monotonic() + 600
     while place.engine.observe(run.id).progress.get("current", 0) < 5:

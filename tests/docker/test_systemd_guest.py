@@ -44,7 +44,7 @@ deadline = time.monotonic() + (4 if sys.argv[-1] == "stop" else 60)
 answers = False
 while not answers and time.monotonic() < deadline:
     try:
-        answers = bool(Ollama("http://127.0.0.1:11434", timeout=2).version())
+        answers = bool(Ollama("http://127.0.0.1:11434", timeout=30).version())
     except CoreError:
         time.sleep(0.2)
 found = local_services.find("http://127.0.0.1:11434")

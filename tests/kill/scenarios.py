@@ -295,7 +295,7 @@ def _settle(lab: Lab) -> None:
 
     If it is killed before that, an apply at this moment would attach to a run that fails.
     """
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         jobs = [record.current_job for record in lab.store.active()]
         if all(

@@ -261,7 +261,7 @@ def strike_once(lab: Lab, number: int, tmp_path: pathlib.Path) -> None:
     engine = Engine(str(data))
     assert engine.observe(run.id).state == "succeeded", what
     assert engine.store.active() == [], what
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while processes(str(tmp_path)) and time.monotonic() < end:
         time.sleep(0.05)
     assert processes(str(tmp_path)) == [], what

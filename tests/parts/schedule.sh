@@ -73,11 +73,21 @@ prepare() {
 # needs_tools NAME
 needs_tools() { [[ " lint sanity unit tools " != *" $1 "* ]]; }
 
-# The parts, JOBS at a time, begun in order; what needs the tools waits for them, and what does not goes before it.
+# longest_first NAME ...   the parts in the order to begin them side by side: so that no long one is left to the end, and
+# what needs no tools fills the time in which they are built
+longest_first() {
+    local part
+    for part in tools unit sanity lint molecule real service integration kill upgrade docker e2e other_core bench; do
+        [[ " $* " != *" $part "* ]] || echo "$part"
+    done
+}
+
+# The parts, JOBS at a time, the longest first; what needs the tools waits for them, and what does not goes before it.
 # What one prints is shown whole, when it has ended.
 run_side_by_side() {
     local part ended i
-    local waiting=("$@")
+    local waiting
+    mapfile -t waiting < <(longest_first "$@")
     local -A running=()
     while ((${#waiting[@]} + ${#running[@]})); do
         for i in "${!waiting[@]}"; do

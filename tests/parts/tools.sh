@@ -10,8 +10,23 @@ part_tools() {
     CGO_CFLAGS=-O1 CGO_CXXFLAGS=-O1 ANSIBLE_NOCOLOR=1 ANSIBLE_DISPLAY_SKIPPED_HOSTS=false \
         ansible-playbook -i localhost, tests/tools.yml -e llamafactory_tools_dir="$CACHE/tools" \
         -e tests_tools_env="$WORK/tools.env"
+    tiny_base >>"$WORK/tools.env"
     cat "$WORK/tools.env"
     tally 1 0
+}
+
+# The base model that most tests train, made once: prints IA_TINY_BASE=…. Whoever changes a copy of it changes only that.
+tiny_base() {
+    tools_env
+    local files=playbooks/files base
+    base=$CACHE/tiny-base/$(cat $files/{make_tiny_base.py,homelab_prompts.json} - <<<"$IA_LF_VENV" | sha256sum | cut -c1-16)
+    if [[ ! -e $base ]]; then
+        mkdir -p "$CACHE/tiny-base"
+        find "$CACHE/tiny-base" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} + 2>/dev/null || true
+        OMP_NUM_THREADS=1 "$IA_LF_VENV/bin/python" $files/make_tiny_base.py --prompts $files/homelab_prompts.json \
+            --output "$base" >&2
+    fi
+    printf 'IA_TINY_BASE=%q\n' "$base"
 }
 
 tools_env() {

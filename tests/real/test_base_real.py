@@ -115,7 +115,7 @@ def workspace(tmp_path: Path) -> t.Iterator[Workspace]:
     yield found
     for view in found.engine.observe_all():
         found.engine.cancel(view.id)
-        found.engine.follow(view.id, timeout=20)
+        found.engine.follow(view.id, timeout=120)
 
 
 def content(root: Path) -> dict[str, str]:

@@ -12,7 +12,6 @@ import ast
 import json
 import os
 import subprocess
-import time
 import typing as t
 from pathlib import Path
 
@@ -100,9 +99,13 @@ def test_list_equals_that_of_the_parser(known: LfArguments, answer: dict[str, t.
 
 def test_listing_arguments_is_fast(venv: str) -> None:
     """A plan waits for this list, so it must take much less than the half minute of importing LLaMA-Factory."""
-    start = time.monotonic()
+
+    def processor_seconds() -> float:
+        return sum(os.times()[:4])  # on a busy machine, time that has passed shows nothing
+
+    start = processor_seconds()
     llamafactory_arguments.read_arguments(venv)
-    assert time.monotonic() - start < 5
+    assert processor_seconds() - start < 4
 
 
 def test_parser_accepts_generated_arguments(answer: dict[str, t.Any]) -> None:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two hosts train one model together with real LLaMA-Factory: torchrun and gloo on CPUs. One is lost during it.
 
-The hosts are namespaces (see ``node_lab``). About three minutes on two cores.
+The hosts are namespaces (see ``node_lab``). About two minutes on two cores; in "full" a process is killed, too, which
+``test_node_link.py`` does to a trivial command.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def test_cut_network_ends_both_with_a_message(nodes: Nodes) -> None:
     assert nodes.left_running() == {}
 
 
+@pytest.mark.full
 def test_killed_process_ends_both_with_a_message(nodes: Nodes) -> None:
     before = {name: len(nodes.outcomes(name)) for name in NAMES}
     ended = nodes.begin()

@@ -53,7 +53,7 @@ def control_group() -> t.Iterator[Path]:
             swap.write_text("0")
         yield group
     finally:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while (group / "cgroup.procs").read_text().split() and time.monotonic() < end:
             time.sleep(0.05)
         group.rmdir()

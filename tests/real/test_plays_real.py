@@ -125,7 +125,8 @@ def committed(prompts: Path) -> str:
 
 
 def snapshot(workspace: Workspace) -> dict[str, t.Any]:
-    """Everything that a play could change."""
+    """Everything that a play could change, once the processes of the plays before have ended."""
+    assert left_running(str(workspace.lab.data)) == {}
     return {"data": tree(workspace.lab.data), "tags": workspace.lab.tags()}
 
 
@@ -313,6 +314,7 @@ def test_apply_without_a_network(workspace: Workspace) -> None:
 
     assert play().changed == []
     making = MAKING[1:2] + MAKING[3:]
+    assert left_running(str(lab.data)) == {}
     before = tree(lab.data)
     assert play("--check", "--diff", finetunes=other).changed == making
     assert tree(lab.data) == before

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import hashlib
 import json
@@ -145,7 +146,7 @@ class Lab:
         assert run is not None
         return run
 
-    def apply(self, run: Run, timeout: float = 30.0, **options: t.Any) -> RunView:
+    def apply(self, run: Run, timeout: float = 120.0, **options: t.Any) -> RunView:
         """Submit and follow to the end, as a controller does."""
         submission = self.engine.submit(run)
         if not submission.pending and not submission.attached:
@@ -169,7 +170,7 @@ class Lab:
 
     # -- processes ---------------------------------------------------------------------------------------------
 
-    def wait(self, what: t.Callable[[], t.Any], timeout: float = 15.0) -> t.Any:
+    def wait(self, what: t.Callable[[], t.Any], timeout: float = 60.0) -> t.Any:
         """Wait until a function returns a true value, and return it."""
         return until(what, timeout)
 
@@ -210,7 +211,7 @@ class Lab:
 
     def close(self) -> None:
         """End all remaining processes."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.processes() and time.monotonic() < end:
             for pid in self.processes():
                 with contextlib.suppress(OSError):
@@ -277,7 +278,7 @@ class Lab:
 
         :param damaged: names of files that the test itself damaged, and that need not be repaired.
         """
-        end = time.monotonic() + 10
+        end = time.monotonic() + 20
         while self.processes() and time.monotonic() < end:
             time.sleep(0.01)
         found = [f"process {pid}: {line}" for pid, line in self.processes().items()]
@@ -301,9 +302,13 @@ class Lab:
 
 
 def install_core(root: Path) -> Path:
-    """Install a core with the steps of ``probe_core``, to be copied into labs."""
+    """Install a core with the steps of ``probe_core``, to be copied into labs.
+
+    It is compiled, because each of the many processes of the tests would do that for itself.
+    """
     installed = Path(installation.install(Layout(str(root / "core-source"))))
     assert all((installed / installation.PACKAGE / name).exists() for name in probe_core.ADDITIONS)
+    compileall.compile_dir(installed, quiet=1)
     return installed
 
 

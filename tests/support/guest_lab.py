@@ -48,7 +48,7 @@ class YieldingServer:
     def answers(self) -> bool:
         """Whether the server answers."""
         try:
-            return bool(Ollama(self.url, timeout=5).version())
+            return bool(Ollama(self.url, timeout=30).version())
         except CoreError:
             return False
 

@@ -46,7 +46,7 @@ def env(hub: HubStandIn) -> dict[str, str]:
 
 
 def client(hub: HubStandIn, token: str = "") -> HubClient:
-    return HubClient(env(hub), token, timeout=5, sleep=lambda _seconds: None)
+    return HubClient(env(hub), token, timeout=30, sleep=lambda _seconds: None)
 
 
 def everything(root: str) -> str:

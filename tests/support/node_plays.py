@@ -58,7 +58,7 @@ class Nodes(PlayLab):
         began = time.time()
         thread.start()
         end = time.monotonic() + 900
-        while self.steps("pc-a", began) < 25:
+        while self.steps("pc-a", began) < 5:
             assert thread.is_alive(), came[0].output[-6000:]
             assert time.monotonic() < end, "it does not begin"
             time.sleep(0.2)

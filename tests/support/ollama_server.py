@@ -100,8 +100,9 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        client = Ollama(self.url, timeout=2)
-        for _attempt in range(200):
+        client = Ollama(self.url, timeout=20)
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
             assert self.process.poll() is None, self.log[-2000:]
             try:
                 client.version()

@@ -61,7 +61,7 @@ elif what == "cancel":
     engine.cancel(run.id)
 elif what == "reconcile":
     engine.reconcile()
-view = engine.observe(run.id) if what in ("begin", "reconcile") else engine.follow(run.id, timeout=30, poll=0.05)
+view = engine.observe(run.id) if what in ("begin", "reconcile") else engine.follow(run.id, timeout=120, poll=0.05)
 record = engine.store.record(run.id)
 artifact, work = (place(kind, step.spec.fingerprint) for place in (engine.layout.artifact, engine.layout.work))
 print(json.dumps({{"state": view.state, "error": view.error, "job": view.job, "artifact": artifact, "work": work}}))
@@ -153,13 +153,13 @@ class OwnerLab:
                 found.append(int(name))
         return found
 
-    def wait(self, what: t.Callable[[], t.Any], timeout: float = 20.0) -> t.Any:
+    def wait(self, what: t.Callable[[], t.Any], timeout: float = 60.0) -> t.Any:
         """Wait until a function returns a true value, and return it."""
         return until(what, timeout)
 
     def close(self) -> None:
         """End remaining processes and remove the directory."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.processes() and time.monotonic() < end:
             for pid in self.processes():
                 identity = system_processes.identify(pid)

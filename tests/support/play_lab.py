@@ -4,7 +4,7 @@
 """A PC IA for a test on this machine: a tiny base, an Ollama server, and the real playbooks.
 
 Needs the tools that ``./test.sh tools`` installs, named by ``IA_LF_VENV``, ``IA_CONV_VENV``, ``IA_LLAMA_CPP_DIR`` and
-``IA_OLLAMA_BIN``.
+``IA_OLLAMA_BIN``; the base is a copy of ``IA_TINY_BASE``, or made where that is not set.
 """
 
 from __future__ import annotations
@@ -105,10 +105,12 @@ _MADE: dict[tuple[str, ...], Path] = {}
 
 
 def make_tiny_base(target: Path, *shape: str) -> Path:
-    """Create a real base model of two megabytes, always the same: created once, then copied.
+    """Create a real base model of two megabytes, always the same: a copy of that of the tools, or created once.
 
     :param shape: options for ``make_tiny_base.py``, to create a larger base.
     """
+    if not shape and os.environ.get("IA_TINY_BASE"):
+        _MADE[shape] = Path(os.environ["IA_TINY_BASE"])
     if shape not in _MADE:
         made = Path(tempfile.mkdtemp(prefix="tiny-base."))
         atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -148,7 +150,7 @@ def processes(mark: str) -> dict[int, str]:
     return found
 
 
-def left_running(mark: str, seconds: float = 20) -> dict[int, str]:
+def left_running(mark: str, seconds: float = 60) -> dict[int, str]:
     """Those of :func:`processes` that do not end within some seconds.
 
     A process that has reported its outcome may need a moment to end.

@@ -45,7 +45,7 @@ class ProcessKit:
         return bool(told["pid"] == pid)
 
     def until_it_ends(self, runner: Runner, job_dir: str) -> Probe:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             probe = runner.refresh(job_dir)
             if probe.state != "running":

@@ -120,7 +120,7 @@ class Site:
     def kill(self) -> int:
         """SIGKILL all of them, as a power failure would; how many there were."""
         killed: set[int] = set()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while (found := self.processes()) and time.monotonic() < end:
             for pid in found:
                 with contextlib.suppress(ProcessLookupError):

@@ -20,8 +20,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.role_play import 
 
 ROOT = Path(__file__).resolve().parents[3]
 
-#: Creates a file when it is run.
-PROGRAM = "#!/bin/sh\ntouch {started}\nsleep 5\n"
+#: Creates a file when it is started as a server, which never answers.
+PROGRAM = '#!/bin/sh\n[ "$1" != serve ] || {{ touch {started}; sleep 5; }}\n'
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_server_that_yields_to_a_training_is_left_alone(lab: Lab) -> None:
             assert f"url http://127.0.0.1:{port}, systemd" in output and "changed=0" in output
         status, output = play(lab, **{**declared, "ollama_state": "stopped"})
         assert status != 0 and "yields to the training homelab-model" in " ".join(output.split())
-        started.unlink(missing_ok=True)  # a program is asked for its version
+        assert not started.exists()
         lease.remove()
         status, output = play(lab, **declared)
         assert status != 0 and "server" in output and started.exists(), "without the lease it is started"

@@ -155,6 +155,15 @@ def test_check_mode_is_not_followed(shown: list[str]) -> None:
     assert action.run(None, {})["changed"] is True and len(action.calls) == 1
 
 
+def test_runs_of_an_earlier_task_are_answered_for_by_job_in_check_mode(shown: list[str]) -> None:
+    """By the module that is built already, with what the module of the task would answer."""
+    runs = [run_view("m", True)]
+    action = Action("merge", {"data_dir": "/d", "runs": runs}, [{"changed": True, "runs": runs}])
+    action._task.check_mode = True
+    assert action.run(None, {}) == {"changed": True, "runs": runs}
+    assert action.calls == [("job", {"data_dir": "/d", "runs": runs, "kinds": ["merge"], "wait": False})]
+
+
 @pytest.mark.parametrize("answer", [{"failed": True, "msg": "no"}, {"changed": False, "runs": [run_view("m", False)]}])
 def test_a_failed_or_complete_start_is_the_answer(shown: list[str], answer: dict[str, t.Any]) -> None:
     action = Action("train", {"data_dir": "/d"}, [answer])

@@ -32,7 +32,7 @@ def test_steps_run_in_order_and_use_earlier_results(lab: Lab) -> None:
     submission = lab.engine.submit(run)
     assert submission.pending == ("step-0", "step-1")
     assert not submission.attached
-    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert (view.state, view.error, view.pending) == ("succeeded", None, [])
     assert (lab.artifact(run, 0) / "out").read_text() == "one\n"
     assert (lab.artifact(run, 1) / "out").read_text() == "two\n"
@@ -100,7 +100,7 @@ def test_read_operations_write_nothing(lab: Lab, state: str) -> None:
     if state == "cancelled":
         assert lab.engine.cancel(run.id)
     if state in ("failed", "succeeded", "cancelled"):
-        assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == state
+        assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == state
         assert lab.broken() == []
     before = lab.tree()
     for view in (lab.engine.observe(run.id), lab.engine.preview(run), lab.engine.preview(other)):
@@ -116,7 +116,7 @@ def test_the_same_request_attaches_to_the_active_run(lab: Lab) -> None:
     lab.wait_for_command(run)
     submission = lab.engine.submit(run)
     assert (submission.attached, submission.pending) == (True, ("step-0",))
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert [entry.what for entry in lab.evidence()].count("start") == 1
     assert len(lab.record(run).jobs) == 1
 
@@ -158,7 +158,7 @@ def test_a_resubmitted_run_resumes_after_its_complete_steps(lab: Lab) -> None:
     (lab.root / "allowed").touch()
     submission = lab.engine.submit(run)
     assert submission.pending == ("step-1",)
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     record = lab.record(run)
     assert (record.run.round if record.run else 0) == 2
     assert [job.name for job in record.jobs] == ["step-0-1", "step-1-1", "step-1-2"]
@@ -178,7 +178,7 @@ def test_follow_until_a_step_is_complete(lab: Lab) -> None:
     run = lab.run("a", MAKE, "sleep 60")
     lab.engine.submit(run)
     states = []
-    view = lab.engine.follow(run.id, until={"step-0"}, timeout=20, poll=0.02, on_view=lambda v: states.append(v.state))
+    view = lab.engine.follow(run.id, until={"step-0"}, timeout=120, poll=0.02, on_view=lambda v: states.append(v.state))
     assert (view.state, view.pending) == ("running", ["step-1"])
     assert states
 
@@ -187,7 +187,7 @@ def test_follow_times_out_and_the_run_continues(lab: Lab) -> None:
     run = lab.run("a", "sleep 0.5")
     lab.engine.submit(run)
     assert lab.engine.follow(run.id, timeout=0, poll=0.02).state == "running"
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_a_complete_result_does_not_require_its_inputs(lab: Lab) -> None:

@@ -62,7 +62,7 @@ def test_a_job_waits_for_the_one_that_stops_ollama_and_reports_it(lab: Lab, olla
     assert view.waiting_for == "Ollama, which is being stopped or restarted for step-0 of b"
     assert lab.identity(run, "command.json") is None, "it has not begun"
     access.release()
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_a_job_waits_while_a_lease_says_that_ollama_is_stopped(lab: Lab, ollama: FakeOllama) -> None:
@@ -74,7 +74,7 @@ def test_a_job_waits_while_a_lease_says_that_ollama_is_stopped(lab: Lab, ollama:
     assert lab.engine.observe(run.id).waiting_for == "Ollama, which is stopped for the training other"
     assert lab.identity(run, "command.json") is None
     lease.remove()
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_ollama_on_the_cpu_can_be_used(lab: Lab, ollama: FakeOllama) -> None:
@@ -88,7 +88,7 @@ def test_a_waiting_job_can_be_cancelled(lab: Lab, ollama: FakeOllama) -> None:
     lab.engine.submit(run)
     lab.wait(lambda: lab.engine.observe(run.id).waiting_for)
     assert lab.engine.cancel(run.id)
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "cancelled"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "cancelled"
     assert ollama_access(lab.layout, "x", exclusive=True).request() == [], "its place in the queue is free"
 
 
@@ -106,7 +106,7 @@ def test_a_job_keeps_ollama_from_being_stopped_until_it_ends(lab: Lab, ollama: F
     lab.wait(lambda: not access.request())
     assert lab.engine.observe(later.id).state == "running", "it does not overtake"
     access.release()
-    assert lab.engine.follow(later.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(later.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_a_worker_keeps_the_access_of_its_killed_supervisor(lab: Lab, ollama: FakeOllama) -> None:
@@ -129,7 +129,7 @@ def test_a_lost_supervisor_gets_its_access_back(lab: Lab, ollama: FakeOllama) ->
     lab.engine.reconcile()
     lab.wait(lambda: users(lab))
     (lab.root / "go").touch()
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_who_waited_waits_until_the_server_answers(

@@ -15,6 +15,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Evidence, Lab, forked
 
 
@@ -80,7 +81,7 @@ def test_a_step_of_two_runs_is_executed_once(lab: Lab) -> None:
     for run in runs:
         lab.engine.submit(run)
     for run in runs:
-        assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+        assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert (lab.root / "made").read_text() == "made\n"
     assert [job.label for job in lab.record(runs[1]).jobs] == ["own"]
     assert lab.broken() == []
@@ -95,8 +96,8 @@ def test_a_shared_step_that_fails_in_one_run_is_retried_by_the_other(lab: Lab) -
         runs.append(make_run(name, [shared, own], ["own"], Toolchain()))
     for run in runs:
         lab.engine.submit(run)
-    assert lab.engine.follow(runs[0].id, timeout=20, poll=0.02).state == "failed"
-    assert lab.engine.follow(runs[1].id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(runs[0].id, timeout=120, poll=0.02).state == "failed"
+    assert lab.engine.follow(runs[1].id, timeout=120, poll=0.02).state == "succeeded"
     assert lab.broken() == []
 
 
@@ -113,7 +114,7 @@ def test_cancelling_a_running_job(lab: Lab) -> None:
     assert lab.engine.cancel(run.id) is True
     view = lab.engine.observe(run.id)
     assert view.cancelling or view.state == "cancelled"
-    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert (view.state, view.error) == ("cancelled", None)
     assert (work / "checkpoint").read_text() == "saved\n"
     assert [job.label for job in lab.record(run).jobs] == ["step-0"]
@@ -126,7 +127,7 @@ def test_a_command_that_does_not_stop_is_killed(lab: Lab) -> None:
     lab.engine.submit(run)
     lab.wait((Path(lab.layout.work("probe", run.steps[0].spec.fingerprint)) / "begun").exists)
     lab.engine.cancel(run.id)
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "cancelled"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "cancelled"
     assert lab.broken() == []
 
 
@@ -146,7 +147,7 @@ def test_cancelling_between_two_steps(lab: Lab) -> None:
     lab.wait(lambda: lab.identity(run, "supervisor.json"))
     # the supervisor notices it at its next poll; by then the first step may have completed
     lab.engine.cancel(run.id)
-    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert view.state in ("cancelled", "succeeded")
     assert lab.broken() == []
 
@@ -157,21 +158,23 @@ def test_cancelling_a_run_that_lost_its_supervisor(lab: Lab) -> None:
     command = lab.wait(lambda: lab.identity(run, "command.json"))
     lab.kill(lab.identity(run, "supervisor.json"))
     assert lab.engine.cancel(run.id) is True
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "cancelled"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "cancelled"
     assert command.pid not in lab.processes()
     assert lab.broken() == []
 
 
 def test_cancelling_a_completed_command_is_a_success(lab: Lab) -> None:
-    run = lab.run("a", "sleep 0.3")
+    go = lab.root / "go"
+    run = lab.run("a", f"until [ -e '{go}' ]; do sleep 0.02; done")
     lab.engine.submit(run)
     directory = Path(lab.record(run).directory)
-    lab.wait(lambda: lab.identity(run, "command.json"))
+    command = lab.wait(lambda: lab.identity(run, "command.json"))
     supervisor = lab.identity(run, "supervisor.json")
     lab.kill(supervisor)
-    time.sleep(0.4)  # the command ends without a supervisor
+    go.touch()
+    lab.wait(lambda: not processes.alive(command))
     (directory / "cancel.json").write_text("{}")
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_resubmitting_a_run_that_is_being_cancelled_resumes_it(lab: Lab) -> None:
@@ -180,7 +183,7 @@ def test_resubmitting_a_run_that_is_being_cancelled_resumes_it(lab: Lab) -> None
     lab.wait_for_command(run)
     lab.engine.cancel(run.id)
     assert lab.engine.submit(run).attached
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     starts = [entry.number for entry in lab.evidence() if entry.what == "start"]
     assert starts[0] == 0 and all(number > 0 for number in starts[1:])
     assert lab.broken() == []
@@ -191,7 +194,7 @@ def test_a_cancelled_run_resumes_from_its_checkpoint(lab: Lab) -> None:
     lab.engine.submit(run)
     lab.wait_for_command(run)
     lab.engine.cancel(run.id)
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "cancelled"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "cancelled"
     assert lab.apply(run).state == "succeeded"
     starts = [entry.number for entry in lab.evidence() if entry.what == "start" and entry.step == "a-0"]
     assert len(starts) == 2 and starts[1] > 0
@@ -222,7 +225,7 @@ def test_damaged_queued_runs_fail_and_other_runs_continue(lab: Lab) -> None:
     for run in damaged.values():
         assert (views[run.id].state, views[run.id].steps) == ("failed", [])
     lab.engine.cancel(running.id)
-    assert lab.engine.follow(healthy.id, timeout=30, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(healthy.id, timeout=120, poll=0.02).state == "succeeded"
     assert lab.engine.observe(stateless.id).state == "succeeded", "the records of its jobs are enough"
     for run in damaged.values():
         view = lab.engine.observe(run.id)
@@ -243,7 +246,7 @@ def test_a_damaged_running_run_ends_when_its_job_has_ended(lab: Lab, name: str, 
     Path(record.directory, name.replace("JOB", record.jobs[-1].name)).write_text(text)
     assert lab.engine.observe(first.id).state == "running"
     assert lab.engine.submit(first).attached
-    assert lab.engine.follow(second.id, timeout=30, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(second.id, timeout=120, poll=0.02).state == "succeeded"
     assert lab.engine.observe(first.id).state == ("succeeded" if name == "state.json" else "failed")
     assert lab.engine.submit(first).pending == (), "the artifact was produced in spite of the damage"
     executed = spans(lab.evidence())
@@ -283,7 +286,7 @@ def test_other_damaged_records_are_determined_again(lab: Lab, name: str, text: s
     supervisor = lab.identity(run, "supervisor.json")
     (directory / name).write_text(text)
     lab.kill(supervisor)
-    view = lab.engine.follow(run.id, timeout=30, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert view.state == "succeeded", view.error
     numbers = [entry.number for entry in lab.evidence() if entry.what == "start"]
     assert all(number > 0 for number in numbers[1:])
@@ -330,4 +333,4 @@ def test_a_run_of_another_version_blocks_no_other(lab: Lab, monkeypatch: pytest.
     view = lab.engine.observe(foreign.id)
     assert view.state == "failed"
     assert view.error is not None and "light_probe" in view.error["message"]
-    assert lab.engine.follow(own.id, timeout=20).state == "succeeded"
+    assert lab.engine.follow(own.id, timeout=120).state == "succeeded"

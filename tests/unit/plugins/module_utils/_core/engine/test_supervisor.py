@@ -69,7 +69,7 @@ def test_a_killed_command_fails_and_the_next_submission_resumes(lab: Lab) -> Non
     run = lab.counting("a", steps=1, count=10, pause=0.05)
     lab.engine.submit(run)
     lab.kill(lab.wait_for_command(run))
-    view = lab.engine.follow(run.id, timeout=30, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert view.state == "failed" and view.error is not None
     assert view.error["message"].startswith("probe was killed by signal 9")
     assert view.error["details"]["exit_code"] == -9
@@ -90,7 +90,7 @@ def test_a_submission_right_after_a_kill_starts_a_new_round(lab: Lab) -> None:
     submission = lab.engine.submit(run)
     os.kill(supervisor.pid, signal.SIGCONT)
     assert submission.attached
-    assert lab.engine.follow(run.id, timeout=30, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert len(starts(lab)) == 2 and starts(lab)[1] > 0
     assert [(job.outcome or {})["state"] for job in lab.record(run).jobs] == ["failed", "succeeded"]
     assert lab.broken() == []
@@ -173,7 +173,7 @@ def test_workers_in_their_own_sessions_do_not_outlive_their_launcher(lab: Lab) -
     lab.engine.submit(run)
     worker = lab.wait(lambda: (lab.root / "worker").exists() and (lab.root / "worker").read_text())
     lab.kill(lab.identity(run, "command.json"))
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "failed"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "failed"
     assert processes.identify(int(worker)) is None
     assert lab.broken() == []
 
@@ -210,7 +210,7 @@ def test_killed_between_publishing_and_writing_the_outcome(lab: Lab) -> None:
     (active / record.jobs[-1].name / "outcome.json").unlink()
     submission = lab.engine.submit(run)
     assert (submission.attached, submission.pending) == (True, ())
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert starts(lab) == [0]
     assert lab.artifact(run).stat().st_ino == inode
     assert lab.broken() == []
@@ -244,10 +244,10 @@ def test_a_supervisor_that_does_not_start_fails_its_job_and_blocks_no_run(
         patch.setattr(launcher, "current_python", lambda: str(wrapper))
         lab.engine.submit(run)
         lab.engine.submit(other)
-        view = lab.engine.follow(run.id, timeout=30, poll=0.02)
+        view = lab.engine.follow(run.id, timeout=120, poll=0.02)
         assert view.state == "failed" and view.error is not None
         assert view.error["message"] == "The supervisor of this job does not start: this interpreter is broken"
-        assert lab.engine.follow(other.id, timeout=20, poll=0.02).state == "succeeded"
+        assert lab.engine.follow(other.id, timeout=120, poll=0.02).state == "succeeded"
     assert lab.apply(run).state == "succeeded", "a resubmitted run must use the interpreter of the submitter"
     assert lab.broken() == []
 
@@ -270,7 +270,7 @@ def test_interpreter_and_core_are_not_taken_from_a_record(lab: Lab, changed: str
     for each in (run, last):
         edit(Path(lab.record(each).directory, "run.json"), **{changed: value})
     lab.kill(lab.identity(run, "supervisor.json"))
-    assert lab.engine.follow(run.id, timeout=20, poll=0.02).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     lab.wait(lambda: not lab.store.is_active(last.id))
     assert lab.engine.observe(last.id).state == "succeeded"
     assert not seen.exists()
@@ -300,7 +300,7 @@ def test_a_job_fails_when_too_many_supervisors_are_lost(lab: Lab) -> None:
     lab.wait(lambda: lab.identity(run, "command.json"))
     lab.kill(lab.identity(run, "supervisor.json"))
     edit(Path(lab.job(run).directory, "supervisor.json"), starts=engine_supervisor.MAX_STARTS)
-    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert view.state == "failed" and view.error is not None
     assert "was lost 20 times" in view.error["message"]
     assert lab.broken() == []
@@ -332,7 +332,7 @@ def test_a_command_can_be_interrupted(lab: Lab) -> None:
     command = lab.identity(run, "command.json")
     assert command is not None
     os.kill(command.pid, signal.SIGINT)
-    view = lab.engine.follow(run.id, timeout=20, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert view.error is not None and "ended with status 7" in view.error["message"]
 
 

@@ -123,7 +123,7 @@ def test_timeout(server: FakeServer) -> None:
     begin = time.monotonic()
     with pytest.raises(RemoteError, match=r"sent nothing for 0\.2 seconds when asked to report its version"):
         Ollama(server.url, timeout=0.2).version()
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10
     released.set()
 
 

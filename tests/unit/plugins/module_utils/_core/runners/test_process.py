@@ -83,14 +83,17 @@ def test_other_processes_observe_and_write_nothing(kit: ProcessKit, job_dir: str
 
 def test_remaining_processes_are_killed_with_the_command(kit: ProcessKit, job_dir: str) -> None:
     runner = kit.runner()
-    runner.start(kit.shell("sleep 1000 & setsid sleep 1000 & env -i sleep 1000 & sleep 2"), job_dir)
+    go = Path(f"{job_dir}.go")
+    wait = f"until [ -e '{go}' ]; do sleep 0.05; done"
+    runner.start(kit.shell(f"sleep 1000 & setsid sleep 1000 & env -i sleep 1000 & {wait}"), job_dir)
     identity = kit.leader(job_dir)
     assert identity is not None
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     members = processes.members(identity, job_marker(job_dir))
     while len(members) < 4 and time.monotonic() < end:
         members = processes.members(identity, job_marker(job_dir))
     assert len(members) >= 4
+    go.touch()
     assert kit.until_it_ends(runner, job_dir) == Probe("ended", 0)
     assert not [one for one in members if processes.alive(one)]
 
