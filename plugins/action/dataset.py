@@ -20,6 +20,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.problems import Problem, Problems
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.source_text import (
+    BYTE_ORDER_MARK,
     SourceFile,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import (
@@ -35,6 +36,7 @@ _MODULE = "ia_homelab.llamafactory.dataset"
 _GIT_SECONDS = 10
 _PLAIN = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 _DATE = "tag:yaml.org,2002:timestamp"
+_MERGE = "tag:yaml.org,2002:merge"
 _Loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -159,6 +161,11 @@ def yaml_to_lines(path: str, label: str, name: str) -> str:
             line = raw.count(b"\n", 0, error.start) + 1
             defect = Message("datasets.yaml_not_utf8", byte=f"0x{raw[error.start]:02x}", offset=error.start)
             problems.add(Problem(label, None, line, "", defect))
+        else:
+            joined = text.find(f"\n{BYTE_ORDER_MARK}")
+            if joined >= 0:
+                line = text.count("\n", 0, joined) + 2
+                problems.add(Problem(label, None, line, "", Message("datasets.mark_inside")))
     if problems:
         raise problems.error(name)
     loader = _Loader(text)
@@ -187,8 +194,8 @@ def _yaml_rows(loader: t.Any, label: str, problems: Problems) -> t.Iterator[t.An
         problems.add(Problem(label, None, line, "", Message("datasets.no_yaml", reason=reason)))
         return
     if not isinstance(root, yaml.SequenceNode):
-        defect = Message("datasets.yaml_without_rows" if root is None else "datasets.yaml_no_list")
-        problems.add(Problem(label, None, None, "", defect))
+        field, line, defect = _fault_of_root(root)
+        problems.add(Problem(label, None, line, field, defect))
         return
     for number, node in enumerate(root.value, 1):
         faults = list(_yaml_faults(node, "", set(), node.start_mark.line + 1))
@@ -196,6 +203,15 @@ def _yaml_rows(loader: t.Any, label: str, problems: Problems) -> t.Iterator[t.An
             problems.add(Problem(label, number, line, field, defect))
         if not faults:
             yield loader.construct_document(node)
+
+
+def _fault_of_root(root: t.Any) -> tuple[str, int | None, Message]:
+    """Return field, line and defect of a document that is no list of rows."""
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        rows = value.value if isinstance(value, yaml.SequenceNode) else ()
+        if isinstance(key, yaml.ScalarNode) and rows and all(isinstance(row, yaml.MappingNode) for row in rows):
+            return key.value, key.start_mark.line + 1, Message("datasets.yaml_rows_in_field", field=key.value)
+    return "", None, Message("datasets.yaml_without_rows" if root is None else "datasets.yaml_no_list")
 
 
 def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -> t.Iterator[tuple[str, int, Message]]:
@@ -222,6 +238,9 @@ def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
         subfield = f"{field}.{name}" if field else name
+        if key.tag == _MERGE:
+            yield subfield, key.start_mark.line + 1, Message("datasets.yaml_merge")
+            continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != _PLAIN[0]:
             yield subfield, key.start_mark.line + 1, Message("datasets.yaml_key_no_text")
         elif name in keys:

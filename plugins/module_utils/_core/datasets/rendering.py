@@ -274,7 +274,7 @@ class _Pass:
         self, source: Source, number: int, line_number: int | None, row: t.Any, text: str | None, start: int
     ) -> RenderedRow | None:
         """Render a row that the quick path does not handle; None if it is invalid, after its problems were recorded."""
-        fault = strict_fault(text, start) if text is not None else None
+        fault = strict_fault(text, start, row, self.rules.ignored) if text is not None else None
         faults = [fault] if fault else self.rules.check(row)
         if faults:
             self._report(source, number, line_number, faults)
