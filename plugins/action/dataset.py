@@ -14,7 +14,8 @@ import tempfile
 import typing as t
 
 import yaml
-from ansible import constants
+from ansible import constants, context
+from ansible.errors import AnsibleFileNotFound
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
@@ -27,6 +28,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
     Source,
     kind_of_file,
     open_file,
+    refuse,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
@@ -34,6 +36,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 
 _MODULE = "ia_homelab.llamafactory.dataset"
 _GIT_SECONDS = 10
+#: The directory of this collection.
+_COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PLAIN = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 _DATE = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -58,7 +62,7 @@ class ActionModule(ActionBase):
         names = args["src"] if isinstance(args["src"], list) else [args["src"]]
         with contextlib.ExitStack() as stack:
             try:
-                files = [self._locate(str(name), stack) for name in names]
+                files = [self._locate(str(name), task_vars, stack) for name in names]
                 answer = self._call({**args, "sources": [_source_options(source) for source in files]}, task_vars)
                 if answer.pop("needs_rows", False):
                     if not self._connection._shell.tmpdir:  # with pipelining there is no temporary directory yet
@@ -74,10 +78,10 @@ class ActionModule(ActionBase):
         answer: dict[str, t.Any] = self._execute_module(module_name=_MODULE, module_args=args, task_vars=task_vars)
         return answer
 
-    def _locate(self, name: str, stack: contextlib.ExitStack) -> Source:
+    def _locate(self, name: str, task_vars: dict[str, t.Any], stack: contextlib.ExitStack) -> Source:
         """Locate a file on the controller and compute its digest."""
         label = os.path.expanduser(name)
-        path = self._find_needle("files", label)
+        path = self._find(label, name, task_vars)
         if not _is_yaml(label):
             kind_of_file(label)
         open_file(path, name).close()
@@ -95,6 +99,31 @@ class ActionModule(ActionBase):
             dirty=dirty,
         )
 
+    def _find(self, path: str, name: str, task_vars: dict[str, t.Any]) -> str:
+        """Find a file where ansible.builtin.copy does, and beside the inventory and the playbook of the command line.
+
+        Roles and playbooks of this collection search in the collection, which is not where a user's files are. A file
+        of the user is used rather than one of the collection.
+
+        :raises InputError: if there is no such file, with all places.
+        """
+        searched: list[str] = []
+        try:
+            found = str(self._find_needle("files", path))
+        except AnsibleFileNotFound as error:
+            found, searched = "", [str(place) for place in getattr(error, "paths", None) or []]
+        if os.path.isabs(path) or (found and not _is_below(found, _COLLECTION)):
+            if not found:
+                raise refuse(name, Message("datasets.no_such_file"))
+            return found
+        candidates = [
+            os.path.join(place, *folder, path) for place in user_places(task_vars) for folder in (("files",), ())
+        ]
+        own = next((candidate for candidate in candidates if os.path.exists(candidate)), found)
+        if not own:
+            raise refuse(name, Message("datasets.not_found", places=list(dict.fromkeys([*candidates, *searched]))))
+        return own
+
     def _transfer_source(self, index: int, source: Source, stack: contextlib.ExitStack) -> dict[str, t.Any]:
         """Transfer a file, YAML as JSON lines, and return its entry for the module's option ``sources``."""
         local = source.path
@@ -106,6 +135,25 @@ class ActionModule(ActionBase):
         self._transfer_file(local, remote)
         self._fixup_perms2((shell.tmpdir, remote))
         return _source_options(dataclasses.replace(source, path=remote), transferred=True)
+
+
+def user_places(task_vars: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the directories of the inventories, and those of the playbooks of the command line, without duplicates."""
+    playbooks = context.CLIARGS.get("args") or ()
+    sources = [task_vars.get("inventory_dir"), *(task_vars.get("ansible_inventory_sources") or ()), *playbooks]
+    places = []
+    for source in sources:
+        path = os.path.abspath(str(source)) if source else ""
+        if os.path.isdir(path):
+            places.append(path)
+        elif os.path.isfile(path):
+            places.append(os.path.dirname(path))
+    return list(dict.fromkeys(places))
+
+
+def _is_below(path: str, directory: str) -> bool:
+    real, parent = os.path.realpath(path), os.path.realpath(directory)
+    return os.path.commonpath([real, parent]) == parent
 
 
 def _source_options(source: Source, transferred: bool = False) -> dict[str, t.Any]:

@@ -41,8 +41,9 @@ options:
       - A file named C(*.csv) has a header, and cells separated by commas, semicolons or tabs.
       - A file named C(*.yml) or C(*.yaml) contains one list; it is only supported on the controller.
       - Files are UTF-8 without a byte order mark.
-      - Files of the controller are searched where M(ansible.builtin.copy) searches them, and may be encrypted with
-        Ansible Vault. They are transferred only if they differ from the files of the last publication.
+      - Files of the controller are searched where M(ansible.builtin.copy) searches them, then beside the inventory and
+        beside the playbook that was started, there also in the directory C(files). A file of yours is used rather than
+        one of this collection with the same name. Files may be encrypted with Ansible Vault. They are transferred only if they differ from the files of the last publication.
     type: list
     elements: path
   remote_src:

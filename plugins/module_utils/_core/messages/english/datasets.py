@@ -92,6 +92,10 @@ TEXTS: Texts = {
         "Name the file itself.",
     ),
     "datasets.no_such_file": Text("there is no such file", "Check the path and its mode."),
+    "datasets.not_found": Text(
+        "there is no such file on the controller (searched: {places})",
+        "Put it beside the inventory or the playbook, or in the directory files there; or write its absolute path.",
+    ),
     "datasets.may_not_be_read": Text("it may not be read by this user", "Check the path and its mode."),
     "datasets.link_to_itself": Text("it is a link to itself", "Check the path and its mode."),
     "datasets.cannot_be_opened_as_file": Text("it is not a regular file", "Check the path and its mode."),
