@@ -48,6 +48,7 @@ def modules() -> None:
     from ._core.datasets import source_text as _core_datasets_source_text
     from ._core.datasets import sources as _core_datasets_sources
     from ._core.datasets import statistics as _core_datasets_statistics
+    from ._core.datasets import suspect_texts as _core_datasets_suspect_texts
     from ._core.datasets import training_rows as _core_datasets_training_rows
     from ._core.datasets import truncation as _core_datasets_truncation
     from ._core.datasets import validation_split as _core_datasets_validation_split

@@ -145,7 +145,10 @@ def _is_tag(value: t.Any) -> bool:
 
 def columns_text(columns: t.Mapping[str, str]) -> str:
     """Columns as they are declared: ``{prompt: question, kto_tag: label}``."""
-    pairs = [f"{column}: {name if _PLAIN_NAME.match(name) else json.dumps(name, ensure_ascii=False)}" for column, name in columns.items()]
+    pairs = [
+        f"{column}: {name if _PLAIN_NAME.match(name) else json.dumps(name, ensure_ascii=False)}"
+        for column, name in columns.items()
+    ]
     return f"{{{', '.join(pairs)}}}"
 
 

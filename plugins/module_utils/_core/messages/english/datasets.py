@@ -395,6 +395,20 @@ TEXTS: Texts = {
     "datasets.one_kto_tag": (
         "{name}: every kto_tag is the same, so there is little to learn from: add answers of both kinds."
     ),
+    "datasets.invisible_answers": (
+        "{name}: {count} {count:row has|rows have} an answer of characters that show nothing, such as zero-width "
+        "spaces{examples}. The model would learn to answer nothing: write the answers, or leave the rows out."
+    ),
+    "datasets.formatted_texts": (
+        "{name}: {count} {count:row has|rows have} a text that is in a chat format already, such as <|im_start|> or "
+        "[INST]{examples}. The training adds the chat template to every text: write the texts alone, in fields or "
+        "turns of their own."
+    ),
+    "datasets.unfilled_texts": (
+        "{name}: {count} {count:row has|rows have} {{{{…}}}} in a text{examples}. If these are placeholders, fill them "
+        "in: the model would learn to write them."
+    ),
+    "datasets.row_of_file": "{file} row {row}",
     "datasets.row_and_row": "{file} row {row} and row {first_row}",
     "datasets.row_and_row_of": "{file} row {row} and row {first_row} of {first_file}",
     "datasets.examples": " ({examples:join|; })",
