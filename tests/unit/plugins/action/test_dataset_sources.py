@@ -98,6 +98,8 @@ def test_places_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "b" / "site.yml").write_text("[]")
     arguments = [str(tmp_path / "b" / "site.yml"), "ia_homelab.llamafactory.finetune"]
     monkeypatch.setattr("ansible.context.CLIARGS", {"args": arguments})
-    found = user_places({"inventory_dir": str(tmp_path / "a"), "ansible_inventory_sources": [str(tmp_path / "a"), "x,"]})
+    found = user_places(
+        {"inventory_dir": str(tmp_path / "a"), "ansible_inventory_sources": [str(tmp_path / "a"), "x,"]}
+    )
     assert found == [str(tmp_path / "a"), str(tmp_path / "b")]
     assert user_places({"inventory_dir": None}) == [str(tmp_path / "b")]
