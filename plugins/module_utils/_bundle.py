@@ -202,6 +202,7 @@ def modules() -> None:
     from ._core.training import adapter_export as _core_training_adapter_export
     from ._core.training import checkpoints as _core_training_checkpoints
     from ._core.training import extra_arguments as _core_training_extra_arguments
+    from ._core.training import extra_files as _core_training_extra_files
     from ._core.training import float32_base as _core_training_float32_base
     from ._core.training import hyperparameters as _core_training_hyperparameters
     from ._core.training import image_arguments as _core_training_image_arguments

@@ -24,9 +24,12 @@ class Hyperparameters:
     """The options of a fine-tune, typed and checked against their bounds, with defaults filled in.
 
     :param values: option name → value.
+    :param contents: argument in ``extra`` → content of the files that it names (:mod:`training.extra_files`); it stands
+        in the settings in place of the path.
     """
 
     values: dict[str, t.Any]
+    contents: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> t.Any:
         return self.values[name]
@@ -48,11 +51,15 @@ class Hyperparameters:
 
     def with_method(self, method: str) -> Hyperparameters:
         """A copy with another method (the one that ``auto`` resolves to)."""
-        return Hyperparameters({**self.values, "method": method})
+        return dataclasses.replace(self, values={**self.values, "method": method})
 
     def with_extra(self, extra: t.Mapping[str, t.Any]) -> Hyperparameters:
         """A copy with other ``extra`` arguments (checked against the installed LLaMA-Factory)."""
-        return Hyperparameters({**self.values, "extra": dict(extra)})
+        return dataclasses.replace(self, values={**self.values, "extra": dict(extra)})
+
+    def with_contents(self, contents: t.Mapping[str, str]) -> Hyperparameters:
+        """A copy with the content of the files that ``extra`` names."""
+        return dataclasses.replace(self, contents=dict(contents))
 
 
 def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
@@ -129,6 +136,8 @@ def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
     :raises InputError: when the method is still ``auto``.
     """
     values, method = hyperparameters.values, hyperparameters.method
+    if hyperparameters.contents:
+        values = {**values, "extra": {**values["extra"], **hyperparameters.contents}}
     _require_method(method)
     return {
         option.name: values[option.name]

@@ -116,6 +116,13 @@ TEXTS: Texts = {
     "training.extra_of_modules": Text(
         "extra.{name} is set by this program itself.", "Use the option {option} of the modules instead."
     ),
+    "training.extra_path_missing": Text(
+        "extra.{name} names {path}, which does not exist on this host.", "Put it there, or correct the path."
+    ),
+    "training.extra_file_changed": Text(
+        "What extra.{name} names has changed since the training was planned: {path}.",
+        "Apply the declaration again, which plans a training with the new content.",
+    ),
     "training.extra_managed": Text("extra.{name} is set by this program itself.", "Leave it out."),
     "training.option_missing": "{option} is missing.",
     "training.option_of_other_method": Text(

@@ -97,6 +97,13 @@ TEXTS: Texts = {
     "training.extra_of_modules": Text(
         "extra.{name} est fixé par ce programme.", "Utilisez l'option {option} des modules à la place."
     ),
+    "training.extra_path_missing": Text(
+        "extra.{name} nomme {path}, qui n'existe pas sur cet hôte.", "Mettez-le là, ou corrigez le chemin."
+    ),
+    "training.extra_file_changed": Text(
+        "Ce que nomme extra.{name} a changé depuis que l'entraînement a été planifié : {path}.",
+        "Appliquez la déclaration à nouveau, ce qui planifie un entraînement avec le nouveau contenu.",
+    ),
     "training.extra_managed": Text("extra.{name} est fixé par ce programme.", "Retirez-le."),
     "training.option_missing": "{option} manque.",
     "training.option_of_other_method": Text(
