@@ -50,7 +50,7 @@ class SuspectTexts:
     """
 
     def __init__(self, is_text: bool) -> None:
-        self._kinds = {FORMATTED: _FORMATTED_BYTES}
+        self._kinds: dict[str, tuple[bytes, ...]] = {FORMATTED: _FORMATTED_BYTES}
         if not is_text:
             self._kinds = {INVISIBLE: _INVISIBLE_BYTES, **self._kinds, UNFILLED: (b"{{",)}
         self._counts: dict[str, int] = {}
