@@ -42,8 +42,11 @@ _SYNONYMS = {
     "observation": OBSERVATION, "function_call": CALL, "tool_call": CALL,
 }  # fmt: skip
 
-#: Types of a part of a content that is text, in OpenAI's chat completions and responses.
-_TEXT_PARTS = ("text", "input_text", "output_text")
+#: Keys of the weight of a turn, as OpenAI and the next format of LLaMA-Factory call it.
+_WEIGHTS = ("weight", "loss_weight")
+#: Types of a part of a content that is text, in OpenAI's chat completions and responses, and the keys of the text, in
+#: OpenAI's formats and the next one of LLaMA-Factory.
+_TEXT_PARTS, _TEXT_KEYS = ("text", "input_text", "output_text"), ("text", "value")
 
 
 def parse_json(text: str) -> t.Any:
@@ -180,7 +183,7 @@ class TurnRules(Rules):
         return faults
 
     def _unknown_key(self, key: str, value: t.Any, message: t.Mapping[str, t.Any]) -> Message | None:
-        if key == "weight":
+        if key in _WEIGHTS:
             return self._check_weight(value, self.roles[message[self.role]])
         if key in MEDIA_FIELDS:
             return Message("datasets.no_media")
@@ -222,9 +225,12 @@ class TurnRules(Rules):
                 if previous:
                     code = "datasets.call_before" if previous == CALL else "datasets.turn_before"
                     explanation = Message(code, role=own_names[previous])
-                defect = Message(
-                    "datasets.role_out_of_order", role=message[self.role], expected=expected, explanation=explanation
-                )
+                code = "datasets.role_out_of_order"
+                if current == OBSERVATION:
+                    code = "datasets.result_without_call"
+                elif previous == CALL:
+                    code = "datasets.call_without_result"
+                defect = Message(code, role=message[self.role], expected=expected, explanation=explanation)
                 return [(role_location % index, defect)]
             previous = current
         if previous not in self.final_roles:
@@ -416,9 +422,10 @@ def _text_of_content(content: t.Any) -> t.Any:
     """The text of a content that is a list of one part of text; any other content as it is."""
     if isinstance(content, list) and len(content) == 1 and isinstance(content[0], t.Mapping):
         part = content[0]
-        lost = [key for key in part if key not in ("type", "text") and not holds_nothing(part[key])]
-        if part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str) and not lost:
-            return part["text"]
+        texts = [part[key] for key in _TEXT_KEYS if key in part]
+        lost = [key for key in part if key not in ("type", *_TEXT_KEYS) and not holds_nothing(part[key])]
+        if part.get("type") in _TEXT_PARTS and len(texts) == 1 and isinstance(texts[0], str) and not lost:
+            return texts[0]
     return content
 
 

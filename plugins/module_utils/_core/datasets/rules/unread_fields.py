@@ -16,6 +16,7 @@ import typing as t
 from ...messages.message import Message
 from ...messages.suggestions import nearest
 from ..output_formats import PREFERENCE, SFT
+from ..problems import kind_of
 
 MEDIA_FIELDS = ("images", "image", "videos", "video", "audios", "audio")
 _RATED_FIELDS = ("chosen", "rejected", "kto_tag", "label")
@@ -50,6 +51,8 @@ _MEANINGS = {
     "history": "history",
     "chosen_response": "chosen",
     "rejected_response": "rejected",
+    "chosen_messages": "chosen",
+    "rejected_messages": "rejected",
     "label": "kto_tag",
 }
 #: Names that probably have that meaning.
@@ -130,6 +133,8 @@ def _column_of(name: str, value: t.Any) -> str:
     column = _MEANINGS.get(name.lower(), "")
     if column == "kto_tag":
         return column if _is_tag(value) else ""
+    if is_turns(value) and len(value) > 1 and column in ("chosen", "rejected"):
+        return ""  # each holds the question as well
     if is_turns(value) and column in ("prompt", "response"):
         # trl: a prompt of turns, to which chosen and rejected answer; its completion is the last turn, not all of them
         return "messages" if column == "prompt" or len(value) > 1 else ""
@@ -174,7 +179,9 @@ def describe_unknown(
     meaning = _MEANINGS.get(name.lower(), "")
     if name == "label" and not _is_tag(value) and kind == SFT:
         return Message("datasets.label_unclear", columns=columns_text({**columns, "kto_tag": name}))
-    if name in _RATED_FIELDS or name in ("chosen_response", "rejected_response"):
+    if meaning in ("chosen", "rejected") and is_turns(value):
+        return Message("datasets.turns_not_text", kind=kind_of(value))
+    if name in _RATED_FIELDS or meaning in ("chosen", "rejected"):
         return Message("datasets.preference_field", kind=kind)
     if name in MEDIA_FIELDS:
         return Message("datasets.no_media")

@@ -259,10 +259,18 @@ TEXTS: Texts = {
     "datasets.two_system_prompts": Text("it differs from the system prompt in {field}", "Keep one of them."),
     "datasets.first_turn": "it is the first",
     "datasets.turn_before": "{role!r} comes before it",
-    "datasets.call_before": "{role!r} with a call comes before it, and a call is followed by its result",
+    "datasets.call_before": "{role!r} with a call comes before it",
     "datasets.role_out_of_order": Text(
         "it is {role!r}, and {expected:join| or } is expected: {explanation}",
         "Let question and answer take turns.",
+    ),
+    "datasets.result_without_call": Text(
+        "it is {role!r}, a result, and {expected:join| or } is expected: {explanation}",
+        "Write the call in front of it, or leave the row out.",
+    ),
+    "datasets.call_without_result": Text(
+        "it is {role!r}, and {expected:join| or } is expected: {explanation}",
+        "Write the result of the call in front of it, or leave the row out.",
     ),
     "datasets.last_turn_no_answer": Text(
         "the last turn is not the assistant's",

@@ -203,10 +203,18 @@ TEXTS: Texts = {
     "datasets.two_system_prompts": Text("elle diffère de l'invite système dans {field}", "Gardez-en une."),
     "datasets.first_turn": "c'est le premier",
     "datasets.turn_before": "{role!r} le précède",
-    "datasets.call_before": "{role!r} le précède avec un appel, et un appel est suivi de son résultat",
+    "datasets.call_before": "{role!r} le précède avec un appel",
     "datasets.role_out_of_order": Text(
         "c'est {role!r}, et {expected:join| ou } est attendu : {explanation}",
         "Faites alterner la question et la réponse.",
+    ),
+    "datasets.result_without_call": Text(
+        "c'est {role!r}, un résultat, et {expected:join| ou } est attendu : {explanation}",
+        "Écrivez l'appel avant lui, ou retirez la ligne.",
+    ),
+    "datasets.call_without_result": Text(
+        "c'est {role!r}, et {expected:join| ou } est attendu : {explanation}",
+        "Écrivez le résultat de l'appel avant lui, ou retirez la ligne.",
     ),
     "datasets.last_turn_no_answer": Text(
         "le dernier tour n'est pas de l'assistant",

@@ -142,8 +142,24 @@ def test_weights_of_openai(tmp_path: Path) -> None:
     plain = published([{"messages": [ASKED, GOOD]}], tmp_path)[0].fingerprint
     weighted = {"messages": [{**ASKED, "weight": 0}, {**GOOD, "weight": 1}]}
     assert published([weighted], tmp_path)[0].fingerprint == plain
-    (fix,) = fixes([{"messages": [ASKED, {**GOOD, "weight": 0}]}], tmp_path)
-    assert "mask_history" in fix
+    for key, value in (("weight", 0), ("loss_weight", 0.0)):
+        (fix,) = fixes([{"messages": [ASKED, {**GOOD, key: value}]}], tmp_path)
+        assert "mask_history" in fix
+
+
+def test_rows_of_the_next_format_of_llamafactory(tmp_path: Path) -> None:
+    """Its demo data has parts with a value, and the weight of each turn."""
+
+    def turn(message: dict[str, str], weight: float) -> dict[str, t.Any]:
+        content = [{"type": "text", "value": message["content"]}]
+        return {"role": message["role"], "content": content, "loss_weight": weight}
+
+    plain = published([{"messages": [ASKED, GOOD]}], tmp_path)[0].fingerprint
+    assert published([{"messages": [turn(ASKED, 0.0), turn(GOOD, 1.0)]}], tmp_path)[0].fingerprint == plain
+    pair = {"chosen_messages": [ASKED, GOOD], "rejected_messages": [ASKED, BAD]}
+    advice = fixes([pair], tmp_path)
+    assert "one turn each in chosen and rejected" in advice[-1]
+    assert not [fix for fix in advice if "ignore_fields" in fix]
 
 
 @pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])
@@ -246,6 +262,7 @@ def test_only_roles_of_the_format_are_offered(second: dict[str, str], expected: 
         published([{"messages": [ASKED, second, GOOD]}], tmp_path)
     problem = caught.value.details["problems"][0]
     assert problem["parameters"]["expected"] == expected
+    assert ("Write the call in front of it" in problem["fix"]) == (second["role"] == "tool")
     assert "function_call" not in str(caught.value)
 
 
@@ -254,6 +271,7 @@ def test_a_result_is_expected_after_a_call_of_openai(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         published([{"messages": [ASKED, call, ASKED, GOOD]}], tmp_path)
     assert "'assistant' with a call comes before it" in str(caught.value)
+    assert "Write the result of the call in front of it" in str(caught.value)
     assert "function_call" not in str(caught.value)
     roles = [{"role": "function_call", "content": "{}"}]
     assert fixes([{"messages": [ASKED, *roles]}], tmp_path)[0].startswith("Did you mean 'assistant'?")
