@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import load
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import fit, memory
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
@@ -341,3 +342,17 @@ def test_a_file_that_extra_names_is_part_of_the_training(lab: PlanLab, monkeypat
     ) as caught:
         lab.plan(extra={"deepspeed": str(lab.root / "c.json")})
     assert caught.value.details["options"] == ["extra"]
+
+
+def test_warnings_about_the_rows_are_part_of_the_plan(lab: PlanLab) -> None:
+    """For those who did not publish the dataset; in a play, the module dataset has just reported them."""
+    lab.publish("unfilled", [{"instruction": "a", "output": "Je suis {{name}}."}, {"instruction": "b", "output": "c"}])
+    for more in ({}, {"regenerate": "never"}):
+        run = lab.plan(dataset="unfilled", **more)
+        (text,) = [str(warning) for warning in warnings_of(run, lab.layout)]
+        assert text.count("unfilled: 1 row has {{…}} in a text (records row 1).") == 1
+        lab.make(run)
+    facts = {"fingerprint": run.step("train").spec.upstream["dataset"], "outcome": load(lab.layout, "unfilled").results}
+    raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "unfilled"}
+    reported = plan(lab.layout, Request.finetune(raw), Host(Toolchain(), "cpu", datasets={"unfilled": facts}))
+    assert warnings_of(reported, lab.layout) == []
