@@ -14,18 +14,21 @@ import tempfile
 import typing as t
 
 import yaml
-from ansible import constants
+from ansible import constants, context
+from ansible.errors import AnsibleFileNotFound
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.problems import Problem, Problems
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.source_text import (
+    BYTE_ORDER_MARK,
     SourceFile,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import (
     Source,
     kind_of_file,
     open_file,
+    refuse,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
@@ -33,8 +36,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 
 _MODULE = "ia_homelab.llamafactory.dataset"
 _GIT_SECONDS = 10
+#: The directory of this collection.
+_COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PLAIN = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 _DATE = "tag:yaml.org,2002:timestamp"
+_MERGE = "tag:yaml.org,2002:merge"
 _Loader: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -56,7 +62,7 @@ class ActionModule(ActionBase):
         names = args["src"] if isinstance(args["src"], list) else [args["src"]]
         with contextlib.ExitStack() as stack:
             try:
-                files = [self._locate(str(name), stack) for name in names]
+                files = [self._locate(str(name), task_vars, stack) for name in names]
                 answer = self._call({**args, "sources": [_source_options(source) for source in files]}, task_vars)
                 if answer.pop("needs_rows", False):
                     if not self._connection._shell.tmpdir:  # with pipelining there is no temporary directory yet
@@ -72,10 +78,10 @@ class ActionModule(ActionBase):
         answer: dict[str, t.Any] = self._execute_module(module_name=_MODULE, module_args=args, task_vars=task_vars)
         return answer
 
-    def _locate(self, name: str, stack: contextlib.ExitStack) -> Source:
+    def _locate(self, name: str, task_vars: dict[str, t.Any], stack: contextlib.ExitStack) -> Source:
         """Locate a file on the controller and compute its digest."""
         label = os.path.expanduser(name)
-        path = self._find_needle("files", label)
+        path = self._find(label, name, task_vars)
         if not _is_yaml(label):
             kind_of_file(label)
         open_file(path, name).close()
@@ -93,6 +99,31 @@ class ActionModule(ActionBase):
             dirty=dirty,
         )
 
+    def _find(self, path: str, name: str, task_vars: dict[str, t.Any]) -> str:
+        """Find a file where ansible.builtin.copy does, and beside the inventory and the playbook of the command line.
+
+        Roles and playbooks of this collection search in the collection, which is not where a user's files are. A file
+        of the user is used rather than one of the collection.
+
+        :raises InputError: if there is no such file, with all places.
+        """
+        searched: list[str] = []
+        try:
+            found = str(self._find_needle("files", path))
+        except AnsibleFileNotFound as error:
+            found, searched = "", [str(place) for place in getattr(error, "paths", None) or []]
+        if os.path.isabs(path) or (found and not _is_below(found, _COLLECTION)):
+            if not found:
+                raise refuse(name, Message("datasets.no_such_file"))
+            return found
+        candidates = [
+            os.path.join(place, *folder, path) for place in user_places(task_vars) for folder in (("files",), ())
+        ]
+        own = next((candidate for candidate in candidates if os.path.exists(candidate)), found)
+        if not own:
+            raise refuse(name, Message("datasets.not_found", places=list(dict.fromkeys([*candidates, *searched]))))
+        return own
+
     def _transfer_source(self, index: int, source: Source, stack: contextlib.ExitStack) -> dict[str, t.Any]:
         """Transfer a file, YAML as JSON lines, and return its entry for the module's option ``sources``."""
         local = source.path
@@ -104,6 +135,25 @@ class ActionModule(ActionBase):
         self._transfer_file(local, remote)
         self._fixup_perms2((shell.tmpdir, remote))
         return _source_options(dataclasses.replace(source, path=remote), transferred=True)
+
+
+def user_places(task_vars: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the directories of the inventories, and those of the playbooks of the command line, without duplicates."""
+    playbooks = context.CLIARGS.get("args") or ()
+    sources = [task_vars.get("inventory_dir"), *(task_vars.get("ansible_inventory_sources") or ()), *playbooks]
+    places = []
+    for source in sources:
+        path = os.path.abspath(str(source)) if source else ""
+        if os.path.isdir(path):
+            places.append(path)
+        elif os.path.isfile(path):
+            places.append(os.path.dirname(path))
+    return list(dict.fromkeys(places))
+
+
+def _is_below(path: str, directory: str) -> bool:
+    real, parent = os.path.realpath(path), os.path.realpath(directory)
+    return os.path.commonpath([real, parent]) == parent
 
 
 def _source_options(source: Source, transferred: bool = False) -> dict[str, t.Any]:
@@ -159,6 +209,11 @@ def yaml_to_lines(path: str, label: str, name: str) -> str:
             line = raw.count(b"\n", 0, error.start) + 1
             defect = Message("datasets.yaml_not_utf8", byte=f"0x{raw[error.start]:02x}", offset=error.start)
             problems.add(Problem(label, None, line, "", defect))
+        else:
+            joined = text.find(f"\n{BYTE_ORDER_MARK}")
+            if joined >= 0:
+                line = text.count("\n", 0, joined) + 2
+                problems.add(Problem(label, None, line, "", Message("datasets.mark_inside")))
     if problems:
         raise problems.error(name)
     loader = _Loader(text)
@@ -187,8 +242,8 @@ def _yaml_rows(loader: t.Any, label: str, problems: Problems) -> t.Iterator[t.An
         problems.add(Problem(label, None, line, "", Message("datasets.no_yaml", reason=reason)))
         return
     if not isinstance(root, yaml.SequenceNode):
-        defect = Message("datasets.yaml_without_rows" if root is None else "datasets.yaml_no_list")
-        problems.add(Problem(label, None, None, "", defect))
+        field, line, defect = _fault_of_root(root)
+        problems.add(Problem(label, None, line, field, defect))
         return
     for number, node in enumerate(root.value, 1):
         faults = list(_yaml_faults(node, "", set(), node.start_mark.line + 1))
@@ -196,6 +251,15 @@ def _yaml_rows(loader: t.Any, label: str, problems: Problems) -> t.Iterator[t.An
             problems.add(Problem(label, number, line, field, defect))
         if not faults:
             yield loader.construct_document(node)
+
+
+def _fault_of_root(root: t.Any) -> tuple[str, int | None, Message]:
+    """Return field, line and defect of a document that is no list of rows."""
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        rows = value.value if isinstance(value, yaml.SequenceNode) else ()
+        if isinstance(key, yaml.ScalarNode) and rows and all(isinstance(row, yaml.MappingNode) for row in rows):
+            return key.value, key.start_mark.line + 1, Message("datasets.yaml_rows_in_field", field=key.value)
+    return "", None, Message("datasets.yaml_without_rows" if root is None else "datasets.yaml_no_list")
 
 
 def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -> t.Iterator[tuple[str, int, Message]]:
@@ -222,6 +286,9 @@ def _yaml_faults(node: t.Any, field: str, visited: set[int], parent_line: int) -
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
         subfield = f"{field}.{name}" if field else name
+        if key.tag == _MERGE:
+            yield subfield, key.start_mark.line + 1, Message("datasets.yaml_merge")
+            continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != _PLAIN[0]:
             yield subfield, key.start_mark.line + 1, Message("datasets.yaml_key_no_text")
         elif name in keys:

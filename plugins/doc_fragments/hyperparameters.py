@@ -102,11 +102,10 @@ options:
     default: [all]
   quantization_bit:
     description:
-      - Bits of the base's weights during a qlora training.
+      - Bits of the base's weights during a qlora training; 4 by default.
       - Only for the method V(qlora).
     type: int
     choices: [4, 8]
-    default: 4
   freeze_trainable_layers:
     description:
       - Number of last layers that freeze trains; negative for the first layers.

@@ -44,9 +44,11 @@ def modules() -> None:
     from ._core.datasets.rules import preferences as _core_datasets_rules_preferences
     from ._core.datasets.rules import registry as _core_datasets_rules_registry
     from ._core.datasets.rules import text as _core_datasets_rules_text
+    from ._core.datasets.rules import unread_fields as _core_datasets_rules_unread_fields
     from ._core.datasets import source_text as _core_datasets_source_text
     from ._core.datasets import sources as _core_datasets_sources
     from ._core.datasets import statistics as _core_datasets_statistics
+    from ._core.datasets import suspect_texts as _core_datasets_suspect_texts
     from ._core.datasets import training_rows as _core_datasets_training_rows
     from ._core.datasets import truncation as _core_datasets_truncation
     from ._core.datasets import unused_versions as _core_datasets_unused_versions
@@ -207,6 +209,8 @@ def modules() -> None:
     from ._core.system import processes as _core_system_processes
     from ._core.training import adapter_export as _core_training_adapter_export
     from ._core.training import checkpoints as _core_training_checkpoints
+    from ._core.training import extra_arguments as _core_training_extra_arguments
+    from ._core.training import extra_files as _core_training_extra_files
     from ._core.training import float32_base as _core_training_float32_base
     from ._core.training import hyperparameters as _core_training_hyperparameters
     from ._core.training import image_arguments as _core_training_image_arguments

@@ -24,6 +24,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.extra_arguments import (
+    EXTRA_ARGUMENTS,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import (
     MANAGED_ARGUMENTS,
 )
@@ -90,6 +93,14 @@ def answer(venv: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.A
 
 
 EXTRA = {"extra": {"adam_beta2": "9.5e-1", "neftune_noise_alpha": 5, "optim": "adafactor"}}
+
+
+def test_the_names_for_extra_are_those_of_the_installed_version(venv: str) -> None:
+    """A declaration at the top that belongs into extra is told so without asking LLaMA-Factory."""
+    options = {option.lf_argument for option in OPTIONS}
+    assert (
+        set(llamafactory_arguments.read_arguments(venv).arguments) - set(MANAGED_ARGUMENTS) - options == EXTRA_ARGUMENTS
+    )
 
 
 def test_list_equals_that_of_the_parser(known: LfArguments, answer: dict[str, t.Any]) -> None:

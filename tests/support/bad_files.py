@@ -27,8 +27,14 @@ FILES: dict[str, Bad] = {
     "comment": lines("// oui", 2, "", "not valid JSON"),
     "list in a line": lines('["a", "b"]', 2, "", "a list of 2, not an object"),
     "bare tab in a text": lines('{"instruction": "a\tb", "output": "b"}', 2, "", "invalid control character"),
-    "NaN": lines('{"instruction": "a", "output": NaN}', 2, "", "NaN is not a value of JSON"),
-    "Infinity": lines('{"instruction": "a", "output": "b", "input": -Infinity}', 2, "", "-Infinity is not a value"),
+    "NaN": lines('{"instruction": "a", "output": NaN}', 2, "output", "NaN is not a value of JSON"),
+    "NaN inside": Bad(
+        "a.jsonl", '{"conversations": [{"from": NaN}]}', 1, "conversations[0].from", "NaN is not a value"
+    ),
+    "Infinity": lines(
+        '{"instruction": "a", "output": "b", "input": -Infinity}', 2, "input", "-Infinity is not a value"
+    ),
+    "mark inside": lines(f"\ufeff{GOOD_LINE}", 2, "", "a byte order mark (U+FEFF) stands in front of it"),
     "key twice": lines('{"instruction": "a", "output": "b", "output": "c"}', 2, "output", "given twice"),
     "key twice, escaped": lines('{"instruction": "a", "output": "b", "out\\u0070ut": "c"}', 2, "output", "given twice"),
     "key twice, nulls before": lines(
@@ -70,7 +76,13 @@ FILES: dict[str, Bad] = {
         "a.jsonl", '{"instruction": "a", "output": "' + "a" * ROW_LIMIT + '"}\n', 1, "", "longer than"
     ),
     "indented object": Bad("a.json", json.dumps(GOOD, indent=2), 1, "", "not valid JSON"),
-    "object of rows": Bad("a.json", json.dumps({"data": [GOOD]}), 1, "instruction", "missing"),
+    "object of rows": Bad("a.json", json.dumps({"data": [GOOD]}), 1, "data", "the rows stand in this field"),
+    "indented object of rows": Bad(
+        "a.json", json.dumps({"version": 1, "rows": [GOOD]}, indent=2), 1, "rows", "the rows stand in this field"
+    ),
+    "indented conversation": Bad(
+        "a.json", json.dumps({"messages": [{"role": "user", "content": "a"}]}, indent=2), 1, "", "not valid JSON"
+    ),
     # JSON lists
     "list is cut": Bad("a.json", f"[{GOOD_LINE}, {GOOD_LINE}", 2, "", "ends in the list"),
     "list is cut after a comma": Bad("a.json", f"[{GOOD_LINE}, ", 2, "", "ends in the list"),
@@ -85,7 +97,10 @@ FILES: dict[str, Bad] = {
     "number in a list": listed("12", 2, "", "a number (12), not an object"),
     "null in a list": listed("null", 2, "", "null, not an object"),
     "list in a list": listed("[]", 2, "", "a list of 0, not an object"),
-    "NaN in a list": listed('{"instruction": "a", "output": NaN}', 2, "", "NaN is not a value of JSON"),
+    "mark in a list": listed("\ufeff{}", 2, "", "a byte order mark (U+FEFF) stands in front of it"),
+    "mark after a row": Bad("a.json", f"[{GOOD_LINE}\ufeff]", 1, "", "a byte order mark"),
+    "mark after a list": Bad("a.json", f"[{GOOD_LINE}]\ufeff[]", 1, "", "a byte order mark"),
+    "NaN in a list": listed('{"instruction": "a", "output": NaN}', 2, "output", "NaN is not a value of JSON"),
     "key twice in a list": listed('{"instruction": "a", "instruction": "a", "output": "b"}', 2, "instruction", "twice"),
     "broken word in a list": listed("nul", 2, "", "not valid JSON"),
     "deeply nested list": Bad("a.json", DEEP, 1, "", "nested too deeply"),
@@ -111,11 +126,16 @@ FILES: dict[str, Bad] = {
     "no header": Bad("a.csv", "Qui ?,Moi.\nEt ?,Rien.\n", None, "instruction", "missing"),
     "unknown column": Bad("a.csv", "instruction,output,id\na,b,1\n", None, "id", "no such field"),
     "column twice": Bad("a.csv", "instruction,output,output\na,b,c\n", None, "output", "the header has it twice"),
-    "column without a name": Bad("a.csv", "instruction,output,\na,b,\n", None, "(empty)", "no such field"),
+    "column without a name": Bad("a.csv", "instruction,output,\na,b,c\n", None, "column 3", "no such field"),
+    "column of numbers without a name": Bad("a.csv", ",instruction,output\n0,a,b\n", None, "column 1", "no such field"),
+    "separators in quotes": Bad("a.csv", '"instruction","output","a;b;c;d"\na,b,c\n', None, "a;b;c;d", "no such field"),
+    "mark in CSV": Bad("a.csv", "instruction,output\na,b\n\ufeffinstruction,output\n", 2, "instruction", "byte order"),
+    "label in CSV": Bad("a.csv", "instruction,output,label\na,b,True\n", 1, "label", "LLaMA-Factory calls kto_tag"),
+    "pictures in CSV": Bad("a.csv", "instruction,output,images\na,b,\nc,d,x.png\n", 2, "images", "not trained on here"),
     "NUL in CSV": Bad("a.csv", "instruction,output\na,b\nc,\0\n", 2, "", "a NUL character"),
     "not UTF-8 in CSV": Bad("a.csv", "instruction,output\na,é\n".encode("latin-1"), 1, "", "byte 0xe9 at offset 21"),
     "mark before CSV": Bad("a.csv", "\ufeffinstruction,output\na,b\n", 1, "", "byte order mark"),
-    "history in CSV": Bad("a.csv", 'instruction,output,history\na,b,"[]"\n', 1, "history", "not a list"),
+    "history in CSV": Bad("a.csv", 'instruction,output,history\na,b,"[]"\n', 1, "history", "text ('[]'), not a list"),
     "quote that swallows the file": Bad(
         "a.csv", 'instruction,output\na,"b\n' + f"{'c,d' * 1000}\n" * (ROW_LIMIT // 2000), 1, "", "never closed"
     ),

@@ -83,7 +83,12 @@ KINDS: dict[str, Bad] = {
     **{f"kto_tag is {label}": liked("kto_tag", what, kto_tag=value) for label, (value, what) in NO_TAG.items()},
     **{
         f"kto_tag of turns is {label}": Bad(
-            "records", [{"conversations": [*ASKED, say("gpt", "b")], "kto_tag": value}], 1, "kto_tag", what, "sharegpt"
+            "records",
+            [{"conversations": [*ASKED, say("gpt", "b")], "kto_tag": tag} for tag in (True, value)],
+            2,
+            "kto_tag",
+            what,
+            "sharegpt",
         )
         for label, (value, what) in NO_TAG.items()
     },
@@ -92,7 +97,7 @@ KINDS: dict[str, Bad] = {
     "pair without rejected": pair({"instruction": "a", "chosen": "b"}, "rejected", "missing"),
     "pair without a question": pair({"chosen": "b", "rejected": "c"}, "instruction", "missing"),
     "pair with an output": pair(
-        {"instruction": "a", "chosen": "b", "rejected": "c", "output": "d"}, "output", "no such field"
+        {"instruction": "a", "chosen": "b", "rejected": "c", "output": "d"}, "output", "the answer of rows for sft"
     ),
     "pair with a tag": pair(
         {"instruction": "a", "chosen": "b", "rejected": "c", "kto_tag": True}, "kto_tag", "for preference"
@@ -109,7 +114,11 @@ KINDS: dict[str, Bad] = {
     # turns to choose from
     "chosen is text beside turns": turns("chosen", "text ('b'), not a turn", chosen="b"),
     "rejected is null beside turns": turns("rejected", "null, not a turn", rejected=None),
-    "chosen is a list of turns": turns("chosen", "a list of 1, not a turn", chosen=[say("gpt", "b")]),
+    "chosen is a list of turns": turns(
+        "chosen", "a list of 2, and each answer is one turn", chosen=[*ASKED, say("gpt", "b")]
+    ),
+    "chosen is a list of a question": turns("chosen.from", "'human', and 'gpt' is expected", chosen=ASKED),
+    "chosen is a list of texts": turns("chosen", "a list of 1, not a turn", chosen=["b"]),
     "chosen without a role": turns("chosen.from", "missing", chosen={"value": "b"}),
     "chosen without a text": turns("chosen.value", "missing", chosen={"from": "gpt"}),
     "chosen is asked": turns("chosen.from", "'human', and 'gpt' is expected", chosen=say("human", "b")),
@@ -130,12 +139,14 @@ KINDS: dict[str, Bad] = {
         "chosen.role", "'user', and 'assistant' is expected", chosen={"role": "user", "content": "b"}
     ),
     "chosen message of parts": chat(
-        "chosen.content", "a list of parts", chosen={"role": "assistant", "content": [{"type": "text", "text": "b"}]}
+        "chosen.content[0]",
+        "a part of the type 'refusal'",
+        chosen={"role": "assistant", "content": [{"type": "refusal"}]},
     ),
     "rejected message is empty": chat("rejected.content", "empty", rejected={"role": "assistant", "content": ""}),
     "rejected message is null": chat("rejected.content", "null", rejected={"role": "assistant", "content": None}),
     "rejected message with a weight": chat(
-        "rejected.weight", "no such key", rejected={"role": "assistant", "content": "c", "weight": 0}
+        "rejected.weight", "must not be trained on", rejected={"role": "assistant", "content": "c", "weight": 0}
     ),
     "messages that answer already": chat(
         "messages[1].role",
@@ -158,6 +169,20 @@ KINDS: dict[str, Bad] = {
     ),
     "tag of an empty answer": liked("output", "empty", output=" "),
     "tag of another name": liked("label", "for kto", label=True),
+    "a tag after an untagged row": Bad(
+        "records",
+        [{"instruction": "a", "output": "b", "kto_tag": tag} for tag in (None, False)],
+        2,
+        "kto_tag",
+        "for sft",
+    ),
+    "a completion of turns": Bad(
+        "records",
+        [{"messages": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}],
+        1,
+        "completion",
+        "the last turn of the conversation",
+    ),
     "tag and two answers": liked("chosen", "for kto", chosen="b"),
     "tag of turns that end with a question": Bad(
         "records", [{"conversations": ASKED, "kto_tag": True}], 1, "conversations[0].from", "not the assistant's"

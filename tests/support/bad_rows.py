@@ -47,7 +47,14 @@ ROWS: dict[str, Bad] = {
     "unknown field": alpaca({**GOOD, "id": "1"}, "id", "no such field"),
     "field of a preference": alpaca({**GOOD, "chosen": "x"}, "chosen", "preference data"),
     "field of a picture": alpaca({**GOOD, "images": ["x"]}, "images", "not trained on here"),
-    "field of another format": alpaca({**GOOD, "messages": []}, "messages", "does not belong to the format alpaca"),
+    "field of another format": alpaca(
+        {**GOOD, "messages": [say("a", "b")]}, "messages", "does not belong to the format alpaca"
+    ),
+    "tools in alpaca": alpaca({**GOOD, "tools": [TOOL]}, "tools", "has no tools"),
+    "question of turns": alpaca({"instruction": [say("human", "a")], "output": "b"}, "instruction", "turns of a conv"),
+    "label that is no tag": alpaca({**GOOD, "label": "positive"}, "label", "neither true nor false"),
+    "label that is a tag": alpaca({**GOOD, "label": True}, "label", "LLaMA-Factory calls kto_tag"),
+    "answer of another name": alpaca({"instruction": "a", "completion": "b"}, "output", "it is called 'completion'"),
     "field without a name": alpaca({**GOOD, "": "x"}, "(empty)", "no such field"),
     "NUL in output": alpaca({"instruction": "a", "output": "b\0c"}, "output", "a NUL character"),
     "NUL in instruction": alpaca({"instruction": "\0", "output": "b"}, "instruction", "a NUL character"),
@@ -91,7 +98,13 @@ ROWS: dict[str, Bad] = {
         ("system", "s"), ("human", "a"), ("gpt", "b"), field="system", what="differs", system="other"
     ),
     "unknown key of a turn": turns(
-        {**say("human", "a"), "weight": 1}, ("gpt", "b"), field="conversations[0].weight", what="no such key"
+        {**say("human", "a"), "score": 1}, ("gpt", "b"), field="conversations[0].score", what="no such key"
+    ),
+    "picture in a turn": turns(
+        {**say("human", "a"), "images": ["x"]}, ("gpt", "b"), field="conversations[0].images", what="not trained on"
+    ),
+    "history of turns": turns(
+        ("human", "a"), ("gpt", "b"), history=[["a", "b"]], field="history", what="only the form"
     ),
     "observation without a call": turns(
         ("human", "a"),
@@ -138,14 +151,40 @@ ROWS: dict[str, Bad] = {
     "message without content": chat(("user", "a"), {"role": "assistant"}, field="messages[1].content", what="missing"),
     "content is null": chat(("user", "a"), ("assistant", None), field="messages[1].content", what="null, not text"),
     "content is empty": chat(("user", ""), ("assistant", "b"), field="messages[0].content", what="empty"),
-    "content of parts": chat(
-        ("user", [{"type": "text", "text": "a"}]), ("assistant", "b"), field="messages[0].content", what="list of parts"
+    "content of two parts": chat(
+        ("user", [{"type": "text", "text": "a"}] * 2), ("assistant", "b"), field="messages[0].content", what="2 parts"
     ),
-    "message with a weight": chat(
+    "content of a picture": chat(
+        ("user", [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}]),
+        ("assistant", "b"),
+        field="messages[0].content[1]",
+        what="a part of the type 'image_url'",
+    ),
+    "content of a part with more": chat(
+        ("user", [{"type": "text", "text": "a", "extra": "b"}]),
+        ("assistant", "b"),
+        field="messages[0].content[0]",
+        what="no part of text",
+    ),
+    "content of texts": chat(("user", ["a"]), ("assistant", "b"), field="messages[0].content[0]", what="no part of"),
+    "content of no parts": chat(("user", []), ("assistant", "b"), field="messages[0].content", what="empty"),
+    "message with the weight 0": chat(
         ("user", "a"),
         {"role": "assistant", "content": "b", "weight": 0},
         field="messages[1].weight",
-        what="no such key",
+        what="must not be trained on",
+    ),
+    "message with half a weight": chat(
+        ("user", "a"),
+        {"role": "assistant", "content": "b", "weight": 0.5},
+        field="messages[1].weight",
+        what="a weight is 0 or 1",
+    ),
+    "message with a boolean weight": chat(
+        ("user", "a"),
+        {"role": "assistant", "content": "b", "weight": True},
+        field="messages[1].weight",
+        what="a boolean (true)",
     ),
     "message with a name": chat(
         {"role": "user", "content": "a", "name": "x"}, ("assistant", "b"), field="messages[0].name", what="no such key"

@@ -13,10 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ansible_playbook(root: Path, *arguments: str) -> tuple[int, str]:
+def ansible_playbook(root: Path, *arguments: str, collections: Path | None = None) -> tuple[int, str]:
     """Run ``ansible-playbook``; its exit status and output.
 
     :param root: directory in which it runs, and which contains what the arguments name.
+    :param collections: where the collections are installed; by default the collection of this checkout is used.
     """
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), *arguments],
@@ -24,7 +25,7 @@ def ansible_playbook(root: Path, *arguments: str) -> tuple[int, str]:
         env={
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
+            "ANSIBLE_COLLECTIONS_PATH": str(collections or ROOT / "playbooks" / "collections"),
             "ANSIBLE_HOME": str(root / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
         },

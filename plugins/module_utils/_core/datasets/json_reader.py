@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import typing as t
 
 from ..messages.message import Message
 from .problems import kind_of
-from .source_text import BLANK, CHUNK, ROW_LIMIT, Row, SourceFile, lines, not_utf8
+from .rules.unread_fields import is_field_of_rows
+from .source_text import BLANK, BYTE_ORDER_MARK, CHUNK, ROW_LIMIT, Row, SourceFile, lines, not_utf8
 
 #: White space of JSON (RFC 8259).
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -47,27 +49,56 @@ def _integer(text: str) -> t.Any:
 
 _LENIENT = json.JSONDecoder(parse_int=_integer)
 _STRICT = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+#: As strict about keys, but not about NaN.
+_UNIQUE = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_unique_keys)
 #: The C scanner, which does not accept surrounding whitespace; raises StopIteration where there is no value.
 _scan: t.Callable[[str, int], tuple[t.Any, int]] = _LENIENT.scan_once  # type: ignore[attr-defined]
 _scan_strict: t.Callable[[str, int], tuple[t.Any, int]] = _STRICT.scan_once  # type: ignore[attr-defined]
+_scan_unique: t.Callable[[str, int], tuple[t.Any, int]] = _UNIQUE.scan_once  # type: ignore[attr-defined]
 _NOT_JSON = (StopIteration, ValueError, RecursionError)
 
 
-def strict_fault(text: str, start: int) -> tuple[str, Message] | None:
-    """The defect in the JSON value at ``start`` that lenient parsing ignores, with its field; None if valid."""
+def strict_fault(text: str, start: int, row: t.Any, ignored: t.Container[t.Any] = ()) -> tuple[str, Message] | None:
+    """The defect in the JSON value at ``start`` that lenient parsing ignores, with its field; None if valid.
+
+    :param row: the value as lenient parsing reads it.
+    :param ignored: fields of the row that are left out: NaN does no harm there.
+    """
     try:
-        _scan_strict(text, start)
+        try:
+            _scan_strict(text, start)
+        except _NotFinite as error:
+            kept = {name: value for name, value in row.items() if name not in ignored} if isinstance(row, dict) else row
+            place = _place_of_constant(kept, "")
+            if place is not None:
+                return place, Message("datasets.no_json_value", value=error)
+            _scan_unique(text, start)
     except _Repeated as error:
         return str(error), Message("datasets.key_given_twice")
-    except _NotFinite as error:
-        return "", Message("datasets.no_json_value", value=error)
     except _NOT_JSON:
         return "", Message("datasets.no_json")
     return None
 
 
-def _describe_error(error: BaseException, start: int) -> Message:
-    """A parser's error as a clause."""
+def _place_of_constant(value: t.Any, place: str) -> str | None:
+    """The place of the first NaN or infinity in a value (``turns[1].weight``); None if there is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    items: t.Iterable[tuple[str, t.Any]] = ()
+    if isinstance(value, dict):
+        items = ((f"{place}.{name}" if place else str(name), item) for name, item in value.items())
+    elif isinstance(value, list):
+        items = ((f"{place}[{index}]", item) for index, item in enumerate(value))
+    return next((found for name, item in items if (found := _place_of_constant(item, name)) is not None), None)
+
+
+def _describe_error(error: BaseException, text: str, start: int) -> Message:
+    """A parser's error as a clause.
+
+    :param text: the parsed text; :param start: position of the value in it.
+    """
+    if text.startswith(BYTE_ORDER_MARK, start):
+        return Message("datasets.mark_inside")
     if isinstance(error, RecursionError):
         return Message("datasets.nested_too_deeply")
     if isinstance(error, json.JSONDecodeError):
@@ -97,8 +128,7 @@ def read_lines(file: SourceFile) -> t.Iterator[Row]:
             try:
                 row, end = _scan(line, start)
             except _NOT_JSON:
-                problem, fix = _describe_error(error, 0), _line_fix(stripped, row_number)
-                file.add_problem(row_number, number, "", Message("datasets.defect", problem=problem, fix=fix))
+                file.add_problem(row_number, number, *_line_fault(file, error, line, start, row_number))
                 if row_number == 1 and stripped in ("{", "["):
                     return  # the lines of an indented object: no later line is a row either
                 continue
@@ -113,10 +143,22 @@ def read_lines(file: SourceFile) -> t.Iterator[Row]:
             yield row_number, number, row, line, start, end
 
 
-def _line_fix(stripped: str, row: int) -> Message:
-    if row == 1 and stripped[0] == "{":
-        return Message("datasets.forms_of_json")
-    return Message("datasets.check_line")
+#: The beginning of a list of objects in a field, and the first field of the first of them.
+_FIELD_OF_OBJECTS = re.compile(rb'"([^"\\]+)"\s*:\s*\[\s*\{\s*"([^"\\]*)"')
+
+
+def _line_fault(file: SourceFile, error: BaseException, line: str, start: int, row: int) -> tuple[str, Message]:
+    """The field and the defect of a line that is not JSON; ``start`` is its first character that is no blank."""
+    problem = _describe_error(error, line, start)
+    if problem.code == "datasets.mark_inside":
+        return "", problem
+    if row == 1 and line[start] == "{":
+        inside = _FIELD_OF_OBJECTS.search(file.beginning)
+        name, first_field = (part.decode("utf-8", "replace") for part in inside.groups()) if inside else ("", "")
+        if is_field_of_rows(name, {first_field: ""}):
+            return name, Message("datasets.rows_in_field", field=name)
+        return "", Message("datasets.defect", problem=problem, fix=Message("datasets.forms_of_json"))
+    return "", Message("datasets.defect", problem=problem, fix=Message("datasets.check_line"))
 
 
 class _Window:
@@ -129,11 +171,19 @@ class _Window:
         self.at_end = False
         self.defect: Message | None = None
         self._tail = b""
+        self._line, self._counted = 1, 0  # line of the file at a position that lies before all that is asked for
+
+    def line(self, position: int | None = None) -> int:
+        """The line of the file, from 1, at a position that is not before the window's; by default at that one."""
+        self._line += self.text.count("\n", self._counted, self.position)
+        self._counted = self.position
+        return self._line + (0 if position is None else self.text.count("\n", self.position, position))
 
     def read_more(self) -> bool:
         """Read at least as much text as is still unparsed; False at the end of the file."""
         if self.at_end:
             return False
+        self.line()
         data = self._tail + self.file.chunk(min(max(CHUNK, len(self.text) - self.position), 4 * CHUNK))
         self.at_end = len(data) == len(self._tail)
         offset = self.file.offset - len(data)
@@ -148,7 +198,7 @@ class _Window:
                 self.defect = not_utf8(error, offset)
                 self.at_end = True
         self.text = self.text[self.position :] + text
-        self.position = 0
+        self.position = self._counted = 0
         return True
 
     def skip(self) -> str:
@@ -175,9 +225,10 @@ def read_list(file: SourceFile) -> t.Iterator[Row]:
             value = _next_value(window, number)
             if value is None:
                 return
-            yield number, None, value[0], window.text, window.position, value[1]
+            yield number, window.line(), value[0], window.text, window.position, value[1]
             window.position = value[1]
             separator = window.skip()
+            line = window.line()
             window.position += 1
             if separator == "]":
                 break
@@ -185,13 +236,17 @@ def read_list(file: SourceFile) -> t.Iterator[Row]:
                 end = Message("datasets.ends_after_row")
                 if separator:
                     end = Message("datasets.comma_expected", character=separator)
-                file.add_problem(number, None, "", window.defect or end)
+                if separator == BYTE_ORDER_MARK:
+                    end = Message("datasets.mark_inside")
+                file.add_problem(number, line, "", window.defect or end)
                 return
             if window.skip() == "]":
-                file.add_problem(number, None, "", Message("datasets.comma_after_last"))
+                file.add_problem(number, line, "", Message("datasets.comma_after_last"))
                 return
-    if window.skip() or window.defect:
-        file.add_problem(number or None, None, "", window.defect or Message("datasets.more_after_list"))
+    after = window.skip()
+    if after or window.defect:
+        end = Message("datasets.mark_inside" if after == BYTE_ORDER_MARK else "datasets.more_after_list")
+        file.add_problem(number or None, window.line(), "", window.defect or end)
 
 
 def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
@@ -201,10 +256,12 @@ def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
             row, end = _scan(window.text, window.position)
         except _NOT_JSON as error:
             # the error is not stored: it references the whole window
-            unrecoverable, defect = _is_unrecoverable(error, len(window.text)), _describe_error(error, window.position)
+            unrecoverable = _is_unrecoverable(error, len(window.text))
+            defect, line = _describe_error(error, window.text, window.position), window.line(_position_of(error))
         else:
             if end - window.position > ROW_LIMIT:
-                window.file.add_problem(number, None, "", Message("datasets.row_too_long", limit=ROW_LIMIT))
+                defect = Message("datasets.row_too_long", limit=ROW_LIMIT)
+                window.file.add_problem(number, window.line(), "", defect)
                 return None
             # a number at the end of the window may continue in the next chunk
             if end < len(window.text) or not window.read_more():
@@ -212,18 +269,24 @@ def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
             continue
         length = len(window.text) - window.position
         if length > ROW_LIMIT:
-            window.file.add_problem(number, None, "", Message("datasets.row_without_end", limit=ROW_LIMIT))
+            window.file.add_problem(number, window.line(), "", Message("datasets.row_without_end", limit=ROW_LIMIT))
             return None
         if unrecoverable or not window.read_more():
             if not length:
                 defect = Message("datasets.ends_in_list")
             elif not unrecoverable:
                 defect = Message("datasets.ends_in_row", problem=defect)
-            fix = Message("datasets.check_json")
-            window.file.add_problem(
-                number, None, "", window.defect or Message("datasets.defect", problem=defect, fix=fix)
-            )
+            if defect.code != "datasets.mark_inside":
+                defect = Message("datasets.defect", problem=defect, fix=Message("datasets.check_json"))
+            window.file.add_problem(number, line, "", window.defect or defect)
             return None
+
+
+def _position_of(error: BaseException) -> int | None:
+    """The position of a parser's error in the text; None if it has none."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.pos
+    return int(error.value) if isinstance(error, StopIteration) else None
 
 
 def _is_unrecoverable(error: BaseException, length: int) -> bool:

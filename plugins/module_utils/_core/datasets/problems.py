@@ -25,7 +25,7 @@ class Problem:
 
     :param file: the source, by the name the user gave.
     :param row: row in that source, from 1; None if it concerns the entire file (or the header of a CSV).
-    :param line: line of the file on which the row begins, from 1; None if line numbers are not meaningful.
+    :param line: line of the file on which the row begins, or the defect stands, from 1; None if there are no lines.
     :param field: the field, with the turn if there is one (``messages[2].content``); may be empty.
     :param defect: the defect, as a clause that follows the place; its hint is how to correct it, as a sentence.
     """

@@ -16,8 +16,12 @@ import typing as t
 from ..messages.message import Message
 from .json_reader import read_lines, read_list
 from .problems import Problems
-from .source_text import BLANK, ROW_LIMIT, FileGrew, Row, SourceFile, lines
+from .source_text import BLANK, BYTE_ORDER_MARK, ROW_LIMIT, FileGrew, Row, SourceFile, lines
 from .sources import Source, kind_of_file, refuse
+
+#: Name of a column of a CSV that has none, by its number from 1.
+UNNAMED_COLUMN = "column {}"
+_QUOTE = ord('"')
 
 
 class _CsvLines:
@@ -44,19 +48,51 @@ class _CsvLines:
         return line + "\n"
 
 
+def _separator(head: bytes) -> str:
+    """The separator of a CSV: what stands most often in its header, outside of quotes; a comma if none does."""
+    counts = dict.fromkeys(b",;\t", 0)
+    quoted = False
+    for byte in head.lstrip(b"\r\n"):
+        if byte == _QUOTE:
+            quoted = not quoted
+        elif not quoted and byte in b"\r\n":
+            break
+        elif not quoted and byte in counts:
+            counts[byte] += 1
+    return chr(max(counts, key=lambda byte: counts[byte]))
+
+
+class _Header:
+    """The header of a CSV. A column without a name gets one, and has no effect unless a cell of it holds something."""
+
+    def __init__(self, cells: t.Sequence[str], accept: t.Callable[[t.Sequence[str]], bool]) -> None:
+        self.names = [cell.strip() or UNNAMED_COLUMN.format(number) for number, cell in enumerate(cells, 1)]
+        self._unnamed = [index for index, cell in enumerate(cells) if not cell.strip()]
+        self._accept = accept
+        named = [name for index, name in enumerate(self.names) if index not in self._unnamed]
+        self.accepted = accept(named or self.names)
+
+    def row(self, cells: t.Sequence[str]) -> dict[str, str] | None:
+        """The cells by name; None if the header is refused because of a column that has no name, and has a value."""
+        if not self._unnamed:
+            return dict(zip(self.names, cells))
+        if any(cells[index] and not cells[index].isspace() for index in self._unnamed):
+            self._unnamed = []
+            return dict(zip(self.names, cells)) if self._accept(self.names) else None
+        return {name: cell for index, (name, cell) in enumerate(zip(self.names, cells)) if index not in self._unnamed}
+
+
 def _read_csv(file: SourceFile, accept_header: t.Callable[[t.Sequence[str]], bool]) -> t.Iterator[Row]:
     """CSV with a header, separated by commas, semicolons or tabs, quoted by double quotes (RFC 4180)."""
     csv.field_size_limit(max(csv.field_size_limit(), ROW_LIMIT))
     csv_lines = _CsvLines(file)
-    header_line = file.head.split(b"\n", 1)[0]
-    separator = max(",;\t", key=lambda character: header_line.count(character.encode()))
-    rows = csv.reader(csv_lines, delimiter=separator, strict=True)
-    header: list[str] = []
+    rows = csv.reader(csv_lines, delimiter=_separator(file.head), strict=True)
+    header: _Header | None = None
     number = 0
     while True:
         first_line_number = csv_lines.number + 1
         csv_lines.row_size = 0
-        row = number + 1 if header else None
+        row = number + 1 if header is not None else None
         try:
             cells = next(rows, None)
         except csv.Error as error:
@@ -71,16 +107,21 @@ def _read_csv(file: SourceFile, accept_header: t.Callable[[t.Sequence[str]], boo
             return
         if not cells:
             continue
-        if not header:
-            header = [cell.strip() for cell in cells]
-            if not accept_header(header):
+        if header is None:
+            header = _Header(cells, accept_header)
+            if not header.accepted:
                 return
             continue
         number += 1
-        if len(cells) == len(header):
-            yield number, first_line_number, dict(zip(header, cells)), None, 0, 0
+        if cells[0].startswith(BYTE_ORDER_MARK):
+            file.add_problem(number, first_line_number, header.names[0], Message("datasets.mark_inside"))
+        elif len(cells) == len(header.names):
+            row_of_cells = header.row(cells)
+            if row_of_cells is None:
+                return
+            yield number, first_line_number, row_of_cells, None, 0, 0
         else:
-            defect = Message("datasets.cells_differ", cells=len(cells), columns=len(header))
+            defect = Message("datasets.cells_differ", cells=len(cells), columns=len(header.names))
             file.add_problem(number, first_line_number, "", defect)
 
 

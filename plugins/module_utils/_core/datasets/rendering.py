@@ -15,7 +15,7 @@ from ..fingerprint import fingerprint
 from ..messages.message import Message
 from ..system.disk import disk_error
 from .json_reader import strict_fault
-from .output_formats import BY_KIND, KTO, PIECE, AlpacaOutput, OutputFormat, SampleOutput
+from .output_formats import BY_KIND, KTO, PIECE, PRETRAINING, AlpacaOutput, OutputFormat, SampleOutput
 from .problems import Problem, Problems, TooManyProblems
 from .readers import read
 from .rules.alpaca import AlpacaRules
@@ -24,6 +24,7 @@ from .rules.registry import make_rules
 from .source_text import CHUNK, ROW_LIMIT
 from .sources import Source
 from .statistics import Lengths, Repeats
+from .suspect_texts import SuspectTexts
 
 #: Increased when the same sources render differently than before: recorded results are then computed again.
 RENDERER = 1
@@ -106,8 +107,7 @@ class _Output:
             self.stream.seek(0)
             self.stream.truncate()
 
-    def write(self, lines: list[bytes]) -> None:
-        data = b"".join(lines)
+    def write(self, data: bytes) -> None:
         self.digest.update(data)
         self.size += len(data)
         if self.stream:
@@ -190,6 +190,7 @@ class _Pass:
         self._system_characters = 0
         self.repeats = Repeats()
         self.lengths = Lengths()
+        self.suspects = SuspectTexts(self.rules.kind == PRETRAINING)
         self.liked = [0, 0]
 
     def run(self, sources: t.Sequence[Source]) -> None:
@@ -261,7 +262,9 @@ class _Pass:
         return position, begin
 
     def _flush(self, rows: list[bytes], keys: list[tuple[int, int]]) -> None:
-        self.output.write(rows)
+        data = b"".join(rows)
+        self.output.write(data)
+        self.suspects.add(data, rows, self.rows - len(rows))
         self.lengths.add(rows)
         self.repeats.add(keys)
         if self.rules.kind == KTO:
@@ -274,7 +277,7 @@ class _Pass:
         self, source: Source, number: int, line_number: int | None, row: t.Any, text: str | None, start: int
     ) -> RenderedRow | None:
         """Render a row that the quick path does not handle; None if it is invalid, after its problems were recorded."""
-        fault = strict_fault(text, start) if text is not None else None
+        fault = strict_fault(text, start, row, self.rules.ignored) if text is not None else None
         faults = [fault] if fault else self.rules.check(row)
         if faults:
             self._report(source, number, line_number, faults)
@@ -323,6 +326,7 @@ class _Pass:
             "longest_row": self.longest_row,
             "lengths": self.lengths.result(),
             "repeats": self.repeats.result(),
+            "suspects": self.suspects.result(self.repeats.place),
             **({"liked": {"true": self.liked[1], "false": self.liked[0]}} if self.rules.kind == KTO else {}),
             "systems": {
                 "most_common": most_common,

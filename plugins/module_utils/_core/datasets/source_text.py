@@ -17,6 +17,8 @@ CHUNK = 1024 * 1024
 #: Whitespace in JSON.
 BLANK = " \t\r\n"
 
+#: U+FEFF: in front of a file, and where files that began with one were joined.
+BYTE_ORDER_MARK = "\ufeff"
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8 with a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 #: Row number from 1, line number from 1 (None for sources without lines), the row, and the JSON text it was read from
@@ -40,6 +42,8 @@ class SourceFile:
         self.stream = stream
         self.problems = problems
         self.head = stream.read(CHUNK)
+        #: what the file begins with, to describe a defect
+        self.beginning = self.head[:4096]
         self.offset = 0
 
     def chunk(self, size: int = CHUNK) -> bytes:

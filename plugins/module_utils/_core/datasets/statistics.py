@@ -15,6 +15,7 @@ import typing as t
 
 from ..messages.message import Message
 from .output_formats import KTO, PREFERENCE, PRETRAINING
+from .suspect_texts import FORMATTED, INVISIBLE, UNFILLED
 
 #: Maximum number of rows that are compared with each other (48 MB).
 COMPARED = 2_000_000
@@ -133,6 +134,14 @@ _CONTRADICTIONS = {
 }
 
 
+#: Code of the warning by kind of :mod:`.suspect_texts`.
+_SUSPECTS = {
+    INVISIBLE: "datasets.invisible_answers",
+    FORMATTED: "datasets.formatted_texts",
+    UNFILLED: "datasets.unfilled_texts",
+}
+
+
 def warnings(name: str, results: t.Mapping[str, t.Any]) -> list[Message]:
     """Warnings about a dataset, for the user who declares it.
 
@@ -149,6 +158,14 @@ def warnings(name: str, results: t.Mapping[str, t.Any]) -> list[Message]:
         code = "datasets.duplicate_texts" if kind == PRETRAINING else "datasets.duplicate_rows"
         examples = _examples(repeats, "duplicates")
         messages.append(Message(code, name=name, count=repeats["duplicates"], examples=examples))
+    for suspect, code in _SUSPECTS.items():
+        found = (results.get("suspects") or {}).get(suspect)
+        if found:
+            places = [Message("datasets.row_of_file", **place) for place in found["rows"][:3]]
+            more = int(found["count"]) - len(places)
+            code_of_places = "datasets.examples_and_more" if more else "datasets.examples"
+            examples = Message(code_of_places, examples=places, **({"count": more} if more else {}))
+            messages.append(Message(code, name=name, count=found["count"], examples=examples))
     tags = results.get("liked")
     if tags and not (tags.get("true") and tags.get("false")):
         messages.append(Message("datasets.one_kto_tag", name=name))

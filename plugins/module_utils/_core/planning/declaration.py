@@ -59,7 +59,7 @@ def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] =
             written = checked.written.get(option.name, option.name)
             if written not in wrong:
                 checked.problems.append(Problem(written, Message("training.option_missing", option=option.name)))
-    checked.problems.extend(hyperparameters.stage_problems(checked))
+    checked.problems.extend(hyperparameters.ineffective_options(checked))
     return checked
 
 

@@ -20,7 +20,7 @@ from ..estimates import host
 from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
-from ..training import hyperparameters, image_arguments, llamafactory_arguments, stages
+from ..training import extra_files, hyperparameters, image_arguments, llamafactory_arguments, stages
 from ..training.hyperparameters import Hyperparameters
 from .served_system import system_for
 from .step_warnings import add_warnings
@@ -100,6 +100,9 @@ def training_settings(
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
+        if not toolchain.llamafactory_image:  # an image may have files that this host does not have
+            extra_files.check(hyper.extra)
+        hyper = extra_files.with_contents(layout, hyper, write)
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     options: dict[str, t.Any] = {
         "resolved": hyperparameters.resolved(hyper),
@@ -118,7 +121,8 @@ def training_settings(
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
     ]
-    return hyperparameters.settings(hyper), add_warnings(options, warnings)
+    upstream = {"base": subject.base, "dataset": subject.dataset}
+    return extra_files.settings(layout, hyper, upstream), add_warnings(options, warnings)
 
 
 def register_settings(

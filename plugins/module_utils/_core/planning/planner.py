@@ -15,6 +15,7 @@ import typing as t
 
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
+from ..datasets import statistics
 from ..errors import InputError, NotReadyError
 from ..messages.message import Message
 from ..ollama.client import Ollama
@@ -96,6 +97,10 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
     settings, options = pinned.training(declared.hyper, read)
     if host.nodes is not None:
         options["nodes"] = dict(host.nodes)
+    if declared.dataset not in host.datasets:  # the module dataset has not reported them just before
+        known = read_warnings(options)
+        about_rows = statistics.warnings(declared.dataset, dataset.results)
+        options = add_warnings(options, [warning for warning in about_rows if warning not in known])
     if dataset.sources is not None:
         options["sources"] = dataset.sources
     if pinned.notes and request.goal is not Goal.MODEL:

@@ -27,7 +27,7 @@ from ..releases import lineage
 from ..releases.promotion import Releases, content_tag, former_tags
 from ..releases.recipes import earlier_fingerprints
 from ..runs.run import RunStep
-from ..training import hyperparameters
+from ..training import extra_files, hyperparameters
 from ..training.hyperparameters import Hyperparameters
 from ..training.options import BY_NAME
 from .inputs import ResolvedDataset
@@ -148,6 +148,11 @@ class PinnedInputs:
         # auto is not resolved again: the pinned training already has a value for it
         ignored = ["method"] if declared.method == "auto" else []
         ignored += [] if declared["template"] else ["template"]
+        # a training of an earlier version has the path in its settings: its content then is not known
+        contents = extra_files.with_contents(self._layout, declared).contents
+        recorded = before.get("extra") or {}
+        known = {name: each for name, each in contents.items() if recorded.get(name) != declared.extra[name]}
+        declared = declared.with_contents(known)
         current = hyperparameters.settings(declared.with_method(str(method)) if ignored[:1] == ["method"] else declared)
         differences = hyperparameters.differences(before, current, ignored)
         if differences:

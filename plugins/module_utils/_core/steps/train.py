@@ -32,7 +32,7 @@ from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import list_files, read_json, write_atomic, write_json
-from ..training import checkpoints, trainer_log
+from ..training import checkpoints, extra_files, trainer_log
 from ..training.float32_base import in_float32
 from ..training.hyperparameters import llamafactory_train_arguments, precision
 from . import prompt_probes
@@ -107,7 +107,9 @@ class TrainStep(Step):
         attempt = checkpoints.prepare(ctx.work)
         env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)), image)
         extra = ctx.spec.options["resolved"].get("extra") or {}
-        isolation = container(ctx, image, [base, *paths_in(extra.values())], _accelerator(ctx) == "cuda")
+        extra_files.require_unchanged(ctx.layout, ctx.spec.settings, extra)
+        named = {*paths_in(extra.values()), *(path for paths in extra_files.paths(extra).values() for path in paths)}
+        isolation = container(ctx, image, [base, *sorted(named)], _accelerator(ctx) == "cuda")
         # the version check queries the package index; RECORD_VRAM logs the peak GPU memory in trainer_log.jsonl
         env.update(DISABLE_VERSION_CHECK="1", RECORD_VRAM="1")
         if extra.get("deepspeed"):

@@ -11,9 +11,9 @@ import typing as t
 from ..errors import InputError
 from ..messages.message import Message
 from .known_names import QUANTIZATIONS
-from .option import ADAPTERS, Option
+from .option import ADAPTERS, AUTOMATIC_METHODS, Option
 from .option_values import Checked, Problem, check_options, raise_problems
-from .options import OPTIONS
+from .options import DEFAULTS, OPTIONS
 
 #: Maximum length of a setting in a description, in characters.
 _MAX_DESCRIPTION = 60
@@ -24,9 +24,12 @@ class Hyperparameters:
     """The options of a fine-tune, typed and checked against their bounds, with defaults filled in.
 
     :param values: option name → value.
+    :param contents: argument in ``extra`` → content of the files that it names (:mod:`training.extra_files`); it stands
+        in the settings in place of the path.
     """
 
     values: dict[str, t.Any]
+    contents: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> t.Any:
         return self.values[name]
@@ -48,11 +51,15 @@ class Hyperparameters:
 
     def with_method(self, method: str) -> Hyperparameters:
         """A copy with another method (the one that ``auto`` resolves to)."""
-        return Hyperparameters({**self.values, "method": method})
+        return dataclasses.replace(self, values={**self.values, "method": method})
 
     def with_extra(self, extra: t.Mapping[str, t.Any]) -> Hyperparameters:
         """A copy with other ``extra`` arguments (checked against the installed LLaMA-Factory)."""
-        return Hyperparameters({**self.values, "extra": dict(extra)})
+        return dataclasses.replace(self, values={**self.values, "extra": dict(extra)})
+
+    def with_contents(self, contents: t.Mapping[str, str]) -> Hyperparameters:
+        """A copy with the content of the files that ``extra`` names."""
+        return dataclasses.replace(self, contents=dict(contents))
 
 
 def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
@@ -63,7 +70,7 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
         of bounds, an unsupported method or stage.
     """
     checked = check_options(OPTIONS, declared)
-    raise_problems([*checked.problems, *stage_problems(checked)])
+    raise_problems([*checked.problems, *ineffective_options(checked)])
     return complete(checked.values)
 
 
@@ -75,19 +82,44 @@ def complete(values: t.Mapping[str, t.Any]) -> Hyperparameters:
     return Hyperparameters(result)
 
 
-def stage_problems(checked: Checked) -> list[Problem]:
-    """Options of another stage. They would be ignored: ``pref_loss: orpo`` without ``stage: dpo`` is no ORPO."""
-    if checked.written.get("stage") in [problem.option for problem in checked.problems]:
-        return []
-    values, stage = checked.values, checked.values.get("stage", "sft")
-    return [
-        Problem(
-            checked.written[option.name],
-            Message("training.option_of_other_stage", option=option.name, stage=stage, stages=list(option.stages)),
-        )
-        for option in OPTIONS
-        if option.stages and stage not in option.stages and values.get(option.name, option.default) != option.default
-    ]
+def ineffective_options(checked: Checked) -> list[Problem]:
+    """Options without effect: those of another stage or method, or of another value of an option.
+
+    They would be ignored: ``pref_loss: orpo`` without ``stage: dpo`` is no ORPO, and ``quantization_bit: 8`` with
+    ``method: lora`` is QLoRA in LLaMA-Factory, but not here. A value that is the default has no other effect.
+    """
+    defects = ((option, _defect_of_context(option, checked)) for option in OPTIONS if option.name in checked.values)
+    return [Problem(checked.written[option.name], defect) for option, defect in defects if defect]
+
+
+def _defect_of_context(option: Option, checked: Checked) -> Message | None:
+    """The defect of a declared option that other options leave without effect; None if it has one."""
+    values = {**DEFAULTS, **checked.values}
+    wrong = {problem.option for problem in checked.problems}
+    valid = {name for name in values if checked.written.get(name) not in wrong}
+    stage, method = values["stage"], values["method"]
+    has_default = checked.values[option.name] == option.copy_default()
+    if option.methods and (not has_default or option.decides_method) and "method" in valid:
+        possible = AUTOMATIC_METHODS if method == "auto" else (method,)
+        if not set(possible) & set(option.methods):
+            names = list(option.methods)
+            return Message("training.option_of_other_method", option=option.name, method=method, methods=names)
+    if has_default:
+        return None
+    if option.stages and stage not in option.stages and "stage" in valid:
+        names = list(option.stages)
+        return Message("training.option_of_other_stage", option=option.name, stage=stage, stages=names)
+    for other, allowed in [option.needs] if option.needs else []:
+        # zero is what comes of it anyway: no warm-up, no margin
+        if checked.values[option.name] and values[other] not in allowed and other in valid:
+            return Message(
+                "training.option_of_other_value",
+                option=option.name,
+                other=other,
+                value=values[other],
+                allowed=list(allowed),
+            )
+    return None
 
 
 def _require_method(method: str) -> None:
@@ -104,6 +136,8 @@ def settings(hyperparameters: Hyperparameters) -> dict[str, t.Any]:
     :raises InputError: when the method is still ``auto``.
     """
     values, method = hyperparameters.values, hyperparameters.method
+    if hyperparameters.contents:
+        values = {**values, "extra": {**values["extra"], **hyperparameters.contents}}
     _require_method(method)
     return {
         option.name: values[option.name]
@@ -250,7 +284,8 @@ def argument_spec(step: str | None = None) -> dict[str, dict[str, t.Any]]:
         if step not in (None, option.step):
             continue
         entry: dict[str, t.Any] = {"type": option.type}
-        if option.default is not None:
+        # where Ansible fills in a default, it cannot be told from a declared value
+        if option.default is not None and not option.decides_method:
             entry["default"] = option.copy_default()
         if option.type == "list":
             entry["elements"] = "str"
@@ -282,7 +317,7 @@ _JSON_TYPES = {
 def option_schema(option: Option) -> dict[str, t.Any]:
     """One option as a JSON schema."""
     entry: dict[str, t.Any] = {"type": _JSON_TYPES[option.type], "description": option.description}
-    if option.default is not None:
+    if option.default is not None and not option.decides_method:
         entry["default"] = option.copy_default()
     choices = list(QUANTIZATIONS if option.name == "quantizations" else option.choices)
     if option.type == "list":

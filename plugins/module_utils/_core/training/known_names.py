@@ -97,3 +97,9 @@ MANAGED_ARGUMENTS: dict[str, str] = {
     "use_cpu": "accelerator",
     "val_size": "validation_share",
 }
+#: What is declared instead of a switch among them.
+DECLARED_INSTEAD: dict[str, str] = {
+    "bf16": "precision: bf16",
+    "fp16": "precision: fp16",
+    "disable_gradient_checkpointing": "gradient_checkpointing: false",
+}

@@ -12,6 +12,8 @@ from ..messages.message import Message
 
 #: Training methods; ``auto`` is resolved to one of the others before the training.
 METHODS = ("lora", "qlora", "full", "freeze", "auto")
+#: Those that ``auto`` is resolved to.
+AUTOMATIC_METHODS = ("lora", "qlora", "full")
 #: Methods that train an adapter.
 ADAPTERS = ("lora", "qlora")
 #: Stages of LLaMA-Factory (see ``training.stages`` for their datasets). Its ppo is not supported: it needs a reward
@@ -40,6 +42,8 @@ class Option:
     :param lf_argument: LLaMA-Factory's key; empty when there is no direct counterpart.
     :param methods: methods it applies to; empty for all.
     :param stages: stages it applies to; empty for all.
+    :param needs: another option, and the values of it with which this one has an effect; empty for all.
+    :param decides_method: whether who declares it, even with its default, wants one of :attr:`methods`.
     :param step: the step it belongs to: ``base``, ``dataset``, ``train``, ``merge``, ``gguf``, ``register``,
         ``promote`` or ``retain``; ``run`` for all of them together. Those of ``HYPERPARAMETER_STEPS`` are
         hyperparameters.
@@ -62,6 +66,8 @@ class Option:
     lf_argument: str = ""
     methods: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
+    needs: tuple[str, tuple[t.Any, ...]] | tuple[()] = ()
+    decides_method: bool = False
     step: str = "train"
     required: bool = False
     explained: bool = False

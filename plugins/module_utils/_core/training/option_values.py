@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import re
 import typing as t
@@ -14,7 +15,8 @@ import typing as t
 from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
-from .known_names import MANAGED_ARGUMENTS, QUANTIZATION_ALIASES, QUANTIZATIONS, REFUSED_METHODS
+from .extra_arguments import EXTRA_ARGUMENTS
+from .known_names import DECLARED_INSTEAD, MANAGED_ARGUMENTS, QUANTIZATION_ALIASES, QUANTIZATIONS, REFUSED_METHODS
 from .option import METHODS, Option
 from .options import BY_NAME, OPTIONS
 
@@ -119,7 +121,7 @@ def check_options(
     for key, value in declared.items():
         option = by_name.get(normalize_name(str(key)))
         if option is None:
-            checked.problems.append(_unknown(str(key), by_name))
+            checked.problems.append(_unknown(str(key), value, by_name))
             continue
         if option.name in checked.written:
             first = checked.written[option.name]
@@ -141,24 +143,44 @@ def check_options(
     return checked
 
 
-def _unknown(key: str, by_name: t.Mapping[str, Option]) -> Problem:
-    """An option that does not exist: the one of that name in LLaMA-Factory, or the most similar one."""
+def _unknown(key: str, value: t.Any, by_name: t.Mapping[str, Option]) -> Problem:
+    """An option that does not exist: what does the same as this argument of LLaMA-Factory, or the most similar."""
     name = normalize_name(key.strip().lstrip("-"))
-
-    def problem(advice: Message | None) -> Problem:
-        return Problem(key, Message("training.option_unknown", option=key, advice=advice))
-
     equivalent = next((option.name for option in OPTIONS if option.lf_argument == name), MANAGED_ARGUMENTS.get(name))
     if equivalent in by_name:
-        return problem(Message("training.option_is_called", argument=name, option=equivalent))
+        declaration = declaration_instead(name, str(equivalent), value)
+        return Problem(key, Message("training.argument_is_option", argument=key, declaration=declaration))
     if equivalent:
-        return problem(Message("training.option_of_modules", argument=name, option=equivalent))
+        return Problem(key, Message("training.argument_of_modules", argument=key, option=equivalent))
     if equivalent is not None:
-        return problem(Message("training.option_managed", argument=name))
-    candidates = difflib.get_close_matches(name, by_name, n=1, cutoff=0.7)
-    if candidates:
-        return problem(did_you_mean([by_name[candidates[0]].name]))
-    return problem(Message("training.see_options"))
+        return Problem(key, Message("training.argument_managed", argument=key))
+    if name in EXTRA_ARGUMENTS:
+        declaration = f"extra: {{{name}: {_as_declared(value)}}}"
+        return Problem(key, Message("training.argument_of_extra", argument=key, declaration=declaration))
+    candidates = difflib.get_close_matches(name, [*by_name, *EXTRA_ARGUMENTS], n=1, cutoff=0.7)
+    if not candidates:
+        advice: Message | None = Message("training.see_options")
+    elif candidates[0] in by_name:
+        advice = did_you_mean([by_name[candidates[0]].name])
+    else:
+        advice = did_you_mean([f"extra: {{{candidates[0]}: {_as_declared(value)}}}"])
+    return Problem(key, Message("training.option_unknown", option=key, advice=advice))
+
+
+def declaration_instead(argument: str, option: str, value: t.Any) -> str:
+    """What is declared instead of an argument of LLaMA-Factory.
+
+    :param option: the option of that meaning; :param value: the value of the argument.
+    """
+    switched_on = str(value).strip().lower() in _TRUE
+    declared = DECLARED_INSTEAD.get(argument, "")
+    return declared if declared and switched_on else option
+
+
+def _as_declared(value: t.Any) -> str:
+    """A value as it is written in a declaration; an ellipsis for one that is long."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= _MAX_SHOWN else "…"
 
 
 def shown(value: t.Any) -> str:
@@ -313,8 +335,11 @@ def _check_extra(value: t.Any) -> dict[str, t.Any]:
         name = str(key).strip().lstrip("-").replace("-", "_")
         replacement = by_argument.get(name, MANAGED_ARGUMENTS.get(name))
         if replacement is not None:
+            if replacement in BY_NAME:
+                declaration = declaration_instead(name, replacement, item)
+                raise InputError("training.extra_is_option", name=name, option=declaration)
             if replacement:
-                raise InputError("training.extra_is_option", name=name, option=replacement)
+                raise InputError("training.extra_of_modules", name=name, option=replacement)
             raise InputError("training.extra_managed", name=name)
         if item is not None:
             arguments[name] = _parse_exponent(item)

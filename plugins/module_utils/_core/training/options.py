@@ -16,6 +16,9 @@ import typing as t
 
 from .option import ADAPTERS, METHODS, STAGES, Option
 
+#: Schedules that begin with a warm-up.
+_WARMING_UP = ("cosine", "linear", "constant_with_warmup", "cosine_with_restarts", "polynomial", "inverse_sqrt")
+
 # fmt: off
 #: All options, in the order in which they are documented.
 ALL: tuple[Option, ...] = (
@@ -182,8 +185,8 @@ ALL: tuple[Option, ...] = (
     ),
     Option(
         "quantization_bit", "int", 4, "Bits of the base",
-        "Bits of the base's weights during a qlora training.",
-        choices=(4, 8), lf_argument="quantization_bit", methods=("qlora",),
+        "Bits of the base's weights during a qlora training; 4 by default.",
+        choices=(4, 8), lf_argument="quantization_bit", methods=("qlora",), decides_method=True,
     ),
     Option(
         "freeze_trainable_layers", "int", 2, "Layers trained by freeze",
@@ -194,16 +197,13 @@ ALL: tuple[Option, ...] = (
         "lr_scheduler", "str", "cosine", "Learning rate schedule",
         "Schedule by which the learning rate decreases.",
 
-        choices=(
-            "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "polynomial",
-            "inverse_sqrt",
-        ),
+        choices=("cosine", "linear", "constant", *_WARMING_UP[2:]),
         aliases=("lr_scheduler_type",), lf_argument="lr_scheduler_type",
     ),
     Option(
         "warmup_ratio", "float", 0.1, "Warm-up",
         "Share of the steps in which the learning rate increases.",
-        minimum=0, maximum=0.9, lf_argument="warmup_ratio",
+        minimum=0, maximum=0.9, lf_argument="warmup_ratio", needs=("lr_scheduler", _WARMING_UP),
     ),
     Option(
         "weight_decay", "float", 0.0, "Weight decay",
@@ -234,7 +234,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "simpo_gamma", "float", 0.5, "Target margin of simpo",
         "Target margin of simpo between the preferred and the rejected answer.",
-        minimum=0, maximum=100, lf_argument="simpo_gamma", stages=("dpo",),
+        minimum=0, maximum=100, lf_argument="simpo_gamma", stages=("dpo",), needs=("pref_loss", ("simpo",)),
     ),
     Option(
         "kto_chosen_weight", "float", 1.0, "Weight of desired answers",

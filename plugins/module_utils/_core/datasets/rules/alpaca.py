@@ -11,6 +11,7 @@ from ...messages.message import Message
 from ..output_formats import ASSISTANT, HUMAN, AlpacaOutput, Sample
 from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
+from .unread_fields import holds_nothing
 
 
 class AlpacaRules(Rules):
@@ -95,8 +96,10 @@ class AlpacaRules(Rules):
         return faults + self._check_history(row.get(self._history))
 
     def _check_history(self, history: t.Any) -> list[Fault]:
-        if history is None:
+        if holds_nothing(history):
             return []
+        if isinstance(history, str):
+            return [(self._history, Message("datasets.history_is_text", kind=kind_of(history)))]
         if not isinstance(history, list):
             return [(self._history, Message("datasets.history_no_list", kind=kind_of(history)))]
         faults: list[Fault] = []
@@ -110,14 +113,15 @@ class AlpacaRules(Rules):
 
     def flat(self, row: t.Mapping[str, t.Any]) -> tuple[str, str, str, str] | None:
         """Prompt, query, response and system of a row without a history; None if it has one."""
-        if row.get(self._history):
+        if not holds_nothing(row.get(self._history)):
             return None
         return row[self._prompt], self.optional(row, "query"), row[self._response], self.optional(row, "system")
 
     def question_turns(self, row: t.Mapping[str, t.Any]) -> list[tuple[str, str]]:
         """The turns up to the last question."""
         turns: list[tuple[str, str]] = []
-        for question, answer in row.get(self._history) or ():
+        history = row.get(self._history)
+        for question, answer in () if holds_nothing(history) else history or ():
             turns += [(HUMAN, question), (ASSISTANT, answer)]
         # LLaMA-Factory joins the two in the same way (data/converter.py)
         last_question = "\n".join(text for text in (row[self._prompt], self.optional(row, "query")) if text)

@@ -17,28 +17,12 @@ from ...messages.message import Message
 from ...messages.suggestions import nearest
 from ..output_formats import SFT, Sample
 from ..problems import kind_of
+from . import unread_fields
 
 #: Field, and its defect; the hint of the defect is how to correct it.
 Fault = tuple[str, Message]
 #: A rendered row: the line, its system prompt, and :attr:`Sample.key`.
 RenderedRow = tuple[str, str, tuple[int, int]]
-
-_PREFERENCE_FIELDS = ("chosen", "rejected", "kto_tag", "label")
-_MEDIA_FIELDS = ("images", "image", "videos", "audios")
-_TURN_FIELDS = ("messages", "conversations")
-#: other common names of the columns
-_SYNONYMS = {
-    "question": "prompt",
-    "prompt": "prompt",
-    "context": "query",
-    "answer": "response",
-    "response": "response",
-    "completion": "response",
-    "system_prompt": "system",
-    "conversation": "messages",
-    "dialog": "messages",
-    "functions": "tools",
-}
 
 
 class Rules(abc.ABC):
@@ -69,6 +53,8 @@ class Rules(abc.ABC):
                     suggestion=nearest(column, self.usual),
                     columns=list(self.usual),
                 )
+        #: without those that were detected: what a message advises to add to
+        self.declared_columns = dict(columns)
         self.field = {**self.usual, **columns}
         names = [*self.field.values(), *ignored]
         duplicates = sorted({name for name in names if names.count(name) > 1})
@@ -87,34 +73,59 @@ class Rules(abc.ABC):
         return False
 
     def check_header(self, names: t.Sequence[str]) -> list[Fault]:
-        """The faults of a CSV header."""
-        faults = self.check_fields(names)
+        """The faults of a CSV header. A column that matters only where it has a value is left to the rows."""
+        faults = self._check_names([name for name in names if not unread_fields.decided_by_row(name)], {}, set(names))
         for name in dict.fromkeys(names):
             if names.count(name) > 1:
                 faults.append((name or "(empty)", Message("datasets.column_twice")))
         return faults
 
-    def check_fields(self, names: t.Collection[t.Any]) -> list[Fault]:
-        """Faults for missing and for unknown fields."""
-        missing = [self.field[column] for column in self.required if self.field[column] not in names]
-        unknown = [name for name in names if name not in self.known_fields and name not in self.ignored]
-        faults = [(name, Message("datasets.field_missing", field=name)) for name in missing]
-        return faults + [(str(name) or "(empty)", self._unexpected_column(str(name), missing)) for name in unknown]
+    def check_fields(self, row: t.Mapping[t.Any, t.Any]) -> list[Fault]:
+        """Faults for missing fields, and for unknown ones that hold something."""
+        return self._check_names([name for name in row if unread_fields.is_lost(name, row[name])], row, row)
 
-    def _unexpected_column(self, name: str, missing: t.Sequence[str]) -> Message:
-        if name in _PREFERENCE_FIELDS:
-            return Message("datasets.preference_field", kind=self.kind)
-        if name in _MEDIA_FIELDS:
-            return Message("datasets.no_media")
-        if name in _TURN_FIELDS and name != self.usual.get("messages"):
-            return Message("datasets.field_of_other_format", format=self.format)
-        suggestion = nearest(name, missing or sorted(self.known_fields))
-        column = _SYNONYMS.get(name.lower(), "")
-        if not suggestion and column in self.usual:
-            suggestion = Message("datasets.set_columns", column=column, name=name)
-        if suggestion:
-            return Message("datasets.field_unknown_suggested", format=self.format, suggestion=suggestion)
-        return Message("datasets.field_unknown", format=self.format)
+    def _check_names(
+        self, names: t.Sequence[t.Any], row: t.Mapping[t.Any, t.Any], present: t.Collection[t.Any]
+    ) -> list[Fault]:
+        """Faults for missing and for unknown fields.
+
+        :param names: fields that hold something; :param row: their values, as far as they are known.
+        :param present: all fields.
+        """
+        missing = {column: self.field[column] for column in self.required if self.field[column] not in present}
+        unknown = [name for name in names if name not in self.known_fields and name not in self.ignored]
+        if not missing and not unknown:
+            return []
+        if missing:
+            with_rows = unread_fields.field_with_rows({name: row[name] for name in unknown if name in row})
+            if with_rows:
+                return [(with_rows, Message("datasets.rows_in_field", field=with_rows))]
+        taken = [column for column, name in self.field.items() if name in present]
+        suggested = unread_fields.columns_of(self.format, self.kind, row, unknown, taken)
+        columns = unread_fields.columns_text({**self.declared_columns, **suggested})
+        faults: list[Fault] = []
+        other_format = "messages" in suggested and "messages" not in self.usual
+        for column, name in missing.items():
+            if other_format:
+                continue  # with the suggested columns, the rows are of a format without these fields
+            if column in suggested:
+                defect = Message("datasets.field_has_other_name", name=suggested[column], columns=columns)
+            else:
+                defect = Message("datasets.field_missing", field=name)
+            faults.append((name, defect))
+        candidates = list(missing.values()) or sorted(self.known_fields)
+        for name in unknown:
+            defect = unread_fields.describe_unknown(
+                str(name),
+                row.get(name),
+                format_name=self.format,
+                kind=self.kind,
+                columns=self.declared_columns,
+                suggested=suggested,
+                candidates=candidates,
+            )
+            faults.append((str(name) or "(empty)", defect))
+        return faults
 
     @abc.abstractmethod
     def quick(self, output_format: t.Any, row: t.Any, text: str | None, start: int, end: int) -> RenderedRow | None:
@@ -139,6 +150,8 @@ class Rules(abc.ABC):
         """
         if not isinstance(value, str):
             code = "datasets.scalar_not_text" if _scalar(value) else "datasets.not_text"
+            if unread_fields.is_turns(value):
+                code = "datasets.turns_not_text"
             return [(field, Message(code, kind=kind_of(value)))]
         if not blank and (not value or value.isspace()):
             return [(field, Message("datasets.empty"))]

@@ -19,6 +19,7 @@ from ...messages.suggestions import nearest
 from ..output_formats import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesOutput, Sample
 from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
+from .unread_fields import MEDIA_FIELDS, holds_nothing
 
 SYSTEM = "system"
 
@@ -40,6 +41,12 @@ _SYNONYMS = {
     "bot": ASSISTANT, "model": ASSISTANT, "bing": ASSISTANT, "tool": OBSERVATION, "function": OBSERVATION,
     "observation": OBSERVATION, "function_call": CALL, "tool_call": CALL,
 }  # fmt: skip
+
+#: Keys of the weight of a turn, as OpenAI and the next format of LLaMA-Factory call it.
+_WEIGHTS = ("weight", "loss_weight")
+#: Types of a part of a content that is text, in OpenAI's chat completions and responses, and the keys of the text, in
+#: OpenAI's formats and the next one of LLaMA-Factory.
+_TEXT_PARTS, _TEXT_KEYS = ("text", "input_text", "output_text"), ("text", "value")
 
 
 def parse_json(text: str) -> t.Any:
@@ -161,7 +168,7 @@ class TurnRules(Rules):
             return self.check_text(name, location)
         if name in self.roles:
             return []
-        own_role = next((own for own, role in self.roles.items() if role == _SYNONYMS.get(name.lower())), "")
+        own_role = self._own_names().get(_SYNONYMS.get(name.lower(), ""), "")
         meant = Message("errors.did_you_mean_quoted", name=own_role) if own_role else nearest(name, self.roles)
         return [(location, Message("datasets.role_unknown", role=name, suggestion=meant, roles=list(self.roles)))]
 
@@ -169,10 +176,28 @@ class TurnRules(Rules):
         """Faults for keys of a turn that would be lost."""
         faults = []
         for key, value in message.items():
-            if key not in known_keys and value is not None:
-                suggestion = nearest(str(key), (self.role, self.content))
-                faults.append((f"{location}.{key}", Message("datasets.turn_key_unknown", suggestion=suggestion)))
+            if key not in known_keys and not holds_nothing(value):
+                defect = self._unknown_key(str(key), value, message)
+                if defect:
+                    faults.append((f"{location}.{key}", defect))
         return faults
+
+    def _unknown_key(self, key: str, value: t.Any, message: t.Mapping[str, t.Any]) -> Message | None:
+        if key in _WEIGHTS:
+            return self._check_weight(value, self.roles[message[self.role]])
+        if key in MEDIA_FIELDS:
+            return Message("datasets.no_media")
+        suggestion = nearest(key, (self.role, self.content))
+        if suggestion:
+            return Message("datasets.turn_key_suggested", suggestion=suggestion)
+        return Message("datasets.turn_key_unknown")
+
+    @staticmethod
+    def _check_weight(value: t.Any, role: str) -> Message | None:
+        """OpenAI's weight of an answer: with 0, it must not be trained on. Questions are never trained on."""
+        if isinstance(value, bool) or value not in (0, 1):
+            return Message("datasets.weight_invalid", kind=kind_of(value))
+        return Message("datasets.weight_zero") if value == 0 and role in (ASSISTANT, CALL) else None
 
     @abc.abstractmethod
     def check_turn(self, message: t.Mapping[str, t.Any], location: str) -> list[Fault]:
@@ -184,25 +209,28 @@ class TurnRules(Rules):
 
     def _check_order(self, messages: t.Sequence[t.Mapping[str, t.Any]], system: t.Any) -> list[Fault]:
         role_location = f"{self._messages}[%d].{self.role}"
-        own_names = {own: name for name, own in reversed(list(self.roles.items()))}
+        own_names = self._own_names()
         previous = ""
         for index, message in enumerate(messages):
-            current = self.turn(message)[0]
+            current, text = self.turn(message)
             if current == SYSTEM:
                 if index:
                     return [(role_location % index, Message("datasets.late_system_prompt"))]
-                text = message.get(self.content)
                 if system and text != system:
                     return [(self._system, Message("datasets.two_system_prompts", field=self._messages))]
                 continue
             if current not in _NEXT_ROLES[previous] and not (current == previous == OBSERVATION and self.joins_tools):
-                expected = [repr(own_names.get(name, name)) for name in _NEXT_ROLES[previous]]
+                expected = list(dict.fromkeys(repr(own_names[name]) for name in _NEXT_ROLES[previous]))
                 explanation = Message("datasets.first_turn")
                 if previous:
-                    explanation = Message("datasets.turn_before", role=own_names.get(previous, previous))
-                defect = Message(
-                    "datasets.role_out_of_order", role=message[self.role], expected=expected, explanation=explanation
-                )
+                    code = "datasets.call_before" if previous == CALL else "datasets.turn_before"
+                    explanation = Message(code, role=own_names[previous])
+                code = "datasets.role_out_of_order"
+                if current == OBSERVATION:
+                    code = "datasets.result_without_call"
+                elif previous == CALL:
+                    code = "datasets.call_without_result"
+                defect = Message(code, role=message[self.role], expected=expected, explanation=explanation)
                 return [(role_location % index, defect)]
             previous = current
         if previous not in self.final_roles:
@@ -211,6 +239,11 @@ class TurnRules(Rules):
                 return [(location, Message("datasets.last_turn_no_answer"))]
             return [(location, Message("datasets.last_turn_no_question"))]
         return []
+
+    def _own_names(self) -> dict[str, str]:
+        """Role of a sample → role of this format. Where calls have no role of their own, the assistant makes them."""
+        own_names = {own: name for name, own in reversed(list(self.roles.items()))}
+        return {**own_names, CALL: own_names.get(CALL, own_names[ASSISTANT])}
 
     #: whether consecutive observations are joined
     joins_tools: t.ClassVar[bool] = False
@@ -231,7 +264,7 @@ class TurnRules(Rules):
     def check_tools(self, tools: t.Any) -> list[Fault]:
         """The faults of the tools of a row: a list, or the same as JSON text."""
         location = self._tools
-        if tools is None or tools == "":
+        if tools is None or (isinstance(tools, str) and holds_nothing(tools)):
             return []
         if isinstance(tools, str):
             faults = self.check_text(tools, location)
@@ -270,7 +303,7 @@ class TurnRules(Rules):
 
     @staticmethod
     def _tools_text(tools: t.Any) -> str:
-        if not tools:
+        if holds_nothing(tools):
             return ""
         text = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
         return "" if parse_json(text) == [] else text
@@ -340,9 +373,9 @@ class OpenAIRules(TurnRules):
         content_location = f"{location}.{self.content}"
         if self.content not in message and not calls:
             return [*faults, (content_location, Message("datasets.content_missing"))]
-        text = message.get(self.content)
+        text = _text_of_content(message.get(self.content))
         if isinstance(text, list):
-            return [*faults, (content_location, Message("datasets.content_of_parts"))]
+            return [*faults, _check_parts(text, content_location)]
         if not calls:
             return faults + self.check_text(text, content_location, blank=role in ("tool", "system", "developer"))
         if text is not None and (not isinstance(text, str) or text.strip()):
@@ -382,4 +415,30 @@ class OpenAIRules(TurnRules):
         if message.get("tool_calls"):
             calls = self._calls(message["tool_calls"])
             return CALL, json.dumps(calls if len(calls) > 1 else calls[0], ensure_ascii=False)
-        return self.roles[message[self.role]], message[self.content]
+        return self.roles[message[self.role]], _text_of_content(message[self.content])
+
+
+def _text_of_content(content: t.Any) -> t.Any:
+    """The text of a content that is a list of one part of text; any other content as it is."""
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], t.Mapping):
+        part = content[0]
+        texts = [part[key] for key in _TEXT_KEYS if key in part]
+        lost = [key for key in part if key not in ("type", *_TEXT_KEYS) and not holds_nothing(part[key])]
+        if part.get("type") in _TEXT_PARTS and len(texts) == 1 and isinstance(texts[0], str) and not lost:
+            return texts[0]
+    return content
+
+
+def _check_parts(parts: t.Sequence[t.Any], location: str) -> Fault:
+    """The fault of a content of parts that is not one text."""
+    if not parts:
+        return location, Message("datasets.empty")
+    for index, part in enumerate(parts):
+        kind = part.get("type") if isinstance(part, t.Mapping) else None
+        if kind not in _TEXT_PARTS:
+            if isinstance(kind, str):
+                return f"{location}[{index}]", Message("datasets.part_no_text", type=kind)
+            return f"{location}[{index}]", Message("datasets.part_unknown")
+    if len(parts) == 1:
+        return f"{location}[0]", Message("datasets.part_unknown")
+    return location, Message("datasets.several_parts", count=len(parts))

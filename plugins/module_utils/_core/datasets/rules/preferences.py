@@ -17,6 +17,7 @@ from ..problems import kind_of
 from .alpaca import AlpacaRules
 from .base import Fault, RenderedRow
 from .conversations import OpenAIRules, SharegptRules, TurnRules
+from .unread_fields import is_turns
 
 
 class AlpacaPreference(AlpacaRules):
@@ -73,6 +74,11 @@ def _check_tag(row: t.Any, field: str) -> list[Fault]:
     return [(field, Message("datasets.tag_no_boolean", kind=kind_of(row[field])))]
 
 
+def _only_turn(answer: t.Any) -> t.Any:
+    """The turn of an answer that is a list of one turn, as trl writes it; any other answer as it is."""
+    return answer[0] if is_turns(answer) and len(answer) == 1 else answer
+
+
 class _TurnPreference(TurnRules):
     """Turns that end with a question; ``chosen`` and ``rejected`` are one assistant turn each."""
 
@@ -97,10 +103,12 @@ class _TurnPreference(TurnRules):
         return faults
 
     def _check_answer(self, answer: t.Any, location: str) -> list[Fault]:
+        answer = _only_turn(answer)
         assistant_name = next(name for name, role in self.roles.items() if role == ASSISTANT)
         example = f'{{"{self.role}": "{assistant_name}", "{self.content}": …}}'
         if not isinstance(answer, t.Mapping):
-            return [(location, Message("datasets.answer_no_turn", kind=kind_of(answer), example=example))]
+            code = "datasets.answer_of_turns" if is_turns(answer) else "datasets.answer_no_turn"
+            return [(location, Message(code, kind=kind_of(answer), example=example))]
         faults = self.check_role(answer, location) or self.check_turn(answer, location)
         if not faults and self.turn(answer)[0] not in (ASSISTANT, CALL):
             names = {"role": answer[self.role], "expected": assistant_name}
@@ -108,7 +116,8 @@ class _TurnPreference(TurnRules):
         return faults
 
     def _answers(self, row: t.Mapping[str, t.Any]) -> tuple[tuple[str, str], tuple[str, str]]:
-        return self.turn(row[self.field["chosen"]]), self.turn(row[self.field["rejected"]])
+        chosen, rejected = (_only_turn(row[self.field[name]]) for name in ("chosen", "rejected"))
+        return self.turn(chosen), self.turn(rejected)
 
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
         question = super().sample(row)

@@ -15,6 +15,7 @@ from .base import Rules
 from .conversations import OpenAIRules, SharegptRules
 from .preferences import AlpacaKto, AlpacaPreference, OpenAIKto, OpenAIPreference, SharegptKto, SharegptPreference
 from .text import TextRules
+from .unread_fields import holds_nothing
 
 _ALL: tuple[type[Rules], ...] = (
     AlpacaRules, SharegptRules, OpenAIRules, TextRules, AlpacaPreference, SharegptPreference, OpenAIPreference,
@@ -41,11 +42,16 @@ def make_rules(declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[
             "datasets.format_unknown", format=declared, suggestion=nearest(declared, FORMATS), formats=list(FORMATS)
         )
     fields = set(first_row) if isinstance(first_row, t.Mapping) else set()
+    declared_columns = columns
     format_name, columns = (declared, columns) if declared != "auto" else _format_of(first_row, fields, columns)
-    kinds = [kind for name, kind in _KIND_FIELDS.items() if name in columns or (name in fields and name not in ignored)]
+    # a field without a value decides nothing: exports of tables have every column in every row
+    given = {name for name in fields if not holds_nothing(first_row[name]) and name not in ignored}
+    kinds = [kind for name, kind in _KIND_FIELDS.items() if name in columns or name in given]
     # a format with rows of only one kind refuses the fields of another kind by name
     only = next(rules for rules in _ALL if rules.format == format_name)
-    return RULES.get((format_name, kinds[0] if kinds else SFT), only)(columns, ignored)
+    rules = RULES.get((format_name, kinds[0] if kinds else SFT), only)(columns, ignored)
+    rules.declared_columns = dict(declared_columns)
+    return rules
 
 
 def _format_of(first_row: t.Any, fields: set[t.Any], columns: t.Mapping[str, str]) -> tuple[str, t.Mapping[str, str]]:

@@ -92,6 +92,10 @@ TEXTS: Texts = {
         "Name the file itself.",
     ),
     "datasets.no_such_file": Text("there is no such file", "Check the path and its mode."),
+    "datasets.not_found": Text(
+        "there is no such file on the controller (searched: {places})",
+        "Put it beside the inventory or the playbook, or in the directory files there; or write its absolute path.",
+    ),
     "datasets.may_not_be_read": Text("it may not be read by this user", "Check the path and its mode."),
     "datasets.link_to_itself": Text("it is a link to itself", "Check the path and its mode."),
     "datasets.cannot_be_opened_as_file": Text("it is not a regular file", "Check the path and its mode."),
@@ -124,7 +128,14 @@ TEXTS: Texts = {
     ),
     "datasets.changed_meanwhile": Text("it was changed while it was read", "Run again when no process writes to it."),
     "datasets.key_given_twice": Text("it is given twice in one object", "Keep one of them."),
-    "datasets.no_json_value": Text("{value} is not a value of JSON", "Write text in quotes."),
+    "datasets.no_json_value": Text(
+        "{value} is not a value of JSON",
+        "Write null if there is no value, and text in quotes.",
+    ),
+    "datasets.mark_inside": Text(
+        "a byte order mark (U+FEFF) stands in front of it, as where two files are joined",
+        "Remove it, or save each file as UTF-8 without a byte order mark before they are joined.",
+    ),
     "datasets.no_json": Text("it is not valid JSON", "Check quotes, commas and brackets."),
     "datasets.nested_too_deeply": "it is nested too deeply",
     "datasets.no_json_at": "it is not valid JSON ({reason}, {position} characters into the row)",
@@ -154,17 +165,48 @@ TEXTS: Texts = {
     "datasets.field_missing": Text("it is missing", "Give every row the field {field!r}."),
     "datasets.preference_field": Text(
         "it belongs to preference data (dpo, rm, kto), and the first row makes this a dataset for {kind}",
-        "Keep one kind of rows in a dataset, or name the field in ignore_fields.",
+        "Keep one kind of rows in a dataset: move these rows to another one, or take the field out of the file.",
+    ),
+    "datasets.answer_beside_pair": Text(
+        "it is the answer of rows for sft, and chosen or rejected in the first row make this a dataset for preference",
+        "For dpo and rm, take the field out of the file; for sft, take chosen and rejected out.",
+    ),
+    "datasets.answer_apart": Text(
+        "it is the last turn of the conversation, apart from the others",
+        "Append it to the list of the other turns, and set columns to {{messages: …}} with the field of that list.",
+    ),
+    "datasets.field_is_column": Text("it is what LLaMA-Factory calls {column}", "Set columns to {columns}."),
+    "datasets.field_has_other_name": Text("it is missing; here, it is called {name!r}", "Set columns to {columns}."),
+    "datasets.label_unclear": Text(
+        "it may say whether the answer was liked, but it is neither true nor false",
+        "If it does, write true or false (as JSON; a cell of a CSV is always text) and set columns to {columns}; if it "
+        "says something else, name it in ignore_fields.",
+    ),
+    "datasets.rows_in_field": Text(
+        "the rows stand in this field of an object, and a file of rows is one list, or one row per line",
+        "Write only the list to the file, for example by jq '.[\"{field}\"]' FILE > NEW_FILE.",
+    ),
+    "datasets.yaml_rows_in_field": Text(
+        "the rows stand in this field of an object, and a file of rows is one list",
+        "Write only the list to the file, without {field!r} and its indent.",
+    ),
+    "datasets.tools_of_conversations": Text(
+        "the format {format} has no tools, they would be lost",
+        "Write these rows as conversations (sharegpt) or messages (openai), which have tools.",
+    ),
+    "datasets.history_of_alpaca": Text(
+        "only the format alpaca has a history, here it would be lost",
+        "Write earlier questions and answers as turns, in front of the others.",
     ),
     "datasets.no_media": Text("pictures, films and sounds are not trained on here", "Leave these rows out."),
     "datasets.field_of_other_format": Text(
         "it does not belong to the format {format}",
         "Set the format, and keep to one in a dataset.",
     ),
-    "datasets.set_columns": "Set columns to {{{column}: {name}}} if that is what it is.",
+    "datasets.set_columns": "Set columns to {columns} if that is what it is.",
     "datasets.field_unknown_suggested": Text(
         "the format {format} has no such field, it would be lost",
-        "{suggestion} Else remove it, or name it in ignore_fields.",
+        "{suggestion} If not, remove it, or name it in ignore_fields.",
     ),
     "datasets.field_unknown": Text(
         "the format {format} has no such field, it would be lost",
@@ -172,6 +214,11 @@ TEXTS: Texts = {
     ),
     "datasets.scalar_not_text": Text("it is {kind}, not text", "Put it in quotes."),
     "datasets.not_text": Text("it is {kind}, not text", "Write text."),
+    "datasets.turns_not_text": Text(
+        "it is {kind}, not text: the turns of a conversation",
+        "Write all of the row as turns: the shared ones in messages, and one turn each in chosen and rejected if it "
+        "has them.",
+    ),
     "datasets.empty": Text("it is empty", "Write it, or leave the row out."),
     "datasets.nul": Text("it holds a NUL character", "Remove it."),
     "datasets.lone_surrogate": Text(
@@ -183,6 +230,11 @@ TEXTS: Texts = {
         "it is {kind}, not a list",
         "Write it as a list of pairs, [[question, answer], …].",
     ),
+    "datasets.history_is_text": Text(
+        "it is {kind}, not a list",
+        "Write it as a list of pairs, [[question, answer], …]; a cell of a CSV is always text, so write these rows as "
+        "JSON.",
+    ),
     "datasets.history_no_pair": Text(
         "it is {kind}, not a pair",
         "Write it as a list of pairs, [[question, answer], …].",
@@ -192,14 +244,33 @@ TEXTS: Texts = {
     "datasets.turn_no_object": Text("it is {kind}, not an object", "Write turns as {example}."),
     "datasets.role_missing": Text("it is missing", "Say who speaks: {roles}."),
     "datasets.role_unknown": Text("there is no role {role!r}", "{suggestion} The roles are {roles}."),
-    "datasets.turn_key_unknown": Text("a turn has no such key, it would be lost", "{suggestion} Else remove it."),
+    "datasets.turn_key_unknown": Text("a turn has no such key, it would be lost", "Remove it from the turn."),
+    "datasets.turn_key_suggested": Text(
+        "a turn has no such key, it would be lost",
+        "{suggestion} If not, remove it from the turn.",
+    ),
+    "datasets.weight_zero": Text(
+        "with the weight 0, this answer must not be trained on, and LLaMA-Factory trains on every answer of a row",
+        "End the row before this answer, or leave the row out. If only the last answer is to be trained on, remove the "
+        "weights and declare extra: {{mask_history: true}}.",
+    ),
+    "datasets.weight_invalid": Text("it is {kind}, and a weight is 0 or 1", "Write 1, or remove it from the turn."),
     "datasets.late_system_prompt": Text("a system prompt stands only at the beginning", "Move it to the front."),
     "datasets.two_system_prompts": Text("it differs from the system prompt in {field}", "Keep one of them."),
     "datasets.first_turn": "it is the first",
     "datasets.turn_before": "{role!r} comes before it",
+    "datasets.call_before": "{role!r} with a call comes before it",
     "datasets.role_out_of_order": Text(
         "it is {role!r}, and {expected:join| or } is expected: {explanation}",
         "Let question and answer take turns.",
+    ),
+    "datasets.result_without_call": Text(
+        "it is {role!r}, a result, and {expected:join| or } is expected: {explanation}",
+        "Write the call in front of it, or leave the row out.",
+    ),
+    "datasets.call_without_result": Text(
+        "it is {role!r}, and {expected:join| or } is expected: {explanation}",
+        "Write the result of the call in front of it, or leave the row out.",
     ),
     "datasets.last_turn_no_answer": Text(
         "the last turn is not the assistant's",
@@ -231,9 +302,17 @@ TEXTS: Texts = {
         'Write {{"name": …, "arguments": {{…}}}}, or a list of such.',
     ),
     "datasets.no_call": Text("it calls nothing", 'Write {{"name": …, "arguments": {{…}}}}, or a list of such.'),
-    "datasets.content_of_parts": Text(
-        "it is a list of parts, not text",
-        "Write the text alone; pictures are not read.",
+    "datasets.several_parts": Text(
+        "it is a list of {count} parts of text, and how they are joined is not defined",
+        "Write one text.",
+    ),
+    "datasets.part_no_text": Text(
+        "it is a part of the type {type!r}, and only text is trained on here",
+        "Leave the row out, or write its text alone.",
+    ),
+    "datasets.part_unknown": Text(
+        "it is no part of text",
+        'Write the text itself, or [{{"type": "text", "text": …}}].',
     ),
     "datasets.text_beside_calls": Text(
         "the text beside tool_calls would be lost in training",
@@ -264,6 +343,10 @@ TEXTS: Texts = {
         "Write true or false, without quotes; a cell of a CSV is always text, so write these rows as JSON.",
     ),
     "datasets.answer_no_turn": Text("it is {kind}, not a turn", "Write the one turn as {example}."),
+    "datasets.answer_of_turns": Text(
+        "it is {kind}, and each answer is one turn",
+        "Write the turns that both answers follow in the field of the conversation, and here the one turn: {example}.",
+    ),
     "datasets.answer_of_other_role": Text(
         "it is {role!r}, and {expected!r} is expected",
         "Write the one turn as {example}.",
@@ -278,6 +361,10 @@ TEXTS: Texts = {
     "datasets.yaml_date": Text("{value} is a date to YAML, not text", "Put it in quotes."),
     "datasets.yaml_tag": Text("it has the tag {tag}", "Write text, without tags."),
     "datasets.yaml_alias": Text("it is an alias of a list or an object", "Only texts can be referred to."),
+    "datasets.yaml_merge": Text(
+        "it is a merge key of YAML, and rows are written in full",
+        "Write the fields themselves; texts can be referred to by aliases.",
+    ),
     "datasets.yaml_key_no_text": Text("the name of a field is text", "Put it in quotes."),
     "datasets.only_dates": Text(
         "every {field} in the {mebibytes} MiB up to here is a date and nothing else",
@@ -316,6 +403,20 @@ TEXTS: Texts = {
     "datasets.one_kto_tag": (
         "{name}: every kto_tag is the same, so there is little to learn from: add answers of both kinds."
     ),
+    "datasets.invisible_answers": (
+        "{name}: {count} {count:row has|rows have} an answer of characters that show nothing, such as zero-width "
+        "spaces{examples}. The model would learn to answer nothing: write the answers, or leave the rows out."
+    ),
+    "datasets.formatted_texts": (
+        "{name}: {count} {count:row has|rows have} a text that is in a chat format already, such as <|im_start|> or "
+        "[INST]{examples}. The training adds the chat template to every text: write the texts alone, in fields or "
+        "turns of their own."
+    ),
+    "datasets.unfilled_texts": (
+        "{name}: {count} {count:row has|rows have} {{{{…}}}} in a text{examples}. If these are placeholders, fill them "
+        "in: the model would learn to write them."
+    ),
+    "datasets.row_of_file": "{file} row {row}",
     "datasets.row_and_row": "{file} row {row} and row {first_row}",
     "datasets.row_and_row_of": "{file} row {row} and row {first_row} of {first_file}",
     "datasets.examples": " ({examples:join|; })",

@@ -98,14 +98,20 @@ TEXTS: Texts = {
     "training.declared_twice": "{option} was declared twice: as {first} and as {second}.",
     "training.written_as": Text("{key}: {problem}", "{problem.hint}"),
     "training.option_unknown": Text("There is no option {option!r} of a fine-tune.", "{advice}"),
-    "training.option_is_called": "LLaMA-Factory's {argument} is {option} here.",
-    "training.option_of_modules": (
-        "LLaMA-Factory's {argument} is set by this program itself. Use {option} of the modules."
+    "training.argument_is_option": Text(
+        "{argument} is an argument of LLaMA-Factory, and no option of a fine-tune.", "Declare {declaration} instead."
     ),
-    "training.option_managed": "LLaMA-Factory's {argument} is set by this program itself. Leave it out.",
-    "training.see_options": (
-        "Arguments of LLaMA-Factory itself go under extra; the README of the role finetune lists the options."
+    "training.argument_of_modules": Text(
+        "{argument} is an argument of LLaMA-Factory that this program sets itself.",
+        "Use the option {option} of the modules instead.",
     ),
+    "training.argument_managed": Text(
+        "{argument} is an argument of LLaMA-Factory that this program sets itself.", "Leave it out."
+    ),
+    "training.argument_of_extra": Text(
+        "{argument} is an argument of LLaMA-Factory, and no option of a fine-tune.", "Declare {declaration} instead."
+    ),
+    "training.see_options": "The README of the role finetune lists the options.",
     "training.option_choice": Text("{option} must be one of {choices}, not {value}.", "{advice}"),
     "training.no_prompt_tuning": Text(
         "The method {method!r} cannot be: LLaMA-Factory has no prompt tuning, and soft prompts cannot go into "
@@ -117,9 +123,29 @@ TEXTS: Texts = {
         "Its rewards come while it trains, from a second model; dpo and kto learn from preferences as well."
     ),
     "training.quantization_unknown": Text("There is no GGUF type {type!r}.", "{suggestion} Known: {known}."),
-    "training.extra_is_option": Text("extra.{name} is set by this program itself.", "Use {option} instead."),
+    "training.extra_is_option": Text(
+        "extra.{name} is set by this program itself.", "Declare {option} instead, outside of extra."
+    ),
+    "training.extra_of_modules": Text(
+        "extra.{name} is set by this program itself.", "Use the option {option} of the modules instead."
+    ),
+    "training.extra_path_missing": Text(
+        "extra.{name} names {path}, which does not exist on this host.", "Put it there, or correct the path."
+    ),
+    "training.extra_file_changed": Text(
+        "What extra.{name} names has changed since the training was planned: {path}.",
+        "Apply the declaration again, which plans a training with the new content.",
+    ),
     "training.extra_managed": Text("extra.{name} is set by this program itself.", "Leave it out."),
     "training.option_missing": "{option} is missing.",
+    "training.option_of_other_method": Text(
+        "{option} means nothing for the method {method}.",
+        "Declare method: {methods:join| or }, or leave {option} out.",
+    ),
+    "training.option_of_other_value": Text(
+        "{option} means nothing with {other}: {value}.",
+        "Declare {other}: {allowed:join|, | or }, or leave {option} out.",
+    ),
     "training.option_of_other_stage": Text(
         "{option} means nothing for the stage {stage}.",
         "Declare stage: {stages:join| or }, or leave {option} out.",

@@ -87,7 +87,14 @@ TEXTS: Texts = {
         'Mettez entre "…" les cellules qui contiennent un séparateur.',
     ),
     "datasets.key_given_twice": Text("il est donné deux fois dans un objet", "Gardez-en un."),
-    "datasets.no_json_value": Text("{value} n'est pas une valeur de JSON", "Écrivez du texte entre guillemets."),
+    "datasets.no_json_value": Text(
+        "{value} n'est pas une valeur de JSON",
+        "Écrivez null s'il n'y a pas de valeur, et le texte entre guillemets.",
+    ),
+    "datasets.mark_inside": Text(
+        "il est précédé d'une marque d'ordre des octets (U+FEFF), comme là où deux fichiers sont joints",
+        "Retirez-la, ou enregistrez chaque fichier en UTF-8 sans marque d'ordre des octets avant de les joindre.",
+    ),
     "datasets.no_json": Text("ce n'est pas du JSON valide", "Vérifiez les guillemets, les virgules et les crochets."),
     "datasets.nested_too_deeply": "il y a trop de niveaux d'imbrication",
     "datasets.no_json_at": "ce n'est pas du JSON valide ({reason}, au caractère {position} de la ligne)",
@@ -119,17 +126,47 @@ TEXTS: Texts = {
     "datasets.preference_field": Text(
         "il appartient aux données de préférence (dpo, rm, kto), et la première ligne fait de ceci un jeu de "
         "données pour {kind}",
-        "Gardez une seule sorte de lignes par jeu de données, ou nommez le champ dans ignore_fields.",
+        "Gardez une seule sorte de lignes par jeu de données : mettez ces lignes dans un autre, ou retirez le champ du "
+        "fichier.",
+    ),
+    "datasets.answer_beside_pair": Text(
+        "c'est la réponse de lignes pour sft, et chosen ou rejected dans la première ligne font de ceci un jeu de "
+        "données pour preference",
+        "Pour dpo et rm, retirez le champ du fichier ; pour sft, retirez chosen et rejected.",
+    ),
+    "datasets.answer_apart": Text(
+        "c'est le dernier tour de la conversation, séparé des autres",
+        "Ajoutez-le à la liste des autres tours, et mettez columns à {{messages: …}} avec le champ de cette liste.",
+    ),
+    "datasets.field_is_column": Text("c'est ce que LLaMA-Factory appelle {column}", "Mettez columns à {columns}."),
+    "datasets.field_has_other_name": Text("il manque ; ici, il s'appelle « {name} »", "Mettez columns à {columns}."),
+    "datasets.label_unclear": Text(
+        "il dit peut-être si la réponse a plu, mais ce n'est ni true ni false",
+        "Si c'est le cas, écrivez true ou false (en JSON ; une cellule d'un CSV est toujours du texte) et mettez "
+        "columns à {columns} ; s'il dit autre chose, nommez-le dans ignore_fields.",
+    ),
+    "datasets.rows_in_field": Text(
+        "les lignes sont dans ce champ d'un objet, et un fichier de lignes est une liste, ou une ligne de données par "
+        "ligne",
+        "N'écrivez que la liste dans le fichier, par exemple avec jq '.[\"{field}\"]' FICHIER > NOUVEAU_FICHIER.",
+    ),
+    "datasets.tools_of_conversations": Text(
+        "le format {format} n'a pas d'outils, ils seraient perdus",
+        "Écrivez ces lignes comme conversations (sharegpt) ou messages (openai), qui ont des outils.",
+    ),
+    "datasets.history_of_alpaca": Text(
+        "seul le format alpaca a un historique, ici il serait perdu",
+        "Écrivez les questions et réponses antérieures comme tours, avant les autres.",
     ),
     "datasets.no_media": Text("on n'entraîne pas ici sur des images, des films ou des sons", "Retirez ces lignes."),
     "datasets.field_of_other_format": Text(
         "il n'appartient pas au format {format}",
         "Fixez le format, et gardez-en un seul par jeu de données.",
     ),
-    "datasets.set_columns": "Mettez columns à {{{column}: {name}}} si c'est ce que c'est.",
+    "datasets.set_columns": "Mettez columns à {columns} si c'est ce que c'est.",
     "datasets.field_unknown_suggested": Text(
         "le format {format} n'a pas ce champ, il serait perdu",
-        "{suggestion} Sinon retirez-le, ou nommez-le dans ignore_fields.",
+        "{suggestion} Sinon, retirez-le, ou nommez-le dans ignore_fields.",
     ),
     "datasets.field_unknown": Text(
         "le format {format} n'a pas ce champ, il serait perdu",
@@ -137,6 +174,11 @@ TEXTS: Texts = {
     ),
     "datasets.scalar_not_text": Text("c'est {kind}, et non un texte", "Mettez-le entre guillemets."),
     "datasets.not_text": Text("c'est {kind}, et non un texte", "Écrivez du texte."),
+    "datasets.turns_not_text": Text(
+        "c'est {kind}, et non un texte : les tours d'une conversation",
+        "Écrivez toute la ligne en tours : ceux qui sont communs dans messages, et un tour dans chosen et dans "
+        "rejected si elle en a.",
+    ),
     "datasets.empty": Text("il est vide", "Écrivez-le, ou retirez la ligne."),
     "datasets.nul": Text("il contient un caractère NUL", "Retirez-le."),
     "datasets.row_no_object": Text("la ligne est {kind}, et non un objet", "Écrivez les lignes comme {{{example}}}."),
@@ -145,17 +187,34 @@ TEXTS: Texts = {
     "datasets.turn_no_object": Text("c'est {kind}, et non un objet", "Écrivez les tours comme {example}."),
     "datasets.role_missing": Text("il manque", "Dites qui parle : {roles}."),
     "datasets.role_unknown": Text("il n'y a pas de rôle {role!r}", "{suggestion} Les rôles sont {roles}."),
-    "datasets.turn_key_unknown": Text(
+    "datasets.turn_key_unknown": Text("un tour n'a pas cette clé, elle serait perdue", "Retirez-la du tour."),
+    "datasets.turn_key_suggested": Text(
         "un tour n'a pas cette clé, elle serait perdue",
-        "{suggestion} Sinon retirez-la.",
+        "{suggestion} Sinon, retirez-la du tour.",
     ),
+    "datasets.weight_zero": Text(
+        "avec le poids 0, on ne doit pas entraîner sur cette réponse, et LLaMA-Factory entraîne sur toutes les "
+        "réponses d'une ligne",
+        "Terminez la ligne avant cette réponse, ou retirez la ligne. S'il ne faut entraîner que sur la dernière "
+        "réponse, retirez les poids et déclarez extra: {{mask_history: true}}.",
+    ),
+    "datasets.weight_invalid": Text("c'est {kind}, et un poids est 0 ou 1", "Écrivez 1, ou retirez-le du tour."),
     "datasets.late_system_prompt": Text("une invite système n'est qu'au début", "Mettez-la en tête."),
     "datasets.two_system_prompts": Text("elle diffère de l'invite système dans {field}", "Gardez-en une."),
     "datasets.first_turn": "c'est le premier",
     "datasets.turn_before": "{role!r} le précède",
+    "datasets.call_before": "{role!r} le précède avec un appel",
     "datasets.role_out_of_order": Text(
         "c'est {role!r}, et {expected:join| ou } est attendu : {explanation}",
         "Faites alterner la question et la réponse.",
+    ),
+    "datasets.result_without_call": Text(
+        "c'est {role!r}, un résultat, et {expected:join| ou } est attendu : {explanation}",
+        "Écrivez l'appel avant lui, ou retirez la ligne.",
+    ),
+    "datasets.call_without_result": Text(
+        "c'est {role!r}, et {expected:join| ou } est attendu : {explanation}",
+        "Écrivez le résultat de l'appel avant lui, ou retirez la ligne.",
     ),
     "datasets.last_turn_no_answer": Text(
         "le dernier tour n'est pas de l'assistant",

@@ -73,14 +73,22 @@ TEXTS: Texts = {
     "training.declared_twice": "{option} est déclarée deux fois : comme {first} et comme {second}.",
     "training.written_as": Text("{key} : {problem}", "{problem.hint}"),
     "training.option_unknown": Text("Il n'y a pas d'option « {option} » d'un affinage.", "{advice}"),
-    "training.option_is_called": "{argument} de LLaMA-Factory s'appelle {option} ici.",
-    "training.option_of_modules": (
-        "{argument} de LLaMA-Factory est fixé par ce programme. Utilisez {option} des modules."
+    "training.argument_is_option": Text(
+        "{argument} est un argument de LLaMA-Factory, et non une option d'un affinage.",
+        "Déclarez {declaration} à la place.",
     ),
-    "training.option_managed": "{argument} de LLaMA-Factory est fixé par ce programme. Retirez-le.",
-    "training.see_options": (
-        "Les arguments de LLaMA-Factory lui-même vont sous extra ; le README du rôle finetune énumère les options."
+    "training.argument_of_modules": Text(
+        "{argument} est un argument de LLaMA-Factory que ce programme fixe lui-même.",
+        "Utilisez l'option {option} des modules à la place.",
     ),
+    "training.argument_managed": Text(
+        "{argument} est un argument de LLaMA-Factory que ce programme fixe lui-même.", "Retirez-le."
+    ),
+    "training.argument_of_extra": Text(
+        "{argument} est un argument de LLaMA-Factory, et non une option d'un affinage.",
+        "Déclarez {declaration} à la place.",
+    ),
+    "training.see_options": "Le README du rôle finetune énumère les options.",
     "training.option_choice": Text("{option} doit être parmi {choices}, et non {value}.", "{advice}"),
     "training.no_prompt_tuning": Text(
         "La méthode « {method} » est impossible : LLaMA-Factory n'a pas de prompt tuning, et un fichier GGUF, "
@@ -96,9 +104,29 @@ TEXTS: Texts = {
         "Il n'y a pas de type GGUF {type!r}.",
         "{suggestion} Types connus : {known}.",
     ),
-    "training.extra_is_option": Text("extra.{name} est fixé par ce programme.", "Utilisez {option} à la place."),
+    "training.extra_is_option": Text(
+        "extra.{name} est fixé par ce programme.", "Déclarez {option} à la place, hors de extra."
+    ),
+    "training.extra_of_modules": Text(
+        "extra.{name} est fixé par ce programme.", "Utilisez l'option {option} des modules à la place."
+    ),
+    "training.extra_path_missing": Text(
+        "extra.{name} nomme {path}, qui n'existe pas sur cet hôte.", "Mettez-le là, ou corrigez le chemin."
+    ),
+    "training.extra_file_changed": Text(
+        "Ce que nomme extra.{name} a changé depuis que l'entraînement a été planifié : {path}.",
+        "Appliquez la déclaration à nouveau, ce qui planifie un entraînement avec le nouveau contenu.",
+    ),
     "training.extra_managed": Text("extra.{name} est fixé par ce programme.", "Retirez-le."),
     "training.option_missing": "{option} manque.",
+    "training.option_of_other_method": Text(
+        "{option} ne signifie rien pour la méthode {method}.",
+        "Déclarez method: {methods:join| ou }, ou retirez {option}.",
+    ),
+    "training.option_of_other_value": Text(
+        "{option} ne signifie rien avec {other}: {value}.",
+        "Déclarez {other}: {allowed:join|, | ou }, ou retirez {option}.",
+    ),
     "training.option_of_other_stage": Text(
         "{option} ne signifie rien pour le stage {stage}.",
         "Déclarez stage: {stages:join| ou }, ou retirez {option}.",

@@ -312,7 +312,7 @@ TEXTS: dict[str, str] = {
     "hint.lora_alpha": "Échelle de l'adaptateur ; deux fois le rang si vide.",
     "hint.lora_dropout": "Part des entrées de l'adaptateur écartée pendant l'entraînement.",
     "hint.lora_target": "all pour tous les modules linéaires.",
-    "hint.quantization_bit": "Pendant l'entraînement qlora.",
+    "hint.quantization_bit": "Pendant l'entraînement qlora ; 4 par défaut.",
     "hint.freeze_trainable_layers": "Les dernières ; négatif pour les premières.",
     "hint.lr_scheduler": "Comment le taux d'apprentissage décroît.",
     "hint.warmup_ratio": "Part des pas où le taux augmente.",

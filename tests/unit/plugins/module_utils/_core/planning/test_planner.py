@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import load
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import fit, memory
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
@@ -142,8 +143,8 @@ def test_unregistered_model_refuses_options_of_a_served_one(
 
 
 def test_defaults_are_accepted_with_every_goal(lab: PlanLab) -> None:
-    """A form sends the defaults as well."""
-    defaults = {option.name: option.copy_default() for option in options.ALL}
+    """A form sends the defaults as well, those that a schema has."""
+    defaults = {option.name: option.copy_default() for option in options.ALL if not option.decides_method}
     given = {name: value for name, value in defaults.items() if value is not None}
     assert lab.plan(goal=Goal.TRAIN, **given).id == lab.plan(goal=Goal.TRAIN).id
     assert lab.plan(**given).id == lab.plan().id
@@ -319,3 +320,39 @@ def test_code_that_another_training_declared_is_not_fetched_again(
     kept = lab.plan(regenerate_on=["hyperparameters"], extra={})
     assert "remote_code" not in kept.step("base").spec.options
     assert lab.plan(regenerate="never", extra={}).step("base").spec.options["remote_code"] is True
+
+
+def test_a_file_that_extra_names_is_part_of_the_training(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new content is a new training, and a new place is none."""
+    supported = llamafactory_arguments.LfArguments({"deepspeed": "dict | str | None"}, ("qwen",), "0.9.5")
+    monkeypatch.setattr(llamafactory_arguments, "read_arguments", lambda _venv: supported)
+    one, other = lab.root / "a.json", lab.root / "b.json"
+    one.write_text("{}")
+    other.write_text("{}")
+    first, moved = (lab.plan(extra={"deepspeed": str(path)}).step("train").spec for path in (one, other))
+    assert first.fingerprint == moved.fingerprint
+    assert moved.options["resolved"]["extra"] == {"deepspeed": str(other)}
+    lab.make(lab.plan(extra={"deepspeed": str(one)}))
+    one.write_text('{"zero_optimization": {"stage": 3}}')
+    assert lab.plan(extra={"deepspeed": str(one)}).step("train").spec.fingerprint != first.fingerprint
+    kept = lab.plan(extra={"deepspeed": str(one)}, regenerate="never")
+    assert kept.step("train").spec.fingerprint == first.fingerprint
+    with pytest.raises(
+        InputError, match=r"extra\.deepspeed names .*/c\.json, which does not exist on this host"
+    ) as caught:
+        lab.plan(extra={"deepspeed": str(lab.root / "c.json")})
+    assert caught.value.details["options"] == ["extra"]
+
+
+def test_warnings_about_the_rows_are_part_of_the_plan(lab: PlanLab) -> None:
+    """For those who did not publish the dataset; in a play, the module dataset has just reported them."""
+    lab.publish("unfilled", [{"instruction": "a", "output": "Je suis {{name}}."}, {"instruction": "b", "output": "c"}])
+    for more in ({}, {"regenerate": "never"}):
+        run = lab.plan(dataset="unfilled", **more)
+        (text,) = [str(warning) for warning in warnings_of(run, lab.layout)]
+        assert text.count("unfilled: 1 row has {{…}} in a text (records row 1).") == 1
+        lab.make(run)
+    facts = {"fingerprint": run.step("train").spec.upstream["dataset"], "outcome": load(lab.layout, "unfilled").results}
+    raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "unfilled"}
+    reported = plan(lab.layout, Request.finetune(raw), Host(Toolchain(), "cpu", datasets={"unfilled": facts}))
+    assert warnings_of(reported, lab.layout) == []

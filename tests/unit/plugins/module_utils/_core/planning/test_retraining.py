@@ -40,11 +40,11 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(str(tmp_path))
 
 
-def write_receipt(layout: Layout, step: RunStep, **results: t.Any) -> None:
+def write_receipt(layout: Layout, step: RunStep, at: str = "2026-01-01T00:00:00.000Z", **results: t.Any) -> None:
     """Write the receipt that the job of a step would have written."""
     path = layout.artifact(step.spec.kind, step.spec.fingerprint)
     make_dirs(path)
-    times = {"finished_at": "2026-01-01T00:00:00.000Z"}
+    times = {"finished_at": at}
     write_json(f"{path}/receipt.json", {**step.spec.as_dict(), **times, "files": {}, "results": results})
 
 
@@ -139,6 +139,21 @@ def test_ignored_hyperparameters_are_reported(layout: Layout, declared: dict[str
     assert settings == {"epochs": 2}
     assert len(pinned.notes) == bool(message)
     assert not message or f"nothing is trained for them: {message} (regenerate, regenerate_on)." in str(pinned.notes[0])
+
+
+def test_an_ignored_file_is_reported_when_its_content_changes(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text("{}")
+    declared = normalise({"epochs": 2, "extra": {"deepspeed": str(path)}})
+    for before, changed in ((str(path), False), ("sha256:" + "1" * 64, True)):
+        recorded = {"epochs": 2, "extra": {"deepspeed": before}}
+        identity = Identity(BASE.fingerprint, BASE.settings)
+        steps, _goals = model_steps(identity, "d" * 64, recorded, OPTIONS, ["q8_0"], {"name": "m"})
+        for number, step in enumerate(steps):
+            write_receipt(layout, step, at=f"2026-01-0{1 + number % 2 + 2 * changed}T00:00:00.000Z")
+        pinned = PinnedInputs(layout, "m", ("dataset", "base"))
+        pinned.training(declared, lambda: pytest.fail("not asked for"))
+        assert len(pinned.notes) == changed
 
 
 def test_no_new_attempt_while_a_rollback_holds_out_the_last_one(layout: Layout) -> None:

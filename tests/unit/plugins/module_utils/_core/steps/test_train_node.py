@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import signal
 import typing as t
@@ -16,6 +17,7 @@ import yaml
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.node_link import Leader, Member
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import AGREED, Nodes
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train_node import TrainNodeStep
@@ -164,6 +166,18 @@ def test_deepspeed_uses_the_multi_process_launcher(lab: StepLab) -> None:
     assert command is not None
     assert command.env["FORCE_TORCHRUN"] == "1"
     assert "NNODES" not in command.env
+
+
+def test_a_file_that_has_changed_since_the_plan_is_refused(lab: StepLab, tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text("{}")
+    values = {**options(0, extra={"deepspeed": str(path)}), "nodes": None}
+    content = "sha256:" + hashlib.sha256(b"{}").hexdigest()
+    ctx = lab.context("train", UPSTREAM, values, extra={"deepspeed": content})
+    assert TrainStep().command(ctx) is not None
+    path.write_text('{"zero_optimization": {"stage": 3}}')
+    with pytest.raises(InputError, match="has changed since the training was planned"):
+        TrainStep().command(ctx)
 
 
 def test_stale_lock_of_a_killed_deepspeed_build_is_deleted(lab: StepLab) -> None:

@@ -52,7 +52,7 @@ GOLDEN: list[tuple[dict[str, t.Any], dict[str, t.Any], str]] = [
         "db107aadcacdb38ed35b7b1cdeb1c959753b5d6c24ef70dc2726de3fdd8542ae",
     ),
     (
-        {"method": "full", "lora_rank": 64, "epochs": 0.5, "precision": "BF16", "extra": {"optim": "adafactor"}},
+        {"method": "full", "epochs": 0.5, "precision": "BF16", "extra": {"optim": "adafactor"}},
         {"epochs": 0.5, "extra": {"optim": "adafactor"}, "method": "full", "precision": "bf16"},
         "8857fd2e33cdd73361d1384ad2bb0249f88f13af2b34476344b5d374899ccbfe",
     ),
@@ -132,7 +132,8 @@ def test_golden_defaults() -> None:
         ({"extra": {"--adam-beta2": 0.95}}, {"extra": {"adam_beta2": 0.95}}),
         ({"quantization": ["q8_0", "f16"]}, {}),
         ({"save_steps": 7, "logging_steps": 3, "gradient_checkpointing": False}, {}),
-        ({"method": "full", "lora_rank": 4, "quantization_bit": 8}, {"method": "full"}),
+        ({"method": "full", "lora_rank": 16, "lora_target": "all"}, {"method": "full"}),
+        ({"lr_scheduler": "constant", "warmup_ratio": 0.1}, {"lr_scheduler": "constant"}),
         ({"lr_scheduler": "Linear"}, {"lr_scheduler_type": "linear"}),
     ],
 )
@@ -189,7 +190,8 @@ def test_every_option_that_changes_the_result_enters_the_settings() -> None:
         )
         method = option.methods[0] if option.methods else "lora"
         stage = option.stages[0] if option.stages else "sft"
-        entered = hp.settings(hp.normalise({option.name: value, "method": method, "stage": stage}))
+        needed = {option.needs[0]: option.needs[1][0]} if option.needs else {}
+        entered = hp.settings(hp.normalise({option.name: value, "method": method, "stage": stage, **needed}))
         assert (option.name in entered) == option.changes_result, option.name
 
 
@@ -202,7 +204,7 @@ def test_every_option_that_changes_the_result_enters_the_settings() -> None:
         ({"lora_rnak": 8}, "Did you mean lora_rank?"),
         ({"Learning-Rat": 1}, "Did you mean learning_rate?"),
         ({"num_epoch": 1}, "Did you mean epochs?"),
-        ({"completely_else": 1}, "extra"),
+        ({"completely_else": 1}, "The README of the role finetune lists the options."),
         ({"epochs": 3, "num_epochs": 3}, "twice"),
         ({"lora_rank": 0}, "lora_rank must be at least 1"),
         ({"lora_rank": "8.5"}, "lora_rank must be a whole number"),
@@ -229,17 +231,30 @@ def test_every_option_that_changes_the_result_enters_the_settings() -> None:
         ({"pref_loss": "orpo"}, "Declare stage: dpo"),
         ({"pref_beta": 0.2, "stage": "rm"}, "stage: dpo or kto"),
         ({"kto_chosen_weight": 2, "stage": "dpo"}, "means nothing for the stage dpo"),
+        # LLaMA-Factory's lora with quantization_bit is QLoRA, also with the default
+        ({"method": "lora", "quantization_bit": 8}, "means nothing for the method lora. Declare method: qlora, or"),
+        ({"quantization_bit": 4}, "means nothing for the method lora"),
+        ({"method": "full", "quantization_bit": 4}, "means nothing for the method full"),
+        ({"method": "full", "lora_rank": 64}, "Declare method: lora or qlora, or leave lora_rank out."),
+        ({"method": "freeze", "lora_alpha": 8}, "means nothing for the method freeze"),
+        ({"freeze_trainable_layers": 3}, "means nothing for the method lora"),
+        ({"method": "auto", "freeze_trainable_layers": 3}, "means nothing for the method auto"),
+        ({"stage": "dpo", "simpo_gamma": 1}, "means nothing with pref_loss: sigmoid. Declare pref_loss: simpo, or"),
+        (
+            {"lr_scheduler": "constant", "warmup_ratio": 0.2},
+            "constant_with_warmup, cosine_with_restarts, polynomial or",
+        ),
         ({"validation_share": 0.6}, "at most 0.5"),
-        ({"extra": {"val_size": 0.1}}, "Use validation_share instead."),
+        ({"extra": {"val_size": 0.1}}, "Declare validation_share instead, outside of extra."),
         ({"stage": "ppo"}, "must be one of"),
         ({"extra": ["a"]}, "mapping"),
-        ({"extra": {"lora_rank": 4}}, "Use lora_rank instead."),
-        ({"extra": {"num_train_epochs": 4}}, "Use epochs instead."),
-        ({"extra": {"finetuning_type": "oft"}}, "Use method instead."),
+        ({"extra": {"lora_rank": 4}}, "Declare lora_rank instead, outside of extra."),
+        ({"extra": {"num_train_epochs": 4}}, "Declare epochs instead, outside of extra."),
+        ({"extra": {"finetuning_type": "oft"}}, "Declare method instead, outside of extra."),
         ({"extra": {"output_dir": "/tmp/x"}}, "Leave it out."),
-        ({"extra": {"bf16": True}}, "Use precision instead."),
-        ({"extra": {"warmup_steps": 3}}, "Use warmup_ratio instead."),
-        ({"extra": {"hf_hub_token": "x"}}, "Use token_file instead."),
+        ({"extra": {"bf16": True}}, "Declare precision: bf16 instead, outside of extra."),
+        ({"extra": {"warmup_steps": 3}}, "Declare warmup_ratio instead, outside of extra."),
+        ({"extra": {"hf_hub_token": "x"}}, "Use the option token_file of the modules instead."),
         ({"quantizations": "q4_K_N"}, "Did you mean q4_K_"),
         ({"quantizations": []}, "list of GGUF types"),
         ({"quantizations": "iq2_xxs"}, "There is no GGUF type"),
@@ -280,10 +295,33 @@ def test_any_value_is_rejected_or_has_a_fingerprint(declared: dict[str, t.Any]) 
         result = hp.normalise(declared)
     except InputError:
         return
-    repeated = hp.normalise(result.values)
-    assert repeated == result
+    given = {name: value for name, value in result.values.items() if value != hp.normalise({})[name]}
+    assert hp.normalise(given) == result
     if result.method != "auto":
         assert len(fingerprint("train", hp.settings(result), UPSTREAM)) == 64
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"method": "qlora", "quantization_bit": 4},
+        {"method": "auto", "quantization_bit": 8},
+        {"method": "auto", "lora_rank": 8},
+        {"stage": "dpo", "pref_loss": "simpo", "simpo_gamma": 1},
+        {"lr_scheduler": "constant", "warmup_ratio": 0},
+        {"lr_scheduler": "constant_with_warmup", "warmup_ratio": 0.2},
+    ],
+)
+def test_options_with_an_effect_are_accepted(declared: dict[str, t.Any]) -> None:
+    assert {name: hp.normalise(declared)[name] for name in declared} == declared
+
+
+def test_an_option_is_not_refused_for_a_value_that_is_wrong_itself() -> None:
+    """What would have an effect with the right value is no second problem."""
+    for declared in ({"method": "qlor", "quantization_bit": 8}, {"lr_scheduler": "cosin", "warmup_ratio": 0.2}):
+        with pytest.raises(InputError) as caught:
+            hp.normalise(declared)
+        assert [problem["option"] for problem in caught.value.details["problems"]] == [next(iter(declared))]
 
 
 # -- auto ----------------------------------------------------------------------------------------------------------

@@ -424,7 +424,7 @@ def test_a_duplicate_key_never_takes_the_quick_path(pairs: list[tuple[str, str |
     written = "{" + ", ".join(f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=ascii_only)}" for k, v in pairs) + "}"
     row = json.loads(written)
     twice = len(row) != len(pairs)
-    assert bool(strict_fault(written, 0)) == twice
+    assert bool(strict_fault(written, 0, row)) == twice
     if AlpacaRules({}).quick(AlpacaOutput(), row, written, 0, len(written)):
         assert not twice
 
