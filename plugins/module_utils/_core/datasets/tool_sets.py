@@ -15,7 +15,7 @@ import json
 import re
 import typing as t
 
-from ..chat_formats.canonical import Finding, canonical_tools
+from ..chat_formats.canonical import CHANGED, Finding, canonical_tools
 from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import nearest
@@ -120,13 +120,13 @@ def _tool_faults(tool: t.Any, path: str) -> list[tuple[str, Message]]:
     return faults
 
 
-def from_mcp(tools: t.Sequence[t.Any], label: str, include: t.Sequence[str] = ()) -> tuple[list[Tool], list[Finding]]:
+def from_mcp(tools: t.Sequence[t.Any], label: str, include: t.Sequence[str] = ()) -> tuple[list[Tool], list[str]]:
     """The tools that an MCP server lists, as the file has them: sorted by name, with references replaced.
 
     :param tools: items of ``tools/list``: ``name``, ``description``, ``inputSchema``.
     :param label: URL of the server, for messages.
     :param include: names of the tools to take; all if there are none.
-    :returns: the tools, and what no server of models receives and is therefore left out.
+    :returns: the tools, and what no server of models receives and is therefore left out: place and reason.
     :raises InputError: if a tool or a schema is invalid.
     """
     for number, tool in enumerate(tools, 1):
@@ -145,21 +145,23 @@ def from_mcp(tools: t.Sequence[t.Any], label: str, include: t.Sequence[str] = ()
         schema, where = tool.get("inputSchema"), f"{tool['name']}.inputSchema"
         if not isinstance(schema, t.Mapping) or schema.get("type") != "object":
             raise InputError("datasets.mcp_schema_missing", label=label, name=tool["name"])
+        schema = _without_true(schema)
         faults = list(schema_faults(schema, where))
         if faults:
             path, defect = faults[0]
             raise InputError("datasets.mcp_schema_invalid", label=label, path=path, defect=defect)
         try:
-            schema = _without_true(without_references(schema, where))
+            schema = without_references(schema, where)
         except InputError as error:
-            raise InputError("datasets.mcp_schema_invalid", label=label, path=where, defect=error.content) from error
+            raise InputError("datasets.mcp_tool_refused", label=label, problem=error.content) from error
         function = {"name": tool["name"], "description": tool.get("description") or "", "parameters": schema}
         converted.append({"type": "function", "function": function})
     converted.sort(key=lambda tool: str(tool["function"]["name"]))
     made, findings = canonical_tools(converted, "")
-    check_tools(made, label)
-    lost = [finding for finding in findings if finding.kind != "changed" and not _is_title(finding)]
-    return made, lost
+    if made:
+        check_tools(made, label)
+    lost = [finding for finding in findings if finding.kind != CHANGED and not _is_title(finding)]
+    return made, [f"{_place(finding.path, made)}: {finding.content}" for finding in lost]
 
 
 def _without_true(schema: t.Any) -> t.Any:
@@ -170,6 +172,15 @@ def _without_true(schema: t.Any) -> t.Any:
     if not isinstance(properties, t.Mapping):
         return dict(schema)
     return {**schema, "properties": {n: {} if each is True else _without_true(each) for n, each in properties.items()}}
+
+
+def _place(path: str, tools: t.Sequence[Tool]) -> str:
+    """A path in a list of tools with the name of the tool: ``request_media.year.default``."""
+    for number, tool in enumerate(tools):
+        start = f"[{number}].function"
+        if path.startswith(start):
+            return f"{tool['function']['name']}{path[len(start) :].replace('.parameters.properties', '', 1)}"
+    return path
 
 
 def _is_title(finding: Finding) -> bool:

@@ -238,7 +238,7 @@ TEXTS: Texts = {
     ),
     "datasets.tools_file_empty": Text("{label} has no tools.", "Write a list of tools, or remove the declaration."),
     "datasets.tools_refused": Text(
-        "The tools in {label} are refused, {count} faults: {problems!s:join| }", "Nothing was changed."
+        "The tools in {label} are refused, {count} {count:fault|faults}: {problems!s:join| }", "Nothing was changed."
     ),
     "datasets.tools_added": "added {names}",
     "datasets.tools_removed": "removed {names}",
@@ -275,7 +275,11 @@ TEXTS: Texts = {
         "Correct the MCP server, or leave the tool out with include. The file was not changed.",
     ),
     "datasets.mcp_schema_invalid": Text(
-        "The schema of a tool of {label} is invalid at {path}: {defect}",
+        "The schema of a tool of {label} is invalid at {path}: {defect}.",
+        "Correct the MCP server, or leave the tool out with include. The file was not changed.",
+    ),
+    "datasets.mcp_tool_refused": Text(
+        "A tool of {label} cannot be taken over. {problem}",
         "Correct the MCP server, or leave the tool out with include. The file was not changed.",
     ),
     "datasets.mcp_tool_missing": Text(
