@@ -19,6 +19,12 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
+    Gate,
+    failure_lines,
+    read_gate,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port, program_of
 
@@ -181,6 +187,31 @@ def test_model_calls_tools(clone: Clone) -> None:
     ollama = Ollama(clone.url, timeout=120)
     assert "tools" in ollama.show("homelab-model")["capabilities"]
     assert right_calls(ollama) >= 8
+    assert_gate_tells_calls(ollama)
+
+
+def assert_gate_tells_calls(ollama: Ollama) -> None:
+    """The gate passes what the model learnt, and names what another expectation misses."""
+    messages = TOOL_PROMPTS[0]["messages"]
+    title: dict[str, t.Any] = {"regex": "Chihiro"}
+
+    def prompts(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        calls = [{"name": "request_media", "arguments": arguments}]
+        return {
+            "tools": TOOLS,
+            "prompts": [
+                {"prompt": messages[1]["content"], "calls": calls},
+                {"messages": messages[1:4], "equals": messages[4]["content"], "no_calls": True},
+                {"prompt": PROMPTS[0]["instruction"], "tools": [], "contains": "request_media"},
+            ],
+        }
+
+    passed = evaluate(ollama, t.cast(Gate, read_gate(prompts({"title": title, "type": "film"}))), "homelab-model")
+    assert passed["passed"], failure_lines(passed)
+    failed = evaluate(ollama, t.cast(Gate, read_gate(prompts({"title": title, "type": "série"}))), "homelab-model")
+    assert [entry["after"]["unmet"] for entry in failed["questions"]] == [
+        ['calls request_media with type "film", which is not "série"'], [], []
+    ]  # fmt: skip
 
 
 def _register_base(clone: Clone, ollama: Ollama) -> None:
@@ -267,7 +298,9 @@ def test_an_older_server_calls_and_answers_alike(clone: Clone, tmp_path: pathlib
         output = clone.run("--port", str(older.port))
         assert "train homelab-model" not in output
         assert_ends_with_a_call(output)
-        assert right_calls(Ollama(older.url, timeout=120)) >= 8
+        ollama = Ollama(older.url, timeout=120)
+        assert right_calls(ollama) >= 8
+        assert_gate_tells_calls(ollama)
     finally:
         older.stop()
 
