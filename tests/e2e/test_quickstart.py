@@ -135,7 +135,7 @@ def test_first_run_gives_an_answer(clone: Clone) -> None:
     assert asked["instruction"] in output
     assert asked["output"][:40] in output, "the question is answered on the terminal"
     assert_ends_with_a_call(output)
-    assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/224  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
+    assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/280  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
     assert re.search(r"^-- Fine-tune it on the homelab prompts: 0:\d\d:\d\d", output, re.M), (
         "the duration of each part is printed"
     )
