@@ -199,7 +199,7 @@ rows:
   type: int
   sample: 50
 format:
-  description: Input format of the rows.
+  description: Input format of the rows; of files of different formats all, joined by C(+).
   returned: when O(state=present)
   type: str
   sample: alpaca

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import typing as t
 
+from ..errors import InputError
 from ..fingerprint import fingerprint
 from ..messages.message import Message
 from ..system.disk import disk_error
@@ -108,7 +109,10 @@ def _rules_of_sources(
 
 def _own_rules(first: Rules, source: Source, ignored: t.Sequence[str], tools: ToolSets) -> Rules:
     row = _first_row([source])
-    own = make_rules("auto", {}, ignored, row)
+    try:
+        own = make_rules("auto", {}, ignored, row)
+    except InputError:  # a field of this format is ignored
+        return first
     if row is None or own.__class__ is first.__class__ or own.kind != first.kind:
         return first
 

@@ -270,6 +270,13 @@ def test_files_of_one_format_stay_as_they_were(layout: Layout) -> None:
     assert (made.dataset.results["format"], made.dataset.results["formatting"]) == ("alpaca", "alpaca")
 
 
+def test_a_field_that_is_ignored_belongs_to_no_other_format(layout: Layout) -> None:
+    declaration = Declaration("rows", ignore_fields=("messages", "tools"))
+    talk = {"tools": [], "messages": TALK}
+    with pytest.raises(InputError, match="records1, row 1"):
+        apply(layout, declaration, [Source("records", records=[PLAIN]), Source("records1", records=[talk])])
+
+
 def test_rows_of_another_purpose_do_not_mix(layout: Layout) -> None:
     with pytest.raises(InputError, match="records1, row 1"):
         publish(layout, {}, [PLAIN], [{"instruction": "a", "chosen": "b", "rejected": "c"}])
