@@ -285,8 +285,11 @@ def apply(
 
 
 def _results_of(layout: Layout, version: str) -> t.Mapping[str, t.Any]:
-    """The results in the receipt of a version; empty if there is none."""
-    receipt = layout.receipt("dataset", version) if version else None
+    """The results in the receipt of a version; empty if there is none that can be read."""
+    try:
+        receipt = layout.receipt("dataset", version) if version else None
+    except StoreError:
+        return {}
     return (receipt or {}).get("results") or {}
 
 
