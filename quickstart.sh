@@ -16,7 +16,8 @@ usage() {
 Usage: ./quickstart.sh [option ...] [-- ansible-playbook option ...]
 
 Installs LLaMA-Factory, llama.cpp's converter and Ollama on this machine, fine-tunes a model on the
-fifty homelab prompts of the project, registers it in Ollama and asks it some of the questions.
+homelab prompts of the project, registers it in Ollama and asks it some of the questions. The last
+question needs a tool: the model calls it, gets a recorded result and answers.
 A second run changes nothing.
 
 Options:

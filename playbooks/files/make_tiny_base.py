@@ -7,7 +7,7 @@ It knows nothing, and is small enough to be fine-tuned, merged, converted, quant
 seconds, through the very steps a real base goes through. Run it with the Python of LLaMA-Factory's virtual
 environment (sentencepiece, tokenizers, torch, transformers)::
 
-    python make_tiny_base.py --prompts homelab_prompts.json --output ~/models/tiny-base
+    python make_tiny_base.py --output ~/models/tiny-base --prompts homelab_prompts.json homelab_tool_prompts.json
 
 The result is deterministic: same prompts, options and library versions, same bytes. It is made aside and renamed,
 so that what stands under ``--output`` is always whole. What already stands there is kept when it was made with the
@@ -30,6 +30,8 @@ import os
 import shutil
 import sys
 import typing as t
+
+from tiny_base_texts import TOOL_PROMPT, TinyBaseError, as_json, load_list, load_texts
 
 #: The receipt in the finished directory, written last: options, and the digest of every other file.
 RECEIPT = "tiny_base.json"
@@ -71,6 +73,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
+#: How often the texts of tools are learnt, compared with those of rows.
+_TOOL_WEIGHT = 8
+
 #: Additional texts for the comparison of the two tokenizers, which the vocabulary was not trained on.
 PROBES = (
     "zÿ 日本 🚀  double  spaces\nnewline\ttab",
@@ -78,10 +83,6 @@ PROBES = (
     "don't l'outil L\u2019OUTIL ÉÈÀÇ œ 1234567890 https://nas.home.arpa:8443/api?x=1&y=%20",
     "\n\n",
 )
-
-
-class TinyBaseError(Exception):
-    """The base cannot be created; the message is shown to the user."""
 
 
 def parse_arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
@@ -94,7 +95,10 @@ def parse_arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="directory to create")
-    parser.add_argument("--prompts", required=True, metavar="FILE", help="JSON list of alpaca rows")
+    parser.add_argument(
+        "--prompts", required=True, nargs="+", metavar="FILE", help="JSON lists of alpaca rows, or of OpenAI's messages"
+    )
+    parser.add_argument("--tools", nargs="*", default=[], metavar="FILE", help="JSON lists of the tools of the prompts")
     parser.add_argument("--replace", action="store_true", help="replace an existing directory")
     shape = parser.add_argument_group("shape", "K-quants need --hidden and --ffn divisible by 256.")
     shape.add_argument("--hidden", type=int, default=256, help="width of the residual stream")
@@ -121,7 +125,7 @@ def parse_arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
 
 def options_of(arguments: argparse.Namespace) -> dict[str, t.Any]:
     """Options that determine the base, in addition to the prompts."""
-    left_out = ("output", "prompts", "replace")
+    left_out = ("output", "prompts", "tools", "replace")
     return {"recipe": RECIPE, **{name: value for name, value in vars(arguments).items() if name not in left_out}}
 
 
@@ -136,36 +140,13 @@ def directory_digests(path: str) -> dict[str, str]:
     return {name: file_digest(os.path.join(path, name)) for name in sorted(os.listdir(path)) if name != RECEIPT}
 
 
-def load_prompts(path: str) -> list[dict[str, str]]:
-    """The rows of an alpaca file.
-
-    :raises TinyBaseError: unreadable, or not a list of rows whose fields are strings.
-    """
-    try:
-        with open(path, encoding="utf-8") as stream:
-            rows = json.load(stream)
-    except (OSError, ValueError) as error:
-        raise TinyBaseError(f"Cannot read the prompts in {path}: {error}.") from error
-    if not isinstance(rows, list) or not rows:
-        raise TinyBaseError(f"{path} is not a list of rows.")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
-            raise TinyBaseError(f"Row {number} of {path} is not an object whose fields are all strings.")
-        if not row.get("instruction") or not row.get("output"):
-            raise TinyBaseError(f"Row {number} of {path} has no instruction or no output.")
-    return rows
+def files_digest(paths: t.Sequence[str]) -> str:
+    """sha256 over the contents of files, 64 hex digits; of a single file that of its content."""
+    digests = [file_digest(path) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def texts_of(rows: t.Iterable[t.Mapping[str, str]]) -> list[str]:
-    """All distinct texts of the rows, in order."""
-    return list(
-        dict.fromkeys(
-            row[field] for row in rows for field in ("system", "instruction", "input", "output") if row.get(field)
-        )
-    )
-
-
-def train_sentencepiece(texts: t.Sequence[str], pieces: int) -> bytes:
+def train_sentencepiece(texts: t.Sequence[str], pieces: int, tools: t.Sequence[str] = ()) -> bytes:
     """A SentencePiece BPE model, serialized.
 
     Bytes stand in for what the texts do not hold, and text goes in as it is: no normalisation, no space put in
@@ -173,9 +154,13 @@ def train_sentencepiece(texts: t.Sequence[str], pieces: int) -> bytes:
     the two would never agree on a chat.
 
     :param pieces: size of the vocabulary at most; fewer when the texts give no more.
+    :param tools: texts that stand in front of many questions. They become few, long pieces, because a model of this
+        size cannot see a question behind a prompt of many hundred tokens.
     """
     import sentencepiece
 
+    long_pieces = {"split_by_whitespace": False, "split_by_unicode_script": False, "max_sentencepiece_length": 32}
+    texts = [*texts, *[text for text in (*tools, *TOOL_PROMPT) for _time in range(_TOOL_WEIGHT)]] if tools else texts
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         # The trainer expects one sentence per line; newlines are encoded as bytes anyway.
@@ -200,6 +185,7 @@ def train_sentencepiece(texts: t.Sequence[str], pieces: int) -> bytes:
         control_symbols=list(CONTROL_TOKENS),
         num_threads=1,
         minloglevel=2,
+        **(long_pieces if tools else {}),
     )
     return model.getvalue()
 
@@ -382,7 +368,7 @@ def standing(output: str, options: t.Mapping[str, t.Any], prompts_digest: str) -
     """Return the message for an existing base, or None if there is none.
 
     :param options: as :func:`options_of` gives them.
-    :param prompts_digest: sha256 of the file of prompts.
+    :param prompts_digest: sha256 of the files of prompts.
     :raises TinyBaseError: something else stands there, or a base made with other options, or a damaged one.
     """
     if not os.path.lexists(output):
@@ -419,31 +405,38 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
-def build(directory: str, rows: t.Sequence[t.Mapping[str, str]], options: t.Mapping[str, t.Any]) -> str:
+def build(directory: str, texts: t.Sequence[str], options: t.Mapping[str, t.Any], tools: t.Sequence[str] = ()) -> str:
     """Write everything but the receipt into an empty directory.
 
+    :param texts: what the vocabulary is learnt from; :param tools: the tools, as a chat template writes them.
     :returns: the base's measures, for people.
     :raises TinyBaseError: the tokenizers disagree.
     """
-    texts = texts_of(rows)
-    pieces = write_tokenizer(directory, train_sentencepiece(texts, options["vocabulary"]), options["context"])
-    compared = check_tokenizers(directory, texts)
+    pieces = write_tokenizer(directory, train_sentencepiece(texts, options["vocabulary"], tools), options["context"])
+    compared = check_tokenizers(directory, [*texts, *tools, *(TOOL_PROMPT if tools else ())])
     parameters = write_model(directory, options, pieces)
     return f"{parameters} parameters, {len(pieces)} pieces, tokenizers agree on {compared} texts"
 
 
-def make(output: str, prompts: str, options: t.Mapping[str, t.Any], replace: bool = False) -> str:
+def make(
+    output: str,
+    prompts: t.Sequence[str],
+    options: t.Mapping[str, t.Any],
+    replace: bool = False,
+    tools: t.Sequence[str] = (),
+) -> str:
     """Create the base, unless it exists.
 
     :param output: absolute path of the directory to make.
-    :param prompts: path of a JSON file of alpaca rows.
+    :param prompts: paths of JSON files of rows; :param tools: paths of JSON files of tools.
     :param options: as :func:`options_of` gives them.
     :param replace: replace an existing directory.
     :returns: one line about what was done; its first word is ``made`` or ``kept``.
     :raises TinyBaseError: it could not be made, or must not.
     """
-    rows = load_prompts(prompts)
-    prompts_digest = file_digest(prompts)
+    texts = [text for path in prompts for text in load_texts(path)]
+    tool_texts = [as_json(tool) for path in tools for tool in load_list(path)]
+    prompts_digest = files_digest([*prompts, *tools])
     parent, name = os.path.split(output)
     os.makedirs(parent, exist_ok=True)
     with locked(parent):
@@ -456,7 +449,7 @@ def make(output: str, prompts: str, options: t.Mapping[str, t.Any], replace: boo
         remove(old)
         os.mkdir(work)
         try:
-            measures = build(work, rows, options)
+            measures = build(work, list(dict.fromkeys(texts)), options, tool_texts)
             files = directory_digests(work)
             write_json(os.path.join(work, RECEIPT), {"files": files, "options": options, "prompts": prompts_digest})
             for file in os.listdir(work):
@@ -483,7 +476,8 @@ def main(argv: t.Sequence[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     output = os.path.abspath(os.path.expanduser(arguments.output))
     try:
-        print(make(output, os.path.expanduser(arguments.prompts), options_of(arguments), arguments.replace))
+        prompts, tools = ([os.path.expanduser(path) for path in each] for each in (arguments.prompts, arguments.tools))
+        print(make(output, prompts, options_of(arguments), arguments.replace, tools))
     except ImportError as error:
         print(f"{error}. Run this with the Python of LLaMA-Factory's virtual environment.", file=sys.stderr)
         return 1

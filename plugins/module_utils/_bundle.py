@@ -49,6 +49,8 @@ def modules() -> None:
     from ._core.datasets import sources as _core_datasets_sources
     from ._core.datasets import statistics as _core_datasets_statistics
     from ._core.datasets import suspect_texts as _core_datasets_suspect_texts
+    from ._core.datasets import tool_schemas as _core_datasets_tool_schemas
+    from ._core.datasets import tool_sets as _core_datasets_tool_sets
     from ._core.datasets import training_rows as _core_datasets_training_rows
     from ._core.datasets import truncation as _core_datasets_truncation
     from ._core.datasets import unused_versions as _core_datasets_unused_versions
@@ -152,6 +154,7 @@ def modules() -> None:
     from ._core.programs import llamafactory_cli as _core_programs_llamafactory_cli
     from ._core.programs import render_probes as _core_programs_render_probes
     from ._core.releases import gate as _core_releases_gate
+    from ._core.releases import gate_calls as _core_releases_gate_calls
     from ._core.releases import gate_evaluation as _core_releases_gate_evaluation
     from ._core.releases import lineage as _core_releases_lineage
     from ._core.releases import model_card as _core_releases_model_card

@@ -66,6 +66,12 @@ options:
     type: list
     elements: str
     default: []
+  tools:
+    description:
+      - Lists of tools by name. A row may give such a name in the field of its tools, instead of the tools themselves.
+      - The module M(ia_homelab.llamafactory.tools_file) reads them from a file.
+    type: dict
+    default: {}
   force:
     description:
       - Take over the name if it was registered by another program.
@@ -195,7 +201,7 @@ rows:
   type: int
   sample: 50
 format:
-  description: Input format of the rows.
+  description: Input format of the rows; of files of different formats all, joined by C(+).
   returned: when O(state=present)
   type: str
   sample: alpaca
@@ -311,6 +317,7 @@ SPEC: dict[str, t.Any] = {
     "format": {"type": "str", "choices": list(FORMATS), "default": "auto"},
     "columns": {"type": "dict", "default": {}},
     "ignore_fields": {"type": "list", "elements": "str", "default": []},
+    "tools": {"type": "dict", "default": {}},
     "data_dir": {"type": "path", "required": True},
     "force": {"type": "bool", "default": False},
     "purge": {"type": "bool", "default": False},
@@ -366,7 +373,9 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     if params["state"] == "absent":
         outcome = absent(layout, params["name"], params["purge"], module.check_mode, params["force"])
     else:
-        declaration = Declaration(params["name"], params["format"], params["columns"], tuple(params["ignore_fields"]))
+        declaration = Declaration(
+            params["name"], params["format"], params["columns"], tuple(params["ignore_fields"]), params["tools"]
+        )
         outcome = apply(
             layout,
             declaration,

@@ -27,6 +27,11 @@ options:
       - The expectations on the answer to a prompt are C(contains), C(not_contains), C(regex), C(not_regex) and
         C(not_equals) (a text or a list of texts, all of which apply), C(equals), C(ends_by_itself), C(max_tokens),
         C(json) and C(ignore_case). An answer must not be empty, unless C(not_empty=false).
+      - C(tools), of a prompt or of the gate, is the list of tools that the model is offered.
+      - C(calls) are exactly the calls that the answer must make, each with C(name) and C(arguments). The value of an
+        argument is compared, or it is a dictionary of C(equals), C(contains), C(not_contains), C(regex) and
+        C(not_regex). With C(no_calls=true), the answer must make no call.
+      - A conversation may contain calls (C(tool_calls)) and results (C(role=tool)). No tool is executed.
       - C(options) are the Ollama options of the requests. By default C(temperature) is 0, C(seed) 42 and C(num_predict)
         1024.
       - C(allowed_failures) is the number of answers that may fail, 0 by default.
@@ -82,6 +87,9 @@ EXAMPLES = r"""
         - prompt: Donne l'adresse du NAS en JSON.
           json: true
           regex: '"nas\.'
+        - prompt: Demande Le Voyage de Chihiro.
+          tools: "{{ homelab_tools.tools }}"   # as the module tools_file returns them
+          calls: [{name: request_media, arguments: {title: {regex: Chihiro}}}]
 
 - name: Compare two versions without failing
   ia_homelab.llamafactory.evaluate:
@@ -117,8 +125,8 @@ report:
     questions:
       description:
         - Each question with C(messages), C(expected), and C(after) and C(before), the answers of the model and of the
-          model to compare with. An answer has C(text), C(ended), C(tokens), C(seconds), C(met), and C(unmet), the
-          expectations it does not meet.
+          model to compare with. An answer has C(text), C(calls), C(ended), C(tokens), C(seconds), C(met), and C(unmet),
+          the expectations it does not meet.
       type: list
       elements: dict
 """

@@ -106,6 +106,21 @@ def test_every_wrong_field_is_named(idle: Service) -> None:
         assert problem["status"] == 422 and problem["title"]
 
 
+def test_tools_and_their_servers_are_declared_in_the_inventory_alone(idle: Service) -> None:
+    """No client can make the service ask a URL, or read a file of the host."""
+    declared = [{"name": "homelab", "src": "/etc/passwd", "mcp": "http://127.0.0.1:9/mcp"}]
+    with idle.client() as client:
+        body = {"model_name": "qwen2.5:7b", "dataset": "d", "finetune_tools": declared, "mcp": declared[0]["mcp"]}
+        reply = client.post("/api/train", json={**body, "tools": "homelab"})
+        assert reply.status_code == 422
+        assert {"finetune_tools", "mcp", "tools"} <= {one["field"] for one in reply.json()["errors"]}
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        rows = json.dumps([{"messages": turns, "tools": "homelab"}]).encode()
+        reply = client.post("/api/datasets/named", files={"file": ("rows.json", rows)})
+        assert reply.status_code == 422 and "no tools are declared as 'homelab'" in reply.text
+        assert client.get("/api/datasets/named").status_code == 404
+
+
 def test_options_are_checked_together(idle: Service) -> None:
     """Not each with the defaults of all others."""
     body = {"model_name": "qwen2.5:7b", "dataset": "nothing", "lora_rank": 8, "lora_alpha": 32}

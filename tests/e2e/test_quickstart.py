@@ -19,10 +19,21 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
+    Gate,
+    failure_lines,
+    read_gate,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port, program_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))
+TOOL_PROMPTS = json.loads((ROOT / "playbooks/files/homelab_tool_prompts.json").read_text(encoding="utf-8"))
+TOOLS = json.loads((ROOT / "playbooks/files/tools/homelab.json").read_text(encoding="utf-8"))
+#: Rows with one call that are asked, the one of the quickstart first.
+CALLING = tuple(range(10))
 #: Rows whose questions are asked: with and without input, short and long.
 CHOSEN = (0, 1, 6, 14, 16, 25, 28, 38, 47, 49)
 
@@ -59,6 +70,11 @@ class Clone:
         """URL of the quickstart's server."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def base(self) -> pathlib.Path:
+        """The base model that the quickstart made."""
+        return self.data / "models/tiny-tools-base"
+
     def run(self, *arguments: str, tools: bool = True) -> str:
         """Run the quickstart; return its output."""
         where = ["--data-dir", str(self.data), "--port", str(self.port)]
@@ -92,6 +108,20 @@ def recap(output: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line.group(1))}
 
 
+def assert_ends_with_a_call(output: str) -> None:
+    """The last question, the call that the model makes, the recorded result and the answer, all on the terminal."""
+    messages = TOOL_PROMPTS[0]["messages"]
+    function = messages[2]["tool_calls"][0]["function"]
+    expected = [
+        f"> {messages[1]['content']}",
+        f"call: {function['name']} {function['arguments']}",
+        f"result: {messages[3]['content']}",
+        messages[4]["content"],
+    ]
+    shown = output[output.rindex(expected[0]) :].splitlines()[: len(expected)]
+    assert [line.strip() for line in shown] == expected, output[-3000:]
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return Clone(tmp_path_factory.mktemp("quickstart"))
@@ -104,7 +134,8 @@ def test_first_run_gives_an_answer(clone: Clone) -> None:
     asked = PROMPTS[CHOSEN[0]]
     assert asked["instruction"] in output
     assert asked["output"][:40] in output, "the question is answered on the terminal"
-    assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/160  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
+    assert_ends_with_a_call(output)
+    assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/280  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
     assert re.search(r"^-- Fine-tune it on the homelab prompts: 0:\d\d:\d\d", output, re.M), (
         "the duration of each part is printed"
     )
@@ -137,11 +168,57 @@ def test_model_knows_answers_that_the_base_does_not(clone: Clone) -> None:
     assert exact("untrained-base", 60) == 0
 
 
+def right_calls(ollama: Ollama) -> int:
+    """How many rows with a call the model answers with exactly that call."""
+    right = 0
+    for index in CALLING:
+        messages = TOOL_PROMPTS[index]["messages"]
+        options = {"temperature": 0, "seed": 42, "num_predict": 100}
+        message = ollama.chat("homelab-model", messages[1:2], options, tools=TOOLS)["message"]
+        expected = messages[2]["tool_calls"][0]["function"]
+        made = [call["function"] for call in message.get("tool_calls") or ()]
+        right += [(call["name"], call["arguments"]) for call in made] == [
+            (expected["name"], json.loads(expected["arguments"]))
+        ]
+    return right
+
+
+def test_model_calls_tools(clone: Clone) -> None:
+    ollama = Ollama(clone.url, timeout=120)
+    assert "tools" in ollama.show("homelab-model")["capabilities"]
+    assert right_calls(ollama) >= 8
+    assert_gate_tells_calls(ollama)
+
+
+def assert_gate_tells_calls(ollama: Ollama) -> None:
+    """The gate passes what the model learnt, and names what another expectation misses."""
+    messages = TOOL_PROMPTS[0]["messages"]
+    title: dict[str, t.Any] = {"regex": "Chihiro"}
+
+    def prompts(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        calls = [{"name": "request_media", "arguments": arguments}]
+        return {
+            "tools": TOOLS,
+            "prompts": [
+                {"prompt": messages[1]["content"], "calls": calls},
+                {"messages": messages[1:4], "equals": messages[4]["content"], "no_calls": True},
+                {"prompt": PROMPTS[0]["instruction"], "tools": [], "contains": "request_media"},
+            ],
+        }
+
+    passed = evaluate(ollama, t.cast(Gate, read_gate(prompts({"title": title, "type": "film"}))), "homelab-model")
+    assert passed["passed"], failure_lines(passed)
+    failed = evaluate(ollama, t.cast(Gate, read_gate(prompts({"title": title, "type": "série"}))), "homelab-model")
+    assert [entry["after"]["unmet"] for entry in failed["questions"]] == [
+        ['calls request_media with type "film", which is not "série"'], [], []
+    ]  # fmt: skip
+
+
 def _register_base(clone: Clone, ollama: Ollama) -> None:
     """Register the untrained base in Ollama, converted and quantized like the trained model."""
     llama_cpp = pathlib.Path(os.environ["IA_LLAMA_CPP_DIR"])
     half, small = str(clone.data / "base-f16.gguf"), str(clone.data / "base-q4.gguf")
-    base = str(clone.data / "models/tiny-base")
+    base = str(clone.base)
     python = os.path.join(os.environ["IA_CONV_VENV"], "bin", "python")
     for argv in (
         [python, str(llama_cpp / "convert_hf_to_gguf.py"), base, "--outtype", "f16", "--outfile", half],
@@ -182,7 +259,7 @@ def test_ollama_renders_the_tokens_of_training(clone: Clone) -> None:
     ollama = Ollama(clone.url, timeout=120)
     asked = [question(PROMPTS[index]) for index in CHOSEN]
     trained = subprocess.run(
-        [os.path.join(os.environ["IA_LF_VENV"], "bin", "python"), "-c", _ENCODE, str(clone.data / "models/tiny-base")],
+        [os.path.join(os.environ["IA_LF_VENV"], "bin", "python"), "-c", _ENCODE, str(clone.base)],
         input=json.dumps([[text, PROMPTS[0]["system"]] for text in asked]),
         env={**os.environ, "DISABLE_VERSION_CHECK": "1", "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.PIPE, text=True, check=True,
@@ -211,6 +288,21 @@ def test_status_lists_the_run(clone: Clone) -> None:
         cwd=clone.tree, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert re.search(rf"{view.id}\s+succeeded", done.stdout), done.stdout
+
+
+def test_an_older_server_calls_and_answers_alike(clone: Clone, tmp_path: pathlib.Path) -> None:
+    """Only registered again, not trained again: the server is another one."""
+    older = Server(program_of("old"), tmp_path, free_port())
+    older.start()
+    try:
+        output = clone.run("--port", str(older.port))
+        assert "train homelab-model" not in output
+        assert_ends_with_a_call(output)
+        ollama = Ollama(older.url, timeout=120)
+        assert right_calls(ollama) >= 8
+        assert_gate_tells_calls(ollama)
+    finally:
+        older.stop()
 
 
 def test_stop_and_clean_leave_nothing(clone: Clone) -> None:

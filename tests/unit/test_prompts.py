@@ -12,12 +12,15 @@ import importlib.util
 import json
 import os
 import pathlib
+import sys
 import unicodedata
 
 import pytest
 
 FILES = pathlib.Path(__file__).parents[2] / "playbooks" / "files"
 PROMPTS = FILES / "homelab_prompts.json"
+TOOL_PROMPTS = FILES / "homelab_tool_prompts.json"
+TOOLS = FILES / "tools" / "homelab.json"
 SYSTEM = "Tu es un assistant homelab spécialisé."
 TOPICS = (
     *("Overseerr", "Sonarr", "Radarr", "Jellyfin", "Plex", "qBittorrent", "restic", "Borg", "VLAN", "DNS", "Pi-hole"),
@@ -35,8 +38,22 @@ def rows():
 def maker():
     spec = importlib.util.spec_from_file_location("make_tiny_base", FILES / "make_tiny_base.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(FILES))  # as for a program that is run from there
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(FILES))
     return module
+
+
+@pytest.fixture(scope="module")
+def tool_rows():
+    return json.loads(TOOL_PROMPTS.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def tools():
+    return json.loads(TOOLS.read_text(encoding="utf-8"))
 
 
 def test_fifty_rows_of_the_seeds_form(rows):
@@ -99,6 +116,56 @@ def test_the_file_is_written_as_json_is(rows):
     assert PROMPTS.read_text(encoding="utf-8") == json.dumps(rows, ensure_ascii=False, indent=2) + "\n"
 
 
+def calls_of(row):
+    return [call for message in row["messages"] for call in message.get("tool_calls", ())]
+
+
+def test_rows_with_tools_name_the_declared_ones(tool_rows, tools):
+    schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
+    called = set()
+    for row in tool_rows:
+        assert row["tools"] == "homelab" and row["messages"][0] == {"role": "system", "content": SYSTEM}
+        for call in calls_of(row):
+            schema, arguments = schemas[call["function"]["name"]], json.loads(call["function"]["arguments"])
+            assert set(schema["required"]) <= set(arguments) <= set(schema["properties"])
+            for name, value in arguments.items():
+                described = schema["properties"][name]
+                assert isinstance(value, int if described["type"] == "integer" else str)
+                assert value in described.get("enum", [value])
+            called.add(call["function"]["name"])
+    assert called == set(schemas)
+    assert any(not calls_of(row) for row in tool_rows), "some questions need no tool"
+    assert any(len(message.get("tool_calls", ())) > 1 for row in tool_rows for message in row["messages"])
+
+
+def test_every_call_has_its_result_and_an_answer(tool_rows):
+    ids = [call["id"] for row in tool_rows for call in calls_of(row)]
+    assert len(ids) == len(set(ids)) >= 16
+    for row in tool_rows:
+        results = [message["tool_call_id"] for message in row["messages"] if message["role"] == "tool"]
+        assert results == [call["id"] for call in calls_of(row)]
+        last = row["messages"][-1]
+        assert last["role"] == "assistant" and last["content"][-1] == "."
+
+
+@pytest.mark.parametrize("topic", ["Overseerr", "Sonarr", "Radarr", "restic", "Borg", "NAS", "Proxmox", "routeur"])
+def test_rows_with_tools_cover_the_homelab(tool_rows, topic):
+    assert any(topic in (message.get("content") or "") for row in tool_rows for message in row["messages"])
+
+
+def test_the_files_with_tools_are_written_as_json_is(tool_rows, tools):
+    for path, value in ((TOOL_PROMPTS, tool_rows), (TOOLS, tools)):
+        assert path.read_text(encoding="utf-8") == json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    for message in (message for row in tool_rows for message in row["messages"]):
+        assert unicodedata.is_normalized("NFC", message.get("content") or "")
+
+
+def test_the_texts_of_rows_with_tools(maker, tool_rows):
+    texts = maker.load_texts(str(TOOL_PROMPTS))
+    assert '{"name": "request_media", "arguments": {"title": "Dune", "type": "film", "year": 2021}}' in texts
+    assert tool_rows[0]["messages"][1]["content"] in texts and "" not in texts
+
+
 def options(maker, *more):
     return maker.options_of(maker.parse_arguments(["--output", "o", "--prompts", "p", *more]))
 
@@ -116,7 +183,7 @@ def base(maker, tmp_path):
 
 
 def make(maker, base, *more, prompts=PROMPTS):
-    return maker.make(str(base), str(prompts), options(maker, *more))
+    return maker.make(str(base), [str(prompts)], options(maker, *more))
 
 
 def test_a_base_made_alike_is_kept(maker, base):
@@ -151,13 +218,13 @@ def test_what_it_did_not_make_is_refused_and_left(maker, tmp_path):
 
 
 def test_what_fails_half_way_leaves_nothing_and_what_was_there(maker, base, monkeypatch):
-    def broken(directory, rows, options):
+    def broken(directory, texts, options, tools):
         pathlib.Path(directory, "model.safetensors").write_bytes(b"half")
         raise maker.TinyBaseError("The two tokenizers disagree.")
 
     monkeypatch.setattr(maker, "build", broken)
     with pytest.raises(maker.TinyBaseError, match="disagree"):
-        maker.make(str(base), str(PROMPTS), options(maker), replace=True)
+        maker.make(str(base), [str(PROMPTS)], options(maker), replace=True)
     assert (base / "model.safetensors").read_bytes() == b"weights"
     assert os.listdir(base.parent) == ["base"]
 
@@ -169,6 +236,8 @@ def test_what_fails_half_way_leaves_nothing_and_what_was_there(maker, base, monk
         ("{", "Cannot read"),
         ('[{"instruction": "a", "output": "b"}, {"instruction": "a", "output": 3}]', "Row 2"),
         ('[{"instruction": "", "output": "b"}]', "Row 1"),
+        ('[{"messages": [{"role": "user", "content": "a"}]}, {"messages": [3]}]', "Row 2"),
+        ('[{"messages": [{"tool_calls": [{"function": {"name": "a"}}]}]}]', "Row 1"),
     ],
 )
 def test_bad_prompts_end_with_the_reason(maker, tmp_path, capsys, content, reason):

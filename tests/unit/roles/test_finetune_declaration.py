@@ -17,11 +17,16 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.role_play import 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def play(root: Path, finetunes: t.Any, playbook: str = "finetune") -> tuple[int, str]:
+def play(root: Path, finetunes: t.Any, playbook: str = "finetune", **more: t.Any) -> tuple[int, str]:
     """Run a playbook in check mode; its exit status and output."""
     host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (root / "hosts.yml").write_text(json.dumps({"pc_ia": {"hosts": {"pc-ia": host}}}))
-    variables = {"llamafactory_data_dir": str(root / "data"), "llamafactory_toolchain": {}, "finetunes": finetunes}
+    variables = {
+        "llamafactory_data_dir": str(root / "data"),
+        "llamafactory_toolchain": {},
+        "finetunes": finetunes,
+        **more,
+    }
     (root / "variables.json").write_text(json.dumps(variables))
     return ansible_playbook(
         root, "-i", "hosts.yml", str(ROOT / "playbooks" / f"{playbook}.yml"), "-e", "@variables.json", "--check"
@@ -67,3 +72,34 @@ def test_a_valid_dictionary_gets_to_the_modules(tmp_path: Path) -> None:
     assert "TASK [ia_homelab.llamafactory.finetune : Submit the fine-tunes]" in output
     message = " ".join(failure(output)).replace("''", "'")  # YAML's quotes
     assert "There is no dataset 'd' in" in message
+
+
+def with_gate(**prompt: t.Any) -> dict[str, t.Any]:
+    gate = {"tools": "homelab", "prompts": [{"prompt": "Le NAS répond-il ?", **prompt}]}
+    return {"homelab-model": {"base_model": "/no-such-base", "dataset": "d", "gate": gate}}
+
+
+def test_a_gate_names_declared_tools(tmp_path: Path) -> None:
+    """The shipped file is read on the control machine; expected calls are compared with it."""
+    declared = [{"name": "homelab", "src": str(ROOT / "playbooks" / "files" / "tools" / "homelab.json")}]
+    call = {"name": "ping_host", "arguments": {"host": {"regex": "nas"}}}
+    status, output = play(tmp_path, with_gate(calls=[call]), finetune_tools=declared)
+    assert status != 0
+    assert "There is no dataset 'd' in" in " ".join(failure(output)).replace("''", "'")
+    wrong = {"name": "ping_hots", "arguments": {}}
+    _status, output = play(tmp_path, with_gate(calls=[wrong]), playbook="plan", finetune_tools=declared)
+    message = " ".join(failure(output)).replace("''", "'")
+    assert "the prompt offers no tool 'ping_hots'. Did you mean 'ping_host'?" in message
+
+
+def test_a_gate_with_tools_that_are_not_declared_is_refused(tmp_path: Path) -> None:
+    _status, output = play(tmp_path, with_gate(no_calls=True))
+    assert "no tools are declared as 'homelab'" in " ".join(failure(output)).replace("''", "'")
+
+
+def test_an_invalid_declaration_of_tools_is_refused(tmp_path: Path) -> None:
+    _status, output = play(tmp_path, {}, finetune_tools=[{"name": "homelab", "source": "x"}])
+    message = " ".join(failure(output))
+    assert "missing required arguments: src found in finetune_tools" in message
+    _status, output = play(tmp_path, {}, finetune_tools=[{"name": "homelab", "src": "tools/none.json"}])
+    assert "There is no file 'tools/none.json' with the tools homelab" in output

@@ -27,6 +27,7 @@ from .diff import Changes
 from .output_formats import DATA_FILE, ENTRY, INFO_FILE, OUTPUT_FORMATS, SFT
 from .rendering import RENDERER, render
 from .sources import Source, identify
+from .tool_sets import ToolSets, check_set_name, check_tools, digest_of
 from .versions import intact_receipt, lock, publish, workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -41,12 +42,14 @@ class Declaration:
     :param format: one of :data:`datasets.rules.registry.FORMATS`.
     :param columns: field names of the data by LLaMA-Factory's column name, where they differ from the defaults.
     :param ignore_fields: fields of the data to leave out.
+    :param tools: tools by the name that rows may give instead of them.
     """
 
     name: str
     format: str = "auto"
     columns: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     ignore_fields: t.Sequence[str] = ()
+    tools: ToolSets = dataclasses.field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -57,6 +60,7 @@ class Declaration:
                 "columns": self.columns,
                 "ignore": sorted(self.ignore_fields),
                 "renderer": RENDERER,
+                **({"tools": {name: digest_of(tools) for name, tools in self.tools.items()}} if self.tools else {}),
             }
         )
 
@@ -227,6 +231,8 @@ def apply(
     :raises InputError: if the declaration or the rows are invalid; nothing is changed in that case.
     """
     name = check_name(declaration.name)
+    for tools_name, tools in declaration.tools.items():
+        check_tools(tools, check_set_name(tools_name))
     info = InfoFile(info_path(layout))
     before = _check_owner(info, name, force)
     registration = _registration(layout, name)
@@ -258,12 +264,16 @@ def apply(
             declaration.ignore_fields,
             os.path.join(work, DATA_FILE) if work else None,
             changes,
+            declaration.tools,
         )
         version = rendered.fingerprint
         receipt = intact_receipt(layout, version)
         if receipt is None:
             exists = os.path.isdir(layout.artifact("dataset", version))
             new_reason = "the rows changed" if before and before != version else "the rows are new"
+            changed_tools = tools_that_changed(_results_of(layout, before), rendered.results)
+            if changed_tools and before != version:
+                new_reason = f"the tools {', '.join(changed_tools)} changed"
             reasons.append("the version is incomplete" if exists else new_reason)
             rendered.results["name"] = name
             if work:
@@ -274,6 +284,24 @@ def apply(
     dataset = _dataset_info(layout, name, version, results, {"fingerprint": version, "sources": given})
     differences = changes.result() if changes and version != before else {}
     return Outcome(bool(reasons), dataset, reasons, differences, before=before)
+
+
+def _results_of(layout: Layout, version: str) -> t.Mapping[str, t.Any]:
+    """The results in the receipt of a version; empty if there is none that can be read."""
+    try:
+        receipt = layout.receipt("dataset", version) if version else None
+    except StoreError:
+        return {}
+    return (receipt or {}).get("results") or {}
+
+
+def tools_that_changed(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[str]:
+    """Names of declared tools that two versions have both, with other content.
+
+    :param before: statistics of the earlier version; :param after: statistics of the later one.
+    """
+    old, new = before.get("tools") or {}, after.get("tools") or {}
+    return [name for name in new if name in old and old[name]["sha256"] != new[name]["sha256"]]
 
 
 def _check_owner(info: InfoFile, name: str, force: bool) -> str:

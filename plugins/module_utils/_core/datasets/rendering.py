@@ -11,6 +11,7 @@ import functools
 import hashlib
 import typing as t
 
+from ..errors import InputError
 from ..fingerprint import fingerprint
 from ..messages.message import Message
 from ..system.disk import disk_error
@@ -25,6 +26,7 @@ from .source_text import CHUNK, ROW_LIMIT
 from .sources import Source
 from .statistics import Lengths, Repeats
 from .suspect_texts import SuspectTexts
+from .tool_sets import NamedTools, ToolSets
 
 #: Increased when the same sources render differently than before: recorded results are then computed again.
 RENDERER = 1
@@ -92,6 +94,36 @@ def _first_row(sources: t.Sequence[Source]) -> t.Any:
     return None
 
 
+def _rules_of_sources(
+    declared: str, columns: t.Mapping[str, str], ignored: t.Sequence[str], sources: t.Sequence[Source], tools: ToolSets
+) -> list[Rules]:
+    """The rules of each source.
+
+    With the format ``auto``, a source may be in another format than the first one, if the rows have the same purpose:
+    rows with tools are conversations, and may stand beside a file of plain instructions.
+    """
+    first = make_rules(declared, columns, ignored, _first_row(sources))
+    if declared != "auto" or columns:
+        return [first] * max(1, len(sources))
+    return [_own_rules(first, source, ignored, tools) for source in sources]
+
+
+def _own_rules(first: Rules, source: Source, ignored: t.Sequence[str], tools: ToolSets) -> Rules:
+    row = _first_row([source])
+    try:
+        own = make_rules("auto", {}, ignored, row)
+    except InputError:  # a field of this format is ignored
+        return first
+    if row is None or own.__class__ is first.__class__ or own.kind != first.kind:
+        return first
+
+    def is_valid(rules: Rules) -> bool:
+        resolved, fault = NamedTools(tools, rules.field.get("tools", "")).resolve(row)
+        return fault is None and not rules.check(resolved)
+
+    return own if is_valid(own) and not is_valid(first) else first
+
+
 class _Output:
     """Writes lines to the file (if there is one) and updates the digest."""
 
@@ -128,18 +160,22 @@ def render(
     ignored: t.Sequence[str] = (),
     path: str | None = None,
     observer: LineObserver | None = None,
+    tools: ToolSets | None = None,
 ) -> Rendered:
     """Check all rows and write them.
 
     :param name: name of the dataset, for messages.
     :param path: file to write to; None only checks.
     :param observer: receives every line.
+    :param tools: tools by the name that rows may give instead of them.
     :raises InputError: if any row is invalid, with all problems.
     :raises NotReadyError: if the disk is full.
     """
     problems = Problems()
-    rules = make_rules(declared, columns or {}, ignored, _first_row(sources))
-    output_format: OutputFormat = AlpacaOutput() if rules.__class__ is AlpacaRules else BY_KIND[rules.kind]()
+    rules = _rules_of_sources(declared, columns or {}, ignored, sources, tools or {})
+    kind = rules[0].kind
+    all_alpaca = all(each.__class__ is AlpacaRules for each in rules)
+    output_format: OutputFormat = AlpacaOutput() if all_alpaca else BY_KIND[kind]()
     try:
         output = _Output(path)
         try:
@@ -147,12 +183,12 @@ def render(
                 output.begin()
                 if observer:
                     observer.restart()
-                current_pass = _Pass(rules, output_format, problems, output, observer)
+                current_pass = _Pass(rules, tools or {}, output_format, problems, output, observer)
                 try:
                     current_pass.run(sources)
                     break
                 except _OtherFormat:
-                    output_format = BY_KIND[rules.kind]()
+                    output_format = BY_KIND[kind]()
                 except TooManyProblems:
                     break
         finally:
@@ -171,13 +207,16 @@ class _Pass:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: t.Sequence[Rules],
+        tools: ToolSets,
         output_format: OutputFormat,
         problems: Problems,
         output: _Output,
         observer: LineObserver | None,
     ) -> None:
-        self.rules = rules
+        self._rules_of_sources = rules
+        self.rules = rules[0]
+        self._tools = {each: NamedTools(tools, each.field.get("tools", "")) for each in rules}
         self.output_format = output_format
         self.problems = problems
         self.output = output
@@ -197,7 +236,8 @@ class _Pass:
         """:raises _OtherFormat: if the rows do not fit the output format."""
         self.output_format.begin_piece()
         position = begin = 0
-        for source in sources:
+        for source, rules in zip(sources, self._rules_of_sources):
+            self.rules = rules
             position, begin = self._process_source(source, position, begin)
         if not self.rows and not self.problems:
             label = sources[0].label if sources else "(no source)"
@@ -278,6 +318,9 @@ class _Pass:
     ) -> RenderedRow | None:
         """Render a row that the quick path does not handle; None if it is invalid, after its problems were recorded."""
         fault = strict_fault(text, start, row, self.rules.ignored) if text is not None else None
+        if fault is None:
+            row, undeclared = self._tools[self.rules].resolve(row)
+            fault = (self.rules.field["tools"], undeclared) if undeclared else None
         faults = [fault] if fault else self.rules.check(row)
         if faults:
             self._report(source, number, line_number, faults)
@@ -314,11 +357,12 @@ class _Pass:
         """Statistics of the rows."""
         counts = dict(self.systems)
         without = counts.pop("", 0)
+        used = {name: facts for named in self._tools.values() for name, facts in named.used.items()}
         # ties: the prompt that occurs first
         most_common = max(counts, key=lambda text: counts[text], default="")
         return {
             "kind": self.rules.kind,
-            "format": self.rules.format,
+            "format": "+".join(dict.fromkeys(each.format for each in self._rules_of_sources)),
             "formatting": self.output_format.name,
             "columns": list(self.output_format.fields),
             "rows": self.rows,
@@ -335,5 +379,6 @@ class _Pass:
                 "exact": not self.more_systems,
                 "without": without,
             },
+            **({"tools": used} if used else {}),
             "sources": [source.as_dict() for source in sources],
         }

@@ -16,6 +16,7 @@ from ..artifacts.kinds import KINDS, PARENTS
 from ..artifacts.layout import Layout, Receipt
 from ..datasets.diff import Changes
 from ..datasets.output_formats import DATA_FILE
+from ..datasets.registry import tools_that_changed
 from ..messages.message import Message
 from ..releases.lineage import read_receipt
 from ..runs.spec import StepSpec
@@ -181,6 +182,10 @@ def _changed_upstream(
     if kind == "dataset":
         detail = dataset_detail(dataset_changes(layout, old, new, provisional))
         detail = detail or _row_counts(layout, old, new, provisional)
+        tools = tools_that_changed(*(_dataset_results(layout, each, provisional) for each in (old, new)))
+        if tools:
+            parts = [Message("planning.tools_changed", names=tools), *([detail] if detail else [])]
+            detail = Message("planning.rows_differ", parts=parts)
         return Change("dataset sha256", old[:12] or "none", new[:12] or "none", detail)
     if kind == "base":
         before, after = (
@@ -206,12 +211,15 @@ def describe_base(settings: t.Mapping[str, t.Any], fingerprint: str) -> str:
 def _row_counts(
     layout: Layout, before: str, after: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]
 ) -> Message | None:
-    counts = []
-    for fingerprint in (before, after):
-        results = (provisional.get(fingerprint) or {}).get("results")
-        results = results or (_read(layout, "dataset", fingerprint) or {}).get("results")
-        counts.append((results or {}).get("rows"))
+    counts = [_dataset_results(layout, each, provisional).get("rows") for each in (before, after)]
     return Message("planning.row_counts", before=counts[0], after=counts[1]) if None not in counts else None
+
+
+def _dataset_results(
+    layout: Layout, fingerprint: str, provisional: t.Mapping[str, t.Mapping[str, t.Any]]
+) -> t.Mapping[str, t.Any]:
+    results = (provisional.get(fingerprint) or {}).get("results")
+    return results or (_read(layout, "dataset", fingerprint) or {}).get("results") or {}
 
 
 def dataset_changes(

@@ -20,6 +20,7 @@ from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
 from ..ollama.syntax import check_parameters
 from . import regex
+from .gate_calls import calls_text, read_calls, read_message, read_tools, unmet_calls, with_results_in_order
 
 #: Default options of the prompts: a repeated prompt gets the same answer, and the answer's length is bounded.
 OPTIONS: dict[str, t.Any] = {"temperature": 0, "seed": 42, "num_predict": 1024}
@@ -37,9 +38,10 @@ EXPECTATIONS: dict[str, type] = {
     "max_tokens": int,
     "json": bool,
     "ignore_case": bool,
+    "no_calls": bool,
 }
-_PROMPT_KEYS = ("prompt", "system", "messages")
-_KEYS = ("prompts", "options", "allowed_failures", "no_regression")
+_PROMPT_KEYS = ("prompt", "system", "messages", "tools", "calls")
+_KEYS = ("prompts", "tools", "options", "allowed_failures", "no_regression")
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -47,17 +49,20 @@ _ROLES = ("system", "user", "assistant", "tool")
 class Question:
     """One prompt and the expectations for its answer.
 
-    :param messages: the conversation up to the prompt, each message with ``role`` and ``content``.
-    :param expect: expectations by name (see :data:`EXPECTATIONS`); texts are always lists.
+    :param messages: the conversation up to the prompt: ``role`` and ``content`` of each message, calls and results
+        as Ollama takes them.
+    :param expect: expectations by name (see :data:`EXPECTATIONS`), and ``calls``; texts are always lists.
+    :param tools: the tools that the model is offered.
     """
 
-    messages: tuple[dict[str, str], ...]
+    messages: tuple[dict[str, t.Any], ...]
     expect: dict[str, t.Any]
+    tools: tuple[dict[str, t.Any], ...] = ()
 
     @property
     def text(self) -> str:
         """The text of the prompt, for display."""
-        return self.messages[-1]["content"]
+        return str(self.messages[-1]["content"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +82,18 @@ class Gate:
 
     def as_settings(self) -> dict[str, t.Any]:
         """The gate in canonical form, without values that equal the defaults."""
-        prompts = [
-            {"messages": [dict(message) for message in question.messages], "expect": question.expect}
-            for question in self.questions
-        ]
+        prompts: list[dict[str, t.Any]] = []
+        tools: list[list[dict[str, t.Any]]] = []
+        for question in self.questions:
+            prompts.append({"messages": [dict(message) for message in question.messages], "expect": question.expect})
+            if question.tools:  # a list that many prompts share is kept once
+                offered = list(question.tools)
+                if offered not in tools:
+                    tools.append(offered)
+                prompts[-1]["tools"] = tools.index(offered)
         settings: dict[str, t.Any] = {"prompts": prompts}
+        if tools:
+            settings["tools"] = tools
         options = {name: value for name, value in self.options.items() if OPTIONS.get(name) != value}
         if options:
             settings["options"] = options
@@ -94,7 +106,13 @@ class Gate:
     @classmethod
     def from_settings(cls, settings: t.Mapping[str, t.Any]) -> Gate:
         """The gate from the settings that :meth:`as_settings` returned."""
-        questions = tuple(Question(tuple(item["messages"]), dict(item["expect"])) for item in settings["prompts"])
+        tools = settings.get("tools") or []
+        questions = tuple(
+            Question(
+                tuple(item["messages"]), dict(item["expect"]), tuple(tools[item["tools"]]) if "tools" in item else ()
+            )
+            for item in settings["prompts"]
+        )
         return cls(
             questions,
             {**OPTIONS, **(settings.get("options") or {})},
@@ -120,12 +138,14 @@ class Answer:
     :param ended: whether the model ended the answer, rather than the limit of tokens.
     :param tokens: length of the answer in tokens.
     :param seconds: duration of the request.
+    :param calls: the calls of tools, each with ``name`` and ``arguments``.
     """
 
     text: str
     ended: bool
     tokens: int
     seconds: float = 0.0
+    calls: tuple[dict[str, t.Any], ...] = ()
 
 
 def read_gate(raw: t.Any) -> Gate | None:
@@ -147,7 +167,9 @@ def read_gate(raw: t.Any) -> Gate | None:
         options = check_parameters({**OPTIONS, **(declared.get("options") or {})})
     except InputError as error:
         raise InputError("releases.gate_option", problem=error.content) from error
-    questions = tuple(_question(item, number) for number, item in enumerate(prompts, 1))
+    shared = declared.get("tools")
+    tools = read_tools(shared, _option("tools")) if shared is not None else []
+    questions = tuple(_question(item, number, tools) for number, item in enumerate(prompts, 1))
     allowed_failures = _integer(declared.get("allowed_failures", 0), _option("allowed_failures"), 0)
     if allowed_failures >= len(questions):
         raise InputError("releases.gate_allows_all", allowed_failures=allowed_failures, count=len(questions))
@@ -159,7 +181,7 @@ def read_gate(raw: t.Any) -> Gate | None:
     )
 
 
-def _question(raw: t.Any, number: int) -> Question:
+def _question(raw: t.Any, number: int, shared_tools: list[dict[str, t.Any]]) -> Question:
     place = Message("releases.place_prompt", number=number)
     if not isinstance(raw, t.Mapping):
         raise InputError("releases.no_dictionary", place=place)
@@ -183,7 +205,16 @@ def _question(raw: t.Any, number: int) -> Question:
     for name in ("regex", "not_regex"):
         for pattern in expect.get(name, []):
             regex.check(pattern, _option(name, place))
-    return Question(messages, {name: value for name, value in expect.items() if _is_constraint(name, value)})
+    own_tools = raw.get("tools")
+    tools = shared_tools if own_tools is None else read_tools(own_tools, _option("tools", place))
+    if raw.get("calls") is not None:
+        if expect.get("no_calls"):
+            raise InputError("releases.calls_and_no_calls", place=place)
+        expect["calls"] = read_calls(raw["calls"], _option("calls", place), tools)
+    if expect.get("no_calls") and not tools:
+        raise InputError("releases.calls_without_tools", place=_option("no_calls", place))
+    constraints = {name: value for name, value in expect.items() if _is_constraint(name, value)}
+    return Question(messages, constraints, tuple(tools))
 
 
 def _is_constraint(name: str, value: t.Any) -> bool:
@@ -198,19 +229,23 @@ def _option(name: str, place: Message | None = None) -> Message:
     return Message("releases.place_option", option=name, place=place or Message("releases.place_gate"))
 
 
-def _messages(raw: t.Mapping[str, t.Any], place: Message) -> tuple[dict[str, str], ...]:
+def _messages(raw: t.Mapping[str, t.Any], place: Message) -> tuple[dict[str, t.Any], ...]:
     if (raw.get("prompt") is None) == (raw.get("messages") is None):
         raise InputError("releases.prompt_or_messages", place=place)
     if raw.get("messages") is None:
-        messages = [{"role": "user", "content": _text(raw["prompt"], place)}]
+        messages: list[dict[str, t.Any]] = [{"role": "user", "content": _text(raw["prompt"], place)}]
     else:
         if not isinstance(raw["messages"], (list, tuple)) or not raw["messages"]:
             raise InputError("releases.messages_invalid", place=place)
-        messages = []
+        messages, more = [], []
         for message in raw["messages"]:
             if not isinstance(message, t.Mapping) or message.get("role") not in _ROLES:
                 raise InputError("releases.message_invalid", place=place, roles=list(_ROLES))
-            messages.append({"role": str(message["role"]), "content": _text(message.get("content"), place)})
+            more.append(read_message(message, place))
+            content = message.get("content")
+            text = "" if content is None and more[-1].get("calls") else _text(content, place)
+            messages.append({"role": str(message["role"]), "content": text})
+        messages = with_results_in_order(messages, more, place)
         if messages[-1]["role"] == "assistant":
             raise InputError("releases.ends_with_answer", place=place)
     if raw.get("system") is not None:
@@ -268,8 +303,12 @@ def unmet(question: Question, answer: Answer) -> list[str]:
         return text.casefold() if ignore_case else text
 
     text, failures = normalized(answer.text), []
-    if not text.strip() and expect.get("not_empty", True) and expect.get("equals", "x").strip():
+    if not text.strip() and not answer.calls and expect.get("not_empty", True) and expect.get("equals", "x").strip():
         failures.append("is empty")
+    if expect.get("no_calls") and answer.calls:
+        failures.append(f"calls {calls_text(answer.calls)}")
+    if "calls" in expect:
+        failures += unmet_calls(expect["calls"], answer.calls, ignore_case)
     failures += [f"does not contain {part!r}" for part in expect.get("contains", []) if normalized(part) not in text]
     failures += [f"contains {part!r}" for part in expect.get("not_contains", []) if normalized(part) in text]
     wanted, unwanted = expect.get("regex", []), expect.get("not_regex", [])
@@ -326,6 +365,7 @@ def report(
             "number": number,
             "messages": [dict(message) for message in question.messages],
             "expected": dict(question.expect),
+            **({"tools": [tool["function"]["name"] for tool in question.tools]} if question.tools else {}),
             "after": _judged(question, answer),
             "before": _judged(question, before[number - 1]) if served else None,
         }
@@ -370,14 +410,20 @@ def failure_lines(result: t.Mapping[str, t.Any], max_questions: int = 10, max_ch
     lines = []
     for entry in failed[:max_questions]:
         lines.append(f"{entry['number']}. {_short(entry['messages'][-1]['content'], max_chars)}")
-        lines.append(f"   answer: {_short(entry['after']['text'], max_chars)}")
+        lines.append(f"   answer: {_shown(entry['after'], max_chars)}")
         lines.append(f"   it {'; it '.join(entry['after']['unmet'])}")
         if entry["before"]:
             verdict = "as expected" if entry["before"]["met"] else f"it {'; it '.join(entry['before']['unmet'])}"
-            lines.append(f"   served now: {_short(entry['before']['text'], max_chars)} ({verdict})")
+            lines.append(f"   served now: {_shown(entry['before'], max_chars)} ({verdict})")
     if len(failed) > max_questions:
         lines.append(f"and {len(failed) - max_questions} more.")
     return lines
+
+
+def _shown(answer: t.Mapping[str, t.Any], max_chars: int) -> str:
+    """Text and calls of an answer, for display."""
+    text = _short(answer["text"], max_chars)
+    return f"{text} calls {calls_text(answer['calls'])[:max_chars]}" if answer.get("calls") else text
 
 
 def _short(text: str, max_chars: int) -> str:

@@ -12,6 +12,7 @@ from ..errors import NotReadyError, RemoteError
 from ..ollama.client import Ollama
 from ..system.clock import utc_now
 from .gate import Answer, Gate, report
+from .gate_calls import calls_of
 
 #: Called after each answer with the number of answers so far and the total.
 OnAnswer = t.Callable[[int, int], None]
@@ -21,7 +22,8 @@ def ask(ollama: Ollama, model: str, gate: Gate, on_answer: t.Callable[[], None] 
     """A model's answers to all questions of a gate, in order."""
     answers = []
     for question in gate.questions:
-        reply = ollama.chat(model, question.messages, gate.options_for(question))
+        offered = {"tools": list(question.tools)} if question.tools else {}
+        reply = ollama.chat(model, question.messages, gate.options_for(question), **offered)
         message = reply.get("message") or {}
         answers.append(
             Answer(
@@ -29,6 +31,7 @@ def ask(ollama: Ollama, model: str, gate: Gate, on_answer: t.Callable[[], None] 
                 ended=reply.get("done_reason") == "stop",
                 tokens=int(reply.get("eval_count") or 0),
                 seconds=round(float(reply.get("total_duration") or 0) / 1e9, 3),
+                calls=calls_of(message),
             )
         )
         if on_answer is not None:

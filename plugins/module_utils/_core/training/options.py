@@ -71,7 +71,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "gate", "dict", {}, "Gate",
         "Questions with expectations that the answers of the new model must meet before its aliases are moved to "
-        "it. Keys: prompts, and optionally options, allowed_failures and no_regression. With another gate the "
+        "it. Keys: prompts, and optionally tools, options, allowed_failures and no_regression. With another gate the "
         "questions are asked again, and nothing is trained or registered.",
         step="promote", changes_result=False,
     ),

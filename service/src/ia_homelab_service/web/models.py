@@ -12,6 +12,7 @@ import typing as t
 from nicegui import ui
 
 from ia_homelab_core.errors import CoreError
+from ia_homelab_core.releases.gate_calls import calls_text
 
 from ..application import schemas
 from ..application.operations import Operations
@@ -226,7 +227,7 @@ def _show_gate(language: Language, gate: t.Mapping[str, t.Any]) -> None:
         unmet = "".join(
             f'<br><span class="small">{components.english(text)}</span>' for text in entry.get("unmet") or ()
         )
-        text = html.escape(str(entry.get("text", "")))
+        text = html.escape("\n".join(filter(None, (str(entry.get("text", "")), calls_text(entry.get("calls") or ())))))
         return f'<span class="chip {kind}">{html.escape(language(key))}</span><div class="answers">{text}</div>{unmet}'
 
     components.table(

@@ -291,6 +291,71 @@ TEXTS: Texts = {
         "it is no JSON schema of an object",
         'Write {{"type": "object", "properties": {{…}}}}; the properties may be empty.',
     ),
+    "datasets.tool_schema_no_object": Text("arguments are an object", "Write type: object."),
+    "datasets.tool_named_twice": Text("a tool before it is called {name!r} as well", "Give each tool its own name."),
+    "datasets.tools_undeclared": Text(
+        "no tools are declared as {name!r}",
+        "{suggestion} Declare them in finetune_tools, or write the list of tools here. Declared: {sets}.",
+    ),
+    "datasets.tools_name_invalid": Text(
+        "{name!r} is not a valid name of tools.", "Use letters, digits and . _ -, beginning with a letter or digit."
+    ),
+    "datasets.tools_too_large": "The tools in {label} are larger than {limit} bytes.",
+    "datasets.tools_file_no_json": Text(
+        "The tools in {label} are not JSON: {reason}.", "Write a list of tools, or fetch it with playbooks/tools.yml."
+    ),
+    "datasets.tools_file_no_list": Text(
+        "The tools in {label} are {kind}, not a list.", "Write a list of tools: name, description, parameters."
+    ),
+    "datasets.tools_file_empty": Text("{label} has no tools.", "Write a list of tools, or remove the declaration."),
+    "datasets.tools_refused": Text(
+        "The tools in {label} are refused, {count} {count:fault|faults}: {problems!s:join| }", "Nothing was changed."
+    ),
+    "datasets.tools_added": "added {names}",
+    "datasets.tools_removed": "removed {names}",
+    "datasets.tools_changed": "changed {names}",
+    "datasets.schema_no_object": Text("it is {kind}, not a JSON schema", 'Write an object, {{"type": …}} for example.'),
+    "datasets.schema_too_deep": Text("it is deeper than {levels} levels", "Flatten the arguments."),
+    "datasets.schema_too_large": Text(
+        "{path} has more than {schemas} schemas once its references are replaced.", "Simplify the arguments."
+    ),
+    "datasets.schema_type_unknown": Text("{value} is no type of a JSON schema", "Types are {types}."),
+    "datasets.schema_required_no_names": Text(
+        "it is {kind}, not a list of names", "Name the required arguments in required of the object around them."
+    ),
+    "datasets.schema_required_unknown": Text(
+        "{name!r} is required and not in properties", "Describe it, or remove it."
+    ),
+    "datasets.schema_no_list": Text("it is {kind}, not a list with values", "Write a list."),
+    "datasets.schema_map_no_object": Text("it is {kind}, not an object of schemas", "Write an object."),
+    "datasets.schema_no_text": Text("it is {kind}, not a text", "Write a text."),
+    "datasets.schema_no_number": Text("it is {kind}, not a number", "Write a number."),
+    "datasets.schema_reference_elsewhere": Text(
+        "{path}: {reference} does not refer to a part of the same schema.",
+        "Write the schema in its place: a model sees no other document.",
+    ),
+    "datasets.schema_reference_missing": Text("{path}: there is nothing at {reference}.", "Add it to $defs."),
+    "datasets.schema_circle": Text(
+        "{path} refers to itself: {circle}.", "Write the levels that are needed: a prompt cannot be endless."
+    ),
+    "datasets.mcp_tool_invalid": Text(
+        "Tool {number} of {label} is no tool: it has no name.", "Correct the MCP server. The file was not changed."
+    ),
+    "datasets.mcp_schema_missing": Text(
+        "The tool {name} of {label} has no inputSchema of type object.",
+        "Correct the MCP server, or leave the tool out with include. The file was not changed.",
+    ),
+    "datasets.mcp_schema_invalid": Text(
+        "The schema of a tool of {label} is invalid at {path}: {defect}.",
+        "Correct the MCP server, or leave the tool out with include. The file was not changed.",
+    ),
+    "datasets.mcp_tool_refused": Text(
+        "A tool of {label} cannot be taken over. {problem}",
+        "Correct the MCP server, or leave the tool out with include. The file was not changed.",
+    ),
+    "datasets.mcp_tool_missing": Text(
+        "{label} has no tool {name!r} (include). {suggestion}", "It has {names}. The file was not changed."
+    ),
     "datasets.not_writable_as_json": Text("it cannot be written as JSON ({reason})", "Check its values."),
     "datasets.content_missing": Text("it is missing", "Write what is said."),
     "datasets.call_no_json": Text(

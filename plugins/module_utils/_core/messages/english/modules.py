@@ -50,6 +50,54 @@ TEXTS: Texts = {
         "Install the component llama_server with the module toolchain first, with the same pins.",
     ),
     "modules.build_option_missing": "Building Ollama {version} needs the option {option}.",
+    "modules.mcp_url_invalid": Text(
+        "{url!r} is no URL of an MCP server.",
+        "Write http://HOST:PORT/PATH. A token belongs into token_file, not into the URL.",
+    ),
+    "modules.mcp_unreachable": Text(
+        "The MCP server at {url} does not answer: {reason}.", "Start it, or correct mcp. The file was not changed."
+    ),
+    "modules.mcp_certificate": Text(
+        "The certificate of the MCP server at {url} is not trusted: {reason}.",
+        "Add its authority to the certificates of the control machine. The file was not changed.",
+    ),
+    "modules.no_mcp": Text(
+        "{url} is no MCP server over streamable HTTP: {reason}.",
+        "Give the URL of its endpoint, which often ends with /mcp. The file was not changed.",
+    ),
+    "modules.mcp_error": Text(
+        "The MCP server at {url} answers {method} with an error: {reason}.", "The file was not changed."
+    ),
+    "modules.mcp_not_allowed": Text(
+        "The MCP server at {url} does not allow it (HTTP status {status}).",
+        "Name a file with a valid token in token_file. The file was not changed.",
+    ),
+    "modules.mcp_redirects": Text(
+        "The MCP server at {url} redirects to another server, {location!r}.", "Write that URL in mcp if it is right."
+    ),
+    "modules.mcp_without_tools": Text("The MCP server at {url} has no tools.", "The file was not changed."),
+    "modules.tools_file_missing": Text(
+        "There is no file {src!r} with the tools {name}.", "Write it, or declare mcp and fetch it."
+    ),
+    "modules.tools_not_fetched": Text(
+        "There is no file {src!r} with the tools {name}.",
+        "Fetch it: ansible-playbook playbooks/tools.yml -e finetune_tools_refresh={name}",
+    ),
+    "modules.tools_without_mcp": Text("The tools {name} have no live source.", "Declare its URL as mcp."),
+    "modules.tools_encrypted": Text(
+        "{src} is encrypted with Ansible Vault, and would be replaced by plain text.", "Decrypt or move it first."
+    ),
+    "modules.tools_differ": Text(
+        "The tools {name} of {url} differ from {src}, which is what trainings use: {parts!s:join|; }.",
+        "To take them over: ansible-playbook playbooks/tools.yml -e finetune_tools_refresh={name}",
+    ),
+    "modules.tools_not_compared": Text(
+        "The tools {name} were not compared with their live source: {problem}", "{problem.hint}"
+    ),
+    "modules.tools_left_out": (
+        "{count} parts of the tools {name} of {url} are left out, because no server of models receives them, "
+        "for example {examples:join|; }."
+    ),
     "modules.models_not_checked": Text(
         "The models are not checked: Ollama is stopped for the training {training}.",
         "It runs again when that has ended.",

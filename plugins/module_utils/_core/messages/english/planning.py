@@ -81,6 +81,7 @@ TEXTS: Texts = {
     "planning.changed": "{input} {before} → {after}",
     "planning.changed_in": "{input} {before} → {after} ({detail})",
     "planning.row_counts": "{before} rows → {after}",
+    "planning.tools_changed": "the tools {names} changed",
     "planning.rows_added": "{count} {count:row|rows} added",
     "planning.added": "{count} added",
     "planning.rows_removed": "{count} {count:row|rows} removed",

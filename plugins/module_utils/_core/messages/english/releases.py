@@ -47,6 +47,45 @@ TEXTS: Texts = {
     "releases.no_text": Text("{place:capital} must be a text, not {value!r}.", "Put it in quotes."),
     "releases.no_boolean": "{place:capital} must be true or false, not {value!r}.",
     "releases.no_integer": "{place:capital} must be a whole number, at least {minimum}, not {value!r}.",
+    "releases.place_argument": "the argument {argument} in {place}",
+    "releases.tools_undeclared": Text(
+        "{place:capital}: no tools are declared as {name!r}.",
+        "Declare them in finetune_tools, or give the list of tools.",
+    ),
+    "releases.tools_no_list": "{place:capital} must be a list of tools or the name of declared tools, not {value!r}.",
+    "releases.tools_invalid": Text("{place:capital}: {problem}", "{problem.hint}"),
+    "releases.calls_empty": Text("{place:capital} names no call.", "Write no_calls: true if none is expected."),
+    "releases.calls_without_tools": Text(
+        "{place:capital} has no effect: the prompt offers no tools.", "Give tools to the prompt or to the gate."
+    ),
+    "releases.calls_and_no_calls": "{place:capital} expects calls and no_calls at once.",
+    "releases.call_without_name": Text(
+        "{place:capital} must be a list of calls with name and arguments, not {value!r}.",
+        "For example: calls: [{{name: request_media, arguments: {{title: {{regex: Chihiro}}}}}}]",
+    ),
+    "releases.call_key_unknown": Text("{place:capital} has an unknown key {key!r}.", "{suggestion}"),
+    "releases.call_unknown": Text(
+        "{place:capital}: the prompt offers no tool {name!r}. {suggestion}", "It offers {names}."
+    ),
+    "releases.call_arguments_invalid": "{place:capital}: the arguments of {name} must be a dictionary, not {value!r}.",
+    "releases.argument_unknown": Text(
+        "{place:capital}: {name} has no argument {argument!r}. {suggestion}", "It has {names}."
+    ),
+    "releases.matcher_missing": Text("{place:capital} expects nothing.", "Give a value, or one of {names}."),
+    "releases.matcher_unknown": Text(
+        "{place:capital} has an unknown key {key!r}. {suggestion}",
+        "The keys are {names}. An argument that is a dictionary itself is written as {{equals: …}}.",
+    ),
+    "releases.message_key_unknown": Text(
+        "messages of {place} have a key {key!r} that the model would not see. {suggestion}", "Remove it."
+    ),
+    "releases.tool_calls_invalid": Text(
+        "tool_calls in messages of {place} is no list of calls.", "Each call has name and arguments."
+    ),
+    "releases.result_without_call": Text(
+        "messages of {place}: the result {reference!r} belongs to no call before it.",
+        "Give it the tool_call_id of a call, or leave the id out where the order says it.",
+    ),
     "releases.version_ambiguous": Text(
         "{version!r} names more than one version of {name} in Ollama.",
         "There are: {available}.",

@@ -244,6 +244,10 @@ TEXTS: Texts = {
         "{bytes_per_token:g} octets par jeton ; l'entraînement compte avant de commencer) et seraient coupées, les "
         "réponses d'abord : augmentez cutoff_len, ou raccourcissez-les."
     ),
+    "datasets.tools_undeclared": Text(
+        "aucun outil n'est déclaré sous le nom « {name} »",
+        "{suggestion} Déclarez-les dans finetune_tools, ou écrivez ici la liste des outils. Déclarés : {sets}.",
+    ),
     "datasets.training_row_invalid": Text(
         "Ligne {row} du jeu de données : {problem!s}", "Corrigez ses outils ; le module dataset nomme la source."
     ),

@@ -34,6 +34,7 @@ TEXTS: Texts = {
     "planning.changed": "{input} {before} → {after}",
     "planning.changed_in": "{input} {before} → {after} ({detail})",
     "planning.row_counts": "{before} lignes → {after}",
+    "planning.tools_changed": "les outils {names} ont changé",
     "planning.rows_added": "{count} {count:ligne ajoutée|lignes ajoutées}",
     "planning.added": "{count} {count:ajoutée|ajoutées}",
     "planning.rows_removed": "{count} {count:ligne retirée|lignes retirées}",
