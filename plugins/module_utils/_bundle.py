@@ -69,10 +69,12 @@ def modules() -> None:
     from ._core.engine import supervisor as _core_engine_supervisor
     from ._core.engine import worker as _core_engine_worker
     from ._core import errors as _core_errors
+    from ._core.estimates import decisions as _core_estimates_decisions
     from ._core.estimates import duration as _core_estimates_duration
     from ._core.estimates import fit as _core_estimates_fit
     from ._core.estimates import host as _core_estimates_host
     from ._core.estimates import memory as _core_estimates_memory
+    from ._core.estimates import number_format as _core_estimates_number_format
     from ._core import fingerprint as _core_fingerprint
     from ._core.formats import gguf as _core_formats_gguf
     from ._core.formats import safetensors as _core_formats_safetensors

@@ -16,7 +16,7 @@ from ..base_models import names, resolution
 from ..chat_formats import exactness, text_arguments
 from ..chat_formats.facts import facts_of
 from ..datasets import registry, truncation
-from ..estimates import host
+from ..estimates import host, number_format
 from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
@@ -94,15 +94,17 @@ def training_settings(
     """Return the settings of a training for its fingerprint, and its options.
 
     :param write: whether the result of ``method: auto`` may be recorded.
-    :raises InputError: if a hyperparameter is invalid, or the training does not fit this machine.
+    :raises InputError: if a hyperparameter is invalid, the training does not fit this machine, or the GPU does not have
+        the number format.
     """
     machine = host.inspect_machine(accelerator)
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
+    precision, about_precision = number_format.resolve(layout, hyper, subject, machine, name, write)
     options: dict[str, t.Any] = {
-        "resolved": hyperparameters.resolved(hyper),
+        "resolved": {**hyperparameters.resolved(hyper), "precision": precision},
         "accelerator": machine.accelerator,
         "name": name,
         "method_reason": str(reason or ""),
@@ -114,6 +116,7 @@ def training_settings(
         options["estimate"] = estimate.as_dict()
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate),
+        about_precision,
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),

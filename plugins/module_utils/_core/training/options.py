@@ -253,7 +253,8 @@ ALL: tuple[Option, ...] = (
     ),
     Option(
         "precision", "str", "auto", "Precision",
-        "Number format of the computation; auto is bf16 on a GPU and fp32 on a CPU.",
+        "Number format of the computation; auto is bf16 on a GPU that has it (compute capability 8.0 and later), fp16 "
+        "on another GPU and fp32 on a CPU.",
         choices=("auto", "bf16", "fp16", "fp32"),
     ),
     Option(

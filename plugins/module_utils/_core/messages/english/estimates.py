@@ -32,6 +32,14 @@ TEXTS: Texts = {
     "estimates.no_swap": "no swap",
     "estimates.decided": "{reason} (decided {decided_at})",
     "estimates.trained_so": "it has been trained so already",
+    "estimates.fp16_chosen": (
+        "precision: auto is fp16 here, because the GPU has no bf16 (it needs compute capability 8.0): very large "
+        "values overflow in it, so watch the loss."
+    ),
+    "estimates.no_bf16": Text(
+        "{name}: {option} asks for bf16, which needs compute capability 8.0 and later; the GPU has {capability}.",
+        "Declare precision: fp16, without extra.pure_bf16.",
+    ),
     "estimates.no_known_gpu": "the driver reports no GPU whose memory is known",
     "estimates.no_gpu": "no GPU: quantized training needs one",
     "estimates.small_gpu": "{total:bytes} of GPU memory, {reserve:bytes} in reserve: less than 12 GB",

@@ -323,7 +323,7 @@ TEXTS: dict[str, str] = {
     "hint.kto_chosen_weight": "Pour kto.",
     "hint.kto_rejected_weight": "Pour kto.",
     "hint.seed": "Départ de tout ce qui est aléatoire.",
-    "hint.precision": "Nombres du calcul ; auto : bf16 sur GPU, fp32 sur processeur.",
+    "hint.precision": "Nombres du calcul ; auto : bf16 sur un GPU qui l'a, sinon fp16 ; fp32 sur processeur.",
     "hint.gradient_checkpointing": "Recalculer au lieu de garder en mémoire.",
     "hint.logging_steps": "À quelle fréquence la perte est notée.",
     "hint.save_steps": "Un entraînement interrompu reprend au dernier point de reprise.",
