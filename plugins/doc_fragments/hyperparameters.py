@@ -69,7 +69,8 @@ options:
     type: int
   template:
     description:
-      - LLaMA-Factory's chat template; by default that of the base model.
+      - LLaMA-Factory's chat template; by default that of the base model in the catalogue or in LLaMA-Factory's table.
+        Required for other base models, and for directories.
     type: str
     aliases: [chat_template]
   lora_rank:

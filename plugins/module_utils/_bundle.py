@@ -15,8 +15,10 @@ def modules() -> None:
     from ._core.artifacts import kinds as _core_artifacts_kinds
     from ._core.artifacts import layout as _core_artifacts_layout
     from ._core.base_models import catalogue as _core_base_models_catalogue
+    from ._core.base_models import entry as _core_base_models_entry
     from ._core.base_models import hub_client as _core_base_models_hub_client
     from ._core.base_models import hub_download as _core_base_models_hub_download
+    from ._core.base_models import llamafactory_models as _core_base_models_llamafactory_models
     from ._core.base_models import model_files as _core_base_models_model_files
     from ._core.base_models import names as _core_base_models_names
     from ._core.base_models import resolution as _core_base_models_resolution
@@ -143,6 +145,7 @@ def modules() -> None:
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments
+    from ._core.programs import list_llamafactory_models as _core_programs_list_llamafactory_models
     from ._core.programs import list_llamafactory_templates as _core_programs_list_llamafactory_templates
     from ._core.programs import llamafactory_cli as _core_programs_llamafactory_cli
     from ._core.programs import render_probes as _core_programs_render_probes

@@ -98,6 +98,7 @@ def training_settings(
         the number format.
     """
     machine = host.inspect_machine(accelerator)
+    kept = base.template_source == resolution.EARLIER and not hyper["template"]
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
@@ -117,11 +118,21 @@ def training_settings(
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate),
         about_precision,
+        _about_template(layout, hyper, base, subject) if kept else None,
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
     ]
     return hyperparameters.settings(hyper), add_warnings(options, warnings)
+
+
+def _about_template(
+    layout: Layout, hyper: Hyperparameters, base: resolution.BaseIdentity, subject: host.Subject
+) -> Message | None:
+    """Return a warning that a template was guessed by an earlier version; None if nothing would be trained with it."""
+    if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
+        return None
+    return Message("planning.template_kept", template=hyper["template"], model=base.description)
 
 
 def register_settings(

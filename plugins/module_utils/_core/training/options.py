@@ -157,7 +157,8 @@ ALL: tuple[Option, ...] = (
     ),
     Option(
         "template", "str", None, "Chat template",
-        "LLaMA-Factory's chat template; by default that of the base model.",
+        "LLaMA-Factory's chat template; by default that of the base model in the catalogue or in LLaMA-Factory's "
+        "table. Required for other base models, and for directories.",
         aliases=("chat_template",), lf_argument="template",
     ),
     Option(

@@ -95,8 +95,14 @@ TEXTS: Texts = {
         "LLaMA-Factory's launcher splits its command line on blanks: rename it or link to it.",
     ),
     "base_models.template_unknown": Text(
-        "The chat template of {model} is unknown.",
-        "Declare template: one of LLaMA-Factory's names (llama3, qwen, mistral, chatml, …).",
+        "The chat template of {model} is unknown: it is neither in the catalogue nor among the models that "
+        "LLaMA-Factory names.",
+        "Declare template: the format that the model was trained with. These can be served as they were trained: "
+        "{known}. The catalogue has {families}.",
+    ),
+    "base_models.without_chat": Text(
+        "{model} has no chat template: it is a base without chat.",
+        "Declare template: the format to train it in, one of {known}; or take a model of the catalogue ({families}).",
     ),
     "base_models.size_unknown": Text("The hub does not report the size of {file}.", "Look at HF_ENDPOINT."),
     "base_models.repository_without_weights": Text(

@@ -21,6 +21,9 @@ TEXTS: Texts = {
     "estimates.nothing_smaller": "Nothing smaller in the catalogue would fit either.",
     "estimates.nearest": "The nearest that fits: {suggestions:join|; or }.",
     "estimates.weights": "weights {size:bytes}",
+    "estimates.weights_with_experts": (
+        "weights {size:bytes}, of which {share:bytes} are {experts} experts in each layer ({active} for a token)"
+    ),
     "estimates.trained": "what is trained {size:bytes}",
     "estimates.activations": "values kept for the way back {size:bytes}",
     "estimates.logits": "scores of the vocabulary {size:bytes}",

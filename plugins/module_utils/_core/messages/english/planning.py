@@ -8,6 +8,11 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.template_kept": Text(
+        "The chat template {template} of {model} was derived by an earlier version, from its name or its files, and is "
+        "kept because it was trained with.",
+        "Declare template: {template} if that is its format.",
+    ),
     "planning.other_recipe": "other rules for the prompt, nothing is trained",
     "planning.gate_without_aliases": Text(
         "A gate is declared, and no aliases that stand behind it.",

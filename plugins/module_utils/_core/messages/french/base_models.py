@@ -42,8 +42,15 @@ TEXTS: Texts = {
         "{suggestion}",
     ),
     "base_models.template_unknown": Text(
-        "Le modèle de conversation de {model} est inconnu.",
-        "Déclarez template : un des noms de LLaMA-Factory (llama3, qwen, mistral, chatml, …).",
+        "Le modèle de conversation de {model} est inconnu : il n'est ni dans le catalogue, ni parmi les modèles que "
+        "nomme LLaMA-Factory.",
+        "Déclarez template : le format avec lequel il a été entraîné. Ceux-ci peuvent être servis tels qu'ils sont "
+        "entraînés : {known}. Le catalogue a {families}.",
+    ),
+    "base_models.without_chat": Text(
+        "{model} n'a pas de modèle de conversation : c'est une base sans conversation.",
+        "Déclarez template : le format dans lequel l'entraîner, un de {known} ; ou prenez un modèle du catalogue "
+        "({families}).",
     ),
     "base_models.private_needs_token": "S'il est privé, il faut un jeton (token_file).",
     "base_models.forms_of_names": (

@@ -21,6 +21,9 @@ TEXTS: Texts = {
     "estimates.nothing_smaller": "Rien de plus petit dans le catalogue ne tiendrait non plus.",
     "estimates.nearest": "Le plus proche qui tienne : {suggestions:join| ; ou }.",
     "estimates.weights": "poids {size:bytes}",
+    "estimates.weights_with_experts": (
+        "poids {size:bytes}, dont {share:bytes} pour {experts} experts par couche ({active} d'entre eux par jeton)"
+    ),
     "estimates.trained": "ce qui est entraîné {size:bytes}",
     "estimates.activations": "valeurs gardées pour la rétropropagation {size:bytes}",
     "estimates.logits": "scores du vocabulaire {size:bytes}",

@@ -305,7 +305,7 @@ TEXTS: dict[str, str] = {
     "hint.gradient_accumulation": "Lots qui forment ensemble un pas.",
     "hint.cutoff_len": "En tokens ; le reste est coupé.",
     "hint.max_samples": "N'utiliser que ce nombre de lignes.",
-    "hint.template": "Celui de LLaMA-Factory ; celui du modèle de base si vide.",
+    "hint.template": "Celui de LLaMA-Factory ; si vide, celui du catalogue. Nécessaire pour un autre modèle de base.",
     "hint.lora_rank": "De l'adaptateur.",
     "hint.lora_alpha": "Échelle de l'adaptateur ; deux fois le rang si vide.",
     "hint.lora_dropout": "Part des entrées de l'adaptateur écartée pendant l'entraînement.",
