@@ -19,7 +19,8 @@ SYSTEM = "Tu es l'assistant du homelab."
 #: Stands for an answer that is rendered, but is no part of the prompt.
 _ANSWER = "-"
 
-_WEATHER: dict[str, t.Any] = {
+#: A tool of the probes.
+WEATHER: dict[str, t.Any] = {
     "name": "get_weather",
     "description": "Météo d'une ville (°C & vent <10 km/h>)",
     "parameters": {
@@ -169,7 +170,7 @@ def result(text: str, tool: str = "get_weather") -> dict[str, t.Any]:
 
 
 #: Tools of the probes, canonical.
-WEATHER, FILM = canonical_tools([_WEATHER, _FILM])[0]
+WEATHER, FILM = canonical_tools([WEATHER, _FILM])[0]
 _PARIS = ("get_weather", {"city": "Paris"})
 
 #: The probes of every template.

@@ -12,11 +12,14 @@ import dataclasses
 import typing as t
 
 from ..artifacts.layout import Layout
-from ..base_models import names, resolution
+from ..base_models import base_checks, names, resolution
 from ..chat_formats import exactness, text_arguments
 from ..chat_formats.facts import facts_of
-from ..datasets import registry, truncation
+from ..chat_formats.facts import names as facts_names
+from ..datasets import media_markers, registry, truncation
+from ..errors import InputError
 from ..estimates import host, number_format
+from ..fingerprint import fingerprint
 from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
@@ -124,6 +127,44 @@ def training_settings(
         text_arguments.warning(hyper.values),
     ]
     return hyperparameters.settings(hyper), add_warnings(options, warnings)
+
+
+def checked_base(
+    layout: Layout,
+    base: resolution.BaseIdentity,
+    dataset: tuple[str, str],
+    settings: t.Mapping[str, t.Any],
+    options: dict[str, t.Any],
+    toolchain: Toolchain,
+    converted: bool,
+    write: bool,
+) -> dict[str, t.Any]:
+    """Check that a base can be trained so, if something would be trained; return the options with what was found.
+
+    :param dataset: name and fingerprint of the dataset.
+    :param settings: settings of the training; :param options: its options.
+    :param converted: whether the result is converted to GGUF.
+    :param write: whether the check may run; an earlier result is used otherwise.
+    :raises InputError: if the base cannot be trained with this template, or a row has the marker of a picture.
+    """
+    upstream = {"base": base.fingerprint, "dataset": dataset[1]}
+    if layout.receipt("train", fingerprint("train", settings, upstream)) is not None:
+        return options
+    resolved = options["resolved"]
+    template = str(resolved.get("template") or "")
+    if template not in facts_names():
+        return options
+    marker = media_markers.first_marker(layout, dataset[1]) if facts_of(template).multimodal else None
+    if marker is not None:
+        row, text = marker
+        raise InputError("base_models.media_in_text", row=row, dataset=dataset[0], marker=text, template=template)
+    remote_code = bool((resolved.get("extra") or {}).get("trust_remote_code"))
+    subject = base_checks.Subject(base, template, converted, remote_code)
+    result = base_checks.check(layout, subject, toolchain, write)
+    base_checks.require(result, base)
+    if result.unchecked is not None:
+        return {**options, "base_unchecked": result.unchecked.as_dict()}
+    return add_warnings(options, result.notes)
 
 
 def _about_template(

@@ -94,6 +94,18 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
 
     settings, options = pinned.training(declared.hyper, read)
+    if request.start is None:
+        with _errors_of("base_model"):
+            options = inputs.checked_base(
+                layout,
+                base,
+                (declared.dataset, dataset.fingerprint),
+                settings,
+                options,
+                host.toolchain,
+                converted=request.goal in (Goal.GGUF, Goal.MODEL),
+                write=host.write,
+            )
     if host.nodes is not None:
         options["nodes"] = dict(host.nodes)
     if dataset.sources is not None:
