@@ -37,6 +37,7 @@ def modules() -> None:
     from ._core.chat_formats import training_text as _core_chat_formats_training_text
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
     from ._core.datasets import diff as _core_datasets_diff
+    from ._core.datasets import earlier_turns as _core_datasets_earlier_turns
     from ._core.datasets import json_reader as _core_datasets_json_reader
     from ._core.datasets import media_markers as _core_datasets_media_markers
     from ._core.datasets import output_formats as _core_datasets_output_formats

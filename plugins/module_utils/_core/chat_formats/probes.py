@@ -13,6 +13,7 @@ import dataclasses
 import typing as t
 
 from .canonical import as_text, canonical_arguments, canonical_tools, join_of_results
+from .exactness import SINGLE_TURN, exactness_of
 from .facts import TemplateFacts, facts_of
 
 SYSTEM = "Tu es l'assistant du homelab."
@@ -240,7 +241,7 @@ THOUGHT_PROBES: tuple[Probe, ...] = (
 
 
 def probes_for(name: str, *, enable_thinking: bool = True) -> tuple[Probe, ...]:
-    """The probes of a template that LLaMA-Factory can render with it.
+    """The probes of a template that LLaMA-Factory can render with it, and a server gives the same tokens for.
 
     :param name: name of the chat template; :param enable_thinking: LLaMA-Factory's argument of that name.
     :raises InputError: if there is no such template.
@@ -249,4 +250,6 @@ def probes_for(name: str, *, enable_thinking: bool = True) -> tuple[Probe, ...]:
     # LLaMA-Factory refuses several calls in the format of GLM-4
     several = facts.calls != "GLM4ToolUtils"
     chosen = tuple(probe for probe in PROBES if several or not probe.has_parallel_calls)
+    if exactness_of(name).level == SINGLE_TURN:
+        return tuple(probe for probe in chosen if probe.turns == 1 and not probe.continued)
     return chosen + (THOUGHT_PROBES if facts.reasoning and enable_thinking else ())

@@ -16,7 +16,7 @@ from ..base_models import base_checks, names, resolution
 from ..chat_formats import exactness, text_arguments
 from ..chat_formats.facts import facts_of
 from ..chat_formats.facts import names as facts_names
-from ..datasets import media_markers, registry, truncation
+from ..datasets import earlier_turns, media_markers, registry, truncation
 from ..errors import InputError
 from ..estimates import host, number_format
 from ..fingerprint import fingerprint
@@ -176,6 +176,25 @@ def _about_template(
     return Message("planning.template_kept", template=hyper["template"], model=base.description)
 
 
+def check_template(layout: Layout, template: str, dataset: str) -> Message | None:
+    """Check that a template can be served as these rows are trained; return a warning if it can for one question only.
+
+    :param dataset: fingerprint of the dataset; empty if it is unknown, which counts as conversations of several turns.
+    :raises InputError: if it cannot; the first row with an earlier turn is in the details.
+    """
+    level = exactness.exactness_of_known(template)
+    if level.level != exactness.SINGLE_TURN:
+        exactness.check(template)
+        return None
+    row = earlier_turns.first_row(layout, dataset) if dataset else 0
+    try:
+        exactness.check(template, several_turns=row is not None)
+    except InputError as error:
+        error.details.update({"row": row} if row else {})
+        raise
+    return Message("chat_formats.single_question", template=template, reason=level.reason)
+
+
 def register_settings(
     name: str,
     training: t.Mapping[str, t.Any],
@@ -189,7 +208,6 @@ def register_settings(
     :param dataset: results in the receipt of the dataset.
     """
     template, extra = str(training["template"]), training.get("extra") or {}
-    exactness.check(template)
     thinking, default_system = extra.get("enable_thinking"), extra.get("default_system")
     warning = None
     if system is None:
