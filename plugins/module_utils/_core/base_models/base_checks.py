@@ -17,7 +17,6 @@ import shutil
 
 # pylint: disable=ansible-bad-function  # here is no module whose run_command could be called
 import subprocess
-import tempfile
 import typing as t
 
 from ..artifacts.layout import Layout
@@ -29,7 +28,8 @@ from ..messages.message import Message
 from ..programs import inspect_tokenizer
 from ..runs.spec import Toolchain
 from ..system.environment import clean_environment
-from ..system.files import make_dirs, read_json, write_json
+from ..system.files import make_dirs, read_json, remove_tree, write_json
+from ..system.locks import FileLock
 from .hub_client import HubClient, read_token
 from .installed_tools import InstalledTools, read_tools, stamp
 from .model_files import chat_template_of, special_tokens
@@ -38,6 +38,8 @@ from .resolution import BaseIdentity
 #: Raised when a check changes: results of earlier ones are not used then.
 _VERSION = 1
 _SECONDS = 120
+#: Directory of the files that are fetched for a check, beside the results.
+_SCRATCH = ".files"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
@@ -92,20 +94,29 @@ def check(layout: Layout, subject: Subject, toolchain: Toolchain, write: bool) -
     venv = toolchain.llamafactory_venv
     if not venv or not os.path.exists(os.path.join(venv, "bin", "python")):
         return Result(unchecked=Message("base_models.tools_missing"))
-    path = layout.path("cache", "base_checks", f"{_key(subject, toolchain)}.json")
-    stored = read_json(path)
-    if isinstance(stored, dict):
-        return _from_stored(stored)
+    directory = layout.path("cache", "base_checks")
+    path = os.path.join(directory, f"{_key(subject, toolchain)}.json")
+    found = _stored(path)
+    if found is not None:
+        return found
     if not write:
         return Result(unchecked=Message("base_models.checked_when_applied"))
-    make_dirs(os.path.dirname(path))
-    with tempfile.TemporaryDirectory(prefix=".files-", dir=os.path.dirname(path)) as scratch:
+    make_dirs(directory)
+    scratch = os.path.join(directory, _SCRATCH)
+    with FileLock(os.path.join(directory, ".lock")):
+        found = _stored(path)  # another process may have checked it in the meantime
+        if found is not None:
+            return found
+        remove_tree(scratch)  # of a process that was killed
+        os.mkdir(scratch)
         try:
             root = _small_files(layout, subject.base, toolchain, scratch)
+            result = _check(root, scratch, subject, toolchain, read_tools(venv, toolchain.llama_cpp_dir))
         except RemoteError:
             return Result(unchecked=Message("base_models.hub_silent"))
-        result = _check(root, scratch, subject, toolchain, read_tools(venv, toolchain.llama_cpp_dir))
-    write_json(path, _as_stored(result))
+        finally:
+            remove_tree(scratch)
+        write_json(path, _as_stored(result))
     return result
 
 
@@ -120,7 +131,10 @@ def _as_stored(result: Result) -> dict[str, t.Any]:
     return {"problem": problem, "notes": [note.as_dict() for note in result.notes]}
 
 
-def _from_stored(stored: t.Mapping[str, t.Any]) -> Result:
+def _stored(path: str) -> Result | None:
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        return None
     problem = Message.from_stored(stored["problem"]) if stored.get("problem") else None
     return Result(problem, tuple(Message.from_stored(note) for note in stored.get("notes") or ()))
 

@@ -18,7 +18,6 @@ from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
 from .catalogue import CATALOGUE, DEFAULT_TAGS, Entry, Shape
-from .llamafactory_models import MODELS
 from .model_files import inspect_directory
 
 __all__ = ["BaseModel", "Shape", "catalogue_names", "count_parameters", "nearest", "resolve"]
@@ -30,9 +29,6 @@ _QUANTIZATION_TAG = re.compile(r"-(?:it-qat|qat|fp16|f16|bf16|fp32|q\d+_[0-9a-z_
 _CHAT_TAG = re.compile(r"-(?:instruct|chat|it)\Z")
 #: Ids of quantized weights on the hub: an adapter cannot be merged into them without loss.
 _QUANTIZED_ID = re.compile(r"[-_.](?:gguf|gptq|awq|exl2|mlx|bnb-4bit|int4|int8|fp8)(?:[-_.]|\Z)", re.IGNORECASE)
-
-#: Models that LLaMA-Factory names, by their id on the hub in lower case: its chat template, and whether they see.
-_LLAMAFACTORY = {name.lower(): facts for name, facts in MODELS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +139,15 @@ def _by_hub_id(hub_id: str) -> Entry | None:
     return next((entry for entry in CATALOGUE if entry.hub_id.lower() == hub_id.lower()), None)
 
 
+def _template_of_llamafactory(hub_id: str) -> str:
+    """Return the chat template that LLaMA-Factory has for a model; empty if it does not name it, or without one."""
+    # imported when it is needed: 34 KB that most programs of the core never read
+    from .llamafactory_models import MODELS
+
+    wanted = hub_id.lower()
+    return next((template for name, (template, _seen) in MODELS.items() if name.lower() == wanted), "")
+
+
 def _suggestion(name: str) -> Message:
     return did_you_mean(nearest(name)) or Message("base_models.forms_of_names")
 
@@ -183,7 +188,7 @@ def resolve(name: str) -> BaseModel:
         raise InputError("base_models.no_hub_id", declared=declared, suggestion=_suggestion(plain))
     if _QUANTIZED_ID.search(plain):
         raise InputError("base_models.quantized_weights", declared=declared)
-    template, _multimodal = _LLAMAFACTORY.get(plain.lower(), ("", False))
+    template = _template_of_llamafactory(plain)
     return BaseModel(
         kind="hub",
         declared=declared,

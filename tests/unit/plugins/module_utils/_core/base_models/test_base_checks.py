@@ -177,7 +177,15 @@ def test_check_runs_once(layout: Layout, base: Path, tools: Toolchain, tmp_path:
     # check mode uses what is known
     assert base_checks.check(layout, subject(base), tools, False).unchecked is None
     assert calls(tmp_path) == 3
-    assert [name for name in os.listdir(layout.path("cache", "base_checks")) if not name.endswith(".json")] == []
+    assert {name for name in os.listdir(layout.path("cache", "base_checks")) if not name.endswith(".json")} == {".lock"}
+
+
+def test_files_of_a_killed_check_are_removed(layout: Layout, base: Path, tools: Toolchain) -> None:
+    left = Path(layout.path("cache", "base_checks", ".files"))
+    left.mkdir(parents=True)
+    (left / "config.json").write_text("torn")
+    assert notes(layout, subject(base), tools) == []
+    assert not left.exists()
 
 
 def test_refusal_is_kept(layout: Layout, base: Path, tools: Toolchain, tmp_path: Path) -> None:
