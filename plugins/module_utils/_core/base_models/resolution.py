@@ -19,6 +19,7 @@ from ..chat_formats.exactness import servable
 from ..errors import InputError, NotReadyError, RemoteError
 from ..fingerprint import fingerprint
 from ..messages.message import Message
+from ..runs.store import Store
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from ..system.locks import FileLock
@@ -32,6 +33,8 @@ _MAIN = "main"
 
 #: Source of a template that an earlier version derived from the name or the files of a base and trained it with.
 EARLIER = "earlier version"
+#: Sources of a template that earlier versions recorded for such a base.
+_GUESSED = ("files", "name")
 
 #: Files downloaded with the weights: configuration, tokenizer, chat template, licence.
 _AUXILIARY_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
@@ -234,14 +237,19 @@ def _names_in(directory: str) -> list[str]:
 
 
 def _template_of_earlier_version(layout: Layout, base: str) -> str:
-    """Return the template that an earlier version derived for a base and trained it with; empty if there is none.
+    """Return the template that an earlier version derived for a base and trains it with; empty if there is none.
 
-    Earlier versions guessed the template from the name or the files of a model. A training that exists stays valid.
+    Earlier versions guessed the template from the name or the files of a model. A training that exists stays valid, and
+    one that was interrupted or waits in the queue continues.
 
     :param base: fingerprint of the base.
     """
+    for record in Store(layout).active():
+        for spec in (step.spec for step in (record.run.steps if record.run else ())):
+            if spec.fingerprint == base and spec.options.get("template_source") in _GUESSED:
+                return str(spec.options.get("template") or "")
     results = (layout.receipt("base", base) or {}).get("results") or {}
-    if results.get("template_source") not in ("files", "name"):
+    if results.get("template_source") not in _GUESSED:
         return ""
     template = str(results.get("template") or "")
     for name in sorted(_names_in(layout.parent("train"))):

@@ -31,6 +31,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
     RemoteError,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_lab import (
     CONFIG,
@@ -174,6 +177,19 @@ def test_template_that_an_earlier_version_trained_with_is_kept(layout: Layout, h
     kept = resolve(layout, hub, "someone/Tuned")
     assert (kept.template, kept.template_source) == ("chatml", resolution.EARLIER)
     assert kept.chat_template("qwen") == "qwen"
+
+
+def test_template_of_a_run_that_an_earlier_version_queued_is_kept(layout: Layout, hub: HubStandIn) -> None:
+    hub.add("someone/Tuned", FILES)
+    base = resolve(layout, hub, "someone/Tuned")
+    layout.create()
+    store = Store(layout)
+    store.prepare()
+    options = {**base.options, "template": "chatml", "template_source": "files"}
+    steps = [make_step("base", base.settings, {}, options)]
+    store.enqueue(make_run("mine", steps, ["base"], Toolchain()))
+    kept = resolve(layout, hub, "someone/Tuned")
+    assert (kept.template, kept.template_source) == ("chatml", resolution.EARLIER)
 
 
 def test_template_of_a_directory_that_an_earlier_version_trained_is_kept(tmp_path: Path, layout: Layout) -> None:
