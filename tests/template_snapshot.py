@@ -1,10 +1,11 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes ``_core/chat_formats/llamafactory_templates.py``: the chat templates that LLaMA-Factory registers.
+"""Writes what LLaMA-Factory registers: its chat templates (``_core/chat_formats/llamafactory_templates.py``) and the
+models that it names (``_core/base_models/llamafactory_models.py``).
 
-Usage: template_snapshot.py [--check]. Needs ``IA_LF_VENV``, the virtual environment of LLaMA-Factory; takes about ten
-seconds. With ``--check``, fails if the file is not what the installed LLaMA-Factory registers.
+Usage: template_snapshot.py [--check]. Needs ``IA_LF_VENV``, the virtual environment of LLaMA-Factory; takes about 20
+seconds. With ``--check``, fails if the files are not what the installed LLaMA-Factory registers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 CORE = Path(__file__).resolve().parents[1] / "plugins" / "module_utils" / "_core"
 PROGRAM = CORE / "programs" / "list_llamafactory_templates.py"
 SNAPSHOT = CORE / "chat_formats" / "llamafactory_templates.py"
+MODELS_PROGRAM = CORE / "programs" / "list_llamafactory_models.py"
+MODELS = CORE / "base_models" / "llamafactory_models.py"
 _WIDTH = 120
 
 _HEAD = '''\
@@ -39,14 +42,31 @@ import typing as t
 '''
 
 
-def dump(venv: str) -> dict[str, t.Any]:
+_MODELS_HEAD = '''\
+# SPDX-FileCopyrightText: 2025 the LlamaFactory team
+# SPDX-License-Identifier: Apache-2.0
+#
+# Source: LLaMA-Factory {version} (https://github.com/hiyouga/LLaMA-Factory), src/llamafactory/extras/constants.py: the
+# values that this file registers, without its code. See THIRD_PARTY.md.
+"""The models that LLaMA-Factory {version} names: their id on the hub, its chat template for them (empty for none), and
+whether they take pictures or sound. Written by ``tests/template_snapshot.py``.
+"""
+
+from __future__ import annotations
+
+# fmt: off
+'''
+
+
+def dump(venv: str, program: Path = PROGRAM) -> dict[str, t.Any]:
     """The registry of an installed LLaMA-Factory.
 
     :param venv: its virtual environment.
+    :param program: program that prints it.
     :raises subprocess.CalledProcessError: if it is not there, or the program fails.
     """
     completed = subprocess.run(
-        [os.path.join(venv, "bin", "python"), "-I", str(PROGRAM)],
+        [os.path.join(venv, "bin", "python"), "-I", str(program)],
         stdout=subprocess.PIPE,
         check=True,
         timeout=300,
@@ -109,20 +129,34 @@ def source(found: t.Mapping[str, t.Any]) -> str:
     )
 
 
+def models_source(found: t.Mapping[str, t.Any]) -> str:
+    """The content of the snapshot of models.
+
+    :param found: result of :func:`dump` with :data:`MODELS_PROGRAM`.
+    """
+    rows = "".join(f"    {name!a}: ({template!a}, {seen!a}),\n" for name, (template, seen) in found["models"].items())
+    return (
+        _MODELS_HEAD.format(version=found["version"])
+        + f"VERSION = {found['version']!a}\n"
+        + f"MODELS: dict[str, tuple[str, bool]] = {{\n{rows}}}\n"
+    )
+
+
 def main() -> int:
-    """Write the file, or check it."""
+    """Write the files, or check them."""
     venv = os.environ.get("IA_LF_VENV", "")
     if not venv:
         print("Set IA_LF_VENV to the virtual environment of LLaMA-Factory.")
         return 2
-    text = source(dump(venv))
+    texts = {SNAPSHOT: source(dump(venv)), MODELS: models_source(dump(venv, MODELS_PROGRAM))}
     if "--check" not in sys.argv[1:]:
-        SNAPSHOT.write_text(text, encoding="ascii")
+        for path, text in texts.items():
+            path.write_text(text, encoding="ascii")
         return 0
-    if SNAPSHOT.exists() and SNAPSHOT.read_text(encoding="ascii") == text:
-        return 0
-    print(f"{SNAPSHOT.name} is not what LLaMA-Factory registers: run python tests/template_snapshot.py")
-    return 1
+    stale = [path.name for path, text in texts.items() if not path.exists() or path.read_text("ascii") != text]
+    for name in stale:
+        print(f"{name} is not what LLaMA-Factory registers: run python tests/template_snapshot.py")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

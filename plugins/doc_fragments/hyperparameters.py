@@ -69,7 +69,8 @@ options:
     type: int
   template:
     description:
-      - LLaMA-Factory's chat template; by default that of the base model.
+      - LLaMA-Factory's chat template; by default that of the base model in the catalogue or in LLaMA-Factory's table.
+        Required for other base models, and for directories.
     type: str
     aliases: [chat_template]
   lora_rank:
@@ -189,7 +190,8 @@ options:
     default: 42
   precision:
     description:
-      - Number format of the computation; auto is bf16 on a GPU and fp32 on a CPU.
+      - Number format of the computation; auto is bf16 on a GPU that has it (compute capability 8.0 and later), fp16 on
+        another GPU and fp32 on a CPU.
     type: str
     choices: [auto, bf16, fp16, fp32]
     default: auto

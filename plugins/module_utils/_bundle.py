@@ -14,9 +14,13 @@ def modules() -> None:
     from ._core.artifacts import integrity as _core_artifacts_integrity
     from ._core.artifacts import kinds as _core_artifacts_kinds
     from ._core.artifacts import layout as _core_artifacts_layout
+    from ._core.base_models import base_checks as _core_base_models_base_checks
     from ._core.base_models import catalogue as _core_base_models_catalogue
+    from ._core.base_models import entry as _core_base_models_entry
     from ._core.base_models import hub_client as _core_base_models_hub_client
     from ._core.base_models import hub_download as _core_base_models_hub_download
+    from ._core.base_models import installed_tools as _core_base_models_installed_tools
+    from ._core.base_models import llamafactory_models as _core_base_models_llamafactory_models
     from ._core.base_models import model_files as _core_base_models_model_files
     from ._core.base_models import names as _core_base_models_names
     from ._core.base_models import resolution as _core_base_models_resolution
@@ -30,9 +34,12 @@ def modules() -> None:
     from ._core.chat_formats import served as _core_chat_formats_served
     from ._core.chat_formats import text_arguments as _core_chat_formats_text_arguments
     from ._core.chat_formats import tool_formats as _core_chat_formats_tool_formats
+    from ._core.chat_formats import training_text as _core_chat_formats_training_text
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
     from ._core.datasets import diff as _core_datasets_diff
+    from ._core.datasets import earlier_turns as _core_datasets_earlier_turns
     from ._core.datasets import json_reader as _core_datasets_json_reader
+    from ._core.datasets import media_markers as _core_datasets_media_markers
     from ._core.datasets import output_formats as _core_datasets_output_formats
     from ._core.datasets import problems as _core_datasets_problems
     from ._core.datasets import readers as _core_datasets_readers
@@ -76,10 +83,12 @@ def modules() -> None:
     from ._core.engine import supervisor as _core_engine_supervisor
     from ._core.engine import worker as _core_engine_worker
     from ._core import errors as _core_errors
+    from ._core.estimates import decisions as _core_estimates_decisions
     from ._core.estimates import duration as _core_estimates_duration
     from ._core.estimates import fit as _core_estimates_fit
     from ._core.estimates import host as _core_estimates_host
     from ._core.estimates import memory as _core_estimates_memory
+    from ._core.estimates import number_format as _core_estimates_number_format
     from ._core import fingerprint as _core_fingerprint
     from ._core.formats import gguf as _core_formats_gguf
     from ._core.formats import safetensors as _core_formats_safetensors
@@ -149,7 +158,9 @@ def modules() -> None:
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import convert_with_adapter as _core_programs_convert_with_adapter
     from ._core.programs import count_tokens as _core_programs_count_tokens
+    from ._core.programs import inspect_tokenizer as _core_programs_inspect_tokenizer
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments
+    from ._core.programs import list_llamafactory_models as _core_programs_list_llamafactory_models
     from ._core.programs import list_llamafactory_templates as _core_programs_list_llamafactory_templates
     from ._core.programs import llamafactory_cli as _core_programs_llamafactory_cli
     from ._core.programs import render_probes as _core_programs_render_probes

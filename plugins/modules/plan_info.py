@@ -95,6 +95,10 @@ plans:
     method_cause:
       description: The reason as a message, with C(code), C(parameters) and C(text); empty for none.
       type: dict
+    base_unchecked:
+      description: Why the files of the base model were not checked; empty if they were, or if nothing would be trained.
+      type: str
+      sample: its files are checked when it is applied
     steps:
       description: All steps in order, with fingerprint and state. Steps that would run also have the reasons below.
       type: list

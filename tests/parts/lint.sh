@@ -12,6 +12,7 @@ part_lint() {
     check "ruff format" ruff format --no-cache --check .
     check "options of a fine-tune" python tests/option_docs.py --check
     check "README of the roles" python tests/role_readmes.py --check
+    check "table of base models" python tests/catalogue_docs.py --check
     check "list of the core" python tests/core_bundle.py --check
     check "mypy" mypy --cache-dir "$CACHE/mypy"
     check "layers of the core" env PYTHONPATH=playbooks/collections lint-imports --no-cache

@@ -30,6 +30,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     facts,
     proof,
     text_arguments,
+    training_text,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import (
     PROBES,
@@ -236,6 +237,24 @@ def test_the_dozen_has_every_tool_format_and_class() -> None:
     assert kinds(DOZEN) == kinds(exactness.servable()) - {("calls", "GLM4MOEToolUtils")} | {
         ("calls", facts.facts_of("glm4_7").calls)
     }
+
+
+def test_text_from_the_facts_is_that_of_llamafactory(trained: Trained) -> None:
+    """The text with which a base's own chat template is compared when a run is planned."""
+    compared = 0
+    for (name, thinking), found in trained.results.items():
+        for probe in CONVERSATIONS if thinking else ():
+            rendered = found["probes"][probe.name]
+            said = [(message["role"], message["content"]) for message in probe.messages]
+            plain = all(role in ("system", "user", "assistant") for role, _content in said)
+            calls = any(message.get("tool_calls") for message in probe.messages)
+            if probe.tools or probe.continued or calls or not plain or "text" not in rendered:
+                continue
+            system = "".join(content for role, content in said if role == "system")
+            turns = [content for role, content in said if role != "system"]
+            assert training_text.prompt_text(name, turns, system, EOS, BOS) == rendered["text"], (name, probe.name)
+            compared += 1
+    assert compared > 2 * len(DOZEN)
 
 
 def test_the_snapshot_is_what_llamafactory_registers(trained: Trained) -> None:

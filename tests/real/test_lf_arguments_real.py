@@ -34,6 +34,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
     LfArguments,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS
+from ansible_collections.ia_homelab.llamafactory.tests import template_snapshot
 
 #: Asks LLaMA-Factory itself for its fields and templates, and whether its parser accepts the generated arguments.
 _ASK = """
@@ -186,6 +187,11 @@ def test_every_argument_that_changes_a_text_is_in_the_table(venv: str, known: Lf
     # model_max_length is a field that is computed from cutoff_len
     assert read - set(TEXT_ARGUMENTS) == set()
     assert set(TEXT_ARGUMENTS) - set(known.arguments) <= {"model_max_length"}
+
+
+def test_the_snapshot_of_models_is_what_llamafactory_names() -> None:
+    found = template_snapshot.dump(os.environ["IA_LF_VENV"], template_snapshot.MODELS_PROGRAM)
+    assert template_snapshot.models_source(found) == template_snapshot.MODELS.read_text("ascii")
 
 
 def test_catalogue_templates_match_llamafactory(known: LfArguments, answer: dict[str, t.Any]) -> None:

@@ -41,12 +41,19 @@ def rows(count: int, start: int = 0) -> list[dict[str, t.Any]]:
     return [{"instruction": f"Question {n} ?", "output": f"Réponse {n}."} for n in range(start, start + count)]
 
 
-def nvidia_smi(directory: Path, total_mib: int, free_mib: int, name: str = "NVIDIA GeForce RTX 4090") -> Path:
-    """Write a stand-in for nvidia-smi with one GPU; return its directory, for PATH."""
+def nvidia_smi(
+    directory: Path, total_mib: int, free_mib: int, name: str = "NVIDIA GeForce RTX 4090", capability: str = "8.9"
+) -> Path:
+    """Write a stand-in for nvidia-smi with one GPU; return its directory, for PATH.
+
+    :param capability: compute capability; empty for a driver that does not know the field.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     program = directory / "nvidia-smi"
     program.write_text(
-        "#!/bin/sh\ncase $1 in --query-gpu=*)\n"
+        "#!/bin/sh\ncase $1 in\n"
+        f"--query-gpu=index,compute_cap) [ '{capability}' ] || exit 2\necho 'index, compute_cap'\n"
+        f"echo '0, {capability}';;\n--query-gpu=*)\n"
         "echo 'index, name, memory.total [MiB], memory.free [MiB]'\n"
         f"echo '0, {name}, {total_mib} MiB, {free_mib} MiB';; esac\n"
     )

@@ -1,67 +1,25 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of base models: Ollama names with their Hugging Face weights, chat template and shape.
+"""The catalogue of base models: Ollama names with their Hugging Face weights, chat template, shape and licence.
 
 Sources: the models' ``config.json`` on the hub (shapes), LLaMA-Factory's ``extras/constants.py`` (template of each
-family), Ollama's library (tags, and the default tag of a bare name). Parameter counts are those of the weights, with
-shared (tied) embeddings counted once; a test recomputes them from the shape.
+family; ``llamafactory_models.py`` has its values, and a test compares), Ollama's library (tags, and the default tag of
+a bare name), the models' pages on the hub (licences). Parameter counts are those of the weights, with shared (tied)
+embeddings counted once; a test recomputes them from the shape. A fact without a source is left out: the shape is then
+read from the model's files, and a family has no default tag.
+
+``python tests/catalogue_docs.py`` writes the table in ``docs/base-models.md``.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from .entry import Entry, Shape
 
+__all__ = ["CATALOGUE", "DEFAULT_TAGS", "Entry", "Shape"]
 
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """Dimensions of a model for a memory estimate; for a multimodal model, those of its language model.
-
-    :param model_type: ``model_type`` of ``config.json``.
-    :param layers: number of decoder layers.
-    :param hidden: hidden size.
-    :param intermediate: size of the feed-forward layer.
-    :param heads: number of attention heads.
-    :param kv_heads: number of key and value heads.
-    :param head_dim: size of one head.
-    :param vocabulary: rows of the embedding matrix (padding rows included).
-    :param parameters: parameters of the weights, tied ones counted once; 0 if unknown.
-    :param tied: whether the output layer is the embedding matrix.
-    """
-
-    model_type: str
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    parameters: int
-    tied: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One model of the catalogue.
-
-    :param family: name in Ollama's library.
-    :param tags: tags in Ollama's library; the first is displayed.
-    :param hub_id: Hugging Face id of the trainable weights.
-    :param template: LLaMA-Factory's chat template.
-    :param gated: whether the licence must be accepted on the hub first.
-    :param shape: dimensions of the model.
-    """
-
-    family: str
-    tags: tuple[str, ...]
-    hub_id: str
-    template: str
-    gated: bool
-    shape: Shape
-
-
-# model_type, layers, hidden, intermediate, heads, kv_heads, head_dim, vocabulary, parameters, tied
+# model_type, layers, hidden, intermediate, heads, kv_heads, head_dim, vocabulary, parameters, tied, and of a mixture of
+# experts: experts, experts of a token, intermediate of an expert
 _QWEN25_05B = Shape("qwen2", 24, 896, 4864, 14, 2, 64, 151936, 494032768, True)
 _QWEN25_15B = Shape("qwen2", 28, 1536, 8960, 12, 2, 128, 151936, 1543714304, True)
 _QWEN25_3B = Shape("qwen2", 36, 2048, 11008, 16, 2, 128, 151936, 3085938688, True)
@@ -99,37 +57,55 @@ _SMOLLM2_135M = Shape("llama", 30, 576, 1536, 9, 3, 64, 49152, 134515008, True)
 _SMOLLM2_360M = Shape("llama", 32, 960, 2560, 15, 5, 64, 49152, 361821120, True)
 _SMOLLM2_17B = Shape("llama", 24, 2048, 8192, 32, 32, 64, 49152, 1711376384, True)
 _TINYLLAMA = Shape("llama", 22, 2048, 5632, 32, 4, 64, 32000, 1100048384, False)
+_QWEN3_30B = Shape("qwen3_moe", 48, 2048, 6144, 32, 4, 128, 151936, 30532122624, False, 128, 8, 768)
+_QWEN3_235B = Shape("qwen3_moe", 94, 4096, 12288, 64, 4, 128, 151936, 235093634560, False, 128, 8, 1536)
+_GPT_OSS_20B = Shape("gpt_oss", 24, 2880, 2880, 64, 8, 64, 201088, 20914757184, False, 32, 4, 2880)
+_GPT_OSS_120B = Shape("gpt_oss", 36, 2880, 2880, 64, 8, 64, 201088, 116829156672, False, 128, 4, 2880)
 
 CATALOGUE: tuple[Entry, ...] = (
-    Entry("qwen2.5", ("0.5b",), "Qwen/Qwen2.5-0.5B-Instruct", "qwen", False, _QWEN25_05B),
-    Entry("qwen2.5", ("1.5b",), "Qwen/Qwen2.5-1.5B-Instruct", "qwen", False, _QWEN25_15B),
-    Entry("qwen2.5", ("3b",), "Qwen/Qwen2.5-3B-Instruct", "qwen", False, _QWEN25_3B),
-    Entry("qwen2.5", ("7b",), "Qwen/Qwen2.5-7B-Instruct", "qwen", False, _QWEN25_7B),
-    Entry("qwen2.5", ("14b",), "Qwen/Qwen2.5-14B-Instruct", "qwen", False, _QWEN25_14B),
-    Entry("qwen2.5", ("32b",), "Qwen/Qwen2.5-32B-Instruct", "qwen", False, _QWEN25_32B),
-    Entry("qwen2.5", ("72b",), "Qwen/Qwen2.5-72B-Instruct", "qwen", False, _QWEN25_72B),
-    Entry("qwen2.5-coder", ("0.5b",), "Qwen/Qwen2.5-Coder-0.5B-Instruct", "qwen", False, _QWEN25_05B),
-    Entry("qwen2.5-coder", ("1.5b",), "Qwen/Qwen2.5-Coder-1.5B-Instruct", "qwen", False, _QWEN25_15B),
-    Entry("qwen2.5-coder", ("3b",), "Qwen/Qwen2.5-Coder-3B-Instruct", "qwen", False, _QWEN25_3B),
-    Entry("qwen2.5-coder", ("7b",), "Qwen/Qwen2.5-Coder-7B-Instruct", "qwen", False, _QWEN25_7B),
-    Entry("qwen2.5-coder", ("14b",), "Qwen/Qwen2.5-Coder-14B-Instruct", "qwen", False, _QWEN25_14B),
-    Entry("qwen2.5-coder", ("32b",), "Qwen/Qwen2.5-Coder-32B-Instruct", "qwen", False, _QWEN25_32B),
-    Entry("qwen3", ("0.6b",), "Qwen/Qwen3-0.6B", "qwen3", False, _QWEN3_06B),
-    Entry("qwen3", ("1.7b",), "Qwen/Qwen3-1.7B", "qwen3", False, _QWEN3_17B),
-    Entry("qwen3", ("4b",), "Qwen/Qwen3-4B", "qwen3", False, _QWEN3_4B),
+    Entry("qwen2.5", ("0.5b",), "Qwen/Qwen2.5-0.5B-Instruct", "qwen", False, _QWEN25_05B, "apache-2.0"),
+    Entry("qwen2.5", ("1.5b",), "Qwen/Qwen2.5-1.5B-Instruct", "qwen", False, _QWEN25_15B, "apache-2.0"),
+    Entry("qwen2.5", ("3b",), "Qwen/Qwen2.5-3B-Instruct", "qwen", False, _QWEN25_3B, "qwen-research"),
+    Entry("qwen2.5", ("7b",), "Qwen/Qwen2.5-7B-Instruct", "qwen", False, _QWEN25_7B, "apache-2.0"),
+    Entry("qwen2.5", ("14b",), "Qwen/Qwen2.5-14B-Instruct", "qwen", False, _QWEN25_14B, "apache-2.0"),
+    Entry("qwen2.5", ("32b",), "Qwen/Qwen2.5-32B-Instruct", "qwen", False, _QWEN25_32B, "apache-2.0"),
+    Entry("qwen2.5", ("72b",), "Qwen/Qwen2.5-72B-Instruct", "qwen", False, _QWEN25_72B, "qwen"),
+    Entry("qwen2.5-coder", ("0.5b",), "Qwen/Qwen2.5-Coder-0.5B-Instruct", "qwen", False, _QWEN25_05B, "apache-2.0"),
+    Entry("qwen2.5-coder", ("1.5b",), "Qwen/Qwen2.5-Coder-1.5B-Instruct", "qwen", False, _QWEN25_15B, "apache-2.0"),
+    Entry("qwen2.5-coder", ("3b",), "Qwen/Qwen2.5-Coder-3B-Instruct", "qwen", False, _QWEN25_3B, "qwen-research"),
+    Entry("qwen2.5-coder", ("7b",), "Qwen/Qwen2.5-Coder-7B-Instruct", "qwen", False, _QWEN25_7B, "apache-2.0"),
+    Entry("qwen2.5-coder", ("14b",), "Qwen/Qwen2.5-Coder-14B-Instruct", "qwen", False, _QWEN25_14B, "apache-2.0"),
+    Entry("qwen2.5-coder", ("32b",), "Qwen/Qwen2.5-Coder-32B-Instruct", "qwen", False, _QWEN25_32B, "apache-2.0"),
+    Entry("qwen3", ("0.6b",), "Qwen/Qwen3-0.6B", "qwen3", False, _QWEN3_06B, "apache-2.0"),
+    Entry("qwen3", ("1.7b",), "Qwen/Qwen3-1.7B", "qwen3", False, _QWEN3_17B, "apache-2.0"),
+    Entry("qwen3", ("4b",), "Qwen/Qwen3-4B", "qwen3", False, _QWEN3_4B, "apache-2.0"),
     Entry(
-        "qwen3", ("4b-instruct", "4b-instruct-2507"), "Qwen/Qwen3-4B-Instruct-2507", "qwen3_nothink", False, _QWEN3_4B
+        "qwen3",
+        ("4b-instruct", "4b-instruct-2507"),
+        "Qwen/Qwen3-4B-Instruct-2507",
+        "qwen3_nothink",
+        False,
+        _QWEN3_4B,
+        "apache-2.0",
     ),
-    Entry("qwen3", ("4b-thinking", "4b-thinking-2507"), "Qwen/Qwen3-4B-Thinking-2507", "qwen3", False, _QWEN3_4B),
-    Entry("qwen3", ("8b",), "Qwen/Qwen3-8B", "qwen3", False, _QWEN3_8B),
-    Entry("qwen3", ("14b",), "Qwen/Qwen3-14B", "qwen3", False, _QWEN3_14B),
-    Entry("qwen3", ("32b",), "Qwen/Qwen3-32B", "qwen3", False, _QWEN3_32B),
-    Entry("llama3", ("8b",), "meta-llama/Meta-Llama-3-8B-Instruct", "llama3", True, _LLAMA3_8B),
-    Entry("llama3.1", ("8b",), "meta-llama/Llama-3.1-8B-Instruct", "llama3", True, _LLAMA3_8B),
-    Entry("llama3.1", ("70b",), "meta-llama/Llama-3.1-70B-Instruct", "llama3", True, _LLAMA3_70B),
-    Entry("llama3.2", ("1b",), "meta-llama/Llama-3.2-1B-Instruct", "llama3", True, _LLAMA32_1B),
-    Entry("llama3.2", ("3b",), "meta-llama/Llama-3.2-3B-Instruct", "llama3", True, _LLAMA32_3B),
-    Entry("llama3.3", ("70b",), "meta-llama/Llama-3.3-70B-Instruct", "llama3", True, _LLAMA3_70B),
+    Entry(
+        "qwen3",
+        ("4b-thinking", "4b-thinking-2507"),
+        "Qwen/Qwen3-4B-Thinking-2507",
+        "qwen3",
+        False,
+        _QWEN3_4B,
+        "apache-2.0",
+    ),
+    Entry("qwen3", ("8b",), "Qwen/Qwen3-8B", "qwen3", False, _QWEN3_8B, "apache-2.0"),
+    Entry("qwen3", ("14b",), "Qwen/Qwen3-14B", "qwen3", False, _QWEN3_14B, "apache-2.0"),
+    Entry("qwen3", ("32b",), "Qwen/Qwen3-32B", "qwen3", False, _QWEN3_32B, "apache-2.0"),
+    Entry("llama3", ("8b",), "meta-llama/Meta-Llama-3-8B-Instruct", "llama3", True, _LLAMA3_8B, "llama3"),
+    Entry("llama3.1", ("8b",), "meta-llama/Llama-3.1-8B-Instruct", "llama3", True, _LLAMA3_8B, "llama3.1"),
+    Entry("llama3.1", ("70b",), "meta-llama/Llama-3.1-70B-Instruct", "llama3", True, _LLAMA3_70B, "llama3.1"),
+    Entry("llama3.2", ("1b",), "meta-llama/Llama-3.2-1B-Instruct", "llama3", True, _LLAMA32_1B, "llama3.2"),
+    Entry("llama3.2", ("3b",), "meta-llama/Llama-3.2-3B-Instruct", "llama3", True, _LLAMA32_3B, "llama3.2"),
+    Entry("llama3.3", ("70b",), "meta-llama/Llama-3.3-70B-Instruct", "llama3", True, _LLAMA3_70B, "llama3.3"),
     Entry(
         "mistral",
         ("7b", "v0.3", "7b-instruct-v0.3"),
@@ -137,8 +113,11 @@ CATALOGUE: tuple[Entry, ...] = (
         "mistral",
         False,
         _MISTRAL_7B,
+        "apache-2.0",
     ),
-    Entry("mistral-nemo", ("12b",), "mistralai/Mistral-Nemo-Instruct-2407", "ministral", False, _NEMO_12B),
+    Entry(
+        "mistral-nemo", ("12b",), "mistralai/Mistral-Nemo-Instruct-2407", "ministral", False, _NEMO_12B, "apache-2.0"
+    ),
     Entry(
         "mistral-small",
         ("24b", "24b-instruct-2501"),
@@ -146,18 +125,19 @@ CATALOGUE: tuple[Entry, ...] = (
         "mistral_small",
         False,
         _MISTRAL_SMALL,
+        "apache-2.0",
     ),
-    Entry("gemma2", ("2b",), "google/gemma-2-2b-it", "gemma2", True, _GEMMA2_2B),
-    Entry("gemma2", ("9b",), "google/gemma-2-9b-it", "gemma2", True, _GEMMA2_9B),
-    Entry("gemma2", ("27b",), "google/gemma-2-27b-it", "gemma2", True, _GEMMA2_27B),
-    Entry("gemma3", ("270m",), "google/gemma-3-270m-it", "gemma2", True, _GEMMA3_270M),
-    Entry("gemma3", ("1b",), "google/gemma-3-1b-it", "gemma2", True, _GEMMA3_1B),
-    Entry("gemma3", ("4b",), "google/gemma-3-4b-it", "gemma3", True, _GEMMA3_4B),
-    Entry("gemma3", ("12b",), "google/gemma-3-12b-it", "gemma3", True, _GEMMA3_12B),
-    Entry("gemma3", ("27b",), "google/gemma-3-27b-it", "gemma3", True, _GEMMA3_27B),
-    Entry("phi3.5", ("3.8b", "3.8b-mini"), "microsoft/Phi-3.5-mini-instruct", "phi", False, _PHI35_MINI),
-    Entry("phi4", ("14b",), "microsoft/phi-4", "phi4", False, _PHI4),
-    Entry("phi4-mini", ("3.8b",), "microsoft/Phi-4-mini-instruct", "phi4_mini", False, _PHI4_MINI),
+    Entry("gemma2", ("2b",), "google/gemma-2-2b-it", "gemma2", True, _GEMMA2_2B, "gemma"),
+    Entry("gemma2", ("9b",), "google/gemma-2-9b-it", "gemma2", True, _GEMMA2_9B, "gemma"),
+    Entry("gemma2", ("27b",), "google/gemma-2-27b-it", "gemma2", True, _GEMMA2_27B, "gemma"),
+    Entry("gemma3", ("270m",), "google/gemma-3-270m-it", "gemma2", True, _GEMMA3_270M, "gemma"),
+    Entry("gemma3", ("1b",), "google/gemma-3-1b-it", "gemma2", True, _GEMMA3_1B, "gemma"),
+    Entry("gemma3", ("4b",), "google/gemma-3-4b-it", "gemma3", True, _GEMMA3_4B, "gemma", True),
+    Entry("gemma3", ("12b",), "google/gemma-3-12b-it", "gemma3", True, _GEMMA3_12B, "gemma", True),
+    Entry("gemma3", ("27b",), "google/gemma-3-27b-it", "gemma3", True, _GEMMA3_27B, "gemma", True),
+    Entry("phi3.5", ("3.8b", "3.8b-mini"), "microsoft/Phi-3.5-mini-instruct", "phi", False, _PHI35_MINI, "mit"),
+    Entry("phi4", ("14b",), "microsoft/phi-4", "phi4", False, _PHI4, "mit"),
+    Entry("phi4-mini", ("3.8b",), "microsoft/Phi-4-mini-instruct", "phi4_mini", False, _PHI4_MINI, "mit"),
     Entry(
         "deepseek-r1",
         ("1.5b", "1.5b-qwen-distill"),
@@ -165,6 +145,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "deepseekr1",
         False,
         _R1_QWEN_15B,
+        "mit",
     ),
     Entry(
         "deepseek-r1",
@@ -173,9 +154,16 @@ CATALOGUE: tuple[Entry, ...] = (
         "deepseekr1",
         False,
         _QWEN25_7B,
+        "mit",
     ),
     Entry(
-        "deepseek-r1", ("8b", "8b-0528-qwen3"), "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "deepseekr1", False, _QWEN3_8B
+        "deepseek-r1",
+        ("8b", "8b-0528-qwen3"),
+        "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B",
+        "deepseekr1",
+        False,
+        _QWEN3_8B,
+        "mit",
     ),
     Entry(
         "deepseek-r1",
@@ -184,6 +172,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "deepseekr1",
         False,
         _LLAMA3_8B,
+        "mit",
     ),
     Entry(
         "deepseek-r1",
@@ -192,6 +181,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "deepseekr1",
         False,
         _QWEN25_14B,
+        "mit",
     ),
     Entry(
         "deepseek-r1",
@@ -200,6 +190,7 @@ CATALOGUE: tuple[Entry, ...] = (
         "deepseekr1",
         False,
         _QWEN25_32B,
+        "mit",
     ),
     Entry(
         "deepseek-r1",
@@ -208,14 +199,286 @@ CATALOGUE: tuple[Entry, ...] = (
         "deepseekr1",
         False,
         _LLAMA3_70B,
+        "mit",
     ),
-    Entry("smollm2", ("135m",), "HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2", False, _SMOLLM2_135M),
-    Entry("smollm2", ("360m",), "HuggingFaceTB/SmolLM2-360M-Instruct", "smollm2", False, _SMOLLM2_360M),
-    Entry("smollm2", ("1.7b",), "HuggingFaceTB/SmolLM2-1.7B-Instruct", "smollm2", False, _SMOLLM2_17B),
-    Entry("tinyllama", ("1.1b",), "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "zephyr", False, _TINYLLAMA),
+    Entry("smollm2", ("135m",), "HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2", False, _SMOLLM2_135M, "apache-2.0"),
+    Entry("smollm2", ("360m",), "HuggingFaceTB/SmolLM2-360M-Instruct", "smollm2", False, _SMOLLM2_360M, "apache-2.0"),
+    Entry("smollm2", ("1.7b",), "HuggingFaceTB/SmolLM2-1.7B-Instruct", "smollm2", False, _SMOLLM2_17B, "apache-2.0"),
+    Entry("tinyllama", ("1.1b",), "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "zephyr", False, _TINYLLAMA, "apache-2.0"),
+    Entry("qwen3", ("30b", "30b-a3b"), "Qwen/Qwen3-30B-A3B", "qwen3", False, _QWEN3_30B, "apache-2.0"),
+    Entry(
+        "qwen3",
+        ("30b-instruct", "30b-a3b-instruct-2507"),
+        "Qwen/Qwen3-30B-A3B-Instruct-2507",
+        "qwen3_nothink",
+        False,
+        _QWEN3_30B,
+        "apache-2.0",
+    ),
+    Entry("qwen3", ("235b", "235b-a22b"), "Qwen/Qwen3-235B-A22B", "qwen3", False, _QWEN3_235B, "apache-2.0"),
+    Entry(
+        "qwen3.5", ("0.8b",), "Qwen/Qwen3.5-0.8B", "qwen3_5", False, None, "apache-2.0", True, architecture="qwen3_5"
+    ),
+    Entry("qwen3.5", ("2b",), "Qwen/Qwen3.5-2B", "qwen3_5", False, None, "apache-2.0", True, architecture="qwen3_5"),
+    Entry("qwen3.5", ("4b",), "Qwen/Qwen3.5-4B", "qwen3_5", False, None, "apache-2.0", True, architecture="qwen3_5"),
+    Entry("qwen3.5", ("9b",), "Qwen/Qwen3.5-9B", "qwen3_5", False, None, "apache-2.0", True, architecture="qwen3_5"),
+    Entry("qwen3.5", ("27b",), "Qwen/Qwen3.5-27B", "qwen3_5", False, None, "apache-2.0", True, architecture="qwen3_5"),
+    Entry(
+        "qwen3.5",
+        ("35b", "35b-a3b"),
+        "Qwen/Qwen3.5-35B-A3B",
+        "qwen3_5",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen3_5_moe",
+    ),
+    Entry(
+        "qwen3.5",
+        ("122b", "122b-a10b"),
+        "Qwen/Qwen3.5-122B-A10B",
+        "qwen3_5",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen3_5_moe",
+    ),
+    Entry("qwen3.6", ("27b",), "Qwen/Qwen3.6-27B", "qwen3_6", False, None, "apache-2.0", True, architecture="qwen3_5"),
+    Entry(
+        "qwen3.6",
+        ("35b", "35b-a3b"),
+        "Qwen/Qwen3.6-35B-A3B",
+        "qwen3_6",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen3_5_moe",
+    ),
+    Entry(
+        "qwen3-vl",
+        ("2b-instruct",),
+        "Qwen/Qwen3-VL-2B-Instruct",
+        "qwen3_vl_nothink",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen3_vl",
+    ),
+    Entry(
+        "qwen3-vl",
+        ("4b-instruct",),
+        "Qwen/Qwen3-VL-4B-Instruct",
+        "qwen3_vl_nothink",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen3_vl",
+    ),
+    Entry(
+        "qwen3-vl",
+        ("8b-instruct",),
+        "Qwen/Qwen3-VL-8B-Instruct",
+        "qwen3_vl_nothink",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen3_vl",
+    ),
+    Entry(
+        "qwen3-vl",
+        ("32b-instruct",),
+        "Qwen/Qwen3-VL-32B-Instruct",
+        "qwen3_vl_nothink",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen3_vl",
+    ),
+    Entry(
+        "qwen2.5vl",
+        ("3b",),
+        "Qwen/Qwen2.5-VL-3B-Instruct",
+        "qwen2_vl",
+        False,
+        None,
+        "qwen-research",
+        True,
+        architecture="qwen2_5_vl",
+    ),
+    Entry(
+        "qwen2.5vl",
+        ("7b",),
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        "qwen2_vl",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen2_5_vl",
+    ),
+    Entry(
+        "qwen2.5vl",
+        ("32b",),
+        "Qwen/Qwen2.5-VL-32B-Instruct",
+        "qwen2_vl",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="qwen2_5_vl",
+    ),
+    Entry(
+        "qwen2.5vl",
+        ("72b",),
+        "Qwen/Qwen2.5-VL-72B-Instruct",
+        "qwen2_vl",
+        False,
+        None,
+        "qwen",
+        True,
+        architecture="qwen2_5_vl",
+    ),
+    Entry("gpt-oss", ("20b",), "openai/gpt-oss-20b", "gpt_oss", False, _GPT_OSS_20B, "apache-2.0"),
+    Entry("gpt-oss", ("120b",), "openai/gpt-oss-120b", "gpt_oss", False, _GPT_OSS_120B, "apache-2.0"),
+    Entry(
+        "gemma4", ("e2b",), "google/gemma-4-E2B-it", "gemma4n", False, None, "apache-2.0", True, architecture="gemma4"
+    ),
+    Entry(
+        "gemma4", ("e4b",), "google/gemma-4-E4B-it", "gemma4n", False, None, "apache-2.0", True, architecture="gemma4"
+    ),
+    Entry(
+        "gemma4",
+        ("26b", "26b-a4b"),
+        "google/gemma-4-26B-A4B-it",
+        "gemma4",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="gemma4",
+    ),
+    Entry(
+        "gemma4", ("31b",), "google/gemma-4-31B-it", "gemma4", False, None, "apache-2.0", True, architecture="gemma4"
+    ),
+    Entry(
+        "ministral-3",
+        ("3b",),
+        "mistralai/Ministral-3-3B-Instruct-2512",
+        "ministral3",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="mistral3",
+    ),
+    Entry(
+        "ministral-3",
+        ("8b",),
+        "mistralai/Ministral-3-8B-Instruct-2512",
+        "ministral3",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="mistral3",
+    ),
+    Entry(
+        "ministral-3",
+        ("14b",),
+        "mistralai/Ministral-3-14B-Instruct-2512",
+        "ministral3",
+        False,
+        None,
+        "apache-2.0",
+        True,
+        architecture="mistral3",
+    ),
+    Entry(
+        "granite4",
+        ("350m",),
+        "ibm-granite/granite-4.0-350m",
+        "granite4",
+        False,
+        None,
+        "apache-2.0",
+        architecture="granitemoehybrid",
+    ),
+    Entry(
+        "granite4",
+        ("1b",),
+        "ibm-granite/granite-4.0-1b",
+        "granite4",
+        False,
+        None,
+        "apache-2.0",
+        architecture="granitemoehybrid",
+    ),
+    Entry(
+        "granite4",
+        ("micro",),
+        "ibm-granite/granite-4.0-micro",
+        "granite4",
+        False,
+        None,
+        "apache-2.0",
+        architecture="granitemoehybrid",
+    ),
+    Entry(
+        "granite4",
+        ("micro-h",),
+        "ibm-granite/granite-4.0-h-micro",
+        "granite4",
+        False,
+        None,
+        "apache-2.0",
+        architecture="granitemoehybrid",
+    ),
+    Entry(
+        "granite4",
+        ("tiny-h",),
+        "ibm-granite/granite-4.0-h-tiny",
+        "granite4",
+        False,
+        None,
+        "apache-2.0",
+        architecture="granitemoehybrid",
+    ),
+    Entry(
+        "granite4",
+        ("small-h",),
+        "ibm-granite/granite-4.0-h-small",
+        "granite4",
+        False,
+        None,
+        "apache-2.0",
+        architecture="granitemoehybrid",
+    ),
+    Entry("", (), "zai-org/GLM-4-9B-0414", "glm4", False, None, "mit", architecture="glm4"),
+    Entry("", (), "zai-org/GLM-4-32B-0414", "glm4", False, None, "mit", architecture="glm4"),
+    Entry("", (), "zai-org/GLM-4.5-Air", "glm4_moe", False, None, "mit", architecture="glm4_moe"),
+    Entry("", (), "zai-org/GLM-4.6V-Flash", "glm4_5v", False, None, "mit", True, architecture="glm46v"),
+    Entry(
+        "glm-4.7-flash",
+        ("latest",),
+        "zai-org/GLM-4.7-Flash",
+        "glm4_7",
+        False,
+        None,
+        "mit",
+        architecture="glm4_moe_lite",
+    ),
+    Entry("", (), "LiquidAI/LFM2.5-1.2B-Instruct", "lfm2", False, None, "lfm1.0", architecture="lfm2"),
+    Entry("", (), "LiquidAI/LFM2.5-VL-1.6B", "lfm2_vl", False, None, "lfm1.0", True, architecture="lfm2_vl"),
 )
 
-#: Tag that a bare name (or ``:latest``) refers to in Ollama's library.
+#: Tag that a bare name (or ``:latest``) refers to in Ollama's library. A family without one needs a tag.
 DEFAULT_TAGS: dict[str, str] = {
     "qwen2.5": "7b",
     "qwen2.5-coder": "7b",
@@ -235,4 +498,5 @@ DEFAULT_TAGS: dict[str, str] = {
     "deepseek-r1": "8b",
     "smollm2": "1.7b",
     "tinyllama": "1.1b",
+    "glm-4.7-flash": "latest",
 }

@@ -40,14 +40,12 @@ class Inspection:
 
     :param shape: dimensions of the model; None if its configuration lacks the usual keys.
     :param model_type: ``model_type`` of ``config.json``.
-    :param template: LLaMA-Factory's chat template; empty if it cannot be derived.
-    :param reason: source of the template, or why it cannot be derived.
+    :param chat_template: the model's own chat template, in Jinja; empty for a base without chat.
     """
 
     shape: Shape | None
     model_type: str
-    template: str
-    reason: str
+    chat_template: str
 
 
 def shape_from_config(config: t.Mapping[str, t.Any], parameters: int = 0) -> Shape | None:
@@ -63,20 +61,32 @@ def shape_from_config(config: t.Mapping[str, t.Any], parameters: int = 0) -> Sha
         kv_heads = int(inner.get("num_key_value_heads") or heads)
         # Gemma ties by default and omits the key; the other families write it
         tied = bool(config.get("tie_word_embeddings", inner.get("tie_word_embeddings", outer.startswith("gemma"))))
+        experts = _first(inner, "num_experts", "num_local_experts", "n_routed_experts")
+        width = _first(inner, "moe_intermediate_size", "intermediate_size") if experts else 0
+        shared = _first(inner, "shared_expert_intermediate_size", "shared_intermediate_size") if experts else 0
         return Shape(
             model_type=outer,
             layers=int(inner["num_hidden_layers"]),
             hidden=hidden,
-            intermediate=int(inner["intermediate_size"]),
+            intermediate=int(inner["intermediate_size"]) if inner.get("intermediate_size") or not experts else width,
             heads=heads,
             kv_heads=kv_heads,
             head_dim=int(inner.get("head_dim") or hidden // heads),
             vocabulary=int(inner["vocab_size"]),
             parameters=parameters,
             tied=tied,
+            experts=experts,
+            active_experts=_first(inner, "num_experts_per_tok", "experts_per_token", "top_k_experts") if experts else 0,
+            expert_intermediate=width,
+            shared_intermediate=shared or width * _first(inner, "n_shared_experts") if experts else 0,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
+
+
+def _first(config: t.Mapping[str, t.Any], *names: str) -> int:
+    """Return the first of some numbers that a configuration has; 0 if it has none."""
+    return next((int(config[name]) for name in names if config.get(name)), 0)
 
 
 def chat_template_of(tokenizer_config: t.Mapping[str, t.Any]) -> str:
@@ -110,61 +120,6 @@ def special_tokens(root: str) -> tuple[str, str]:
     return found["eos_token"], found["bos_token"]
 
 
-def derive_template(model_type: str, chat_template: str) -> tuple[str, str]:
-    """Return LLaMA-Factory's template that renders the same text as a model's own chat template.
-
-    :param model_type: ``model_type`` of its ``config.json``.
-    :param chat_template: Jinja text supplied with its tokenizer.
-    :returns: the template (empty if unknown) and what it was derived from.
-    """
-    text = chat_template
-    if not text:
-        by_type = {"qwen2": "qwen", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma2"}
-        by_type.update(gemma3="gemma3", mistral="mistral")
-        template = by_type.get(model_type, "")
-        reason = f"its model_type {model_type!r} (it has no chat template)" if template else "it has no chat template"
-        return template, reason
-    if "<|im_sep|>" in text:
-        return "phi4", "<|im_sep|> in its chat template"
-    if "<|im_start|>" in text:
-        return _derive_chatml(model_type, text)
-    if "<|start_header_id|>" in text:
-        return "llama3", "<|start_header_id|> in its chat template"
-    if "<start_of_turn>" in text:
-        by_type = {"gemma3": "gemma3", "gemma2": "gemma2", "gemma3_text": "gemma2"}
-        return by_type.get(model_type, "gemma"), f"<start_of_turn> in its chat template and model_type {model_type!r}"
-    if "<｜User｜>" in text:
-        thinks = "think>" in text
-        return "deepseekr1" if thinks else "deepseek3", "<｜User｜> in its chat template" + " with thoughts" * thinks
-    if "[SYSTEM_PROMPT]" in text:
-        return "mistral_small", "[SYSTEM_PROMPT] in its chat template"
-    if "[INST]" in text:
-        if "<<SYS>>" in text:
-            return "llama2", "<<SYS>> in its chat template"
-        blank = "[INST] " in text
-        return (
-            "mistral" if blank else "ministral",
-            f"[INST] {'with' if blank else 'without'} a blank in its chat template",
-        )
-    if "<|end|>" in text:
-        newline = "<|end|>\\n" in text or "<|end|>\n" in text
-        return "phi" if newline else "phi4_mini", "<|end|> in its chat template"
-    if "<|user|>" in text and "eos_token" in text:
-        return "zephyr", "<|user|> in its chat template"
-    return "", "its chat template is none of those known"
-
-
-def _derive_chatml(model_type: str, text: str) -> tuple[str, str]:
-    where = "<|im_start|> in its chat template"
-    if model_type.startswith("qwen3"):
-        return ("qwen3", where + " with thoughts") if "think>" in text else ("qwen3_nothink", where)
-    if "You are Qwen" in text or model_type.startswith("qwen2"):
-        return "qwen", where + " of a Qwen model"
-    if "SmolLM" in text:
-        return "smollm2", where + " that names SmolLM"
-    return "chatml", where
-
-
 def inspect_files(read: t.Callable[[str], bytes | None], parameters: int = 0) -> Inspection:
     """Inspect the configuration files of a model, local or remote.
 
@@ -180,8 +135,7 @@ def inspect_files(read: t.Callable[[str], bytes | None], parameters: int = 0) ->
     text = jinja.decode("utf-8", "replace") if jinja else ""
     for name in ("tokenizer_config.json", "chat_template.json"):
         text = text or chat_template_of(_as_object(name, read(name)) or {})
-    template, reason = derive_template(model_type, text)
-    return Inspection(shape_from_config(config, parameters), model_type, template, reason)
+    return Inspection(shape_from_config(config, parameters), model_type, text)
 
 
 def _as_object(name: str, raw: bytes | None) -> dict[str, t.Any] | None:

@@ -13,13 +13,14 @@ import difflib
 import os
 import re
 
+from ..chat_formats.exactness import servable
 from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
 from .catalogue import CATALOGUE, DEFAULT_TAGS, Entry, Shape
-from .model_files import Inspection, inspect_directory
+from .model_files import inspect_directory
 
-__all__ = ["BaseModel", "Shape", "catalogue_names", "count_parameters", "family_template", "nearest", "resolve"]
+__all__ = ["BaseModel", "Shape", "catalogue_names", "count_parameters", "nearest", "resolve"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}\Z")
 _PREFIXES = ("https://huggingface.co/", "http://huggingface.co/", "huggingface.co/", "hf.co/", "library/")
@@ -28,26 +29,6 @@ _QUANTIZATION_TAG = re.compile(r"-(?:it-qat|qat|fp16|f16|bf16|fp32|q\d+_[0-9a-z_
 _CHAT_TAG = re.compile(r"-(?:instruct|chat|it)\Z")
 #: Ids of quantized weights on the hub: an adapter cannot be merged into them without loss.
 _QUANTIZED_ID = re.compile(r"[-_.](?:gguf|gptq|awq|exl2|mlx|bnb-4bit|int4|int8|fp8)(?:[-_.]|\Z)", re.IGNORECASE)
-
-#: Chat template of each family by a pattern in the model's name; the first match applies.
-_FAMILIES: tuple[tuple[str, str], ...] = (
-    (r"r1-(distill|0528)|deepseek-r1", "deepseekr1"),
-    (r"qwen-?3-.*(instruct-2507|nothink)", "qwen3_nothink"),
-    (r"qwen-?3(?![.\d])(?!.*(vl|omni|next|coder))", "qwen3"),
-    (r"qwen-?(2\.5|2|1\.5)(?![.\d])(?!.*(vl|omni|audio))", "qwen"),
-    (r"llama-?3(\.[0-3])?(?![.\d])(?!.*vision)", "llama3"),
-    (r"mistral-small-(24b-(instruct|base)-2501|3)", "mistral_small"),
-    (r"mistral-nemo|ministral-8b", "ministral"),
-    (r"mistral-7b|mixtral", "mistral"),
-    (r"gemma-?3-(270m|1b)", "gemma2"),
-    (r"gemma-?3-(4|12|27)b", "gemma3"),
-    (r"gemma-?2(?!b)", "gemma2"),
-    (r"phi-?4-mini(?!-flash)", "phi4_mini"),
-    (r"phi-?4(?!-(multi|mini))", "phi4"),
-    (r"phi-?3(?!.*(small|vision|moe))", "phi"),
-    (r"smollm2", "smollm2"),
-    (r"tinyllama|zephyr", "zephyr"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +39,12 @@ class BaseModel:
     :param declared: the declared name.
     :param hub_id: organisation and name on the hub; empty for a directory.
     :param path: absolute directory; empty for a hub model.
-    :param template: LLaMA-Factory's chat template; empty if only the model's files contain it.
-    :param template_source: where the template comes from: ``catalogue``, ``name`` or ``files``.
+    :param template: LLaMA-Factory's chat template; empty if neither the catalogue nor LLaMA-Factory has one for it.
+    :param template_source: where the template comes from: ``catalogue`` or ``llamafactory``; empty without one.
     :param shape: dimensions of the model; None if only the model's files contain them.
     :param gated: whether the licence must be accepted first, according to the catalogue (the hub is authoritative).
     :param ollama_name: name in Ollama's library; empty if the model is not in the catalogue.
+    :param chat: whether it has a chat template of its own; None if its files have not been read.
     """
 
     kind: str
@@ -74,6 +56,7 @@ class BaseModel:
     shape: Shape | None = None
     gated: bool = False
     ollama_name: str = ""
+    chat: bool | None = None
 
     @property
     def model_type(self) -> str:
@@ -82,50 +65,60 @@ class BaseModel:
 
 
 def catalogue_names() -> list[str]:
-    """Return every Ollama-style name of the catalogue, in catalogue order."""
-    return [f"{entry.family}:{entry.tags[0]}" for entry in CATALOGUE]
+    """Return the names of the models that can be served as they were trained, in catalogue order."""
+    exact = set(servable())
+    return [entry.name for entry in CATALOGUE if entry.template in exact]
+
+
+def families() -> list[str]:
+    """Return the families of the catalogue in Ollama's library, in catalogue order."""
+    return list(dict.fromkeys(entry.family for entry in CATALOGUE if entry.family))
 
 
 def nearest(name: str, count: int = 3) -> list[str]:
     """Return catalogue names that are similar to a name, the most similar first."""
     lower_name = name.lower()
     family = lower_name.partition(":")[0]
-    if family in DEFAULT_TAGS:
-        return [each for each in catalogue_names() if each.partition(":")[0] == family]
+    if family in families():
+        return [entry.name for entry in CATALOGUE if entry.family == family]
     names = {}
     for entry in CATALOGUE:
         names[entry.hub_id.lower()] = entry.hub_id
-        names[f"{entry.family}:{entry.tags[0]}"] = f"{entry.family}:{entry.tags[0]}"
-        names.setdefault(entry.family, f"{entry.family}:{DEFAULT_TAGS[entry.family]}")
+        names[entry.name] = entry.name
+        if entry.family:
+            tag = DEFAULT_TAGS.get(entry.family)
+            names.setdefault(entry.family, f"{entry.family}:{tag}" if tag else entry.name)
     matches = [names[each] for each in difflib.get_close_matches(lower_name, names, n=2 * count, cutoff=0.6)]
     return list(dict.fromkeys(matches))[:count]
 
 
-def family_template(name: str) -> str:
-    """Return the chat template of the family in a model's name; empty if the name matches no family.
-
-    >>> family_template("unsloth/Meta-Llama-3.1-8B-Instruct")
-    'llama3'
-    """
-    text = name.lower()
-    return next((template for pattern, template in _FAMILIES if re.search(pattern, text)), "")
+def feed_forward_parameters(shape: Shape) -> int:
+    """Return the weights of the feed-forward part of a layer, without biases: dense, or all experts and a router."""
+    if not shape.experts:
+        return 3 * shape.hidden * shape.intermediate
+    widths = shape.experts * shape.expert_intermediate + shape.shared_intermediate
+    return 3 * shape.hidden * widths + shape.experts * shape.hidden
 
 
 def count_parameters(shape: Shape) -> int:
-    """Return the parameter count of a dense decoder of a shape, tied embeddings counted once.
+    """Return the parameter count of a decoder of a shape, tied embeddings counted once.
 
     Per layer: attention ``H·d·(2·A + 2·K)``, feed-forward ``3·H·I``, two norms of width ``H`` (Gemma 2 and 3: four);
     Qwen 2 has biases on queries, keys and values, Qwen 3 and Gemma 3 a norm of width ``d`` on queries and on keys.
-    A vision encoder is not counted.
+    A mixture of experts has ``E`` of them in place of the feed-forward part, and a router of ``E·H``; gpt-oss has
+    biases everywhere, and a sink for each head. A vision encoder is not counted.
     """
     attention = shape.hidden * shape.head_dim * 2 * (shape.heads + shape.kv_heads)
     norms = shape.hidden * (4 if shape.model_type.startswith(("gemma2", "gemma3")) else 2)
     extra = 0
     if shape.model_type == "qwen2":
         extra = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
-    elif shape.model_type == "qwen3" or shape.model_type.startswith("gemma3"):
+    elif shape.model_type in ("qwen3", "qwen3_moe") or shape.model_type.startswith("gemma3"):
         extra = 2 * shape.head_dim
-    layer = attention + 3 * shape.hidden * shape.intermediate + norms + extra
+    elif shape.model_type == "gpt_oss":
+        biases = shape.head_dim * (shape.heads + 2 * shape.kv_heads) + shape.hidden
+        extra = biases + shape.heads + shape.experts * (1 + 2 * shape.expert_intermediate + shape.hidden)
+    layer = attention + feed_forward_parameters(shape) + norms + extra
     embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
     return shape.layers * layer + embeddings + shape.hidden
 
@@ -144,6 +137,15 @@ def _by_ollama_name(name: str) -> Entry | None:
 
 def _by_hub_id(hub_id: str) -> Entry | None:
     return next((entry for entry in CATALOGUE if entry.hub_id.lower() == hub_id.lower()), None)
+
+
+def _template_of_llamafactory(hub_id: str) -> str:
+    """Return the chat template that LLaMA-Factory has for a model; empty if it does not name it, or without one."""
+    # imported when it is needed: 34 KB that most programs of the core never read
+    from .llamafactory_models import MODELS
+
+    wanted = hub_id.lower()
+    return next((template for name, (template, _seen) in MODELS.items() if name.lower() == wanted), "")
 
 
 def _suggestion(name: str) -> Message:
@@ -178,7 +180,7 @@ def resolve(name: str) -> BaseModel:
             template_source="catalogue",
             shape=entry.shape,
             gated=entry.gated,
-            ollama_name=f"{entry.family}:{entry.tags[0]}",
+            ollama_name=entry.name if entry.family else "",
         )
     if "/" not in plain:
         raise InputError("base_models.not_in_catalogue", declared=declared, suggestion=_suggestion(plain))
@@ -186,13 +188,13 @@ def resolve(name: str) -> BaseModel:
         raise InputError("base_models.no_hub_id", declared=declared, suggestion=_suggestion(plain))
     if _QUANTIZED_ID.search(plain):
         raise InputError("base_models.quantized_weights", declared=declared)
-    derived = family_template(plain)
+    template = _template_of_llamafactory(plain)
     return BaseModel(
         kind="hub",
         declared=declared,
         hub_id=plain,
-        template=derived,
-        template_source="name" if derived else "",
+        template=template,
+        template_source="llamafactory" if template else "",
     )
 
 
@@ -200,13 +202,5 @@ def _resolve_directory(path: str) -> BaseModel:
     root = os.path.normpath(path)
     if re.search(r"\s", root):
         raise InputError("base_models.directory_with_blank", root=root)
-    inspection: Inspection = inspect_directory(root)
-    derived = inspection.template or family_template(os.path.basename(root))
-    return BaseModel(
-        kind="dir",
-        declared=path,
-        path=root,
-        template=derived,
-        template_source="files" if inspection.template else "name" if derived else "",
-        shape=inspection.shape,
-    )
+    inspection = inspect_directory(root)
+    return BaseModel(kind="dir", declared=path, path=root, shape=inspection.shape, chat=bool(inspection.chat_template))

@@ -15,19 +15,26 @@ import re
 import typing as t
 
 from ..artifacts.layout import Layout
+from ..chat_formats.exactness import servable
 from ..errors import InputError, NotReadyError, RemoteError
 from ..fingerprint import fingerprint
 from ..messages.message import Message
+from ..runs.store import Store
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from ..system.locks import FileLock
 from .catalogue import Shape
 from .hub_client import HubClient, read_token
 from .model_files import HashCache, directory_digest, inspect_files, weight_files
-from .names import BaseModel, count_parameters
+from .names import BaseModel, count_parameters, families
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _MAIN = "main"
+
+#: Source of a template that an earlier version derived from the name or the files of a base and trained it with.
+EARLIER = "earlier version"
+#: Sources of a template that earlier versions recorded for such a base.
+_GUESSED = ("files", "name")
 
 #: Files downloaded with the weights: configuration, tokenizer, chat template, licence.
 _AUXILIARY_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
@@ -62,7 +69,8 @@ class BaseIdentity:
     :param location: directory of a local model; None for a model of a hub.
     :param description: name for messages.
     :param template: LLaMA-Factory's chat template of the model itself; empty if unknown.
-    :param template_source: ``catalogue``, ``files`` or ``name``.
+    :param template_source: ``catalogue``, ``llamafactory`` or :data:`EARLIER`; empty without a template.
+    :param chat: whether the model has a chat template of its own; None if this is unknown.
     :param shape: dimensions of the model; None if unknown.
     :param bytes: size of the download; 0 for a directory or if unknown.
     :param gated: whether the licence must be accepted first.
@@ -78,6 +86,7 @@ class BaseIdentity:
     bytes: int = 0
     gated: bool = False
     source: str = ""
+    chat: bool | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -91,7 +100,8 @@ class BaseIdentity:
         """
         if declared or self.template:
             return declared or self.template
-        raise InputError("base_models.template_unknown", model=self.description)
+        code = "base_models.without_chat" if self.chat is False else "base_models.template_unknown"
+        raise InputError(code, model=self.description, families=families(), known=list(servable()))
 
     @property
     def options(self) -> dict[str, t.Any]:
@@ -197,7 +207,7 @@ def resolve_base(
             record, source = _query_hub(model, requested_revision, HubClient(env, read_token(token_file))), "hub"
             if write:
                 record = _write_record(layout, key, record)
-    return _identity(model, record, source)
+    return _identity(layout, model, record, source)
 
 
 def _resolve_directory(layout: Layout, model: BaseModel, write: bool) -> BaseIdentity:
@@ -205,15 +215,49 @@ def _resolve_directory(layout: Layout, model: BaseModel, write: bool) -> BaseIde
     content_digest = directory_digest(model.path, cache)
     if write:
         cache.save()
+    settings = {"directory": content_digest}
+    kept = _template_of_earlier_version(layout, fingerprint("base", settings, {}))
     return BaseIdentity(
-        settings={"directory": content_digest},
+        settings=settings,
         location=model.path,
         description=f"{model.path} (sha256 {content_digest[:12]})",
-        template=model.template,
-        template_source=model.template_source,
+        template=kept,
+        template_source=EARLIER if kept else "",
         shape=model.shape,
         source="directory",
+        chat=model.chat,
     )
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
+def _template_of_earlier_version(layout: Layout, base: str) -> str:
+    """Return the template that an earlier version derived for a base and trains it with; empty if there is none.
+
+    Earlier versions guessed the template from the name or the files of a model. A training that exists stays valid, and
+    one that was interrupted or waits in the queue continues.
+
+    :param base: fingerprint of the base.
+    """
+    for record in Store(layout).active():
+        for spec in (step.spec for step in (record.run.steps if record.run else ())):
+            if spec.fingerprint == base and spec.options.get("template_source") in _GUESSED:
+                return str(spec.options.get("template") or "")
+    results = (layout.receipt("base", base) or {}).get("results") or {}
+    if results.get("template_source") not in _GUESSED:
+        return ""
+    template = str(results.get("template") or "")
+    for name in sorted(_names_in(layout.parent("train"))):
+        receipt = layout.receipt("train", name) or {}
+        resolved = (receipt.get("options") or {}).get("resolved") or {}
+        if (receipt.get("upstream") or {}).get("base") == base and resolved.get("template") == template:
+            return template
+    return ""
 
 
 def _query_hub(model: BaseModel, revision: str, client: HubClient) -> dict[str, t.Any]:
@@ -232,10 +276,10 @@ def _query_hub(model: BaseModel, revision: str, client: HubClient) -> dict[str, 
         "bytes": sum(file.bytes for file in files),
         "resolved_at": utc_now(),
     }
-    if model.template_source != "catalogue":
+    if model.shape is None:
         names = {file.name for file in files}
         inspection = inspect_files(lambda name: client.read(hub_id, commit, name) if name in names else None)
-        record["template"] = inspection.template
+        record["chat"] = bool(inspection.chat_template)
         if inspection.shape is not None:
             total = (info.get("safetensors") or {}).get("total")
             record["shape"] = dataclasses.asdict(_with_total(inspection.shape, total))
@@ -250,15 +294,17 @@ def _with_total(shape: Shape, total: t.Any) -> Shape:
     return dataclasses.replace(shape, parameters=expected if twice or not isinstance(total, int) else total)
 
 
-def _identity(model: BaseModel, record: t.Mapping[str, t.Any], source: str) -> BaseIdentity:
+def _identity(layout: Layout, model: BaseModel, record: t.Mapping[str, t.Any], source: str) -> BaseIdentity:
     shape = Shape(**record["shape"]) if record.get("shape") else model.shape
+    settings = {"hub": str(record["hub"]), "commit": str(record["commit"])}
     template, template_source = model.template, model.template_source
-    if record.get("template"):  # the template in the files takes precedence over the one derived from the name
-        template, template_source = str(record["template"]), "files"
+    if template_source != "catalogue":
+        kept = _template_of_earlier_version(layout, fingerprint("base", settings, {}))
+        template, template_source = (kept, EARLIER) if kept else (template, template_source)
     size = int(record.get("bytes") or 0)
     name = f"{record['hub']} at {record['commit'][:12]}"
     return BaseIdentity(
-        settings={"hub": str(record["hub"]), "commit": str(record["commit"])},
+        settings=settings,
         location=None,
         description=f"{name} ({size / 1e9:.2f} GB)" if size >= 1e7 else name,
         template=template,
@@ -267,6 +313,7 @@ def _identity(model: BaseModel, record: t.Mapping[str, t.Any], source: str) -> B
         bytes=size,
         gated=bool(record.get("gated", model.gated)),
         source=source,
+        chat=record.get("chat"),
     )
 
 

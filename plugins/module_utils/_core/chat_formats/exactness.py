@@ -86,18 +86,24 @@ def exactness_of(name: str) -> Exactness:
     return _NOT_EXACT.get(name, Exactness(EXACT))
 
 
+def exactness_of_known(name: str) -> Exactness:
+    """How exactly a template can be served; :data:`UNSERVABLE` without a reason if there is no such template."""
+    return exactness_of(name) if name in names() else Exactness(UNSERVABLE)
+
+
 def servable() -> tuple[str, ...]:
     """The names of the templates that can be served as they were trained, sorted."""
     return tuple(name for name in names() if name not in _NOT_EXACT)
 
 
-def check(name: str) -> None:
+def check(name: str, several_turns: bool = True) -> None:
     """Check that a template can be served as it was trained.
 
+    :param several_turns: whether conversations of several turns were trained, or may have been.
     :raises InputError: if it cannot, with the reason, or there is no such template; the hint has the nearest that can.
     """
     known = servable()
-    if name in known:
+    if name in known or (not several_turns and exactness_of_known(name).level == SINGLE_TURN):
         return
     facts: dict[str, t.Any] = {"template": name, "suggestion": did_you_mean(nearest(name, known)), "known": known}
     details = {"template": name, "known": list(known)}

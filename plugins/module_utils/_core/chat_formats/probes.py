@@ -13,13 +13,15 @@ import dataclasses
 import typing as t
 
 from .canonical import as_text, canonical_arguments, canonical_tools, join_of_results
+from .exactness import SINGLE_TURN, exactness_of
 from .facts import TemplateFacts, facts_of
 
 SYSTEM = "Tu es l'assistant du homelab."
 #: Stands for an answer that is rendered, but is no part of the prompt.
 _ANSWER = "-"
 
-_WEATHER: dict[str, t.Any] = {
+#: A tool of the probes.
+WEATHER: dict[str, t.Any] = {
     "name": "get_weather",
     "description": "Météo d'une ville (°C & vent <10 km/h>)",
     "parameters": {
@@ -169,7 +171,7 @@ def result(text: str, tool: str = "get_weather") -> dict[str, t.Any]:
 
 
 #: Tools of the probes, canonical.
-WEATHER, FILM = canonical_tools([_WEATHER, _FILM])[0]
+WEATHER, FILM = canonical_tools([WEATHER, _FILM])[0]
 _PARIS = ("get_weather", {"city": "Paris"})
 
 #: The probes of every template.
@@ -239,7 +241,7 @@ THOUGHT_PROBES: tuple[Probe, ...] = (
 
 
 def probes_for(name: str, *, enable_thinking: bool = True) -> tuple[Probe, ...]:
-    """The probes of a template that LLaMA-Factory can render with it.
+    """The probes of a template that LLaMA-Factory can render with it, and a server gives the same tokens for.
 
     :param name: name of the chat template; :param enable_thinking: LLaMA-Factory's argument of that name.
     :raises InputError: if there is no such template.
@@ -248,4 +250,6 @@ def probes_for(name: str, *, enable_thinking: bool = True) -> tuple[Probe, ...]:
     # LLaMA-Factory refuses several calls in the format of GLM-4
     several = facts.calls != "GLM4ToolUtils"
     chosen = tuple(probe for probe in PROBES if several or not probe.has_parallel_calls)
+    if exactness_of(name).level == SINGLE_TURN:
+        return tuple(probe for probe in chosen if probe.turns == 1 and not probe.continued)
     return chosen + (THOUGHT_PROBES if facts.reasoning and enable_thinking else ())

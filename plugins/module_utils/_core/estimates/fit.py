@@ -12,11 +12,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import typing as t
 
 from ..base_models.catalogue import CATALOGUE, Shape
 from ..messages.message import Message
-from .memory import Estimate, Vram, effective_length, estimate
+from .memory import HALF, Estimate, Vram, effective_length, estimate
 
 #: Share of a GPU's memory that is reserved for the driver, the desktop and allocator fragmentation, and its minimum.
 RESERVE_SHARE = 0.04
@@ -169,17 +170,19 @@ def _smaller_models(
     """
     family = name.partition(":")[0]
     related = [
-        entry for entry in CATALOGUE if family in (entry.family, "") or entry.shape.model_type == shape.model_type
+        (entry, entry.shape)
+        for entry in CATALOGUE
+        if entry.shape and (family in (entry.family, "") or entry.model_type == shape.model_type)
     ]
-    smaller = [entry for entry in related if not shape.parameters or entry.shape.parameters < shape.parameters]
+    smaller = [(entry, other) for entry, other in related if other.parameters < (shape.parameters or math.inf)]
     minimal: dict[str, t.Any] = {}
     for options in (_batch_changes(values), _method_changes(values) if measure is required_vram else []):
         minimal.update(options[-1] if options else {})
-    for entry in sorted(smaller, key=lambda model: (model.family != family, -model.shape.parameters)):
+    for entry, other in sorted(smaller, key=lambda pair: (pair[0].family != family, -pair[1].parameters)):
         for change in ({}, minimal):
-            needed = measure(entry.shape, {**values, **change}, longest)
+            needed = measure(other, {**values, **change}, longest)
             if needed <= room:
-                return [Suggestion(dict(change), needed, f"{entry.family}:{entry.tags[0]}")]
+                return [Suggestion(dict(change), needed, entry.name)]
     return []
 
 
@@ -242,8 +245,18 @@ def describe_suggestions(suggestions: t.Sequence[Suggestion]) -> Message:
 
 def _describe_parts(resources: Estimate) -> list[Message]:
     vram = _vram(resources)
+    weights = Message("estimates.weights", size=vram.weights)
+    if resources.experts:
+        experts = resources.experts
+        weights = Message(
+            "estimates.weights_with_experts",
+            size=vram.weights,
+            experts=experts["count"],
+            active=experts["active"],
+            share=int(experts["parameters"] * HALF),
+        )
     parts = (
-        Message("estimates.weights", size=vram.weights),
+        weights,
         Message("estimates.trained", size=vram.trained),
         Message("estimates.activations", size=vram.checkpoints + vram.layer),
         Message("estimates.logits", size=vram.logits),

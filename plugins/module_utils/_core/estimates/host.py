@@ -22,14 +22,13 @@ from ..messages.message import Message
 from ..system import gpus as system_gpus
 from ..system import memory
 from ..system.clock import utc_now
-from ..system.files import make_dirs, read_json, write_json
-from ..system.locks import FileLock
 from ..training import hyperparameters
 from ..training.hyperparameters import Hyperparameters
 from ..training.option import METHODS
 from ..training.options import OPTIONS
 from . import fit
 from . import memory as estimates_memory
+from .decisions import read_decisions, write_decision
 
 #: Tokens that the chat template adds to a row.
 _TEMPLATE_TOKENS = 64
@@ -41,14 +40,20 @@ class Machine:
     :param accelerator: ``cuda`` or ``cpu``.
     :param gpus: the GPUs; None to query the driver.
     :param ram: the machine's memory; None to query the kernel.
+    :param capabilities: compute capability of each GPU; None to query the driver.
     """
 
     def __init__(
-        self, accelerator: str, gpus: t.Sequence[system_gpus.Gpu] | None = None, ram: memory.Ram | None = None
+        self,
+        accelerator: str,
+        gpus: t.Sequence[system_gpus.Gpu] | None = None,
+        ram: memory.Ram | None = None,
+        capabilities: t.Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.accelerator = accelerator
         self._gpus = gpus
         self._ram = ram
+        self._capabilities = capabilities
 
     @functools.cached_property
     def gpus(self) -> tuple[system_gpus.Gpu, ...]:
@@ -61,6 +66,14 @@ class Machine:
     def ram(self) -> memory.Ram | None:
         """The machine's memory; None when the kernel does not report it."""
         return self._ram or memory.ram()
+
+    @functools.cached_property
+    def compute_capability(self) -> tuple[int, int] | None:
+        """Compute capability of the GPU, the lowest of several; None without a GPU or if it is not reported."""
+        if self.accelerator != "cuda":
+            return None
+        reported = system_gpus.compute_capabilities() if self._capabilities is None else self._capabilities
+        return min(reported, default=None)
 
     @property
     def gpu_total(self) -> int | None:
@@ -176,15 +189,11 @@ def _decisions_file(layout: Layout) -> str:
 
 
 def _decisions(layout: Layout) -> dict[str, t.Any]:
-    content = read_json(_decisions_file(layout)) or {}
-    return content if isinstance(content, dict) else {}
+    return read_decisions(_decisions_file(layout))
 
 
 def _write_decision(layout: Layout, key: str, decision: dict[str, t.Any]) -> None:
-    path = _decisions_file(layout)
-    make_dirs(os.path.dirname(path))
-    with FileLock(os.path.join(os.path.dirname(path), ".methods.lock")):
-        write_json(path, {**_decisions(layout), key: decision})
+    write_decision(_decisions_file(layout), key, decision)
 
 
 # -- memory check -----------------------------------------------------------------------------------------------------

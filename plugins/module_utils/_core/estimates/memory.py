@@ -101,14 +101,15 @@ _MODULES: dict[str, _Widths] = {
     "k_proj": lambda s: (s.hidden, _key_width(s)),
     "v_proj": lambda s: (s.hidden, _key_width(s)),
     "o_proj": lambda s: (_query_width(s), s.hidden),
-    "gate_proj": lambda s: (s.hidden, s.intermediate),
-    "up_proj": lambda s: (s.hidden, s.intermediate),
-    "down_proj": lambda s: (s.intermediate, s.hidden),
+    "gate_proj": lambda s: (s.hidden, _dense_width(s)),
+    "up_proj": lambda s: (s.hidden, _dense_width(s)),
+    "down_proj": lambda s: (_dense_width(s), s.hidden),
     # fused modules of Phi 3 and 4
     "qkv_proj": lambda s: (s.hidden, _query_width(s) + 2 * _key_width(s)),
-    "gate_up_proj": lambda s: (s.hidden, 2 * s.intermediate),
+    "gate_up_proj": lambda s: (s.hidden, 2 * max(s.intermediate, s.expert_intermediate)),
 }
 _SEPARATE_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_DENSE_MODULES = ("gate_proj", "up_proj", "down_proj")
 _FUSED_MODULES = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 
@@ -159,6 +160,7 @@ class Estimate:
     :param ram: peak RAM by kind of step.
     :param disk: maximum disk usage by kind of step; for ``gguf`` and ``register`` by ``gguf-TYPE``.
     :param unknown: settings that make the GPU estimate unreliable.
+    :param experts: of a mixture of experts: ``count`` in a layer, ``active`` for a token, ``parameters`` of all.
     """
 
     parameters: int
@@ -168,11 +170,14 @@ class Estimate:
     ram: dict[str, int]
     disk: dict[str, int]
     unknown: tuple[str, ...] = ()
+    experts: dict[str, int] | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         """The estimate as plain values, with ``raw`` and ``planned`` of the GPU memory added."""
         values = dataclasses.asdict(self)
         values["unknown"] = list(self.unknown)
+        if self.experts is None:
+            del values["experts"]
         if self.vram is not None:
             values["vram"].update(raw=self.vram.raw, planned=self.vram.planned)
         return values
@@ -220,7 +225,11 @@ def estimate(
         disk[f"gguf-{name}"] = gguf_bytes(shape, name)
     for name in options["quantizations"]:
         disk[f"register-{name}"] = register_disk(disk[f"gguf-{name}"])
-    return Estimate(total, trained, length, vram, ram, disk, tuple(_unmodelled_settings(options)))
+    experts = None
+    if shape.experts:
+        count = expert_parameters(shape)
+        experts = {"count": shape.experts, "active": shape.active_experts, "parameters": count}
+    return Estimate(total, trained, length, vram, ram, disk, tuple(_unmodelled_settings(options)), experts)
 
 
 def _with_defaults(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -246,10 +255,26 @@ def effective_length(values: t.Mapping[str, t.Any], longest: int | None) -> int:
 def linear_parameters(shape: Shape) -> int:
     """Number of parameters of all linear modules, without norms and biases: ``L · (2·H·(Q + K) + 3·H·I)``.
 
-    ``Q`` and ``K`` are the total widths of the query heads and of the key heads.
+    ``Q`` and ``K`` are the total widths of the query heads and of the key heads, ``I`` the width of the feed-forward
+    part that every token uses. Experts are no linear modules: transformers keeps those of a layer in one tensor.
     """
     attention = 2 * shape.hidden * (_query_width(shape) + _key_width(shape))
-    return shape.layers * (attention + 3 * shape.hidden * shape.intermediate)
+    return shape.layers * (attention + 3 * shape.hidden * _dense_width(shape))
+
+
+def expert_parameters(shape: Shape) -> int:
+    """Number of parameters of all experts: ``L · E · 3·H·I``; 0 for a dense model."""
+    return shape.layers * shape.experts * 3 * shape.hidden * shape.expert_intermediate
+
+
+def _dense_width(shape: Shape) -> int:
+    """Width of the feed-forward part that every token uses."""
+    return shape.shared_intermediate if shape.experts else shape.intermediate
+
+
+def _used_width(shape: Shape) -> int:
+    """Width of everything in the feed-forward part that one token uses."""
+    return _dense_width(shape) + shape.active_experts * shape.expert_intermediate
 
 
 def embedding_parameters(shape: Shape) -> int:
@@ -259,7 +284,7 @@ def embedding_parameters(shape: Shape) -> int:
 
 def parameters(shape: Shape) -> int:
     """Number of parameters of a model: as counted in its weights, or else computed from its shape."""
-    return shape.parameters or linear_parameters(shape) + embedding_parameters(shape)
+    return shape.parameters or linear_parameters(shape) + expert_parameters(shape) + embedding_parameters(shape)
 
 
 def trainable(shape: Shape, values: t.Mapping[str, t.Any]) -> int:
@@ -278,6 +303,13 @@ def trainable(shape: Shape, values: t.Mapping[str, t.Any]) -> int:
     names = all_modules if "all" in options["lora_target"] else tuple(options["lora_target"])
     width = 0
     for name in names:
+        if (
+            "all" in options["lora_target"]
+            and shape.experts
+            and not shape.shared_intermediate
+            and name in _DENSE_MODULES
+        ):
+            continue  # no such linear module in its layers
         # an unknown module counts as the largest known one, to stay on the safe side
         inputs, outputs = _MODULES.get(name, _MODULES["gate_up_proj"])(shape)
         width += inputs + outputs
@@ -293,8 +325,8 @@ def vram_of(shape: Shape, values: t.Mapping[str, t.Any], length: int, state_byte
     With ``B`` rows of ``S`` tokens, ``L`` layers of width ``H``, ``K`` the width of the keys, ``I`` that of the
     feed-forward part, and a vocabulary of ``V`` tokens:
 
-    * weights: 2 bytes per parameter; for qlora 0.53 (4 bits) or 1.06 (8 bits) per linear parameter, while embeddings
-      and output layer stay in 16 bits;
+    * weights: 2 bytes per parameter; for qlora 0.53 (4 bits) or 1.06 (8 bits) per linear parameter, while embeddings,
+      output layer and experts (:func:`linear_parameters`) stay in 16 bits;
     * trained: 16 bytes per parameter: weight, gradient and AdamW's two moments in 32 bits; for ``full`` and
       ``freeze`` 2 more for the 16-bit copy that autocast keeps (trained weights are not counted as frozen ones too);
     * checkpoints: ``B·S·H·2·L``;
@@ -326,7 +358,7 @@ def vram_of(shape: Shape, values: t.Mapping[str, t.Any], length: int, state_byte
         options["stage"] == "kto" or (options["stage"] == "dpo" and options["pref_loss"] not in ("orpo", "simpo"))
     ):
         weights += total * weight_bytes
-    layer = tokens * (4 * shape.hidden + 2 * _key_width(shape) + 3 * shape.intermediate) * _LAYER_BYTES
+    layer = tokens * (4 * shape.hidden + 2 * _key_width(shape) + 3 * _used_width(shape)) * _LAYER_BYTES
     if extra.get("flash_attn") == "disabled":
         # then the full attention matrix is in memory, in 32 and in 16 bits
         layer += options["batch_size"] * shape.heads * length**2 * 6

@@ -12,11 +12,14 @@ import dataclasses
 import typing as t
 
 from ..artifacts.layout import Layout
-from ..base_models import names, resolution
+from ..base_models import base_checks, names, resolution
 from ..chat_formats import exactness, text_arguments
 from ..chat_formats.facts import facts_of
-from ..datasets import registry, truncation
-from ..estimates import host
+from ..chat_formats.facts import names as facts_names
+from ..datasets import earlier_turns, media_markers, registry, truncation
+from ..errors import InputError
+from ..estimates import host, number_format
+from ..fingerprint import fingerprint
 from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
@@ -94,9 +97,11 @@ def training_settings(
     """Return the settings of a training for its fingerprint, and its options.
 
     :param write: whether the result of ``method: auto`` may be recorded.
-    :raises InputError: if a hyperparameter is invalid, or the training does not fit this machine.
+    :raises InputError: if a hyperparameter is invalid, the training does not fit this machine, or the GPU does not have
+        the number format.
     """
     machine = host.inspect_machine(accelerator)
+    kept = base.template_source == resolution.EARLIER and not hyper["template"]
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
@@ -104,8 +109,9 @@ def training_settings(
             extra_files.check(hyper.extra)
         hyper = extra_files.with_contents(layout, hyper, write)
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
+    precision, about_precision = number_format.resolve(layout, hyper, subject, machine, name, write)
     options: dict[str, t.Any] = {
-        "resolved": hyperparameters.resolved(hyper),
+        "resolved": {**hyperparameters.resolved(hyper), "precision": precision},
         "accelerator": machine.accelerator,
         "name": name,
         "method_reason": str(reason or ""),
@@ -117,12 +123,80 @@ def training_settings(
         options["estimate"] = estimate.as_dict()
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate),
+        about_precision,
+        _about_template(layout, hyper, base, subject) if kept else None,
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
     ]
     upstream = {"base": subject.base, "dataset": subject.dataset}
     return extra_files.settings(layout, hyper, upstream), add_warnings(options, warnings)
+
+
+def checked_base(
+    layout: Layout,
+    base: resolution.BaseIdentity,
+    dataset: tuple[str, str],
+    settings: t.Mapping[str, t.Any],
+    options: dict[str, t.Any],
+    toolchain: Toolchain,
+    converted: bool,
+    write: bool,
+) -> dict[str, t.Any]:
+    """Check that a base can be trained so, if something would be trained; return the options with what was found.
+
+    :param dataset: name and fingerprint of the dataset.
+    :param settings: settings of the training; :param options: its options.
+    :param converted: whether the result is converted to GGUF.
+    :param write: whether the check may run; an earlier result is used otherwise.
+    :raises InputError: if the base cannot be trained with this template, or a row has the marker of a picture.
+    """
+    upstream = {"base": base.fingerprint, "dataset": dataset[1]}
+    if layout.receipt("train", fingerprint("train", settings, upstream)) is not None:
+        return options
+    resolved = options["resolved"]
+    template = str(resolved.get("template") or "")
+    if template not in facts_names():
+        return options
+    marker = media_markers.first_marker(layout, dataset[1]) if facts_of(template).multimodal else None
+    if marker is not None:
+        row, text = marker
+        raise InputError("base_models.media_in_text", row=row, dataset=dataset[0], marker=text, template=template)
+    remote_code = bool((resolved.get("extra") or {}).get("trust_remote_code"))
+    subject = base_checks.Subject(base, template, converted, remote_code)
+    result = base_checks.check(layout, subject, toolchain, write)
+    base_checks.require(result, base)
+    if result.unchecked is not None:
+        return {**options, "base_unchecked": result.unchecked.as_dict()}
+    return add_warnings(options, result.notes)
+
+
+def _about_template(
+    layout: Layout, hyper: Hyperparameters, base: resolution.BaseIdentity, subject: host.Subject
+) -> Message | None:
+    """Return a warning that a template was guessed by an earlier version; None if nothing would be trained with it."""
+    if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
+        return None
+    return Message("planning.template_kept", template=hyper["template"], model=base.description)
+
+
+def check_template(layout: Layout, template: str, dataset: str) -> Message | None:
+    """Check that a template can be served as these rows are trained; return a warning if it can for one question only.
+
+    :param dataset: fingerprint of the dataset; empty if it is unknown, which counts as conversations of several turns.
+    :raises InputError: if it cannot; the first row with an earlier turn is in the details.
+    """
+    level = exactness.exactness_of_known(template)
+    if level.level != exactness.SINGLE_TURN:
+        exactness.check(template)
+        return None
+    row = earlier_turns.first_row(layout, dataset) if dataset else 0
+    try:
+        exactness.check(template, several_turns=row is not None)
+    except InputError as error:
+        error.details.update({"row": row} if row else {})
+        raise
+    return Message("chat_formats.single_question", template=template, reason=level.reason)
 
 
 def register_settings(
@@ -138,7 +212,6 @@ def register_settings(
     :param dataset: results in the receipt of the dataset.
     """
     template, extra = str(training["template"]), training.get("extra") or {}
-    exactness.check(template)
     thinking, default_system = extra.get("enable_thinking"), extra.get("default_system")
     warning = None
     if system is None:

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..messages.message import Message
 from ..runs.run import Run
 from ..runs.spec import Toolchain
+from ..training.hyperparameters import Hyperparameters
 from . import declaration, inputs, pipeline
 from .pipeline import Identity
 from .request import stored_declaration
@@ -78,7 +79,9 @@ def plan_part(
             )
     # the leading host decides, also for method: auto; whether the training fits this host is checked separately
     resolved = dict(lead_facts["resolved"])
-    hyper = declared.hyper.with_method(str(resolved["method"]))
+    hyper = Hyperparameters(
+        {**declared.hyper.values, "method": str(resolved["method"]), "precision": str(resolved["precision"])}
+    )
     subject = inputs.subject_of(declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results)
     _settings, options = inputs.training_settings(
         layout, hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, False

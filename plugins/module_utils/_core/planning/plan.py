@@ -100,6 +100,7 @@ def make_plan(
         "method": str((options.get("resolved") or {}).get("method") or ""),
         "method_reason": str(options.get("method_reason") or ""),
         "method_cause": dict(options.get("method_cause") or {}),
+        "base_unchecked": _base_unchecked(options) if training is not None and training.label in pending else "",
         "aliases": aliases(run),
         "host": _host(layout, machine),
         "warnings": [],
@@ -116,6 +117,12 @@ def add_warnings(plan: t.Mapping[str, t.Any], warnings: t.Iterable[Message]) -> 
         "warnings": [*map(str, added), *plan["warnings"]],
         "warning_messages": [*(warning.as_dict() for warning in added), *plan["warning_messages"]],
     }
+
+
+def _base_unchecked(options: t.Mapping[str, t.Any]) -> str:
+    """Why the files of the base were not checked; empty if they were."""
+    stored = options.get("base_unchecked")
+    return str(Message.from_stored(stored)) if stored else ""
 
 
 def _train_options(run: Run) -> dict[str, t.Any]:

@@ -41,6 +41,8 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
         about = [Message.from_stored(step["note"]).text] if step.get("note") else []
         details = [*step["why"], *about, _requirements(step["takes"], plan["host"])]
         lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate(details)]
+    if plan.get("base_unchecked"):
+        lines.append(f"The files of the base: not checked ({plan['base_unchecked']})")
     lines.append(_total(plan))
     return "".join(f"{line}\n" for line in lines if line.strip())
 

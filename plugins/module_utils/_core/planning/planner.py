@@ -95,6 +95,18 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
 
     settings, options = pinned.training(declared.hyper, read)
+    if request.start is None:
+        with _errors_of("base_model"):
+            options = inputs.checked_base(
+                layout,
+                base,
+                (declared.dataset, dataset.fingerprint),
+                settings,
+                options,
+                host.toolchain,
+                converted=request.goal in (Goal.GGUF, Goal.MODEL),
+                write=host.write,
+            )
     if host.nodes is not None:
         options["nodes"] = dict(host.nodes)
     if declared.dataset not in host.datasets:  # the module dataset has not reported them just before
@@ -118,7 +130,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options=options,
         quantizations=declared.hyper.quantizations,
         export=declared.export,
-        serving=_serving(layout, declared, options, dataset.results, [*pinned.notes, *_about_server(host)])
+        serving=_serving(
+            layout, declared, options, dataset.results, dataset.fingerprint, [*pinned.notes, *_about_server(host)]
+        )
         if request.goal is Goal.MODEL
         else None,
     )
@@ -145,12 +159,14 @@ def _serving(
     declared: Declared,
     options: t.Mapping[str, t.Any],
     results: t.Mapping[str, t.Any],
+    dataset: str,
     notes: t.Sequence[Message],
 ) -> Serving:
+    about_template = inputs.check_template(layout, str(options["resolved"]["template"]), dataset)
     settings, warning = inputs.register_settings(
         declared.name, options["resolved"], results, declared.system, declared.parameters
     )
-    more = add_warnings({"name": options.get("name", "")}, [warning, *notes])
+    more = add_warnings({"name": options.get("name", "")}, [warning, about_template, *notes])
     held = held_versions.registration(layout, declared.name)
     return Serving(settings, more, declared.aliases, declared.gate, declared.keep, held)
 
@@ -235,6 +251,7 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     if not template:
         raise InputError("planning.gguf_template_unknown", gguf=gguf[:12])
     results = (layout.receipt("dataset", dataset) or {}).get("results") or {} if dataset else {}
+    about_template = inputs.check_template(layout, str(template), str(dataset or ""))
     settings, warning = inputs.register_settings(
         wanted.name, {**training, "template": template}, results, wanted.system, wanted.parameters
     )
@@ -243,7 +260,7 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
         ggufs={str(receipt["settings"]["quantization"]): gguf},
         serving=Serving(
             settings,
-            add_warnings({"name": wanted.name}, [warning, *_about_server(host)]),
+            add_warnings({"name": wanted.name}, [warning, about_template, *_about_server(host)]),
             wanted.aliases,
             wanted.gate,
             held=held_versions.registration(layout, wanted.name) if wanted.aliases else None,

@@ -147,14 +147,13 @@ def _is_local(ctx: StepContext) -> bool:
 
 
 def _model_results(ctx: StepContext, inspection: Inspection) -> dict[str, t.Any]:
-    """Results about the model: the template from the catalogue or else its files, the shape from its files."""
+    """Results about the model: the template that was resolved, the shape from its files."""
     options = ctx.spec.options
-    declared = bool(options.get("template"))
     has_parameters = inspection.shape is not None and inspection.shape.parameters > 0
     shape = dataclasses.asdict(inspection.shape) if inspection.shape and has_parameters else options.get("shape")
     return {
-        "template": options["template"] if declared else inspection.template,
-        "template_source": options.get("template_source", "") if declared else "files" if inspection.template else "",
+        "template": options.get("template") or "",
+        "template_source": options.get("template_source") or "",
         "model_type": inspection.model_type,
         "shape": shape,
     }

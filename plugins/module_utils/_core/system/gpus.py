@@ -97,6 +97,15 @@ def uuids() -> dict[str, str]:
     return {row["index"]: row["uuid"] for row in rows if row.get("uuid", "").startswith("GPU-") and "index" in row}
 
 
+def compute_capabilities() -> list[tuple[int, int]]:
+    """List the compute capability of each GPU, such as ``(8, 6)``; empty if the driver does not report them.
+
+    A query of its own, because drivers before 470 do not know the field and refuse a query that names it.
+    """
+    matches = (re.match(r"\d+, (\d+)\.(\d+)$", line) for line in _query("gpu", ("index", "compute_cap")).splitlines())
+    return [(int(match.group(1)), int(match.group(2))) for match in matches if match]
+
+
 def processes() -> list[GpuProcess]:
     """List the processes that compute on the GPUs now. Processes that only render, such as a desktop, are left out."""
     return [

@@ -160,7 +160,8 @@ ALL: tuple[Option, ...] = (
     ),
     Option(
         "template", "str", None, "Chat template",
-        "LLaMA-Factory's chat template; by default that of the base model.",
+        "LLaMA-Factory's chat template; by default that of the base model in the catalogue or in LLaMA-Factory's "
+        "table. Required for other base models, and for directories.",
         aliases=("chat_template",), lf_argument="template",
     ),
     Option(
@@ -253,7 +254,8 @@ ALL: tuple[Option, ...] = (
     ),
     Option(
         "precision", "str", "auto", "Precision",
-        "Number format of the computation; auto is bf16 on a GPU and fp32 on a CPU.",
+        "Number format of the computation; auto is bf16 on a GPU that has it (compute capability 8.0 and later), fp16 "
+        "on another GPU and fp32 on a CPU.",
         choices=("auto", "bf16", "fp16", "fp32"),
     ),
     Option(

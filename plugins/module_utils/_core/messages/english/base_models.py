@@ -95,8 +95,74 @@ TEXTS: Texts = {
         "LLaMA-Factory's launcher splits its command line on blanks: rename it or link to it.",
     ),
     "base_models.template_unknown": Text(
-        "The chat template of {model} is unknown.",
-        "Declare template: one of LLaMA-Factory's names (llama3, qwen, mistral, chatml, …).",
+        "The chat template of {model} is unknown: it is neither in the catalogue nor among the models that "
+        "LLaMA-Factory names.",
+        "Declare template: the format that the model was trained with. These can be served as they were trained: "
+        "{known}. The catalogue has {families}.",
+    ),
+    "base_models.cannot_be_trained": Text("{model} cannot be used: {problem}", "{problem.hint}"),
+    "base_models.tools_missing": "LLaMA-Factory is not installed in a virtual environment on this host",
+    "base_models.checked_when_applied": "its files are checked when it is applied",
+    "base_models.hub_silent": "the hub does not answer",
+    "base_models.quantized_with": Text(
+        "Its weights are quantized with {method}, and cannot be trained and merged.",
+        "Name the 16-bit weights it was made from; for training in 4 bits use method: qlora with them.",
+    ),
+    "base_models.architecture_unknown": Text(
+        "The installed LLaMA-Factory does not know its architecture {architecture!r}.",
+        "Take a model of the catalogue, or a version of LLaMA-Factory that knows it.",
+    ),
+    "base_models.architecture_needs_code": Text(
+        "The installed LLaMA-Factory does not know its architecture {architecture!r}; only code in the model's own "
+        "repository does.",
+        "Read that code, and declare extra: {{trust_remote_code: true}} if you trust it.",
+    ),
+    "base_models.architecture_not_converted": Text(
+        "The installed converter of llama.cpp does not know its architecture {architecture!r}, so Ollama cannot serve "
+        "it.",
+        "Take a model of the catalogue, a later llama.cpp, or train it without a model (register: false).",
+    ),
+    "base_models.no_tokenizer": Text(
+        "It has no tokenizer (none of {files:join|, | and }).",
+        "Put the tokenizer of the model it was made from beside its weights.",
+    ),
+    "base_models.no_processor": Text(
+        "LLaMA-Factory wants a processor of images for the template {template}, and it has none (neither of "
+        "{files:join|, | and }).",
+        "Declare a template without images, or take a model that has one.",
+    ),
+    "base_models.tokens_missing": Text(
+        "{tokens:quoted} of the template {template} are no tokens of its vocabulary, so it would learn no end of an "
+        "answer.",
+        "Declare the template that the model was trained with.",
+    ),
+    "base_models.pre_tokenizer_unknown": Text(
+        "The installed converter of llama.cpp does not recognize its pre-tokenizer, so Ollama cannot serve it.",
+        "Take a model whose tokenizer was not changed, or a later llama.cpp.",
+    ),
+    "base_models.tokenizer_not_inspected": "The tokenizer of the base could not be inspected: it was not checked.",
+    "base_models.stop_words_missing": (
+        "{tokens:quoted} of the template {template} are no tokens of the base's vocabulary: LLaMA-Factory adds them, "
+        "and they mean nothing to the base."
+    ),
+    "base_models.learns_chat": (
+        "The base has no chat template: it learns the format of {template}, and to answer at all, from your rows alone."
+    ),
+    "base_models.chat_differs": (
+        "The base's own chat template writes {own!r} where {template} writes {ours!r}: the training teaches the second."
+    ),
+    "base_models.tools_differ": (
+        "The base's own chat template describes tools otherwise than {template}: what it has learnt of tools has to be "
+        "learnt anew."
+    ),
+    "base_models.media_in_text": Text(
+        "Row {row} of the dataset {dataset} has the text {marker}, for which LLaMA-Factory wants a picture, a video or "
+        "a sound with the template {template}.",
+        "Write it otherwise, or declare a template of a base that takes text alone.",
+    ),
+    "base_models.without_chat": Text(
+        "{model} has no chat template: it is a base without chat.",
+        "Declare template: the format to train it in, one of {known}; or take a model of the catalogue ({families}).",
     ),
     "base_models.size_unknown": Text("The hub does not report the size of {file}.", "Look at HF_ENDPOINT."),
     "base_models.repository_without_weights": Text(

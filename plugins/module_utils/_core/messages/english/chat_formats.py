@@ -53,6 +53,10 @@ TEXTS: Texts = {
         "conversation of several questions: {reason}.",
         "{suggestion} These can be served as they were trained: {known}.",
     ),
+    "chat_formats.single_question": (
+        "A model trained with the chat template {template!r} is served as it was trained for the first question of a "
+        "conversation only: {reason}."
+    ),
     "chat_formats.unknown": Text("LLaMA-Factory {version} has no chat template {template!r}.", "It knows: {known}."),
     "chat_formats.unknown_suggested": Text(
         "LLaMA-Factory {version} has no chat template {template!r}.", "{suggestion}"

@@ -21,6 +21,9 @@ TEXTS: Texts = {
     "estimates.nothing_smaller": "Nothing smaller in the catalogue would fit either.",
     "estimates.nearest": "The nearest that fits: {suggestions:join|; or }.",
     "estimates.weights": "weights {size:bytes}",
+    "estimates.weights_with_experts": (
+        "weights {size:bytes}, of which {share:bytes} are {experts} experts in each layer ({active} for a token)"
+    ),
     "estimates.trained": "what is trained {size:bytes}",
     "estimates.activations": "values kept for the way back {size:bytes}",
     "estimates.logits": "scores of the vocabulary {size:bytes}",
@@ -32,6 +35,14 @@ TEXTS: Texts = {
     "estimates.no_swap": "no swap",
     "estimates.decided": "{reason} (decided {decided_at})",
     "estimates.trained_so": "it has been trained so already",
+    "estimates.fp16_chosen": (
+        "precision: auto is fp16 here, because the GPU has no bf16 (it needs compute capability 8.0): very large "
+        "values overflow in it, so watch the loss."
+    ),
+    "estimates.no_bf16": Text(
+        "{name}: {option} asks for bf16, which needs compute capability 8.0 and later; the GPU has {capability}.",
+        "Declare precision: fp16, without extra.pure_bf16.",
+    ),
     "estimates.no_known_gpu": "the driver reports no GPU whose memory is known",
     "estimates.no_gpu": "no GPU: quantized training needs one",
     "estimates.small_gpu": "{total:bytes} of GPU memory, {reserve:bytes} in reserve: less than 12 GB",

@@ -14,6 +14,11 @@ TEXTS: Texts = {
     "that take slightly longer to compute",
     "planning.merge_needs_weights": "merged weights are written: {reason}",
     "planning.merge_kept": "merged weights are written and kept",
+    "planning.template_kept": Text(
+        "The chat template {template} of {model} was derived by an earlier version, from its name or its files, and is "
+        "kept because it was trained with.",
+        "Declare template: {template} if that is its format.",
+    ),
     "planning.other_recipe": "other rules for the prompt, nothing is trained",
     "planning.gate_without_aliases": Text(
         "A gate is declared, and no aliases that stand behind it.",

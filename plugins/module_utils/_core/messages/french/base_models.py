@@ -42,8 +42,67 @@ TEXTS: Texts = {
         "{suggestion}",
     ),
     "base_models.template_unknown": Text(
-        "Le modèle de conversation de {model} est inconnu.",
-        "Déclarez template : un des noms de LLaMA-Factory (llama3, qwen, mistral, chatml, …).",
+        "Le modèle de conversation de {model} est inconnu : il n'est ni dans le catalogue, ni parmi les modèles que "
+        "nomme LLaMA-Factory.",
+        "Déclarez template : le format avec lequel il a été entraîné. Ceux-ci peuvent être servis tels qu'ils sont "
+        "entraînés : {known}. Le catalogue a {families}.",
+    ),
+    "base_models.cannot_be_trained": Text("{model} ne peut pas servir de base : {problem}", "{problem.hint}"),
+    "base_models.tools_missing": "LLaMA-Factory n'est pas installé dans un environnement virtuel de cette machine",
+    "base_models.checked_when_applied": "ses fichiers sont vérifiés quand il est appliqué",
+    "base_models.hub_silent": "le hub ne répond pas",
+    "base_models.quantized_with": Text(
+        "Ses poids sont quantifiés par {method}, et ne peuvent être ni entraînés ni fusionnés.",
+        "Nommez les poids en 16 bits dont il est issu ; pour entraîner en 4 bits, prenez method: qlora avec ceux-ci.",
+    ),
+    "base_models.architecture_unknown": Text(
+        "Le LLaMA-Factory installé ne connaît pas son architecture « {architecture} ».",
+        "Prenez un modèle du catalogue, ou une version de LLaMA-Factory qui la connaît.",
+    ),
+    "base_models.architecture_needs_code": Text(
+        "Le LLaMA-Factory installé ne connaît pas son architecture « {architecture} » ; seul du code du dépôt du "
+        "modèle la connaît.",
+        "Lisez ce code, et déclarez extra: {{trust_remote_code: true}} si vous lui faites confiance.",
+    ),
+    "base_models.architecture_not_converted": Text(
+        "Le convertisseur de llama.cpp installé ne connaît pas son architecture « {architecture} » : Ollama ne peut "
+        "pas le servir.",
+        "Prenez un modèle du catalogue, un llama.cpp plus récent, ou entraînez-le sans modèle (register: false).",
+    ),
+    "base_models.no_tokenizer": Text(
+        "Il n'a pas de tokenizer (aucun de {files:join|, | et }).",
+        "Mettez à côté de ses poids le tokenizer du modèle dont il est issu.",
+    ),
+    "base_models.no_processor": Text(
+        "LLaMA-Factory veut un processeur d'images pour le modèle de conversation {template}, et il n'y en a pas (ni "
+        "{files:join|, | ni }).",
+        "Déclarez un modèle de conversation sans images, ou prenez une base qui en a un.",
+    ),
+    "base_models.tokens_missing": Text(
+        "{tokens:quoted} du modèle de conversation {template} ne sont pas des jetons de son vocabulaire : il "
+        "n'apprendrait pas où finit une réponse.",
+        "Déclarez le modèle de conversation avec lequel il a été entraîné.",
+    ),
+    "base_models.pre_tokenizer_unknown": Text(
+        "Le convertisseur de llama.cpp installé ne reconnaît pas son pré-tokenizer : Ollama ne peut pas le servir.",
+        "Prenez un modèle dont le tokenizer n'a pas été changé, ou un llama.cpp plus récent.",
+    ),
+    "base_models.learns_chat": (
+        "La base n'a pas de modèle de conversation : elle apprend le format de {template}, et à répondre, de vos "
+        "seules lignes."
+    ),
+    "base_models.chat_differs": (
+        "Le modèle de conversation de la base écrit {own!r} là où {template} écrit {ours!r} : l'entraînement enseigne "
+        "le second."
+    ),
+    "base_models.tools_differ": (
+        "Le modèle de conversation de la base décrit les outils autrement que {template} : ce qu'elle en sait est à "
+        "apprendre à nouveau."
+    ),
+    "base_models.without_chat": Text(
+        "{model} n'a pas de modèle de conversation : c'est une base sans conversation.",
+        "Déclarez template : le format dans lequel l'entraîner, un de {known} ; ou prenez un modèle du catalogue "
+        "({families}).",
     ),
     "base_models.private_needs_token": "S'il est privé, il faut un jeton (token_file).",
     "base_models.forms_of_names": (

@@ -41,6 +41,10 @@ TEXTS: Texts = {
         "été entraîné dans une conversation de plusieurs questions : {reason}.",
         "{suggestion} Ceux-ci peuvent être servis tels qu'ils ont été entraînés : {known}.",
     ),
+    "chat_formats.single_question": (
+        "Un modèle entraîné avec le modèle de conversation « {template} » n'est servi tel qu'il a été entraîné que "
+        "pour la première question d'une conversation : {reason}."
+    ),
     "chat_formats.unknown": Text(
         "LLaMA-Factory {version} n'a pas de modèle de conversation « {template} ».", "Il connaît : {known}."
     ),

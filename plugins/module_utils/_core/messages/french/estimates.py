@@ -21,6 +21,9 @@ TEXTS: Texts = {
     "estimates.nothing_smaller": "Rien de plus petit dans le catalogue ne tiendrait non plus.",
     "estimates.nearest": "Le plus proche qui tienne : {suggestions:join| ; ou }.",
     "estimates.weights": "poids {size:bytes}",
+    "estimates.weights_with_experts": (
+        "poids {size:bytes}, dont {share:bytes} pour {experts} experts par couche ({active} d'entre eux par jeton)"
+    ),
     "estimates.trained": "ce qui est entraîné {size:bytes}",
     "estimates.activations": "valeurs gardées pour la rétropropagation {size:bytes}",
     "estimates.logits": "scores du vocabulaire {size:bytes}",
@@ -32,6 +35,14 @@ TEXTS: Texts = {
     "estimates.no_swap": "pas de swap",
     "estimates.decided": "{reason} (décidé le {decided_at:.10})",
     "estimates.trained_so": "c'est ainsi qu'il a déjà été entraîné",
+    "estimates.fp16_chosen": (
+        "precision: auto est ici fp16, car le GPU n'a pas bf16 (il faut la compute capability 8.0) : de très grandes "
+        "valeurs y débordent, surveillez donc la perte."
+    ),
+    "estimates.no_bf16": Text(
+        "{name} : {option} demande bf16, qui exige une compute capability d'au moins 8.0 ; le GPU a {capability}.",
+        "Déclarez precision: fp16, sans extra.pure_bf16.",
+    ),
     "estimates.no_known_gpu": "le pilote n'annonce aucun GPU dont la mémoire soit connue",
     "estimates.no_gpu": "pas de GPU, et l'entraînement quantifié en demande un",
     "estimates.small_gpu": "{total:bytes} de mémoire du GPU, dont {reserve:bytes} en réserve : moins de 12 Go",

@@ -14,6 +14,11 @@ TEXTS: Texts = {
     "un peu plus longues à calculer",
     "planning.merge_needs_weights": "des poids fusionnés sont écrits : {reason}",
     "planning.merge_kept": "des poids fusionnés sont écrits et gardés",
+    "planning.template_kept": Text(
+        "Le modèle de conversation {template} de {model} a été déduit par une version antérieure, de son nom ou de ses "
+        "fichiers ; il est gardé parce qu'un entraînement s'en est servi.",
+        "Déclarez template: {template} si c'est son format.",
+    ),
     "planning.gate_without_aliases": Text(
         "Une porte de qualité est déclarée, et aucun alias derrière elle.",
         "Donnez des alias, comme [latest].",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import RECEIPT, Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models import (
     names as base_models_names,
 )
@@ -31,6 +31,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
     RemoteError,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_lab import (
     CONFIG,
     FILES,
@@ -115,22 +119,90 @@ def test_concurrent_resolutions_agree(layout: Layout, hub: HubStandIn) -> None:
 def test_model_outside_the_catalogue_is_inspected(layout: Layout, hub: HubStandIn) -> None:
     hub.add("someone/Own-Model", FILES)
     identity = resolve(layout, hub, "someone/Own-Model")
-    assert (identity.template, identity.template_source) == ("chatml", "files")
+    assert (identity.template, identity.template_source, identity.chat) == ("", "", True)
     assert identity.shape == base_models_names.Shape(
         "llama", 1, 64, 128, 2, 2, 32, 100, identity.shape.parameters, False
     )  # type: ignore[union-attr]
-    assert identity.chat_template() == "chatml"
     assert identity.chat_template("llama3") == "llama3"
     requests = len(hub.seen)
     assert resolve(layout, hub, "someone/Own-Model") == dataclasses.replace(identity, source="recorded")
     assert len(hub.seen) == requests
-    # the template in the files takes precedence over the one derived from the name
+
+
+def test_unknown_family_is_refused_with_the_list(layout: Layout, hub: HubStandIn) -> None:
+    # neither the name nor the marks in the chat template decide
     hub.add("someone/Llama-3.1-Tuned", FILES)
-    assert resolve(layout, hub, "someone/Llama-3.1-Tuned").template == "chatml"
+    with pytest.raises(InputError, match="neither in the catalogue nor among the models") as caught:
+        resolve(layout, hub, "someone/Llama-3.1-Tuned").chat_template()
+    assert "qwen2.5, qwen2.5-coder, qwen3" in caught.value.hint and "Declare template" in caught.value.hint
+    assert "chatml" in caught.value.hint
     hub.add("someone/Bare", {name: FILES[name] for name in WANTED - {"tokenizer_config.json"}})
-    bare = resolve(layout, hub, "someone/Bare")
-    with pytest.raises(InputError, match="template"):
-        bare.chat_template()
+    with pytest.raises(InputError, match="it is a base without chat"):
+        resolve(layout, hub, "someone/Bare").chat_template()
+
+
+def test_model_of_llamafactory_has_its_template_and_the_shape_of_its_files(layout: Layout, hub: HubStandIn) -> None:
+    name = "meta-llama/Meta-Llama-3.1-8B-Instruct"
+    hub.add(name, FILES)
+    identity = resolve(layout, hub, name)
+    assert (identity.template, identity.template_source) == ("llama3", "llamafactory")
+    assert identity.shape and identity.shape.layers == 1
+
+
+def earlier_base(layout: Layout, fingerprint: str, template: str, source: str) -> None:
+    """Write the receipt of a base as an earlier version did."""
+    path = layout.artifact("base", fingerprint)
+    os.makedirs(path, exist_ok=True)
+    results = {"template": template, "template_source": source}
+    write_json(os.path.join(path, RECEIPT), {"fingerprint": fingerprint, "kind": "base", "results": results})
+
+
+def earlier_training(layout: Layout, base: str, template: str) -> None:
+    path = layout.artifact("train", "e" * 64)
+    os.makedirs(path, exist_ok=True)
+    options = {"resolved": {"template": template}}
+    receipt = {"fingerprint": "e" * 64, "kind": "train", "upstream": {"base": base}, "options": options}
+    write_json(os.path.join(path, RECEIPT), receipt)
+
+
+@pytest.mark.parametrize("source", ["files", "name"])
+def test_template_that_an_earlier_version_trained_with_is_kept(layout: Layout, hub: HubStandIn, source: str) -> None:
+    hub.add("someone/Tuned", FILES)
+    base = resolve(layout, hub, "someone/Tuned").fingerprint
+    earlier_base(layout, base, "chatml", source)
+    assert resolve(layout, hub, "someone/Tuned").template == "", "nothing was trained with it"
+    earlier_training(layout, base, "llama3")
+    assert resolve(layout, hub, "someone/Tuned").template == ""
+    earlier_training(layout, base, "chatml")
+    kept = resolve(layout, hub, "someone/Tuned")
+    assert (kept.template, kept.template_source) == ("chatml", resolution.EARLIER)
+    assert kept.chat_template("qwen") == "qwen"
+
+
+def test_template_of_a_run_that_an_earlier_version_queued_is_kept(layout: Layout, hub: HubStandIn) -> None:
+    hub.add("someone/Tuned", FILES)
+    base = resolve(layout, hub, "someone/Tuned")
+    layout.create()
+    store = Store(layout)
+    store.prepare()
+    options = {**base.options, "template": "chatml", "template_source": "files"}
+    steps = [make_step("base", base.settings, {}, options)]
+    store.enqueue(make_run("mine", steps, ["base"], Toolchain()))
+    kept = resolve(layout, hub, "someone/Tuned")
+    assert (kept.template, kept.template_source) == ("chatml", resolution.EARLIER)
+
+
+def test_template_of_a_directory_that_an_earlier_version_trained_is_kept(tmp_path: Path, layout: Layout) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    (root / "config.json").write_bytes(FILES["config.json"])
+    (root / "pytorch_model.bin").write_bytes(b"weights")
+    base = resolution.resolve_base(layout, base_models_names.resolve(str(root)))
+    assert (base.template, base.chat) == ("", False)
+    earlier_base(layout, base.fingerprint, "qwen", "files")
+    earlier_training(layout, base.fingerprint, "qwen")
+    kept = resolution.resolve_base(layout, base_models_names.resolve(str(root)))
+    assert (kept.template, kept.template_source) == ("qwen", resolution.EARLIER)
 
 
 def test_renamed_model_has_one_identity(layout: Layout, hub: HubStandIn) -> None:
@@ -148,7 +220,7 @@ def test_directory_is_identified_by_its_content(tmp_path: Path, layout: Layout) 
     identity = resolution.resolve_base(layout, base_models_names.resolve(str(root)), write=False)
     assert not os.path.exists(layout.root)
     assert list(identity.settings) == ["directory"]
-    assert (identity.location, identity.template, identity.source) == (str(root), "chatml", "directory")
+    assert (identity.location, identity.template, identity.source) == (str(root), "", "directory")
     root.rename(tmp_path / "moved")
     moved = resolution.resolve_base(layout, base_models_names.resolve(str(tmp_path / "moved")))
     assert moved.fingerprint == identity.fingerprint

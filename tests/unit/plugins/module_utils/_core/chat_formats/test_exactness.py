@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import CATALOGUE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats import exactness, facts
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
@@ -27,7 +26,6 @@ def test_every_template_has_a_level() -> None:
 
 def test_what_could_be_served_can_be_served() -> None:
     assert set(FORMERLY) <= set(exactness.servable())
-    assert {entry.template for entry in CATALOGUE} <= set(exactness.servable())
     for name in exactness.servable():
         exactness.check(name)
 

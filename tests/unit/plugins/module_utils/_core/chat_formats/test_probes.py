@@ -12,6 +12,10 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.canonical import (
     canonical_tools,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.exactness import (
+    SINGLE_TURN,
+    exactness_of,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.facts import names
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import (
     PROBES,
@@ -44,7 +48,9 @@ def test_which_probes_a_template_has() -> None:
     assert probes_for("qwen3", enable_thinking=False) == PROBES
     # LLaMA-Factory cannot render several calls for it
     assert [probe.name for probe in PROBES if probe not in probes_for("glm4")] == ["parallel calls"]
-    assert all(len(probes_for(name)) >= 10 for name in names())
+    single = [name for name in names() if exactness_of(name).level == SINGLE_TURN]
+    assert all(len(probes_for(name)) >= 10 for name in names() if name not in single)
+    assert {len(probes_for(name)) for name in single} == {len(probes_for("youtu"))} and len(single) == 14
 
 
 def test_training_form() -> None:

@@ -6,13 +6,21 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.facts import facts_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import probes_for
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.inputs import register_settings
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.inputs import (
+    check_template,
+    register_settings,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.served_system import system_for
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 
 QWEN = facts_of("qwen").default_system
 
@@ -65,6 +73,42 @@ def test_the_system_prompt_of_the_training_is_served() -> None:
 
 
 @pytest.mark.parametrize(("name", "reason"), [("qwen4", "no chat template 'qwen4'"), ("vicuna", "cannot be served")])
-def test_a_template_that_cannot_be_served_is_refused(name: str, reason: str) -> None:
+def test_a_template_that_cannot_be_served_is_refused(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        register_settings("m", {"template": name}, {}, None, {})
+        check_template(Layout(str(tmp_path)), name, "")
+
+
+CONVERSATION = {
+    "messages": [
+        {"role": "user", "content": "Salut ?"},
+        {"role": "assistant", "content": "Bonjour."},
+        {"role": "user", "content": "Et le NAS ?"},
+        {"role": "assistant", "content": "Il dort."},
+    ]
+}
+
+
+@pytest.mark.parametrize("name", ["youtu", "glm4_moe", "llama2"])
+def test_template_that_is_exact_in_a_single_turn_takes_rows_of_one(tmp_path: Path, name: str) -> None:
+    lab = PlanLab(tmp_path)
+    single = lab.publish("single", rows(3)).fingerprint
+    warning = check_template(lab.layout, name, single)
+    assert "for the first question of a conversation only" in str(warning)
+    several = lab.publish("several", [CONVERSATION]).fingerprint
+    with pytest.raises(InputError, match="in a conversation of several questions") as caught:
+        check_template(lab.layout, name, several)
+    assert caught.value.details["row"] == 1
+    # a GGUF file of unknown rows
+    with pytest.raises(InputError, match="in a conversation of several questions"):
+        check_template(lab.layout, name, "")
+    assert check_template(lab.layout, "qwen", several) is None
+
+
+def test_single_turn_template_is_proven_by_single_questions() -> None:
+    """The tokens of later turns differ, so a server could not prove them."""
+    chosen = probes_for("youtu")
+    assert [probe.name for probe in chosen] == [
+        probe.name for probe in probes_for("qwen") if probe.turns == 1 and not probe.continued
+    ]
+    assert len(chosen) >= 2
+    assert served_format("youtu", eos="</s>", bos="<s>").template

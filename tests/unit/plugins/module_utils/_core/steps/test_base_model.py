@@ -95,8 +95,8 @@ def test_fetch_and_finish(hub: HubStandIn, tmp_path: Path) -> None:
         "hub": "org/model",
         "commit": hub.repositories["org/model"].commit,
         "bytes": sum(map(len, FILES.values())),
-        "template": "llama3",
-        "template_source": "files",
+        "template": "",
+        "template_source": "",
         "model_type": "llama",
         "shape": dataclasses.asdict(names.Shape("llama", 1, 64, 128, 2, 2, 32, 100, 400 * 64, False)),
     }
@@ -266,7 +266,7 @@ def test_local_directory_is_referenced(tmp_path: Path, model_dir: Path) -> None:
     ctx = context(tmp_path, resolved(tmp_path, str(model_dir)))
     assert STEP.command(ctx) is None
     results = STEP.finish(ctx)
-    assert (results["location"], results["template"], results["model_type"]) == (str(model_dir), "llama3", "llama")
+    assert (results["location"], results["template"], results["model_type"]) == (str(model_dir), "", "llama")
     assert results["directory"] == ctx.spec.settings["directory"]
     assert os.listdir(ctx.work) == []
     publish(ctx, results)

@@ -127,3 +127,21 @@ def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     fake_nvidia_smi(tmp_path, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", "", 9)
     assert system_gpus.gpus() == [] and system_gpus.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "expected"),
+    [
+        ("index, compute_cap\n0, 8.9\n1, 7.5\n", 0, [(8, 9), (7, 5)]),
+        ("index, compute_cap\n0, 12.0\n", 0, [(12, 0)]),
+        ("index, compute_cap\n0, [N/A]\n", 0, []),
+        ('Field "compute_cap" is not a valid field to query.\n', 2, []),
+        ("", 9, []),
+    ],
+)
+def test_compute_capabilities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, status: int, expected: list[tuple[int, int]]
+) -> None:
+    fake_nvidia_smi(tmp_path, output, "", status)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert system_gpus.compute_capabilities() == expected
