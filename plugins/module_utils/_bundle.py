@@ -24,11 +24,14 @@ def modules() -> None:
     from ._core.chat_formats import exactness as _core_chat_formats_exactness
     from ._core.chat_formats import facts as _core_chat_formats_facts
     from ._core.chat_formats import go_text as _core_chat_formats_go_text
+    from ._core.chat_formats import house_format as _core_chat_formats_house_format
+    from ._core.chat_formats import json_schema as _core_chat_formats_json_schema
     from ._core.chat_formats import llamafactory_templates as _core_chat_formats_llamafactory_templates
     from ._core.chat_formats import probes as _core_chat_formats_probes
     from ._core.chat_formats import proof as _core_chat_formats_proof
     from ._core.chat_formats import served as _core_chat_formats_served
     from ._core.chat_formats import text_arguments as _core_chat_formats_text_arguments
+    from ._core.chat_formats import tool_choice as _core_chat_formats_tool_choice
     from ._core.chat_formats import tool_formats as _core_chat_formats_tool_formats
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
     from ._core.datasets import diff as _core_datasets_diff
@@ -40,13 +43,16 @@ def modules() -> None:
     from ._core.datasets import rendering as _core_datasets_rendering
     from ._core.datasets.rules import alpaca as _core_datasets_rules_alpaca
     from ._core.datasets.rules import base as _core_datasets_rules_base
+    from ._core.datasets.rules import calls as _core_datasets_rules_calls
     from ._core.datasets.rules import conversations as _core_datasets_rules_conversations
     from ._core.datasets.rules import preferences as _core_datasets_rules_preferences
     from ._core.datasets.rules import registry as _core_datasets_rules_registry
     from ._core.datasets.rules import text as _core_datasets_rules_text
+    from ._core.datasets.rules import tool_use as _core_datasets_rules_tool_use
     from ._core.datasets import source_text as _core_datasets_source_text
     from ._core.datasets import sources as _core_datasets_sources
     from ._core.datasets import statistics as _core_datasets_statistics
+    from ._core.datasets import tool_statistics as _core_datasets_tool_statistics
     from ._core.datasets import training_rows as _core_datasets_training_rows
     from ._core.datasets import truncation as _core_datasets_truncation
     from ._core.datasets import validation_split as _core_datasets_validation_split

@@ -14,6 +14,7 @@ import typing as t
 
 from .canonical import as_text, canonical_arguments, canonical_tools, join_of_results
 from .facts import TemplateFacts, facts_of
+from .house_format import HOUSE, TEMPLATE, calls_text, system_with_tools
 
 SYSTEM = "Tu es l'assistant du homelab."
 #: Stands for an answer that is rendered, but is no part of the prompt.
@@ -87,15 +88,24 @@ class Probe:
             body["tools"] = list(self.tools)
         return body
 
-    def training_form(self, template: str, eos: str = "", bos: str = "") -> dict[str, t.Any]:
+    def training_form(
+        self,
+        template: str,
+        eos: str = "",
+        bos: str = "",
+        tool_format: str = TEMPLATE,
+        default_system: str | None = None,
+    ) -> dict[str, t.Any]:
         """The conversation as ``programs/render_probes.py`` takes it.
 
         :param template: name of the chat template.
         :param eos: text of the tokenizer's EOS token; :param bos: text of its BOS token. Both stand between two
             results in some templates (``needs_eos`` of the facts).
+        :param tool_format: how the training writes tools and calls: :data:`TEMPLATE`, or :data:`HOUSE`.
+        :param default_system: LLaMA-Factory's argument of that name; None keeps the template's own.
         :raises InputError: if there is no such template.
         """
-        facts = facts_of(template)
+        facts, house = facts_of(template), tool_format == HOUSE
         system = ""
         messages: list[dict[str, str]] = []
         for message in self.messages:
@@ -109,19 +119,22 @@ class Probe:
             elif role == "user":
                 messages.append({"role": "user", "content": content})
             else:
-                messages.append(_answer(message, facts))
+                messages.append(_answer(message, facts, house))
         if not self.continued:
             messages.append({"role": "assistant", "content": _ANSWER})
+        if house and self.tools:
+            system = system or (facts.default_system if default_system is None else default_system)
+            system = system_with_tools(system, self.tools)
         return {
             "name": self.name,
             "system": system,
             "messages": messages,
-            "tools": as_text(list(self.tools)) if self.tools else "",
+            "tools": as_text(list(self.tools)) if self.tools and not house else "",
             "continued": self.continued,
         }
 
 
-def _answer(message: t.Mapping[str, t.Any], facts: TemplateFacts) -> dict[str, str]:
+def _answer(message: t.Mapping[str, t.Any], facts: TemplateFacts, house: bool) -> dict[str, str]:
     begin, end = facts.thought_words
     thought = f"{begin}{message['thinking']}{end}" if message.get("thinking") else ""
     if not message.get("tool_calls"):
@@ -129,6 +142,8 @@ def _answer(message: t.Mapping[str, t.Any], facts: TemplateFacts) -> dict[str, s
     calls = [
         {"name": call["function"]["name"], "arguments": call["function"]["arguments"]} for call in message["tool_calls"]
     ]
+    if house:
+        return {"role": "assistant", "content": thought + message["content"] + calls_text(calls)}
     text = as_text(calls if len(calls) > 1 else calls[0])
     if message["content"]:
         before, after = facts.tool_call_words
@@ -238,14 +253,15 @@ THOUGHT_PROBES: tuple[Probe, ...] = (
 )
 
 
-def probes_for(name: str, *, enable_thinking: bool = True) -> tuple[Probe, ...]:
+def probes_for(name: str, *, enable_thinking: bool = True, tool_format: str = TEMPLATE) -> tuple[Probe, ...]:
     """The probes of a template that LLaMA-Factory can render with it.
 
     :param name: name of the chat template; :param enable_thinking: LLaMA-Factory's argument of that name.
+    :param tool_format: how the training writes tools and calls: :data:`TEMPLATE`, or :data:`HOUSE`.
     :raises InputError: if there is no such template.
     """
     facts = facts_of(name)
     # LLaMA-Factory refuses several calls in the format of GLM-4
-    several = facts.calls != "GLM4ToolUtils"
+    several = tool_format == HOUSE or facts.calls != "GLM4ToolUtils"
     chosen = tuple(probe for probe in PROBES if several or not probe.has_parallel_calls)
     return chosen + (THOUGHT_PROBES if facts.reasoning and enable_thinking else ())

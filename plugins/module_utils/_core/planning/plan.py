@@ -90,6 +90,8 @@ def make_plan(
         "method": str((options.get("resolved") or {}).get("method") or ""),
         "method_reason": str(options.get("method_reason") or ""),
         "method_cause": dict(options.get("method_cause") or {}),
+        "tool_format": str((options.get("resolved") or {}).get("tool_format") or ""),
+        "tool_format_cause": dict(options.get("tool_format_cause") or {}),
         "aliases": aliases(run),
         "host": _host(layout, machine),
         "warnings": [],

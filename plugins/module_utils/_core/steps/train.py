@@ -18,6 +18,7 @@ import typing as t
 
 from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
 from ..base_models.model_files import special_tokens
+from ..chat_formats.house_format import TEMPLATE
 from ..datasets import training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
@@ -169,7 +170,14 @@ class TrainStep(Step):
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
         spelled = os.path.join(scratch(ctx), "spelled")
-        rewritten = training_rows.write(dataset, spelled, str(resolved["template"]), *special_tokens(base))
+        rewritten = training_rows.write(
+            dataset,
+            spelled,
+            str(resolved["template"]),
+            *special_tokens(base),
+            str(resolved.get("tool_format") or TEMPLATE),
+            (resolved.get("extra") or {}).get("default_system"),
+        )
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())
             statistics["rewritten"] = rewritten.as_results()
