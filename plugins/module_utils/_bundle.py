@@ -145,6 +145,7 @@ def modules() -> None:
     from ._core.planning import served_system as _core_planning_served_system
     from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
+    from ._core.programs import count_rendered as _core_programs_count_rendered
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments
     from ._core.programs import list_llamafactory_templates as _core_programs_list_llamafactory_templates

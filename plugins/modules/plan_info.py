@@ -95,6 +95,13 @@ plans:
     method_cause:
       description: The reason as a message, with C(code), C(parameters) and C(text); empty for none.
       type: dict
+    tool_format:
+      description: How tools and calls are written for the model, V(template) or V(house); empty without a training.
+      type: str
+      sample: house
+    tool_format_cause:
+      description: The reason for the tool format as a message; empty if no row has tools and none is declared.
+      type: dict
     steps:
       description: All steps in order, with fingerprint and state. Steps that would run also have the reasons below.
       type: list

@@ -80,6 +80,7 @@ TEXTS: dict[str, str] = {
     "plan.warnings": "Avertissements",
     "plan.what": "Affinage",
     "plan.model": "Modèle dans Ollama",
+    "plan.why_tool_format": "Pourquoi ce format des outils",
     "plan.why_method": "Pourquoi cette méthode",
     "plan.cost": "Ressources nécessaires",
     "plan.no_estimate": "Pas d'estimation pour ce modèle.",
@@ -226,6 +227,8 @@ TEXTS: dict[str, str] = {
     "choice.rm": "rm : modèle de récompense",
     "choice.dpo": "dpo : des paires de réponses",
     "choice.kto": "kto : réponses appréciées ou non",
+    "choice.template": "celui du gabarit",
+    "choice.house": "celui de la collection",
     "choice.cosine": "cosinus",
     "choice.linear": "linéaire",
     "choice.constant": "constant",
@@ -259,6 +262,7 @@ TEXTS: dict[str, str] = {
     "field.cutoff_len": "Longueur maximale",
     "field.max_samples": "Lignes au plus",
     "field.template": "Gabarit de dialogue",
+    "field.tool_format": "Format des outils",
     "field.lora_rank": "Rang",
     "field.lora_alpha": "Alpha",
     "field.lora_dropout": "Dropout",
@@ -306,6 +310,10 @@ TEXTS: dict[str, str] = {
     "hint.cutoff_len": "En tokens ; le reste est coupé.",
     "hint.max_samples": "N'utiliser que ce nombre de lignes.",
     "hint.template": "Celui de LLaMA-Factory ; celui du modèle de base si vide.",
+    "hint.tool_format": (
+        "Comment outils et appels sont écrits : selon le gabarit (template), dans le format de la collection qu'Ollama "
+        "relit toujours (house), ou celui des deux dont Ollama relit tous les appels (auto)."
+    ),
     "hint.lora_rank": "De l'adaptateur.",
     "hint.lora_alpha": "Échelle de l'adaptateur ; deux fois le rang si vide.",
     "hint.lora_dropout": "Part des entrées de l'adaptateur écartée pendant l'entraînement.",
