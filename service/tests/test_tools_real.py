@@ -21,6 +21,8 @@ import openai
 import pytest
 from mcp import Client
 from mcp.server.mcpserver import MCPServer
+from playwright.sync_api import Browser, expect, sync_playwright
+from test_page_browser import DESK, FLAGS, PATIENCE, TRAINING, Visitor
 
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import program_of
@@ -104,7 +106,7 @@ CONVERSATIONS: tuple[tuple[str, str, list[dict[str, t.Any]], list[str], str], ..
         "Heat et Ran sont demandés.",
     ),
     ("Et les sauvegardes ?", "", [call("backup_status", {}, "c1")], ["ok"], "Tout va bien."),
-    ("Règle Ran.", "", [call("set_quality", NESTED, "c1")], ["réglé"], "Ran est réglé."),
+    ("Règle la qualité de Ran.", "", [call("set_quality", NESTED, "c1")], ["réglé"], "Ran est réglé."),
     ("Merci.", "", [], [], "De rien."),
 )
 
@@ -180,7 +182,7 @@ def register(service: Service, base: str, template: str) -> str:
             "dataset": "calls",
             "template": template,
             "method": "full",
-            "epochs": 50,
+            "epochs": 36,
             "batch_size": 6,
             "gradient_accumulation": 1,
             "learning_rate": 2e-3,
@@ -284,3 +286,44 @@ def test_ollamas_own_interface(service: Service, serving: dict[str, str], templa
     body = {"model": serving[template], "messages": [{"role": "user", "content": "Qui es-tu ?"}], "stream": False}
     reply = httpx.post(f"{url}/api/chat", json={**body, "options": {"temperature": 0}}, timeout=120, trust_env=False)
     assert reply.json()["message"]["content"] == "L'assistant du homelab."
+
+
+@pytest.fixture(scope="module")
+def chromium() -> t.Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("template", list(MODELS))
+def test_chat_of_the_page(service: Service, serving: dict[str, str], template: str, chromium: Browser) -> None:
+    """The page shows the call, takes its result as input, and shows the answer to it. Nothing is executed."""
+    visitor = Visitor(chromium, service, "fr", DESK)
+    page, words = visitor.page, visitor.words
+    question, text, calls, results, answer = CONVERSATIONS[1]
+    executed.clear()
+    try:
+        visitor.open(f"/models/{serving[template].partition(':')[0]}")
+        page.get_by_text(words("chat.tools"), exact=True).click()
+        page.get_by_label(words("chat.tools_json")).fill('[{"name": 3}]')
+        page.get_by_label(words("chat.message")).fill(question)
+        visitor.press("chat.send")
+        expect(page.get_by_text(words("chat.tools_invalid", error="").strip()).first).to_be_visible(timeout=PATIENCE)
+        page.get_by_label(words("chat.tools_json")).fill(json.dumps(tools()))
+        visitor.press("chat.send")
+        last = page.get_by_role("log").locator("> div").last
+        expect(last).to_contain_text('request_media({"title": "Ran"})', timeout=TRAINING)
+        assert text == ""
+        for each, result in zip(calls, results):
+            shown = f"{each['function']['name']}({each['function']['arguments']})"
+            page.get_by_label(words("chat.result_of_call", call=shown)).fill(result)
+        visitor.shoot(f"tool-calls-{template}")
+        visitor.press("chat.give")
+        expect(last).to_contain_text(answer, timeout=TRAINING)
+        page.get_by_label(words("chat.message")).fill("Merci.")
+        visitor.press("chat.send")
+        expect(page.get_by_role("log").locator("> div")).to_have_count(6, timeout=TRAINING)
+        assert visitor.errors == [] and executed == []
+    finally:
+        visitor.context.close()
