@@ -39,6 +39,9 @@ _PARAMETER_KEYS = ("type", "$defs", "required", "properties")
 _SCHEMA_DEPTH = 4
 _PROPERTY_KEYS = ("anyOf", "type", "items", "description", "enum", "properties", "required")
 
+#: LLaMA-Factory's class that writes tools as plain text, for which :func:`as_plain_text` is.
+DEFAULT_TOOLS = "DefaultToolUtils"
+
 DROPPED, CHANGED, UNCERTAIN = "dropped", "changed", "uncertain"
 
 #: How a message names a value, by its type.

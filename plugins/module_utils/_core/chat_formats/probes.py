@@ -12,7 +12,14 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .canonical import as_text, canonical_arguments, canonical_tools, join_of_results
+from .canonical import (
+    DEFAULT_TOOLS,
+    as_plain_text,
+    as_text,
+    canonical_arguments,
+    canonical_tools,
+    join_of_results,
+)
 from .facts import TemplateFacts, facts_of
 from .house_format import HOUSE, TEMPLATE, calls_text, system_with_tools
 
@@ -125,11 +132,12 @@ class Probe:
         if house and self.tools:
             system = system or (facts.default_system if default_system is None else default_system)
             system = system_with_tools(system, self.tools)
+        tools = [as_plain_text(tool) for tool in self.tools] if facts.tools == DEFAULT_TOOLS else list(self.tools)
         return {
             "name": self.name,
             "system": system,
             "messages": messages,
-            "tools": as_text(list(self.tools)) if self.tools and not house else "",
+            "tools": as_text(tools) if tools and not house else "",
             "continued": self.continued,
         }
 

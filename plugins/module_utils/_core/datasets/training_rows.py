@@ -19,6 +19,7 @@ import os
 import typing as t
 
 from ..chat_formats.canonical import (
+    DEFAULT_TOOLS,
     DROPPED,
     UNCERTAIN,
     Finding,
@@ -148,7 +149,7 @@ class _Writer:
     def __init__(self, join: str, facts: TemplateFacts | None = None) -> None:
         self._join = join
         self._words = facts.tool_call_words if facts else CALL_WORDS
-        self._plain_tools = facts is not None and facts.tools == "DefaultToolUtils"
+        self._plain_tools = facts is not None and facts.tools == DEFAULT_TOOLS
         self.rewritten = Rewritten()
         self._known: dict[str, tuple[list[dict[str, t.Any]], list[Finding]]] = {}
 
