@@ -139,9 +139,9 @@ def go_printed(value: t.Any) -> str:
 
 
 def _go_number(value: float) -> str:
-    """A number as Go prints it: the shortest digits, with an exponent below 1e-4 and from 1e21 on."""
+    """A number as Go prints it: the shortest digits, with an exponent below 1e-4 and from a million on."""
     digits = repr(value)
-    if value == 0 or 1e-4 <= abs(value) < 1e21:
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
         text = format(decimal.Decimal(digits), "f")
         return text.rstrip("0").rstrip(".") if "." in text else text
     mantissa, _e, exponent = format(decimal.Decimal(digits), "e").partition("e")

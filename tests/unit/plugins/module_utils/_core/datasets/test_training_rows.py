@@ -197,14 +197,16 @@ def test_text_beside_a_call_stands_before_the_words_of_the_template(
 def test_values_that_the_default_format_cannot_write(spelled: t.Any) -> None:
     """LLaMA-Factory joins ``enum`` as texts, and takes ``items`` for an object; a server prints them as they are."""
     properties = {
-        "a": {"type": "number", "enum": [0, 50, 100, 0.5, None, True, 1e21]},
+        "a": {"type": "number", "enum": [0, 50, 100, 0.5, None, True, 1e21, 1000000, 123456, 0.00001]},
         "b": {"type": "array", "items": [{"type": "string"}]},
         "c": {"type": "array", "items": {"type": ["string", "null"]}},
     }
     tools = [{"name": "f", "parameters": {"type": "object", "properties": properties}}]
     (found,) = spelled(row(("human", "?"), ("gpt", "x"), tools=json.dumps(tools)), template="zephyr")
     written = json.loads(found["tools"])[0]["function"]["parameters"]["properties"]
-    assert written["a"]["enum"] == ["0", "50", "100", "0.5", "<nil>", "true", "1e+21"]
+    assert written["a"]["enum"] == [
+        *("0", "50", "100", "0.5", "<nil>", "true", "1e+21", "1e+06", "123456", "1e-05"),
+    ]
     assert (written["b"]["items"], written["c"]["items"]) == ({"type": ""}, {"type": "[string null]"})
     (kept,) = spelled(row(("human", "?"), ("gpt", "x"), tools=json.dumps(tools)), template="qwen")
     assert json.loads(kept["tools"])[0]["function"]["parameters"]["properties"]["a"]["enum"][:3] == [0, 50, 100]
