@@ -73,6 +73,15 @@ options:
         Required for other base models, and for directories.
     type: str
     aliases: [chat_template]
+  tool_format:
+    description:
+      - "How tools and calls of tools are written for the model: as the chat template does (template), in the format of
+        this collection, which Ollama reads back with every template (house), or the one of them from which Ollama reads
+        back every call (auto). auto is template where no row has tools."
+      - Only for the stages V(sft), V(dpo), V(kto) and V(rm).
+    type: str
+    choices: [auto, template, house]
+    default: auto
   lora_rank:
     description:
       - Rank of the adapter.

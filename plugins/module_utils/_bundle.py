@@ -28,11 +28,14 @@ def modules() -> None:
     from ._core.chat_formats import exactness as _core_chat_formats_exactness
     from ._core.chat_formats import facts as _core_chat_formats_facts
     from ._core.chat_formats import go_text as _core_chat_formats_go_text
+    from ._core.chat_formats import house_format as _core_chat_formats_house_format
+    from ._core.chat_formats import json_schema as _core_chat_formats_json_schema
     from ._core.chat_formats import llamafactory_templates as _core_chat_formats_llamafactory_templates
     from ._core.chat_formats import probes as _core_chat_formats_probes
     from ._core.chat_formats import proof as _core_chat_formats_proof
     from ._core.chat_formats import served as _core_chat_formats_served
     from ._core.chat_formats import text_arguments as _core_chat_formats_text_arguments
+    from ._core.chat_formats import tool_choice as _core_chat_formats_tool_choice
     from ._core.chat_formats import tool_formats as _core_chat_formats_tool_formats
     from ._core.chat_formats import training_text as _core_chat_formats_training_text
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
@@ -47,10 +50,12 @@ def modules() -> None:
     from ._core.datasets import rendering as _core_datasets_rendering
     from ._core.datasets.rules import alpaca as _core_datasets_rules_alpaca
     from ._core.datasets.rules import base as _core_datasets_rules_base
+    from ._core.datasets.rules import calls as _core_datasets_rules_calls
     from ._core.datasets.rules import conversations as _core_datasets_rules_conversations
     from ._core.datasets.rules import preferences as _core_datasets_rules_preferences
     from ._core.datasets.rules import registry as _core_datasets_rules_registry
     from ._core.datasets.rules import text as _core_datasets_rules_text
+    from ._core.datasets.rules import tool_use as _core_datasets_rules_tool_use
     from ._core.datasets.rules import unread_fields as _core_datasets_rules_unread_fields
     from ._core.datasets import source_text as _core_datasets_source_text
     from ._core.datasets import sources as _core_datasets_sources
@@ -58,6 +63,7 @@ def modules() -> None:
     from ._core.datasets import suspect_texts as _core_datasets_suspect_texts
     from ._core.datasets import tool_schemas as _core_datasets_tool_schemas
     from ._core.datasets import tool_sets as _core_datasets_tool_sets
+    from ._core.datasets import tool_statistics as _core_datasets_tool_statistics
     from ._core.datasets import training_rows as _core_datasets_training_rows
     from ._core.datasets import truncation as _core_datasets_truncation
     from ._core.datasets import unused_versions as _core_datasets_unused_versions
@@ -157,6 +163,7 @@ def modules() -> None:
     from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import convert_with_adapter as _core_programs_convert_with_adapter
+    from ._core.programs import count_rendered as _core_programs_count_rendered
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import inspect_tokenizer as _core_programs_inspect_tokenizer
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments

@@ -99,6 +99,13 @@ plans:
       description: Why the files of the base model were not checked; empty if they were, or if nothing would be trained.
       type: str
       sample: its files are checked when it is applied
+    tool_format:
+      description: How tools and calls are written for the model, V(template) or V(house); empty without a training.
+      type: str
+      sample: house
+    tool_format_cause:
+      description: The reason for the tool format as a message; empty if no row has tools and none is declared.
+      type: dict
     steps:
       description: All steps in order, with fingerprint and state. Steps that would run also have the reasons below.
       type: list

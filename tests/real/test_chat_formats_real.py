@@ -32,6 +32,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     text_arguments,
     training_text,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.house_format import (
+    HOUSE,
+    TEMPLATE,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import (
     PROBES,
     THOUGHT_PROBES,
@@ -95,9 +99,12 @@ def conversations(name: str) -> tuple[Probe, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """LLaMA-Factory's texts, its vocabulary and its templates; ``results`` by name and enable_thinking."""
+    """LLaMA-Factory's texts, its vocabulary and its templates; ``results`` by name and enable_thinking, ``house`` the
+    same in the house format.
+    """
 
     results: dict[tuple[str, bool], dict[str, t.Any]]
+    house: dict[tuple[str, bool], dict[str, t.Any]]
     tokens: list[str]
     merges: list[str]
     registry: dict[str, t.Any]
@@ -113,11 +120,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         {
             "template": name,
             "arguments": arguments,
-            "probes": [probe.training_form(name, EOS, BOS) for probe in conversations(name)],
+            "probes": [probe.training_form(name, EOS, BOS, tool_format) for probe in conversations(name)],
         }
-        for name, arguments in [
-            *((name, {"enable_thinking": thinking}) for name, thinking in every),
-            *((name, arguments) for name, arguments, _changes in VARIANTS),
+        for name, arguments, tool_format in [
+            *((name, {"enable_thinking": thinking}, TEMPLATE) for name, thinking in every),
+            *((name, {"enable_thinking": thinking}, HOUSE) for name, thinking in every),
+            *((name, arguments, TEMPLATE) for name, arguments, _changes in VARIANTS),
         ]
     ]
     subprocess.run(
@@ -141,7 +149,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         tokens=found["tokens"],
         merges=found["merges"],
         registry=found["registry"],
-        variants=results[len(every) :],
+        house=dict(zip(every, results[len(every) :])),
+        variants=results[2 * len(every) :],
     )
 
 
@@ -194,12 +203,14 @@ def create(ollama: Ollama, model: str, digest: str, served: ServedFormat) -> Non
     )
 
 
-def differences(serving: Serving, trained: Trained, name: str, thinking: bool, by_server: bool) -> list[str]:
+def differences(
+    serving: Serving, trained: Trained, name: str, thinking: bool, by_server: bool, tool_format: str = TEMPLATE
+) -> list[str]:
     """What the server renders otherwise than training; conversations that LLaMA-Factory cannot render are left out."""
-    said = trained.results[name, thinking]
+    said = (trained.house if tool_format == HOUSE else trained.results)[name, thinking]
     bos = BOS if contains_bos(name) or (starts_with_bos(name) and not by_server) else ""
-    served = served_format(name, enable_thinking=thinking, eos=EOS, bos=bos, date=said["date"])
-    model = f"{name}-{thinking}-{by_server}".lower()
+    served = served_format(name, enable_thinking=thinking, eos=EOS, bos=bos, date=said["date"], tool_format=tool_format)
+    model = f"{name}-{thinking}-{by_server}-{tool_format}".lower()
     create(serving.ollama, model, serving.digests[by_server], served)
     found = []
     for title, expected in said["probes"].items():
@@ -218,15 +229,32 @@ def test_text_and_tokens(serving: Serving, trained: Trained, name: str, thinking
         assert differences(serving, trained, name, thinking, by_server) == []
         said = trained.results[name, thinking]["probes"]["call, result, answer"]
         request = ALL["call, result, answer"].request()
-        model, options = f"{name}-{thinking}-{by_server}".lower(), {"temperature": 0, "num_predict": 1}
+        model, options = f"{name}-{thinking}-{by_server}-{TEMPLATE}".lower(), {"temperature": 0, "num_predict": 1}
         asked = serving.ollama.chat(model, request.pop("messages"), options, **request)
         assert asked["prompt_eval_count"] == len(said["ids"])
 
 
+@pytest.mark.parametrize(("name", "thinking"), cases(DOZEN))
+def test_text_and_tokens_in_the_house_format(serving: Serving, trained: Trained, name: str, thinking: bool) -> None:
+    """Every conversation can be rendered, text before a call and several calls included, and none has a seam."""
+    assert differences(serving, trained, name, thinking, False, HOUSE) == []
+    said = trained.house[name, thinking]["probes"]
+    assert all(probe["whole"] for probe in said.values()), name
+    for title in ("parallel calls", "text before a call"):
+        request = ALL[title].request()
+        model, options = f"{name}-{thinking}-False-{HOUSE}".lower(), {"temperature": 0, "num_predict": 1}
+        asked = serving.ollama.chat(model, request.pop("messages"), options, **request)
+        assert asked["prompt_eval_count"] == len(said[title]["ids"])
+    assert "tools" in serving.ollama.show(model)["capabilities"]
+
+
 @pytest.mark.full
+@pytest.mark.parametrize("tool_format", [TEMPLATE, HOUSE])
 @pytest.mark.parametrize(("name", "thinking"), cases(name for name in exactness.servable() if name not in DOZEN))
-def test_text_of_every_template(serving: Serving, trained: Trained, name: str, thinking: bool) -> None:
-    assert differences(serving, trained, name, thinking, False) == []
+def test_text_of_every_template(
+    serving: Serving, trained: Trained, name: str, thinking: bool, tool_format: str
+) -> None:
+    assert differences(serving, trained, name, thinking, False, tool_format) == []
 
 
 def test_the_dozen_has_every_tool_format_and_class() -> None:

@@ -16,6 +16,11 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.bad_data import (
     turns,
 )
 
+#: A tool with a required whole number.
+SCHEMA = {
+    "name": "f",
+    "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
+}
 ROWS: dict[str, Bad] = {
     # what a row is
     "row is text": alpaca("x", "", "text ('x'), not an object"),
@@ -214,11 +219,100 @@ ROWS: dict[str, Bad] = {
         field="messages[2].role",
         what="comes before",
     ),
-    "text beside a call": chat(
+    "text after a call": turns(
+        ("human", "a"),
+        ("function_call", '<tool_call>{"name": "f", "arguments": {}}</tool_call> Voilà.'),
+        field="conversations[1].value",
+        what="a text after a call",
+    ),
+    "call that does not end": turns(
+        ("human", "a"),
+        ("function_call", 'Je cherche. <tool_call>{"name": "f", "arguments": {}}'),
+        field="conversations[1].value",
+        what="does not end with </tool_call>",
+    ),
+    "call of another tool": turns(
+        ("human", "a"),
+        ("function_call", '{"name": "ff", "arguments": {}}'),
+        tools=[TOOL],
+        field="conversations[1].value",
+        what="the row has no tool 'ff'",
+    ),
+    "argument of another type": chat(
         ("user", "a"),
-        {**call(name="f", arguments="{}"), "content": "b"},
-        field="messages[1].content",
-        what="would be lost in training",
+        call(name="f", arguments='{"n": "1"}'),
+        tools=[SCHEMA],
+        field="messages[1].tool_calls[0].function.arguments.n",
+        what='it is "1", and the schema of the tool has integer',
+    ),
+    "argument that is missing": turns(
+        ("human", "a"),
+        ("function_call", '[{"name": "f", "arguments": {"n": 1}}, {"name": "f", "arguments": "{}"}]'),
+        tools=[SCHEMA],
+        field="conversations[1].value[1].arguments",
+        what="the argument 'n' is missing",
+    ),
+    "required is true": turns(
+        ("human", "a"),
+        ("gpt", "b"),
+        tools=[{"name": "f", "parameters": {"type": "object", "properties": {"n": {"required": True}}}}],
+        field="tools[0].parameters.properties.n.required",
+        what="it is true, and not a list of names",
+    ),
+    "references in a circle": turns(
+        ("human", "a"),
+        ("gpt", "b"),
+        tools=[
+            {
+                "name": "f",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"n": {"$ref": "#/$defs/a"}},
+                    "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}},
+                },
+            }
+        ],
+        field="tools[0].parameters.properties.n.$ref",
+        what="the references lead in a circle: #/$defs/a → #/$defs/b → #/$defs/a",
+    ),
+    "tool of that name twice": turns(
+        ("human", "a"), ("gpt", "b"), tools=[TOOL, TOOL], field="tools[1]", what="there is a tool 'f' already"
+    ),
+    "result of no call": chat(
+        ("user", "a"),
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": {}}}]},
+        {"role": "tool", "tool_call_id": "c2", "content": "b"},
+        ("assistant", "c"),
+        field="messages[2].tool_call_id",
+        what="no call before it has the id 'c2'",
+    ),
+    "call without a result": chat(
+        ("user", "a"),
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": name, "function": {"name": "f", "arguments": {}}} for name in ("c1", "c2")],
+        },
+        {"role": "tool", "tool_call_id": "c2", "content": "b"},
+        ("assistant", "c"),
+        field="messages[1].tool_calls[0].function.arguments",
+        what="the call 'c1' of f has no result",
+    ),
+    "more results than calls": turns(
+        ("human", "a"),
+        ("function_call", '{"name": "f", "arguments": {}}'),
+        ("observation", "b"),
+        ("observation", "c"),
+        ("gpt", "d"),
+        field="conversations[3]",
+        what="there are more results than the 1 call before them",
+    ),
+    "result of another tool": chat(
+        ("user", "a"),
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": {}}}]},
+        {"role": "tool", "tool_call_id": "c1", "name": "g", "content": "b"},
+        ("assistant", "c"),
+        field="messages[2].name",
+        what="it is the result of f, and names g",
     ),
     "call without a name": chat(
         ("user", "a"), call(arguments="{}"), field="messages[1].tool_calls[0].function", what="no name"

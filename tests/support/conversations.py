@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats import facts
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.canonical import (
+    canonical_tools,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import (
     FILM,
     PROBES,
@@ -31,9 +34,31 @@ _MARKERS = re.compile(
 _MORE_MARKERS = ("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "]~b]", "]~!b[", "[e~[")
 _NO_MARKERS = ("]~!b[]~b]",)
 
-#: 13 conversations: the probes, and what real conversations have besides.
+#: Schemas of every shape; LLaMA-Factory's default format ends with an error at some of them.
+ODD = canonical_tools(
+    [
+        {
+            "name": "set_level",
+            "description": "Règle le niveau",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "number", "description": "Niveau", "enum": [0, 50, 100, 0.5, 1000000, True, "x"]},
+                    "b": {"type": "array", "items": {"type": ["string", "null"]}},
+                    "c": {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"z": {"type": "integer"}}}]},
+                    "d": {"type": "array", "items": [{"type": "string"}, {"type": "integer"}]},
+                    "e": {"type": ["integer", "null"], "description": "Rien"},
+                    "f": {"type": "object", "properties": {"y": {"enum": [1, 2]}}, "required": ["y"]},
+                },
+                "required": ["a", "e"],
+            },
+        }
+    ]
+)[0]
+#: 14 conversations: the probes, and what real conversations have besides.
 CONVERSATIONS: tuple[Probe, ...] = (
     *PROBES,
+    Probe("odd schemas", (system(), user("Plus fort")), tuple(ODD)),
     Probe(
         "texts that look like a template",
         (

@@ -18,6 +18,7 @@ Everything that is left out, changed or not certain is reported as a :class:`Fin
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import json
 import math
 import typing as t
@@ -37,6 +38,9 @@ _PARAMETER_KEYS = ("type", "$defs", "required", "properties")
 #: Levels that the properties of a tool stand in, where it is written with its type.
 _SCHEMA_DEPTH = 4
 _PROPERTY_KEYS = ("anyOf", "type", "items", "description", "enum", "properties", "required")
+
+#: LLaMA-Factory's class that writes tools as plain text, for which :func:`as_plain_text` is.
+DEFAULT_TOOLS = "DefaultToolUtils"
 
 DROPPED, CHANGED, UNCERTAIN = "dropped", "changed", "uncertain"
 
@@ -95,6 +99,54 @@ def canonical_arguments(
 def as_text(value: t.Any) -> str:
     """A canonical value as the text that stands in a row."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def as_plain_text(tool: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A canonical tool whose properties LLaMA-Factory's default format can write.
+
+    That format joins the values of ``enum`` as texts, and takes ``items`` for an object. Values of other types are
+    written here as a server prints them. What the format does not write at all stays as it is.
+    """
+    function = tool["function"]
+    schema = function["parameters"]
+    properties = {}
+    for name, each in schema["properties"].items():
+        made = dict(each)
+        if "enum" in made:
+            made["enum"] = [go_printed(value) for value in made["enum"]]
+        if "items" in made:
+            kind = made["items"].get("type", "") if isinstance(made["items"], dict) else ""
+            made["items"] = {"type": kind if isinstance(kind, str) else go_printed(kind)}
+        properties[name] = made
+    return {**tool, "function": {**function, "parameters": {**schema, "properties": properties}}}
+
+
+def go_printed(value: t.Any) -> str:
+    """A JSON value as Go's templates print it (``{{ . }}``)."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _go_number(value)
+    if isinstance(value, int):
+        return _go_number(float(value))
+    if isinstance(value, list):
+        return f"[{' '.join(go_printed(each) for each in value)}]"
+    return f"map[{' '.join(f'{key}:{go_printed(value[key])}' for key in sorted(value, key=str.encode))}]"
+
+
+def _go_number(value: float) -> str:
+    """A number as Go prints it: the shortest digits, with an exponent below 1e-4 and from a million on."""
+    digits = repr(value)
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        text = format(decimal.Decimal(digits), "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    mantissa, _e, exponent = format(decimal.Decimal(digits), "e").partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{exponent[0]}{exponent[1:].zfill(2)}"
 
 
 def join_of_results(name: str, eos: str = "", bos: str = "") -> str:
@@ -157,6 +209,10 @@ def _tool(tool: t.Any, path: str, findings: list[Finding]) -> dict[str, t.Any]:
         raise InputError("chat_formats.no_schema", path=where, value=_kind(parameters))
     _dropped_keys(parameters, _PARAMETER_KEYS, where, findings)
     kind = parameters.get("type") or "object"
+    if isinstance(kind, list) and "object" in kind:
+        found = CHANGED if len(kind) == 1 else DROPPED
+        findings.append(Finding(f"{where}.type", found, Message("chat_formats.parameters_are_object")))
+        kind = "object"
     if not isinstance(kind, str):
         raise InputError("chat_formats.type_no_name", path=f"{where}.type", value=_kind(kind))
     schema: dict[str, t.Any] = {"type": kind}
@@ -185,6 +241,9 @@ def _properties(properties: t.Any, path: str, findings: list[Finding], depth: in
 
 
 def _property(value: t.Any, path: str, findings: list[Finding], depth: int) -> dict[str, t.Any]:
+    if isinstance(value, bool):
+        findings.append(Finding(path, UNCERTAIN, Message("chat_formats.schema_is_boolean")))
+        return {}
     if not isinstance(value, t.Mapping):
         raise InputError("chat_formats.no_schema", path=path, value=_kind(value))
     _depth(depth, path, findings)

@@ -12,9 +12,17 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .canonical import as_text, canonical_arguments, canonical_tools, join_of_results
+from .canonical import (
+    DEFAULT_TOOLS,
+    as_plain_text,
+    as_text,
+    canonical_arguments,
+    canonical_tools,
+    join_of_results,
+)
 from .exactness import SINGLE_TURN, exactness_of
 from .facts import TemplateFacts, facts_of
+from .house_format import HOUSE, TEMPLATE, calls_text, system_with_tools
 
 SYSTEM = "Tu es l'assistant du homelab."
 #: Stands for an answer that is rendered, but is no part of the prompt.
@@ -89,15 +97,24 @@ class Probe:
             body["tools"] = list(self.tools)
         return body
 
-    def training_form(self, template: str, eos: str = "", bos: str = "") -> dict[str, t.Any]:
+    def training_form(
+        self,
+        template: str,
+        eos: str = "",
+        bos: str = "",
+        tool_format: str = TEMPLATE,
+        default_system: str | None = None,
+    ) -> dict[str, t.Any]:
         """The conversation as ``programs/render_probes.py`` takes it.
 
         :param template: name of the chat template.
         :param eos: text of the tokenizer's EOS token; :param bos: text of its BOS token. Both stand between two
             results in some templates (``needs_eos`` of the facts).
+        :param tool_format: how the training writes tools and calls: :data:`TEMPLATE`, or :data:`HOUSE`.
+        :param default_system: LLaMA-Factory's argument of that name; None keeps the template's own.
         :raises InputError: if there is no such template.
         """
-        facts = facts_of(template)
+        facts, house = facts_of(template), tool_format == HOUSE
         system = ""
         messages: list[dict[str, str]] = []
         for message in self.messages:
@@ -111,19 +128,23 @@ class Probe:
             elif role == "user":
                 messages.append({"role": "user", "content": content})
             else:
-                messages.append(_answer(message, facts))
+                messages.append(_answer(message, facts, house))
         if not self.continued:
             messages.append({"role": "assistant", "content": _ANSWER})
+        if house and self.tools:
+            system = system or (facts.default_system if default_system is None else default_system)
+            system = system_with_tools(system, self.tools)
+        tools = [as_plain_text(tool) for tool in self.tools] if facts.tools == DEFAULT_TOOLS else list(self.tools)
         return {
             "name": self.name,
             "system": system,
             "messages": messages,
-            "tools": as_text(list(self.tools)) if self.tools else "",
+            "tools": as_text(tools) if tools and not house else "",
             "continued": self.continued,
         }
 
 
-def _answer(message: t.Mapping[str, t.Any], facts: TemplateFacts) -> dict[str, str]:
+def _answer(message: t.Mapping[str, t.Any], facts: TemplateFacts, house: bool) -> dict[str, str]:
     begin, end = facts.thought_words
     thought = f"{begin}{message['thinking']}{end}" if message.get("thinking") else ""
     if not message.get("tool_calls"):
@@ -131,6 +152,8 @@ def _answer(message: t.Mapping[str, t.Any], facts: TemplateFacts) -> dict[str, s
     calls = [
         {"name": call["function"]["name"], "arguments": call["function"]["arguments"]} for call in message["tool_calls"]
     ]
+    if house:
+        return {"role": "assistant", "content": thought + message["content"] + calls_text(calls)}
     text = as_text(calls if len(calls) > 1 else calls[0])
     if message["content"]:
         before, after = facts.tool_call_words
@@ -240,15 +263,16 @@ THOUGHT_PROBES: tuple[Probe, ...] = (
 )
 
 
-def probes_for(name: str, *, enable_thinking: bool = True) -> tuple[Probe, ...]:
+def probes_for(name: str, *, enable_thinking: bool = True, tool_format: str = TEMPLATE) -> tuple[Probe, ...]:
     """The probes of a template that LLaMA-Factory can render with it, and a server gives the same tokens for.
 
     :param name: name of the chat template; :param enable_thinking: LLaMA-Factory's argument of that name.
+    :param tool_format: how the training writes tools and calls: :data:`TEMPLATE`, or :data:`HOUSE`.
     :raises InputError: if there is no such template.
     """
     facts = facts_of(name)
     # LLaMA-Factory refuses several calls in the format of GLM-4
-    several = facts.calls != "GLM4ToolUtils"
+    several = tool_format == HOUSE or facts.calls != "GLM4ToolUtils"
     chosen = tuple(probe for probe in PROBES if several or not probe.has_parallel_calls)
     if exactness_of(name).level == SINGLE_TURN:
         return tuple(probe for probe in chosen if probe.turns == 1 and not probe.continued)

@@ -23,10 +23,14 @@ from . import exactness
 from .canonical import join_of_results
 from .facts import TemplateFacts, facts_of
 from .go_text import literal, quoted
-from .tool_formats import ToolFormat, tool_format, uses_date, with_date
+from .house_format import HOUSE, TEMPLATE, in_house_format
+from .tool_formats import ToolFormat, uses_date, with_date
+from .tool_formats import tool_format as format_of
 
 #: Delimiters of a thought that show Ollama the capability where the template of training has no thoughts.
 _UNUSED_THOUGHT = ("<think>", "</think>")
+#: Ollama's parser for calls in the house format after a thought whose beginning is not in the answer.
+_THOUGHT_PARSER = "qwen3-thinking"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,7 @@ def served_format(
     server_bos: str = "",
     date: str = "",
     base_thinks: bool = False,
+    tool_format: str = TEMPLATE,
 ) -> ServedFormat:
     """Return what a model trained with a chat template is registered with.
 
@@ -70,17 +75,23 @@ def served_format(
         that writes the same text itself leaves it out then.
     :param date: day of the training as in ``05 Mar 2026``; only used if :func:`needs_date`.
     :param base_thinks: whether the chat template in the GGUF file knows thoughts (contains ``</think>``).
+    :param tool_format: how the training wrote tools and calls: :data:`TEMPLATE`, or :data:`HOUSE`.
     :raises InputError: if there is no such template, or it cannot be served as it was trained.
     """
     facts = facts_of(name)
     exactness.check(name, several_turns=False)  # what the rows hold is checked when a run is planned
-    calls = tool_format(facts)
+    if tool_format == HOUSE:
+        facts = in_house_format(facts)
+    calls = format_of(facts)
     if calls is None:
         raise InputError("chat_formats.tools_not_writable", template=name)
     if default_system is not None:
         facts = dataclasses.replace(facts, default_system=default_system)
     thinking = facts.reasoning and bool(enable_thinking)
     parser = calls.thinking_parser if thinking else calls.parser
+    if thinking and tool_format == HOUSE and facts.empty_thought == facts.thought_words[1]:
+        # the generic parser would leave the delimiter of an empty thought in every answer
+        parser = _THOUGHT_PARSER
     eos = facts.eos_text(eos)
     stops = [*facts.stop_words, *([eos] if facts.needs_eos and eos else [])]
     return ServedFormat(

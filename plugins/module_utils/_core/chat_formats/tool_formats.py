@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..messages.message import Message
 from .facts import CONTENT, TemplateFacts, tool_prompt
-from .go_text import JsonPrinter, joined, literal, string_definition
+from .go_text import JsonPrinter, joined, literal, quoted, string_definition
+from .house_format import CALL_WORDS, HOUSE_CLASS, SYSTEM_SEPARATOR, about_tools
 
 #: Columns for each level where LLaMA-Factory indents the JSON of tools.
 _INDENT = 4
@@ -40,7 +42,7 @@ class ToolFormat:
     :param parser: Ollama's built-in parser that reads these calls, for a model without thoughts; empty for the generic
         parser. It exists in Ollama 0.24 and 0.32.
     :param thinking_parser: the same for a model whose answers begin with a thought; empty for the generic ones.
-    :param readable: what of the calls Ollama reads back: ``all``, or the exceptions in words.
+    :param unread: what of the calls Ollama does not read back, as a clause; None if it reads all.
     """
 
     tools: str
@@ -49,7 +51,7 @@ class ToolFormat:
     indented: bool = False
     parser: str = ""
     thinking_parser: str = ""
-    readable: str = "all"
+    unread: Message | None = None
 
     def definitions(self) -> str:
         """The definitions that ``tools`` and ``calls`` need."""
@@ -105,7 +107,8 @@ def _default_tools() -> str:
         "{{ range $r }}{{ if eq . $k }}, required{{ end }}{{ end }}): {{ $v.Description }}"
         "{{ if $v.Enum }}, should be one of [{{ range $i, $e := $v.Enum }}{{ if $i }}, {{ end }}{{ $e }}{{ end }}]"
         "{{ end }}{{ if $v.Items }}, where each item should be "
-        '{{ with index $v.Items "type" }}{{ . }}{{ end }}{{ end }}\n'
+        '{{ if eq (slice (printf "%T" $v.Items) 0 3) "map" }}{{ with index $v.Items "type" }}{{ . }}{{ end }}{{ end }}'
+        "{{ end }}\n"
     )
     tool = (
         "> Tool Name: {{ .Function.Name }}\nTool Description: {{ .Function.Description }}\nTool Args:\n"
@@ -118,6 +121,12 @@ def _default_tools() -> str:
 
 def _qwen_call(name: str = "arguments") -> str:
     return literal('{"name": ') + _NAME + f', "{name}": {_ARGUMENTS}}}'
+
+
+def _house_tools(tool: str) -> str:
+    before, after = about_tools(CONTENT).split(CONTENT)
+    separator = f"{{{{ if $sys }}}}{{{{ {quoted(SYSTEM_SEPARATOR)} }}}}{{{{ end }}}}"
+    return separator + literal(before) + _each_tool("\n" + tool) + literal(after)
 
 
 def _formats() -> dict[str, ToolFormat]:
@@ -139,7 +148,7 @@ def _formats() -> dict[str, ToolFormat]:
             tools=_default_tools(),
             calls=_calls(f"Action: {{{{ .Function.Name }}}}\nAction Input: {_ARGUMENTS}"),
             tag="Action:",
-            readable="all but calls with an argument that is called name",
+            unread=Message("chat_formats.calls_with_name"),
         ),
         "GLM4ToolUtils": ToolFormat(
             tools=_around_tools("GLM4_TOOL_PROMPT", _each_tool(glm4_tool)),
@@ -147,7 +156,7 @@ def _formats() -> dict[str, ToolFormat]:
             tag=_NO_TAG,
             indented=True,
             parser="passthrough",
-            readable="none: a call stays in the answer as text",
+            unread=Message("chat_formats.calls_stay_text"),
         ),
         "GLM4MOEToolUtils": ToolFormat(
             tools=_around_tools("GLM4_MOE_TOOL_PROMPT", _each_tool("\n" + tool)),
@@ -159,14 +168,20 @@ def _formats() -> dict[str, ToolFormat]:
             parser="passthrough",
             # the generic parser would leave the </think> of an empty thought in every answer
             thinking_parser="glm-4.7",
-            readable="none or a single one: LLaMA-Factory does not close a call",
+            unread=Message("chat_formats.calls_not_closed"),
+        ),
+        HOUSE_CLASS: ToolFormat(
+            tools=_house_tools(tool),
+            calls=xml_calls,
+            tag=CALL_WORDS[0],
+            parser="qwen3",
         ),
         "LFM2ToolUtils": ToolFormat(
             tools=_around_tools("LFM2_TOOL_PROMPT", "[" + _list_of_tools(function) + "]"),
             calls=f"<|tool_call_start|>[{_calls(pythonic, ', ')}]<|tool_call_end|>",
             tag="<|tool_call_start|>",
             parser="lfm2",
-            readable="all but texts with quotation marks, which LLaMA-Factory does not escape",
+            unread=Message("chat_formats.calls_with_quotes"),
         ),
         "LingToolUtils": ToolFormat(
             tools=_around_tools("LING_TOOL_PROMPT", _each_tool("\n" + tool)) + "\ndetailed thinking off",
@@ -179,7 +194,7 @@ def _formats() -> dict[str, ToolFormat]:
             calls=llama3_calls,
             tag='{"name"',
             indented=True,
-            readable="a single call without text before it",
+            unread=Message("chat_formats.calls_not_single"),
         ),
         "MiniMaxM1ToolUtils": ToolFormat(
             tools=_around_tools("MINIMAX_M1_TOOL_PROMPT", _each_tool(function + "\n")),
@@ -195,7 +210,7 @@ def _formats() -> dict[str, ToolFormat]:
             ),
             tag=_NO_TAG,
             parser="passthrough",
-            readable="none: a call stays in the answer as text",
+            unread=Message("chat_formats.calls_stay_text"),
         ),
         "MistralToolUtils": ToolFormat(
             tools=f"[AVAILABLE_TOOLS] [{_list_of_tools(tool)}][/AVAILABLE_TOOLS]",
@@ -228,7 +243,7 @@ def _formats() -> dict[str, ToolFormat]:
             ),
             tag=_NO_TAG,
             parser="passthrough",
-            readable="none: a call stays in the answer as text",
+            unread=Message("chat_formats.calls_stay_text"),
         ),
     }
 
@@ -262,7 +277,7 @@ def with_date(source: str, date: str) -> str:
     return source.replace("{date}", date)
 
 
-def calls_read_back(facts: TemplateFacts) -> str:
-    """What Ollama reads back of the calls of a template: ``all``, or the exceptions in words."""
+def unread_calls(facts: TemplateFacts) -> Message | None:
+    """What Ollama does not read back of the calls of a template, as a clause; None if it reads all."""
     found = tool_format(facts)
-    return "none" if found is None else found.readable
+    return Message("chat_formats.calls_stay_text") if found is None else found.unread

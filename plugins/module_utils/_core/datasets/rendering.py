@@ -27,6 +27,7 @@ from .sources import Source
 from .statistics import Lengths, Repeats
 from .suspect_texts import SuspectTexts
 from .tool_sets import NamedTools, ToolSets
+from .tool_statistics import ToolStatistics
 
 #: Increased when the same sources render differently than before: recorded results are then computed again.
 RENDERER = 1
@@ -231,6 +232,7 @@ class _Pass:
         self.lengths = Lengths()
         self.suspects = SuspectTexts(self.rules.kind == PRETRAINING)
         self.liked = [0, 0]
+        self.tools = ToolStatistics()
 
     def run(self, sources: t.Sequence[Source]) -> None:
         """:raises _OtherFormat: if the rows do not fit the output format."""
@@ -331,6 +333,7 @@ class _Pass:
                 raise _OtherFormat
             return self.output_format.line(*fields), fields[3], self.rules.sample(row).key
         sample = self.rules.sample(row)
+        self.tools.add(sample, source.label, number)
         return t.cast(SampleOutput, self.output_format).line(sample), sample.system, sample.key
 
     def _report(self, source: Source, row: int | None, line: int | None, faults: t.Iterable[Fault]) -> None:
@@ -372,6 +375,7 @@ class _Pass:
             "repeats": self.repeats.result(),
             "suspects": self.suspects.result(self.repeats.place),
             **({"liked": {"true": self.liked[1], "false": self.liked[0]}} if self.rules.kind == KTO else {}),
+            **({"tools": self.tools.results()} if "tools" in self.output_format.fields else {}),
             "systems": {
                 "most_common": most_common,
                 "rows": counts.get(most_common, 0),

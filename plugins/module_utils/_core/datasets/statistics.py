@@ -14,6 +14,7 @@ import collections
 import typing as t
 
 from ..messages.message import Message
+from . import tool_statistics
 from .output_formats import KTO, PREFERENCE, PRETRAINING
 from .suspect_texts import FORMATTED, INVISIBLE, UNFILLED
 
@@ -169,7 +170,7 @@ def warnings(name: str, results: t.Mapping[str, t.Any]) -> list[Message]:
     tags = results.get("liked")
     if tags and not (tags.get("true") and tags.get("false")):
         messages.append(Message("datasets.one_kto_tag", name=name))
-    return messages
+    return [*messages, *tool_statistics.warnings(name, results)]
 
 
 def _examples(repeats: t.Mapping[str, t.Any], kind: str) -> Message | None:

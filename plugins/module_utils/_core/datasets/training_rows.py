@@ -19,22 +19,29 @@ import os
 import typing as t
 
 from ..chat_formats.canonical import (
+    DEFAULT_TOOLS,
     DROPPED,
     UNCERTAIN,
     Finding,
+    as_plain_text,
     as_text,
     canonical_arguments,
     canonical_tools,
     join_of_results,
 )
-from ..chat_formats.facts import names
+from ..chat_formats.facts import TemplateFacts, facts_of, names
+from ..chat_formats.house_format import CALL_WORDS, HOUSE, TEMPLATE, calls_text, system_with_tools
 from ..errors import InputError
 from ..json_text import parse_json
+from ..messages.message import Message
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
-from .output_formats import CALL, DATA_FILE, INFO_FILE, OBSERVATION
-from .rules.conversations import THOUGHT, TOOL_SEPARATOR
+from .output_formats import ASSISTANT, CALL, DATA_FILE, INFO_FILE, OBSERVATION
+from .rules.calls import Unreadable, joined, read_text
+from .rules.conversations import TOOL_SEPARATOR
 
+#: Distinct tools of rows whose canonical spelling is remembered.
+_TOOL_SETS = 100
 #: Findings that are kept with their text; further ones are only counted.
 SHOWN = 5
 #: Parts of a line of which at least one is in every row with tools, calls or results.
@@ -73,13 +80,24 @@ class Rewritten:
         return f"{text} For example {'; '.join(self.examples)}." if self.examples else text
 
 
-def write(source: str, target: str, template: str, eos: str = "", bos: str = "") -> Rewritten | None:
+def write(
+    source: str,
+    target: str,
+    template: str,
+    eos: str = "",
+    bos: str = "",
+    tool_format: str = TEMPLATE,
+    default_system: str | None = None,
+) -> Rewritten | None:
     """Write a copy of a dataset with the rows of a training.
 
     :param source: directory of a published version.
     :param target: directory to write to; created if missing.
     :param template: name of the chat template.
     :param eos: text of the tokenizer's EOS token; :param bos: text of its BOS token.
+    :param tool_format: how tools and calls are written: as the template does (:data:`TEMPLATE`), or by this module
+        (:data:`HOUSE`), for which LLaMA-Factory sees neither.
+    :param default_system: LLaMA-Factory's argument of that name; None keeps the template's own.
     :returns: what was rewritten; None if every row stays as it is, and then nothing is written.
     :raises InputError: if the tools of a row are no JSON, or no tools.
     :raises NotReadyError: if the disk is full.
@@ -88,7 +106,13 @@ def write(source: str, target: str, template: str, eos: str = "", bos: str = "")
     name, entry = next(iter(entries.items()))
     if not (entry.get("columns") or {}).get("tools") or template not in names():
         return None
-    writer = _Writer(join_of_results(template, eos, bos))
+    facts = facts_of(template)
+    join = join_of_results(template, eos, bos)
+    if tool_format == HOUSE:
+        default = facts.default_system if default_system is None else default_system
+        writer: _Writer = _HouseWriter(join, default)
+    else:
+        writer = _Writer(join, facts)
     path = os.path.join(target, DATA_FILE)
     copy: t.BinaryIO | None = None
     same_bytes = 0
@@ -121,9 +145,14 @@ def _copy_bytes(source: str, copy: t.BinaryIO, size: int) -> None:
 
 
 class _Writer:
-    def __init__(self, join: str) -> None:
+    """Writes rows for the tool format of a template."""
+
+    def __init__(self, join: str, facts: TemplateFacts | None = None) -> None:
         self._join = join
+        self._words = facts.tool_call_words if facts else CALL_WORDS
+        self._plain_tools = facts is not None and facts.tools == DEFAULT_TOOLS
         self.rewritten = Rewritten()
+        self._known: dict[str, tuple[list[dict[str, t.Any]], list[Finding]]] = {}
 
     def line(self, line: bytes, number: int) -> bytes:
         """A row of the copy."""
@@ -134,15 +163,19 @@ class _Writer:
         findings: list[Finding] = []
         try:
             if row.get("tools"):
-                tools, found = canonical_tools(_as_list(parse_json(row["tools"])))
-                row["tools"] = as_text(tools)
+                tools, found = self._canonical(str(row["tools"]))
                 findings += found
+                self.put_tools(row, tools)
             for name in ("conversations", "chosen", "rejected"):
                 turns = row.get(name) or []
                 for turn in turns if isinstance(turns, list) else [turns]:
                     findings += self._turn(turn)
-        except (ValueError, InputError) as error:
-            problem = error.content if isinstance(error, InputError) else str(error)
+        except (ValueError, InputError, Unreadable) as error:
+            problem: Message | str = str(error)
+            if isinstance(error, Unreadable):
+                problem = error.fault[1]
+            elif isinstance(error, InputError):
+                problem = error.content
             raise InputError("datasets.training_row_invalid", row=number, problem=problem) from error
         self.rewritten.add(number, findings)
         if json.dumps(row, sort_keys=True) == before:
@@ -150,30 +183,53 @@ class _Writer:
         self.rewritten.rows += 1
         return (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8")
 
+    def _canonical(self, tools: str) -> tuple[list[dict[str, t.Any]], list[Finding]]:
+        """The canonical tools of a row; most rows of a dataset have the same."""
+        if tools not in self._known:
+            if len(self._known) >= _TOOL_SETS:
+                self._known.clear()
+            self._known[tools] = canonical_tools(_as_list(parse_json(tools)))
+        return self._known[tools]
+
     def _turn(self, turn: dict[str, t.Any]) -> list[Finding]:
         """Rewrite the text of a turn."""
         if turn.get("from") == OBSERVATION:
             turn["value"] = str(turn["value"]).replace(TOOL_SEPARATOR, self._join)
         if turn.get("from") != CALL:
             return []
-        thought = THOUGHT.match(turn["value"])
-        json_text = turn["value"][thought.end() :].lstrip() if thought else turn["value"]
-        before = turn["value"][: len(turn["value"]) - len(json_text)]
-        try:
-            value = parse_json(json_text)
-        except ValueError:
-            return []  # a text beside the call: LLaMA-Factory takes the call out of it
+        read = read_text(turn["value"], "value")
         findings: list[Finding] = []
         made = []
-        for call in _as_list(value):
-            arguments = call.get("arguments")
-            if isinstance(arguments, str):
-                arguments = parse_json(arguments)
-            canonical, found = canonical_arguments(arguments or {}, f"{call.get('name')}.arguments")
+        for call in read.calls:
+            canonical, found = canonical_arguments(call.arguments, f"{call.name}.arguments")
             findings += found
-            made.append({"name": call.get("name"), "arguments": canonical})
-        turn["value"] = before + as_text(made if len(made) > 1 else made[0])
+            made.append({"name": call.name, "arguments": canonical})
+        self.put_calls(turn, read.before, made)
         return findings
+
+    def put_tools(self, row: dict[str, t.Any], tools: list[dict[str, t.Any]]) -> None:
+        """Write the tools of a row."""
+        row["tools"] = as_text([as_plain_text(tool) for tool in tools] if self._plain_tools else tools)
+
+    def put_calls(self, turn: dict[str, t.Any], before: str, calls: list[dict[str, t.Any]]) -> None:
+        """Write the calls of a turn."""
+        turn["value"] = joined(before, as_text(calls if len(calls) > 1 else calls[0]), *self._words)
+
+
+class _HouseWriter(_Writer):
+    """Writes rows in the house format: tools in the system prompt, calls as answers."""
+
+    def __init__(self, join: str, default_system: str) -> None:
+        super().__init__(join)
+        self._default_system = default_system
+
+    def put_tools(self, row: dict[str, t.Any], tools: list[dict[str, t.Any]]) -> None:
+        if tools:
+            row["system"] = system_with_tools(row.get("system") or self._default_system, tools)
+        row["tools"] = ""
+
+    def put_calls(self, turn: dict[str, t.Any], before: str, calls: list[dict[str, t.Any]]) -> None:
+        turn.update({"from": ASSISTANT, "value": before + calls_text(calls)})
 
 
 def _as_list(value: t.Any) -> list[t.Any]:

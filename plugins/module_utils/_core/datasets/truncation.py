@@ -5,7 +5,8 @@
 
 No tokenizer is available while a run is planned, so the count is an estimate from the rows' sizes, and is labelled as
 such. Before a training starts, the tokenizer of the base model counts (``programs.count_tokens``), with the text that
-the template adds around each message. A token has at least one byte, so only rows with more bytes than ``cutoff_len``
+the template adds around each message; rows with tools or calls are rendered by LLaMA-Factory itself
+(``programs.count_rendered``). A token has at least one byte, so only rows that may have more bytes than ``cutoff_len``
 are counted.
 """
 
@@ -23,13 +24,20 @@ from ..chat_formats import facts
 from ..chat_formats.facts import TemplateFacts
 from ..messages.message import Message
 from ..programs import count_tokens
-from .output_formats import ASSISTANT, CALL, DATA_FILE, OBSERVATION
+from .output_formats import ASSISTANT, CALL, DATA_FILE, HUMAN, OBSERVATION
 from .statistics import lower_bound
 
 #: Approximate bytes per token in prose of European languages (more for English, less for code and other languages).
 BYTES_PER_TOKEN = 4.0
 #: Tokens that a template can add to a row beyond its JSON bytes: the template's own system prompt.
 _SLACK = 64
+#: Bounds of what LLaMA-Factory writes for a row with tools: times the row (it may indent JSON), and a text about them.
+_TOOL_FACTOR, _TOOL_PROMPT = 6, 2048
+_CALL = f'"from":"{CALL}"'.encode("ascii")
+#: LLaMA-Factory's roles by those of a published row.
+_ROLES = {HUMAN: "user", ASSISTANT: "assistant", OBSERVATION: "observation", CALL: "function"}
+#: Program that renders rows with LLaMA-Factory; it imports another one beside it.
+_RENDERING = os.path.join(os.path.dirname(os.path.abspath(count_tokens.__file__)), "count_rendered.py")
 #: Maximum bytes of rows to count (some seconds), and maximum duration of the count in seconds.
 _MAX_BYTES = 16 * 1024 * 1024
 _SECONDS = 300
@@ -123,43 +131,88 @@ def count(
     if template is not None and default_system is not None:
         template = dataclasses.replace(template, default_system=str(default_system))
     candidates, total_bytes, exact = 0, 0, template is not None
-    numbers: list[int] = []
-    lines: list[str] = []
+    # by number of the row: its texts, or its conversations for LLaMA-Factory
+    rows: dict[int, list[tuple[str, int]]] = {}
+    with_tools: dict[int, list[dict[str, t.Any]]] = {}
     with open(os.path.join(dataset, DATA_FILE), "rb") as stream:
         for number, raw in enumerate(stream, 1):
-            if len(raw) + _SLACK <= cutoff:
+            rendered = template is not None and _uses_tools(raw)
+            if (len(raw) * _TOOL_FACTOR + _TOOL_PROMPT if rendered else len(raw) + _SLACK) <= cutoff:
                 continue
             candidates += 1
             total_bytes += len(raw)
-            if total_bytes > _MAX_BYTES and numbers:
+            if total_bytes > _MAX_BYTES and (rows or with_tools):
                 exact = False
                 continue
-            numbers.append(number)
-            lines.append(json.dumps(texts(json.loads(raw), template)))
+            if rendered:
+                with_tools[number] = conversations(json.loads(raw))
+            else:
+                rows[number] = texts(json.loads(raw), template)
     if not candidates:
         return None
-    loader: t.Any = getattr(count_tokens.__spec__, "loader", None)
-    completed = subprocess.run(
-        [python, "-I", "-c", loader.get_source(count_tokens.__name__), base],
-        input="\n".join(lines).encode("ascii"),
-        capture_output=True,
-        timeout=_SECONDS,
-        env=dict(env),
-        check=False,
-    )
-    if completed.returncode:
-        raise ValueError(completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}")
-    counts: list[int] = json.loads(completed.stdout)
-    longest = max(range(len(counts)), key=counts.__getitem__)
+    counts: dict[int, int] = {}
+    if rows:
+        loader: t.Any = getattr(count_tokens.__spec__, "loader", None)
+        source = "\n".join(json.dumps(each) for each in rows.values())
+        argv = [python, "-I", "-c", loader.get_source(count_tokens.__name__), base]
+        counts.update(zip(rows, _answer(argv, source, env)))
+    if with_tools:
+        extra = values.get("extra") or {}
+        request = {
+            "template": name,
+            "tokenizer": base,
+            "arguments": {key: value for key, value in extra.items() if key != "tool_format"},
+            "rows": list(with_tools.values()),
+        }
+        answers = _answer([python, _RENDERING], json.dumps(request), env)
+        exact = exact and None not in answers
+        counts.update((number, tokens) for number, tokens in zip(with_tools, answers) if tokens is not None)
+    if not counts:
+        return None
+    longest = max(counts, key=counts.__getitem__)
     return {
         "cutoff_len": cutoff,
-        "rows": sum(tokens > cutoff for tokens in counts),
+        "rows": sum(tokens > cutoff for tokens in counts.values()),
         "longest": counts[longest],
-        "longest_row": numbers[longest],
+        "longest_row": longest,
         "counted": len(counts),
         "candidates": candidates,
         "exact": exact,
     }
+
+
+def _uses_tools(raw: bytes) -> bool:
+    """Whether a published row has tools or calls, whose text is LLaMA-Factory's own."""
+    return (b'"tools":' in raw and b'"tools":""' not in raw) or _CALL in raw
+
+
+def _answer(argv: t.Sequence[str], text: str, env: t.Mapping[str, str]) -> list[t.Any]:
+    """The JSON list that a program prints for a text on its standard input.
+
+    :raises OSError: if it cannot run; :raises ValueError: if it fails.
+    """
+    completed = subprocess.run(
+        argv, input=text.encode("ascii"), capture_output=True, timeout=_SECONDS, env=dict(env), check=False
+    )
+    if completed.returncode:
+        raise ValueError(completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}")
+    return t.cast("list[t.Any]", json.loads(completed.stdout))
+
+
+def conversations(row: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """A published row as LLaMA-Factory's templates take it: two conversations for a pair of answers."""
+    turns = list(row["conversations"])
+    endings = [[row[name]] for name in ("chosen", "rejected")] if "chosen" in row else [[]]
+    return [
+        {
+            "system": row.get("system") or "",
+            "tools": row.get("tools") or "",
+            "messages": [
+                {"role": _ROLES[str(turn["from"])], "content": str(turn["value"])} for turn in [*turns, *ending]
+            ],
+        }
+        for ending in endings
+    ]
 
 
 def describe_count(result: t.Mapping[str, t.Any]) -> str:

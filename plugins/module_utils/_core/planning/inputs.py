@@ -13,10 +13,11 @@ import typing as t
 
 from ..artifacts.layout import Layout
 from ..base_models import base_checks, names, resolution
-from ..chat_formats import exactness, text_arguments
+from ..chat_formats import exactness, text_arguments, tool_choice
 from ..chat_formats.facts import facts_of
 from ..chat_formats.facts import names as facts_names
-from ..datasets import earlier_turns, media_markers, registry, truncation
+from ..chat_formats.house_format import AUTO, HOUSE
+from ..datasets import earlier_turns, media_markers, registry, tool_statistics, truncation
 from ..errors import InputError
 from ..estimates import host, number_format
 from ..fingerprint import fingerprint
@@ -68,11 +69,12 @@ def resolve_dataset(layout: Layout, name: str, provisional: t.Mapping[str, t.Map
     """
     facts = provisional.get(name) or {}
     if facts.get("fingerprint"):
-        results = dict(facts.get("outcome") or {})
+        directory = layout.artifact("dataset", str(facts["fingerprint"]))
+        results = tool_statistics.tool_use(dict(facts.get("outcome") or {}), directory)
         sources = list(facts.get("sources") or results.get("sources") or [])
         return ResolvedDataset(str(facts["fingerprint"]), results, sources)
     info = registry.load(layout, name)
-    return ResolvedDataset(info.fingerprint, info.results, info.sources)
+    return ResolvedDataset(info.fingerprint, tool_statistics.tool_use(info.results, info.path), info.sources)
 
 
 def subject_of(
@@ -110,14 +112,21 @@ def training_settings(
         hyper = extra_files.with_contents(layout, hyper, write)
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     precision, about_precision = number_format.resolve(layout, hyper, subject, machine, name, write)
+    choice = tool_choice.choose(
+        str(hyper["tool_format"]), str(hyper["template"]), tool_choice.ToolUse.from_results(subject.dataset_results)
+    )
+    # the format of the template is the default of a fingerprint: it is what trainings before this option have
+    hyper = Hyperparameters({**hyper.values, "tool_format": HOUSE if choice.format == HOUSE else AUTO})
     options: dict[str, t.Any] = {
-        "resolved": {**hyperparameters.resolved(hyper), "precision": precision},
+        "resolved": {**hyperparameters.resolved(hyper), "precision": precision, "tool_format": choice.format},
         "accelerator": machine.accelerator,
         "name": name,
         "method_reason": str(reason or ""),
     }
     if reason is not None:
         options["method_cause"] = reason.as_dict()
+    if choice.reason is not None:
+        options["tool_format_cause"] = choice.reason.as_dict()
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
@@ -128,6 +137,7 @@ def training_settings(
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
+        choice.warning,
     ]
     upstream = {"base": subject.base, "dataset": subject.dataset}
     return extra_files.settings(layout, hyper, upstream), add_warnings(options, warnings)
@@ -228,4 +238,6 @@ def register_settings(
         settings["enable_thinking"] = bool(thinking)
     if default_system is not None:
         settings["default_system"] = str(default_system)
+    if training.get("tool_format") == HOUSE:
+        settings["tool_format"] = HOUSE
     return settings, warning

@@ -101,6 +101,8 @@ def make_plan(
         "method_reason": str(options.get("method_reason") or ""),
         "method_cause": dict(options.get("method_cause") or {}),
         "base_unchecked": _base_unchecked(options) if training is not None and training.label in pending else "",
+        "tool_format": str((options.get("resolved") or {}).get("tool_format") or ""),
+        "tool_format_cause": dict(options.get("tool_format_cause") or {}),
         "aliases": aliases(run),
         "host": _host(layout, machine),
         "warnings": [],

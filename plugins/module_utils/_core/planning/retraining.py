@@ -20,6 +20,7 @@ import typing as t
 
 from ..artifacts.layout import Layout
 from ..base_models.resolution import BaseIdentity
+from ..datasets import tool_statistics
 from ..errors import InputError
 from ..fingerprint import fingerprint
 from ..messages.message import Message
@@ -131,7 +132,8 @@ class PinnedInputs:
                 return declared
             self._note("dataset", fingerprint[:12])
         receipt = lineage.read_receipt(self._layout, "dataset", fingerprint) or {}
-        return ResolvedDataset(fingerprint, dict(receipt.get("results") or {}), None)
+        directory = self._layout.artifact("dataset", fingerprint)
+        return ResolvedDataset(fingerprint, tool_statistics.tool_use(receipt.get("results") or {}, directory), None)
 
     def training(self, declared: Hyperparameters, read: t.Callable[[], Training]) -> Training:
         """Return the settings and options of the training.

@@ -59,11 +59,12 @@ def render_probes() -> None:
         return
     with open(path, encoding="utf-8") as stream:
         request = json.load(stream)
+    about = {"template": request["template"], "tool_format": request.get("tool_format")}
     try:
         program = importlib.import_module("render_probes")  # beside this file, which is no package here
-        result = {"template": request["template"], **program.render(request)}
+        result = {**about, **program.render(request)}
     except Exception as error:  # LLaMA-Factory raises anything
-        result = {"template": request["template"], "probes": {}, "error": f"{type(error).__name__}: {error}"}
+        result = {**about, "probes": {}, "error": f"{type(error).__name__}: {error}"}
     temporary = f"{request['output']}.new"
     with open(temporary, "w", encoding="utf-8") as stream:
         json.dump({"schema": 1, **result}, stream, ensure_ascii=False)

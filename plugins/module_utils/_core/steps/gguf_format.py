@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..chat_formats.house_format import TEMPLATE
 from ..chat_formats.served import (
     ServedFormat,
     begins_with,
@@ -26,7 +27,8 @@ def format_for_file(
 
     In training the template determines whether a row starts with BOS; in serving a flag in the file determines it.
 
-    :param settings: settings of the registration: ``template``, ``enable_thinking``, ``default_system``.
+    :param settings: settings of the registration: ``template``, ``enable_thinking``, ``default_system``,
+        ``tool_format``.
     :param date: day of the training (:attr:`Training.day`).
     :returns: the format, the origin of the BOS token (see :class:`Registration`), and warnings.
     :raises StoreError: when the file lacks a token that the template needs.
@@ -56,5 +58,6 @@ def format_for_file(
         server_bos=info.token("bos") if info.adds_bos else "",
         date=date,
         base_thinks="</think>" in str(info.metadata.get("tokenizer.chat_template", "")),
+        tool_format=str(settings.get("tool_format") or TEMPLATE),
     )
     return served, origin, warnings

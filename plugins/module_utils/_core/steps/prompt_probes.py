@@ -22,6 +22,7 @@ import typing as t
 from ..artifacts.integrity import artifact_path
 from ..artifacts.layout import PROBES_FILE
 from ..base_models.model_files import special_tokens
+from ..chat_formats.house_format import TEMPLATE
 from ..chat_formats.probes import probes_for
 from ..errors import CoreError
 from ..fingerprint import digest
@@ -58,12 +59,14 @@ class Probes:
 
     :param template: name of the chat template.
     :param enable_thinking: LLaMA-Factory's argument of that name.
+    :param tool_format: how the training wrote tools and calls.
     :param rendered: by name of the probe: ``text`` and ``ids``; or ``error``, if LLaMA-Factory cannot render it.
     :param reason: why there are none; empty if there are.
     """
 
     template: str
     enable_thinking: bool = True
+    tool_format: str = TEMPLATE
     rendered: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
     reason: str = ""
 
@@ -78,12 +81,15 @@ def request(resolved: t.Mapping[str, t.Any], tokenizer: str) -> dict[str, t.Any]
     template = str(resolved["template"])
     extra = resolved.get("extra") or {}
     eos, bos = special_tokens(tokenizer)
+    tool_format, default_system = str(resolved.get("tool_format") or TEMPLATE), extra.get("default_system")
     return {
         "template": template,
+        "tool_format": tool_format,
         "tokenizer": tokenizer,
         "arguments": {name: extra[name] for name in _ARGUMENTS if extra.get(name) is not None},
         "probes": [
-            probe.training_form(template, eos, bos) for probe in probes_for(template, enable_thinking=_thinking(extra))
+            probe.training_form(template, eos, bos, tool_format, default_system)
+            for probe in probes_for(template, enable_thinking=_thinking(extra), tool_format=tool_format)
         ],
     }
 
@@ -169,12 +175,14 @@ def probes_of(ctx: StepContext) -> Probes:
     """
     training = training_of(ctx)
     extra = (training.resolved.get("extra") or {}) if training else {}
-    found = Probes(str(ctx.spec.settings["template"]), _thinking(extra))
+    tool_format = str(ctx.spec.settings.get("tool_format") or TEMPLATE)
+    found = Probes(str(ctx.spec.settings["template"]), _thinking(extra), tool_format)
     if training is None:
         return dataclasses.replace(found, reason="the receipt of the training is missing")
-    if training.recorded.get("probes") and training.recorded.get("template") == found.template:
+    recorded = (training.recorded.get("template"), training.recorded.get("tool_format") or TEMPLATE)
+    if training.recorded.get("probes") and recorded == (found.template, found.tool_format):
         return dataclasses.replace(found, rendered=training.recorded["probes"])
-    resolved = {**training.resolved, "template": found.template}
+    resolved = {**training.resolved, "template": found.template, "tool_format": tool_format}
     try:
         wanted = request(resolved, artifact_path(ctx.layout, "base", training.base))
         # importing LLaMA-Factory takes seconds, and several registrations of a training need the same

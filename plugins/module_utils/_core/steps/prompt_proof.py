@@ -63,7 +63,8 @@ def prove(
     options: dict[str, t.Any] = {"num_predict": 1, "temperature": 0}
     if 0 < int((parameters or {}).get("num_ctx") or 0) < _CONTEXT:
         options["num_ctx"] = _CONTEXT
-    known = {probe.name: probe for probe in probes_for(probes.template, enable_thinking=probes.enable_thinking)}
+    made = probes_for(probes.template, enable_thinking=probes.enable_thinking, tool_format=probes.tool_format)
+    known = {probe.name: probe for probe in made}
     skipped: dict[str, str] = {}
     chosen: list[Probe] = []
     for name in dict.fromkeys((*known, *probes.rendered)):

@@ -95,9 +95,9 @@ class RegisterStep(Step):
     ``settings["name"]``.
 
     Settings: ``name``, ``template``, ``system``, ``parameters``, ``recipe`` (:mod:`..releases.recipes`), and
-    ``enable_thinking`` and ``default_system`` when the training set them. Options: ``quantization``, ``aliases`` (tags
-    to move to it), ``promote`` (False does not move the aliases), ``held`` (full tag of the earlier registration of the
-    same version, which a rollback pins: this one is pinned in its place).
+    ``enable_thinking``, ``default_system`` and ``tool_format`` when the training set them. Options: ``quantization``,
+    ``aliases`` (tags to move to it), ``promote`` (False does not move the aliases), ``held`` (full tag of the earlier
+    registration of the same version, which a rollback pins: this one is pinned in its place).
 
     ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (digests of the uploads),
     ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its previous ``digest``

@@ -18,6 +18,7 @@ import typing as t
 
 from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
 from ..base_models.model_files import special_tokens
+from ..chat_formats.house_format import TEMPLATE
 from ..datasets import training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
@@ -129,8 +130,8 @@ class TrainStep(Step):
             require_disk_space(ctx.work, int(disk_needed), "Training", disk_used)
         for name, reason in attempt.broken.items():
             _append_log(ctx, f"{name} is put aside: {reason}")
-        rows = self._count_long_rows(ctx, base, env)
-        settings = self._settings(ctx, base, attempt.step, rows)
+        rows: dict[str, t.Any] = {}
+        settings = self._settings(ctx, base, attempt.step, rows, env)
         if rows:
             write_json(os.path.join(ctx.work, ROWS), rows)
         if ctx.spec.options["resolved"].get("template"):
@@ -147,12 +148,13 @@ class TrainStep(Step):
             _append_log(ctx, f"A checkpoint of an earlier attempt is dropped. {explain_restart(ctx)}")
 
     @staticmethod
-    def _count_long_rows(ctx: StepContext, base: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
+    def _count_long_rows(ctx: StepContext, base: str, dataset: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
         """Count the rows that are too long, and write the result to the log.
 
         Informational only: a failed count is logged and otherwise ignored.
+
+        :param dataset: directory of the rows as they are trained on.
         """
-        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         python = os.path.join(ctx.toolchain.llamafactory_venv, "bin", "python")
         try:
             count = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
@@ -164,18 +166,31 @@ class TrainStep(Step):
         return {"too_long": count} if count else {}
 
     def _settings(
-        self, ctx: StepContext, base: str, step: int | None, statistics: dict[str, t.Any]
+        self,
+        ctx: StepContext,
+        base: str,
+        step: int | None,
+        statistics: dict[str, t.Any],
+        env: t.Mapping[str, str],
     ) -> dict[str, t.Any]:
         dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
         spelled = os.path.join(scratch(ctx), "spelled")
-        rewritten = training_rows.write(dataset, spelled, str(resolved["template"]), *special_tokens(base))
+        rewritten = training_rows.write(
+            dataset,
+            spelled,
+            str(resolved["template"]),
+            *special_tokens(base),
+            str(resolved.get("tool_format") or TEMPLATE),
+            (resolved.get("extra") or {}).get("default_system"),
+        )
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())
             statistics["rewritten"] = rewritten.as_results()
             dataset, name = spelled, dataset_name(spelled)
+        statistics.update(self._count_long_rows(ctx, base, dataset, env))
         if resolved.get("validation_share"):
             rows = os.path.join(scratch(ctx), "rows")
             split = validation_split.split(dataset, rows, resolved["validation_share"])

@@ -165,6 +165,13 @@ ALL: tuple[Option, ...] = (
         aliases=("chat_template",), lf_argument="template",
     ),
     Option(
+        "tool_format", "str", "auto", "Tool format",
+        "How tools and calls of tools are written for the model: as the chat template does (template), in the format "
+        "of this collection, which Ollama reads back with every template (house), or the one of them from which Ollama "
+        "reads back every call (auto). auto is template where no row has tools.",
+        choices=("auto", "template", "house"), stages=("sft", "dpo", "kto", "rm"),
+    ),
+    Option(
         "lora_rank", "int", 16, "Rank",
         "Rank of the adapter.",
         minimum=1, maximum=4096, aliases=("rank",), lf_argument="lora_rank", methods=ADAPTERS,

@@ -99,6 +99,8 @@ class Job(Schema):
     method: str = ""
     method_reason: str = ""
     method_cause: MessageBody | None = None
+    tool_format: str = pydantic.Field(default="", description="Tool format that the training takes.")
+    tool_format_cause: MessageBody | None = pydantic.Field(default=None, description="Why, if rows have tools.")
     hyperparameters: dict[str, t.Any] = {}
     results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="Results of each finished step.")
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")

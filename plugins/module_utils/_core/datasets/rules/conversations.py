@@ -10,15 +10,18 @@ skips any other row, with only a warning in its log.
 from __future__ import annotations
 
 import abc
+import dataclasses
 import json
-import re
 import typing as t
 
+from ...chat_formats.json_schema import schema_faults
 from ...messages.message import Message
 from ...messages.suggestions import nearest
 from ..output_formats import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesOutput, Sample
 from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
+from .calls import Calls, Unreadable, parse_json, read_text, read_tool_calls
+from .tool_use import ToolResult, call_faults, in_order, result_faults
 from .unread_fields import MEDIA_FIELDS, holds_nothing
 
 SYSTEM = "system"
@@ -27,12 +30,11 @@ SYSTEM = "system"
 _NEXT_ROLES: dict[str, tuple[str, ...]] = {
     "": (HUMAN,),
     HUMAN: (ASSISTANT, CALL),
-    ASSISTANT: (HUMAN,),
+    # a turn before calls is the text beside them
+    ASSISTANT: (HUMAN, CALL),
     CALL: (OBSERVATION,),
     OBSERVATION: (ASSISTANT, CALL),
 }
-#: The reasoning that some models write before a call; LLaMA-Factory separates it and keeps it.
-THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 #: The separator with which LLaMA-Factory joins the answers of several tools in one turn (OpenAIDatasetConverter).
 TOOL_SEPARATOR = "\n</tool_response>\n<tool_response>\n"
 #: Other common names of the roles.
@@ -47,27 +49,6 @@ _WEIGHTS = ("weight", "loss_weight")
 #: Types of a part of a content that is text, in OpenAI's chat completions and responses, and the keys of the text, in
 #: OpenAI's formats and the next one of LLaMA-Factory.
 _TEXT_PARTS, _TEXT_KEYS = ("text", "input_text", "output_text"), ("text", "value")
-
-
-def parse_json(text: str) -> t.Any:
-    """Parse JSON inside a text.
-
-    :raises ValueError: if it is not JSON, or contains NaN, infinities, or duplicate keys.
-    """
-
-    def unique_keys(items: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
-        value = dict(items)
-        if len(value) != len(items):
-            raise ValueError("a key is given twice")
-        return value
-
-    def refuse_constant(name: str) -> t.NoReturn:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        return json.loads(text, object_pairs_hook=unique_keys, parse_constant=refuse_constant)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
 
 
 class TurnRules(Rules):
@@ -136,9 +117,13 @@ class TurnRules(Rules):
         faults = self.check_fields(row)
         if row.get(self._system) is not None:
             faults += self.check_text(row[self._system], self._system, blank=True)
-        faults += self.check_tools(row.get(self._tools))
+        tools_faults = self.check_tools(row.get(self._tools))
+        faults += tools_faults
         if self._messages in row:
-            faults += self._check_messages(row[self._messages], row.get(self._system))
+            found = self._check_messages(row[self._messages], row.get(self._system))
+            if not found and not tools_faults:
+                found = self._check_use(row[self._messages], self.parameters_of(row))
+            faults += found
         return faults
 
     def _check_messages(self, messages: t.Any, system: t.Any) -> list[Fault]:
@@ -207,6 +192,43 @@ class TurnRules(Rules):
     def turn(self, message: t.Mapping[str, t.Any]) -> tuple[str, str]:
         """Role and text, as in a sample, of a valid turn."""
 
+    @abc.abstractmethod
+    def calls(self, message: t.Mapping[str, t.Any], location: str) -> Calls:
+        """The calls of a turn whose role in a sample is :data:`CALL`.
+
+        :param location: of the turn in the row.
+        :raises Unreadable: if it holds no calls.
+        """
+
+    def result(self, message: t.Mapping[str, t.Any], location: str) -> ToolResult:
+        """The result in a turn whose role in a sample is :data:`OBSERVATION`."""
+        return ToolResult(message[self.content], location=location)
+
+    def parameters_of(self, row: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """The schema of the parameters of each tool of a row, by name; the row's tools are valid."""
+        tools = row.get(self._tools) or []
+        tools = parse_json(tools) if isinstance(tools, str) else tools
+        functions = [tool["function"] if tool.get("type") == "function" else tool for tool in tools]
+        return {function["name"]: function["parameters"] for function in functions}
+
+    def _check_use(self, messages: t.Sequence[t.Mapping[str, t.Any]], tools: t.Mapping[str, t.Any]) -> list[Fault]:
+        """The faults of calls and their results in a conversation that is valid otherwise."""
+        faults: list[Fault] = []
+        calls = Calls("", ())
+        results: list[ToolResult] = []
+        for index, message in enumerate(messages):
+            location = f"{self._messages}[{index}]"
+            role = self.turn(message)[0]
+            if role == OBSERVATION:
+                results.append(self.result(message, location))
+                continue
+            faults += result_faults(results, calls.calls)
+            results = []
+            if role == CALL:
+                calls = self.calls(message, location)
+                faults += call_faults(calls.calls, tools)
+        return faults + result_faults(results, calls.calls)
+
     def _check_order(self, messages: t.Sequence[t.Mapping[str, t.Any]], system: t.Any) -> list[Fault]:
         role_location = f"{self._messages}[%d].{self.role}"
         own_names = self._own_names()
@@ -219,7 +241,7 @@ class TurnRules(Rules):
                 if system and text != system:
                     return [(self._system, Message("datasets.two_system_prompts", field=self._messages))]
                 continue
-            if current not in _NEXT_ROLES[previous] and not (current == previous == OBSERVATION and self.joins_tools):
+            if current not in _NEXT_ROLES[previous] and not current == previous == OBSERVATION:
                 expected = list(dict.fromkeys(repr(own_names[name]) for name in _NEXT_ROLES[previous]))
                 explanation = Message("datasets.first_turn")
                 if previous:
@@ -245,20 +267,27 @@ class TurnRules(Rules):
         own_names = {own: name for name, own in reversed(list(self.roles.items()))}
         return {**own_names, CALL: own_names.get(CALL, own_names[ASSISTANT])}
 
-    #: whether consecutive observations are joined
-    joins_tools: t.ClassVar[bool] = False
-
     def sample(self, row: t.Mapping[str, t.Any]) -> Sample:
         system = self.optional(row, "system")
         turns: list[tuple[str, str]] = []
+        calls = Calls("", ())
+        results: list[ToolResult] = []
         for message in row[self._messages]:
             role, text = self.turn(message)
+            if role == OBSERVATION:
+                results.append(self.result(message, ""))
+                continue
+            _add_results(turns, results, calls)
+            results = []
+            if role == CALL:
+                calls = self.calls(message, "")
             if role == SYSTEM:
                 system = text
-            elif role == OBSERVATION and turns[-1][0] == OBSERVATION:
-                turns[-1] = (role, turns[-1][1] + TOOL_SEPARATOR + text)
+            elif role == CALL and turns and turns[-1][0] == ASSISTANT:
+                turns[-1] = (CALL, _with_text(turns[-1][1], calls))
             else:
                 turns.append((role, text))
+        _add_results(turns, results, calls)
         return Sample(turns, system, self._tools_text(row.get(self._tools)))
 
     def check_tools(self, tools: t.Any) -> list[Fault]:
@@ -279,6 +308,10 @@ class TurnRules(Rules):
         faults = []
         for index, tool in enumerate(tools):
             faults += self._check_tool(tool, f"{location}[{index}]")
+        names = [] if faults else [(tool.get("function") or tool)["name"] for tool in tools]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                faults.append((f"{location}[{index}]", Message("datasets.tool_twice", name=name)))
         return faults or self.check_json(tools, location)
 
     def _check_tool(self, tool: t.Any, location: str) -> list[Fault]:
@@ -288,10 +321,17 @@ class TurnRules(Rules):
             return [(location, Message("datasets.tool_no_object", kind=kind_of(tool)))]
         if not isinstance(tool.get("name"), str) or not tool["name"]:
             return [(f"{location}.name", Message("datasets.tool_without_name", kind=kind_of(tool.get("name"))))]
-        parameters = tool.get("parameters")
-        if not isinstance(parameters, t.Mapping) or not isinstance(parameters.get("properties"), t.Mapping):
-            return [(f"{location}.parameters", Message("datasets.tool_without_schema"))]
-        return []
+        if tool.get("description") is not None and not isinstance(tool["description"], str):
+            defect = Message("datasets.not_text", kind=kind_of(tool["description"]))
+            return [(f"{location}.description", defect)]
+        parameters, location = tool.get("parameters"), f"{location}.parameters"
+        if not isinstance(parameters, t.Mapping) or not ({"type", "properties"} & parameters.keys()):
+            return [(location, Message("datasets.tool_without_schema"))]
+        kinds = parameters.get("type", "object")
+        faults = schema_faults(parameters, location)
+        if not faults and "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+            return [(location, Message("datasets.tool_without_schema"))]
+        return faults
 
     def check_json(self, value: t.Any, location: str) -> list[Fault]:
         """The faults of a value that cannot be written as JSON, or whose text cannot be published."""
@@ -329,21 +369,21 @@ class SharegptRules(TurnRules):
         role, text = message[self.role], message[self.content]
         content_faults = self.check_text(text, content_location, blank=role in (OBSERVATION, SYSTEM))
         if role == CALL and not content_faults:
-            content_faults = self._check_call(text, content_location)
+            try:
+                read_text(text, content_location)
+            except Unreadable as error:
+                content_faults = [error.fault]
         return faults + content_faults
 
-    def _check_call(self, text: str, location: str) -> list[Fault]:
-        try:
-            calls = parse_json(THOUGHT.sub("", text, count=1))
-        except ValueError as error:
-            return [(location, Message("datasets.call_no_json", reason=error))]
-        calls = calls if isinstance(calls, list) else [calls]
-        for call in calls:
-            if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
-                return [(location, Message("datasets.call_incomplete"))]
-        return [] if calls else [(location, Message("datasets.no_call"))]
+    def calls(self, message: t.Mapping[str, t.Any], location: str) -> Calls:
+        return read_text(message[self.content], f"{location}.{self.content}")
 
     def turn(self, message: t.Mapping[str, t.Any]) -> tuple[str, str]:
+        if message[self.role] == CALL:
+            calls = self.calls(message, "")
+            # the JSON of a call stays as it was written: the content of a version is its fingerprint
+            if calls.beside or '"function"' in message[self.content]:
+                return CALL, calls.published()
         return message[self.role], message[self.content]
 
 
@@ -364,7 +404,6 @@ class OpenAIRules(TurnRules):
         "developer": SYSTEM,
         "tool": OBSERVATION,
     }
-    joins_tools = True
 
     def check_turn(self, message: t.Mapping[str, t.Any], location: str) -> list[Fault]:
         role, calls = message[self.role], message.get("tool_calls")
@@ -376,46 +415,45 @@ class OpenAIRules(TurnRules):
         text = _text_of_content(message.get(self.content))
         if isinstance(text, list):
             return [*faults, _check_parts(text, content_location)]
+        for key in ("tool_call_id", "name") if role == "tool" else ():
+            if message.get(key) is not None:
+                faults += self.check_text(message[key], f"{location}.{key}")
         if not calls:
             return faults + self.check_text(text, content_location, blank=role in ("tool", "system", "developer"))
-        if text is not None and (not isinstance(text, str) or text.strip()):
-            faults.append((content_location, Message("datasets.text_beside_calls")))
-        return faults + self._check_calls(calls, f"{location}.tool_calls")
+        if text is not None and text != "":
+            faults += self.check_text(text, content_location, blank=True)
+        try:
+            read = read_tool_calls(calls, text, f"{location}.tool_calls")
+        except Unreadable as error:
+            return [*faults, error.fault]
+        return faults or self.check_json([call.as_value() for call in read.calls], f"{location}.tool_calls")
 
-    def _check_calls(self, calls: t.Any, location: str) -> list[Fault]:
-        if not isinstance(calls, list):
-            return [(location, Message("datasets.calls_no_list", kind=kind_of(calls)))]
-        for index, call in enumerate(calls):
-            function = call.get("function") if isinstance(call, t.Mapping) else None
-            function_location = f"{location}[{index}].function"
-            if not isinstance(function, t.Mapping) or not isinstance(function.get("name"), str):
-                return [(function_location, Message("datasets.function_without_name"))]
-            arguments = function.get("arguments")
-            if isinstance(arguments, str):
-                try:
-                    arguments = parse_json(arguments)
-                except ValueError as error:
-                    return [(f"{function_location}.arguments", Message("datasets.arguments_no_json", reason=error))]
-            if not isinstance(arguments, t.Mapping):
-                defect = Message("datasets.arguments_no_object", kind=kind_of(arguments))
-                return [(f"{function_location}.arguments", defect)]
-        return self.check_json(self._calls(calls), location)
+    def calls(self, message: t.Mapping[str, t.Any], location: str) -> Calls:
+        return read_tool_calls(
+            message["tool_calls"], _text_of_content(message.get(self.content)), f"{location}.tool_calls"
+        )
 
-    @staticmethod
-    def _calls(calls: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-        parsed_calls = []
-        for call in calls:
-            arguments = call["function"]["arguments"]
-            # OpenAI writes arguments as JSON text; without parsing, LLaMA-Factory would train on the quoted text
-            value = parse_json(arguments) if isinstance(arguments, str) else arguments
-            parsed_calls.append({"name": call["function"]["name"], "arguments": value})
-        return parsed_calls
+    def result(self, message: t.Mapping[str, t.Any], location: str) -> ToolResult:
+        identity, name = message.get("tool_call_id") or "", message.get("name") or ""
+        return ToolResult(_text_of_content(message[self.content]), identity, name, location)
 
     def turn(self, message: t.Mapping[str, t.Any]) -> tuple[str, str]:
         if message.get("tool_calls"):
-            calls = self._calls(message["tool_calls"])
-            return CALL, json.dumps(calls if len(calls) > 1 else calls[0], ensure_ascii=False)
+            return CALL, self.calls(message, "").published()
         return self.roles[message[self.role]], _text_of_content(message[self.content])
+
+
+def _add_results(turns: list[tuple[str, str]], results: t.Sequence[ToolResult], calls: Calls) -> None:
+    """Add the results of the calls before them as one turn, in the order of the calls."""
+    if results:
+        texts = [result.text for result in in_order(results, calls.calls)]
+        turns.append((OBSERVATION, TOOL_SEPARATOR.join(texts)))
+
+
+def _with_text(text: str, calls: Calls) -> str:
+    """The published text of calls with the text of the turn before them."""
+    between = "\n\n" if calls.before.strip() else ""
+    return dataclasses.replace(calls, before=f"{text.rstrip()}{between}{calls.before.strip()}").published()
 
 
 def _text_of_content(content: t.Any) -> t.Any:

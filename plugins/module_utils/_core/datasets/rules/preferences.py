@@ -17,6 +17,7 @@ from ..problems import kind_of
 from .alpaca import AlpacaRules
 from .base import Fault, RenderedRow
 from .conversations import OpenAIRules, SharegptRules, TurnRules
+from .tool_use import call_faults
 from .unread_fields import is_turns
 
 
@@ -96,6 +97,10 @@ class _TurnPreference(TurnRules):
         for name in ("chosen", "rejected"):
             if self.field[name] in row:
                 faults += self._check_answer(row[self.field[name]], self.field[name])
+        for name in () if faults else ("chosen", "rejected"):
+            answer, location = row[self.field[name]], self.field[name]
+            if self.turn(answer)[0] == CALL:
+                faults += call_faults(self.calls(answer, location).calls, self.parameters_of(row))
         if not faults:
             chosen, rejected = self._answers(row)
             if chosen == rejected:

@@ -27,6 +27,8 @@ TEXTS: Texts = {
     "chat_formats.empty_left_out": "it is empty, and a server leaves it out",
     "chat_formats.key_unknown": "no server receives this key of a tool",
     "chat_formats.keys_sorted": "the keys are sorted, as a server writes them",
+    "chat_formats.schema_is_boolean": "no server receives true or false as a schema: write an object",
+    "chat_formats.parameters_are_object": "a server receives one type of parameters, object",
     "chat_formats.number_rounded": "a server rounds {value}: write it as a text",
     "chat_formats.written_as_integer": "{value} is written as the whole number {integer}",
     "chat_formats.exponent_uncertain": "a server may write {value} otherwise (with or without an exponent)",
@@ -84,6 +86,83 @@ TEXTS: Texts = {
     "chat_formats.stage_removes_thoughts": (
         "The stage {stage} removes the thoughts of earlier answers with the chat template {template}, and a "
         "server does not: rows of several turns are trained with another text than they are served with."
+    ),
+    "chat_formats.schema_no_object": Text("it is {value}, and no JSON schema", "Write an object, true or false."),
+    "chat_formats.schema_too_deep": Text(
+        "schemas stand in each other more than {levels} levels deep", "Write a flatter schema."
+    ),
+    "chat_formats.schema_no_list": Text("it is {value}, and not a list with something in it", "Write a list."),
+    "chat_formats.schemas_no_object": Text("it is {value}, and no object of schemas by name", "Write an object."),
+    "chat_formats.schema_no_text": Text("it is {value}, and not text", "Write a text."),
+    "chat_formats.schema_no_number": Text("it is {value}, and not a number", "Write a number."),
+    "chat_formats.schema_no_count": Text("it is {value}, and no number of things", "Write a whole number from 0 on."),
+    "chat_formats.schema_type_unknown": Text(
+        "{value} is no type of JSON Schema", "{suggestion} The types are {types:join|, | and }."
+    ),
+    "chat_formats.schema_required_no_names": Text(
+        "it is {value}, and not a list of names",
+        'Name the properties that are required, beside "properties": "required": ["title"].',
+    ),
+    "chat_formats.reference_elsewhere": Text(
+        "{reference} refers to another document, and a model sees none",
+        "Write what it refers to below $defs, and refer to #/$defs/…",
+    ),
+    "chat_formats.reference_to_nothing": Text("there is no {reference}", "Write what it refers to below $defs."),
+    "chat_formats.reference_circle": Text(
+        "the references lead in a circle: {circle}", "Write what one of them stands for."
+    ),
+    "chat_formats.value_not_allowed": Text("the schema of the tool excludes it", "Correct the call or the schema."),
+    "chat_formats.value_of_other_type": Text(
+        "it is {value}, and the schema of the tool has {types:join| or }", "Correct the call or the schema."
+    ),
+    "chat_formats.value_not_in_enum": Text(
+        "it is {value}, and the schema of the tool allows {allowed}", "Correct the call or the schema."
+    ),
+    "chat_formats.value_fits_none": Text(
+        "{value} is as none of the schemas in {keyword} says", "Correct the call or the schema."
+    ),
+    "chat_formats.value_fits_several": Text(
+        "{value} is as several of the schemas in {keyword} say", "Correct the call or the schema."
+    ),
+    "chat_formats.value_not_as_pattern": Text(
+        "{value} does not match the pattern {pattern} of the tool", "Correct the call or the schema."
+    ),
+    "chat_formats.value_missing": Text("the argument {name!r} is missing", "Add it, or do not require it in the tool."),
+    "chat_formats.value_unknown": Text(
+        "the tool has no argument {name!r}", "{suggestion} Correct the call or the tool."
+    ),
+    "chat_formats.value_twice": Text("a value stands in it twice", "Correct the call or the schema."),
+    "chat_formats.value_beyond": Text(
+        "it is {value}, and {keyword} of the tool is {bound}", "Correct the call or the schema."
+    ),
+    "chat_formats.calls_with_name": "not calls with an argument that is called name",
+    "chat_formats.calls_stay_text": "none: a call stays in the answer as text",
+    "chat_formats.calls_not_closed": "a single one after a thought, if any: LLaMA-Factory does not close a call",
+    "chat_formats.calls_with_quotes": "not texts with quotation marks, which LLaMA-Factory does not escape",
+    "chat_formats.calls_not_single": "only a single call without text before it",
+    "chat_formats.tools_declared": "it is declared",
+    "chat_formats.tools_read": "Ollama reads every call in the format of {template} back",
+    "chat_formats.tools_unread": "of the calls in the format of {template}, Ollama reads back: {unread}",
+    "chat_formats.tools_own_parser": (
+        "Ollama reads the answers of {template} with a parser of its own, which reads no calls"
+    ),
+    "chat_formats.calls_unread": Text(
+        "Of the calls that the model learns in the format of {template}, Ollama reads back: {unread}.",
+        "tool_format: auto takes a format that it reads, where there is one.",
+    ),
+    "chat_formats.house_not_read": Text(
+        "tool_format: house is of no use with the chat template {template}: {reason}.", "Leave tool_format out."
+    ),
+    "chat_formats.text_beside_not_written": (
+        "LLaMA-Factory cannot write a text beside a call in the format of {template}, and {count} {count:row has|rows "
+        "have} one"
+    ),
+    "chat_formats.several_not_written": (
+        "LLaMA-Factory cannot write several calls at once in the format of {template}, and {count} {count:row has|rows "
+        "have} them"
+    ),
+    "chat_formats.calls_not_trainable": Text(
+        "The training would fail: {reason}.", "Set tool_format to house, or leave it at auto."
     ),
     "chat_formats.tokens_differ": (
         "The probe {probe!r} has {expected} tokens in training and {got} in the server, with the same text: "

@@ -379,10 +379,35 @@ TEXTS: Texts = {
         "it is no part of text",
         'Write the text itself, or [{{"type": "text", "text": …}}].',
     ),
-    "datasets.text_beside_calls": Text(
-        "the text beside tool_calls would be lost in training",
-        "Keep the call or the text, or make two turns of it.",
+    "datasets.text_after_call": Text(
+        "there is a text after a call, and training would move it before the call",
+        "Write the text before <tool_call>, or as an answer of its own after the result.",
     ),
+    "datasets.call_not_closed": Text("a call does not end with {end}", "Write {end} after each call."),
+    "datasets.call_of_unknown_tool": Text(
+        "the row has no tool {name!r}", "{suggestion} Its tools are {tools}. Add the tool, or correct the call."
+    ),
+    "datasets.call_id_twice": Text("two calls have the id {id!r}", "Give each call an id of its own."),
+    "datasets.call_without_id": Text(
+        "the calls before it have no id, and this names {id!r}", "Give the call this id, or leave tool_call_id out."
+    ),
+    "datasets.call_misses_result": Text(
+        "the call {id!r} of {name} has no result, and others have one", "Add a turn of role tool for it."
+    ),
+    "datasets.result_of_no_call": Text(
+        "no call before it has the id {id!r}", "{suggestion} The calls have the ids {ids:join|, | and }."
+    ),
+    "datasets.result_twice": Text("the call {id!r} has a result already", "Keep one result for each call."),
+    "datasets.result_without_id": Text(
+        "it does not say which call it is the result of, and the others do", "Write the id of its call."
+    ),
+    "datasets.results_too_many": Text(
+        "there are more results than the {calls} {calls:call|calls} before them", "Keep one result for each call."
+    ),
+    "datasets.result_of_other_tool": Text(
+        "it is the result of {called}, and names {name}", "Write the name of the tool that was called, or none."
+    ),
+    "datasets.tool_twice": Text("there is a tool {name!r} already", "Give each tool a name of its own."),
     "datasets.calls_no_list": Text(
         "it is {kind}, not a list",
         'Write [{{"type": "function", "function": {{"name": …, "arguments": "{{…}}"}}}}].',
@@ -482,6 +507,15 @@ TEXTS: Texts = {
         "in: the model would learn to write them."
     ),
     "datasets.row_of_file": "{file} row {row}",
+    "datasets.tools_not_given": (
+        "{name}: {count} {count:row has|rows have} tools or calls with something that no server gives the model again, "
+        "so the training leaves it out or may spell it otherwise: {examples:join|; }."
+    ),
+    "datasets.tool_value_lost": "{file} row {row}, {field}: {what}",
+    "datasets.calls_without_tools": (
+        "{name}: {count} {count:row calls|rows call} tools and {count:has|have} none: the model learns to call what it "
+        "is not shown. Add the tools to the row."
+    ),
     "datasets.row_and_row": "{file} row {row} and row {first_row}",
     "datasets.row_and_row_of": "{file} row {row} and row {first_row} of {first_file}",
     "datasets.examples": " ({examples:join|; })",

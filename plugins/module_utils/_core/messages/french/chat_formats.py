@@ -75,6 +75,90 @@ TEXTS: Texts = {
         "{template}, et un serveur ne le fait pas : les lignes de plusieurs tours sont entraînées avec un "
         "autre texte que celui qui est servi."
     ),
+    "chat_formats.schema_no_object": Text("c'est {value}, et non un schéma JSON", "Écrivez un objet, true ou false."),
+    "chat_formats.schema_too_deep": Text(
+        "des schémas sont imbriqués sur plus de {levels} niveaux", "Écrivez un schéma plus plat."
+    ),
+    "chat_formats.schema_no_list": Text(
+        "c'est {value}, et non une liste qui contient quelque chose", "Écrivez une liste."
+    ),
+    "chat_formats.schemas_no_object": Text("c'est {value}, et non un objet de schémas par nom", "Écrivez un objet."),
+    "chat_formats.schema_no_text": Text("c'est {value}, et non un texte", "Écrivez un texte."),
+    "chat_formats.schema_no_number": Text("c'est {value}, et non un nombre", "Écrivez un nombre."),
+    "chat_formats.schema_no_count": Text(
+        "c'est {value}, ce qui ne compte rien", "Écrivez un nombre entier à partir de 0."
+    ),
+    "chat_formats.schema_type_unknown": Text(
+        "{value} n'est pas un type de JSON Schema", "{suggestion} Les types sont {types:join|, | et }."
+    ),
+    "chat_formats.schema_required_no_names": Text(
+        "c'est {value}, et non une liste de noms",
+        'Nommez les propriétés obligatoires, à côté de "properties" : "required": ["title"].',
+    ),
+    "chat_formats.reference_elsewhere": Text(
+        "{reference} renvoie à un autre document, et un modèle n'en voit aucun",
+        "Écrivez sous $defs ce à quoi elle renvoie, et renvoyez à #/$defs/…",
+    ),
+    "chat_formats.reference_to_nothing": Text(
+        "il n'y a pas de {reference}", "Écrivez sous $defs ce à quoi elle renvoie."
+    ),
+    "chat_formats.reference_circle": Text(
+        "les références tournent en rond : {circle}", "Écrivez ce que l'une d'elles représente."
+    ),
+    "chat_formats.value_not_allowed": Text("le schéma de l'outil l'exclut", "Corrigez l'appel ou le schéma."),
+    "chat_formats.value_of_other_type": Text(
+        "c'est {value}, et le schéma de l'outil a {types:join| ou }", "Corrigez l'appel ou le schéma."
+    ),
+    "chat_formats.value_not_in_enum": Text(
+        "c'est {value}, et le schéma de l'outil permet {allowed}", "Corrigez l'appel ou le schéma."
+    ),
+    "chat_formats.value_fits_none": Text(
+        "{value} ne correspond à aucun des schémas de {keyword}", "Corrigez l'appel ou le schéma."
+    ),
+    "chat_formats.value_fits_several": Text(
+        "{value} correspond à plusieurs des schémas de {keyword}", "Corrigez l'appel ou le schéma."
+    ),
+    "chat_formats.value_not_as_pattern": Text(
+        "{value} ne correspond pas au motif {pattern} de l'outil", "Corrigez l'appel ou le schéma."
+    ),
+    "chat_formats.value_missing": Text("il manque l'argument {name!r}", "Ajoutez-le, ou ne l'exigez pas dans l'outil."),
+    "chat_formats.value_unknown": Text(
+        "l'outil n'a pas d'argument {name!r}", "{suggestion} Corrigez l'appel ou l'outil."
+    ),
+    "chat_formats.value_twice": Text("une valeur y est deux fois", "Corrigez l'appel ou le schéma."),
+    "chat_formats.value_beyond": Text(
+        "c'est {value}, et {keyword} de l'outil est {bound}", "Corrigez l'appel ou le schéma."
+    ),
+    "chat_formats.calls_with_name": "pas les appels dont un argument s'appelle name",
+    "chat_formats.calls_stay_text": "aucun : un appel reste dans la réponse comme texte",
+    "chat_formats.calls_not_closed": (
+        "au plus un seul, après une réflexion : LLaMA-Factory n'écrit pas la fin d'un appel"
+    ),
+    "chat_formats.calls_with_quotes": "pas les textes avec des guillemets, que LLaMA-Factory n'échappe pas",
+    "chat_formats.calls_not_single": "seulement un appel unique sans texte avant lui",
+    "chat_formats.tools_declared": "il est déclaré",
+    "chat_formats.tools_read": "Ollama relit tous les appels au format de {template}",
+    "chat_formats.tools_unread": "des appels au format de {template}, Ollama relit : {unread}",
+    "chat_formats.tools_own_parser": "Ollama lit les réponses de {template} par un code à lui, qui ne lit aucun appel",
+    "chat_formats.calls_unread": Text(
+        "Des appels que le modèle apprend au format de {template}, Ollama relit : {unread}.",
+        "tool_format: auto prend un format qu'il relit, s'il y en a un.",
+    ),
+    "chat_formats.house_not_read": Text(
+        "tool_format: house est sans utilité avec le modèle de conversation {template} : {reason}.",
+        "Retirez tool_format.",
+    ),
+    "chat_formats.text_beside_not_written": (
+        "LLaMA-Factory ne sait pas écrire un texte à côté d'un appel au format de {template}, et {count} {count:ligne "
+        "en a|lignes en ont} un"
+    ),
+    "chat_formats.several_not_written": (
+        "LLaMA-Factory ne sait pas écrire plusieurs appels à la fois au format de {template}, et {count} {count:ligne "
+        "en a|lignes en ont}"
+    ),
+    "chat_formats.calls_not_trainable": Text(
+        "L'entraînement échouerait : {reason}.", "Mettez tool_format à house, ou laissez-le à auto."
+    ),
     "chat_formats.tokens_differ": (
         "La sonde {probe!r} a {expected} jetons à l'entraînement et {got} dans le serveur, avec le même "
         "texte : le vocabulaire ou le jeton BOS diffère."

@@ -91,7 +91,7 @@ def test_nested_properties() -> None:
         ({"name": "f", "parameters": {"properties": []}}, None),
         ({"name": "f", "parameters": {"properties": ["x"]}}, "not a JSON object of properties"),
         ({"name": "f", "parameters": {"properties": {"p": "string"}}}, "properties.p is a text"),
-        ({"name": "f", "parameters": {"type": ["object"]}}, "not the name of a type"),
+        ({"name": "f", "parameters": {"type": ["string"]}}, "not the name of a type"),
         ({"name": "f", "parameters": {"required": "p"}}, "required is not a list of texts"),
     ],
 )

@@ -26,7 +26,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     starts_with_bos,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.tool_formats import (
-    calls_read_back,
+    unread_calls,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
@@ -132,9 +132,9 @@ def test_default_system() -> None:
 def test_calls_read_back() -> None:
     for name, tag in (("qwen", "<tool_call>"), ("llama3", '{"name"'), ("mistral", "[TOOL_CALLS]")):
         assert f"{{{{ if and false .ToolCalls }}}}{tag}{{{{ end }}}}" in served_format(name, eos="</s>").template
-    assert calls_read_back(facts_of("qwen")) == "all"
-    assert calls_read_back(facts_of("glm4")).startswith("none")
-    assert calls_read_back(facts_of("gemma4")) == "none"
+    assert unread_calls(facts_of("qwen")) is None
+    assert str(unread_calls(facts_of("glm4"))).startswith("none")
+    assert str(unread_calls(facts_of("gemma4"))).startswith("none")
 
 
 @pytest.mark.parametrize("name", ["gemma4", "vicuna", "qwen4"])

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.house_format import (
+    system_with_tools,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import training_rows
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.output_formats import (
     OUTPUT_FORMATS,
@@ -34,6 +37,7 @@ CANONICAL = (
     '[{"type": "function", "function": {"name": "get_weather", "description": "Météo", "parameters": {"type": '
     '"object", "required": ["city"], "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}}}]'
 )
+LFM2 = ("<|tool_call_start|>", "<|tool_call_end|>")
 JOINED = "18 °C\n</tool_response>\n<tool_response>\n12 °C"
 
 
@@ -52,7 +56,7 @@ PLAIN = row(("human", "Salut ?"), ("gpt", "Bonjour."))
 @pytest.fixture
 def spelled(tmp_path: Path) -> t.Callable[..., list[dict[str, t.Any]] | None]:
     def spelled(
-        *rows: dict[str, t.Any], template: str = "qwen", form: str = "sharegpt"
+        *rows: dict[str, t.Any], template: str = "qwen", form: str = "sharegpt", tool_format: str = "template"
     ) -> list[dict[str, t.Any]] | None:
         source = tmp_path / "version"
         source.mkdir(exist_ok=True)
@@ -61,7 +65,7 @@ def spelled(tmp_path: Path) -> t.Callable[..., list[dict[str, t.Any]] | None]:
         lines = [json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n" for each in rows]
         (source / "data.jsonl").write_text("".join(lines), encoding="utf-8")
         target = tmp_path / "rows"
-        rewritten = training_rows.write(str(source), str(target), template)
+        rewritten = training_rows.write(str(source), str(target), template, tool_format=tool_format)
         if rewritten is None:
             assert not target.exists()
             return None
@@ -152,3 +156,57 @@ def test_tools_that_are_none_are_refused_with_their_row(spelled: t.Any) -> None:
         spelled(PLAIN, row(("human", "?"), ("gpt", "x"), tools='[{"description": "x"}]'))
     with pytest.raises(InputError, match="Row 1 of the dataset"):
         spelled(row(("human", "?"), ("gpt", "x"), tools="[{"))
+
+
+def test_house_format(spelled: t.Any) -> None:
+    """Tools stand in the system prompt, that of the template where the row has none; calls are answers."""
+    turns = [
+        ("human", "?"),
+        ("function_call", f"Je regarde.<tool_call>[{call({'b': 1, 'a': 2})}, {call({})}]</tool_call>"),
+        ("observation", JOINED),
+        ("gpt", "ok"),
+    ]
+    one = row(*turns, tools=json.dumps([TOOL]))
+    first, second, third = spelled(one, {**one, "system": ""}, PLAIN, template="llama3", tool_format="house")
+    assert first["system"] == system_with_tools("Tu aides.", json.loads(CANONICAL))
+    assert second["system"] == system_with_tools("", json.loads(CANONICAL))
+    assert first["tools"] == second["tools"] == "" and third == PLAIN
+    assert first["conversations"][1] == {
+        "from": "gpt",
+        "value": 'Je regarde.<tool_call>\n{"name": "get_weather", "arguments": {"a": 2, "b": 1}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call>',
+    }
+    assert "ipython" in first["conversations"][2]["value"]
+    (qwen,) = spelled({**one, "system": ""}, tool_format="house")
+    assert qwen["system"].startswith("You are Qwen")
+
+
+@pytest.mark.parametrize(("template", "words"), [("qwen", ("<tool_call>", "</tool_call>")), ("lfm2", LFM2)])
+def test_text_beside_a_call_stands_before_the_words_of_the_template(
+    spelled: t.Any, template: str, words: tuple[str, str]
+) -> None:
+    text = f"Je regarde.<tool_call>{call({'b': '</tool_call>', 'a': 2})}</tool_call>"
+    (found,) = spelled(row(("human", "?"), ("function_call", text), tools=CANONICAL), template=template)
+    before, _begin, rest = found["conversations"][1]["value"].partition(words[0])
+    assert before == "Je regarde." and rest.endswith(words[1])
+    assert json.loads(rest.removesuffix(words[1]))["arguments"] == {"a": 2, "b": "</tool_call>"}
+    if template == "qwen":
+        assert rest.count(words[1]) == 1
+
+
+def test_values_that_the_default_format_cannot_write(spelled: t.Any) -> None:
+    """LLaMA-Factory joins ``enum`` as texts, and takes ``items`` for an object; a server prints them as they are."""
+    properties = {
+        "a": {"type": "number", "enum": [0, 50, 100, 0.5, None, True, 1e21, 1000000, 123456, 0.00001]},
+        "b": {"type": "array", "items": [{"type": "string"}]},
+        "c": {"type": "array", "items": {"type": ["string", "null"]}},
+    }
+    tools = [{"name": "f", "parameters": {"type": "object", "properties": properties}}]
+    (found,) = spelled(row(("human", "?"), ("gpt", "x"), tools=json.dumps(tools)), template="zephyr")
+    written = json.loads(found["tools"])[0]["function"]["parameters"]["properties"]
+    assert written["a"]["enum"] == [
+        *("0", "50", "100", "0.5", "<nil>", "true", "1e+21", "1e+06", "123456", "1e-05"),
+    ]
+    assert (written["b"]["items"], written["c"]["items"]) == ({"type": ""}, {"type": "[string null]"})
+    (kept,) = spelled(row(("human", "?"), ("gpt", "x"), tools=json.dumps(tools)), template="qwen")
+    assert json.loads(kept["tools"])[0]["function"]["parameters"]["properties"]["a"]["enum"][:3] == [0, 50, 100]

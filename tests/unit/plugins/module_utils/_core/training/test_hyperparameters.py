@@ -88,6 +88,7 @@ def test_golden_defaults() -> None:
         "cutoff_len": 2048,
         "max_samples": None,
         "template": None,
+        "tool_format": "auto",
         "lora_rank": 16,
         "lora_alpha": 32,
         "lora_dropout": 0.0,

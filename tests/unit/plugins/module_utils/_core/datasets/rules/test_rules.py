@@ -164,17 +164,23 @@ def test_a_piece_of_dates_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_openai_tools(tmp_path: Path) -> None:
     """Calls are converted to LLaMA-Factory's notation; answers of several tools become one turn."""
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    calls = [{"function": {"name": "f", "arguments": '{"é": 1}'}}, {"function": {"name": "g", "arguments": {}}}]
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+        for name in ("f", "g")
+    ]
+    calls = [
+        {"id": "1", "function": {"name": "f", "arguments": '{"é": 1}'}},
+        {"id": "2", "function": {"name": "g", "arguments": {}}},
+    ]
     row = {
         "messages": [
             {"role": "user", "content": "a"},
             {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "2", "content": ""},
             {"role": "tool", "tool_call_id": "1", "name": "f", "content": "un"},
-            {"role": "tool", "content": ""},
             {"role": "assistant", "tool_calls": calls[:1]},
         ],
-        "tools": [tool],
+        "tools": tools,
     }
     rendered, rows = of_records([row], tmp_path)
     assert rendered.results["format"] == "openai"
@@ -184,7 +190,8 @@ def test_openai_tools(tmp_path: Path) -> None:
         ("observation", "un\n</tool_response>\n<tool_response>\n"),
         ("function_call", '{"name": "f", "arguments": {"é": 1}}'),
     ]
-    assert json.loads(rows[0]["tools"]) == [tool]
+    assert json.loads(rows[0]["tools"]) == tools
+    assert rendered.results["tools"] == {"rows": 1, "calls": 1, "several": 1, "beside": 0}
 
 
 def test_sharegpt_calls(tmp_path: Path) -> None:

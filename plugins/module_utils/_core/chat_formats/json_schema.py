@@ -1,0 +1,354 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JSON schemas of tools: whether one is valid, and whether the arguments of a call are as it says.
+
+Follows draft 2020-12, and accepts what earlier drafts spell differently: ``definitions``, ``items`` as a list of
+schemas, ``exclusiveMinimum`` as a boolean. A keyword that JSON Schema does not have is an annotation, and valid.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import math
+import operator
+import re
+import typing as t
+
+from ..messages.message import Message
+from ..messages.suggestions import nearest
+
+#: A path, such as ``tools[0].parameters.required``, and what is wrong there.
+Fault = tuple[str, Message]
+
+TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+#: Levels of schemas in schemas; deeper ones are refused, so that checking them always ends.
+MAX_LEVELS = 64
+
+_TEXTS = ("$id", "$schema", "$ref", "$anchor", "$comment", "title", "description", "format", "pattern")
+_COUNTS = (
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"),
+)
+_LIMITS = ("minimum", "maximum", "multipleOf")
+_EXCLUSIVE_LIMITS = ("exclusiveMinimum", "exclusiveMaximum")
+#: Whether a number is beyond a limit, by keyword.
+_BEYOND: dict[str, t.Callable[[float, float], bool]] = {
+    "minimum": operator.lt,
+    "maximum": operator.gt,
+    "exclusiveMinimum": operator.le,
+    "exclusiveMaximum": operator.ge,
+}
+_SCHEMAS = (
+    *("additionalProperties", "unevaluatedProperties", "unevaluatedItems", "additionalItems", "propertyNames"),
+    *("contains", "not", "if", "then", "else"),
+)
+_LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+#: Keywords that apply their schemas to the same value, not to a part of it; and ``not``.
+_IN_PLACE = ("anyOf", "oneOf", "allOf")
+
+
+def schema_faults(schema: t.Any, path: str) -> list[Fault]:
+    """Everything that is invalid in a schema.
+
+    :param path: how the schema is called in the faults.
+    """
+    faults = list(_faults(schema, path, 0))
+    if not faults and isinstance(schema, t.Mapping):
+        faults += _reference_faults(schema, path)
+    return faults
+
+
+def _faults(schema: t.Any, path: str, level: int) -> t.Iterator[Fault]:
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, t.Mapping):
+        yield path, Message("chat_formats.schema_no_object", value=_shown(schema))
+        return
+    if level > MAX_LEVELS:
+        yield path, Message("chat_formats.schema_too_deep", levels=MAX_LEVELS)
+        return
+    yield from _simple_faults(schema, path)
+    for key in _SCHEMAS:
+        if key in schema:
+            yield from _faults(schema[key], f"{path}.{key}", level + 1)
+    for key in (*_LISTS_OF_SCHEMAS, "items"):
+        value = schema.get(key)
+        if key not in schema or (key == "items" and not isinstance(value, list)):
+            continue
+        if not isinstance(value, list) or not value:
+            yield f"{path}.{key}", Message("chat_formats.schema_no_list", value=_shown(value))
+            continue
+        for number, each in enumerate(value):
+            yield from _faults(each, f"{path}.{key}[{number}]", level + 1)
+    if "items" in schema and not isinstance(schema["items"], list):
+        yield from _faults(schema["items"], f"{path}.items", level + 1)
+    for key in _SCHEMAS_BY_NAME:
+        if key not in schema:
+            continue
+        if not isinstance(schema[key], t.Mapping):
+            yield f"{path}.{key}", Message("chat_formats.schemas_no_object", value=_shown(schema[key]))
+            continue
+        for name, each in schema[key].items():
+            yield from _faults(each, f"{path}.{key}.{name}", level + 1)
+
+
+def _simple_faults(schema: t.Mapping[str, t.Any], path: str) -> t.Iterator[Fault]:
+    """The faults of the keywords whose value holds no schema."""
+    for key in _TEXTS:
+        if key in schema and not isinstance(schema[key], str):
+            yield f"{path}.{key}", Message("chat_formats.schema_no_text", value=_shown(schema[key]))
+    kinds = schema.get("type")
+    for kind in kinds if isinstance(kinds, list) and kinds else [kinds] if "type" in schema else []:
+        if kind not in TYPES:
+            suggestion = nearest(kind, TYPES) if isinstance(kind, str) else None
+            facts = {"value": _shown(kind), "types": list(TYPES), "suggestion": suggestion}
+            yield f"{path}.type", Message("chat_formats.schema_type_unknown", **facts)
+    if "required" in schema:
+        required = schema["required"]
+        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+            yield f"{path}.required", Message("chat_formats.schema_required_no_names", value=_shown(required))
+    if "enum" in schema and (not isinstance(schema["enum"], list) or not schema["enum"]):
+        yield f"{path}.enum", Message("chat_formats.schema_no_list", value=_shown(schema["enum"]))
+    for key in (*_COUNTS, *_LIMITS, *_EXCLUSIVE_LIMITS):
+        value: t.Any = schema.get(key)
+        if key in schema and not (_is_number(value) or (key in _EXCLUSIVE_LIMITS and isinstance(value, bool))):
+            yield f"{path}.{key}", Message("chat_formats.schema_no_number", value=_shown(value))
+        elif key in _COUNTS and key in schema and (value < 0 or value != int(value)):
+            yield f"{path}.{key}", Message("chat_formats.schema_no_count", value=value)
+
+
+def _reference_faults(root: t.Mapping[str, t.Any], path: str) -> list[Fault]:
+    """References to nothing, to other documents, and those that lead back to themselves without a value between."""
+    faults: list[Fault] = []
+    for schema, where in _walk(root, path):
+        reference = schema.get("$ref")
+        if reference is None:
+            continue
+        if not reference.startswith("#"):
+            faults.append((f"{where}.$ref", Message("chat_formats.reference_elsewhere", reference=reference)))
+        elif resolve(root, reference) is None:
+            faults.append((f"{where}.$ref", Message("chat_formats.reference_to_nothing", reference=reference)))
+        else:
+            circle = _circle(root, reference)
+            if circle:
+                faults.append((f"{where}.$ref", Message("chat_formats.reference_circle", circle=" → ".join(circle))))
+    return faults
+
+
+def _circle(root: t.Mapping[str, t.Any], start: str) -> list[str]:
+    """The references from one back to itself; empty if it does not lead back."""
+    waiting: collections.deque[list[str]] = collections.deque([[start]])
+    seen = set()
+    while waiting:
+        way = waiting.popleft()
+        for reference in _references_in_place(resolve(root, way[-1])):
+            if reference == start:
+                return [*way, reference]
+            if reference not in seen:
+                seen.add(reference)
+                waiting.append([*way, reference])
+    return []
+
+
+def _references_in_place(schema: t.Any) -> t.Iterator[str]:
+    if isinstance(schema, t.Mapping):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        for each in (schema.get("not"), *(each for key in _IN_PLACE for each in schema.get(key) or [])):
+            yield from _references_in_place(each)
+
+
+def _walk(schema: t.Any, path: str) -> t.Iterator[tuple[t.Mapping[str, t.Any], str]]:
+    """A valid schema and all schemas in it, with their paths."""
+    if not isinstance(schema, t.Mapping):
+        return
+    yield schema, path
+    for key, value in schema.items():
+        where = f"{path}.{key}"
+        if key in _SCHEMAS_BY_NAME:
+            for name, each in value.items():
+                yield from _walk(each, f"{where}.{name}")
+        elif key in (*_LISTS_OF_SCHEMAS, "items") and isinstance(value, list):
+            for number, each in enumerate(value):
+                yield from _walk(each, f"{where}[{number}]")
+        elif key in (*_SCHEMAS, "items"):
+            yield from _walk(value, where)
+
+
+def resolve(root: t.Mapping[str, t.Any], reference: str) -> t.Any:
+    """What a reference within a schema names (``#/$defs/city``); None if there is nothing.
+
+    :param root: the schema that the reference counts from.
+    """
+    target: t.Any = root
+    if reference[1:2] not in ("", "/"):
+        return next((each for each, _path in _walk(root, "") if each.get("$anchor") == reference[1:]), None)
+    for part in reference[1:].split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list) and key.isdecimal() and int(key) < len(target):
+            target = target[int(key)]
+        elif isinstance(target, t.Mapping) and key in target:
+            target = target[key]
+        else:
+            return None
+    return target if isinstance(target, (t.Mapping, bool)) else None
+
+
+# ---------------------------------------------------------------------- values
+
+
+def value_faults(value: t.Any, schema: t.Any, path: str, root: t.Mapping[str, t.Any] | None = None) -> list[Fault]:
+    """What of a value is not as a schema says.
+
+    :param value: a JSON value, such as the arguments of a call.
+    :param schema: a valid schema.
+    :param path: how the value is called in the faults.
+    :param root: the schema that references count from; ``schema`` if None.
+    """
+    if isinstance(schema, bool):
+        return [] if schema else [(path, Message("chat_formats.value_not_allowed"))]
+    return list(_value_faults(value, schema, path, schema if root is None else root))
+
+
+def _value_faults(
+    value: t.Any, schema: t.Mapping[str, t.Any], path: str, root: t.Mapping[str, t.Any]
+) -> t.Iterator[Fault]:
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        target = resolve(root, reference)
+        if target is not None:
+            yield from value_faults(value, target, path, root)
+    kinds = schema.get("type")
+    if kinds is not None:
+        kinds = kinds if isinstance(kinds, list) else [kinds]
+        if not any(_is_of_type(value, kind) for kind in kinds):
+            yield path, Message("chat_formats.value_of_other_type", value=_shown(value), types=kinds)
+            return
+    if "enum" in schema and not any(_equal(value, each) for each in schema["enum"]):
+        yield path, Message("chat_formats.value_not_in_enum", value=_shown(value), allowed=_several(schema["enum"]))
+    if "const" in schema and not _equal(value, schema["const"]):
+        yield path, Message("chat_formats.value_not_in_enum", value=_shown(value), allowed=_several([schema["const"]]))
+    for each in schema.get("allOf") or []:
+        yield from value_faults(value, each, path, root)
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            fitting = sum(not value_faults(value, each, path, root) for each in schema[key])
+            if not fitting or (key == "oneOf" and fitting > 1):
+                code = "chat_formats.value_fits_several" if fitting else "chat_formats.value_fits_none"
+                yield path, Message(code, value=_shown(value), keyword=key)
+    if "not" in schema and not value_faults(value, schema["not"], path, root):
+        yield path, Message("chat_formats.value_not_allowed")
+    if isinstance(value, t.Mapping):
+        yield from _object_faults(value, schema, path, root)
+    elif isinstance(value, list):
+        yield from _list_faults(value, schema, path, root)
+    elif isinstance(value, str):
+        yield from _size_faults(len(value), schema, ("minLength", "maxLength"), path)
+        pattern = _pattern(schema["pattern"]) if "pattern" in schema else None
+        if pattern is not None and not pattern.search(value):
+            yield path, Message("chat_formats.value_not_as_pattern", value=_shown(value), pattern=schema["pattern"])
+    elif _is_number(value):
+        yield from _number_faults(value, schema, path)
+
+
+def _object_faults(
+    value: t.Mapping[str, t.Any], schema: t.Mapping[str, t.Any], path: str, root: t.Mapping[str, t.Any]
+) -> t.Iterator[Fault]:
+    properties = schema.get("properties") or {}
+    for name in schema.get("required") or []:
+        if name not in value:
+            yield path, Message("chat_formats.value_missing", name=name)
+    patterns = [(_pattern(text), each) for text, each in (schema.get("patternProperties") or {}).items()]
+    for name, each in value.items():
+        matching = [inner for pattern, inner in patterns if pattern is not None and pattern.search(name)]
+        for inner in [*([properties[name]] if name in properties else []), *matching]:
+            yield from value_faults(each, inner, f"{path}.{name}", root)
+        if name not in properties and not matching and schema.get("additionalProperties") is not None:
+            if schema["additionalProperties"] is False:
+                facts = {"name": name, "suggestion": nearest(name, properties)}
+                yield f"{path}.{name}", Message("chat_formats.value_unknown", **facts)
+            else:
+                yield from value_faults(each, schema["additionalProperties"], f"{path}.{name}", root)
+    yield from _size_faults(len(value), schema, ("minProperties", "maxProperties"), path)
+
+
+def _list_faults(
+    value: list[t.Any], schema: t.Mapping[str, t.Any], path: str, root: t.Mapping[str, t.Any]
+) -> t.Iterator[Fault]:
+    items = schema.get("items")
+    first = items if isinstance(items, list) else schema.get("prefixItems") or []
+    rest = schema.get("additionalItems") if isinstance(items, list) else items
+    pairs: t.Iterable[tuple[t.Any, t.Any]] = itertools.zip_longest(value, first[: len(value)], fillvalue=rest)
+    for number, (each, inner) in enumerate(pairs):
+        if inner is not None:
+            yield from value_faults(each, inner, f"{path}[{number}]", root)
+    if schema.get("uniqueItems") is True and any(_equal(a, b) for a, b in itertools.combinations(value, 2)):
+        yield path, Message("chat_formats.value_twice")
+    yield from _size_faults(len(value), schema, ("minItems", "maxItems"), path)
+
+
+def _number_faults(value: float, schema: t.Mapping[str, t.Any], path: str) -> t.Iterator[Fault]:
+    for key, beyond in _BEYOND.items():
+        bound: t.Any = schema.get(key)
+        if _is_number(bound) and beyond(value, bound):
+            yield path, Message("chat_formats.value_beyond", value=value, keyword=key, bound=bound)
+    step: t.Any = schema.get("multipleOf")
+    if _is_number(step) and step > 0 and not math.isclose(value / step, round(value / step), abs_tol=1e-9):
+        yield path, Message("chat_formats.value_beyond", value=value, keyword="multipleOf", bound=step)
+
+
+def _size_faults(size: int, schema: t.Mapping[str, t.Any], keys: tuple[str, str], path: str) -> t.Iterator[Fault]:
+    low, high = (schema.get(key) for key in keys)
+    if low is not None and size < low:
+        yield path, Message("chat_formats.value_beyond", value=size, keyword=keys[0], bound=low)
+    if high is not None and size > high:
+        yield path, Message("chat_formats.value_beyond", value=size, keyword=keys[1], bound=high)
+
+
+def _is_number(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_of_type(value: t.Any, kind: str) -> bool:
+    if kind == "integer":
+        return _is_number(value) and float(value).is_integer()
+    if kind == "number":
+        return _is_number(value)
+    types: dict[str, t.Any] = {
+        "array": list,
+        "boolean": bool,
+        "null": type(None),
+        "object": t.Mapping,
+        "string": str,
+    }
+    return isinstance(value, types[kind])
+
+
+def _equal(one: t.Any, other: t.Any) -> bool:
+    """Whether two JSON values are equal: 1 is 1.0, and neither is true."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _pattern(text: str) -> re.Pattern[str] | None:
+    """A regular expression; None if it is not one (JSON Schema has those of ECMAScript, which differ in rare cases)."""
+    try:
+        return re.compile(text)
+    except re.error:
+        return None
+
+
+def _several(values: t.Sequence[t.Any]) -> list[str]:
+    """Values for a message, at most ten."""
+    return [_shown(value) for value in values[:10]] + (["…"] if len(values) > 10 else [])
+
+
+def _shown(value: t.Any) -> str:
+    """A value as JSON, for a message; long ones are cut."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,151 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a model gives raw is what arrives as ``tool_calls``, for each tool format that is served, on both Ollamas.
+
+A model that knows one text answers with the calls as training writes them: that text is what the server renders for
+the same calls in a conversation, which ``test_chat_formats_real.py`` compares with LLaMA-Factory's. About two minutes
+on two idle cores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats import facts, tool_choice
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.house_format import (
+    AUTO,
+    HOUSE,
+    TEMPLATE,
+    in_house_format,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import (
+    FILM,
+    WEATHER,
+    calls,
+    result,
+    system,
+    user,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.tests.real.test_chat_formats_real import DOZEN
+from ansible_collections.ia_homelab.llamafactory.tests.support.conversations import BOS, EOS
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import both_servers
+from ansible_collections.ia_homelab.llamafactory.tests.support.parrot import write_parrot
+
+pytestmark = both_servers
+
+_RESULT = "RÉSULTAT"
+_NAMED = {
+    "type": "function",
+    "function": {
+        "name": "find",
+        "description": "Cherche",
+        "parameters": {"type": "object", "properties": {"name": {"type": "string"}, "place": {"type": "object"}}},
+    },
+}
+_STATUS = {
+    "type": "function",
+    "function": {"name": "status", "description": "État", "parameters": {"type": "object", "properties": {}}},
+}
+TOOLS = [WEATHER, FILM, _NAMED, _STATUS]
+ONE = (("get_weather", {"city": "Brest", "days": 2}),)
+#: Braces and quotes, an argument that is called name, nested ones, no arguments; the last one decides how it ends.
+SEVERAL = (
+    *ONE,
+    ("add_film", {"genre": "action", "tags": ["a {b}", '"c"', "<d>"], "title": 'Le "Chat" } & <Cie>\n'}),
+    ("find", {"name": "Heat", "place": {"shelf": {"row": 1.5, "tags": ["x", None, True]}}}),
+    ("status", {}),
+)
+#: Name, text before the calls, calls.
+CASES: tuple[tuple[str, str, tuple[t.Any, ...]], ...] = (
+    ("one", "", ONE),
+    ("one after a text", "Je regarde.", ONE),
+    ("several", "", SEVERAL),
+    ("several after a text", "Je regarde.", SEVERAL),
+    ("without arguments", "", (("status", {}),)),
+)
+
+
+def asked(ollama: Ollama, make: t.Any, folder: Path, name: str, tool_format: str, text: str, called: t.Any) -> t.Any:
+    """What the server makes of an answer with these calls, as its message."""
+    template = facts.facts_of(name)
+    shape = in_house_format(template) if tool_format == HOUSE else template
+    served = served_format(name, eos=EOS, bos=BOS, date="05 Mar 2026", tool_format=tool_format)
+    question = [system(), user("Et maintenant ?")]
+
+    def create(model: str, answer: str) -> None:
+        path = folder / f"{model}.gguf"
+        write_parrot(make.gguf, path, answer)
+        digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+        ollama.push_blob(str(path), digest)
+        ollama.create(
+            model,
+            files={"model.gguf": digest},
+            template=served.template,
+            parser=served.parser,
+            parameters={"stop": list(served.stops), "num_ctx": 8192},
+        )
+        path.unlink()
+
+    create("renders", "x")
+    before = ollama.render("renders", question, tools=TOOLS)
+    whole = ollama.render("renders", [*question, calls(*called, text=text), result(_RESULT)], tools=TOOLS)
+    assert whole.startswith(before)
+    eos = template.eos_text(EOS)
+    ending = shape.function.around(eos, BOS)[1] + shape.observation.around(eos, BOS)[0] + _RESULT
+    raw = whole[len(before) :].partition(ending)[0]
+    assert all(each[0] in raw for each in called)
+    create("calls", raw)
+    reply = ollama.chat("calls", question, {"temperature": 0, "num_predict": 1500}, tools=TOOLS)
+    return reply["message"]
+
+
+def read(message: t.Mapping[str, t.Any]) -> tuple[str, list[tuple[str, t.Any]]]:
+    """Text and calls of a message."""
+    found = [(each["function"]["name"], each["function"]["arguments"]) for each in message.get("tool_calls") or []]
+    return str(message.get("content") or "").strip(), found
+
+
+#: One template for each way in which Ollama reads calls; the others of the dozen, and all cases, with ``full``.
+EACH_WAY = ("qwen", "qwen3", "qwen3_5", "qwen3_5_nothink", "mistral", "minimax1", "gemma2", "deepseekr1", "glm4_7")
+COMBINATIONS = [
+    pytest.param(
+        *(name, *case),
+        id=f"{name}, {case[0]}",
+        marks=() if name in EACH_WAY and case[0] in ("one", "several after a text") else pytest.mark.full,
+    )
+    for name in dict.fromkeys((*EACH_WAY, *DOZEN))
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize(("name", "title", "text", "called"), COMBINATIONS)
+def test_every_call_is_read_in_the_format_that_auto_takes(
+    ollama: Ollama, make: t.Any, tmp_path: Path, name: str, title: str, text: str, called: t.Any
+) -> None:
+    del title
+    use = tool_choice.ToolUse(1, 1, int(len(called) > 1), int(bool(text)))
+    tool_format = tool_choice.choose(AUTO, name, use).format
+    message = asked(ollama, make, tmp_path, name, tool_format, text, called)
+    assert read(message) == (text, [(each, json.loads(json.dumps(arguments))) for each, arguments in called])
+    assert not (message.get("thinking") or "").strip()
+
+
+@pytest.mark.parametrize(("name", "read_back"), [("llama3", {"one"}), ("zephyr", {"one", "one after a text"})])
+def test_what_is_read_in_the_format_of_a_template(
+    ollama: Ollama, make: t.Any, tmp_path: Path, name: str, read_back: set[str]
+) -> None:
+    """The exceptions that the table of the documentation names."""
+    found = set()
+    for title, text, called in CASES[:3]:
+        message = asked(ollama, make, tmp_path, name, TEMPLATE, text, called)
+        if read(message) == (text, [*called]):
+            found.add(title)
+    assert found == read_back

@@ -1,0 +1,121 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan says which tool format ``auto`` takes and why. For rows without tools the choice changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import host
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import plan as planning_plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import plan_text
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.memory import Ram
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
+
+MACHINE = host.Machine("cpu", ram=Ram(16 * 10**9, 12 * 10**9, 0))
+TOOL = {"name": "f", "parameters": {"type": "object", "properties": {}}}
+
+
+def calling(content: str = "") -> list[dict[str, t.Any]]:
+    """A row with a call."""
+    said = {"role": "assistant", "content": content, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    return [{"messages": [{"role": "user", "content": "Ajoute."}, said], "tools": [TOOL]}]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlanLab:
+    monkeypatch.setattr(memory, "ram", lambda: Ram(64 * 10**9, 60 * 10**9, 0))
+    made = PlanLab(tmp_path)
+    made.publish("homelab", rows(50))
+    made.publish("calls", calling())
+    made.publish("beside", calling("Je l'ajoute."))
+    return made
+
+
+def planned(lab: PlanLab, dataset: str = "calls", template: str = "llama3", **declared: t.Any) -> Run:
+    return lab.plan(dataset=dataset, template=template, register=False, **declared)
+
+
+def spec(run: Run, kind: str = "train") -> StepSpec:
+    return next(step.spec for step in run.steps if step.spec.kind == kind)
+
+
+def shown(lab: PlanLab, run: Run) -> dict[str, t.Any]:
+    return planning_plan.make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), MACHINE, None, 2)
+
+
+def test_auto_and_its_reason(lab: PlanLab) -> None:
+    plan = shown(lab, planned(lab))
+    assert plan["tool_format"] == "house"
+    assert plan["tool_format_cause"]["text"] == (
+        "of the calls in the format of llama3, Ollama reads back: only a single call without text before it"
+    )
+    assert "tool_format house: of the calls in the format of llama3" in plan_text.text(plan)
+    kept = shown(lab, planned(lab, template="qwen"))
+    assert (kept["tool_format"], kept["tool_format_cause"]["text"]) == (
+        "template",
+        "Ollama reads every call in the format of qwen back",
+    )
+    plain = shown(lab, planned(lab, dataset="homelab"))
+    assert (plain["tool_format"], plain["tool_format_cause"]) == ("template", {})
+    assert "tool_format" not in plan_text.text(plain)
+
+
+def test_only_the_house_format_is_part_of_a_fingerprint(lab: PlanLab) -> None:
+    """Trainings before this option wrote calls in the format of the template."""
+    for dataset, template in (("homelab", "llama3"), ("calls", "qwen")):
+        assert "tool_format" not in spec(planned(lab, dataset, template)).settings
+        assert (
+            spec(planned(lab, dataset, template)).fingerprint
+            == spec(planned(lab, dataset, template, tool_format="template")).fingerprint
+        )
+    assert spec(planned(lab)).settings["tool_format"] == "house"
+    assert "tool_format" not in spec(planned(lab, tool_format="template")).settings
+    assert spec(planned(lab, "homelab", "qwen", tool_format="house")).settings["tool_format"] == "house"
+
+
+def test_retraining_says_why(lab: PlanLab) -> None:
+    lab.make(planned(lab, tool_format="template"))
+    plan = shown(lab, planned(lab))
+    assert next(step["why"] for step in plan["steps"] if step["label"] == "train") == ["tool_format auto → house"]
+
+
+def test_served_as_it_was_trained(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import planner
+
+    monkeypatch.setattr(planner, "version_warning", lambda _ollama: None)
+    assert spec(lab.plan(dataset="calls", template="llama3"), "register").settings["tool_format"] == "house"
+    assert "tool_format" not in spec(lab.plan(dataset="calls", template="qwen"), "register").settings
+
+
+def test_rows_of_an_earlier_version_of_the_collection(lab: PlanLab) -> None:
+    """Its receipts do not say whether rows have tools: the rows do."""
+    info = lab.publish("calls", calling())
+    path = os.path.join(info.path, "receipt.json")
+    receipt = json.loads(Path(path).read_text(encoding="utf-8"))
+    del receipt["results"]["tools"]
+    Path(path).write_text(json.dumps(receipt), encoding="utf-8")
+    assert shown(lab, planned(lab))["tool_format"] == "house"
+
+
+def test_warning_and_refusal(lab: PlanLab) -> None:
+    options = spec(planned(lab, tool_format="template")).options
+    assert (
+        "Of the calls that the model learns in the format of llama3, Ollama reads back: only a single call"
+        in (options["warning"])
+    )
+    with pytest.raises(InputError, match="The training would fail: .* a text beside a call in the format of gemma2"):
+        planned(lab, "beside", "gemma2", tool_format="template")
+    assert spec(planned(lab, "beside", "gemma2")).settings["tool_format"] == "house"
+    assert spec(planned(lab, "beside", "mistral")).settings["tool_format"] == "house"
