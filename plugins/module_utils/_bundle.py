@@ -199,11 +199,13 @@ def modules() -> None:
     from ._core.system import processes as _core_system_processes
     from ._core.training import adapter_export as _core_training_adapter_export
     from ._core.training import checkpoints as _core_training_checkpoints
+    from ._core.training import findings as _core_training_findings
     from ._core.training import float32_base as _core_training_float32_base
     from ._core.training import hyperparameters as _core_training_hyperparameters
     from ._core.training import image_arguments as _core_training_image_arguments
     from ._core.training import known_names as _core_training_known_names
     from ._core.training import llamafactory_arguments as _core_training_llamafactory_arguments
+    from ._core.training import optimizer_steps as _core_training_optimizer_steps
     from ._core.training import option as _core_training_option
     from ._core.training import option_values as _core_training_option_values
     from ._core.training import options as _core_training_options

@@ -171,6 +171,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
     run_entry,
     submission_entry,
     toolchain,
+    warn_findings,
     warn_unchecked,
 )
 
@@ -210,7 +211,9 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
             raise InputError("modules.step_unknown", kind=unknown[0], known=list(KINDS))
-        return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
+        result = answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
+        warn_findings(module, result)
+        return result
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 
@@ -237,7 +240,9 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
             else entry
             for entry in submitted
         ]
-    return {**answer(submitted, KINDS), **planned}
+    result = answer(submitted, KINDS)
+    warn_findings(module, result)
+    return {**result, **planned}
 
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:

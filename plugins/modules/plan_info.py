@@ -127,7 +127,8 @@ plans:
           elements: dict
           sample: [{input: learning_rate, before: "0.0001", after: "0.0002", detail: ""}]
         takes:
-          description: Requirements C(vram_bytes), C(ram_bytes), C(disk_bytes) and C(seconds), as far as known.
+          description: >-
+            Requirements C(vram_bytes), C(ram_bytes), C(disk_bytes), C(optimizer_steps) and C(seconds), as far as known.
           type: dict
           sample: {vram_bytes: 10300000000, ram_bytes: 4700000000, disk_bytes: 900000000, seconds: 840.0}
     host:

@@ -16,7 +16,7 @@ import os
 import time
 import typing as t
 
-from ..artifacts.integrity import artifact_defect
+from ..artifacts.integrity import artifact_defect, findings_of
 from ..artifacts.layout import Layout
 from ..errors import CoreError, InputError, JobError, StoreError
 from ..messages.message import Message
@@ -210,6 +210,8 @@ class Engine:
                 state = StepState.RUNNING
             elif view.state is RunState.FAILED and view.error and view.error.get("step") == step.label:
                 state = StepState.FAILED
+            if state is StepState.WHOLE:
+                view.findings += findings_of(self.layout, step.spec.kind, step.spec.fingerprint)
             cause = problem or pending.get(step.label) or unchecked.get(step.label) or reason
             view.steps.append(
                 StepView(

@@ -244,6 +244,11 @@ def _ram_misfit(
     return None
 
 
+def is_trained(layout: Layout, hyper: Hyperparameters, subject: Subject) -> bool:
+    """Whether a training has been completed on this host, also if its weights were pruned since: receipts remain."""
+    return layout.receipt("train", subject.train_fingerprint(hyper)) is not None
+
+
 def check(
     layout: Layout,
     hyper: Hyperparameters,
@@ -261,8 +266,7 @@ def check(
     :returns: a warning; None when it fits.
     :raises InputError: when it does not fit and the check is enforced.
     """
-    # a receipt remains after pruning, and a training that was completed has fitted
-    if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
+    if is_trained(layout, hyper, subject):
         return None
     problem = misfit(hyper, subject, machine, resources)
     if problem is None:

@@ -20,7 +20,7 @@ from ..estimates import host
 from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
-from ..training import hyperparameters, image_arguments, llamafactory_arguments, stages
+from ..training import hyperparameters, image_arguments, llamafactory_arguments, optimizer_steps, stages
 from ..training.hyperparameters import Hyperparameters
 from .served_system import system_for
 from .step_warnings import add_warnings
@@ -90,10 +90,12 @@ def training_settings(
     name: str,
     memory_check: str = "enforce",
     write: bool = True,
+    nodes: int = 1,
 ) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     """Return the settings of a training for its fingerprint, and its options.
 
     :param write: whether the result of ``method: auto`` may be recorded.
+    :param nodes: hosts that train together.
     :raises InputError: if a hyperparameter is invalid, or the training does not fit this machine.
     """
     machine = host.inspect_machine(accelerator)
@@ -112,11 +114,20 @@ def training_settings(
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
+    counted = optimizer_steps.count(options["resolved"], subject.dataset_results, nodes)
+    if counted is not None:
+        options["optimizer_steps"] = counted.steps
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate),
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
+        # a training that exists is not made again
+        *(
+            optimizer_steps.warnings_for(options["resolved"], counted)
+            if not host.is_trained(layout, hyper, subject)
+            else ()
+        ),
     ]
     return hyperparameters.settings(hyper), add_warnings(options, warnings)
 

@@ -164,7 +164,7 @@ def _requirements(
     cores: int,
     previous: PreviousResult | None,
 ) -> dict[str, t.Any]:
-    """Return the known requirements of a step: bytes of GPU memory, RAM and disk, and seconds."""
+    """Return the known requirements of a step: bytes of GPU memory, RAM and disk, optimizer steps, and seconds."""
     estimate = options.get("estimate") or {}
     kind = step.spec.kind
     requirements: dict[str, t.Any] = {}
@@ -177,6 +177,8 @@ def _requirements(
         requirements["ram_bytes"] = estimate["ram"][kind]
     if kind == "train" and estimate.get("vram"):
         requirements["vram_bytes"] = estimate["vram"]["planned"]
+    if kind == "train" and options.get("optimizer_steps"):
+        requirements["optimizer_steps"] = options["optimizer_steps"]
     seconds, source = _seconds(layout, step, options, machine, provisional, cores, previous, disk or 0)
     if seconds is not None:
         requirements.update(seconds=round(seconds, 1), seconds_from=source)

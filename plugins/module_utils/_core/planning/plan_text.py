@@ -19,7 +19,8 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
         homelab-model: 4 of 6 steps would run (qlora: 12.9 GB of GPU memory, …)
           base              kept
           train             learning_rate 0.0001 → 0.0002
-                            GPU 9.8 of 12.9 GB (12.1 GB free now), RAM 4.7 GB, disk 0.9 GB, about 14 min
+                            GPU 9.8 of 12.9 GB (12.1 GB free now), RAM 4.7 GB, disk 0.9 GB, 120 optimizer
+                            steps, about 14 min
           …
         In all: disk 41.2 GB of 210.0 GB free at /data/llamafactory, about 31 min
     """
@@ -52,6 +53,9 @@ def _requirements(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> 
         parts.append(f"RAM {gigabytes(takes['ram_bytes'])}")
     if takes.get("disk_bytes"):
         parts.append(f"disk {gigabytes(takes['disk_bytes'])}")
+    if takes.get("optimizer_steps"):
+        count = takes["optimizer_steps"]
+        parts.append(f"{count} optimizer step{'' if count == 1 else 's'}")
     if takes.get("seconds") is not None:
         parts.append(
             describe_seconds(takes["seconds"])

@@ -89,6 +89,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             declared.name,
             declared.memory_check,
             host.write,
+            max(1, len(declared.nodes)),
         )
         # the rows are divided among the hosts, so a step processes more of them and the result differs
         return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options

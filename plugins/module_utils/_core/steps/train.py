@@ -23,7 +23,7 @@ from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
 from ..distributed.node_link import Leader, Link
 from ..errors import JobError, NotReadyError, StoreError
-from ..formats.safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
+from ..formats.safetensors import ADAPTER, VALUE_HEAD, all_zero, first_not_finite, model_files, read_tensors
 from ..formats.yaml import yaml_text
 from ..messages.message import Message
 from ..runners.command import Command
@@ -32,7 +32,8 @@ from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import list_files, read_json, write_atomic, write_json
-from ..training import checkpoints, trainer_log
+from ..training import checkpoints, optimizer_steps, trainer_log
+from ..training.findings import findings
 from ..training.float32_base import in_float32
 from ..training.hyperparameters import llamafactory_train_arguments, precision
 from . import prompt_probes
@@ -68,6 +69,9 @@ sys.exit(not os.path.exists(os.path.join(root, "trainer_jit_checkpoint.py")))' &
 #: Bytes read from the start of the log, to find the number of trainable parameters.
 _LOG_HEAD_BYTES = 4 * 1024 * 1024
 _TRAINABLE = re.compile(r"trainable params: ([\d,]+) \|\|")
+
+#: Matrices B of a LoRA adapter as PEFT names them: of linear layers and of embeddings.
+_MATRIX_B = re.compile(r"\.lora_(?:embedding_)?B(?:\.|\Z)")
 
 #: Seconds for a training to finish its current step and save a checkpoint after SIGTERM.
 _STOP_SECONDS = 600.0
@@ -194,7 +198,21 @@ class TrainStep(Step):
         elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
         settings["resume_from_checkpoint"] = resume
+        self._leave_out_warmup(ctx, settings, statistics)
         return settings
+
+    @staticmethod
+    def _leave_out_warmup(ctx: StepContext, settings: dict[str, t.Any], statistics: dict[str, t.Any]) -> None:
+        """Train without warm-up where it would take too many of the few steps, and record that."""
+        resolved, nodes = ctx.spec.options["resolved"], ctx.spec.options.get("nodes")
+        processes = distributed_nodes.Nodes.from_dict(nodes).count if nodes else 1
+        counted = optimizer_steps.count(
+            resolved, ctx.upstream_results("dataset"), processes, statistics.get("train_rows")
+        )
+        if counted is not None and optimizer_steps.leaves_out_warmup(resolved, counted.steps):
+            settings["warmup_ratio"] = 0.0
+            statistics["warmup_left_out"] = resolved["warmup_ratio"]
+            _append_log(ctx, f"Of {counted.steps} steps none is taken for a warm-up (warmup_ratio).")
 
     def progress(self, ctx: StepContext) -> Progress | None:
         return trainer_log.progress(os.path.join(ctx.work, TRAINER_LOG_FILE))
@@ -223,6 +241,9 @@ class TrainStep(Step):
             "resumed_from": _resumed_from(ctx),
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
         }
+        found = findings(state, resolved)
+        if found:
+            results["findings"] = [finding.as_dict() for finding in found]
         results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
         checkpoints.clean_output(ctx.work)
         checkpoints.normalise_adapter(ctx.work, ctx.upstream_path("base"))
@@ -257,6 +278,9 @@ class TrainStep(Step):
                 raise JobError(
                     "steps.training_diverged", file=os.path.basename(path), tensor=tensor, details={"tensor": tensor}
                 )
+        adapter = os.path.join(ctx.work, ADAPTER)
+        if os.path.exists(adapter):
+            _require_trained(adapter, state)
         return state
 
     def explain(self, log_tail: t.Sequence[str]) -> Message:
@@ -340,6 +364,17 @@ def mean_loss(state: t.Mapping[str, t.Any]) -> float | None:
             total += loss * (step - last)
             last = step
     return total / last if last else None
+
+
+def _require_trained(adapter: str, state: t.Mapping[str, t.Any]) -> None:
+    """Reject an adapter that changes nothing: PEFT starts with matrices B of zeros, and training changes them.
+
+    :param adapter: path of its weights.
+    :raises JobError: when it has such matrices, and all of them are zero.
+    """
+    outputs = [name for name in read_tensors(adapter) if _MATRIX_B.search(name)]
+    if outputs and all_zero(adapter, outputs):
+        raise JobError("steps.adapter_untrained", steps=state["global_step"], details={"steps": state["global_step"]})
 
 
 def _metrics(

@@ -36,11 +36,13 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     times = [step["takes"]["seconds"] for step in plan["steps"] if "seconds" in step.get("takes", {})]
     seconds = sum(times) if times else None
     needs = train.options.get("estimate") if train else None
+    steps = train.options.get("optimizer_steps") if train else None
     if not needs:
         return Estimate(
             vram_total_bytes=largest.total_bytes if largest else None,
             vram_free_bytes=largest.free_bytes if largest else None,
             disk_free_bytes=free,
+            optimizer_steps=steps,
             seconds=seconds,
         )
     disk = sum(needs["disk"].get(step.label, needs["disk"].get(step.spec.kind, 0)) for step in run.steps)
@@ -52,6 +54,7 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
         fits=None if vram is None or largest is None else vram <= largest.total_bytes,
         disk_bytes=disk,
         disk_free_bytes=free,
+        optimizer_steps=steps,
         seconds=seconds,
         details=dict(needs),
     )

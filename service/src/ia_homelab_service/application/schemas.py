@@ -101,6 +101,9 @@ class Job(Schema):
     method_cause: MessageBody | None = None
     hyperparameters: dict[str, t.Any] = {}
     results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="Results of each finished step.")
+    findings: list[MessageBody] = pydantic.Field(
+        default=[], description="What its training found out about itself, such as a loss that did not fall."
+    )
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")
     trained_by: str = pydantic.Field(default="", description="For an export: the job that trained the adapter.")
     links: dict[str, str] = {}
@@ -120,6 +123,7 @@ class Estimate(Schema):
     fits: bool | None = None
     disk_bytes: int | None = None
     disk_free_bytes: int | None = None
+    optimizer_steps: int | None = pydantic.Field(default=None, description="Steps of the training, over all epochs.")
     seconds: float | None = None
     advice: str = ""
     details: dict[str, t.Any] = {}

@@ -133,6 +133,8 @@ def _show_cost(language: Language, estimate: schemas.Estimate) -> None:
         if estimate.vram_bytes is None and memory:
             on = f"{language.memory(memory)} · {language('plan.no_gpu')}"
             pairs.append((language("plan.ram"), html.escape(on)))
+        if estimate.optimizer_steps is not None:
+            pairs.append((language("plan.steps"), language.number(estimate.optimizer_steps)))
         if estimate.seconds is not None:
             pairs.append((language("plan.time"), html.escape(language.duration(estimate.seconds))))
         if estimate.disk_bytes is not None:

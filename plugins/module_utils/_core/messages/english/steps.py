@@ -184,6 +184,10 @@ TEXTS: Texts = {
         "The training diverged: {file} holds values that are no numbers ({tensor}).",
         "Lower learning_rate (to a tenth), or raise warmup_ratio.",
     ),
+    "steps.adapter_untrained": Text(
+        "The trained adapter changes nothing: after {steps} {steps:step|steps} all its B matrices are still zero.",
+        "Raise epochs or add rows, so that there are more steps; lower warmup_ratio; or raise learning_rate.",
+    ),
     "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
     "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",
     "steps.model_unusable": Text(

@@ -83,6 +83,7 @@ TEXTS: dict[str, str] = {
     "plan.why_method": "Pourquoi cette méthode",
     "plan.cost": "Ressources nécessaires",
     "plan.no_estimate": "Pas d'estimation pour ce modèle.",
+    "plan.steps": "Pas d'optimisation",
     "plan.time": "Durée",
     "plan.disk": "Disque",
     "plan.of_free": "sur {free} libres",
