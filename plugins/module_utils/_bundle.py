@@ -120,6 +120,7 @@ def modules() -> None:
     from ._core.messages import suggestions as _core_messages_suggestions
     from ._core.messages import text as _core_messages_text
     from ._core.ollama import client as _core_ollama_client
+    from ._core.ollama import model_store as _core_ollama_model_store
     from ._core.ollama import syntax as _core_ollama_syntax
     from ._core.ollama import versions as _core_ollama_versions
     from ._core.planning import changes as _core_planning_changes
@@ -133,6 +134,7 @@ def modules() -> None:
     from ._core.planning import plan_text as _core_planning_plan_text
     from ._core.planning import planner as _core_planning_planner
     from ._core.planning import plans as _core_planning_plans
+    from ._core.planning import readiness as _core_planning_readiness
     from ._core.planning import request as _core_planning_request
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan

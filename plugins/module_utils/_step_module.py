@@ -126,6 +126,8 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
             view = engine.preview(run)
             runs = [run_entry(view, view.pending, kinds)]
         else:
+            for warning in engine.check_start([run]):
+                module.warn(str(warning))
             # use the view of the submission: if all results were complete, the run may not be in the store
             runs = [submission_entry(engine.submit(run), kinds)]
         warn_unchecked(module, runs)

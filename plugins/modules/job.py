@@ -228,6 +228,8 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         previewed = [run_entry(view, view.pending, None) for view in views]
         warn_unchecked(module, previewed)
         return {**answer(previewed, KINDS), **planned}
+    for warning in engine.check_start(runs):
+        module.warn(str(warning))
     submitted = [submit_run(engine, run) for run in runs]
     warn_unchecked(module, submitted)
     if module.params["state"] == "submitted":
@@ -295,7 +297,9 @@ def plans(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
 
     previews = [(run, engine.preview(run)) for run in runs]
-    made = plans_of(engine.layout, previews, module.params["accelerator"], module.params["datasets"], saved)
+    accelerator, datasets = module.params["accelerator"], module.params["datasets"]
+    obstacles = engine.obstacles(runs) if module.check_mode else []
+    made = plans_of(engine.layout, previews, accelerator, datasets, saved, obstacles)
     text = text_of([each for each in made if each["changed"]])
     return {"plans": made, **({"diff": {"prepared": text}} if module._diff and text else {})}
 

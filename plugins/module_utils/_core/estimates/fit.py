@@ -61,6 +61,11 @@ def required_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | Non
     return max(estimate(shape, values, "cpu", longest).ram[step] for step in ("train", "merge"))
 
 
+def required_training_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+    """Peak RAM of a training on a CPU alone, in bytes."""
+    return estimate(shape, values, "cpu", longest).ram["train"]
+
+
 def required_merge_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
     """Peak RAM of a merge, in bytes."""
     return estimate(shape, values, "cpu", longest).ram["merge"]

@@ -200,11 +200,16 @@ def estimate_resources(hyper: Hyperparameters, subject: Subject, machine: Machin
 
 
 def misfit(
-    hyper: Hyperparameters, subject: Subject, machine: Machine, resources: estimates_memory.Estimate | None
+    hyper: Hyperparameters,
+    subject: Subject,
+    machine: Machine,
+    resources: estimates_memory.Estimate | None,
+    steps: t.Sequence[str] = ("train", "merge"),
 ) -> fit.Misfit | None:
     """Explain why a fine-tune does not fit a machine; None when it fits, or when this is unknown.
 
     :param resources: result of :func:`estimate_resources`.
+    :param steps: kinds of step that it makes, of those that take much RAM.
     """
     if resources is None or subject.shape is None:
         return None
@@ -213,20 +218,26 @@ def misfit(
         problem = fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name, resources)
         if problem is not None:
             return problem
-    return _ram_misfit(resources, values, subject, machine)
+    return _ram_misfit(resources, values, subject, machine, steps)
 
 
 def _ram_misfit(
-    resources: estimates_memory.Estimate, values: t.Mapping[str, t.Any], subject: Subject, machine: Machine
+    resources: estimates_memory.Estimate,
+    values: t.Mapping[str, t.Any],
+    subject: Subject,
+    machine: Machine,
+    steps: t.Sequence[str],
 ) -> fit.Misfit | None:
     """Explain why a fine-tune does not fit in RAM: training on a CPU, or merging, which always runs on the CPU."""
     if subject.shape is None or machine.ram is None:
         return None
     available = machine.ram.total + machine.ram.swap
-    for step in ("train", "merge"):
+    for step in steps:
         if resources.ram[step] > available:
-            on_cpu = machine.accelerator == "cpu"
-            measure = fit.required_ram if on_cpu else fit.required_merge_ram
+            if machine.accelerator != "cpu":
+                measure = fit.required_merge_ram
+            else:
+                measure = fit.required_ram if "merge" in steps else fit.required_training_ram
             suggestions = fit.nearest_settings(
                 subject.shape, values, available, subject.longest, subject.ollama_name, measure
             )
@@ -257,18 +268,20 @@ def check(
     name: str,
     memory_check: str,
     resources: estimates_memory.Estimate | None,
+    steps: t.Sequence[str] = ("train", "merge"),
 ) -> Message | None:
     """Check that a training fits the machine, unless it has been trained already.
 
     :param name: name of the fine-tune, for the message.
     :param memory_check: ``enforce`` or ``warn``.
     :param resources: result of :func:`estimate_resources`.
+    :param steps: kinds of step that the fine-tune makes, of those that take much RAM.
     :returns: a warning; None when it fits.
     :raises InputError: when it does not fit and the check is enforced.
     """
     if is_trained(layout, hyper, subject):
         return None
-    problem = misfit(hyper, subject, machine, resources)
+    problem = misfit(hyper, subject, machine, resources, steps)
     if problem is None:
         return None
     if memory_check == "enforce":

@@ -37,6 +37,7 @@ class Declared:
     aliases: tuple[str, ...]
     register: bool
     memory_check: str
+    preflight_check: str
     gate: dict[str, t.Any] | None
     export: str
     retraining_inputs: tuple[str, ...]
@@ -97,6 +98,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], checked: Checked | None = None)
         aliases=tuple(values["aliases"]),
         register=register,
         memory_check=values["memory_check"],
+        preflight_check=values["preflight_check"],
         gate=gate,
         export=values["export"],
         retraining_inputs=retraining.retraining_inputs(label, values["regenerate"], values["regenerate_on"]),

@@ -91,11 +91,13 @@ def training_settings(
     memory_check: str = "enforce",
     write: bool = True,
     nodes: int = 1,
+    merges: bool = True,
 ) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     """Return the settings of a training for its fingerprint, and its options.
 
     :param write: whether the result of ``method: auto`` may be recorded.
     :param nodes: hosts that train together.
+    :param merges: whether the result is merged into its base on this host.
     :raises InputError: if a hyperparameter is invalid, or the training does not fit this machine.
     """
     machine = host.inspect_machine(accelerator)
@@ -117,8 +119,9 @@ def training_settings(
     counted = optimizer_steps.count(options["resolved"], subject.dataset_results, nodes)
     if counted is not None:
         options["optimizer_steps"] = counted.steps
+    steps = ("train", "merge") if merges else ("train",)
     warnings = [
-        host.check(layout, hyper, subject, machine, name, memory_check, estimate),
+        host.check(layout, hyper, subject, machine, name, memory_check, estimate, steps),
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),

@@ -81,7 +81,17 @@ def plan_part(
     hyper = declared.hyper.with_method(str(resolved["method"]))
     subject = inputs.subject_of(declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results)
     _settings, options = inputs.training_settings(
-        layout, hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, False, nodes.count
+        layout,
+        hyper,
+        base,
+        subject,
+        toolchain,
+        accelerator,
+        declared.name,
+        declared.memory_check,
+        False,
+        nodes.count,
+        False,
     )
     if options["accelerator"] != lead_facts["accelerator"]:
         raise InputError(

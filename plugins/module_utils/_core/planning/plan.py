@@ -22,6 +22,7 @@ from ..runs.run import Run, RunStep
 from ..runs.status import RunView
 from ..system.disk import free_bytes
 from .changes import Change, PreviousResult, changes, describe_base
+from .readiness import disk_of, training_options
 
 SCHEMA = 1
 
@@ -48,7 +49,7 @@ def make_plan(
     pending = set(view.pending)
     previous = PreviousResult(layout, run.name) if pending else None
     state_of = {step.label: step for step in view.steps}
-    options = _train_options(run)
+    options = training_options(run)
     steps = []
     for step in run.steps:
         step_view = state_of[step.label]
@@ -91,6 +92,7 @@ def make_plan(
         "method_reason": str(options.get("method_reason") or ""),
         "method_cause": dict(options.get("method_cause") or {}),
         "aliases": aliases(run),
+        "needs": _needs(steps),
         "host": _host(layout, machine),
         "warnings": [],
         "warning_messages": [],
@@ -106,10 +108,6 @@ def add_warnings(plan: t.Mapping[str, t.Any], warnings: t.Iterable[Message]) -> 
         "warnings": [*map(str, added), *plan["warnings"]],
         "warning_messages": [*(warning.as_dict() for warning in added), *plan["warning_messages"]],
     }
-
-
-def _train_options(run: Run) -> dict[str, t.Any]:
-    return next((step.spec.options for step in run.steps if step.spec.options.get("resolved")), {})
 
 
 def bases(run: Run) -> dict[str, dict[str, t.Any]]:
@@ -168,9 +166,7 @@ def _requirements(
     estimate = options.get("estimate") or {}
     kind = step.spec.kind
     requirements: dict[str, t.Any] = {}
-    disk = (estimate.get("disk") or {}).get(step.label, (estimate.get("disk") or {}).get(kind))
-    if kind == "base":
-        disk = 0 if step.spec.options.get("location") else step.spec.options.get("bytes") or disk
+    disk = disk_of(run, step)
     if disk is not None:
         requirements["disk_bytes"] = disk
     if (estimate.get("ram") or {}).get(kind):
@@ -271,7 +267,9 @@ def _host(layout: Layout, machine: Machine) -> dict[str, t.Any]:
         "disk_free_bytes": free_bytes(layout.root),
     }
     if machine.ram is not None:
-        facts.update(ram_bytes=machine.ram.total, ram_available_bytes=machine.ram.available)
+        facts.update(
+            ram_bytes=machine.ram.total, ram_available_bytes=machine.ram.available, swap_bytes=machine.ram.swap
+        )
     if machine.gpus:
         facts.update(
             gpus=[gpu.name for gpu in machine.gpus],
@@ -281,15 +279,30 @@ def _host(layout: Layout, machine: Machine) -> dict[str, t.Any]:
     return facts
 
 
+def _needs(steps: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """Return what the steps still to be made need together: the sum of disk and time, the peak of the memory."""
+    takes = [step["takes"] for step in steps if step["runs"]]
+
+    def values(name: str) -> list[t.Any]:
+        return [each[name] for each in takes if each.get(name) is not None]
+
+    needs: dict[str, t.Any] = {"disk_bytes": sum(values("disk_bytes"))}
+    for name in ("ram_bytes", "vram_bytes"):
+        if values(name):
+            needs[name] = max(values(name))
+    if values("seconds"):
+        needs["seconds"] = round(sum(values("seconds")), 1)
+    return needs
+
+
 def _warnings(plan: t.Mapping[str, t.Any], trains: bool) -> list[Message]:
     host = plan["host"]
     warnings = []
-    takes = [step["takes"] for step in plan["steps"] if step["runs"]]
-    disk = sum(each.get("disk_bytes", 0) for each in takes)
-    if disk > host["disk_free_bytes"]:
-        disk_facts = {"needed": disk, "free": host["disk_free_bytes"], "path": host["disk_path"]}
-        warnings.append(Message("planning.disk_short", name=plan["name"], **disk_facts))
-    free, vram = host.get("vram_free_bytes"), max((each.get("vram_bytes", 0) for each in takes), default=0)
+    needs = plan["needs"]
+    ram, vram, free = needs.get("ram_bytes", 0), needs.get("vram_bytes", 0), host.get("vram_free_bytes")
+    if "ram_bytes" in host and ram > host["ram_bytes"] + host["swap_bytes"]:
+        facts = {"needed": ram, "total": host["ram_bytes"], "swap": host["swap_bytes"]}
+        warnings.append(Message("planning.ram_short", name=plan["name"], **facts))
     if trains and free is not None and free < vram:
         warnings.append(Message("planning.gpu_short", name=plan["name"], needed=vram, free=free))
     return warnings

@@ -66,16 +66,15 @@ def _requirements(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> 
 
 def _total(plan: t.Mapping[str, t.Any]) -> str:
     takes = [step["takes"] for step in plan["steps"] if step["runs"]]
-    host = plan["host"]
-    disk = sum(each.get("disk_bytes", 0) for each in takes)
-    seconds = [each["seconds"] for each in takes if each.get("seconds") is not None]
-    line = f"In all: disk {gigabytes(disk)} of {gigabytes(host['disk_free_bytes'])} free at {host['disk_path']}"
-    ram = max((each.get("ram_bytes", 0) for each in takes), default=0)
+    host, needs = plan["host"], plan["needs"]
+    disk, free = gigabytes(needs["disk_bytes"]), gigabytes(host["disk_free_bytes"])
+    line = f"In all: disk {disk} of {free} free at {host['disk_path']}"
+    ram = needs.get("ram_bytes", 0)
     if ram and host.get("ram_available_bytes"):
         line += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
-    if seconds:
+    if "seconds" in needs:
         # a base that already exists takes no time
         unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
         note = "" if not unknown else ", downloads and what is not known left out"
-        line += f", {describe_seconds(sum(seconds))}{note}"
+        line += f", {describe_seconds(needs['seconds'])}{note}"
     return line

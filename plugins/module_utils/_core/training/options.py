@@ -66,6 +66,13 @@ ALL: tuple[Option, ...] = (
         choices=("enforce", "warn"), step="run", changes_result=False,
     ),
     Option(
+        "preflight_check", "str", "enforce", "If disk or Ollama is missing",
+        "Handling of a fine-tune that cannot reach its end on the host as it is now, because the disk is too small "
+        "for the steps still to be made or Ollama does not answer: refuse it before anything runs (enforce), or "
+        "begin it nevertheless, with a warning (warn).",
+        choices=("enforce", "warn"), step="run", changes_result=False,
+    ),
+    Option(
         "gate", "dict", {}, "Gate",
         "Questions with expectations that the answers of the new model must meet before its aliases are moved to "
         "it. Keys: prompts, and optionally options, allowed_failures and no_regression. With another gate the "

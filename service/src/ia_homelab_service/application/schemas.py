@@ -121,7 +121,8 @@ class Estimate(Schema):
     vram_total_bytes: int | None = None
     vram_free_bytes: int | None = None
     fits: bool | None = None
-    disk_bytes: int | None = None
+    ram_bytes: int | None = pydantic.Field(default=None, description="Largest RAM of the steps still to be made.")
+    disk_bytes: int | None = pydantic.Field(default=None, description="Disk that the steps still to be made write.")
     disk_free_bytes: int | None = None
     optimizer_steps: int | None = pydantic.Field(default=None, description="Steps of the training, over all epochs.")
     seconds: float | None = None

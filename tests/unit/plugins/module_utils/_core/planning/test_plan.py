@@ -280,14 +280,6 @@ def test_previous_duration_is_used_for_the_estimate(lab: PlanLab) -> None:
     assert takes(plan_of(lab, declared(lab, method="full")), "train")["seconds_from"] == "worked out"
 
 
-def test_low_disk_space_causes_a_warning(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning_plan, "free_bytes", lambda path: 10**9)
-    plan = plan_of(lab, declared(lab))
-    assert plan["warnings"] == [
-        f"homelab-model: about 3.8 GB will be written in all, and 1.0 GB are free at {lab.layout.root}."
-    ]
-
-
 def test_plan_as_text(lab: PlanLab) -> None:
     lab.make(declared(lab, learning_rate=1e-4))
     text = plan_text.text(plan_of(lab, declared(lab)))
