@@ -72,6 +72,7 @@ def training_seconds(
     method: str,
     gpu: str = "",
     cores: int = 0,
+    gpus: int = 1,
 ) -> float | None:
     """Estimated duration of a training in seconds; None for an unknown GPU.
 
@@ -80,6 +81,7 @@ def training_seconds(
     :param method: training method.
     :param gpu: name of the GPU; empty for a CPU.
     :param cores: number of CPU cores; used without a GPU only.
+    :param gpus: number of such GPUs, which divide the rows among them.
     """
     operations = (8 if method == "full" else 6) * float(parameters) * tokens
     if gpu:
@@ -87,7 +89,7 @@ def training_seconds(
         if peak is None:
             return None
         slowdown = _QLORA_SLOWDOWN if method == "qlora" else 1.0
-        return _TRAIN_STARTUP + operations * slowdown / (peak * 1e12 * _UTILISATION)
+        return _TRAIN_STARTUP + operations * slowdown / (peak * 1e12 * _UTILISATION * gpus)
     return _TRAIN_STARTUP + operations / (_CORE_RATE * max(1, cores))
 
 

@@ -62,18 +62,23 @@ class Machine:
         """The machine's memory; None when the kernel does not report it."""
         return self._ram or memory.ram()
 
-    @property
-    def gpu_total(self) -> int | None:
-        """Total memory of the GPU in bytes; None without a GPU.
+    def training_gpus(self, count: int = 1) -> list[system_gpus.Gpu]:
+        """The GPUs that a training uses; empty on a CPU, or when the driver reports none.
+
+        :param count: number of GPUs that it declares.
+        """
+        return system_gpus.largest(self.gpus, count)
+
+    def gpu_total(self, count: int = 1) -> int | None:
+        """Total memory in bytes of the GPU that a training uses; None without a GPU.
 
         Of several GPUs the smallest counts, because each holds a complete copy of the training.
         """
-        return min((gpu.total_bytes for gpu in self.gpus), default=None)
+        return min((gpu.total_bytes for gpu in self.training_gpus(count)), default=None)
 
-    @property
-    def gpu_free(self) -> int | None:
-        """Free memory of the GPU in bytes, of the one with the least; None without a GPU."""
-        return min((gpu.free_bytes for gpu in self.gpus), default=None)
+    def gpu_free(self, count: int = 1) -> int | None:
+        """Free memory in bytes of those GPUs, of the one with the least; None without a GPU."""
+        return min((gpu.free_bytes for gpu in self.training_gpus(count)), default=None)
 
 
 def inspect_machine(accelerator: str) -> Machine:
@@ -151,8 +156,9 @@ def resolve_method(
             stored = options.get("method_cause") or options.get("method_reason")
             cause = Message.from_stored(stored) if stored else Message("estimates.trained_so")
             return hyper.with_method(method), cause
-    method, reason = fit.choose_method(subject.shape, hyper.values, machine.gpu_total, subject.rows, subject.longest)
-    if machine.accelerator == "cuda" and machine.gpu_total is None:
+    gpu_total = machine.gpu_total(hyper["gpus"])
+    method, reason = fit.choose_method(subject.shape, hyper.values, gpu_total, subject.rows, subject.longest)
+    if machine.accelerator == "cuda" and gpu_total is None:
         reason = Message("estimates.no_known_gpu")
     if write:
         facts = {"method": method, "reason": str(reason), "cause": reason.as_dict(), "decided_at": utc_now()}
@@ -214,8 +220,9 @@ def misfit(
     if resources is None or subject.shape is None:
         return None
     values = hyperparameters.resolved(hyper)
-    if machine.gpu_total is not None:
-        problem = fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name, resources)
+    gpu_total = machine.gpu_total(hyper["gpus"])
+    if gpu_total is not None:
+        problem = fit.misfit(subject.shape, values, gpu_total, subject.longest, subject.ollama_name, resources)
         if problem is not None:
             return problem
     return _ram_misfit(resources, values, subject, machine, steps)
@@ -258,6 +265,20 @@ def _ram_misfit(
 def is_trained(layout: Layout, hyper: Hyperparameters, subject: Subject) -> bool:
     """Whether a training has been completed on this host, also if its weights were pruned since: receipts remain."""
     return layout.receipt("train", subject.train_fingerprint(hyper)) is not None
+
+
+def check_gpus(hyper: Hyperparameters, machine: Machine) -> None:
+    """Check that a machine has the declared number of GPUs.
+
+    :raises InputError: when it trains on the CPU, or the driver reports fewer.
+    """
+    wanted = hyper["gpus"]
+    if wanted == 1:
+        return
+    if machine.accelerator != "cuda":
+        raise InputError("estimates.gpus_on_cpu", gpus=wanted)
+    if machine.gpus and len(machine.gpus) < wanted:
+        raise InputError("estimates.too_few_gpus", gpus=wanted, there=len(machine.gpus))
 
 
 def check(

@@ -61,6 +61,7 @@ def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] =
             if written not in wrong:
                 checked.problems.append(Problem(written, Message("training.option_missing", option=option.name)))
     checked.problems.extend(hyperparameters.stage_problems(checked))
+    checked.problems.extend(hyperparameters.gpu_problems(checked))
     return checked
 
 

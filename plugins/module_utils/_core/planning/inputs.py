@@ -104,6 +104,7 @@ def training_settings(
     hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
+    host.check_gpus(hyper, machine)
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     options: dict[str, t.Any] = {
         "resolved": hyperparameters.resolved(hyper),

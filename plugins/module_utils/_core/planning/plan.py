@@ -21,6 +21,7 @@ from ..messages.message import Message
 from ..runs.run import Run, RunStep
 from ..runs.status import RunView
 from ..system.disk import free_bytes
+from ..training.options import DEFAULTS
 from .changes import Change, PreviousResult, changes, describe_base
 from .readiness import disk_of, training_options
 
@@ -93,7 +94,7 @@ def make_plan(
         "method_cause": dict(options.get("method_cause") or {}),
         "aliases": aliases(run),
         "needs": _needs(steps),
-        "host": _host(layout, machine),
+        "host": _host(layout, machine, int((options.get("resolved") or {}).get("gpus") or 1)),
         "warnings": [],
         "warning_messages": [],
     }
@@ -209,11 +210,12 @@ def _seconds(
         parameters = (options.get("estimate") or {}).get("parameters")
         if not tokens or not parameters:
             return None, ""
-        gpu = machine.gpus[0].name if machine.gpus else ""
+        count = int(options["resolved"].get("gpus") or 1)
+        gpu = next((gpu.name for gpu in machine.training_gpus(count)), "")
         if machine.accelerator == "cuda" and not gpu:
             return None, ""
         method = str(options["resolved"]["method"])
-        return duration.training_seconds(parameters, tokens, method, gpu, cores), "worked out"
+        return duration.training_seconds(parameters, tokens, method, gpu, cores, count), "worked out"
     previous_seconds = _duration(before)
     if previous_seconds is not None and (before or {}).get("settings") == step.spec.settings and kind != "base":
         return previous_seconds, "the last time"
@@ -240,12 +242,12 @@ def _is_comparable(
     before: t.Mapping[str, t.Any], step: RunStep, old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]
 ) -> bool:
     """Return whether two trainings take the same time per token."""
-    keys = ("method", "batch_size", "gradient_accumulation", "stage")
+    keys = ("method", "batch_size", "gradient_accumulation", "gpus", "stage")
     old_resolved, new_resolved = old.get("resolved") or {}, new.get("resolved") or {}
     return (
         (before.get("upstream") or {}).get("base") == step.spec.upstream.get("base")
         and old.get("accelerator") == new.get("accelerator")
-        and all(old_resolved.get(name) == new_resolved.get(name) for name in keys)
+        and all(old_resolved.get(name, DEFAULTS[name]) == new_resolved.get(name, DEFAULTS[name]) for name in keys)
     )
 
 
@@ -260,7 +262,7 @@ def _duration(receipt: t.Mapping[str, t.Any] | None) -> float | None:
     return max(0.0, (end - start).total_seconds())
 
 
-def _host(layout: Layout, machine: Machine) -> dict[str, t.Any]:
+def _host(layout: Layout, machine: Machine, count: int) -> dict[str, t.Any]:
     facts: dict[str, t.Any] = {
         "accelerator": machine.accelerator,
         "disk_path": layout.root,
@@ -273,8 +275,8 @@ def _host(layout: Layout, machine: Machine) -> dict[str, t.Any]:
     if machine.gpus:
         facts.update(
             gpus=[gpu.name for gpu in machine.gpus],
-            vram_bytes=machine.gpu_total,
-            vram_free_bytes=machine.gpu_free,
+            vram_bytes=machine.gpu_total(count),
+            vram_free_bytes=machine.gpu_free(count),
         )
     return facts
 

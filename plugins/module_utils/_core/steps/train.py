@@ -31,12 +31,13 @@ from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
+from ..system import gpus as system_gpus
 from ..system.files import list_files, read_json, write_atomic, write_json
 from ..training import checkpoints, optimizer_steps, trainer_log
 from ..training.findings import findings
 from ..training.float32_base import in_float32
 from ..training.hyperparameters import llamafactory_train_arguments, precision
-from . import prompt_probes
+from . import prompt_probes, training_gpus
 from .step import Step
 from .tool_environment import (
     compute_threads,
@@ -121,6 +122,16 @@ class TrainStep(Step):
             nodes, agreed = distributed_nodes.Nodes.from_dict(distributed), distributed_nodes.read_agreed(ctx.job_dir)
             env.update(distributed_nodes.environment(nodes, agreed, _accelerator(ctx)))
             isolation = dataclasses.replace(isolation, network="host") if isolation else None
+        # a training that an earlier version began uses all GPUs to its end
+        gpus = ctx.spec.options["resolved"].get("gpus")
+        if gpus and _accelerator(ctx) == "cuda":
+            there = system_gpus.gpus()
+            if isolation is None:
+                env.update(training_gpus.host_environment(gpus, env, there))
+            else:
+                devices = training_gpus.container_devices(gpus, isolation.gpus, there)
+                isolation = dataclasses.replace(isolation, gpus=devices)
+            env.update(training_gpus.launch_environment(gpus, bool(distributed or extra.get("deepspeed"))))
         if attempt.finished:
             if os.path.exists(os.path.join(ctx.work, LOSS_PLOT_FILE)):
                 return None
@@ -205,10 +216,9 @@ class TrainStep(Step):
     def _leave_out_warmup(ctx: StepContext, settings: dict[str, t.Any], statistics: dict[str, t.Any]) -> None:
         """Train without warm-up where it would take too many of the few steps, and record that."""
         resolved, nodes = ctx.spec.options["resolved"], ctx.spec.options.get("nodes")
-        processes = distributed_nodes.Nodes.from_dict(nodes).count if nodes else 1
-        counted = optimizer_steps.count(
-            resolved, ctx.upstream_results("dataset"), processes, statistics.get("train_rows")
-        )
+        hosts = distributed_nodes.Nodes.from_dict(nodes).count if nodes else 1
+        results = ctx.upstream_results("dataset")
+        counted = optimizer_steps.count(resolved, results, hosts, statistics.get("train_rows"))
         if counted is not None and optimizer_steps.leaves_out_warmup(resolved, counted.steps):
             settings["warmup_ratio"] = 0.0
             statistics["warmup_left_out"] = resolved["warmup_ratio"]

@@ -13,7 +13,7 @@ from ..messages.message import Message
 from .known_names import QUANTIZATIONS
 from .option import ADAPTERS, Option
 from .option_values import Checked, Problem, check_options, raise_problems
-from .options import OPTIONS
+from .options import BY_NAME, OPTIONS
 
 #: Maximum length of a setting in a description, in characters.
 _MAX_DESCRIPTION = 60
@@ -63,7 +63,7 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
         of bounds, an unsupported method or stage.
     """
     checked = check_options(OPTIONS, declared)
-    raise_problems([*checked.problems, *stage_problems(checked)])
+    raise_problems([*checked.problems, *stage_problems(checked), *gpu_problems(checked)])
     return complete(checked.values)
 
 
@@ -88,6 +88,21 @@ def stage_problems(checked: Checked) -> list[Problem]:
         for option in OPTIONS
         if option.stages and stage not in option.stages and values.get(option.name, option.default) != option.default
     ]
+
+
+def gpu_problems(checked: Checked) -> list[Problem]:
+    """A number of GPUs that the batches of an optimizer step cannot be divided among."""
+    gpus = checked.values.get("gpus", 1)
+    batches = checked.values.get("gradient_accumulation", BY_NAME["gradient_accumulation"].default)
+    if batches % gpus == 0 or "gradient_accumulation" in [problem.option for problem in checked.problems]:
+        return []
+    content = Message(
+        "training.batches_not_divisible",
+        gradient_accumulation=batches,
+        gpus=gpus,
+        nearest=max(1, round(batches / gpus)) * gpus,
+    )
+    return [Problem(checked.written["gpus"], content)]
 
 
 def _require_method(method: str) -> None:
@@ -203,6 +218,8 @@ def llamafactory_train_arguments(
     for option in OPTIONS:
         if option.lf_argument and option.applies(method, str(values.get("stage") or "sft")):
             arguments[option.lf_argument] = values.get(option.name)
+    # each GPU is a process of its own, and accumulates its share
+    arguments["gradient_accumulation_steps"] = int(values["gradient_accumulation"]) // int(values.get("gpus") or 1)
     arguments["finetuning_type"] = "lora" if method in ADAPTERS else method
     if method in ADAPTERS:
         arguments["lora_target"] = ",".join(values["lora_target"])

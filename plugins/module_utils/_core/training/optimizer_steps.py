@@ -47,7 +47,7 @@ class StepCount:
 def count(
     values: t.Mapping[str, t.Any],
     dataset_results: t.Mapping[str, t.Any],
-    processes: int = 1,
+    nodes: int = 1,
     train_rows: int | None = None,
 ) -> StepCount | None:
     """Count the optimizer steps; None when the number of rows is unknown.
@@ -57,7 +57,7 @@ def count(
 
     :param values: resolved hyperparameters.
     :param dataset_results: ``results`` of the dataset's receipt: its ``rows`` and ``bytes``.
-    :param processes: processes that train at the same time: GPUs of all hosts.
+    :param nodes: hosts that train together.
     :param train_rows: rows that are left to train on after those for the validation, if they have been counted.
     """
     rows = dataset_results.get("rows")
@@ -75,15 +75,17 @@ def count(
         if not isinstance(size, int):
             return None
         used = max(1, int(size * used / rows / CHARACTERS_PER_TOKEN / int(values["cutoff_len"])))
-    batch, accumulation = int(values["batch_size"]), int(values["gradient_accumulation"])
-    batches = math.ceil(used / (batch * processes))
+    batch, gpus = int(values["batch_size"]), int(values.get("gpus") or 1)
+    # the GPUs divide the batches of a step among them; hosts add theirs
+    accumulation = int(values["gradient_accumulation"]) // gpus
+    batches = math.ceil(used / (batch * gpus * nodes))
     per_epoch = max(1, math.ceil(batches / accumulation))
     limit = extra.get("max_steps")
     if isinstance(limit, int) and limit > 0:
         steps = limit
     else:
         steps = math.ceil(float(values["epochs"]) * per_epoch)
-    return StepCount(max(1, steps), per_epoch, used, batch * accumulation * processes)
+    return StepCount(max(1, steps), per_epoch, used, batch * accumulation * gpus * nodes)
 
 
 def leaves_out_warmup(values: t.Mapping[str, t.Any], steps: int) -> bool:

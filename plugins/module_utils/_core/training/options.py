@@ -153,6 +153,12 @@ ALL: tuple[Option, ...] = (
         lf_argument="gradient_accumulation_steps",
     ),
     Option(
+        "gpus", "int", 1, "GPUs",
+        "GPUs of each host that train together, those with the most memory. Each holds a complete copy and takes a "
+        "share of gradient_accumulation, which must be a multiple, so an optimizer step has as many rows as with one.",
+        minimum=1, maximum=64,
+    ),
+    Option(
         "cutoff_len", "int", 2048, "Maximum length of a row",
         "Maximum length of a row in tokens; longer rows are truncated.",
         minimum=16, maximum=1048576, aliases=("max_length",), lf_argument="cutoff_len",

@@ -37,7 +37,8 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     """
     train = step_spec(run, "train")
     machine = host.inspect_machine(settings.accelerator)
-    largest = max(machine.gpus, key=lambda gpu: gpu.total_bytes, default=None)
+    count = int((train.options["resolved"].get("gpus") if train else None) or 1)
+    total_bytes, free_vram = machine.gpu_total(count), machine.gpu_free(count)
     free = free_bytes(layout.root)
     total = plan["needs"]
     seconds = total.get("seconds")
@@ -45,8 +46,8 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     steps = train.options.get("optimizer_steps") if train else None
     if not needs:
         return Estimate(
-            vram_total_bytes=largest.total_bytes if largest else None,
-            vram_free_bytes=largest.free_bytes if largest else None,
+            vram_total_bytes=total_bytes,
+            vram_free_bytes=free_vram,
             disk_free_bytes=free,
             optimizer_steps=steps,
             seconds=seconds,
@@ -54,9 +55,9 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     vram = total.get("vram_bytes")
     return Estimate(
         vram_bytes=vram,
-        vram_total_bytes=largest.total_bytes if largest else None,
-        vram_free_bytes=largest.free_bytes if largest else None,
-        fits=None if vram is None or largest is None else vram <= largest.total_bytes,
+        vram_total_bytes=total_bytes,
+        vram_free_bytes=free_vram,
+        fits=None if vram is None or total_bytes is None else vram <= total_bytes,
         ram_bytes=total.get("ram_bytes"),
         disk_bytes=total["disk_bytes"],
         disk_free_bytes=free,

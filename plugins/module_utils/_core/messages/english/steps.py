@@ -188,6 +188,11 @@ TEXTS: Texts = {
         "The trained adapter changes nothing: after {steps} {steps:step|steps} all its B matrices are still zero.",
         "Raise epochs or add rows, so that there are more steps; lower warmup_ratio; or raise learning_rate.",
     ),
+    "steps.too_few_gpus": Text(
+        "The training needs {wanted} {wanted:GPU|GPUs}, and {there} can be used.",
+        "Do the driver and nvidia-smi report all of them, and is none left out by CUDA_VISIBLE_DEVICES or by gpus of "
+        "the containers?",
+    ),
     "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
     "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",
     "steps.model_unusable": Text(

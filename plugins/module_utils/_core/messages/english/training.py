@@ -114,6 +114,11 @@ TEXTS: Texts = {
     "training.learning_rate_of_sft": (
         "learning_rate {learning_rate:g} suits sft; for {stage} something like {usual:g} is usual."
     ),
+    "training.batches_not_divisible": Text(
+        "gradient_accumulation {gradient_accumulation} cannot be divided among gpus: {gpus}, so the rows of an "
+        "optimizer step would be others.",
+        "Declare a multiple of {gpus} as gradient_accumulation, such as {nearest}.",
+    ),
     "training.few_steps": Text(
         "The training makes about {steps} optimizer {steps:step|steps} ({rows} {rows:row|rows}, {rows_per_step} for "
         "each step, {epochs:g} {epochs:epoch|epochs}): few to learn from.",

@@ -93,6 +93,11 @@ TEXTS: Texts = {
     "training.learning_rate_of_sft": (
         "learning_rate {learning_rate:g} convient à sft ; pour {stage}, {usual:g} est habituel."
     ),
+    "training.batches_not_divisible": Text(
+        "gradient_accumulation {gradient_accumulation} ne se divise pas entre gpus: {gpus}, et les lignes d'un pas "
+        "d'optimisation seraient d'autres.",
+        "Déclarez un multiple de {gpus} comme gradient_accumulation, par exemple {nearest}.",
+    ),
     "training.few_steps": Text(
         "L'entraînement fait environ {steps} {steps:pas|pas} d'optimisation ({rows} {rows:ligne|lignes}, "
         "{rows_per_step} par pas, {epochs:g} {epochs:époque|époques}) : c'est peu pour apprendre.",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -30,6 +31,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import tool_environment, train
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
     normalise,
     resolved,
@@ -127,6 +129,58 @@ def write_finished_training(ctx: StepContext, step: int = 100, total: int = 100,
     write_state(ctx.work, step, total, log_history=history, num_input_tokens_seen=1234)
     Path(ctx.work, "all_results.json").write_text('{"train_loss": 0.1, "train_runtime": 7.25, "epoch": 10.0}')
     Path(ctx.work, "training_loss.png").touch()
+
+
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that reports two GPUs, the second one larger."""
+    found = [Gpu(0, "small", 8 * 10**9, 0, "GPU-aa"), Gpu(1, "large", 24 * 10**9, 0, "GPU-bb")]
+    monkeypatch.setattr(train.system_gpus, "gpus", lambda: found)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_training_sees_as_many_gpus_as_declared(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLaMA-Factory starts a process for each that it sees."""
+    two_gpus(monkeypatch)
+    command = TrainStep().command(context(lab, "cuda"))
+    assert command is not None
+    assert (command.env["CUDA_VISIBLE_DEVICES"], command.env["CUDA_DEVICE_ORDER"]) == ("GPU-bb", "PCI_BUS_ID")
+    assert not {"NPROC_PER_NODE", "FORCE_TORCHRUN"} & set(command.env)
+    ctx = context(lab, "cuda", gpus=2)
+    command = TrainStep().command(ctx)
+    assert command is not None
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "GPU-bb,GPU-aa"
+    assert (command.env["NPROC_PER_NODE"], command.env["FORCE_TORCHRUN"]) == ("2", "1")
+    assert configuration(ctx)["gradient_accumulation_steps"] == 4
+    with pytest.raises(NotReadyError, match="needs 4 GPUs, and 2 can be used"):
+        TrainStep().command(context(lab, "cuda", gpus=4))
+    cpu = TrainStep().command(context(lab))
+    assert cpu is not None and "CUDA_VISIBLE_DEVICES" not in cpu.env
+
+
+def test_a_training_of_an_earlier_version_sees_all_gpus(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It continues as it began."""
+    two_gpus(monkeypatch)
+    ctx = context(lab, "cuda")
+    del ctx.spec.options["resolved"]["gpus"]
+    command = TrainStep().command(ctx)
+    assert command is not None and "CUDA_VISIBLE_DEVICES" not in command.env
+
+
+def test_a_container_gets_as_many_gpus_as_declared(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_gpus(monkeypatch)
+    ctx = context(lab, "cuda")
+    tools = dataclasses.replace(ctx.toolchain, llamafactory_image="image")
+    command = TrainStep().command(dataclasses.replace(ctx, toolchain=tools))
+    assert command is not None and command.container is not None
+    assert command.container.gpus == "GPU-bb"
+    assert "CUDA_VISIBLE_DEVICES" not in command.env
+
+
+def test_deepspeed_starts_one_process_for_each_gpu(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_gpus(monkeypatch)
+    command = TrainStep().command(context(lab, "cuda", extra={"deepspeed": {"zero_optimization": {"stage": 2}}}))
+    assert command is not None
+    assert (command.env["FORCE_TORCHRUN"], command.env["NPROC_PER_NODE"]) == ("1", "1")
 
 
 def test_finished_is_not_run_again(lab: StepLab) -> None:

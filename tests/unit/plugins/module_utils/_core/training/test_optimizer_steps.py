@@ -24,9 +24,9 @@ def values(**declared: t.Any) -> dict[str, t.Any]:
     return resolved(normalise(declared))
 
 
-def steps(rows: int, processes: int = 1, train_rows: int | None = None, **declared: t.Any) -> int:
+def steps(rows: int, nodes: int = 1, train_rows: int | None = None, **declared: t.Any) -> int:
     """Optimizer steps of a training of so many rows of 350 bytes."""
-    counted = optimizer_steps.count(values(**declared), {"rows": rows, "bytes": 350 * rows}, processes, train_rows)
+    counted = optimizer_steps.count(values(**declared), {"rows": rows, "bytes": 350 * rows}, nodes, train_rows)
     assert counted is not None
     return counted.steps
 
@@ -56,9 +56,15 @@ def test_count(rows: int, declared: dict[str, t.Any], expected: int) -> None:
     assert steps(rows, **declared) == expected
 
 
-def test_several_processes_divide_the_rows() -> None:
-    assert steps(64, processes=4) == steps(16)
-    assert steps(65, processes=4) == 9
+def test_several_hosts_add_their_rows() -> None:
+    assert steps(64, nodes=4) == steps(16)
+    assert steps(65, nodes=4) == 9
+
+
+@given(st.integers(1, 2000), st.sampled_from([1, 2, 4, 8]))
+def test_gpus_change_no_number_of_steps(rows: int, gpus: int) -> None:
+    """They divide the batches of a step among them."""
+    assert steps(rows, gpus=gpus) == steps(rows)
 
 
 def test_counted_rows_take_the_place_of_the_share() -> None:
