@@ -18,6 +18,7 @@ import typing as t
 
 from ..artifacts.integrity import artifact_defect, findings_of
 from ..artifacts.layout import Layout
+from ..base_models.model_files import HashCache
 from ..errors import CoreError, InputError, JobError, NotReadyError, StoreError
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
@@ -321,6 +322,7 @@ class Engine:
                 self.reconcile()  # retires the damaged run unless one of its jobs is supervised
             with contextlib.suppress(CoreError):  # it is raised again, and handled, when the run is put into the queue
                 find_pending_steps(self.layout, record.run or run, checks)
+        HashCache.keep(self.layout)
         with disk_errors(self.layout.jobs):
             self.store.prepare()
             with self.store.lock():
@@ -411,6 +413,7 @@ class Engine:
         reconciled_at = None
         while True:
             view = self.observe(run_id)
+            HashCache.keep(self.layout)  # the next process that follows the run does not read a touched base again
             now = time.monotonic()
             is_due = reconciled_at is None or now - reconciled_at >= max(_RECONCILE_SECONDS, poll)
             if is_due and not view.state.ended and not self._is_supervised(run_id):
