@@ -140,6 +140,7 @@ def modules() -> None:
     from ._core.planning import saved_plan as _core_planning_saved_plan
     from ._core.planning import served_system as _core_planning_served_system
     from ._core.planning import step_warnings as _core_planning_step_warnings
+    from ._core.programs import check_training as _core_programs_check_training
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import count_tokens as _core_programs_count_tokens
     from ._core.programs import list_llamafactory_arguments as _core_programs_list_llamafactory_arguments
@@ -214,4 +215,5 @@ def modules() -> None:
     from ._core.training import options as _core_training_options
     from ._core.training import stages as _core_training_stages
     from ._core.training import trainer_log as _core_training_trainer_log
+    from ._core.training import training_check as _core_training_training_check
     from ._core import version as _core_version

@@ -11,16 +11,17 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..artifacts.integrity import artifact_defect, artifact_path
 from ..artifacts.layout import Layout
 from ..base_models import names, resolution
 from ..chat_formats import exactness, text_arguments
 from ..chat_formats.facts import facts_of
-from ..datasets import registry, truncation
+from ..datasets import registry, truncation, validation_split
 from ..estimates import host
 from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
-from ..training import hyperparameters, image_arguments, llamafactory_arguments, optimizer_steps, stages
+from ..training import hyperparameters, image_arguments, llamafactory_arguments, optimizer_steps, stages, training_check
 from ..training.hyperparameters import Hyperparameters
 from .served_system import system_for
 from .step_warnings import add_warnings
@@ -121,19 +122,30 @@ def training_settings(
     if counted is not None:
         options["optimizer_steps"] = counted.steps
     steps = ("train", "merge") if merges else ("train",)
+    trained = host.is_trained(layout, hyper, subject)
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate, steps),
         *stages.warnings_for(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
-        # a training that exists is not made again
-        *(
-            optimizer_steps.warnings_for(options["resolved"], counted)
-            if not host.is_trained(layout, hyper, subject)
-            else ()
-        ),
     ]
+    if hyper["validation_share"] and not trained:
+        validation_split.check_share(layout.artifact("dataset", subject.dataset), hyper["validation_share"])
+    if not trained:  # what exists is not made again
+        warnings += optimizer_steps.warnings_for(options["resolved"], counted)
+        directory = _base_directory(layout, base)
+        warnings.append(
+            training_check.check(layout, options["resolved"], directory, base.fingerprint, toolchain, write)
+        )
     return hyperparameters.settings(hyper), add_warnings(options, warnings)
+
+
+def _base_directory(layout: Layout, base: resolution.BaseIdentity) -> str:
+    """Return the directory of a base model; empty if it is not complete on this host."""
+    if base.location:
+        return base.location
+    defect = artifact_defect(layout, "base", base.fingerprint)
+    return artifact_path(layout, "base", base.fingerprint) if defect is None else ""
 
 
 def register_settings(

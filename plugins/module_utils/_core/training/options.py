@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..datasets.validation_split import LARGEST_SHARE
 from .option import ADAPTERS, METHODS, STAGES, Option
 
 # fmt: off
@@ -227,7 +228,7 @@ ALL: tuple[Option, ...] = (
         "validation_share", "float", 0.0, "Validation share",
         "Share of the rows that is held back from training and evaluated after each epoch (eval_loss). A row is "
         "selected by its question, so the selection is stable as the dataset grows.",
-        minimum=0, maximum=0.5,
+        minimum=0, maximum=LARGEST_SHARE,
     ),
     Option(
         "pref_loss", "str", "sigmoid", "Preference loss",

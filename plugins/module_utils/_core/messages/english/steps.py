@@ -91,6 +91,18 @@ TEXTS: Texts = {
         "If you trust that repository, declare it in the inventory: extra: {{trust_remote_code: true}}; its code is "
         "then fetched. Otherwise choose another base.",
     ),
+    "steps.modules_missing": Text(
+        "The base model has no modules {name}.",
+        "Declare names of its linear modules in lora_target, or all.",
+    ),
+    "steps.validation_missing": Text(
+        "There are no rows to evaluate on.",
+        "Declare validation_share, or leave out of extra what evaluates.",
+    ),
+    "steps.attention_unknown": Text(
+        "LLaMA-Factory knows no attention {name}.",
+        "Declare flash_attn in extra as auto, disabled, sdpa or fa2, or leave it out.",
+    ),
     "steps.template_unknown": Text(
         "LLaMA-Factory knows no template {name}.",
         "Set template to one that this version of LLaMA-Factory has.",

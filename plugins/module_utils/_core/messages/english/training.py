@@ -119,6 +119,20 @@ TEXTS: Texts = {
         "optimizer step would be others.",
         "Declare a multiple of {gpus} as gradient_accumulation, such as {nearest}.",
     ),
+    "training.refused": Text("LLaMA-Factory refuses these arguments: {reason}", "{advice}"),
+    "training.validation_needed": "Declare validation_share: there are no rows to evaluate on. Or leave out: {names}.",
+    "training.package_needed": (
+        "Install that package into LLaMA-Factory's environment, or leave out of extra what needs it: {names}."
+    ),
+    "training.change_extra": "Change or leave out of extra: {names}.",
+    "training.modules_missing": Text(
+        "The base model has no modules {names:quoted} that can be trained so.",
+        "Its linear modules are: {modules}. lora_target: all stands for all of them.",
+    ),
+    "training.modules_not_checked": (
+        "Whether the base model has the modules {names} is not checked before it is on this host."
+    ),
+    "training.not_checked": ("{names}: not checked, because LLaMA-Factory is not installed here or does not answer."),
     "training.few_steps": Text(
         "The training makes about {steps} optimizer {steps:step|steps} ({rows} {rows:row|rows}, {rows_per_step} for "
         "each step, {epochs:g} {epochs:epoch|epochs}): few to learn from.",

@@ -98,6 +98,22 @@ TEXTS: Texts = {
         "d'optimisation seraient d'autres.",
         "Déclarez un multiple de {gpus} comme gradient_accumulation, par exemple {nearest}.",
     ),
+    "training.refused": Text("LLaMA-Factory refuse ces arguments : {reason}", "{advice}"),
+    "training.validation_needed": (
+        "Déclarez validation_share : il n'y a pas de lignes pour évaluer. Ou retirez : {names}."
+    ),
+    "training.package_needed": (
+        "Installez ce paquet dans l'environnement de LLaMA-Factory, ou retirez d'extra ce qui en a besoin : {names}."
+    ),
+    "training.change_extra": "Changez ou retirez d'extra : {names}.",
+    "training.modules_missing": Text(
+        "Le modèle de base n'a pas de modules {names:quoted} qui puissent être entraînés ainsi.",
+        "Ses modules linéaires sont : {modules}. lora_target: all les désigne tous.",
+    ),
+    "training.modules_not_checked": (
+        "Si le modèle de base a les modules {names} n'est pas vérifié avant qu'il soit sur cette machine."
+    ),
+    "training.not_checked": ("{names} : pas vérifié, car LLaMA-Factory n'est pas installé ici ou ne répond pas."),
     "training.few_steps": Text(
         "L'entraînement fait environ {steps} {steps:pas|pas} d'optimisation ({rows} {rows:ligne|lignes}, "
         "{rows_per_step} par pas, {epochs:g} {epochs:époque|époques}) : c'est peu pour apprendre.",

@@ -89,6 +89,19 @@ def test_warmup_of_few_steps_is_no_part_of_the_fingerprint(lab: PlanLab) -> None
     assert run.step("train").spec.options["resolved"]["warmup_ratio"] == 0.1
 
 
+def test_a_share_that_leaves_no_row_is_refused_before_the_queue(lab: PlanLab) -> None:
+    lab.publish("two", rows(2))
+    with pytest.raises(InputError, match="validation_share 0.001 of 2 rows leaves no row to validate on"):
+        declared(lab, dataset="two", validation_share=0.001)
+    assert declared(lab, validation_share=0.2).steps
+
+
+def test_modules_of_a_base_that_is_not_there_are_not_checked(lab: PlanLab) -> None:
+    """The plan says so."""
+    (warnings,) = planner.warnings_of(declared(lab, lora_target="q_prj"))
+    assert "q_prj is not checked before it is on this host" in str(warnings)
+
+
 def test_findings_of_a_training_are_in_its_status(lab: PlanLab) -> None:
     run = declared(lab)
     lab.make(run)
