@@ -55,6 +55,13 @@ options:
     type: int
     aliases: [gradient_accumulation_steps]
     default: 8
+  gpus:
+    description:
+      - GPUs of each host that train together, those with the most memory. Each holds a complete copy and takes a share
+        of gradient_accumulation, which must be a multiple, so an optimizer step has as many rows as with one.
+      - At least V(1), at most V(64).
+    type: int
+    default: 1
   cutoff_len:
     description:
       - Maximum length of a row in tokens; longer rows are truncated.

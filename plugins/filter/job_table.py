@@ -10,6 +10,7 @@ version_added: 0.1.0
 description:
   - Formats the runs that M(ia_homelab.llamafactory.job_info) returns as
     RV(ia_homelab.llamafactory.job_info#module:runs) as the lines of a table, one line per run.
+  - The table is followed by the findings of the trainings, such as a loss that did not fall.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -41,7 +42,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
     Progress,
     format_duration,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import table
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import finding_lines, table
 
 _HEADS = ("RUN", "STATE", "STEP", "PROGRESS", "LOSS", "ETA", "AGE", "GPU")
 
@@ -53,11 +54,12 @@ def job_table(runs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """
     try:
         rows = [_HEADS, *(_row(run) for run in runs)]
+        notes = [f"{run['id']}: {note}" for run in runs for note in finding_lines(run.get("findings") or [])]
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"job_table expects the runs that job_info returns: {error}") from error
     if len(rows) == 1:
         return ["no runs"]
-    return table(rows)
+    return [*table(rows), *notes]
 
 
 def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ description:
   - Formats the models that M(ia_homelab.llamafactory.ollama_model_info) returns as
     RV(ia_homelab.llamafactory.ollama_model_info#module:models) as the lines of a table, one line per version.
   - The table is followed by the lineage of each served model, step by step, back to its prompts and their git commit,
-    by the holds, and by the differences between Ollama and the recorded state.
+    with the findings of its training, by the holds, and by the differences between Ollama and the recorded state.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -39,7 +39,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import table
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import finding_lines, table
 
 _HEADS = ("VERSION", "STATE", "GATE", "TRAINED", "PROMPTS", "COMMIT", "REGISTERED")
 
@@ -112,6 +112,8 @@ def _lineage_lines(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
             elif not entry["there"]:
                 facts.append("gone")
             yield f"  {entry['step']:<12}  {entry['fingerprint'][:12]}  {', '.join(facts)}".rstrip()
+        for note in finding_lines(trained["facts"].get("findings") or []):
+            yield f"  {note}"
 
 
 def _facts(entry: t.Mapping[str, t.Any], sources: t.Sequence[t.Mapping[str, t.Any]]) -> t.Iterator[str]:

@@ -143,6 +143,7 @@ def modules() -> None:
     from ._core.messages import suggestions as _core_messages_suggestions
     from ._core.messages import text as _core_messages_text
     from ._core.ollama import client as _core_ollama_client
+    from ._core.ollama import model_store as _core_ollama_model_store
     from ._core.ollama import syntax as _core_ollama_syntax
     from ._core.ollama import versions as _core_ollama_versions
     from ._core.planning import changes as _core_planning_changes
@@ -156,11 +157,13 @@ def modules() -> None:
     from ._core.planning import plan_text as _core_planning_plan_text
     from ._core.planning import planner as _core_planning_planner
     from ._core.planning import plans as _core_planning_plans
+    from ._core.planning import readiness as _core_planning_readiness
     from ._core.planning import request as _core_planning_request
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan
     from ._core.planning import served_system as _core_planning_served_system
     from ._core.planning import step_warnings as _core_planning_step_warnings
+    from ._core.programs import check_training as _core_programs_check_training
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import convert_with_adapter as _core_programs_convert_with_adapter
     from ._core.programs import count_rendered as _core_programs_count_rendered
@@ -211,6 +214,7 @@ def modules() -> None:
     from ._core.steps import tool_errors as _core_steps_tool_errors
     from ._core.steps import train as _core_steps_train
     from ._core.steps import train_node as _core_steps_train_node
+    from ._core.steps import training_gpus as _core_steps_training_gpus
     from ._core.steps import worker_command as _core_steps_worker_command
     from ._core.system import access_queue as _core_system_access_queue
     from ._core.system import clock as _core_system_clock
@@ -232,15 +236,18 @@ def modules() -> None:
     from ._core.training import checkpoints as _core_training_checkpoints
     from ._core.training import extra_arguments as _core_training_extra_arguments
     from ._core.training import extra_files as _core_training_extra_files
+    from ._core.training import findings as _core_training_findings
     from ._core.training import float32_base as _core_training_float32_base
     from ._core.training import hyperparameters as _core_training_hyperparameters
     from ._core.training import image_arguments as _core_training_image_arguments
     from ._core.training import known_names as _core_training_known_names
     from ._core.training import llamafactory_arguments as _core_training_llamafactory_arguments
     from ._core.training import one_pass as _core_training_one_pass
+    from ._core.training import optimizer_steps as _core_training_optimizer_steps
     from ._core.training import option as _core_training_option
     from ._core.training import option_values as _core_training_option_values
     from ._core.training import options as _core_training_options
     from ._core.training import stages as _core_training_stages
     from ._core.training import trainer_log as _core_training_trainer_log
+    from ._core.training import training_check as _core_training_training_check
     from ._core import version as _core_version

@@ -126,13 +126,18 @@ def follow_step(module: AnsibleModule, kinds: tuple[str, ...], prepare: t.Callab
             view = engine.preview(run)
             runs = [run_entry(view, view.pending, kinds)]
         else:
+            for warning in engine.check_start([run]):
+                module.warn(str(warning))
             # use the view of the submission: if all results were complete, the run may not be in the store
             runs = [submission_entry(engine.submit(run), kinds)]
         warn_unchecked(module, runs)
         if not module.check_mode:
             wait_for(module, engine, runs, kinds)
-        return answer(runs, kinds)
-    return answer(follow_runs(module, engine, runs, kinds), kinds)
+    else:
+        runs = follow_runs(module, engine, runs, kinds)
+    result = answer(runs, kinds)
+    warn_findings(module, result)
+    return result
 
 
 def follow_runs(
@@ -154,6 +159,17 @@ def warn_unchecked(module: AnsibleModule, runs: t.Sequence[t.Mapping[str, t.Any]
             reasons.setdefault(reason, []).append(label)
         for reason, labels in reasons.items():
             module.warn(f"{run['name']}: {' and '.join(labels)} {'are' if labels[1:] else 'is'} {reason}.")
+
+
+def warn_findings(module: AnsibleModule, result: t.Mapping[str, t.Any]) -> None:
+    """Warn of what the trainings that a task has followed to their end found out about themselves.
+
+    :param result: result of the module (:func:`answer`).
+    """
+    for step in result["steps"]:
+        if step["changed"]:
+            for finding in step["outcome"].get("findings") or ():
+                module.warn(f"{step['name']}: {Message.from_stored(finding)}")
 
 
 def wait_for(module: AnsibleModule, engine: Engine, entries: list[dict[str, t.Any]], kinds: tuple[str, ...]) -> None:

@@ -171,6 +171,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
     run_entry,
     submission_entry,
     toolchain,
+    warn_findings,
     warn_unchecked,
 )
 
@@ -210,7 +211,9 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
             raise InputError("modules.step_unknown", kind=unknown[0], known=list(KINDS))
-        return answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
+        result = answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
+        warn_findings(module, result)
+        return result
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 
@@ -225,6 +228,8 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         previewed = [run_entry(view, view.pending, None) for view in views]
         warn_unchecked(module, previewed)
         return {**answer(previewed, KINDS), **planned}
+    for warning in engine.check_start(runs):
+        module.warn(str(warning))
     submitted = [submit_run(engine, run) for run in runs]
     warn_unchecked(module, submitted)
     if module.params["state"] == "submitted":
@@ -237,7 +242,9 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
             else entry
             for entry in submitted
         ]
-    return {**answer(submitted, KINDS), **planned}
+    result = answer(submitted, KINDS)
+    warn_findings(module, result)
+    return {**result, **planned}
 
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
@@ -290,7 +297,9 @@ def plans(module: AnsibleModule, engine: Engine, runs: list[Run]) -> dict[str, t
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plans import plans_of, text_of
 
     previews = [(run, engine.preview(run)) for run in runs]
-    made = plans_of(engine.layout, previews, module.params["accelerator"], module.params["datasets"], saved)
+    accelerator, datasets = module.params["accelerator"], module.params["datasets"]
+    obstacles = engine.obstacles(runs) if module.check_mode else []
+    made = plans_of(engine.layout, previews, accelerator, datasets, saved, obstacles)
     text = text_of([each for each in made if each["changed"]])
     return {"plans": made, **({"diff": {"prepared": text}} if module._diff and text else {})}
 

@@ -138,9 +138,16 @@ plans:
           elements: dict
           sample: [{input: learning_rate, before: "0.0001", after: "0.0002", detail: ""}]
         takes:
-          description: Requirements C(vram_bytes), C(ram_bytes), C(disk_bytes) and C(seconds), as far as known.
+          description: >-
+            Requirements C(vram_bytes), C(ram_bytes), C(disk_bytes), C(optimizer_steps) and C(seconds), as far as known.
           type: dict
           sample: {vram_bytes: 10300000000, ram_bytes: 4700000000, disk_bytes: 900000000, seconds: 840.0}
+    needs:
+      description: >-
+        What the steps that would run need together: the sum of C(disk_bytes) and C(seconds), and the peak of
+        C(ram_bytes) and C(vram_bytes), as far as known.
+      type: dict
+      sample: {vram_bytes: 10300000000, ram_bytes: 15900000000, disk_bytes: 40200000000, seconds: 1080.0}
     host:
       description: Total and free resources of the host.
       type: dict
@@ -179,7 +186,8 @@ def collect(module: AnsibleModule) -> dict[str, t.Any]:
     host = Host(toolchain(params), params["accelerator"], params["datasets"], write=False)
     runs = [plan(engine.layout, Request.finetune(declared), host) for declared in entries(params["finetunes"])]
     previews = [(run, engine.preview(run)) for run in runs]
-    plans = plans_of(engine.layout, previews, params["accelerator"], params["datasets"], params["saved"])
+    obstacles = engine.obstacles(runs)
+    plans = plans_of(engine.layout, previews, params["accelerator"], params["datasets"], params["saved"], obstacles)
     for warning in [warning for each in plans for warning in each["warnings"]]:
         module.warn(warning)
     return {"changed": False, "plans": plans, "text": text_of(plans)}

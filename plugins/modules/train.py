@@ -47,6 +47,13 @@ options:
     type: str
     choices: [enforce, warn]
     default: enforce
+  preflight_check:
+    description:
+      - Handling of a training for which the disk is too small as it is now.
+      - V(enforce) refuses it before anything runs. V(warn) starts it nevertheless.
+    type: str
+    choices: [enforce, warn]
+    default: enforce
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -151,7 +158,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 )
 
 #: Options of a fine-tune beside its hyperparameters.
-DECLARED = ("name", "base_model", "base_revision", "dataset", "memory_check")
+DECLARED = ("name", "base_model", "base_revision", "dataset", "memory_check", "preflight_check")
 
 
 def act(module: AnsibleModule) -> dict[str, t.Any]:
@@ -176,6 +183,7 @@ def main() -> None:
             "dataset": {"type": "str"},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
             "memory_check": {"type": "str", "choices": ["enforce", "warn"], "default": "enforce"},
+            "preflight_check": {"type": "str", "choices": ["enforce", "warn"], "default": "enforce"},
         },
         act,
         required_one_of=[("name", "runs")],

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import (
+    Message as LabMessage,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
@@ -28,6 +31,7 @@ from ia_homelab_core.training import option_values
 from ia_homelab_service.application import models
 from ia_homelab_service.application.errors import FieldErrors, NotFoundError
 from ia_homelab_service.application.operations import Operations
+from ia_homelab_service.mcp.tools import Tools
 from ia_homelab_service.settings import Settings
 
 RECORDED = Path(__file__).parents[2] / "tests/unit/plugins/module_utils/_core/planning/recorded_runs.json"
@@ -75,6 +79,24 @@ def test_run_is_the_same_as_through_other_interfaces(
     for step in job.steps:
         if step.kind not in ("register", "promote", "retain"):
             assert step.fingerprint.startswith(recorded[step.label])
+
+
+def test_findings_of_a_training_are_part_of_the_job(operations: Operations, lab: PlanLab) -> None:
+    """REST, the page and MCP show this job."""
+    run = lab.plan(goal=Goal.TRAIN)
+    lab.make(run)
+    lab.find(run, LabMessage("training.loss_is_zero"))
+    plan = operations.plan(request(goal="train"))
+    (found,) = plan.job.findings
+    assert found.code == "training.loss_is_zero" and found.hint
+    tools = Tools(operations, lambda _request: ())
+    assert tools._job_info(plan.job).findings == [f"{found.text} {found.hint}"]
+
+
+def test_optimizer_steps_are_part_of_the_estimate(operations: Operations) -> None:
+    plan = operations.plan(request(goal="train"))
+    assert plan.estimate.optimizer_steps == 9
+    assert any("about 9 optimizer steps" in warning for warning in plan.warnings)
 
 
 def test_goal_train_retrains_always(operations: Operations, lab: PlanLab) -> None:

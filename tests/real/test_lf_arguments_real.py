@@ -17,13 +17,18 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import CATALOGUE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.text_arguments import (
     TEXT_ARGUMENTS,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import llamafactory_arguments
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import (
+    llamafactory_arguments,
+    training_check,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.extra_arguments import (
     EXTRA_ARGUMENTS,
 )
@@ -35,6 +40,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS
 from ansible_collections.ia_homelab.llamafactory.tests import template_snapshot
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
 #: Asks LLaMA-Factory itself for its fields and templates, and whether its parser accepts the generated arguments.
 _ASK = """
@@ -55,6 +61,35 @@ for name, template in DEFAULT_TEMPLATE.items():
         families[address] = template
 print("ANSWER" + json.dumps({"fields": fields, "templates": list(TEMPLATES), "taken": taken, "families": families}))
 """
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem", "hint"),
+    [
+        ({"extra": {"eval_strategy": "steps"}}, "eval_dataset be provided", "Declare validation_share"),
+        ({"lora_target": "q_proj,q_prj"}, "has no modules 'q_prj'", "down_proj, gate_proj, k_proj, o_proj, q_proj"),
+        ({"extra": {"flash_attn": "flash2"}}, "extra.flash_attn must be one of auto", ""),
+        ({"lora_target": "q_proj", "extra": {"optim": "adafactor", "additional_target": "embed_tokens"}}, "", ""),
+    ],
+)
+def test_a_declaration_is_checked_before_the_queue(
+    tmp_path: Path, venv: str, declared: dict[str, t.Any], problem: str, hint: str
+) -> None:
+    """What LLaMA-Factory or PEFT would refuse or ignore when the model has been loaded."""
+    base = str(make_tiny_base(tmp_path / "base"))
+    hyper = hp.normalise({"template": "qwen", **declared})
+
+    def checked() -> t.Any:
+        known = llamafactory_arguments.check(hyper, venv)
+        layout = Layout(str(tmp_path / "data"))
+        return training_check.check(layout, hp.resolved(known), base, "ab", Toolchain(venv), True)
+
+    if not problem:
+        assert checked() is None
+        return
+    with pytest.raises(InputError) as caught:
+        checked()
+    assert problem in caught.value.message and hint in caught.value.hint
 
 
 @pytest.fixture(scope="module")

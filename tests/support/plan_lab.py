@@ -16,6 +16,7 @@ from pathlib import Path
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
     Chain,
     Goal,
@@ -28,7 +29,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run, RunStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import (
+    make_dirs,
+    read_json,
+    write_json,
+)
 
 COMMIT = "a09a35458c702b33eeacc393d103063234e8bc28"
 BASES = {"Qwen/Qwen2.5-7B-Instruct": 15242751861, "Qwen/Qwen2.5-0.5B-Instruct": 999584000}
@@ -130,6 +135,14 @@ class PlanLab:
                 "finished_at": at,
             }
             write_json(os.path.join(path, "receipt.json"), receipt)
+
+    def find(self, run: Run, finding: Message) -> None:
+        """Add a finding to the results of the training that :meth:`make` has created."""
+        spec = run.step("train").spec
+        path = os.path.join(self.layout.artifact("train", spec.fingerprint), "receipt.json")
+        receipt = read_json(path) or {}
+        receipt["results"]["findings"] = [finding.as_dict()]
+        write_json(path, receipt)
 
     def tree(self) -> dict[str, bytes]:
         """Every file below the data directory, with its content."""

@@ -70,6 +70,17 @@ def is_without_weights(receipt: Receipt) -> bool:
     return (receipt.get("results") or {}).get("weights") is False
 
 
+def findings_of(layout: Layout, kind: str, fingerprint: str) -> list[dict[str, t.Any]]:
+    """What a training found out about itself that a user should know, as messages; empty for most, and other kinds."""
+    if kind != "train":
+        return []
+    try:
+        found = receipt_results(layout, kind, fingerprint).get("findings")
+    except StoreError:
+        return []
+    return [dict(finding) for finding in found or () if isinstance(finding, t.Mapping)]
+
+
 def receipt_results(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any]:
     """Results of a step as recorded in its receipt; empty if the step never completed."""
     receipt = layout.receipt(kind, fingerprint) or {}

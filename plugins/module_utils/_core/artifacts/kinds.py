@@ -87,7 +87,7 @@ TABLE = (
         "train",
         "Training",
         lineage=6,
-        facts=("metrics",),
+        facts=("metrics", "findings"),
         retention=Retention.VERSION,
         startup_seconds=10.0,
         card=Card("What a training has made of", "adapter", "peft"),

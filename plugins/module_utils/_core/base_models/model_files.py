@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
 import typing as t
 
 from ..artifacts.layout import RECEIPT, TRAINER_LOG_FILE, Layout
-from ..errors import InputError, NotReadyError, StoreError
+from ..errors import CoreError, InputError, NotReadyError, StoreError
 from ..fingerprint import digest
 from ..formats.safetensors import INDEX, SINGLE, read_model
 from ..json_text import parse_json
@@ -261,6 +262,19 @@ class HashCache:
             saved = read_json(self._path, {})
             merged = {**(saved if isinstance(saved, dict) else {}), **self._unsaved}
             write_json(self._path, {path: entry for path, entry in merged.items() if os.path.exists(path)})
+
+    @classmethod
+    def keep(cls, layout: Layout) -> None:
+        """Save what this process has computed and not saved yet, so that no other one reads the files again.
+
+        Without an effect if it has computed nothing, or if it cannot be saved.
+        """
+        if not cls._computed:
+            return
+        cache = cls(layout)
+        cache._unsaved = {path: entry for path, entry in cls._computed.items() if cache._saved.get(path) != entry}
+        with contextlib.suppress(OSError, CoreError):
+            cache.save()
 
 
 def directory_digest(root: str, cache: HashCache) -> str:

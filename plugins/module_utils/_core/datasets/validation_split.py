@@ -17,9 +17,13 @@ import os
 import typing as t
 
 from ..errors import InputError
+from ..messages.message import Message
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
 from .output_formats import DATA_FILE, INFO_FILE
+
+#: The largest share that can be declared.
+LARGEST_SHARE = 0.5
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -47,6 +51,43 @@ def position(question: str) -> float:
     raw = hashlib.blake2b(question.encode("utf-8"), digest_size=8).digest()
     # a float represents 53 bits exactly
     return (int.from_bytes(raw, "big") >> 11) / 2.0**53
+
+
+def _require_rows(counts: t.Sequence[int], share: float, smallest_position: float) -> None:
+    """Check that both sides have rows.
+
+    :param counts: rows to train and to validate on.
+    :param smallest_position: the smallest position of a row.
+    :raises InputError: if one has none.
+    """
+    if not counts[1]:
+        smallest = smallest_position + 0.001
+        advice = Message("datasets.smallest_share", smallest=smallest)
+        if smallest > LARGEST_SHARE:
+            advice = Message("datasets.too_few_to_validate", largest=LARGEST_SHARE)
+        raise InputError("datasets.nothing_to_validate_on", share=share, rows=counts[0], advice=advice)
+    if not counts[0]:
+        raise InputError("datasets.nothing_to_train_on", share=share, rows=counts[1])
+
+
+def check_share(source: str, share: float) -> None:
+    """Check that a share leaves rows on both sides, before anything is written. Reads until both sides have one.
+
+    :param source: directory of a published version; nothing is checked if its rows are not there.
+    :raises InputError: if one side would be empty.
+    """
+    counts, smallest_position = [0, 0], 1.0
+    try:
+        with open(os.path.join(source, DATA_FILE), "rb") as rows:
+            for line in rows:
+                row_position = position(question_of(json.loads(line)))
+                smallest_position = min(smallest_position, row_position)
+                counts[row_position < share] += 1
+                if all(counts):
+                    return
+    except (OSError, ValueError, KeyError):
+        return
+    _require_rows(counts, share, smallest_position)
 
 
 def split(source: str, target: str, share: float) -> Split:
@@ -78,12 +119,7 @@ def split(source: str, target: str, share: float) -> Split:
                 sides[side].write(line)
     except OSError as error:
         raise disk_error(error, target) from error
-    if not counts[1]:
-        raise InputError(
-            "datasets.nothing_to_validate_on", share=share, rows=counts[0], smallest=smallest_position + 0.001
-        )
-    if not counts[0]:
-        raise InputError("datasets.nothing_to_train_on", share=share, rows=counts[1])
+    _require_rows(counts, share, smallest_position)
     write_json(
         os.path.join(target, INFO_FILE),
         {name: {**entry, "file_name": f"{name}.jsonl"} for name in (TRAIN, VALIDATION)},

@@ -16,9 +16,10 @@ import os
 import time
 import typing as t
 
-from ..artifacts.integrity import step_defect
+from ..artifacts.integrity import findings_of, step_defect
 from ..artifacts.layout import Layout
-from ..errors import CoreError, InputError, JobError, StoreError
+from ..base_models.model_files import HashCache
+from ..errors import CoreError, InputError, JobError, NotReadyError, StoreError
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
 from ..runners.registry import get_runner
@@ -34,7 +35,7 @@ from ..system.clock import utc_now
 from ..system.disk import disk_errors
 from ..system.files import read_record
 from ..system.locks import LockedError
-from . import installation, launcher
+from . import gpu_lease, installation, launcher
 from .drift_checks import DriftChecks
 from .ollama_password import without_password
 from .pending_steps import PendingSteps, find_pending_steps
@@ -216,6 +217,8 @@ class Engine:
                 state = StepState.RUNNING
             elif view.state is RunState.FAILED and view.error and view.error.get("step") == step.label:
                 state = StepState.FAILED
+            if state is StepState.WHOLE:
+                view.findings += findings_of(self.layout, step.spec.kind, step.spec.fingerprint)
             cause = problem or pending.get(step.label) or unchecked.get(step.label) or reason
             view.steps.append(
                 StepView(
@@ -259,6 +262,51 @@ class Engine:
             view.current = pending[0]
             view.waiting_for = f"the run {queue[position - 1].id}"
 
+    def obstacles(self, runs: t.Sequence[Run]) -> list[Message]:
+        """Return what keeps runs of fine-tunes from reaching their end: too little disk, a server that does not answer.
+
+        Runs that are in the queue already are left out, and so are those of single steps, which begin with the step
+        that would fail.
+        """
+        return self._obstacles(self._startable(runs))
+
+    def check_start(self, runs: t.Sequence[Run]) -> list[Message]:
+        """Check that the runs of one apply can reach their end, before any is submitted.
+
+        :returns: what keeps those runs from it that declare ``preflight_check: warn``.
+        :raises NotReadyError: when something keeps one of the others from it.
+        """
+        startable = self._startable(runs)
+        enforced = [(run, pending) for run, pending in startable if not _only_warns(run)]
+        found = self._obstacles(enforced)
+        if found:
+            raise NotReadyError(
+                "planning.not_begun", obstacles=found, details={"runs": [run.id for run, _ in enforced]}
+            )
+        return self._obstacles(startable) if len(enforced) < len(startable) else []
+
+    def _startable(self, runs: t.Sequence[Run]) -> list[tuple[Run, tuple[str, ...]]]:
+        """Return the runs of fine-tunes that a submission would put into the queue, with their incomplete steps."""
+        found = []
+        # what drifted in a server is made there, so that server answers
+        checks = DriftChecks(self.layout).closed(Drift())
+        for run in runs:
+            record = self.store.record(run.id)
+            if not run.declaration or (record is not None and record.is_unfinished):
+                continue
+            with contextlib.suppress(CoreError):  # it is raised again by the submission
+                pending = tuple(find_pending_steps(self.layout, run, checks).labels)
+                found += [(run, pending)] if pending else []
+        return found
+
+    def _obstacles(self, runs: t.Sequence[tuple[Run, tuple[str, ...]]]) -> list[Message]:
+        if not runs:
+            return []
+        # imported here because modules that only follow runs start often
+        from ..planning.readiness import obstacles
+
+        return obstacles(self.layout, runs, gpu_lease.ollama_stopped_for)
+
     # -- operations that change the store ----------------------------------------------------------------------
 
     def submit(self, run: Run) -> Submission:
@@ -284,6 +332,7 @@ class Engine:
                 get_runner(job.runner).settle(job.directory, _SETTLE_SECONDS)
             with contextlib.suppress(CoreError):  # it is raised again, and handled, when the run is put into the queue
                 find_pending_steps(self.layout, record.run or run, checks)
+        HashCache.keep(self.layout)
         with disk_errors(self.layout.jobs):
             self.store.prepare()
             with self.store.lock():
@@ -375,6 +424,7 @@ class Engine:
         reconciled_at = None
         while True:
             view = self.observe(run_id)
+            HashCache.keep(self.layout)  # the next process that follows the run does not read a touched base again
             now = time.monotonic()
             is_due = reconciled_at is None or now - reconciled_at >= max(_RECONCILE_SECONDS, poll)
             if is_due and not view.state.ended and not self._is_supervised(run_id):
@@ -399,6 +449,10 @@ class Engine:
         record = self.store.record(run_id)
         job = record.current_job if record is not None else None
         return job is not None and job.is_supervised()
+
+
+def _only_warns(run: Run) -> bool:
+    return any(step.spec.options.get("preflight_check") == "warn" for step in run.steps)
 
 
 def raise_if_failed(view: RunView) -> None:

@@ -17,7 +17,9 @@ import os
 import time
 import typing as t
 
+from ..artifacts.integrity import artifact_defect
 from ..artifacts.layout import Layout
+from ..base_models.model_files import HashCache
 from ..errors import CoreError, JobError, StoreError, as_error
 from ..messages.message import Message
 from ..runners.registry import get_runner
@@ -106,14 +108,30 @@ class Reconciler:
                 gpu_lease.release_stale(self.layout)
 
     def _ask_servers(self) -> None:
-        """Ask for the drift of the complete steps of all runs that have no running job."""
+        """Ask for the drift of the complete steps of all runs that have no running job, and of all local bases.
+
+        A local base that was touched is read here, and not while the queue is locked. The result is kept for other
+        processes.
+        """
         self._checks, self._asked = DriftChecks(self.layout), {}
         for record in self.store.active():
-            if record.run is None or record.damage or not record.is_unfinished or record.current_job is not None:
+            if record.run is None or record.damage or not record.is_unfinished:
+                continue
+            if record.current_job is not None:
+                self._ask_bases(record.run)
                 continue
             self._asked[record.id] = _snapshot(record)
             with contextlib.suppress(Exception):  # it is raised again, and handled, when the run is processed
                 find_pending_steps(self.layout, record.run, self._checks)
+
+        HashCache.keep(self.layout)
+
+    def _ask_bases(self, run: Run) -> None:
+        """Ask for the drift of the bases of a run whose job may end at any moment."""
+        for spec in (step.spec for step in run.steps if step.spec.kind == "base"):
+            with contextlib.suppress(Exception):  # it is raised again, and handled, when the run is processed
+                if artifact_defect(self.layout, spec.kind, spec.fingerprint) is None:
+                    self._checks.check(spec, run.toolchain)
 
     def _reconcile(self, checks: DriftChecks, is_last: bool) -> None:
         """Process the queue once.

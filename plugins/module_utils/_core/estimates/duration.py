@@ -15,6 +15,7 @@ import re
 import typing as t
 
 from ..artifacts import kinds
+from ..training.optimizer_steps import CHARACTERS_PER_TOKEN
 
 #: Peak operations per second (in 10¹²) by GPU name: dense, 16 bits with 32-bit accumulation, from the vendors'
 #: architecture papers.
@@ -59,9 +60,6 @@ _CORE_RATE = 15e9
 #: Start-up of a training: imports of PyTorch and LLaMA-Factory.
 _TRAIN_STARTUP = kinds.BY_NAME["train"].startup_seconds
 
-#: Average characters per token of French or English text.
-_CHARACTERS_PER_TOKEN = 3.5
-
 
 def teraflops(gpu: str) -> float | None:
     """Peak rate of a GPU in 10¹² operations per second, by its name; None when it is not in the table."""
@@ -74,6 +72,7 @@ def training_seconds(
     method: str,
     gpu: str = "",
     cores: int = 0,
+    gpus: int = 1,
 ) -> float | None:
     """Estimated duration of a training in seconds; None for an unknown GPU.
 
@@ -82,6 +81,7 @@ def training_seconds(
     :param method: training method.
     :param gpu: name of the GPU; empty for a CPU.
     :param cores: number of CPU cores; used without a GPU only.
+    :param gpus: number of such GPUs, which divide the rows among them.
     """
     operations = (8 if method == "full" else 6) * float(parameters) * tokens
     if gpu:
@@ -89,7 +89,7 @@ def training_seconds(
         if peak is None:
             return None
         slowdown = _QLORA_SLOWDOWN if method == "qlora" else 1.0
-        return _TRAIN_STARTUP + operations * slowdown / (peak * 1e12 * _UTILISATION)
+        return _TRAIN_STARTUP + operations * slowdown / (peak * 1e12 * _UTILISATION * gpus)
     return _TRAIN_STARTUP + operations / (_CORE_RATE * max(1, cores))
 
 
@@ -102,7 +102,7 @@ def total_tokens(dataset_results: t.Mapping[str, t.Any], epochs: float, cutoff: 
     rows, size = dataset_results.get("rows"), dataset_results.get("bytes")
     if not isinstance(rows, int) or not isinstance(size, int) or rows < 1:
         return None
-    return rows * min(float(cutoff), size / rows / _CHARACTERS_PER_TOKEN) * epochs
+    return rows * min(float(cutoff), size / rows / CHARACTERS_PER_TOKEN) * epochs
 
 
 def copying_seconds(kind: str, size: int) -> float | None:

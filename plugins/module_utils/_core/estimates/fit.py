@@ -68,6 +68,11 @@ def required_ram_after(shape: Shape, values: t.Mapping[str, t.Any], longest: int
     return max(estimate(shape, values, "cpu", longest).ram[step] for step in ("merge", "gguf"))
 
 
+def required_training_ram(shape: Shape, values: t.Mapping[str, t.Any], longest: int | None = None) -> int:
+    """Peak RAM of a training on a CPU alone, in bytes."""
+    return estimate(shape, values, "cpu", longest).ram["train"]
+
+
 #: Computes the memory that settings need, in bytes.
 Measure = t.Callable[[Shape, "t.Mapping[str, t.Any]", "int | None"], int]
 

@@ -75,18 +75,23 @@ class Machine:
         reported = system_gpus.compute_capabilities() if self._capabilities is None else self._capabilities
         return min(reported, default=None)
 
-    @property
-    def gpu_total(self) -> int | None:
-        """Total memory of the GPU in bytes; None without a GPU.
+    def training_gpus(self, count: int = 1) -> list[system_gpus.Gpu]:
+        """The GPUs that a training uses; empty on a CPU, or when the driver reports none.
+
+        :param count: number of GPUs that it declares.
+        """
+        return system_gpus.largest(self.gpus, count)
+
+    def gpu_total(self, count: int = 1) -> int | None:
+        """Total memory in bytes of the GPU that a training uses; None without a GPU.
 
         Of several GPUs the smallest counts, because each holds a complete copy of the training.
         """
-        return min((gpu.total_bytes for gpu in self.gpus), default=None)
+        return min((gpu.total_bytes for gpu in self.training_gpus(count)), default=None)
 
-    @property
-    def gpu_free(self) -> int | None:
-        """Free memory of the GPU in bytes, of the one with the least; None without a GPU."""
-        return min((gpu.free_bytes for gpu in self.gpus), default=None)
+    def gpu_free(self, count: int = 1) -> int | None:
+        """Free memory in bytes of those GPUs, of the one with the least; None without a GPU."""
+        return min((gpu.free_bytes for gpu in self.training_gpus(count)), default=None)
 
 
 def inspect_machine(accelerator: str) -> Machine:
@@ -164,8 +169,9 @@ def resolve_method(
             stored = options.get("method_cause") or options.get("method_reason")
             cause = Message.from_stored(stored) if stored else Message("estimates.trained_so")
             return hyper.with_method(method), cause
-    method, reason = fit.choose_method(subject.shape, hyper.values, machine.gpu_total, subject.rows, subject.longest)
-    if machine.accelerator == "cuda" and machine.gpu_total is None:
+    gpu_total = machine.gpu_total(hyper["gpus"])
+    method, reason = fit.choose_method(subject.shape, hyper.values, gpu_total, subject.rows, subject.longest)
+    if machine.accelerator == "cuda" and gpu_total is None:
         reason = Message("estimates.no_known_gpu")
     if write:
         facts = {"method": method, "reason": str(reason), "cause": reason.as_dict(), "decided_at": utc_now()}
@@ -209,49 +215,63 @@ def estimate_resources(hyper: Hyperparameters, subject: Subject, machine: Machin
 
 
 def misfit(
-    hyper: Hyperparameters, subject: Subject, machine: Machine, resources: estimates_memory.Estimate | None
+    hyper: Hyperparameters,
+    subject: Subject,
+    machine: Machine,
+    resources: estimates_memory.Estimate | None,
+    steps: t.Sequence[str] = ("train", "merge", "gguf"),
 ) -> fit.Misfit | None:
     """Explain why a fine-tune does not fit a machine; None when it fits, or when this is unknown.
 
     :param resources: result of :func:`estimate_resources`.
+    :param steps: kinds of step that it makes, of those that take much RAM.
     """
     if resources is None or subject.shape is None:
         return None
     values = hyperparameters.resolved(hyper)
-    if machine.gpu_total is not None:
-        problem = fit.misfit(subject.shape, values, machine.gpu_total, subject.longest, subject.ollama_name, resources)
+    gpu_total = machine.gpu_total(hyper["gpus"])
+    if gpu_total is not None:
+        problem = fit.misfit(subject.shape, values, gpu_total, subject.longest, subject.ollama_name, resources)
         if problem is not None:
             return problem
-    return _ram_misfit(resources, values, subject, machine)
+    return _ram_misfit(resources, values, subject, machine, steps)
 
 
-def fits(needs: t.Mapping[str, t.Any], machine: Machine) -> bool | None:
+def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1) -> bool | None:
     """Whether a fine-tune fits a machine, by the rule of :func:`misfit`; None when this is unknown.
 
     :param needs: the estimate of the training as stored (:meth:`estimates.memory.Estimate.as_dict`).
+    :param gpus: number of GPUs that it declares.
     """
     vram, ram = needs.get("vram"), machine.ram
     on_gpu = on_cpu = None
-    if vram is not None and machine.gpu_total is not None and not needs.get("unknown"):
-        on_gpu = vram["planned"] <= fit.budget(machine.gpu_total)
+    total = machine.gpu_total(gpus)
+    if vram is not None and total is not None and not needs.get("unknown"):
+        on_gpu = vram["planned"] <= fit.budget(total)
     if ram is not None:
-        on_cpu = all(needs["ram"][step] <= ram.total + ram.swap for step in ("train", "merge"))
+        on_cpu = all(needs["ram"][step] <= ram.total + ram.swap for step in ("train", "merge", "gguf"))
     if on_gpu is False or on_cpu is False:
         return False
     return on_cpu if vram is None else on_gpu
 
 
 def _ram_misfit(
-    resources: estimates_memory.Estimate, values: t.Mapping[str, t.Any], subject: Subject, machine: Machine
+    resources: estimates_memory.Estimate,
+    values: t.Mapping[str, t.Any],
+    subject: Subject,
+    machine: Machine,
+    steps: t.Sequence[str],
 ) -> fit.Misfit | None:
     """Explain why a fine-tune does not fit in RAM: training on a CPU, or merging, which always runs on the CPU."""
     if subject.shape is None or machine.ram is None:
         return None
     available = machine.ram.total + machine.ram.swap
-    for step in ("train", "merge", "gguf"):
+    for step in steps:
         if resources.ram[step] > available:
-            on_cpu = machine.accelerator == "cpu"
-            measure = fit.required_ram if on_cpu else fit.required_ram_after
+            if machine.accelerator != "cpu":
+                measure = fit.required_ram_after
+            else:
+                measure = fit.required_ram if "merge" in steps else fit.required_training_ram
             suggestions = fit.nearest_settings(
                 subject.shape, values, available, subject.longest, subject.ollama_name, measure
             )
@@ -269,6 +289,25 @@ def _ram_misfit(
     return None
 
 
+def is_trained(layout: Layout, hyper: Hyperparameters, subject: Subject) -> bool:
+    """Whether a training has been completed on this host, also if its weights were pruned since: receipts remain."""
+    return layout.receipt("train", subject.train_fingerprint(hyper)) is not None
+
+
+def check_gpus(hyper: Hyperparameters, machine: Machine) -> None:
+    """Check that a machine has the declared number of GPUs.
+
+    :raises InputError: when it trains on the CPU, or the driver reports fewer.
+    """
+    wanted = hyper["gpus"]
+    if wanted == 1:
+        return
+    if machine.accelerator != "cuda":
+        raise InputError("estimates.gpus_on_cpu", gpus=wanted)
+    if machine.gpus and len(machine.gpus) < wanted:
+        raise InputError("estimates.too_few_gpus", gpus=wanted, there=len(machine.gpus))
+
+
 def check(
     layout: Layout,
     hyper: Hyperparameters,
@@ -277,19 +316,20 @@ def check(
     name: str,
     memory_check: str,
     resources: estimates_memory.Estimate | None,
+    steps: t.Sequence[str] = ("train", "merge", "gguf"),
 ) -> Message | None:
     """Check that a training fits the machine, unless it has been trained already.
 
     :param name: name of the fine-tune, for the message.
     :param memory_check: ``enforce`` or ``warn``.
     :param resources: result of :func:`estimate_resources`.
+    :param steps: kinds of step that the fine-tune makes, of those that take much RAM.
     :returns: a warning; None when it fits.
     :raises InputError: when it does not fit and the check is enforced.
     """
-    # a receipt remains after pruning, and a training that was completed has fitted
-    if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
+    if is_trained(layout, hyper, subject):
         return None
-    problem = misfit(hyper, subject, machine, resources)
+    problem = misfit(hyper, subject, machine, resources, steps)
     if problem is None:
         return None
     if memory_check == "enforce":

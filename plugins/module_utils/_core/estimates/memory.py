@@ -161,6 +161,7 @@ class Estimate:
     :param disk: maximum disk usage by kind of step; for ``gguf`` and ``register`` by ``gguf-TYPE``.
     :param unknown: settings that make the GPU estimate unreliable.
     :param experts: of a mixture of experts: ``count`` in a layer, ``active`` for a token, ``parameters`` of all.
+    :param kept: disk usage after the step, by kind or label, where it is not that of ``disk``.
     """
 
     parameters: int
@@ -171,6 +172,7 @@ class Estimate:
     disk: dict[str, int]
     unknown: tuple[str, ...] = ()
     experts: dict[str, int] | None = None
+    kept: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, t.Any]:
         """The estimate as plain values, with ``raw`` and ``planned`` of the GPU memory added."""
@@ -223,13 +225,17 @@ def estimate(
     }
     for name in ("f16", *options["quantizations"]):
         disk[f"gguf-{name}"] = gguf_bytes(shape, name)
+    kept = {"train": trained_bytes(shape, options)}
     for name in options["quantizations"]:
         disk[f"register-{name}"] = register_disk(disk[f"gguf-{name}"])
+        # the upload, and the blob that was made from it
+        kept[f"register-{name}"] = 2 * disk[f"gguf-{name}"]
     experts = None
     if shape.experts:
         count = expert_parameters(shape)
         experts = {"count": shape.experts, "active": shape.active_experts, "parameters": count}
-    return Estimate(total, trained, length, vram, ram, disk, tuple(_unmodelled_settings(options)), experts)
+    unknown = tuple(_unmodelled_settings(options))
+    return Estimate(total, trained, length, vram, ram, disk, unknown, experts, kept)
 
 
 def _with_defaults(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -411,10 +417,15 @@ def train_disk(shape: Shape, values: t.Mapping[str, t.Any]) -> int:
 
     Without an adapter all weights are saved, even when only some are trained.
     """
+    saved = trained_bytes(shape, values)
+    return _MAX_CHECKPOINTS * (saved + 8 * trainable(shape, _with_defaults(values))) + saved
+
+
+def trained_bytes(shape: Shape, values: t.Mapping[str, t.Any]) -> int:
+    """Disk usage of the result of a training."""
     options = _with_defaults(values)
-    trained = trainable(shape, options)
-    saved = 4 * (trained if options["method"] in ADAPTERS else parameters(shape))
-    return _MAX_CHECKPOINTS * (saved + 8 * trained + side_file_bytes(shape)) + saved + side_file_bytes(shape)
+    weights = trainable(shape, options) if options["method"] in ADAPTERS else parameters(shape)
+    return 4 * weights + side_file_bytes(shape)
 
 
 def gguf_bytes(shape: Shape, quantization: str) -> int:

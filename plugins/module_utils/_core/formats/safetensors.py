@@ -19,6 +19,8 @@ from ..json_text import parse_json
 #: Upper bound of a header's size that the format defines, in bytes.
 _MAX_HEADER = 100_000_000
 _SAMPLE = 256 * 1024
+#: Bytes that are read at a time; a multiple of the width of every element.
+_CHUNK = 4 * 1024 * 1024
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -149,6 +151,36 @@ def _pieces(tensor: Tensor, sample: int) -> t.Iterator[tuple[int, int]]:
     piece = sample // 8 * 8
     for offset in (0, (size - piece) // 2 // 8 * 8, size - piece):
         yield tensor.begin + offset, tensor.begin + offset + piece
+
+
+def is_zero(raw: bytes, dtype: str) -> bool:
+    """Whether every element is zero, with either sign.
+
+    :param raw: complete elements, little-endian.
+    """
+    if dtype not in _EXPONENTS:
+        return not raw.strip(b"\0")
+    width = _EXPONENTS[dtype][0]
+    # the highest byte of each element has the sign
+    signs = raw[width - 1 :: width].strip(b"\0\x80")
+    return not signs and not any(raw[place::width].strip(b"\0") for place in range(width - 1))
+
+
+def all_zero(path: str, names: t.Iterable[str]) -> bool:
+    """Whether tensors of a file hold only zeros. Reads them until the first other value.
+
+    :param names: of tensors that the file has.
+    :raises StoreError: if the file is incomplete.
+    """
+    tensors = read_tensors(path)
+    with open(path, "rb") as stream:
+        for name in names:
+            tensor = tensors[name]
+            for begin in range(tensor.begin, tensor.end, _CHUNK):
+                stream.seek(begin)
+                if not is_zero(stream.read(min(_CHUNK, tensor.end - begin)), tensor.dtype):
+                    return False
+    return True
 
 
 def _byte_mask(*values: int) -> bytes:

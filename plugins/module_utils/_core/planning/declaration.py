@@ -37,6 +37,7 @@ class Declared:
     aliases: tuple[str, ...]
     register: bool
     memory_check: str
+    preflight_check: str
     gate: dict[str, t.Any] | None
     export: str
     retraining_inputs: tuple[str, ...]
@@ -60,6 +61,7 @@ def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] =
             if written not in wrong:
                 checked.problems.append(Problem(written, Message("training.option_missing", option=option.name)))
     checked.problems.extend(hyperparameters.ineffective_options(checked))
+    checked.problems.extend(hyperparameters.gpu_problems(checked))
     return checked
 
 
@@ -97,6 +99,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], checked: Checked | None = None)
         aliases=tuple(values["aliases"]),
         register=register,
         memory_check=values["memory_check"],
+        preflight_check=values["preflight_check"],
         gate=gate,
         export=values["export"],
         retraining_inputs=retraining.retraining_inputs(label, values["regenerate"], values["regenerate_on"]),

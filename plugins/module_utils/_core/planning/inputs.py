@@ -11,20 +11,29 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..artifacts.integrity import artifact_defect, artifact_path
 from ..artifacts.layout import Layout
 from ..base_models import base_checks, names, resolution
 from ..chat_formats import exactness, text_arguments, tool_choice
 from ..chat_formats.facts import facts_of
 from ..chat_formats.facts import names as facts_names
 from ..chat_formats.house_format import AUTO, HOUSE
-from ..datasets import earlier_turns, media_markers, registry, tool_statistics, truncation
+from ..datasets import earlier_turns, media_markers, registry, tool_statistics, truncation, validation_split
 from ..errors import InputError
 from ..estimates import host, number_format
 from ..fingerprint import fingerprint
 from ..messages.message import Message
 from ..releases.recipes import RECIPE
 from ..runs.spec import Toolchain
-from ..training import extra_files, hyperparameters, image_arguments, llamafactory_arguments, stages
+from ..training import (
+    extra_files,
+    hyperparameters,
+    image_arguments,
+    llamafactory_arguments,
+    optimizer_steps,
+    stages,
+    training_check,
+)
 from ..training.hyperparameters import Hyperparameters
 from .served_system import system_for
 from .step_warnings import add_warnings
@@ -95,10 +104,14 @@ def training_settings(
     name: str,
     memory_check: str = "enforce",
     write: bool = True,
+    nodes: int = 1,
+    merges: bool = True,
 ) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     """Return the settings of a training for its fingerprint, and its options.
 
     :param write: whether the result of ``method: auto`` may be recorded.
+    :param nodes: hosts that train together.
+    :param merges: whether the result is merged into its base on this host.
     :raises InputError: if a hyperparameter is invalid, the training does not fit this machine, or the GPU does not have
         the number format.
     """
@@ -110,6 +123,7 @@ def training_settings(
         if not toolchain.llamafactory_image:  # an image may have files that this host does not have
             extra_files.check(hyper.extra)
         hyper = extra_files.with_contents(layout, hyper, write)
+    host.check_gpus(hyper, machine)
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     precision, about_precision = number_format.resolve(layout, hyper, subject, machine, name, write)
     choice = tool_choice.choose(
@@ -130,8 +144,13 @@ def training_settings(
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
+    counted = optimizer_steps.count(options["resolved"], subject.dataset_results, nodes)
+    if counted is not None:
+        options["optimizer_steps"] = counted.steps
+    steps = ("train", "merge", "gguf") if merges else ("train",)
+    trained = host.is_trained(layout, hyper, subject)
     warnings = [
-        host.check(layout, hyper, subject, machine, name, memory_check, estimate),
+        host.check(layout, hyper, subject, machine, name, memory_check, estimate, steps),
         about_precision,
         _about_template(layout, hyper, base, subject) if kept else None,
         *stages.warnings_for(hyper.values),
@@ -139,6 +158,14 @@ def training_settings(
         text_arguments.warning(hyper.values),
         choice.warning,
     ]
+    if hyper["validation_share"] and not trained:
+        validation_split.check_share(layout.artifact("dataset", subject.dataset), hyper["validation_share"])
+    if not trained:  # what exists is not made again
+        warnings += optimizer_steps.warnings_for(options["resolved"], counted)
+        directory = _base_directory(layout, base)
+        warnings.append(
+            training_check.check(layout, options["resolved"], directory, base.fingerprint, toolchain, write)
+        )
     upstream = {"base": subject.base, "dataset": subject.dataset}
     return extra_files.settings(layout, hyper, upstream), add_warnings(options, warnings)
 
@@ -207,6 +234,14 @@ def check_template(layout: Layout, template: str, dataset: str) -> Message | Non
         error.details.update({"row": row} if row else {})
         raise
     return Message("chat_formats.single_question", template=template, reason=level.reason)
+
+
+def _base_directory(layout: Layout, base: resolution.BaseIdentity) -> str:
+    """Return the directory of a base model; empty if it is not complete on this host."""
+    if base.location:
+        return base.location
+    defect = artifact_defect(layout, "base", base.fingerprint)
+    return artifact_path(layout, "base", base.fingerprint) if defect is None else ""
 
 
 def register_settings(

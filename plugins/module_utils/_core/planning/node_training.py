@@ -84,7 +84,17 @@ def plan_part(
     )
     subject = inputs.subject_of(declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results)
     _settings, options = inputs.training_settings(
-        layout, hyper, base, subject, toolchain, accelerator, declared.name, declared.memory_check, False
+        layout,
+        hyper,
+        base,
+        subject,
+        toolchain,
+        accelerator,
+        declared.name,
+        declared.memory_check,
+        False,
+        nodes.count,
+        False,
     )
     if options["accelerator"] != lead_facts["accelerator"]:
         raise InputError(

@@ -26,7 +26,9 @@ from ..runs.status import RunView
 from ..system.disk import free_bytes
 from ..training import adapter_export
 from ..training.one_pass import declared_obstacle
+from ..training.options import DEFAULTS
 from .changes import Change, PreviousResult, changes, describe_base
+from .readiness import disk_of, training_options
 
 SCHEMA = 1
 
@@ -56,7 +58,7 @@ def make_plan(
     pending = set(view.pending)
     previous = PreviousResult(layout, run.name) if pending else None
     state_of = {step.label: step for step in view.steps}
-    options = _train_options(run)
+    options = training_options(run)
     steps = []
     for step in run.steps:
         step_view = state_of[step.label]
@@ -104,7 +106,8 @@ def make_plan(
         "tool_format": str((options.get("resolved") or {}).get("tool_format") or ""),
         "tool_format_cause": dict(options.get("tool_format_cause") or {}),
         "aliases": aliases(run),
-        "host": _host(layout, machine),
+        "needs": _needs(steps),
+        "host": _host(layout, machine, int((options.get("resolved") or {}).get("gpus") or 1)),
         "warnings": [],
         "warning_messages": [],
     }
@@ -125,10 +128,6 @@ def _base_unchecked(options: t.Mapping[str, t.Any]) -> str:
     """Why the files of the base were not checked; empty if they were."""
     stored = options.get("base_unchecked")
     return str(Message.from_stored(stored)) if stored else ""
-
-
-def _train_options(run: Run) -> dict[str, t.Any]:
-    return next((step.spec.options for step in run.steps if step.spec.options.get("resolved")), {})
 
 
 def bases(run: Run) -> dict[str, dict[str, t.Any]]:
@@ -207,21 +206,19 @@ def _requirements(
     cores: int,
     previous: PreviousResult | None,
 ) -> dict[str, t.Any]:
-    """Return the known requirements of a step: bytes of GPU memory, RAM and disk, and seconds."""
+    """Return the known requirements of a step: bytes of GPU memory, RAM and disk, optimizer steps, and seconds."""
     estimate = options.get("estimate") or {}
     kind = step.spec.kind
     requirements: dict[str, t.Any] = {}
-    disk = (estimate.get("disk") or {}).get(step.label, (estimate.get("disk") or {}).get(kind))
-    if kind == "base":
-        disk = 0 if step.spec.options.get("location") else step.spec.options.get("bytes") or disk
-    if kind == "merge" and not step.spec.options.get("weights", True):
-        disk = 0
+    disk = disk_of(run, step)
     if disk is not None:
         requirements["disk_bytes"] = disk
     if (estimate.get("ram") or {}).get(kind):
         requirements["ram_bytes"] = estimate["ram"][kind]
     if kind == "train" and estimate.get("vram"):
         requirements["vram_bytes"] = estimate["vram"]["planned"]
+    if kind == "train" and options.get("optimizer_steps"):
+        requirements["optimizer_steps"] = options["optimizer_steps"]
     seconds, source = _seconds(layout, step, options, machine, provisional, cores, previous, disk or 0)
     if seconds is not None:
         requirements.update(seconds=round(seconds, 1), seconds_from=source)
@@ -256,11 +253,12 @@ def _seconds(
         parameters = (options.get("estimate") or {}).get("parameters")
         if not tokens or not parameters:
             return None, ""
-        gpu = machine.gpus[0].name if machine.gpus else ""
+        count = int(options["resolved"].get("gpus") or 1)
+        gpu = next((gpu.name for gpu in machine.training_gpus(count)), "")
         if machine.accelerator == "cuda" and not gpu:
             return None, ""
         method = str(options["resolved"]["method"])
-        return duration.training_seconds(parameters, tokens, method, gpu, cores), "worked out"
+        return duration.training_seconds(parameters, tokens, method, gpu, cores, count), "worked out"
     previous_seconds = _duration(before)
     if previous_seconds is not None and (before or {}).get("settings") == step.spec.settings and kind != "base":
         return previous_seconds, "the last time"
@@ -287,12 +285,12 @@ def _is_comparable(
     before: t.Mapping[str, t.Any], step: RunStep, old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]
 ) -> bool:
     """Return whether two trainings take the same time per token."""
-    keys = ("method", "batch_size", "gradient_accumulation", "stage")
+    keys = ("method", "batch_size", "gradient_accumulation", "gpus", "stage")
     old_resolved, new_resolved = old.get("resolved") or {}, new.get("resolved") or {}
     return (
         (before.get("upstream") or {}).get("base") == step.spec.upstream.get("base")
         and old.get("accelerator") == new.get("accelerator")
-        and all(old_resolved.get(name) == new_resolved.get(name) for name in keys)
+        and all(old_resolved.get(name, DEFAULTS[name]) == new_resolved.get(name, DEFAULTS[name]) for name in keys)
     )
 
 
@@ -307,32 +305,49 @@ def _duration(receipt: t.Mapping[str, t.Any] | None) -> float | None:
     return max(0.0, (end - start).total_seconds())
 
 
-def _host(layout: Layout, machine: Machine) -> dict[str, t.Any]:
+def _host(layout: Layout, machine: Machine, count: int) -> dict[str, t.Any]:
     facts: dict[str, t.Any] = {
         "accelerator": machine.accelerator,
         "disk_path": layout.root,
         "disk_free_bytes": free_bytes(layout.root),
     }
     if machine.ram is not None:
-        facts.update(ram_bytes=machine.ram.total, ram_available_bytes=machine.ram.available)
+        facts.update(
+            ram_bytes=machine.ram.total, ram_available_bytes=machine.ram.available, swap_bytes=machine.ram.swap
+        )
     if machine.gpus:
         facts.update(
             gpus=[gpu.name for gpu in machine.gpus],
-            vram_bytes=machine.gpu_total,
-            vram_free_bytes=machine.gpu_free,
+            vram_bytes=machine.gpu_total(count),
+            vram_free_bytes=machine.gpu_free(count),
         )
     return facts
+
+
+def _needs(steps: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """Return what the steps still to be made need together: the sum of disk and time, the peak of the memory."""
+    takes = [step["takes"] for step in steps if step["runs"]]
+
+    def values(name: str) -> list[t.Any]:
+        return [each[name] for each in takes if each.get(name) is not None]
+
+    needs: dict[str, t.Any] = {"disk_bytes": sum(values("disk_bytes"))}
+    for name in ("ram_bytes", "vram_bytes"):
+        if values(name):
+            needs[name] = max(values(name))
+    if values("seconds"):
+        needs["seconds"] = round(sum(values("seconds")), 1)
+    return needs
 
 
 def _warnings(plan: t.Mapping[str, t.Any], trains: bool) -> list[Message]:
     host = plan["host"]
     warnings = []
-    takes = [step["takes"] for step in plan["steps"] if step["runs"]]
-    disk = sum(each.get("disk_bytes", 0) for each in takes)
-    if disk > host["disk_free_bytes"]:
-        disk_facts = {"needed": disk, "free": host["disk_free_bytes"], "path": host["disk_path"]}
-        warnings.append(Message("planning.disk_short", name=plan["name"], **disk_facts))
-    free, vram = host.get("vram_free_bytes"), max((each.get("vram_bytes", 0) for each in takes), default=0)
+    needs = plan["needs"]
+    ram, vram, free = needs.get("ram_bytes", 0), needs.get("vram_bytes", 0), host.get("vram_free_bytes")
+    if "ram_bytes" in host and ram > host["ram_bytes"] + host["swap_bytes"]:
+        facts = {"needed": ram, "total": host["ram_bytes"], "swap": host["swap_bytes"]}
+        warnings.append(Message("planning.ram_short", name=plan["name"], **facts))
     if trains and free is not None and free < vram:
         warnings.append(Message("planning.gpu_short", name=plan["name"], needed=vram, free=free))
     return warnings

@@ -20,7 +20,8 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
         homelab-model: 4 of 6 steps would run (qlora: 12.9 GB of GPU memory, …)
           base              kept
           train             learning_rate 0.0001 → 0.0002
-                            GPU 9.8 of 12.9 GB (12.1 GB free now), RAM 4.7 GB, disk 0.9 GB, about 14 min
+                            GPU 9.8 of 12.9 GB (12.1 GB free now), RAM 4.7 GB, disk 0.9 GB, 120 optimizer
+                            steps, about 14 min
           …
         In all: disk 41.2 GB of 210.0 GB free at /data/llamafactory, about 31 min
     """
@@ -64,6 +65,9 @@ def _requirements(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> 
         parts.append(f"RAM {gigabytes(takes['ram_bytes'])}")
     if takes.get("disk_bytes"):
         parts.append(f"disk {gigabytes(takes['disk_bytes'])}")
+    if takes.get("optimizer_steps"):
+        count = takes["optimizer_steps"]
+        parts.append(f"{count} optimizer step{'' if count == 1 else 's'}")
     if takes.get("seconds") is not None:
         parts.append(
             describe_seconds(takes["seconds"])
@@ -74,16 +78,15 @@ def _requirements(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> 
 
 def _total(plan: t.Mapping[str, t.Any]) -> str:
     takes = [step["takes"] for step in plan["steps"] if step["runs"]]
-    host = plan["host"]
-    disk = sum(each.get("disk_bytes", 0) for each in takes)
-    seconds = [each["seconds"] for each in takes if each.get("seconds") is not None]
-    line = f"In all: disk {gigabytes(disk)} of {gigabytes(host['disk_free_bytes'])} free at {host['disk_path']}"
-    ram = max((each.get("ram_bytes", 0) for each in takes), default=0)
+    host, needs = plan["host"], plan["needs"]
+    disk, free = gigabytes(needs["disk_bytes"]), gigabytes(host["disk_free_bytes"])
+    line = f"In all: disk {disk} of {free} free at {host['disk_path']}"
+    ram = needs.get("ram_bytes", 0)
     if ram and host.get("ram_available_bytes"):
         line += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
-    if seconds:
+    if "seconds" in needs:
         # a base that already exists takes no time
         unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
         note = "" if not unknown else ", downloads and what is not known left out"
-        line += f", {describe_seconds(sum(seconds))}{note}"
+        line += f", {describe_seconds(needs['seconds'])}{note}"
     return line

@@ -90,6 +90,8 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             declared.name,
             declared.memory_check,
             host.write,
+            max(1, len(declared.nodes)),
+            request.goal is not Goal.TRAIN and declared.export == "merged",
         )
         # the rows are divided among the hosts, so a step processes more of them and the result differs
         return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
@@ -107,6 +109,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
                 converted=request.goal in (Goal.GGUF, Goal.MODEL),
                 write=host.write,
             )
+    options = {name: value for name, value in options.items() if name != "preflight_check"}
+    if declared.preflight_check != "enforce":
+        options["preflight_check"] = declared.preflight_check
     if host.nodes is not None:
         options["nodes"] = dict(host.nodes)
     if declared.dataset not in host.datasets:  # the module dataset has not reported them just before

@@ -10,6 +10,7 @@ import typing as t
 
 from ..artifacts.layout import Layout
 from ..estimates import host
+from ..messages.message import Message
 from ..runs.run import Run
 from ..runs.status import RunView
 from . import plan as planning_plan
@@ -23,6 +24,7 @@ def plans_of(
     accelerator: str = "auto",
     datasets: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
     saved: t.Sequence[t.Mapping[str, t.Any]] | None = None,
+    obstacles: t.Sequence[Message] = (),
 ) -> list[dict[str, t.Any]]:
     """Make the plan of each run, as plain values.
 
@@ -30,6 +32,8 @@ def plans_of(
     :param accelerator: auto, cuda or cpu.
     :param datasets: results of the module ``dataset`` for versions that may not be published yet, by name.
     :param saved: saved plans, which must still be current.
+    :param obstacles: what keeps the runs from reaching their end (:meth:`engine.engine.Engine.obstacles`): warnings of
+        the first plan that changes anything.
     :raises InputError: if a saved plan is stale, with the changes.
     """
     provisional = saved_plan.provisional_datasets(layout, datasets or {})
@@ -40,7 +44,9 @@ def plans_of(
     plans = []
     for run, view in runs:
         plan = planning_plan.make_plan(layout, run, view, machine, provisional, cores)
-        plans.append(planning_plan.add_warnings(plan, warnings_of(run, layout)))
+        added = list(obstacles) if plan["changed"] else []
+        obstacles = () if added else obstacles
+        plans.append(planning_plan.add_warnings(plan, [*warnings_of(run, layout), *added]))
     return plans
 
 

@@ -145,7 +145,7 @@ class PinnedInputs:
             return read()
         before = dict(self._receipt["settings"])
         if self._continues:
-            return before, {**self._receipt["options"], "name": self._name}
+            return before, self._options()
         method = (self._receipt["options"].get("resolved") or {}).get("method") or before.get("method", "lora")
         # auto is not resolved again: the pinned training already has a value for it
         ignored = ["method"] if declared.method == "auto" else []
@@ -159,7 +159,13 @@ class PinnedInputs:
         differences = hyperparameters.differences(before, current, ignored)
         if differences:
             self.notes.append(Message("planning.pinned_hyperparameters", changed=list(differences)))
-        return before, {**self._receipt["options"], "name": self._name}
+        return before, self._options()
+
+    def _options(self) -> dict[str, t.Any]:
+        """The options of the pinned training, without the warnings that were given before it."""
+        recorded = dict((self._receipt or {}).get("options") or {})
+        kept = {key: value for key, value in recorded.items() if key not in ("warning", "warnings")}
+        return {**kept, "name": self._name}
 
     def _note(self, input_name: str, pinned_value: str) -> None:
         self.notes.append(Message("planning.pinned_input", input=input_name, kept=pinned_value))

@@ -4,8 +4,9 @@
 """Lists the arguments of the installed LLaMA-Factory as JSON, without importing it (which takes up to half a minute).
 
 Run by the interpreter of LLaMA-Factory's virtual environment. Reads from the source the dataclasses passed to
-``HfArgumentParser`` (``_TRAIN_ARGS`` in ``llamafactory/hparams/parser.py``) and their bases, and the names of the chat
-templates from ``data/template.py``. Prints ``{"arguments": {name: type}, "templates": [...], "version": "…"}``.
+``HfArgumentParser`` (``_TRAIN_ARGS`` in ``llamafactory/hparams/parser.py``) and their bases, the values of its
+enumerations from ``extras/constants.py``, which its parser does not check, and the names of the chat templates from
+``data/template.py``. Prints ``{"arguments": {name: type}, "templates": [...], "version": "…"}``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import sys
 import typing as t
 
@@ -72,6 +74,20 @@ def fields(name: str, classes: t.Mapping[str, ast.ClassDef]) -> dict[str, str]:
     return arguments
 
 
+def enumerations(tree: ast.Module) -> dict[str, str]:
+    """Enumerations of texts in a module: name → the type of their values."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Enum") for base in node.bases):
+            constants = [item.value for item in node.body if isinstance(item, ast.Assign)]
+            values = [
+                each.value for each in constants if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            ]
+            if values:
+                found[node.name] = f"Literal{values!r}"
+    return found
+
+
 def main() -> None:
     """Print the list."""
     factory, transformers = source_dir("llamafactory"), source_dir("transformers")
@@ -98,6 +114,10 @@ def main() -> None:
     arguments: dict[str, str] = {}
     for name in class_names:
         arguments.update(fields(name, classes))
+    constants = os.path.join(factory, "extras", "constants.py")
+    known = enumerations(parse(constants)) if os.path.exists(constants) else {}
+    for name, annotation in arguments.items():
+        arguments[name] = re.sub(r"\w+", lambda match: known.get(match.group(), match.group()), annotation)
     templates: list[str] = []
     for node in ast.walk(parse(factory, "data", "template.py")):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "register_template":

@@ -56,6 +56,8 @@ class RunView:
     :param cancelling: whether its cancellation was requested and it has not ended.
     :param unchecked: labels of complete steps whose state outside of the data directory cannot be checked now, each
         with the reason.
+    :param findings: what its finished training found out about itself that a user should know, as messages
+        (:meth:`Message.as_dict`).
     :param undetermined: why it cannot be determined now whether it is complete; it waits for that alone. Else empty.
     """
 
@@ -76,6 +78,7 @@ class RunView:
     cancelling: bool = False
     unchecked: dict[str, str] = dataclasses.field(default_factory=dict)
     undetermined: str = ""
+    findings: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return plain values."""

@@ -26,12 +26,12 @@ from ..estimates.memory import register_disk
 from ..formats.gguf import GgufInfo, check_complete, read_header
 from ..messages.message import Message
 from ..ollama.client import Ollama
+from ..ollama.model_store import local_models_directory
 from ..ollama.syntax import (
     check_name,
     check_parameters,
     modelfile,
     modelfile_blobs,
-    models_directory,
     parse_parameters,
     same_name,
     same_parameters,
@@ -388,9 +388,8 @@ def _require_disk_space(ollama: Ollama, path: str) -> None:
 
     :raises NotReadyError: when there is not enough space.
     """
-    first = next(iter(ollama.tags()), None)
-    directory = models_directory(str(ollama.show(str(first["name"])).get("modelfile") or "")) if first else ""
-    if directory and os.path.isdir(directory):
+    directory = local_models_directory(ollama)
+    if directory:
         require_disk_space(directory, register_disk(os.path.getsize(path)), "Registering")
 
 

@@ -41,6 +41,21 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "",
     ),
     (
+        r"Target modules? (.+?) (?:was |were )?not found in the base model",
+        "steps.modules_missing",
+        "name",
+    ),
+    (
+        r"requires an evaluation dataset|didn't pass an `?eval_dataset|eval_dataset be provided",
+        "steps.validation_missing",
+        "",
+    ),
+    (
+        r"Unknown attention type: (\S+)",
+        "steps.attention_unknown",
+        "name",
+    ),
+    (
         r"Template (\S+) does not exist",
         "steps.template_unknown",
         "name",

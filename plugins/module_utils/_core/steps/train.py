@@ -24,7 +24,7 @@ from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
 from ..distributed.node_link import Leader, Link
 from ..errors import JobError, NotReadyError, StoreError
-from ..formats.safetensors import ADAPTER, VALUE_HEAD, first_not_finite, model_files, read_tensors
+from ..formats.safetensors import ADAPTER, VALUE_HEAD, all_zero, first_not_finite, model_files, read_tensors
 from ..formats.yaml import yaml_text
 from ..messages.message import Message
 from ..runners.command import Command
@@ -32,11 +32,13 @@ from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
+from ..system import gpus as system_gpus
 from ..system.files import list_files, read_json, write_atomic, write_json
-from ..training import checkpoints, extra_files, trainer_log
+from ..training import checkpoints, extra_files, optimizer_steps, trainer_log
+from ..training.findings import findings
 from ..training.float32_base import in_float32
 from ..training.hyperparameters import llamafactory_train_arguments, precision
-from . import prompt_probes
+from . import prompt_probes, training_gpus
 from .step import Step
 from .tool_environment import (
     compute_threads,
@@ -69,6 +71,9 @@ sys.exit(not os.path.exists(os.path.join(root, "trainer_jit_checkpoint.py")))' &
 #: Bytes read from the start of the log, to find the number of trainable parameters.
 _LOG_HEAD_BYTES = 4 * 1024 * 1024
 _TRAINABLE = re.compile(r"trainable params: ([\d,]+) \|\|")
+
+#: Matrices B of a LoRA adapter as PEFT names them: of linear layers and of embeddings.
+_MATRIX_B = re.compile(r"\.lora_(?:embedding_)?B(?:\.|\Z)")
 
 #: Seconds for a training to finish its current step and save a checkpoint after SIGTERM.
 _STOP_SECONDS = 600.0
@@ -120,6 +125,16 @@ class TrainStep(Step):
             nodes, agreed = distributed_nodes.Nodes.from_dict(distributed), distributed_nodes.read_agreed(ctx.job_dir)
             env.update(distributed_nodes.environment(nodes, agreed, _accelerator(ctx)))
             isolation = dataclasses.replace(isolation, network="host") if isolation else None
+        # a training that an earlier version began uses all GPUs to its end
+        gpus = ctx.spec.options["resolved"].get("gpus")
+        if gpus and _accelerator(ctx) == "cuda":
+            there = system_gpus.gpus()
+            if isolation is None:
+                env.update(training_gpus.host_environment(gpus, env, there))
+            else:
+                devices = training_gpus.container_devices(gpus, isolation.gpus, there)
+                isolation = dataclasses.replace(isolation, gpus=devices)
+            env.update(training_gpus.launch_environment(gpus, bool(distributed or extra.get("deepspeed"))))
         if attempt.finished:
             if os.path.exists(os.path.join(ctx.work, LOSS_PLOT_FILE)):
                 return None
@@ -211,7 +226,20 @@ class TrainStep(Step):
         elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
         settings["resume_from_checkpoint"] = resume
+        self._leave_out_warmup(ctx, settings, statistics)
         return settings
+
+    @staticmethod
+    def _leave_out_warmup(ctx: StepContext, settings: dict[str, t.Any], statistics: dict[str, t.Any]) -> None:
+        """Train without warm-up where it would take too many of the few steps, and record that."""
+        resolved, nodes = ctx.spec.options["resolved"], ctx.spec.options.get("nodes")
+        hosts = distributed_nodes.Nodes.from_dict(nodes).count if nodes else 1
+        results = ctx.upstream_results("dataset")
+        counted = optimizer_steps.count(resolved, results, hosts, statistics.get("train_rows"))
+        if counted is not None and optimizer_steps.leaves_out_warmup(resolved, counted.steps):
+            settings["warmup_ratio"] = 0.0
+            statistics["warmup_left_out"] = resolved["warmup_ratio"]
+            _append_log(ctx, f"Of {counted.steps} steps none is taken for a warm-up (warmup_ratio).")
 
     def progress(self, ctx: StepContext) -> Progress | None:
         return trainer_log.progress(os.path.join(ctx.work, TRAINER_LOG_FILE))
@@ -240,6 +268,9 @@ class TrainStep(Step):
             "resumed_from": _resumed_from(ctx),
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
         }
+        found = findings(state, resolved)
+        if found:
+            results["findings"] = [finding.as_dict() for finding in found]
         results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
         checkpoints.clean_output(ctx.work)
         checkpoints.normalise_adapter(ctx.work, ctx.upstream_path("base"))
@@ -274,6 +305,9 @@ class TrainStep(Step):
                 raise JobError(
                     "steps.training_diverged", file=os.path.basename(path), tensor=tensor, details={"tensor": tensor}
                 )
+        adapter = os.path.join(ctx.work, ADAPTER)
+        if os.path.exists(adapter):
+            _require_trained(adapter, state)
         return state
 
     def explain(self, log_tail: t.Sequence[str]) -> Message:
@@ -357,6 +391,17 @@ def mean_loss(state: t.Mapping[str, t.Any]) -> float | None:
             total += loss * (step - last)
             last = step
     return total / last if last else None
+
+
+def _require_trained(adapter: str, state: t.Mapping[str, t.Any]) -> None:
+    """Reject an adapter that changes nothing: PEFT starts with matrices B of zeros, and training changes them.
+
+    :param adapter: path of its weights.
+    :raises JobError: when it has such matrices, and all of them are zero.
+    """
+    outputs = [name for name in read_tensors(adapter) if _MATRIX_B.search(name)]
+    if outputs and all_zero(adapter, outputs):
+        raise JobError("steps.adapter_untrained", steps=state["global_step"], details={"steps": state["global_step"]})
 
 
 def _metrics(

@@ -80,6 +80,14 @@ def _query(query: str, fields: t.Sequence[str]) -> str:
     return result.stdout if result.returncode == 0 else ""
 
 
+def largest(found: t.Sequence[Gpu], count: int) -> list[Gpu]:
+    """The GPUs with the most memory, the lower index first among equals; fewer if there are fewer.
+
+    Total memory only: the choice is the same every day.
+    """
+    return sorted(found, key=lambda gpu: (-gpu.total_bytes, gpu.index))[:count]
+
+
 def gpus() -> list[Gpu]:
     """List the NVIDIA GPUs known to the driver; empty without a driver.
 

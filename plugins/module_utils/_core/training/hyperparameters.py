@@ -13,7 +13,7 @@ from ..messages.message import Message
 from .known_names import QUANTIZATIONS
 from .option import ADAPTERS, AUTOMATIC_METHODS, Option
 from .option_values import Checked, Problem, check_options, raise_problems
-from .options import DEFAULTS, OPTIONS
+from .options import BY_NAME, DEFAULTS, OPTIONS
 
 #: Maximum length of a setting in a description, in characters.
 _MAX_DESCRIPTION = 60
@@ -70,7 +70,7 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
         of bounds, an unsupported method or stage.
     """
     checked = check_options(OPTIONS, declared)
-    raise_problems([*checked.problems, *ineffective_options(checked)])
+    raise_problems([*checked.problems, *ineffective_options(checked), *gpu_problems(checked)])
     return complete(checked.values)
 
 
@@ -120,6 +120,21 @@ def _defect_of_context(option: Option, checked: Checked) -> Message | None:
                 allowed=list(allowed),
             )
     return None
+
+
+def gpu_problems(checked: Checked) -> list[Problem]:
+    """A number of GPUs that the batches of an optimizer step cannot be divided among."""
+    gpus = checked.values.get("gpus", 1)
+    batches = checked.values.get("gradient_accumulation", BY_NAME["gradient_accumulation"].default)
+    if batches % gpus == 0 or "gradient_accumulation" in [problem.option for problem in checked.problems]:
+        return []
+    content = Message(
+        "training.batches_not_divisible",
+        gradient_accumulation=batches,
+        gpus=gpus,
+        nearest=max(1, round(batches / gpus)) * gpus,
+    )
+    return [Problem(checked.written["gpus"], content)]
 
 
 def _require_method(method: str) -> None:
@@ -237,6 +252,8 @@ def llamafactory_train_arguments(
     for option in OPTIONS:
         if option.lf_argument and option.applies(method, str(values.get("stage") or "sft")):
             arguments[option.lf_argument] = values.get(option.name)
+    # each GPU is a process of its own, and accumulates its share
+    arguments["gradient_accumulation_steps"] = int(values["gradient_accumulation"]) // int(values.get("gpus") or 1)
     arguments["finetuning_type"] = "lora" if method in ADAPTERS else method
     if method in ADAPTERS:
         arguments["lora_target"] = ",".join(values["lora_target"])

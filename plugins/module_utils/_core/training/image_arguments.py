@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import typing as t
 
@@ -35,7 +36,8 @@ def _query_image(layout: Layout, toolchain: Toolchain, write: bool) -> llamafact
     image = engine.image(name)
     if image is None:
         raise NotReadyError("training.image_missing", image=name)
-    cache_file = layout.path("cache", "images", f"{str(image['Id']).rpartition(':')[2][:32]}.json")
+    program = hashlib.sha256(llamafactory_arguments.program_source().encode()).hexdigest()[:8]
+    cache_file = layout.path("cache", "images", f"{str(image['Id']).rpartition(':')[2][:32]}-{program}.json")
     where = f"the image {name}"
     try:
         with open(cache_file, "rb") as stream:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..datasets.validation_split import LARGEST_SHARE
 from .option import ADAPTERS, METHODS, STAGES, Option
 
 #: Schedules that begin with a warm-up.
@@ -66,6 +67,13 @@ ALL: tuple[Option, ...] = (
         "memory_check", "str", "enforce", "If memory is short",
         "Handling of a training whose estimate does not fit the GPU or the machine: refuse it and name the "
         "nearest setting that fits (enforce), or try it nevertheless (warn).",
+        choices=("enforce", "warn"), step="run", changes_result=False,
+    ),
+    Option(
+        "preflight_check", "str", "enforce", "If disk or Ollama is missing",
+        "Handling of a fine-tune that cannot reach its end on the host as it is now, because the disk is too small "
+        "for the steps still to be made or Ollama does not answer: refuse it before anything runs (enforce), or "
+        "begin it nevertheless, with a warning (warn).",
         choices=("enforce", "warn"), step="run", changes_result=False,
     ),
     Option(
@@ -149,6 +157,12 @@ ALL: tuple[Option, ...] = (
         lf_argument="gradient_accumulation_steps",
     ),
     Option(
+        "gpus", "int", 1, "GPUs",
+        "GPUs of each host that train together, those with the most memory. Each holds a complete copy and takes a "
+        "share of gradient_accumulation, which must be a multiple, so an optimizer step has as many rows as with one.",
+        minimum=1, maximum=64,
+    ),
+    Option(
         "cutoff_len", "int", 2048, "Maximum length of a row",
         "Maximum length of a row in tokens; longer rows are truncated.",
         minimum=16, maximum=1048576, aliases=("max_length",), lf_argument="cutoff_len",
@@ -222,7 +236,7 @@ ALL: tuple[Option, ...] = (
         "validation_share", "float", 0.0, "Validation share",
         "Share of the rows that is held back from training and evaluated after each epoch (eval_loss). A row is "
         "selected by its question, so the selection is stable as the dataset grows.",
-        minimum=0, maximum=0.5,
+        minimum=0, maximum=LARGEST_SHARE,
     ),
     Option(
         "pref_loss", "str", "sigmoid", "Preference loss",

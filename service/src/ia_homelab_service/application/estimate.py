@@ -9,6 +9,7 @@ import typing as t
 
 from ia_homelab_core.artifacts.layout import Layout
 from ia_homelab_core.estimates import host
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.planning.plans import plans_of
 from ia_homelab_core.runs.run import Run
 from ia_homelab_core.runs.status import RunView
@@ -19,9 +20,14 @@ from .jobs import step_spec
 from .schemas import Estimate
 
 
-def core_plan(settings: Settings, layout: Layout, run: Run, view: RunView) -> dict[str, t.Any]:
-    """Return the core's plan of a run: the one that check mode shows."""
-    return plans_of(layout, [(run, view)], settings.accelerator)[0]
+def core_plan(
+    settings: Settings, layout: Layout, run: Run, view: RunView, obstacles: t.Sequence[Message] = ()
+) -> dict[str, t.Any]:
+    """Return the core's plan of a run: the one that check mode shows.
+
+    :param obstacles: what keeps it from reaching its end, for its warnings.
+    """
+    return plans_of(layout, [(run, view)], settings.accelerator, obstacles=obstacles)[0]
 
 
 def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, t.Any]) -> Estimate:
@@ -31,28 +37,31 @@ def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, 
     """
     train = step_spec(run, "train")
     machine = host.inspect_machine(settings.accelerator)
-    # the smallest one: of several each holds a complete copy
-    gpu = min(machine.gpus, key=lambda one: one.total_bytes, default=None)
+    count = int((train.options["resolved"].get("gpus") if train else None) or 1)
+    total_bytes, free_vram = machine.gpu_total(count), machine.gpu_free(count)
     free = free_bytes(layout.root)
-    times = [step["takes"]["seconds"] for step in plan["steps"] if "seconds" in step.get("takes", {})]
-    seconds = sum(times) if times else None
+    total = plan["needs"]
+    seconds = total.get("seconds")
     needs = train.options.get("estimate") if train else None
+    steps = train.options.get("optimizer_steps") if train else None
     if not needs:
         return Estimate(
-            vram_total_bytes=gpu.total_bytes if gpu else None,
-            vram_free_bytes=gpu.free_bytes if gpu else None,
+            vram_total_bytes=total_bytes,
+            vram_free_bytes=free_vram,
             disk_free_bytes=free,
+            optimizer_steps=steps,
             seconds=seconds,
         )
-    disk = sum(needs["disk"].get(step.label, needs["disk"].get(step.spec.kind, 0)) for step in run.steps)
-    vram = needs["vram"]["planned"] if needs.get("vram") else None
+    vram = total.get("vram_bytes")
     return Estimate(
         vram_bytes=vram,
-        vram_total_bytes=gpu.total_bytes if gpu else None,
-        vram_free_bytes=gpu.free_bytes if gpu else None,
-        fits=host.fits(needs, machine),
-        disk_bytes=disk,
+        vram_total_bytes=total_bytes,
+        vram_free_bytes=free_vram,
+        fits=host.fits(needs, machine, count),
+        ram_bytes=total.get("ram_bytes"),
+        disk_bytes=total["disk_bytes"],
         disk_free_bytes=free,
+        optimizer_steps=steps,
         seconds=seconds,
         details=dict(needs),
     )

@@ -115,6 +115,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         tool_format_cause=(train_step.options.get("tool_format_cause") or None) if train_step else None,
         hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
         results=results,
+        findings=[MessageBody(**finding) for finding in view.findings],
         model=model,
         trained_by=str(declared.get("trained_by") or ""),
         links={

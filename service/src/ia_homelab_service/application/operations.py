@@ -106,7 +106,7 @@ class Operations:
         checked = self._parse(request, goal)
         run = self._plan_finetune(checked, self._host(write=False))
         view = self.engine.preview(run)
-        plan = core_plan(self.settings, self.layout, run, view)
+        plan = core_plan(self.settings, self.layout, run, view, self.engine.obstacles([run]))
         job = self.jobs.describe(view, run)
         changed = {step["label"]: step for step in plan["steps"] if step["changes"]}
         steps = [_with_changes(step, changed.get(step.label)) for step in job.steps]
@@ -133,13 +133,14 @@ class Operations:
 
     def _submit(self, run: Run) -> Submitted:
         record = self.engine.store.record(run.id)
+        obstacles = self.engine.check_start([run])
         submission = self.engine.submit(run)
         self.jobs.clear_paused(run.id)
         self.jobs.remember_request(run)
         self._queue_changed(run.id)
         job = self.jobs.describe(submission.view, run)
         created = bool(submission.pending) and not submission.attached
-        warnings = planner.warnings_of(run, self.layout)
+        warnings = [*planner.warnings_of(run, self.layout), *obstacles]
         return Submitted(
             **dict(job),
             created=created and (record is None or not record.is_unfinished),

@@ -103,6 +103,9 @@ class Job(Schema):
     tool_format_cause: MessageBody | None = pydantic.Field(default=None, description="Why, if rows have tools.")
     hyperparameters: dict[str, t.Any] = {}
     results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="Results of each finished step.")
+    findings: list[MessageBody] = pydantic.Field(
+        default=[], description="What its training found out about itself, such as a loss that did not fall."
+    )
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")
     trained_by: str = pydantic.Field(default="", description="For an export: the job that trained the adapter.")
     links: dict[str, str] = {}
@@ -120,8 +123,10 @@ class Estimate(Schema):
     vram_total_bytes: int | None = None
     vram_free_bytes: int | None = None
     fits: bool | None = None
-    disk_bytes: int | None = None
+    ram_bytes: int | None = pydantic.Field(default=None, description="Largest RAM of the steps still to be made.")
+    disk_bytes: int | None = pydantic.Field(default=None, description="Disk that the steps still to be made write.")
     disk_free_bytes: int | None = None
+    optimizer_steps: int | None = pydantic.Field(default=None, description="Steps of the training, over all epochs.")
     seconds: float | None = None
     advice: str = ""
     details: dict[str, t.Any] = {}

@@ -32,6 +32,9 @@ class JobInfo(pydantic.BaseModel):
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is served.")
     error: schemas.Problem | None = None
     warnings: list[str] = []
+    findings: list[str] = pydantic.Field(
+        default=[], description="What the training found out about itself, with the setting to change."
+    )
     resources: list[str] = pydantic.Field(default=[], description="Its log, and the receipts of what it made.")
 
 

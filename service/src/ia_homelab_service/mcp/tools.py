@@ -288,7 +288,9 @@ class Tools:
             percent=progress.percent if progress else None, loss=progress.loss if progress else None,
             eta_seconds=progress.eta_seconds if progress else None, position=job.position,
             base_model=job.base_model, dataset=job.dataset, method=job.method, model=job.model, error=job.error,
-            warnings=list(warnings), resources=[f"llamafactory://jobs/{job.job_id}/log", *receipts],
+            warnings=list(warnings),
+            findings=[" ".join(filter(None, (one.text, one.hint))) for one in job.findings],
+            resources=[f"llamafactory://jobs/{job.job_id}/log", *receipts],
         )  # fmt: skip
 
 

@@ -91,6 +91,16 @@ def table(caption: str, head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]
         return ui.html(text, tag="table", sanitize=False).classes(f"plain {classes}")
 
 
+def findings(language: Language, found: t.Sequence[MessageBody]) -> None:
+    """Add what a training found out about itself, each with its hint; nothing if there is none."""
+    if not found:
+        return
+    with note("warn", role="status"):
+        for finding in (Message.from_stored(one.model_dump()) for one in found):
+            texts = filter(None, (message_html(language, finding), hint_html(language, finding)))
+            ui.html(f"<p>{' '.join(texts)}</p>", sanitize=False)
+
+
 def problem(language: Language, error: Exception | Problem) -> None:
     """Add an error message: the message and the hint."""
     with note("bad", role="alert"):

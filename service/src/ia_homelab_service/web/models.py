@@ -142,6 +142,8 @@ class _ModelView:
                     components.chip(language("gate.passed" if passed else "gate.failed"), "good" if passed else "bad")
             part.props(f'aria-labelledby="{title.html_id}"')
             components.facts(_lineage_facts(language, model))
+            found = ((model.lineage.get("train") or {}).get("results") or {}).get("findings") or []
+            components.findings(language, [schemas.MessageBody(**finding) for finding in found])
             if model.gate is not None:
                 with ui.expansion(language("gate.answers")).classes("w-full"):
                     _show_gate(language, model.gate)

@@ -135,10 +135,11 @@ def _show_cost(language: Language, estimate: schemas.Estimate) -> None:
         if estimate.vram_bytes is not None:
             _show_vram(language, estimate)
         pairs = []
-        memory = (estimate.details.get("ram") or {}).get("train")
-        if estimate.vram_bytes is None and memory:
-            on = f"{language.memory(memory)} · {language('plan.no_gpu')}"
-            pairs.append((language("plan.ram"), html.escape(on)))
+        if estimate.ram_bytes:
+            on = "" if estimate.vram_bytes is not None else f" · {language('plan.no_gpu')}"
+            pairs.append((language("plan.ram"), html.escape(language.memory(estimate.ram_bytes) + on)))
+        if estimate.optimizer_steps is not None:
+            pairs.append((language("plan.steps"), language.number(estimate.optimizer_steps)))
         if estimate.seconds is not None:
             pairs.append((language("plan.time"), html.escape(language.duration(estimate.seconds))))
         if estimate.disk_bytes is not None:

@@ -161,6 +161,7 @@ class _RunView:
         with self._live:
             self._announcement = ui.label("")
         self._outcome = ui.element("div").props("aria-live=assertive")
+        self._findings = ui.element("div")
         with components.panel(language("watch.progress")):
             self._bar = ui.linear_progress(0, show_value=False).props(
                 f'aria-label="{html.escape(language("watch.progress"))}"'
@@ -261,6 +262,7 @@ class _RunView:
         if job.error is not None:
             with self._outcome:
                 components.problem(language, job.error)
+        self._update("findings", job.findings, self._show_findings)
         self._steps.clear()
         with self._steps:
             components.table(
@@ -274,6 +276,11 @@ class _RunView:
                     for step in job.steps
                 ],
             )
+
+    def _show_findings(self, findings: list[schemas.MessageBody]) -> None:
+        self._findings.clear()
+        with self._findings:
+            components.findings(self._language, findings)
 
     def _announce(self, job: schemas.Job, percent: int | None, progress: str) -> None:
         """Announce changes to screen readers, but not each figure."""

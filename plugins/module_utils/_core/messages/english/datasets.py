@@ -41,7 +41,11 @@ TEXTS: Texts = {
     "datasets.format_unknown": Text("There is no format {format!r}.", "{suggestion} One of {formats}."),
     "datasets.nothing_to_validate_on": Text(
         "validation_share {share:g} of {rows} rows leaves no row to validate on.",
-        "The smallest share that takes one is {smallest:.3f}; or add rows, or leave it out.",
+        "{advice}",
+    ),
+    "datasets.smallest_share": "The smallest share that takes one is {smallest:.3f}; or add rows, or leave it out.",
+    "datasets.too_few_to_validate": (
+        "Add rows, or leave it out: no share up to {largest:g}, the largest, takes one of these."
     ),
     "datasets.nothing_to_train_on": Text(
         "validation_share {share:g} of {rows} rows leaves no row to train on.",

@@ -12,6 +12,12 @@ TEXTS: Texts = {
         "{name}: {problem}",
         "{problem.hint} To try it all the same, declare memory_check: warn.",
     ),
+    "estimates.gpus_on_cpu": Text(
+        "gpus: {gpus} has no effect: this host trains on the CPU.", "Leave gpus out, or train on a host with GPUs."
+    ),
+    "estimates.too_few_gpus": Text(
+        "gpus: {gpus} is declared, and the driver of this host reports {there}.", "Declare gpus: {there}."
+    ),
     "estimates.suggestion": "{settings} ({memory:bytes})",
     "estimates.gpu_too_small": Text(
         "This training takes about {needed:bytes} of GPU memory ({parts}); the GPU has {total:bytes}, of which "

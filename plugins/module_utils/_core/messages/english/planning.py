@@ -99,7 +99,21 @@ TEXTS: Texts = {
     "planning.new_step": "new in this fine-tune",
     "planning.asked_again": "it is asked for again",
     "planning.made_from_another": "made from another {inputs:join| and }",
-    "planning.disk_short": "{name}: about {needed:bytes} will be written in all, and {free:bytes} are free at {path}.",
+    "planning.disk_short": (
+        "{name}: the steps still to be made need about {needed:bytes} of disk, and {free:bytes} are free at {path}."
+    ),
+    "planning.ram_short": (
+        "{name}: the largest of its steps takes about {needed:bytes} of memory, and the machine has {total:bytes} and "
+        "{swap:bytes} of swap."
+    ),
+    "planning.server_silent": Text(
+        "{name}: the last steps need Ollama at {url}, which does not answer: {problem}",
+        "Start it, or declare register: false to end with the GGUF files.",
+    ),
+    "planning.not_begun": Text(
+        "Nothing was begun, because the end cannot be reached. {obstacles!s:join| }",
+        "Apply again when that is mended. To begin all the same, declare preflight_check: warn.",
+    ),
     "planning.gpu_short": (
         "{name}: the training takes about {needed:bytes} of GPU memory, and {free:bytes} are free now: another "
         "process uses the GPU (see the module gpu_info)."

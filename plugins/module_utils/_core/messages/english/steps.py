@@ -91,6 +91,18 @@ TEXTS: Texts = {
         "If you trust that repository, declare it in the inventory: extra: {{trust_remote_code: true}}; its code is "
         "then fetched. Otherwise choose another base.",
     ),
+    "steps.modules_missing": Text(
+        "The base model has no modules {name}.",
+        "Declare names of its linear modules in lora_target, or all.",
+    ),
+    "steps.validation_missing": Text(
+        "There are no rows to evaluate on.",
+        "Declare validation_share, or leave out of extra what evaluates.",
+    ),
+    "steps.attention_unknown": Text(
+        "LLaMA-Factory knows no attention {name}.",
+        "Declare flash_attn in extra as auto, disabled, sdpa or fa2, or leave it out.",
+    ),
     "steps.template_unknown": Text(
         "LLaMA-Factory knows no template {name}.",
         "Set template to one that this version of LLaMA-Factory has.",
@@ -183,6 +195,15 @@ TEXTS: Texts = {
     "steps.training_diverged": Text(
         "The training diverged: {file} holds values that are no numbers ({tensor}).",
         "Lower learning_rate (to a tenth), or raise warmup_ratio.",
+    ),
+    "steps.adapter_untrained": Text(
+        "The trained adapter changes nothing: after {steps} {steps:step|steps} all its B matrices are still zero.",
+        "Raise epochs or add rows, so that there are more steps; lower warmup_ratio; or raise learning_rate.",
+    ),
+    "steps.too_few_gpus": Text(
+        "The training needs {wanted} {wanted:GPU|GPUs}, and {there} can be used.",
+        "Do the driver and nvidia-smi report all of them, and is none left out by CUDA_VISIBLE_DEVICES or by gpus of "
+        "the containers?",
     ),
     "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
     "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",

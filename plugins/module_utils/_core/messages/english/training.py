@@ -153,6 +153,57 @@ TEXTS: Texts = {
     "training.learning_rate_of_sft": (
         "learning_rate {learning_rate:g} suits sft; for {stage} something like {usual:g} is usual."
     ),
+    "training.batches_not_divisible": Text(
+        "gradient_accumulation {gradient_accumulation} cannot be divided among gpus: {gpus}, so the rows of an "
+        "optimizer step would be others.",
+        "Declare a multiple of {gpus} as gradient_accumulation, such as {nearest}.",
+    ),
+    "training.refused": Text("LLaMA-Factory refuses these arguments: {reason}", "{advice}"),
+    "training.validation_needed": "Declare validation_share: there are no rows to evaluate on. Or leave out: {names}.",
+    "training.package_needed": (
+        "Install that package into LLaMA-Factory's environment, or leave out of extra what needs it: {names}."
+    ),
+    "training.change_extra": "Change or leave out of extra: {names}.",
+    "training.modules_missing": Text(
+        "The base model has no modules {names:quoted} that can be trained so.",
+        "Its linear modules are: {modules}. lora_target: all stands for all of them.",
+    ),
+    "training.modules_not_checked": (
+        "Whether the base model has the modules {names} is not checked before it is on this host."
+    ),
+    "training.not_checked": ("{names}: not checked, because LLaMA-Factory is not installed here or does not answer."),
+    "training.few_steps": Text(
+        "The training makes about {steps} optimizer {steps:step|steps} ({rows} {rows:row|rows}, {rows_per_step} for "
+        "each step, {epochs:g} {epochs:epoch|epochs}): few to learn from.",
+        "{advice}",
+    ),
+    "training.raise_max_steps": "Raise extra.max_steps.",
+    "training.raise_epochs": "epochs: {epochs} makes {steps} steps or more; more rows are better.",
+    "training.raise_epochs_or_smaller_steps": (
+        "epochs: {epochs} makes {steps} steps or more, and so does a lower gradient_accumulation or batch_size with "
+        "fewer epochs; more rows are better."
+    ),
+    "training.warmup_left_out": (
+        "There is no warm-up: warmup_ratio {warmup_ratio:g} would take too many of {steps} {steps:step|steps}, and the "
+        "first step of a warm-up has the learning rate 0."
+    ),
+    "training.loss_did_not_fall": Text(
+        "The loss did not fall: it was {first:.4g} in the first third of {steps} steps, and {last:.4g} in the last "
+        "third.",
+        "{advice}",
+    ),
+    "training.lower_learning_rate": "Lower learning_rate, to {learning_rate:g} for example.",
+    "training.raise_learning_rate": "Raise learning_rate, to {learning_rate:g} for example.",
+    "training.train_longer": "Raise epochs or lower gradient_accumulation, so that there are more steps.",
+    "training.loss_is_zero": Text(
+        "The loss was 0 in every step: nothing was learnt.",
+        "Raise cutoff_len if the answers are cut off, and declare precision: bf16 or fp32 if it is fp16.",
+    ),
+    "training.validation_loss_rose": Text(
+        "The validation loss rose to {last:.4g} after its lowest value, {smallest:.4g} at evaluation {number} of "
+        "{count}: the training repeats its rows instead of learning from them.",
+        "Lower epochs.",
+    ),
     "training.text_teaches_no_answering": (
         "Training on text teaches no answering: the model answers as its base does, and a base that was not made "
         "for chat continues the text instead."

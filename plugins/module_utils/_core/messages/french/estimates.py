@@ -12,6 +12,13 @@ TEXTS: Texts = {
         "{name} : {problem}",
         "{problem.hint} Pour essayer malgré tout, déclarez memory_check: warn.",
     ),
+    "estimates.gpus_on_cpu": Text(
+        "gpus: {gpus} n'a pas d'effet : cette machine entraîne sur le processeur.",
+        "Retirez gpus, ou entraînez sur une machine avec des GPU.",
+    ),
+    "estimates.too_few_gpus": Text(
+        "gpus: {gpus} est déclaré, et le pilote de cette machine en voit {there}.", "Déclarez gpus: {there}."
+    ),
     "estimates.suggestion": "{settings} ({memory:bytes})",
     "estimates.gpu_too_small": Text(
         "Cet entraînement prend environ {needed:bytes} de mémoire du GPU ({parts}) ; le GPU a {total:bytes}, "

@@ -53,7 +53,20 @@ TEXTS: Texts = {
     "planning.asked_again": "il est demandé de nouveau",
     "planning.made_from_another": "ce dont il est fait change : {inputs:join| et }",
     "planning.disk_short": (
-        "{name} : environ {needed:bytes} seront écrits en tout, et {free:bytes} sont libres dans {path}."
+        "{name} : les étapes qui restent à faire ont besoin d'environ {needed:bytes} de disque, et {free:bytes} sont "
+        "libres dans {path}."
+    ),
+    "planning.ram_short": (
+        "{name} : la plus grande de ses étapes prend environ {needed:bytes} de mémoire, et la machine en a "
+        "{total:bytes} et {swap:bytes} d'espace d'échange."
+    ),
+    "planning.server_silent": Text(
+        "{name} : les dernières étapes ont besoin d'Ollama à {url}, qui ne répond pas : {problem}",
+        "Démarrez-le, ou déclarez register: false pour s'arrêter aux fichiers GGUF.",
+    ),
+    "planning.not_begun": Text(
+        "Rien n'a été commencé, car la fin ne peut pas être atteinte. {obstacles!s:join| }",
+        "Appliquez de nouveau quand c'est réparé. Pour commencer quand même, déclarez preflight_check: warn.",
     ),
     "planning.gpu_short": (
         "{name} : l'entraînement prend environ {needed:bytes} de mémoire du GPU, et {free:bytes} sont libres "

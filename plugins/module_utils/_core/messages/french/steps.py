@@ -71,6 +71,16 @@ TEXTS: Texts = {
     "steps.hashing": "calcul de l'empreinte",
     "steps.loading": "chargement",
     "steps.writing": "écriture",
+    "steps.adapter_untrained": Text(
+        "L'adaptateur entraîné ne change rien : après {steps} pas, toutes ses matrices B sont encore nulles.",
+        "Augmentez epochs ou ajoutez des lignes, pour qu'il y ait plus de pas ; baissez warmup_ratio ; ou augmentez "
+        "learning_rate.",
+    ),
+    "steps.too_few_gpus": Text(
+        "L'entraînement a besoin de {wanted} GPU, et {there} {there:peut|peuvent} être {there:utilisé|utilisés}.",
+        "Le pilote et nvidia-smi les voient-ils tous, et aucun n'est-il exclu par CUDA_VISIBLE_DEVICES ou par gpus des "
+        "conteneurs ?",
+    ),
     "steps.model_unusable": Text(
         "{tag} ne peut pas être utilisé dans Ollama à {url} : {reason}.",
         "Aucune étiquette n'a été déplacée. {problem.hint}",

@@ -134,6 +134,59 @@ TEXTS: Texts = {
     "training.learning_rate_of_sft": (
         "learning_rate {learning_rate:g} convient à sft ; pour {stage}, {usual:g} est habituel."
     ),
+    "training.batches_not_divisible": Text(
+        "gradient_accumulation {gradient_accumulation} ne se divise pas entre gpus: {gpus}, et les lignes d'un pas "
+        "d'optimisation seraient d'autres.",
+        "Déclarez un multiple de {gpus} comme gradient_accumulation, par exemple {nearest}.",
+    ),
+    "training.refused": Text("LLaMA-Factory refuse ces arguments : {reason}", "{advice}"),
+    "training.validation_needed": (
+        "Déclarez validation_share : il n'y a pas de lignes pour évaluer. Ou retirez : {names}."
+    ),
+    "training.package_needed": (
+        "Installez ce paquet dans l'environnement de LLaMA-Factory, ou retirez d'extra ce qui en a besoin : {names}."
+    ),
+    "training.change_extra": "Changez ou retirez d'extra : {names}.",
+    "training.modules_missing": Text(
+        "Le modèle de base n'a pas de modules {names:quoted} qui puissent être entraînés ainsi.",
+        "Ses modules linéaires sont : {modules}. lora_target: all les désigne tous.",
+    ),
+    "training.modules_not_checked": (
+        "Si le modèle de base a les modules {names} n'est pas vérifié avant qu'il soit sur cette machine."
+    ),
+    "training.not_checked": ("{names} : pas vérifié, car LLaMA-Factory n'est pas installé ici ou ne répond pas."),
+    "training.few_steps": Text(
+        "L'entraînement fait environ {steps} {steps:pas|pas} d'optimisation ({rows} {rows:ligne|lignes}, "
+        "{rows_per_step} par pas, {epochs:g} {epochs:époque|époques}) : c'est peu pour apprendre.",
+        "{advice}",
+    ),
+    "training.raise_max_steps": "Augmentez extra.max_steps.",
+    "training.raise_epochs": "epochs: {epochs} donne au moins {steps} pas ; davantage de lignes est mieux.",
+    "training.raise_epochs_or_smaller_steps": (
+        "epochs: {epochs} donne au moins {steps} pas, de même qu'un gradient_accumulation ou un batch_size plus bas "
+        "avec moins d'époques ; davantage de lignes est mieux."
+    ),
+    "training.warmup_left_out": (
+        "Il n'y a pas de montée en charge : warmup_ratio {warmup_ratio:g} prendrait trop des {steps} pas, et le "
+        "premier pas d'une montée en charge a le taux d'apprentissage 0."
+    ),
+    "training.loss_did_not_fall": Text(
+        "La perte n'a pas baissé : {first:.4g} dans le premier tiers des {steps} pas, et {last:.4g} dans le dernier "
+        "tiers.",
+        "{advice}",
+    ),
+    "training.lower_learning_rate": "Baissez learning_rate, par exemple à {learning_rate:g}.",
+    "training.raise_learning_rate": "Augmentez learning_rate, par exemple à {learning_rate:g}.",
+    "training.train_longer": "Augmentez epochs ou baissez gradient_accumulation, pour qu'il y ait plus de pas.",
+    "training.loss_is_zero": Text(
+        "La perte était 0 à chaque pas : rien n'a été appris.",
+        "Augmentez cutoff_len si les réponses sont coupées, et déclarez precision: bf16 ou fp32 si c'est fp16.",
+    ),
+    "training.validation_loss_rose": Text(
+        "La perte de validation est montée à {last:.4g} après sa plus basse valeur, {smallest:.4g} à l'évaluation "
+        "{number} sur {count} : l'entraînement répète ses lignes au lieu d'en apprendre.",
+        "Baissez epochs.",
+    ),
     "training.text_teaches_no_answering": (
         "L'entraînement sur du texte n'apprend pas à répondre : le modèle répond comme sa base, et une base qui "
         "n'est pas faite pour la conversation continue le texte."

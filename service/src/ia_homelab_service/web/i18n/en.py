@@ -96,6 +96,7 @@ TEXTS: dict[str, str] = {
     "plan.why_method": "Why this method",
     "plan.cost": "Requirements",
     "plan.no_estimate": "There is no estimate for this model.",
+    "plan.steps": "Optimizer steps",
     "plan.time": "Time",
     "plan.disk": "Disk",
     "plan.of_free": "of {free} free",

@@ -128,6 +128,30 @@ def test_no_side_may_be_empty(tmp_path: Path) -> None:
         split(version, str(tmp_path / "split"), min(1.0, largest + 0.001))
 
 
+def test_advice_is_a_share_that_can_be_declared(tmp_path: Path) -> None:
+    """The largest share is 0.5. The check before the queue says the same as the split."""
+    low, high = (
+        next(number for number in range(1000) if is_wanted(position(f"question {number}")))
+        for is_wanted in (lambda place: 0.2 < place < 0.4, lambda place: place > 0.7)
+    )
+    for number, advice in ((low, "The smallest share that takes one is 0."), (high, "no share up to 0.5")):
+        version = publish(tmp_path / str(number), [alpaca(number)])
+        for body in (
+            lambda path: validation_split.check_share(path, 0.1),
+            lambda path: split(path, str(tmp_path / "x"), 0.1),
+        ):
+            with pytest.raises(
+                InputError, match="validation_share 0.1 of 1 rows leaves no row to validate on"
+            ) as caught:
+                body(version)
+            assert advice in caught.value.hint
+    with pytest.raises(InputError, match="leaves no row to train on"):
+        validation_split.check_share(publish(tmp_path / "low", [alpaca(low)]), 0.5)
+    both = publish(tmp_path / "both", [alpaca(low), alpaca(high)])
+    validation_split.check_share(both, 0.5)
+    validation_split.check_share(str(tmp_path / "absent"), 0.5)
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=20), st.floats(0, 0.5))
 @settings(max_examples=50, deadline=None)
 def test_a_position_is_a_number_from_0_to_1(texts: list[str], share: float) -> None:

@@ -209,11 +209,33 @@ def test_not_enough_ram_to_train_on_a_cpu(lab: PlanLab, monkeypatch: pytest.Monk
     assert "qlora" not in caught.value.hint
 
 
-def test_the_smallest_gpu_counts() -> None:
-    cards = [Gpu(0, "a", 24 * 2**30, 20 * 2**30), Gpu(1, "b", 12 * 2**30, 11 * 2**30)]
+def test_the_smallest_gpu_that_trains_counts() -> None:
+    cards = [Gpu(0, "a", 12 * 2**30, 11 * 2**30), Gpu(1, "b", 24 * 2**30, 20 * 2**30)]
     machine = host.Machine("cuda", cards)
-    assert (machine.gpu_total, machine.gpu_free) == (12 * 2**30, 11 * 2**30)
-    assert host.Machine("cpu", cards).gpu_total is None
+    assert (machine.gpu_total(), machine.gpu_free()) == (24 * 2**30, 20 * 2**30)
+    assert (machine.gpu_total(2), machine.gpu_free(2)) == (12 * 2**30, 11 * 2**30)
+    assert host.Machine("cpu", cards).gpu_total() is None
+
+
+def test_gpus_that_are_not_there(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:
+    """They are missed when it is planned; with one, nothing is asked."""
+    with pytest.raises(InputError, match="gpus: 2 has no effect: this host trains on the CPU"):
+        lab.plan("cpu", gpus=2)
+    gpu(24564)
+    with pytest.raises(InputError, match="gpus: 2 is declared, and the driver of this host reports 1") as caught:
+        lab.plan("cuda", gpus=2)
+    assert caught.value.hint == "Declare gpus: 1."
+    one, two = (lab.plan("cuda", gpus=count).step("train").spec.fingerprint for count in (1, "1"))
+    assert one == two == lab.plan("cuda").step("train").spec.fingerprint
+
+
+def test_the_number_of_gpus_is_part_of_the_training(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = [Gpu(index, "x", 24 * 10**9, 24 * 10**9) for index in range(2)]
+    monkeypatch.setattr(host.system_gpus, "gpus", lambda: cards)
+    spec = lab.plan("cuda", gpus=2).step("train").spec
+    assert spec.settings["gpus"] == 2
+    assert spec.fingerprint != lab.plan("cuda").step("train").spec.fingerprint
+    assert spec.options["optimizer_steps"] == lab.plan("cuda").step("train").spec.options["optimizer_steps"]
 
 
 def test_estimate_is_stored_with_the_training(lab: PlanLab, gpu: t.Callable[[int], None]) -> None:

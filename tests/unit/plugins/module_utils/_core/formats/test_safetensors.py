@@ -99,6 +99,26 @@ def test_is_finite_agrees_with_python(dtype: str, values: list[float]) -> None:
     assert safetensors.is_finite(raw, dtype) == all(math.isfinite(value) for value in values)
 
 
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32", "F64"])
+@given(st.lists(st.sampled_from([0.0, -0.0, 0.0, 1.0, -2.0, 6e-8]) | st.floats(width=16), min_size=1, max_size=20))
+def test_is_zero_agrees_with_python(dtype: str, values: list[float]) -> None:
+    """Both zeros are zero, and the smallest other number is not."""
+    raw = b"".join(bits(value, dtype) for value in values)
+    assert safetensors.is_zero(raw, dtype) == all(value == 0 for value in values)
+
+
+def test_all_zero(tmp_path: Path) -> None:
+    """The last element of a tensor of several pieces counts; types that are no floats are compared bytewise."""
+    size = 5 * 1024 * 1024
+    raw = bytearray(size)
+    tensors = {"a": ("BF16", [size // 2], bytes(raw)), "b": ("I8", [1], b"\x80"), "c": ("F32", [1], b"\0\0\0\x80")}
+    path = write_safetensors(tmp_path / "x.safetensors", tensors)
+    assert safetensors.all_zero(path, ["a", "c"]) and not safetensors.all_zero(path, ["a", "b"])
+    raw[-1] = 1
+    path = write_safetensors(tmp_path / "x.safetensors", {**tensors, "a": ("BF16", [size // 2], bytes(raw))})
+    assert not safetensors.all_zero(path, ["c", "a"])
+
+
 @pytest.mark.parametrize(("dtype", "value"), [("F32", 3.4e38), ("BF16", 3.3e38), ("F16", 65504.0), ("F64", 1.7e308)])
 def test_the_largest_finite_numbers(dtype: str, value: float) -> None:
     """Exponents with all bits but one set are finite."""

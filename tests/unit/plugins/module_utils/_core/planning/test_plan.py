@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import host
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import plan as planning_plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import (
     plan_text,
@@ -66,6 +67,49 @@ def test_new_fine_tune(lab: PlanLab) -> None:
     assert plan["changed"] and plan["pending"] == ALL
     assert why(plan) == dict.fromkeys(ALL, ["a new fine-tune"])
     assert plan["previous"] == ""
+
+
+def test_optimizer_steps(lab: PlanLab) -> None:
+    """They are told, and few of them are warned about, but not once the training exists."""
+    run = declared(lab)
+    (train,) = [step for step in plan_of(lab, run)["steps"] if step["label"] == "train"]
+    assert train["takes"]["optimizer_steps"] == 21
+    assert "21 optimizer steps, about" in plan_text.text(plan_of(lab, run))
+    assert "about 21 optimizer steps (50 rows, 8 for each step, 3 epochs)" in str(planner.warnings_of(run)[0])
+    assert planner.warnings_of(declared(lab, epochs=5)) == []
+    lab.make(run)
+    assert planner.warnings_of(declared(lab)) == []
+
+
+def test_warmup_of_few_steps_is_no_part_of_the_fingerprint(lab: PlanLab) -> None:
+    """A training of a few steps is still the one that is declared."""
+    run = declared(lab, epochs=0.1)
+    assert "There is no warm-up: warmup_ratio 0.1 would take too many of 1 step" in str(planner.warnings_of(run)[0])
+    assert run.step("train").spec.settings == {"epochs": 0.1, "template": "qwen"}
+    assert run.step("train").spec.options["resolved"]["warmup_ratio"] == 0.1
+
+
+def test_a_share_that_leaves_no_row_is_refused_before_the_queue(lab: PlanLab) -> None:
+    lab.publish("two", rows(2))
+    with pytest.raises(InputError, match="validation_share 0.001 of 2 rows leaves no row to validate on"):
+        declared(lab, dataset="two", validation_share=0.001)
+    assert declared(lab, validation_share=0.2).steps
+
+
+def test_modules_of_a_base_that_is_not_there_are_not_checked(lab: PlanLab) -> None:
+    """The plan says so."""
+    (warnings,) = planner.warnings_of(declared(lab, lora_target="q_prj"))
+    assert "q_prj is not checked before it is on this host" in str(warnings)
+
+
+def test_findings_of_a_training_are_in_its_status(lab: PlanLab) -> None:
+    run = declared(lab)
+    lab.make(run)
+    assert Engine(lab.layout.root).preview(run).findings == []
+    finding = Message("training.loss_is_zero")
+    lab.find(run, finding)
+    view = Engine(lab.layout.root).preview(run)
+    assert view.as_dict()["findings"] == [finding.as_dict()]
 
 
 def test_nothing_to_do(lab: PlanLab) -> None:
@@ -277,14 +321,6 @@ def test_previous_duration_is_used_for_the_estimate(lab: PlanLab) -> None:
     )
     # the previous duration does not apply to another method
     assert takes(plan_of(lab, declared(lab, method="full")), "train")["seconds_from"] == "worked out"
-
-
-def test_low_disk_space_causes_a_warning(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning_plan, "free_bytes", lambda path: 10**9)
-    plan = plan_of(lab, declared(lab))
-    assert plan["warnings"] == [
-        f"homelab-model: about 2.8 GB will be written in all, and 1.0 GB are free at {lab.layout.root}."
-    ]
 
 
 def test_plan_as_text(lab: PlanLab) -> None:

@@ -80,7 +80,7 @@ def test_training_records_the_sources_of_its_rows(lab: PlanLab, goal: Goal) -> N
 
 
 def test_a_server_that_is_too_old_is_refused_before_the_training(lab: PlanLab) -> None:
-    declared = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab"}
+    declared = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab", "epochs": 30}
     with fake_ollama() as server:
         host = Host(Toolchain(ollama_url=server.url), "cpu")
         server.version = "0.23.4"

@@ -48,6 +48,13 @@ def test_every_recorded_failure_is_tested() -> None:
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
+        (
+            "ValueError: Target modules {'q_prj'} not found in the base model. Please",
+            "no modules {'q_prj'}",
+            "lora_target",
+        ),
+        ("ValueError: Please make sure eval_dataset be provided or val_size >1e-6", "evaluate", "validation_share"),
+        ("NotImplementedError: Unknown attention type: flash2", "no attention flash2", "fa2"),
         # written without a GPU: the wordings of PyTorch, the shell and huggingface_hub
         (
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total",

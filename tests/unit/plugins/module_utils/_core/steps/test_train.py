@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
 import shutil
 import signal
 import stat
+import struct
 import typing as t
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.form
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import tool_environment, train
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
     normalise,
     resolved,
@@ -36,6 +40,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import B
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import (
     write_adapter,
     write_checkpoint,
+    write_safetensors,
     write_state,
 )
 
@@ -126,6 +131,58 @@ def write_finished_training(ctx: StepContext, step: int = 100, total: int = 100,
     Path(ctx.work, "training_loss.png").touch()
 
 
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that reports two GPUs, the second one larger."""
+    found = [Gpu(0, "small", 8 * 10**9, 0, "GPU-aa"), Gpu(1, "large", 24 * 10**9, 0, "GPU-bb")]
+    monkeypatch.setattr(train.system_gpus, "gpus", lambda: found)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_training_sees_as_many_gpus_as_declared(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLaMA-Factory starts a process for each that it sees."""
+    two_gpus(monkeypatch)
+    command = TrainStep().command(context(lab, "cuda"))
+    assert command is not None
+    assert (command.env["CUDA_VISIBLE_DEVICES"], command.env["CUDA_DEVICE_ORDER"]) == ("GPU-bb", "PCI_BUS_ID")
+    assert not {"NPROC_PER_NODE", "FORCE_TORCHRUN"} & set(command.env)
+    ctx = context(lab, "cuda", gpus=2)
+    command = TrainStep().command(ctx)
+    assert command is not None
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "GPU-bb,GPU-aa"
+    assert (command.env["NPROC_PER_NODE"], command.env["FORCE_TORCHRUN"]) == ("2", "1")
+    assert configuration(ctx)["gradient_accumulation_steps"] == 4
+    with pytest.raises(NotReadyError, match="needs 4 GPUs, and 2 can be used"):
+        TrainStep().command(context(lab, "cuda", gpus=4))
+    cpu = TrainStep().command(context(lab))
+    assert cpu is not None and "CUDA_VISIBLE_DEVICES" not in cpu.env
+
+
+def test_a_training_of_an_earlier_version_sees_all_gpus(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It continues as it began."""
+    two_gpus(monkeypatch)
+    ctx = context(lab, "cuda")
+    del ctx.spec.options["resolved"]["gpus"]
+    command = TrainStep().command(ctx)
+    assert command is not None and "CUDA_VISIBLE_DEVICES" not in command.env
+
+
+def test_a_container_gets_as_many_gpus_as_declared(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_gpus(monkeypatch)
+    ctx = context(lab, "cuda")
+    tools = dataclasses.replace(ctx.toolchain, llamafactory_image="image")
+    command = TrainStep().command(dataclasses.replace(ctx, toolchain=tools))
+    assert command is not None and command.container is not None
+    assert command.container.gpus == "GPU-bb"
+    assert "CUDA_VISIBLE_DEVICES" not in command.env
+
+
+def test_deepspeed_starts_one_process_for_each_gpu(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_gpus(monkeypatch)
+    command = TrainStep().command(context(lab, "cuda", extra={"deepspeed": {"zero_optimization": {"stage": 2}}}))
+    assert command is not None
+    assert (command.env["FORCE_TORCHRUN"], command.env["NPROC_PER_NODE"]) == ("1", "1")
+
+
 def test_finished_is_not_run_again(lab: StepLab) -> None:
     """Another run would do no step and overwrite the metrics. Only a missing plot is drawn."""
     ctx = context(lab)
@@ -209,6 +266,70 @@ def test_diverged(lab: StepLab, value: float) -> None:
         TrainStep().finish(ctx)
     assert "learning_rate" in caught.value.hint
     assert os.path.exists(os.path.join(ctx.work, "checkpoint-100"))
+
+
+def matrices(value: float, name: str = "lora_B") -> dict[str, tuple[str, list[int], bytes]]:
+    """An adapter of two layers whose matrices B hold one value."""
+    tensors = {}
+    for layer in range(2):
+        prefix = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        tensors[f"{prefix}.lora_A.weight"] = ("F32", [4], struct.pack("<4f", *[0.5] * 4))
+        tensors[f"{prefix}.{name}.weight"] = ("F32", [4], struct.pack("<4f", *[value] * 4))
+        tensors[f"{prefix}.lora_magnitude_vector"] = ("F32", [1], struct.pack("<f", 1.0))
+    return tensors
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+@pytest.mark.parametrize("name", ["lora_B", "lora_embedding_B"])
+def test_an_adapter_that_changes_nothing_is_refused(lab: StepLab, zero: float, name: str) -> None:
+    """The only step of a training had the learning rate 0: LLaMA-Factory ends with status 0 all the same."""
+    ctx = context(lab)
+    write_finished_training(ctx)
+    write_safetensors(os.path.join(ctx.work, "adapter_model.safetensors"), matrices(zero, name))
+    with pytest.raises(JobError, match="changes nothing: after 100 steps all its B matrices are still zero") as caught:
+        TrainStep().finish(ctx)
+    assert "warmup_ratio" in caught.value.hint
+
+
+def test_one_matrix_that_was_trained_is_enough(lab: StepLab) -> None:
+    """LoRA+, DoRA and a dropout of layers may leave some as they were; full weights have none."""
+    ctx = context(lab)
+    write_finished_training(ctx)
+    tensors = matrices(0.0)
+    last = [name for name in tensors if "lora_B" in name][-1]
+    tensors[last] = ("F32", [4], struct.pack("<4f", 0.0, 0.0, 0.0, -1e-9))
+    write_safetensors(os.path.join(ctx.work, "adapter_model.safetensors"), tensors)
+    assert TrainStep().finish(ctx)["method"] == "lora"
+
+
+def test_full_weights_may_hold_zeros(lab: StepLab) -> None:
+    """Only matrices B start at zero."""
+    ctx = context(lab, method="full")
+    write_finished_training(ctx)
+    os.unlink(os.path.join(ctx.work, "adapter_model.safetensors"))
+    write_safetensors(os.path.join(ctx.work, "model.safetensors"), {"lora_B": ("F32", [4], bytes(16))})
+    assert TrainStep().finish(ctx)["method"] == "full"
+
+
+@pytest.mark.parametrize(("rows", "warmup"), [(5, 0.0), (24, 0.0), (25, 0.1)])
+def test_no_warmup_that_takes_the_few_steps(lab: StepLab, rows: int, warmup: float) -> None:
+    """It is left out of what LLaMA-Factory reads, and recorded in the results."""
+    write_json(os.path.join(lab.dataset, "receipt.json"), {"fingerprint": DATASET, "results": {"rows": rows}})
+    ctx = context(lab, epochs=1)
+    TrainStep().command(ctx)
+    assert configuration(ctx)["warmup_ratio"] == warmup
+    assert ctx.spec.options["resolved"]["warmup_ratio"] == 0.1
+    write_finished_training(ctx)
+    assert TrainStep().finish(ctx).get("warmup_left_out") == (None if warmup else 0.1)
+
+
+def test_a_loss_that_did_not_fall_is_a_finding(lab: StepLab) -> None:
+    ctx = context(lab)
+    write_finished_training(ctx)
+    losses = [{"step": step, "loss": 12.0 + step / 50} for step in range(1, 22)]
+    write_state(ctx.work, 21, 21, log_history=losses)
+    (found,) = TrainStep().finish(ctx)["findings"]
+    assert found["code"] == "training.loss_did_not_fall" and "learning_rate" in found["hint"]
 
 
 def test_mean_loss_of_a_recorded_training() -> None:

@@ -85,6 +85,7 @@ def test_golden_defaults() -> None:
         "learning_rate": 2e-4,
         "batch_size": 1,
         "gradient_accumulation": 8,
+        "gpus": 1,
         "cutoff_len": 2048,
         "max_samples": None,
         "template": None,
@@ -189,6 +190,8 @@ def test_every_option_that_changes_the_result_enters_the_settings() -> None:
         value = next(
             (choice for choice in option.choices if choice != option.default), examples.get(option.type, False)
         )
+        if option.name == "gpus":
+            value = 2  # the default of gradient_accumulation is a multiple of it
         method = option.methods[0] if option.methods else "lora"
         stage = option.stages[0] if option.stages else "sft"
         needed = {option.needs[0]: option.needs[1][0]} if option.needs else {}
@@ -403,6 +406,30 @@ def test_arguments_of_lora() -> None:
         "report_to": "none",
         "include_num_input_tokens_seen": True,
     }
+
+
+def test_gpus_divide_the_batches_of_a_step() -> None:
+    """An optimizer step has as many rows as with one GPU; with one the fingerprint is that of earlier versions."""
+    assert arguments({"gpus": 4})["gradient_accumulation_steps"] == 2
+    assert arguments({"gpus": 4, "gradient_accumulation": 4})["gradient_accumulation_steps"] == 1
+    assert "gpus" not in arguments({"gpus": 4})
+    assert hp.settings(hp.normalise({"gpus": 1})) == {}
+    assert hp.settings(hp.normalise({"gpus": 2})) == {"gpus": 2}
+    stored = {**hp.resolved(hp.normalise({"template": "qwen"}))}
+    del stored["gpus"]  # of a run of an earlier version
+    assert hp.llamafactory_train_arguments(stored, "/b", "d", "/d", "/o", "cuda")["gradient_accumulation_steps"] == 8
+
+
+@pytest.mark.parametrize(
+    ("gpus", "accumulation", "nearest"), [(3, None, 9), (5, None, 10), (2, 1, 2), (16, None, 16), (4, 6, 8)]
+)
+def test_gpus_that_the_batches_cannot_be_divided_among(gpus: int, accumulation: int | None, nearest: int) -> None:
+    with pytest.raises(InputError, match="cannot be divided among gpus") as caught:
+        hp.normalise({"gpus": gpus, "gradient_accumulation": accumulation})
+    assert f"such as {nearest}." in caught.value.hint
+    assert hp.normalise({"gpus": gpus, "gradient_accumulation": nearest})["gpus"] == gpus
+    with pytest.raises(InputError, match="gpus must be at least 1"):
+        hp.normalise({"gpus": 0})
 
 
 def test_arguments_of_other_methods() -> None:

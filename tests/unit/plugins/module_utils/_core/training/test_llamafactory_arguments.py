@@ -146,12 +146,23 @@ class RayArguments:
 class TrainingArguments(RayArguments, BaseTrainingArguments):
     overwrite: bool = field(default=False)
 """,
+    "llamafactory/extras/constants.py": """
+class Attention(StrEnum):
+    FA2 = "fa2"
+    OFF = "off"
+class Number(Enum):
+    ONE = 1
+class Other:
+    text = "x"
+""",
     "llamafactory/hparams/model_args.py": """
 class NotOne:
     nothing: int = 0
 @dataclass
 class ModelArguments(NotOne):
     model: str = field(default="")
+    flash: Attention | None = field(default=None)
+    number: Number = field(default=1)
 @dataclass
 class EvaluationArguments:
     not_for_training: int = 0
@@ -171,6 +182,8 @@ def test_arguments_are_read_without_an_import(
     assert json.loads(capsys.readouterr().out) == {
         "arguments": {
             "model": "str",
+            "flash": "Literal['fa2', 'off'] | None",
+            "number": "Number",
             "output_dir": "str | None",
             "optim": "int",
             "predict_with_generate": "bool",
@@ -180,6 +193,14 @@ def test_arguments_are_read_without_an_import(
         "templates": ["chatml", "qwen"],
         "version": "1.2.3",
     }
+
+
+def test_values_of_an_enumeration_are_checked() -> None:
+    """LLaMA-Factory's parser accepts any, and fails when it has loaded the model."""
+    supported = LfArguments({"flash_attn": "Literal['auto', 'fa2']"}, ("qwen",), "1")
+    assert llamafactory_arguments.check_extra({"flash_attn": "fa2"}, supported) == {"flash_attn": "fa2"}
+    with pytest.raises(InputError, match="extra.flash_attn must be one of auto, fa2, not 'flash2'"):
+        llamafactory_arguments.check_extra({"flash_attn": "flash2"}, supported)
 
 
 def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,9 +130,9 @@ def test_warnings(layout: Layout) -> None:
     def warnings_for(stage: str, **more: t.Any) -> str:
         return " ".join(map(str, planner.warnings_of(plan(layout, stage, FITTING[stage], **more))))
 
-    assert warnings_for("sft") == ""
+    assert warnings_for("sft", epochs=30) == ""
     assert "learning_rate 0.0002 suits sft; for dpo something like 5e-06 is usual" in warnings_for("dpo")
-    assert warnings_for("dpo", learning_rate=5e-6) == ""
+    assert warnings_for("dpo", learning_rate=5e-6, epochs=30) == ""
     assert "teaches no answering" in warnings_for("pt")
     assert "5e-06" in warnings_for("kto")
 

@@ -1,0 +1,39 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables of ``status.yml``: what a training found out about itself is part of them."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.ia_homelab.llamafactory.plugins.filter.job_table import job_table
+from ansible_collections.ia_homelab.llamafactory.plugins.filter.model_table import model_table
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
+
+FINDING = Message("training.loss_is_zero")
+
+
+def test_findings_follow_the_table_of_runs() -> None:
+    run: dict[str, t.Any] = {"id": "homelab-1", "state": "succeeded"}
+    assert len(job_table([run])) == 2, "a run of an earlier version has none"
+    lines = job_table([{**run, "findings": [FINDING.as_dict()]}, {**run, "id": "other-1", "findings": []}])
+    assert lines[3:] == [f"homelab-1: {FINDING}"]
+    assert "cutoff_len" in lines[3], "the setting to change"
+
+
+def test_findings_are_part_of_the_lineage_of_a_served_model() -> None:
+    entry = {
+        "step": "train", "fingerprint": "ab" * 32, "there": True, "pruned_at": "",
+        "facts": {"method": "lora", "findings": [FINDING.as_dict()]},
+    }  # fmt: skip
+    version = {
+        "tag": "homelab:1", "gate": None, "registered_at": "", "pruned_at": "", "there": True, "lineage": [entry],
+    }  # fmt: skip
+    model = {
+        "name": "homelab", "served": {"homelab:latest": {"version": "homelab:1"}}, "hold": None, "previous": "",
+        "drift": [], "versions": [version],
+    }  # fmt: skip
+    lines = model_table([model])
+    assert lines[-1] == f"  {FINDING}"
+    assert lines[-2].startswith("  train")
