@@ -107,6 +107,7 @@ def modules() -> None:
     from ._core.messages.french import base_models as _core_messages_french_base_models
     from ._core.messages.french import chat_formats as _core_messages_french_chat_formats
     from ._core.messages.french import datasets as _core_messages_french_datasets
+    from ._core.messages.french import distributed as _core_messages_french_distributed
     from ._core.messages.french import engine as _core_messages_french_engine
     from ._core.messages.french import errors as _core_messages_french_errors
     from ._core.messages.french import estimates as _core_messages_french_estimates

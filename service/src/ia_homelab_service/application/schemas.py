@@ -81,7 +81,8 @@ class Job(Schema):
     position: int | None = pydantic.Field(
         default=None, description="Place in the queue; 0 is next. Null when not queued."
     )
-    waiting_for: str = ""
+    waiting_for: str = pydantic.Field(default="", description="What it waits for, in English.")
+    waiting_for_message: MessageBody | None = None
     current_step: str = ""
     progress: Progress | None = None
     steps: list[Step] = []
