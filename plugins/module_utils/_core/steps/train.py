@@ -128,11 +128,12 @@ class TrainStep(Step):
         for name, reason in attempt.broken.items():
             _append_log(ctx, f"{name} is put aside: {reason}")
         rows = self._count_long_rows(ctx, base, env)
-        settings = self._settings(ctx, base, attempt.step, rows)
+        tokens = special_tokens(base)
+        settings = self._settings(ctx, base, attempt.step, rows, tokens)
         if rows:
             write_json(os.path.join(ctx.work, ROWS), rows)
         if ctx.spec.options["resolved"].get("template"):
-            env.update(prompt_probes.prepare(ctx, ctx.spec.options["resolved"], base))
+            env.update(prompt_probes.prepare(ctx, ctx.spec.options["resolved"], base, *tokens))
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
         argv = llamafactory(ctx, image, "train", config, before="" if distributed else _ENABLE_JIT_CHECKPOINT)
@@ -162,14 +163,19 @@ class TrainStep(Step):
         return {"too_long": count} if count else {}
 
     def _settings(
-        self, ctx: StepContext, base: str, step: int | None, statistics: dict[str, t.Any]
+        self,
+        ctx: StepContext,
+        base: str,
+        step: int | None,
+        statistics: dict[str, t.Any],
+        tokens: tuple[str, str],
     ) -> dict[str, t.Any]:
         dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
         spelled = os.path.join(scratch(ctx), "spelled")
-        rewritten = training_rows.write(dataset, spelled, str(resolved["template"]), *special_tokens(base))
+        rewritten = training_rows.write(dataset, spelled, str(resolved["template"]), *tokens)
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())
             statistics["rewritten"] = rewritten.as_results()
