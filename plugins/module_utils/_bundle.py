@@ -114,6 +114,7 @@ def modules() -> None:
     from ._core.messages.french import ollama as _core_messages_french_ollama
     from ._core.messages.french import planning as _core_messages_french_planning
     from ._core.messages.french import releases as _core_messages_french_releases
+    from ._core.messages.french import runs as _core_messages_french_runs
     from ._core.messages.french import steps as _core_messages_french_steps
     from ._core.messages.french import system as _core_messages_french_system
     from ._core.messages.french import training as _core_messages_french_training

@@ -157,7 +157,9 @@ class Event(Schema):
     at: str
     type: t.Literal["status", "step", "metrics"]
     level: t.Literal["info", "warn", "error"] = "info"
-    message: str
+    message: str = pydantic.Field(description="What happened, in English.")
+    code: str = pydantic.Field(default="", description="What kind of event it is; empty in events of older versions.")
+    parameters: dict[str, t.Any] = pydantic.Field(default={}, description="What the message names, by name.")
     data: dict[str, t.Any] = {}
 
 

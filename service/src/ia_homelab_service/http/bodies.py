@@ -15,13 +15,13 @@ from anyio import to_thread
 from fastapi import Request
 from starlette import types as asgi
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 
 from ia_homelab_core.messages.message import Message
 
 from ..application import finetune_request
 from ..application.datasets import Datasets, IncomingFile, quota_error
 from ..application.errors import FieldError, FieldErrors
+from .errors import RequestError
 
 #: Largest size in bytes of a form field that is not a file.
 _MAX_FIELD_BYTES = 65536
@@ -45,29 +45,29 @@ class JsonRequest(Request):
     async def check(self) -> None:
         """Read the body.
 
-        :raises HTTPException: when it is not sent as JSON, or empty.
+        :raises RequestError: when it is not sent as JSON, or empty.
         :raises TooLargeError: when it exceeds the limit.
         """
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         subtype = media_type.removeprefix("application/")
         if subtype == media_type or not (subtype == "json" or subtype.endswith("+json")):
             # also protects from forms of other sites, which can send other media types without a preflight request
-            raise HTTPException(415, "The body must be JSON, sent with Content-Type: application/json.")
+            raise RequestError(415, Message("service.body_not_sent_as_json"))
         if not await self.body():
-            raise HTTPException(400, "The body is not JSON.")
+            raise RequestError(400, Message("service.body_no_json"))
 
     async def json(self) -> t.Any:
         """Return the value of the body.
 
-        :raises HTTPException: when it is not JSON.
+        :raises RequestError: when it is not JSON.
         """
         try:
             value = json.loads(await self.body())
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
-            raise HTTPException(400, "The body holds half of a character (a lone surrogate).") from error
+            raise RequestError(400, Message("service.body_half_character")) from error
         except (ValueError, RecursionError) as error:
-            raise HTTPException(400, "The body is not JSON.") from error
+            raise RequestError(400, Message("service.body_no_json")) from error
         return value
 
 
