@@ -244,7 +244,10 @@ def test_units_are_of_the_owner_and_execute_files_of_root() -> None:
     names = yaml.safe_load((role / "vars" / "main.yml").read_text(encoding="utf-8"))
     values = {
         **names,
-        **{"job_helper_uid": UID, "job_helper_gid": UID, "job_helper_groups": [], "job_helper_data_dir": "/data"},
+        "job_helper_uid": UID,
+        "job_helper_gid": UID,
+        "job_helper_groups": [],
+        "job_helper_data_dir": "/data",
     }
 
     def unit(name: str) -> dict[str, list[str]]:

@@ -15,7 +15,10 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core import main as core_main
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import worker
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_access import holder_of, ollama_access
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_access import (
+    holder_of,
+    ollama_access,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError, StoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
