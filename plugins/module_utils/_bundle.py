@@ -130,12 +130,14 @@ def modules() -> None:
     from ._core.messages.french import base_models as _core_messages_french_base_models
     from ._core.messages.french import chat_formats as _core_messages_french_chat_formats
     from ._core.messages.french import datasets as _core_messages_french_datasets
+    from ._core.messages.french import distributed as _core_messages_french_distributed
     from ._core.messages.french import engine as _core_messages_french_engine
     from ._core.messages.french import errors as _core_messages_french_errors
     from ._core.messages.french import estimates as _core_messages_french_estimates
     from ._core.messages.french import ollama as _core_messages_french_ollama
     from ._core.messages.french import planning as _core_messages_french_planning
     from ._core.messages.french import releases as _core_messages_french_releases
+    from ._core.messages.french import runs as _core_messages_french_runs
     from ._core.messages.french import steps as _core_messages_french_steps
     from ._core.messages.french import system as _core_messages_french_system
     from ._core.messages.french import training as _core_messages_french_training

@@ -20,6 +20,7 @@ from ._core.engine.engine import Engine, Submission
 from ._core.errors import InputError, JobError
 from ._core.messages.message import Message
 from ._core.ollama.syntax import DEFAULT_URL
+from ._core.runners.command import check_container_user
 from ._core.runners.registry import RUNNERS
 from ._core.runs.run import Run
 from ._core.runs.spec import Toolchain
@@ -83,8 +84,7 @@ def toolchain(params: t.Mapping[str, t.Any]) -> Toolchain:
         if not options.get("llamafactory_image"):
             raise InputError("modules.runner_without_image", runner=runner)
         options["container_runner"] = runner
-    if options.get("container_user", "0").partition(":")[0] not in ("0", "root") and os.geteuid() == 0:
-        raise InputError("modules.container_user_of_root", user=options["container_user"])
+    check_container_user(options.get("container_user", ""))
     return Toolchain(ollama_url=params["ollama_url"], token_file=params.get("token_file") or "", **options)
 
 

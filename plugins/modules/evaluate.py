@@ -126,7 +126,8 @@ report:
       description:
         - Each question with C(messages), C(expected), and C(after) and C(before), the answers of the model and of the
           model to compare with. An answer has C(text), C(calls), C(ended), C(tokens), C(seconds), C(met), and C(unmet),
-          the expectations it does not meet.
+          the expectations it does not meet. C(unmet_messages) has these as messages with C(code) and
+          C(parameters).
       type: list
       elements: dict
 """
@@ -167,7 +168,8 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
         report = evaluate(Ollama(url), gate, params["model"], params["against"] or "")
     answer = {"changed": False, "passed": report["passed"], "report": report}
     if module.params["required"] and not report["passed"]:
-        module.fail_json(msg="\n".join([str(summary(report)), *failure_lines(report)]), **answer)
+        lines = [summary(report), *failure_lines(report)]
+        module.fail_json(msg="\n".join(str(line) for line in lines), **answer)
     return answer
 
 

@@ -90,6 +90,14 @@ runs:
       description: What the run waits for, such as an earlier run, or Ollama with the job that uses or stops it.
       type: str
       sample: Ollama, which is stopped for the training homelab-model
+    waiting_for_message:
+      description:
+        - The same as a message, with C(code), C(parameters) by name and C(text); empty if it waits for nothing.
+      type: dict
+      sample:
+        code: engine.ollama_which_is_stopped
+        parameters: {training: homelab-model}
+        text: Ollama, which is stopped for the training homelab-model
     undetermined:
       description: Why it cannot be determined now whether the run is complete, if it waits for that alone; else empty.
       type: str

@@ -96,6 +96,13 @@ problems:
       description: One sentence.
       type: str
       sample: llama-quantize and llama-tokenize are compiled, which needs a C++ compiler.
+    reason_message:
+      description: The same as a message, with C(code), C(parameters) by name and C(text).
+      type: dict
+      sample:
+        code: provisioning.no_compiler
+        parameters: {programs: [llama-quantize, llama-tokenize]}
+        text: llama-quantize and llama-tokenize are compiled, which needs a C++ compiler.
     packages:
       description: System packages that solve it, separated by blanks; empty if they are not known.
       type: str
@@ -160,7 +167,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
         "changed": False,
         **arguments.report(toolchain, STARTED_BY_ROOT),
         "missing": missing,
-        "problems": [dataclasses.asdict(problem) for problem in problems],
+        "problems": [problem.as_dict() for problem in problems],
         "hint": install_command(problem.packages for problem in problems),
         "python": dataclasses.asdict(toolchain.python),
         "accelerator": toolchain.accelerator,

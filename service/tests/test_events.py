@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import signal
 import time
 import typing as t
+from pathlib import Path
 
 import httpx
 import pytest
@@ -47,6 +49,10 @@ def test_a_run_of_another_process_is_followed_to_its_end(service: Service) -> No
         "step-1 is done.",
         "Succeeded.",
     ]
+    assert [(event["code"], event["parameters"]) for event in told[:2]] == [
+        ("service.event_queued", {}),
+        ("service.event_step_started", {"step": "step-0"}),
+    ]
     assert [event["data"]["id"] for event in follow(service, run.id, last="4")[:-1]] == [5, 6]
     with service.client() as client:
         assert client.get(f"/api/jobs/{run.id}/events?after=5").json()["events"] == [told[5]]
@@ -76,8 +82,30 @@ def test_a_short_resubmitted_run_reaches_waiting_clients(service: Service) -> No
         service.lab.apply(run)
         service.process.send_signal(signal.SIGCONT)
         found = waiting.result().json()["events"]
+    failed = next(event["data"] for event in told if event["data"]["code"] == "service.event_step_failed_because")
+    assert failed["message"] == f"step-0 failed: {failed['parameters']['problem']['text']}"
+    assert failed["parameters"]["problem"]["code"] == "engine.command_failed"
     assert [event["message"] for event in found[:1]] == ["Asked for again."]
     assert found[-1]["data"]["ended"] is True
+
+
+def test_events_of_an_older_version_are_read(service: Service) -> None:
+    """Its journal has the texts alone."""
+    run = service.lab.counting("counted", steps=1, count=1)
+    service.lab.apply(run)
+    journal = Path(service.lab.data, "service", "events", f"{run.id}.jsonl")
+    service.kill()
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    event = {"id": 1, "job_id": run.id, "at": "", "type": "status", "level": "info", "message": "Queued.", "data": {}}
+    journal.write_text(json.dumps({"key": "queued:1", **event}) + "\n")
+    service.start()
+    told = [each["data"] for each in follow(service, run.id)[:-1]]
+    assert [(each["id"], each["message"], each["code"]) for each in told] == [
+        (1, "Queued.", ""),
+        (2, "step-0 started.", "service.event_step_started"),
+        (3, "step-0 is done.", "service.event_step_done"),
+        (4, "Succeeded.", "service.event_succeeded"),
+    ]
 
 
 @pytest.mark.parametrize("kills", [3])

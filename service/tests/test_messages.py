@@ -77,6 +77,54 @@ def test_a_missing_job_is_reported_in_the_language_of_the_client(idle: Service) 
 
 
 @pytest.mark.parametrize(
+    ("path", "headers", "status", "code", "title", "detail"),
+    [
+        (
+            "/api/jobs",
+            {"Host": "elsewhere.example"},
+            421,
+            "service.host_unknown_without_tokens",
+            "Mauvais hôte",
+            "Ce service n'est pas connu sous ce nom.",
+        ),
+        (
+            "/api/jobs",
+            {"X-Forwarded-For": "192.0.2.1"},
+            403,
+            "service.forwarded_without_tokens",
+            "Non autorisé",
+            "La requête a été transmise par un proxy (x-forwarded-for).",
+        ),
+        ("/nothing", {}, 404, "service.path_unknown", "Introuvable", "Il n'y a rien à l'adresse /nothing."),
+    ],
+)
+def test_what_no_route_answers_has_a_code_and_a_language(
+    idle: Service, path: str, headers: dict[str, str], status: int, code: str, title: str, detail: str
+) -> None:
+    reply = httpx.get(f"{idle.url}{path}", headers={**headers, "Accept-Language": "fr"})
+    problem = reply.json()
+    assert (reply.status_code, reply.headers["content-language"]) == (status, "fr")
+    assert (problem["code"], problem["title"], problem["detail"]) == (code, title, detail)
+    assert httpx.get(f"{idle.url}{path}", headers=headers).json()["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "service.body_no_json"),
+        (b"", "application/json", 400, "service.body_no_json"),
+        (b'"\\ud800"', "application/json", 400, "service.body_half_character"),
+        (b"{}", "text/plain", 415, "service.body_not_sent_as_json"),
+    ],
+)
+def test_a_body_that_cannot_be_read_has_a_code(
+    idle: Service, content: bytes, media_type: str, status: int, code: str
+) -> None:
+    reply = httpx.post(f"{idle.url}/api/train", content=content, headers={"Content-Type": media_type})
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
     ("accept", "language"),
     [
         (None, "en"),

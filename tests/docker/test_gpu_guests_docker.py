@@ -25,8 +25,8 @@ def test_container_of_a_job_is_not_foreign(lab: DockerLab, gpu_processes: Path) 
     inside = lab.identity(run, "command.json")
     assert inside is not None
     gpu_processes.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {inside.pid}, 9000 MiB, sh")
-    assert gpu_users.foreign_processes() == ""
+    assert gpu_users.foreign_processes() is None
     gpu_processes.write_text(f"{test_gpu_users.HEADER}\nGPU-1, {os.getpid()}, 9000 MiB, sh")
-    assert f"pid {os.getpid()}" in gpu_users.foreign_processes()
+    assert f"pid {os.getpid()}" in str(gpu_users.foreign_processes())
     lab.engine.cancel(run.id)
     assert lab.engine.follow(run.id, timeout=60, poll=0.05).state == "cancelled"

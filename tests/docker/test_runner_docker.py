@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners import docker
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.runner import Probe
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes
@@ -132,7 +132,7 @@ def test_root_does_not_work_for_the_user_of_a_container(kit: DockerKit, job_dir:
     command = kit.shell("id -u")
     assert command.container is not None
     other = dataclasses.replace(command, container=dataclasses.replace(command.container, user="4711:4712"))
-    with pytest.raises(NotReadyError, match="container_user is 4711:4712 and root runs the jobs"):
+    with pytest.raises(InputError, match="container_user is 4711:4712, and root owns the data directory"):
         kit.runner().start(other, job_dir)
     assert kit.engine.inspect(docker.container_name(job_dir)) is None
 

@@ -72,9 +72,9 @@ def refuse_problems(problems: t.Sequence[Problem]) -> None:
         return
     raise NotReadyError(
         "provisioning.not_buildable",
-        reasons=[problem.reason for problem in problems],
+        reasons=[problem.content for problem in problems],
         advice=install_command([problem.packages for problem in problems]),
-        details={"problems": [dataclasses.asdict(problem) for problem in problems]},
+        details={"problems": [problem.as_dict() for problem in problems]},
     )
 
 

@@ -15,6 +15,7 @@ import re
 import shutil
 import typing as t
 
+from .._core.messages.message import Message
 from .components import Component, component, libc
 from .pythons import MANAGED, SUPPORTED, Interpreter, find_for_environments, find_supported, identify
 from .system import has_nvidia_gpu, has_program, os_release, read_text
@@ -98,13 +99,23 @@ class Problem:
     """Something that prevents building a missing component.
 
     :param subject: what is missing: python, venv or c++.
-    :param reason: one sentence.
+    :param content: why, in one sentence.
     :param packages: system packages that solve it, separated by blanks; empty if they are not known.
     """
 
     subject: str
-    reason: str
+    content: Message
     packages: str = ""
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return plain values: the reason as text in English, and as a message."""
+        message = self.content.as_dict()
+        return {
+            "subject": self.subject,
+            "reason": message["text"],
+            "reason_message": message,
+            "packages": self.packages,
+        }
 
 
 class Toolchain:
@@ -144,11 +155,11 @@ class Toolchain:
         problems = list(self._python_problems) if set(_ENVIRONMENTS).intersection(missing) else []
         if "builder" in missing and not self.builder_python():
             package = os.path.basename(self.python.path or "python3") + "-venv"
-            problems.append(Problem("venv", "No Python on this host can make a virtual environment.", package))
+            problems.append(Problem("venv", Message("provisioning.no_venv"), package))
         compiled = [name for name in ("llama_cpp", "llama_server") if name in missing]
         if compiled and not has_program("c++", "g++", "clang++"):
-            programs = "llama-quantize and " + ("llama-server" if "llama_server" in compiled else "llama-tokenize")
-            problems.append(Problem("c++", f"{programs} are compiled, which needs a C++ compiler.", "g++"))
+            programs = ["llama-quantize", "llama-server" if "llama_server" in compiled else "llama-tokenize"]
+            problems.append(Problem("c++", Message("provisioning.no_compiler", programs=programs), "g++"))
         return problems
 
     def builder_python(self) -> str:
@@ -205,13 +216,12 @@ class Toolchain:
     def _declared_python(self, python: str) -> Interpreter:
         interpreter = identify(shutil.which(python) or python)
         if interpreter is None:
-            reason = f"The declared Python, {python}, is not a 64-bit CPython that runs."
+            reason = Message("provisioning.python_unusable", python=python)
             self._python_problems.append(Problem("python", reason))
             return Interpreter(SUPPORTED[0], "")
         if interpreter.version not in SUPPORTED:
-            reason = (
-                f"The declared Python, {python}, has version {interpreter.version}; LLaMA-Factory runs on"
-                f" {', '.join(SUPPORTED)}."
+            reason = Message(
+                "provisioning.python_unsupported", python=python, version=interpreter.version, supported=SUPPORTED
             )
             self._python_problems.append(Problem("python", reason))
         return interpreter
@@ -239,8 +249,6 @@ def instruction_set_options() -> dict[str, str]:
 
 def _no_python() -> Problem:
     system = os_release()
-    reason = f"LLaMA-Factory needs Python 3.11, 3.12 or 3.13, and this host ({system['name']}) has none of them."
     packages = _PYTHON_PACKAGES.get((system["id"], system["version"]), "")
-    if not packages:
-        reason += " Let uv install one (python_from: uv), or declare the path of one (python)."
-    return Problem("python", reason, packages)
+    code = "provisioning.no_python" if packages else "provisioning.no_python_package"
+    return Problem("python", Message(code, system=system["name"], supported=SUPPORTED), packages)

@@ -19,7 +19,9 @@ import threading
 import typing as t
 from pathlib import Path
 
+import jinja2
 import pytest
+import yaml
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import launcher
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
@@ -234,6 +236,34 @@ def test_jobs_do_not_run_as_root(helper: Helper) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "Jobs do not run as root.\n")
+
+
+def test_units_are_of_the_owner_and_execute_files_of_root() -> None:
+    """The units as the role writes them. systemd itself is in ``molecule/service``."""
+    role = FILES.parent
+    names = yaml.safe_load((role / "vars" / "main.yml").read_text(encoding="utf-8"))
+    values = {
+        **names,
+        "job_helper_uid": UID,
+        "job_helper_gid": UID,
+        "job_helper_groups": [],
+        "job_helper_data_dir": "/data",
+    }
+
+    def unit(name: str) -> dict[str, list[str]]:
+        """Return the values of each key."""
+        text = jinja2.Template((role / "templates" / f"{name}.j2").read_text(encoding="utf-8")).render(values)
+        found: dict[str, list[str]] = {}
+        for line in text.splitlines():
+            if "=" in line and not line.startswith("#"):
+                found.setdefault(line.partition("=")[0], []).append(line.partition("=")[2])
+        return found
+
+    job, listener, helper = (unit(name) for name in ("job.service", "helper.socket", "helper.service"))
+    assert (job["User"], job["Group"], job["NoNewPrivileges"]) == ([str(UID)], [str(UID)], ["true"])
+    assert job["ExecStart"] == ["/usr/bin/python3 -I /opt/ia-homelab/helper/start_job.py /data %i"]
+    assert (listener["SocketUser"], listener["SocketGroup"], listener["SocketMode"]) == (["root"], [str(UID)], ["0660"])
+    assert helper["ExecStart"] == ["/usr/bin/python3 -I /opt/ia-homelab/helper/helper.py"]
 
 
 def test_without_a_helper_nothing_is_controlled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,10 +31,12 @@ class TextArgument:
         :data:`DEPENDS`, on the template and other arguments; :data:`NO_EFFECT`, neither text nor tokens of a prompt
         depend on it.
     :param reason: how it is served, why it has no effect, or, as a message, why it is refused.
+    :param in_probes: whether ``programs/render_probes.py`` reads it, which renders the probes of a training.
     """
 
     outcome: str
     reason: str | Message
+    in_probes: bool = False
 
 
 _DIRECTORY = "the base model is a directory"
@@ -44,20 +46,24 @@ _VOCABULARY = "the tokens go into the GGUF file with the tokenizer of the traini
 #: By LLaMA-Factory's name.
 TEXT_ARGUMENTS: dict[str, TextArgument] = {
     "template": TextArgument(SERVED, "the option template"),
-    "default_system": TextArgument(SERVED, "system prompt of conversations that have none"),
-    "enable_thinking": TextArgument(SERVED, "where the empty thought stands in the prompt"),
-    "tool_format": TextArgument(REFUSED, Message("chat_formats.tool_format_replaces")),
-    "split_special_tokens": TextArgument(REFUSED, Message("chat_formats.markers_split")),
-    "mask_history": TextArgument(DEPENDS, "templates with thoughts remove those of earlier answers then"),
-    "preserve_thinking": TextArgument(DEPENDS, "with mask_history, it keeps the thoughts of earlier answers"),
-    "train_on_prompt": TextArgument(DEPENDS, "only what is learnt; some templates do not support it"),
-    "add_tokens": TextArgument(SERVED, _VOCABULARY),
-    "add_special_tokens": TextArgument(SERVED, _VOCABULARY),
+    "default_system": TextArgument(SERVED, "system prompt of conversations that have none", in_probes=True),
+    "enable_thinking": TextArgument(SERVED, "where the empty thought stands in the prompt", in_probes=True),
+    "tool_format": TextArgument(REFUSED, Message("chat_formats.tool_format_replaces"), in_probes=True),
+    "split_special_tokens": TextArgument(REFUSED, Message("chat_formats.markers_split"), in_probes=True),
+    "mask_history": TextArgument(
+        DEPENDS, "templates with thoughts remove those of earlier answers then", in_probes=True
+    ),
+    "preserve_thinking": TextArgument(
+        DEPENDS, "with mask_history, it keeps the thoughts of earlier answers", in_probes=True
+    ),
+    "train_on_prompt": TextArgument(DEPENDS, "only what is learnt; some templates do not support it", in_probes=True),
+    "add_tokens": TextArgument(SERVED, _VOCABULARY, in_probes=True),
+    "add_special_tokens": TextArgument(SERVED, _VOCABULARY, in_probes=True),
     "new_special_tokens_config": TextArgument(SERVED, _VOCABULARY),
     "init_special_tokens": TextArgument(NO_EFFECT, "only the first weights of new tokens"),
     "resize_vocab": TextArgument(SERVED, _VOCABULARY),
-    "use_fast_tokenizer": TextArgument(NO_EFFECT, "both tokenizers read the same files"),
-    "trust_remote_code": TextArgument(NO_EFFECT, "the tokenizer comes with the base model"),
+    "use_fast_tokenizer": TextArgument(NO_EFFECT, "both tokenizers read the same files", in_probes=True),
+    "trust_remote_code": TextArgument(NO_EFFECT, "the tokenizer comes with the base model", in_probes=True),
     "model_max_length": TextArgument(NO_EFFECT, "where a row is cut off"),
     "cutoff_len": TextArgument(NO_EFFECT, "where a row is cut off"),
     "packing": TextArgument(NO_EFFECT, "how rows are put together"),

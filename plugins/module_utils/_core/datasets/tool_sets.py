@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import nearest
 from .problems import Problem, kind_of
-from .rules.conversations import parse_json
+from .rules.calls import parse_json
 from .tool_schemas import schema_faults, without_references
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")

@@ -60,24 +60,30 @@ class Rewritten:
 
     rows: int = 0
     counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    examples: list[str] = dataclasses.field(default_factory=list)
+    examples: list[Message] = dataclasses.field(default_factory=list)
 
     def add(self, row: int, findings: t.Iterable[Finding]) -> None:
         """Add the findings of a row, which is counted from 1."""
         for finding in findings:
             self.counts[finding.kind] += 1
             if finding.kind in (DROPPED, UNCERTAIN) and len(self.examples) < SHOWN:
-                self.examples.append(f"row {row}: {finding}")
+                example = Message("datasets.row_finding", row=row, path=finding.path, problem=finding.content)
+                self.examples.append(example)
 
     def as_results(self) -> dict[str, t.Any]:
         """Plain values for a receipt."""
-        return {"rows": self.rows, **dict(self.counts), "examples": self.examples}
+        return {
+            "rows": self.rows,
+            **dict(self.counts),
+            "examples": [str(example) for example in self.examples],
+            "example_messages": [example.as_dict() for example in self.examples],
+        }
 
     def describe(self) -> str:
         """One or two sentences for a log."""
         rows = "1 row with tools is" if self.rows == 1 else f"{self.rows} rows with tools are"
         text = f"{rows} spelled as the server spells tools, calls and results."
-        return f"{text} For example {'; '.join(self.examples)}." if self.examples else text
+        return f"{text} For example {'; '.join(map(str, self.examples))}." if self.examples else text
 
 
 def write(

@@ -8,7 +8,7 @@ is noticed after half an hour, and then none of the others knows who it was. One
 leading one, with JSON lines on it::
 
     member: {"join": {"session", "rank", "training", "checkpoints"}}       again until the leading one is there
-    leader: {"wait": why} or {"refused": why}, and closes
+    leader: {"wait": why, "wait_message": …} or {"refused": why}, and closes
     leader: {"begin": {"port", "resume", "trained"}}                       once all are there
     member: {"ready": true}                                                prepared, as the leading one itself
     leader: {"go": true}                                                   all are
@@ -87,15 +87,15 @@ class Link:
 
     # -- before the training -----------------------------------------------------------------------------------
 
-    def meet(self, pause: t.Callable[[str], None]) -> Agreed:
+    def meet(self, pause: t.Callable[[Message], None]) -> Agreed:
         """Wait until all are there, and agree upon how to begin.
 
-        :param pause: told what is waited for, in words, about ten times a second; may raise an error to end it.
+        :param pause: called with what is waited for, about ten times a second; may raise an error to end it.
         :raises JobError: when they do not come together.
         """
         raise NotImplementedError
 
-    def ready(self, pause: t.Callable[[str], None]) -> None:
+    def ready(self, pause: t.Callable[[Message], None]) -> None:
         """Say that this node is prepared, and wait until all are.
 
         :raises NodeLost: when one fails meanwhile.
@@ -193,7 +193,7 @@ class Link:
 class Leader(Link):
     """The leading node's end."""
 
-    def meet(self, pause: t.Callable[[str], None]) -> Agreed:
+    def meet(self, pause: t.Callable[[Message], None]) -> Agreed:
         have = [set(self.checkpoints)]
         server = self._listen(pause)
         guests: list[Line] = []
@@ -203,7 +203,7 @@ class Leader(Link):
                 missing = [name for name in self.nodes.names[1:] if name not in self._lines]
                 if not missing:
                     break
-                pause(f"the node{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+                pause(Message("distributed.nodes_awaited", nodes=missing, count=len(missing)))
                 if time.monotonic() > end:
                     raise JobError("distributed.nodes_did_not_come", nodes=list(missing), minutes=JOIN_SECONDS / 60)
                 with contextlib.suppress(BlockingIOError):
@@ -232,7 +232,7 @@ class Leader(Link):
             line.send(begin={"port": agreed.port, "resume": agreed.resume, "trained": self.trained})
         return self._agree(agreed)
 
-    def _listen(self, pause: t.Callable[[str], None]) -> socket.socket:
+    def _listen(self, pause: t.Callable[[Message], None]) -> socket.socket:
         end = time.monotonic() + BLOCKED_SECONDS
         while True:
             try:
@@ -242,7 +242,7 @@ class Leader(Link):
                     raise JobError(
                         "distributed.port_taken", port=self.nodes.port, details={"port": self.nodes.port}
                     ) from error
-            pause(f"the port {self.nodes.port}, which another program has")
+            pause(Message("distributed.port_awaited", port=self.nodes.port))
 
     def _receive_guest(self, guest: Line) -> set[int] | None:
         """Hear who has come; its checkpoints when it is one of ours."""
@@ -252,7 +252,8 @@ class Leader(Link):
                 guest.broken = "it speaks something else"
                 break
             if asked.get("training") != self.training:
-                guest.send(wait=f"{self.nodes.me}, which is at another training")
+                other = Message("distributed.other_training_awaited", node=self.nodes.me)
+                guest.send(wait=str(other), wait_message=other.as_dict())
             elif asked.get("session") != self.nodes.session:
                 guest.send(refused=f"{self.nodes.me} makes another attempt at this training now.")
             elif asked.get("rank") not in range(1, self.nodes.count):
@@ -268,13 +269,13 @@ class Leader(Link):
             guest.close()
         return None
 
-    def ready(self, pause: t.Callable[[str], None]) -> None:
+    def ready(self, pause: t.Callable[[Message], None]) -> None:
         self._ready: set[str] = set()
         while True:
             missing = [name for name in self._lines if name not in self._ready]
             if not missing:
                 break
-            pause(f"{', '.join(missing)} to be ready")
+            pause(Message("distributed.readiness_awaited", nodes=missing, count=len(missing)))
             self.check()
         for line in self._lines.values():
             line.send(go=True)
@@ -304,7 +305,7 @@ class Leader(Link):
 class Member(Link):
     """Another node's end."""
 
-    def meet(self, pause: t.Callable[[str], None]) -> Agreed:
+    def meet(self, pause: t.Callable[[Message], None]) -> Agreed:
         join = {
             "session": self.nodes.session,
             "rank": self.nodes.rank,
@@ -313,7 +314,7 @@ class Member(Link):
         }
         end = time.monotonic() + JOIN_SECONDS
         answered = time.monotonic()
-        waiting = f"the node {self.nodes.leader}"
+        waiting = Message("distributed.nodes_awaited", nodes=[self.nodes.leader], count=1)
         while time.monotonic() < end:
             try:
                 connection = socket.create_connection((self.nodes.addresses[0], self.nodes.port), _CONNECT_SECONDS)
@@ -338,14 +339,14 @@ class Member(Link):
                 pause(waiting)
         raise JobError("distributed.leader_did_not_come", leader=self.nodes.leader, minutes=JOIN_SECONDS / 60)
 
-    def _begin(self, line: Line, waiting: str, pause: t.Callable[[str], None]) -> Agreed | str:
+    def _begin(self, line: Line, waiting: Message, pause: t.Callable[[Message], None]) -> Agreed | Message | None:
         """Wait for the others; what was agreed upon, or what to wait for when the leading node is not at it."""
         while True:
             for message in line.receive():
                 if "refused" in message:
                     raise JobError("distributed.refused", reason=str(message["refused"]))
                 if "wait" in message:
-                    return str(message["wait"])
+                    return Message.from_stored(message.get("wait_message") or message["wait"])
                 told = message.get("begin")
                 if isinstance(told, dict):
                     self._lines[self.nodes.leader] = line
@@ -355,15 +356,16 @@ class Member(Link):
                     return Agreed(int(told["port"]), master, interface_of(own), step, bool(told.get("trained")))
                 self._hear(self.nodes.leader, message)
             if line.broken:
-                return ""  # it was waiting and is gone: its job ended, or another supervisor takes it over
-            pause(f"the other nodes, with {self.nodes.leader}" if self.nodes.count > 2 else waiting)
+                return None  # it was waiting and is gone: its job ended, or another supervisor takes it over
+            others = Message("distributed.others_awaited", leader=self.nodes.leader)
+            pause(others if self.nodes.count > 2 else waiting)
 
-    def ready(self, pause: t.Callable[[str], None]) -> None:
+    def ready(self, pause: t.Callable[[Message], None]) -> None:
         self._gone = False
         for line in self._lines.values():
             line.send(ready=True)
         while not self._gone:
-            pause("the other nodes to be ready")
+            pause(Message("distributed.others_ready_awaited"))
             self.check()
         self._start()
 

@@ -161,9 +161,11 @@ class Engine:
             view.current = job.label
             view.progress = self._progress(run, job) if run is not None else {}
             waiting = read_record(os.path.join(job.directory, WAITING_FILE))
-            view.waiting_for = str(waiting.get("for", "")) if waiting else ""
             if not job.is_supervised():
-                view.waiting_for = "a new supervisor, since its own was lost: the next apply starts one"
+                view.wait_for(Message("engine.supervisor_awaited"))
+            elif waiting:
+                # 0.1.0 wrote the text only
+                view.wait_for(Message.from_stored(waiting.get("message") or waiting.get("for")))
         elif record.is_unfinished:
             self._explain_waiting(record, view, queue, pending)
         return view
@@ -257,10 +259,10 @@ class Engine:
         if found is not None and found.is_undetermined:
             view.current, undetermined = next(iter(found.unknown.items()))
             view.undetermined = str(undetermined)
-            view.waiting_for = f"the check of {view.current}: {view.undetermined}"
+            view.wait_for(Message("engine.check_awaited", step=view.current, reason=undetermined))
         elif position and pending:
             view.current = pending[0]
-            view.waiting_for = f"the run {queue[position - 1].id}"
+            view.wait_for(Message("engine.run_awaited", run=queue[position - 1].id))
 
     def obstacles(self, runs: t.Sequence[Run]) -> list[Message]:
         """Return what keeps runs of fine-tunes from reaching their end: too little disk, a server that does not answer.

@@ -110,18 +110,18 @@ class GpuLease:
         except CoreError:
             return False
 
-    def ollama_users(self) -> str:
+    def ollama_users(self) -> list[Message]:
         """Request exclusive access to Ollama if the policy stops or restarts it.
 
-        :returns: description of the jobs that use it now; empty when :meth:`acquire` may be called.
+        :returns: the jobs that use it now, for a message; empty when :meth:`acquire` may be called.
         """
         if self.policy not in ("stop", "cpu") or not any(each.is_ollama for each in self._leased()):
-            return ""
+            return []
         lease = read_lease(self.layout)
         if lease is not None and lease.get("job") == self.job and _is_stopped(lease):
             # This job has stopped it before, and its supervisor and command were lost. Its record keeps the users away:
             # those in the queue wait for it, so it must not wait for them.
-            return ""
+            return []
         return describe_holders(self.layout, self._access.request())
 
     def withdraw(self) -> None:
@@ -214,7 +214,7 @@ class GpuLease:
         while True:
             holders = self._access.request()
             if not holders or time.monotonic() > deadline:
-                return describe_holders(self.layout, holders)
+                return " and ".join(str(holder) for holder in describe_holders(self.layout, holders))
             time.sleep(0.2)
 
     def _wait_until_ollama_answers(self, seconds: float | None = None) -> str:

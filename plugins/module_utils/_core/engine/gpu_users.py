@@ -9,6 +9,7 @@ import os
 import typing as t
 
 from ..errors import CoreError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..system import gpus
 
@@ -36,23 +37,30 @@ def unload_models(url: str) -> list[str]:
 
 def foreign_processes(
     will_yield: t.Callable[[int], bool] = lambda _pid: False, store: str = "", used: t.Collection[str] = ()
-) -> str:
+) -> Message | None:
     """Describe the processes on the GPU that belong neither to a job nor to Ollama.
 
     :param will_yield: whether the process with that id will yield the GPU; such a process is left out, because the
         training need not wait for it.
     :param store: directory of the store to which the jobs belong; empty for any on this host.
     :param used: UUIDs of the GPUs on which jobs of other stores count; empty for all GPUs.
-    :returns: the description; empty when there is no such process.
+    :returns: the description; None when there is no such process.
     """
     processes = [
         process
         for process in gpus.foreign(gpus.processes(), store, used)
         if not os.path.basename(process.name).startswith(_OLLAMA) and not will_yield(process.pid)
     ]
-    descriptions = []
-    for process in processes:
-        size = f", {process.used_bytes / 1e9:.1f} GB" if process.used_bytes else ""
-        owner = f" of {process.user}" if process.user else ""
-        descriptions.append(f"{process.name}{owner} (pid {process.pid}{size})")
-    return f"the GPU, where {' and '.join(descriptions)} computes" if descriptions else ""
+    if not processes:
+        return None
+    descriptions = [
+        Message(
+            "engine.gpu_process",
+            program=process.name,
+            owner=Message("engine.gpu_process_owner", user=process.user) if process.user else None,
+            pid=process.pid,
+            memory=Message("engine.gpu_process_memory", size=process.used_bytes) if process.used_bytes else None,
+        )
+        for process in processes
+    ]
+    return Message("engine.gpu_in_use", processes=descriptions, count=len(descriptions))

@@ -33,10 +33,10 @@ class HostGpus:
         self.uuids: list[str] = []
         self._locks: list[HostLock] = []
 
-    def request(self) -> str:
+    def request(self) -> Message | None:
         """Acquire the locks of all GPUs of the training, or none of them.
 
-        :returns: description of the training that has to end before; empty when the locks are held.
+        :returns: description of the training that has to end before; None when the locks are held.
         """
         if not self._locks:
             self.uuids = selected(self._selection)
@@ -45,8 +45,8 @@ class HostGpus:
         for lock in self._locks:
             if not lock.acquire():
                 self._release_locks()
-                return str(_describe(lock))
-        return ""
+                return _describe(lock)
+        return None
 
     def release(self) -> None:
         """Release the locks; no-op if none is held."""

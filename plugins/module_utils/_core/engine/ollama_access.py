@@ -9,6 +9,7 @@ import os
 import typing as t
 
 from ..artifacts.layout import Layout
+from ..messages.message import Message
 from ..runs.names import JOB_FILE, RUN_FILE
 from ..system.access_queue import Access
 from ..system.files import read_record
@@ -32,14 +33,14 @@ def run_name(layout: Layout, run_id: str) -> str:
     return str((read_record(layout.path("jobs", "active", run_id, RUN_FILE)) or {}).get("name") or run_id)
 
 
-def describe_holders(layout: Layout, holders: t.Sequence[str]) -> str:
-    """Describe holders for a message: ``register of homelab-model and promote of other-model``."""
-    return " and ".join(_describe(layout, holder) for holder in holders)
+def describe_holders(layout: Layout, holders: t.Sequence[str]) -> list[Message]:
+    """Describe holders for a message: ``register of homelab-model``, ``promote of other-model``."""
+    return [_describe(layout, holder) for holder in holders]
 
 
-def _describe(layout: Layout, holder: str) -> str:
+def _describe(layout: Layout, holder: str) -> Message:
     run_id, separator, job = holder.partition(_SEPARATOR)
     if not separator:
-        return holder
+        return Message("engine.ollama_user", name=holder)
     record = read_record(layout.path("jobs", "active", run_id, job, JOB_FILE)) or {}
-    return f"{record.get('label') or job} of {run_name(layout, run_id)}"
+    return Message("engine.ollama_user_job", step=record.get("label") or job, run=run_name(layout, run_id))

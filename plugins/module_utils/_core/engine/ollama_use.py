@@ -64,7 +64,7 @@ class OllamaUse:
         if stopped_for:
             return Message("engine.ollama_which_is_stopped", training=stopped_for)
         if holders:
-            return Message("engine.ollama_in_transition", holders=describe_holders(self._layout, holders))
+            return Message("engine.ollama_changed_by", jobs=describe_holders(self._layout, holders))
         return None
 
     def release(self) -> None:

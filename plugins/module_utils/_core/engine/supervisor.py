@@ -100,7 +100,7 @@ class Supervisor:
         self.started_at = utc_now()
         self._stop_deadline: float | None = None
         self._link: Link | None = None
-        self._waiting_for = ""
+        self._waiting_for: Message | None = None
         self._lease = GpuLease(self.layout, self.job_dir, self.ctx.toolchain)
         self._host_gpus = HostGpus(self.ctx.toolchain, RUNNERS.get(self.runner.name, False))
         self._ollama = OllamaUse(self.layout, holder_of(self.job_dir), self.ctx.toolchain.ollama_address)
@@ -253,23 +253,24 @@ class Supervisor:
     @contextlib.contextmanager
     def _waiting(self) -> t.Iterator[None]:
         """The context in which :meth:`_wait_for` may be called; removes the record of the wait at its end."""
-        self._waiting_for = ""
+        self._waiting_for = None
         try:
             yield
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path(WAITING_FILE))
 
-    def _wait_for(self, description: str, seconds: float) -> None:
+    def _wait_for(self, description: Message, seconds: float) -> None:
         """Record what the job waits for, and sleep once.
 
-        :param description: what the job waits for.
+        :param description: what the job waits for, as in ``engine.run_awaited``.
         :param seconds: how long to sleep.
         :raises JobError: when the run is cancelled meanwhile.
         """
         if description != self._waiting_for:
             self._log(f"Waiting for {description}.")
-            write_json(self._path(WAITING_FILE), {"for": description, "since": utc_now()})
+            record = {"for": str(description), "message": description.as_dict(), "since": utc_now()}
+            write_json(self._path(WAITING_FILE), record)
             self._waiting_for = description
         if self._cancelled():
             raise JobError("engine.cancelled_before_start", kind=self.step.kind)
@@ -277,7 +278,7 @@ class Supervisor:
             self._link.check()
         time.sleep(seconds)
 
-    def _wait_for_nodes(self, description: str) -> None:
+    def _wait_for_nodes(self, description: Message) -> None:
         self._wait_for(description, _POLL_SECONDS)
 
     def _wait_for_ollama(self) -> None:
@@ -290,7 +291,7 @@ class Supervisor:
                 blocker = self._ollama.request()
                 if blocker is None:
                     break
-                self._wait_for(str(blocker), POLL_SECONDS)
+                self._wait_for(blocker, POLL_SECONDS)
 
     def _acquire_gpu(self) -> None:
         """Wait until the GPU is free and no job uses an Ollama to stop, then acquire the GPU lease.
@@ -299,29 +300,29 @@ class Supervisor:
         """
         with self._waiting():
             while True:
-                description = self._host_gpus.request()
-                if not description:
+                other = self._host_gpus.request()
+                if other is None:
                     break
-                self._wait_for(description, POLL_SECONDS)
+                self._wait_for(other, POLL_SECONDS)
         # after the wait: a training of another data directory may have stopped Ollama in the meantime
         self._lease.find_users()
         with self._waiting():
             while True:
                 description = self._gpu_blocker()
-                if not description:
+                if description is None:
                     break
                 self._wait_for(description, _GPU_POLL_SECONDS)
         for message in self._lease.acquire():
             self._log(message)
 
-    def _gpu_blocker(self) -> str:
-        """Return what has to end before the GPU lease is acquired; empty when nothing does."""
+    def _gpu_blocker(self) -> Message | None:
+        """Return what has to end before the GPU lease is acquired; None when nothing does."""
         description = gpu_users.foreign_processes(self._lease.covers, self.layout.jobs, self._host_gpus.uuids)
-        if description:
+        if description is not None:
             self._lease.withdraw()  # the process may run for hours: jobs that use Ollama must not wait for it
             return description
         users = self._lease.ollama_users()
-        return f"Ollama, which is in use by {users}" if users else ""
+        return Message("engine.ollama_in_use", users=users) if users else None
 
     def _wait_for_command(self) -> Probe:
         while True:

@@ -288,7 +288,7 @@ def _integer(value: t.Any, place: Message, minimum: int) -> int:
 # -- judging -----------------------------------------------------------------------------------------------------------
 
 
-def unmet(question: Question, answer: Answer) -> list[str]:
+def unmet(question: Question, answer: Answer) -> list[Message]:
     """The expectations an answer does not meet, as short phrases; empty if it meets all.
 
     :raises InputError: for a regular expression that exceeds its limits (``releases.regex``).
@@ -302,46 +302,55 @@ def unmet(question: Question, answer: Answer) -> list[str]:
         text = unicodedata.normalize("NFC", text)
         return text.casefold() if ignore_case else text
 
-    text, failures = normalized(answer.text), []
+    text = normalized(answer.text)
+    failures: list[Message] = []
     if not text.strip() and not answer.calls and expect.get("not_empty", True) and expect.get("equals", "x").strip():
-        failures.append("is empty")
+        failures.append(Message("releases.unmet_not_empty"))
     if expect.get("no_calls") and answer.calls:
-        failures.append(f"calls {calls_text(answer.calls)}")
+        failures.append(Message("releases.unmet_no_calls", calls=calls_text(answer.calls)))
     if "calls" in expect:
         failures += unmet_calls(expect["calls"], answer.calls, ignore_case)
-    failures += [f"does not contain {part!r}" for part in expect.get("contains", []) if normalized(part) not in text]
-    failures += [f"contains {part!r}" for part in expect.get("not_contains", []) if normalized(part) in text]
+    for part in expect.get("contains", []):
+        if normalized(part) not in text:
+            failures.append(Message("releases.unmet_contains", text=part))
+    for part in expect.get("not_contains", []):
+        if normalized(part) in text:
+            failures.append(Message("releases.unmet_not_contains", text=part))
     wanted, unwanted = expect.get("regex", []), expect.get("not_regex", [])
     found = regex.search([*wanted, *unwanted], unicodedata.normalize("NFC", answer.text), ignore_case)
-    failures += [f"does not match {pattern!r}" for pattern in wanted if not found[pattern]]
-    failures += [f"matches {pattern!r}" for pattern in unwanted if found[pattern]]
+    failures += [Message("releases.unmet_regex", pattern=pattern) for pattern in wanted if not found[pattern]]
+    failures += [Message("releases.unmet_not_regex", pattern=pattern) for pattern in unwanted if found[pattern]]
     if "equals" in expect and text.strip() != normalized(expect["equals"]).strip():
-        failures.append(f"is not {expect['equals']!r}")
-    failures += [
-        f"is {pattern!r}" for pattern in expect.get("not_equals", []) if text.strip() == normalized(pattern).strip()
-    ]
+        failures.append(Message("releases.unmet_equals", text=expect["equals"]))
+    for other in expect.get("not_equals", []):
+        if text.strip() == normalized(other).strip():
+            failures.append(Message("releases.unmet_not_equals", text=other))
     if expect.get("ends_by_itself") and not answer.ended:
-        failures.append(f"did not end by itself within {answer.tokens} tokens")
+        failures.append(Message("releases.unmet_ends_by_itself", tokens=answer.tokens))
     if "max_tokens" in expect and answer.tokens > expect["max_tokens"]:
-        qualifier = "" if answer.ended else " or more"
-        failures.append(f"has {answer.tokens} tokens{qualifier} and not at most {expect['max_tokens']}")
+        code = "releases.unmet_max_tokens" if answer.ended else "releases.unmet_max_tokens_unended"
+        failures.append(Message(code, tokens=answer.tokens, limit=expect["max_tokens"]))
     if expect.get("json"):
         defect = _json_defect(answer.text)
         if defect:
-            failures.append(f"is no JSON: {defect}")
+            failures.append(Message("releases.unmet_json", reason=defect))
     return failures
 
 
-def _json_defect(text: str) -> str:
+def _json_defect(text: str) -> str | Message:
+    """Why a text is no JSON; empty if it is."""
+
     def refuse_constant(name: str) -> t.NoReturn:
-        raise ValueError(f"{name} is no JSON value")
+        raise InputError("releases.no_json_value", name=name)
 
     try:
         json.loads(text, parse_constant=refuse_constant)
+    except InputError as error:
+        return error.content
     except ValueError as error:
         return str(error)
     except RecursionError:
-        return "it is nested too deeply"
+        return Message("releases.nested_too_deeply")
     return ""
 
 
@@ -387,7 +396,12 @@ def report(
 
 def _judged(question: Question, answer: Answer) -> dict[str, t.Any]:
     failures = unmet(question, answer)
-    return {**dataclasses.asdict(answer), "met": not failures, "unmet": failures}
+    return {
+        **dataclasses.asdict(answer),
+        "met": not failures,
+        "unmet": [str(failure) for failure in failures],
+        "unmet_messages": [failure.as_dict() for failure in failures],
+    }
 
 
 def summary(result: t.Mapping[str, t.Any]) -> Message:
@@ -399,7 +413,7 @@ def summary(result: t.Mapping[str, t.Any]) -> Message:
     return Message("releases.answers_of_both", **facts, served_met=served["met"], served=served["model"])
 
 
-def failure_lines(result: t.Mapping[str, t.Any], max_questions: int = 10, max_chars: int = 300) -> list[str]:
+def failure_lines(result: t.Mapping[str, t.Any], max_questions: int = 10, max_chars: int = 300) -> list[Message]:
     """Lines that describe the failed answers, for display.
 
     :param result: a :func:`report`.
@@ -409,14 +423,19 @@ def failure_lines(result: t.Mapping[str, t.Any], max_questions: int = 10, max_ch
     failed = [entry for entry in result["questions"] if not entry["after"]["met"]]
     lines = []
     for entry in failed[:max_questions]:
-        lines.append(f"{entry['number']}. {_short(entry['messages'][-1]['content'], max_chars)}")
-        lines.append(f"   answer: {_shown(entry['after'], max_chars)}")
-        lines.append(f"   it {'; it '.join(entry['after']['unmet'])}")
+        question = _short(entry["messages"][-1]["content"], max_chars)
+        lines.append(Message("releases.failed_question", number=entry["number"], question=question))
+        lines.append(Message("releases.failed_answer", answer=_shown(entry["after"], max_chars)))
+        lines.append(Message("releases.failed_because", reasons=_unmet_of(entry["after"])))
         if entry["before"]:
-            verdict = "as expected" if entry["before"]["met"] else f"it {'; it '.join(entry['before']['unmet'])}"
-            lines.append(f"   served now: {_shown(entry['before'], max_chars)} ({verdict})")
+            answer, reasons = _shown(entry["before"], max_chars), _unmet_of(entry["before"])
+            lines.append(
+                Message("releases.served_failed", answer=answer, reasons=reasons)
+                if reasons
+                else Message("releases.served_met", answer=answer)
+            )
     if len(failed) > max_questions:
-        lines.append(f"and {len(failed) - max_questions} more.")
+        lines.append(Message("releases.further_failures", count=len(failed) - max_questions))
     return lines
 
 
@@ -424,6 +443,11 @@ def _shown(answer: t.Mapping[str, t.Any], max_chars: int) -> str:
     """Text and calls of an answer, for display."""
     text = _short(answer["text"], max_chars)
     return f"{text} calls {calls_text(answer['calls'])[:max_chars]}" if answer.get("calls") else text
+
+
+def _unmet_of(answer: t.Mapping[str, t.Any]) -> list[Message]:
+    """The expectations that an answer of a report does not meet."""
+    return [Message.from_stored(failure) for failure in answer["unmet_messages"]]
 
 
 def _short(text: str, max_chars: int) -> str:

@@ -215,7 +215,7 @@ def _call_of(result: t.Mapping[str, t.Any], calls: t.Sequence[Call], taken: t.Co
 # -- judging -----------------------------------------------------------------------------------------------------------
 
 
-def unmet_calls(expected: t.Sequence[Call], made: t.Sequence[Call], ignore_case: bool) -> list[str]:
+def unmet_calls(expected: t.Sequence[Call], made: t.Sequence[Call], ignore_case: bool) -> list[Message]:
     """What is wrong with the calls of an answer, as short phrases; empty if they are exactly the expected ones.
 
     The order of calls in one answer does not matter; a further call is a failure. An argument that is not named may
@@ -223,10 +223,13 @@ def unmet_calls(expected: t.Sequence[Call], made: t.Sequence[Call], ignore_case:
     """
     names, expected_names = [str(call["name"]) for call in made], [str(call["name"]) for call in expected]
     if sorted(names) != sorted(expected_names):
-        return [f"calls {', '.join(names) or 'no tool'} and not {', '.join(expected_names)}"]
+        if not names:
+            return [Message("releases.unmet_calls_none", expected=expected_names)]
+        return [Message("releases.unmet_calls", names=names, expected=expected_names)]
     if _can_be_paired(expected, list(made), ignore_case):
         return []
-    failures, left = [], list(made)
+    failures: list[Message] = []
+    left = list(made)
     for call in expected:
         match = next(each for each in left if each["name"] == call["name"])
         left.remove(match)
@@ -245,39 +248,42 @@ def _can_be_paired(expected: t.Sequence[Call], made: t.Sequence[Call], ignore_ca
     )
 
 
-def _argument_failures(expected: Call, made: Call, ignore_case: bool) -> list[str]:
+def _argument_failures(expected: Call, made: Call, ignore_case: bool) -> list[Message]:
     failures = []
     for name, matchers in expected["arguments"].items():
         if name not in made["arguments"]:
-            failures.append(f"calls {made['name']} without {name}")
+            failures.append(Message("releases.unmet_argument_missing", tool=made["name"], argument=name))
             continue
         value = made["arguments"][name]
         shown = json.dumps(value, ensure_ascii=False)
         failures += [
-            f"calls {made['name']} with {name} {shown}, which {reason}"
+            Message("releases.unmet_argument", tool=made["name"], argument=name, value=shown, reason=reason)
             for reason in _unmet_matchers(matchers, value, ignore_case)
         ]
     return failures
 
 
-def _unmet_matchers(matchers: t.Mapping[str, t.Any], value: t.Any, ignore_case: bool) -> t.Iterator[str]:
+def _unmet_matchers(matchers: t.Mapping[str, t.Any], value: t.Any, ignore_case: bool) -> t.Iterator[Message]:
     plain = unicodedata.normalize("NFC", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     text = _normalized(plain, ignore_case)
     if "equals" in matchers and not _same(matchers["equals"], value, ignore_case):
-        yield f"is not {json.dumps(matchers['equals'], ensure_ascii=False, default=str)}"
+        wanted_value = json.dumps(matchers["equals"], ensure_ascii=False, default=str)
+        yield Message("releases.unmet_argument_equals", value=wanted_value)
     yield from (
-        f"does not contain {part!r}"
+        Message("releases.unmet_contains", text=part)
         for part in matchers.get("contains", ())
         if _normalized(part, ignore_case) not in text
     )
     yield from (
-        f"contains {part!r}" for part in matchers.get("not_contains", ()) if _normalized(part, ignore_case) in text
+        Message("releases.unmet_not_contains", text=part)
+        for part in matchers.get("not_contains", ())
+        if _normalized(part, ignore_case) in text
     )
     wanted, unwanted = matchers.get("regex", ()), matchers.get("not_regex", ())
     if wanted or unwanted:
         found = regex.search([*wanted, *unwanted], plain, ignore_case)
-        yield from (f"does not match {pattern!r}" for pattern in wanted if not found[pattern])
-        yield from (f"matches {pattern!r}" for pattern in unwanted if found[pattern])
+        yield from (Message("releases.unmet_regex", pattern=pattern) for pattern in wanted if not found[pattern])
+        yield from (Message("releases.unmet_not_regex", pattern=pattern) for pattern in unwanted if found[pattern])
 
 
 def _normalized(text: str, ignore_case: bool) -> str:

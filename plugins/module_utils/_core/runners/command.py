@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+
+from ..errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,3 +53,13 @@ class Command:
     env: dict[str, str] = dataclasses.field(default_factory=dict)
     cwd: str = "/"
     container: Container | None = None
+
+
+def check_container_user(user: str) -> None:
+    """Check the user that containers run as.
+
+    :param user: as ``container_user`` in :class:`Toolchain`; empty if none is declared.
+    :raises InputError: if root runs this and another user is declared: root would work in what that user can write.
+    """
+    if os.geteuid() == 0 and user and user.partition(":")[0] not in ("0", "root"):
+        raise InputError("runners.container_user_of_root", user=user)

@@ -36,7 +36,7 @@ from ..system.docker import (
     mount,
 )
 from ..system.files import read_record, write_json
-from .command import Command, Container
+from .command import Command, Container, check_container_user
 from .runner import Probe, Runner, job_marker, record_signal
 
 LABEL_STORE = "ia-homelab.store"
@@ -323,10 +323,9 @@ def _host_config(container: Container, job_dir: str) -> dict[str, t.Any]:
 def _user_of(container: Container) -> str:
     """Return ``UID:GID`` of a container: the user that runs this, unless another one is declared.
 
-    :raises NotReadyError: if root runs this and another user is declared: root would work in what that user can write.
+    :raises InputError: if that user must not be declared here.
     """
-    if container.user and os.geteuid() == 0 and container.user.partition(":")[0] not in ("0", "root"):
-        raise NotReadyError("runners.container_user_of_root", user=container.user)
+    check_container_user(container.user)
     return container.user or f"{os.geteuid()}:{os.getegid()}"
 
 

@@ -59,20 +59,24 @@ class Progress:
 
     def describe(self) -> str:
         """Describe the progress in one line: ``41%  step 62/150  loss 0.83  ETA 0:01:12``."""
-        parts = []
+        return str(self.as_message())
+
+    def as_message(self) -> Message:
+        """Return :meth:`describe` as a message."""
+        parts: list[str | Message] = []
         if self.percent is not None:
             parts.append(f"{self.percent}%")
         if self.total and self.unit != "%":
             parts.append(_format_amount(self.current, self.total, self.unit))
         if self.loss is not None:
-            parts.append(f"loss {self.loss:.4g}")
+            parts.append(Message("runs.progress_loss", loss=self.loss))
         if self.eval_loss is not None:
-            parts.append(f"eval loss {self.eval_loss:.4g}")
+            parts.append(Message("runs.progress_eval_loss", loss=self.eval_loss))
         if self.eta_seconds is not None:
-            parts.append(f"ETA {format_duration(self.eta_seconds)}")
+            parts.append(Message("runs.progress_eta", duration=format_duration(self.eta_seconds)))
         if self.note:
-            parts.append(str(self.note))
-        return "  ".join(parts)
+            parts.append(self.note)
+        return Message("runs.progress", parts=parts)
 
 
 def format_duration(seconds: float) -> str:
@@ -81,7 +85,9 @@ def format_duration(seconds: float) -> str:
     return f"{rounded // 3600}:{rounded // 60 % 60:02d}:{rounded % 60:02d}"
 
 
-def _format_amount(current: float, total: float, unit: str) -> str:
+def _format_amount(current: float, total: float, unit: str) -> str | Message:
+    if unit == "step":
+        return Message("runs.progress_step", current=current, total=total)
     if unit != "B":
         return f"{unit} {current:g}/{total:g}"
     for name, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..messages.message import Message
 from .states import RunState, StepState
 
 
@@ -49,7 +50,8 @@ class RunView:
     :param job_started_at: when that job started.
     :param progress: progress of that job.
     :param error: why it failed: message, hint, details, step.
-    :param waiting_for: description of what it waits for.
+    :param waiting_for: description of what it waits for, in English.
+    :param waiting_for_message: the same as a message (:meth:`Message.as_dict`); empty when it waits for nothing.
     :param submitted_at: time of the last submission.
     :param submitted_by: ansible, rest, openai or mcp.
     :param finished_at: when it ended.
@@ -72,6 +74,7 @@ class RunView:
     progress: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     error: dict[str, t.Any] | None = None
     waiting_for: str = ""
+    waiting_for_message: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     submitted_at: str = ""
     submitted_by: str = ""
     finished_at: str = ""
@@ -87,6 +90,10 @@ class RunView:
             "state": self.state.value,
             "steps": [{**dataclasses.asdict(step), "state": step.state.value} for step in self.steps],
         }
+
+    def wait_for(self, reason: Message) -> None:
+        """Set what the run waits for."""
+        self.waiting_for, self.waiting_for_message = str(reason), reason.as_dict()
 
     @property
     def pending(self) -> list[str]:

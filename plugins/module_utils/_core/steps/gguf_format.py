@@ -18,11 +18,12 @@ from ..chat_formats.served import (
 )
 from ..errors import StoreError
 from ..formats.gguf import GgufInfo
+from ..messages.message import Message
 
 
 def format_for_file(
     settings: t.Mapping[str, t.Any], info: GgufInfo, date: str = ""
-) -> tuple[ServedFormat, str, list[str]]:
+) -> tuple[ServedFormat, str, list[Message]]:
     """What a model is served with, adapted to its GGUF file.
 
     In training the template determines whether a row starts with BOS; in serving a flag in the file determines it.
@@ -37,14 +38,12 @@ def format_for_file(
     eos = info.token("eos") if needs_eos(name) else ""
     if needs_eos(name) and not eos:
         raise StoreError("steps.no_eos_token", path=info.path, template=name)
-    bos, origin, warnings = "", "nobody", []
+    bos, origin = "", "nobody"
+    warnings: list[Message] = []
     if info.adds_bos:
         origin = "server"
         if not begins_with(name, info.token("bos")):
-            warnings = [
-                f"The GGUF file has {info.token('bos') or 'BOS'} put before every prompt, and training with the "
-                f"template {name} did not: set tokenizer.ggml.add_bos_token to false in it."
-            ]
+            warnings = [Message("steps.bos_unwanted", token=info.token("bos") or "BOS", template=name)]
     elif starts_with_bos(name) or contains_bos(name):
         origin = "template" if info.token("bos") else "nobody"
     if contains_bos(name) or not info.adds_bos and starts_with_bos(name):

@@ -64,7 +64,7 @@ class PromoteStep(Step):
         report = evaluate(ollama, Gate.from_settings(ctx.spec.settings["gate"]), tag, aliases[0], report_progress)
         write_json(os.path.join(ctx.work, REPORT), report)
         report_path = releases.record_gate(tag, ctx.spec.fingerprint, report)
-        log_line("\n".join([str(summary(report)), *failure_lines(report)]))
+        log_line("\n".join(str(line) for line in [summary(report), *failure_lines(report)]))
         if not report["passed"]:
             served = ollama.digest(aliases[0])
             raise JobError(

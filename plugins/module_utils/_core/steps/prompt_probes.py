@@ -24,8 +24,10 @@ from ..artifacts.layout import PROBES_FILE
 from ..base_models.model_files import special_tokens
 from ..chat_formats.house_format import TEMPLATE
 from ..chat_formats.probes import probes_for
-from ..errors import CoreError
+from ..chat_formats.text_arguments import TEXT_ARGUMENTS
+from ..errors import CoreError, NotReadyError
 from ..fingerprint import digest
+from ..messages.message import Message
 from ..programs.llamafactory_cli import PROBES_REQUEST
 from ..releases import lineage
 from ..runs.job_context import StepContext
@@ -34,19 +36,8 @@ from ..system.environment import clean_environment
 from ..system.files import make_dirs, read_json, write_json
 from .tool_environment import PROGRAMS
 
-#: LLaMA-Factory's arguments that change the text of a conversation or the vocabulary.
-_ARGUMENTS = (
-    "enable_thinking",
-    "preserve_thinking",
-    "mask_history",
-    "default_system",
-    "tool_format",
-    "add_tokens",
-    "add_special_tokens",
-    "split_special_tokens",
-    "use_fast_tokenizer",
-    "trust_remote_code",
-)
+#: LLaMA-Factory's arguments that ``programs/render_probes.py`` reads.
+_ARGUMENTS = tuple(name for name, argument in TEXT_ARGUMENTS.items() if argument.in_probes)
 _PROGRAM = os.path.join(PROGRAMS, "render_probes.py")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: Seconds that rendering may take; importing LLaMA-Factory takes some on a slow disk.
@@ -61,26 +52,26 @@ class Probes:
     :param enable_thinking: LLaMA-Factory's argument of that name.
     :param tool_format: how the training wrote tools and calls.
     :param rendered: by name of the probe: ``text`` and ``ids``; or ``error``, if LLaMA-Factory cannot render it.
-    :param reason: why there are none; empty if there are.
+    :param reason: why there are none; None if there are.
     """
 
     template: str
     enable_thinking: bool = True
     tool_format: str = TEMPLATE
     rendered: t.Mapping[str, t.Mapping[str, t.Any]] = dataclasses.field(default_factory=dict)
-    reason: str = ""
+    reason: Message | None = None
 
 
-def request(resolved: t.Mapping[str, t.Any], tokenizer: str) -> dict[str, t.Any]:
+def request(resolved: t.Mapping[str, t.Any], tokenizer: str, eos: str, bos: str) -> dict[str, t.Any]:
     """Return what ``programs/render_probes.py`` reads.
 
     :param resolved: all hyperparameters of the training.
     :param tokenizer: directory of the base model.
+    :param eos: text of the EOS token of the base model; :param bos: text of its BOS token.
     :raises InputError: if the chat template is unknown.
     """
     template = str(resolved["template"])
     extra = resolved.get("extra") or {}
-    eos, bos = special_tokens(tokenizer)
     tool_format, default_system = str(resolved.get("tool_format") or TEMPLATE), extra.get("default_system")
     return {
         "template": template,
@@ -94,17 +85,22 @@ def request(resolved: t.Mapping[str, t.Any], tokenizer: str) -> dict[str, t.Any]
     }
 
 
-def prepare(ctx: StepContext, resolved: t.Mapping[str, t.Any], base: str) -> dict[str, str]:
+def prepare(
+    ctx: StepContext, resolved: t.Mapping[str, t.Any], base: str, eos: str = "", bos: str = ""
+) -> dict[str, str]:
     """Ask the training of this job to render the probes; returns the variables of its environment for that.
 
     Without effect if an earlier attempt has rendered them.
+
+    :param base: directory of the base model.
+    :param eos: text of the EOS token of the base model; :param bos: text of its BOS token.
     """
     output = os.path.join(ctx.work, PROBES_FILE)
     if os.path.exists(output):
         return {}
     path = os.path.join(ctx.job_dir, "probes_request.json")
     try:
-        write_json(path, {**request(resolved, base), "output": output})
+        write_json(path, {**request(resolved, base, eos, bos), "output": output})
     except CoreError:
         return {}  # a template that cannot be served, of a training that is not registered
     return {PROBES_REQUEST: path}
@@ -178,13 +174,14 @@ def probes_of(ctx: StepContext) -> Probes:
     tool_format = str(ctx.spec.settings.get("tool_format") or TEMPLATE)
     found = Probes(str(ctx.spec.settings["template"]), _thinking(extra), tool_format)
     if training is None:
-        return dataclasses.replace(found, reason="the receipt of the training is missing")
+        return dataclasses.replace(found, reason=Message("steps.training_receipt_missing"))
     recorded = (training.recorded.get("template"), training.recorded.get("tool_format") or TEMPLATE)
     if training.recorded.get("probes") and recorded == (found.template, found.tool_format):
         return dataclasses.replace(found, rendered=training.recorded["probes"])
     resolved = {**training.resolved, "template": found.template, "tool_format": tool_format}
     try:
-        wanted = request(resolved, artifact_path(ctx.layout, "base", training.base))
+        base = artifact_path(ctx.layout, "base", training.base)
+        wanted = request(resolved, base, *special_tokens(base))
         # importing LLaMA-Factory takes seconds, and several registrations of a training need the same
         cached = ctx.layout.path("cache", "probes", f"{training.fingerprint}-{digest(wanted)[:12]}.json")
         result = read_json(cached)
@@ -193,7 +190,8 @@ def probes_of(ctx: StepContext) -> Probes:
             make_dirs(os.path.dirname(cached))
             write_json(cached, result)
     except (CoreError, KeyError, OSError, ValueError, subprocess.SubprocessError) as error:
-        return dataclasses.replace(found, reason=f"LLaMA-Factory could not render them here: {error}")
+        problem = error.content if isinstance(error, CoreError) else str(error)
+        return dataclasses.replace(found, reason=Message("steps.probes_not_rendered", reason=problem))
     # descriptions of tools contain the day of the training, and were rendered with today
     rendered = {
         name: {**each, "text": each["text"].replace(result["date"], training.day)} if "text" in each else each
@@ -210,7 +208,7 @@ def _thinking(extra: t.Mapping[str, t.Any]) -> bool:
 def _render(ctx: StepContext, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     venv = ctx.toolchain.llamafactory_venv
     if not venv:
-        raise ValueError("it is installed in an image only")
+        raise NotReadyError("steps.llamafactory_in_image")
     env = {**clean_environment(), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     env.update(TOKENIZERS_PARALLELISM="false", PYTHONDONTWRITEBYTECODE="1", HF_HOME=ctx.layout.cache)
     completed = subprocess.run(

@@ -19,6 +19,7 @@ import typing as t
 from ..chat_formats.probes import Probe, probes_for
 from ..chat_formats.proof import Difference, compare
 from ..errors import JobError, RemoteError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from .prompt_probes import Probes
 
@@ -56,7 +57,7 @@ def prove(
     :param parameters: parameters that the model is registered with.
     :param unload: whether the model leaves memory afterwards.
     :returns: ``probes``, names of those whose text is equal; ``counted``, names of those whose number of tokens is;
-        ``skipped``, the others with the reason.
+        ``skipped``, the others with the reason in English, and ``skipped_messages``, with the reason as a message.
     :raises NotProvenError: at the first difference, or if the model cannot be loaded.
     :raises RemoteError: if the server does not answer.
     """
@@ -65,18 +66,18 @@ def prove(
         options["num_ctx"] = _CONTEXT
     made = probes_for(probes.template, enable_thinking=probes.enable_thinking, tool_format=probes.tool_format)
     known = {probe.name: probe for probe in made}
-    skipped: dict[str, str] = {}
+    skipped: dict[str, Message] = {}
     chosen: list[Probe] = []
     for name in dict.fromkeys((*known, *probes.rendered)):
         if name not in probes.rendered:
             continue
         probe, expected = known.get(name), probes.rendered[name]
         if probe is None:
-            skipped[name] = "this version of the collection does not know it"
+            skipped[name] = Message("steps.probe_unknown")
         elif "error" in expected:
-            skipped[name] = f"LLaMA-Factory cannot render it: {expected['error']}"
+            skipped[name] = Message("steps.probe_not_rendered", reason=expected["error"])
         elif not _has_system(probe) and (system or default_system) != default_system:
-            skipped[name] = "the model is registered with a system prompt of its own"
+            skipped[name] = Message("steps.own_system_prompt")
         else:
             chosen.append(probe)
     server = _Server(ollama, tag, options)
@@ -94,11 +95,16 @@ def prove(
         counted.append(probe.name)
     if not counted:
         server.count(known["no system prompt"])
-        if probes.reason:
+        if probes.reason is not None:
             skipped.setdefault("all", probes.reason)
     if unload:
         ollama.unload(tag)
-    return {"probes": [probe.name for probe in chosen], "counted": counted, "skipped": skipped}
+    return {
+        "probes": [probe.name for probe in chosen],
+        "counted": counted,
+        "skipped": {name: str(reason) for name, reason in skipped.items()},
+        "skipped_messages": {name: reason.as_dict() for name, reason in skipped.items()},
+    }
 
 
 def _has_system(probe: Probe) -> bool:

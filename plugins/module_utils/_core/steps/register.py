@@ -87,7 +87,7 @@ class Registration:
     parameters: dict[str, t.Any]
     bos: str
     server_bos: str
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
 
 
 class RegisterStep(Step):
@@ -102,7 +102,8 @@ class RegisterStep(Step):
     ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (digests of the uploads),
     ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its previous ``digest``
     and a ``tag`` that still has it; None for a new alias), ``template``, ``parser``, ``system``, ``parameters``,
-    ``bos``, ``server_version``, ``proof`` (:func:`.prompt_proof.prove`), ``warnings``.
+    ``bos``, ``server_version``, ``proof`` (:func:`.prompt_proof.prove`), ``warnings``
+    (texts in English) and ``warning_messages`` (the same as messages).
     """
 
     kind = "register"
@@ -153,7 +154,7 @@ class RegisterStep(Step):
             report.note(Message("steps.promoting"))
             record_previous = _write_ahead(os.path.join(ctx.work, _RECORD), record)
             change = releases.promote(
-                ollama, registration.tag, _full_aliases(registration), record_previous, _formerly(ctx), _later(ctx)
+                ollama, registration.tag, _full_aliases(registration), record_previous, *_other_recipes(ctx)
             )
             for alias in change.moved:
                 log_line(f"{alias} is now {change.tag}")
@@ -227,7 +228,7 @@ class RegisterStep(Step):
         promoted = _full_aliases(registration) if _moves_aliases(ctx) else []
         problems = (
             Releases(ctx.layout, registration.name).misplaced(
-                ollama.tags(), registration.tag, promoted, _formerly(ctx), _later(ctx)
+                ollama.tags(), registration.tag, promoted, *_other_recipes(ctx)
             )
             if promoted
             else []
@@ -249,7 +250,8 @@ class RegisterStep(Step):
             "bos": registration.bos,
             "server_version": record.get("server_version"),
             "proof": dict(record.get("proof") or {}),
-            "warnings": list(registration.warnings),
+            "warnings": [str(warning) for warning in registration.warnings],
+            "warning_messages": [warning.as_dict() for warning in registration.warnings],
         }
 
     def drift(self, ctx: StepContext) -> list[Message]:
@@ -281,7 +283,7 @@ class RegisterStep(Step):
         aliases = [f"{name}:{alias}" for alias in ctx.spec.options["aliases"]] if _moves_aliases(ctx) else []
         if not aliases:
             return []
-        return Releases(ctx.layout, name).misplaced(models, tag, aliases, _formerly(ctx), _later(ctx))
+        return Releases(ctx.layout, name).misplaced(models, tag, aliases, *_other_recipes(ctx))
 
 
 def plan(ctx: StepContext) -> Registration:
@@ -444,16 +446,11 @@ def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, 
     return digest, modelfile_blobs(str(shown.get("modelfile") or ""))
 
 
-def _formerly(ctx: StepContext) -> tuple[str, ...]:
-    """Full tags of the registrations of the same version by earlier recipes."""
+def _other_recipes(ctx: StepContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Full tags of the registrations of the same version: those by earlier recipes, and those by later ones."""
     spec = ctx.spec
-    return former_tags(str(spec.settings["name"]), spec.settings, spec.upstream, str(spec.options["quantization"]))
-
-
-def _later(ctx: StepContext) -> tuple[str, ...]:
-    """Full tags of the registrations of the same version by later recipes."""
-    spec = ctx.spec
-    return later_tags(str(spec.settings["name"]), spec.settings, spec.upstream, str(spec.options["quantization"]))
+    version = (str(spec.settings["name"]), spec.settings, spec.upstream, str(spec.options["quantization"]))
+    return former_tags(*version), later_tags(*version)
 
 
 def _full_aliases(registration: Registration) -> list[str]:

@@ -146,11 +146,12 @@ class TrainStep(Step):
         for name, reason in attempt.broken.items():
             _append_log(ctx, f"{name} is put aside: {reason}")
         rows: dict[str, t.Any] = {}
-        settings = self._settings(ctx, base, attempt.step, rows, env)
+        tokens = special_tokens(base)
+        settings = self._settings(ctx, base, attempt.step, rows, env, tokens)
         if rows:
             write_json(os.path.join(ctx.work, ROWS), rows)
         if ctx.spec.options["resolved"].get("template"):
-            env.update(prompt_probes.prepare(ctx, ctx.spec.options["resolved"], base))
+            env.update(prompt_probes.prepare(ctx, ctx.spec.options["resolved"], base, *tokens))
         config = os.path.join(ctx.job_dir, CONFIG)
         write_atomic(config, yaml_text(settings))
         argv = llamafactory(ctx, image, "train", config, before="" if distributed else _ENABLE_JIT_CHECKPOINT)
@@ -187,6 +188,7 @@ class TrainStep(Step):
         step: int | None,
         statistics: dict[str, t.Any],
         env: t.Mapping[str, str],
+        tokens: tuple[str, str],
     ) -> dict[str, t.Any]:
         dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
@@ -197,7 +199,7 @@ class TrainStep(Step):
             dataset,
             spelled,
             str(resolved["template"]),
-            *special_tokens(base),
+            *tokens,
             str(resolved.get("tool_format") or TEMPLATE),
             (resolved.get("extra") or {}).get("default_system"),
         )

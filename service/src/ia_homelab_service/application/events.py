@@ -25,6 +25,7 @@ from collections import OrderedDict
 from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.json_text import parse_json
+from ia_homelab_core.messages.message import Message, as_json
 from ia_homelab_core.runs.names import JOB_FILE, SUPERVISOR_FILE
 from ia_homelab_core.runs.progress import Progress
 from ia_homelab_core.runs.run import Job, Record
@@ -164,7 +165,9 @@ class Journal:
                         "at": at or utc_now(),
                         "type": kind,
                         "level": level,
-                        "message": self.jobs.redactor.text(message),
+                        "message": self.jobs.redactor.text(message.text),
+                        "code": message.code,
+                        "parameters": self.jobs.redactor.value(as_json(message.parameters)),
                         "data": self.jobs.redactor.value(data),
                     }
                 ),
@@ -181,19 +184,19 @@ class Journal:
         for number in sorted(attempts):
             if number == current:
                 at, supervisor = (run.submitted_at, run.submitted_by) if run else ("", "")
-                verb = "Queued" if number <= 1 else "Asked for again"
                 yield (
                     f"queued:{number}",
                     at,
                     "status",
                     "info",
-                    f"{verb}.",
+                    Message("service.event_queued" if number <= 1 else "service.event_queued_again"),
                     {"status": RunState.QUEUED.value, "submitted_by": supervisor},
                 )
             for job in attempts[number]:
                 yield from self._attempt_events(record, job, journal)
             if number == current and record.cancelling and record.is_unfinished:
-                yield f"cancel:{number}", "", "status", "info", "Asked to stop.", {"status": "cancelling"}
+                data = {"status": "cancelling"}
+                yield f"cancel:{number}", "", "status", "info", Message("service.event_cancelling"), data
         if record.state["state"] in ENDED:
             yield _end_event(record, current)
 
@@ -208,7 +211,7 @@ class Journal:
                 at,
                 "step",
                 "info",
-                f"{job.label} started.",
+                Message("service.event_step_started", step=job.label),
                 {**labels, "state": StepState.RUNNING.value},
             )
         if job.kind == "train" and record.run is not None and f"end:{job.name}" not in journal.keys:
@@ -216,11 +219,14 @@ class Journal:
             yield from self._log_events(record, job, journal, last)
         if job.outcome is not None:
             state, error = RunState(job.outcome["state"]), job.outcome.get("error")
-            verb = {RunState.FAILED: "failed", RunState.CANCELLED: "was stopped"}.get(state, "is done")
-            reason = str(error.get("message", "")) if state is RunState.FAILED and isinstance(error, dict) else ""
             level = "error" if state is RunState.FAILED else "info"
             at = str(job.outcome.get("finished_at") or "")
-            message = f"{job.label} {verb}: {reason}" if reason else f"{job.label} {verb}."
+            if state is RunState.FAILED and isinstance(error, dict) and error.get("message"):
+                message = Message(
+                    "service.event_step_failed_because", step=job.label, problem=Message.from_stored(error)
+                )
+            else:
+                message = Message(_STEP_EVENTS.get(state, "service.event_step_done"), step=job.label)
             yield f"end:{job.name}", at, "step", level, message, {**labels, "state": state.value}
 
     def _log_events(self, record: Record, job: Job, journal: _JournalState, last: bool) -> t.Iterator[_RawEvent]:
@@ -262,7 +268,7 @@ class Journal:
             total=total if isinstance(total, (int, float)) else 0,
             loss=point.loss,
             eval_loss=point.eval_loss,
-        ).describe()
+        ).as_message()
         return (
             f"log:{offset}",
             "",
@@ -274,15 +280,26 @@ class Journal:
 
 
 #: key, time, type, level, message, data
-_RawEvent = tuple[str, str, str, str, str, dict[str, t.Any]]
+_RawEvent = tuple[str, str, str, str, Message, dict[str, t.Any]]
+
+#: Codes of events at the end of an attempt at a step, by its state; otherwise the step is done.
+_STEP_EVENTS = {
+    RunState.FAILED: "service.event_step_failed",
+    RunState.CANCELLED: "service.event_step_stopped",
+}
+#: Codes of events at the end of a run, by its state; otherwise it has failed.
+_END_EVENTS = {
+    RunState.SUCCEEDED: "service.event_succeeded",
+    RunState.CANCELLED: "service.event_cancelled",
+}
 
 
 def _end_event(record: Record, number: int) -> _RawEvent:
     state = RunState(record.state["state"])
     error = record.state.get("error")
-    message = {RunState.SUCCEEDED: "Succeeded.", RunState.CANCELLED: "Cancelled."}.get(state, "Failed.")
+    message = Message(_END_EVENTS.get(state, "service.event_failed"))
     if isinstance(error, dict) and error.get("message"):
-        message = f"Failed: {error['message']}"
+        message = Message("service.event_failed_because", problem=Message.from_stored(error))
     data: dict[str, t.Any] = {"status": state.value, "ended": True}
     if isinstance(error, dict):
         data["error"] = {key: error.get(key, "") for key in ("message", "hint", "step")}

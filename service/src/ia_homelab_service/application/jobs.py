@@ -84,6 +84,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         cancelling=view.cancelling,
         position=view.position,
         waiting_for=view.waiting_for,
+        waiting_for_message=MessageBody(**view.waiting_for_message) if view.waiting_for_message else None,
         current_step=view.current,
         progress=to_progress(view.progress) if view.progress else None,
         steps=[

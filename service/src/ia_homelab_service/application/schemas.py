@@ -81,7 +81,8 @@ class Job(Schema):
     position: int | None = pydantic.Field(
         default=None, description="Place in the queue; 0 is next. Null when not queued."
     )
-    waiting_for: str = ""
+    waiting_for: str = pydantic.Field(default="", description="What it waits for, in English.")
+    waiting_for_message: MessageBody | None = None
     current_step: str = ""
     progress: Progress | None = None
     steps: list[Step] = []
@@ -163,7 +164,9 @@ class Event(Schema):
     at: str
     type: t.Literal["status", "step", "metrics"]
     level: t.Literal["info", "warn", "error"] = "info"
-    message: str
+    message: str = pydantic.Field(description="What happened, in English.")
+    code: str = pydantic.Field(default="", description="What kind of event it is; empty in events of older versions.")
+    parameters: dict[str, t.Any] = pydantic.Field(default={}, description="What the message names, by name.")
     data: dict[str, t.Any] = {}
 
 

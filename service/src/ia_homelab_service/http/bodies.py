@@ -15,7 +15,6 @@ from anyio import to_thread
 from fastapi import Request
 from starlette import types as asgi
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 
 from ia_homelab_core.json_text import MAX_DEPTH, is_too_deep, parse_json
 from ia_homelab_core.messages.message import Message
@@ -24,6 +23,7 @@ from ..application import finetune_request
 from ..application.datasets import Datasets, IncomingFile
 from ..application.errors import FieldError, FieldErrors, TooLargeError
 from ..application.upload_quota import Reservation
+from .errors import RequestError
 
 #: Largest size in bytes of a form field that is not a file.
 _MAX_FIELD_BYTES = 65536
@@ -50,31 +50,31 @@ class JsonRequest(Request):
     async def check(self) -> None:
         """Read the body.
 
-        :raises HTTPException: when it is not sent as JSON, or empty.
+        :raises RequestError: when it is not sent as JSON, or empty.
         :raises TooLargeError: when it exceeds the limit.
         """
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         subtype = media_type.removeprefix("application/")
         if subtype == media_type or not (subtype == "json" or subtype.endswith("+json")):
             # also protects from forms of other sites, which can send other media types without a preflight request
-            raise HTTPException(415, "The body must be JSON, sent with Content-Type: application/json.")
+            raise RequestError(415, Message("service.body_not_sent_as_json"))
         if not await self.body():
-            raise HTTPException(400, "The body is not JSON.")
+            raise RequestError(400, Message("service.body_no_json"))
 
     async def json(self) -> t.Any:
         """Return the value of the body.
 
-        :raises HTTPException: when it is not JSON.
+        :raises RequestError: when it is not JSON.
         """
         try:
             value = parse_json(await self.body())
             if is_too_deep(value):
-                raise HTTPException(400, f"The body is nested more than {MAX_DEPTH} levels deep.")
+                raise RequestError(400, Message("service.body_too_deep", limit=MAX_DEPTH))
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
-            raise HTTPException(400, "The body holds half of a character (a lone surrogate).") from error
+            raise RequestError(400, Message("service.body_half_character")) from error
         except ValueError as error:
-            raise HTTPException(400, f"The body is not JSON: {error}.") from error
+            raise RequestError(400, Message("service.body_no_json")) from error
         return value
 
 
@@ -103,7 +103,7 @@ def field_errors(errors: t.Iterable[t.Mapping[str, t.Any]], body_fields: t.Seque
 async def read_fields(request: Request) -> dict[str, str]:
     """Read a small form without files.
 
-    :raises HTTPException: when it has too many fields.
+    :raises RequestError: when it has too many fields.
     :raises TooLargeError: when it is larger than such a form.
     """
     received = bytearray()
@@ -113,7 +113,7 @@ async def read_fields(request: Request) -> dict[str, str]:
             raise TooLargeError("service.body_too_large", limit=_MAX_FORM_BYTES)
     # the parser counts fields, but not the empty ones between separators, each of which costs it as much
     if received.count(b"&") >= _MAX_FORM_FIELDS:
-        raise HTTPException(400, f"The form has more than {_MAX_FORM_FIELDS} fields.")
+        raise RequestError(400, Message("service.form_too_many_fields", limit=_MAX_FORM_FIELDS))
     body: list[asgi.Message] = [{"type": "http.request", "body": bytes(received), "more_body": False}]
 
     async def receive() -> asgi.Message:

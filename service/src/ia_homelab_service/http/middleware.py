@@ -13,11 +13,15 @@ import ipaddress
 import typing as t
 import urllib.parse
 
+from starlette import types as asgi
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ia_homelab_core.messages.message import Message
 
 from ..application.errors import TooLargeError, TooSlowError
+from ..messages.negotiation import preferred_language
 from ..settings import Settings
 from .access import Access
 from .problem_details import problem_response
@@ -73,22 +77,18 @@ class RequestGuard:
     def _rejection(self, scope: Scope) -> Response | None:
         """Return the response to a request that is rejected; None if it is allowed."""
         headers, path = Headers(scope=scope), scope["path"]
+        language = preferred_language(headers.get("accept-language"))
         host = headers.get("host", "")
         if not self.host_allowed(host):
-            hint = "Add the name to training_service_allowed_hosts if it is one of this machine's."
-            if self.access.is_open:
-                hint = "Without tokens (training_service_no_token) it is reached as 127.0.0.1 or localhost only."
-            return problem_response(path, 421, "This service is not known by that name.", hint)
+            code = "service.host_unknown_without_tokens" if self.access.is_open else "service.host_unknown"
+            return problem_response(path, 421, Message(code), language)
         forwarding = next((name for name in headers if _is_forwarding(name)), "")
         if forwarding and not self.proxy_trusted((scope.get("client") or ("",))[0]):
-            hint = "Add the address of the proxy to training_service_trusted_proxies if it is yours."
-            if self.access.is_open:
-                hint = "Without tokens (training_service_no_token) no request is accepted from a proxy."
-            return problem_response(path, 403, f"The request was forwarded by a proxy ({forwarding}).", hint)
+            code = "service.forwarded_without_tokens" if self.access.is_open else "service.forwarded"
+            return problem_response(path, 403, Message(code, header=forwarding), language)
         origin = headers.get("origin")
         if origin is not None and changes_something(scope) and not self.origin_allowed(origin, host):
-            hint = "Add its origin to training_service_allowed_origins if it is yours."
-            return problem_response(path, 403, "Pages of another site may not do this.", hint)
+            return problem_response(path, 403, Message("service.origin_not_allowed"), language)
         return None
 
     def host_allowed(self, host: str) -> bool:
@@ -131,19 +131,23 @@ class RequestGuard:
         headers, path = Headers(scope=scope), scope["path"]
         # a form has boundaries in addition to the file
         limit = self.settings.max_upload_bytes + 65536 if self._is_upload(scope) else self.settings.max_body_bytes
-        rejection = problem_response(
-            path, 413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"}
-        )
+
+        async def reject(status: int, content: Message) -> None:
+            language = preferred_language(headers.get("accept-language"))
+            rejection = problem_response(path, status, content, language, headers={"Connection": "close"})
+            await rejection(scope, receive, send)
+
+        too_large = Message("service.body_too_large", limit=limit)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > limit:
-            await rejection(scope, receive, send)
+            await reject(413, too_large)
             return
         received, complete, response_started = 0, False, False
         loop = asyncio.get_running_loop()
         # an upload may take long as long as it continues
         deadline = float("inf") if self._is_upload(scope) else loop.time() + _BODY_SECONDS
 
-        async def limited_receive() -> Message:
+        async def limited_receive() -> asgi.Message:
             nonlocal received, complete
             if complete:  # what the application waits for now is the end of the connection
                 return await receive()
@@ -160,7 +164,7 @@ class RequestGuard:
                     raise TooLargeError("service.body_too_large", limit=limit)
             return message
 
-        async def counting_send(message: Message) -> None:
+        async def counting_send(message: asgi.Message) -> None:
             nonlocal response_started
             if message["type"] == "http.response.start":
                 response_started = True
@@ -172,12 +176,11 @@ class RequestGuard:
         except TooLargeError:
             if response_started:
                 raise
-            await rejection(scope, receive, send)
+            await reject(413, too_large)
         except TooSlowError as error:
             if response_started:
                 raise
-            late = problem_response(path, 408, error.message, headers={"Connection": "close"})
-            await late(scope, receive, send)
+            await reject(408, error.content)
 
 
 def _method(scope: Scope) -> str:

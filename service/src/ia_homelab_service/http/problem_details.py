@@ -12,6 +12,7 @@ import pydantic
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
 from ia_homelab_core.errors import CoreError, InputError, JobError, NotReadyError, RemoteError, StoreError
@@ -30,24 +31,26 @@ from ..application.errors import (
 from ..application.redaction import Redactor
 from ..messages.negotiation import preferred_language
 from .bodies import field_errors
+from .errors import RequestError
 
 PROBLEM = "application/problem+json"
+#: Codes of the titles by status.
 _TITLES = {
-    400: "Bad request",
-    401: "Token needed",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "Too slow",
-    409: "Conflict",
-    413: "Too large",
-    415: "Unsupported media type",
-    421: "Wrong host",
-    422: "Wrong fields",
-    429: "Too many",
-    500: "Failure",
-    502: "Another server failed",
-    503: "Not ready",
+    400: "service.title_bad_request",
+    401: "service.title_token_needed",
+    403: "service.title_not_allowed",
+    404: "service.title_not_found",
+    405: "service.title_method_not_allowed",
+    408: "service.title_too_slow",
+    409: "service.title_conflict",
+    413: "service.title_too_large",
+    415: "service.title_unsupported_media_type",
+    421: "service.title_wrong_host",
+    422: "service.title_wrong_fields",
+    429: "service.title_too_many",
+    500: "service.title_failure",
+    502: "service.title_another_server_failed",
+    503: "service.title_not_ready",
 }
 #: OpenAI's error types by status.
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -71,14 +74,27 @@ class ProblemBody(pydantic.BaseModel):
 def problem_response(
     path: str,
     status: int,
-    detail: str,
-    hint: str = "",
+    content: Message,
+    language: str = ENGLISH,
+    *,
+    redactor: Redactor | None = None,
     errors: t.Sequence[t.Mapping[str, t.Any]] = (),
     headers: t.Mapping[str, str] | None = None,
     **more: t.Any,
 ) -> Response:
-    """Return an error response in the format of the interface at that path."""
-    more_headers = dict(headers or {})
+    """Return an error response in the format of the interface at that path.
+
+    :param content: what is wrong.
+    :param language: language of the texts.
+    :param redactor: removes secrets from the content; None if it contains nothing that a client sent.
+    :param errors: what is wrong with fields, as :func:`errors_as_dicts` returns it.
+    :param more: further members of the body; OpenAI's format has none.
+    """
+    text, parameters = content.render(language), as_json(content.parameters)
+    detail, hint = text
+    if redactor is not None:
+        detail, hint, parameters = redactor.text(detail), redactor.text(hint), redactor.value(parameters)
+    more_headers = {"Content-Language": language, **(headers or {})}
     if status == 401:
         more_headers.setdefault("WWW-Authenticate", 'Bearer realm="training service"')
     if path.startswith("/v1/"):
@@ -95,12 +111,13 @@ def problem_response(
             }
         }
         return JSONResponse(body, status, more_headers)
-    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
+    title = Message(_TITLES.get(status, "service.title_error")).render(language).message
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if hint:
         body["hint"] = hint
     if errors:
         body["errors"] = list(errors)
-    body.update(more)
+    body.update(code=content.code, parameters=parameters, **more)
     return Response(json.dumps(body, ensure_ascii=False, default=str), status, more_headers, PROBLEM)
 
 
@@ -130,16 +147,13 @@ def error_response(path: str, error: CoreError, redactor: Redactor, language: st
     more = {key: error.details[key] for key in ("problems_total",) if key in error.details}
     if "problems" in error.details:
         more["problems"] = [_in_language(problem, language) for problem in error.details["problems"]]
-    text = error.render(language)
-    if not path.startswith("/v1/"):
-        more.update(code=error.code, parameters=as_json(error.parameters))
     return problem_response(
         path,
         http_status(error),
-        redactor.text(text.message),
-        redactor.text(text.hint),
-        redactor.value(errors),
-        {"Content-Language": language},
+        error.content,
+        language,
+        redactor=redactor,
+        errors=redactor.value(errors),
         **redactor.value(more),
     )
 
@@ -152,8 +166,20 @@ def _in_language(problem: t.Mapping[str, t.Any], language: str) -> dict[str, t.A
     return {**problem, text_key: text.message, hint_key: text.hint}
 
 
-def _language(request: Request) -> str:
+def language_of(request: HTTPConnection) -> str:
+    """Return the language that a client prefers."""
     return preferred_language(request.headers.get("accept-language"))
+
+
+def _content_of(request: Request, error: HTTPException) -> Message:
+    """Return what is wrong with a request that the framework has rejected."""
+    if isinstance(error, RequestError):
+        return error.content
+    if error.status_code == 404:
+        return Message("service.path_unknown", path=request.url.path)
+    if error.status_code == 405:
+        return Message("service.method_not_allowed", method=request.method, path=request.url.path)
+    return Message("service.request_rejected", reason=str(error.detail))
 
 
 def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
@@ -161,26 +187,27 @@ def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
 
     async def core_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, CoreError)
-        return error_response(request.url.path, error, redactor, _language(request))
+        return error_response(request.url.path, error, redactor, language_of(request))
 
     async def validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         body_fields = getattr(request.scope.get("route"), "body_fields", ())
         wrong_fields = field_errors(error.errors(), body_fields)
-        return error_response(request.url.path, wrong_fields, redactor, _language(request))
+        return error_response(request.url.path, wrong_fields, redactor, language_of(request))
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        headers = dict(error.headers or {})
-        return problem_response(request.url.path, error.status_code, redactor.text(str(error.detail)), headers=headers)
-
-    async def unexpected_error(request: Request, error: Exception) -> Response:
         return problem_response(
             request.url.path,
-            500,
-            "The service failed.",
-            "This is a defect: see the log of the service.",
+            error.status_code,
+            _content_of(request, error),
+            language_of(request),
+            redactor=redactor,
+            headers=error.headers,
         )
+
+    async def unexpected_error(request: Request, error: Exception) -> Response:
+        return problem_response(request.url.path, 500, Message("service.failed"), language_of(request))
 
     app.add_exception_handler(CoreError, core_error)
     app.add_exception_handler(RequestValidationError, validation_error)

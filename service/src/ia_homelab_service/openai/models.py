@@ -12,11 +12,12 @@ import json
 import typing as t
 
 import httpx
-from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from ia_homelab_core.json_text import parse_json
+from ia_homelab_core.messages.message import Message
 
+from ..http.errors import RequestError
 from ..http.problem_details import problem_response
 from ..settings import Settings
 
@@ -48,43 +49,47 @@ class Upstream:
     def client(self) -> httpx.AsyncClient:
         """The HTTP client, while the application runs."""
         if self._client is None:
-            raise HTTPException(503, "The service is stopping.")
+            raise RequestError(503, Message("service.stopping"))
         return self._client
 
-    async def forward(self, path: str, body: t.Mapping[str, t.Any]) -> Response:
-        """Forward a request to the server that has the model; streams the response if requested."""
-        answer = await self._post(f"{self._ollama}{path}", path, body)
+    async def forward(self, path: str, body: t.Mapping[str, t.Any], language: str) -> Response:
+        """Forward a request to the server that has the model; streams the response if requested.
+
+        :param language: language of errors.
+        """
+        answer = await self._post(f"{self._ollama}{path}", path, body, language)
         # LLaMA-Factory accepts any model name: it gets only requests for the name that it lists
         if answer.status_code in _TRY_NEXT and self._llamafactory:
             if any(one["id"] == body["model"] for one in await self._list_models(self._llamafactory) or ()):
-                return await self._post(f"{self._llamafactory}{path}", path, body)
+                return await self._post(f"{self._llamafactory}{path}", path, body, language)
         return answer
 
-    async def _post(self, url: str, path: str, body: t.Mapping[str, t.Any]) -> Response:
+    async def _post(self, url: str, path: str, body: t.Mapping[str, t.Any], language: str) -> Response:
         request = self.client.build_request("POST", url, json=body)
         try:
             reply = await self.client.send(request, stream=True)
         except httpx.HTTPError as error:
             where = f"{request.url.scheme}://{request.url.host}:{request.url.port}"
-            return problem_response(path, 502, f"{where} does not answer: {type(error).__name__}.", "Is it running?")
+            content = Message("service.server_silent", server=where, reason=type(error).__name__)
+            return problem_response(path, 502, content, language)
         headers = {name: reply.headers[name] for name in _FORWARDED_HEADERS if name in reply.headers}
         if reply.status_code >= 400 or not body.get("stream"):
             try:
                 raw = await reply.aread()
             except httpx.HTTPError as error:
-                return problem_response(path, 502, f"The answer broke off: {type(error).__name__}.")
+                return problem_response(path, 502, _broken_off(error), language)
             finally:
                 await reply.aclose()
             if reply.status_code >= 400:
-                return problem_response(path, reply.status_code, _error_message(raw))
+                return problem_response(path, reply.status_code, _error_message(raw), language)
             return Response(raw, reply.status_code, headers)
-        return StreamingResponse(_relay(reply), reply.status_code, headers)
+        return StreamingResponse(_relay(reply, language), reply.status_code, headers)
 
     async def models(self) -> list[dict[str, t.Any]]:
         """Return all available models."""
         answers = [await self._list_models(url) for url in (self._ollama, self._llamafactory) if url]
         if all(answer is None for answer in answers):
-            raise HTTPException(502, "No server of models answers.")
+            raise RequestError(502, Message("service.no_server_answers"))
         models: dict[str, dict[str, t.Any]] = {}
         for model in itertools.chain.from_iterable(answer or () for answer in answers):
             models.setdefault(str(model["id"]), _model(model))
@@ -99,12 +104,12 @@ class Upstream:
             return None
 
 
-async def _relay(reply: httpx.Response) -> t.AsyncIterator[bytes]:
+async def _relay(reply: httpx.Response, language: str) -> t.AsyncIterator[bytes]:
     try:
         async for piece in reply.aiter_raw():
             yield piece
     except httpx.HTTPError as error:
-        error_event = {"error": {"message": f"The answer broke off: {type(error).__name__}.", "type": "server_error"}}
+        error_event = {"error": {"message": _broken_off(error).render(language).message, "type": "server_error"}}
         yield f"data: {json.dumps(error_event)}\n\n".encode()
     finally:
         await reply.aclose()
@@ -122,10 +127,16 @@ def _model(raw: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def _error_message(raw: bytes) -> str:
+def _broken_off(error: httpx.HTTPError) -> Message:
+    return Message("service.answer_broke_off", reason=type(error).__name__)
+
+
+def _error_message(raw: bytes) -> Message:
+    """Return the error that a server of models has answered with."""
     try:
         body = parse_json(raw)
         error: t.Any = body["error"] if "error" in body else body["detail"]
     except (ValueError, KeyError, TypeError):
-        return raw.decode("utf-8", "replace")[:500] or "The server gave no reason."
-    return str(error.get("message") if isinstance(error, dict) else error)
+        reason = raw.decode("utf-8", "replace")[:500]
+        return Message("service.server_error", reason=reason) if reason else Message("service.server_gave_no_reason")
+    return Message("service.server_error", reason=str(error.get("message") if isinstance(error, dict) else error))

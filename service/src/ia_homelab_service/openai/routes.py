@@ -15,6 +15,7 @@ from ..application.errors import NotFoundError
 from ..application.operations import Operations
 from ..http.access import READ, TRAIN
 from ..http.bodies import receive_upload
+from ..http.problem_details import language_of
 from ..http.routing import ServiceRoute
 from ..http.security import needs
 from ..http.upload_routes import receives_files
@@ -44,16 +45,16 @@ def create_router(operations: Operations, upstream: Upstream) -> APIRouter:
 
 def _add_models(router: APIRouter, upstream: Upstream) -> None:
     @router.post("/chat/completions", dependencies=[needs(READ)])
-    async def chat(body: ModelRequest) -> Response:
-        return await upstream.forward("/v1/chat/completions", body.model_dump(exclude_unset=True))
+    async def chat(request: Request, body: ModelRequest) -> Response:
+        return await upstream.forward("/v1/chat/completions", body.model_dump(exclude_unset=True), language_of(request))
 
     @router.post("/completions", dependencies=[needs(READ)])
-    async def completions(body: ModelRequest) -> Response:
-        return await upstream.forward("/v1/completions", body.model_dump(exclude_unset=True))
+    async def completions(request: Request, body: ModelRequest) -> Response:
+        return await upstream.forward("/v1/completions", body.model_dump(exclude_unset=True), language_of(request))
 
     @router.post("/embeddings", dependencies=[needs(READ)])
-    async def embeddings(body: ModelRequest) -> Response:
-        return await upstream.forward("/v1/embeddings", body.model_dump(exclude_unset=True))
+    async def embeddings(request: Request, body: ModelRequest) -> Response:
+        return await upstream.forward("/v1/embeddings", body.model_dump(exclude_unset=True), language_of(request))
 
     @router.get("/models", dependencies=[needs(READ)])
     async def models() -> Response:

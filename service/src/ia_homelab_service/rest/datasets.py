@@ -20,7 +20,7 @@ from ..application.operations import Operations
 from ..application.schemas import DatasetChange
 from ..http.access import READ, TRAIN
 from ..http.bodies import receive_upload
-from ..http.problem_details import problem_response
+from ..http.problem_details import language_of, problem_response
 from ..http.security import needs
 from ..http.upload_routes import receives_files
 from .responses import error_responses, json_response
@@ -74,12 +74,18 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
         if change.valid or check:
             return json_response(change, 201 if change.changed and not check else 200)
         first = change.problems[0]
-        where = f"{first.get('file', '')}, row {first.get('row')}" if first.get("row") else str(first.get("file", ""))
+        row = [Message("datasets.at_row", row=first["row"])] if first.get("row") else []
         return problem_response(
             request.url.path,
             422,
-            f"{change.problems_total} things are wrong with the rows. The first: {where}: {first.get('what', '')}.",
-            str(first.get("fix", "")),
+            Message(
+                "service.rows_wrong",
+                total=change.problems_total,
+                place=[first.get("file", ""), *row],
+                problem=Message.from_stored({**first, "text": first.get("what"), "hint": first.get("fix")}),
+            ),
+            language_of(request),
+            redactor=operations.redactor,
             problems=operations.redactor.value(change.problems),
             problems_total=change.problems_total,
         )

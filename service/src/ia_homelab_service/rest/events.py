@@ -13,10 +13,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from ia_homelab_core.messages.message import Message
+
 from ..application.operations import Operations
 from ..application.watcher import Watcher
 from ..http.access import READ
-from ..http.problem_details import problem_response
+from ..http.problem_details import language_of, problem_response
 from ..http.security import needs
 from .parameters import JobId
 from .responses import error_responses, json_response
@@ -57,9 +59,9 @@ def add_event_routes(router: APIRouter, operations: Operations, watcher: Watcher
             after = max(after, int(last))
         await to_thread.run_sync(operations.jobs.run, job_id)
         if streams.locked():
-            return problem_response(
-                request.url.path, 503, "There are too many event streams.", headers={"Retry-After": "5"}
-            )
+            content = Message("service.too_many_streams")
+            headers = {"Retry-After": "5"}
+            return problem_response(request.url.path, 503, content, language_of(request), headers=headers)
         return StreamingResponse(
             _stream(operations, watcher, job_id, after, streams),
             media_type="text/event-stream",

@@ -12,6 +12,7 @@ import typing as t
 from nicegui import ui
 
 from ia_homelab_core.errors import CoreError
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.releases.gate_calls import calls_text
 
 from ..application import schemas
@@ -226,8 +227,10 @@ def _show_gate(language: Language, gate: t.Mapping[str, t.Any]) -> None:
         if not entry:
             return f'<span class="soft">{html.escape(language("gate.nothing"))}</span>'
         kind, key = ("good", "gate.met") if entry.get("met") else ("bad", "gate.unmet")
+        # reports of 0.1.0 have the texts alone
+        failures = [Message.from_stored(each) for each in entry.get("unmet_messages") or entry.get("unmet") or ()]
         unmet = "".join(
-            f'<br><span class="small">{components.english(text)}</span>' for text in entry.get("unmet") or ()
+            f'<br><span class="small">{components.message_html(language, each)}</span>' for each in failures
         )
         text = html.escape("\n".join(filter(None, (str(entry.get("text", "")), calls_text(entry.get("calls") or ())))))
         return f'<span class="chip {kind}">{html.escape(language(key))}</span><div class="answers">{text}</div>{unmet}'

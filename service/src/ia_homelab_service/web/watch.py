@@ -65,6 +65,9 @@ def progress_text(language: Language, job: schemas.Job) -> str:
             parts.append(progress.note)
     if job.position:
         parts.append(language("watch.position", place=job.position))
+    if job.waiting_for_message is not None:
+        reason = Message.from_stored(job.waiting_for_message.model_dump()).render(language.code).message
+        parts.append(language("watch.waiting_for", reason=reason))
     return " · ".join(parts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "datasets.row_finding": "row {row}: {path}: {problem!s}",
     "datasets.info_unreadable": Text("{path} cannot be read: {reason}.", "Check what is there, and its mode."),
     "datasets.info_broken": Text(
         "{path} is broken, it is left as it is: {reason}.",

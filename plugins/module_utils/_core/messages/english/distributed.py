@@ -48,5 +48,11 @@ TEXTS: Texts = {
     ),
     "distributed.connection_broke": "the connection to it broke ({reason})",
     "distributed.silent": "nothing was heard of it for {seconds:.0f} seconds",
+    "distributed.nodes_awaited": "the {count:node|nodes} {nodes}",
+    "distributed.port_awaited": "the port {port}, which another program has",
+    "distributed.other_training_awaited": "{node}, which is at another training",
+    "distributed.readiness_awaited": "{nodes}, which {count:is|are} not ready yet",
+    "distributed.others_awaited": "the other nodes, with {leader}",
+    "distributed.others_ready_awaited": "the other nodes to be ready",
     "distributed.refused": Text("{reason}", "Apply again."),
 }

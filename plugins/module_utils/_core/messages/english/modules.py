@@ -8,11 +8,6 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "modules.container_user_of_root": Text(
-        "container_user is {user}, and root owns the data directory and runs its jobs: root would work in directories "
-        "that this user can write.",
-        "Give the data directory to that user (chown -R), as whom jobs run then, or do not set container_user.",
-    ),
     "modules.runner_unknown": Text("There is no runner {runner!r}.", "The runners are auto, {known}."),
     "modules.runner_without_image": Text(
         "The runner {runner} needs an image with LLaMA-Factory.",

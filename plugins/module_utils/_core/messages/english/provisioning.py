@@ -36,6 +36,19 @@ TEXTS: Texts = {
         "{path} is not a record of installed packages.",
         "Remove it: then no package is taken for installed by the role, and none is removed.",
     ),
+    "provisioning.no_venv": "No Python on this host can make a virtual environment.",
+    "provisioning.no_compiler": "{programs:join| and } are compiled, which needs a C++ compiler.",
+    "provisioning.python_unusable": "The declared Python, {python}, is not a 64-bit CPython that runs.",
+    "provisioning.python_unsupported": (
+        "The declared Python, {python}, has version {version}; LLaMA-Factory runs on {supported:join|, | or }."
+    ),
+    "provisioning.no_python": (
+        "LLaMA-Factory needs Python {supported:join|, | or }, and this host ({system}) has none of them."
+    ),
+    "provisioning.no_python_package": (
+        "LLaMA-Factory needs Python {supported:join|, | or }, and this host ({system}) has none of them. "
+        "Let uv install one (python_from: uv), or declare the path of one (python)."
+    ),
     "provisioning.no_lock_files": Text(
         "{directory} does not exist.",
         "It must contain the lock files (requirements-*).",

@@ -11,7 +11,8 @@ TEXTS: Texts = {
     "runners.not_permitted": Text("{program} could not be started: {path}: {reason}.", "{advice}"),
     "runners.cannot_read": Text("{program} cannot read {path}: Permission denied.", "{advice}"),
     "runners.container_user_of_root": Text(
-        "container_user is {user} and root runs the jobs: root would work in directories of that user.",
+        "container_user is {user}, and root owns the data directory and runs its jobs: root would work in directories "
+        "that this user can write.",
         "Give the data directory to that user (chown -R), as whom jobs run then, or do not set container_user.",
     ),
     "runners.no_image_named": "{program} could not be started: no image was named for it.",

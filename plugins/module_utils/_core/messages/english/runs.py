@@ -8,6 +8,11 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "runs.progress": "{parts:join|  }",
+    "runs.progress_step": "step {current:g}/{total:g}",
+    "runs.progress_loss": "loss {loss:.4g}",
+    "runs.progress_eval_loss": "eval loss {loss:.4g}",
+    "runs.progress_eta": "ETA {duration}",
     "runs.job_record_damaged": "The record of the job {job_dir} is missing or damaged.",
     "runs.no_run": "It is not the record of a run: {type}: {reason}.",
     "runs.no_step": "The run {run} has no step {step!r}.",

@@ -155,6 +155,16 @@ TEXTS: Texts = {
     "steps.code_not_fetched": "the code of the repository is declared and was not fetched: {files}",
     "steps.prompt_verified_elsewhere": "its prompt was verified on Ollama {before}, and this is Ollama {now}",
     "steps.verifying_prompt": "verifying the prompt",
+    "steps.bos_unwanted": (
+        "The GGUF file has {token} put before every prompt, and training with the template {template} did not: set "
+        "tokenizer.ggml.add_bos_token to false in it."
+    ),
+    "steps.training_receipt_missing": "the receipt of the training is missing",
+    "steps.probes_not_rendered": "LLaMA-Factory could not render them here: {reason!s}",
+    "steps.llamafactory_in_image": "it is installed in an image only",
+    "steps.probe_unknown": "this version of the collection does not know it",
+    "steps.probe_not_rendered": "LLaMA-Factory cannot render it: {reason}",
+    "steps.own_system_prompt": "the model is registered with a system prompt of its own",
     "steps.prompt_not_verified": Text("The prompt of {tag} was not verified.", "Apply again."),
     "steps.hold_not_replaced": Text("{tag} is still pinned, and {replacement} is not.", "Apply again."),
     "steps.never_registered": "it was never registered",

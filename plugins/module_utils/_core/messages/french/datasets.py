@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "datasets.row_finding": "ligne {row} : {path} : {problem!s}",
     "datasets.name_invalid": Text(
         "Un jeu de données ne peut pas s'appeler « {name} ».",
         "Un nom a jusqu'à 100 lettres, chiffres et . _ - et commence par une lettre ou un chiffre.",

@@ -53,6 +53,16 @@ TEXTS: Texts = {
     "steps.nothing_written": Text("Il n'a rien écrit.", "Le journal complet est dans le répertoire de la tentative."),
     "steps.last_line": Text("{line}", "Le journal complet est dans le répertoire de la tentative."),
     "steps.no_output": Text("aucune sortie", "Le journal complet est dans le répertoire de la tentative."),
+    "steps.bos_unwanted": (
+        "Le fichier GGUF met {token} devant chaque invite, ce que l'entraînement avec le modèle de conversation "
+        "« {template} » ne faisait pas : mettez-y tokenizer.ggml.add_bos_token à false."
+    ),
+    "steps.training_receipt_missing": "le reçu de l'entraînement manque",
+    "steps.probes_not_rendered": "LLaMA-Factory n'a pas pu les rendre ici : {reason!s}",
+    "steps.llamafactory_in_image": "il n'est installé que dans une image",
+    "steps.probe_unknown": "cette version de la collection ne la connaît pas",
+    "steps.probe_not_rendered": "LLaMA-Factory ne peut pas la rendre : {reason}",
+    "steps.own_system_prompt": "le modèle est enregistré avec une invite système à lui",
     "steps.gate_shut": Text(
         "La porte de qualité est fermée : {summary} {consequence}\n{failures:join|\n}",
         "Améliorez les invites ou l'entraînement, ou changez la porte : elle seule est alors interrogée de nouveau.",

@@ -138,6 +138,7 @@ TEXTS: dict[str, str] = {
     "watch.step_of": "step {current}/{total}",
     "watch.eta": "{time} left",
     "watch.position": "place {place} in the queue",
+    "watch.waiting_for": "waiting for {reason}",
     "watch.waiting": "waits for {what}",
     "watch.done": "All results are complete.",
     "watch.loss": "Loss",

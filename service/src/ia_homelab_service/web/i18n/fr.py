@@ -135,6 +135,7 @@ TEXTS: dict[str, str] = {
     "watch.step_of": "pas {current}/{total}",
     "watch.eta": "reste {time}",
     "watch.position": "place {place} dans la file",
+    "watch.waiting_for": "en attente : {reason}",
     "watch.waiting": "attend {what}",
     "watch.done": "Tous les résultats sont complets.",
     "watch.loss": "Perte",

@@ -265,7 +265,8 @@ def test_problems_stop_the_installation_before_it_begins(stand_ins: StandIns, mo
     assert run(stand_ins, check=True)["changed"], "the role would install the packages first"
     failed = run(stand_ins)
     assert "needs a C++ compiler" in failed["msg"] and failed["hint"].endswith("apt-get install g++")
-    assert failed["details"]["problems"][0]["subject"] == "c++"
+    (problem,) = failed["details"]["problems"]
+    assert (problem["subject"], problem["reason_message"]["code"]) == ("c++", "provisioning.no_compiler")
     assert not Path(stand_ins.settings["tools_dir"]).exists()
     found = look(stand_ins)
     assert (found["hint"], found["has_apt"]) == (failed["hint"], True)

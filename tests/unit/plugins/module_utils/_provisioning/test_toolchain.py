@@ -149,13 +149,13 @@ def test_a_declared_python_that_does_not_run_is_a_problem(tmp_path: Path, stand_
     broken = stand_ins.add("pyenv-shim", script="#!/bin/sh\nexit 127\n")
     found = Toolchain(settings(tmp_path, python=str(broken)))
     (problem,) = found.problems(["converter"])
-    assert problem.subject == "python" and str(broken) in problem.reason and not problem.packages
+    assert problem.subject == "python" and str(broken) in str(problem.content) and not problem.packages
     assert found.problems(["llama_cpp"]) == [], "llama.cpp does not depend on it"
 
 
 def test_a_declared_python_of_another_version_is_a_problem(tmp_path: Path, stand_ins: StandIns) -> None:
     found = Toolchain(settings(tmp_path, python=str(stand_ins.add("python3.14"))))
-    assert "version 3.14" in found.problems(["llamafactory"])[0].reason
+    assert "version 3.14" in found.problems(["llamafactory"])[0].as_dict()["reason"]
 
 
 def test_a_host_without_python_names_the_packages(
@@ -165,10 +165,10 @@ def test_a_host_without_python_names_the_packages(
     release = {"id": "ubuntu", "version": "22.04", "codename": "jammy", "name": "Ubuntu 22.04"}
     monkeypatch.setattr(toolchain, "os_release", lambda: release)
     (problem,) = Toolchain(settings(tmp_path)).problems(["llamafactory"])
-    assert problem.packages == "python3.11 python3.11-venv" and "Ubuntu 22.04" in problem.reason
+    assert problem.packages == "python3.11 python3.11-venv" and "Ubuntu 22.04" in str(problem.content)
     release["id"] = "fedora"
     (problem,) = Toolchain(settings(tmp_path)).problems(["llamafactory"])
-    assert problem.packages == "" and "python_from: uv" in problem.reason
+    assert problem.packages == "" and "python_from: uv" in str(problem.content)
 
 
 def test_a_missing_compiler_and_venv_are_problems(

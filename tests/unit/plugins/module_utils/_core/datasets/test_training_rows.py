@@ -103,6 +103,9 @@ def test_tools_and_arguments_are_spelled_as_the_server_spells_them(spelled: t.An
     results = spelled.rewritten.as_results()
     assert results["rows"] == 1 and results["dropped"] == 2
     assert any("row 2: tools[0].function.strict" in each for each in results["examples"])
+    first = results["example_messages"][0]
+    assert (first["code"], first["text"]) == ("datasets.row_finding", results["examples"][0])
+    assert first["parameters"]["problem"]["code"] == "chat_formats.key_unknown"
     assert spelled.rewritten.describe().startswith("1 row with tools is spelled")
 
 

@@ -32,7 +32,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.mess
 TRAINING = "f" * 64
 
 
-def pause(_words: str) -> None:
+def pause(_reason: Message) -> None:
     time.sleep(0.01)
 
 
@@ -188,7 +188,7 @@ def test_another_attempt_is_refused_and_another_training_waits(group: t.Callable
 
     def stranger() -> None:
         with contextlib.suppress(JobError):
-            Member(other, "e" * 64, str(two.root)).meet(lambda words: (told.append(words), pause(words))[1])
+            Member(other, "e" * 64, str(two.root)).meet(lambda reason: (told.append(str(reason)), pause(reason))[1])
 
     threading.Thread(target=stranger, daemon=True).start()
     thread = threading.Thread(target=lambda: leader.meet(pause))
@@ -229,7 +229,7 @@ def test_a_node_that_does_not_come_is_named(group: t.Callable[..., Group], monke
 
 
 def test_what_is_waited_for_may_be_cancelled(group: t.Callable[..., Group]) -> None:
-    def cancelled(_words: str) -> None:
+    def cancelled(_reason: Message) -> None:
         raise JobError("cancelled")
 
     for link in group().links:

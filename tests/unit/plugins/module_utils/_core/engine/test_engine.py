@@ -279,6 +279,8 @@ def test_observe_all_lists_active_runs_first_then_the_latest_ended(lab: Lab) -> 
     assert [view.name for view in views] == ["c", "d", "b", "a"]
     assert [view.state for view in views] == ["running", "queued", "succeeded", "succeeded"]
     assert (views[1].position, views[1].waiting_for, views[1].current) == (1, f"the run {waiting[0].id}", "step-0")
+    code, parameters = "engine.run_awaited", {"run": waiting[0].id}
+    assert views[1].waiting_for_message == {"code": code, "parameters": parameters, "text": views[1].waiting_for}
     assert [view.name for view in lab.engine.observe_all(1)] == ["c", "d", "b"]
 
 
@@ -290,6 +292,16 @@ def test_a_lost_supervisor_is_reported(lab: Lab) -> None:
     view = lab.engine.observe(run.id)
     assert view.state == "running"
     assert "supervisor" in view.waiting_for
+
+
+def test_what_an_older_version_waits_for_is_shown(lab: Lab) -> None:
+    run = lab.run("a", "sleep 60")
+    lab.engine.submit(run)
+    lab.wait(lambda: lab.identity(run, "command.json"))
+    waiting = Path(lab.job(run).directory, "waiting.json")
+    waiting.write_text(json.dumps({"for": "the node pc-b", "since": "2026-01-01T00:00:00Z"}))
+    view = lab.engine.observe(run.id)
+    assert view.waiting_for == view.waiting_for_message["text"] == "the node pc-b"
 
 
 def test_progress_comes_from_the_step(lab: Lab) -> None:

@@ -246,13 +246,13 @@ def test_a_training_waits_for_the_users_of_ollama_before_it_stops_it(jobs: Jobs,
     Path(jobs.layout.path("jobs", "active", "run-9", "register-1")).mkdir(parents=True)
     Path(jobs.layout.path("jobs", "active", "run-9", "run.json")).write_text('{"name": "first"}')
     Path(jobs.layout.path("jobs", "active", "run-9", "register-1", "job.json")).write_text('{"label": "register"}')
-    assert lease.ollama_users() == "register of first"
+    assert [str(user) for user in lease.ollama_users()] == ["register of first"]
     later = OllamaUse(jobs.layout, "run-8+register-1", jobs.tools.ollama_url)
     assert str(later.request()) == "Ollama, which is being stopped or restarted for job-1 of run-1", (
         "it does not overtake"
     )
     user.release()
-    assert lease.ollama_users() == ""
+    assert lease.ollama_users() == []
     lease.withdraw()
     assert later.request() is None, "a request that is withdrawn lets others pass"
 
@@ -260,19 +260,19 @@ def test_a_training_waits_for_the_users_of_ollama_before_it_stops_it(jobs: Jobs,
 @pytest.mark.parametrize("policy", ["unload", "share"])
 def test_a_training_that_leaves_ollama_running_waits_for_no_user(jobs: Jobs, host: Host, policy: str) -> None:
     assert use(jobs).request() is None
-    assert jobs.lease(policy).ollama_users() == ""
+    assert jobs.lease(policy).ollama_users() == []
 
 
 def test_a_training_waits_for_no_user_of_a_server_that_it_does_not_stop(jobs: Jobs, host: Host) -> None:
     """It runs on another machine, or there is none."""
     host.ollama = ""
     user = use(jobs)
-    assert user.request() is None and jobs.lease("stop").ollama_users() == ""
+    assert user.request() is None and jobs.lease("stop").ollama_users() == []
 
 
 def test_ollama_is_in_use_from_the_stop_until_it_answers_again(jobs: Jobs, host: Host, ollama: FakeOllama) -> None:
     lease, user = jobs.lease("stop"), use(jobs)
-    assert lease.ollama_users() == ""
+    assert lease.ollama_users() == []
     lease.acquire()
     assert ollama_stopped_for(jobs.layout) == "run-1"
     assert str(user.request()) == "Ollama, which is stopped for the training run-1"
@@ -307,7 +307,7 @@ def test_a_training_that_lost_supervisor_and_command_does_not_wait_for_who_waits
     user = use(jobs)
     assert str(user.request()) == "Ollama, which is stopped for the training run-1"
     again = jobs.lease("stop")
-    assert again.ollama_users() == ""
+    assert again.ollama_users() == []
     again.acquire()
     assert again.release() == [] and user.request() is None
 
@@ -330,7 +330,7 @@ def test_on_the_cpu_ollama_can_be_used_between_the_restarts(
     jobs: Jobs, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease, user = jobs.lease("cpu"), use(jobs)
-    assert lease.ollama_users() == ""
+    assert lease.ollama_users() == []
     lease.acquire()
     assert ollama_stopped_for(jobs.layout) == "" and user.request() is None
     monkeypatch.setattr(gpu_lease, "_USERS_SECONDS", 0.0)
@@ -348,7 +348,7 @@ def test_on_the_cpu_ollama_can_be_used_between_the_restarts(
 def test_an_ollama_that_refuses_to_stop_can_be_used(jobs: Jobs, host: Host) -> None:
     host.refuses = {"stop ollama"}
     lease = jobs.lease("stop")
-    assert lease.ollama_users() == ""
+    assert lease.ollama_users() == []
     lease.acquire()
     user = use(jobs)
     assert user.request() is None and ollama_stopped_for(jobs.layout) == ""

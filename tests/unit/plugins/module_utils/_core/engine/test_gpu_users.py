@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import gpu_users
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
 HEADER = "gpu_uuid, pid, used_gpu_memory [MiB], process_name"
@@ -39,11 +40,14 @@ def test_a_foreign_training_is_waited_for_and_named(lab: Lab, gpu_processes: Pat
     lab.engine.submit(run)
     waiting_for = lab.wait(lambda: lab.engine.observe(run.id).waiting_for, timeout=60)
     assert waiting_for == "the GPU, where /opt/webui/bin/python (pid 999999, 9.4 GB) computes"
-    assert lab.engine.observe(run.id).state == "running"
+    view = lab.engine.observe(run.id)
+    message = Message.from_stored(view.waiting_for_message)
+    assert (view.state, message.code) == ("running", "engine.gpu_in_use")
+    assert message.render("fr").message == "le GPU, où calcule /opt/webui/bin/python (pid 999999, 9,4 Go)"
     assert not Path(lab.job(run).directory, "command.json").exists(), "the command must not start"
     gpu_processes.write_text(HEADER)
     view = lab.engine.follow(run.id, timeout=60, poll=0.02)
-    assert (view.state, view.waiting_for) == ("succeeded", "")
+    assert (view.state, view.waiting_for, view.waiting_for_message) == ("succeeded", "", {})
     assert lab.broken() == []
 
 
@@ -66,7 +70,7 @@ def test_ollama_is_not_a_foreign_process(gpu_processes: Path) -> None:
     gpu_processes.write_text(
         f"{HEADER}\nGPU-1, 999999, 9000 MiB, /usr/local/bin/ollama\nGPU-1, 999998, 1 MiB, llama-server"
     )
-    assert gpu_users.foreign_processes() == ""
+    assert gpu_users.foreign_processes() is None
 
 
 def test_an_unreachable_ollama_is_reported_and_not_raised() -> None:

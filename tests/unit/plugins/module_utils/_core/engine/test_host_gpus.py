@@ -117,11 +117,11 @@ def test_trainings_on_different_gpus_do_not_wait(labs: tuple[Lab, Lab], driver: 
 def test_all_gpus_or_none(driver: Driver) -> None:
     one = HostGpus(Toolchain(environment={"CUDA_VISIBLE_DEVICES": "1"}), False)
     every = HostGpus(Toolchain(), False)
-    assert one.request() == "" and every.request()
+    assert one.request() is None and every.request()
     zero = HostGpus(Toolchain(environment={"CUDA_VISIBLE_DEVICES": "0"}), False)
-    assert zero.request() == "", "an attempt that failed keeps nothing"
+    assert zero.request() is None, "an attempt that failed keeps nothing"
     one.release(), zero.release()
-    assert every.request() == "" and zero.request()
+    assert every.request() is None and zero.request()
     every.release()
 
 
@@ -137,7 +137,7 @@ def test_without_a_list_of_gpus_there_is_one_lock(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", str(tmp_path))
     assert selected("0") == []
     one, other = HostGpus(Toolchain(), False), HostGpus(Toolchain(), False)
-    assert one.request() == "" and other.request()
+    assert one.request() is None and other.request()
     one.release()
 
 

@@ -19,6 +19,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
     using_ollama,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import FakeOllama, fake_ollama
@@ -60,6 +61,8 @@ def test_a_job_waits_for_the_one_that_stops_ollama_and_reports_it(lab: Lab, olla
     view = lab.engine.observe(run.id)
     assert (view.state, view.current) == ("running", "step-0")
     assert view.waiting_for == "Ollama, which is being stopped or restarted for step-0 of b"
+    message = Message.from_stored(view.waiting_for_message)
+    assert message.render("fr").message == "Ollama, que l'on arrête ou redémarre pour step-0 de b"
     assert lab.identity(run, "command.json") is None, "it has not begun"
     access.release()
     assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"

@@ -15,6 +15,10 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core import main as core_main
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine import worker
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_access import (
+    holder_of,
+    ollama_access,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError, StoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
@@ -102,6 +106,26 @@ def test_a_job_without_its_records_is_refused(job: Job, name: str) -> None:
     (job.directory / name).write_text("[]")
     with pytest.raises(StoreError):
         worker.main(str(job.directory))
+
+
+@pytest.mark.parametrize("uses_ollama", [True, False])
+def test_a_step_that_uses_ollama_keeps_it_from_being_stopped(
+    job: Job, monkeypatch: pytest.MonkeyPatch, uses_ollama: bool
+) -> None:
+    """Even if its supervisor was killed: the worker has an access of its own."""
+    monkeypatch.setattr(type(registry.get_step("probe")), "uses_ollama", uses_ollama)
+    holders: list[list[str]] = []
+
+    def ask(ctx: StepContext) -> None:
+        training = ollama_access(ctx.layout, "training", exclusive=True)
+        holders.append(training.request())
+        training.release()
+
+    job.does["work"] = ask
+    assert worker.main(str(job.directory)) == 0
+    ask(context(job))
+    assert holders[0] == ([holder_of(str(job.directory))] if uses_ollama else [])
+    assert holders[-1] == [], "it ends with the step"
 
 
 def context(job: Job) -> StepContext:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases import regex
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     OPTIONS,
@@ -64,7 +65,7 @@ def test_an_expectation(expect: dict[str, t.Any], good: Answer, bad: Answer, why
     question = gate(**expect).questions[0]
     assert unmet(question, good) == []
     failures = unmet(question, bad)
-    assert len(failures) == 1 and failures[0].startswith(why), failures
+    assert len(failures) == 1 and str(failures[0]).startswith(why), failures
 
 
 def test_an_empty_answer_that_is_allowed() -> None:
@@ -185,14 +186,22 @@ def test_reports() -> None:
 def test_failure_lines_show_question_answer_and_expectation() -> None:
     result = report_of(0, False, ["ok", "non\nnon"], ["ok", "ok"])
     assert str(summary(result)) == "1 of 2 answers of m:new are as expected, 2 of m:latest."
-    assert failure_lines(result) == [
+    assert [str(line) for line in failure_lines(result)] == [
         "2. '1?'",
         "   answer: 'non non'",
         "   it is not 'ok'",
         "   served now: 'ok' (as expected)",
     ]
-    assert failure_lines(report_of(0, False, ["no"] * 30), max_questions=2)[-1] == "and 28 more."
-    assert "…" in failure_lines(report_of(0, False, ["no" * 999]))[1]
+    assert failure_lines(report_of(0, False, ["no"] * 30), max_questions=2)[-1].text == "and 28 more."
+    assert "…" in failure_lines(report_of(0, False, ["no" * 999]))[1].text
+
+
+def test_what_an_answer_does_not_meet_is_stored_as_messages() -> None:
+    after = report_of(0, False, ["ok", "non"])["questions"][1]["after"]
+    assert after["unmet"] == ["is not 'ok'"]
+    (message,) = after["unmet_messages"]
+    assert (message["code"], message["parameters"]) == ("releases.unmet_equals", {"text": "ok"})
+    assert Message.from_stored(message).render("fr").message == "n'est pas 'ok'"
 
 
 # -- limits of regular expressions -------------------------------------------------------------------------------------
@@ -225,7 +234,9 @@ def test_an_expression_that_takes_exponential_time_ends_with_an_error(
     with pytest.raises(InputError, match=r"exceeds its 1 seconds.*\(a\+\)\+\$"):
         unmet(question, answer("a" * 60 + "b"))
     assert time.monotonic() - began < 30
-    assert unmet(question, answer("a")) == ([] if option == "regex" else ["matches 'a'", "matches '(a+)+$'"])
+    assert list(map(str, unmet(question, answer("a")))) == (
+        [] if option == "regex" else ["matches 'a'", "matches '(a+)+$'"]
+    )
 
 
 def test_a_search_ends_in_a_thread_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import os
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.text_arguments import (
+    TEXT_ARGUMENTS,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import prompt_probes
@@ -64,7 +68,7 @@ def _record(ctx: StepContext, **record: t.Any) -> None:
 def test_probes_of_the_training_are_used(ctx: StepContext, tmp_path: Path) -> None:
     _record(ctx, date="05 Mar 2026")
     found = prompt_probes.probes_of(ctx)
-    assert (found.template, found.rendered, found.reason) == ("llama3", RENDERED, "")
+    assert (found.template, found.rendered, found.reason) == ("llama3", RENDERED, None)
     training = prompt_probes.training_of(ctx)
     assert training is not None and training.day == "05 Mar 2026"
     assert not (tmp_path / "calls").exists()
@@ -97,11 +101,11 @@ def test_day_of_the_training_replaces_today(ctx: StepContext, tmp_path: Path) ->
 
 def test_reason_is_given_where_there_are_none(ctx: StepContext) -> None:
     without = dataclasses.replace(ctx, toolchain=dataclasses.replace(ctx.toolchain, llamafactory_venv=""))
-    assert "in an image only" in prompt_probes.probes_of(without).reason
+    assert "in an image only" in str(prompt_probes.probes_of(without).reason)
     broken = dataclasses.replace(ctx, toolchain=dataclasses.replace(ctx.toolchain, llamafactory_venv="/gone"))
-    assert "/gone" in prompt_probes.probes_of(broken).reason
+    assert "/gone" in str(prompt_probes.probes_of(broken).reason)
     unknown = dataclasses.replace(ctx, spec=dataclasses.replace(ctx.spec, upstream={"gguf": "f" * 64}))
-    assert "receipt of the training is missing" in prompt_probes.probes_of(unknown).reason
+    assert "receipt of the training is missing" in str(prompt_probes.probes_of(unknown).reason)
 
 
 def test_training_is_asked_once(ctx: StepContext, tmp_path: Path) -> None:
@@ -119,3 +123,27 @@ def test_training_is_asked_once(ctx: StepContext, tmp_path: Path) -> None:
 
 def test_training_with_an_unknown_template_renders_none(ctx: StepContext, tmp_path: Path) -> None:
     assert prompt_probes.prepare(ctx, {"template": "none of them"}, str(tmp_path)) == {}
+
+
+def test_the_program_gets_the_arguments_that_it_reads() -> None:
+    """The names that the program asks ``arguments`` for are those that the table of arguments marks."""
+    tree = ast.parse(Path(prompt_probes.PROGRAMS, "render_probes.py").read_text(encoding="utf-8"))
+    asked = {
+        call.args[0]
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "arguments.get"
+    }
+    names = {each.value for each in asked if isinstance(each, ast.Constant)}
+    # one loop asks for its variable
+    assert [ast.unparse(each) for each in asked if not isinstance(each, ast.Constant)] == ["name"]
+    loops = [
+        loop.iter
+        for loop in ast.walk(tree)
+        if isinstance(loop, ast.For) and ast.unparse(loop.target) == "(name, special)"
+    ]
+    names |= {name for name, _special in ast.literal_eval(loops[0])}
+    marked = {name for name, argument in TEXT_ARGUMENTS.items() if argument.in_probes}
+    assert names == marked
+    extra = dict.fromkeys((*marked, "logging_steps"), "x")
+    request = prompt_probes.request({"template": "qwen", "extra": extra}, "/base", "", "")
+    assert set(request["arguments"]) == marked

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.probes import probes_for
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import prompt_proof
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.prompt_probes import Probes
@@ -116,14 +117,16 @@ def test_probe_that_training_could_not_render_is_named(server: FakeOllama, probe
     probes.rendered["tools"]["error"] = "RuntimeError: no tools"
     proof = prove(Ollama(server.url), TAG, probes)
     assert "RuntimeError: no tools" in proof["skipped"]["tools"] and "tools" not in proof["probes"]
+    assert proof["skipped_messages"]["tools"]["code"] == "steps.probe_not_rendered"
 
 
 def test_without_probes_the_model_has_to_answer(server: FakeOllama) -> None:
-    proof = prove(Ollama(server.url), TAG, Probes("qwen", reason="the receipt of the training is missing"))
+    proof = prove(Ollama(server.url), TAG, Probes("qwen", reason=Message("steps.training_receipt_missing")))
     assert proof == {
         "probes": [],
         "counted": [],
         "skipped": {"all": "the receipt of the training is missing"},
+        "skipped_messages": {"all": Message("steps.training_receipt_missing").as_dict()},
     }
     assert len(server.bodies("/api/chat")) == 1
 

@@ -173,7 +173,7 @@ def test_origin_of_the_bos_token(tmp_path: Path) -> None:
         assert ("<s>{{ $first := true }}" in served.template) == (origin == "template")
     write_gguf(path, add_bos=True)
     _served, origin, warnings = format_for_file({"template": "qwen"}, read_header(str(path)))
-    assert origin == "server" and "<s> put before every prompt" in warnings[0]
+    assert origin == "server" and "<s> put before every prompt" in warnings[0].text
 
 
 def test_missing_eos_token(tmp_path: Path) -> None:

@@ -407,27 +407,48 @@ def test_directory_in_a_shared_place_is_refused(root_lab: OwnerLab) -> None:
 # -- what the owner could plant ------------------------------------------------------------------------------------
 
 
+def plant_code(lab: OwnerLab) -> tuple[dict[str, str], Path]:
+    """Make an interpreter and a core that leave a trace when they are executed.
+
+    :returns: what the owner writes into the record of a run, and the directory of the traces.
+    """
+    spy, seen = lab.root / "spy", lab.root / "seen"
+    seen.mkdir()
+    seen.chmod(0o777)
+    spy.write_text(f"#!/bin/sh\nid -u > {seen}/$$\nexit 1\n")
+    spy.chmod(0o755)
+    planted = lab.data / "core" / "planted" / "ia_homelab_core"
+    planted.mkdir(parents=True)
+    (planted / "__init__.py").touch()
+    (planted / "main.py").write_text(f"import os; open('{seen}/core', 'w').write(str(os.getuid()))\n")
+    return {"python": str(spy), "core_dir": str(planted.parent)}, seen
+
+
 def test_record_of_a_run_names_no_code(other: OwnerLab) -> None:
     """The owner rewrites the interpreter and the core of a queued run: neither is executed, and nothing is as root."""
     assert other.call("begin", "a", counting(300))["state"] in ("running", "queued")
     second = other.call("begin", "b", counting(1))
     assert second["state"] == "queued"
-    spy, seen = other.root / "spy", other.root / "seen"
-    seen.mkdir()
-    seen.chmod(0o777)
-    spy.write_text(f"#!/bin/sh\nid -u > {seen}/$$\nexit 1\n")
-    spy.chmod(0o755)
-    planted = other.data / "core" / "planted" / "ia_homelab_core"
-    planted.mkdir(parents=True)
-    (planted / "__init__.py").touch()
-    (planted / "main.py").write_text(f"import os; open('{seen}/core', 'w').write(str(os.getuid()))\n")
+    planted, seen = plant_code(other)
     (record,) = other.data.glob("jobs/active/b-*/run.json")
-    value = json.loads(record.read_text())
-    record.write_text(json.dumps({**value, "python": str(spy), "core_dir": str(planted.parent)}))
+    record.write_text(json.dumps({**json.loads(record.read_text()), **planted}))
     assert other.call("cancel", "a", counting(300))["state"] == "cancelled"
     assert other.call("apply", "b", counting(1))["state"] == "succeeded"
     assert list(seen.iterdir()) == []
     assert other.roots_processes() == []
+
+
+@pytest.mark.parametrize("what", ["python", "core_dir"])
+def test_record_of_a_run_names_no_code_for_another_supervisor(other: OwnerLab, what: str) -> None:
+    """The supervisor of a running job is lost, so that root starts another one for the rewritten run."""
+    started = other.call("begin", "a", counting(25))
+    other.identity(started, "command.json")
+    planted, seen = plant_code(other)
+    (record,) = other.data.glob("jobs/active/a-*/run.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), what: planted[what]}))
+    processes.send([other.identity(started, "supervisor.json")], 9)
+    assert other.call("apply", "a", counting(25))["state"] == "succeeded"
+    assert list(seen.iterdir()) == []
 
 
 def test_planted_links_change_nothing_of_root(other: OwnerLab) -> None:

@@ -1,0 +1,16 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""French texts of the package ``runs``."""
+
+from __future__ import annotations
+
+from ..text import Texts
+
+TEXTS: Texts = {
+    "runs.progress": "{parts:join|  }",
+    "runs.progress_step": "pas {current:g}/{total:g}",
+    "runs.progress_loss": "perte {loss:.4g}",
+    "runs.progress_eval_loss": "perte de validation {loss:.4g}",
+    "runs.progress_eta": "reste {duration}",
+}
