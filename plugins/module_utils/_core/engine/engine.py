@@ -275,7 +275,7 @@ class Engine:
         found = self._obstacles(enforced)
         if found:
             raise NotReadyError(
-                "planning.not_begun", obstacles=found, details={"runs": [run.id for run, _ in enforced]}
+                "planning.not_begun", obstacles=found, details={"runs": [run.id for run, _pending in enforced]}
             )
         return self._obstacles(startable) if len(enforced) < len(startable) else []
 
