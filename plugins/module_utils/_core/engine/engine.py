@@ -299,7 +299,7 @@ class Engine:
         # imported here because modules that only follow runs start often
         from ..planning.readiness import obstacles
 
-        return obstacles(self.layout, runs, gpu_lease.ollama_stopped_for)
+        return obstacles(self.layout, runs, _yields_to)
 
     # -- operations that change the store ----------------------------------------------------------------------
 
@@ -438,6 +438,11 @@ class Engine:
         record = self.store.record(run_id)
         job = record.current_job if record is not None else None
         return job is not None and job.is_supervised()
+
+
+def _yields_to(layout: Layout, url: str) -> str:
+    """Return the training for which a server is stopped or may be restarted at any moment; empty if there is none."""
+    return gpu_lease.ollama_stopped_for(layout, url) or gpu_lease.ollama_lease(layout, url).get("name", "")
 
 
 def _only_warns(run: Run) -> bool:
