@@ -22,12 +22,18 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry, truncation
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import read_tensors
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import (
+    ADAPTER,
+    all_zero,
+    read_tensors,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import optimizer_steps
 from ansible_collections.ia_homelab.llamafactory.tests.real.test_steps_real import FILES, Workspace, log_of
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 
@@ -105,6 +111,29 @@ TRAININGS: dict[str, tuple[str, dict[str, t.Any]]] = {
     "pt": ("pretraining", {"stage": "pt", "cutoff_len": 128}),
     "sft": ("sft", {"stage": "sft", "validation_share": 0.25}),
 }
+
+
+#: Five rows in one step, as with the defaults and one epoch.
+_ONE_STEP: dict[str, t.Any] = {
+    "stage": "sft", "epochs": 1, "batch_size": 1, "gradient_accumulation": 8, "max_samples": 5,
+}  # fmt: skip
+
+
+def test_the_only_step_of_a_training_learns(workspace: Workspace) -> None:
+    """A warm-up would take it, at the learning rate 0."""
+    _ctx, where, results = train(workspace, "sft", **_ONE_STEP)
+    assert (results["steps"], results["warmup_left_out"]) == (1, 0.1)
+    adapter = os.path.join(where, ADAPTER)
+    matrices = [name for name in read_tensors(adapter) if ".lora_B." in name]
+    assert matrices and not all_zero(adapter, matrices)
+
+
+@pytest.mark.full
+def test_a_step_at_the_learning_rate_0_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLaMA-Factory ends well, with matrices B of zeros."""
+    monkeypatch.setattr(optimizer_steps, "leaves_out_warmup", lambda _values, _steps: False)
+    with pytest.raises(JobError, match="changes nothing: after 1 step all its B matrices are still zero"):
+        train(workspace, "sft", **_ONE_STEP, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -283,7 +283,7 @@ class Engine:
         found = self._obstacles(enforced)
         if found:
             raise NotReadyError(
-                "planning.not_begun", obstacles=found, details={"runs": [run.id for run, _ in enforced]}
+                "planning.not_begun", obstacles=found, details={"runs": [run.id for run, _pending in enforced]}
             )
         return self._obstacles(startable) if len(enforced) < len(startable) else []
 
@@ -307,7 +307,7 @@ class Engine:
         # imported here because modules that only follow runs start often
         from ..planning.readiness import obstacles
 
-        return obstacles(self.layout, runs, gpu_lease.ollama_stopped_for)
+        return obstacles(self.layout, runs, _yields_to)
 
     # -- operations that change the store ----------------------------------------------------------------------
 
@@ -451,6 +451,11 @@ class Engine:
         record = self.store.record(run_id)
         job = record.current_job if record is not None else None
         return job is not None and job.is_supervised()
+
+
+def _yields_to(layout: Layout, url: str) -> str:
+    """Return the training for which a server is stopped or may be restarted at any moment; empty if there is none."""
+    return gpu_lease.ollama_stopped_for(layout, url) or gpu_lease.ollama_lease(layout, url).get("name", "")
 
 
 def _only_warns(run: Run) -> bool:

@@ -95,8 +95,8 @@ def _bytes_in(directory: str) -> int:
 def obstacles(layout: Layout, runs: Pending, stopped_for: t.Callable[[Layout, str], str]) -> list[Message]:
     """What keeps runs from reaching their end; empty if nothing is known of that kind.
 
-    :param stopped_for: returns the training for which the server of that address is stopped, and after which it runs
-        again; empty if it is not.
+    :param stopped_for: returns the training for which the server of that address is stopped or restarted, and after
+        which it runs again; empty if there is none.
     """
     steps = steps_to_make(runs)
     found: list[Message] = []

@@ -19,6 +19,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.memory import Ram
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
@@ -164,6 +165,20 @@ def test_a_server_that_is_stopped_for_a_training_comes_back(lab: PlanLab, free: 
     assert [each.code for each in readiness.obstacles(lab.layout, pending, lambda _layout, _url: "")] == [
         "planning.server_silent"
     ]
+
+
+def test_a_server_that_a_training_restarts_is_no_obstacle(lab: PlanLab, free: t.Callable[[int], None]) -> None:
+    """With the policy cpu it is restarted twice; the record is that of a job that runs."""
+    run, engine = served(lab.plan(), SILENT), Engine(lab.layout.root)
+    job = Path(lab.layout.path("jobs", "active", "other-1", "train-1"))
+    job.mkdir(parents=True)
+    server = {"is_ollama": True, "kind": "unit", "name": "ia-homelab-absent.service"}
+    lease = {"job": "other-1/train-1", "name": "other", "policy": "cpu", "ollama_url": SILENT, "servers": [server]}
+    write_json(lab.layout.path("jobs", "gpu_loan.json"), lease)
+    assert engine.check_start([run]) == []
+    write_json(str(job / "outcome.json"), {"state": "succeeded"})
+    with pytest.raises(NotReadyError, match="does not answer"):
+        engine.check_start([run])
 
 
 @pytest.mark.parametrize("shared", [True, False])
