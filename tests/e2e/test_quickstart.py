@@ -18,6 +18,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     Gate,
@@ -174,7 +175,10 @@ def right_calls(ollama: Ollama) -> int:
     for index in CALLING:
         messages = TOOL_PROMPTS[index]["messages"]
         options = {"temperature": 0, "seed": 42, "num_predict": 100}
-        message = ollama.chat("homelab-model", messages[1:2], options, tools=TOOLS)["message"]
+        try:
+            message = ollama.chat("homelab-model", messages[1:2], options, tools=TOOLS)["message"]
+        except RemoteError:  # a call that the server cannot read
+            continue
         expected = messages[2]["tool_calls"][0]["function"]
         made = [call["function"] for call in message.get("tool_calls") or ()]
         right += [(call["name"], call["arguments"]) for call in made] == [

@@ -139,6 +139,7 @@ class Answer:
     :param tokens: length of the answer in tokens.
     :param seconds: duration of the request.
     :param calls: the calls of tools, each with ``name`` and ``arguments``.
+    :param malformed_call: whether the server could not read a call of the model, and gave no answer for that reason.
     """
 
     text: str
@@ -146,6 +147,7 @@ class Answer:
     tokens: int
     seconds: float = 0.0
     calls: tuple[dict[str, t.Any], ...] = ()
+    malformed_call: bool = False
 
 
 def read_gate(raw: t.Any) -> Gate | None:
@@ -295,6 +297,8 @@ def unmet(question: Question, answer: Answer) -> list[Message]:
 
     Texts are compared in Unicode's NFC form; ``equals`` ignores whitespace around the answer.
     """
+    if answer.malformed_call:
+        return ["makes a call that the server cannot read"]
     expect = question.expect
     ignore_case = expect.get("ignore_case", False)
 

@@ -14,6 +14,9 @@ from ..system.clock import utc_now
 from .gate import Answer, Gate, report
 from .gate_calls import calls_of
 
+#: Part of the error with which Ollama reports a call that its parser cannot read.
+_MALFORMED_CALL = "failed to parse"
+
 #: Called after each answer with the number of answers so far and the total.
 OnAnswer = t.Callable[[int, int], None]
 
@@ -23,7 +26,16 @@ def ask(ollama: Ollama, model: str, gate: Gate, on_answer: t.Callable[[], None] 
     answers = []
     for question in gate.questions:
         offered = {"tools": list(question.tools)} if question.tools else {}
-        reply = ollama.chat(model, question.messages, gate.options_for(question), **offered)
+        try:
+            reply = ollama.chat(model, question.messages, gate.options_for(question), **offered)
+        except RemoteError as error:
+            # A server that reads the calls itself fails on a malformed one: that is the model's answer, not an outage.
+            if not question.tools or _MALFORMED_CALL not in str(error):
+                raise
+            answers.append(Answer("", False, 0, malformed_call=True))
+            if on_answer is not None:
+                on_answer()
+            continue
         message = reply.get("message") or {}
         answers.append(
             Answer(

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     Answer,
@@ -19,7 +19,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
     unmet,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_calls import calls_of
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import (
+    ask,
+    evaluate,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 
 
@@ -282,3 +285,22 @@ def test_the_model_is_offered_the_tools_and_its_calls_are_reported() -> None:
     assert failure_lines(report)[2] == "   it calls no tool and not request_media"
     message = {"content": "", "tool_calls": [{"function": {"name": "ping", "arguments": {"host": "nas"}}}]}
     assert calls_of(message) == (call("ping", host="nas"),)
+
+
+def test_a_call_that_the_server_cannot_read_is_an_answer_that_fails() -> None:
+    """Ollama ends such a request with an error; a gate without tools, or another error, is an outage as before."""
+
+    class Server(Ollama):
+        reason = "failed to parse JSON: invalid character '{' after top-level value"
+
+        def chat(self, *_arguments: t.Any, **_fields: t.Any) -> dict[str, t.Any]:
+            raise RemoteError("ollama.connection_ended", url=self.url, action=self.reason)
+
+    server = Server("http://127.0.0.1:9")
+    answers = ask(server, "m:new", gate({"calls": "ping"}))
+    assert unmet(gate({"calls": "ping"}).questions[0], answers[0]) == ["makes a call that the server cannot read"]
+    with pytest.raises(RemoteError):
+        ask(server, "m:new", gate({"tools": []}))
+    server.reason = "the model was not found"
+    with pytest.raises(RemoteError):
+        ask(server, "m:new", gate({"calls": "ping"}))
