@@ -22,8 +22,8 @@ INVISIBLE, FORMATTED, UNFILLED = "invisible", "formatted", "unfilled"
 #: Letters that show nothing: fillers of Hangul, the blank Braille pattern.
 _BLANK_LETTERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
 _INVISIBLE_CATEGORIES = ("Cf", "Cc", "Zs", "Zl", "Zp")
-#: Byte sequences by a byte that all of them contain: where that one is missing, which is found out quickly, they are not
-#: searched.
+#: Byte sequences by a byte that all of them contain. Where that byte is missing, which is found out quickly, they are
+#: not searched.
 _Sequences = dict[bytes, tuple[bytes, ...]]
 #: What UTF-8 of such characters begins with: soft hyphen, joiner of graphemes, U+115F and U+1160, U+180E, U+200B to
 #: U+200F, U+2060 to U+2064, U+2800, U+3164, U+FEFF, U+FFA0.
