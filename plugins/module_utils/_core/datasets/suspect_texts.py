@@ -22,21 +22,34 @@ INVISIBLE, FORMATTED, UNFILLED = "invisible", "formatted", "unfilled"
 #: Letters that show nothing: fillers of Hangul, the blank Braille pattern.
 _BLANK_LETTERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
 _INVISIBLE_CATEGORIES = ("Cf", "Cc", "Zs", "Zl", "Zp")
+#: Byte sequences by a byte that all of them contain. Where that byte is missing, which is found out quickly, they are
+#: not searched.
+_Sequences = dict[bytes, tuple[bytes, ...]]
 #: What UTF-8 of such characters begins with: soft hyphen, joiner of graphemes, U+115F and U+1160, U+180E, U+200B to
 #: U+200F, U+2060 to U+2064, U+2800, U+3164, U+FEFF, U+FFA0.
-_INVISIBLE_BYTES = (
-    b"\xc2\xad", b"\xcd\x8f", b"\xe1\x85", b"\xe1\xa0\x8e", b"\xe2\x80\x8b", b"\xe2\x80\x8c", b"\xe2\x80\x8d",
-    b"\xe2\x80\x8e", b"\xe2\x80\x8f", b"\xe2\x81", b"\xe2\xa0\x80", b"\xe3\x85\xa4", b"\xef\xbb\xbf",
-    b"\xef\xbe\xa0",
-)  # fmt: skip
-_FORMATTED_BYTES = (
-    b"|>", "<｜".encode(), b"INST]", b"_of_turn>", b"<SYS>>", b"### Response:", b"### Instruction:", b"Assistant:",
-    b"ASSISTANT:",
-)  # fmt: skip
-#: Markers of ChatML, Llama 2 and 3, Gemma, DeepSeek and others; headings of Alpaca and Vicuna at the start of a line.
+_INVISIBLE_BYTES: _Sequences = {
+    b"\xc2": (b"\xc2\xad",),
+    b"\xcd": (b"\xcd\x8f",),
+    b"\xe1": (b"\xe1\x85", b"\xe1\xa0\x8e"),
+    b"\xe2": (
+        *(b"\xe2\x80\x8b", b"\xe2\x80\x8c", b"\xe2\x80\x8d", b"\xe2\x80\x8e", b"\xe2\x80\x8f", b"\xe2\x81"),
+        b"\xe2\xa0\x80",
+    ),
+    b"\xe3": (b"\xe3\x85\xa4",),
+    b"\xef": (b"\xef\xbb\xbf", b"\xef\xbe\xa0"),
+}
+_FORMATTED_BYTES: _Sequences = {
+    b">": (b"|>", b"_of_turn>", b"<SYS>>"),
+    b"\xef": ("<｜".encode(),),
+    b"]": (b"INST]",),
+    b"#": (b"### Response:", b"### Instruction:"),
+    b":": (b"Assistant:",),
+}
+_UNFILLED_BYTES: _Sequences = {b"{": (b"{{",)}
+#: Markers of ChatML, Llama 2 and 3, Gemma, DeepSeek and others; headings of Alpaca and others at the start of a line.
 _FORMATTED = re.compile(
     r"<\|[A-Za-z][\w.-]{1,40}\|>|<｜[^｜<>]{1,40}｜>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
-    r"|^### (?:Instruction|Response):|^(?:Human|USER|User): .*^(?:Assistant|ASSISTANT): ",
+    r"|^### (?:Instruction|Response):|^(?:Human|User): .*^Assistant: ",
     re.MULTILINE | re.DOTALL,
 )
 _UNFILLED = re.compile(r"\{\{[^{}\n]{0,200}\}\}")
@@ -50,9 +63,9 @@ class SuspectTexts:
     """
 
     def __init__(self, is_text: bool) -> None:
-        self._kinds: dict[str, tuple[bytes, ...]] = {FORMATTED: _FORMATTED_BYTES}
+        self._kinds = {FORMATTED: _FORMATTED_BYTES}
         if not is_text:
-            self._kinds = {INVISIBLE: _INVISIBLE_BYTES, **self._kinds, UNFILLED: (b"{{",)}
+            self._kinds = {INVISIBLE: _INVISIBLE_BYTES, **self._kinds, UNFILLED: _UNFILLED_BYTES}
         self._counts: dict[str, int] = {}
         self._first: dict[str, list[int]] = {}
 
@@ -63,8 +76,8 @@ class SuspectTexts:
         """
         found = {
             kind: present
-            for kind, sequences in self._kinds.items()
-            if (present := [sequence for sequence in sequences if sequence in data])
+            for kind, by_byte in self._kinds.items()
+            if (present := [each for byte, group in by_byte.items() if byte in data for each in group if each in data])
         }
         if not found:
             return

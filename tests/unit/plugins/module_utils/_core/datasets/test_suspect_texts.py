@@ -55,7 +55,7 @@ def turns_free(text: str) -> dict[str, t.Any]:
         "<<SYS>>\nTu es là.",
         "Below is an instruction.\n\n### Instruction:\nBonjour\n\n### Response:\nOui",
         "Human: Bonjour\n\nAssistant: Oui",
-        "USER: Bonjour\nASSISTANT: Oui",
+        "User: Bonjour\nAssistant: Oui",
         "fin<|endoftext|>",
     ],
 )
