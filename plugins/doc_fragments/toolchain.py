@@ -91,7 +91,8 @@ options:
     default: false
   torch_index_url:
     description:
-      - Package index with other builds of PyTorch. Empty for the usual index.
+      - Package index with other builds of PyTorch. Empty for the usual index. Only C(torch), C(torchvision) and
+        C(torchaudio) come from it.
     type: str
     default: ""
 """

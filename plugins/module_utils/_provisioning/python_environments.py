@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import time
 import typing as t
 from pathlib import Path
@@ -28,6 +29,9 @@ _HEALTH_CHECKS = {
 #: Measured, in GiB, rounded up: the environments share their largest files by hard links.
 _SPACE = {"llamafactory": 8, "converter": 2}
 _SPACE_TORCH_INDEX = 3
+
+#: The packages that an index of PyTorch has in other builds.
+_OF_TORCH = re.compile(r"(torch|torchvision|torchaudio)==")
 
 
 def make_builder(workspace: Workspace, toolchain: Toolchain, requirements_dir: Path) -> None:
@@ -71,6 +75,9 @@ class _Environment:
         python = toolchain.python.path or self._managed_python()
         workspace.run([self._uv, "venv", "--python", python, workspace.path], "Making a virtual environment")
         index = {} if workspace.index_url else self._index_of_pip()
+        if torch_index:
+            command = self._install_torch_command(torch_index)
+            workspace.run(command, "Installing PyTorch from its index", **index)
         workspace.run(self._install_command(torch_index), "Installing the pinned packages", **index)
         if self.name == "llamafactory" and toolchain.settings.deepspeed:
             self._add_deepspeed(index)
@@ -92,6 +99,18 @@ class _Environment:
     def _python(self) -> Path:
         return self.workspace.path / "bin/python"
 
+    def _install_torch_command(self, torch_index: str) -> list[str | Path]:
+        """Install the packages of PyTorch, and nothing else, from an index with other builds of them.
+
+        Only these come from that index, and only their hashes are not checked: those of the lock are of other builds.
+        """
+        install: list[str | Path] = [self._uv, "pip", "install", "--python", self._python, "--no-build", "--no-deps"]
+        if self.name == "llamafactory":
+            install.append("--compile-bytecode")
+        install += ["--default-index", torch_index, "--no-verify-hashes"]
+        lines = self._requirements(f"{self.name}.in").read_text(encoding="utf-8").splitlines()
+        return [*install, *(line.strip() for line in lines if _OF_TORCH.match(line))]
+
     def _install_command(self, torch_index: str) -> list[str | Path]:
         names = [self.name]
         install: list[str | Path] = [self._uv, "pip", "install", "--python", self._python, "--no-build"]
@@ -102,9 +121,8 @@ class _Environment:
             # Of the converter's modules a quarter is imported, and the health check compiles these.
             install.append("--compile-bytecode")
         if torch_index:
-            # Another build of PyTorch has other hashes and needs fewer packages: the lock gives the versions, the
+            # PyTorch is installed. Another build of it needs fewer packages: the lock gives versions and hashes, the
             # short list the packages.
-            install += ["--index", torch_index, "--index-strategy", "unsafe-best-match", "--no-verify-hashes"]
             for name in names:
                 install += ["-r", self._requirements(f"{name}.in"), "-c", self._requirements(f"{name}.txt")]
         else:

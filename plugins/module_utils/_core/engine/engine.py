@@ -329,7 +329,7 @@ class Engine:
             if record.damage:
                 self.reconcile()  # retires the damaged run unless one of its jobs is supervised
             job = record.current_job
-            if job is not None:
+            if job is not None and not record.cancelling:
                 # a command that was killed before this request must not be joined: its failure would be that of the run
                 get_runner(job.runner).settle(job.directory, _SETTLE_SECONDS)
             with contextlib.suppress(CoreError):  # it is raised again, and handled, when the run is put into the queue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import typing as t
 from pathlib import Path
@@ -19,6 +20,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provision
 from ansible_collections.ia_homelab.llamafactory.tests.support import modules
 from ansible_collections.ia_homelab.llamafactory.tests.support.stand_in_tools import StandIns
 
+FILES = Path(__file__).resolve().parents[5] / "roles" / "llamafactory" / "files"
 ALL = ["builder", "converter", "llamafactory", "llama_cpp"]
 
 
@@ -231,10 +233,17 @@ def test_packages_are_installed_by_their_hashes(stand_ins: StandIns) -> None:
 
 
 def test_another_build_of_pytorch_comes_from_its_index(stand_ins: StandIns) -> None:
+    for name in ("llamafactory", "converter"):
+        shutil.copy(FILES / f"requirements-{name}.in", stand_ins.requirements)
     made = run(stand_ins, components=["llamafactory"], torch_index_url="https://torch.test/whl")
-    (install,) = [c for c in commands(made, "llamafactory") if "pip install" in c]
-    assert "--index https://torch.test/whl" in install and "--no-verify-hashes" in install
-    assert "-r" in install and "requirements-llamafactory.in -c" in install
+    torch, rest = [c for c in commands(made, "llamafactory") if "pip install" in c]
+    assert "--no-deps" in torch and "--default-index https://torch.test/whl --no-verify-hashes" in torch
+    assert re.search(r"--no-verify-hashes torch==\S+ torchvision==\S+ torchaudio==\S+$", torch), "one index for these"
+    assert "torch.test" not in rest and "index-strategy" not in rest and "verify-hashes" not in rest
+    assert "requirements-llamafactory.in -c" in rest
+    other = run(stand_ins, components=["converter"], torch_index_url="https://torch.test/whl")
+    (converter,) = [c for c in commands(other, "converter") if "--default-index" in c]
+    assert re.search(r"--no-verify-hashes torch==\S+$", converter)
     assert made["components"]["llamafactory"]["key"] != run(stand_ins, check=True)["components"]["llamafactory"]["key"]
 
 

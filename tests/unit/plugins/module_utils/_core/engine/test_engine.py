@@ -380,11 +380,14 @@ def test_a_restrictive_umask_leaves_the_tree_readable(lab: Lab) -> None:
 
     assert in_child(apply) == "succeeded"
     assert lab.broken() == []
+    # records of runs are closed to other users
+    runs = {path.parent for name in ("run.json", "job.json") for path in lab.data.rglob(name)}
+    assert len(runs) == 2
     wrong_modes = [
         str(path)
         for path in [lab.data, *lab.data.rglob("*")]
         if path.name not in ("lock", "supervisor.lock")
-        and path.stat().st_mode & 0o777 != (0o755 if path.is_dir() else 0o644)
+        and path.stat().st_mode & 0o777 != (0o750 if path in runs else 0o755 if path.is_dir() else 0o644)
     ]
     assert wrong_modes == []
 
