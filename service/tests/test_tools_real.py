@@ -269,9 +269,6 @@ def test_model_calls(service: Service, serving: dict[str, str], template: str, n
 @pytest.mark.parametrize("template", list(MODELS))
 def test_ollamas_own_interface(service: Service, serving: dict[str, str], template: str) -> None:
     """``/api/chat``, whole and streamed; and a question without tools, as in the row that has none."""
-    with service.client(follow_redirects=False) as client:
-        receipt = client.get("/api/models").json()["models"]
-    assert any(serving[template] in model["served"] for model in receipt)
     url = str(service.settings["ollama_url"])
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "Ajoute Heat et Ran."}]
     body = {"model": serving[template], "messages": messages, "tools": tools(), "options": {"temperature": 0}}
@@ -286,6 +283,23 @@ def test_ollamas_own_interface(service: Service, serving: dict[str, str], templa
     body = {"model": serving[template], "messages": [{"role": "user", "content": "Qui es-tu ?"}], "stream": False}
     reply = httpx.post(f"{url}/api/chat", json={**body, "options": {"temperature": 0}}, timeout=120, trust_env=False)
     assert reply.json()["message"]["content"] == "L'assistant du homelab."
+
+
+def test_base_that_calls_still_does_after_plain_rows(service: Service, serving: dict[str, str]) -> None:
+    """The base is a model that calls; it is trained a little on rows without tools."""
+    layout = service.lab.layout
+    merged = next(
+        layout.artifact("merge", each)
+        for each in sorted(os.listdir(layout.parent("merge")))
+        if ((layout.receipt("merge", each) or {}).get("options") or {}).get("name") == "calls-qwen"
+    )
+    plain = [{"instruction": "Bonne nuit.", "output": "Bonne nuit."}]
+    model = register(service, merged, "qwen", "plain", plain, epochs=1, learning_rate=1e-6)
+    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="unused", max_retries=0)
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": CONVERSATIONS[2][0]}]
+    _text, called, reason = asked(client, model, messages, False)
+    assert [(name, json.loads(arguments)) for _id, name, arguments in called] == [("backup_status", {})]
+    assert reason == "tool_calls"
 
 
 @pytest.fixture(scope="module")
