@@ -119,3 +119,14 @@ def test_warning_and_refusal(lab: PlanLab) -> None:
         planned(lab, "beside", "gemma2", tool_format="template")
     assert spec(planned(lab, "beside", "gemma2")).settings["tool_format"] == "house"
     assert spec(planned(lab, "beside", "mistral")).settings["tool_format"] == "house"
+
+
+@pytest.mark.parametrize(("tool_format", "told"), [("auto", False), ("house", False), ("template", True)])
+def test_pinned_training_keeps_its_format(lab: PlanLab, tool_format: str, told: bool) -> None:
+    """What auto took is no change; a format that is declared and not taken is told."""
+    lab.make(planned(lab))
+    run = planned(lab, tool_format=tool_format, regenerate_on=["dataset", "base"])
+    assert spec(run).settings["tool_format"] == "house" and spec(run).options["resolved"]["tool_format"] == "house"
+    assert (
+        "tool_format house → auto" in json.dumps([step.spec.options for step in run.steps], ensure_ascii=False)
+    ) is told
