@@ -91,7 +91,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             host.write,
         )
         # the rows are divided among the hosts, so a step processes more of them and the result differs
-        return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
+        settings = {**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings
+        upstream = {"base": base.fingerprint, "dataset": dataset.fingerprint}
+        return inputs.keep_tool_format(layout, declared.hyper, settings, upstream, options)
 
     settings, options = pinned.training(declared.hyper, read)
     if host.nodes is not None:
