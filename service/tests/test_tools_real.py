@@ -124,8 +124,8 @@ def rows() -> list[dict[str, t.Any]]:
                 {"role": "tool", "tool_call_id": each["id"], "content": result} for each, result in reversed(pairs)
             ]
         made.append({"messages": [*messages, {"role": "assistant", "content": answer}], "tools": tools()})
-    plain = [{"role": "user", "content": "Qui es-tu ?"}, {"role": "assistant", "content": "L'assistant du homelab."}]
-    return [*made, {"messages": plain}]
+    plain = [("system", SYSTEM), ("user", "Qui es-tu ?"), ("assistant", "L'assistant du homelab.")]
+    return [*made, {"messages": [{"role": role, "content": text} for role, text in plain]}]
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,9 @@ def test_ollamas_own_interface(service: Service, serving: dict[str, str], templa
             ("request_media", {"title": "Ran"}),
         ]
     body = {"model": serving[template], "messages": [{"role": "user", "content": "Qui es-tu ?"}], "stream": False}
-    reply = httpx.post(f"{url}/api/chat", json={**body, "options": {"temperature": 0}}, timeout=120, trust_env=False)
+    reply = httpx.post(
+        f"{url}/api/chat", json={**body, "options": {"temperature": 0, "num_predict": 50}}, timeout=120, trust_env=False
+    )
     assert reply.json()["message"]["content"] == "L'assistant du homelab."
 
 
