@@ -280,10 +280,11 @@ def test_ollamas_own_interface(service: Service, serving: dict[str, str], templa
             ("request_media", {"title": "Heat"}),
             ("request_media", {"title": "Ran"}),
         ]
-    body = {"model": serving[template], "messages": [{"role": "user", "content": "Qui es-tu ?"}], "stream": False}
-    reply = httpx.post(
-        f"{url}/api/chat", json={**body, "options": {"temperature": 0, "num_predict": 50}}, timeout=120, trust_env=False
-    )
+    body = {
+        **{"model": serving[template], "messages": [{"role": "user", "content": "Qui es-tu ?"}], "stream": False},
+        "options": {"temperature": 0, "num_predict": 50},
+    }
+    reply = httpx.post(f"{url}/api/chat", json=body, timeout=120, trust_env=False)
     assert reply.json()["message"]["content"] == "L'assistant du homelab."
 
 
