@@ -281,7 +281,9 @@ def test_ollamas_own_interface(service: Service, serving: dict[str, str], templa
             ("request_media", {"title": "Ran"}),
         ]
     body = {
-        **{"model": serving[template], "messages": [{"role": "user", "content": "Qui es-tu ?"}], "stream": False},
+        "model": serving[template],
+        "messages": [{"role": "user", "content": "Qui es-tu ?"}],
+        "stream": False,
         "options": {"temperature": 0, "num_predict": 50},
     }
     reply = httpx.post(f"{url}/api/chat", json=body, timeout=120, trust_env=False)
