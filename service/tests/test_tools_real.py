@@ -22,8 +22,14 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import MCPServer
 from playwright.sync_api import Browser, expect, sync_playwright
-from test_page_browser import DESK, FLAGS, PATIENCE, TRAINING, Visitor
 
+from ansible_collections.ia_homelab.llamafactory.service.tests.test_page_browser import (
+    DESK,
+    FLAGS,
+    PATIENCE,
+    TRAINING,
+    Visitor,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import program_of
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
