@@ -11,6 +11,7 @@ client lists the tools of a server and executes the calls there; the results go 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import time
@@ -76,8 +77,9 @@ def over_mcp(work: t.Callable[[Client], t.Awaitable[t.Any]]) -> t.Any:
     return asyncio.run(main())
 
 
+@functools.cache
 def tools() -> list[t.Any]:
-    """The tools of the MCP server as OpenAI's API takes them."""
+    """The tools of the MCP server as OpenAI's API takes them; listed once, as no event loop starts inside another."""
     listed = over_mcp(lambda client: client.list_tools()).tools
     return [
         {
@@ -176,16 +178,20 @@ def serving(
         ollama.stop()
 
 
-def register(service: Service, base: str, template: str) -> str:
-    """Train, convert and register a model, or only what of it is missing."""
+def register(service: Service, base: str, template: str, name: str = "calls", data: t.Any = None, **more: t.Any) -> str:
+    """Train, convert and register a model, or only what of it is missing.
+
+    :param name: of the dataset; :param data: its rows, those with calls if None.
+    :param more: options of the training.
+    """
     with service.client() as client:
-        raw = json.dumps(rows(), ensure_ascii=False).encode()
-        uploaded = client.post("/api/datasets/calls", files={"file": ("calls.json", raw)})
+        raw = json.dumps(data or rows(), ensure_ascii=False).encode()
+        uploaded = client.post(f"/api/datasets/{name}", files={"file": (f"{name}.json", raw)})
         assert uploaded.status_code in (200, 201), uploaded.text
         body = {
-            "name": f"calls-{template}",
+            "name": f"{name}-{template}",
             "base_model": base,
-            "dataset": "calls",
+            "dataset": name,
             "template": template,
             "method": "full",
             "epochs": 36,
@@ -196,6 +202,7 @@ def register(service: Service, base: str, template: str) -> str:
             "lr_scheduler": "constant",
             "quantizations": ["f16"],
             "goal": "model",
+            **more,
         }
         submitted = client.post("/api/train", json=body)
         assert submitted.status_code in (200, 201, 202), submitted.text
