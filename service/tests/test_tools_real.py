@@ -11,6 +11,7 @@ client lists the tools of a server and executes the calls there; the results go 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import time
@@ -22,8 +23,14 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import MCPServer
 from playwright.sync_api import Browser, expect, sync_playwright
-from test_page_browser import DESK, FLAGS, PATIENCE, TRAINING, Visitor
 
+from ansible_collections.ia_homelab.llamafactory.service.tests.test_page_browser import (
+    DESK,
+    FLAGS,
+    PATIENCE,
+    TRAINING,
+    Visitor,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.real.conftest import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import program_of
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
@@ -70,8 +77,9 @@ def over_mcp(work: t.Callable[[Client], t.Awaitable[t.Any]]) -> t.Any:
     return asyncio.run(main())
 
 
+@functools.cache
 def tools() -> list[t.Any]:
-    """The tools of the MCP server as OpenAI's API takes them."""
+    """The tools of the MCP server as OpenAI's API takes them; listed once, as no event loop starts inside another."""
     listed = over_mcp(lambda client: client.list_tools()).tools
     return [
         {
@@ -124,8 +132,8 @@ def rows() -> list[dict[str, t.Any]]:
                 {"role": "tool", "tool_call_id": each["id"], "content": result} for each, result in reversed(pairs)
             ]
         made.append({"messages": [*messages, {"role": "assistant", "content": answer}], "tools": tools()})
-    plain = [{"role": "user", "content": "Qui es-tu ?"}, {"role": "assistant", "content": "L'assistant du homelab."}]
-    return [*made, {"messages": plain}]
+    plain = [("system", SYSTEM), ("user", "Qui es-tu ?"), ("assistant", "L'assistant du homelab.")]
+    return [*made, {"messages": [{"role": role, "content": text} for role, text in plain]}]
 
 
 @pytest.fixture(scope="module")
@@ -170,16 +178,20 @@ def serving(
         ollama.stop()
 
 
-def register(service: Service, base: str, template: str) -> str:
-    """Train, convert and register a model, or only what of it is missing."""
+def register(service: Service, base: str, template: str, name: str = "calls", data: t.Any = None, **more: t.Any) -> str:
+    """Train, convert and register a model, or only what of it is missing.
+
+    :param name: of the dataset; :param data: its rows, those with calls if None.
+    :param more: options of the training.
+    """
     with service.client() as client:
-        raw = json.dumps(rows(), ensure_ascii=False).encode()
-        uploaded = client.post("/api/datasets/calls", files={"file": ("calls.json", raw)})
+        raw = json.dumps(data or rows(), ensure_ascii=False).encode()
+        uploaded = client.post(f"/api/datasets/{name}", files={"file": (f"{name}.json", raw)})
         assert uploaded.status_code in (200, 201), uploaded.text
         body = {
-            "name": f"calls-{template}",
+            "name": f"{name}-{template}",
             "base_model": base,
-            "dataset": "calls",
+            "dataset": name,
             "template": template,
             "method": "full",
             "epochs": 36,
@@ -190,6 +202,7 @@ def register(service: Service, base: str, template: str) -> str:
             "lr_scheduler": "constant",
             "quantizations": ["f16"],
             "goal": "model",
+            **more,
         }
         submitted = client.post("/api/train", json=body)
         assert submitted.status_code in (200, 201, 202), submitted.text
@@ -269,9 +282,6 @@ def test_model_calls(service: Service, serving: dict[str, str], template: str, n
 @pytest.mark.parametrize("template", list(MODELS))
 def test_ollamas_own_interface(service: Service, serving: dict[str, str], template: str) -> None:
     """``/api/chat``, whole and streamed; and a question without tools, as in the row that has none."""
-    with service.client(follow_redirects=False) as client:
-        receipt = client.get("/api/models").json()["models"]
-    assert any(serving[template] in model["served"] for model in receipt)
     url = str(service.settings["ollama_url"])
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "Ajoute Heat et Ran."}]
     body = {"model": serving[template], "messages": messages, "tools": tools(), "options": {"temperature": 0}}
@@ -283,9 +293,31 @@ def test_ollamas_own_interface(service: Service, serving: dict[str, str], templa
             ("request_media", {"title": "Heat"}),
             ("request_media", {"title": "Ran"}),
         ]
-    body = {"model": serving[template], "messages": [{"role": "user", "content": "Qui es-tu ?"}], "stream": False}
-    reply = httpx.post(f"{url}/api/chat", json={**body, "options": {"temperature": 0}}, timeout=120, trust_env=False)
+    body = {
+        "model": serving[template],
+        "messages": [{"role": "user", "content": "Qui es-tu ?"}],
+        "stream": False,
+        "options": {"temperature": 0, "num_predict": 50},
+    }
+    reply = httpx.post(f"{url}/api/chat", json=body, timeout=120, trust_env=False)
     assert reply.json()["message"]["content"] == "L'assistant du homelab."
+
+
+def test_base_that_calls_still_does_after_plain_rows(service: Service, serving: dict[str, str]) -> None:
+    """The base is a model that calls; it is trained a little on rows without tools."""
+    layout = service.lab.layout
+    merged = next(
+        layout.artifact("merge", each)
+        for each in sorted(os.listdir(layout.parent("merge")))
+        if ((layout.receipt("merge", each) or {}).get("options") or {}).get("name") == "calls-qwen"
+    )
+    plain = [{"instruction": "Bonne nuit.", "output": "Bonne nuit."}]
+    model = register(service, merged, "qwen", "plain", plain, epochs=1, learning_rate=1e-6)
+    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="unused", max_retries=0)
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": CONVERSATIONS[2][0]}]
+    _text, called, reason = asked(client, model, messages, False)
+    assert [(name, json.loads(arguments)) for _id, name, arguments in called] == [("backup_status", {})]
+    assert reason == "tool_calls"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 #: What a model answers to a prompt: its text, or a status above 399.
-Reply = t.Callable[[str, str], "str | int"]
+Reply = t.Callable[[str, str], "str | int | dict[str, t.Any]"]
 
 
 class FakeOllama(ThreadingHTTPServer):
@@ -21,7 +21,7 @@ class FakeOllama(ThreadingHTTPServer):
     :ivar models: digest by full name.
     :ivar loaded: names of the models in memory.
     :ivar requests: method, path and body of each request that is no list, in order.
-    :ivar reply: answers a chat, from the model's name and the last message.
+    :ivar reply: answers a chat, from the model's name and the last message: a text, a message, or a status.
     :ivar refuses: paths that are answered with status 500.
     :ivar render: renders the prompt of a request for ``_debug_render_only``, and counts its tokens.
     :ivar version: the version it reports.
@@ -74,6 +74,8 @@ class FakeOllama(ThreadingHTTPServer):
             text = self.reply(model, str(body["messages"][-1]["content"]))
             if isinstance(text, int):
                 return text, {"error": "told to fail"}
+            if isinstance(text, dict):
+                return 200, {"message": {"role": "assistant", **text}}
             done = {"done_reason": "stop", "eval_count": len(text.split()), "total_duration": 1_500_000_000}
             done["prompt_eval_count"] = self.render(body)[1]
             return 200, {"message": {"role": "assistant", "content": text}, **done}

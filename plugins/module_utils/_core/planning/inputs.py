@@ -9,6 +9,7 @@ This module performs the lookups: the base model on the hub, the content of a da
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing as t
 
 from ..artifacts.integrity import artifact_defect, artifact_path
@@ -17,7 +18,8 @@ from ..base_models import base_checks, names, resolution
 from ..chat_formats import exactness, text_arguments, tool_choice
 from ..chat_formats.facts import facts_of
 from ..chat_formats.facts import names as facts_names
-from ..chat_formats.house_format import AUTO, HOUSE
+from ..chat_formats.house_format import AUTO, HOUSE, TEMPLATE
+from ..chat_formats.tool_formats import unread_calls
 from ..datasets import earlier_turns, media_markers, registry, tool_statistics, truncation, validation_split
 from ..errors import InputError
 from ..estimates import host, number_format
@@ -242,6 +244,34 @@ def _base_directory(layout: Layout, base: resolution.BaseIdentity) -> str:
         return base.location
     defect = artifact_defect(layout, "base", base.fingerprint)
     return artifact_path(layout, "base", base.fingerprint) if defect is None else ""
+
+
+def keep_tool_format(
+    layout: Layout,
+    declared: Hyperparameters,
+    settings: dict[str, t.Any],
+    upstream: t.Mapping[str, str],
+    options: dict[str, t.Any],
+) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """Return settings and options of a training; in the format of its template where it was trained or begun in it.
+
+    Trainings of versions without ``tool_format`` are in the format of the template, and an upgrade repeats none.
+
+    :param declared: declared hyperparameters; :param settings: settings of the training, with its tool format.
+    :param upstream: fingerprints of base and dataset.
+    """
+    if declared["tool_format"] != AUTO or settings.get("tool_format") != HOUSE:
+        return settings, options
+    before = {name: value for name, value in settings.items() if name != "tool_format"}
+    earlier = fingerprint("train", before, upstream)
+    if layout.receipt("train", earlier) is None and not os.path.isdir(layout.work("train", earlier)):
+        return settings, options
+    template = str(options["resolved"]["template"])
+    kept = {**options, "resolved": {**options["resolved"], "tool_format": TEMPLATE}}
+    kept["tool_format_cause"] = Message("chat_formats.tools_trained_before", template=template).as_dict()
+    unread = unread_calls(facts_of(template))
+    warning = Message("chat_formats.calls_unread_before", template=template, unread=unread) if unread else None
+    return before, add_warnings(kept, [warning])
 
 
 def register_settings(

@@ -94,7 +94,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             request.goal is not Goal.TRAIN and declared.export == "merged",
         )
         # the rows are divided among the hosts, so a step processes more of them and the result differs
-        return ({**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings), options
+        settings = {**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings
+        upstream = {"base": base.fingerprint, "dataset": dataset.fingerprint}
+        return inputs.keep_tool_format(layout, declared.hyper, settings, upstream, options)
 
     settings, options = pinned.training(declared.hyper, read)
     if request.start is None:
@@ -109,7 +111,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
                 converted=request.goal in (Goal.GGUF, Goal.MODEL),
                 write=host.write,
             )
-    options = {name: value for name, value in options.items() if name != "preflight_check"}
+    # no part of the training: a training from which a run continues says nothing about it
+    resolved = {**options["resolved"], "keep_merged": declared.hyper["keep_merged"]}
+    options = {name: value for name, value in {**options, "resolved": resolved}.items() if name != "preflight_check"}
     if declared.preflight_check != "enforce":
         options["preflight_check"] = declared.preflight_check
     if host.nodes is not None:

@@ -20,6 +20,7 @@ import typing as t
 
 from ..artifacts.layout import Layout
 from ..base_models.resolution import BaseIdentity
+from ..chat_formats.house_format import AUTO, TEMPLATE
 from ..datasets import tool_statistics
 from ..errors import InputError
 from ..fingerprint import fingerprint
@@ -150,12 +151,15 @@ class PinnedInputs:
         # auto is not resolved again: the pinned training already has a value for it
         ignored = ["method"] if declared.method == "auto" else []
         ignored += [] if declared["template"] else ["template"]
+        ignored += [] if declared["tool_format"] != AUTO else ["tool_format"]
         # a training of an earlier version has the path in its settings: its content then is not known
         contents = extra_files.with_contents(self._layout, declared).contents
         recorded = before.get("extra") or {}
         known = {name: each for name, each in contents.items() if recorded.get(name) != declared.extra[name]}
         declared = declared.with_contents(known)
         current = hyperparameters.settings(declared.with_method(str(method)) if ignored[:1] == ["method"] else declared)
+        if current.get("tool_format") == TEMPLATE:
+            del current["tool_format"]  # as in the settings of a training
         differences = hyperparameters.differences(before, current, ignored)
         if differences:
             self.notes.append(Message("planning.pinned_hyperparameters", changed=list(differences)))

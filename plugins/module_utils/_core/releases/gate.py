@@ -298,7 +298,7 @@ def unmet(question: Question, answer: Answer) -> list[Message]:
     Texts are compared in Unicode's NFC form; ``equals`` ignores whitespace around the answer.
     """
     if answer.malformed_call:
-        return ["makes a call that the server cannot read"]
+        return [Message("releases.unmet_call_unread")]
     expect = question.expect
     ignore_case = expect.get("ignore_case", False)
 

@@ -150,6 +150,11 @@ TEXTS: Texts = {
         "Of the calls that the model learns in the format of {template}, Ollama reads back: {unread}.",
         "tool_format: auto takes a format that it reads, where there is one.",
     ),
+    "chat_formats.tools_trained_before": "a training in the format of {template} exists",
+    "chat_formats.calls_unread_before": Text(
+        "Of the calls that the model has learnt in the format of {template}, Ollama reads back: {unread}.",
+        "Set tool_format to house to train it again in a format that it reads.",
+    ),
     "chat_formats.house_not_read": Text(
         "tool_format: house is of no use with the chat template {template}: {reason}.", "Leave tool_format out."
     ),

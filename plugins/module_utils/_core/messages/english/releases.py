@@ -112,6 +112,7 @@ TEXTS: Texts = {
     "releases.unmet_ends_by_itself": "did not end by itself within {tokens} {tokens:token|tokens}",
     "releases.unmet_max_tokens": "has {tokens} tokens and not at most {limit}",
     "releases.unmet_max_tokens_unended": "has {tokens} tokens or more and not at most {limit}",
+    "releases.unmet_call_unread": "makes a call that the server cannot read",
     "releases.unmet_no_calls": "calls {calls}",
     "releases.unmet_calls_none": "calls no tool and not {expected}",
     "releases.unmet_calls": "calls {names} and not {expected}",

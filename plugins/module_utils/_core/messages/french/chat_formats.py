@@ -144,6 +144,11 @@ TEXTS: Texts = {
         "Des appels que le modèle apprend au format de {template}, Ollama relit : {unread}.",
         "tool_format: auto prend un format qu'il relit, s'il y en a un.",
     ),
+    "chat_formats.tools_trained_before": "un entraînement au format de {template} existe",
+    "chat_formats.calls_unread_before": Text(
+        "Des appels que le modèle a appris au format de {template}, Ollama relit : {unread}.",
+        "Mettez tool_format à house pour l'entraîner à nouveau dans un format qu'il relit.",
+    ),
     "chat_formats.house_not_read": Text(
         "tool_format: house est sans utilité avec le modèle de conversation {template} : {reason}.",
         "Retirez tool_format.",

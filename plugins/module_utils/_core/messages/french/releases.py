@@ -36,6 +36,7 @@ TEXTS: Texts = {
     "releases.unmet_ends_by_itself": "ne s'est pas terminée d'elle-même en {tokens} {tokens:jeton|jetons}",
     "releases.unmet_max_tokens": "a {tokens} jetons au lieu d'au plus {limit}",
     "releases.unmet_max_tokens_unended": "a {tokens} jetons ou davantage au lieu d'au plus {limit}",
+    "releases.unmet_call_unread": "fait un appel que le serveur ne sait pas lire",
     "releases.unmet_no_calls": "appelle {calls}",
     "releases.unmet_calls_none": "n'appelle aucun outil au lieu de {expected}",
     "releases.unmet_calls": "appelle {names} au lieu de {expected}",

@@ -85,10 +85,24 @@ def test_only_the_house_format_is_part_of_a_fingerprint(lab: PlanLab) -> None:
     assert spec(planned(lab, "homelab", "qwen", tool_format="house")).settings["tool_format"] == "house"
 
 
-def test_retraining_says_why(lab: PlanLab) -> None:
+def test_what_was_trained_before_is_kept(lab: PlanLab) -> None:
+    """An upgrade trains nothing again. A declared format does, and says why; so does a change of anything else."""
     lab.make(planned(lab, tool_format="template"))
-    plan = shown(lab, planned(lab))
-    assert next(step["why"] for step in plan["steps"] if step["label"] == "train") == ["tool_format auto → house"]
+    kept = planned(lab)
+    assert "tool_format" not in spec(kept).settings
+    assert "a training in the format of llama3 exists" in spec(kept).options["tool_format_cause"]["text"]
+    assert "only a single call" in spec(kept).options["warning"]
+    plan = shown(lab, kept)
+    assert not plan["changed"] and plan["tool_format"] == "template"
+    again = shown(lab, planned(lab, tool_format="house"))
+    assert next(step["why"] for step in again["steps"] if step["label"] == "train") == ["tool_format auto → house"]
+    assert spec(planned(lab, epochs=1)).settings["tool_format"] == "house"
+
+
+def test_interrupted_training_is_continued(lab: PlanLab) -> None:
+    before = spec(planned(lab, tool_format="template"))
+    os.makedirs(lab.layout.work("train", before.fingerprint))
+    assert spec(planned(lab)).fingerprint == before.fingerprint
 
 
 def test_served_as_it_was_trained(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +133,14 @@ def test_warning_and_refusal(lab: PlanLab) -> None:
         planned(lab, "beside", "gemma2", tool_format="template")
     assert spec(planned(lab, "beside", "gemma2")).settings["tool_format"] == "house"
     assert spec(planned(lab, "beside", "mistral")).settings["tool_format"] == "house"
+
+
+@pytest.mark.parametrize(("tool_format", "told"), [("auto", False), ("house", False), ("template", True)])
+def test_pinned_training_keeps_its_format(lab: PlanLab, tool_format: str, told: bool) -> None:
+    """What auto took is no change; a format that is declared and not taken is told."""
+    lab.make(planned(lab))
+    run = planned(lab, tool_format=tool_format, regenerate_on=["dataset", "base"])
+    assert spec(run).settings["tool_format"] == "house" and spec(run).options["resolved"]["tool_format"] == "house"
+    assert (
+        "tool_format house → auto" in json.dumps([step.spec.options for step in run.steps], ensure_ascii=False)
+    ) is told
