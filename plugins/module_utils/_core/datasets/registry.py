@@ -300,7 +300,7 @@ def tools_that_changed(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.An
 
     :param before: statistics of the earlier version; :param after: statistics of the later one.
     """
-    old, new = before.get("tools") or {}, after.get("tools") or {}
+    old, new = before.get("tool_sets") or {}, after.get("tool_sets") or {}
     return [name for name in new if name in old and old[name]["sha256"] != new[name]["sha256"]]
 
 

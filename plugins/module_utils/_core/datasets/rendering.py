@@ -383,6 +383,6 @@ class _Pass:
                 "exact": not self.more_systems,
                 "without": without,
             },
-            **({"tools": used} if used else {}),
+            **({"tool_sets": used} if used else {}),
             "sources": [source.as_dict() for source in sources],
         }

@@ -249,7 +249,7 @@ def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1) -> bool 
     if vram is not None and total is not None and not needs.get("unknown"):
         on_gpu = vram["planned"] <= fit.budget(total)
     if ram is not None:
-        on_cpu = all(needs["ram"][step] <= ram.total + ram.swap for step in ("train", "merge", "gguf"))
+        on_cpu = all(needs["ram"].get(step, 0) <= ram.total + ram.swap for step in ("train", "merge", "gguf"))
     if on_gpu is False or on_cpu is False:
         return False
     return on_cpu if vram is None else on_gpu

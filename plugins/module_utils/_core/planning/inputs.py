@@ -119,7 +119,7 @@ def training_settings(
     """
     machine = host.inspect_machine(accelerator)
     kept = base.template_source == resolution.EARLIER and not hyper["template"]
-    hyper = Hyperparameters({**hyper.values, "template": base.chat_template(hyper["template"])})
+    hyper = dataclasses.replace(hyper, values={**hyper.values, "template": base.chat_template(hyper["template"])})
     if hyper.extra:
         hyper = llamafactory_arguments.check(hyper, image_arguments.arguments_source(layout, toolchain, write))
         if not toolchain.llamafactory_image:  # an image may have files that this host does not have
@@ -132,7 +132,8 @@ def training_settings(
         str(hyper["tool_format"]), str(hyper["template"]), tool_choice.ToolUse.from_results(subject.dataset_results)
     )
     # the format of the template is the default of a fingerprint: it is what trainings before this option have
-    hyper = Hyperparameters({**hyper.values, "tool_format": HOUSE if choice.format == HOUSE else AUTO})
+    tool_format = HOUSE if choice.format == HOUSE else AUTO
+    hyper = dataclasses.replace(hyper, values={**hyper.values, "tool_format": tool_format})
     options: dict[str, t.Any] = {
         "resolved": {**hyperparameters.resolved(hyper), "precision": precision, "tool_format": choice.format},
         "accelerator": machine.accelerator,

@@ -207,7 +207,8 @@ class TurnRules(Rules):
     def parameters_of(self, row: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """The schema of the parameters of each tool of a row, by name; the row's tools are valid."""
         tools = row.get(self._tools) or []
-        tools = parse_json(tools) if isinstance(tools, str) else tools
+        if isinstance(tools, str):
+            tools = parse_json(tools) if tools.strip() else []
         functions = [tool["function"] if tool.get("type") == "function" else tool for tool in tools]
         return {function["name"]: function["parameters"] for function in functions}
 

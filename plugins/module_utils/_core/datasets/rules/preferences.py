@@ -98,7 +98,7 @@ class _TurnPreference(TurnRules):
             if self.field[name] in row:
                 faults += self._check_answer(row[self.field[name]], self.field[name])
         for name in () if faults else ("chosen", "rejected"):
-            answer, location = row[self.field[name]], self.field[name]
+            answer, location = _only_turn(row[self.field[name]]), self.field[name]
             if self.turn(answer)[0] == CALL:
                 faults += call_faults(self.calls(answer, location).calls, self.parameters_of(row))
         if not faults:

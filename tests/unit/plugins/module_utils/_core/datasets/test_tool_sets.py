@@ -211,7 +211,7 @@ def test_a_name_stands_for_the_tools(layout: Layout) -> None:
     named = publish(layout, {"homelab": tools}, [{"tools": "homelab", "messages": TALK}])
     assert named.dataset is not None
     assert json.loads(rows_of(named)[0]["tools"]) == tools
-    assert named.dataset.results["tools"] == {"homelab": {"sha256": tool_sets.digest_of(tools), "count": 1}}
+    assert named.dataset.results["tool_sets"] == {"homelab": {"sha256": tool_sets.digest_of(tools), "count": 1}}
     written = publish(layout, {}, [{"tools": tools, "messages": TALK}])
     assert written.dataset is not None and written.dataset.fingerprint == named.dataset.fingerprint
 
@@ -222,7 +222,8 @@ def test_changed_tools_are_the_reason_for_new_rows(layout: Layout) -> None:
     assert not publish(layout, {"homelab": [tool({"host": {"type": "string"}})]}, rows).changed
     again = publish(layout, {"homelab": [tool({"host": {"type": "string"}}, name="ping")], "other": [tool()]}, rows)
     assert not again.changed, "tools that no row names do not count"
-    changed = publish(layout, {"homelab": [tool({"host": {"type": "integer"}})]}, rows)
+    described = {"host": {"type": "string", "description": "its name"}}
+    changed = publish(layout, {"homelab": [tool(described)]}, rows)
     assert changed.reasons == ["the tools homelab changed"]
     assert changed.dataset is not None and first.dataset is not None
     assert changed.dataset.fingerprint != first.dataset.fingerprint

@@ -283,4 +283,5 @@ def test_whether_it_fits_may_be_unknown() -> None:
     assert host.fits(on_gpu, host.Machine("cuda", gpus, ram)) is True
     assert host.fits({**on_gpu, "unknown": ["optim"]}, host.Machine("cuda", gpus, ram)) is None
     between = {**on_gpu, "vram": {"planned": 30 * 10**9}}
-    assert host.fits(between, host.Machine("cuda", gpus, ram)) is False, "the smallest GPU counts"
+    assert host.fits(between, host.Machine("cuda", gpus, ram)) is True, "one GPU is used, the largest"
+    assert host.fits(between, host.Machine("cuda", gpus, ram), gpus=2) is False, "of several the smallest counts"

@@ -183,7 +183,7 @@ def test_damaged_receipts_and_foreign_directories_are_passed_over(results: Resul
 def test_changed_tools_are_named_as_the_reason(results: Results) -> None:
     for fingerprint, sha256 in ((OLD, "a"), (NEW, "b")):
         tools = {"homelab": {"sha256": sha256, "count": 1}, "same": {"sha256": "c", "count": 1}}
-        results.add("dataset", fingerprint, results={"rows": 2, "tools": tools})
+        results.add("dataset", fingerprint, results={"rows": 2, "tool_sets": tools})
         results.rows(fingerprint, "a", sha256)
     before = results.add("train", OLD, upstream={"dataset": OLD})
     found = changes(results.layout, before, spec("train", {}, {"dataset": NEW}))

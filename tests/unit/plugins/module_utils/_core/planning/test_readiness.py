@@ -67,7 +67,7 @@ def test_too_little_disk_is_refused_before_anything_runs(lab: PlanLab, free: t.C
     before = lab.tree()
     with pytest.raises(NotReadyError, match="Nothing was begun") as caught:
         engine.check_start([run])
-    assert "homelab-model: the steps still to be made need about 3." in caught.value.message
+    assert "homelab-model: the steps still to be made need about 2." in caught.value.message
     assert f"1.0 GB are free at {lab.layout.root}." in caught.value.message
     assert "preflight_check: warn" in caught.value.hint
     assert lab.tree() == before and engine.store.active() == []
@@ -85,7 +85,7 @@ def test_check_mode_tells_the_same(lab: PlanLab, free: t.Callable[[int], None]) 
     free(10**9)
     run, engine = lab.plan(register=False), Engine(lab.layout.root)
     (plan,) = plans_of(lab.layout, [(run, engine.preview(run))], "cpu", obstacles=engine.obstacles([run]))
-    assert any("the steps still to be made need about 3." in warning for warning in plan["warnings"])
+    assert any("the steps still to be made need about 2." in warning for warning in plan["warnings"])
 
 
 def test_only_steps_still_to_be_made_count(lab: PlanLab, free: t.Callable[[int], None]) -> None:
@@ -223,17 +223,15 @@ def test_single_steps_and_runs_in_the_queue_are_left_out(lab: PlanLab, free: t.C
 
 def test_ram_is_that_of_the_steps_that_are_made(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """An adapter that is not merged needs no memory for merging."""
-    full = (
-        lab.plan(accelerator="cuda", base_model="qwen2.5:7b", method="qlora")
-        .step("train")
-        .spec.options["estimate"]["ram"]
-    )
+    big: dict[str, t.Any] = {"accelerator": "cuda", "base_model": "qwen2.5:7b", "method": "qlora"}
+    full = lab.plan(**big, keep_merged=True).step("train").spec.options["estimate"]["ram"]
     assert full["train"] < full["merge"]
     monkeypatch.setattr(memory, "ram", lambda: Ram(full["merge"] - 1, full["merge"] - 1, 0))
     with pytest.raises(InputError, match="The step merge takes about"):
-        lab.plan(accelerator="cuda", base_model="qwen2.5:7b", method="qlora")
-    assert lab.plan(export="adapter", accelerator="cuda", base_model="qwen2.5:7b", method="qlora").steps
-    assert lab.plan(goal=Goal.TRAIN, accelerator="cuda", base_model="qwen2.5:7b", method="qlora").steps
+        lab.plan(**big, keep_merged=True)
+    assert lab.plan(**big).steps, "it is merged on the way"
+    assert lab.plan(**big, export="adapter").steps
+    assert lab.plan(**big, goal=Goal.TRAIN).steps
 
 
 def test_the_plan_has_the_peak_of_memory_over_the_steps_to_make(

@@ -11,12 +11,12 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases import gate as releases_gate
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     Answer,
     Gate,
     failure_lines,
     read_gate,
-    unmet,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_calls import calls_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import (
@@ -24,6 +24,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
     evaluate,
 )
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
+
+
+def unmet(question: releases_gate.Question, answer: releases_gate.Answer) -> list[str]:
+    """What an answer does not meet, in English."""
+    return [str(failure) for failure in releases_gate.unmet(question, answer)]
 
 
 def tool(name: str, **properties: str) -> dict[str, t.Any]:
@@ -282,7 +287,7 @@ def test_the_model_is_offered_the_tools_and_its_calls_are_reported() -> None:
     assert bodies[1]["messages"][1]["tool_calls"] == [{"function": call("ping", host="nas")}]
     assert report["candidate"]["met"] == 2
     assert report["questions"][0]["tools"] == ["request_media", "ping"]
-    assert failure_lines(report)[2] == "   it calls no tool and not request_media"
+    assert str(failure_lines(report)[2]) == "   it calls no tool and not request_media"
     message = {"content": "", "tool_calls": [{"function": {"name": "ping", "arguments": {"host": "nas"}}}]}
     assert calls_of(message) == (call("ping", host="nas"),)
 
