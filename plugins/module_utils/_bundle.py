@@ -107,6 +107,7 @@ def modules() -> None:
     from ._core.messages.english import base_models as _core_messages_english_base_models
     from ._core.messages.english import chat_formats as _core_messages_english_chat_formats
     from ._core.messages.english import datasets as _core_messages_english_datasets
+    from ._core.messages.english import datasets_tools as _core_messages_english_datasets_tools
     from ._core.messages.english import distributed as _core_messages_english_distributed
     from ._core.messages.english import engine as _core_messages_english_engine
     from ._core.messages.english import errors as _core_messages_english_errors
@@ -130,6 +131,7 @@ def modules() -> None:
     from ._core.messages.french import base_models as _core_messages_french_base_models
     from ._core.messages.french import chat_formats as _core_messages_french_chat_formats
     from ._core.messages.french import datasets as _core_messages_french_datasets
+    from ._core.messages.french import datasets_tools as _core_messages_french_datasets_tools
     from ._core.messages.french import distributed as _core_messages_french_distributed
     from ._core.messages.french import engine as _core_messages_french_engine
     from ._core.messages.french import errors as _core_messages_french_errors

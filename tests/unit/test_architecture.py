@@ -22,7 +22,10 @@ UTILS = ROOT / "plugins" / "module_utils"
 CORE = UTILS / "_core"
 MAX_LINES = 500
 #: Files without code, which a program writes.
-GENERATED_DATA = {CORE / "chat_formats" / "llamafactory_templates.py"}
+GENERATED_DATA = {
+    CORE / "base_models" / "llamafactory_models.py",
+    CORE / "chat_formats" / "llamafactory_templates.py",
+}
 COLLECTION = "ansible_collections.ia_homelab.llamafactory."
 
 #: Standard library of this Python, but not of 3.9.

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from .entry import Entry, Shape
 
-__all__ = ["CATALOGUE", "DEFAULT_TAGS", "Entry", "Shape"]
-
 # model_type, layers, hidden, intermediate, heads, kv_heads, head_dim, vocabulary, parameters, tied, and of a mixture of
 # experts: experts, experts of a token, intermediate of an expert
 _QWEN25_05B = Shape("qwen2", 24, 896, 4864, 14, 2, 64, 151936, 494032768, True)

@@ -18,7 +18,7 @@ from ..formats.safetensors import INDEX, SINGLE, read_model
 from ..json_text import parse_json
 from ..system.files import make_dirs, read_json, sha256_file, write_json
 from ..system.locks import FileLock
-from .catalogue import Shape
+from .entry import Shape
 
 #: Suffixes of the files that define a model; loaders read only those at the top level.
 _PARTS = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".tiktoken", ".py")

@@ -17,7 +17,8 @@ from ..chat_formats.exactness import servable
 from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean
-from .catalogue import CATALOGUE, DEFAULT_TAGS, Entry, Shape
+from .catalogue import CATALOGUE, DEFAULT_TAGS
+from .entry import Entry, Shape
 from .model_files import inspect_directory
 
 __all__ = ["BaseModel", "Shape", "catalogue_names", "count_parameters", "nearest", "resolve"]

@@ -23,7 +23,7 @@ from ..runs.store import Store
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from ..system.locks import FileLock
-from .catalogue import Shape
+from .entry import Shape
 from .hub_client import HubClient, read_token
 from .model_files import HashCache, directory_digest, inspect_files, weight_files
 from .names import BaseModel, count_parameters, families

@@ -15,7 +15,8 @@ import json
 import math
 import typing as t
 
-from ..base_models.catalogue import CATALOGUE, Shape
+from ..base_models.catalogue import CATALOGUE
+from ..base_models.entry import Shape
 from ..messages.message import Message
 from .memory import HALF, Estimate, Vram, effective_length, estimate
 

@@ -15,7 +15,7 @@ import os
 import typing as t
 
 from ..artifacts.layout import Layout
-from ..base_models.catalogue import Shape
+from ..base_models.entry import Shape
 from ..errors import InputError
 from ..fingerprint import digest, fingerprint
 from ..messages.message import Message

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ..base_models.catalogue import Shape
+from ..base_models.entry import Shape
 from ..training.one_pass import declared_obstacle
 from ..training.option import ADAPTERS, METHODS, STAGES
 from ..training.options import DEFAULTS

@@ -10,6 +10,7 @@ from . import (
     base_models,
     chat_formats,
     datasets,
+    datasets_tools,
     distributed,
     engine,
     errors,
@@ -23,12 +24,13 @@ from . import (
     training,
 )
 
-#: The catalogues, one for each package.
+#: The catalogues, one for each package, and a second one where they are many.
 CATALOGUES = (
     artifacts,
     base_models,
     chat_formats,
     datasets,
+    datasets_tools,
     distributed,
     engine,
     errors,

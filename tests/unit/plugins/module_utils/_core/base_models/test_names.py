@@ -22,8 +22,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import (
     CATALOGUE,
     DEFAULT_TAGS,
-    Entry,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Entry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.llamafactory_models import (
     MODELS,
 )

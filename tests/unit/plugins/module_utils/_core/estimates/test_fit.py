@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import Shape
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Shape
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.names import (
     catalogue_names,
     resolve,

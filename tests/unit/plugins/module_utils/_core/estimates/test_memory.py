@@ -13,10 +13,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import (
-    CATALOGUE,
-    Shape,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import CATALOGUE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Shape
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.names import (
     catalogue_names,
     resolve,
