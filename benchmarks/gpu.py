@@ -27,8 +27,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "playbooks" / "collections"))
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout  # noqa: E402
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import # noqa: E402     CATALOGUE
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Shape
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import CATALOGUE  # noqa: E402
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Shape  # noqa: E402
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.names import (  # noqa: E402
     count_parameters,
 )

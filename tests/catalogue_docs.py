@@ -16,8 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "base-models.md"
 sys.path.insert(0, str(ROOT / "playbooks" / "collections"))
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import # noqa: E402     CATALOGUE, DEFAULT_TAGS
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Entry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.catalogue import (  # noqa: E402
+    CATALOGUE,
+    DEFAULT_TAGS,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Entry  # noqa: E402
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats import (  # noqa: E402
     exactness,
     facts,
