@@ -56,6 +56,7 @@ def modules() -> None:
     from ._core.datasets.rules import registry as _core_datasets_rules_registry
     from ._core.datasets.rules import text as _core_datasets_rules_text
     from ._core.datasets.rules import tool_use as _core_datasets_rules_tool_use
+    from ._core.datasets.rules import tools as _core_datasets_rules_tools
     from ._core.datasets.rules import unread_fields as _core_datasets_rules_unread_fields
     from ._core.datasets import source_text as _core_datasets_source_text
     from ._core.datasets import sources as _core_datasets_sources
