@@ -18,10 +18,10 @@ import typing as t
 from ..chat_formats.canonical import CHANGED, Finding, canonical_tools
 from ..chat_formats.json_schema import Fault, schema_faults
 from ..errors import InputError
+from ..json_text import parse_strict_json
 from ..messages.message import Message
 from ..messages.suggestions import nearest
 from .problems import Problem, kind_of
-from .rules.calls import parse_json
 from .rules.tools import function_of, tools_faults
 from .tool_schemas import Irreplaceable, without_references
 
@@ -56,7 +56,7 @@ def read_tools(raw: bytes, label: str) -> list[Tool]:
     if len(raw) > MAX_BYTES:
         raise InputError("datasets.tools_too_large", label=label, limit=MAX_BYTES)
     try:
-        tools = parse_json(raw.decode("utf-8"))
+        tools = parse_strict_json(raw.decode("utf-8"))
     except ValueError as error:  # UnicodeDecodeError is one
         raise InputError("datasets.tools_file_no_json", label=label, reason=error) from error
     check_tools(tools, label)

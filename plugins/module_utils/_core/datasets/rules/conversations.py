@@ -14,12 +14,13 @@ import dataclasses
 import json
 import typing as t
 
+from ...json_text import parse_strict_json
 from ...messages.message import Message
 from ...messages.suggestions import nearest
 from ..output_formats import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesOutput, Sample
 from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
-from .calls import Calls, Unreadable, parse_json, read_text, read_tool_calls
+from .calls import Calls, Unreadable, read_text, read_tool_calls
 from .tool_use import ToolResult, call_faults, in_order, result_faults
 from .tools import function_of, tools_faults
 from .unread_fields import MEDIA_FIELDS, holds_nothing
@@ -208,7 +209,7 @@ class TurnRules(Rules):
         """The schema of the parameters of each tool of a row, by name; the row's tools are valid."""
         tools = row.get(self._tools) or []
         if isinstance(tools, str):
-            tools = parse_json(tools) if tools.strip() else []
+            tools = parse_strict_json(tools) if tools.strip() else []
         functions = [function_of(tool)[0] for tool in tools]
         return {function["name"]: function["parameters"] for function in functions}
 
@@ -301,7 +302,7 @@ class TurnRules(Rules):
             if faults:
                 return faults
             try:
-                tools = parse_json(tools)
+                tools = parse_strict_json(tools)
             except ValueError as error:
                 return [(location, Message("datasets.tools_no_json", reason=error))]
         if not isinstance(tools, list):
@@ -321,7 +322,7 @@ class TurnRules(Rules):
         if holds_nothing(tools):
             return ""
         text = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
-        return "" if parse_json(text) == [] else text
+        return "" if parse_strict_json(text) == [] else text
 
 
 class SharegptRules(TurnRules):
