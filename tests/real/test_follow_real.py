@@ -31,10 +31,10 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
 )
 
 HOSTS = ("pc-ia", "pc-two")
-STEPS = 160
+STEPS = 240
 #: A line of progress of a training, from its first to its last character.
 TRAINS = re.compile(
-    r"\[(pc-ia|pc-two)\] train lab-model  (\d+)%  step (\d+)/160(  loss \d[\d.e-]*)?(  ETA \d+:\d\d:\d\d)?"
+    r"\[(pc-ia|pc-two)\] train lab-model  (\d+)%  step (\d+)/240(  loss \d[\d.e-]*)?(  ETA \d+:\d\d:\d\d)?"
 )
 #: The start of a line of progress, anywhere in a line.
 ANY_LINE = re.compile(r"\[(?:pc-ia|pc-two)\] [a-z0-9-]+ lab-model")
