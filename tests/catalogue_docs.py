@@ -52,7 +52,7 @@ def _model(entry: Entry) -> str:
 
 def models() -> str:
     """The table of the catalogue."""
-    head = "| name | weights | template | exact | architecture | billion parameters | licence | sees |\n"
+    head = "| name | weights | template | exact | architecture | billion parameters | licence | images |\n"
     return head + "|---" * 8 + "|\n" + "".join(_model(entry) for entry in CATALOGUE)
 
 
