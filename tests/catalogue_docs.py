@@ -45,7 +45,7 @@ def _model(entry: Entry) -> str:
         f"{entry.model_type}{experts}",
         parameters,
         (entry.licence or "") + (" (to be accepted)" if entry.gated else ""),
-        "yes" if entry.sees else "",
+        "yes" if entry.takes_images else "",
     )
     return "| " + " | ".join(cells) + " |\n"
 

@@ -301,7 +301,7 @@ def argument_spec(step: str | None = None) -> dict[str, dict[str, t.Any]]:
         if step not in (None, option.step):
             continue
         entry: dict[str, t.Any] = {"type": option.type}
-        # where Ansible fills in a default, it cannot be told from a declared value
+        # a default that Ansible fills in looks like a declared value
         if option.default is not None and not option.decides_method:
             entry["default"] = option.copy_default()
         if option.type == "list":

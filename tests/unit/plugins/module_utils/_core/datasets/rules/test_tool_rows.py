@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows with calls: both spellings are read alike, and what a server does not give a model again is told."""
+"""Rows with calls: both spellings are read alike, and parts that a server does not pass on to a model are reported."""
 
 from __future__ import annotations
 
