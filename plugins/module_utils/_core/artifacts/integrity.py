@@ -55,8 +55,8 @@ def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> Message | No
 def step_defect(layout: Layout, kind: str, fingerprint: str, options: t.Mapping[str, t.Any]) -> Message | None:
     """Reason why an artifact is incomplete or lacks what a step requires; None if there is none.
 
-    :param options: of the step. A merge requires weights unless ``weights`` is false; the result of a merge on the way to
-        a GGUF file has none.
+    :param options: of the step. A merge requires weights unless ``weights`` is false; the result of a merge on the
+        way to a GGUF file has none.
     """
     defect = artifact_defect(layout, kind, fingerprint)
     if defect is None and kind == "merge" and options.get("weights", True):
