@@ -45,14 +45,14 @@ def _model(entry: Entry) -> str:
         f"{entry.model_type}{experts}",
         parameters,
         (entry.licence or "") + (" (to be accepted)" if entry.gated else ""),
-        "yes" if entry.sees else "",
+        "yes" if entry.takes_images else "",
     )
     return "| " + " | ".join(cells) + " |\n"
 
 
 def models() -> str:
     """The table of the catalogue."""
-    head = "| name | weights | template | exact | architecture | billion parameters | licence | sees |\n"
+    head = "| name | weights | template | exact | architecture | billion parameters | licence | images |\n"
     return head + "|---" * 8 + "|\n" + "".join(_model(entry) for entry in CATALOGUE)
 
 

@@ -83,8 +83,8 @@ options:
   tool_format:
     description:
       - "How tools and calls of tools are written for the model: as the chat template does (template), in the format of
-        this collection, which Ollama reads back with every template (house), or the one of them from which Ollama reads
-        back every call (auto). auto is template where no row has tools."
+        this collection, which Ollama reads back with every template but gpt_oss (house), or the one of them from which
+        Ollama reads back every call (auto). auto is template if no row has tools."
       - Only for the stages V(sft), V(dpo), V(kto) and V(rm).
     type: str
     choices: [auto, template, house]
@@ -206,8 +206,8 @@ options:
     default: 42
   precision:
     description:
-      - Number format of the computation; auto is bf16 on a GPU that has it (compute capability 8.0 and later), fp16 on
-        another GPU and fp32 on a CPU.
+      - Number format of the computation; auto is bf16 on a GPU that supports it (compute capability 8.0 and later),
+        fp16 on another GPU and fp32 on a CPU.
     type: str
     choices: [auto, bf16, fp16, fp32]
     default: auto

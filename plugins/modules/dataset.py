@@ -42,9 +42,9 @@ options:
       - A file named C(*.yml) or C(*.yaml) contains one list; it is only supported on the controller.
       - Files are UTF-8 without a byte order mark.
       - Files of the controller are searched where M(ansible.builtin.copy) searches them, then beside the inventory and
-        beside the playbook that was started, there also in the directory C(files). A file of yours is used rather than
-        one of this collection with the same name. Files may be encrypted with Ansible Vault. They are transferred only
-        if they differ from the files of the last publication.
+        beside the playbook that was started, there also in the directory C(files). Your own file takes precedence over
+        a file of this collection with the same name. Files may be encrypted with Ansible Vault. They are
+        transferred only if they differ from the files of the last publication.
     type: list
     elements: path
   remote_src:
@@ -201,7 +201,7 @@ rows:
   type: int
   sample: 50
 format:
-  description: Input format of the rows; of files of different formats all, joined by C(+).
+  description: Input format of the rows; for files of different formats, all of them joined by C(+).
   returned: when O(state=present)
   type: str
   sample: alpaca
@@ -244,9 +244,9 @@ outcome:
     - C(repeats) counts C(duplicates), rows that repeat an earlier row, and C(contradictions), rows that give another
       answer to the same question (or prefer the other answer, or have the opposite C(kto_tag)), with C(examples). If
       there are more than two million rows, only the first are compared, and C(exact) is false. Both cause a warning.
-    - C(suspects) has the C(count) of rows and the first C(rows) with answers that show nothing (C(invisible)), with
-      texts that are in a chat format already (C(formatted)), and with two braces left in a text (C(unfilled)). Each
-      causes a warning.
+    - C(suspects) has the C(count) of rows and the first C(rows) with answers of invisible characters (C(invisible)),
+      with texts that are in a chat format already (C(formatted)), and with two braces left in a text (C(unfilled)).
+      Each causes a warning.
     - C(lengths) is the distribution of the row lengths in bytes.
   returned: when O(state=present)
   type: dict

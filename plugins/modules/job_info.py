@@ -110,8 +110,8 @@ runs:
       type: dict
       sample: {current: 62, total: 150, unit: step, loss: 0.83, eta_seconds: 72.0}
     findings:
-      description: What the finished training of the run found out about itself that a user should know, such as a loss
-        that did not fall, as messages with C(code), C(parameters), C(text) and C(hint).
+      description: What a user should know about the finished training of the run, such as a loss that did not fall, as
+        messages with C(code), C(parameters), C(text) and C(hint).
       type: list
       elements: dict
     steps:

@@ -85,7 +85,7 @@ def test_a_short_resubmitted_run_reaches_waiting_clients(service: Service) -> No
     failed = next(event["data"] for event in told if event["data"]["code"] == "service.event_step_failed_because")
     assert failed["message"] == f"step-0 failed: {failed['parameters']['problem']['text']}"
     assert failed["parameters"]["problem"]["code"] == "engine.command_failed"
-    assert [event["message"] for event in found[:1]] == ["Asked for again."]
+    assert [event["message"] for event in found[:1]] == ["Queued again."]
     assert found[-1]["data"]["ended"] is True
 
 

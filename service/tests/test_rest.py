@@ -177,7 +177,7 @@ def test_cancel_pause_and_resume(busy: Service) -> None:
         found = client.get(f"/api/jobs/{job_id}/events").json()["events"]
     assert [one["id"] for one in found] == list(range(1, len(found) + 1))
     messages = [one["message"] for one in found if one["type"] == "status"]
-    assert messages == ["Queued.", "Cancelled.", "Asked for again.", "Cancelled.", "Asked for again."]
+    assert messages == ["Queued.", "Cancelled.", "Queued again.", "Cancelled.", "Queued again."]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ part_tools() {
     tally 1 0
 }
 
-# The base model that most tests train, made once: prints IA_TINY_BASE=…. Whoever changes a copy of it changes only that.
+# The base model that most tests train, made once: prints IA_TINY_BASE=…. A test that changes it works on a copy.
 tiny_base() {
     tools_env
     local files=playbooks/files base

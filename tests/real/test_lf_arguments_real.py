@@ -132,7 +132,7 @@ EXTRA = {"extra": {"adam_beta2": "9.5e-1", "neftune_noise_alpha": 5, "optim": "a
 
 
 def test_the_names_for_extra_are_those_of_the_installed_version(venv: str) -> None:
-    """A declaration at the top that belongs into extra is told so without asking LLaMA-Factory."""
+    """An argument at the top that belongs in extra is refused with that hint, without running LLaMA-Factory."""
     options = {option.lf_argument for option in OPTIONS}
     assert (
         set(llamafactory_arguments.read_arguments(venv).arguments) - set(MANAGED_ARGUMENTS) - options == EXTRA_ARGUMENTS

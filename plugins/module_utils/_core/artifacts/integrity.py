@@ -53,10 +53,10 @@ def artifact_defect(layout: Layout, kind: str, fingerprint: str) -> Message | No
 
 
 def step_defect(layout: Layout, kind: str, fingerprint: str, options: t.Mapping[str, t.Any]) -> Message | None:
-    """Reason why an artifact is incomplete or is not all that a step wants of it; None if it is.
+    """Reason why an artifact is incomplete or lacks what a step requires; None if there is none.
 
-    :param options: of the step. A merge with ``weights`` that is not false wants weights, which one on the way to a
-        GGUF file has not.
+    :param options: of the step. A merge requires weights unless ``weights`` is false; the result of a merge on the
+        way to a GGUF file has none.
     """
     defect = artifact_defect(layout, kind, fingerprint)
     if defect is None and kind == "merge" and options.get("weights", True):
@@ -71,7 +71,7 @@ def is_without_weights(receipt: Receipt) -> bool:
 
 
 def findings_of(layout: Layout, kind: str, fingerprint: str) -> list[dict[str, t.Any]]:
-    """What a training found out about itself that a user should know, as messages; empty for most, and other kinds."""
+    """The findings of a training, as messages; empty for most trainings and for other kinds."""
     if kind != "train":
         return []
     try:

@@ -55,7 +55,7 @@ class Entry:
     :param gated: whether the licence must be accepted on the hub first.
     :param shape: dimensions of the model; None if they are read from its files when it is first resolved.
     :param licence: licence according to its page on the hub; empty if unknown.
-    :param sees: whether the weights have an encoder for pictures.
+    :param takes_images: whether the weights have an encoder for images.
     :param architecture: ``model_type`` of ``config.json``, where there is no shape.
     """
 
@@ -66,7 +66,7 @@ class Entry:
     gated: bool
     shape: Shape | None
     licence: str = ""
-    sees: bool = False
+    takes_images: bool = False
     architecture: str = ""
 
     @property

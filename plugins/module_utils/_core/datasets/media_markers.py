@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Texts in rows that stand for a picture, a video or a sound.
 
-With a template of a model that sees, LLaMA-Factory counts them and fails if there are not as many pictures
+With a template for images, LLaMA-Factory counts them and fails if there are not as many pictures
 (``_validate_messages`` in ``data/mm_plugin.py``). Rows here have none.
 """
 

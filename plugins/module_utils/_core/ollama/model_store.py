@@ -14,7 +14,7 @@ from .syntax import models_directory
 def local_models_directory(ollama: Ollama) -> str:
     """Directory of the models of a server on this host; empty if unknown.
 
-    A server tells it only as a part of a Modelfile, so it is known only when the server has a model already.
+    A server reports it only as part of a Modelfile, so it is known only if the server has a model.
 
     :raises RemoteError: if the server does not answer.
     """

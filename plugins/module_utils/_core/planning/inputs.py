@@ -157,6 +157,7 @@ def training_settings(
         about_precision,
         _about_template(layout, hyper, base, subject) if kept else None,
         *stages.warnings_for(hyper.values),
+        *hyperparameters.idle_options(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
         choice.warning,

@@ -17,13 +17,12 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
 
     ::
 
-        homelab-model: 4 of 6 steps would run (qlora: 12.9 GB of GPU memory, …)
-          base              kept
-          train             learning_rate 0.0001 → 0.0002
-                            GPU 9.8 of 12.9 GB (12.1 GB free now), RAM 4.7 GB, disk 0.9 GB, 120 optimizer
-                            steps, about 14 min
+        homelab-model: 5 of 6 steps would run (qlora: 12.9 GB of GPU memory, …)
+          base             kept
+          train            learning_rate 0.0001 → 0.0002
+                           GPU 10.0 GB of 12.9 GB (12.5 GB free now), RAM 4.7 GB, …, about 7 min
           …
-        In all: disk 41.2 GB of 210.0 GB free at /data/llamafactory, about 31 min
+        In all: disk 36.6 GB of 210.0 GB free at /data/llamafactory, RAM 4.8 GB of 27.3 GB free, about 11 min
     """
     steps = plan["steps"]
     width = max(len(step["label"]) for step in steps)

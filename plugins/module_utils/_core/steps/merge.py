@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Step merge: ``llamafactory-cli export`` merges the adapter into the base; then the base's tokenizer is restored.
 
-Where nobody wants merged weights, the step only finds out what the adapter does to each tensor of the base
-(``training.one_pass``), and the conversion merges on the way. What that cannot express is exported.
+If no merged weights are declared, the step only determines what the adapter does to each tensor of the base
+(``training.one_pass``), and the conversion merges on the way. Where this is not possible, the weights are exported.
 
 LLaMA-Factory does not copy ``tokenizer.model``, and transformers 5 rewrites ``tokenizer_config.json`` and
 ``config.json`` in a form that version 4, and therefore llama.cpp's converter, misreads or cannot read. A SentencePiece
@@ -92,10 +92,10 @@ class MergeStep(Step):
     """Creates merged weights from a base and a training, or the instructions to merge on the way.
 
     ``options``: ``resolved`` (hyperparameters of the training, defaults filled in); ``weights`` (whether merged weights
-    are wanted for themselves; absent: yes).
+    are required; absent: yes).
 
     ``results``: ``weights`` (whether there are any); without, ``modules`` (number of tensors that the adapter changes);
-    with, ``tensors``, ``parameters``, ``bytes``, ``dtype``, and ``obstacle`` if they were not wanted; ``tokenizer``.
+    with, ``tensors``, ``parameters``, ``bytes``, ``dtype``, and ``obstacle`` if they were not required; ``tokenizer``.
     """
 
     kind = "merge"
@@ -195,7 +195,7 @@ def _marker(ctx: StepContext) -> str:
 
 
 def _obstacle_file(ctx: StepContext) -> str:
-    """Why weights that nobody wants for themselves have to be merged."""
+    """File with the reason why weights that are not required have to be merged."""
     return os.path.join(ctx.job_dir, "obstacle.json")
 
 

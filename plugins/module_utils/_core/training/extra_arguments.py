@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of the arguments of LLaMA-Factory that ``extra`` takes, to tell them from misspelt options without asking it.
+"""Names of LLaMA-Factory's arguments that ``extra`` takes. A misspelt option is recognized without running it.
 
 Whether the installed version has an argument is checked in ``training.llamafactory_arguments``.
 ``tests/real/test_lf_arguments_real.py`` compares the list with the installed version.

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the losses of a finished training say about it. No side effects.
 
-A finding ends no run: the weights are valid, but whoever serves them should know. It is kept in the results of the
-training, and names the setting to change.
+A finding does not end the run: the weights are valid, but should not be served without knowing it. It is
+kept in the results of the training, and names the setting to change.
 """
 
 from __future__ import annotations

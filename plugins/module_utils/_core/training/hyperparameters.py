@@ -83,7 +83,7 @@ def complete(values: t.Mapping[str, t.Any]) -> Hyperparameters:
 
 
 def ineffective_options(checked: Checked) -> list[Problem]:
-    """Options without effect: those of another stage or method, or of another value of an option.
+    """Options without effect: those of another stage or method.
 
     They would be ignored: ``pref_loss: orpo`` without ``stage: dpo`` is no ORPO, and ``quantization_bit: 8`` with
     ``method: lora`` is QLoRA in LLaMA-Factory, but not here. A value that is the default has no other effect.
@@ -109,17 +109,24 @@ def _defect_of_context(option: Option, checked: Checked) -> Message | None:
     if option.stages and stage not in option.stages and "stage" in valid:
         names = list(option.stages)
         return Message("training.option_of_other_stage", option=option.name, stage=stage, stages=names)
-    for other, allowed in [option.needs] if option.needs else []:
-        # zero is what comes of it anyway: no warm-up, no margin
-        if checked.values[option.name] and values[other] not in allowed and other in valid:
-            return Message(
-                "training.option_of_other_value",
-                option=option.name,
-                other=other,
-                value=values[other],
-                allowed=list(allowed),
-            )
     return None
+
+
+def idle_options(values: t.Mapping[str, t.Any]) -> list[Message]:
+    """Warnings about options that the value of another option leaves without effect.
+
+    They are part of the fingerprint: refusing them would repeat the trainings that have been made with them.
+
+    :param values: all hyperparameters.
+    """
+    found = []
+    for option in OPTIONS:
+        other, allowed = option.needs or ("", ())
+        # zero is what comes of it anyway: no warm-up, no margin
+        if other and values[option.name] not in (0, option.default) and values[other] not in allowed:
+            facts = {"option": option.name, "other": other, "value": values[other], "allowed": list(allowed)}
+            found.append(Message("training.option_of_other_value", **facts))
+    return found
 
 
 def gpu_problems(checked: Checked) -> list[Problem]:
@@ -301,7 +308,7 @@ def argument_spec(step: str | None = None) -> dict[str, dict[str, t.Any]]:
         if step not in (None, option.step):
             continue
         entry: dict[str, t.Any] = {"type": option.type}
-        # where Ansible fills in a default, it cannot be told from a declared value
+        # a default that Ansible fills in looks like a declared value
         if option.default is not None and not option.decides_method:
             entry["default"] = option.copy_default()
         if option.type == "list":

@@ -90,7 +90,7 @@ class Change:
 
 
 def declared_obstacle(resolved: t.Mapping[str, t.Any]) -> Message | None:
-    """Why a training goes through merged weights, as far as its declaration tells; None if it does not.
+    """Why a training needs merged weights, as far as its declaration shows; None if it does not.
 
     :param resolved: hyperparameters, defaults filled in.
     :returns: a phrase.

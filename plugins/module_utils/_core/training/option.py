@@ -43,7 +43,7 @@ class Option:
     :param methods: methods it applies to; empty for all.
     :param stages: stages it applies to; empty for all.
     :param needs: another option, and the values of it with which this one has an effect; empty for all.
-    :param decides_method: whether who declares it, even with its default, wants one of :attr:`methods`.
+    :param decides_method: whether declaring it, even with its default, implies one of :attr:`methods`.
     :param step: the step it belongs to: ``base``, ``dataset``, ``train``, ``merge``, ``gguf``, ``register``,
         ``promote`` or ``retain``; ``run`` for all of them together. Those of ``HYPERPARAMETER_STEPS`` are
         hyperparameters.

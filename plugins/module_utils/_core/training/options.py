@@ -71,9 +71,9 @@ ALL: tuple[Option, ...] = (
     ),
     Option(
         "preflight_check", "str", "enforce", "If disk or Ollama is missing",
-        "Handling of a fine-tune that cannot reach its end on the host as it is now, because the disk is too small "
-        "for the steps still to be made or Ollama does not answer: refuse it before anything runs (enforce), or "
-        "begin it nevertheless, with a warning (warn).",
+        "Handling of a fine-tune that cannot finish on the host as it is now, because the disk is too small for the "
+        "steps still to be made or Ollama does not answer: refuse it before anything runs (enforce), or start it "
+        "nevertheless, with a warning (warn).",
         choices=("enforce", "warn"), step="run", changes_result=False,
     ),
     Option(
@@ -181,8 +181,8 @@ ALL: tuple[Option, ...] = (
     Option(
         "tool_format", "str", "auto", "Tool format",
         "How tools and calls of tools are written for the model: as the chat template does (template), in the format "
-        "of this collection, which Ollama reads back with every template (house), or the one of them from which Ollama "
-        "reads back every call (auto). auto is template where no row has tools.",
+        "of this collection, which Ollama reads back with every template but gpt_oss (house), or the one of them from "
+        "which Ollama reads back every call (auto). auto is template if no row has tools.",
         choices=("auto", "template", "house"), stages=("sft", "dpo", "kto", "rm"),
     ),
     Option(
@@ -275,8 +275,8 @@ ALL: tuple[Option, ...] = (
     ),
     Option(
         "precision", "str", "auto", "Precision",
-        "Number format of the computation; auto is bf16 on a GPU that has it (compute capability 8.0 and later), fp16 "
-        "on another GPU and fp32 on a CPU.",
+        "Number format of the computation; auto is bf16 on a GPU that supports it (compute capability 8.0 and later), "
+        "fp16 on another GPU and fp32 on a CPU.",
         choices=("auto", "bf16", "fp16", "fp32"),
     ),
     Option(
@@ -302,7 +302,7 @@ ALL: tuple[Option, ...] = (
         "keep_merged", "bool", False, "Keep merged weights",
         "Whether merged 16-bit weights in the format of Hugging Face are written and kept, for vLLM or the hub, also "
         "with keep_intermediates: false. Otherwise the adapter is merged on the way to the GGUF file, in half the "
-        "memory, and what cannot be merged that way has its merged weights written.",
+        "memory; merged weights are written only if that is not possible.",
         changes_result=False, step="merge",
     ),
     Option(

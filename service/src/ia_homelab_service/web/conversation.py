@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A conversation with a model, with tools that somebody else executes: their results are given to it."""
+"""A conversation with a model and tools. No tool is executed here: the user enters the results."""
 
 from __future__ import annotations
 

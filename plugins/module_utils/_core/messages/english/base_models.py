@@ -127,13 +127,13 @@ TEXTS: Texts = {
         "Put the tokenizer of the model it was made from beside its weights.",
     ),
     "base_models.no_processor": Text(
-        "LLaMA-Factory wants a processor of images for the template {template}, and it has none (neither of "
+        "LLaMA-Factory needs an image processor for the template {template}, and it has none (neither of "
         "{files:join|, | and }).",
         "Declare a template without images, or take a model that has one.",
     ),
     "base_models.tokens_missing": Text(
-        "{tokens:quoted} of the template {template} are no tokens of its vocabulary, so it would learn no end of an "
-        "answer.",
+        "{tokens:quoted} of the template {template} are not in its vocabulary, so it would not learn where an answer "
+        "ends.",
         "Declare the template that the model was trained with.",
     ),
     "base_models.pre_tokenizer_unknown": Text(
@@ -142,23 +142,23 @@ TEXTS: Texts = {
     ),
     "base_models.tokenizer_not_inspected": "The tokenizer of the base could not be inspected: it was not checked.",
     "base_models.stop_words_missing": (
-        "{tokens:quoted} of the template {template} are no tokens of the base's vocabulary: LLaMA-Factory adds them, "
-        "and they mean nothing to the base."
+        "{tokens:quoted} of the template {template} are not in the base's vocabulary: LLaMA-Factory adds them, and the "
+        "base has to learn them from your rows."
     ),
     "base_models.learns_chat": (
-        "The base has no chat template: it learns the format of {template}, and to answer at all, from your rows alone."
+        "The base has no chat template. It learns to answer, and the format of {template}, from your rows only."
     ),
     "base_models.chat_differs": (
-        "The base's own chat template writes {own!r} where {template} writes {ours!r}: the training teaches the second."
+        "The base's own chat template writes {own!r} where {template} writes {ours!r}: the model learns the latter."
     ),
     "base_models.tools_differ": (
-        "The base's own chat template describes tools otherwise than {template}: what it has learnt of tools has to be "
-        "learnt anew."
+        "The base's own chat template describes tools differently from {template}: the model has to learn the use of "
+        "tools again, from rows with tools."
     ),
     "base_models.media_in_text": Text(
-        "Row {row} of the dataset {dataset} has the text {marker}, for which LLaMA-Factory wants a picture, a video or "
-        "a sound with the template {template}.",
-        "Write it otherwise, or declare a template of a base that takes text alone.",
+        "Row {row} of the dataset {dataset} has the text {marker}, for which LLaMA-Factory expects an image, a video "
+        "or a sound with the template {template}.",
+        "Write it differently, or declare a template for text only.",
     ),
     "base_models.without_chat": Text(
         "{model} has no chat template: it is a base without chat.",

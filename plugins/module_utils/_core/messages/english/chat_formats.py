@@ -119,10 +119,10 @@ TEXTS: Texts = {
         "it is {value}, and the schema of the tool allows {allowed}", "Correct the call or the schema."
     ),
     "chat_formats.value_fits_none": Text(
-        "{value} is as none of the schemas in {keyword} says", "Correct the call or the schema."
+        "{value} matches none of the schemas in {keyword}", "Correct the call or the schema."
     ),
     "chat_formats.value_fits_several": Text(
-        "{value} is as several of the schemas in {keyword} say", "Correct the call or the schema."
+        "{value} matches several of the schemas in {keyword}", "Correct the call or the schema."
     ),
     "chat_formats.value_not_as_pattern": Text(
         "{value} does not match the pattern {pattern} of the tool", "Correct the call or the schema."
@@ -131,14 +131,18 @@ TEXTS: Texts = {
     "chat_formats.value_unknown": Text(
         "the tool has no argument {name!r}", "{suggestion} Correct the call or the tool."
     ),
-    "chat_formats.value_twice": Text("a value stands in it twice", "Correct the call or the schema."),
+    "chat_formats.value_twice": Text("it contains a value twice", "Correct the call or the schema."),
     "chat_formats.value_beyond": Text(
         "it is {value}, and {keyword} of the tool is {bound}", "Correct the call or the schema."
     ),
-    "chat_formats.calls_with_name": "not calls with an argument that is called name",
+    "chat_formats.calls_with_name": "all but those with an argument that is called name",
     "chat_formats.calls_stay_text": "none: a call stays in the answer as text",
-    "chat_formats.calls_not_closed": "a single one after a thought, if any: LLaMA-Factory does not close a call",
-    "chat_formats.calls_with_quotes": "not texts with quotation marks, which LLaMA-Factory does not escape",
+    "chat_formats.calls_not_closed": (
+        "at most a single one, after a thought: LLaMA-Factory does not write the end of a call"
+    ),
+    "chat_formats.calls_with_quotes": (
+        "all but those with quotation marks in a text, which LLaMA-Factory does not escape"
+    ),
     "chat_formats.calls_not_single": "only a single call without text before it",
     "chat_formats.tools_declared": "it is declared",
     "chat_formats.tools_read": "Ollama reads every call in the format of {template} back",
@@ -148,7 +152,7 @@ TEXTS: Texts = {
     ),
     "chat_formats.calls_unread": Text(
         "Of the calls that the model learns in the format of {template}, Ollama reads back: {unread}.",
-        "tool_format: auto takes a format that it reads, where there is one.",
+        "Set tool_format to auto, which selects a format that Ollama reads if there is one.",
     ),
     "chat_formats.tools_trained_before": "a training in the format of {template} exists",
     "chat_formats.calls_unread_before": Text(
@@ -156,7 +160,7 @@ TEXTS: Texts = {
         "Set tool_format to house to train it again in a format that it reads.",
     ),
     "chat_formats.house_not_read": Text(
-        "tool_format: house is of no use with the chat template {template}: {reason}.", "Leave tool_format out."
+        "tool_format: house does not work with the chat template {template}: {reason}.", "Leave tool_format out."
     ),
     "chat_formats.text_beside_not_written": (
         "LLaMA-Factory cannot write a text beside a call in the format of {template}, and {count} {count:row has|rows "

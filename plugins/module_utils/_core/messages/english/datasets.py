@@ -44,9 +44,9 @@ TEXTS: Texts = {
         "validation_share {share:g} of {rows} rows leaves no row to validate on.",
         "{advice}",
     ),
-    "datasets.smallest_share": "The smallest share that takes one is {smallest:.3f}; or add rows, or leave it out.",
+    "datasets.smallest_share": "The smallest share that selects a row is {smallest:.3f}; or add rows, or leave it out.",
     "datasets.too_few_to_validate": (
-        "Add rows, or leave it out: no share up to {largest:g}, the largest, takes one of these."
+        "Add rows, or leave it out: no share up to {largest:g}, the largest, selects one of these."
     ),
     "datasets.nothing_to_train_on": Text(
         "validation_share {share:g} of {rows} rows leaves no row to train on.",
@@ -356,7 +356,7 @@ TEXTS: Texts = {
         "{name}: every kto_tag is the same, so there is little to learn from: add answers of both kinds."
     ),
     "datasets.invisible_answers": (
-        "{name}: {count} {count:row has|rows have} an answer of characters that show nothing, such as zero-width "
+        "{name}: {count} {count:row has|rows have} an answer of invisible characters only, such as zero-width "
         "spaces{examples}. The model would learn to answer nothing: write the answers, or leave the rows out."
     ),
     "datasets.formatted_texts": (

@@ -85,10 +85,10 @@ TEXTS: Texts = {
         'Write {{"name": …, "arguments": {{…}}}}, or a list of such.',
     ),
     "datasets.call_incomplete": Text(
-        "a call has a name and arguments, and this has not",
+        "the name or the arguments of the call are missing",
         'Write {{"name": …, "arguments": {{…}}}}, or a list of such.',
     ),
-    "datasets.no_call": Text("it calls nothing", 'Write {{"name": …, "arguments": {{…}}}}, or a list of such.'),
+    "datasets.no_call": Text("it contains no call", 'Write {{"name": …, "arguments": {{…}}}}, or a list of such.'),
     "datasets.text_after_call": Text(
         "there is a text after a call, and training would move it before the call",
         "Write the text before <tool_call>, or as an answer of its own after the result.",
@@ -135,12 +135,12 @@ TEXTS: Texts = {
         'Write [{{"type": "function", "function": {{"name": …, "arguments": "{{…}}"}}}}].',
     ),
     "datasets.tools_not_given": (
-        "{name}: {count} {count:row has|rows have} tools or calls with something that no server gives the model again, "
-        "so the training leaves it out or may spell it otherwise: {examples:join|; }."
+        "{name}: {count} {count:row has|rows have} tools or calls with parts that no server passes on to the model, so "
+        "the training leaves them out or may write them differently: {examples:join|; }."
     ),
     "datasets.tool_value_lost": "{file} row {row}, {field}: {what}",
     "datasets.calls_without_tools": (
-        "{name}: {count} {count:row calls|rows call} tools and {count:has|have} none: the model learns to call what it "
-        "is not shown. Add the tools to the row."
+        "{name}: {count} {count:row calls|rows call} tools and {count:has|have} none: the model would learn to call "
+        "tools that it is not shown. Add the tools to the row."
     ),
 }

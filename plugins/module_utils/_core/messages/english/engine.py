@@ -65,7 +65,7 @@ TEXTS: Texts = {
     ),
     "engine.run_changed": "The run {run} has changed.",
     "engine.lease_damaged": Text(
-        "The record of the GPU lease cannot be read. It is now {aside}, and {path} counts as missing.",
+        "The record of the GPU lease cannot be read. It was renamed to {aside}, and {path} counts as missing.",
         "If a server that it names does not run, start it.",
     ),
     "engine.gpu_of_other_store": "the GPU, which a training of another data directory uses",

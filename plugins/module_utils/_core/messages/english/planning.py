@@ -16,7 +16,7 @@ TEXTS: Texts = {
     "planning.merge_kept": "merged weights are written and kept",
     "planning.template_kept": Text(
         "The chat template {template} of {model} was derived by an earlier version, from its name or its files, and is "
-        "kept because it was trained with.",
+        "kept because a training used it.",
         "Declare template: {template} if that is its format.",
     ),
     "planning.other_recipe": "other rules for the prompt, nothing is trained",
@@ -99,20 +99,22 @@ TEXTS: Texts = {
     "planning.new_step": "new in this fine-tune",
     "planning.asked_again": "it is asked for again",
     "planning.made_from_another": "made from another {inputs:join| and }",
-    "planning.disk_short": (
-        "{name}: the steps still to be made need about {needed:bytes} of disk, and {free:bytes} are free at {path}."
+    "planning.disk_short": Text(
+        "{name}: the steps still to be made need about {needed:bytes} of disk, and {free:bytes} are free at {path}.",
+        "Free space there.",
     ),
-    "planning.ram_short": (
+    "planning.ram_short": Text(
         "{name}: the largest of its steps takes about {needed:bytes} of memory, and the machine has {total:bytes} and "
-        "{swap:bytes} of swap."
+        "{swap:bytes} of swap.",
+        "Add swap space, or choose a smaller base model.",
     ),
     "planning.server_silent": Text(
         "{name}: the last steps need Ollama at {url}, which does not answer: {problem}",
         "Start it, or declare register: false to end with the GGUF files.",
     ),
     "planning.not_begun": Text(
-        "Nothing was begun, because the end cannot be reached. {obstacles!s:join| }",
-        "Apply again when that is mended. To begin all the same, declare preflight_check: warn.",
+        "Nothing was started, because the run cannot finish. {obstacles!s:join| }",
+        "Correct this and apply again. To start nevertheless, declare preflight_check: warn.",
     ),
     "planning.gpu_short": (
         "{name}: the training takes about {needed:bytes} of GPU memory, and {free:bytes} are free now: another "

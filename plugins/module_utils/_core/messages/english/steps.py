@@ -212,8 +212,8 @@ TEXTS: Texts = {
     ),
     "steps.too_few_gpus": Text(
         "The training needs {wanted} {wanted:GPU|GPUs}, and {there} can be used.",
-        "Do the driver and nvidia-smi report all of them, and is none left out by CUDA_VISIBLE_DEVICES or by gpus of "
-        "the containers?",
+        "Check that nvidia-smi reports all of them, and that neither CUDA_VISIBLE_DEVICES nor gpus of the containers "
+        "leaves one out.",
     ),
     "steps.dataset_incomplete": "The dataset at {directory} is incomplete: {problem}",
     "steps.dataset_entries": "dataset_info.json in {directory} should have one entry, not {count}.",

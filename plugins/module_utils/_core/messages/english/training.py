@@ -99,7 +99,7 @@ TEXTS: Texts = {
     "training.written_as": Text("{key}: {problem}", "{problem.hint}"),
     "training.option_unknown": Text("There is no option {option!r} of a fine-tune.", "{advice}"),
     "training.argument_is_option": Text(
-        "{argument} is an argument of LLaMA-Factory, and no option of a fine-tune.", "Declare {declaration} instead."
+        "{argument} is an argument of LLaMA-Factory, not an option of a fine-tune.", "Declare {declaration} instead."
     ),
     "training.argument_of_modules": Text(
         "{argument} is an argument of LLaMA-Factory that this program sets itself.",
@@ -136,23 +136,23 @@ TEXTS: Texts = {
     "training.extra_managed": Text("extra.{name} is set by this program itself.", "Leave it out."),
     "training.option_missing": "{option} is missing.",
     "training.option_of_other_method": Text(
-        "{option} means nothing for the method {method}.",
+        "{option} has no effect with the method {method}.",
         "Declare method: {methods:join| or }, or leave {option} out.",
     ),
     "training.option_of_other_value": Text(
-        "{option} means nothing with {other}: {value}.",
+        "{option} has no effect with {other}: {value}.",
         "Declare {other}: {allowed:join|, | or }, or leave {option} out.",
     ),
     "training.option_of_other_stage": Text(
-        "{option} means nothing for the stage {stage}.",
+        "{option} has no effect with the stage {stage}.",
         "Declare stage: {stages:join| or }, or leave {option} out.",
     ),
     "training.learning_rate_of_sft": (
         "learning_rate {learning_rate:g} suits sft; for {stage} something like {usual:g} is usual."
     ),
     "training.batches_not_divisible": Text(
-        "gradient_accumulation {gradient_accumulation} cannot be divided among gpus: {gpus}, so the rows of an "
-        "optimizer step would be others.",
+        "gradient_accumulation {gradient_accumulation} cannot be divided among gpus: {gpus}, so an optimizer "
+        "step would have another number of rows.",
         "Declare a multiple of {gpus} as gradient_accumulation, such as {nearest}.",
     ),
     "training.refused": Text("LLaMA-Factory refuses these arguments: {reason}", "{advice}"),
@@ -162,7 +162,7 @@ TEXTS: Texts = {
     ),
     "training.change_extra": "Change or leave out of extra: {names}.",
     "training.modules_missing": Text(
-        "The base model has no modules {names:quoted} that can be trained so.",
+        "The base model has no modules {names:quoted} that can be trained in this way.",
         "Its linear modules are: {modules}. lora_target: all stands for all of them.",
     ),
     "training.modules_not_checked": (
@@ -171,7 +171,7 @@ TEXTS: Texts = {
     "training.not_checked": ("{names}: not checked, because LLaMA-Factory is not installed here or does not answer."),
     "training.few_steps": Text(
         "The training makes about {steps} optimizer {steps:step|steps} ({rows} {rows:row|rows}, {rows_per_step} for "
-        "each step, {epochs:g} {epochs:epoch|epochs}): few to learn from.",
+        "each step, {epochs:g} {epochs:epoch|epochs}), which may be too few to learn from.",
         "{advice}",
     ),
     "training.raise_max_steps": "Raise extra.max_steps.",
@@ -198,7 +198,7 @@ TEXTS: Texts = {
     ),
     "training.validation_loss_rose": Text(
         "The validation loss rose to {last:.4g} after its lowest value, {smallest:.4g} at evaluation {number} of "
-        "{count}: the training repeats its rows instead of learning from them.",
+        "{count}: the model overfits the rows of the training.",
         "Lower epochs.",
     ),
     "training.text_teaches_no_answering": (

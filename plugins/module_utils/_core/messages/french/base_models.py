@@ -45,7 +45,7 @@ TEXTS: Texts = {
         "Le modèle de conversation de {model} est inconnu : il n'est ni dans le catalogue, ni parmi les modèles que "
         "nomme LLaMA-Factory.",
         "Déclarez template : le format avec lequel il a été entraîné. Ceux-ci peuvent être servis tels qu'ils sont "
-        "entraînés : {known}. Le catalogue a {families}.",
+        "entraînés : {known}. Le catalogue contient {families}.",
     ),
     "base_models.cannot_be_trained": Text("{model} ne peut pas servir de base : {problem}", "{problem.hint}"),
     "base_models.tools_missing": "LLaMA-Factory n'est pas installé dans un environnement virtuel de cette machine",
@@ -74,8 +74,8 @@ TEXTS: Texts = {
         "Mettez à côté de ses poids le tokenizer du modèle dont il est issu.",
     ),
     "base_models.no_processor": Text(
-        "LLaMA-Factory veut un processeur d'images pour le modèle de conversation {template}, et il n'y en a pas (ni "
-        "{files:join|, | ni }).",
+        "LLaMA-Factory a besoin d'un processeur d'images pour le modèle de conversation {template}, et il n'y en a pas "
+        "(ni {files:join|, | ni }).",
         "Déclarez un modèle de conversation sans images, ou prenez une base qui en a un.",
     ),
     "base_models.tokens_missing": Text(
@@ -87,17 +87,29 @@ TEXTS: Texts = {
         "Le convertisseur de llama.cpp installé ne reconnaît pas son pré-tokenizer : Ollama ne peut pas le servir.",
         "Prenez un modèle dont le tokenizer n'a pas été changé, ou un llama.cpp plus récent.",
     ),
+    "base_models.tokenizer_not_inspected": (
+        "Le tokenizer de la base n'a pas pu être examiné : il n'a pas été vérifié."
+    ),
+    "base_models.stop_words_missing": (
+        "{tokens:quoted} du modèle de conversation {template} ne sont pas dans le vocabulaire de la base : "
+        "LLaMA-Factory les ajoute, et la base doit les apprendre par vos lignes."
+    ),
+    "base_models.media_in_text": Text(
+        "La ligne {row} du jeu de données {dataset} contient le texte {marker}, pour lequel LLaMA-Factory attend une "
+        "image, une vidéo ou un son avec le modèle de conversation {template}.",
+        "Écrivez-le autrement, ou déclarez un modèle de conversation pour du texte seul.",
+    ),
     "base_models.learns_chat": (
-        "La base n'a pas de modèle de conversation : elle apprend le format de {template}, et à répondre, de vos "
-        "seules lignes."
+        "La base n'a pas de modèle de conversation : vos lignes seules lui apprennent à répondre, et le format de "
+        "{template}."
     ),
     "base_models.chat_differs": (
-        "Le modèle de conversation de la base écrit {own!r} là où {template} écrit {ours!r} : l'entraînement enseigne "
+        "Le modèle de conversation de la base écrit {own!r} là où {template} écrit {ours!r} : le modèle apprend "
         "le second."
     ),
     "base_models.tools_differ": (
-        "Le modèle de conversation de la base décrit les outils autrement que {template} : ce qu'elle en sait est à "
-        "apprendre à nouveau."
+        "Le modèle de conversation de la base décrit les outils autrement que {template} : le modèle doit "
+        "réapprendre à s'en servir, par des lignes avec des outils."
     ),
     "base_models.without_chat": Text(
         "{model} n'a pas de modèle de conversation : c'est une base sans conversation.",

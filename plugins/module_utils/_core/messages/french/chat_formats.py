@@ -86,7 +86,7 @@ TEXTS: Texts = {
     "chat_formats.schema_no_text": Text("c'est {value}, et non un texte", "Écrivez un texte."),
     "chat_formats.schema_no_number": Text("c'est {value}, et non un nombre", "Écrivez un nombre."),
     "chat_formats.schema_no_count": Text(
-        "c'est {value}, ce qui ne compte rien", "Écrivez un nombre entier à partir de 0."
+        "c'est {value}, et non un nombre d'éléments", "Écrivez un nombre entier à partir de 0."
     ),
     "chat_formats.schema_type_unknown": Text(
         "{value} n'est pas un type de JSON Schema", "{suggestion} Les types sont {types:join|, | et }."
@@ -125,24 +125,28 @@ TEXTS: Texts = {
     "chat_formats.value_unknown": Text(
         "l'outil n'a pas d'argument {name!r}", "{suggestion} Corrigez l'appel ou l'outil."
     ),
-    "chat_formats.value_twice": Text("une valeur y est deux fois", "Corrigez l'appel ou le schéma."),
+    "chat_formats.value_twice": Text("il contient deux fois la même valeur", "Corrigez l'appel ou le schéma."),
     "chat_formats.value_beyond": Text(
         "c'est {value}, et {keyword} de l'outil est {bound}", "Corrigez l'appel ou le schéma."
     ),
-    "chat_formats.calls_with_name": "pas les appels dont un argument s'appelle name",
+    "chat_formats.calls_with_name": "tous, sauf ceux dont un argument s'appelle name",
     "chat_formats.calls_stay_text": "aucun : un appel reste dans la réponse comme texte",
     "chat_formats.calls_not_closed": (
         "au plus un seul, après une réflexion : LLaMA-Factory n'écrit pas la fin d'un appel"
     ),
-    "chat_formats.calls_with_quotes": "pas les textes avec des guillemets, que LLaMA-Factory n'échappe pas",
+    "chat_formats.calls_with_quotes": (
+        "tous, sauf ceux dont un texte contient des guillemets, que LLaMA-Factory n'échappe pas"
+    ),
     "chat_formats.calls_not_single": "seulement un appel unique sans texte avant lui",
     "chat_formats.tools_declared": "il est déclaré",
     "chat_formats.tools_read": "Ollama relit tous les appels au format de {template}",
     "chat_formats.tools_unread": "des appels au format de {template}, Ollama relit : {unread}",
-    "chat_formats.tools_own_parser": "Ollama lit les réponses de {template} par un code à lui, qui ne lit aucun appel",
+    "chat_formats.tools_own_parser": (
+        "Ollama lit les réponses de {template} avec un analyseur qui lui est propre, qui ne lit aucun appel"
+    ),
     "chat_formats.calls_unread": Text(
         "Des appels que le modèle apprend au format de {template}, Ollama relit : {unread}.",
-        "tool_format: auto prend un format qu'il relit, s'il y en a un.",
+        "Mettez tool_format à auto, qui choisit un format qu'Ollama relit, s'il y en a un.",
     ),
     "chat_formats.tools_trained_before": "un entraînement au format de {template} existe",
     "chat_formats.calls_unread_before": Text(
@@ -150,7 +154,7 @@ TEXTS: Texts = {
         "Mettez tool_format à house pour l'entraîner à nouveau dans un format qu'il relit.",
     ),
     "chat_formats.house_not_read": Text(
-        "tool_format: house est sans utilité avec le modèle de conversation {template} : {reason}.",
+        "tool_format: house ne fonctionne pas avec le modèle de conversation {template} : {reason}.",
         "Retirez tool_format.",
     ),
     "chat_formats.text_beside_not_written": (

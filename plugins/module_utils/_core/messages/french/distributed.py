@@ -10,7 +10,7 @@ from ..text import Texts
 TEXTS: Texts = {
     "distributed.nodes_awaited": "{count:le nœud|les nœuds} {nodes}",
     "distributed.port_awaited": "le port {port}, qu'un autre programme occupe",
-    "distributed.other_training_awaited": "{node}, qui est à un autre entraînement",
+    "distributed.other_training_awaited": "{node}, qui exécute un autre entraînement",
     "distributed.readiness_awaited": "{nodes}, qui se {count:prépare|préparent}",
     "distributed.others_awaited": "les autres nœuds, avec {leader}",
     "distributed.others_ready_awaited": "les autres nœuds, qui se préparent",

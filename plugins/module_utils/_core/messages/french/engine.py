@@ -29,7 +29,7 @@ TEXTS: Texts = {
     ),
     "engine.drift": "{problems:join| ; }",
     "engine.lease_damaged": Text(
-        "L'enregistrement du bail du GPU est illisible. C'est maintenant {aside}, et {path} compte comme absent.",
+        "L'enregistrement du bail du GPU est illisible. Il a été renommé en {aside}, et {path} compte comme absent.",
         "Si un serveur qu'il nomme ne tourne pas, démarrez-le.",
     ),
     "engine.gpu_of_other_store": "le GPU, qu'un entraînement d'un autre répertoire de données utilise",
@@ -46,7 +46,7 @@ TEXTS: Texts = {
     "engine.supervisor_awaited": "un nouveau superviseur, le sien ayant été perdu : le prochain apply en démarre un",
     "engine.check_awaited": "la vérification de {step} : {reason}",
     "engine.run_awaited": "l'exécution {run}",
-    "engine.gpu_in_use": "le GPU, où {count:calcule|calculent} {processes:join| et }",
+    "engine.gpu_in_use": "le GPU, dont {count:se sert|se servent} {processes:join| et }",
     "engine.gpu_process": "{program}{owner} (pid {pid}{memory})",
     "engine.gpu_process_owner": " de {user}",
     "engine.gpu_process_memory": ", {size:bytes}",

@@ -52,21 +52,23 @@ TEXTS: Texts = {
     "planning.new_step": "nouveau dans cet affinage",
     "planning.asked_again": "il est demandé de nouveau",
     "planning.made_from_another": "ce dont il est fait change : {inputs:join| et }",
-    "planning.disk_short": (
+    "planning.disk_short": Text(
         "{name} : les étapes qui restent à faire ont besoin d'environ {needed:bytes} de disque, et {free:bytes} sont "
-        "libres dans {path}."
+        "libres dans {path}.",
+        "Libérez-y de la place.",
     ),
-    "planning.ram_short": (
+    "planning.ram_short": Text(
         "{name} : la plus grande de ses étapes prend environ {needed:bytes} de mémoire, et la machine en a "
-        "{total:bytes} et {swap:bytes} d'espace d'échange."
+        "{total:bytes} et {swap:bytes} d'espace d'échange.",
+        "Ajoutez de l'espace d'échange, ou choisissez un modèle de base plus petit.",
     ),
     "planning.server_silent": Text(
         "{name} : les dernières étapes ont besoin d'Ollama à {url}, qui ne répond pas : {problem}",
         "Démarrez-le, ou déclarez register: false pour s'arrêter aux fichiers GGUF.",
     ),
     "planning.not_begun": Text(
-        "Rien n'a été commencé, car la fin ne peut pas être atteinte. {obstacles!s:join| }",
-        "Appliquez de nouveau quand c'est réparé. Pour commencer quand même, déclarez preflight_check: warn.",
+        "Rien n'a été commencé, car l'exécution ne peut pas aboutir. {obstacles!s:join| }",
+        "Corrigez cela et appliquez de nouveau. Pour commencer quand même, déclarez preflight_check: warn.",
     ),
     "planning.gpu_short": (
         "{name} : l'entraînement prend environ {needed:bytes} de mémoire du GPU, et {free:bytes} sont libres "

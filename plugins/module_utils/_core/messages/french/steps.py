@@ -62,7 +62,7 @@ TEXTS: Texts = {
     "steps.llamafactory_in_image": "il n'est installé que dans une image",
     "steps.probe_unknown": "cette version de la collection ne la connaît pas",
     "steps.probe_not_rendered": "LLaMA-Factory ne peut pas la rendre : {reason}",
-    "steps.own_system_prompt": "le modèle est enregistré avec une invite système à lui",
+    "steps.own_system_prompt": "le modèle est enregistré avec une invite système qui lui est propre",
     "steps.gate_shut": Text(
         "La porte de qualité est fermée : {summary} {consequence}\n{failures:join|\n}",
         "Améliorez les invites ou l'entraînement, ou changez la porte : elle seule est alors interrogée de nouveau.",
@@ -88,8 +88,7 @@ TEXTS: Texts = {
     ),
     "steps.too_few_gpus": Text(
         "L'entraînement a besoin de {wanted} GPU, et {there} {there:peut|peuvent} être {there:utilisé|utilisés}.",
-        "Le pilote et nvidia-smi les voient-ils tous, et aucun n'est-il exclu par CUDA_VISIBLE_DEVICES ou par gpus des "
-        "conteneurs ?",
+        "Vérifiez que nvidia-smi les voit tous, et que ni CUDA_VISIBLE_DEVICES ni gpus des conteneurs n'en exclut un.",
     ),
     "steps.model_unusable": Text(
         "{tag} ne peut pas être utilisé dans Ollama à {url} : {reason}.",

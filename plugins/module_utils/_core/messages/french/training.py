@@ -15,7 +15,7 @@ TEXTS: Texts = {
     "training.one_pass_empty": "son adaptateur est vide",
     "training.one_pass_method": "la méthode {method} change les poids de la base elle-même",
     "training.one_pass_argument": "extra.{argument} change plus que ne fait un adaptateur",
-    "training.one_pass_tokens": "l'entraînement a ajouté des tokens",
+    "training.one_pass_tokens": "l'entraînement a ajouté des jetons",
     "training.one_pass_weights": "la base n'a pas de poids en safetensors avec une configuration",
     "training.one_pass_setting": "son adaptateur a {setting} dans adapter_config.json",
     "training.one_pass_tensor": "la base n'a pas le tenseur auquel {tensor} de l'adaptateur appartient",
@@ -116,23 +116,23 @@ TEXTS: Texts = {
     "training.extra_managed": Text("extra.{name} est fixé par ce programme.", "Retirez-le."),
     "training.option_missing": "{option} manque.",
     "training.option_of_other_method": Text(
-        "{option} ne signifie rien pour la méthode {method}.",
+        "{option} est sans effet avec la méthode {method}.",
         "Déclarez method: {methods:join| ou }, ou retirez {option}.",
     ),
     "training.option_of_other_value": Text(
-        "{option} ne signifie rien avec {other}: {value}.",
+        "{option} est sans effet avec {other}: {value}.",
         "Déclarez {other}: {allowed:join|, | ou }, ou retirez {option}.",
     ),
     "training.option_of_other_stage": Text(
-        "{option} ne signifie rien pour le stage {stage}.",
+        "{option} est sans effet avec le stage {stage}.",
         "Déclarez stage: {stages:join| ou }, ou retirez {option}.",
     ),
     "training.learning_rate_of_sft": (
         "learning_rate {learning_rate:g} convient à sft ; pour {stage}, {usual:g} est habituel."
     ),
     "training.batches_not_divisible": Text(
-        "gradient_accumulation {gradient_accumulation} ne se divise pas entre gpus: {gpus}, et les lignes d'un pas "
-        "d'optimisation seraient d'autres.",
+        "gradient_accumulation {gradient_accumulation} ne se divise pas entre gpus: {gpus}, et un pas "
+        "d'optimisation n'aurait pas le même nombre de lignes.",
         "Déclarez un multiple de {gpus} comme gradient_accumulation, par exemple {nearest}.",
     ),
     "training.refused": Text("LLaMA-Factory refuse ces arguments : {reason}", "{advice}"),
@@ -148,7 +148,7 @@ TEXTS: Texts = {
         "Ses modules linéaires sont : {modules}. lora_target: all les désigne tous.",
     ),
     "training.modules_not_checked": (
-        "Si le modèle de base a les modules {names} n'est pas vérifié avant qu'il soit sur cette machine."
+        "La présence des modules {names} dans le modèle de base ne sera vérifiée que lorsqu'il sera sur cette machine."
     ),
     "training.not_checked": ("{names} : pas vérifié, car LLaMA-Factory n'est pas installé ici ou ne répond pas."),
     "training.few_steps": Text(
@@ -157,14 +157,14 @@ TEXTS: Texts = {
         "{advice}",
     ),
     "training.raise_max_steps": "Augmentez extra.max_steps.",
-    "training.raise_epochs": "epochs: {epochs} donne au moins {steps} pas ; davantage de lignes est mieux.",
+    "training.raise_epochs": "epochs: {epochs} donne au moins {steps} pas ; ajouter des lignes est préférable.",
     "training.raise_epochs_or_smaller_steps": (
         "epochs: {epochs} donne au moins {steps} pas, de même qu'un gradient_accumulation ou un batch_size plus bas "
-        "avec moins d'époques ; davantage de lignes est mieux."
+        "avec moins d'époques ; ajouter des lignes est préférable."
     ),
     "training.warmup_left_out": (
-        "Il n'y a pas de montée en charge : warmup_ratio {warmup_ratio:g} prendrait trop des {steps} pas, et le "
-        "premier pas d'une montée en charge a le taux d'apprentissage 0."
+        "Il n'y a pas de montée en charge : warmup_ratio {warmup_ratio:g} prendrait une trop grande part des {steps} "
+        "pas, et le premier pas d'une montée en charge a le taux d'apprentissage 0."
     ),
     "training.loss_did_not_fall": Text(
         "La perte n'a pas baissé : {first:.4g} dans le premier tiers des {steps} pas, et {last:.4g} dans le dernier "
@@ -180,7 +180,7 @@ TEXTS: Texts = {
     ),
     "training.validation_loss_rose": Text(
         "La perte de validation est montée à {last:.4g} après sa plus basse valeur, {smallest:.4g} à l'évaluation "
-        "{number} sur {count} : l'entraînement répète ses lignes au lieu d'en apprendre.",
+        "{number} sur {count} : le modèle surapprend les lignes de l'entraînement.",
         "Baissez epochs.",
     ),
     "training.text_teaches_no_answering": (

@@ -215,7 +215,7 @@ TEXTS: dict[str, str] = {
     "chat.tools": "Tools",
     "chat.tools_lead": "What the model may call. Nothing is executed: you give it the results.",
     "chat.tools_json": "Tools, a JSON list as in OpenAI's API",
-    "chat.tools_invalid": "These are no tools: {error}",
+    "chat.tools_invalid": "The tools are invalid: {error}",
     "chat.calls": "calls {call}",
     "chat.results_lead": "The model waits for the results of its calls.",
     "chat.result_of_call": "Result of {call}",

@@ -114,15 +114,17 @@ def test_base_without_a_tokenizer(layout: Layout, base: Path, tools: Toolchain) 
 
 
 def test_tokens_of_the_template_that_the_vocabulary_lacks(layout: Layout, base: Path, tools: Toolchain) -> None:
-    assert "'<|eot_id|>' of the template llama3 are no tokens" in problem(layout, subject(base, "llama3"), tools)
+    assert "'<|eot_id|>' of the template llama3 are not in its vocabulary" in problem(
+        layout, subject(base, "llama3"), tools
+    )
     added = {"added_tokens_decoder": {"3": {"content": "<|eot_id|>"}}, "chat_template": CHATML}
     (base / "tokenizer_config.json").write_text(json.dumps(added))
     found = notes(Layout(layout.root + "2"), subject(base, "llama3"), tools)
-    assert any("'<|eom_id|>' of the template llama3" in note and "mean nothing" in note for note in found)
+    assert any("'<|eom_id|>' of the template llama3" in note and "has to learn them" in note for note in found)
 
 
 def test_template_with_pictures_for_a_base_without_a_processor(layout: Layout, base: Path, tools: Toolchain) -> None:
-    assert "wants a processor of images for the template mistral_small" in problem(
+    assert "needs an image processor for the template mistral_small" in problem(
         layout, subject(base, "mistral_small"), tools
     )
 
@@ -140,7 +142,7 @@ def test_difference_is_shown_shortly(layout: Layout, base: Path, tools: Toolchai
 def test_tools_that_the_base_knows_otherwise(layout: Layout, base: Path, tools: Toolchain) -> None:
     (base / "chat_template.jinja").write_text(WITH_TOOLS)
     (note,) = notes(layout, subject(base), tools)
-    assert "what it has learnt of tools has to be learnt anew" in note
+    assert "has to learn the use of tools again" in note
 
 
 def test_base_without_chat(layout: Layout, base: Path, tools: Toolchain) -> None:

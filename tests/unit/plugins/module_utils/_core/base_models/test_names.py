@@ -99,7 +99,7 @@ def test_catalogue_agrees_with_llamafactory(entry: Entry) -> None:
     if entry.hub_id in NOT_IN_CONSTANTS:
         assert not template, "remove it from NOT_IN_CONSTANTS"
     else:
-        assert (entry.template, entry.sees) == (template, multimodal)
+        assert (entry.template, entry.takes_images) == (template, multimodal)
 
 
 def test_catalogue_has_the_families_of_today() -> None:

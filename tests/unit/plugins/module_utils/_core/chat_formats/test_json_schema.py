@@ -121,7 +121,7 @@ def test_value_as_the_schema_says(value: t.Any, schema: t.Any) -> None:
         ({"b": 1}, {"properties": {"bb": {}}, "additionalProperties": False}, "v.b", "has no argument 'b'"),
         ({"b": 1}, {"additionalProperties": {"type": "string"}}, "v.b", "it is 1"),
         ([1, "x"], {"items": {"type": "integer"}}, "v[1]", 'it is "x"'),
-        ([1, 1.0], {"uniqueItems": True}, "v", "stands in it twice"),
+        ([1, 1.0], {"uniqueItems": True}, "v", "contains a value twice"),
         ([], {"minItems": 1}, "v", "minItems of the tool is 1"),
         (3, {"anyOf": [{"type": "string"}, {"maximum": 2}]}, "v", "none of the schemas in anyOf"),
         (3, {"oneOf": [{}, {"minimum": 2}]}, "v", "several of the schemas in oneOf"),

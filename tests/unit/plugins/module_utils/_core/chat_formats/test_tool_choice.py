@@ -39,7 +39,7 @@ BESIDE, SEVERAL = ToolUse(3, 2, 0, 1), ToolUse(3, 2, 1, 0)
         ("qwen", CALLS, TEMPLATE, "Ollama reads every call in the format of qwen back"),
         ("mistral", SEVERAL, TEMPLATE, "Ollama reads every call in the format of mistral back"),
         ("mistral", BESIDE, HOUSE, "cannot write a text beside a call in the format of mistral, and 1 row has one"),
-        ("gemma3", CALLS, HOUSE, "Ollama reads back: not calls with an argument that is called name"),
+        ("gemma3", CALLS, HOUSE, "Ollama reads back: all but those with an argument that is called name"),
         ("llama3", CALLS, HOUSE, "Ollama reads back: only a single call without text before it"),
         ("glm4", CALLS, HOUSE, "Ollama reads back: none"),
         ("gpt_oss", CALLS, TEMPLATE, "with a parser of its own, which reads no calls"),
@@ -65,7 +65,7 @@ def test_declared() -> None:
 @pytest.mark.parametrize(
     ("declared", "template", "use", "what"),
     [
-        (HOUSE, "gpt_oss", CALLS, "of no use with the chat template gpt_oss"),
+        (HOUSE, "gpt_oss", CALLS, "does not work with the chat template gpt_oss"),
         (TEMPLATE, "gemma3", BESIDE, "The training would fail: LLaMA-Factory cannot write a text beside a call"),
         (TEMPLATE, "glm4", SEVERAL, "cannot write several calls at once"),
     ],

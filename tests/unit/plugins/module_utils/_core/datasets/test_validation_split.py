@@ -121,7 +121,7 @@ def test_no_side_may_be_empty(tmp_path: Path) -> None:
     least = min(position(f"question {number}") for number in range(3))
     with pytest.raises(InputError, match="leaves no row to validate on") as caught:
         split(version, str(tmp_path / "split"), least / 2)
-    sufficient_share = float(caught.value.hint.split("takes one is ")[1].split(";")[0])
+    sufficient_share = float(caught.value.hint.split("selects a row is ")[1].split(";")[0])
     assert split(version, str(tmp_path / "split"), sufficient_share).validation
     largest = max(position(f"question {number}") for number in range(3))
     with pytest.raises(InputError, match="leaves no row to train on"):
@@ -134,7 +134,7 @@ def test_advice_is_a_share_that_can_be_declared(tmp_path: Path) -> None:
         next(number for number in range(1000) if is_wanted(position(f"question {number}")))
         for is_wanted in (lambda place: 0.2 < place < 0.4, lambda place: place > 0.7)
     )
-    for number, advice in ((low, "The smallest share that takes one is 0."), (high, "no share up to 0.5")):
+    for number, advice in ((low, "The smallest share that selects a row is 0."), (high, "no share up to 0.5")):
         version = publish(tmp_path / str(number), [alpaca(number)])
         for body in (
             lambda path: validation_split.check_share(path, 0.1),

@@ -196,9 +196,9 @@ def test_another_attempt_is_refused_and_another_training_waits(group: t.Callable
     with pytest.raises(JobError, match="pc-a makes another attempt at this training now"):
         Member(other, TRAINING, str(two.root)).meet(pause)
     end = time.monotonic() + 60
-    while "pc-a, which is at another training" not in told and time.monotonic() < end:
+    while "pc-a, which runs another training" not in told and time.monotonic() < end:
         time.sleep(0.05)
-    assert "pc-a, which is at another training" in told
+    assert "pc-a, which runs another training" in told
     assert member.meet(pause).resume is None
     thread.join(20)
     assert not thread.is_alive()

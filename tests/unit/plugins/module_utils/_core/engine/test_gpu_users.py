@@ -43,7 +43,7 @@ def test_a_foreign_training_is_waited_for_and_named(lab: Lab, gpu_processes: Pat
     view = lab.engine.observe(run.id)
     message = Message.from_stored(view.waiting_for_message)
     assert (view.state, message.code) == ("running", "engine.gpu_in_use")
-    assert message.render("fr").message == "le GPU, où calcule /opt/webui/bin/python (pid 999999, 9,4 Go)"
+    assert message.render("fr").message == "le GPU, dont se sert /opt/webui/bin/python (pid 999999, 9,4 Go)"
     assert not Path(lab.job(run).directory, "command.json").exists(), "the command must not start"
     gpu_processes.write_text(HEADER)
     view = lab.engine.follow(run.id, timeout=60, poll=0.02)

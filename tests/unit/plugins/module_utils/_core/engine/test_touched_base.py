@@ -26,7 +26,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.syst
 
 
 class Host:
-    """A data directory with a local base that is complete, and a run that wants it."""
+    """A data directory with a local base that is complete, and a run that needs it."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.layout = Layout(str(root / "data"))

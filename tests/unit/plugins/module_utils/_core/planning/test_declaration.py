@@ -150,7 +150,7 @@ def test_options_are_checked_together() -> None:
         ({"base_modell": "x"}, "Did you mean base_model?"),
         (
             {"finetuning_type": "lora"},
-            "m: finetuning_type is an argument of LLaMA-Factory, and no option of a fine-tune. Declare method instead.",
+            "m: finetuning_type is an argument of LLaMA-Factory, not an option of a fine-tune. Declare method instead.",
         ),
         ({"model_name_or_path": "x"}, "Declare base_model instead."),
         ({"--val-size": 0.1}, "Declare validation_share instead."),
@@ -193,7 +193,7 @@ def test_options_are_checked_together() -> None:
         ({"gate": "x"}, "A gate is a list of prompts"),
         ({"gate": {"prompts": [{"prompt": "x", "equals": "x"}]}, "aliases": []}, "no aliases"),
         ({"stage": "rm", "register": True}, "A reward model"),
-        ({"pref_loss": "orpo"}, "m: pref_loss means nothing for the stage sft. Declare stage: dpo"),
+        ({"pref_loss": "orpo"}, "m: pref_loss has no effect with the stage sft. Declare stage: dpo"),
     ],
 )
 def test_wrong_declarations_are_named(declared: dict[t.Any, t.Any], expected: str) -> None:

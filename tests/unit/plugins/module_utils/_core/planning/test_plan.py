@@ -70,7 +70,7 @@ def test_new_fine_tune(lab: PlanLab) -> None:
 
 
 def test_optimizer_steps(lab: PlanLab) -> None:
-    """They are told, and few of them are warned about, but not once the training exists."""
+    """The plan shows them, and warns if they are few, but not once the training exists."""
     run = declared(lab)
     (train,) = [step for step in plan_of(lab, run)["steps"] if step["label"] == "train"]
     assert train["takes"]["optimizer_steps"] == 21

@@ -65,7 +65,7 @@ def test_too_little_disk_is_refused_before_anything_runs(lab: PlanLab, free: t.C
     assert engine.check_start([run]) == []
     free(10**9)
     before = lab.tree()
-    with pytest.raises(NotReadyError, match="Nothing was begun") as caught:
+    with pytest.raises(NotReadyError, match="Nothing was started") as caught:
         engine.check_start([run])
     assert "homelab-model: the steps still to be made need about 2." in caught.value.message
     assert f"1.0 GB are free at {lab.layout.root}." in caught.value.message
@@ -95,7 +95,7 @@ def test_only_steps_still_to_be_made_count(lab: PlanLab, free: t.Callable[[int],
     free(needed)
     assert engine.check_start([run]) == []
     free(needed - 1)
-    with pytest.raises(NotReadyError, match="Nothing was begun"):
+    with pytest.raises(NotReadyError, match="Nothing was started"):
         engine.check_start([run])
     lab.make(run)
     assert engine.check_start([run]) == [], "nothing is left to be made"

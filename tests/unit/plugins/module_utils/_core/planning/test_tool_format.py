@@ -137,7 +137,7 @@ def test_warning_and_refusal(lab: PlanLab) -> None:
 
 @pytest.mark.parametrize(("tool_format", "told"), [("auto", False), ("house", False), ("template", True)])
 def test_pinned_training_keeps_its_format(lab: PlanLab, tool_format: str, told: bool) -> None:
-    """What auto took is no change; a format that is declared and not taken is told."""
+    """The choice of auto is no change; a declared format that is not used is reported."""
     lab.make(planned(lab))
     run = planned(lab, tool_format=tool_format, regenerate_on=["dataset", "base"])
     assert spec(run).settings["tool_format"] == "house" and spec(run).options["resolved"]["tool_format"] == "house"

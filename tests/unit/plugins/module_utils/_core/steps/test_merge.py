@@ -88,7 +88,7 @@ def rename_layer(lab: StepLab) -> None:
 
 
 def on_the_way(lab: StepLab, **declared: t.Any) -> StepContext:
-    """Context of a merge whose weights nobody wants for themselves."""
+    """Context of a merge whose weights are not required."""
     ctx = context(lab, **declared)
     ctx.spec.options["weights"] = False
     return ctx

@@ -115,7 +115,9 @@ def test_warnings() -> None:
         counted = optimizer_steps.count(resolved_values, facts)
         return " ".join(map(str, optimizer_steps.warnings_for(resolved_values, counted)))
 
-    assert "about 1 optimizer step (5 rows, 8 for each step, 1 epoch): few to learn from." in text(epochs=1)
+    assert "about 1 optimizer step (5 rows, 8 for each step, 1 epoch), which may be too few to learn from." in text(
+        epochs=1
+    )
     assert "epochs: 30 makes 30 steps or more, and so does a lower gradient_accumulation" in text(epochs=1)
     assert "warmup_ratio 0.1 would take too many of 1 step," in text(epochs=1)
     assert text(epochs=30) == ""

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows with calls: both spellings are read alike, and what a server does not give a model again is told."""
+"""Rows with calls: both spellings are read alike, and parts that a server does not pass on to a model are reported."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def test_what_a_server_does_not_give_again_is_told(tmp_path: Path) -> None:
     rendered, _rows = of_records([row], tmp_path)
     (warning,) = warnings("homelab", rendered.results)
     assert str(warning) == (
-        "homelab: 1 row has tools or calls with something that no server gives the model again, so the training leaves "
-        "it out or may spell it otherwise: records row 1, tools[0].parameters.properties.n.default: no server receives "
-        "this key of a tool; records row 1, f.arguments.n: a server may write 1e-07 otherwise (with or without an "
-        "exponent)."
+        "homelab: 1 row has tools or calls with parts that no server passes on to the model, so the training leaves "
+        "them out or may write them differently: records row 1, tools[0].parameters.properties.n.default: no server "
+        "receives this key of a tool; records row 1, f.arguments.n: a server may write 1e-07 otherwise (with or "
+        "without an exponent)."
     )
 
 
