@@ -22,7 +22,7 @@ from ..messages.message import Message
 from ..system import gpus as system_gpus
 from ..system import memory
 from ..system.clock import utc_now
-from ..training import hyperparameters
+from ..training import extra_files, hyperparameters
 from ..training.hyperparameters import Hyperparameters
 from ..training.option import METHODS
 from ..training.options import OPTIONS
@@ -111,6 +111,7 @@ class Subject:
     :param shape: shape of the base; None when unknown.
     :param dataset_results: ``results`` of the dataset's receipt.
     :param ollama_name: catalogue name of the base; empty when it has none.
+    :param nodes: hosts that train together.
     """
 
     base: str
@@ -118,6 +119,7 @@ class Subject:
     shape: Shape | None = None
     dataset_results: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     ollama_name: str = ""
+    nodes: int = 1
 
     @property
     def rows(self) -> int | None:
@@ -135,10 +137,19 @@ class Subject:
         characters = (self.dataset_results.get("longest_row") or {}).get("characters")
         return characters + _TEMPLATE_TOKENS if isinstance(characters, int) else None
 
-    def train_fingerprint(self, hyper: Hyperparameters) -> str:
-        """Fingerprint of the training with these settings."""
-        upstream = {"base": self.base, "dataset": self.dataset}
-        return fingerprint("train", hyperparameters.settings(hyper), upstream)
+    @property
+    def upstream(self) -> dict[str, str]:
+        """Fingerprints of the inputs of the training, by kind."""
+        return {"base": self.base, "dataset": self.dataset}
+
+
+def train_fingerprint(layout: Layout, hyper: Hyperparameters, subject: Subject) -> str:
+    """Fingerprint of the training, also of one that an earlier version has recorded in another way.
+
+    :param hyper: hyperparameters with a concrete method, and with the tool format that enters the fingerprint.
+    """
+    settings = extra_files.settings(layout, hyper, subject.upstream, subject.nodes)
+    return fingerprint("train", settings, subject.upstream)
 
 
 # -- method: auto ----------------------------------------------------------------------------------------------------
@@ -163,7 +174,7 @@ def resolve_method(
         decided = Message("estimates.decided", reason=cause, decided_at=decision.get("decided_at", ""))
         return hyper.with_method(decision["method"]), decided
     for method in ("lora", "qlora", "full"):
-        receipt = layout.receipt("train", subject.train_fingerprint(hyper.with_method(method)))
+        receipt = layout.receipt("train", train_fingerprint(layout, hyper.with_method(method), subject))
         if receipt is not None:
             options = receipt.get("options") or {}
             stored = options.get("method_cause") or options.get("method_reason")
@@ -180,11 +191,14 @@ def resolve_method(
 
 
 def _decision_key(hyper: Hyperparameters, subject: Subject) -> str:
-    """Digest of the inputs of a decision: everything declared for the training except the method."""
+    """Digest of the inputs of a decision: everything declared for the training except the method.
+
+    The tool format, which may be determined from the rows, has no part in the decision.
+    """
     declared = {
         option.name: hyper[option.name]
         for option in OPTIONS
-        if option.step == "train" and option.changes_result and option.name != "method"
+        if option.step == "train" and option.changes_result and option.name not in ("method", "tool_format")
         if hyper[option.name] not in (option.default, list(option.default or ()) if option.type == "list" else None)
     }
     return digest({"base": subject.base, "dataset": subject.dataset, "settings": declared})
@@ -291,7 +305,7 @@ def _ram_misfit(
 
 def is_trained(layout: Layout, hyper: Hyperparameters, subject: Subject) -> bool:
     """Whether a training has been completed on this host, also if its weights were pruned since: receipts remain."""
-    return layout.receipt("train", subject.train_fingerprint(hyper)) is not None
+    return layout.receipt("train", train_fingerprint(layout, hyper, subject)) is not None
 
 
 def check_gpus(hyper: Hyperparameters, machine: Machine) -> None:

@@ -18,7 +18,7 @@ from ..messages.message import Message
 from ..system.clock import utc_now
 from ..training.hyperparameters import Hyperparameters
 from .decisions import read_decisions, write_decision
-from .host import Machine, Subject
+from .host import Machine, Subject, train_fingerprint
 
 #: The first compute capability with bf16.
 BF16_CAPABILITY = (8, 0)
@@ -39,7 +39,7 @@ def resolve(
     :raises InputError: if the training would need bf16 and the GPU has none.
     """
     declared = str(hyper["precision"])
-    fingerprint = subject.train_fingerprint(hyper)
+    fingerprint = train_fingerprint(layout, hyper, subject)
     receipt = layout.receipt("train", fingerprint)
     if receipt is not None:  # done: neither the driver is queried nor anything refused
         trained = ((receipt.get("options") or {}).get("resolved") or {}).get("precision")
