@@ -40,7 +40,7 @@ class Machine:
     :param accelerator: ``cuda`` or ``cpu``.
     :param gpus: the GPUs; None to query the driver.
     :param ram: the machine's memory; None to query the kernel.
-    :param capabilities: compute capability of each GPU; None to query the driver.
+    :param capabilities: compute capability of each GPU by its index; None to query the driver.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Machine:
         accelerator: str,
         gpus: t.Sequence[system_gpus.Gpu] | None = None,
         ram: memory.Ram | None = None,
-        capabilities: t.Sequence[tuple[int, int]] | None = None,
+        capabilities: t.Mapping[int, tuple[int, int]] | None = None,
     ) -> None:
         self.accelerator = accelerator
         self._gpus = gpus
@@ -68,12 +68,21 @@ class Machine:
         return self._ram or memory.ram()
 
     @functools.cached_property
-    def compute_capability(self) -> tuple[int, int] | None:
-        """Compute capability of the GPU, the lowest of several; None without a GPU or if it is not reported."""
+    def _compute_capabilities(self) -> t.Mapping[int, tuple[int, int]]:
         if self.accelerator != "cuda":
-            return None
-        reported = system_gpus.compute_capabilities() if self._capabilities is None else self._capabilities
-        return min(reported, default=None)
+            return {}
+        return system_gpus.compute_capabilities() if self._capabilities is None else self._capabilities
+
+    def compute_capability(self, count: int = 1) -> tuple[int, int] | None:
+        """Compute capability of the GPUs that a training uses, the lowest of several.
+
+        None without a GPU or if it is not reported. If the driver does not list the GPUs otherwise, all of them count.
+
+        :param count: number of GPUs that it declares.
+        """
+        reported = self._compute_capabilities
+        used = [reported[gpu.index] for gpu in self.training_gpus(count) if gpu.index in reported]
+        return min(used or reported.values(), default=None)
 
     def training_gpus(self, count: int = 1) -> list[system_gpus.Gpu]:
         """The GPUs that a training uses; empty on a CPU, or when the driver reports none.
