@@ -14,11 +14,11 @@ import itertools
 import json
 import math
 import operator
-import re
 import typing as t
 
 from ..messages.message import Message
 from ..messages.suggestions import nearest
+from ..system import limited_regex
 
 #: A path, such as ``tools[0].parameters.required``, and what is wrong there.
 Fault = tuple[str, Message]
@@ -247,9 +247,8 @@ def _value_faults(
         yield from _list_faults(value, schema, path, root)
     elif isinstance(value, str):
         yield from _size_faults(len(value), schema, ("minLength", "maxLength"), path)
-        pattern = _pattern(schema["pattern"]) if "pattern" in schema else None
-        if pattern is not None and not pattern.search(value):
-            yield path, Message("chat_formats.value_not_as_pattern", value=_shown(value), pattern=schema["pattern"])
+        if "pattern" in schema:
+            yield from _pattern_faults(schema["pattern"], value, path)
     elif _is_number(value):
         yield from _number_faults(value, schema, path)
 
@@ -261,9 +260,15 @@ def _object_faults(
     for name in schema.get("required") or []:
         if name not in value:
             yield path, Message("chat_formats.value_missing", name=name)
-    patterns = [(_pattern(text), each) for text, each in (schema.get("patternProperties") or {}).items()]
+    patterns = schema.get("patternProperties") or {}
     for name, each in value.items():
-        matching = [inner for pattern, inner in patterns if pattern is not None and pattern.search(name)]
+        found = {pattern: limited_regex.search(pattern, name) for pattern in patterns}
+        yield from (
+            (f"{path}.{name}", Message("chat_formats.pattern_too_slow", pattern=_shown(pattern)))
+            for pattern in patterns
+            if found[pattern] is None
+        )
+        matching = [inner for pattern, inner in patterns.items() if found[pattern] is True]
         for inner in [*([properties[name]] if name in properties else []), *matching]:
             yield from value_faults(each, inner, f"{path}.{name}", root)
         if name not in properties and not matching and schema.get("additionalProperties") is not None:
@@ -332,12 +337,16 @@ def _equal(one: t.Any, other: t.Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-def _pattern(text: str) -> re.Pattern[str] | None:
-    """A regular expression; None if it is not one (JSON Schema has those of ECMAScript, which differ in rare cases)."""
-    try:
-        return re.compile(text)
-    except re.error:
-        return None
+def _pattern_faults(pattern: str, value: str, path: str) -> t.Iterator[Fault]:
+    """The fault of a text that is not as a pattern says.
+
+    JSON Schema has the expressions of ECMAScript; one that Python does not have, which is rare, is not checked.
+    """
+    found = limited_regex.search(pattern, value)
+    if found is None:
+        yield path, Message("chat_formats.pattern_too_slow", pattern=_shown(pattern))
+    elif found is False:
+        yield path, Message("chat_formats.value_not_as_pattern", value=_shown(value), pattern=pattern)
 
 
 def _several(values: t.Sequence[t.Any]) -> list[str]:
