@@ -177,3 +177,17 @@ def test_only_a_search_of_few_steps_needs_no_child_process(
 def test_a_pattern_that_python_does_not_have_is_not_checked() -> None:
     for pattern in (r"^\p{L}+$", r"(\p{L}+)+$", "(" * 400):
         assert value_faults({"a": "b"}, {"properties": {"a": {"pattern": pattern}}}, "arguments") == []
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf"])
+def test_a_schema_that_refers_twice_to_itself_takes_no_exponential_time(keyword: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {keyword: [{"$ref": "#"}, {"$ref": "#"}]}},
+        "required": ["n"],
+    }
+    value: dict[str, t.Any] = {}
+    for _level in range(60):
+        value = {"a": value, "n": 1}
+    faults = value_faults(value, schema, "arguments")
+    assert len(faults) == 1 and "arguments" in faults[0][0]
