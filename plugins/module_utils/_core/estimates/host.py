@@ -260,11 +260,12 @@ def misfit(
     return _ram_misfit(resources, values, subject, machine, steps)
 
 
-def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1) -> bool | None:
+def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1, merges: bool = True) -> bool | None:
     """Whether a fine-tune fits a machine, by the rule of :func:`misfit`; None when this is unknown.
 
     :param needs: the estimate of the training as stored (:meth:`estimates.memory.Estimate.as_dict`).
     :param gpus: number of GPUs that it declares.
+    :param merges: whether its result is merged into its base on this machine.
     """
     vram, ram = needs.get("vram"), machine.ram
     on_gpu = on_cpu = None
@@ -272,10 +273,18 @@ def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1) -> bool 
     if vram is not None and total is not None and not needs.get("unknown"):
         on_gpu = vram["planned"] <= fit.budget(total)
     if ram is not None:
-        on_cpu = all(needs["ram"].get(step, 0) <= ram.total + ram.swap for step in ("train", "merge", "gguf"))
+        on_cpu = all(needs["ram"].get(step, 0) <= ram.total + ram.swap for step in steps_with_ram(merges))
     if on_gpu is False or on_cpu is False:
         return False
     return on_cpu if vram is None else on_gpu
+
+
+def steps_with_ram(merges: bool) -> tuple[str, ...]:
+    """Kinds of step that take much RAM, of those that a fine-tune makes.
+
+    :param merges: whether its result is merged into its base.
+    """
+    return ("train", "merge", "gguf") if merges else ("train",)
 
 
 def _ram_misfit(

@@ -149,7 +149,7 @@ def training_settings(
     counted = optimizer_steps.count(options["resolved"], subject.dataset_results, subject.nodes)
     if counted is not None:
         options["optimizer_steps"] = counted.steps
-    steps = ("train", "merge", "gguf") if merges else ("train",)
+    steps = host.steps_with_ram(merges)
     trained = host.is_trained(layout, hyper, subject)
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate, steps),
