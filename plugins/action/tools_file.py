@@ -12,6 +12,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import tool_sets
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.rules.tools import function_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import open_file
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
     CoreError,
@@ -146,7 +147,7 @@ class ActionModule(ActionBase):
 
 
 def _facts(name: str, path: str, tools: list[tool_sets.Tool]) -> dict[str, t.Any]:
-    names = [str(tool_sets.function_of(tool).get("name")) for tool in tools]
+    names = [str(function_of(tool)[0]["name"]) for tool in tools]
     return {"name": name, "path": path, "tools": tools, "names": names, "sha256": tool_sets.digest_of(tools)}
 
 

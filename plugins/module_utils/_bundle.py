@@ -45,6 +45,7 @@ def modules() -> None:
     from ._core.datasets import media_markers as _core_datasets_media_markers
     from ._core.datasets import output_formats as _core_datasets_output_formats
     from ._core.datasets import problems as _core_datasets_problems
+    from ._core.datasets import published_rows as _core_datasets_published_rows
     from ._core.datasets import readers as _core_datasets_readers
     from ._core.datasets import registry as _core_datasets_registry
     from ._core.datasets import rendering as _core_datasets_rendering
@@ -56,6 +57,7 @@ def modules() -> None:
     from ._core.datasets.rules import registry as _core_datasets_rules_registry
     from ._core.datasets.rules import text as _core_datasets_rules_text
     from ._core.datasets.rules import tool_use as _core_datasets_rules_tool_use
+    from ._core.datasets.rules import tools as _core_datasets_rules_tools
     from ._core.datasets.rules import unread_fields as _core_datasets_rules_unread_fields
     from ._core.datasets import source_text as _core_datasets_source_text
     from ._core.datasets import sources as _core_datasets_sources

@@ -198,7 +198,7 @@ def test_a_changed_server_is_a_warning_and_the_file_counts(play: Play, tmp_path:
         ("silent", "does not answer: no answer within"),
         ("closed", "does not answer: Connection refused"),
         ("path", "is no MCP server over streamable HTTP: HTTP status 404"),
-        ("circle", "walk.inputSchema.properties.node.properties.inner.items.$ref refers to itself"),
+        ("circle", "walk.inputSchema.properties.node.properties.inner.items.$ref: it refers to itself"),
     ],
 )
 def test_errors_leave_the_file(play: Play, case: str, message: str) -> None:

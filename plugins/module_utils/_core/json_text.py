@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON that another program wrote: whatever is wrong with it is a ValueError."""
+"""JSON that another program or a user wrote: whatever is wrong with it is a ValueError."""
 
 from __future__ import annotations
 
@@ -18,10 +18,33 @@ def parse_json(text: str | bytes) -> t.Any:
     :raises ValueError: if it is no JSON, or nested so deeply that Python's parser gives up: a RecursionError would pass
         by the handlers of those who read files and answers.
     """
+    return _parse(text)
+
+
+def parse_strict_json(text: str | bytes) -> t.Any:
+    """Return the value of a JSON text that a user wrote.
+
+    :raises ValueError: also for NaN, infinities and duplicate keys, which Python's parser accepts.
+    """
+    return _parse(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+
+
+def _parse(text: str | bytes, **hooks: t.Any) -> t.Any:
     try:
-        return json.loads(text)
+        return json.loads(text, **hooks)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _unique_keys(items: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+    value = dict(items)
+    if len(value) != len(items):
+        raise ValueError("a key is given twice")
+    return value
+
+
+def _refuse_constant(name: str) -> t.NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def is_too_deep(value: t.Any, limit: int = MAX_DEPTH) -> bool:

@@ -122,20 +122,33 @@ def _simple_faults(schema: t.Mapping[str, t.Any], path: str) -> t.Iterator[Fault
 
 
 def _reference_faults(root: t.Mapping[str, t.Any], path: str) -> list[Fault]:
-    """References to nothing, to other documents, and those that lead back to themselves without a value between."""
+    """References to nothing, to other documents, and those that lead back to themselves without a value between.
+
+    A reference may lead to a place that holds schemas only because of it; what is there is checked as well.
+    """
     faults: list[Fault] = []
-    for schema, where in _walk(root, path):
+    found = list(_walk(root, path))
+    known = {id(schema) for schema, _where in found}
+    for schema, where in found:  # grows meanwhile
         reference = schema.get("$ref")
         if reference is None:
             continue
+        target = resolve(root, reference) if reference.startswith("#") else None
         if not reference.startswith("#"):
             faults.append((f"{where}.$ref", Message("chat_formats.reference_elsewhere", reference=reference)))
-        elif resolve(root, reference) is None:
+        elif target is None:
             faults.append((f"{where}.$ref", Message("chat_formats.reference_to_nothing", reference=reference)))
-        else:
-            circle = _circle(root, reference)
-            if circle:
-                faults.append((f"{where}.$ref", Message("chat_formats.reference_circle", circle=" → ".join(circle))))
+        elif not isinstance(target, bool) and id(target) not in known:
+            place = path + reference[1:].replace("/", ".")
+            wrong = list(_faults(target, place, 0))
+            faults += wrong
+            inner = [] if wrong else list(_walk(target, place))
+            known |= {id(target), *(id(each) for each, _where in inner)}
+            found += inner
+    for schema, where in [] if faults else found:
+        circle = _circle(root, schema["$ref"]) if "$ref" in schema else []
+        if circle:
+            faults.append((f"{where}.$ref", Message("chat_formats.reference_circle", circle=" → ".join(circle))))
     return faults
 
 
@@ -162,21 +175,34 @@ def _references_in_place(schema: t.Any) -> t.Iterator[str]:
             yield from _references_in_place(each)
 
 
+def map_schemas(schema: t.Mapping[str, t.Any], path: str, make: t.Callable[[t.Any, str], t.Any]) -> dict[str, t.Any]:
+    """A valid schema, with another value in place of each schema that stands directly in it.
+
+    :param make: returns that value; takes a schema and its path.
+    """
+    made: dict[str, t.Any] = {}
+    for key, value in schema.items():
+        where = f"{path}.{key}"
+        if key in _SCHEMAS_BY_NAME:
+            made[key] = {name: make(each, f"{where}.{name}") for name, each in value.items()}
+        elif key in (*_LISTS_OF_SCHEMAS, "items") and isinstance(value, list):
+            made[key] = [make(each, f"{where}[{number}]") for number, each in enumerate(value)]
+        elif key in (*_SCHEMAS, "items"):
+            made[key] = make(value, where)
+        else:
+            made[key] = value
+    return made
+
+
 def _walk(schema: t.Any, path: str) -> t.Iterator[tuple[t.Mapping[str, t.Any], str]]:
     """A valid schema and all schemas in it, with their paths."""
     if not isinstance(schema, t.Mapping):
         return
     yield schema, path
-    for key, value in schema.items():
-        where = f"{path}.{key}"
-        if key in _SCHEMAS_BY_NAME:
-            for name, each in value.items():
-                yield from _walk(each, f"{where}.{name}")
-        elif key in (*_LISTS_OF_SCHEMAS, "items") and isinstance(value, list):
-            for number, each in enumerate(value):
-                yield from _walk(each, f"{where}[{number}]")
-        elif key in (*_SCHEMAS, "items"):
-            yield from _walk(value, where)
+    inner: list[tuple[t.Any, str]] = []
+    map_schemas(schema, path, lambda each, where: inner.append((each, where)))
+    for each, where in inner:
+        yield from _walk(each, where)
 
 
 def resolve(root: t.Mapping[str, t.Any], reference: str) -> t.Any:

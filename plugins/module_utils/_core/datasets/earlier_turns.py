@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import json
-import os
 
 from ..artifacts.layout import Layout
-from .output_formats import DATA_FILE
+from . import published_rows
 
 
 def first_row(layout: Layout, fingerprint: str) -> int | None:
@@ -19,12 +18,8 @@ def first_row(layout: Layout, fingerprint: str) -> int | None:
 
     :param fingerprint: of the dataset version; one that is not published yet has no rows.
     """
-    try:
-        with open(os.path.join(layout.artifact("dataset", fingerprint), DATA_FILE), "rb") as stream:
-            for number, raw in enumerate(stream, 1):
-                turns = json.loads(raw).get("conversations")
-                if isinstance(turns, list) and len(turns) > 2:
-                    return number
-    except FileNotFoundError:
-        pass
+    for number, line in published_rows.lines(layout, fingerprint):
+        turns = json.loads(line).get("conversations")
+        if isinstance(turns, list) and len(turns) > 2:
+            return number
     return None

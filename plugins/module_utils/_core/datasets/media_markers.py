@@ -9,10 +9,8 @@ With a template of a model that sees, LLaMA-Factory counts them and fails if the
 
 from __future__ import annotations
 
-import os
-
 from ..artifacts.layout import Layout
-from .output_formats import DATA_FILE
+from . import published_rows
 
 _MARKERS = (b"<image>", b"<video>", b"<audio>")
 
@@ -22,12 +20,8 @@ def first_marker(layout: Layout, fingerprint: str) -> tuple[int, str] | None:
 
     :param fingerprint: of the dataset version; one that is not published yet has no rows.
     """
-    try:
-        with open(os.path.join(layout.artifact("dataset", fingerprint), DATA_FILE), "rb") as stream:
-            for number, row in enumerate(stream, 1):
-                for marker in _MARKERS:
-                    if marker in row:
-                        return number, marker.decode()
-    except FileNotFoundError:
-        pass
+    for number, line in published_rows.lines(layout, fingerprint):
+        for marker in _MARKERS:
+            if marker in line:
+                return number, marker.decode()
     return None

@@ -16,12 +16,14 @@ import re
 import typing as t
 
 from ..chat_formats.canonical import CHANGED, Finding, canonical_tools
+from ..chat_formats.json_schema import Fault, schema_faults
 from ..errors import InputError
+from ..json_text import parse_strict_json
 from ..messages.message import Message
 from ..messages.suggestions import nearest
 from .problems import Problem, kind_of
-from .rules.calls import parse_json
-from .tool_schemas import schema_faults, without_references
+from .rules.tools import function_of, tools_faults
+from .tool_schemas import Irreplaceable, without_references
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 #: Names of functions that OpenAI's API and every chat template accept.
@@ -54,7 +56,7 @@ def read_tools(raw: bytes, label: str) -> list[Tool]:
     if len(raw) > MAX_BYTES:
         raise InputError("datasets.tools_too_large", label=label, limit=MAX_BYTES)
     try:
-        tools = parse_json(raw.decode("utf-8"))
+        tools = parse_strict_json(raw.decode("utf-8"))
     except ValueError as error:  # UnicodeDecodeError is one
         raise InputError("datasets.tools_file_no_json", label=label, reason=error) from error
     check_tools(tools, label)
@@ -70,11 +72,9 @@ def check_tools(tools: t.Any, label: str) -> None:
         raise InputError("datasets.tools_file_no_list", label=label, kind=kind_of(tools))
     if not tools:
         raise InputError("datasets.tools_file_empty", label=label)
-    faults = [fault for number, tool in enumerate(tools) for fault in _tool_faults(tool, f"[{number}]")]
-    names = [function_of(tool).get("name") for tool in tools if isinstance(tool, t.Mapping)]
-    for number, name in enumerate(names):
-        if isinstance(name, str) and name in names[:number]:
-            faults.append((f"[{number}]", Message("datasets.tool_named_twice", name=name)))
+    faults = [*tools_faults(tools, ""), *_name_faults(tools)]
+    if not faults:
+        faults = _reference_faults(tools)
     if faults:
         problems = [Problem(label, None, None, path, defect) for path, defect in faults]
         raise InputError(
@@ -86,37 +86,22 @@ def check_tools(tools: t.Any, label: str) -> None:
         )
 
 
-def function_of(tool: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
-    """The function of a tool, which may stand alone or in ``{"type": "function", "function": …}``."""
-    inner = tool.get("function") if tool.get("type") == "function" else tool
-    return inner if isinstance(inner, t.Mapping) else {}
+def _name_faults(tools: t.Sequence[t.Any]) -> t.Iterator[Fault]:
+    for number, tool in enumerate(tools):
+        function, path = function_of(tool, f"[{number}]")
+        name = function.get("name") if isinstance(function, t.Mapping) else None
+        if isinstance(name, str) and name and not _FUNCTION_NAME.match(name):
+            yield f"{path}.name", Message("datasets.tool_name_invalid", name=name)
 
 
-def _tool_faults(tool: t.Any, path: str) -> list[tuple[str, Message]]:
-    if not isinstance(tool, t.Mapping):
-        return [(path, Message("datasets.tool_no_object", kind=kind_of(tool)))]
-    function: t.Any = tool
-    if tool.get("type") == "function":
-        function, path = tool.get("function"), f"{path}.function"
-        if not isinstance(function, t.Mapping):
-            return [(path, Message("datasets.tool_no_object", kind=kind_of(function)))]
-    name = function.get("name")
-    if not isinstance(name, str) or not _FUNCTION_NAME.match(name):
-        return [(f"{path}.name", Message("datasets.tool_without_name", kind=kind_of(name)))]
-    description = function.get("description")
-    if description is not None and not isinstance(description, str):
-        return [(f"{path}.description", Message("datasets.schema_no_text", kind=kind_of(description)))]
-    parameters, where = function.get("parameters"), f"{path}.parameters"
-    if not isinstance(parameters, t.Mapping) or not isinstance(parameters.get("properties"), t.Mapping):
-        return [(where, Message("datasets.tool_without_schema"))]
-    if parameters.get("type", "object") != "object":
-        return [(f"{where}.type", Message("datasets.tool_schema_no_object"))]
-    faults = list(schema_faults(parameters, where))
-    if not faults:
+def _reference_faults(tools: t.Sequence[Tool]) -> list[Fault]:
+    faults: list[Fault] = []
+    for number, tool in enumerate(tools):
+        function, path = function_of(tool, f"[{number}]")
         try:
-            without_references(parameters, where)
-        except InputError as error:
-            return [(where, error.content)]
+            without_references(function["parameters"], f"{path}.parameters")
+        except Irreplaceable as error:
+            faults.append(error.fault)
     return faults
 
 
@@ -146,14 +131,15 @@ def from_mcp(tools: t.Sequence[t.Any], label: str, include: t.Sequence[str] = ()
         if not isinstance(schema, t.Mapping) or schema.get("type") != "object":
             raise InputError("datasets.mcp_schema_missing", label=label, name=tool["name"])
         schema = _without_true(schema)
-        faults = list(schema_faults(schema, where))
+        faults = schema_faults(schema, where)
+        if not faults:
+            try:
+                schema = without_references(schema, where)
+            except Irreplaceable as error:
+                faults = [error.fault]
         if faults:
             path, defect = faults[0]
             raise InputError("datasets.mcp_schema_invalid", label=label, path=path, defect=defect)
-        try:
-            schema = without_references(schema, where)
-        except InputError as error:
-            raise InputError("datasets.mcp_tool_refused", label=label, problem=error.content) from error
         function = {"name": tool["name"], "description": tool.get("description") or "", "parameters": schema}
         converted.append({"type": "function", "function": function})
     converted.sort(key=lambda tool: str(tool["function"]["name"]))

@@ -12,17 +12,15 @@ from ..chat_formats.canonical import CHANGED, Finding, canonical_arguments, cano
 from ..errors import InputError
 from ..json_text import parse_json
 from ..messages.message import Message
-from .output_formats import CALL, DATA_FILE, OBSERVATION, Sample
+from .output_formats import CALL, DATA_FILE, Sample
 from .problems import Problem
+from .published_rows import may_use_tools
 from .rules.calls import Unreadable, read_text
 
 #: Findings that are kept with their text; further ones are only counted.
 SHOWN = 5
 #: Distinct tools of rows whose findings are remembered.
 _TOOL_SETS = 100
-#: Parts of a published line of which one is in every row with tools, calls or results.
-_NO_TOOLS = b'"tools":""'
-_MARKS = (f'"from":"{CALL}"'.encode("ascii"), f'"from":"{OBSERVATION}"'.encode("ascii"))
 
 
 class ToolStatistics:
@@ -97,9 +95,8 @@ def tool_use(results: t.Mapping[str, t.Any], directory: str) -> dict[str, t.Any]
     try:
         with open(path, "rb") as stream:
             for line in stream:
-                if _NO_TOOLS in line and not any(mark in line for mark in _MARKS):
-                    continue
-                statistics.add(_sample(parse_json(line)))
+                if may_use_tools(line):
+                    statistics.add(_sample(parse_json(line)))
     except (OSError, ValueError, KeyError, TypeError):
         return dict(results)  # the training reports a file that is damaged
     return {**results, "tools": statistics.results()}

@@ -37,6 +37,7 @@ from ..messages.message import Message
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
 from .output_formats import ASSISTANT, CALL, DATA_FILE, INFO_FILE, OBSERVATION
+from .published_rows import may_use_tools
 from .rules.calls import Unreadable, joined, read_text
 from .rules.conversations import TOOL_SEPARATOR
 
@@ -44,9 +45,6 @@ from .rules.conversations import TOOL_SEPARATOR
 _TOOL_SETS = 100
 #: Findings that are kept with their text; further ones are only counted.
 SHOWN = 5
-#: Parts of a line of which at least one is in every row with tools, calls or results.
-_NO_TOOLS = b'"tools":""'
-_MARKS = (f'"from":"{CALL}"'.encode("ascii"), f'"from":"{OBSERVATION}"'.encode("ascii"))
 
 
 @dataclasses.dataclass
@@ -162,7 +160,7 @@ class _Writer:
 
     def line(self, line: bytes, number: int) -> bytes:
         """A row of the copy."""
-        if _NO_TOOLS in line and not any(mark in line for mark in _MARKS):
+        if not may_use_tools(line):
             return line
         row = parse_json(line)
         before = json.dumps(row, sort_keys=True)

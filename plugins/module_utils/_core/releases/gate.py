@@ -10,17 +10,15 @@ models. A gate changes no model, so only the fingerprint of the promotion contai
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing as t
 import unicodedata
 
 from ..errors import InputError
 from ..messages.message import Message
-from ..messages.suggestions import did_you_mean
 from ..ollama.syntax import check_parameters
 from . import regex
-from .gate_calls import calls_text, read_calls, read_message, read_tools, unmet_calls, with_results_in_order
+from .gate_calls import calls_text, check_keys, read_calls, read_message, read_tools, unmet_calls, with_results_in_order
 
 #: Default options of the prompts: a repeated prompt gets the same answer, and the answer's length is bounded.
 OPTIONS: dict[str, t.Any] = {"temperature": 0, "seed": 42, "num_predict": 1024}
@@ -161,7 +159,7 @@ def read_gate(raw: t.Any) -> Gate | None:
     declared: t.Any = {"prompts": raw} if isinstance(raw, (list, tuple)) else raw
     if not isinstance(declared, t.Mapping):
         raise InputError("releases.gate_invalid", value=raw)
-    _check_keys(declared, _KEYS, Message("releases.place_gate"))
+    check_keys(declared, _KEYS, Message("releases.place_gate"))
     prompts = declared.get("prompts")
     if not isinstance(prompts, (list, tuple)) or not prompts:
         raise InputError("releases.gate_without_prompts")
@@ -187,7 +185,7 @@ def _question(raw: t.Any, number: int, shared_tools: list[dict[str, t.Any]]) -> 
     place = Message("releases.place_prompt", number=number)
     if not isinstance(raw, t.Mapping):
         raise InputError("releases.no_dictionary", place=place)
-    _check_keys(raw, (*_PROMPT_KEYS, *EXPECTATIONS), place)
+    check_keys(raw, (*_PROMPT_KEYS, *EXPECTATIONS), place)
     messages = _messages(raw, place)
     expect: dict[str, t.Any] = {}
     for name, value_type in EXPECTATIONS.items():
@@ -253,14 +251,6 @@ def _messages(raw: t.Mapping[str, t.Any], place: Message) -> tuple[dict[str, t.A
     if raw.get("system") is not None:
         messages.insert(0, {"role": "system", "content": _text(raw["system"], _option("system", place))})
     return tuple(messages)
-
-
-def _check_keys(raw: t.Mapping[str, t.Any], allowed: t.Sequence[str], place: Message) -> None:
-    for key in raw:
-        if key not in allowed:
-            suggestions = difflib.get_close_matches(str(key), allowed, 1, 0.6)
-            hint = did_you_mean(suggestions) or Message("errors.known", names=list(allowed))
-            raise InputError("releases.key_unknown", place=place, key=key, suggestion=hint)
 
 
 def _text(value: t.Any, place: Message) -> str:

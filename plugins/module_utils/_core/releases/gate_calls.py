@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import typing as t
 import unicodedata
@@ -13,7 +14,7 @@ from ..chat_formats.canonical import canonical_tools
 from ..errors import InputError
 from ..json_text import parse_json
 from ..messages.message import Message
-from ..messages.suggestions import nearest
+from ..messages.suggestions import did_you_mean, nearest
 from . import regex
 
 #: Expectations for one argument of a call. A list of texts accepts a single one; all of them must be met.
@@ -28,6 +29,18 @@ Call = t.Mapping[str, t.Any]
 
 
 # -- what is declared --------------------------------------------------------------------------------------------------
+
+
+def check_keys(raw: t.Mapping[str, t.Any], allowed: t.Sequence[str], place: Message) -> None:
+    """Check the keys of a part of a gate.
+
+    :raises InputError: for the first that is not allowed.
+    """
+    for key in raw:
+        if key not in allowed:
+            suggestions = difflib.get_close_matches(str(key), allowed, 1, 0.6)
+            hint = did_you_mean(suggestions) or Message("errors.known", names=list(allowed))
+            raise InputError("releases.key_unknown", place=place, key=key, suggestion=hint)
 
 
 def read_tools(raw: t.Any, place: Message) -> list[Tool]:
@@ -65,11 +78,7 @@ def _read_call(raw: t.Any, place: Message, functions: t.Mapping[str, t.Any]) -> 
         raw = {"name": raw}
     if not isinstance(raw, t.Mapping) or not isinstance(raw.get("name"), str):
         raise InputError("releases.call_without_name", place=place, value=raw)
-    for key in raw:
-        if key not in _CALL_KEYS:
-            raise InputError(
-                "releases.call_key_unknown", place=place, key=key, suggestion=nearest(str(key), _CALL_KEYS)
-            )
+    check_keys(raw, _CALL_KEYS, place)
     name = raw["name"]
     if name not in functions:
         raise InputError(

@@ -156,7 +156,7 @@ def _unknown(key: str, value: t.Any, by_name: t.Mapping[str, Option]) -> Problem
         return Problem(key, Message("training.argument_managed", argument=key))
     if name in EXTRA_ARGUMENTS:
         declaration = f"extra: {{{name}: {_as_declared(value)}}}"
-        return Problem(key, Message("training.argument_of_extra", argument=key, declaration=declaration))
+        return Problem(key, Message("training.argument_is_option", argument=key, declaration=declaration))
     candidates = difflib.get_close_matches(name, [*by_name, *EXTRA_ARGUMENTS], n=1, cutoff=0.7)
     if not candidates:
         advice: Message | None = Message("training.see_options")

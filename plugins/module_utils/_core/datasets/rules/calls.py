@@ -19,7 +19,7 @@ import json
 import re
 import typing as t
 
-from ...json_text import is_too_deep
+from ...json_text import is_too_deep, parse_strict_json
 from ...messages.message import Message
 from ..problems import kind_of
 
@@ -94,27 +94,6 @@ def joined(before: str, calls: str, begin: str = BEGIN, end: str = END) -> str:
     return f"{before.rstrip()}{begin}{calls}{end}"
 
 
-def parse_json(text: str) -> t.Any:
-    """Parse JSON inside a text.
-
-    :raises ValueError: if it is not JSON, or contains NaN, infinities, or duplicate keys.
-    """
-
-    def unique_keys(items: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
-        value = dict(items)
-        if len(value) != len(items):
-            raise ValueError("a key is given twice")
-        return value
-
-    def refuse_constant(name: str) -> t.NoReturn:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        return json.loads(text, object_pairs_hook=unique_keys, parse_constant=refuse_constant)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
 def read_text(text: str, location: str) -> Calls:
     """The calls in the text of a ``function_call``.
 
@@ -129,7 +108,7 @@ def read_text(text: str, location: str) -> Calls:
         before = (thought.group(0) if thought else "") + words
         return Calls(before.rstrip() if words.strip() else before, tuple(_blocks(BEGIN + blocks, location)))
     try:
-        value = parse_json(json_text)
+        value = parse_strict_json(json_text)
     except ValueError as error:
         raise Unreadable(location, Message("datasets.call_no_json", reason=error)) from error
     return Calls(before, tuple(_listed(value, location)))
@@ -143,7 +122,7 @@ def _blocks(text: str, location: str) -> t.Iterator[Call]:
         text = text[len(BEGIN) :].lstrip()
         try:
             _value, size = json.JSONDecoder().raw_decode(text)
-            value = parse_json(text[:size])
+            value = parse_strict_json(text[:size])
         except (ValueError, RecursionError) as error:
             raise Unreadable(location, Message("datasets.call_no_json", reason=error)) from error
         yield from _listed(value, location)
@@ -195,7 +174,7 @@ def _arguments(value: t.Any, location: str) -> dict[str, t.Any]:
     if isinstance(value, str):
         try:
             # without parsing, LLaMA-Factory would train on the quoted text
-            value = parse_json(value) if value.strip() else {}
+            value = parse_strict_json(value) if value.strip() else {}
         except ValueError as error:
             raise Unreadable(location, Message("datasets.arguments_no_json", reason=error)) from error
     if not isinstance(value, dict):

@@ -14,14 +14,15 @@ import dataclasses
 import json
 import typing as t
 
-from ...chat_formats.json_schema import schema_faults
+from ...json_text import parse_strict_json
 from ...messages.message import Message
 from ...messages.suggestions import nearest
 from ..output_formats import ASSISTANT, CALL, HUMAN, OBSERVATION, MessagesOutput, Sample
 from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
-from .calls import Calls, Unreadable, parse_json, read_text, read_tool_calls
+from .calls import Calls, Unreadable, read_text, read_tool_calls
 from .tool_use import ToolResult, call_faults, in_order, result_faults
+from .tools import function_of, tools_faults
 from .unread_fields import MEDIA_FIELDS, holds_nothing
 
 SYSTEM = "system"
@@ -208,8 +209,8 @@ class TurnRules(Rules):
         """The schema of the parameters of each tool of a row, by name; the row's tools are valid."""
         tools = row.get(self._tools) or []
         if isinstance(tools, str):
-            tools = parse_json(tools) if tools.strip() else []
-        functions = [tool["function"] if tool.get("type") == "function" else tool for tool in tools]
+            tools = parse_strict_json(tools) if tools.strip() else []
+        functions = [function_of(tool)[0] for tool in tools]
         return {function["name"]: function["parameters"] for function in functions}
 
     def _check_use(self, messages: t.Sequence[t.Mapping[str, t.Any]], tools: t.Mapping[str, t.Any]) -> list[Fault]:
@@ -301,38 +302,12 @@ class TurnRules(Rules):
             if faults:
                 return faults
             try:
-                tools = parse_json(tools)
+                tools = parse_strict_json(tools)
             except ValueError as error:
                 return [(location, Message("datasets.tools_no_json", reason=error))]
         if not isinstance(tools, list):
             return [(location, Message("datasets.tools_no_list", kind=kind_of(tools)))]
-        faults = []
-        for index, tool in enumerate(tools):
-            faults += self._check_tool(tool, f"{location}[{index}]")
-        names = [] if faults else [(tool.get("function") or tool)["name"] for tool in tools]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                faults.append((f"{location}[{index}]", Message("datasets.tool_twice", name=name)))
-        return faults or self.check_json(tools, location)
-
-    def _check_tool(self, tool: t.Any, location: str) -> list[Fault]:
-        if isinstance(tool, t.Mapping) and tool.get("type") == "function":
-            tool, location = tool.get("function"), f"{location}.function"
-        if not isinstance(tool, t.Mapping):
-            return [(location, Message("datasets.tool_no_object", kind=kind_of(tool)))]
-        if not isinstance(tool.get("name"), str) or not tool["name"]:
-            return [(f"{location}.name", Message("datasets.tool_without_name", kind=kind_of(tool.get("name"))))]
-        if tool.get("description") is not None and not isinstance(tool["description"], str):
-            defect = Message("datasets.not_text", kind=kind_of(tool["description"]))
-            return [(f"{location}.description", defect)]
-        parameters, location = tool.get("parameters"), f"{location}.parameters"
-        if not isinstance(parameters, t.Mapping) or not ({"type", "properties"} & parameters.keys()):
-            return [(location, Message("datasets.tool_without_schema"))]
-        kinds = parameters.get("type", "object")
-        faults = schema_faults(parameters, location)
-        if not faults and "object" not in (kinds if isinstance(kinds, list) else [kinds]):
-            return [(location, Message("datasets.tool_without_schema"))]
-        return faults
+        return tools_faults(tools, location) or self.check_json(tools, location)
 
     def check_json(self, value: t.Any, location: str) -> list[Fault]:
         """The faults of a value that cannot be written as JSON, or whose text cannot be published."""
@@ -347,7 +322,7 @@ class TurnRules(Rules):
         if holds_nothing(tools):
             return ""
         text = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
-        return "" if parse_json(text) == [] else text
+        return "" if parse_strict_json(text) == [] else text
 
 
 class SharegptRules(TurnRules):

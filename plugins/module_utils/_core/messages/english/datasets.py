@@ -272,30 +272,6 @@ TEXTS: Texts = {
         "the last turn is no question",
         "End with what both answers answer; they stand in chosen and rejected.",
     ),
-    "datasets.schema_no_object": Text("it is {kind}, not a JSON schema", 'Write an object, {{"type": …}} for example.'),
-    "datasets.schema_too_deep": Text("it is deeper than {levels} levels", "Flatten the arguments."),
-    "datasets.schema_too_large": Text(
-        "{path} has more than {schemas} schemas once its references are replaced.", "Simplify the arguments."
-    ),
-    "datasets.schema_type_unknown": Text("{value} is no type of a JSON schema", "Types are {types}."),
-    "datasets.schema_required_no_names": Text(
-        "it is {kind}, not a list of names", "Name the required arguments in required of the object around them."
-    ),
-    "datasets.schema_required_unknown": Text(
-        "{name!r} is required and not in properties", "Describe it, or remove it."
-    ),
-    "datasets.schema_no_list": Text("it is {kind}, not a list with values", "Write a list."),
-    "datasets.schema_map_no_object": Text("it is {kind}, not an object of schemas", "Write an object."),
-    "datasets.schema_no_text": Text("it is {kind}, not a text", "Write a text."),
-    "datasets.schema_no_number": Text("it is {kind}, not a number", "Write a number."),
-    "datasets.schema_reference_elsewhere": Text(
-        "{path}: {reference} does not refer to a part of the same schema.",
-        "Write the schema in its place: a model sees no other document.",
-    ),
-    "datasets.schema_reference_missing": Text("{path}: there is nothing at {reference}.", "Add it to $defs."),
-    "datasets.schema_circle": Text(
-        "{path} refers to itself: {circle}.", "Write the levels that are needed: a prompt cannot be endless."
-    ),
     "datasets.not_writable_as_json": Text("it cannot be written as JSON ({reason})", "Check its values."),
     "datasets.content_missing": Text("it is missing", "Write what is said."),
     "datasets.several_parts": Text(

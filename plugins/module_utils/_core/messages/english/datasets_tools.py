@@ -32,8 +32,19 @@ TEXTS: Texts = {
         "it is no JSON schema of an object",
         'Write {{"type": "object", "properties": {{…}}}}; the properties may be empty.',
     ),
-    "datasets.tool_schema_no_object": Text("arguments are an object", "Write type: object."),
-    "datasets.tool_named_twice": Text("a tool before it is called {name!r} as well", "Give each tool its own name."),
+    "datasets.tool_name_invalid": Text(
+        "{name!r} is not a valid name of a function", "Use at most 128 letters, digits and . _ -."
+    ),
+    "datasets.schema_too_large": Text(
+        "it has more than {schemas} schemas once its references are replaced", "Simplify the arguments."
+    ),
+    "datasets.schema_too_deep": Text(
+        "schemas stand in each other more than {levels} levels deep once the references are replaced",
+        "Write a flatter schema.",
+    ),
+    "datasets.schema_circle": Text(
+        "it refers to itself: {circle}", "Write the levels that are needed: a prompt cannot be endless."
+    ),
     "datasets.tools_undeclared": Text(
         "no tools are declared as {name!r}",
         "{suggestion} Declare them in finetune_tools, or write the list of tools here. Declared: {sets}.",
@@ -64,10 +75,6 @@ TEXTS: Texts = {
     ),
     "datasets.mcp_schema_invalid": Text(
         "The schema of a tool of {label} is invalid at {path}: {defect}.",
-        "Correct the MCP server, or leave the tool out with include. The file was not changed.",
-    ),
-    "datasets.mcp_tool_refused": Text(
-        "A tool of {label} cannot be taken over. {problem}",
         "Correct the MCP server, or leave the tool out with include. The file was not changed.",
     ),
     "datasets.mcp_tool_missing": Text(

@@ -63,7 +63,6 @@ TEXTS: Texts = {
         "{place:capital} must be a list of calls with name and arguments, not {value!r}.",
         "For example: calls: [{{name: request_media, arguments: {{title: {{regex: Chihiro}}}}}}]",
     ),
-    "releases.call_key_unknown": Text("{place:capital} has an unknown key {key!r}.", "{suggestion}"),
     "releases.call_unknown": Text(
         "{place:capital}: the prompt offers no tool {name!r}. {suggestion}", "It offers {names}."
     ),

@@ -108,9 +108,6 @@ TEXTS: Texts = {
     "training.argument_managed": Text(
         "{argument} is an argument of LLaMA-Factory that this program sets itself.", "Leave it out."
     ),
-    "training.argument_of_extra": Text(
-        "{argument} is an argument of LLaMA-Factory, and no option of a fine-tune.", "Declare {declaration} instead."
-    ),
     "training.see_options": "The README of the role finetune lists the options.",
     "training.option_choice": Text("{option} must be one of {choices}, not {value}.", "{advice}"),
     "training.no_prompt_tuning": Text(

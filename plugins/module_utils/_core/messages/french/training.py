@@ -84,10 +84,6 @@ TEXTS: Texts = {
     "training.argument_managed": Text(
         "{argument} est un argument de LLaMA-Factory que ce programme fixe lui-même.", "Retirez-le."
     ),
-    "training.argument_of_extra": Text(
-        "{argument} est un argument de LLaMA-Factory, et non une option d'un affinage.",
-        "Déclarez {declaration} à la place.",
-    ),
     "training.see_options": "Le README du rôle finetune énumère les options.",
     "training.option_choice": Text("{option} doit être parmi {choices}, et non {value}.", "{advice}"),
     "training.no_prompt_tuning": Text(

@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import training_rows
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import StoreError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, StoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import read_tensors
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.json_text import is_too_deep, parse_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.json_text import (
+    is_too_deep,
+    parse_json,
+    parse_strict_json,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, read_record
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import checkpoints, trainer_log
 
@@ -33,6 +37,17 @@ def nested(depth: int) -> t.Any:
 def test_it_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="nested too deeply"):
         parse_json(text)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_strict_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("[NaN]", "NaN is not JSON"), ("-Infinity", "Infinity"), ('{"a": 1, "a": 1}', "given twice")]
+)
+def test_strict_json_has_no_numbers_beyond_json_and_no_key_twice(text: str, reason: str) -> None:
+    parse_json(text)
+    with pytest.raises(ValueError, match=reason):
+        parse_strict_json(text)
 
 
 def test_too_deep_counts_the_levels() -> None:
@@ -66,9 +81,8 @@ def test_a_line_of_a_training_log_that_is_nested_too_deeply_is_left_out(tmp_path
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_a_call_that_is_nested_too_deeply_is_a_text_like_others(depth: int) -> None:
+def test_a_call_that_is_nested_too_deeply_is_refused_with_its_row(depth: int) -> None:
     turn = {"from": "function_call", "value": "[" * depth + "]" * depth}
-    row = {"conversations": [turn], "tools": "[]"}
-    writer = training_rows._Writer("\n")
-    line = json.dumps(row).encode() + b"\n"
-    assert json.loads(writer.line(line, 1)) == row
+    line = json.dumps({"conversations": [turn], "tools": "[]"}).encode() + b"\n"
+    with pytest.raises(InputError, match="7.*nested too deeply"):
+        training_rows._Writer("\n").line(line, 7)

@@ -65,12 +65,21 @@ def test_valid(schema: t.Any) -> None:
         ({"properties": {"a": {"$ref": "#/$defs/a"}}}, "s.properties.a.$ref", "there is no #/$defs/a"),
         ({"$ref": "city.json#/x"}, "s.$ref", "another document"),
         ({"$defs": {"a": {"$ref": "#/$defs/a"}}}, "s.$defs.a.$ref", "in a circle: #/$defs/a → #/$defs/a"),
+        ({"$ref": "#/x/a", "x": {"a": {"type": 3}}}, "s.x.a.type", "3 is no type"),
+        ({"$ref": "#/x/a", "x": {"a": {"items": {"$ref": "#/x/b"}}}}, "s.x.a.items.$ref", "there is no #/x/b"),
         ({"not": {"$ref": "#"}}, "s.not.$ref", "in a circle: # → #"),
     ],
 )
 def test_invalid(schema: t.Any, path: str, what: str) -> None:
     (fault,) = schema_faults(schema, "s")
     assert fault[0] == path and what in str(fault[1])
+
+
+def test_circle_outside_of_the_places_of_schemas() -> None:
+    schema = {"items": {"$ref": "#/x/a"}, "x": {"a": {"allOf": [{"$ref": "#/x/b"}]}, "b": {"not": {"$ref": "#/x/b"}}}}
+    faults = schema_faults(schema, "s")
+    assert [path for path, _defect in faults] == ["s.x.a.allOf[0].$ref", "s.x.b.not.$ref"]
+    assert all("in a circle: #/x/b → #/x/b" in str(defect) for _path, defect in faults)
 
 
 def test_schemas_that_are_too_deep() -> None:

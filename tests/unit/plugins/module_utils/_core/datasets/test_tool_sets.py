@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.json_schema import MAX_LEVELS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import tool_sets
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import (
     Declaration,
@@ -42,6 +43,8 @@ def read(value: t.Any) -> list[tool_sets.Tool]:
         {"any": {}, "kinds": {"type": ["string", "null"]}},
         {"deep": {"type": "object", "properties": {"a": {"type": "object", "properties": {}}}, "required": ["a"]}},
         {"map": {"type": "object", "additionalProperties": {"type": "integer"}}},
+        {"anything": True, "nothing": False, "pair": {"items": [{"type": "string"}, {"type": "integer"}]}},
+        {"free": {"type": "object", "required": ["a"], "properties": {"b": {}}}, "least": {"exclusiveMinimum": True}},
     ],
 )
 def test_valid_schemas_are_read_as_they_are(properties: dict[str, t.Any]) -> None:
@@ -49,7 +52,7 @@ def test_valid_schemas_are_read_as_they_are(properties: dict[str, t.Any]) -> Non
 
 
 def test_a_function_may_stand_alone() -> None:
-    alone = [tool({"host": {"type": "string"}})["function"]]
+    alone = [tool({"host": {"type": "string"}})["function"], {"name": "all", "parameters": {"type": "object"}}]
     assert read(alone) == alone
 
 
@@ -60,28 +63,42 @@ def test_a_function_may_stand_alone() -> None:
         ([], "has no tools"),
         ([3], "[0]: it is a number (3), not an object"),
         ([{"type": "function"}], "[0].function: it is null"),
-        ([tool(name="a b")], "[0].function.name: it is text ('a b')"),
-        ([tool(), tool()], "[1]: a tool before it is called 'ping' as well"),
-        ([{"name": "ping", "parameters": {"type": "object"}}], "[0].parameters: it is no JSON schema of an object"),
+        ([tool(name="a b")], "[0].function.name: 'a b' is not a valid name of a function"),
+        ([tool(name="")], "[0].function.name: it is text ('')"),
+        ([tool(), tool()], "[1]: there is a tool 'ping' already"),
+        ([{"name": "ping", "parameters": {}}], "[0].parameters: it is no JSON schema of an object"),
         ([{"name": "ping"}], "[0].parameters: it is no JSON schema of an object"),
-        ([tool({}, type="string")], "[0].function.parameters.type: arguments are an object"),
-        ([tool({"a": {"type": "str"}})], "parameters.properties.a.type: 'str' is no type"),
-        ([tool({"a": {"type": "string", "required": True}})], "properties.a.required: it is a boolean (true)"),
-        ([tool({"a": True})], "properties.a: it is a boolean (true), not a JSON schema"),
-        ([tool({"a": "string"})], "properties.a: it is text"),
-        ([tool({"a": {"enum": []}})], "properties.a.enum: it is a list"),
-        ([tool({"a": {"type": "array", "items": [{}]}})], "properties.a.items: it is a list"),
-        ([tool({"a": {"anyOf": []}})], "properties.a.anyOf: it is a list"),
+        ([tool({}, type="string")], "[0].function.parameters: it is no JSON schema of an object"),
+        (
+            [tool({"a": {"type": "str"}})],
+            "parameters.properties.a.type: \"str\" is no type of JSON Schema. Did you mean 'string'?",
+        ),
+        (
+            [tool({"a": {"type": "string", "required": True}})],
+            "properties.a.required: it is true, and not a list of names",
+        ),
+        ([tool({"a": "string"})], 'properties.a: it is "string", and no JSON schema. Write an object, true or false.'),
+        (
+            [tool({"a": {"enum": []}})],
+            "properties.a.enum: it is [], and not a list with something in it. Write a list.",
+        ),
+        ([tool({"a": {"items": [{}, 1]}})], "properties.a.items[1]: it is 1, and no JSON schema"),
+        ([tool({"a": {"anyOf": []}})], "properties.a.anyOf: it is []"),
         ([tool({"a": {"anyOf": [{}, {"type": 3}]}})], "properties.a.anyOf[1].type: 3 is no type"),
-        ([tool({"a": {"description": 3}})], "properties.a.description: it is a number (3), not a text"),
-        ([tool({"a": {"minimum": "3"}})], "properties.a.minimum: it is text"),
-        ([tool({"a": {"properties": []}})], "properties.a.properties: it is a list"),
-        ([tool({"a": {}}, required=["b"])], "parameters.required: 'b' is required and not in properties"),
-        ([tool({"a": {"$ref": "#/$defs/A"}})], "there is nothing at #/$defs/A"),
-        ([tool({"a": {"$ref": "https://example.org/a.json"}})], "does not refer to a part of the same schema"),
+        ([tool({"a": {"description": 3}})], "properties.a.description: it is 3, and not text. Write a text."),
+        ([tool({"a": {"minimum": "3"}})], 'properties.a.minimum: it is "3", and not a number. Write a number.'),
+        ([tool({"a": {"properties": []}})], "properties.a.properties: it is [], and no object of schemas by name"),
+        (
+            [tool({"a": {"$ref": "#/$defs/A"}})],
+            "properties.a.$ref: there is no #/$defs/A. Write what it refers to below $defs.",
+        ),
+        (
+            [tool({"a": {"$ref": "https://example.org/a.json"}})],
+            "properties.a.$ref: https://example.org/a.json refers to another document, and a model sees none. Write",
+        ),
         (
             [tool({"a": {"$ref": "#/$defs/A"}}, **{"$defs": {"A": {"items": {"$ref": "#/$defs/A"}}}})],
-            "refers to itself: #/$defs/A → #/$defs/A",
+            "function.parameters.properties.a.items.$ref: it refers to itself: #/$defs/A → #/$defs/A. Write the levels",
         ),
     ],
 )
@@ -104,9 +121,9 @@ def test_half_a_file_is_no_json() -> None:
 
 def test_a_schema_deeper_than_any_model_uses_is_refused() -> None:
     schema: dict[str, t.Any] = {"type": "string"}
-    for _level in range(60):
+    for _level in range(MAX_LEVELS):
         schema = {"type": "array", "items": schema}
-    with pytest.raises(InputError, match="deeper than 32 levels"):
+    with pytest.raises(InputError, match="more than 64 levels deep. Write a flatter schema."):
         read([tool({"a": schema})])
 
 
@@ -120,22 +137,36 @@ def test_references_that_multiply_are_refused() -> None:
         read([tool({"a": {"$ref": "#/$defs/D19"}}, **{"$defs": definitions})])
 
 
+def test_references_that_make_a_schema_too_deep_are_refused() -> None:
+    """A thousand definitions, each of one level, that refer to the next."""
+    definitions = {f"D{level}": {"items": {"$ref": f"#/$defs/D{level + 1}"}} for level in range(1000)}
+    definitions["D1000"] = {}
+    with pytest.raises(InputError, match="more than 64 levels deep once the references are replaced"):
+        read([tool({"a": {"$ref": "#/$defs/D0"}}, **{"$defs": definitions})])
+
+
 def listed(name: str = "ping", **schema: t.Any) -> dict[str, t.Any]:
     return {"name": name, "description": "d", "inputSchema": {"type": "object", **schema}}
 
 
 def test_what_a_server_lists_becomes_the_file() -> None:
     definitions = {
-        "Host": {"title": "Host", "type": "object", "properties": {"name": {"type": "string", "default": "x"}}}
+        "Host": {"title": "Host", "type": "object", "properties": {"name": {"type": "string", "default": "x"}}},
+        "Any": True,
     }
     schema = {
         "title": "pingArguments",
         "$defs": definitions,
-        "properties": {"to": {"$ref": "#/$defs/Host", "description": "Machine"}, "free": True},
+        "properties": {
+            "to": {"$ref": "#/$defs/Host", "description": "Machine"},
+            "free": True,
+            "any": {"$ref": "#/$defs/Any"},
+        },
     }
     tools, lost = tool_sets.from_mcp([listed("zeta"), listed(**schema)], "http://x/mcp")
     assert [each["function"]["name"] for each in tools] == ["ping", "zeta"], "sorted, whatever order a server has"
     assert tools[0]["function"]["parameters"]["properties"] == {
+        "any": {},
         "free": {},
         "to": {"type": "object", "description": "Machine", "properties": {"name": {"type": "string"}}},
     }
@@ -152,7 +183,11 @@ def test_what_a_server_lists_becomes_the_file() -> None:
         ([{"name": "ping"}], "The tool ping of http://x/mcp has no inputSchema of type object"),
         ([{"name": "ping", "inputSchema": {"properties": {}}}], "has no inputSchema of type object"),
         ([listed(properties={"a": {"type": "st"}})], "invalid at ping.inputSchema.properties.a.type"),
-        ([listed(properties={"a": {"$ref": "#/$defs/A"}})], "there is nothing at #/$defs/A"),
+        ([listed(properties={"a": {"$ref": "#/$defs/A"}})], "properties.a.$ref: there is no #/$defs/A"),
+        (
+            [listed(properties={"a": {"$ref": "#"}})],
+            "at ping.inputSchema.properties.a.properties.a.$ref: it refers to itself",
+        ),
         (
             [
                 listed(
@@ -160,7 +195,7 @@ def test_what_a_server_lists_becomes_the_file() -> None:
                     **{"$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}},
                 )
             ],
-            "refers to itself: #/$defs/A → #/$defs/B → #/$defs/A",
+            "the references lead in a circle: #/$defs/A → #/$defs/B → #/$defs/A",
         ),
     ],
 )

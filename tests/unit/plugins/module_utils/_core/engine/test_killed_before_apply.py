@@ -18,6 +18,9 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import processes
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
+#: Computes, and ends by itself if the tests are killed.
+BUSY = "import time; end = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+
 #: The first time it fails as soon as it notices that its child was killed, which it does late; later it succeeds.
 NOTICES_LATE = """
 import os, subprocess, sys, time
@@ -77,7 +80,7 @@ def alive_and_not_dying(pid: int) -> bool:
 @pytest.mark.parametrize("program", [["sleep", "600"], [sys.executable, "-c", "x = bytearray(2**28); input()"]])
 def test_a_killed_process_is_never_taken_for_one_that_lives(program: list[str]) -> None:
     """However busy the machine is: four other processes compute on it."""
-    load = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _number in range(4)]
+    load = [subprocess.Popen([sys.executable, "-c", BUSY]) for _number in range(4)]
     try:
         for _attempt in range(15):
             process = subprocess.Popen(program, stdin=subprocess.PIPE)

@@ -161,7 +161,8 @@ def test_a_call_is_no_empty_answer_and_its_text_is_judged_too() -> None:
         ({"calls": "pong"}, "offers no tool 'pong'. Did you mean 'ping'"),
         ({"calls": 3}, "must be a list of calls"),
         ({"calls": [{"arguments": {}}]}, "must be a list of calls"),
-        ({"calls": [{"name": "ping", "args": {}}]}, "unknown key 'args'"),
+        ({"calls": [{"name": "ping", "args": {}}]}, "unknown key 'args'. Did you mean arguments?"),
+        ({"calls": [{"name": "ping", "id": "c1"}]}, "unknown key 'id'. There are: name, arguments."),
         ({"calls": [{"name": "ping", "arguments": ["nas"]}]}, "must be a dictionary"),
         (
             {"calls": [{"name": "ping", "arguments": {"hots": "nas"}}]},

@@ -1,0 +1,33 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows of a published version, as lines of its file."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..artifacts.layout import Layout
+from .output_formats import CALL, DATA_FILE, OBSERVATION
+
+#: Parts of a line of which at least one is in every row with tools, calls or results.
+_NO_TOOLS = b'"tools":""'
+_MARKS = (f'"from":"{CALL}"'.encode("ascii"), f'"from":"{OBSERVATION}"'.encode("ascii"))
+
+
+def lines(layout: Layout, fingerprint: str) -> t.Iterator[tuple[int, bytes]]:
+    """The rows of a version with their numbers, from 1; none of one that is not published yet.
+
+    :raises OSError: if the file cannot be read.
+    """
+    try:
+        with open(os.path.join(layout.artifact("dataset", fingerprint), DATA_FILE), "rb") as stream:
+            yield from enumerate(stream, 1)
+    except FileNotFoundError:
+        return
+
+
+def may_use_tools(line: bytes) -> bool:
+    """Whether a row may have tools, calls or results; told without parsing it, and never wrong where it has some."""
+    return _NO_TOOLS not in line or any(mark in line for mark in _MARKS)
