@@ -4,8 +4,8 @@
 """Regular expressions of others, with limits of time and memory.
 
 Python's ``re`` can take exponential time for an expression such as ``(a+)+$``, and cannot be interrupted in a thread.
-So a child process compiles and searches; the kernel ends it at its limit, whoever started it and even if that process
-is killed.
+So a child process compiles and searches; the kernel ends it at its limit, even if the process that started it is
+killed.
 """
 
 from __future__ import annotations
