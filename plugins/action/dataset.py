@@ -14,8 +14,7 @@ import tempfile
 import typing as t
 
 import yaml
-from ansible import constants, context
-from ansible.errors import AnsibleFileNotFound
+from ansible import constants
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
@@ -33,11 +32,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import sha256_file
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _user_files
 
 _MODULE = "ia_homelab.llamafactory.dataset"
 _GIT_SECONDS = 10
-#: The directory of this collection.
-_COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PLAIN = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 _DATE = "tag:yaml.org,2002:timestamp"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -100,29 +98,16 @@ class ActionModule(ActionBase):
         )
 
     def _find(self, path: str, name: str, task_vars: dict[str, t.Any]) -> str:
-        """Find a file where ansible.builtin.copy does, and beside the inventory and the playbook of the command line.
-
-        Roles and playbooks of this collection search in the collection, which is not where a user's files are. A file
-        of the user is used rather than one of the collection.
+        """Find a file of the user or of the collection.
 
         :raises InputError: if there is no such file, with all places.
         """
-        searched: list[str] = []
-        try:
-            found = str(self._find_needle("files", path))
-        except AnsibleFileNotFound as error:
-            found, searched = "", [str(place) for place in getattr(error, "paths", None) or []]
-        if os.path.isabs(path) or (found and not _is_below(found, _COLLECTION)):
-            if not found:
-                raise refuse(name, Message("datasets.no_such_file"))
-            return found
-        candidates = [
-            os.path.join(place, *folder, path) for place in user_places(task_vars) for folder in (("files",), ())
-        ]
-        own = next((candidate for candidate in candidates if os.path.exists(candidate)), found)
-        if not own:
-            raise refuse(name, Message("datasets.not_found", places=list(dict.fromkeys([*candidates, *searched]))))
-        return own
+        found = _user_files.find(path, task_vars, self._find_needle)
+        if not found.path and os.path.isabs(path):
+            raise refuse(name, Message("datasets.no_such_file"))
+        if not found.path:
+            raise refuse(name, Message("datasets.not_found", places=list(found.searched)))
+        return found.path
 
     def _transfer_source(self, index: int, source: Source, stack: contextlib.ExitStack) -> dict[str, t.Any]:
         """Transfer a file, YAML as JSON lines, and return its entry for the module's option ``sources``."""
@@ -135,25 +120,6 @@ class ActionModule(ActionBase):
         self._transfer_file(local, remote)
         self._fixup_perms2((shell.tmpdir, remote))
         return _source_options(dataclasses.replace(source, path=remote), transferred=True)
-
-
-def user_places(task_vars: t.Mapping[str, t.Any]) -> list[str]:
-    """Return the directories of the inventories, and those of the playbooks of the command line, without duplicates."""
-    playbooks = context.CLIARGS.get("args") or ()
-    sources = [task_vars.get("inventory_dir"), *(task_vars.get("ansible_inventory_sources") or ()), *playbooks]
-    places = []
-    for source in sources:
-        path = os.path.abspath(str(source)) if source else ""
-        if os.path.isdir(path):
-            places.append(path)
-        elif os.path.isfile(path):
-            places.append(os.path.dirname(path))
-    return list(dict.fromkeys(places))
-
-
-def _is_below(path: str, directory: str) -> bool:
-    real, parent = os.path.realpath(path), os.path.realpath(directory)
-    return os.path.commonpath([real, parent]) == parent
 
 
 def _source_options(source: Source, transferred: bool = False) -> dict[str, t.Any]:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import typing as t
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import tool_sets
@@ -22,6 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_atomic
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _user_files
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._mcp_client import McpClient
 
 _VAULT = b"$ANSIBLE_VAULT"
@@ -54,14 +54,15 @@ class ActionModule(ActionBase):
         _validation, options = self.validate_argument_spec(_SPEC)
         try:
             tool_sets.check_set_name(options["name"])
-            answer = self._fetch(options) if options["state"] == "fetched" else self._read(options)
+            made = self._fetch if options["state"] == "fetched" else self._read
+            answer = made(options, task_vars or {})
         except CoreError as error:
             answer = {"failed": True, "msg": str(error), "hint": error.hint, "details": error.details}
         result.update(answer)
         return result
 
-    def _read(self, options: Options) -> dict[str, t.Any]:
-        path = self._existing(options["src"])
+    def _read(self, options: Options, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        path = self._find(options["src"], task_vars).path
         if not path:
             code = "modules.tools_not_fetched" if options["mcp"] else "modules.tools_file_missing"
             raise InputError(code, src=options["src"], name=options["name"])
@@ -96,13 +97,13 @@ class ActionModule(ActionBase):
         url = options["mcp"]
         return tool_sets.from_mcp(McpClient(url, token, seconds).list_tools(), url, options["include"])
 
-    def _fetch(self, options: Options) -> dict[str, t.Any]:
+    def _fetch(self, options: Options, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         if not options["mcp"]:
             raise InputError("modules.tools_without_mcp", name=options["name"])
         tools, lost = self._live(options, options["timeout"] or _FETCH_SECONDS)
         if not tools:
             raise RemoteError("modules.mcp_without_tools", url=options["mcp"])
-        path = self._existing(options["src"]) or self._new_path(options["src"])
+        path = self._target(options["src"], task_vars)
         before = b""
         if os.path.exists(path):
             with open_file(path, options["src"]) as stream:
@@ -127,16 +128,15 @@ class ActionModule(ActionBase):
             write_atomic(target, after, mode)
         return answer
 
-    def _existing(self, src: str) -> str:
-        """Path of a file that is there, where the module copy searches it; empty if there is none."""
-        try:
-            return str(self._find_needle("files", os.path.expanduser(src)))
-        except AnsibleError:
-            return ""
+    def _find(self, src: str, task_vars: dict[str, t.Any]) -> _user_files.Found:
+        return _user_files.find(os.path.expanduser(src), task_vars, self._find_needle)
 
-    def _new_path(self, src: str) -> str:
-        """Path of a file that is not there yet: a relative one lies in files/ beside the playbook."""
-        return os.path.join(self._loader.get_basedir(), "files", os.path.expanduser(src))
+    def _target(self, src: str, task_vars: dict[str, t.Any]) -> str:
+        """Path of the file to write; one of the installed collection is left as it is."""
+        found = self._find(src, task_vars)
+        if found.path and not found.is_shipped:
+            return found.path
+        return _user_files.new_path(os.path.expanduser(src), task_vars, self._loader.get_basedir())
 
     def _content(self, path: str, label: str) -> bytes:
         open_file(path, label).close()

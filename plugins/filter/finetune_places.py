@@ -59,7 +59,6 @@ _value:
   type: dict
 """
 
-import json
 import typing as t
 import urllib.parse
 
@@ -68,6 +67,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import dataset_name
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.places import Told, place
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.json_text import parse_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
 
 
@@ -130,7 +130,7 @@ def _told(host: str, facts: t.Mapping[str, t.Any]) -> Told:
     if not written:
         return Told(served=served)
     try:
-        value = json.loads(written)
+        value = parse_json(written)
         places = {str(name): str(there) for name, there in value["places"].items()}
         return Told(places, int(value["serial"]), served)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

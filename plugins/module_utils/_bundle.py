@@ -231,6 +231,7 @@ def modules() -> None:
     from ._core.system import gpus as _core_system_gpus
     from ._core.system import host_lock as _core_system_host_lock
     from ._core.system import job_helper as _core_system_job_helper
+    from ._core.system import limited_regex as _core_system_limited_regex
     from ._core.system import local_services as _core_system_local_services
     from ._core.system import locks as _core_system_locks
     from ._core.system import log as _core_system_log

@@ -21,8 +21,10 @@ options:
   src:
     description:
       - File with a JSON list of tools as OpenAI's API has them (C(type), C(function) with C(name), C(description) and
-        C(parameters)), searched where M(ansible.builtin.copy) searches it. It may be encrypted with Ansible Vault.
-      - If it does not exist yet, O(state=fetched) writes a relative path below C(files/) beside the playbook.
+        C(parameters)), searched where M(ia_homelab.llamafactory.dataset) searches files of rows. It may be encrypted
+        with Ansible Vault.
+      - If you have none yet, O(state=fetched) writes a relative path below C(files/) beside the playbook that was
+        started, or beside the inventory if that is a playbook of the installed collection.
     type: str
     required: true
   state:

@@ -24,6 +24,7 @@ from ..chat_formats import probes, training_text
 from ..chat_formats.facts import facts_of
 from ..errors import InputError, RemoteError
 from ..fingerprint import digest
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..programs import inspect_tokenizer
 from ..runs.spec import Toolchain
@@ -267,7 +268,7 @@ def _inspect(root: str, subject: Subject, toolchain: Toolchain, tools: Installed
             env=clean_environment(),
             check=False,
         )
-        answer: dict[str, t.Any] = json.loads(completed.stdout)
+        answer: dict[str, t.Any] = parse_json(completed.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return answer

@@ -231,14 +231,16 @@ class HashCache:
     time and inode are unchanged. Reading does not modify the cache file; callers that may write call :meth:`save`.
     """
 
-    #: Digests computed by this process: check mode does not save them, and must not read a file twice either.
-    _computed: t.ClassVar[dict[str, dict[str, t.Any]]] = {}
+    #: Digests computed by this process, by cache file and path: check mode does not save them, and must not read a file
+    #: twice either.
+    _computed_for: t.ClassVar[dict[str, dict[str, dict[str, t.Any]]]] = {}
 
     def __init__(self, layout: Layout) -> None:
         self._path = layout.path("cache", "hashes.json")
         saved = read_json(self._path, {})
         self._saved: dict[str, t.Any] = saved if isinstance(saved, dict) else {}
         self._unsaved: dict[str, t.Any] = {}
+        self._computed = self._computed_for.setdefault(self._path, {})
 
     def sha256(self, path: str) -> str:
         """Return the hex SHA-256 of a file."""
@@ -261,7 +263,9 @@ class HashCache:
         with FileLock(self._path + ".lock"):
             saved = read_json(self._path, {})
             merged = {**(saved if isinstance(saved, dict) else {}), **self._unsaved}
-            write_json(self._path, {path: entry for path, entry in merged.items() if os.path.exists(path)})
+            kept = {path: entry for path, entry in merged.items() if os.path.exists(path)}
+            if kept != saved:
+                write_json(self._path, kept)
 
     @classmethod
     def keep(cls, layout: Layout) -> None:
@@ -269,10 +273,10 @@ class HashCache:
 
         Without an effect if it has computed nothing, or if it cannot be saved.
         """
-        if not cls._computed:
+        if not cls._computed_for.get(layout.path("cache", "hashes.json")):
             return
         cache = cls(layout)
-        cache._unsaved = {path: entry for path, entry in cls._computed.items() if cache._saved.get(path) != entry}
+        cache._unsaved = {path: entry for path, entry in cache._computed.items() if cache._saved.get(path) != entry}
         with contextlib.suppress(OSError, CoreError):
             cache.save()
 

@@ -10,15 +10,16 @@ schemas, ``exclusiveMinimum`` as a boolean. A keyword that JSON Schema does not 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 import json
 import math
 import operator
-import re
 import typing as t
 
 from ..messages.message import Message
 from ..messages.suggestions import nearest
+from ..system import limited_regex
 
 #: A path, such as ``tools[0].parameters.required``, and what is wrong there.
 Fault = tuple[str, Message]
@@ -226,27 +227,47 @@ def resolve(root: t.Mapping[str, t.Any], reference: str) -> t.Any:
 # ---------------------------------------------------------------------- values
 
 
-def value_faults(value: t.Any, schema: t.Any, path: str, root: t.Mapping[str, t.Any] | None = None) -> list[Fault]:
+@dataclasses.dataclass
+class _Check:
+    """The comparison of a value with a schema.
+
+    A part of the value may be compared with the same schema in many ways, through ``anyOf`` or references, and the
+    parts of this part again: every result is kept, or the time would double with each level.
+
+    :param root: the schema that references count from.
+    :param known: the faults by path, value and schema.
+    """
+
+    root: t.Mapping[str, t.Any]
+    known: dict[tuple[str, int, int], list[Fault]] = dataclasses.field(default_factory=dict)
+
+    def faults(self, value: t.Any, schema: t.Any, path: str) -> list[Fault]:
+        """What of a value is not as a schema says, each fault once."""
+        if isinstance(schema, bool):
+            return [] if schema else [(path, Message("chat_formats.value_not_allowed"))]
+        key = (path, id(value), id(schema))
+        if key not in self.known:
+            found = {(where, str(fault)): fault for where, fault in _value_faults(value, schema, path, self)}
+            self.known[key] = [(where, fault) for (where, _text), fault in found.items()]
+        return self.known[key]
+
+
+def value_faults(value: t.Any, schema: t.Any, path: str) -> list[Fault]:
     """What of a value is not as a schema says.
 
     :param value: a JSON value, such as the arguments of a call.
     :param schema: a valid schema.
     :param path: how the value is called in the faults.
-    :param root: the schema that references count from; ``schema`` if None.
     """
-    if isinstance(schema, bool):
-        return [] if schema else [(path, Message("chat_formats.value_not_allowed"))]
-    return list(_value_faults(value, schema, path, schema if root is None else root))
+    return list(_Check(schema if isinstance(schema, t.Mapping) else {}).faults(value, schema, path))
 
 
-def _value_faults(
-    value: t.Any, schema: t.Mapping[str, t.Any], path: str, root: t.Mapping[str, t.Any]
-) -> t.Iterator[Fault]:
+def _value_faults(value: t.Any, schema: t.Mapping[str, t.Any], path: str, check: _Check) -> t.Iterator[Fault]:
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        target = resolve(root, reference)
+        target = resolve(check.root, reference)
         if target is not None:
-            yield from value_faults(value, target, path, root)
+            yield from check.faults(value, target, path)
     kinds = schema.get("type")
     if kinds is not None:
         kinds = kinds if isinstance(kinds, list) else [kinds]
@@ -258,59 +279,62 @@ def _value_faults(
     if "const" in schema and not _equal(value, schema["const"]):
         yield path, Message("chat_formats.value_not_in_enum", value=_shown(value), allowed=_several([schema["const"]]))
     for each in schema.get("allOf") or []:
-        yield from value_faults(value, each, path, root)
+        yield from check.faults(value, each, path)
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            fitting = sum(not value_faults(value, each, path, root) for each in schema[key])
+            fitting = sum(not check.faults(value, each, path) for each in schema[key])
             if not fitting or (key == "oneOf" and fitting > 1):
                 code = "chat_formats.value_fits_several" if fitting else "chat_formats.value_fits_none"
                 yield path, Message(code, value=_shown(value), keyword=key)
-    if "not" in schema and not value_faults(value, schema["not"], path, root):
+    if "not" in schema and not check.faults(value, schema["not"], path):
         yield path, Message("chat_formats.value_not_allowed")
     if isinstance(value, t.Mapping):
-        yield from _object_faults(value, schema, path, root)
+        yield from _object_faults(value, schema, path, check)
     elif isinstance(value, list):
-        yield from _list_faults(value, schema, path, root)
+        yield from _list_faults(value, schema, path, check)
     elif isinstance(value, str):
         yield from _size_faults(len(value), schema, ("minLength", "maxLength"), path)
-        pattern = _pattern(schema["pattern"]) if "pattern" in schema else None
-        if pattern is not None and not pattern.search(value):
-            yield path, Message("chat_formats.value_not_as_pattern", value=_shown(value), pattern=schema["pattern"])
+        if "pattern" in schema:
+            yield from _pattern_faults(schema["pattern"], value, path)
     elif _is_number(value):
         yield from _number_faults(value, schema, path)
 
 
 def _object_faults(
-    value: t.Mapping[str, t.Any], schema: t.Mapping[str, t.Any], path: str, root: t.Mapping[str, t.Any]
+    value: t.Mapping[str, t.Any], schema: t.Mapping[str, t.Any], path: str, check: _Check
 ) -> t.Iterator[Fault]:
     properties = schema.get("properties") or {}
     for name in schema.get("required") or []:
         if name not in value:
             yield path, Message("chat_formats.value_missing", name=name)
-    patterns = [(_pattern(text), each) for text, each in (schema.get("patternProperties") or {}).items()]
+    patterns = schema.get("patternProperties") or {}
     for name, each in value.items():
-        matching = [inner for pattern, inner in patterns if pattern is not None and pattern.search(name)]
+        found = {pattern: limited_regex.search(pattern, name) for pattern in patterns}
+        yield from (
+            (f"{path}.{name}", Message("chat_formats.pattern_too_slow", pattern=_shown(pattern)))
+            for pattern in patterns
+            if found[pattern] is None
+        )
+        matching = [inner for pattern, inner in patterns.items() if found[pattern] is True]
         for inner in [*([properties[name]] if name in properties else []), *matching]:
-            yield from value_faults(each, inner, f"{path}.{name}", root)
+            yield from check.faults(each, inner, f"{path}.{name}")
         if name not in properties and not matching and schema.get("additionalProperties") is not None:
             if schema["additionalProperties"] is False:
                 facts = {"name": name, "suggestion": nearest(name, properties)}
                 yield f"{path}.{name}", Message("chat_formats.value_unknown", **facts)
             else:
-                yield from value_faults(each, schema["additionalProperties"], f"{path}.{name}", root)
+                yield from check.faults(each, schema["additionalProperties"], f"{path}.{name}")
     yield from _size_faults(len(value), schema, ("minProperties", "maxProperties"), path)
 
 
-def _list_faults(
-    value: list[t.Any], schema: t.Mapping[str, t.Any], path: str, root: t.Mapping[str, t.Any]
-) -> t.Iterator[Fault]:
+def _list_faults(value: list[t.Any], schema: t.Mapping[str, t.Any], path: str, check: _Check) -> t.Iterator[Fault]:
     items = schema.get("items")
     first = items if isinstance(items, list) else schema.get("prefixItems") or []
     rest = schema.get("additionalItems") if isinstance(items, list) else items
     pairs: t.Iterable[tuple[t.Any, t.Any]] = itertools.zip_longest(value, first[: len(value)], fillvalue=rest)
     for number, (each, inner) in enumerate(pairs):
         if inner is not None:
-            yield from value_faults(each, inner, f"{path}[{number}]", root)
+            yield from check.faults(each, inner, f"{path}[{number}]")
     if schema.get("uniqueItems") is True and any(_equal(a, b) for a, b in itertools.combinations(value, 2)):
         yield path, Message("chat_formats.value_twice")
     yield from _size_faults(len(value), schema, ("minItems", "maxItems"), path)
@@ -358,12 +382,16 @@ def _equal(one: t.Any, other: t.Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-def _pattern(text: str) -> re.Pattern[str] | None:
-    """A regular expression; None if it is not one (JSON Schema has those of ECMAScript, which differ in rare cases)."""
-    try:
-        return re.compile(text)
-    except re.error:
-        return None
+def _pattern_faults(pattern: str, value: str, path: str) -> t.Iterator[Fault]:
+    """The fault of a text that is not as a pattern says.
+
+    JSON Schema has the expressions of ECMAScript; one that Python does not have, which is rare, is not checked.
+    """
+    found = limited_regex.search(pattern, value)
+    if found is None:
+        yield path, Message("chat_formats.pattern_too_slow", pattern=_shown(pattern))
+    elif found is False:
+        yield path, Message("chat_formats.value_not_as_pattern", value=_shown(value), pattern=pattern)
 
 
 def _several(values: t.Sequence[t.Any]) -> list[str]:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
 
 from ..chat_formats.canonical import CHANGED, Finding, canonical_arguments, canonical_tools
 from ..errors import InputError
+from ..json_text import parse_json
 from ..messages.message import Message
 from .output_formats import CALL, DATA_FILE, Sample
 from .problems import Problem
@@ -69,7 +69,7 @@ class ToolStatistics:
             if len(self._known) >= _TOOL_SETS:
                 self._known.clear()
             try:
-                value = json.loads(tools)
+                value = parse_json(tools)
                 self._known[tools] = canonical_tools(value if isinstance(value, list) else [value])[1]
             except (ValueError, InputError):
                 self._known[tools] = []
@@ -96,7 +96,7 @@ def tool_use(results: t.Mapping[str, t.Any], directory: str) -> dict[str, t.Any]
         with open(path, "rb") as stream:
             for line in stream:
                 if may_use_tools(line):
-                    statistics.add(_sample(json.loads(line)))
+                    statistics.add(_sample(parse_json(line)))
     except (OSError, ValueError, KeyError, TypeError):
         return dict(results)  # the training reports a file that is damaged
     return {**results, "tools": statistics.results()}

@@ -22,6 +22,7 @@ import typing as t
 
 from ..chat_formats import facts
 from ..chat_formats.facts import TemplateFacts
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..programs import count_tokens
 from .output_formats import ASSISTANT, CALL, DATA_FILE, HUMAN, OBSERVATION
@@ -196,7 +197,7 @@ def _answer(argv: t.Sequence[str], text: str, env: t.Mapping[str, str]) -> list[
     )
     if completed.returncode:
         raise ValueError(completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}")
-    return t.cast("list[t.Any]", json.loads(completed.stdout))
+    return t.cast("list[t.Any]", parse_json(completed.stdout))
 
 
 def conversations(row: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:

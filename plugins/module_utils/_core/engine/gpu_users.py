@@ -43,7 +43,7 @@ def foreign_processes(
     :param will_yield: whether the process with that id will yield the GPU; such a process is left out, because the
         training need not wait for it.
     :param store: directory of the store to which the jobs belong; empty for any on this host.
-    :param used: UUIDs of the GPUs on which jobs of other stores count; empty for all GPUs.
+    :param used: UUIDs of the GPUs on which processes count; empty for all GPUs.
     :returns: the description; None when there is no such process.
     """
     processes = [

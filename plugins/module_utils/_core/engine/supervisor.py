@@ -102,7 +102,8 @@ class Supervisor:
         self._link: Link | None = None
         self._waiting_for: Message | None = None
         self._lease = GpuLease(self.layout, self.job_dir, self.ctx.toolchain)
-        self._host_gpus = HostGpus(self.ctx.toolchain, RUNNERS.get(self.runner.name, False))
+        count = (self.ctx.spec.options.get("resolved") or {}).get("gpus")
+        self._host_gpus = HostGpus(self.ctx.toolchain, RUNNERS.get(self.runner.name, False), count)
         self._ollama = OllamaUse(self.layout, holder_of(self.job_dir), self.ctx.toolchain.ollama_address)
 
     def _path(self, name: str) -> str:

@@ -22,7 +22,7 @@ from ..messages.message import Message
 from ..system import gpus as system_gpus
 from ..system import memory
 from ..system.clock import utc_now
-from ..training import hyperparameters
+from ..training import extra_files, hyperparameters
 from ..training.hyperparameters import Hyperparameters
 from ..training.option import METHODS
 from ..training.options import OPTIONS
@@ -40,7 +40,7 @@ class Machine:
     :param accelerator: ``cuda`` or ``cpu``.
     :param gpus: the GPUs; None to query the driver.
     :param ram: the machine's memory; None to query the kernel.
-    :param capabilities: compute capability of each GPU; None to query the driver.
+    :param capabilities: compute capability of each GPU by its index; None to query the driver.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Machine:
         accelerator: str,
         gpus: t.Sequence[system_gpus.Gpu] | None = None,
         ram: memory.Ram | None = None,
-        capabilities: t.Sequence[tuple[int, int]] | None = None,
+        capabilities: t.Mapping[int, tuple[int, int]] | None = None,
     ) -> None:
         self.accelerator = accelerator
         self._gpus = gpus
@@ -68,12 +68,21 @@ class Machine:
         return self._ram or memory.ram()
 
     @functools.cached_property
-    def compute_capability(self) -> tuple[int, int] | None:
-        """Compute capability of the GPU, the lowest of several; None without a GPU or if it is not reported."""
+    def _compute_capabilities(self) -> t.Mapping[int, tuple[int, int]]:
         if self.accelerator != "cuda":
-            return None
-        reported = system_gpus.compute_capabilities() if self._capabilities is None else self._capabilities
-        return min(reported, default=None)
+            return {}
+        return system_gpus.compute_capabilities() if self._capabilities is None else self._capabilities
+
+    def compute_capability(self, count: int = 1) -> tuple[int, int] | None:
+        """Compute capability of the GPUs that a training uses, the lowest of several.
+
+        None without a GPU or if it is not reported. If the driver does not list the GPUs otherwise, all of them count.
+
+        :param count: number of GPUs that it declares.
+        """
+        reported = self._compute_capabilities
+        used = [reported[gpu.index] for gpu in self.training_gpus(count) if gpu.index in reported]
+        return min(used or reported.values(), default=None)
 
     def training_gpus(self, count: int = 1) -> list[system_gpus.Gpu]:
         """The GPUs that a training uses; empty on a CPU, or when the driver reports none.
@@ -111,6 +120,7 @@ class Subject:
     :param shape: shape of the base; None when unknown.
     :param dataset_results: ``results`` of the dataset's receipt.
     :param ollama_name: catalogue name of the base; empty when it has none.
+    :param nodes: hosts that train together.
     """
 
     base: str
@@ -118,6 +128,7 @@ class Subject:
     shape: Shape | None = None
     dataset_results: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     ollama_name: str = ""
+    nodes: int = 1
 
     @property
     def rows(self) -> int | None:
@@ -135,10 +146,19 @@ class Subject:
         characters = (self.dataset_results.get("longest_row") or {}).get("characters")
         return characters + _TEMPLATE_TOKENS if isinstance(characters, int) else None
 
-    def train_fingerprint(self, hyper: Hyperparameters) -> str:
-        """Fingerprint of the training with these settings."""
-        upstream = {"base": self.base, "dataset": self.dataset}
-        return fingerprint("train", hyperparameters.settings(hyper), upstream)
+    @property
+    def upstream(self) -> dict[str, str]:
+        """Fingerprints of the inputs of the training, by kind."""
+        return {"base": self.base, "dataset": self.dataset}
+
+
+def train_fingerprint(layout: Layout, hyper: Hyperparameters, subject: Subject) -> str:
+    """Fingerprint of the training, also of one that an earlier version has recorded in another way.
+
+    :param hyper: hyperparameters with a concrete method, and with the tool format that enters the fingerprint.
+    """
+    settings = extra_files.settings(layout, hyper, subject.upstream, subject.nodes)
+    return fingerprint("train", settings, subject.upstream)
 
 
 # -- method: auto ----------------------------------------------------------------------------------------------------
@@ -163,7 +183,7 @@ def resolve_method(
         decided = Message("estimates.decided", reason=cause, decided_at=decision.get("decided_at", ""))
         return hyper.with_method(decision["method"]), decided
     for method in ("lora", "qlora", "full"):
-        receipt = layout.receipt("train", subject.train_fingerprint(hyper.with_method(method)))
+        receipt = layout.receipt("train", train_fingerprint(layout, hyper.with_method(method), subject))
         if receipt is not None:
             options = receipt.get("options") or {}
             stored = options.get("method_cause") or options.get("method_reason")
@@ -180,11 +200,14 @@ def resolve_method(
 
 
 def _decision_key(hyper: Hyperparameters, subject: Subject) -> str:
-    """Digest of the inputs of a decision: everything declared for the training except the method."""
+    """Digest of the inputs of a decision: everything declared for the training except the method.
+
+    The tool format, which may be determined from the rows, has no part in the decision.
+    """
     declared = {
         option.name: hyper[option.name]
         for option in OPTIONS
-        if option.step == "train" and option.changes_result and option.name != "method"
+        if option.step == "train" and option.changes_result and option.name not in ("method", "tool_format")
         if hyper[option.name] not in (option.default, list(option.default or ()) if option.type == "list" else None)
     }
     return digest({"base": subject.base, "dataset": subject.dataset, "settings": declared})
@@ -237,11 +260,12 @@ def misfit(
     return _ram_misfit(resources, values, subject, machine, steps)
 
 
-def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1) -> bool | None:
+def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1, merges: bool = True) -> bool | None:
     """Whether a fine-tune fits a machine, by the rule of :func:`misfit`; None when this is unknown.
 
     :param needs: the estimate of the training as stored (:meth:`estimates.memory.Estimate.as_dict`).
     :param gpus: number of GPUs that it declares.
+    :param merges: whether its result is merged into its base on this machine.
     """
     vram, ram = needs.get("vram"), machine.ram
     on_gpu = on_cpu = None
@@ -249,10 +273,18 @@ def fits(needs: t.Mapping[str, t.Any], machine: Machine, gpus: int = 1) -> bool 
     if vram is not None and total is not None and not needs.get("unknown"):
         on_gpu = vram["planned"] <= fit.budget(total)
     if ram is not None:
-        on_cpu = all(needs["ram"].get(step, 0) <= ram.total + ram.swap for step in ("train", "merge", "gguf"))
+        on_cpu = all(needs["ram"].get(step, 0) <= ram.total + ram.swap for step in steps_with_ram(merges))
     if on_gpu is False or on_cpu is False:
         return False
     return on_cpu if vram is None else on_gpu
+
+
+def steps_with_ram(merges: bool) -> tuple[str, ...]:
+    """Kinds of step that take much RAM, of those that a fine-tune makes.
+
+    :param merges: whether its result is merged into its base.
+    """
+    return ("train", "merge", "gguf") if merges else ("train",)
 
 
 def _ram_misfit(
@@ -291,7 +323,7 @@ def _ram_misfit(
 
 def is_trained(layout: Layout, hyper: Hyperparameters, subject: Subject) -> bool:
     """Whether a training has been completed on this host, also if its weights were pruned since: receipts remain."""
-    return layout.receipt("train", subject.train_fingerprint(hyper)) is not None
+    return layout.receipt("train", train_fingerprint(layout, hyper, subject)) is not None
 
 
 def check_gpus(hyper: Hyperparameters, machine: Machine) -> None:

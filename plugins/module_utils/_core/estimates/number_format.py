@@ -18,7 +18,7 @@ from ..messages.message import Message
 from ..system.clock import utc_now
 from ..training.hyperparameters import Hyperparameters
 from .decisions import read_decisions, write_decision
-from .host import Machine, Subject
+from .host import Machine, Subject, train_fingerprint
 
 #: The first compute capability with bf16.
 BF16_CAPABILITY = (8, 0)
@@ -39,13 +39,14 @@ def resolve(
     :raises InputError: if the training would need bf16 and the GPU has none.
     """
     declared = str(hyper["precision"])
-    fingerprint = subject.train_fingerprint(hyper)
+    fingerprint = train_fingerprint(layout, hyper, subject)
     receipt = layout.receipt("train", fingerprint)
     if receipt is not None:  # done: neither the driver is queried nor anything refused
         trained = ((receipt.get("options") or {}).get("resolved") or {}).get("precision")
         return (str(trained or declared) if declared == "auto" else declared), None
     if machine.accelerator != "cuda":
         return declared, None  # auto is fp32 there, whatever the host
+    capability = machine.compute_capability(hyper["gpus"])
     pure = bool(hyper.extra.get("pure_bf16"))
     chosen = declared
     if declared == "auto":
@@ -53,26 +54,25 @@ def resolve(
         stored = read_decisions(path).get(fingerprint)
         chosen = str(stored.get("precision")) if isinstance(stored, dict) else ""
         if chosen not in ("bf16", "fp16"):
-            chosen = "bf16" if pure or _has_bf16(machine) is not False else "fp16"
-            if write and machine.compute_capability is not None:
-                decision = {"precision": chosen, "capability": _text(machine), "decided_at": utc_now()}
+            chosen = "bf16" if pure or _has_bf16(capability) is not False else "fp16"
+            if write and capability is not None:
+                decision = {"precision": chosen, "capability": _text(capability), "decided_at": utc_now()}
                 write_decision(path, fingerprint, decision)
         if chosen == "fp16":
             return chosen, Message("estimates.fp16_chosen")
-    if (chosen == "bf16" or pure) and _has_bf16(machine) is False:
+    if (chosen == "bf16" or pure) and _has_bf16(capability) is False:
         option = "extra.pure_bf16" if pure else "precision"
-        raise InputError("estimates.no_bf16", name=name, option=option, capability=_text(machine))
+        raise InputError("estimates.no_bf16", name=name, option=option, capability=_text(capability))
     return chosen, None
 
 
-def _has_bf16(machine: Machine) -> bool | None:
-    """Whether the GPU computes in bf16; None if this is unknown."""
-    capability = machine.compute_capability
+def _has_bf16(capability: tuple[int, int] | None) -> bool | None:
+    """Whether a GPU computes in bf16; None if this is unknown."""
     return None if capability is None else capability >= BF16_CAPABILITY
 
 
-def _text(machine: Machine) -> str:
-    return ".".join(map(str, machine.compute_capability or ()))
+def _text(capability: tuple[int, int] | None) -> str:
+    return ".".join(map(str, capability or ()))
 
 
 def _decisions_file(layout: Layout) -> str:

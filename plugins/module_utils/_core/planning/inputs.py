@@ -89,11 +89,15 @@ def resolve_dataset(layout: Layout, name: str, provisional: t.Mapping[str, t.Map
 
 
 def subject_of(
-    base_model: str, base: resolution.BaseIdentity, dataset: str, dataset_results: t.Mapping[str, t.Any]
+    base_model: str,
+    base: resolution.BaseIdentity,
+    dataset: str,
+    dataset_results: t.Mapping[str, t.Any],
+    nodes: int = 1,
 ) -> host.Subject:
     """Return the facts about a training from which its memory is estimated."""
     ollama_name = "" if base.location else names.resolve(base_model).ollama_name
-    return host.Subject(base.fingerprint, dataset, base.shape, dataset_results, ollama_name)
+    return host.Subject(base.fingerprint, dataset, base.shape, dataset_results, ollama_name, nodes)
 
 
 def training_settings(
@@ -106,13 +110,11 @@ def training_settings(
     name: str,
     memory_check: str = "enforce",
     write: bool = True,
-    nodes: int = 1,
     merges: bool = True,
 ) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
     """Return the settings of a training for its fingerprint, and its options.
 
     :param write: whether the result of ``method: auto`` may be recorded.
-    :param nodes: hosts that train together.
     :param merges: whether the result is merged into its base on this host.
     :raises InputError: if a hyperparameter is invalid, the training does not fit this machine, or the GPU does not have
         the number format.
@@ -126,14 +128,11 @@ def training_settings(
             extra_files.check(hyper.extra)
         hyper = extra_files.with_contents(layout, hyper, write)
     host.check_gpus(hyper, machine)
+    # before all that looks for an existing training: the format is part of its fingerprint
+    choice = _choose_tool_format(layout, hyper, subject, machine)
+    hyper = _with_tool_format(hyper, choice.format)
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     precision, about_precision = number_format.resolve(layout, hyper, subject, machine, name, write)
-    choice = tool_choice.choose(
-        str(hyper["tool_format"]), str(hyper["template"]), tool_choice.ToolUse.from_results(subject.dataset_results)
-    )
-    # the format of the template is the default of a fingerprint: it is what trainings before this option have
-    tool_format = HOUSE if choice.format == HOUSE else AUTO
-    hyper = dataclasses.replace(hyper, values={**hyper.values, "tool_format": tool_format})
     options: dict[str, t.Any] = {
         "resolved": {**hyperparameters.resolved(hyper), "precision": precision, "tool_format": choice.format},
         "accelerator": machine.accelerator,
@@ -147,15 +146,18 @@ def training_settings(
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
-    counted = optimizer_steps.count(options["resolved"], subject.dataset_results, nodes)
+    counted = optimizer_steps.count(options["resolved"], subject.dataset_results, subject.nodes)
     if counted is not None:
         options["optimizer_steps"] = counted.steps
-    steps = ("train", "merge", "gguf") if merges else ("train",)
+    steps = host.steps_with_ram(merges)
     trained = host.is_trained(layout, hyper, subject)
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate, steps),
         about_precision,
-        _about_template(layout, hyper, base, subject) if kept else None,
+        # nothing is trained with the template otherwise
+        Message("planning.template_kept", template=hyper["template"], model=base.description)
+        if kept and not trained
+        else None,
         *stages.warnings_for(hyper.values),
         *hyperparameters.idle_options(hyper.values),
         truncation.warning(hyper.values, subject.dataset_results),
@@ -170,8 +172,8 @@ def training_settings(
         warnings.append(
             training_check.check(layout, options["resolved"], directory, base.fingerprint, toolchain, write)
         )
-    upstream = {"base": subject.base, "dataset": subject.dataset}
-    return extra_files.settings(layout, hyper, upstream), add_warnings(options, warnings)
+    settings = extra_files.settings(layout, hyper, subject.upstream, subject.nodes)
+    return settings, add_warnings(options, warnings)
 
 
 def checked_base(
@@ -212,15 +214,6 @@ def checked_base(
     return add_warnings(options, result.notes)
 
 
-def _about_template(
-    layout: Layout, hyper: Hyperparameters, base: resolution.BaseIdentity, subject: host.Subject
-) -> Message | None:
-    """Return a warning that a template was guessed by an earlier version; None if nothing would be trained with it."""
-    if layout.receipt("train", subject.train_fingerprint(hyper)) is not None:
-        return None
-    return Message("planning.template_kept", template=hyper["template"], model=base.description)
-
-
 def check_template(layout: Layout, template: str, dataset: str) -> Message | None:
     """Check that a template can be served as these rows are trained; return a warning if it can for one question only.
 
@@ -248,32 +241,37 @@ def _base_directory(layout: Layout, base: resolution.BaseIdentity) -> str:
     return artifact_path(layout, "base", base.fingerprint) if defect is None else ""
 
 
-def keep_tool_format(
-    layout: Layout,
-    declared: Hyperparameters,
-    settings: dict[str, t.Any],
-    upstream: t.Mapping[str, str],
-    options: dict[str, t.Any],
-) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-    """Return settings and options of a training; in the format of its template where it was trained or begun in it.
+def _with_tool_format(hyper: Hyperparameters, tool_format: str) -> Hyperparameters:
+    """The hyperparameters with the tool format as it enters the fingerprint.
+
+    That of the template is the default: trainings of versions without ``tool_format`` have it.
+    """
+    return dataclasses.replace(hyper, values={**hyper.values, "tool_format": HOUSE if tool_format == HOUSE else AUTO})
+
+
+def _choose_tool_format(
+    layout: Layout, hyper: Hyperparameters, subject: host.Subject, machine: host.Machine
+) -> tool_choice.ToolChoice:
+    """Choose the tool format of a training: that of its template where it was trained or begun in it.
 
     Trainings of versions without ``tool_format`` are in the format of the template, and an upgrade repeats none.
 
-    :param declared: declared hyperparameters; :param settings: settings of the training, with its tool format.
-    :param upstream: fingerprints of base and dataset.
+    :param hyper: hyperparameters with the declared tool format and a template.
     """
-    if declared["tool_format"] != AUTO or settings.get("tool_format") != HOUSE:
-        return settings, options
-    before = {name: value for name, value in settings.items() if name != "tool_format"}
-    earlier = fingerprint("train", before, upstream)
+    declared, template = str(hyper["tool_format"]), str(hyper["template"])
+    choice = tool_choice.choose(declared, template, tool_choice.ToolUse.from_results(subject.dataset_results))
+    if declared != AUTO or choice.format != HOUSE:
+        return choice
+    before, _reason = host.resolve_method(layout, _with_tool_format(hyper, TEMPLATE), subject, machine, False)
+    earlier = host.train_fingerprint(layout, before, subject)
     if layout.receipt("train", earlier) is None and not os.path.isdir(layout.work("train", earlier)):
-        return settings, options
-    template = str(options["resolved"]["template"])
-    kept = {**options, "resolved": {**options["resolved"], "tool_format": TEMPLATE}}
-    kept["tool_format_cause"] = Message("chat_formats.tools_trained_before", template=template).as_dict()
+        return choice
     unread = unread_calls(facts_of(template))
-    warning = Message("chat_formats.calls_unread_before", template=template, unread=unread) if unread else None
-    return before, add_warnings(kept, [warning])
+    return tool_choice.ToolChoice(
+        TEMPLATE,
+        Message("chat_formats.tools_trained_before", template=template),
+        Message("chat_formats.calls_unread_before", template=template, unread=unread) if unread else None,
+    )
 
 
 def register_settings(

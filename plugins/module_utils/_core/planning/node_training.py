@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ..artifacts.layout import Layout
@@ -13,7 +14,6 @@ from ..errors import InputError
 from ..messages.message import Message
 from ..runs.run import Run
 from ..runs.spec import Toolchain
-from ..training.hyperparameters import Hyperparameters
 from . import declaration, inputs, pipeline
 from .pipeline import Identity
 from .request import stored_declaration
@@ -79,10 +79,11 @@ def plan_part(
             )
     # the leading host decides, also for method: auto; whether the training fits this host is checked separately
     resolved = dict(lead_facts["resolved"])
-    hyper = Hyperparameters(
-        {**declared.hyper.values, "method": str(resolved["method"]), "precision": str(resolved["precision"])}
+    decided = {name: str(resolved[name]) for name in ("method", "precision")}
+    hyper = dataclasses.replace(declared.hyper, values={**declared.hyper.values, **decided})
+    subject = inputs.subject_of(
+        declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results, nodes.count
     )
-    subject = inputs.subject_of(declared.base_model, base, resolved_dataset.fingerprint, resolved_dataset.results)
     _settings, options = inputs.training_settings(
         layout,
         hyper,
@@ -93,7 +94,6 @@ def plan_part(
         declared.name,
         declared.memory_check,
         False,
-        nodes.count,
         False,
     )
     if options["accelerator"] != lead_facts["accelerator"]:

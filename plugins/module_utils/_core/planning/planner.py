@@ -77,10 +77,12 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         base = pinned.base(
             lambda: inputs.resolve_base(layout, declared.base_model, declared.base_revision, host.toolchain, host.write)
         )
-    subject = inputs.subject_of(declared.base_model, base, dataset.fingerprint, dataset.results)
+    subject = inputs.subject_of(
+        declared.base_model, base, dataset.fingerprint, dataset.results, max(1, len(declared.nodes))
+    )
 
     def read() -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-        settings, options = inputs.training_settings(
+        return inputs.training_settings(
             layout,
             declared.hyper,
             base,
@@ -90,13 +92,8 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             declared.name,
             declared.memory_check,
             host.write,
-            max(1, len(declared.nodes)),
             request.goal is not Goal.TRAIN and declared.export == "merged",
         )
-        # the rows are divided among the hosts, so a step processes more of them and the result differs
-        settings = {**settings, "nodes": len(declared.nodes)} if len(declared.nodes) > 1 else settings
-        upstream = {"base": base.fingerprint, "dataset": dataset.fingerprint}
-        return inputs.keep_tool_format(layout, declared.hyper, settings, upstream, options)
 
     settings, options = pinned.training(declared.hyper, read)
     if request.start is None:

@@ -103,15 +103,16 @@ def obstacles(layout: Layout, runs: Pending, stopped_for: t.Callable[[Layout, st
     in_ollama = [(run, step) for run, step in steps if step.spec.kind in _IN_OLLAMA]
     others = [pair for pair in steps if pair not in in_ollama]
     stores: dict[str, list[tuple[Run, RunStep]]] = {}
-    for url in dict.fromkeys(run.toolchain.ollama_url for run, _step in in_ollama):
-        served = [(run, step) for run, step in in_ollama if run.toolchain.ollama_url == url]
+    for url in dict.fromkeys(run.toolchain.ollama_address for run, _step in in_ollama):
+        served = [(run, step) for run, step in in_ollama if run.toolchain.ollama_address == url]
         if stopped_for(layout, url):
             continue
         server = Ollama(url, timeout=_SERVER_SECONDS)
         try:
             server.version()
         except RemoteError as error:
-            found.append(Message("planning.server_silent", name=_names(served), url=url, problem=error.content))
+            # the address of the client has no password
+            found.append(Message("planning.server_silent", name=_names(served), url=server.url, problem=error.content))
             continue
         with contextlib.suppress(CoreError):
             directory = local_models_directory(server)

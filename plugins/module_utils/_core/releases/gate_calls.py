@@ -12,6 +12,7 @@ import unicodedata
 
 from ..chat_formats.canonical import canonical_tools
 from ..errors import InputError
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..messages.suggestions import did_you_mean, nearest
 from . import regex
@@ -160,7 +161,7 @@ def _said_call(raw: t.Any, place: Message) -> dict[str, t.Any]:
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = parse_json(arguments)
         except ValueError:
             arguments = None
     if not isinstance(arguments, t.Mapping):

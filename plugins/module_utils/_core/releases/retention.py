@@ -19,7 +19,7 @@ import shutil
 import typing as t
 
 from ..artifacts import kinds
-from ..artifacts.integrity import artifact_defect
+from ..artifacts.integrity import step_defect
 from ..artifacts.layout import (
     LOSS_PLOT_FILE,
     MODEL_CARD_FILE,
@@ -263,7 +263,7 @@ def _has_only_to_retain(layout: Layout, run: Run, retain: str) -> bool:
     goals = [step.spec for step in run.steps if step.label in run.goals]
     others = [spec for spec in goals if spec.fingerprint != retain]
     return len(others) < len(goals) and all(
-        artifact_defect(layout, spec.kind, spec.fingerprint) is None for spec in others
+        step_defect(layout, spec.kind, spec.fingerprint, spec.options) is None for spec in others
     )
 
 

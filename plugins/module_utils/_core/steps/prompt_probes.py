@@ -27,6 +27,7 @@ from ..chat_formats.probes import probes_for
 from ..chat_formats.text_arguments import TEXT_ARGUMENTS
 from ..errors import CoreError, NotReadyError
 from ..fingerprint import digest
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..programs.llamafactory_cli import PROBES_REQUEST
 from ..releases import lineage
@@ -221,5 +222,5 @@ def _render(ctx: StepContext, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     )
     if completed.returncode:
         raise ValueError(completed.stderr.decode("utf-8", "replace").strip()[-300:] or f"status {completed.returncode}")
-    rendered: dict[str, t.Any] = json.loads(completed.stdout)
+    rendered: dict[str, t.Any] = parse_json(completed.stdout)
     return rendered

@@ -105,13 +105,14 @@ def uuids() -> dict[str, str]:
     return {row["index"]: row["uuid"] for row in rows if row.get("uuid", "").startswith("GPU-") and "index" in row}
 
 
-def compute_capabilities() -> list[tuple[int, int]]:
-    """List the compute capability of each GPU, such as ``(8, 6)``; empty if the driver does not report them.
+def compute_capabilities() -> dict[int, tuple[int, int]]:
+    """Return the compute capability of each GPU by its index, such as ``(8, 6)``; empty if the driver reports none.
 
     A query of its own, because drivers before 470 do not know the field and refuse a query that names it.
     """
-    matches = (re.match(r"\d+, (\d+)\.(\d+)$", line) for line in _query("gpu", ("index", "compute_cap")).splitlines())
-    return [(int(match.group(1)), int(match.group(2))) for match in matches if match]
+    lines = _query("gpu", ("index", "compute_cap")).splitlines()
+    matches = (re.match(r"(\d+), (\d+)\.(\d+)$", line) for line in lines)
+    return {int(match.group(1)): (int(match.group(2)), int(match.group(3))) for match in matches if match}
 
 
 def processes() -> list[GpuProcess]:
@@ -126,13 +127,13 @@ def foreign(gpu_processes: t.Iterable[GpuProcess], store: str = "", used: t.Coll
     """Return the processes that belong to no job of this collection.
 
     :param store: the directory of a job store: jobs of others count as foreign, too; empty for all stores of this host.
-    :param used: UUIDs of GPUs: a job of another store counts only on these; empty for all GPUs.
+    :param used: UUIDs of GPUs: only processes on these count; empty for all GPUs.
     """
     own = f"{os.path.realpath(store)}:" if store else ""
 
     def counts(process: GpuProcess) -> bool:
-        is_job_of_other = not process.job.startswith(own) and (not used or not process.uuid or process.uuid in used)
-        return not process.job or is_job_of_other
+        is_foreign = not process.job or not process.job.startswith(own)
+        return is_foreign and (not used or not process.uuid or process.uuid in used)
 
     return [process for process in gpu_processes if counts(process)]
 

@@ -96,17 +96,20 @@ def _sha256(path: str, cache: HashCache) -> str:
         raise NotReadyError("errors.unreadable", path=error.filename or path, reason=error.strerror) from error
 
 
-def settings(layout: Layout, hyper: Hyperparameters, upstream: t.Mapping[str, str]) -> dict[str, t.Any]:
+def settings(layout: Layout, hyper: Hyperparameters, upstream: t.Mapping[str, str], nodes: int = 1) -> dict[str, t.Any]:
     """The settings of a training, for its fingerprint.
 
     A training of an earlier version has the paths in its settings. It is kept as long as the files are older than it.
 
     :param hyper: result of :func:`with_contents`; :param upstream: fingerprints of the inputs of the training.
+    :param nodes: hosts that train together.
     """
-    current = hyperparameters.settings(hyper)
+    # the rows are divided among the hosts, so a step processes more of them and the result differs
+    more = {"nodes": nodes} if nodes > 1 else {}
+    current = {**hyperparameters.settings(hyper), **more}
     if not hyper.contents:
         return current
-    earlier = hyperparameters.settings(hyper.with_contents({}))
+    earlier = {**hyperparameters.settings(hyper.with_contents({})), **more}
     receipt = layout.receipt("train", fingerprint("train", earlier, dict(upstream)))
     if receipt is None or not receipt.get("started_at"):
         return current

@@ -23,6 +23,7 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..errors import CoreError, InputError
 from ..fingerprint import digest
+from ..json_text import parse_json
 from ..messages.message import Message
 from ..programs import check_training
 from ..runs.spec import Toolchain
@@ -192,7 +193,7 @@ def _parse(output: bytes) -> dict[str, t.Any] | None:
     lines = output.decode("utf-8", "replace").splitlines()
     last = next((line for line in reversed(lines) if line.startswith(check_training.MARK)), "")
     try:
-        answer = json.loads(last[len(check_training.MARK) :])
+        answer = parse_json(last[len(check_training.MARK) :])
         return {
             "refused": str(answer["refused"]),
             "missing": [str(name) for name in answer["missing"]],

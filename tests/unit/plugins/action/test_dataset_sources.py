@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.action.dataset import user_places
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._user_files import (
+    find,
+    new_path,
+    user_places,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support.role_play import ROOT, ansible_playbook
 
 SHIPPED = "homelab_prompts.json"
@@ -22,6 +26,21 @@ PLAY = [{
     "gather_facts": False,
     "tasks": [{"include_role": {"name": "ia_homelab.llamafactory.finetune", "tasks_from": "datasets"}}],
 }]  # fmt: skip
+
+
+TOOLS = "tools/homelab.json"
+TOOLS_PLAY = [{
+    "hosts": "localhost",
+    "gather_facts": False,
+    "tasks": [
+        {"include_role": {"name": "ia_homelab.llamafactory.finetune", "tasks_from": "tools"}},
+        {"debug": {"msg": "{{ finetune_tools_read.results[0].path }} has {{ finetune_tools_read.results[0].names }}"}},
+    ],
+}]  # fmt: skip
+
+
+def tool(name: str) -> dict[str, t.Any]:
+    return {"name": name, "parameters": {"type": "object", "properties": {}}}
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +53,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "playbooks" / "files").mkdir(parents=True)
     (place / "playbooks" / "files" / SHIPPED).write_text('[{"instruction": "shipped", "output": "b"}]')
     (place / "playbooks" / "datasets_only.yml").write_text(json.dumps(PLAY))
+    (place / "playbooks" / "files" / "tools").mkdir()
+    (place / "playbooks" / "files" / TOOLS).write_text(json.dumps([tool("shipped")]))
+    (place / "playbooks" / "tools_only.yml").write_text(json.dumps(TOOLS_PLAY))
     return collections
 
 
-def play(root: Path, installed: Path, playbook: str, src: t.Any) -> tuple[int, str]:
+def play(root: Path, installed: Path, playbook: str, src: t.Any, **more: t.Any) -> tuple[int, str]:
     """Publish a dataset; exit status and output."""
     variables = {
         "ansible_connection": "local",
@@ -45,6 +67,7 @@ def play(root: Path, installed: Path, playbook: str, src: t.Any) -> tuple[int, s
         "finetune_data_dir": str(root / "data"),
         "finetune_datasets": [{"name": "mine", "src": src}],
         "finetune_is_distributed": False,
+        **more,
     }
     (root / "inventory").mkdir(exist_ok=True)
     (root / "inventory" / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"localhost": variables}}}))
@@ -103,3 +126,31 @@ def test_places_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert found == [str(tmp_path / "a"), str(tmp_path / "b")]
     assert user_places({"inventory_dir": None}) == [str(tmp_path / "b")]
+
+
+@pytest.mark.slow
+def test_a_file_of_tools_is_found_where_rows_are(installed: Path, tmp_path: Path) -> None:
+    playbook = "ia_homelab.llamafactory.tools_only"
+    declared = [{"name": "homelab", "src": TOOLS}]
+    status, output = play(tmp_path, installed, playbook, SHIPPED, finetune_tools=declared)
+    assert status == 0 and "['shipped']" in output, output
+    mine = tmp_path / "inventory" / "files" / TOOLS
+    mine.parent.mkdir(parents=True)
+    mine.write_text(json.dumps([tool("mine")]))
+    status, output = play(tmp_path, installed, playbook, SHIPPED, finetune_tools=declared)
+    assert status == 0 and str(mine) in output and "has ['mine']" in output, output
+
+
+def test_a_file_of_the_collection_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched lies with the user's files, which an upgrade of the collection leaves as they are."""
+    monkeypatch.setattr("ansible.context.CLIARGS", {"args": ["ia_homelab.llamafactory.tools"]})
+    shipped = ROOT / "playbooks" / "files" / TOOLS
+    variables = {"inventory_dir": str(tmp_path)}
+    found = find(TOOLS, variables, lambda _folder, _path: str(shipped))
+    assert found.path == str(shipped) and found.is_shipped
+    assert new_path(TOOLS, variables, "/collection") == str(tmp_path / "files" / TOOLS)
+    assert new_path(TOOLS, {}, "/plays") == f"/plays/files/{TOOLS}"
+    assert new_path("/etc/tools.json", variables, "/plays") == "/etc/tools.json"
+    monkeypatch.setattr("ansible.context.CLIARGS", {"args": [str(ROOT / "playbooks" / "tools.yml")]})
+    found = find(TOOLS, variables, lambda _folder, _path: str(shipped))
+    assert found.path == str(shipped) and not found.is_shipped, "in a checkout, the files are the user's"

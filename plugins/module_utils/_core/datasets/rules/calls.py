@@ -19,7 +19,7 @@ import json
 import re
 import typing as t
 
-from ...json_text import parse_strict_json
+from ...json_text import is_too_deep, parse_strict_json
 from ...messages.message import Message
 from ..problems import kind_of
 
@@ -179,4 +179,6 @@ def _arguments(value: t.Any, location: str) -> dict[str, t.Any]:
             raise Unreadable(location, Message("datasets.arguments_no_json", reason=error)) from error
     if not isinstance(value, dict):
         raise Unreadable(location, Message("datasets.arguments_no_object", kind=kind_of(value)))
+    if is_too_deep(value):
+        raise Unreadable(location, Message("datasets.nested_too_deeply"))
     return value

@@ -127,6 +127,10 @@ TEXTS: Texts = {
     "chat_formats.value_not_as_pattern": Text(
         "{value} does not match the pattern {pattern} of the tool", "Correct the call or the schema."
     ),
+    "chat_formats.pattern_too_slow": Text(
+        "the pattern {pattern} of the tool takes too much time or memory for this value",
+        "Avoid repetitions within repetitions in it, such as (a+)+.",
+    ),
     "chat_formats.value_missing": Text("the argument {name!r} is missing", "Add it, or do not require it in the tool."),
     "chat_formats.value_unknown": Text(
         "the tool has no argument {name!r}", "{suggestion} Correct the call or the tool."

@@ -121,6 +121,10 @@ TEXTS: Texts = {
     "chat_formats.value_not_as_pattern": Text(
         "{value} ne correspond pas au motif {pattern} de l'outil", "Corrigez l'appel ou le schéma."
     ),
+    "chat_formats.pattern_too_slow": Text(
+        "le motif {pattern} de l'outil demande trop de temps ou de mémoire pour cette valeur",
+        "Évitez-y les répétitions dans des répétitions, comme (a+)+.",
+    ),
     "chat_formats.value_missing": Text("il manque l'argument {name!r}", "Ajoutez-le, ou ne l'exigez pas dans l'outil."),
     "chat_formats.value_unknown": Text(
         "l'outil n'a pas d'argument {name!r}", "{suggestion} Corrigez l'appel ou l'outil."

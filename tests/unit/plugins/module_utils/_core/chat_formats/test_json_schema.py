@@ -14,6 +14,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     schema_faults,
     value_faults,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import limited_regex
 
 TREE = {"type": "object", "properties": {"child": {"$ref": "#"}, "n": {"type": "integer"}}, "required": ["n"]}
 
@@ -137,3 +138,65 @@ def test_value_that_is_not(value: t.Any, schema: t.Any, path: str, what: str) ->
     assert schema_faults(schema, "s") == []
     (fault,) = value_faults(value, schema, "v")
     assert fault[0] == path and what in str(fault[1])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"pattern": "^(a+)+$"}}},
+        {"properties": {"a": {"type": "object", "patternProperties": {"^(a+)+$": {"type": "string"}}}}},
+    ],
+)
+def test_a_pattern_that_takes_exponential_time_ends_with_a_fault(
+    schema: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited_regex, "SEARCH_SECONDS", 1)
+    text = "a" * 60 + "b"
+    value = {"a": text if "pattern" in schema["properties"]["a"] else {text: "x"}}
+    (fault,) = value_faults(value, schema, "arguments")
+    assert fault[0].startswith("arguments.a") and "takes too much time or memory" in str(fault[1])
+    good = {"a": "aa" if "pattern" in schema["properties"]["a"] else {"aa": "x"}}
+    assert value_faults(good, schema, "arguments") == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "quick"),
+    [
+        (r"^\d{4}-\d{2}-\d{2}$", True),
+        (r"^[a-z0-9-]+$", True),
+        (r"^(low|medium|high)$", True),
+        (r"^[^@]+@[^@]+$", True),
+        (r"(a+)+$", False),
+        (r"(a|a){30}$", False),
+        (r"a?a?a?a?a?a?a?a?aaaaaaaa", False),
+        (r"(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)(a|a)b", False),
+        (r"a{0,900}a{0,900}a{0,900}b", False),
+        ("x" * 1000, False),
+    ],
+)
+def test_only_a_search_of_few_steps_needs_no_child_process(
+    pattern: str, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(limited_regex, "run", lambda patterns, *_more: [bool(asked.append(patterns[0]))])
+    limited_regex.search(pattern, "a" * 90)
+    assert asked == ([] if quick else [pattern])
+
+
+def test_a_pattern_that_python_does_not_have_is_not_checked() -> None:
+    for pattern in (r"^\p{L}+$", r"(\p{L}+)+$", "(" * 400):
+        assert value_faults({"a": "b"}, {"properties": {"a": {"pattern": pattern}}}, "arguments") == []
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf"])
+def test_a_schema_that_refers_twice_to_itself_takes_no_exponential_time(keyword: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {keyword: [{"$ref": "#"}, {"$ref": "#"}]}},
+        "required": ["n"],
+    }
+    value: dict[str, t.Any] = {}
+    for _level in range(60):
+        value = {"a": value, "n": 1}
+    faults = value_faults(value, schema, "arguments")
+    assert len(faults) == 1 and "arguments" in faults[0][0]

@@ -18,7 +18,7 @@ _SCENARIO = Path(__file__).parents[5] / "support" / "full_disk.py"
 
 
 def test_disk_full_at_every_point_of_a_run(tmp_path: Path, installed_core: Path) -> None:
-    result = on_small_disk(tmp_path, _SCENARIO, "3m", str(installed_core), "run")
+    result = on_small_disk(tmp_path, _SCENARIO, "8m", str(installed_core), "run")
     assert result["problems"] == []
     messages = result["told"]
     assert isinstance(messages, list) and len(messages) >= 10, "the disk never became full"
@@ -29,6 +29,6 @@ def test_disk_full_at_every_point_of_a_run(tmp_path: Path, installed_core: Path)
 
 @pytest.mark.parametrize("scenario", ["install"])
 def test_disk_full_during_the_installation_of_the_core(tmp_path: Path, installed_core: Path, scenario: str) -> None:
-    result = on_small_disk(tmp_path, _SCENARIO, "3m", str(installed_core), scenario)
+    result = on_small_disk(tmp_path, _SCENARIO, "8m", str(installed_core), scenario)
     assert result["problems"] == []
     assert result["told"]

@@ -133,6 +133,26 @@ def test_selected_gpus(driver: Driver) -> None:
         assert selected(unknown) == [first, second], unknown
 
 
+def test_a_training_locks_the_gpus_that_it_uses(driver: Driver) -> None:
+    """Those with the most memory, or the first ones that are named; all of them if the names are not understood."""
+    first, second = driver.uuids
+    listed = Path(driver.processes.parent, "gpus.csv")
+    listed.write_text(listed.read_text().replace(f"24564 MiB, 24000 MiB, {first}", f"8192 MiB, 8000 MiB, {first}"))
+    for everything in ("all", "", "nvidia.com/gpu=all"):
+        assert selected(everything, 1) == [second] and selected(everything, 2) == [first, second]
+    assert selected("0,1", 1) == [first] and selected("1,0", 1) == [second] and selected("1,0", 2) == [first, second]
+    assert selected("nvidia.com/gpu=0", 1) == selected("MIG-1", 1) == [first, second]
+    one, other = HostGpus(Toolchain(), False, 1), HostGpus(Toolchain(gpus="0"), True, 1)
+    assert one.request() is None and other.request() is None
+    one.release(), other.release()
+
+
+def test_a_program_on_another_gpu_does_not_keep_a_training_waiting(labs: tuple[Lab, Lab], driver: Driver) -> None:
+    driver.uses(os.getpid(), 1)
+    run = start(labs[0], "a", "0", "true")
+    assert labs[0].engine.follow(run.id, timeout=30, poll=0.02).state == "succeeded"
+
+
 def test_without_a_list_of_gpus_there_is_one_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert selected("0") == []

@@ -277,6 +277,8 @@ def test_whether_it_fits_may_be_unknown() -> None:
     ram = memory.Ram(2, 2, 0)
     assert host.fits(small, host.Machine("cpu", (), ram)) is True
     assert host.fits({**small, "ram": {"train": 1, "merge": 3}}, host.Machine("cpu", (), ram)) is False
+    too_large = {**small, "ram": {"train": 1, "merge": 3, "gguf": 3}}
+    assert host.fits(too_large, host.Machine("cpu", (), ram), merges=False) is True, "only the adapter is wanted"
     on_gpu = {**small, "vram": {"planned": 1}}
     assert host.fits(on_gpu, host.Machine("cuda", (), ram)) is None, "there is no GPU"
     gpus = (Gpu(0, "GPU", 48 * 10**9, 1), Gpu(1, "GPU", 24 * 10**9, 1))

@@ -16,7 +16,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import host, number_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import gpus, memory
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import normalise
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
 
@@ -147,5 +147,20 @@ def test_recorded_bf16_is_refused_on_a_gpu_without_it(lab: PlanLab, gpu: Gpu) ->
 
 
 def test_the_gpu_with_the_lowest_capability_counts() -> None:
-    assert host.Machine("cuda", capabilities=[(8, 9), (7, 5)]).compute_capability == (7, 5)
-    assert host.Machine("cpu", capabilities=[(8, 9)]).compute_capability is None
+    assert host.Machine("cuda", (), capabilities={0: (8, 9), 1: (7, 5)}).compute_capability() == (7, 5)
+    assert host.Machine("cpu", (), capabilities={0: (8, 9)}).compute_capability() is None
+
+
+def test_only_the_gpus_that_the_training_uses_count(lab: PlanLab) -> None:
+    """An RTX 2080 Ti beside an RTX 4090: a training on one GPU uses the one with more memory."""
+    there = [gpus.Gpu(0, "RTX 2080 Ti", 11 * 10**9, 11 * 10**9), gpus.Gpu(1, "RTX 4090", 24 * 10**9, 24 * 10**9)]
+    machine = host.Machine("cuda", there, capabilities={0: (7, 5), 1: (8, 9)})
+    subject = host.Subject("b" * 64, "d" * 64)
+
+    def resolved(**declared: t.Any) -> str:
+        hyper = normalise({"method": "lora", **declared})
+        return number_format.resolve(lab.layout, hyper, subject, machine, "homelab-model", write=True)[0]
+
+    assert (resolved(), resolved(precision="bf16"), resolved(gpus=2)) == ("bf16", "bf16", "fp16")
+    with pytest.raises(InputError, match="7.5"):
+        resolved(gpus=2, precision="bf16")

@@ -21,6 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
 
 LEADS = Nodes(0, ("pc-a", "pc-b"), ("10.0.0.1", "10.0.0.2"), 29400)
@@ -59,6 +60,16 @@ def test_number_of_hosts_is_part_of_the_fingerprint(hosts: tuple[PlanLab, PlanLa
     # other hosts do not change the training, and a single node is not a multi-host training
     assert led(host, nodes=["pc-b", "pc-c"]).step("train").spec.fingerprint == together.fingerprint
     assert host.plan(nodes=["pc-a"]).step("train").spec == alone
+
+
+def test_nothing_is_checked_for_a_training_that_exists(
+    hosts: tuple[PlanLab, PlanLab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts[0].make(led(hosts[0]))
+    monkeypatch.setattr(memory, "ram", lambda: memory.Ram(10**8, 10**8, 0))
+    assert "few to learn from" not in led(hosts[0]).step("train").spec.options.get("warning", "")
+    with pytest.raises(InputError, match="of the machine's memory"):
+        led(hosts[0], epochs=1)
 
 
 def test_multi_host_training_cannot_be_submitted_to_one_host(hosts: tuple[PlanLab, PlanLab]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing as t
 from pathlib import Path
 
@@ -253,3 +254,23 @@ def test_the_plan_has_the_peak_of_memory_over_the_steps_to_make(
     # it has been trained, so it is not refused; but what is left does not fit
     monkeypatch.setattr(memory, "ram", lambda: Ram(merging - 2000, merging - 2000, 1000))
     assert any("the largest of its steps takes about" in warning for warning in plan()["warnings"])
+
+
+def test_the_password_of_a_server_is_used_and_not_shown(
+    lab: PlanLab, free: t.Callable[[int], None], tmp_path: Path
+) -> None:
+    run, engine = served(lab.plan(), "http://me:secret@127.0.0.1:9"), Engine(lab.layout.root)
+    (found,) = engine.obstacles([run])
+    assert found.code == "planning.server_silent" and "http://127.0.0.1:9" in str(found)
+    assert "secret" not in json.dumps(found.as_dict())
+    password = tmp_path / "password"
+    password.write_text("me:secret")
+    stored = dataclasses.replace(run, toolchain=Toolchain(ollama_url=SILENT, ollama_password_file=str(password)))
+    asked: list[str] = []
+
+    def stopped_for(_layout: t.Any, url: str) -> str:
+        asked.append(url)
+        return "a training"
+
+    assert readiness.obstacles(lab.layout, [(stored, {"register-q4_K_M"})], stopped_for) == []
+    assert asked == ["http://me:secret@127.0.0.1:9"], "a run that was stored has the password in a file"

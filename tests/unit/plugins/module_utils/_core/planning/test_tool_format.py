@@ -21,7 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import memory
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.memory import Ram
-from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, nvidia_smi, rows
 
 MACHINE = host.Machine("cpu", ram=Ram(16 * 10**9, 12 * 10**9, 0))
 TOOL = {"name": "f", "parameters": {"type": "object", "properties": {}}}
@@ -97,6 +97,40 @@ def test_what_was_trained_before_is_kept(lab: PlanLab) -> None:
     again = shown(lab, planned(lab, tool_format="house"))
     assert next(step["why"] for step in again["steps"] if step["label"] == "train") == ["tool_format auto → house"]
     assert spec(planned(lab, epochs=1)).settings["tool_format"] == "house"
+
+
+def test_nothing_is_checked_for_a_training_that_exists(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for one in the format of its template, which auto keeps, nor for one in the house format."""
+    lab.make(planned(lab, tool_format="template"))
+    lab.make(planned(lab, epochs=2))
+    monkeypatch.setattr(memory, "ram", lambda: Ram(10**8, 10**8, 0))
+    for declared in ({}, {"epochs": 2}):
+        assert "few to learn from" not in spec(planned(lab, **declared)).options.get("warning", "")
+    with pytest.raises(InputError, match="of the machine's memory"):
+        planned(lab, epochs=1)
+
+
+@pytest.mark.parametrize("method", ["lora", "auto"])
+def test_number_format_of_a_training_in_the_house_format_is_kept(
+    lab: PlanLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def install(capability: str) -> None:
+        monkeypatch.setenv("PATH", f"{nvidia_smi(tmp_path / 'bin', 24564, 24000, 'a GPU', capability)}:/usr/bin:/bin")
+
+    install("7.5")
+    run = planned(lab, accelerator="cuda", method=method)
+    assert (spec(run).settings["tool_format"], spec(run).options["resolved"]["precision"]) == ("house", "fp16")
+    lab.make(run)
+    for name in ("precisions.json", "methods.json"):
+        Path(lab.layout.parent("train"), name).unlink(missing_ok=True)
+    install("8.9")
+    again = planned(lab, accelerator="cuda", method=method)
+    assert (again.id, spec(again).options["resolved"]["precision"]) == (run.id, "fp16")
+    declared = {"accelerator": "cuda", "method": method, "precision": "bf16"}
+    trained = planned(lab, **declared)
+    lab.make(trained)
+    install("7.5")
+    assert planned(lab, **declared).id == trained.id
 
 
 def test_interrupted_training_is_continued(lab: PlanLab) -> None:

@@ -310,3 +310,10 @@ def test_a_call_that_the_server_cannot_read_is_an_answer_that_fails() -> None:
     server.reason = "the model was not found"
     with pytest.raises(RemoteError):
         ask(server, "m:new", gate({"calls": "ping"}))
+
+
+def test_arguments_nested_too_deeply_are_refused() -> None:
+    said = {"role": "assistant", "tool_calls": [{"name": "ping", "arguments": "[" * 100_000}]}
+    messages = [{"role": "user", "content": "a"}, said, {"role": "tool", "content": "b"}]
+    with pytest.raises(InputError, match="ping"):
+        gate({"prompt": None, "messages": messages})

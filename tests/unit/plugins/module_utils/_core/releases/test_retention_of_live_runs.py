@@ -22,6 +22,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
     Request,
     Result,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases import retention
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import Releases
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.retention import (
     Policy,
@@ -202,3 +203,21 @@ def test_a_goal_that_no_step_has_hides_no_inputs(tmp_path: Path) -> None:
     versions.submit(dataclasses.replace(odd, goals=("another",)))
     prune(versions.lab.layout, NAME, Policy(keep=1), versions.store.shelf.ollama, "e" * 64)
     assert artifact_defect(versions.lab.layout, "train", versions.of(1, "train")) is None
+
+
+def test_a_run_that_still_merges_keeps_what_it_reads(tmp_path: Path) -> None:
+    """It wants weights where the merge of an earlier run left none."""
+    versions = Versions(tmp_path)
+    lab = versions.lab
+    run = lab.plan(epochs=5, keep_merged=True, keep=1)
+    merge, retain = run.step("merge").spec, next(step.spec for step in run.steps if step.spec.kind == "retain")
+    versions.submit(run)
+    for step in run.steps:
+        if step.spec.kind not in ("merge", "retain"):
+            versions.store.write(step, {})
+    versions.store.write(run.step("merge"), {"weights": False})
+    read = {("train", merge.upstream["train"])}
+    assert read <= retention._inputs_of_active_runs(lab.layout, retain.fingerprint)
+    Path(lab.layout.artifact("merge", merge.fingerprint), "receipt.json").unlink()
+    versions.store.write(run.step("merge"), {"weights": True})
+    assert not read & retention._inputs_of_active_runs(lab.layout, retain.fingerprint)

@@ -132,15 +132,15 @@ def test_no_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("output", "status", "expected"),
     [
-        ("index, compute_cap\n0, 8.9\n1, 7.5\n", 0, [(8, 9), (7, 5)]),
-        ("index, compute_cap\n0, 12.0\n", 0, [(12, 0)]),
-        ("index, compute_cap\n0, [N/A]\n", 0, []),
-        ('Field "compute_cap" is not a valid field to query.\n', 2, []),
-        ("", 9, []),
+        ("index, compute_cap\n0, 8.9\n1, 7.5\n", 0, {0: (8, 9), 1: (7, 5)}),
+        ("index, compute_cap\n0, 12.0\n", 0, {0: (12, 0)}),
+        ("index, compute_cap\n0, [N/A]\n", 0, {}),
+        ('Field "compute_cap" is not a valid field to query.\n', 2, {}),
+        ("", 9, {}),
     ],
 )
 def test_compute_capabilities(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, status: int, expected: list[tuple[int, int]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, status: int, expected: dict[int, tuple[int, int]]
 ) -> None:
     fake_nvidia_smi(tmp_path, output, "", status)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

@@ -105,6 +105,20 @@ def test_a_training_of_an_earlier_version_is_kept_until_the_file_changes(layout:
     assert settings(layout, deepspeed=str(path))["extra"]["deepspeed"].startswith("sha256:")
 
 
+def test_a_training_of_several_hosts_of_an_earlier_version_is_kept(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text("{}")
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    earlier = {"extra": {"deepspeed": str(path)}, "nodes": 2}
+    name = fingerprint("train", earlier, UPSTREAM)
+    os.makedirs(layout.artifact("train", name))
+    receipt = {"schema": 1, "kind": "train", "fingerprint": name, "started_at": "2024-01-01T00:00:00Z"}
+    write_json(os.path.join(layout.artifact("train", name), "receipt.json"), receipt)
+    hyper = extra_files.with_contents(layout, hp.normalise({"extra": {"deepspeed": str(path)}}))
+    assert extra_files.settings(layout, hyper, UPSTREAM, 2) == earlier
+    assert extra_files.settings(layout, hyper, UPSTREAM, 3)["extra"]["deepspeed"].startswith("sha256:")
+
+
 def test_a_change_after_the_plan_is_refused(layout: Layout, tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text("{}")

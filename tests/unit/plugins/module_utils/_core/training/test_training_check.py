@@ -176,3 +176,7 @@ def test_the_program_answers_in_its_last_line(
         assert answer == {"refused": refused, "missing": [], "modules": []}
     for name in [name for name in sys.modules if name.partition(".")[0] == "llamafactory"]:
         del sys.modules[name]
+
+
+def test_an_answer_that_is_nested_too_deeply_is_none() -> None:
+    assert training_check._parse(f"{check_training.MARK}{'[' * 100_000}".encode()) is None

@@ -15,6 +15,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.statistics import warnings
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.tool_statistics import tool_use
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 
 F = {"name": "f", "arguments": {"a": 1}}
 
@@ -102,3 +103,19 @@ def test_rows_of_an_earlier_version_are_counted(tmp_path: Path) -> None:
     assert tool_use(earlier, str(tmp_path))["tools"] == expected
     assert tool_use({"formatting": "alpaca"}, str(tmp_path)) == {"formatting": "alpaca"}
     assert tool_use(earlier, str(tmp_path / "pruned")) == earlier
+
+
+@pytest.mark.parametrize("spelling", ["text", "object"])
+def test_arguments_nested_too_deeply_are_refused(spelling: str, tmp_path: Path) -> None:
+    """Otherwise checking them by a schema that refers to itself ends with a RecursionError."""
+    text = '{"a":' * 300 + "{}" + "}" * 300
+    arguments = text if spelling == "text" else json.loads(text)
+    row = {
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]},
+        ],
+        "tools": [{"name": "f", "parameters": {"type": "object", "properties": {"a": {"$ref": "#"}}}}],
+    }
+    with pytest.raises(InputError, match=r"function\.arguments: it is nested too deeply"):
+        of_records([row], tmp_path)
