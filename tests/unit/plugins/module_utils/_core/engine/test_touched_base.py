@@ -70,14 +70,14 @@ class Host:
 
     def another_process(self) -> None:
         """Forget what this process has computed, as another one does not know it."""
-        HashCache._computed.clear()
+        HashCache._computed_for.clear()
         self.read.clear()
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Host]:
     yield Host(tmp_path, monkeypatch)
-    HashCache._computed.clear()
+    HashCache._computed_for.clear()
 
 
 def test_a_base_that_was_not_touched_is_not_read(host: Host) -> None:
