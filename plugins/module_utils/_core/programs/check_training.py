@@ -71,7 +71,8 @@ def main(request: dict[str, t.Any]) -> None:
         answer["refused"] = refusal(request["arguments"])
     if request.get("targets") or request.get("saved"):
         answer.update(look_up(module_classes(request["base"]), request["targets"], request["saved"]))
-    print("\n" + MARK + json.dumps(answer), flush=True)
+    sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

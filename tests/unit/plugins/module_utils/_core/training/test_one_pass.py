@@ -47,13 +47,17 @@ LORA = {f"{PREFIX}{Q}.lora_A.weight": tensor(2, 4), f"{PREFIX}{Q}.lora_B.weight"
 
 def changes(
     root: Path,
-    adapter: t.Mapping[str, t.Any] = LORA,
+    adapter: t.Mapping[str, t.Any] | None = None,
     config: t.Mapping[str, t.Any] | None = None,
-    base: t.Mapping[str, t.Any] = BASE,
+    base: t.Mapping[str, t.Any] | None = None,
     tied: bool | None = False,
 ) -> dict[str, Change]:
     """Write base and adapter, and read the changes."""
-    for name, tensors in (("base/model.safetensors", base), ("trained/adapter_model.safetensors", adapter)):
+    written = {
+        "base/model.safetensors": BASE if base is None else base,
+        "trained/adapter_model.safetensors": LORA if adapter is None else adapter,
+    }
+    for name, tensors in written.items():
         (root / name).parent.mkdir(exist_ok=True)
         write_safetensors(root / name, tensors)
     (root / "trained" / "adapter_config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
