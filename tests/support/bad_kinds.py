@@ -126,7 +126,7 @@ KINDS: dict[str, Bad] = {
     "chosen of another format": turns("chosen.from", "missing", chosen={"role": "assistant", "content": "b"}),
     "rejected of an unknown role": turns("rejected.from", "no role 'bot'", rejected=say("bot", "b")),
     "chosen with a score": turns("chosen.score", "no such key", chosen={**say("gpt", "b"), "score": 1}),
-    "rejected calls nothing": turns("rejected.value", "calls nothing", rejected=say("function_call", "[]")),
+    "rejected calls nothing": turns("rejected.value", "it contains no call", rejected=say("function_call", "[]")),
     "turns of the same": turns("rejected", "the same as chosen", rejected=say("gpt", "b")),
     "turns that answer already": turns(
         "conversations[1].from", "the last turn is no question", conversations=[*ASKED, say("gpt", "b")]

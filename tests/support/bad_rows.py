@@ -123,10 +123,13 @@ ROWS: dict[str, Bad] = {
         ("human", "a"), ("function_call", "f(1)"), field="conversations[1].value", what="a call is JSON"
     ),
     "call without arguments": turns(
-        ("human", "a"), ("function_call", '{"name": "f"}'), field="conversations[1].value", what="name and arguments"
+        ("human", "a"),
+        ("function_call", '{"name": "f"}'),
+        field="conversations[1].value",
+        what="the name or the arguments of the call are missing",
     ),
     "call of nothing": turns(
-        ("human", "a"), ("function_call", "[]"), field="conversations[1].value", what="calls nothing"
+        ("human", "a"), ("function_call", "[]"), field="conversations[1].value", what="it contains no call"
     ),
     "half a pair in a turn": turns(
         ("human", "\ud800"), ("gpt", "b"), field="conversations[0].value", what="half of a surrogate pair"

@@ -340,7 +340,8 @@ def _compare(root: str, answer: t.Mapping[str, t.Any], subject: Subject) -> list
 
 def _where_different(own: str, ours: str) -> tuple[str, str]:
     position = next((n for n, (a, b) in enumerate(zip(own, ours)) if a != b), min(len(own), len(ours)))
-    start = max(0, position - 10)
+    line = own.rfind("\n", 0, position) + 1
+    start = line if position - line <= 30 else position - 10  # whole markers, where the line is short
     return own[start : position + _SHOWN], ours[start : position + _SHOWN]
 
 
