@@ -135,7 +135,7 @@ def test_template_with_pictures_for_a_base_without_a_processor(layout: Layout, b
 def test_difference_is_shown_shortly(layout: Layout, base: Path, tools: Toolchain) -> None:
     # qwen writes its own system prompt where there is none
     (note,) = notes(layout, subject(base, "qwen"), tools)
-    assert "The base's own chat template writes 'im_start|>user" in note and "where qwen writes" in note
+    assert "The base's own chat template writes '<|im_start|>user" in note and "where qwen writes" in note
     assert len(note) < 300
 
 
