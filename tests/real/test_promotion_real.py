@@ -229,7 +229,7 @@ def test_lineage_leads_to_the_prompts(workspace: Workspace, applies: dict[str, A
     assert steps["train"]["facts"]["sources"][0]["dirty"] is True
     assert steps["base"]["facts"]["location"] == workspace.base
     assert all(entry["there"] for entry in steps.values())
-    for kind in ("register", "gguf", "merge", "train"):
+    for kind in ("register", "gguf", "train"):
         card = Path(steps[kind]["path"], "README.md").read_text("utf-8")
         assert card.startswith("---\n") and COMMIT in card and steps["train"]["fingerprint"][:12] in card
     assert "changes that are not committed" in card

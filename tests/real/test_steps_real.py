@@ -24,7 +24,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError, NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates.memory import CONVERTER_RAM
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates.memory import CONVERTER_START_RAM
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import read_header
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import (
@@ -261,7 +261,7 @@ def test_one_pass(
     ctx, merged = in_one_pass(workspace, trained[0])
     assert merged == {"weights": False, "modules": 14, "tokenizer": "base"}
     where, results = workspace.make(GgufStep(), ctx)
-    assert results["peak_ram_bytes"] == pytest.approx(CONVERTER_RAM, rel=0.2), "the base itself is tiny"
+    assert results["peak_ram_bytes"] == pytest.approx(CONVERTER_START_RAM, rel=0.2), "the base itself is tiny"
     assert results["recipe"] == "one_pass" and converted[2]["recipe"] == "merged_weights"
     # the converter notes the name of a directory that has the form of a fingerprint
     for varying in ("recipe", "peak_ram_bytes", "bytes"):

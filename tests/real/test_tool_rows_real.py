@@ -63,7 +63,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[steps_real
 @pytest.mark.parametrize(("template", "tool_format"), [("qwen", TEMPLATE), ("zephyr", TEMPLATE), ("chatml", HOUSE)])
 def test_rows_are_trained_and_counted(workspace: steps_real.Workspace, template: str, tool_format: str) -> None:
     """LLaMA-Factory reports how many tokens it has read, padded to a multiple of eight."""
-    wanted = hp.normalise({**steps_real.DECLARED, "template": template, "epochs": 1, "cutoff_len": 2000})
+    wanted = hp.normalise(
+        {**steps_real.DECLARED, "template": template, "epochs": 1, "warmup_ratio": 0, "cutoff_len": 2000}
+    )
     settings = {**hp.settings(wanted), "tool_format": tool_format}
     ctx = workspace.context(
         "train",

@@ -27,6 +27,14 @@ SYSTEM_SEPARATOR = "\n\n"
 CALL_WORDS = ("<tool_call>", "</tool_call>")
 
 
+def written_format(declared: t.Any) -> str:
+    """The format in which a training writes tools: that of the template unless it says otherwise.
+
+    :param declared: ``tool_format`` of the training; ``auto`` that nothing has resolved, and none, mean the template.
+    """
+    return HOUSE if declared == HOUSE else TEMPLATE
+
+
 def in_house_format(facts: TemplateFacts) -> TemplateFacts:
     """The facts of a template whose calls are written in the house format, as answers."""
     return dataclasses.replace(

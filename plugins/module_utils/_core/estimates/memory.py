@@ -49,8 +49,9 @@ _CONTEXT_BYTES = 1_000_000_000
 
 #: RAM of Python with PyTorch and LLaMA-Factory loaded (620 MB measured on a CPU); with CUDA about three times that.
 _BASE_RAM = {"cpu": 700_000_000, "cuda": 2_500_000_000}
-#: RAM of the converter besides the tensors it holds.
-CONVERTER_RAM = 450_000_000
+#: RAM of the converter besides the tensors it holds, and while it starts, whatever the size of the model.
+_CONVERTER_RAM = 450_000_000
+CONVERTER_START_RAM = 700_000_000
 #: Disk of tokenizer and configuration in every copy of a model, every checkpoint and every GGUF file: bytes per token
 #: of the vocabulary (Qwen 2.5: 11.4 MB for 151 936 tokens; Gemma 3: 38 MB for 262 144), and a constant.
 _BYTES_PER_TOKEN = 145
@@ -215,7 +216,7 @@ def estimate(
         + (_cpu_training_ram(shape, options, length) if vram is None else _largest_tensor(shape)),
         # the base's weights in 16 bits, and PyTorch: about 2 GB per billion parameters
         "merge": int(HALF * total) + _BASE_RAM["cpu"] if merges else 0,
-        "gguf": CONVERTER_RAM + 2 * _largest_tensor(shape),
+        "gguf": max(CONVERTER_START_RAM, _CONVERTER_RAM + 2 * _largest_tensor(shape)),
     }
     disk = {
         "base": int(HALF * total) + side_file_bytes(shape),

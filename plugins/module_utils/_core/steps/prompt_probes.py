@@ -22,7 +22,7 @@ import typing as t
 from ..artifacts.integrity import artifact_path
 from ..artifacts.layout import PROBES_FILE
 from ..base_models.model_files import special_tokens
-from ..chat_formats.house_format import TEMPLATE
+from ..chat_formats.house_format import TEMPLATE, written_format
 from ..chat_formats.probes import probes_for
 from ..chat_formats.text_arguments import TEXT_ARGUMENTS
 from ..errors import CoreError, NotReadyError
@@ -73,7 +73,7 @@ def request(resolved: t.Mapping[str, t.Any], tokenizer: str, eos: str, bos: str)
     """
     template = str(resolved["template"])
     extra = resolved.get("extra") or {}
-    tool_format, default_system = str(resolved.get("tool_format") or TEMPLATE), extra.get("default_system")
+    tool_format, default_system = written_format(resolved.get("tool_format")), extra.get("default_system")
     return {
         "template": template,
         "tool_format": tool_format,
@@ -176,7 +176,7 @@ def probes_of(ctx: StepContext) -> Probes:
     found = Probes(str(ctx.spec.settings["template"]), _thinking(extra), tool_format)
     if training is None:
         return dataclasses.replace(found, reason=Message("steps.training_receipt_missing"))
-    recorded = (training.recorded.get("template"), training.recorded.get("tool_format") or TEMPLATE)
+    recorded = (training.recorded.get("template"), written_format(training.recorded.get("tool_format")))
     if training.recorded.get("probes") and recorded == (found.template, found.tool_format):
         return dataclasses.replace(found, rendered=training.recorded["probes"])
     resolved = {**training.resolved, "template": found.template, "tool_format": tool_format}

@@ -18,7 +18,7 @@ import typing as t
 
 from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
 from ..base_models.model_files import special_tokens
-from ..chat_formats.house_format import TEMPLATE
+from ..chat_formats.house_format import written_format
 from ..datasets import training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
@@ -200,7 +200,7 @@ class TrainStep(Step):
             spelled,
             str(resolved["template"]),
             *tokens,
-            str(resolved.get("tool_format") or TEMPLATE),
+            written_format(resolved.get("tool_format")),
             (resolved.get("extra") or {}).get("default_system"),
         )
         if rewritten is not None:
