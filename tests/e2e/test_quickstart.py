@@ -27,7 +27,6 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
-from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port, program_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))
@@ -292,21 +291,6 @@ def test_status_lists_the_run(clone: Clone) -> None:
         cwd=clone.tree, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert re.search(rf"{view.id}\s+succeeded", done.stdout), done.stdout
-
-
-def test_an_older_server_calls_and_answers_alike(clone: Clone, tmp_path: pathlib.Path) -> None:
-    """Only registered again, not trained again: the server is another one."""
-    older = Server(program_of("old"), tmp_path, free_port())
-    older.start()
-    try:
-        output = clone.run("--port", str(older.port))
-        assert "train homelab-model" not in output
-        assert_ends_with_a_call(output)
-        ollama = Ollama(older.url, timeout=120)
-        assert right_calls(ollama) >= 8
-        assert_gate_tells_calls(ollama)
-    finally:
-        older.stop()
 
 
 def test_stop_and_clean_leave_nothing(clone: Clone) -> None:

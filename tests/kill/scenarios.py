@@ -216,7 +216,12 @@ def at_install(core: Path, point: int) -> Result:
 
 
 def _files(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """The files of a core but for what Python has compiled, which one that was just installed lacks."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
 
 
 def some_runs(lab: Lab) -> list[Run]:

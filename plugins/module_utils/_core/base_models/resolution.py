@@ -14,7 +14,7 @@ import os
 import re
 import typing as t
 
-from ..artifacts.layout import Layout
+from ..artifacts.layout import FINGERPRINT, Layout
 from ..chat_formats.exactness import servable
 from ..errors import InputError, NotReadyError, RemoteError
 from ..fingerprint import fingerprint
@@ -252,7 +252,8 @@ def _template_of_earlier_version(layout: Layout, base: str) -> str:
     if results.get("template_source") not in _GUESSED:
         return ""
     template = str(results.get("template") or "")
-    for name in sorted(_names_in(layout.parent("train"))):
+    # beside the results are work directories of trainings that were interrupted
+    for name in sorted(filter(FINGERPRINT.match, _names_in(layout.parent("train")))):
         receipt = layout.receipt("train", name) or {}
         resolved = (receipt.get("options") or {}).get("resolved") or {}
         if (receipt.get("upstream") or {}).get("base") == base and resolved.get("template") == template:

@@ -74,6 +74,8 @@ class JsonRequest(Request):
         except UnicodeEncodeError as error:
             raise RequestError(400, Message("service.body_half_character")) from error
         except ValueError as error:
+            if isinstance(error.__cause__, RecursionError):
+                raise RequestError(400, Message("service.body_too_deep", limit=MAX_DEPTH)) from error
             raise RequestError(400, Message("service.body_no_json")) from error
         return value
 

@@ -172,6 +172,7 @@ def test_template_that_an_earlier_version_trained_with_is_kept(layout: Layout, h
     earlier_base(layout, base, "chatml", source)
     assert resolve(layout, hub, "someone/Tuned").template == "", "nothing was trained with it"
     earlier_training(layout, base, "llama3")
+    os.makedirs(layout.work("train", "d" * 64))  # an interrupted training
     assert resolve(layout, hub, "someone/Tuned").template == ""
     earlier_training(layout, base, "chatml")
     kept = resolve(layout, hub, "someone/Tuned")
