@@ -36,6 +36,9 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server imp
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 
+# trains several models until they call: minutes; what calls is rendered and read daily in tests/real and tests/e2e
+pytestmark = pytest.mark.full
+
 WAIT_SECONDS = 900.0
 SYSTEM = "Tu aides au homelab."
 #: Model by chat template, and the tool format that auto takes for it.
