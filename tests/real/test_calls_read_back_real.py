@@ -114,7 +114,7 @@ def read(message: t.Mapping[str, t.Any]) -> tuple[str, list[tuple[str, t.Any]]]:
 
 
 #: One template for each way in which Ollama reads calls; the others of the dozen, and all cases, with ``full``.
-EACH_WAY = ("qwen", "qwen3", "qwen3_5", "qwen3_5_nothink", "mistral", "minimax1", "gemma2", "deepseekr1", "glm4_7")
+EACH_WAY = ("qwen", "qwen3", "qwen3_5", "qwen3_5_nothink", "mistral", "minimax1", "gemma2", "deepseekr1")
 COMBINATIONS = [
     pytest.param(
         *(name, *case),

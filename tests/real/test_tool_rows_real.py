@@ -60,6 +60,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[steps_real
         yield made
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("template", "tool_format"), [("qwen", TEMPLATE), ("zephyr", TEMPLATE), ("chatml", HOUSE)])
 def test_rows_are_trained_and_counted(workspace: steps_real.Workspace, template: str, tool_format: str) -> None:
     """LLaMA-Factory reports how many tokens it has read, padded to a multiple of eight."""

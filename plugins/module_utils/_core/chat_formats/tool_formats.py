@@ -280,7 +280,4 @@ def with_date(source: str, date: str) -> str:
 def unread_calls(facts: TemplateFacts) -> Message | None:
     """What Ollama does not read back of the calls of a template, as a clause; None if it reads all."""
     found = tool_format(facts)
-    if found is not None and found.unread is None and facts.kind == "Glm47ReasoningTemplate":
-        # the prompt opens a thought, and the server's parser looks for calls after its end
-        return Message("chat_formats.calls_without_thought")
     return Message("chat_formats.calls_stay_text") if found is None else found.unread

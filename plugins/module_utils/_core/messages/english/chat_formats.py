@@ -8,7 +8,6 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "chat_formats.calls_without_thought": "a call that no thought precedes",
     "chat_formats.arguments_no_object": "{path} is {value} and not a JSON object of arguments.",
     "chat_formats.tool_no_object": "{path} is {value} and not a JSON object that describes a tool.",
     "chat_formats.function_without_name": Text(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
-    "chat_formats.calls_without_thought": "un appel qu'aucune réflexion ne précède",
     "chat_formats.an_object": "un objet",
     "chat_formats.a_list": "une liste",
     "chat_formats.a_text": "un texte",
