@@ -29,5 +29,5 @@ def lines(layout: Layout, fingerprint: str) -> t.Iterator[tuple[int, bytes]]:
 
 
 def may_use_tools(line: bytes) -> bool:
-    """Whether a row may have tools, calls or results; told without parsing it, and never wrong where it has some."""
+    """Whether a row may have tools, calls or results, without parsing it; true for every row that has some."""
     return _NO_TOOLS not in line or any(mark in line for mark in _MARKS)
