@@ -258,6 +258,7 @@ def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
         except _NOT_JSON as error:
             # the error is not stored: it references the whole window
             unrecoverable = _is_unrecoverable(error, len(window.text))
+            is_cut = _is_cut(error, window.text)
             defect, line = _describe_error(error, window.text, window.position), window.line(_position_of(error))
         else:
             if end - window.position > ROW_LIMIT:
@@ -275,7 +276,7 @@ def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
         if unrecoverable or not window.read_more():
             if not length:
                 defect = Message("datasets.ends_in_list")
-            elif not unrecoverable:
+            elif is_cut:
                 defect = Message("datasets.ends_in_row", problem=defect)
             if defect.code != "datasets.mark_inside":
                 defect = Message("datasets.defect", problem=defect, fix=Message("datasets.check_json"))
@@ -288,6 +289,14 @@ def _position_of(error: BaseException) -> int | None:
     if isinstance(error, json.JSONDecodeError):
         return error.pos
     return int(error.value) if isinstance(error, StopIteration) else None
+
+
+def _is_cut(error: BaseException, text: str) -> bool:
+    """Whether the text ends where the parser needs more of it."""
+    if isinstance(error, json.JSONDecodeError) and error.msg.startswith("Unterminated string"):
+        return True
+    position = _position_of(error)
+    return position is not None and position >= len(text.rstrip())
 
 
 def _is_unrecoverable(error: BaseException, length: int) -> bool:

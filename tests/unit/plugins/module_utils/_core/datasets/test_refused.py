@@ -84,6 +84,17 @@ def test_bad_file_is_refused(name: str, layout: Layout, tmp_path: Path) -> None:
     assert len(str(error)) < 2000
 
 
+@pytest.mark.parametrize(
+    ("end", "is_cut"),
+    [('"output" "b"}]', False), ('"output": "b",}]', False), ('"output": "b', True), ('"output": ', True), ("", True)],
+)
+def test_only_of_a_cut_file_is_it_said_that_it_ends(end: str, is_cut: bool, layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"instruction": "a", ' + end + "\n")
+    what = refuse(layout, Source("a.json", str(path))).details["problems"][0]["what"]
+    assert what.startswith("the file ends in the row" if is_cut else "it is not valid JSON"), what
+
+
 def test_the_corpus_is_large() -> None:
     """Counted by content and file type, not by name."""
     distinct = {(bad.name, bad.format, pickle.dumps(bad.data)) for bad in CORPUS.values()}
