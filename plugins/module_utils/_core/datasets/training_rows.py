@@ -146,7 +146,7 @@ def write(
         with contextlib.ExitStack() as stack:
             rows = stack.enter_context(open(os.path.join(source, DATA_FILE), "rb"))
             for number, line in enumerate(rows, 1):
-                spelled = writer.line(line, number)
+                spelled = writer.line(line, number, with_tools)
                 if copy is None and spelled != line:
                     os.makedirs(target, exist_ok=True)
                     copy = stack.enter_context(open(path, "wb"))
@@ -182,9 +182,12 @@ class _Writer:
         self.rewritten = Rewritten(removed=thinking != KEEP)
         self._known: dict[str, tuple[list[dict[str, t.Any]], list[Finding]]] = {}
 
-    def line(self, line: bytes, number: int) -> bytes:
-        """A row of the copy."""
-        uses_tools = may_use_tools(line)
+    def line(self, line: bytes, number: int, with_tools: bool = True) -> bytes:
+        """A row of the copy.
+
+        :param with_tools: whether the rows of the dataset have a field for tools.
+        """
+        uses_tools = with_tools and may_use_tools(line)
         has_thoughts = self._thinking != FROM_ROWS and thoughts.may_have(line)
         if not uses_tools and not has_thoughts:
             return line

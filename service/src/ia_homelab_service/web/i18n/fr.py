@@ -81,6 +81,7 @@ TEXTS: dict[str, str] = {
     "plan.what": "Affinage",
     "plan.model": "Modèle dans Ollama",
     "plan.why_tool_format": "Pourquoi ce format des outils",
+    "plan.why_thinking": "Pourquoi ce choix pour la réflexion",
     "plan.why_method": "Pourquoi cette méthode",
     "plan.cost": "Ressources nécessaires",
     "plan.no_estimate": "Pas d'estimation pour ce modèle.",
@@ -277,6 +278,7 @@ TEXTS: dict[str, str] = {
     "field.max_samples": "Lignes au plus",
     "field.template": "Modèle de conversation",
     "field.tool_format": "Format des outils",
+    "field.thinking": "Réflexion",
     "field.lora_rank": "Rang",
     "field.lora_alpha": "Alpha",
     "field.lora_dropout": "Dropout",
@@ -327,6 +329,11 @@ TEXTS: dict[str, str] = {
     "hint.cutoff_len": "En tokens ; le reste est coupé.",
     "hint.max_samples": "N'utiliser que ce nombre de lignes.",
     "hint.template": "Celui de LLaMA-Factory ; si vide, celui du catalogue. Nécessaire pour un autre modèle de base.",
+    "hint.thinking": (
+        "Si le modèle écrit une réflexion avant sa réponse : celles des lignes sont apprises et servies comme telles "
+        "(keep), elles sont retirées et le modèle est servi sans réflexion (off), ou keep si une ligne en a une, sinon "
+        "off (from_rows)."
+    ),
     "hint.tool_format": (
         "Écriture des outils et des appels : celle du modèle de conversation (template), celle de la collection, "
         "qu'Ollama relit toujours (house), ou celle des deux dont Ollama relit tous les appels (auto)."
