@@ -108,8 +108,8 @@ plans:
       type: dict
     thinking:
       description:
-        - What becomes of thoughts in the training, V(keep) or V(off); V(from_rows) if the rows stay as they are, because
-          nothing depends on it or a training of an earlier version exists; empty without a training.
+        - What becomes of thoughts in the training, V(keep) or V(off); V(from_rows) if the rows stay as they are,
+          because nothing depends on it or a training of an earlier version exists; empty without a training.
       type: str
       sample: keep
     thinking_cause:
