@@ -242,6 +242,9 @@ TEXTS: dict[str, str] = {
     "choice.kto": "kto : réponses appréciées ou non",
     "choice.template": "celui du modèle de conversation",
     "choice.house": "celui de la collection",
+    "choice.from_rows": "selon les lignes",
+    "choice.keep": "réflexions gardées",
+    "choice.off": "sans réflexion",
     "choice.cosine": "cosinus",
     "choice.linear": "linéaire",
     "choice.constant": "constant",
@@ -329,14 +332,14 @@ TEXTS: dict[str, str] = {
     "hint.cutoff_len": "En tokens ; le reste est coupé.",
     "hint.max_samples": "N'utiliser que ce nombre de lignes.",
     "hint.template": "Celui de LLaMA-Factory ; si vide, celui du catalogue. Nécessaire pour un autre modèle de base.",
+    "hint.tool_format": (
+        "Écriture des outils et des appels : celle du modèle de conversation (template), celle de la collection, "
+        "qu'Ollama relit toujours (house), ou celle des deux dont Ollama relit tous les appels (auto)."
+    ),
     "hint.thinking": (
         "Si le modèle écrit une réflexion avant sa réponse : celles des lignes sont apprises et servies comme telles "
         "(keep), elles sont retirées et le modèle est servi sans réflexion (off), ou keep si une ligne en a une, sinon "
         "off (from_rows)."
-    ),
-    "hint.tool_format": (
-        "Écriture des outils et des appels : celle du modèle de conversation (template), celle de la collection, "
-        "qu'Ollama relit toujours (house), ou celle des deux dont Ollama relit tous les appels (auto)."
     ),
     "hint.lora_rank": "De l'adaptateur.",
     "hint.lora_alpha": "Échelle de l'adaptateur ; deux fois le rang si vide.",
