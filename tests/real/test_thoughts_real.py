@@ -33,8 +33,13 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.rendering import render
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.truncation import conversations
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.programs import render_probes
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
+from ansible_collections.ia_homelab.llamafactory.tests.real import test_steps_real as steps_real
 from ansible_collections.ia_homelab.llamafactory.tests.support.conversations import BOS, EOS, markers
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 
@@ -102,6 +107,37 @@ def probes(folder: Path, name: str, policy: str) -> list[dict[str, t.Any]]:
         {"name": title, "continued": False, **conversations(json.loads(line))[0]}
         for title, line in zip(SPELLINGS, lines)
     ]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("policy", POLICIES)
+def test_rows_are_trained(tmp_path: Path, policy: str) -> None:
+    """LLaMA-Factory reads as many tokens as are counted of the rows as they are spelled, padded to a multiple of 8."""
+    for workspace in steps_real.prepared(tmp_path):
+        dataset = fingerprint("dataset", {"thoughts": 1}, {})
+        directory = Path(workspace.layout.artifact("dataset", dataset))
+        directory.mkdir(parents=True)
+        rows = [row(SPELLINGS["one line"])]
+        render("rows", [Source("rows", records=rows)], path=str(directory / "data.jsonl"))
+        write_json(str(directory / "dataset_info.json"), {"dataset": MessagesOutput.entry("data.jsonl")})
+        declared = {**steps_real.DECLARED, "template": "qwen3", "epochs": 1, "warmup_ratio": 0, "cutoff_len": 1200}
+        wanted = hp.normalise({**declared, "thinking": policy})
+        ctx = workspace.context(
+            "train",
+            hp.settings(wanted),
+            {"base": steps_real.BASE, "dataset": dataset},
+            resolved={**hp.resolved(wanted), "tool_format": TEMPLATE},
+            accelerator="cpu",
+            name="essai",
+        )
+        results = workspace.run(TrainStep(), ctx)
+        counted = results["too_long"]
+        assert counted["exact"] and counted["counted"] == 1
+        assert 0 <= results["total_tokens"] - counted["longest"] < 8
+        assert results["rewritten"]["thoughts"] == 1
+        rendered = json.loads(Path(ctx.work, "probes.json").read_bytes())["probes"]
+        assert ("thought" in rendered) is (policy == thinking.KEEP)
+        assert rendered["plain"]["text"].endswith(facts_of("qwen3").empty_thought) is (policy == thinking.OFF)
 
 
 @dataclasses.dataclass(frozen=True)

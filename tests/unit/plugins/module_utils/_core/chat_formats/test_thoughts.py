@@ -76,6 +76,12 @@ def test_unclear(text: str, kind: str, marker: str) -> None:
     assert (raised.value.kind, raised.value.marker) == (kind, marker)
 
 
+@pytest.mark.parametrize("word", [word for pair in thoughts.words() for word in pair])
+def test_every_word_is_found_in_rows(word: str) -> None:
+    assert thoughts.may_have(f"A {word} B".encode())
+    assert not thoughts.may_have(f"A {word[1:-1]} B".encode()) or "|" in word or "thought" in word
+
+
 def test_templates_with_thoughts() -> None:
     known = thoughts.templates_with()
     assert {"qwen3", "deepseekr1", "glm4_7", "seed_oss"} <= set(known)
