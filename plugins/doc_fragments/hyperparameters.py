@@ -96,7 +96,7 @@ options:
         thinking (off); keep if a row has a thought, else off (from_rows)."
       - Only for the stages V(sft), V(dpo), V(kto) and V(rm).
     type: str
-    choices: [from_rows, keep, off]
+    choices: [from_rows, keep, "off"]
     default: from_rows
   lora_rank:
     description:

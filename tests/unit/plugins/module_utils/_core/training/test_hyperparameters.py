@@ -404,22 +404,6 @@ def test_arguments_of_lora() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("declared", "expected"),
-    [
-        ({"thinking": "off"}, False),
-        ({"thinking": "off", "extra": {"enable_thinking": None}}, False),
-        ({"extra": {"enable_thinking": False}}, False),
-        ({"extra": {"enable_thinking": True}}, True),
-        ({"thinking": "keep"}, None),
-        ({}, None),
-    ],
-)
-def test_thinking(declared: dict[str, t.Any], expected: bool | None) -> None:
-    """LLaMA-Factory's own default leaves the thought to the model."""
-    assert arguments({"template": "qwen3", **declared}).get("enable_thinking") is expected
-
-
 def test_gpus_divide_the_batches_of_a_step() -> None:
     """An optimizer step has as many rows as with one GPU; with one the fingerprint is that of earlier versions."""
     assert arguments({"gpus": 4})["gradient_accumulation_steps"] == 2
