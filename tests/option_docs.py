@@ -137,7 +137,9 @@ def yaml_value(value: t.Any) -> str:
     """A value on one line."""
     if isinstance(value, list):
         return f"[{', '.join(map(yaml_value, value))}]"
-    return value if isinstance(value, str) else json.dumps(value)
+    # YAML 1.1 reads these words as booleans
+    is_word = isinstance(value, str) and value not in ("on", "off", "yes", "no")
+    return value if is_word else json.dumps(value)
 
 
 def table() -> str:

@@ -89,6 +89,15 @@ options:
     type: str
     choices: [auto, template, house]
     default: auto
+  thinking:
+    description:
+      - "Whether the model writes a thought before its answer: thoughts of the rows are trained and served as such, and
+        a row without one gets an empty one (keep); thoughts are removed from the rows, and the model is served without
+        thinking (off); keep if a row has a thought, else off (from_rows)."
+      - Only for the stages V(sft), V(dpo), V(kto) and V(rm).
+    type: str
+    choices: [from_rows, keep, "off"]
+    default: from_rows
   lora_rank:
     description:
       - Rank of the adapter.

@@ -35,6 +35,8 @@ def modules() -> None:
     from ._core.chat_formats import proof as _core_chat_formats_proof
     from ._core.chat_formats import served as _core_chat_formats_served
     from ._core.chat_formats import text_arguments as _core_chat_formats_text_arguments
+    from ._core.chat_formats import thinking as _core_chat_formats_thinking
+    from ._core.chat_formats import thoughts as _core_chat_formats_thoughts
     from ._core.chat_formats import tool_choice as _core_chat_formats_tool_choice
     from ._core.chat_formats import tool_formats as _core_chat_formats_tool_formats
     from ._core.chat_formats import training_text as _core_chat_formats_training_text
@@ -63,6 +65,7 @@ def modules() -> None:
     from ._core.datasets import sources as _core_datasets_sources
     from ._core.datasets import statistics as _core_datasets_statistics
     from ._core.datasets import suspect_texts as _core_datasets_suspect_texts
+    from ._core.datasets import thought_statistics as _core_datasets_thought_statistics
     from ._core.datasets import tool_schemas as _core_datasets_tool_schemas
     from ._core.datasets import tool_sets as _core_datasets_tool_sets
     from ._core.datasets import tool_statistics as _core_datasets_tool_statistics

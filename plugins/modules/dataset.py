@@ -247,6 +247,9 @@ outcome:
     - C(suspects) has the C(count) of rows and the first C(rows) with answers of invisible characters (C(invisible)),
       with texts that are in a chat format already (C(formatted)), and with two braces left in a text (C(unfilled)).
       Each causes a warning.
+    - C(thoughts) has the number of rows with a thought before an answer (C(rows)), of those in which only some answers
+      have one (C(partly)), the words around thoughts (C(spellings)), texts of C(empty) thoughts, and texts whose
+      thought cannot be told from the answer (C(unclear)), with the first place of each kind.
     - C(lengths) is the distribution of the row lengths in bytes.
   returned: when O(state=present)
   type: dict

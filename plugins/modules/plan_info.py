@@ -106,6 +106,15 @@ plans:
     tool_format_cause:
       description: The reason for the tool format as a message; empty if no row has tools and none is declared.
       type: dict
+    thinking:
+      description:
+        - What becomes of thoughts in the training, V(keep) or V(off); V(from_rows) if the rows stay as they are,
+          because nothing depends on it or a training of an earlier version exists; empty without a training.
+      type: str
+      sample: keep
+    thinking_cause:
+      description: The reason as a message; empty if nothing depends on it.
+      type: dict
     steps:
       description: All steps in order, with fingerprint and state. Steps that would run also have the reasons below.
       type: list

@@ -26,6 +26,7 @@ from .source_text import CHUNK, ROW_LIMIT
 from .sources import Source
 from .statistics import Lengths, Repeats
 from .suspect_texts import SuspectTexts
+from .thought_statistics import ThoughtStatistics
 from .tool_sets import NamedTools, ToolSets
 from .tool_statistics import ToolStatistics
 
@@ -233,6 +234,7 @@ class _Pass:
         self.suspects = SuspectTexts(self.rules.kind == PRETRAINING)
         self.liked = [0, 0]
         self.tools = ToolStatistics()
+        self.thoughts = ThoughtStatistics()
 
     def run(self, sources: t.Sequence[Source]) -> None:
         """:raises _OtherFormat: if the rows do not fit the output format."""
@@ -307,6 +309,8 @@ class _Pass:
         data = b"".join(rows)
         self.output.write(data)
         self.suspects.add(data, rows, self.rows - len(rows))
+        if self.rules.kind != PRETRAINING:
+            self.thoughts.add(data, rows, self.rows - len(rows))
         self.lengths.add(rows)
         self.repeats.add(keys)
         if self.rules.kind == KTO:
@@ -375,6 +379,7 @@ class _Pass:
             "repeats": self.repeats.result(),
             "suspects": self.suspects.result(self.repeats.place),
             **({"liked": {"true": self.liked[1], "false": self.liked[0]}} if self.rules.kind == KTO else {}),
+            **({} if self.rules.kind == PRETRAINING else {"thoughts": self.thoughts.result(self.repeats.place)}),
             **({"tools": self.tools.results()} if "tools" in self.output_format.fields else {}),
             "systems": {
                 "most_common": most_common,

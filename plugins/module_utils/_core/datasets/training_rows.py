@@ -1,12 +1,14 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows with tools, spelled for one training as the server spells them (:mod:`..chat_formats.canonical`).
+"""Rows with tools or thoughts, spelled for one training as the server spells them.
 
 A published dataset is independent of the chat template, and its rows keep the spelling of the user. LLaMA-Factory
 trains on the JSON of tools and calls as it stands in a row; Ollama writes the JSON that it receives in its own order,
-without the keys that it does not know. Several results of one turn are joined by a text that depends on the template.
-So the training reads a copy of such rows. Rows without tools, and datasets without such rows, are used as they are.
+without the keys that it does not know (:mod:`..chat_formats.canonical`). Several results of one turn are joined by a
+text that depends on the template. A thought stands between the words of the template
+(:mod:`..chat_formats.thoughts`), or is left out. So the training reads a copy of such rows. Other rows, and datasets
+without such rows, are used as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import json
 import os
 import typing as t
 
+from ..chat_formats import thoughts
 from ..chat_formats.canonical import (
     DEFAULT_TOOLS,
     DROPPED,
@@ -30,7 +33,8 @@ from ..chat_formats.canonical import (
     join_of_results,
 )
 from ..chat_formats.facts import TemplateFacts, facts_of, names
-from ..chat_formats.house_format import CALL_WORDS, HOUSE, TEMPLATE, calls_text, system_with_tools
+from ..chat_formats.house_format import HOUSE, TEMPLATE, calls_text, system_with_tools
+from ..chat_formats.thinking import FROM_ROWS, KEEP
 from ..errors import InputError
 from ..json_text import parse_json
 from ..messages.message import Message
@@ -52,11 +56,17 @@ class Rewritten:
     """What was rewritten.
 
     :param rows: number of rows of the copy that differ from the dataset.
+    :param thoughts: number of those in which a thought was spelled otherwise or left out; :param tools: of those in
+        which tools, calls or results were spelled otherwise.
+    :param removed: whether thoughts were left out.
     :param counts: number of findings by kind (``dropped``, ``changed``, ``uncertain``).
     :param examples: the first findings that change the meaning of a row, each with its row.
     """
 
     rows: int = 0
+    thoughts: int = 0
+    tools: int = 0
+    removed: bool = False
     counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     examples: list[Message] = dataclasses.field(default_factory=list)
 
@@ -72,15 +82,23 @@ class Rewritten:
         """Plain values for a receipt."""
         return {
             "rows": self.rows,
+            **({"thoughts": self.thoughts} if self.thoughts else {}),
             **dict(self.counts),
             "examples": [str(example) for example in self.examples],
             "example_messages": [example.as_dict() for example in self.examples],
         }
 
     def describe(self) -> str:
-        """One or two sentences for a log."""
-        rows = "1 row with tools is" if self.rows == 1 else f"{self.rows} rows with tools are"
-        text = f"{rows} spelled as the server spells tools, calls and results."
+        """One to three sentences for a log."""
+        sentences = []
+        if self.thoughts:
+            rows = "1 row" if self.thoughts == 1 else f"{self.thoughts} rows"
+            done = "removed" if self.removed else "spelled as the chat template spells them"
+            sentences.append(f"The thoughts of {rows} are {done}.")
+        if self.tools:
+            rows = "1 row with tools is" if self.tools == 1 else f"{self.tools} rows with tools are"
+            sentences.append(f"{rows} spelled as the server spells tools, calls and results.")
+        text = " ".join(sentences)
         return f"{text} For example {'; '.join(map(str, self.examples))}." if self.examples else text
 
 
@@ -92,6 +110,7 @@ def write(
     bos: str = "",
     tool_format: str = TEMPLATE,
     default_system: str | None = None,
+    thinking: str = FROM_ROWS,
 ) -> Rewritten | None:
     """Write a copy of a dataset with the rows of a training.
 
@@ -102,21 +121,24 @@ def write(
     :param tool_format: how tools and calls are written: as the template does (:data:`TEMPLATE`), or by this module
         (:data:`HOUSE`), for which LLaMA-Factory sees neither.
     :param default_system: LLaMA-Factory's argument of that name; None keeps the template's own.
+    :param thinking: what becomes of thoughts: they are spelled as the template spells them
+        (:data:`..chat_formats.thinking.KEEP`), left out (``OFF``), or stay as they are (``FROM_ROWS``).
     :returns: what was rewritten; None if every row stays as it is, and then nothing is written.
     :raises InputError: if the tools of a row are no JSON, or no tools.
     :raises NotReadyError: if the disk is full.
     """
     entries = read_json(os.path.join(source, INFO_FILE)) or {}
     name, entry = next(iter(entries.items()))
-    if not (entry.get("columns") or {}).get("tools") or template not in names():
+    with_tools = bool((entry.get("columns") or {}).get("tools"))
+    if template not in names() or not with_tools and thinking == FROM_ROWS:
         return None
     facts = facts_of(template)
     join = join_of_results(template, eos, bos)
     if tool_format == HOUSE:
         default = facts.default_system if default_system is None else default_system
-        writer: _Writer = _HouseWriter(join, default)
+        writer: _Writer = _HouseWriter(join, facts, thinking, default)
     else:
-        writer = _Writer(join, facts)
+        writer = _Writer(join, facts, thinking)
     path = os.path.join(target, DATA_FILE)
     copy: t.BinaryIO | None = None
     same_bytes = 0
@@ -124,7 +146,7 @@ def write(
         with contextlib.ExitStack() as stack:
             rows = stack.enter_context(open(os.path.join(source, DATA_FILE), "rb"))
             for number, line in enumerate(rows, 1):
-                spelled = writer.line(line, number)
+                spelled = writer.line(line, number, with_tools)
                 if copy is None and spelled != line:
                     os.makedirs(target, exist_ok=True)
                     copy = stack.enter_context(open(path, "wb"))
@@ -151,19 +173,30 @@ def _copy_bytes(source: str, copy: t.BinaryIO, size: int) -> None:
 class _Writer:
     """Writes rows for the tool format of a template."""
 
-    def __init__(self, join: str, facts: TemplateFacts | None = None) -> None:
+    def __init__(self, join: str, facts: TemplateFacts, thinking: str) -> None:
         self._join = join
-        self._words = facts.tool_call_words if facts else CALL_WORDS
-        self._plain_tools = facts is not None and facts.tools == DEFAULT_TOOLS
-        self.rewritten = Rewritten()
+        self._facts = facts
+        self._words = facts.tool_call_words
+        self._plain_tools = facts.tools == DEFAULT_TOOLS
+        self._thinking = thinking
+        self.rewritten = Rewritten(removed=thinking != KEEP)
         self._known: dict[str, tuple[list[dict[str, t.Any]], list[Finding]]] = {}
 
-    def line(self, line: bytes, number: int) -> bytes:
-        """A row of the copy."""
-        if not may_use_tools(line):
+    def line(self, line: bytes, number: int, with_tools: bool = True) -> bytes:
+        """A row of the copy.
+
+        :param with_tools: whether the rows of the dataset have a field for tools.
+        """
+        uses_tools = with_tools and may_use_tools(line)
+        has_thoughts = self._thinking != FROM_ROWS and thoughts.may_have(line)
+        if not uses_tools and not has_thoughts:
             return line
         row = parse_json(line)
         before = json.dumps(row, sort_keys=True)
+        respelled = has_thoughts and self._spell_thoughts(row)
+        if respelled:
+            self.rewritten.thoughts += 1
+        spelled = json.dumps(row, sort_keys=True) if respelled else before
         findings: list[Finding] = []
         try:
             if row.get("tools"):
@@ -182,7 +215,9 @@ class _Writer:
                 problem = error.content
             raise InputError("datasets.training_row_invalid", row=number, problem=problem) from error
         self.rewritten.add(number, findings)
-        if json.dumps(row, sort_keys=True) == before:
+        after = json.dumps(row, sort_keys=True)
+        self.rewritten.tools += after != spelled
+        if after == before:
             return line
         self.rewritten.rows += 1
         return (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8")
@@ -201,7 +236,9 @@ class _Writer:
             turn["value"] = str(turn["value"]).replace(TOOL_SEPARATOR, self._join)
         if turn.get("from") != CALL:
             return []
-        read = read_text(turn["value"], "value")
+        thought = self._thought_of(str(turn["value"]))
+        prefix = thought.source if thought is not None else ""
+        read = read_text(turn["value"][len(prefix) :], "value")
         findings: list[Finding] = []
         made = []
         for call in read.calls:
@@ -209,7 +246,31 @@ class _Writer:
             findings += found
             made.append({"name": call.name, "arguments": canonical})
         self.put_calls(turn, read.before, made)
+        turn["value"] = prefix + turn["value"]
         return findings
+
+    def _thought_of(self, text: str) -> thoughts.Thought | None:
+        """The thought of a text whose thoughts are spelled by this module; None for another text."""
+        if self._thinking == FROM_ROWS:
+            return None
+        try:
+            return thoughts.read(text)
+        except thoughts.Unclear:
+            return None  # refused when the run was planned, or meant as text
+
+    def _spell_thoughts(self, row: dict[str, t.Any]) -> bool:
+        """Spell or remove the thoughts of a row; returns whether one has changed."""
+        changed = False
+        turns = [row[name] for name in ("conversations", "chosen", "rejected") if row.get(name)]
+        answers = [
+            (turn, "value") for each in turns for turn in _as_list(each) if turn.get("from") in (ASSISTANT, CALL)
+        ]
+        for holder, key in [*answers, *([(row, "output")] if "output" in row else [])]:
+            thought = self._thought_of(str(holder[key]))
+            if thought is not None and not (self._thinking == KEEP and thought.is_written(self._facts)):
+                holder[key] = (thought.written(self._facts) if self._thinking == KEEP else "") + thought.answer
+                changed = True
+        return changed
 
     def put_tools(self, row: dict[str, t.Any], tools: list[dict[str, t.Any]]) -> None:
         """Write the tools of a row."""
@@ -223,8 +284,8 @@ class _Writer:
 class _HouseWriter(_Writer):
     """Writes rows in the house format: tools in the system prompt, calls as answers."""
 
-    def __init__(self, join: str, default_system: str) -> None:
-        super().__init__(join)
+    def __init__(self, join: str, facts: TemplateFacts, thinking: str, default_system: str) -> None:
+        super().__init__(join, facts, thinking)
         self._default_system = default_system
 
     def put_tools(self, row: dict[str, t.Any], tools: list[dict[str, t.Any]]) -> None:

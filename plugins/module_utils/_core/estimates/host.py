@@ -202,12 +202,12 @@ def resolve_method(
 def _decision_key(hyper: Hyperparameters, subject: Subject) -> str:
     """Digest of the inputs of a decision: everything declared for the training except the method.
 
-    The tool format, which may be determined from the rows, has no part in the decision.
+    The tool format and thinking, which may be determined from the rows, have no part in the decision.
     """
     declared = {
         option.name: hyper[option.name]
         for option in OPTIONS
-        if option.step == "train" and option.changes_result and option.name not in ("method", "tool_format")
+        if option.step == "train" and option.changes_result and option.name not in ("method", "tool_format", "thinking")
         if hyper[option.name] not in (option.default, list(option.default or ()) if option.type == "list" else None)
     }
     return digest({"base": subject.base, "dataset": subject.dataset, "settings": declared})

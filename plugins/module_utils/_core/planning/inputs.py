@@ -15,12 +15,20 @@ import typing as t
 from ..artifacts.integrity import artifact_defect, artifact_path
 from ..artifacts.layout import Layout
 from ..base_models import base_checks, names, resolution
-from ..chat_formats import exactness, text_arguments, tool_choice
+from ..chat_formats import exactness, text_arguments, thinking, tool_choice
 from ..chat_formats.facts import facts_of
 from ..chat_formats.facts import names as facts_names
 from ..chat_formats.house_format import AUTO, HOUSE, TEMPLATE
 from ..chat_formats.tool_formats import unread_calls
-from ..datasets import earlier_turns, media_markers, registry, tool_statistics, truncation, validation_split
+from ..datasets import (
+    earlier_turns,
+    media_markers,
+    registry,
+    thought_statistics,
+    tool_statistics,
+    truncation,
+    validation_split,
+)
 from ..errors import InputError
 from ..estimates import host, number_format
 from ..fingerprint import fingerprint
@@ -37,8 +45,12 @@ from ..training import (
     training_check,
 )
 from ..training.hyperparameters import Hyperparameters
+from ..training.options import BY_NAME
 from .served_system import system_for
 from .step_warnings import add_warnings
+
+#: Stages that train on answers, which may begin with a thought.
+_STAGES_OF_ANSWERS = BY_NAME["thinking"].stages
 
 
 def resolve_base(
@@ -131,6 +143,8 @@ def training_settings(
     # before all that looks for an existing training: the format is part of its fingerprint
     choice = _choose_tool_format(layout, hyper, subject, machine)
     hyper = _with_tool_format(hyper, choice.format)
+    thoughts = _choose_thinking(layout, hyper, subject, machine)
+    hyper = _with_thinking(hyper, thoughts.setting)
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     precision, about_precision = number_format.resolve(layout, hyper, subject, machine, name, write)
     options: dict[str, t.Any] = {
@@ -141,6 +155,10 @@ def training_settings(
     }
     if reason is not None:
         options["method_cause"] = reason.as_dict()
+    if hyper["stage"] in _STAGES_OF_ANSWERS:
+        options["resolved"]["thinking"] = thoughts.policy
+    if thoughts.reason is not None:
+        options["thinking_cause"] = thoughts.reason.as_dict()
     if choice.reason is not None:
         options["tool_format_cause"] = choice.reason.as_dict()
     estimate = host.estimate_resources(hyper, subject, machine)
@@ -163,6 +181,7 @@ def training_settings(
         truncation.warning(hyper.values, subject.dataset_results),
         text_arguments.warning(hyper.values),
         choice.warning,
+        thoughts.warning,
     ]
     if hyper["validation_share"] and not trained:
         validation_split.check_share(layout.artifact("dataset", subject.dataset), hyper["validation_share"])
@@ -274,6 +293,48 @@ def _choose_tool_format(
     )
 
 
+def _with_thinking(hyper: Hyperparameters, setting: str) -> Hyperparameters:
+    """The hyperparameters with ``thinking`` as it enters the fingerprint."""
+    return dataclasses.replace(hyper, values={**hyper.values, "thinking": setting})
+
+
+def _choose_thinking(
+    layout: Layout, hyper: Hyperparameters, subject: host.Subject, machine: host.Machine
+) -> thinking.ThinkingChoice:
+    """Choose what becomes of thoughts in a training: nothing where a version without ``thinking`` trained or began it.
+
+    :param hyper: hyperparameters with the declared ``thinking``, a template, and the tool format of the fingerprint.
+    """
+    if hyper["stage"] not in _STAGES_OF_ANSWERS:
+        return thinking.ThinkingChoice(thinking.FROM_ROWS)
+    declared, template = str(hyper["thinking"]), str(hyper["template"])
+
+    def exists() -> bool:
+        if declared != thinking.FROM_ROWS:
+            return False
+        before, _reason = host.resolve_method(layout, hyper, subject, machine, False)
+        earlier = host.train_fingerprint(layout, before, subject)
+        return layout.receipt("train", earlier) is not None or os.path.isdir(layout.work("train", earlier))
+
+    as_before = thinking.ThinkingChoice(
+        thinking.FROM_ROWS, reason=Message("chat_formats.thinking_trained_before", template=template)
+    )
+    results = subject.dataset_results
+    if "thoughts" not in results:
+        if exists():
+            reasoning = template in facts_names() and facts_of(template).reasoning
+            return as_before if reasoning else thinking.ThinkingChoice(thinking.FROM_ROWS)
+        results = thought_statistics.thought_use(results, layout.artifact("dataset", subject.dataset))
+    use = thinking.ThoughtUse.from_results(results)
+    try:
+        choice = thinking.choose(declared, template, use, hyper.extra.get("enable_thinking"))
+    except InputError:
+        if exists():
+            return as_before
+        raise
+    return as_before if choice.setting != thinking.FROM_ROWS and exists() else choice
+
+
 def register_settings(
     name: str,
     training: t.Mapping[str, t.Any],
@@ -287,7 +348,9 @@ def register_settings(
     :param dataset: results in the receipt of the dataset.
     """
     template, extra = str(training["template"]), training.get("extra") or {}
-    thinking, default_system = extra.get("enable_thinking"), extra.get("default_system")
+    enable_thinking, default_system = extra.get("enable_thinking"), extra.get("default_system")
+    if enable_thinking is None and training.get("thinking") == thinking.OFF and facts_of(template).reasoning:
+        enable_thinking = False
     warning = None
     if system is None:
         default = facts_of(template).default_system if default_system is None else str(default_system)
@@ -299,8 +362,8 @@ def register_settings(
         "parameters": dict(parameters),
         "recipe": RECIPE,
     }
-    if thinking is not None:
-        settings["enable_thinking"] = bool(thinking)
+    if enable_thinking is not None:
+        settings["enable_thinking"] = bool(enable_thinking)
     if default_system is not None:
         settings["default_system"] = str(default_system)
     if training.get("tool_format") == HOUSE:

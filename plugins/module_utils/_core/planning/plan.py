@@ -105,6 +105,8 @@ def make_plan(
         "base_unchecked": _base_unchecked(options) if training is not None and training.label in pending else "",
         "tool_format": str((options.get("resolved") or {}).get("tool_format") or ""),
         "tool_format_cause": dict(options.get("tool_format_cause") or {}),
+        "thinking": str((options.get("resolved") or {}).get("thinking") or ""),
+        "thinking_cause": dict(options.get("thinking_cause") or {}),
         "aliases": aliases(run),
         "needs": _needs(steps),
         "host": _host(layout, machine, int((options.get("resolved") or {}).get("gpus") or 1)),

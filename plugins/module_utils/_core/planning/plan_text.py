@@ -39,7 +39,7 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
             lines.append(label + (kept if step["state"] == "whole" else "not needed"))
             continue
         about = [Message.from_stored(step["note"]).text] if step.get("note") else []
-        details = [*step["why"], *_tool_format(step, plan), *about, _requirements(step["takes"], plan["host"])]
+        details = [*step["why"], *_choices(step, plan), *about, _requirements(step["takes"], plan["host"])]
         lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate(details)]
     if plan.get("base_unchecked"):
         lines.append(f"The files of the base: not checked ({plan['base_unchecked']})")
@@ -47,12 +47,15 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
     return "".join(f"{line}\n" for line in lines if line.strip())
 
 
-def _tool_format(step: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any]) -> list[str]:
-    """What ``tool_format`` stands for and why, with the training; empty where no row has tools."""
-    cause = plan.get("tool_format_cause")
-    if not step["label"].startswith("train") or not cause:
+def _choices(step: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any]) -> list[str]:
+    """What ``tool_format`` and ``thinking`` stand for and why, with the training; where something depends on it."""
+    if not step["label"].startswith("train"):
         return []
-    return [f"tool_format {plan['tool_format']}: {Message.from_stored(cause).text}"]
+    return [
+        f"{name} {plan[name]}: {Message.from_stored(plan[f'{name}_cause']).text}"
+        for name in ("tool_format", "thinking")
+        if plan.get(f"{name}_cause")
+    ]
 
 
 def _requirements(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> str:

@@ -21,6 +21,7 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..base_models.resolution import BaseIdentity
 from ..chat_formats.house_format import AUTO, TEMPLATE
+from ..chat_formats.thinking import FROM_ROWS, KEEP
 from ..datasets import tool_statistics
 from ..errors import InputError
 from ..fingerprint import fingerprint
@@ -160,6 +161,9 @@ class PinnedInputs:
         current = hyperparameters.settings(declared.with_method(str(method)) if ignored[:1] == ["method"] else declared)
         if current.get("tool_format") == TEMPLATE:
             del current["tool_format"]  # as in the settings of a training
+        resolved = self._receipt["options"].get("resolved") or {}
+        if declared["thinking"] in (FROM_ROWS, resolved.get("thinking", KEEP)):
+            ignored.append("thinking")
         differences = hyperparameters.differences(before, current, ignored)
         if differences:
             self.notes.append(Message("planning.pinned_hyperparameters", changed=list(differences)))

@@ -25,6 +25,7 @@ from ..base_models.model_files import special_tokens
 from ..chat_formats.house_format import TEMPLATE, written_format
 from ..chat_formats.probes import probes_for
 from ..chat_formats.text_arguments import TEXT_ARGUMENTS
+from ..chat_formats.thinking import keeps_prompt_open
 from ..errors import CoreError, NotReadyError
 from ..fingerprint import digest
 from ..json_text import parse_json
@@ -78,10 +79,13 @@ def request(resolved: t.Mapping[str, t.Any], tokenizer: str, eos: str, bos: str)
         "template": template,
         "tool_format": tool_format,
         "tokenizer": tokenizer,
-        "arguments": {name: extra[name] for name in _ARGUMENTS if extra.get(name) is not None},
+        "arguments": {
+            **({} if keeps_prompt_open(resolved) else {"enable_thinking": False}),
+            **{name: extra[name] for name in _ARGUMENTS if extra.get(name) is not None},
+        },
         "probes": [
             probe.training_form(template, eos, bos, tool_format, default_system)
-            for probe in probes_for(template, enable_thinking=_thinking(extra), tool_format=tool_format)
+            for probe in probes_for(template, enable_thinking=keeps_prompt_open(resolved), tool_format=tool_format)
         ],
     }
 
@@ -171,9 +175,9 @@ def probes_of(ctx: StepContext) -> Probes:
     :param ctx: context of the registration.
     """
     training = training_of(ctx)
-    extra = (training.resolved.get("extra") or {}) if training else {}
+    thinking = keeps_prompt_open(training.resolved if training else {})
     tool_format = str(ctx.spec.settings.get("tool_format") or TEMPLATE)
-    found = Probes(str(ctx.spec.settings["template"]), _thinking(extra), tool_format)
+    found = Probes(str(ctx.spec.settings["template"]), thinking, tool_format)
     if training is None:
         return dataclasses.replace(found, reason=Message("steps.training_receipt_missing"))
     recorded = (training.recorded.get("template"), written_format(training.recorded.get("tool_format")))
@@ -199,11 +203,6 @@ def probes_of(ctx: StepContext) -> Probes:
         for name, each in result["probes"].items()
     }
     return dataclasses.replace(found, rendered=rendered)
-
-
-def _thinking(extra: t.Mapping[str, t.Any]) -> bool:
-    value = extra.get("enable_thinking")
-    return True if value is None else bool(value)
 
 
 def _render(ctx: StepContext, wanted: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -19,6 +19,7 @@ import typing as t
 from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
 from ..base_models.model_files import special_tokens
 from ..chat_formats.house_format import written_format
+from ..chat_formats.thinking import FROM_ROWS
 from ..datasets import training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
@@ -202,6 +203,7 @@ class TrainStep(Step):
             *tokens,
             written_format(resolved.get("tool_format")),
             (resolved.get("extra") or {}).get("default_system"),
+            str(resolved.get("thinking") or FROM_ROWS),
         )
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..chat_formats.thinking import keeps_prompt_open
 from ..errors import InputError
 from ..messages.message import Message
 from .known_names import QUANTIZATIONS
@@ -277,6 +278,8 @@ def llamafactory_train_arguments(
             eval_dataset=eval_dataset, eval_strategy="epoch", per_device_eval_batch_size=values["batch_size"]
         )
     arguments.update(values.get("extra") or {})
+    if not keeps_prompt_open(values):
+        arguments["enable_thinking"] = False
     return {key: value for key, value in arguments.items() if value is not None}
 
 

@@ -248,6 +248,8 @@ def _convert(option: Option, value: t.Any) -> t.Any:
             raise error
         return str(value)
     if option.type == "str":
+        if value is False and "off" in option.choices:
+            value = "off"  # YAML reads the word as a boolean
         if not isinstance(value, str) or not value.strip():
             raise error
         return value.strip().lower()

@@ -186,6 +186,13 @@ ALL: tuple[Option, ...] = (
         choices=("auto", "template", "house"), stages=("sft", "dpo", "kto", "rm"),
     ),
     Option(
+        "thinking", "str", "from_rows", "Thinking",
+        "Whether the model writes a thought before its answer: thoughts of the rows are trained and served as such, "
+        "and a row without one gets an empty one (keep); thoughts are removed from the rows, and the model is served "
+        "without thinking (off); keep if a row has a thought, else off (from_rows).",
+        choices=("from_rows", "keep", "off"), stages=("sft", "dpo", "kto", "rm"),
+    ),
+    Option(
         "lora_rank", "int", 16, "Rank",
         "Rank of the adapter.",
         minimum=1, maximum=4096, aliases=("rank",), lf_argument="lora_rank", methods=ADAPTERS,

@@ -37,7 +37,7 @@ _ACTIVE_TTL, _DONE_TTL = 0.25, 30.0
 #: Number of cached jobs.
 _CACHE_SIZE = 1000
 #: Options of a training that a job has in fields of their own.
-_SEPARATE_FIELDS = ("method", "template", "tool_format", "quantizations", "stage")
+_SEPARATE_FIELDS = ("method", "template", "tool_format", "thinking", "quantizations", "stage")
 
 
 def goal_of(run: Run) -> t.Literal["train", "model", "other"]:
@@ -114,6 +114,8 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         method_cause=(train_step.options.get("method_cause") or None) if train_step else None,
         tool_format=str(resolved.get("tool_format") or ""),
         tool_format_cause=(train_step.options.get("tool_format_cause") or None) if train_step else None,
+        thinking=str(resolved.get("thinking") or ""),
+        thinking_cause=(train_step.options.get("thinking_cause") or None) if train_step else None,
         hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
         results=results,
         findings=[MessageBody(**finding) for finding in view.findings],

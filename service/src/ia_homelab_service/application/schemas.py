@@ -102,6 +102,8 @@ class Job(Schema):
     method_cause: MessageBody | None = None
     tool_format: str = pydantic.Field(default="", description="Tool format that the training takes.")
     tool_format_cause: MessageBody | None = pydantic.Field(default=None, description="Why, if rows have tools.")
+    thinking: str = pydantic.Field(default="", description="What becomes of thoughts: keep, off, or as the rows are.")
+    thinking_cause: MessageBody | None = pydantic.Field(default=None, description="Why, if something depends on it.")
     hyperparameters: dict[str, t.Any] = {}
     results: dict[str, dict[str, t.Any]] = pydantic.Field(default={}, description="Results of each finished step.")
     findings: list[MessageBody] = pydantic.Field(

@@ -113,9 +113,13 @@ def _show_declaration(language: Language, plan: schemas.Plan) -> None:
             why = components.messages_html(language, [job.tool_format_cause], "")
             pairs.append((language("field.tool_format"), html.escape(job.tool_format)))
             pairs.append((language("plan.why_tool_format"), why))
-        shown = {"base_model", "dataset", "method", "name", "goal"} | (
-            {"tool_format"} if job.tool_format_cause else set()
-        )
+        if job.thinking_cause:
+            why = components.messages_html(language, [job.thinking_cause], "")
+            pairs.append((language("field.thinking"), html.escape(job.thinking)))
+            pairs.append((language("plan.why_thinking"), why))
+        shown = {"base_model", "dataset", "method", "name", "goal"}
+        shown |= {"tool_format"} if job.tool_format_cause else set()
+        shown |= {"thinking"} if job.thinking_cause else set()
         for name, value in plan.declaration.items():
             if name not in shown and to_text(value):
                 text = language.number(value) if isinstance(value, float) else to_text(value)

@@ -24,7 +24,7 @@ from ...messages.message import Message
 from ..problems import kind_of
 
 #: The reasoning that some models write before a call; LLaMA-Factory separates it and keeps it.
-THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+THOUGHT = re.compile(r"\s*<(think|thinking|thought)>.*?</\1>", re.DOTALL)
 #: Texts around a call that stands beside a text.
 BEGIN, END = "<tool_call>", "</tool_call>"
 

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import typing as t
 
+from ...chat_formats import thoughts
 from ...json_text import parse_strict_json
 from ...messages.message import Message
 from ...messages.suggestions import nearest
@@ -47,6 +48,8 @@ _SYNONYMS = {
 
 #: Keys of the weight of a turn, as OpenAI and the next format of LLaMA-Factory call it.
 _WEIGHTS = ("weight", "loss_weight")
+#: Keys of the thought of an answer, beside its content, as the servers of several models call it.
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 #: Types of a part of a content that is text, in OpenAI's chat completions and responses, and the keys of the text, in
 #: OpenAI's formats and the next one of LLaMA-Factory.
 _TEXT_PARTS, _TEXT_KEYS = ("text", "input_text", "output_text"), ("text", "value")
@@ -383,8 +386,10 @@ class OpenAIRules(TurnRules):
 
     def check_turn(self, message: t.Mapping[str, t.Any], location: str) -> list[Fault]:
         role, calls = message[self.role], message.get("tool_calls")
-        extra_keys = {"assistant": ("tool_calls",), "tool": ("tool_call_id", "name")}.get(role, ())
+        extra_keys = {"assistant": ("tool_calls", *_THOUGHT_KEYS), "tool": ("tool_call_id", "name")}.get(role, ())
         faults = self.check_keys(message, location, (self.role, self.content, *extra_keys))
+        if role == "assistant":
+            faults += self._check_thought(message, location)
         content_location = f"{location}.{self.content}"
         if self.content not in message and not calls:
             return [*faults, (content_location, Message("datasets.content_missing"))]
@@ -404,10 +409,30 @@ class OpenAIRules(TurnRules):
             return [*faults, error.fault]
         return faults or self.check_json([call.as_value() for call in read.calls], f"{location}.tool_calls")
 
+    def _check_thought(self, message: t.Mapping[str, t.Any], location: str) -> list[Fault]:
+        """The faults of a thought in a field of its own."""
+        present = [key for key in _THOUGHT_KEYS if not holds_nothing(message.get(key))]
+        faults = [fault for key in present for fault in self.check_text(message[key], f"{location}.{key}")]
+        if faults or not present:
+            return faults
+        value, place = message[present[0]], f"{location}.{present[0]}"
+        if any(message[key] != value for key in present):
+            return [(place, Message("datasets.two_thoughts", fields=present))]
+        text = _text_of_content(message.get(self.content))
+        try:
+            if isinstance(text, str) and thoughts.read(text) is not None:
+                return [(place, Message("datasets.two_thoughts", fields=[present[0], self.content]))]
+            thought = thoughts.read(_thought_before(message) + "…")
+        except thoughts.Unclear as error:
+            return [(place, Message("datasets.thought_with_marker", marker=error.marker))]
+        if thought is None or thought.text != value.strip():
+            return [(place, Message("datasets.thought_with_marker", marker="</think>"))]
+        return []
+
     def calls(self, message: t.Mapping[str, t.Any], location: str) -> Calls:
-        return read_tool_calls(
-            message["tool_calls"], _text_of_content(message.get(self.content)), f"{location}.tool_calls"
-        )
+        text = _text_of_content(message.get(self.content))
+        read = read_tool_calls(message["tool_calls"], text, f"{location}.tool_calls")
+        return dataclasses.replace(read, before=_thought_before(message) + read.before)
 
     def result(self, message: t.Mapping[str, t.Any], location: str) -> ToolResult:
         identity, name = message.get("tool_call_id") or "", message.get("name") or ""
@@ -416,7 +441,16 @@ class OpenAIRules(TurnRules):
     def turn(self, message: t.Mapping[str, t.Any]) -> tuple[str, str]:
         if message.get("tool_calls"):
             return CALL, self.calls(message, "").published()
-        return self.roles[message[self.role]], _text_of_content(message[self.content])
+        role, text = self.roles[message[self.role]], _text_of_content(message[self.content])
+        return role, _thought_before(message) + text if role == ASSISTANT else text
+
+
+def _thought_before(message: t.Mapping[str, t.Any]) -> str:
+    """The thought in a field of an answer, as it is published before the answer; empty if there is none."""
+    for key in _THOUGHT_KEYS:
+        if not holds_nothing(message.get(key)):
+            return f"<think>\n{str(message[key]).strip()}\n</think>\n\n"
+    return ""
 
 
 def _add_results(turns: list[tuple[str, str]], results: t.Sequence[ToolResult], calls: Calls) -> None:

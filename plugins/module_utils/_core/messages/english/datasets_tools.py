@@ -138,6 +138,10 @@ TEXTS: Texts = {
         "{name}: {count} {count:row has|rows have} tools or calls with parts that no server passes on to the model, so "
         "the training leaves them out or may write them differently: {examples:join|; }."
     ),
+    "datasets.two_thoughts": Text("the answer has two thoughts, in {fields:join| and }", "Leave one of them out."),
+    "datasets.thought_with_marker": Text(
+        "the thought has {marker} in it, which marks where thoughts begin and end", "Remove the word from the thought."
+    ),
     "datasets.tool_value_lost": "{file} row {row}, {field}: {what}",
     "datasets.calls_without_tools": (
         "{name}: {count} {count:row calls|rows call} tools and {count:has|have} none: the model would learn to call "

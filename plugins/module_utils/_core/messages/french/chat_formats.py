@@ -172,6 +172,59 @@ TEXTS: Texts = {
     "chat_formats.calls_not_trainable": Text(
         "L'entraînement échouerait : {reason}.", "Mettez tool_format à house, ou laissez-le à auto."
     ),
+    "chat_formats.thinking_twice": Text(
+        "extra.enable_thinking et thinking: {thinking} disent tous deux ce que deviennent les réflexions.",
+        "Retirez extra.enable_thinking : thinking: keep équivaut à true, et off à false.",
+    ),
+    "chat_formats.thoughts_unknown": Text(
+        "thinking: keep ne fonctionne pas avec le modèle de conversation {template}, qui ne connaît pas de réflexions.",
+        "Retirez thinking, ou prenez un modèle de base avec l'un des modèles de conversation {known}.",
+    ),
+    "chat_formats.thoughts_not_written": Text(
+        "{count} {count:ligne a une réflexion|lignes ont des réflexions} avant la réponse, et le modèle de "
+        "conversation {template} n'en connaît pas : le modèle les apprendrait comme texte de ses réponses.",
+        "Mettez thinking à off pour les retirer, ou prenez un modèle de base avec l'un des modèles de conversation "
+        "{known}.",
+    ),
+    "chat_formats.thought_open": Text(
+        "{file} ligne {row}, {field} : une réflexion commence par {marker} et ne finit pas. En tout, cela concerne "
+        "{count} {count:réponse|réponses}.",
+        "Ajoutez la fin de la réflexion avant la réponse, ou retirez le mot.",
+    ),
+    "chat_formats.thought_again": Text(
+        "{file} ligne {row}, {field} : il y a un autre {marker} après la réflexion, et une seule réflexion peut "
+        "précéder une réponse. En tout, cela concerne {count} {count:réponse|réponses}.",
+        "Réunissez les réflexions en une seule avant la réponse.",
+    ),
+    "chat_formats.thought_alone": Text(
+        "{file} ligne {row}, {field} : il n'y a pas de réponse après la réflexion, qui finit par {marker}. En tout, "
+        "cela concerne {count} {count:réponse|réponses}.",
+        "Ajoutez la réponse, ou retirez la ligne.",
+    ),
+    "chat_formats.thought_inside": Text(
+        "{file} ligne {row}, {field} : {marker} se trouve dans la réponse, et le modèle de conversation en marque les "
+        "réflexions. En tout, cela concerne {count} {count:réponse|réponses}.",
+        "Mettez la réflexion avant la réponse, ou écrivez le mot autrement.",
+    ),
+    "chat_formats.thoughts_mixed": (
+        "Sur {total} {total:ligne|lignes}, {count} {count:a|ont} une réflexion avant la réponse et {without} n'en "
+        "{without:a|ont} pas. Le modèle y apprend à écrire une réflexion vide."
+    ),
+    "chat_formats.thoughts_partly": (
+        "Dans {partly} {partly:ligne|lignes} sur {total}, seules certaines réponses ont une réflexion. Le modèle "
+        "apprend à écrire une réflexion vide avant les autres."
+    ),
+    "chat_formats.thinking_declared": "c'est déclaré",
+    "chat_formats.thinking_by_argument": "extra.enable_thinking le dit",
+    "chat_formats.thinking_trained_before": (
+        "un entraînement avec le modèle de conversation {template} existe, dont les lignes restent comme elles étaient"
+    ),
+    "chat_formats.thoughts_removed": (
+        "{count} {count:ligne|lignes} sur {total} {count:a une réflexion, qui est retirée|ont une réflexion, qui est "
+        "retirée}"
+    ),
+    "chat_formats.thoughts_in_rows": "{count} {count:ligne|lignes} sur {total} {count:a|ont} une réflexion",
+    "chat_formats.thoughts_in_no_row": "aucune ligne n'a de réflexion",
     "chat_formats.tokens_differ": (
         "La sonde {probe!r} a {expected} jetons à l'entraînement et {got} dans le serveur, avec le même "
         "texte : le vocabulaire ou le jeton BOS diffère."

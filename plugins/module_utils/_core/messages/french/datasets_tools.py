@@ -60,6 +60,11 @@ TEXTS: Texts = {
         "{name} : {count} {count:ligne a|lignes ont} dans leurs outils ou appels quelque chose qu'aucun serveur ne "
         "redonne au modèle ; l'entraînement l'omet, ou peut l'écrire autrement : {examples:join| ; }."
     ),
+    "datasets.two_thoughts": Text("la réponse a deux réflexions, dans {fields:join| et }", "Retirez l'une d'elles."),
+    "datasets.thought_with_marker": Text(
+        "la réflexion contient {marker}, qui marque le début et la fin des réflexions",
+        "Retirez le mot de la réflexion.",
+    ),
     "datasets.tool_value_lost": "{file} ligne {row}, {field} : {what}",
     "datasets.calls_without_tools": (
         "{name} : {count} {count:ligne appelle|lignes appellent} des outils sans en avoir : le modèle apprend à "

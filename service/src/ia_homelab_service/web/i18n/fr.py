@@ -81,6 +81,7 @@ TEXTS: dict[str, str] = {
     "plan.what": "Affinage",
     "plan.model": "Modèle dans Ollama",
     "plan.why_tool_format": "Pourquoi ce format des outils",
+    "plan.why_thinking": "Pourquoi ce choix pour la réflexion",
     "plan.why_method": "Pourquoi cette méthode",
     "plan.cost": "Ressources nécessaires",
     "plan.no_estimate": "Pas d'estimation pour ce modèle.",
@@ -241,6 +242,9 @@ TEXTS: dict[str, str] = {
     "choice.kto": "kto : réponses appréciées ou non",
     "choice.template": "celui du modèle de conversation",
     "choice.house": "celui de la collection",
+    "choice.from_rows": "selon les lignes",
+    "choice.keep": "réflexions gardées",
+    "choice.off": "sans réflexion",
     "choice.cosine": "cosinus",
     "choice.linear": "linéaire",
     "choice.constant": "constant",
@@ -277,6 +281,7 @@ TEXTS: dict[str, str] = {
     "field.max_samples": "Lignes au plus",
     "field.template": "Modèle de conversation",
     "field.tool_format": "Format des outils",
+    "field.thinking": "Réflexion",
     "field.lora_rank": "Rang",
     "field.lora_alpha": "Alpha",
     "field.lora_dropout": "Dropout",
@@ -330,6 +335,11 @@ TEXTS: dict[str, str] = {
     "hint.tool_format": (
         "Écriture des outils et des appels : celle du modèle de conversation (template), celle de la collection, "
         "qu'Ollama relit toujours (house), ou celle des deux dont Ollama relit tous les appels (auto)."
+    ),
+    "hint.thinking": (
+        "Si le modèle écrit une réflexion avant sa réponse : celles des lignes sont apprises et servies comme telles "
+        "(keep), elles sont retirées et le modèle est servi sans réflexion (off), ou keep si une ligne en a une, sinon "
+        "off (from_rows)."
     ),
     "hint.lora_rank": "De l'adaptateur.",
     "hint.lora_alpha": "Échelle de l'adaptateur ; deux fois le rang si vide.",

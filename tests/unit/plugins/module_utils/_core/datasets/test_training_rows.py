@@ -56,7 +56,11 @@ PLAIN = row(("human", "Salut ?"), ("gpt", "Bonjour."))
 @pytest.fixture
 def spelled(tmp_path: Path) -> t.Callable[..., list[dict[str, t.Any]] | None]:
     def spelled(
-        *rows: dict[str, t.Any], template: str = "qwen", form: str = "sharegpt", tool_format: str = "template"
+        *rows: dict[str, t.Any],
+        template: str = "qwen",
+        form: str = "sharegpt",
+        tool_format: str = "template",
+        thinking: str = "from_rows",
     ) -> list[dict[str, t.Any]] | None:
         source = tmp_path / "version"
         source.mkdir(exist_ok=True)
@@ -65,7 +69,7 @@ def spelled(tmp_path: Path) -> t.Callable[..., list[dict[str, t.Any]] | None]:
         lines = [json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n" for each in rows]
         (source / "data.jsonl").write_text("".join(lines), encoding="utf-8")
         target = tmp_path / "rows"
-        rewritten = training_rows.write(str(source), str(target), template, tool_format=tool_format)
+        rewritten = training_rows.write(str(source), str(target), template, tool_format=tool_format, thinking=thinking)
         if rewritten is None:
             assert not target.exists()
             return None
@@ -213,3 +217,70 @@ def test_values_that_the_default_format_cannot_write(spelled: t.Any) -> None:
     assert (written["b"]["items"], written["c"]["items"]) == ({"type": ""}, {"type": "[string null]"})
     (kept,) = spelled(row(("human", "?"), ("gpt", "x"), tools=json.dumps(tools)), template="qwen")
     assert json.loads(kept["tools"])[0]["function"]["parameters"]["properties"]["a"]["enum"][:3] == [0, 50, 100]
+
+
+TEMPLATE_THOUGHT = "<think>\nJe pense.\n</think>\n\n"
+
+
+def answers(rows: list[dict[str, t.Any]] | None) -> list[str]:
+    assert rows is not None
+    return [turn["value"] for each in rows for turn in each["conversations"] if turn["from"] != "human"]
+
+
+def test_thoughts_are_spelled_as_the_template_spells_them(spelled: t.Any) -> None:
+    """Also in answers before the last one, and before calls; what is spelled so already stays byte for byte."""
+    exact = row(("human", "Salut ?"), ("gpt", TEMPLATE_THOUGHT + "Bonjour."))
+    other = row(
+        ("human", "Salut ?"),
+        ("gpt", "<thought>Je pense.</thought>Bonjour."),
+        ("human", "Météo ?"),
+        ("function_call", "<think>Je pense.</think>" + call({"city": "Paris"})),
+        ("observation", "18 °C"),
+        ("gpt", "Je pense.\n</think>\nIl fait 18 °C."),
+    )
+    assert spelled(exact, PLAIN, template="qwen3", thinking="keep") is None
+    assert spelled(exact, other, template="qwen3") is None
+    first, second, third = spelled(exact, other, PLAIN, template="qwen3", thinking="keep")
+    assert (first, third) == (exact, PLAIN)
+    assert answers([second]) == [
+        TEMPLATE_THOUGHT + "Bonjour.",
+        TEMPLATE_THOUGHT + call({"city": "Paris"}),
+        "18 °C",
+        TEMPLATE_THOUGHT + "Il fait 18 °C.",
+    ]
+    assert (spelled.rewritten.rows, spelled.rewritten.thoughts, spelled.rewritten.tools) == (1, 1, 0)
+    assert spelled.rewritten.describe() == "The thoughts of 1 row are spelled as the chat template spells them."
+    assert spelled.rewritten.as_results()["thoughts"] == 1
+
+
+@pytest.mark.parametrize("tool_format", ["template", "house"])
+def test_thought_before_a_text_and_a_call(spelled: t.Any, tool_format: str) -> None:
+    value = f"<thinking>Je pense.</thinking>Je regarde.<tool_call>{call({'city': 'Paris'})}</tool_call>"
+    one = row(("human", "Météo ?"), ("function_call", value))
+    kept = answers(spelled(one, template="seed_oss", tool_format=tool_format, thinking="keep"))[0]
+    removed = answers(spelled(one, template="seed_oss", tool_format=tool_format, thinking="off"))[0]
+    assert kept == "<seed:think>Je pense.</seed:think>" + removed
+    assert removed.startswith("Je regarde.") and "Je pense" not in removed and '"city"' in removed
+
+
+def test_thoughts_are_removed(spelled: t.Any) -> None:
+    alpaca = {"instruction": "Salut ?", "input": "", "output": TEMPLATE_THOUGHT + "Bonjour.", "system": ""}
+    plain = {**alpaca, "output": "Bonjour."}
+    assert spelled(plain, template="qwen3", form="alpaca", thinking="off") is None
+    assert spelled(alpaca, plain, template="qwen", form="alpaca", thinking="off") == [plain, plain]
+    assert spelled.rewritten.describe() == "The thoughts of 1 row are removed."
+    pair = {
+        **row(("human", "Salut ?")),
+        "chosen": {"from": "gpt", "value": "<think>A</think>Oui."},
+        "rejected": {"from": "gpt", "value": "<think></think>Non."},
+    }
+    (both,) = spelled(pair, template="qwen3", form="preference", thinking="off") or []
+    assert (both["chosen"]["value"], both["rejected"]["value"]) == ("Oui.", "Non.")
+    (both,) = spelled(pair, template="qwen3", form="preference", thinking="keep") or []
+    assert both["chosen"]["value"] == "<think>\nA\n</think>\n\nOui."
+    assert both["rejected"]["value"] == "Non.", "LLaMA-Factory writes the empty thought"
+
+
+def test_a_word_of_a_thought_in_a_question_stays(spelled: t.Any) -> None:
+    asked = row(("human", "<think>Quoi ?</think> Salut ?"), ("gpt", "Une balise <thought>."))
+    assert spelled(asked, template="qwen3", thinking="off") is None

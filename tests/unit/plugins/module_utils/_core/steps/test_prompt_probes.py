@@ -121,6 +121,13 @@ def test_training_is_asked_once(ctx: StepContext, tmp_path: Path) -> None:
     assert prompt_probes.prepare(ctx, resolved, base) == {}, "an earlier attempt has rendered them"
 
 
+@pytest.mark.parametrize(("thinking", "arguments"), [("off", {"enable_thinking": False}), ("keep", {}), ("", {})])
+def test_probes_follow_thinking(thinking: str, arguments: dict[str, bool]) -> None:
+    asked = prompt_probes.request({"template": "qwen3", "thinking": thinking}, "/base", "", "")
+    assert asked["arguments"] == arguments
+    assert ("thought" in [probe["name"] for probe in asked["probes"]]) is (thinking != "off")
+
+
 def test_training_with_an_unknown_template_renders_none(ctx: StepContext, tmp_path: Path) -> None:
     assert prompt_probes.prepare(ctx, {"template": "none of them"}, str(tmp_path)) == {}
 

@@ -90,6 +90,7 @@ def test_golden_defaults() -> None:
         "max_samples": None,
         "template": None,
         "tool_format": "auto",
+        "thinking": "from_rows",
         "lora_rank": 16,
         "lora_alpha": 32,
         "lora_dropout": 0.0,
