@@ -71,6 +71,33 @@ _QWEN_TOKENS = {
 }
 #: By ``model_type``. Encoders of two to four layers that write from one to a few tokens for a picture.
 VISION: dict[str, Vision] = {
+    "qwen2_vl": Vision(
+        tokens=_QWEN_TOKENS,
+        text={"rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [4, 6, 6]}},
+        vision={
+            "depth": 2,
+            "embed_dim": 64,
+            "hidden_size": 128,
+            "mlp_ratio": 2,
+            "num_heads": 2,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        more={},
+        processor={
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+            "min_pixels": 3136,
+            "max_pixels": 50176,
+            "patch_size": 14,
+            "temporal_patch_size": 2,
+            "merge_size": 2,
+        },
+        processor_class="Qwen2VLProcessor",
+        names={"model.language_model.": "model.", "model.visual.": "visual."},
+    ),
     "qwen2_5_vl": Vision(
         tokens=_QWEN_TOKENS,
         text={"rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [4, 6, 6]}},

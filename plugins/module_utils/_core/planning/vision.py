@@ -124,10 +124,10 @@ def projector_step(
 
 
 def _size(layout: Layout, base: Base, encoder: Encoder, provided: bool) -> int | None:
-    """Bytes of the file of an encoder, as made or as estimated; None if the base on this host does not have it."""
-    made = ((layout.receipt("projector", _fingerprint(base)) or {}).get("results") or {}).get("bytes")
-    if made:
-        return int(made)
+    """Bytes of the file of an encoder, as made or as estimated; None if it can neither be."""
+    made = _fingerprint(base)
+    if artifact_defect(layout, "projector", made) is None:
+        return int(((layout.receipt("projector", made) or {}).get("results") or {}).get("bytes") or 0)
     if not base.directory:
         return int(encoder.parameters * _BYTES) if provided else None
     try:

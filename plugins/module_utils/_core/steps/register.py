@@ -108,10 +108,10 @@ class RegisterStep(Step):
     registration of the same version, which a rollback pins: this one is pinned in its place).
 
     ``results``: ``tag``, ``digest`` (of the manifest), ``blob``, ``adapter_blob`` and ``projector_blob`` (digests of
-    the uploads), ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its previous
-    ``digest`` and a ``tag`` that still has it; None for a new alias), ``template``, ``parser``, ``system``, ``parameters``,
-    ``bos``, ``server_version``, ``proof`` (:func:`.prompt_proof.prove`), ``warnings``
-    (texts in English) and ``warning_messages`` (the same as messages).
+    the uploads), ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its
+    previous ``digest`` and a ``tag`` that still has it; None for a new alias), ``template``, ``parser``, ``system``,
+    ``parameters``, ``bos``, ``server_version``, ``proof`` (:func:`.prompt_proof.prove`), ``warnings`` (texts in
+    English) and ``warning_messages`` (the same as messages).
     """
 
     kind = "register"
