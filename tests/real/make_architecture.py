@@ -75,7 +75,7 @@ VISION: dict[str, Vision] = {
         tokens=_QWEN_TOKENS,
         text={"rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [4, 6, 6]}},
         vision={
-            "depth": 2,
+            "depth": 4,
             "embed_dim": 64,
             "hidden_size": 128,
             "mlp_ratio": 2,
