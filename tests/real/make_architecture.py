@@ -275,7 +275,11 @@ def make(base: str, architecture: str, target: str) -> None:
     if architecture in VISION:
         vision = VISION[architecture]
         ids = add_tokens(target, vision)
-        write_json(target, "preprocessor_config.json", {**vision.processor, "processor_class": vision.processor_class})
+        processor = {**vision.processor, "processor_class": vision.processor_class}
+        write_json(target, "preprocessor_config.json", processor)
+        if "image_seq_length" in processor:  # the processor has it from here, and the tool that makes pixels from there
+            shared = {name: processor[name] for name in ("image_seq_length", "processor_class")}
+            write_json(target, "processor_config.json", shared)
         text = {**values, **vision.text, "vocab_size": known["vocab_size"] + len(ids)}
         named = {vision.tokens[token]: number for token, number in ids.items() if vision.tokens[token]}
         text.update({name: number for name, number in named.items() if name in tokens})
