@@ -24,6 +24,7 @@ def modules() -> None:
     from ._core.base_models import model_files as _core_base_models_model_files
     from ._core.base_models import names as _core_base_models_names
     from ._core.base_models import resolution as _core_base_models_resolution
+    from ._core.base_models import vision as _core_base_models_vision
     from ._core.chat_formats import canonical as _core_chat_formats_canonical
     from ._core.chat_formats import exactness as _core_chat_formats_exactness
     from ._core.chat_formats import facts as _core_chat_formats_facts
@@ -172,8 +173,10 @@ def modules() -> None:
     from ._core.planning import saved_plan as _core_planning_saved_plan
     from ._core.planning import served_system as _core_planning_served_system
     from ._core.planning import step_warnings as _core_planning_step_warnings
+    from ._core.planning import vision as _core_planning_vision
     from ._core.programs import check_training as _core_programs_check_training
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
+    from ._core.programs import convert_projector as _core_programs_convert_projector
     from ._core.programs import convert_with_adapter as _core_programs_convert_with_adapter
     from ._core.programs import count_rendered as _core_programs_count_rendered
     from ._core.programs import count_tokens as _core_programs_count_tokens
@@ -212,6 +215,7 @@ def modules() -> None:
     from ._core.steps import gguf_format as _core_steps_gguf_format
     from ._core.steps import merge as _core_steps_merge
     from ._core.steps import one_pass as _core_steps_one_pass
+    from ._core.steps import projector as _core_steps_projector
     from ._core.steps import promote as _core_steps_promote
     from ._core.steps import prompt_probes as _core_steps_prompt_probes
     from ._core.steps import prompt_proof as _core_steps_prompt_proof

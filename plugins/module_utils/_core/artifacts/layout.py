@@ -25,6 +25,7 @@ FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 RECEIPT = "receipt.json"
 GGUF_FILE = "model.gguf"
 GGUF_ADAPTER_FILE = "adapter.gguf"
+PROJECTOR_FILE = "mmproj.gguf"
 MODELFILE = "Modelfile"
 TRAINER_LOG_FILE = "trainer_log.jsonl"
 LOSS_PLOT_FILE = "training_loss.png"

@@ -208,6 +208,7 @@ def modelfile(
     parameters: t.Mapping[str, t.Any],
     adapter: str = "",
     parser: str = "",
+    projector: str = "",
 ) -> str:
     """A Modelfile that creates the model again with ``ollama create``.
 
@@ -218,8 +219,10 @@ def modelfile(
     :param from_: file or model to create it from.
     :param adapter: adapter file to apply; empty for none.
     :param parser: Ollama's parser for the answers; empty for its default.
+    :param projector: file of the encoder of pictures; empty for none.
     """
-    lines = [f"FROM {from_}", *([f"ADAPTER {adapter}"] if adapter else [])]
+    files = (("FROM", from_), ("FROM", projector), ("ADAPTER", adapter))
+    lines = [f"{command} {file}" for command, file in files if file]
     for command, value in (("TEMPLATE", template), ("SYSTEM", system)):
         if value:
             lines += ["", _command(command, value)]

@@ -35,6 +35,19 @@ def version_warning(ollama: Ollama) -> Message | None:
     return None
 
 
+def is_older(ollama: Ollama, version: str) -> str:
+    """Return the version of a server if it is older; empty if it is not, or if its version is unknown.
+
+    :param version: three numbers, ``0.32.0``.
+    """
+    try:
+        found = ollama.version()
+    except RemoteError:
+        return ""
+    numbers = _numbers(found)
+    return found if any(numbers) and numbers < _numbers(version) else ""
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     """The three numbers of a version; empty if it is no version. A suffix such as ``-rc1`` does not count."""
     match = _NUMBERS.match(version)

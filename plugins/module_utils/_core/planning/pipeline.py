@@ -93,17 +93,17 @@ def register_steps(
     settings: t.Mapping[str, t.Any],
     aliases: t.Sequence[str],
     options: t.Mapping[str, t.Any],
-    adapter: str = "",
+    beside: t.Mapping[str, str] | None = None,
 ) -> list[RunStep]:
     """Return a registration for each quantization; the first declared one gets the aliases.
 
     :param ggufs: fingerprint of each quantized file by quantization, in declared order.
-    :param adapter: fingerprint of the GGUF adapter to apply to them; empty for none.
+    :param beside: fingerprints of what each is registered with, by kind: the GGUF adapter that is applied to it, the
+        encoder of pictures.
     """
-    adapter_upstream = {"gguf_adapter": adapter} if adapter else {}
     steps = []
     for index, (name, gguf) in enumerate(ggufs.items()):
-        upstream = {"gguf": gguf, **adapter_upstream}
+        upstream = {"gguf": gguf, **(beside or {})}
         register_options = {**options, "quantization": name, "aliases": list(aliases) if index == 0 else []}
         steps.append(make_step("register", settings, upstream, register_options, f"register-{name}"))
     return steps
@@ -206,6 +206,7 @@ class Chain:
     :param quantizations: GGUF types to create, in declared order.
     :param export: ``merged`` or ``adapter`` (see ``training.adapter_export``).
     :param ggufs: fingerprints of existing GGUF files by quantization, if the run only serves them.
+    :param projector: the step that converts the encoder of pictures, with which the model is served; None for none.
     :param serving: how the model is served; None for other goals.
     """
 
@@ -217,6 +218,7 @@ class Chain:
     quantizations: t.Sequence[str] = ()
     export: str = "merged"
     ggufs: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    projector: RunStep | None = None
     serving: Serving | None = None
 
 
@@ -233,6 +235,8 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
         results["base"] = chain.base.fingerprint
         if chain.provides_base:
             steps.append(base_step(chain.base))
+    if chain.projector is not None and goal is Goal.MODEL:
+        add(chain.projector)  # before the training, so that a base that cannot be converted costs none
     if chain.training is not None:
         upstream = {"base": results["base"], "dataset": results["dataset"]}
         add(make_step("train", chain.training.settings, upstream, chain.training.options))
@@ -260,17 +264,20 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
         ggufs = {name: by_name[name] for name in chain.quantizations}
     if goal is Goal.GGUF or chain.serving is None:
         return steps, [*goals, *(f"gguf-{name}" for name in ggufs)]
-    served = serving_steps(ggufs, chain.serving, results.get("gguf_adapter", ""))
+    beside = {kind: results[kind] for kind in ("gguf_adapter", "projector") if results.get(kind)}
+    served = serving_steps(ggufs, chain.serving, beside)
     kept = [label for label in goals if label == "merge"]
     return [*steps, *served], [*kept, *(step.label for step in served)]
 
 
-def serving_steps(ggufs: t.Mapping[str, str], serving: Serving, adapter: str = "") -> list[RunStep]:
+def serving_steps(
+    ggufs: t.Mapping[str, str], serving: Serving, beside: t.Mapping[str, str] | None = None
+) -> list[RunStep]:
     """Return the registrations of GGUF files, with a promotion behind a gate, and the retention of old versions.
 
-    :param adapter: fingerprint of the GGUF adapter to apply to them; empty for none.
+    :param beside: as for :func:`register_steps`.
     """
-    registered = register_steps(ggufs, serving.settings, serving.aliases, serving.options, adapter)
+    registered = register_steps(ggufs, serving.settings, serving.aliases, serving.options, beside)
     steps = with_gate(registered, serving.gate)
     if serving.keep:
         steps = [*steps, retain_step(steps[0], serving.keep)]

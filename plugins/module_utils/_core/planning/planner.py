@@ -23,7 +23,7 @@ from ..ollama.versions import version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
-from . import held_versions, inputs, pipeline, retraining
+from . import held_versions, inputs, pipeline, retraining, vision
 from .declaration import Declared
 from .pipeline import Chain, Goal, Identity, Serving, Training
 from .request import Host, Registration, Request, Result
@@ -126,6 +126,10 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options = add_warnings(options, pinned.notes)
     if declared.export == "adapter" and request.goal is not Goal.TRAIN:
         adapter_export.check_exportable(declared.name, options["resolved"])
+    projector, without = None, None
+    if request.goal is Goal.MODEL:
+        seen = vision.base_of(layout, base)
+        projector, without = vision.projector_step(layout, seen, options["resolved"], host.toolchain, provided=True)
     return Chain(
         results={"dataset": dataset.fingerprint},
         base=Identity(
@@ -136,8 +140,14 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         options=options,
         quantizations=declared.hyper.quantizations,
         export=declared.export,
+        projector=projector,
         serving=_serving(
-            layout, declared, options, dataset.results, dataset.fingerprint, [*pinned.notes, *_about_server(host)]
+            layout,
+            declared,
+            options,
+            dataset.results,
+            dataset.fingerprint,
+            [*pinned.notes, *_about_server(host), *([without] if without else [])],
         )
         if request.goal is Goal.MODEL
         else None,
@@ -248,10 +258,12 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
             raise InputError("planning.adapter_of_other_base", adapter=wanted.adapter[:12], gguf=gguf[:12])
         trained = layout.receipt("train", converted["upstream"]["train"]) or {}
         dataset = (trained.get("upstream") or {}).get("dataset")
+        base = str(converted["upstream"]["base"])
     else:
         merged = receipt["upstream"].get("merge")
         converted = (layout.receipt("merge", merged) if merged else None) or {}
         dataset = receipt["options"].get("dataset")
+        base = str((converted.get("upstream") or receipt["upstream"]).get("base") or "")
     training = (converted.get("options") or {}).get("resolved") or {}
     template = wanted.template or training.get("template")
     if not template:
@@ -261,12 +273,17 @@ def _registration_chain(layout: Layout, wanted: Registration, receipt: t.Mapping
     settings, warning = inputs.register_settings(
         wanted.name, {**training, "template": template}, results, wanted.system, wanted.parameters
     )
+    projector, without = None, None
+    if base:
+        seen = vision.of_receipt(layout, base)
+        projector, without = vision.projector_step(layout, seen, training, host.toolchain, provided=False)
     return Chain(
         {"gguf_adapter": wanted.adapter},
         ggufs={str(receipt["settings"]["quantization"]): gguf},
+        projector=projector,
         serving=Serving(
             settings,
-            add_warnings({"name": wanted.name}, [warning, about_template, *_about_server(host)]),
+            add_warnings({"name": wanted.name}, [warning, about_template, *_about_server(host), without]),
             wanted.aliases,
             wanted.gate,
             held=held_versions.registration(layout, wanted.name) if wanted.aliases else None,

@@ -54,12 +54,16 @@ def disk_of(run: Run, step: RunStep) -> int | None:
             return 0
         if step.spec.options.get("bytes"):
             return int(step.spec.options["bytes"])
+    if step.spec.kind == "projector":
+        return int(step.spec.options.get("bytes") or 0)
     if step.spec.kind == "merge" and not step.spec.options.get("weights", True):
         return 0  # merged on the way to the GGUF file
     estimated = (training_options(run).get("estimate") or {}).get("disk") or {}
     size = estimated.get(step.label, estimated.get(step.spec.kind))
     if step.spec.kind == "merge" and not size:
         size = estimated.get("base")  # the training was estimated without merged weights
+    if size is not None and "projector" in step.spec.upstream:
+        size += sum(disk_of(run, each) or 0 for each in run.steps if each.spec.kind == "projector")
     return None if size is None else int(size)
 
 

@@ -18,6 +18,8 @@ from ..fingerprint import fingerprint
 RECIPE = 2
 
 KIND = "register"
+#: The input of a registration that registrations of versions without it do not have: the encoder of pictures.
+_ENCODER = "projector"
 
 
 def recipe_of(settings: t.Mapping[str, t.Any]) -> int:
@@ -45,6 +47,10 @@ def later_fingerprints(settings: t.Mapping[str, t.Any], upstream: t.Mapping[str,
 
 
 def earlier_fingerprints(settings: t.Mapping[str, t.Any], upstream: t.Mapping[str, str]) -> tuple[str, ...]:
-    """Return the fingerprints of the registrations of the same version by earlier recipes, the latest recipe first."""
-    earlier = range(recipe_of(settings) - 1, 0, -1)
-    return tuple(fingerprint(KIND, with_recipe(settings, recipe), upstream) for recipe in earlier)
+    """Return the fingerprints of the registrations of the same version by earlier recipes, the latest recipe first.
+
+    A version that is registered with the encoder of its base was formerly registered without, by any recipe.
+    """
+    formerly = {kind: value for kind, value in upstream.items() if kind != _ENCODER}
+    latest = recipe_of(settings) if len(formerly) < len(upstream) else recipe_of(settings) - 1
+    return tuple(fingerprint(KIND, with_recipe(settings, recipe), formerly) for recipe in range(latest, 0, -1))

@@ -20,7 +20,7 @@ import os
 import time
 import typing as t
 
-from ..artifacts.layout import GGUF_ADAPTER_FILE, GGUF_FILE, MODELFILE
+from ..artifacts.layout import GGUF_ADAPTER_FILE, GGUF_FILE, MODELFILE, PROJECTOR_FILE
 from ..errors import JobError, StoreError
 from ..estimates.memory import register_disk
 from ..formats.gguf import GgufInfo, check_complete, read_header
@@ -54,6 +54,8 @@ _RECORD = "registration.json"
 _REPORT_INTERVAL = 0.5
 #: A property of a model, in messages.
 TEMPLATE = "template"
+#: What a model can do that takes pictures, in the terms of Ollama.
+VISION = "vision"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Registration:
     :param aliases: tags to point to the model, without its name.
     :param path: the GGUF file.
     :param adapter: GGUF file of an adapter that Ollama applies on load; empty for a merged model.
+    :param projector: GGUF file of the encoder of pictures; empty for a model of text.
     :param template: template in Ollama's syntax.
     :param parser: name of Ollama's parser for the answers; empty for the one that it derives from the template.
     :param system: system prompt; may be empty.
@@ -80,6 +83,7 @@ class Registration:
     aliases: tuple[str, ...]
     path: str
     adapter: str
+    projector: str
     template: str
     parser: str
     system: str
@@ -90,20 +94,24 @@ class Registration:
     warnings: tuple[Message, ...]
 
 
+class _NoVisionError(JobError):
+    """The server has the encoder of pictures and does not use it."""
+
+
 class RegisterStep(Step):
-    """Registers ``upstream["gguf"]``, with ``upstream["gguf_adapter"]`` on it where there is one, as
-    ``settings["name"]``.
+    """Registers ``upstream["gguf"]``, with ``upstream["gguf_adapter"]`` on it and ``upstream["projector"]`` beside it
+    where there are, as ``settings["name"]``.
 
     Settings: ``name``, ``template``, ``system``, ``parameters``, ``recipe`` (:mod:`..releases.recipes`), and
     ``enable_thinking``, ``default_system`` and ``tool_format`` when the training set them. Options: ``quantization``,
     ``aliases`` (tags to move to it), ``promote`` (False does not move the aliases), ``held`` (full tag of the earlier
     registration of the same version, which a rollback pins: this one is pinned in its place).
 
-    ``results``: ``tag``, ``digest`` (of the manifest), ``blob`` and ``adapter_blob`` (digests of the uploads),
-    ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its previous ``digest``
-    and a ``tag`` that still has it; None for a new alias), ``template``, ``parser``, ``system``, ``parameters``,
-    ``bos``, ``server_version``, ``proof`` (:func:`.prompt_proof.prove`), ``warnings``
-    (texts in English) and ``warning_messages`` (the same as messages).
+    ``results``: ``tag``, ``digest`` (of the manifest), ``blob``, ``adapter_blob`` and ``projector_blob`` (digests of
+    the uploads), ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its
+    previous ``digest`` and a ``tag`` that still has it; None for a new alias), ``template``, ``parser``, ``system``,
+    ``parameters``, ``bos``, ``server_version``, ``proof`` (:func:`.prompt_proof.prove`), ``warnings`` (texts in
+    English) and ``warning_messages`` (the same as messages).
     """
 
     kind = "register"
@@ -123,6 +131,8 @@ class RegisterStep(Step):
         record.update(server_version=ollama.version(), blob=_file_digest(ctx, "gguf", registration.path, report))
         if registration.adapter:
             record["adapter_blob"] = _file_digest(ctx, "gguf_adapter", registration.adapter, report)
+        if registration.projector:
+            record["projector_blob"] = _file_digest(ctx, "projector", registration.projector, report)
         content = modelfile(
             registration.path,
             registration.template,
@@ -130,6 +140,7 @@ class RegisterStep(Step):
             registration.parameters,
             registration.adapter,
             registration.parser,
+            registration.projector,
         )
         write_atomic(os.path.join(ctx.work, MODELFILE), content)
 
@@ -139,7 +150,12 @@ class RegisterStep(Step):
         if _differing_properties(shown, registration) or (exists and self._has_other_weights(ctx, shown)):
             self._create(ollama, registration, record, report)
             created = True
-        record["digest"], record["stored"] = _verify(ollama, registration)
+        try:
+            record["digest"], record["stored"] = _verify(ollama, registration)
+        except _NoVisionError:
+            if created:
+                ollama.delete(registration.tag)
+            raise
         log_line(f"Created {registration.tag}")
         report.note(Message("steps.verifying_prompt"))
         try:
@@ -167,18 +183,21 @@ class RegisterStep(Step):
         self, ollama: Ollama, registration: Registration, record: t.Mapping[str, t.Any], report: _ProgressReport
     ) -> None:
         adapters = {GGUF_ADAPTER_FILE: record["adapter_blob"]} if registration.adapter else {}
+        # the server recognizes the encoder by what is in it
+        projectors = {PROJECTOR_FILE: record["projector_blob"]} if registration.projector else {}
         if not ollama.has_blob(str(record["blob"])):
             _require_disk_space(ollama, registration.path)
         for path, digest in (
             (registration.path, record["blob"]),
             *((registration.adapter, blob) for blob in adapters.values()),
+            *((registration.projector, blob) for blob in projectors.values()),
         ):
             log_line(f"Uploading {path} to {ollama.url}")
             uploaded = ollama.push_blob(path, digest, report.upload)
             log_line("Uploaded" if uploaded else "The server has it already")
         ollama.create(
             registration.tag,
-            files={GGUF_FILE: record["blob"]},
+            files={GGUF_FILE: record["blob"], **projectors},
             adapters=adapters,
             template=registration.template,
             parser=registration.parser,
@@ -240,6 +259,7 @@ class RegisterStep(Step):
             "digest": digest,
             "blob": record.get("blob"),
             "adapter_blob": record.get("adapter_blob"),
+            **({"projector_blob": record.get("projector_blob")} if registration.projector else {}),
             "stored": stored,
             "aliases": promoted,
             "previous": dict(record.get("previous") or {}),
@@ -303,6 +323,7 @@ def plan(ctx: StepContext) -> Registration:
         if "gguf_adapter" in ctx.spec.upstream
         else ""
     )
+    projector = os.path.join(ctx.upstream_path("projector"), PROJECTOR_FILE) if "projector" in ctx.spec.upstream else ""
     info = read_header(path)
     check_complete(info)
     _check_type(info, quantization)
@@ -316,6 +337,7 @@ def plan(ctx: StepContext) -> Registration:
         aliases=aliases,
         path=path,
         adapter=adapter,
+        projector=projector,
         template=served.template,
         parser=served.parser,
         system=str(settings.get("system") or ""),
@@ -425,6 +447,8 @@ def _differing_properties(shown: t.Mapping[str, t.Any], registration: Registrati
     blobs = modelfile_blobs(str(shown.get("modelfile") or ""))
     if shown and bool(blobs.get("ADAPTER")) != bool(registration.adapter):
         properties.append("adapter")
+    if shown and (len(blobs.get("FROM", ())) > 1) != bool(registration.projector):
+        properties.append("encoder of pictures")
     return properties
 
 
@@ -432,7 +456,7 @@ def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, 
     """Check that the model exists in the desired state.
 
     :returns: digest of the model, and the blobs that the server keeps.
-    :raises JobError: when it is missing or differs.
+    :raises JobError: when it is missing or differs, or has the encoder of pictures and the server does not use it.
     """
     digest = ollama.digest(registration.tag)
     if not digest:
@@ -443,6 +467,10 @@ def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, 
     if changed:
         properties = " and ".join(changed)
         raise JobError("steps.registered_differently", tag=registration.tag, properties=properties)
+    if registration.projector and VISION not in (shown.get("capabilities") or ()):
+        raise _NoVisionError(
+            "steps.server_without_vision", tag=registration.tag, url=ollama.url, version=ollama.version()
+        )
     return digest, modelfile_blobs(str(shown.get("modelfile") or ""))
 
 

@@ -50,6 +50,10 @@ def _create(kind: str) -> Step:
         from .gguf_adapter import GgufAdapterStep
 
         return GgufAdapterStep()
+    if kind == "projector":
+        from .projector import ProjectorStep
+
+        return ProjectorStep()
     if kind == "register":
         from .register import RegisterStep
 

@@ -53,7 +53,8 @@ _PLAIN: dict[str, t.Any] = {
 
 _PREFIX = "base_model.model."
 _PART = re.compile(r"(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(?:\.weight)?\Z")
-#: Containers around a language model: one version of transformers names them in another order than a checkpoint.
+#: Containers around a language model: transformers names them in another order than the files of the hub (gemma3), or
+#: has one where these have none (qwen2_5_vl). What is not of the language model has another name (``visual``).
 _CONTAINERS = frozenset({"model", "language_model"})
 
 _EMBEDDINGS = re.compile(r"(?:\A|\.)(?:embed_tokens|wte|word_embeddings|lm_head|embed_out)\.weight\Z")
@@ -199,10 +200,10 @@ class _NamesOfBase:
 
     @staticmethod
     def _key(name: str) -> tuple[t.Any, ...]:
-        """A name without the order of the containers before it."""
+        """A name without the containers before it."""
         parts = name.split(".")
         count = next((index for index, part in enumerate(parts) if part not in _CONTAINERS), len(parts))
-        return (*sorted(parts[:count]), None, *parts[count:])
+        return tuple(parts[count:])
 
     def find(self, wanted: str) -> str:
         """Return the base's own name of a tensor.

@@ -99,6 +99,22 @@ TEXTS: Texts = {
     "planning.new_step": "new in this fine-tune",
     "planning.asked_again": "it is asked for again",
     "planning.made_from_another": "made from another {inputs:join| and }",
+    "planning.encoder_not_served": (
+        "{model} takes pictures or sound, and the fine-tune is served for text alone: its encoder is not served for "
+        "the architecture {architecture} (it is for {known})."
+    ),
+    "planning.encoder_trained": (
+        "{model} takes pictures, and the fine-tune is served for text alone: with {argument}: false the training "
+        "changes the encoder, and the one of the base would not match. Without that argument it is served."
+    ),
+    "planning.encoder_needs_ollama": (
+        "{model} takes pictures, and the fine-tune is served for text alone: Ollama at {url} is version {version}, "
+        "which cannot run its encoder. With {minimum} or later it is registered again with it."
+    ),
+    "planning.encoder_missing": (
+        "{model} has an architecture that takes pictures, and the fine-tune is served for text alone: the weights on "
+        "this host have no encoder (tensors whose names start with {prefixes})."
+    ),
     "planning.disk_short": Text(
         "{name}: the steps still to be made need about {needed:bytes} of disk, and {free:bytes} are free at {path}.",
         "Free space there.",

@@ -168,6 +168,24 @@ TEXTS: Texts = {
     "steps.prompt_not_verified": Text("The prompt of {tag} was not verified.", "Apply again."),
     "steps.hold_not_replaced": Text("{tag} is still pinned, and {replacement} is not.", "Apply again."),
     "steps.never_registered": "it was never registered",
+    "steps.no_encoder": Text(
+        "The weights in {directory} have no encoder of pictures: no tensor has a name that starts with {prefixes}.",
+        "Are the files those of the hub?",
+    ),
+    "steps.encoder_unknown": Text(
+        "The encoder of pictures of the architecture {architecture!r} is not known.", "Known are: {known}."
+    ),
+    "steps.no_projector_written": Text(
+        "llama.cpp's converter ended without a file of the encoder of pictures.", "Its log says why."
+    ),
+    "steps.projector_parameters": Text(
+        "The converted encoder of pictures has {parameters} parameters, and that of the base has {expected}.",
+        "The converter has left out a part; is its version the one that this collection installs?",
+    ),
+    "steps.server_without_vision": Text(
+        "Ollama {version} at {url} has taken the encoder of pictures of {tag}, and does not use it.",
+        "No tag was moved. Use a newer version of Ollama.",
+    ),
     "steps.registered_with_other": "{tag} has another {properties:join| and }",
     "steps.quantizing": "quantizing",
     "steps.converting": "converting",

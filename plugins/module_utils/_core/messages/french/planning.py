@@ -52,6 +52,23 @@ TEXTS: Texts = {
     "planning.new_step": "nouveau dans cet affinage",
     "planning.asked_again": "il est demandé de nouveau",
     "planning.made_from_another": "ce dont il est fait change : {inputs:join| et }",
+    "planning.encoder_not_served": (
+        "{model} prend des images ou du son, et l'affinage est servi pour le texte seul : son encodeur n'est pas servi "
+        "pour l'architecture {architecture} (il l'est pour {known})."
+    ),
+    "planning.encoder_trained": (
+        "{model} prend des images, et l'affinage est servi pour le texte seul : avec {argument}: false l'entraînement "
+        "change l'encodeur, et celui de la base n'irait plus avec. Sans cet argument il est servi."
+    ),
+    "planning.encoder_needs_ollama": (
+        "{model} prend des images, et l'affinage est servi pour le texte seul : Ollama à {url} est en version "
+        "{version}, qui ne peut pas exécuter son encodeur. Avec {minimum} ou plus récent, il est enregistré de nouveau "
+        "avec lui."
+    ),
+    "planning.encoder_missing": (
+        "{model} a une architecture qui prend des images, et l'affinage est servi pour le texte seul : les poids sur "
+        "cet hôte n'ont pas d'encodeur (des tenseurs dont le nom commence par {prefixes})."
+    ),
     "planning.disk_short": Text(
         "{name} : les étapes qui restent à faire ont besoin d'environ {needed:bytes} de disque, et {free:bytes} sont "
         "libres dans {path}.",

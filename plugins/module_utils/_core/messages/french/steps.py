@@ -71,6 +71,25 @@ TEXTS: Texts = {
     "steps.nothing_served": "Rien n'est servi sous {alias}.",
     "steps.files_changed": "les fichiers dans {directory} ont changé",
     "steps.never_registered": "il n'a jamais été enregistré",
+    "steps.no_encoder": Text(
+        "Les poids dans {directory} n'ont pas d'encodeur d'images : aucun tenseur n'a un nom qui commence par "
+        "{prefixes}.",
+        "Est-ce que ce sont les fichiers du hub ?",
+    ),
+    "steps.encoder_unknown": Text(
+        "L'encodeur d'images de l'architecture {architecture!r} n'est pas connu.", "Sont connus : {known}."
+    ),
+    "steps.no_projector_written": Text(
+        "Le convertisseur de llama.cpp s'est terminé sans fichier de l'encodeur d'images.", "Son journal dit pourquoi."
+    ),
+    "steps.projector_parameters": Text(
+        "L'encodeur d'images converti a {parameters} paramètres, et celui de la base en a {expected}.",
+        "Le convertisseur en a laissé une partie ; sa version est-elle celle que cette collection installe ?",
+    ),
+    "steps.server_without_vision": Text(
+        "Ollama {version} à {url} a pris l'encodeur d'images de {tag}, et ne s'en sert pas.",
+        "Aucune étiquette n'a été déplacée. Utilisez une version plus récente d'Ollama.",
+    ),
     "steps.registered_with_other": "{tag} a d'autres {properties:join| et }",
     "steps.quantizing": "quantification",
     "steps.converting": "conversion",

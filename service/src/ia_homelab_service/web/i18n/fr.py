@@ -109,6 +109,7 @@ TEXTS: dict[str, str] = {
     "step.merge": "Fusion",
     "step.gguf": "GGUF",
     "step.gguf_adapter": "Adaptateur GGUF",
+    "step.projector": "Encodeur d'images",
     "step.register": "Enregistrement dans Ollama",
     "step.promote": "Promotion",
     "step.retain": "Nettoyage",

@@ -38,14 +38,24 @@ def test_modules_handle_their_kinds_in_the_order_of_the_pipeline() -> None:
         "dataset": ("dataset",),
         "train": ("train", "train_node"),
         "merge": ("merge",),
-        "gguf": ("gguf", "gguf_adapter"),
+        "gguf": ("gguf", "gguf_adapter", "projector"),
         "ollama_model": ("register", "promote", "retain"),
         "job": kinds.KINDS,
     }
 
 
 def test_orders_that_results_are_shown_in() -> None:
-    assert lineage.ORDER == ("promote", "register", "gguf", "gguf_adapter", "merge", "train", "dataset", "base")
+    assert lineage.ORDER == (
+        "promote",
+        "register",
+        "gguf",
+        "gguf_adapter",
+        "projector",
+        "merge",
+        "train",
+        "dataset",
+        "base",
+    )
     assert set(kinds.KINDS) - set(DERIVED_INPUTS) == {"base", "dataset"}
 
 

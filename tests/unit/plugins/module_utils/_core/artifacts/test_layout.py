@@ -32,6 +32,7 @@ def test_paths_of_the_documented_tree() -> None:
         "merge": "models/merged",
         "gguf": "models/gguf",
         "gguf_adapter": "models/gguf_adapters",
+        "projector": "models/projectors",
         "register": "outputs/models",
         "promote": "outputs/promotions",
         "retain": "outputs/retained",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 import typing as t
@@ -16,12 +17,17 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.served import served_format
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
     InputError,
+    JobError,
     NotReadyError,
     RemoteError,
     StoreError,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import read_header
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import (
+    modelfile,
+    modelfile_blobs,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import (
     content_tag,
     move_tags,
@@ -249,3 +255,50 @@ def test_progress(context: t.Callable[..., StepContext], monkeypatch: pytest.Mon
 
 def test_drift_without_a_registration(context: t.Callable[..., StepContext]) -> None:
     assert [str(each) for each in RegisterStep().drift(context())] == ["it was never registered"]
+
+
+def test_modelfile_of_a_model_with_an_encoder_of_pictures() -> None:
+    text = modelfile("./model.gguf", "{{ .Prompt }}", "", {}, projector="./mmproj.gguf")
+    assert text.splitlines()[:3] == ["FROM ./model.gguf", "FROM ./mmproj.gguf", ""]
+    digests = ["sha256:" + letter * 64 for letter in "ab"]
+    shown = "\n".join(f"FROM /models/blobs/{digest.replace(':', '-')}" for digest in digests)
+    assert modelfile_blobs(shown) == {"FROM": digests}
+
+
+class VisionStandIn(ServerStandIn):
+    """Stand-in for a server that has one model of two files."""
+
+    def __init__(self, registration: register.Registration, *capabilities: str) -> None:
+        super().__init__(**{registration.tag.replace(":", "__"): NEW})
+        self.shown = {
+            "template": registration.template,
+            "system": registration.system,
+            "parameters": "\n".join(f'stop "{text}"' for text in registration.parameters["stop"]),
+            "modelfile": "".join(f"FROM /models/blobs/sha256-{digest}\n" for digest in (OLD, NEW)),
+            "capabilities": list(capabilities),
+        }
+
+    def digest(self, name: str) -> str:
+        return self.models[name]
+
+    def show(self, _name: str) -> dict[str, t.Any]:
+        return self.shown
+
+    def version(self) -> str:
+        return "0.99.0"
+
+
+def test_server_has_to_use_the_encoder(context: t.Callable[..., StepContext]) -> None:
+    text = plan(context())
+    seeing = dataclasses.replace(text, projector="mmproj.gguf")
+    server = VisionStandIn(seeing, "completion", "vision")
+    digest, stored = register._verify(as_ollama(server), seeing)
+    assert digest == NEW and stored == {"FROM": [f"sha256:{each}" for each in (OLD, NEW)]}
+    with pytest.raises(JobError, match="has another encoder of pictures"):
+        register._verify(as_ollama(server), text)
+    server.shown["capabilities"] = ["completion"]
+    with pytest.raises(JobError, match="Ollama 0.99.0 at http://stand-in has taken the encoder of pictures"):
+        register._verify(as_ollama(server), seeing)
+    server.shown["modelfile"] = f"FROM /models/blobs/sha256-{OLD}\n"
+    with pytest.raises(JobError, match="has another encoder of pictures"):
+        register._verify(as_ollama(server), seeing)

@@ -111,6 +111,21 @@ def test_containers_in_another_order(tmp_path: Path) -> None:
     assert list(changes(tmp_path, adapter, base=base)) == [f"language_model.model.{name}.weight"]
 
 
+def test_container_that_the_files_of_the_hub_do_not_have(tmp_path: Path) -> None:
+    """transformers 5 has model.language_model where checkpoints of Qwen2.5-VL have model alone."""
+    name = "layers.0.self_attn.q_proj"
+    base = {
+        f"model.{name}.weight": tensor(6, 4),
+        f"visual.{name}.weight": tensor(6, 4),
+        "model.norm.weight": tensor(4),
+    }
+    adapter = {
+        f"{PREFIX}model.language_model.{name}.lora_A.weight": tensor(2, 4),
+        f"{PREFIX}model.language_model.{name}.lora_B.weight": tensor(6, 2),
+    }
+    assert list(changes(tmp_path, adapter, base=base)) == [f"model.{name}.weight"]
+
+
 @pytest.mark.parametrize(
     ("adapter", "reason"),
     [
