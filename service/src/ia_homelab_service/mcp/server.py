@@ -32,11 +32,12 @@ def build(operations: Operations, scopes: ScopeLookup) -> MCPServer[t.Any]:
 
     :param scopes: returns the scopes of a request.
     """
+    tools = Tools(operations, scopes)
     server: MCPServer[t.Any] = MCPServer(
         "ia_homelab.llamafactory", title="LLaMA-Factory on the PC IA", instructions=INSTRUCTIONS, version=VERSION,
-        log_level="WARNING",
+        log_level="WARNING", tools=tools.all(),
     )  # fmt: skip
-    Tools(operations, scopes).add(server)
+    tools.add_resources(server)
     return server
 
 
