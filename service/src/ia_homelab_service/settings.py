@@ -32,7 +32,8 @@ class Settings(pydantic.BaseModel):
     :param allowed_hosts: host names that clients may use, in addition to those of loopback.
     :param trusted_proxies: addresses and networks of the proxies that may forward requests of others.
     :param allowed_origins: origins of other sites whose pages may call the service (``https://homelab.lan``).
-    :param max_body_bytes: largest body of a request that is not an upload.
+    :param max_body_bytes: largest body of a request that is neither an upload nor a chat.
+    :param max_chat_bytes: largest body of a request for a model; images of a conversation are part of it.
     :param max_upload_bytes: largest upload.
     :param upload_quota_bytes: disk space for all uploads together.
     :param llamafactory_api_url: LLaMA-Factory's own API, for models that are not in Ollama; empty for none.
@@ -58,6 +59,7 @@ class Settings(pydantic.BaseModel):
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = pydantic.Field(default=1024 * 1024, ge=1024)
+    max_chat_bytes: int = pydantic.Field(default=32 * 1024 * 1024, ge=1024)
     max_upload_bytes: int = pydantic.Field(default=512 * 1024 * 1024, ge=1024)
     upload_quota_bytes: int = pydantic.Field(default=2 * 1024 * 1024 * 1024, ge=1024)
     llamafactory_api_url: str = ""

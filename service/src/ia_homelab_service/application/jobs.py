@@ -66,7 +66,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         if step.state is StepState.WHOLE
     }
     results = {label: values for label, values in results.items() if values}
-    model = ""
+    model = version = ""
     if run and goal_of(run) == "model" and view.state is RunState.SUCCEEDED:
         registrations = [
             results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")
@@ -75,6 +75,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
             one["tag"] for one in registrations
         ]
         model = str(names[0]) if names else ""
+        version = str(registrations[0]["tag"]) if registrations else ""
     status: Status = "paused" if paused and view.state is RunState.CANCELLED else _status(view)
     return Job(
         job_id=view.id,
@@ -109,6 +110,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         dataset=str(declared.get("dataset") or dataset_results.get("name") or ""),
         dataset_digest=digest,
         dataset_rows=dataset_results.get("rows"),
+        stage=str((resolved.get("stage") or "sft") if train_step else ""),
         method=str(resolved.get("method") or ""),
         method_reason=str((train_step.options.get("method_reason") or "") if train_step else ""),
         method_cause=(train_step.options.get("method_cause") or None) if train_step else None,
@@ -118,6 +120,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         results=results,
         findings=[MessageBody(**finding) for finding in view.findings],
         model=model,
+        version=version,
         trained_by=str(declared.get("trained_by") or ""),
         links={
             "self": f"/api/status/{view.id}",

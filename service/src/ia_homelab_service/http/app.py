@@ -27,7 +27,7 @@ from .access import READ
 from .middleware import RequestGuard
 from .routing import ServiceRoute
 from .security import PUBLIC, needs
-from .upload_routes import UploadRoutes
+from .upload_routes import LargeBodies
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def guarded(app: FastAPI) -> ASGIApp:
     inner: t.Any = app  # uvicorn and Starlette have types of their own for the same interface
     if settings.trusted_proxies:
         inner = ProxyHeadersMiddleware(inner, list(settings.trusted_proxies))
-    return RequestGuard(inner, settings, app.state.access, app.state, UploadRoutes(app).match)
+    return RequestGuard(inner, settings, app.state.access, app.state, LargeBodies(app))
 
 
 def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -> None:

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..application.errors import DeniedError
 from ..application.operations import Operations
 from ..http.access import READ, Access
-from ..http.problem_details import error_response
+from ..http.problem_details import error_response, prefers_json
 from ..http.security import PUBLIC, SecuredApp, is_declared
 from ..http.sign_in_codes import SignInCodes
 from . import configure, models, plan, watch
@@ -129,6 +129,8 @@ class PageRoute(BaseRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match paths of the routes."""
         ours = scope["type"] == "http" and any(one.matches(scope)[0] != Match.NONE for one in self.routes)
+        # a program that asks for JSON has a wrong address: HTML would tell it nothing
+        ours = ours and not (scope["method"] == "GET" and prefers_json(HTTPConnection(scope)))
         return (Match.FULL, {}) if ours else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
