@@ -45,6 +45,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
         {
             "tokens_file": tokens(root),
             "max_body_bytes": 4096,
+            "max_chat_bytes": 4096,
             "upload_quota_bytes": 200_000,
             "allowed_hosts": ["pc-ia.lan"],
             "allowed_origins": ["https://homelab.lan"],

@@ -53,7 +53,9 @@ def step_spec(run: Run | None, kind: str) -> t.Any:
     return next((step.spec for step in run.steps if step.spec.kind == kind), None) if run else None
 
 
-def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False) -> Job:
+def to_job(
+    layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False, root_path: str = ""
+) -> Job:
     """Convert a run and its status to a job."""
     base_step, train_step = step_spec(run, "base"), step_spec(run, "train")
     resolved = dict((train_step.options.get("resolved") or {}) if train_step else {})
@@ -123,9 +125,9 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         version=version,
         trained_by=str(declared.get("trained_by") or ""),
         links={
-            "self": f"/api/status/{view.id}",
-            "events": f"/api/jobs/{view.id}/events",
-            "log": f"/api/jobs/{view.id}/log",
+            "self": f"{root_path}/api/status/{view.id}",
+            "events": f"{root_path}/api/jobs/{view.id}/events",
+            "log": f"{root_path}/api/jobs/{view.id}/log",
         },
     )
 
@@ -287,7 +289,8 @@ class Jobs:
 
     def describe(self, view: RunView, run: Run | None) -> Job:
         """Convert a run and its status to a job, with its redacted error and pause."""
-        return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
+        paused = os.path.exists(self._pause_path(view.id))
+        return to_job(self.engine.layout, view, run, self.redactor, paused, self.settings.root_path)
 
     def all(self, limit: int, matches: t.Callable[[Job], bool] | None = None) -> list[Job]:
         """Return active runs in the order of the queue, then the latest finished ones.

@@ -64,6 +64,9 @@ class RequestGuard:
                 return
             await rejection(scope, receive, send)
             return
+        # the prefix is a setting: the page would add that of a header to it
+        headers = [(name, value) for name, value in scope["headers"] if name != b"x-forwarded-prefix"]
+        scope = {**scope, "headers": headers}
         granted = self.access.scopes_of_header(Headers(scope=scope).get("authorization", ""))
         scope.setdefault("state", {})["scopes"] = granted
         if scope["type"] == "http":

@@ -138,6 +138,12 @@ class PageRoute(BaseRoute):
         await self._page(scope, receive, send)
 
 
+def _complete(scope: Scope) -> Scope:
+    """Return the scope with the complete path, as applications that are mounted in others expect it."""
+    root = scope.get("root_path", "")
+    return {**scope, "path": f"{root}{scope['path']}"} if root else scope
+
+
 class _VisitorMiddleware:
     """Gives each visitor a cookie, which form tokens are bound to, and sets security headers."""
 
@@ -146,11 +152,12 @@ class _VisitorMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(_complete(scope), receive, send)
             return
         cookie = HTTPConnection(scope).cookies.get(VISITOR_COOKIE, "")
         visitor = cookie if len(cookie) >= 20 else secrets.token_urlsafe(24)
         scope.setdefault("state", {})["visitor"] = visitor
+        scope = _complete(scope)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
