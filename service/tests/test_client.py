@@ -348,8 +348,8 @@ def test_the_wheel_is_installed_alone(start: t.Callable[..., Service], tmp_path:
     )
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(
-        [str(python), "-c", program, service.url, secret], env=environment, cwd=tmp_path, capture_output=True, text=True,
-        timeout=60, check=True,
+        [str(python), "-c", program, service.url, secret], env=environment, cwd=tmp_path, capture_output=True,
+        text=True, timeout=60, check=True,
     )  # fmt: skip
     jobs, refused, there, typed = done.stdout.splitlines()
     assert (jobs, refused, typed) == ("[]", "401", "True")

@@ -40,7 +40,7 @@ class LlamaFactoryService:
         replaced there is used at once.
     :param timeout: timeout of a request in seconds: of connecting, and of each wait for data.
     :param retries: how often a request is repeated if the service cannot be reached, or says that it is not ready (503)
-        or has too many requests (429). All requests of this class may be repeated: the same request has the same result.
+        or has too many requests (429). All requests of this class may be repeated: the same one has the same result.
     :param client: an ``httpx.AsyncClient`` to use (for proxies or certificates) instead of creating one. It is not
         closed by this class; the token is sent with each request.
     """
