@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 from ia_homelab_service.http.app import create_app
-from ia_homelab_service.http.upload_routes import UploadRoutes
+from ia_homelab_service.http.upload_routes import LargeBodies
 from ia_homelab_service.openai import routes as openai_routes
 from ia_homelab_service.rest import routes as rest_routes
 from ia_homelab_service.settings import Settings
@@ -45,6 +45,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Service]:
         {
             "tokens_file": tokens(root),
             "max_body_bytes": 4096,
+            "max_chat_bytes": 4096,
             "upload_quota_bytes": 200_000,
             "allowed_hosts": ["pc-ia.lan"],
             "allowed_origins": ["https://homelab.lan"],
@@ -155,11 +156,11 @@ def test_the_routes_that_receive_files(tmp_path: Path) -> None:
     app = create_app(settings)
     for interface in (rest_routes, openai_routes):
         interface.mount(app)
-    routes = UploadRoutes(app)
+    routes = LargeBodies(app)
     found = {
         path
         for path in ("/api/datasets/x", "/api/datasets/x/validate", "/v1/files", "/v1/files/x", "/api/train", "/login")
-        if routes.match({"method": "POST", "path": path})
+        if routes.is_upload({"method": "POST", "path": path})
     }
     assert found == {"/api/datasets/x", "/api/datasets/x/validate", "/v1/files"}
 

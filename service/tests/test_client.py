@@ -8,10 +8,14 @@ from __future__ import annotations
 import ast
 import asyncio
 import hashlib
+import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -19,6 +23,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.cut_proxy import CutProxy
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import ROOT, Service
+from ia_homelab_service.http import problem_details
 
 CLIENT = ROOT / "client"
 sys.path.insert(0, str(CLIENT / "src"))
@@ -27,9 +32,15 @@ from llamafactory_service import (  # noqa: E402  # it is outside of the collect
     Event,
     LlamaFactoryError,
     LlamaFactoryService,
+    NotFound,
+    NotReady,
+    OtherServerFailed,
     Refused,
+    Timeout,
     TokenError,
     Unreachable,
+    WrongFields,
+    _errors,
 )
 from llamafactory_service._events import Reader  # noqa: E402
 
@@ -217,32 +228,131 @@ def test_event_streams_are_parsed(lines: list[str], events: list[tuple[str, str,
     assert reader.line("") is None
 
 
-def test_the_client_is_installed_alone(service: Service, tmp_path: Path) -> None:
-    """Its only dependencies are httpx and those of httpx."""
+class Flaky:
+    """A stand-in for a service that is temporarily unavailable.
+
+    :param answers: the status of each answer; 0 ends the connection without one. The last is repeated.
+    """
+
+    def __init__(self, *answers: int, **headers: str) -> None:
+        self.times: list[float] = []
+        flaky = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                flaky.times.append(time.monotonic())
+                status = answers[min(len(flaky.times), len(answers)) - 1]
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                if not status:
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                kind = "application/json" if status == 200 else headers.get("kind", "application/problem+json")
+                body = json.dumps({"job_id": "a", "jobs": [], "detail": "Not now."}).encode()
+                self.send_response(status)
+                for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST
+
+            def log_message(self, *_arguments: t.Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __enter__(self) -> Flaky:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_requests_are_repeated_until_the_service_is_ready() -> None:
+    with Flaky(503, 0, 503, 200) as flaky:
+        assert use(flaky.url, lambda client: client.start_training("m", "d")) == {
+            "job_id": "a", "jobs": [], "detail": "Not now.",
+        }  # fmt: skip
+        pauses = [later - earlier for earlier, later in zip(flaky.times, flaky.times[1:])]
+        assert len(pauses) == 3 and all(pause >= least for pause, least in zip(pauses, (0.5, 1.0, 2.0))), pauses
+    with Flaky(429, 200, Retry_After="1") as flaky:
+        assert use(flaky.url, lambda client: client.list_jobs()) == []
+        assert flaky.times[1] - flaky.times[0] >= 1.0
+    with Flaky(503) as flaky:
+        with pytest.raises(NotReady, match="Not now"):
+            use(flaky.url, lambda client: client.list_jobs(), retries=1)
+        assert len(flaky.times) == 2
+    # a proxy whose service restarts, and the service itself, about another server
+    with Flaky(502, 200, kind="text/html") as flaky:
+        assert use(flaky.url, lambda client: client.list_jobs()) == []
+    with Flaky(502) as flaky:
+        with pytest.raises(OtherServerFailed):
+            use(flaky.url, lambda client: client.list_jobs())
+        assert len(flaky.times) == 1
+
+
+def test_a_silent_service_is_not_asked_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and sends nothing
+        began = time.monotonic()
+        with pytest.raises(Timeout, match=r"in 0\.5 s"):
+            use(f"http://127.0.0.1:{silent.getsockname()[1]}", lambda client: client.list_jobs(), timeout=0.5)
+        assert time.monotonic() - began < 5
+
+
+def test_each_problem_has_a_class(idle: Service) -> None:
+    assert set(_errors.BY_STATUS) == set(problem_details._TITLES)
+    assert len(set(_errors.BY_STATUS.values())) == len(_errors.BY_STATUS)
+    for call, kind in (
+        (lambda client: client.get_status("no-such-run"), NotFound),
+        (lambda client: client.start_training("qwen2.5:7b", "homelab", epochs=-1), WrongFields),
+    ):
+        with pytest.raises(kind):
+            use(idle.url, call)
+
+
+def test_the_wheel_is_installed_alone(start: t.Callable[..., Service], tmp_path: Path) -> None:
+    """Its only dependencies are httpx and those of httpx. It works with a token, and is refused without one."""
+    secret = "a-token-that-nobody-guesses"
+    entry = {"name": "backend", "scopes": ["read"], "sha256": hashlib.sha256(secret.encode()).hexdigest()}
+    (tmp_path / "tokens.json").write_text(json.dumps([entry]))
+    service = start(tokens_file=str(tmp_path / "tokens.json"))
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin" / "python"
     source = tmp_path / "client"  # a build creates files beside the sources
     subprocess.run(["cp", "-r", str(CLIENT), str(source)], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, str(source)], check=True, timeout=600)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    wheel = ["wheel", "--no-deps", "--wheel-dir", str(tmp_path / "wheels"), str(source)]
+    subprocess.run([*pip, *wheel], check=True, timeout=600)
+    (built,) = (tmp_path / "wheels").glob("*.whl")
+    subprocess.run([*pip, "--python", str(python), "install", str(built)], check=True, timeout=600)
     program = (
         "import asyncio, importlib.metadata as m, sys\n"
-        "from llamafactory_service import LlamaFactoryService\n"
+        "from llamafactory_service import LlamaFactoryService, TokenNeeded\n"
         "async def main():\n"
-        "    async with LlamaFactoryService(sys.argv[1]) as service:\n"
+        "    async with LlamaFactoryService(sys.argv[1], token=sys.argv[2]) as service:\n"
         "        print(await service.list_jobs())\n"
+        "    async with LlamaFactoryService(sys.argv[1]) as service:\n"
+        "        try:\n"
+        "            await service.list_jobs()\n"
+        "        except TokenNeeded as error:\n"
+        "            print(error.status)\n"
         "asyncio.run(main())\n"
         "print(sorted(d.metadata['Name'].lower() for d in m.distributions()))\n"
         "print(any(f.name == 'py.typed' for f in m.files('ia-homelab-llamafactory-client')))\n"
     )
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(
-        [str(python), "-c", program, service.url], env=environment, cwd=tmp_path, capture_output=True, text=True,
-        timeout=60, check=True,
+        [str(python), "-c", program, service.url, secret], env=environment, cwd=tmp_path, capture_output=True,
+        text=True, timeout=60, check=True,
     )  # fmt: skip
-    jobs, there, typed = done.stdout.splitlines()
-    assert (jobs, typed) == ("[]", "True")
+    jobs, refused, there, typed = done.stdout.splitlines()
+    assert (jobs, refused, typed) == ("[]", "401", "True")
     needed = {"anyio", "certifi", "h11", "httpcore", "httpx", "idna", "sniffio", "typing_extensions", "exceptiongroup"}
     alone = set(ast.literal_eval(there)) - {"ia-homelab-llamafactory-client"}
     assert alone <= {name.replace("_", "-") for name in needed} | needed

@@ -47,7 +47,7 @@ def test_the_help_names_options_and_methods_of_the_table() -> None:
         methods = re.search(r"method: ([\w, ]+?(?:, or| or) \w+)", text)
         assert methods
         assert re.findall(r"\w+", methods[1].replace(" or ", " ")) == list(options.BY_NAME["method"].choices)
-    named = re.search(r"such as ([\w, ]+);", " ".join((Tools.llamafactory_train.__doc__ or "").split()))
+    named = re.search(r"such as ([\w, ]+)\.", " ".join((Tools.llamafactory_train.__doc__ or "").split()))
     assert named
     assert set(named[1].split(", ")) <= set(options.BY_NAME)
 
@@ -164,6 +164,66 @@ def test_a_training_from_listing_datasets_to_cancellation(busy: Service, over: t
     # the same store as for REST, which shows the submitter
     with busy.client() as client:
         assert client.get(f"/api/status/{job_id}").json()["submitted_by"] == "mcp"
+
+
+@pytest.mark.parametrize("over", [over_http, pytest.param(over_stdio, marks=pytest.mark.full)])
+def test_usual_options_are_arguments(busy: Service, over: t.Callable[..., t.Any]) -> None:
+    async def work(client: Client) -> str:
+        tools = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
+        assert {name: schema["additionalProperties"] for name, schema in tools.items()} == dict.fromkeys(TOOLS, False)
+        for name in ("llamafactory_train", "llamafactory_estimate"):
+            properties = tools[name]["properties"]
+            usual = {option.name for option in options.ALL if option.usual}
+            assert set(properties) == {"model", "method", "dataset", "options", "goal", *usual}
+            # a default that a client fills in would be an option without effect for some methods
+            assert not [one for one in usual if "default" in properties[one]]
+            assert properties["epochs"]["exclusiveMinimum"] == 0 and "Default: 3" in properties["epochs"]["description"]
+        given = {
+            "model": busy.base(),
+            "dataset": "homelab",
+            "epochs": 1,
+            "lora_rank": 4,
+            "name": "named",
+            "template": "qwen",
+        }
+        more = {"lr_scheduler": "constant"}
+        estimate = await call(client, "llamafactory_estimate", **given, options=more)
+        assert "lora_rank: 4" in estimate["inventory"]
+        job = await call(client, "llamafactory_train", **given, options=more, seed=None)
+        assert job["name"] == "named"
+        # the same spellings as for REST, and objects as text, which some clients send
+        spelled = {**given, "num_epochs": 1, "options": json.dumps(more)}
+        del spelled["epochs"]
+        assert (await call(client, "llamafactory_train", **spelled))["job_id"] == job["job_id"]
+        return str(job["job_id"])
+
+    job_id = over(busy, work)
+    with busy.client() as client:
+        hyperparameters = client.get(f"/api/status/{job_id}").json()["hyperparameters"]
+    assert [hyperparameters[one] for one in ("epochs", "lora_rank", "lr_scheduler")] == [1, 4, "constant"]
+
+
+def test_unknown_arguments_are_refused(service: Service) -> None:
+    service.publish("homelab")
+    given = {"model": service.base(), "dataset": "homelab", "template": "qwen"}
+
+    async def work(client: Client) -> None:
+        told = await refusal(client, "llamafactory_train", **given, lora_rnak=4, epochs=-1, nonsense_word=1)
+        assert "lora_rnak" in told and "lora_rank" in told and "epochs" in told and "nonsense_word" in told
+        assert "lora_rank" in await refusal(client, "llamafactory_estimate", **given, lora_rnak=4)
+        told = await refusal(client, "llamafactory_train", **given, epochs=1, options={"epochs": 2, "method": "full"})
+        assert "options.epochs" in told and "twice" in told
+        told = await refusal(client, "llamafactory_train", **given, options={"training_method": "full"})
+        assert "twice" in told and "training_method" in told
+        told = await refusal(client, "llamafactory_train", **given, options={"method": "full"})
+        assert "twice" in told and "options.method" in told
+        told = await refusal(client, "llamafactory_status", job_id="x", wait_second=3)
+        assert "wait_seconds" in told
+        assert "limit, status" in await refusal(client, "llamafactory_list", unlike_any=3)
+        assert "'x'" in await refusal(client, "llamafactory_datasets", x=3)
+        assert (await call(client, "llamafactory_list"))["jobs"] == []
+
+    over_http(service, work)
 
 
 def test_waiting_for_the_end(service: Service) -> None:

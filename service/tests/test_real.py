@@ -210,7 +210,18 @@ def test_the_stock_openai_client(real: Service, tiny: str, tmp_path: Path) -> No
     assert sum(event.type == "metrics" for event in events) > 20
     assert job.hyperparameters.n_epochs == 16 and job.hyperparameters.batch_size == 5
     assert client.files.content(job.result_files[0]).text.startswith("step,train_loss")
+    assert client.files.retrieve(job.result_files[0]).purpose == "fine-tune-results"
+    assert job.trained_tokens and job.trained_tokens > 16 * 50
+    # it names the version and not the alias, which moves
     assert job.fine_tuned_model in [model.id for model in client.models.list()]
+    (version,) = curl(f"{real.url}/api/models?name={str(job.fine_tuned_model).partition(':')[0]}")["models"]
+    assert version["tag"] == job.fine_tuned_model and version["served"]
+    with pytest.raises(openai.ConflictError, match="is served as"):
+        client.models.delete(str(job.fine_tuned_model))
+    with pytest.raises(openai.ConflictError, match=f"such as {job.fine_tuned_model}"):
+        client.models.delete(version["served"][0])
+    with pytest.raises(openai.NotFoundError):
+        client.models.delete("nobody")
     right = 0
     for row in rows[:10]:
         answer = client.chat.completions.create(
@@ -218,7 +229,7 @@ def test_the_stock_openai_client(real: Service, tiny: str, tmp_path: Path) -> No
             messages=[{"role": "user", "content": question(row)}],
             temperature=0,
             seed=42,
-            max_tokens=200,
+            max_completion_tokens=200,
         )
         right += answer.choices[0].message.content == row["output"]
     assert right >= 8, right

@@ -16,8 +16,54 @@ The token is read from the environment: ``LLAMAFACTORY_TOKEN``, or the file ``LL
 
 from __future__ import annotations
 
-from ._errors import LlamaFactoryError, Refused, TokenError, Unreachable, WrongField
+from ._errors import (
+    BadRequest,
+    Conflict,
+    LlamaFactoryError,
+    MethodNotAllowed,
+    NotAllowed,
+    NotFound,
+    NotReady,
+    OtherServerFailed,
+    Refused,
+    ServiceFailed,
+    Timeout,
+    TokenError,
+    TokenNeeded,
+    TooLarge,
+    TooMany,
+    TooSlow,
+    Unreachable,
+    UnsupportedMediaType,
+    WrongField,
+    WrongFields,
+    WrongHost,
+)
 from ._events import Event
 from ._service import LlamaFactoryService
 
-__all__ = ["Event", "LlamaFactoryError", "LlamaFactoryService", "Refused", "TokenError", "Unreachable", "WrongField"]
+__all__ = [
+    "BadRequest",
+    "Conflict",
+    "Event",
+    "LlamaFactoryError",
+    "LlamaFactoryService",
+    "MethodNotAllowed",
+    "NotAllowed",
+    "NotFound",
+    "NotReady",
+    "OtherServerFailed",
+    "Refused",
+    "ServiceFailed",
+    "Timeout",
+    "TokenError",
+    "TokenNeeded",
+    "TooLarge",
+    "TooMany",
+    "TooSlow",
+    "Unreachable",
+    "UnsupportedMediaType",
+    "WrongField",
+    "WrongFields",
+    "WrongHost",
+]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-from ._errors import TokenError, Unreachable, refused
+from ._errors import Timeout, TokenError, Unreachable, refused
 from ._events import Event, Reader
 
 #: Environment variables with the token, and with the path of a file that has it; used if none is given.
@@ -38,7 +38,9 @@ class LlamaFactoryService:
         that ``LLAMAFACTORY_TOKEN_FILE`` names.
     :param token_file: file with the token, instead of ``token``. It is read with each request, so a token that is
         replaced there is used at once.
-    :param timeout: timeout of a request in seconds.
+    :param timeout: timeout of a request in seconds: of connecting, and of each wait for data.
+    :param retries: how often a request is repeated if the service cannot be reached, or says that it is not ready (503)
+        or has too many requests (429). All requests of this class may be repeated: the same one has the same result.
     :param client: an ``httpx.AsyncClient`` to use (for proxies or certificates) instead of creating one. It is not
         closed by this class; the token is sent with each request.
     """
@@ -50,6 +52,7 @@ class LlamaFactoryService:
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
         timeout: float = 30.0,
+        retries: int = 3,
         client: httpx.AsyncClient | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
@@ -62,6 +65,7 @@ class LlamaFactoryService:
         self._token_file = token_file
         self._owned = client is None
         self._timeout = timeout
+        self._retries = retries
         self.client = client if client is not None else httpx.AsyncClient(timeout=timeout)
 
     async def __aenter__(self) -> LlamaFactoryService:
@@ -200,21 +204,49 @@ class LlamaFactoryService:
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     async def _json(self, method: str, path: str, body: t.Any = None) -> dict[str, t.Any]:
-        try:
-            response = await self.client.request(
-                method, f"{self.base_url}{path}", json=body, headers=self._headers(), timeout=self._timeout
-            )
-        except httpx.TransportError as error:
-            text = str(error) or type(error).__name__
-            raise Unreachable(f"The training service at {self.base_url} does not answer: {text}.") from error
-        if not response.is_success:
-            raise refused(response)
-        found: dict[str, t.Any] = response.json()
-        return found
+        pause = _RETRY_FIRST
+        for left in range(self._retries, -1, -1):
+            try:
+                response = await self.client.request(
+                    method, f"{self.base_url}{path}", json=body, headers=self._headers(), timeout=self._timeout
+                )
+            except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+                # not repeated: the caller has waited as long as it wanted to
+                raise Timeout(
+                    f"The training service at {self.base_url} did not answer in {self._timeout:g} s."
+                ) from error
+            except httpx.TransportError as error:
+                if not left:
+                    text = str(error) or type(error).__name__
+                    raise Unreachable(f"The training service at {self.base_url} does not answer: {text}.") from error
+                wait = pause
+            else:
+                if response.is_success:
+                    found: dict[str, t.Any] = response.json()
+                    return found
+                if not left or not _is_passing(response):
+                    raise refused(response)
+                wait = max(pause, _retry_after(response))
+            await asyncio.sleep(min(wait, _RETRY_MOST))
+            pause = min(pause * 2, _RETRY_MOST)
+        raise AssertionError("The last attempt returns or raises.")
 
 
 class _Passing(Exception):
     """The service is temporarily unavailable."""
+
+
+def _is_passing(response: httpx.Response) -> bool:
+    """Whether a request may succeed if it is repeated."""
+    # 502 of the service is about another server that it has asked; 502 of a proxy is about the service
+    own = response.headers.get("content-type", "").startswith("application/problem+json")
+    return response.status_code in _PASSING and not (response.status_code == 502 and own)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Return the seconds after which a response asks to repeat the request; 0 if it does not say so in seconds."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else 0.0
 
 
 def _read_token(path: str | os.PathLike[str]) -> str:

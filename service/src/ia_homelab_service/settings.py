@@ -9,6 +9,7 @@ import dataclasses
 import ipaddress
 import json
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import pydantic
 from ia_homelab_core.errors import InputError
 from ia_homelab_core.ollama.syntax import DEFAULT_URL
 from ia_homelab_core.runs.spec import Toolchain
+
+#: First parts of paths of the service, which ``root_path`` must not begin with: one could not be told from the other.
+_OWN_PATHS = frozenset({"api", "v1", "mcp", "_nicegui", "_nicegui_ws", "login", "plan", "watch", "models", "datasets"})
 
 
 class Settings(pydantic.BaseModel):
@@ -30,9 +34,11 @@ class Settings(pydantic.BaseModel):
     :param allow_remote_code: requests may give every argument of LLaMA-Factory in ``extra``, also those that run code,
         read and write files, or send data elsewhere.
     :param allowed_hosts: host names that clients may use, in addition to those of loopback.
+    :param root_path: path below which a proxy serves the service (``/training``); empty for none.
     :param trusted_proxies: addresses and networks of the proxies that may forward requests of others.
     :param allowed_origins: origins of other sites whose pages may call the service (``https://homelab.lan``).
-    :param max_body_bytes: largest body of a request that is not an upload.
+    :param max_body_bytes: largest body of a request that is neither an upload nor a chat.
+    :param max_chat_bytes: largest body of a request for a model; images of a conversation are part of it.
     :param max_upload_bytes: largest upload.
     :param upload_quota_bytes: disk space for all uploads together.
     :param llamafactory_api_url: LLaMA-Factory's own API, for models that are not in Ollama; empty for none.
@@ -55,9 +61,11 @@ class Settings(pydantic.BaseModel):
     no_token: bool = False
     allow_remote_code: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
     trusted_proxies: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: int = pydantic.Field(default=1024 * 1024, ge=1024)
+    max_chat_bytes: int = pydantic.Field(default=32 * 1024 * 1024, ge=1024)
     max_upload_bytes: int = pydantic.Field(default=512 * 1024 * 1024, ge=1024)
     upload_quota_bytes: int = pydantic.Field(default=2 * 1024 * 1024 * 1024, ge=1024)
     llamafactory_api_url: str = ""
@@ -78,9 +86,22 @@ class Settings(pydantic.BaseModel):
             ipaddress.ip_network(one)  # raises ValueError, which names it
         return value
 
+    @pydantic.field_validator("root_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or {".", ".."} & set(path.split("/")):
+            raise ValueError(f"{value!r} is no path such as /training")
+        if path.partition("/")[2].partition("/")[0] in _OWN_PATHS:
+            raise ValueError(f"{value!r} begins like the paths of the service itself")
+        return path
+
     @property
     def url(self) -> str:
-        """The address to give to a user: a name of this machine where others reach it, else loopback."""
+        """The address to give to a user: a name of this machine where others reach it, else loopback.
+
+        A proxy that serves the service below ``root_path`` has an address of its own, which is not known here.
+        """
         host = "127.0.0.1" if self.on_loopback else self.host
         if host in ("0.0.0.0", "::"):  # every address of this machine
             host = next(iter(self.allowed_hosts), "127.0.0.1")

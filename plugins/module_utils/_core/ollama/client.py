@@ -23,8 +23,7 @@ from ..errors import InputError, NotReadyError, RemoteError
 from ..json_text import parse_json
 from ..messages.message import Message
 from ..system.disk import gigabytes
-from ..system.ports import OLLAMA_PORT
-from .syntax import DEFAULT_URL, full_name
+from .syntax import DEFAULT_URL, full_name, with_scheme
 
 _CHUNK = 1024 * 1024
 _MAX_REPLY = 256 * 1024 * 1024  # bytes; a reply can contain the vocabulary of a model
@@ -49,7 +48,7 @@ class Ollama:
     """
 
     def __init__(self, url: str = DEFAULT_URL, timeout: float = 30.0, slow_timeout: float = 1800.0) -> None:
-        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+        parts = urllib.parse.urlsplit(with_scheme(url))
         try:
             port = parts.port
         except ValueError:
@@ -60,7 +59,7 @@ class Ollama:
         self.slow_timeout = slow_timeout
         self._tls = parts.scheme == "https"
         self._host = parts.hostname
-        self._port = port or (443 if self._tls else OLLAMA_PORT if "://" not in url else 80)
+        self._port = port or (443 if self._tls else 80)
         self._path = parts.path.rstrip("/")
         self._headers = {"User-Agent": "ia_homelab.llamafactory", "Accept": "application/json, application/x-ndjson"}
         if parts.username:

@@ -63,6 +63,18 @@ def with_credentials(url: str, credentials: str) -> str:
     return f"{scheme}{separator}{credentials}@{rest}" if credentials else url
 
 
+def with_scheme(address: str, port: int = OLLAMA_PORT) -> str:
+    """Return the address of a server as a URL: ``HOST`` and ``HOST:PORT`` stand for HTTP; empty stays empty.
+
+    :param port: the port of ``HOST``.
+    """
+    if not address or "://" in address:
+        return address
+    server, slash, path = address.partition("/")
+    has_port = re.search(r":\d*\Z", server.rpartition("@")[2].rpartition("]")[2])
+    return f"http://{server}{'' if has_port else f':{port}'}{slash}{path}"
+
+
 def split_name(name: str) -> tuple[str, str, str, str]:
     """Host, namespace, model and tag of a model's name; omitted parts get Ollama's defaults."""
     tag = ""

@@ -30,6 +30,7 @@ from ..artifacts.layout import (
     Layout,
     Receipt,
 )
+from ..errors import InputError
 from ..fingerprint import digest
 from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
@@ -105,6 +106,18 @@ def surplus(
     run_inputs = _inputs_of_active_runs(layout, except_run_with) if keep_run_inputs else set()
     versions = _versions(layout, name)
     kept_keys = _kept_versions(Releases(layout, name), versions, policy, models)
+    return _surplus_beside(layout, versions, kept_keys, policy, models, run_inputs)
+
+
+def _surplus_beside(
+    layout: Layout,
+    versions: t.Mapping[str, t.Sequence[Receipt]],
+    kept_keys: t.Container[str],
+    policy: Policy,
+    models: Models,
+    run_inputs: set[tuple[str, str]],
+) -> list[Surplus]:
+    """The artifacts and tags of versions that are not kept, and the intermediates that the policy removes."""
     removed = [receipt for key, group in versions.items() if key not in kept_keys for receipt in group]
     kept = [receipt for key, group in versions.items() if key in kept_keys for receipt in group]
     others = [receipt for receipt in lineage.registrations(layout) if receipt not in removed and receipt not in kept]
@@ -164,6 +177,62 @@ def prune(layout: Layout, name: str, policy: Policy, ollama: Ollama, except_run_
     for path in set_aside:
         shutil.rmtree(path, ignore_errors=True)
     return items
+
+
+def delete_version(layout: Layout, name: str, tag: str, ollama: Ollama) -> list[Surplus]:
+    """Remove one version of a model: its tags in all quantizations, and the files that nothing else needs.
+
+    :param name: the model's name, without a tag.
+    :param tag: full name of the version, in one of its quantizations.
+    :returns: what was removed.
+    :raises InputError: if no version has the tag, and if the version is served, held or declared, or an active run uses
+        it.
+    """
+    with Releases(layout, name).locked():
+        models = ollama.tags()
+        with Store(layout).lock():
+            versions = _versions(layout, name)
+            key = next((key for key, group in versions.items() if _has_tag(group, tag)), None)
+            if key is None:
+                tags = [lineage.tag_of(receipt) for group in versions.values() for receipt in group]
+                available = [known for known in tags if digest_of(models, known)]
+                raise InputError("releases.version_unknown", version=tag, name=name, available=available)
+            run_inputs = _inputs_of_active_runs(layout, "")
+            _refuse_if_used(Releases(layout, name), versions[key], models, run_inputs)
+            kept = {other for other in versions if other != key}
+            items = _surplus_beside(layout, versions, kept, Policy(), models, run_inputs)
+            set_aside = [_set_aside(layout, item) for item in items if item.kind != "tag"]
+        for item in items:
+            if item.kind == "tag":
+                ollama.delete(item.name)
+    for path in set_aside:
+        shutil.rmtree(path, ignore_errors=True)
+    return items
+
+
+def _has_tag(receipts: t.Iterable[Receipt], tag: t.Any) -> bool:
+    return any(same_name(lineage.tag_of(receipt), str(tag)) for receipt in receipts)
+
+
+def _refuse_if_used(
+    releases: Releases, version: t.Sequence[Receipt], models: Models, run_inputs: t.Container[tuple[str, str]]
+) -> None:
+    """Check that nothing answers with a version, and that nothing would make it again.
+
+    :raises InputError: otherwise.
+    """
+    ledger = releases.ledger()
+    tags = [lineage.tag_of(receipt) for receipt in version]
+    digests = {digest_of(models, tag) for tag in tags} - {""}
+    served = [alias for alias in ledger.aliases if digest_of(models, alias) in digests]
+    if served:
+        raise InputError("releases.version_served", tag=tags[0], names=served)
+    if ledger.hold is not None and _has_tag(version, ledger.hold.tag):
+        raise InputError("releases.version_held", tag=tags[0])
+    if _has_tag(version, ledger.declared):
+        raise InputError("releases.version_declared", tag=tags[0])
+    if any(("register", str(receipt["fingerprint"])) in run_inputs for receipt in version):
+        raise InputError("releases.version_in_use", tag=tags[0])
 
 
 def _versions(layout: Layout, name: str) -> dict[str, list[Receipt]]:

@@ -50,6 +50,7 @@ class Option:
     :param required: whether a declaration must have it.
     :param explained: whether its wrong values have messages of their own, so that Ansible must not check its choices.
     :param inventory_only: whether only an inventory can declare it.
+    :param usual: whether it is an argument of its own where there is room for a few only, as in tools of MCP.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Option:
     required: bool = False
     explained: bool = False
     inventory_only: bool = False
+    usual: bool = False
 
     def applies(self, method: str, stage: str) -> bool:
         """Whether the option applies to a method and a stage."""

@@ -26,7 +26,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "name", "text", None, "Name",
         "Name of the fine-tune and of its model in Ollama, without a tag.",
-        step="run", required=True,
+        step="run", required=True, usual=True,
     ),
     Option(
         "base_model", "text", None, "Base model",
@@ -46,7 +46,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "system", "text", None, "System prompt",
         "System prompt of the served model; by default that of the training data.",
-        step="register",
+        step="register", usual=True,
     ),
     Option(
         "parameters", "dict", {}, "Parameters of the served model",
@@ -125,7 +125,7 @@ ALL: tuple[Option, ...] = (
         "(kto), on text (pt), or of a reward model (rm). A dataset of another kind is refused. ORPO and SimPO are"
         " dpo with another pref_loss. With rm the run ends at the trained adapter and value head, and nothing is "
         "registered.",
-        choices=STAGES, lf_argument="stage", explained=True,
+        choices=STAGES, lf_argument="stage", explained=True, usual=True,
     ),
     Option(
         "method", "str", "lora", "Method",
@@ -138,23 +138,24 @@ ALL: tuple[Option, ...] = (
         "epochs", "float", 3.0, "Epochs",
         "Number of passes over the rows.",
         maximum=1000, exclusive_minimum=0, aliases=("num_epochs", "num_train_epochs", "n_epochs"),
-        lf_argument="num_train_epochs",
+        lf_argument="num_train_epochs", usual=True,
     ),
     Option(
         "learning_rate", "float", 2e-4, "Learning rate",
         "Peak learning rate.",
-        maximum=1, exclusive_minimum=0, aliases=("lr",), lf_argument="learning_rate",
+        maximum=1, exclusive_minimum=0, aliases=("lr",), lf_argument="learning_rate", usual=True,
     ),
     Option(
         "batch_size", "int", 1, "Batch size",
         "Rows on the GPU at the same time.",
         minimum=1, maximum=4096, aliases=("per_device_train_batch_size",), lf_argument="per_device_train_batch_size",
+        usual=True,
     ),
     Option(
         "gradient_accumulation", "int", 8, "Gradient accumulation",
         "Batches that are accumulated for one optimizer step.",
         minimum=1, maximum=65536, aliases=("gradient_accumulation_steps",),
-        lf_argument="gradient_accumulation_steps",
+        lf_argument="gradient_accumulation_steps", usual=True,
     ),
     Option(
         "gpus", "int", 1, "GPUs",
@@ -165,7 +166,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "cutoff_len", "int", 2048, "Maximum length of a row",
         "Maximum length of a row in tokens; longer rows are truncated.",
-        minimum=16, maximum=1048576, aliases=("max_length",), lf_argument="cutoff_len",
+        minimum=16, maximum=1048576, aliases=("max_length",), lf_argument="cutoff_len", usual=True,
     ),
     Option(
         "max_samples", "int", None, "Maximum number of rows",
@@ -176,7 +177,7 @@ ALL: tuple[Option, ...] = (
         "template", "str", None, "Chat template",
         "LLaMA-Factory's chat template; by default that of the base model in the catalogue or in LLaMA-Factory's "
         "table. Required for other base models, and for directories.",
-        aliases=("chat_template",), lf_argument="template",
+        aliases=("chat_template",), lf_argument="template", usual=True,
     ),
     Option(
         "tool_format", "str", "auto", "Tool format",
@@ -195,12 +196,12 @@ ALL: tuple[Option, ...] = (
     Option(
         "lora_rank", "int", 16, "Rank",
         "Rank of the adapter.",
-        minimum=1, maximum=4096, aliases=("rank",), lf_argument="lora_rank", methods=ADAPTERS,
+        minimum=1, maximum=4096, aliases=("rank",), lf_argument="lora_rank", methods=ADAPTERS, usual=True,
     ),
     Option(
         "lora_alpha", "int", None, "Alpha",
         "Scale of the adapter; by default twice the rank.",
-        minimum=1, maximum=65536, lf_argument="lora_alpha", methods=ADAPTERS,
+        minimum=1, maximum=65536, lf_argument="lora_alpha", methods=ADAPTERS, usual=True,
     ),
     Option(
         "lora_dropout", "float", 0.0, "Dropout",
@@ -243,7 +244,7 @@ ALL: tuple[Option, ...] = (
         "validation_share", "float", 0.0, "Validation share",
         "Share of the rows that is held back from training and evaluated after each epoch (eval_loss). A row is "
         "selected by its question, so the selection is stable as the dataset grows.",
-        minimum=0, maximum=LARGEST_SHARE,
+        minimum=0, maximum=LARGEST_SHARE, usual=True,
     ),
     Option(
         "pref_loss", "str", "sigmoid", "Preference loss",
@@ -278,7 +279,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "seed", "int", 42, "Seed",
         "Seed of all random number generators.",
-        minimum=0, maximum=4294967295, lf_argument="seed",
+        minimum=0, maximum=4294967295, lf_argument="seed", usual=True,
     ),
     Option(
         "precision", "str", "auto", "Precision",
@@ -315,7 +316,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "quantizations", "list", ("q4_K_M",), "Quantizations",
         "Types of the GGUF files; the model's name refers to the first one.",
-        aliases=("quantization",), step="gguf", explained=True,
+        aliases=("quantization",), step="gguf", explained=True, usual=True,
     ),
 )
 # fmt: on

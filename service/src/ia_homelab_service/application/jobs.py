@@ -53,7 +53,9 @@ def step_spec(run: Run | None, kind: str) -> t.Any:
     return next((step.spec for step in run.steps if step.spec.kind == kind), None) if run else None
 
 
-def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False) -> Job:
+def to_job(
+    layout: Layout, view: RunView, run: Run | None, redactor: Redactor, paused: bool = False, root_path: str = ""
+) -> Job:
     """Convert a run and its status to a job."""
     base_step, train_step = step_spec(run, "base"), step_spec(run, "train")
     resolved = dict((train_step.options.get("resolved") or {}) if train_step else {})
@@ -66,7 +68,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         if step.state is StepState.WHOLE
     }
     results = {label: values for label, values in results.items() if values}
-    model = ""
+    model = version = ""
     if run and goal_of(run) == "model" and view.state is RunState.SUCCEEDED:
         registrations = [
             results[step.label] for step in view.steps if step.label in results and results[step.label].get("tag")
@@ -75,6 +77,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
             one["tag"] for one in registrations
         ]
         model = str(names[0]) if names else ""
+        version = str(registrations[0]["tag"]) if registrations else ""
     status: Status = "paused" if paused and view.state is RunState.CANCELLED else _status(view)
     return Job(
         job_id=view.id,
@@ -109,6 +112,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         dataset=str(declared.get("dataset") or dataset_results.get("name") or ""),
         dataset_digest=digest,
         dataset_rows=dataset_results.get("rows"),
+        stage=str((resolved.get("stage") or "sft") if train_step else ""),
         method=str(resolved.get("method") or ""),
         method_reason=str((train_step.options.get("method_reason") or "") if train_step else ""),
         method_cause=(train_step.options.get("method_cause") or None) if train_step else None,
@@ -120,11 +124,12 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         results=results,
         findings=[MessageBody(**finding) for finding in view.findings],
         model=model,
+        version=version,
         trained_by=str(declared.get("trained_by") or ""),
         links={
-            "self": f"/api/status/{view.id}",
-            "events": f"/api/jobs/{view.id}/events",
-            "log": f"/api/jobs/{view.id}/log",
+            "self": f"{root_path}/api/status/{view.id}",
+            "events": f"{root_path}/api/jobs/{view.id}/events",
+            "log": f"{root_path}/api/jobs/{view.id}/log",
         },
     )
 
@@ -286,7 +291,8 @@ class Jobs:
 
     def describe(self, view: RunView, run: Run | None) -> Job:
         """Convert a run and its status to a job, with its redacted error and pause."""
-        return to_job(self.engine.layout, view, run, self.redactor, os.path.exists(self._pause_path(view.id)))
+        paused = os.path.exists(self._pause_path(view.id))
+        return to_job(self.engine.layout, view, run, self.redactor, paused, self.settings.root_path)
 
     def all(self, limit: int, matches: t.Callable[[Job], bool] | None = None) -> list[Job]:
         """Return active runs in the order of the queue, then the latest finished ones.

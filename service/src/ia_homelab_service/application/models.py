@@ -13,10 +13,11 @@ from ia_homelab_core.artifacts.integrity import is_without_weights
 from ia_homelab_core.artifacts.layout import Layout
 from ia_homelab_core.engine import model_versions
 from ia_homelab_core.engine.ollama_use import using_ollama
-from ia_homelab_core.errors import CoreError
+from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.ollama.syntax import same_model, same_name
 from ia_homelab_core.releases.promotion import Change, Releases
+from ia_homelab_core.releases.retention import delete_version
 from ia_homelab_core.system.files import read_record
 
 from .errors import ConflictError, NotFoundError
@@ -151,6 +152,26 @@ class Models:
         before = self._served_tag(model.name)
         change = releases.promote(self.ollama, model.tag, ledger.aliases or (f"{model.name}:latest",))
         return _to_promotion(model.name, change, before)
+
+    def delete(self, tag: str) -> list[str]:
+        """Delete a version: its tags in Ollama, in all quantizations, and the files that only it needs.
+
+        :param tag: its content tag.
+        :returns: the tags.
+        :raises NotFoundError: when no run has registered such a version, or it was deleted before.
+        :raises ConflictError: when it is served, held, declared, or used by a run.
+        """
+        with self._using_ollama():
+            model = self.find(tag)
+            if not same_name(model.tag, tag):
+                raise ConflictError("service.model_alias", name=tag, tag=model.tag)
+            if not model.present:
+                raise NotFoundError("service.model_not_registered", tag=tag)
+            try:
+                removed = delete_version(self.layout, model.name, model.tag, self.ollama)
+            except InputError as error:
+                raise ConflictError(error.content) from error
+            return [item.name for item in removed if item.kind == "tag"]
 
     def rollback(self, name: str, to: str = "") -> Promotion:
         """Point the public names at the previous version, or at the given one, and hold it."""

@@ -325,6 +325,10 @@ class Operations:
         """Point the public name at this model."""
         return self.models.promote(tag)
 
+    def delete_model(self, tag: str) -> list[str]:
+        """Delete a version of a model; return its tags, one for each quantization."""
+        return self.models.delete(tag)
+
     def rollback(self, name: str, to: str = "") -> Promotion:
         """Point the public name at the previous version, or at the given one."""
         return self.models.rollback(name, to)

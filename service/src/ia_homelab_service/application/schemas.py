@@ -97,6 +97,7 @@ class Job(Schema):
     dataset: str = ""
     dataset_digest: str = ""
     dataset_rows: int | None = None
+    stage: str = pydantic.Field(default="", description="Kind of training: sft, dpo, kto, pt or rm.")
     method: str = ""
     method_reason: str = ""
     method_cause: MessageBody | None = None
@@ -110,6 +111,9 @@ class Job(Schema):
         default=[], description="What its training found out about itself, such as a loss that did not fall."
     )
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")
+    version: str = pydantic.Field(
+        default="", description="Content tag of that model, once it is registered: unlike its name, it never moves."
+    )
     trained_by: str = pydantic.Field(default="", description="For an export: the job that trained the adapter.")
     links: dict[str, str] = {}
 

@@ -10,6 +10,7 @@ import logging
 import typing as t
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -25,9 +26,13 @@ from . import access as access_
 from . import metrics, problem_details
 from .access import READ
 from .middleware import RequestGuard
+from .root_path import RootPath
 from .routing import ServiceRoute
 from .security import PUBLIC, needs
-from .upload_routes import UploadRoutes
+from .upload_routes import LargeBodies
+
+#: Headers of responses that pages of allowed origins may read, beside those that every page may.
+_EXPOSED = ("Location", "WWW-Authenticate", "Mcp-Session-Id", "Mcp-Protocol-Version")
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +95,19 @@ def guarded(app: FastAPI) -> ASGIApp:
     inner: t.Any = app  # uvicorn and Starlette have types of their own for the same interface
     if settings.trusted_proxies:
         inner = ProxyHeadersMiddleware(inner, list(settings.trusted_proxies))
-    return RequestGuard(inner, settings, app.state.access, app.state, UploadRoutes(app).match)
+    outer: t.Any = RequestGuard(inner, settings, app.state.access, app.state, LargeBodies(app))
+    if settings.allowed_origins:
+        # outside of the guard: a browser asks with a request that has no token, and shows errors to a page only with
+        # these headers. Credentials of browsers (cookies) are not allowed, tokens are.
+        outer = CORSMiddleware(
+            outer,
+            allow_origins=[origin.lower().rstrip("/") for origin in settings.allowed_origins],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+            allow_private_network=True,
+        )
+    return RootPath(outer, settings.root_path)
 
 
 def _add_health_checks(app: FastAPI, operations: Operations, watcher: Watcher) -> None:

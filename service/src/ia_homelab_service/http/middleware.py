@@ -25,6 +25,7 @@ from ..messages.negotiation import preferred_language
 from ..settings import Settings
 from .access import Access
 from .problem_details import problem_response
+from .upload_routes import LargeBodies
 
 #: Seconds within which the body of a request that is no upload arrives, and between two parts of any body.
 _BODY_SECONDS, _PAUSE_SECONDS = 60.0, 30.0
@@ -39,17 +40,15 @@ class RequestGuard:
     ``scope["state"]["scopes"]`` has the scopes of the caller's token afterwards.
 
     :param state: the application's state, with ``metrics``.
-    :param is_upload: whether the route of a request receives files, so that the limit of uploads applies.
+    :param large: the routes to which the limits of uploads and of chats apply.
     """
 
-    def __init__(
-        self, app: ASGIApp, settings: Settings, access: Access, state: t.Any, is_upload: t.Callable[[Scope], bool]
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, access: Access, state: t.Any, large: LargeBodies) -> None:
         self.app = app
         self.settings = settings
         self.access = access
         self.state = state
-        self._is_upload = is_upload
+        self._large = large
         self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
         self._proxies = [ipaddress.ip_network(one) for one in settings.trusted_proxies]
@@ -65,6 +64,9 @@ class RequestGuard:
                 return
             await rejection(scope, receive, send)
             return
+        # the prefix is a setting: the page would add that of a header to it
+        headers = [(name, value) for name, value in scope["headers"] if name != b"x-forwarded-prefix"]
+        scope = {**scope, "headers": headers}
         granted = self.access.scopes_of_header(Headers(scope=scope).get("authorization", ""))
         scope.setdefault("state", {})["scopes"] = granted
         if scope["type"] == "http":
@@ -129,8 +131,12 @@ class RequestGuard:
 
     async def _handle_limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"]
-        # a form has boundaries in addition to the file
-        limit = self.settings.max_upload_bytes + 65536 if self._is_upload(scope) else self.settings.max_body_bytes
+        is_upload, limit, variable = self._large.is_upload(scope), self.settings.max_body_bytes, ""
+        if is_upload:
+            # a form has boundaries in addition to the file
+            limit, variable = self.settings.max_upload_bytes + 65536, "training_service_max_upload_bytes"
+        elif self._large.is_chat(scope):
+            limit, variable = self.settings.max_chat_bytes, "training_service_max_chat_bytes"
 
         async def reject(status: int, content: Message) -> None:
             language = preferred_language(headers.get("accept-language"))
@@ -138,6 +144,8 @@ class RequestGuard:
             await rejection(scope, receive, send)
 
         too_large = Message("service.body_too_large", limit=limit)
+        if variable:
+            too_large = Message("service.body_too_large_here", limit=limit, variable=variable)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > limit:
             await reject(413, too_large)
@@ -145,7 +153,7 @@ class RequestGuard:
         received, complete, response_started = 0, False, False
         loop = asyncio.get_running_loop()
         # an upload may take long as long as it continues
-        deadline = float("inf") if self._is_upload(scope) else loop.time() + _BODY_SECONDS
+        deadline = float("inf") if is_upload else loop.time() + _BODY_SECONDS
 
         async def limited_receive() -> asgi.Message:
             nonlocal received, complete

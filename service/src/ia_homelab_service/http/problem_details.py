@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from ia_homelab_core.errors import CoreError, InputError, JobError, NotReadyError, RemoteError, StoreError
 from ia_homelab_core.messages.formatting import ENGLISH
@@ -176,10 +177,26 @@ def _content_of(request: Request, error: HTTPException) -> Message:
     if isinstance(error, RequestError):
         return error.content
     if error.status_code == 404:
+        if is_without_v1(request):
+            base = f"{str(request.base_url).rstrip('/')}/v1"
+            return Message("service.path_without_v1", path=request.url.path, example=base)
         return Message("service.path_unknown", path=request.url.path)
     if error.status_code == 405:
         return Message("service.method_not_allowed", method=request.method, path=request.url.path)
     return Message("service.request_rejected", reason=str(error.detail))
+
+
+def prefers_json(connection: HTTPConnection) -> bool:
+    """Whether a client is a program that wants JSON, and no browser."""
+    accept = connection.headers.get("accept", "").lower()
+    return "application/json" in accept and "text/html" not in accept
+
+
+def is_without_v1(request: Request) -> bool:
+    """Whether a path is one of OpenAI's interface whose client was given an address without ``/v1``."""
+    root = str(request.scope.get("root_path", ""))
+    scope = {**request.scope, "path": f"{root}/v1{request.scope['path'].removeprefix(root)}"}
+    return any(route.matches(scope)[0] != Match.NONE for route in request.app.router.routes)
 
 
 def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
@@ -197,10 +214,13 @@ def add_exception_handlers(app: FastAPI, redactor: Redactor) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        content = _content_of(request, error)
+        # a client of OpenAI's interface reads errors in its format
+        path = "/v1/" if content.code == "service.path_without_v1" else request.url.path
         return problem_response(
-            request.url.path,
+            path,
             error.status_code,
-            _content_of(request, error),
+            content,
             language_of(request),
             redactor=redactor,
             headers=error.headers,

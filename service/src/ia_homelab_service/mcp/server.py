@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from ia_homelab_core.version import VERSION
 
@@ -32,12 +33,24 @@ def build(operations: Operations, scopes: ScopeLookup) -> MCPServer[t.Any]:
 
     :param scopes: returns the scopes of a request.
     """
+    tools = Tools(operations, scopes)
     server: MCPServer[t.Any] = MCPServer(
         "ia_homelab.llamafactory", title="LLaMA-Factory on the PC IA", instructions=INSTRUCTIONS, version=VERSION,
-        log_level="WARNING",
+        log_level="WARNING", tools=tools.all(),
     )  # fmt: skip
-    Tools(operations, scopes).add(server)
+    tools.add_resources(server)
     return server
+
+
+class _Slash:
+    """The same application at the address with a slash."""
+
+    def __init__(self, app: SecuredApp) -> None:
+        self.app = app
+        self.security = app.security
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, "path": "/mcp"}, receive, send)
 
 
 def mount(app: FastAPI) -> None:
@@ -54,7 +67,10 @@ def mount(app: FastAPI) -> None:
         max_request_body_size=operations.settings.max_body_bytes,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.router.routes.append(Route("/mcp", SecuredApp(inner, needs(READ)), methods=None, include_in_schema=False))
+    secured = SecuredApp(inner, needs(READ))
+    # both answer: clients do not follow a redirect of a POST, or lose their token on the way
+    app.router.routes.append(Route("/mcp", secured, methods=None, include_in_schema=False))
+    app.router.routes.append(Route("/mcp/", _Slash(secured), methods=None, include_in_schema=False))
     app.state.lifespans.append(server.session_manager.run())
 
 

@@ -10,7 +10,6 @@ start a training return at once. Each result says what to call next.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import time
@@ -18,16 +17,18 @@ import typing as t
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
+from mcp.server.mcpserver.tools.base import Tool
 from mcp_types import ToolAnnotations
 
 from ia_homelab_core.artifacts.kinds import PARENTS
 from ia_homelab_core.errors import CoreError
 
 from ..application import schemas
-from ..application.errors import DeniedError, FieldErrors, NotFoundError
+from ..application.errors import DeniedError, NotFoundError
 from ..application.operations import Operations
 from ..http.access import READ, TRAIN
 from ..http.security import check_scopes
+from .arguments import CheckedTool, request_of, tool_errors
 from .schemas import DatasetList, Estimated, JobInfo, JobList
 
 #: Longest time that a request for the status may wait.
@@ -78,18 +79,20 @@ class Tools:
         #: Submissions in progress, by their arguments.
         self._submissions: dict[str, asyncio.Future[schemas.Submitted]] = {}
 
-    def add(self, server: MCPServer[t.Any]) -> None:
-        """Register the tools and resources."""
-        for function, title, hints in (
-            (self.llamafactory_train, "Start a fine-tune", STARTS),
-            (self.llamafactory_status, "Status of a job", READS),
-            (self.llamafactory_cancel, "Stop a job", STOPS),
-            (self.llamafactory_export, "Export to Ollama", STARTS),
-            (self.llamafactory_list, "List jobs", READS),
-            (self.llamafactory_estimate, "Estimate a fine-tune", READS),
-            (self.llamafactory_datasets, "List datasets", READS),
-        ):
-            server.add_tool(function, title=title, annotations=hints, structured_output=True)
+    def all(self) -> list[Tool]:
+        """Return the tools."""
+        return [
+            CheckedTool.of(self.llamafactory_train, "Start a fine-tune", STARTS, takes_options=True),
+            CheckedTool.of(self.llamafactory_status, "Status of a job", READS),
+            CheckedTool.of(self.llamafactory_cancel, "Stop a job", STOPS),
+            CheckedTool.of(self.llamafactory_export, "Export to Ollama", STARTS),
+            CheckedTool.of(self.llamafactory_list, "List jobs", READS),
+            CheckedTool.of(self.llamafactory_estimate, "Estimate a fine-tune", READS, takes_options=True),
+            CheckedTool.of(self.llamafactory_datasets, "List datasets", READS),
+        ]
+
+    def add_resources(self, server: MCPServer[t.Any]) -> None:
+        """Register the resources."""
         server.resource(
             "llamafactory://jobs/{job_id}/log", name="job log", mime_type="text/plain",
             description="The end of the output of a job's step at work, or of its last one.",
@@ -120,10 +123,10 @@ class Tools:
             model: Base model: an Ollama-style name, a Hugging Face id, or a directory on the PC IA.
             method: lora, qlora, full, freeze, or auto (chosen from the GPU's memory, with the reason).
             dataset: Name of a dataset that llamafactory_datasets lists.
-            options: More of its options, such as name, epochs, learning_rate, lora_rank, cutoff_len; goal "model"
-                continues up to the model in Ollama.
+            options: Further options, by their names in playbooks, such as lr_scheduler, warmup_ratio, gate, extra.
         """
-        request = {"base_model": model, "method": method, "dataset": dataset, **(options or {})}
+        with tool_errors():
+            request = request_of(model, method, dataset, options)
         key = json.dumps(request, sort_keys=True, default=str)
         submission = self._submissions.get(key)
         if submission is None:
@@ -137,7 +140,7 @@ class Tools:
                 message=f"The hub is still being asked what {model} stands for.",
                 next="Call llamafactory_train again with the same arguments in some seconds: it is the same job.",
             )  # fmt: skip
-        with _tool_errors():
+        with tool_errors():
             submitted = submission.result()
         return self._job_info(submitted, warnings=submitted.warnings)
 
@@ -207,9 +210,10 @@ class Tools:
             model: Base model, as for llamafactory_train.
             method: lora, qlora, full, freeze or auto.
             dataset: Name of a dataset.
-            options: More options, as for llamafactory_train.
+            options: Further options, as for llamafactory_train.
         """
-        request = {"base_model": model, "method": method, "dataset": dataset, **(options or {})}
+        with tool_errors():
+            request = request_of(model, method, dataset, options)
         plan = await self._call(self._operations.plan, request)
         fits = plan.estimate.fits
         hint = "llamafactory_train with the same arguments starts it."
@@ -274,7 +278,7 @@ class Tools:
         check_scopes([scope], self._scopes(ctx.request_context.request))
 
     async def _call(self, operation: t.Callable[..., t.Any], *arguments: t.Any) -> t.Any:
-        with _tool_errors():
+        with tool_errors():
             return await asyncio.to_thread(functools.partial(operation, *arguments))
 
     def _job_info(self, job: schemas.Job, warnings: t.Sequence[str] = ()) -> JobInfo:
@@ -318,15 +322,3 @@ def _describe(job: schemas.Job) -> tuple[str, str]:
     if job.model:
         return f"The model {job.model} is served by Ollama.", f"Ask it: it is the model {job.model!r} in Ollama."
     return "All of it is there.", "Nothing is left to do."
-
-
-@contextlib.contextmanager
-def _tool_errors() -> t.Iterator[None]:
-    """Convert errors of the core to tool errors, with the hint and each invalid field."""
-    try:
-        yield
-    except FieldErrors as error:
-        wrong = [" ".join(part for part in (f"{one.field}:", one.message, one.hint) if part) for one in error.errors]
-        raise ToolError("\n".join([error.message, *wrong])) from None
-    except CoreError as error:
-        raise ToolError(str(error)) from error

@@ -157,6 +157,7 @@ TEXTS: Texts = {
     "service.body_no_json": "The body is not JSON.",
     "service.body_half_character": "The body contains an incomplete character (a lone surrogate).",
     "service.body_too_large": "The body is larger than {limit} bytes.",
+    "service.body_too_large_here": Text("The body is larger than {limit} bytes.", "Raise {variable} if it is meant."),
     "service.file_unknown": "There is no file {file_id!r}.",
     "service.model_unknown": "There is no model {model!r}.",
     "service.no_json": "{path} is not JSON: {reason}.",
@@ -165,6 +166,22 @@ TEXTS: Texts = {
     "service.wrong_fields": Text("The request has wrong fields: {fields}.", "{only.hint}"),
     "service.row_invalid": Text("Row {row}: {defect}.", "{defect.hint}"),
     "service.field_unknown": Text("There is no field {field!r}.", "{suggestion}"),
+    "service.field_given_twice": Text("{field} and {other} mean the same here, and differ.", "Give one of them."),
+    "service.field_not_supported": Text("{field} has no effect on a model of this server.", "Leave it out."),
+    "service.field_value_not_supported": Text(
+        "{field} cannot be {value!r}: the server of the model has no such setting.", "Leave it out, or give {known}."
+    ),
+    "service.option_of_ollama": Text(
+        "{field} is an option of Ollama's own interface, which ignores it here.",
+        "Set it in parameters of the fine-tune, or ask Ollama at /api/chat.",
+    ),
+    "service.path_without_v1": Text(
+        "There is nothing at {path}.",
+        "The address of OpenAI's interface ends in /v1, such as {example}; that of REST in /api.",
+    ),
+    "service.model_alias": Text(
+        "{name!r} is a name that moves from version to version.", "Delete a version by its own tag, such as {tag}."
+    ),
     "service.inventory_only": Text(
         "{option} is declared in an inventory: several hosts train together only where Ansible asks them all.",
         "Apply it with playbooks/finetune.yml.",
@@ -187,7 +204,7 @@ TEXTS: Texts = {
     "service.no_integrations": Text("There are none here.", "Leave it out."),
     "service.metadata_invalid": "metadata must be an object of at most {limit} short texts.",
     "service.status_unknown": Text("No job has the status {status!r}.", "{suggestion}"),
-    "service.method_unknown": Text("There is no method {method!r} here.", "Use supervised."),
+    "service.method_unknown": Text("There is no method {method!r} here.", "Use supervised or dpo."),
     "service.method_no_object": 'method must be an object such as {{"type": "supervised"}}.',
     "service.hyperparameters_no_object": "hyperparameters must be an object.",
     "service.number_or_auto": "{field} must be a number or auto.",

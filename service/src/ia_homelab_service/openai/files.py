@@ -13,15 +13,27 @@ import typing as t
 
 from ia_homelab_core.datasets.sources import Source
 from ia_homelab_core.messages.message import Message
+from ia_homelab_core.system.clock import parse_utc
 from ia_homelab_core.system.files import make_dirs, publish_dir, read_record, sha256_file, write_json
 
 from ..application.datasets import IncomingFile, row_problem
 from ..application.errors import FieldError, FieldErrors, NotFoundError
 from ..application.operations import Operations
+from ..application.schemas import Job
 
 _ID = re.compile(r"file-[0-9a-f]{24}\Z")
 _RESULT = re.compile(r"result-(.+)\Z")
 _CONTENT = "content.jsonl"
+
+
+def result_id(job: Job) -> str:
+    """Return the id of the result file of a job."""
+    return f"result-{job.job_id}"
+
+
+def has_result(job: Job) -> bool:
+    """Whether a job has a result file."""
+    return job.status == "succeeded"
 
 
 class Files:
@@ -41,8 +53,9 @@ class Files:
 
         :raises NotFoundError: when there is no such file.
         """
+        folder = self._folder(file_id)  # a result is no file to train on
         self.get(file_id)
-        return os.path.join(self._folder(file_id), _CONTENT)
+        return os.path.join(folder, _CONTENT)
 
     def store(self, incoming_file: IncomingFile, purpose: str) -> dict[str, t.Any]:
         """Store an upload.
@@ -79,10 +92,24 @@ class Files:
 
         :raises NotFoundError: when there is no such file.
         """
+        result = _RESULT.match(file_id)
+        if result is not None:
+            return self._result(file_id, result.group(1))
         metadata = read_record(os.path.join(self._folder(file_id), "about.json"))
         if metadata is None:
             raise NotFoundError("service.file_unknown", file_id=file_id)
         return {"id": file_id, "object": "file", "status": "processed", **metadata}
+
+    def _result(self, file_id: str, job_id: str) -> dict[str, t.Any]:
+        """Return the result file of a job: it is made from the job's log each time it is read."""
+        job = self.operations.get_job(job_id)
+        if not has_result(job):
+            raise NotFoundError("service.file_unknown", file_id=file_id)
+        return {
+            "id": file_id, "object": "file", "status": "processed", "filename": "step_metrics.csv",
+            "bytes": len(self._metrics(job_id)), "created_at": int(parse_utc(job.finished_at)),
+            "purpose": "fine-tune-results",
+        }  # fmt: skip
 
     def all(self) -> list[dict[str, t.Any]]:
         """Return all files, the latest first."""
@@ -101,8 +128,9 @@ class Files:
 
     def delete(self, file_id: str) -> dict[str, t.Any]:
         """Delete a file; datasets created from it remain."""
+        folder = self._folder(file_id)  # a result stays with its job
         self.get(file_id)
-        shutil.rmtree(self._folder(file_id), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         return {"id": file_id, "object": "file", "deleted": True}
 
     def content(self, file_id: str) -> tuple[str, str]:
@@ -113,8 +141,12 @@ class Files:
         result = _RESULT.match(file_id)
         if result is None:
             return self.path(file_id), ""
+        self.get(file_id)
+        return "", self._metrics(result.group(1))
+
+    def _metrics(self, job_id: str) -> str:
         rows = ["step,train_loss,valid_loss,learning_rate"]
-        for point in self.operations.curve(result.group(1), 1_000_000):
+        for point in self.operations.curve(job_id, 1_000_000):
             cells = (int(point.step), point.loss, point.eval_loss, point.learning_rate)
             rows.append(",".join("" if cell is None else str(cell) for cell in cells))
-        return "", "\n".join(rows) + "\n"
+        return "\n".join(rows) + "\n"

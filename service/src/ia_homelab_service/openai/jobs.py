@@ -17,7 +17,7 @@ from ..application import finetune_request
 from ..application.errors import FieldError, FieldErrors, NotFoundError
 from ..application.operations import Operations
 from ..application.schemas import Event, Job
-from .files import Files
+from .files import Files, has_result, result_id
 
 #: Keys of OpenAI's request. Options of a fine-tune are accepted in addition.
 KEYS = (
@@ -32,6 +32,8 @@ KEYS = (
     "integrations",
 )
 _HYPER = ("n_epochs", "batch_size", "learning_rate_multiplier")
+#: OpenAI's methods: the stage of each, and its hyperparameters.
+_METHODS = {"supervised": ("sft", _HYPER), "dpo": ("dpo", (*_HYPER, "beta"))}
 _MAX_METADATA = 16
 
 
@@ -103,13 +105,25 @@ def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], di
 
 def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any], errors: list[FieldError]) -> None:
     hyperparameters: t.Any = body.get("hyperparameters")
+    known: tuple[str, ...] = _HYPER
     method = body.get("method")
     if isinstance(method, dict):
         kind = method.get("type")
-        if kind != "supervised":
+        if kind not in _METHODS:
             errors.append(FieldError("method.type", Message("service.method_unknown", method=kind)))
-        elif isinstance(method.get("supervised"), dict):
-            hyperparameters = method["supervised"].get("hyperparameters") or hyperparameters
+        else:
+            stage, known = _METHODS[kind]
+            if stage != "sft":
+                if request.get("stage") not in (None, stage):
+                    errors.append(
+                        FieldError("stage", Message("service.field_given_twice", field="stage", other="method"))
+                    )
+                request["stage"] = stage
+            if isinstance(method.get(kind), dict):
+                hyperparameters = method[kind].get("hyperparameters") or hyperparameters
+        for key in method:
+            if key not in ("type", kind):
+                errors.append(finetune_request.unknown_field(f"method.{key}", ["method.type", f"method.{kind}"]))
     elif isinstance(method, str):
         request["method"] = method  # an extension: lora, qlora, full, freeze, auto
     elif method is not None:
@@ -118,9 +132,9 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
         errors.append(FieldError("hyperparameters", Message("service.hyperparameters_no_object")))
         hyperparameters = None
     for key, value in (hyperparameters or {}).items():
-        if key not in _HYPER:
+        if key not in known:
             errors.append(
-                finetune_request.unknown_field(f"hyperparameters.{key}", [f"hyperparameters.{one}" for one in _HYPER])
+                finetune_request.unknown_field(f"hyperparameters.{key}", [f"hyperparameters.{one}" for one in known])
             )
         elif value in (None, "auto"):
             continue
@@ -128,6 +142,8 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
             errors.append(FieldError(f"hyperparameters.{key}", Message("service.number_or_auto", field=key)))
         elif key == "n_epochs":
             request["epochs"] = value
+        elif key == "beta":
+            request["pref_beta"] = value
         elif key == "batch_size":
             # rows per optimizer step: a batch size of 1 on the GPU needs least memory
             request.update(batch_size=1, gradient_accumulation=value)
@@ -252,6 +268,8 @@ def to_job(operations: Operations, job: Job) -> dict[str, t.Any]:
         "batch_size": (options.get("batch_size") or 1) * (options.get("gradient_accumulation") or 1),
         "learning_rate_multiplier": round(float(options.get("learning_rate") or 0) / default_learning_rate(), 6),
     }
+    method = next((name for name, (stage, _known) in _METHODS.items() if stage == job.stage), "supervised")
+    preference = {"beta": options.get("pref_beta")} if method == "dpo" else {}
     trained = job.results.get("train") or {}
     eta = job.progress.eta_seconds if job.progress and job.current_step == "train" else None
     error = None
@@ -265,15 +283,15 @@ def to_job(operations: Operations, job: Job) -> dict[str, t.Any]:
         "created_at": _seconds(job.submitted_at),
         "finished_at": _seconds(job.finished_at) if job.ended and job.finished_at else None,
         "model": job.base_model,
-        "fine_tuned_model": job.model or None,
+        "fine_tuned_model": job.version or None,
         "organization_id": "",
         "status": job.status,
         "training_file": str(client_data.get("training_file") or job.dataset),
         "validation_file": None,
-        "result_files": [f"result-{job.job_id}"] if job.status == "succeeded" else [],
+        "result_files": [result_id(job)] if has_result(job) else [],
         "hyperparameters": hyperparameters,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
-        "trained_tokens": trained.get("tokens"),
+        "method": {"type": method, method: {"hyperparameters": {**hyperparameters, **preference}}},
+        "trained_tokens": trained.get("total_tokens"),
         "error": error,
         "seed": int(options.get("seed") or 0),
         "estimated_finish": _seconds(job.submitted_at) + int(age_seconds(job.submitted_at) + eta) if eta else None,

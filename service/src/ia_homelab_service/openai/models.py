@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import itertools
@@ -12,27 +13,33 @@ import json
 import typing as t
 
 import httpx
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ia_homelab_core.json_text import parse_json
 from ia_homelab_core.messages.message import Message
+from ia_homelab_core.ollama.syntax import with_scheme
 
 from ..http.errors import RequestError
-from ..http.problem_details import problem_response
+from ..http.problem_details import language_of, problem_response
 from ..settings import Settings
+from .fields import Fields, translate
 
 #: Responses can take long: a model may have to be loaded first.
 _TIMEOUT = httpx.Timeout(1800.0, connect=5.0)
 #: Statuses of Ollama after which LLaMA-Factory's API is tried: unknown model, and no connection.
 _TRY_NEXT = (404, 502)
 _FORWARDED_HEADERS = ("content-type",)
+#: Status in the metrics of a request whose client has hung up; nobody receives it.
+_CLIENT_CLOSED = 499
 
 
 class Upstream:
     """The servers that requests are forwarded to."""
 
     def __init__(self, settings: Settings) -> None:
-        self._ollama, self._llamafactory = settings.ollama_url.rstrip("/"), settings.llamafactory_api_url.rstrip("/")
+        self._ollama = with_scheme(settings.ollama_url).rstrip("/")
+        self._llamafactory = with_scheme(settings.llamafactory_api_url, 80).rstrip("/")
         self._client: httpx.AsyncClient | None = None
 
     @contextlib.asynccontextmanager
@@ -52,11 +59,28 @@ class Upstream:
             raise RequestError(503, Message("service.stopping"))
         return self._client
 
-    async def forward(self, path: str, body: t.Mapping[str, t.Any], language: str) -> Response:
+    async def forward(self, request: Request, body: t.Mapping[str, t.Any], fields: Fields) -> Response:
         """Forward a request to the server that has the model; streams the response if requested.
 
-        :param language: language of errors.
+        If the client hangs up, the request to the server ends, and so does the server's work on it.
+
+        :param body: the body of the request, which has been read.
+        :param fields: which of its fields the server knows.
+        :raises FieldErrors: for fields that the server does not know.
         """
+        translated = translate(fields, body)
+        answering = asyncio.ensure_future(self._forward(request.url.path, translated, language_of(request)))
+        leaving = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+            # from its first part on, Starlette ends a stream whose client has hung up
+            return await answering if answering.done() else Response(status_code=_CLIENT_CLOSED)
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+    async def _forward(self, path: str, body: t.Mapping[str, t.Any], language: str) -> Response:
         answer = await self._post(f"{self._ollama}{path}", path, body, language)
         # LLaMA-Factory accepts any model name: it gets only requests for the name that it lists
         if answer.status_code in _TRY_NEXT and self._llamafactory:
@@ -102,6 +126,12 @@ class Upstream:
             return list(reply.json().get("data") or [])
         except (httpx.HTTPError, ValueError):
             return None
+
+
+async def _disconnected(request: Request) -> None:
+    """Wait until the client of a request, whose body has been read, hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _relay(reply: httpx.Response, language: str) -> t.AsyncIterator[bytes]:

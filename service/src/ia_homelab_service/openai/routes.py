@@ -15,11 +15,11 @@ from ..application.errors import NotFoundError
 from ..application.operations import Operations
 from ..http.access import READ, TRAIN
 from ..http.bodies import receive_upload
-from ..http.problem_details import language_of
 from ..http.routing import ServiceRoute
 from ..http.security import needs
-from ..http.upload_routes import receives_files
+from ..http.upload_routes import receives_chats, receives_files
 from . import jobs
+from .fields import CHAT, COMPLETIONS, EMBEDDINGS
 from .files import Files
 from .models import Upstream
 from .schemas import JobRequest, ModelRequest
@@ -38,6 +38,7 @@ def create_router(operations: Operations, upstream: Upstream) -> APIRouter:
     router = APIRouter(prefix="/v1", route_class=ServiceRoute, responses=_ERROR_RESPONSES)
     files = Files(operations)
     _add_models(router, upstream)
+    _add_deletion(router, operations)
     _add_files(router, operations, files)
     _add_jobs(router, operations, files)
     return router
@@ -45,16 +46,19 @@ def create_router(operations: Operations, upstream: Upstream) -> APIRouter:
 
 def _add_models(router: APIRouter, upstream: Upstream) -> None:
     @router.post("/chat/completions", dependencies=[needs(READ)])
+    @receives_chats
     async def chat(request: Request, body: ModelRequest) -> Response:
-        return await upstream.forward("/v1/chat/completions", body.model_dump(exclude_unset=True), language_of(request))
+        return await upstream.forward(request, body.model_dump(exclude_unset=True), CHAT)
 
     @router.post("/completions", dependencies=[needs(READ)])
+    @receives_chats
     async def completions(request: Request, body: ModelRequest) -> Response:
-        return await upstream.forward("/v1/completions", body.model_dump(exclude_unset=True), language_of(request))
+        return await upstream.forward(request, body.model_dump(exclude_unset=True), COMPLETIONS)
 
     @router.post("/embeddings", dependencies=[needs(READ)])
+    @receives_chats
     async def embeddings(request: Request, body: ModelRequest) -> Response:
-        return await upstream.forward("/v1/embeddings", body.model_dump(exclude_unset=True), language_of(request))
+        return await upstream.forward(request, body.model_dump(exclude_unset=True), EMBEDDINGS)
 
     @router.get("/models", dependencies=[needs(READ)])
     async def models() -> Response:
@@ -66,6 +70,13 @@ def _add_models(router: APIRouter, upstream: Upstream) -> None:
             if one["id"] in (model, f"{model}:latest"):
                 return JSONResponse(one)
         raise NotFoundError("service.model_unknown", model=model)
+
+
+def _add_deletion(router: APIRouter, operations: Operations) -> None:
+    @router.delete("/models/{model:path}", dependencies=[needs(TRAIN)])
+    async def delete(model: str) -> Response:
+        await to_thread.run_sync(operations.delete_model, model)
+        return JSONResponse({"id": model, "object": "model", "deleted": True})
 
 
 def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..application.errors import DeniedError
 from ..application.operations import Operations
 from ..http.access import READ, Access
-from ..http.problem_details import error_response
+from ..http.problem_details import error_response, prefers_json
 from ..http.security import PUBLIC, SecuredApp, is_declared
 from ..http.sign_in_codes import SignInCodes
 from . import configure, models, plan, watch
@@ -129,11 +129,19 @@ class PageRoute(BaseRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match paths of the routes."""
         ours = scope["type"] == "http" and any(one.matches(scope)[0] != Match.NONE for one in self.routes)
+        # a program that asks for JSON has a wrong address: HTML would tell it nothing
+        ours = ours and not (scope["method"] == "GET" and prefers_json(HTTPConnection(scope)))
         return (Match.FULL, {}) if ours else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to the page."""
         await self._page(scope, receive, send)
+
+
+def _complete(scope: Scope) -> Scope:
+    """Return the scope with the complete path, as applications that are mounted in others expect it."""
+    root = scope.get("root_path", "")
+    return {**scope, "path": f"{root}{scope['path']}"} if root else scope
 
 
 class _VisitorMiddleware:
@@ -144,11 +152,12 @@ class _VisitorMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(_complete(scope), receive, send)
             return
         cookie = HTTPConnection(scope).cookies.get(VISITOR_COOKIE, "")
         visitor = cookie if len(cookie) >= 20 else secrets.token_urlsafe(24)
         scope.setdefault("state", {})["visitor"] = visitor
+        scope = _complete(scope)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

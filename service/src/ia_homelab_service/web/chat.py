@@ -13,6 +13,8 @@ import typing as t
 import httpx
 from nicegui import ui
 
+from ia_homelab_core.ollama.syntax import with_scheme
+
 from ..application import schemas
 from ..application.operations import Operations
 from . import components
@@ -30,7 +32,7 @@ class Chat:
     def __init__(
         self, language: Language, operations: Operations, name: str, versions: t.Sequence[schemas.Model]
     ) -> None:
-        self._language, self._url, self._name = language, operations.settings.ollama_url.rstrip("/"), name
+        self._language, self._url, self._name = language, with_scheme(operations.settings.ollama_url).rstrip("/"), name
         self._conversation = Conversation(self._url)
         with components.panel(language("chat.title")):
             components.paragraph(language("chat.lead"), "soft")

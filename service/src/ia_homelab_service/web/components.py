@@ -19,6 +19,12 @@ from ..application.schemas import MessageBody, Problem
 from .i18n.language import Language
 
 
+def address(path: str) -> str:
+    """Return the address of a path of the service for the current view, below the prefix of a proxy."""
+    request = ui.context.client.request
+    return f"{request.scope.get('root_path', '') if request else ''}{path}"
+
+
 def heading(text: str, level: int = 2) -> ui.html:
     """Add a heading."""
     return ui.html(html.escape(text), tag=f"h{level}", sanitize=False)

@@ -174,7 +174,8 @@ def _upload(viewer: Viewer, upload: UploadForm) -> None:
 <p class="line actions"><button class="native" name="do" value="check">{html.escape(language("upload.check"))}</button>
 <button class="native" name="do" value="publish">{html.escape(language("upload.publish"))}</button></p>"""
         form = ui.html(body, tag="form", sanitize=False)
-        form._props.update({"method": "post", "action": "/datasets", "enctype": "multipart/form-data"})
+        action = components.address("/datasets")
+        form._props.update({"method": "post", "action": action, "enctype": "multipart/form-data"})
 
 
 def _defect(problem: t.Mapping[str, t.Any]) -> Message:

@@ -73,10 +73,10 @@ class FormRoutes:
         return _signed_in(request, cookie)
 
     def _login(self, request: Request, problem: str = "") -> Response:
-        language = request_language(request)
+        language, root = request_language(request), request.scope.get("root_path", "")
         alert = f'<p class="note bad" role="alert">{html.escape(language(problem))}</p>' if problem else ""
         other = "".join(
-            f'<a href="/language/{code}?back=/login" lang="{code}" hreflang="{code}">{name}</a>'
+            f'<a href="{root}/language/{code}?back=/login" lang="{code}" hreflang="{code}">{name}</a>'
             for code, name in NAMES.items()
             if code != language.code
         )
@@ -86,6 +86,7 @@ class FormRoutes:
                 for key in ("brand", "sign__in", "sign__token", "sign__token_hint")
             },
             language=language.code,
+            root=root,
             style=STYLE,
             other=other,
             alert=alert,

@@ -16,6 +16,7 @@ from pathlib import Path
 from nicegui import ui
 from starlette.requests import Request
 
+from . import components
 from .i18n.language import LANGUAGE_COOKIE, NAMES, Language, choose_language
 from .sessions import Session
 
@@ -73,10 +74,10 @@ def view(request: Request, viewer: Viewer, title: str, path: str, sign_out: str 
 
 def _navigation(language: Language, path: str) -> None:
     with ui.element("nav").props(f"aria-label={json.dumps(language('nav'))}"), ui.element("ul"):
-        for address, key in VIEWS:
+        for view_path, key in VIEWS:
             with ui.element("li"):
-                link = ui.element("a").props(f"href={json.dumps(address)}")
-                if address == path:
+                link = ui.element("a").props(f"href={json.dumps(components.address(view_path))}")
+                if view_path == path:
                     link.props("aria-current=page")
                 with link:
                     ui.html(html.escape(language(key)), tag="span", sanitize=False)
@@ -89,14 +90,15 @@ def _toolbar(request: Request, language: Language, sign_out: str) -> None:
             if code != language.code:
                 with ui.element("a") as link:
                     ui.html(html.escape(name), tag="span", sanitize=False)
-                link._props.update({"href": f"/language/{code}?back={_quote(back)}", "lang": code, "hreflang": code})
+                href = components.address(f"/language/{code}?back={_quote(back)}")
+                link._props.update({"href": href, "lang": code, "hreflang": code})
         if sign_out:
             with ui.element("form") as form:
                 field = ui.element("input")
                 field._props.update({"type": "hidden", "name": "form_token", "value": sign_out})
                 with ui.element("button").props("type=submit"):
                     ui.html(html.escape(language("sign.out")), tag="span", sanitize=False)
-            form._props.update({"method": "post", "action": "/logout"})
+            form._props.update({"method": "post", "action": components.address("/logout")})
 
 
 def _quote(text: str) -> str:

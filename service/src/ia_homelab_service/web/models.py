@@ -54,7 +54,7 @@ async def build_list(viewer: Viewer, operations: Operations) -> None:
 def _row(language: Language, name: str, versions: t.Sequence[schemas.Model]) -> list[str]:
     served = next((model for model in versions if is_served(model)), None)
     return [
-        f'<a class="plain" href="/models/{html.escape(name)}">{html.escape(name)}</a>',
+        f'<a class="plain" href="{components.address("/models/")}{html.escape(name)}">{html.escape(name)}</a>',
         f"<code>{html.escape(served.tag)}</code>" if served else html.escape(language("models.nobody")),
         language.number(len(versions)),
         html.escape(language.time(versions[0].registered_at)),
@@ -209,7 +209,7 @@ def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, 
                 )
     run_id = str(line.get("run") or "")
     if run_id:
-        link = f'<a class="plain" href="/watch/{html.escape(run_id)}">{html.escape(run_id)}</a>'
+        link = f'<a class="plain" href="{components.address("/watch/")}{html.escape(run_id)}">{html.escape(run_id)}</a>'
         pairs.append((language("lineage.run"), link))
     return pairs
 

@@ -76,7 +76,7 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
 
 
 def _link_button(text: str, address: str) -> None:
-    ui.button(text).props(f'outline href="{html.escape(address)}"').classes("self-start")
+    ui.button(text).props(f'outline href="{html.escape(components.address(address))}"').classes("self-start")
 
 
 def _show_notes(language: Language, plan: schemas.Plan) -> None:

@@ -105,7 +105,7 @@ async def build_queue(viewer: Viewer, operations: Operations) -> None:
 
 
 def _row(language: Language, job: schemas.Job) -> list[str]:
-    address = html.escape(f"/watch/{job.job_id}")
+    address = html.escape(components.address(f"/watch/{job.job_id}"))
     return [
         f'<a class="plain" href="{address}">{html.escape(job.name)}</a>'
         f'<br><span class="soft small">{html.escape(job.job_id)}</span>',
@@ -127,7 +127,8 @@ def show_machine(language: Language, machine: schemas.Machine) -> None:
     if not machine.gpus:
         pairs.append(("GPU", html.escape(language("machine.no_gpu"))))
     holder = machine.holder
-    link = f'<a class="plain" href="/watch/{html.escape(holder)}">{html.escape(holder)}</a>' if holder else ""
+    at = html.escape(components.address(f"/watch/{holder}"))
+    link = f'<a class="plain" href="{at}">{html.escape(holder)}</a>' if holder else ""
     pairs.append((language("machine.holder"), link or html.escape(language("machine.idle"))))
     if machine.disk_free_bytes:
         pairs.append((language("machine.disk"), html.escape(language.size(machine.disk_free_bytes))))
@@ -259,7 +260,7 @@ class _RunView:
         self._retry.visible = job.status == "failed"
         self._model.visible = done and job.goal == "model"
         if self._model.visible:
-            self._model.props(f'href="/models/{html.escape(job.name)}"')
+            self._model.props(f'href="{components.address("/models/")}{html.escape(job.name)}"')
         self._announce(job, percent, progress)
         self._outcome.clear()
         if job.error is not None:
