@@ -67,11 +67,13 @@ def main(llama_cpp: str, program: str, root: str, *names: str) -> None:
     """Convert and compare each architecture."""
     sys.path[:0] = [llama_cpp, os.path.join(llama_cpp, "gguf-py")]
     import torch  # noqa: F401
-    from conversion import base
+    from conversion import base, gemma
     from transformers import AutoConfig, AutoTokenizer  # noqa: F401
 
     # the converter knows a split of text by the ids of one vocabulary only, which is not that of a tiny model
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
+    # it takes only a vocabulary of SentencePiece
+    gemma.Gemma2Model.set_vocab = lambda self: self._set_vocab_gpt2()
     converter = os.path.join(llama_cpp, "convert_hf_to_gguf.py")
     for name in names:
         here = Path(root, name)

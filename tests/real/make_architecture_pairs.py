@@ -47,7 +47,8 @@ _GLM_EXPERTS = {
 _SLIDING = ["sliding_attention", "full_attention"]
 _LINEAR = {
     "num_hidden_layers": 4, "full_attention_interval": 4,
-    "layer_types": [*["linear_attention"] * 3, "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "layer_types": [*["linear_attention"] * 3, "full_attention"],
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4,
     "linear_key_head_dim": 32, "linear_value_head_dim": 32, "mtp_num_hidden_layers": 1,
 }  # fmt: skip
 _MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 32, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_expand": 2}
@@ -58,6 +59,7 @@ ARCHITECTURES: dict[str, dict[str, t.Any]] = {
     "qwen2": {},
     "qwen3": {},
     "qwen3_moe": {**_EXPERTS, "decoder_sparse_step": 1},
+    "gemma2": {"query_pre_attn_scalar": 32, "layer_types": _SLIDING},
     "gemma3_text": {"query_pre_attn_scalar": 32, "layer_types": _SLIDING},
     "phi3": {},
     "gpt_oss": {

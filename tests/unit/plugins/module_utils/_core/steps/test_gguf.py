@@ -114,6 +114,16 @@ def test_conversion(lab: StepLab) -> None:
     assert "Question 3 ?" in request["together"] and "Réponse 8." in request["together"]
 
 
+@pytest.mark.parametrize(
+    ("architecture", "options"), [("qwen3_5", ["--no-mtp"]), ("glm4_moe", ["--no-mtp"]), ("qwen2", [])]
+)
+def test_layers_that_predict_further_tokens_are_left_out(lab: StepLab, architecture: str, options: list[str]) -> None:
+    """The converter ends with an error for the option where the architecture has none."""
+    merged = Path(lab.layout.artifact("merge", MERGE))
+    write_json(str(merged / "config.json"), {"model_type": architecture, "num_nextn_predict_layers": 1})
+    assert [item for item in request_of(prepare(context(lab)))["convert"] if item == "--no-mtp"] == options
+
+
 def test_quantization(lab: StepLab) -> None:
     """Quantizes the 16-bit file, without any other input."""
     ctx = context(lab, "q4_K_M")
