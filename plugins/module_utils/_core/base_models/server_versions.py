@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from ..ollama.versions import MINIMUM_VERSION
 
-#: Version by ``model_type`` of ``config.json``. gemma3, mistral3, qwen3_5 and qwen3_5_moe, which take images, are served
-#: as the text models inside them, which were tested: the converter has one class for both.
+#: Version by ``model_type`` of ``config.json``. gemma3, mistral3, qwen3_5 and qwen3_5_moe, which take images, are
+#: served as the text models inside them, which were tested: the converter has one class for both.
 OLDEST_SERVER: dict[str, str] = {
     **dict.fromkeys(
         (

@@ -22,7 +22,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.prog
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import gguf, tool_environment
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import (
+    gguf,
+    tool_environment,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.gguf import GgufStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import (
@@ -131,6 +134,12 @@ def test_quantization(lab: StepLab) -> None:
     part = os.path.join(ctx.work, "model.gguf.part")
     command = prepare(ctx)
     assert command.argv == [str(lab.root / "llama.cpp/bin/llama-quantize"), half, part, "Q4_K_M", "1"]
+
+
+def test_quantization_uses_all_processors_of_the_job(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_environment, "cpus", lambda: 12)
+    monkeypatch.setattr(tool_environment, "_TINY_BYTES", 0)
+    assert prepare(context(lab, "q4_K_M")).argv[-1] == "12"
 
 
 def test_tokenizer_of_the_training(lab: StepLab) -> None:
