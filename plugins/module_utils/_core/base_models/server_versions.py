@@ -17,6 +17,7 @@ from ..ollama.versions import MINIMUM_VERSION
 OLDEST_SERVER: dict[str, str] = {
     **dict.fromkeys(
         (
+            "gemma2",
             "gemma3",
             "gemma3_text",
             "glm4",
