@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a trained adapter to a GGUF file of 16 bits: in one pass, and through merged weights.
+"""From a trained adapter to a GGUF file of q4_K_M: in one pass, and through merged weights.
 
 The base has random weights in the shape of a real model (``IA_BENCHMARK_SHAPE``: ``0.5b`` or ``1.5b`` of Qwen 2.5), the
 adapter is random, of rank 16 on all linear modules. Prints seconds, peak RAM and bytes written of both ways, and their
@@ -138,7 +138,7 @@ def measured(workspace: steps.Workspace, step: Step, ctx: StepContext) -> Spent:
 
 
 def way(workspace: steps.Workspace, upstream: dict[str, str], weights: bool) -> tuple[Spent, str]:
-    """Merge and convert; return what it costs, and the GGUF file."""
+    """Merge, convert and quantize; return what it costs, and the 16-bit file."""
     resolved = steps.hp.resolved(steps.hp.normalise(steps.DECLARED))
     merge = workspace.context("merge", {"weights": weights}, upstream, resolved=resolved, weights=weights)
     merging = measured(workspace, MergeStep(), merge)
@@ -152,8 +152,20 @@ def way(workspace: steps.Workspace, upstream: dict[str, str], weights: bool) -> 
     )
     converting = measured(workspace, GgufStep(), convert)
     final = workspace.layout.artifact("gguf", convert.spec.fingerprint)
+    quantize = workspace.context(
+        "gguf",
+        {"quantization": "q4_K_M"},
+        {"merge": merge.spec.fingerprint},
+        quantization="q4_K_M",
+        f16=convert.spec.fingerprint,
+        name="toy",
+    )
+    stages = (merging, converting, measured(workspace, GgufStep(), quantize))
+    print("  merge, f16, q4_K_M: " + ", ".join(f"{stage.seconds:.1f} s" for stage in stages))
     total = Spent(
-        merging.seconds + converting.seconds, max(merging.ram, converting.ram), merging.written + converting.written
+        sum(stage.seconds for stage in stages),
+        max(stage.ram for stage in stages),
+        sum(stage.written for stage in stages),
     )
     if weights:
         shutil.rmtree(workspace.layout.artifact("merge", merge.spec.fingerprint))

@@ -21,12 +21,22 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base
     DEFAULT_TAGS,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.entry import Entry  # noqa: E402
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.server_versions import (  # noqa: E402
+    OLDEST_SERVER,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats import (  # noqa: E402
     exactness,
     facts,
 )
 
 _END = "<!-- End of the generated part. -->"
+
+
+def _oldest_server(entry: Entry, exact: str) -> str:
+    """The oldest tested version that runs a model; empty where that was not tested."""
+    if exact == exactness.UNSERVABLE:
+        return "none"
+    return OLDEST_SERVER.get(entry.model_type, "").removesuffix(".0")
 
 
 def _model(entry: Entry) -> str:
@@ -46,14 +56,15 @@ def _model(entry: Entry) -> str:
         parameters,
         (entry.licence or "") + (" (to be accepted)" if entry.gated else ""),
         "yes" if entry.takes_images else "",
+        _oldest_server(entry, exact),
     )
     return "| " + " | ".join(cells) + " |\n"
 
 
 def models() -> str:
     """The table of the catalogue."""
-    head = "| name | weights | template | exact | architecture | billion parameters | licence | images |\n"
-    return head + "|---" * 8 + "|\n" + "".join(_model(entry) for entry in CATALOGUE)
+    head = "| name | weights | template | exact | architecture | billion parameters | licence | images | Ollama |\n"
+    return head + "|---" * 9 + "|\n" + "".join(_model(entry) for entry in CATALOGUE)
 
 
 def templates() -> str:

@@ -24,6 +24,7 @@ def modules() -> None:
     from ._core.base_models import model_files as _core_base_models_model_files
     from ._core.base_models import names as _core_base_models_names
     from ._core.base_models import resolution as _core_base_models_resolution
+    from ._core.base_models import server_versions as _core_base_models_server_versions
     from ._core.base_models import vision as _core_base_models_vision
     from ._core.chat_formats import canonical as _core_chat_formats_canonical
     from ._core.chat_formats import exactness as _core_chat_formats_exactness

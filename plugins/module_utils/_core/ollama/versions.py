@@ -16,9 +16,11 @@ MINIMUM_VERSION = "0.24.0"
 _NUMBERS = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?![.\d])")
 
 
-def version_warning(ollama: Ollama) -> Message | None:
+def version_warning(ollama: Ollama, architecture: str = "", oldest: str = MINIMUM_VERSION) -> Message | None:
     """Check the version of a server before anything is made for it.
 
+    :param architecture: ``model_type`` of the model to register, if it is known.
+    :param oldest: the oldest version that runs a model of this architecture.
     :returns: a warning if the version is unknown, otherwise None; also if the server does not answer, because it may be
         started later.
     :raises NotReadyError: if the server is too old.
@@ -32,6 +34,14 @@ def version_warning(ollama: Ollama) -> Message | None:
         return Message("ollama.version_unknown", url=ollama.url, version=version, minimum=MINIMUM_VERSION)
     if numbers < _numbers(MINIMUM_VERSION):
         raise NotReadyError("ollama.version_too_old", url=ollama.url, version=version, minimum=MINIMUM_VERSION)
+    if numbers < _numbers(oldest):
+        raise NotReadyError(
+            "ollama.version_too_old_for_base",
+            url=ollama.url,
+            version=version,
+            architecture=architecture,
+            minimum=oldest,
+        )
     return None
 
 

@@ -15,11 +15,12 @@ import typing as t
 
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
+from ..base_models.server_versions import OLDEST_SERVER
 from ..datasets import statistics
 from ..errors import InputError, NotReadyError
 from ..messages.message import Message
 from ..ollama.client import Ollama
-from ..ollama.versions import version_warning
+from ..ollama.versions import MINIMUM_VERSION, version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
@@ -130,6 +131,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
     if request.goal is Goal.MODEL:
         seen = vision.base_of(layout, base)
         projector, without = vision.projector_step(layout, seen, options["resolved"], host.toolchain, provided=True)
+    architecture = base.shape.model_type if base.shape else ""
     return Chain(
         results={"dataset": dataset.fingerprint},
         base=Identity(
@@ -147,7 +149,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             options,
             dataset.results,
             dataset.fingerprint,
-            [*pinned.notes, *_about_server(host), *([without] if without else [])],
+            [*pinned.notes, *_about_server(host, architecture), *([without] if without else [])],
         )
         if request.goal is Goal.MODEL
         else None,
@@ -187,13 +189,15 @@ def _serving(
     return Serving(settings, more, declared.aliases, declared.gate, declared.keep, held)
 
 
-def _about_server(host: Host) -> list[Message]:
+def _about_server(host: Host, architecture: str = "") -> list[Message]:
     """Return a warning about the Ollama server that the model is registered in; empty if there is none.
 
+    :param architecture: ``model_type`` of the base model, if it is known.
     :raises InputError: if its URL is not valid.
     :raises NotReadyError: if it is too old.
     """
-    warning = version_warning(Ollama(host.toolchain.ollama_address, timeout=_SERVER_SECONDS))
+    server = Ollama(host.toolchain.ollama_address, timeout=_SERVER_SECONDS)
+    warning = version_warning(server, architecture, OLDEST_SERVER.get(architecture, MINIMUM_VERSION))
     return [warning] if warning is not None else []
 
 

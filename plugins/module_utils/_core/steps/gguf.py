@@ -59,6 +59,13 @@ FIXED_TEXTS = (
 _MAX_TEXTS = 200
 _MAX_TEXT_LENGTH = 2000
 
+#: ``model_type`` of bases with layers that predict further tokens (MTP, NextN) beside the model. transformers neither
+#: loads nor saves them, so merged weights lack them while their configuration still counts them, and the converter
+#: would write a file that no server loads. They only speed up answers, and would be those of the base.
+_DRAFT_LAYERS = frozenset(
+    {"qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "glm4_moe", "glm4_moe_lite"}
+)
+
 _WRITING = re.compile(r"^Writing:\s+(\d+)%")
 _QUANTIZING = re.compile(r"^\[\s*(\d+)/\s*(\d+)\]")
 #: Log line for each tensor whose rows are incompatible with the requested type (``src/llama-quant.cpp``).
@@ -104,6 +111,7 @@ class GgufStep(Step):
         require_disk_space(ctx.work, int(count * BITS[quantization] / 8), f"Converting to {quantization}")
         request = os.path.join(ctx.job_dir, "convert.json")
         argv = [*source.converter(ctx, converter), merged, "--outtype", quantization, "--outfile", _partial_output(ctx)]
+        argv += converter_options(merged)
         individual, batched = sample_texts(ctx)
         tokenizer = tokenizer_directory(ctx)
         write_json(
@@ -199,6 +207,15 @@ class GgufStep(Step):
 
 def _quantization(ctx: StepContext) -> str:
     return str(ctx.spec.settings.get("quantization") or ctx.spec.options["quantization"])
+
+
+def converter_options(directory: str) -> list[str]:
+    """Return the arguments of llama.cpp's converter that depend on the architecture.
+
+    :param directory: with the weights and ``config.json``.
+    """
+    config = read_record(os.path.join(directory, "config.json")) or {}
+    return ["--no-mtp"] if config.get("model_type") in _DRAFT_LAYERS else []
 
 
 def search_path(tools: Toolchain) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import os
 import re
 import typing as t
@@ -195,8 +196,10 @@ class _NamesOfBase:
     def __init__(self, tensors: t.Mapping[str, Tensor]) -> None:
         self._tensors = tensors
         self._by_key: dict[tuple[t.Any, ...], list[str]] = collections.defaultdict(list)
+        self._by_module: dict[str, list[str]] = collections.defaultdict(list)
         for name in tensors:
             self._by_key[self._key(name)].append(name)
+            self._by_module[self._module(name)].append(name)
 
     @staticmethod
     def _key(name: str) -> tuple[t.Any, ...]:
@@ -205,6 +208,11 @@ class _NamesOfBase:
         count = next((index for index, part in enumerate(parts) if part not in _CONTAINERS), len(parts))
         return tuple(parts[count:])
 
+    @staticmethod
+    def _module(name: str) -> str:
+        """A name without the containers before it."""
+        return ".".join(itertools.dropwhile(_CONTAINERS.__contains__, name.split(".")))
+
     def find(self, wanted: str) -> str:
         """Return the base's own name of a tensor.
 
@@ -212,7 +220,8 @@ class _NamesOfBase:
         """
         if wanted in self._tensors:
             return wanted
-        found = self._by_key.get(self._key(wanted), [])
+        # a language model loaded without the encoders around it has fewer containers than its checkpoint (qwen3_5_text)
+        found = self._by_key.get(self._key(wanted)) or self._by_module.get(self._module(wanted), [])
         if len(found) != 1:
             raise NotInOnePassError(Message("training.one_pass_tensor", tensor=wanted))
         return found[0]

@@ -64,6 +64,12 @@ TEXTS: Texts = {
     "ollama.version_unknown": (
         "Ollama at {url} reports the version {version!r}, which is unknown: {minimum} or newer is needed."
     ),
+    "ollama.version_too_old_for_base": Text(
+        "Ollama at {url} has version {version}, which does not run models of the architecture {architecture}: "
+        "{minimum} or newer is needed.",
+        "Upgrade it (the role ollama does it for a server that it runs), give the URL of another one, or choose "
+        "another base model.",
+    ),
     "ollama.version_too_old": Text(
         "Ollama at {url} has version {version}, which is too old: {minimum} or newer is needed.",
         "Upgrade it (the role ollama does it for a server that it runs), or give the URL of another one.",

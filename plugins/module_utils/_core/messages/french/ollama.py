@@ -11,6 +11,12 @@ TEXTS: Texts = {
     "ollama.version_unknown": (
         "Ollama à {url} annonce la version {version!r}, qui est inconnue : {minimum} ou plus récent est nécessaire."
     ),
+    "ollama.version_too_old_for_base": Text(
+        "Ollama à {url} a la version {version}, qui n'exécute pas les modèles d'architecture {architecture} : "
+        "{minimum} ou plus récent est nécessaire.",
+        "Mettez-le à jour (le rôle ollama le fait pour un serveur qu'il gère), donnez l'URL d'un autre, ou choisissez "
+        "un autre modèle de base.",
+    ),
     "ollama.version_too_old": Text(
         "Ollama à {url} a la version {version}, trop ancienne : {minimum} ou plus récent est nécessaire.",
         "Mettez-le à jour (le rôle ollama le fait pour un serveur qu'il gère), ou donnez l'URL d'un autre.",

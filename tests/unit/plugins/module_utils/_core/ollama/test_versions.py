@@ -36,6 +36,16 @@ def test_a_version_that_is_too_old_is_refused(server: FakeOllama, version: str) 
     assert "Upgrade it" in caught.value.hint
 
 
+def test_a_version_that_is_too_old_for_a_base_is_refused(server: FakeOllama) -> None:
+    server.version = "0.31.9"
+    with pytest.raises(
+        NotReadyError, match="0.31.9, which does not run models of the architecture new: 0.32.0 or newer"
+    ):
+        version_warning(Ollama(server.url), "new", "0.32.0")
+    server.version = "0.32.0"
+    assert version_warning(Ollama(server.url), "new", "0.32.0") is None
+
+
 @pytest.mark.parametrize("version", ["0.0.0", "", "main", "24", "2026.10.3.1"])
 def test_an_unknown_version_is_named(server: FakeOllama, version: str) -> None:
     server.version = version

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.server_versions import (
+    OLDEST_SERVER,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import load
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates import fit, memory
@@ -94,6 +97,17 @@ def test_a_server_that_is_too_old_is_refused_before_the_training(lab: PlanLab) -
         server.version = "0.32.15"
         assert plan(lab.layout, Request.finetune(declared), host).id == run.id
         assert warnings_of(plan(lab.layout, Request.finetune(declared), host)) == []
+
+
+def test_a_server_that_is_too_old_for_the_base_is_refused(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OLDEST_SERVER, "qwen2", "0.32.0")
+    declared = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "homelab"}
+    with fake_ollama() as server:
+        host = Host(Toolchain(ollama_url=server.url), "cpu")
+        server.version = "0.24.0"
+        with pytest.raises(NotReadyError, match="0.24.0, which does not run models of the architecture qwen2"):
+            plan(lab.layout, Request.finetune(declared), host)
+        plan(lab.layout, Request.finetune(declared, Goal.TRAIN), host)
 
 
 def test_a_registration_alone_asks_the_server_too(lab: PlanLab) -> None:

@@ -22,7 +22,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.prog
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runners.command import Command
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import gguf, tool_environment
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import (
+    gguf,
+    tool_environment,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.gguf import GgufStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import (
@@ -114,6 +117,16 @@ def test_conversion(lab: StepLab) -> None:
     assert "Question 3 ?" in request["together"] and "Réponse 8." in request["together"]
 
 
+@pytest.mark.parametrize(
+    ("architecture", "options"), [("qwen3_5", ["--no-mtp"]), ("glm4_moe", ["--no-mtp"]), ("qwen2", [])]
+)
+def test_layers_that_predict_further_tokens_are_left_out(lab: StepLab, architecture: str, options: list[str]) -> None:
+    """The converter ends with an error for the option where the architecture has none."""
+    merged = Path(lab.layout.artifact("merge", MERGE))
+    write_json(str(merged / "config.json"), {"model_type": architecture, "num_nextn_predict_layers": 1})
+    assert [item for item in request_of(prepare(context(lab)))["convert"] if item == "--no-mtp"] == options
+
+
 def test_quantization(lab: StepLab) -> None:
     """Quantizes the 16-bit file, without any other input."""
     ctx = context(lab, "q4_K_M")
@@ -121,6 +134,12 @@ def test_quantization(lab: StepLab) -> None:
     part = os.path.join(ctx.work, "model.gguf.part")
     command = prepare(ctx)
     assert command.argv == [str(lab.root / "llama.cpp/bin/llama-quantize"), half, part, "Q4_K_M", "1"]
+
+
+def test_quantization_uses_all_processors_of_the_job(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_environment, "cpus", lambda: 12)
+    monkeypatch.setattr(tool_environment, "_TINY_BYTES", 0)
+    assert prepare(context(lab, "q4_K_M")).argv[-1] == "12"
 
 
 def test_tokenizer_of_the_training(lab: StepLab) -> None:

@@ -126,6 +126,20 @@ def test_container_that_the_files_of_the_hub_do_not_have(tmp_path: Path) -> None
     assert list(changes(tmp_path, adapter, base=base)) == [f"model.{name}.weight"]
 
 
+def test_a_language_model_loaded_without_its_encoders(tmp_path: Path) -> None:
+    """transformers saves qwen3_5_text under model.language_model, and loads it as model."""
+    name = "layers.0.mlp.up_proj"
+    base = {f"model.language_model.{name}.weight": tensor(6, 4), f"model.visual.{name}.weight": tensor(6, 4)}
+    adapter = {
+        f"{PREFIX}model.{name}.lora_A.weight": tensor(2, 4),
+        f"{PREFIX}model.{name}.lora_B.weight": tensor(6, 2),
+    }
+    assert list(changes(tmp_path, adapter, base=base)) == [f"model.language_model.{name}.weight"]
+    base[f"language_model.{name}.weight"] = tensor(6, 4)
+    with pytest.raises(NotInOnePassError, match=name):
+        changes(tmp_path, adapter, base=base)
+
+
 @pytest.mark.parametrize(
     ("adapter", "reason"),
     [
