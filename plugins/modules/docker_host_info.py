@@ -231,6 +231,10 @@ apt_sources:
       description: Whether the role has written its source.
       type: bool
       sample: false
+    beside:
+      description: A source of somebody else beside which the role's cannot stay; empty if there is none.
+      type: str
+      sample: ""
     key_used:
       description: Whether a source of somebody else uses the file of the role's key.
       type: bool

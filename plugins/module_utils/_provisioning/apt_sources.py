@@ -178,9 +178,10 @@ def state_of(
     :param sources: all of them.
     :param own: whether the role has written ``repository.path``.
     :returns: ``source``, path and line of the source of somebody else that has the repository (empty if there is
-        none), and its ``suite``; ``own``, whether the role's source exists; ``key_used``, whether a source of somebody
-        else uses the role's key; and the ``problem`` because of which the role can neither use what is there nor write
-        a source (empty if there is none).
+        none), and its ``suite``; ``own``, whether the role's source exists; ``beside``, a source of somebody else
+        because of which that one has to go (empty if there is none); ``key_used``, whether a source of somebody else
+        uses the role's key; and the ``problem`` because of which the role can neither use what is there nor write a
+        source (empty if there is none).
     """
     others = [source for source in sources if not (own and source.path == repository.path)]
     wanted = normal_uri(repository.uri, arch)
@@ -188,17 +189,20 @@ def state_of(
     usable = [source for source in same if _is_usable(source, repository, arch)]
     # That of this system first. One of another suite is used as well: its owner has chosen these packages.
     usable.sort(key=lambda source: _normal_suite(source.suite) != _normal_suite(repository.suite))
-    problem: Message | None = _conflict(same, arch)
-    if problem is not None:
-        pass
-    elif not usable and same:
-        problem = Message("provisioning.apt_source_partial", source=same[0].place, uri=repository.uri)
-    elif not usable and not own and os.path.exists(os.path.join(root, repository.path.lstrip("/"))):
-        problem = Message("provisioning.apt_source_taken", path=repository.path, uri=repository.uri)
+    problem = _conflict(same, arch)
+    if problem is None and not usable:
+        if same:
+            problem = Message("provisioning.apt_source_partial", source=same[0].place, uri=repository.uri)
+        elif not own and os.path.exists(os.path.join(root, repository.path.lstrip("/"))):
+            problem = Message("provisioning.apt_source_taken", path=repository.path, uri=repository.uri)
+    # One without the packages of this system is in the way as well, if apt cannot read it together with the role's.
+    mine = [source for source in sources if source not in others]
+    in_the_way = usable or [source for source in same if _conflict([*mine, source], arch)]
     return {
         "source": usable[0].place if usable else "",
         "suite": usable[0].suite if usable else "",
         "own": own,
+        "beside": in_the_way[0].place if own and in_the_way else "",
         "key_used": any(repository.key in source.signed_by.split() for source in others),
         "problem": problem.text if problem else "",
     }

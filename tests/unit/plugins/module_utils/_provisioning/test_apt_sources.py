@@ -88,7 +88,7 @@ def test_a_source_that_is_there_is_used(tmp_path: Path, name: str) -> None:
 )
 def test_what_has_nothing_of_the_repository_is_not_used(tmp_path: Path, name: str, text: str) -> None:
     write(tmp_path, name, text)
-    assert state(tmp_path) == {"source": "", "suite": "", "own": False, "key_used": False, "problem": ""}
+    assert state(tmp_path) == {"source": "", "suite": "", "own": False, "beside": "", "key_used": False, "problem": ""}
 
 
 def test_the_lines_of_nvidias_documentation_are_recognized(tmp_path: Path) -> None:
@@ -106,12 +106,25 @@ def test_the_lines_of_nvidias_documentation_are_recognized(tmp_path: Path) -> No
 
 def test_a_source_of_the_role_is_told_from_others(tmp_path: Path) -> None:
     write(tmp_path, "sources.list.d/docker.sources", f"{a.SOURCE_HEADER}\n{TEXT}")
-    assert state(tmp_path) == {"source": "", "suite": "", "own": True, "key_used": False, "problem": ""}
+    assert state(tmp_path) == {"source": "", "suite": "", "own": True, "beside": "", "key_used": False, "problem": ""}
     write(
         tmp_path, "sources.list.d/docker.list", f"deb [signed-by=/etc/apt/keyrings/docker.asc] {URL} bookworm stable\n"
     )
     found = state(tmp_path)
     assert found["own"] and found["source"] == "/etc/apt/sources.list.d/docker.list:1" and found["key_used"]
+    assert found["beside"] == found["source"]
+
+
+@pytest.mark.parametrize("conflicts", [True, False])
+def test_a_source_that_cannot_be_used_keeps_the_one_of_the_role_away_if_they_conflict(
+    tmp_path: Path, conflicts: bool
+) -> None:
+    write(tmp_path, "sources.list.d/docker.sources", f"{a.SOURCE_HEADER}\n{TEXT}")
+    key = "/mine.gpg" if conflicts else DOCKER.key
+    write(tmp_path, "sources.list.d/docker.list", f"deb [signed-by={key}] {URL} bookworm test\n")
+    found = state(tmp_path)
+    assert found["source"] == "" and found["problem"]
+    assert found["beside"] == ("/etc/apt/sources.list.d/docker.list:1" if conflicts else "")
 
 
 def test_a_source_of_an_earlier_version_is_told_by_its_text(tmp_path: Path) -> None:
