@@ -19,7 +19,7 @@ Config = dict[str, t.Any]
 
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 _DEFAULT_INDENT = "    "
-_BUILT_IN_RUNTIME = re.compile(r"runc$|io\.containerd\.|/")
+_BUILT_IN_RUNTIME = re.compile(r"runc$|/|.*\.")
 
 
 def parse(raw: bytes, path: str) -> Config:

@@ -104,6 +104,7 @@ def test_a_runtime_is_removed_whole_or_not_at_all() -> None:
         ({"default-runtime": "nvidia"}, ["provisioning.default_runtime_missing"]),
         ({"default-runtime": "runc"}, []),
         ({"default-runtime": "io.containerd.runsc.v1"}, []),
+        ({"default-runtime": "x.y"}, []),
         (FORMER, []),
     ],
 )
