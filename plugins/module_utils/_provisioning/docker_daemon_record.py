@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import typing as t
 
 from .._core.errors import StoreError
@@ -83,7 +82,7 @@ def _change(entry: t.Mapping[str, t.Any]) -> Change:
 def render(changes: t.Iterable[Change]) -> str:
     """The text of a record."""
     value = {"version": _VERSION, "changes": [change.as_dict() for change in changes]}
-    return json.dumps(value, indent=2, ensure_ascii=False) + os.linesep
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def recorded(known: t.Iterable[Change], before: Config, after: Config, wanted: Config, adopt: bool) -> list[Change]:
