@@ -80,7 +80,7 @@ def test_the_declared_variables_are_set() -> None:
 def test_a_drop_in_that_opens_the_port_is_named(tmp_path: Path) -> None:
     """It is left from a former Ollama, whose unit had the same name."""
     drop_in = "/etc/systemd/system/ollama.service.d/override.conf"
-    text = r"[Service]\nEnvironment=\"OLLAMA_HOST=0.0.0.0\"\n"
+    text = r'[Service]\nEnvironment="OLLAMA_HOST=0.0.0.0"\n'
     on(HEALTHY, "sh", "-c", f"mkdir -p {os.path.dirname(drop_in)}; printf '{text}' >{drop_in}")
     log = tmp_path / "check.log"
     for options in (["--check"], []):
