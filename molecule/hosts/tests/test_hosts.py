@@ -90,7 +90,8 @@ def test_a_drop_in_that_opens_the_port_is_named(tmp_path: Path) -> None:
 
     # The unit of somebody else, whose server is used as it is.
     on(HEALTHY, "sed", "-i", "1d", "/etc/systemd/system/ollama.service")
-    assert start(log, "--limit", HEALTHY, "--check").wait(timeout=600) == 0, log.read_text()
+    options = ["--limit", HEALTHY, "--check", "-e", "ollama_install=auto"]
+    assert start(log, *options).wait(timeout=600) == 0, log.read_text()
     said = " ".join(log.read_text().split())
     assert f"[WARNING] {drop_in} sets OLLAMA_HOST=0.0.0.0 for the Ollama of this host" in said, said
     assert "ollama_environment is not applied" in said, said
