@@ -29,6 +29,13 @@ options:
     description:
       - File in which the role nvidia_docker has recorded the packages that it installed.
     type: path
+  apt_repositories:
+    description:
+      - Repositories to look for in the sources of apt, by a name for each. A repository has the C(path) of the source
+        and the C(key) that the role nvidia_docker writes, the C(text) of that source, the C(uri) and the C(suite) for
+        this system, and its C(components).
+    type: dict
+    default: {}
   images:
     description:
       - Names of images to look for in the engine.
@@ -145,6 +152,11 @@ engines:
   type: list
   elements: str
   sample: [docker-ce]
+engine_packages:
+  description: Version of each of these packages, by name.
+  returned: success
+  type: dict
+  sample: {docker-ce: "5:29.1.3-1~debian.13~trixie"}
 engine:
   description: The Docker engine.
   returned: success
@@ -183,12 +195,54 @@ cdi_devices:
   type: list
   elements: str
   sample: [nvidia.com/gpu=all]
+cdi_driver:
+  description:
+    - Version of the driver whose files C(/etc/cdi/nvidia.yaml) names; empty if it names none. With another driver,
+      containers do not start.
+  returned: success
+  type: str
+  sample: 580.95.05
 recorded_packages:
   description: The packages in O(record).
   returned: success
   type: list
   elements: str
   sample: [docker-ce]
+record_is_legacy:
+  description:
+    - Whether O(record) was begun by a version of the role that did not record its changes of C(daemon.json).
+  returned: success
+  type: bool
+  sample: false
+apt_sources:
+  description: What the sources of apt have of each of O(apt_repositories), by name.
+  returned: success
+  type: dict
+  contains:
+    source:
+      description: File and line of a source of somebody else that has the repository; empty if there is none.
+      type: str
+      sample: /etc/apt/sources.list.d/docker.list:1
+    suite:
+      description: The suite of that source.
+      type: str
+      sample: trixie
+    own:
+      description: Whether the role has written its source.
+      type: bool
+      sample: false
+    beside:
+      description: A source of somebody else beside which the role's cannot stay; empty if there is none.
+      type: str
+      sample: ""
+    key_used:
+      description: Whether a source of somebody else uses the file of the role's key.
+      type: bool
+      sample: false
+    problem:
+      description: Why the role can neither use a source that is there nor write one; empty if it can.
+      type: str
+      sample: ""
 images:
   description: Id of each of O(images) by its name; empty where the engine does not have it.
   returned: success
@@ -212,10 +266,14 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provision
 
 def inspect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
+    record = params["record"] or ""
+    legacy = docker_host.record_is_legacy(record)
     return {
         "changed": False,
         **docker_host.host(params["packages"], params["pins"]),
-        "recorded_packages": docker_host.recorded_packages(params["record"] or ""),
+        "recorded_packages": docker_host.recorded_packages(record),
+        "record_is_legacy": legacy,
+        "apt_sources": docker_host.apt_sources(params["apt_repositories"], legacy),
         "images": docker_host.image_ids(params["images"]),
         "repository_images": docker_host.images_of(params["repositories"]),
     }
@@ -227,6 +285,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "pins": {"type": "dict", "default": {}},
             "record": {"type": "path"},
+            "apt_repositories": {"type": "dict", "default": {}},
             "images": {"type": "list", "elements": "str", "default": []},
             "repositories": {"type": "list", "elements": "str", "default": []},
         },

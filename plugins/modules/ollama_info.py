@@ -160,6 +160,31 @@ unit:
   returned: success
   type: str
   sample: none
+drop_ins:
+  description: What the drop-ins of that unit set, in the order in which systemd reads them.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: File that sets it.
+      type: str
+      sample: /etc/systemd/system/ollama.service.d/override.conf
+    name:
+      description: Name of an environment variable, or C(ExecStart), C(User) or C(Group).
+      type: str
+      sample: OLLAMA_HOST
+    value:
+      description: Its value.
+      type: str
+      sample: 0.0.0.0
+open_address:
+  description:
+    - The setting, as in RV(drop_ins), because of which other machines can reach the server of that unit. It can also
+      be in the unit itself, if RV(unit) is V(other). Empty if there is none.
+  returned: success
+  type: dict
+  sample: {}
 process:
   description: The record of the server that M(ia_homelab.llamafactory.ollama_server) started; empty if it does not run.
   returned: success
@@ -194,6 +219,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning import (
     ollama_programs,
+    ollama_units,
     places,
     system,
 )
@@ -225,7 +251,7 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
         "has_compilers": ollama_programs.has_compilers(),
         "server_version": server_version(params["url"]),
         "lease": ollama_lease(Layout(params["jobs_dir"]), params["url"]) if params["jobs_dir"] else {},
-        "unit": ollama_programs.unit_origin(params["service_name"]),
+        **ollama_units.report(params["service_name"]),
         "process": running_server(params["data_dir"]),
         "user_is_root": system.user_is_root(),
         "has_apt": system.has_apt(),

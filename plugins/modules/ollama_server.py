@@ -46,6 +46,12 @@ options:
       - Port that it listens at.
     type: int
     default: 11434
+  environment:
+    description:
+      - Further environment variables of the server, such as C(OLLAMA_KEEP_ALIVE). C(OLLAMA_HOST), C(OLLAMA_MODELS) and
+        C(HOME) are refused, because O(host), O(port), O(models_dir) and O(data_dir) decide them.
+    type: dict
+    default: {}
   start_seconds:
     description:
       - How long it may take to answer after its start, in seconds.
@@ -95,13 +101,16 @@ version:
 """
 
 import json
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.ports import OLLAMA_PORT
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._provisioning.ollama_process import (
+    OWN_VARIABLES,
     OllamaProcess,
     Settings,
 )
@@ -119,6 +128,7 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
         params["host"],
         params["port"],
         params["start_seconds"],
+        environment(params["environment"]),
     )
     if params["state"] == "started" and not module.check_mode:
         require_program_of_root(params["binary"])
@@ -135,6 +145,20 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
         "version": version,
         "diff": diff(settings, before, settings.recorded()),
     }
+
+
+def environment(declared: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The declared variables as texts.
+
+    :raises InputError: if a variable is decided by another option, or is none.
+    """
+    for name, value in declared.items():
+        if name in OWN_VARIABLES:
+            raise InputError("modules.variable_decided", name=name)
+        is_scalar = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or not is_scalar or re.search(r"[\n\0]", str(value)):
+            raise InputError("modules.not_a_variable", name=name)
+    return {name: str(value) for name, value in declared.items()}
 
 
 def diff(settings: Settings, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> dict[str, str]:
@@ -158,6 +182,7 @@ def main() -> None:
             "models_dir": {"type": "path"},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": OLLAMA_PORT},
+            "environment": {"type": "dict", "default": {}},
             "start_seconds": {"type": "int", "default": 60},
         },
         ensure,

@@ -20,9 +20,9 @@ def on(host: str, *command: str) -> None:
     subprocess.run(["docker", "exec", host, *command], check=True)
 
 
-def start(log: Path) -> subprocess.Popen[bytes]:
+def start(log: Path, *options: str) -> subprocess.Popen[bytes]:
     """Start the play as a user does, with the repository's ansible.cfg."""
-    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "playbooks/site.yml"]
+    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "playbooks/site.yml", *options]
     settings = {
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_HOST_KEY_CHECKING": "False",
@@ -69,3 +69,37 @@ def test_failing_hosts_do_not_affect_others(tmp_path: Path) -> None:
     assert results[CUT][0] > 0 and results[FULL][0] > 0, second.read_text()
     for host in (HEALTHY, FULL, CUT):
         on(host, "curl", "--silent", "--fail", "http://127.0.0.1:11434/api/version")
+
+
+def test_the_declared_variables_are_set() -> None:
+    command = ["docker", "exec", HEALTHY, "systemctl", "show", "ollama", "--property=Environment", "--value"]
+    variables = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert {"OLLAMA_KEEP_ALIVE=10m", "OLLAMA_CONTEXT_LENGTH=8192", "OLLAMA_HOST=127.0.0.1:11434"} <= set(variables)
+
+
+def test_a_drop_in_that_opens_the_port_is_named(tmp_path: Path) -> None:
+    """It is left from a former Ollama, whose unit had the same name."""
+    drop_in = "/etc/systemd/system/ollama.service.d/override.conf"
+    text = r'[Service]\nEnvironment="OLLAMA_HOST=0.0.0.0"\n'
+    on(HEALTHY, "sh", "-c", f"mkdir -p {os.path.dirname(drop_in)}; printf '{text}' >{drop_in}")
+    log = tmp_path / "check.log"
+    for options in (["--check"], []):
+        assert start(log, "--limit", HEALTHY, *options).wait(timeout=600) == 2, log.read_text()
+        said = " ".join(log.read_text().split())
+        assert f"{drop_in} sets OLLAMA_HOST=0.0.0.0, in place of what this role sets" in said, said
+
+    # The unit of somebody else, whose server is used as it is.
+    on(HEALTHY, "sed", "-i", "1d", "/etc/systemd/system/ollama.service")
+    options = ["--limit", HEALTHY, "--check", "-e", "ollama_install=auto"]
+    assert start(log, *options).wait(timeout=600) == 0, log.read_text()
+    said = " ".join(log.read_text().split())
+    assert f"[WARNING] {drop_in} sets OLLAMA_HOST=0.0.0.0 for the Ollama of this host" in said, said
+    assert "ollama_environment is not applied" in said, said
+
+
+def test_a_variable_that_the_role_sets_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "refused.log"
+    declared = '{"ollama_environment": {"OLLAMA_HOST": "0.0.0.0"}}'
+    assert start(log, "--limit", HEALTHY, "--check", "-e", declared).wait(timeout=600) == 2, log.read_text()
+    said = " ".join(log.read_text().split())
+    assert "sets OLLAMA_HOST, which is decided by ollama_host and ollama_port. Declare it there." in said, said

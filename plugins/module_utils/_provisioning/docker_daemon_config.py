@@ -13,11 +13,13 @@ import re
 import typing as t
 
 from .._core.errors import InputError
+from .._core.messages.message import Message
 
 Config = dict[str, t.Any]
 
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 _DEFAULT_INDENT = "    "
+_BUILT_IN_RUNTIME = re.compile(r"runc$|/|.*\.")
 
 
 def parse(raw: bytes, path: str) -> Config:
@@ -86,9 +88,9 @@ def merged(existing: Config, wanted: Config) -> Config:
 def _merged_list(current: list[t.Any], wanted: list[t.Any]) -> list[t.Any]:
     result = list(current)
     for item in wanted:
-        name = _option_name(item)
+        name = option_name(item)
         matches = [
-            index for index, other in enumerate(result) if other == item or (name and _option_name(other) == name)
+            index for index, other in enumerate(result) if other == item or (name and option_name(other) == name)
         ]
         if matches:
             result[matches[0]] = item
@@ -99,18 +101,25 @@ def _merged_list(current: list[t.Any], wanted: list[t.Any]) -> list[t.Any]:
     return result
 
 
-def _option_name(item: t.Any) -> str:
+def option_name(item: t.Any) -> str:
+    """The name of a ``name=value`` item; empty for any other item."""
     return item.partition("=")[0] if isinstance(item, str) and "=" in item else ""
 
 
 def without(existing: Config, added: Config) -> Config:
-    """The existing settings minus the added ones; a setting whose value has changed since then is kept."""
+    """The existing settings minus the added ones; a setting whose value has changed since then is kept.
+
+    A runtime is kept or removed as a whole, because the engine does not start with one that lacks its path. The default
+    runtime is kept.
+    """
     result = dict(existing)
     for key, item in added.items():
         if key not in result:
             continue
         current = result[key]
-        if current == item:
+        if key == "runtimes" and isinstance(item, dict) and isinstance(current, dict):
+            result[key] = _other_runtimes(current, item, existing.get("default-runtime"))
+        elif current == item:
             del result[key]
         elif isinstance(item, dict) and isinstance(current, dict):
             result[key] = without(current, item)
@@ -119,6 +128,32 @@ def without(existing: Config, added: Config) -> Config:
         if key in result and result[key] != current and not result[key]:
             del result[key]
     return result
+
+
+def _other_runtimes(current: Config, added: Config, default: t.Any) -> Config:
+    def is_added(name: str, runtime: t.Any) -> bool:
+        item = added.get(name)
+        return isinstance(item, dict) and isinstance(runtime, dict) and merged(runtime, item) == runtime
+
+    return {name: runtime for name, runtime in current.items() if name == default or not is_added(name, runtime)}
+
+
+def faults(config: Config) -> list[Message]:
+    """Why the engine would not start with these settings, as far as ``dockerd --validate`` does not see it.
+
+    From ``daemon/runtime_unix.go`` and ``daemon/config/config_linux.go`` of the engine.
+    """
+    found = []
+    runtimes = config.get("runtimes")
+    runtimes = runtimes if isinstance(runtimes, dict) else {}
+    for name, runtime in runtimes.items():
+        if isinstance(runtime, dict) and bool(runtime.get("path")) == bool(runtime.get("runtimeType")):
+            found.append(Message("provisioning.runtime_without_path", runtime=name))
+    default = config.get("default-runtime")
+    # The names that the engine knows itself, and those of containerd's shims.
+    if isinstance(default, str) and default and default not in runtimes and not _BUILT_IN_RUNTIME.match(default):
+        found.append(Message("provisioning.default_runtime_missing", runtime=default))
+    return found
 
 
 def render(value: Config, previous: bytes = b"") -> str:

@@ -15,6 +15,7 @@ import typing as t
 
 from .._core.errors import StoreError
 from .._core.system.docker import LABEL_JOB
+from .apt_sources import Repository, architecture, is_own, read_sources, state_of
 from .system import nvidia_pci_devices, os_release, read, read_text, run, runs_systemd, user_is_root
 
 #: In the name or a label of every container of this collection.
@@ -24,6 +25,7 @@ _ENGINE_PACKAGES = ("docker.io", "docker-ce")
 
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _MODULE_VERSION = re.compile(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s")
+_DRIVER_LIBRARY = re.compile(r"lib(?:cuda|nvidia-ml)\.so\.(\d+(?:\.\d+)+)")
 _MODULE_PLACES = ("updates/dkms", "updates", "kernel/drivers/video", "kernel/nvidia*")
 
 
@@ -110,6 +112,15 @@ def cdi_devices() -> list[str]:
     return [word for line in _lines("nvidia-ctk", "cdi", "list") for word in line.split() if "nvidia.com/" in word]
 
 
+def cdi_driver_version(root: str = "/") -> str:
+    """Version of the driver whose libraries the CDI description of the role names; empty if it names none.
+
+    ``nvidia-ctk cdi generate`` writes the names of the files of the driver, which contain its version.
+    """
+    match = _DRIVER_LIBRARY.search(read_text(os.path.join(root, "etc/cdi/nvidia.yaml")))
+    return match.group(1) if match else ""
+
+
 def toolkit_version() -> str:
     """Version of the NVIDIA Container Toolkit; empty if it is not installed."""
     match = re.search(r"version (\d\S*)", run("nvidia-ctk", "--version")[1])
@@ -121,16 +132,53 @@ def recorded_packages(path: str) -> list[str]:
 
     :raises StoreError: if the record is damaged.
     """
+    return list(_record(path)["packages"])
+
+
+def record_is_legacy(path: str) -> bool:
+    """Whether a record exists that was begun by a version of the role that did not record its changes of
+    ``daemon.json``.
+
+    :raises StoreError: if the record is damaged.
+    """
+    value = _record(path)
+    return bool(value["packages"]) and value.get("settings_recorded") is not True
+
+
+def _record(path: str) -> dict[str, t.Any]:
     raw = read(path) if path else b""
     if not raw:
-        return []
+        return {"packages": []}
     try:
-        names = json.loads(raw)["packages"]
+        value = json.loads(raw)
+        names = value["packages"]
     except (ValueError, KeyError, TypeError):
-        names = None
+        value, names = {}, None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise StoreError("provisioning.no_package_record", path=path)
-    return names
+    return dict(value)
+
+
+def apt_sources(
+    repositories: t.Mapping[str, t.Mapping[str, t.Any]], legacy: bool, root: str = "/"
+) -> dict[str, dict[str, t.Any]]:
+    """What apt's sources have of each repository; see :func:`apt_sources.state_of`.
+
+    :param repositories: by name: ``path``, ``key``, ``uri``, ``suite``, ``components``, and ``text``, the content of
+        the source that the role writes.
+    :param legacy: whether an earlier version of the role, which wrote that text without a header, has been on this
+        host.
+    """
+    sources = read_sources(root)
+    arch = architecture()
+    found = {}
+    for name, value in repositories.items():
+        repository = Repository(
+            value["path"], value["key"], value["uri"], value["suite"], tuple(value.get("components", ()))
+        )
+        own = is_own(repository.path, value["text"] if legacy else "", root)
+        found[name] = state_of(repository, sources, own=own, arch=arch, root=root)
+    return found
 
 
 def host(names: t.Iterable[str] = (), pins: t.Mapping[str, str] | None = None, root: str = "/") -> dict[str, t.Any]:
@@ -141,6 +189,7 @@ def host(names: t.Iterable[str] = (), pins: t.Mapping[str, str] | None = None, r
     :param root: directory that holds the files of the system.
     """
     installed, missing = packages(names, pins or {})
+    engines = packages(_ENGINE_PACKAGES, {})[0]
     return {
         "system": os_release(root),
         "user_is_root": user_is_root(),
@@ -149,8 +198,10 @@ def host(names: t.Iterable[str] = (), pins: t.Mapping[str, str] | None = None, r
         "driver": driver(root),
         "installed": installed,
         "missing": missing,
-        "engines": sorted(packages(_ENGINE_PACKAGES, {})[0]),
+        "engines": sorted(engines),
+        "engine_packages": engines,
         "engine": engine(),
         "toolkit": toolkit_version(),
         "cdi_devices": cdi_devices(),
+        "cdi_driver": cdi_driver_version(root),
     }

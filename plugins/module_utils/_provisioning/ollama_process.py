@@ -25,6 +25,8 @@ from .._core.messages.message import Message
 from .._core.system.ports import OLLAMA_PORT
 from .._core.system.processes import SERVER_RECORD, boot_id, identify
 
+#: Environment variables that the options of the module and the role decide.
+OWN_VARIABLES = ("OLLAMA_HOST", "OLLAMA_MODELS", "HOME")
 _LOG_LIMIT = 10 << 20
 _LOG_TAIL_LINES = 15
 _STOP_SECONDS = 20
@@ -71,6 +73,7 @@ class Settings:
     :param binary: the ollama program.
     :param data_dir: directory of its record and its log, and its home.
     :param start_seconds: how long it may take to answer.
+    :param environment: further environment variables, without those that the other settings decide.
     """
 
     binary: str
@@ -79,6 +82,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = OLLAMA_PORT
     start_seconds: float = 60
+    environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -90,6 +94,7 @@ class Settings:
         return {
             "binary": self.binary,
             "environment": {
+                **self.environment,
                 "OLLAMA_HOST": f"{in_url(self.host)}:{self.port}",
                 "OLLAMA_MODELS": self.models_dir,
                 # It writes a key pair for a registry below its home, which must not be that of a user.

@@ -14,7 +14,7 @@ import typing as t
 from .._core.errors import InputError
 from .._core.messages.message import Message
 from .components import Component, component, libc
-from .system import has_program, read_text, run
+from .system import has_program, run
 from .toolchain import llama_server_component
 
 #: From this version on, Ollama has no engine of its own and runs models in llama.cpp's llama-server.
@@ -26,14 +26,6 @@ _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?![.\d])\S*")
 #: What Ollama's go.mod requires; an older Go that can download toolchains downloads that one.
 _GO_NEEDED = (1, 26)
 _GO_DOWNLOADS_TOOLCHAINS = (1, 21)
-#: First line of the systemd unit that the role ollama writes.
-UNIT_HEADER = "# Managed by ia_homelab.llamafactory.ollama."
-_UNIT_DIRECTORIES = (
-    "etc/systemd/system",
-    "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system",
-    "lib/systemd/system",
-)
 #: An address without a server: `ollama --version` then reports the version of the program alone.
 NO_SERVER = {"OLLAMA_HOST": "127.0.0.1:1"}
 
@@ -152,15 +144,6 @@ def find_go(declared: str = "") -> Go:
 def has_compilers() -> bool:
     """Whether a C and a C++ compiler are installed."""
     return has_program("cc", "gcc") and has_program("c++", "g++")
-
-
-def unit_origin(name: str, root: str = "/") -> str:
-    """Who wrote the systemd unit of this name: ``none`` (there is no unit), ``role`` or ``other``."""
-    for directory in _UNIT_DIRECTORIES:
-        path = os.path.join(root, directory, name + ".service")
-        if os.path.exists(path):
-            return "role" if read_text(path).startswith(UNIT_HEADER) else "other"
-    return "none"
 
 
 def installed(tools_dir: str, version: str, sha256: str, llama_cpp_pins: str = "") -> dict[str, t.Any]:

@@ -67,7 +67,8 @@ class Repository(t.NamedTuple):
 
     def fetch(self, checksum: str) -> tuple[int, str]:
         tasks = (ROLES / "nvidia_docker/tasks/repository.yml").read_text(encoding="utf-8")
-        (self.root / "tasks.yml").write_text(tasks.replace("/etc/apt", str(self.root / "apt")))
+        apt = self.root / "apt"
+        (self.root / "tasks.yml").write_text(tasks.replace("/etc/apt", str(apt)))
         (self.root / "play.yml").write_text(
             f"""
 - hosts: localhost
@@ -78,8 +79,13 @@ class Repository(t.NamedTuple):
   tasks:
     - ansible.builtin.include_tasks: {self.root}/tasks.yml
       vars:
-        nvidia_docker_source:
-          {{name: docker, key: "{self.url}/gpg", checksum: "{checksum}", option: key_checksum, text: "Types: deb"}}
+        nvidia_docker_repository: docker
+        nvidia_docker_probe: {{apt_sources: {{docker: {{source: "", problem: ""}}}}}}
+        nvidia_docker_source_header: "# Header"
+        nvidia_docker_keys: {{docker: {{url: "{self.url}/gpg", checksum: "{checksum}", option: key_checksum}}}}
+        nvidia_docker_repositories:
+          docker:
+            {{path: "{apt}/sources.list.d/docker.sources", key: "{apt}/keyrings/docker.asc", text: "Types: deb"}}
 """
         )
         return ansible_playbook(self.root, "-i", "localhost,", "play.yml")

@@ -22,6 +22,24 @@ TEXTS: Texts = {
         "The engine does not take the new {path}: {reason}",
         "The file was not changed. Correct the declared settings or the existing content of the file.",
     ),
+    "modules.engine_too_old": Text(
+        "{program} is version {version}, and this needs {minimum} or newer.",
+        "Upgrade the engine. {path} was not changed.",
+    ),
+    "modules.one_change_of_settings": "Give only one of merge, undo and restore.",
+    "modules.variable_decided": Text(
+        "environment sets {name}, which the other options decide.",
+        "Remove it; see host, port, models_dir and data_dir.",
+    ),
+    "modules.not_a_variable": Text(
+        "environment has no usable variable {name!r}.",
+        "A name consists of letters, digits and underscores; a value is a number or one line of text, true and false "
+        "in quotes.",
+    ),
+    "modules.no_backup": Text(
+        "There is no backup of the settings, {path}.",
+        "Nothing was changed. Give the path of a backup that this module has written.",
+    ),
     "modules.step_unknown": Text("There is no kind of step {kind!r}.", "The kinds are {known}."),
     "modules.cancel_what": "Say which run to cancel: give run or name.",
     "modules.nothing_to_do": "There is nothing to do: give finetunes, or the run to follow.",

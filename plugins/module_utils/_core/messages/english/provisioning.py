@@ -36,6 +36,24 @@ TEXTS: Texts = {
         "{path} is not a record of installed packages.",
         "Remove it: then no package is taken for installed by the role, and none is removed.",
     ),
+    "provisioning.apt_sources_conflict": (
+        "{one} and {two} both name {uri}, with different values of Signed-By, so apt reads no source at all. Remove "
+        "one of the two."
+    ),
+    "provisioning.apt_source_partial": (
+        "{source} names {uri} without the packages of this system: its type is not deb, or it lacks a component or "
+        "this architecture. A second source could keep apt from reading any source. Correct that one, or remove it."
+    ),
+    "provisioning.apt_source_taken": (
+        "{path} was not written by this collection, and has no enabled source of {uri}. Enable the source in it, or "
+        "remove the file."
+    ),
+    "provisioning.no_settings_record": Text(
+        "{path} is not a record of changed settings.",
+        "Remove it: then the settings of daemon.json that this collection has changed stay as they are.",
+    ),
+    "provisioning.runtime_without_path": "the runtime {runtime} needs either a path or a runtimeType",
+    "provisioning.default_runtime_missing": "default-runtime is {runtime}, and runtimes has no {runtime}",
     "provisioning.no_venv": "No Python on this host can make a virtual environment.",
     "provisioning.no_compiler": "{programs:join| and } are compiled, which needs a C++ compiler.",
     "provisioning.python_unusable": "The declared Python, {python}, is not a 64-bit CPython that runs.",

@@ -166,6 +166,36 @@ def test_what_nvidia_smi_prints_is_reported_only_if_it_fails(programs: Path) -> 
     assert docker_host.driver()["error"] == "Driver/library version mismatch"
 
 
+def test_the_driver_of_the_cdi_description_is_reported(programs: Path, tmp_path: Path) -> None:
+    assert docker_host.cdi_driver_version(str(tmp_path)) == ""
+    write(tmp_path, "etc/cdi/nvidia.yaml", "mounts:\n- hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.570.86.15\n")
+    assert docker_host.host(root=str(tmp_path))["cdi_driver"] == "570.86.15"
+    write(tmp_path, "etc/cdi/nvidia.yaml", "mounts:\n- hostPath: /usr/lib/libnvidia-ml.so.1\n")
+    assert docker_host.cdi_driver_version(str(tmp_path)) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "legacy"),
+    [
+        ('{"packages": ["docker-ce"]}', True),
+        ('{"packages": ["docker-ce"], "settings_recorded": true}', False),
+        ('{"packages": []}', False),
+    ],
+)
+def test_a_record_of_an_earlier_version_is_recognized(tmp_path: Path, text: str, legacy: bool) -> None:
+    (tmp_path / "record.json").write_text(text)
+    assert docker_host.record_is_legacy(str(tmp_path / "record.json")) is legacy
+    assert docker_host.record_is_legacy(str(tmp_path / "none")) is False
+
+
+def test_the_sources_of_apt_are_reported(tmp_path: Path, programs: Path) -> None:
+    write(tmp_path, "etc/apt/sources.list", "deb [signed-by=/a.gpg] https://x.invalid/deb/$(ARCH) /\n")
+    add(programs, "dpkg", "#!/bin/sh\necho amd64\n")
+    wanted = {"path": "/etc/apt/sources.list.d/x.sources", "key": "/x.asc", "suite": "/", "text": "Types: deb"}
+    found = docker_host.apt_sources({"x": {**wanted, "uri": "https://x.invalid/deb/amd64"}}, False, str(tmp_path))
+    assert found["x"]["source"] == "/etc/apt/sources.list:1"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"packages": "docker"}', '{"packages": [1]}'])
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str, programs: Path) -> None:
     record = tmp_path / "record.json"

@@ -268,16 +268,3 @@ def test_the_archive_takes_precedence_over_the_build(installation: Installation)
     assert installation.look(archives={platform.machine(): archive})["installed"] == built
     unpacked = installation.from_archive(archive)["program"]
     assert installation.look(archives={platform.machine(): archive})["installed"] == unpacked
-
-
-def test_the_origin_of_a_unit_is_its_first_line(tmp_path: Path) -> None:
-    assert ollama_programs.unit_origin("ollama", str(tmp_path)) == "none"
-    unit = tmp_path / "usr/lib/systemd/system/ollama.service"
-    unit.parent.mkdir(parents=True)
-    unit.write_text("[Unit]\n")
-    assert ollama_programs.unit_origin("ollama", str(tmp_path)) == "other"
-    override = tmp_path / "etc/systemd/system/ollama.service"
-    override.parent.mkdir(parents=True)
-    template = Path(__file__).resolve().parents[5] / "roles/ollama/templates/ollama.service.j2"
-    override.write_text(template.read_text(encoding="utf-8"))
-    assert ollama_programs.unit_origin("ollama", str(tmp_path)) == "role"

@@ -122,6 +122,31 @@ def test_a_server_with_other_settings_is_restarted(lab: Lab, tmp_path: Path) -> 
     assert lab.record()["environment"]["OLLAMA_HOST"] == f"127.0.0.1:{lab.port}"
 
 
+def test_declared_variables_reach_the_server_and_restart_it(lab: Lab) -> None:
+    lab.call()
+    declared = {"OLLAMA_KEEP_ALIVE": "10m", "OLLAMA_CONTEXT_LENGTH": 8192}
+    assert lab.call(environment=declared, check=True)["changed"]
+    assert lab.call(environment=declared)["changed"] and not lab.call(environment=declared)["changed"]
+    variables = Path(f"/proc/{lab.record()['pid']}/environ").read_bytes().split(b"\0")
+    assert {b"OLLAMA_KEEP_ALIVE=10m", b"OLLAMA_CONTEXT_LENGTH=8192"} <= set(variables)
+
+
+@pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({"OLLAMA_HOST": "0.0.0.0"}, "OLLAMA_HOST, which the other options decide"),
+        ({"HOME": "/root"}, "HOME, which the other options decide"),
+        ({"A B": "1"}, "no usable variable"),
+        ({"A": True}, "no usable variable"),
+        ({"A": ["x"]}, "no usable variable"),
+        ({"A": "x\ny"}, "no usable variable"),
+    ],
+)
+def test_variables_that_cannot_be_set_are_refused(lab: Lab, environment: dict[str, t.Any], code: str) -> None:
+    refused = lab.call(environment=environment, check=True)
+    assert refused["failed"] and code in refused["msg"]
+
+
 def test_a_record_of_the_former_programs_is_recognised(lab: Lab) -> None:
     """A server that was started before the module existed is left running: its record has these keys."""
     lab.call()
