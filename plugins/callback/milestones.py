@@ -172,7 +172,9 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         failed = next((item for item in values.get("results") or () if item.get("failed")), values)
         output = str(failed.get("stderr") or failed.get("stdout") or "").splitlines()[-_OUTPUT_LINES:]
         name = self._task.name if self._task is not None else ""
-        return "\n".join([f"{name}: {failed.get('msg') or 'failed'}", *(f"   {line}" for line in output if line.strip())])
+        return "\n".join(
+            [f"{name}: {failed.get('msg') or 'failed'}", *(f"   {line}" for line in output if line.strip())]
+        )
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         """Print the figures of each host in one line, and the failure if the play ended with one."""

@@ -168,6 +168,7 @@ def modules() -> None:
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan
     from ._core.planning import served_system as _core_planning_served_system
+    from ._core.planning import statements as _core_planning_statements
     from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.programs import check_training as _core_programs_check_training
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers

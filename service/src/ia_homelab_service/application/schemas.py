@@ -127,7 +127,9 @@ class Estimate(Schema):
     ram_bytes: int | None = pydantic.Field(default=None, description="Largest RAM of the steps still to be made.")
     disk_bytes: int | None = pydantic.Field(default=None, description="Disk that the steps still to be made write.")
     disk_free_bytes: int | None = None
-    optimizer_steps: int | None = pydantic.Field(default=None, description="Steps of the training, over all epochs.")
+    optimizer_steps: int | None = pydantic.Field(
+        default=None, description="Steps of the training, over all epochs; null if it is not to be made."
+    )
     seconds: float | None = None
     advice: str = ""
     details: dict[str, t.Any] = {}
@@ -148,6 +150,9 @@ class Plan(Schema):
 
     job: Job
     pending: list[str] = []
+    summary: list[MessageBody] = pydantic.Field(
+        default=[], description="What the terminal says of the plan as well: what would run, and what that needs."
+    )
     warnings: list[str] = []
     warning_messages: list[MessageBody] = []
     estimate: Estimate = Estimate()
@@ -219,7 +224,8 @@ class DatasetChange(Schema):
     """What publishing or validating rows did, or would do."""
 
     valid: bool
-    changed: bool = False
+    published: bool = pydantic.Field(default=False, description="False if the rows were only checked.")
+    changed: bool = pydantic.Field(default=False, description="Whether publishing changed, or would change, anything.")
     dataset: Dataset | None = None
     reasons: list[str] = []
     problems: list[dict[str, t.Any]] = pydantic.Field(

@@ -55,6 +55,7 @@ class DatasetList(pydantic.BaseModel):
 class Estimated(pydantic.BaseModel):
     """What a fine-tune would do and take. Nothing was started or written."""
 
+    summary: list[str] = pydantic.Field(default=[], description="What would run, and what that needs, in words.")
     to_be_made: list[str] = pydantic.Field(description="Steps that would have to be made; empty when all is there.")
     method: str
     method_reason: str = ""

@@ -216,9 +216,10 @@ class Tools:
         if fits is False:
             hint = f"It does not fit this machine. {plan.estimate.advice or 'Try method qlora, or a smaller model.'}"
         elif not plan.pending:
-            hint = "All of it is there already: nothing has to be trained."
+            hint = "Nothing has to be started."
         return Estimated(
-            to_be_made=plan.pending, method=plan.job.method, method_reason=plan.job.method_reason,
+            summary=[said.text for said in plan.summary], to_be_made=plan.pending,
+            method=plan.job.method, method_reason=plan.job.method_reason,
             estimate=plan.estimate, warnings=plan.warnings, inventory=plan.yaml, next=hint,
         )  # fmt: skip
 

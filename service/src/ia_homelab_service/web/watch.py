@@ -71,6 +71,17 @@ def progress_text(language: Language, job: schemas.Job) -> str:
     return " · ".join(parts)
 
 
+def cancel_text(job: schemas.Job, has_checkpoint: bool) -> str:
+    """Return the key of the text that says what stopping a run keeps.
+
+    :param has_checkpoint: whether its training has written a checkpoint already; a training that runs writes one at
+        its end.
+    """
+    if has_checkpoint or (job.current_step == "train" and job.status == "running"):
+        return "watch.cancel_kept"
+    return "watch.cancel_begins_again" if job.status == "running" else "watch.cancel_not_begun"
+
+
 async def build_queue(viewer: Viewer, operations: Operations) -> None:
     """Build the view of all runs and the machine."""
     language = viewer.language
@@ -197,13 +208,16 @@ class _RunView:
             self._model = ui.button(language("watch.see_model"), icon="arrow_forward")
         with ui.dialog() as dialog, ui.card():
             components.heading(language("watch.cancel_sure"))
-            components.paragraph(language("watch.cancel_kept"))
+            kept = components.paragraph("")
             with ui.element("div").classes("line"):
                 ui.button(language("watch.cancel_yes"), color="negative", on_click=lambda: dialog.submit(True))
                 ui.button(language("no"), on_click=lambda: dialog.submit(False)).props("outline")
         dialog.props(f'aria-label="{html.escape(language("watch.cancel_sure"))}"')
 
         async def cancel() -> None:
+            job = await asyncio.to_thread(self._operations.get_job, self._id)
+            saved = await asyncio.to_thread(self._operations.checkpoints, self._id)
+            kept.content = html.escape(language(cancel_text(job, bool(saved))))
             if await dialog:
                 await self._act(self._operations.cancel)
 
