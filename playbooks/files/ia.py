@@ -108,7 +108,7 @@ def main(context: click.Context, inventory: str, ask_password: bool, verbose: bo
 
     \b
     First:    ./ia init            asks what is needed, and writes the inventory
-              ./ia install         installs the tools on the PC (once; about 15 GB)
+              ./ia install         installs the tools on the PC (once; about 8 GB)
     Then:     ./ia plan            shows what an apply would do, and what it needs
               ./ia apply           makes the models, and follows their progress
               ./ia chat NAME       asks a model
