@@ -64,7 +64,7 @@ class _LogOnly:
         return getattr(self._display, name)
 
 
-class CallbackModule(DefaultCallback):  # type: ignore[misc]
+class CallbackModule(DefaultCallback):
     """Prints milestones, and writes the output of the default callback to the log file."""
 
     CALLBACK_VERSION = 2.0
@@ -73,8 +73,8 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._terminal = self._display
-        self._display = _LogOnly(self._terminal)
+        self._terminal: t.Any = self._display
+        self._display: t.Any = _LogOnly(self._terminal)
         self._milestone = ""
         self._milestone_began = 0.0
         self._is_role = False
