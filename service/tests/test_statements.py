@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import os
 import re
+import shutil
+import subprocess
 import typing as t
 from pathlib import Path
 from urllib.parse import urlencode
@@ -17,12 +20,13 @@ import pytest
 from mcp import Client
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
-from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
+from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, ROOT, Service
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.messages.message import Message
 from ia_homelab_core.planning import plan_text, planner
 from ia_homelab_core.planning.plans import plans_of
 from ia_homelab_core.planning.request import Host, Request
+from ia_homelab_core.releases import statements
 from ia_homelab_core.runs.spec import Toolchain
 from ia_homelab_core.runs.states import StepState
 from ia_homelab_service.application import schemas
@@ -65,16 +69,36 @@ def terminal(lab: PlanLab, accelerator: str = "cpu", **declared: t.Any) -> str:
     return plan_text.text(plans_of(lab.layout, [(run, engine.preview(run))], accelerator)[0])
 
 
-def summary_by_mcp(service: Service, base: str) -> list[str]:
-    async def main() -> list[str]:
+def on_the_terminal(table: str, rows: list[t.Any]) -> list[str]:
+    """The lines of a filter of the collection, which needs the environment of Ansible."""
+    program = shutil.which("ansible-playbook")
+    assert program, "the environment of Ansible is on the path"
+    code = (
+        "import json, sys; from importlib import import_module; "
+        f"filter = import_module('ansible_collections.ia_homelab.llamafactory.plugins.filter.{table}').{table}; "
+        "print(json.dumps(filter(json.load(sys.stdin))))"
+    )
+    done = subprocess.run(
+        [str(Path(program).parent / "python"), "-c", code], input=json.dumps(rows), check=True, capture_output=True,
+        text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "playbooks/collections")},
+    )  # fmt: skip
+    return list(json.loads(done.stdout))
+
+
+def by_mcp(service: Service, tool: str, **arguments: t.Any) -> dict[str, t.Any]:
+    async def main() -> dict[str, t.Any]:
         async with Client(f"{service.url}/mcp") as client:
-            options = {"template": "qwen", "name": "my-model", "goal": "model"}
-            arguments = {"model": base, "dataset": "homelab", "method": "lora", "options": options}
-            answer = await client.call_tool("llamafactory_estimate", arguments)
+            answer = await client.call_tool(tool, arguments)
             assert not answer.is_error, answer.content
-            return list((answer.structured_content or {})["summary"])
+            return dict(answer.structured_content or {})
 
     return asyncio.run(main())
+
+
+def summary_by_mcp(service: Service, base: str) -> list[str]:
+    options = {"template": "qwen", "name": "my-model", "goal": "model"}
+    arguments = {"model": base, "dataset": "homelab", "method": "lora", "options": options}
+    return list(by_mcp(service, "llamafactory_estimate", **arguments)["summary"])
 
 
 def test_four_edges_say_the_same_of_a_plan(service: Service) -> None:
@@ -95,9 +119,49 @@ def test_four_edges_say_the_same_of_a_plan(service: Service) -> None:
         assert without_figures(text) in without_figures(shown)
         assert without_figures(text) in without_figures(page)
     for step in plan["job"]["steps"]:
-        line = next(line for line in shown.splitlines() if line.split()[:1] == [step["label"]])
-        assert line.split(None, 1)[1] == step["causes"][0]["text"]
-        assert step["causes"][0]["text"] in page
+        assert step["causes"][0]["text"] in shown and step["causes"][0]["text"] in page
+
+
+def test_four_edges_say_the_same_of_a_run(service: Service) -> None:
+    service.publish("homelab")
+    service.occupy()
+    with service.client() as client:
+        client.post("/api/train", json=service.request(dataset="homelab"))
+        jobs = client.get("/api/status").json()["jobs"]
+        page = html.unescape(client.get("/watch", headers=PAGE).text)
+    # as job_info returns them; this process does not know the step of the occupant, so it cannot read the store itself
+    runs = [{**job, "id": job["job_id"], "state": job["status"], "age_seconds": 1} for job in jobs]
+    table = on_the_terminal("job_table", runs)
+    shown = {line.split()[0]: line for line in table[1:]}
+    listed = {job["job_id"]: job["state"] for job in by_mcp(service, "llamafactory_list")["jobs"]}
+    assert {job["status"] for job in jobs} == {"running", "queued"}
+    for job in jobs:
+        text = job["state"]["text"]
+        assert f"{job['job_id']}  {text}  " in shown[job["job_id"]] and listed[job["job_id"]] == text
+        assert f">{text}<" in page
+    assert any(job["state"]["text"] == "queued (2)" for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"served": {"m:latest": {"version": "m:1"}}}, "latest"),
+        ({"served": {"m:latest": {"version": "m:1"}}, "hold": {"tag": "m:1", "against": ["m:2"]}}, "latest (held)"),
+        ({"hold": {"tag": "m:0", "against": ["m:1"]}}, "kept out"),
+        ({"previous": "m:1"}, "way back"),
+        ({}, "kept"),
+    ],
+)
+def test_terminal_and_service_say_the_same_of_a_version(facts: dict[str, t.Any], expected: str) -> None:
+    version = {"tag": "m:1", "there": True, "pruned_at": "", "lineage": [], "gate": None, "registered_at": ""}
+    model = {"name": "m", "served": {}, "hold": {}, "previous": "", "drift": [], "versions": [version], **facts}
+    assert re.split(r"  +", on_the_terminal("model_table", [model])[1])[1] == expected
+    aliases = ["latest"] if model["served"] else []
+    hold = model["hold"]
+    said = statements.state_of(
+        aliases, True, held=bool(hold), kept_out="m:1" in hold.get("against", []), previous=bool(model["previous"])
+    )
+    assert said.text == expected
 
 
 def test_nothing_to_do_is_said_with_one_text(operations: Operations, lab: PlanLab) -> None:
@@ -141,7 +205,14 @@ def test_a_run_with_nothing_to_make_is_in_the_list(operations: Operations, lab: 
 
 
 def job(**more: t.Any) -> schemas.Job:
-    values: dict[str, t.Any] = {"job_id": "j", "name": "j", "goal": "model", "status": "queued", **more}
+    values: dict[str, t.Any] = {
+        "job_id": "j",
+        "name": "j",
+        "goal": "model",
+        "status": "queued",
+        "state": {"code": "", "text": ""},
+        **more,
+    }
     return schemas.Job(**values)
 
 
@@ -162,7 +233,7 @@ def test_a_checkpoint_is_promised_only_where_there_is_one(
 
 
 def test_without_ollama_no_version_is_called_unserved() -> None:
-    version = {"name": "m", "tag": "m:1", "fingerprint": "f"}
+    version = {"name": "m", "tag": "m:1", "fingerprint": "f", "state": statements.state_of([], None).as_dict()}
     silent = [schemas.Model(**version, present=None)]
     answers = [schemas.Model(**version, present=True)]
     assert models_view.unserved_text(silent) == "models.unknown_served"

@@ -20,6 +20,7 @@ from ia_homelab_core.engine.ollama_password import without_password
 from ia_homelab_core.errors import InputError, StoreError
 from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
+from ia_homelab_core.runs.statements import state_of
 from ia_homelab_core.runs.states import RunState, StepState
 from ia_homelab_core.runs.status import RunView
 from ia_homelab_core.runs.store import is_run_id
@@ -81,6 +82,7 @@ def to_job(layout: Layout, view: RunView, run: Run | None, redactor: Redactor, p
         name=view.name,
         goal=goal_of(run) if run else "other",
         status=status,
+        state=MessageBody(**state_of(status, view.position, view.cancelling).as_dict()),
         cancelling=view.cancelling,
         position=view.position,
         waiting_for=view.waiting_for,

@@ -77,6 +77,7 @@ class Job(Schema):
         description="train: up to the trained adapter. model: up to the model that answers in Ollama."
     )
     status: Status
+    state: MessageBody = pydantic.Field(description="The same, as all interfaces show it, with the place in the queue.")
     cancelling: bool = False
     position: int | None = pydantic.Field(
         default=None, description="Place in the queue; 0 is next. Null when not queued."
@@ -247,6 +248,7 @@ class Model(Schema):
     present: bool | None = pydantic.Field(
         default=None, description="Whether Ollama has it; null if Ollama does not respond."
     )
+    state: MessageBody = pydantic.Field(description="Its state, as all interfaces show it.")
     registered_at: str = ""
     lineage: dict[str, t.Any] = {}
     gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="Report of its last gate.")

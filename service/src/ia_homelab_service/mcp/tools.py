@@ -285,7 +285,8 @@ class Tools:
         ]
         message, hint = _describe(job)
         return JobInfo(
-            job_id=job.job_id, name=job.name, status=job.status, message=message, next=hint, step=job.current_step,
+            job_id=job.job_id, name=job.name, status=job.status, state=job.state.text,
+            message=message, next=hint, step=job.current_step,
             percent=progress.percent if progress else None, loss=progress.loss if progress else None,
             eta_seconds=progress.eta_seconds if progress else None, position=job.position,
             base_model=job.base_model, dataset=job.dataset, method=job.method, model=job.model, error=job.error,

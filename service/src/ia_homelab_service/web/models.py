@@ -139,10 +139,8 @@ class _ModelView:
         with components.panel() as part:
             with ui.element("div").classes("line"):
                 title = components.heading(model.tag).classes("wrap")
-                if now:
-                    components.chip(language("models.serves"), "good")
-                if model.present is False:
-                    components.chip(language("models.gone"), "bad")
+                state = Message.from_stored(model.state.model_dump()).render(language.code).message
+                components.chip(state, "good" if now else "bad" if model.present is False else "")
                 if model.gate is not None:
                     passed = bool(model.gate.get("passed"))
                     components.chip(language("gate.passed" if passed else "gate.failed"), "good" if passed else "bad")

@@ -39,8 +39,8 @@ _ANNOUNCE_EVERY = 10
 
 def status_html(language: Language, job: schemas.Job) -> str:
     """Return the state of a run as HTML."""
-    text = language("status.cancelling") if job.cancelling else language(f"status.{job.status}")
-    return f'<span class="chip {STATUS_CHIPS.get(job.status, "")}">{html.escape(text)}</span>'
+    text = components.messages_html(language, [job.state])
+    return f'<span class="chip {STATUS_CHIPS.get(job.status, "")}">{text}</span>'
 
 
 def progress_text(language: Language, job: schemas.Job) -> str:
@@ -63,8 +63,6 @@ def progress_text(language: Language, job: schemas.Job) -> str:
             parts.append(Message.from_stored(progress.note_message.model_dump()).render(language.code).message)
         elif progress.note:
             parts.append(progress.note)
-    if job.position:
-        parts.append(language("watch.position", place=job.position))
     if job.waiting_for_message is not None:
         reason = Message.from_stored(job.waiting_for_message.model_dump()).render(language.code).message
         parts.append(language("watch.waiting_for", reason=reason))
