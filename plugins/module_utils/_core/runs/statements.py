@@ -29,7 +29,8 @@ def state_of(state: str, position: int | None = None, cancelling: bool = False) 
     """
     if cancelling:
         return Message("runs.state_cancelling")
-    if state == "queued" and position is not None:
+    # a run that has begun waits again for its next step
+    if (state == "queued" and position is not None) or (state == "running" and position):
         return Message("runs.state_queued_at", place=position + 1)
     return Message(_CODES[state])
 
