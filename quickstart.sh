@@ -9,6 +9,8 @@ MODEL=tiny
 HOME_DIR=${XDG_DATA_HOME:-$HOME/.local/share}/ia-homelab
 TOOLS_DIR=
 PORT=11435
+PAGE_PORT=8000
+VERBOSE=false
 MORE=()
 
 usage() {
@@ -27,8 +29,12 @@ Options:
   --tools-dir DIR   directory of the tools (DIR/tools); --clean does not remove another directory
   --port PORT       port of the Ollama server that is started for the run ($PORT)
   --serve           run, and leave the Ollama server running
-  --stop            stop the Ollama server
+  --page            run, leave the server running, and start the page on http://127.0.0.1:$PAGE_PORT: it shows,
+                    trains and asks models; prints a link that signs a browser in
+  --page-port PORT  port of the page ($PAGE_PORT)
+  --stop            stop the Ollama server and the page
   --clean           remove everything that the quickstart installed and made
+  --verbose         show all tasks, as ansible-playbook does; otherwise they are in DIR/quickstart.log
   --help            show this text
 END
 }
@@ -39,12 +45,15 @@ say() { printf '\n==> %s\n' "$*" >&2; }
 ACTION=run
 while (($#)); do
     case $1 in
-    --model | --data-dir | --tools-dir | --port) [[ $# -ge 2 ]] || die "$1 needs a value." ;;&
+    --model | --data-dir | --tools-dir | --port | --page-port) [[ $# -ge 2 ]] || die "$1 needs a value." ;;&
     --model) MODEL=$2; shift ;;
     --data-dir) HOME_DIR=$(realpath -m "$2"); shift ;;
     --tools-dir) TOOLS_DIR=$(realpath -m "$2"); shift ;;
     --port) PORT=$2; shift ;;
+    --page-port) PAGE_PORT=$2; shift ;;
     --serve) ACTION=serve ;;
+    --page) ACTION=page ;;
+    --verbose | -v) VERBOSE=true ;;
     --stop) ACTION=stop ;;
     --clean) ACTION=clean ;;
     --help | -h) usage; exit 0 ;;
@@ -55,56 +64,32 @@ while (($#)); do
 done
 [[ $HOME_DIR != *[[:space:]]* ]] || die "the data directory '$HOME_DIR' contains white space, which LLaMA-Factory does not support. Choose another one: --data-dir DIR"
 [[ -n $TOOLS_DIR ]] || TOOLS_DIR=$HOME_DIR/tools
+LOG=$HOME_DIR/quickstart.log
 
-# Prints the path of a Python that is new enough and can create virtual environments.
-find_python() {
-    local candidate
-    for candidate in ${IA_HOMELAB_PYTHON:-python3.13 python3.12 python3.11 python3 /usr/bin/python3}; do
-        "$candidate" -c 'import sys; assert (3, 11) <= sys.version_info[:2]; import ensurepip, venv' 2>/dev/null &&
-            "$candidate" -c 'import sys; print(sys.executable)' && return
-    done
-    return 1
-}
+# shellcheck source=playbooks/files/controller.sh
+. playbooks/files/controller.sh
 
-have_python() {
-    PYTHON=$(find_python) && return
-    # A system without Python usually lacks the compiler too, which is needed later: name both in one command.
-    local compiler=' g++'
-    if command -v c++ g++ clang++ >/dev/null; then compiler=''; fi
-    command -v apt-get >/dev/null || die "Python 3.11 or newer with venv is required. Install it and run this again."
-    [[ $(id -u) == 0 ]] || die "Python 3.11 or newer with venv is required. Run: sudo apt-get install -y python3 python3-venv$compiler"
-    say "Installing Python"
-    DEBIAN_FRONTEND=noninteractive apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends python3 python3-venv
-    PYTHON=$(find_python) || die "the Python of this system is older than 3.11. Use Debian 12 or later, or Ubuntu 24.04 or later."
-}
-
-# Installs ansible-core into a separate environment, named by its contents; it is complete once the marker exists.
-have_ansible() {
-    local key
-    key=$({ cat requirements.txt; "$PYTHON" -V; } | sha256sum | cut -c1-12)
-    VENV=$TOOLS_DIR/controller-$key
-    [[ -e $VENV/.complete ]] && return
-    say "Setting up Ansible in $VENV"
-    local began=$SECONDS
-    rm -rf "$VENV"
-    mkdir -p "$TOOLS_DIR"
-    "$PYTHON" -m venv "$VENV"
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
-    touch "$VENV/.complete"
-    printf -- '-- Ansible: %d s\n' $((SECONDS - began)) >&2
-}
-
+# play PLAYBOOK [OPTION ...]   one line for each thing done, and the complete output in the log; --verbose shows that one
 play() {
-    ANSIBLE_CONFIG=$PWD/ansible.cfg \
-    ANSIBLE_COLLECTIONS_PATH=$PWD/playbooks/collections \
-    ANSIBLE_CALLBACKS_ENABLED=ia_homelab.llamafactory.durations \
-    ANSIBLE_LOCALHOST_WARNING=false \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED='' \
+    local callback=(ANSIBLE_STDOUT_CALLBACK=ia_homelab.llamafactory.milestones "ANSIBLE_LOG_PATH=$LOG")
+    [[ $VERBOSE == false ]] || callback=(ANSIBLE_CALLBACKS_ENABLED=ia_homelab.llamafactory.durations)
+    env "${callback[@]}" \
+        ANSIBLE_CONFIG="$PWD/ansible.cfg" \
+        ANSIBLE_COLLECTIONS_PATH="$PWD/playbooks/collections" \
+        ANSIBLE_LOCALHOST_WARNING=false \
+        PYTHONDONTWRITEBYTECODE=1 \
+        PYTHONUNBUFFERED='' \
         "$VENV/bin/ansible-playbook" -i inventory/quickstart "$@" \
         -e "llamafactory_data_dir=$HOME_DIR" -e "llamafactory_tools_dir=$TOOLS_DIR" \
-        -e "ollama_port=$PORT" -e "quickstart_model=$MODEL" ${MORE[@]+"${MORE[@]}"}
+        -e "ollama_port=$PORT" -e "quickstart_model=$MODEL" -e "quickstart_page_port=$PAGE_PORT" ${MORE[@]+"${MORE[@]}"}
+}
+
+# Ends with the message of the play, which is on the terminal, and where the rest is.
+failed() {
+    local log="its complete output is in $LOG"
+    [[ $VERBOSE == false ]] || log="see above"
+    printf '\nquickstart: %s: %s. Correct the cause and run this again; finished results are kept.\n' "$1" "$log" >&2
+    exit 2
 }
 
 case $ACTION in
@@ -116,25 +101,44 @@ clean)
     [[ -e $HOME_DIR/jobs/schema.json || -e $HOME_DIR/tools ]] || die "$HOME_DIR is not a data directory of this project, so it is not removed."
     have_python
     have_ansible
-    play playbooks/quickstart-stop.yml -e quickstart_jobs=cancelled
+    play playbooks/quickstart-stop.yml -e quickstart_jobs=cancelled || failed "the servers were not stopped"
     say "Removing $HOME_DIR"
     rm -rf "$HOME_DIR"
     ;;
-stop) have_python; have_ansible; play playbooks/quickstart-stop.yml ;;
-run | serve)
+stop)
     have_python
     have_ansible
-    say "Making a fine-tuned model from the prompts"
-    SERVE=false
-    [[ $ACTION == run ]] || SERVE=true
+    play playbooks/quickstart-stop.yml || failed "the servers were not stopped"
+    ;;
+run | serve | page)
+    have_python
+    have_ansible
+    mkdir -p "$HOME_DIR"
+    say "Making a fine-tuned model from the prompts (complete output: ${LOG/#"$HOME"/\~})"
+    SERVE=true
+    [[ $ACTION != run ]] || SERVE=false
     if ! play playbooks/quickstart.yml -e "quickstart_serve=$SERVE"; then
         play playbooks/quickstart-stop.yml >/dev/null 2>&1 || true
-        die "the run failed: see above. Correct the cause and run this again; finished results are kept."
+        failed "the run failed"
+    fi
+    if [[ $ACTION == page ]]; then
+        say "Starting the page"
+        play playbooks/quickstart-page.yml || failed "the page did not start"
     fi
     if [[ $SERVE == true ]]; then
-        say "The server keeps running at http://127.0.0.1:$PORT. To ask: curl http://127.0.0.1:$PORT/api/chat -d '{\"model\":\"homelab-model\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"...\"}]}'"
+        say "The model answers at http://127.0.0.1:$PORT. To ask it:"
+        printf '    %s\n' "curl http://127.0.0.1:$PORT/api/chat -d '{\"model\":\"homelab-model\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"...\"}]}'" >&2
+    fi
+    if [[ $ACTION == page ]]; then
+        # printed here: the log keeps no link
+        link=$("$HOME_DIR/page/page.sh" link) || failed "there is no sign-in link"
+        say "The page, for a browser on this machine, once and within five minutes: $link"
+        printf '    %s\n' "another link: $HOME_DIR/page/page.sh link" >&2
+    fi
+    if [[ $SERVE == true ]]; then
+        say "To stop what runs: ./quickstart.sh --stop. For a PC with a GPU: README.md, \"A real PC IA\""
     else
-        say "Done. To ask more questions: ./quickstart.sh --serve"
+        say "Done. To ask more: ./quickstart.sh --serve. To see it in a browser: ./quickstart.sh --page. For a PC with a GPU: README.md"
     fi
     ;;
 esac

@@ -38,6 +38,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs import statements
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import (
     Progress,
     format_duration,
@@ -64,16 +65,11 @@ def job_table(runs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
 
 def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:
     progress = Progress.from_dict(run.get("progress") or {})
-    state = run["state"]
-    if state == "queued" and run.get("position") is not None:
-        state = f"queued ({run['position'] + 1})"
-    if run.get("cancelling"):
-        state = "cancelling"
     step = run.get("current") or ((run.get("error") or {}).get("step") or "")
     share = f"{progress.percent}%  {progress.current:g}/{progress.total:g}" if progress.percent is not None else "-"
     return (
         run["id"],
-        state,
+        statements.state_of_view(run).text,
         step or "-",
         share,
         f"{progress.loss:.4g}" if progress.loss is not None else "-",

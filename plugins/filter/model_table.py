@@ -39,6 +39,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases import statements
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import finding_lines, table
 
 _HEADS = ("VERSION", "STATE", "GATE", "TRAINED", "PROMPTS", "COMMIT", "REGISTERED")
@@ -81,15 +82,14 @@ def _state(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> str:
     tags = [
         alias.rpartition(":")[2] for alias, target in model["served"].items() if target["version"] == version["tag"]
     ]
-    if tags:
-        return f"{','.join(tags)}{' (held)' if model['hold'] else ''}"
-    if version["pruned_at"]:
-        return "pruned"
-    if not version["there"]:
-        return "gone"
-    if version["tag"] in (model["hold"] or {}).get("against", []):
-        return "kept out"
-    return "way back" if model["previous"] == version["tag"] else "kept"
+    return statements.state_of(
+        tags,
+        bool(version["there"]),
+        held=bool(model["hold"]),
+        pruned=bool(version["pruned_at"]),
+        kept_out=version["tag"] in (model["hold"] or {}).get("against", []),
+        previous=model["previous"] == version["tag"],
+    ).text
 
 
 def _commit(source: t.Mapping[str, t.Any]) -> str:

@@ -173,6 +173,7 @@ def modules() -> None:
     from ._core.planning import retraining as _core_planning_retraining
     from ._core.planning import saved_plan as _core_planning_saved_plan
     from ._core.planning import served_system as _core_planning_served_system
+    from ._core.planning import statements as _core_planning_statements
     from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.planning import vision as _core_planning_vision
     from ._core.programs import check_training as _core_programs_check_training
@@ -196,6 +197,7 @@ def modules() -> None:
     from ._core.releases import recipes as _core_releases_recipes
     from ._core.releases import regex as _core_releases_regex
     from ._core.releases import retention as _core_releases_retention
+    from ._core.releases import statements as _core_releases_statements
     from ._core.runners import command as _core_runners_command
     from ._core.runners import docker as _core_runners_docker
     from ._core.runners import process as _core_runners_process
@@ -207,6 +209,7 @@ def modules() -> None:
     from ._core.runs import run as _core_runs_run
     from ._core.runs import schema as _core_runs_schema
     from ._core.runs import spec as _core_runs_spec
+    from ._core.runs import statements as _core_runs_statements
     from ._core.runs import states as _core_runs_states
     from ._core.runs import status as _core_runs_status
     from ._core.runs import store as _core_runs_store

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.cookiejar
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import typing as t
+import urllib.request
 
 import pytest
 
@@ -52,9 +54,10 @@ class Clone:
         self.home = root / "home"
         self.home.mkdir()
         self.tools = pathlib.Path(os.environ["IA_TOOLS_DIR"])
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as other:
             probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+            other.bind(("127.0.0.1", 0))
+            self.port, self.page_port = probe.getsockname()[1], other.getsockname()[1]
         names = subprocess.run(
             ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, check=True,
@@ -136,9 +139,10 @@ def test_first_run_gives_an_answer(clone: Clone) -> None:
     assert asked["output"][:40] in output, "the question is answered on the terminal"
     assert_ends_with_a_call(output)
     assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/280  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
-    assert re.search(r"^-- Fine-tune it on the homelab prompts: 0:\d\d:\d\d", output, re.M), (
-        "the duration of each part is printed"
-    )
+    assert re.search(r"^-- Apply the declaration: \d+ s", output, re.M), "the duration of each part is printed"
+    assert len(output.splitlines()) <= 70, "one line for each thing done"
+    log = (clone.data / "quickstart.log").read_text(encoding="utf-8")
+    assert "TASK [" in log and "PLAY RECAP" in log, "the log has the complete output"
     assert clone.processes() == [], "it stops what it started"
 
 
@@ -146,6 +150,7 @@ def test_second_run_changes_nothing(clone: Clone) -> None:
     before = {str(path): path.stat().st_mtime_ns for path in (clone.data / "outputs").rglob("*")}
     output = clone.run()
     assert recap(output)["changed"] == 0
+    assert len(output.splitlines()) <= 50
     assert before == {str(path): path.stat().st_mtime_ns for path in (clone.data / "outputs").rglob("*")}
 
 
@@ -291,6 +296,20 @@ def test_status_lists_the_run(clone: Clone) -> None:
         cwd=clone.tree, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert re.search(rf"{view.id}\s+succeeded", done.stdout), done.stdout
+
+
+def test_page_answers_at_its_link(clone: Clone) -> None:
+    output = clone.run("--page", "--page-port", str(clone.page_port))
+    found = re.search(rf"http://127\.0\.0\.1:{clone.page_port}/login\?code=\S+", output)
+    assert found, output[-3000:]
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+    )
+    with opener.open(found.group(), timeout=60) as page:
+        assert page.status == 200 and "/login" not in page.url, "the link signs in"
+    with opener.open(f"http://127.0.0.1:{clone.page_port}/models", timeout=60) as page:
+        assert "homelab-model" in page.read().decode("utf-8"), "it shows the data of the quickstart"
+    assert found.group() not in (clone.data / "quickstart.log").read_text(encoding="utf-8")
 
 
 def test_stop_and_clean_leave_nothing(clone: Clone) -> None:

@@ -77,9 +77,11 @@ def make_plan(
         if step.label in pending:
             # in check mode the preview may only report the missing dataset, so inspect the artifact itself first
             reason = step_defect(layout, step.spec.kind, step.spec.fingerprint, step.spec.options)
+            # a version that exists is not made again: only what is wrong in Ollama is corrected
+            exists = reason is None and step.spec.kind == "register" and bool(step_view.cause)
             if reason is None and step_view.cause:
                 reason = Message.from_stored(step_view.cause)
-            changed, why = _reasons(layout, step, reason, previous, facts)
+            changed, why = ([], [reason]) if exists and reason else _reasons(layout, step, reason, previous, facts)
             entry["changes"] = [change.as_dict() for change in changed]
             entry["why"] = [cause.text for cause in why]
             entry["causes"] = [cause.as_dict() for cause in why]

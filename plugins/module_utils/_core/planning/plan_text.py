@@ -10,6 +10,7 @@ import typing as t
 from ..estimates.duration import describe_seconds
 from ..messages.message import Message
 from ..system.disk import gigabytes
+from . import statements
 
 
 def text(plan: t.Mapping[str, t.Any]) -> str:
@@ -26,17 +27,15 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
     """
     steps = plan["steps"]
     width = max(len(step["label"]) for step in steps)
+    headline = statements.headline(plan).text
     if not plan["pending"]:
-        unchecked = list(dict.fromkeys(step["unchecked"] for step in steps if step.get("unchecked")))
-        notes = f" ({', '.join(unchecked)})" if unchecked else ""
-        return f"{plan['name']}: nothing to do{notes}\n"
+        return f"{headline}\n"
     reason = f" ({plan['method']}: {plan['method_reason']})" if plan["method_reason"] else ""
-    lines = [f"{plan['name']}: {len(plan['pending'])} of {len(steps)} steps would run{reason}"]
+    lines = [f"{headline}{reason}"]
     for step in steps:
         label = f"  {step['label']:<{width}}  "
         if not step["runs"]:
-            kept = f"kept ({step['unchecked']})" if step.get("unchecked") else "kept"
-            lines.append(label + (kept if step["state"] == "whole" else "not needed"))
+            lines += [label + said.text for said in statements.of_step(step)]
             continue
         about = [Message.from_stored(step["note"]).text] if step.get("note") else []
         details = [*step["why"], *_choices(step, plan), *about, _requirements(step["takes"], plan["host"])]
@@ -80,15 +79,8 @@ def _requirements(takes: t.Mapping[str, t.Any], host: t.Mapping[str, t.Any]) -> 
 
 def _total(plan: t.Mapping[str, t.Any]) -> str:
     takes = [step["takes"] for step in plan["steps"] if step["runs"]]
-    host, needs = plan["host"], plan["needs"]
-    disk, free = gigabytes(needs["disk_bytes"]), gigabytes(host["disk_free_bytes"])
-    line = f"In all: disk {disk} of {free} free at {host['disk_path']}"
-    ram = needs.get("ram_bytes", 0)
-    if ram and host.get("ram_available_bytes"):
-        line += f", RAM {gigabytes(ram)} of {gigabytes(host['ram_available_bytes'])} free"
-    if "seconds" in needs:
-        # a base that already exists takes no time
-        unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
-        note = "" if not unknown else ", downloads and what is not known left out"
-        line += f", {describe_seconds(needs['seconds'])}{note}"
-    return line
+    line = "In all: " + ", ".join(need.text for need in statements.needs(plan))
+    # a base that already exists takes no time
+    unknown = [each for each in takes if each.get("seconds") is None and each.get("disk_bytes") != 0]
+    left_out = ", downloads and what is not known left out" if unknown and "seconds" in plan["needs"] else ""
+    return line + left_out

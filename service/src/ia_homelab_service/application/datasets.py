@@ -111,6 +111,7 @@ class Datasets:
             remove_unused(self.layout, outcome.before, PUBLISHER)
         return DatasetChange(
             valid=True,
+            published=not check,
             changed=outcome.changed,
             dataset=to_dataset(outcome.dataset) if outcome.dataset else None,
             reasons=outcome.reasons,

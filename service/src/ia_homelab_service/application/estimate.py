@@ -31,37 +31,31 @@ def core_plan(
 
 
 def estimate(settings: Settings, layout: Layout, run: Run, plan: t.Mapping[str, t.Any]) -> Estimate:
-    """Return what a run would need, as estimated when it was planned; None where no estimate is possible.
+    """Return what the steps still to be made need, as estimated when they were planned; None where that is unknown.
 
     :param plan: the plan of the run, with the duration of each step.
     """
+    to_be_made = {step["kind"] for step in plan["steps"] if step["runs"]}
     train = step_spec(run, "train")
+    options = train.options if train else {}
     machine = host.inspect_machine(settings.accelerator)
-    count = int((train.options["resolved"].get("gpus") if train else None) or 1)
-    total_bytes, free_vram = machine.gpu_total(count), machine.gpu_free(count)
-    free = free_bytes(layout.root)
-    total = plan["needs"]
-    seconds = total.get("seconds")
-    needs = train.options.get("estimate") if train else None
-    steps = train.options.get("optimizer_steps") if train else None
-    if not needs:
-        return Estimate(
-            vram_total_bytes=total_bytes,
-            vram_free_bytes=free_vram,
-            disk_free_bytes=free,
-            optimizer_steps=steps,
-            seconds=seconds,
-        )
-    vram = total.get("vram_bytes")
+    count = int((options.get("resolved") or {}).get("gpus") or 1)
+    total, trains = plan["needs"], "train" in to_be_made
+    needs = options.get("estimate") or {}
+    fits = None
+    if needs and trains:
+        fits = host.fits(needs, machine, count, step_spec(run, "merge") is not None)
+    elif machine.ram is not None and total.get("ram_bytes"):
+        fits = total["ram_bytes"] <= machine.ram.total + machine.ram.swap
     return Estimate(
-        vram_bytes=vram,
-        vram_total_bytes=total_bytes,
-        vram_free_bytes=free_vram,
-        fits=host.fits(needs, machine, count, step_spec(run, "merge") is not None),
+        vram_bytes=total.get("vram_bytes"),
+        vram_total_bytes=machine.gpu_total(count),
+        vram_free_bytes=machine.gpu_free(count),
+        fits=fits,
         ram_bytes=total.get("ram_bytes"),
-        disk_bytes=total["disk_bytes"],
-        disk_free_bytes=free,
-        optimizer_steps=steps,
-        seconds=seconds,
+        disk_bytes=total["disk_bytes"] if needs or not to_be_made else None,
+        disk_free_bytes=free_bytes(layout.root),
+        optimizer_steps=options.get("optimizer_steps") if trains else None,
+        seconds=total.get("seconds"),
         details=dict(needs),
     )

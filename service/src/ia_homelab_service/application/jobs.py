@@ -20,6 +20,7 @@ from ia_homelab_core.engine.ollama_password import without_password
 from ia_homelab_core.errors import InputError, StoreError
 from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
+from ia_homelab_core.runs.statements import state_of
 from ia_homelab_core.runs.states import RunState, StepState
 from ia_homelab_core.runs.status import RunView
 from ia_homelab_core.runs.store import is_run_id
@@ -84,6 +85,7 @@ def to_job(
         name=view.name,
         goal=goal_of(run) if run else "other",
         status=status,
+        state=MessageBody(**state_of(status, view.position, view.cancelling).as_dict()),
         cancelling=view.cancelling,
         position=view.position,
         waiting_for=view.waiting_for,
@@ -301,11 +303,30 @@ class Jobs:
         :param matches: which runs are returned; by default all of them.
         """
         queue = [record.id for record in self.engine.store.active()]
-        done = [
-            one for one in self.engine.store.done_ids(limit if matches is None else sys.maxsize) if one not in queue
-        ]
+        wanted = limit if matches is None else sys.maxsize
+        ended = self.engine.store.done_ids(wanted)
+        # requests that had nothing to do have no record, but their clients look for them in the list
+        known = {*queue, *ended}
+        requests = [one for one in self._request_ids() if one not in known and self.engine.store.record(one) is None]
+        if requests:
+            ended = sorted([*ended, *requests], key=self._ended_at, reverse=True)
+        done = [one for one in ended if one not in queue]
         finished = itertools.islice(self._matching(done, matches), limit)
         return [*self._matching(queue, matches), *finished]
+
+    def _request_ids(self) -> list[str]:
+        """Return the ids of the remembered requests."""
+        try:
+            names = os.listdir(self.settings.path("requests"))
+        except FileNotFoundError:
+            return []
+        return [name[: -len(".json")] for name in names if name.endswith(".json") and is_run_id(name[: -len(".json")])]
+
+    def _ended_at(self, job_id: str) -> int:
+        """Return when a run ended, or when a request that had nothing to do was made, in nanoseconds."""
+        return _mtime(os.path.join(self.engine.layout.jobs, "done", job_id, "state.json")) or _mtime(
+            self._request_path(job_id)
+        )
 
     def _matching(self, job_ids: t.Iterable[str], matches: t.Callable[[Job], bool] | None) -> t.Iterator[Job]:
         for job_id in job_ids:

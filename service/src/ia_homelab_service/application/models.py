@@ -18,10 +18,11 @@ from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.ollama.syntax import same_model, same_name
 from ia_homelab_core.releases.promotion import Change, Releases
 from ia_homelab_core.releases.retention import delete_version
+from ia_homelab_core.releases.statements import state_of
 from ia_homelab_core.system.files import read_record
 
 from .errors import ConflictError, NotFoundError
-from .schemas import Model, Promotion
+from .schemas import MessageBody, Model, Promotion
 
 #: Seconds that a request waits for a training that has Ollama stopped.
 _WAIT_SECONDS = 5.0
@@ -63,20 +64,32 @@ class Models:
             return None
         results, settings = receipt.get("results") or {}, receipt.get("settings") or {}
         name, tag = str(settings.get("name", "")), str(results.get("tag", ""))
-        ledger = Releases(self.layout, name).ledger()
+        releases = Releases(self.layout, name)
+        ledger = releases.ledger()
         digest = next((str(one["digest"]) for one in tags or () if same_name(str(one.get("name", "")), tag)), "")
+        served = sorted(
+            str(one["name"])
+            for one in tags or ()
+            if digest and one.get("digest") == digest and _is_public_name(str(one["name"]), tag)
+        )
+        present = None if tags is None else bool(digest)
+        state = state_of(
+            [alias.rpartition(":")[2] for alias in served],
+            present,
+            held=ledger.hold is not None,
+            pruned=bool(receipt.get("pruned_at")),
+            kept_out=ledger.hold is not None and ledger.hold.blocks(tag),
+            previous=tags is not None and same_name(releases.previous(tags), tag),
+        )
         return Model(
             name=name,
+            state=MessageBody(**state.as_dict()),
             tag=tag,
             fingerprint=fingerprint,
             digest=digest or str(results.get("digest") or ""),
             quantization=str((receipt.get("options") or {}).get("quantization", "")),
-            served=sorted(
-                str(one["name"])
-                for one in tags or ()
-                if digest and one.get("digest") == digest and _is_public_name(str(one["name"]), tag)
-            ),
-            present=None if tags is None else bool(digest),
+            served=served,
+            present=present,
             registered_at=str(receipt.get("finished_at", "")),
             lineage=self._lineage(receipt),
             gate=read_record(Releases(self.layout, name).gate_report(tag)),

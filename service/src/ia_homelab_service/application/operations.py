@@ -22,7 +22,7 @@ from ia_homelab_core.errors import CoreError
 from ia_homelab_core.messages.message import Message
 from ia_homelab_core.messages.suggestions import nearest
 from ia_homelab_core.ollama.client import Ollama
-from ia_homelab_core.planning import planner
+from ia_homelab_core.planning import planner, statements
 from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.runs.names import LOG_FILE
 from ia_homelab_core.runs.run import Run
@@ -108,11 +108,12 @@ class Operations:
         view = self.engine.preview(run)
         plan = core_plan(self.settings, self.layout, run, view, self.engine.obstacles([run]))
         job = self.jobs.describe(view, run)
-        changed = {step["label"]: step for step in plan["steps"] if step["changes"]}
-        steps = [_with_changes(step, changed.get(step.label)) for step in job.steps]
+        planned = {step["label"]: step for step in plan["steps"]}
+        steps = [_as_planned(step, planned[step.label]) for step in job.steps]
         return Plan(
             job=job.model_copy(update={"steps": steps}),
             pending=view.pending,
+            summary=[MessageBody(**said.as_dict()) for said in statements.of_plan(plan)],
             warnings=plan["warnings"],
             warning_messages=plan["warning_messages"],
             estimate=estimate(self.settings, self.layout, run, plan),
@@ -347,12 +348,11 @@ class Operations:
         return [one.id for one in active if self.journal.sync(one.id)]
 
 
-def _with_changes(step: Step, planned: t.Mapping[str, t.Any] | None) -> Step:
-    """Return a step with what has changed of its inputs as its reason."""
-    if planned is None:
-        return step
-    causes = [MessageBody(**cause) for cause in planned["causes"]]
-    return step.model_copy(update={"reason": "; ".join(planned["why"]), "causes": causes})
+def _as_planned(step: Step, planned: t.Mapping[str, t.Any]) -> Step:
+    """Return a step with what the plan says of it as its reason."""
+    said = statements.of_step(planned)
+    causes = [MessageBody(**message.as_dict()) for message in said]
+    return step.model_copy(update={"reason": "; ".join(message.text for message in said), "causes": causes})
 
 
 def _known_secrets(settings: Settings) -> list[str]:

@@ -77,6 +77,7 @@ class Job(Schema):
         description="train: up to the trained adapter. model: up to the model that answers in Ollama."
     )
     status: Status
+    state: MessageBody = pydantic.Field(description="The same, as all interfaces show it, with the place in the queue.")
     cancelling: bool = False
     position: int | None = pydantic.Field(
         default=None, description="Place in the queue; 0 is next. Null when not queued."
@@ -133,7 +134,9 @@ class Estimate(Schema):
     ram_bytes: int | None = pydantic.Field(default=None, description="Largest RAM of the steps still to be made.")
     disk_bytes: int | None = pydantic.Field(default=None, description="Disk that the steps still to be made write.")
     disk_free_bytes: int | None = None
-    optimizer_steps: int | None = pydantic.Field(default=None, description="Steps of the training, over all epochs.")
+    optimizer_steps: int | None = pydantic.Field(
+        default=None, description="Steps of the training, over all epochs; null if it is not to be made."
+    )
     seconds: float | None = None
     advice: str = ""
     details: dict[str, t.Any] = {}
@@ -154,6 +157,9 @@ class Plan(Schema):
 
     job: Job
     pending: list[str] = []
+    summary: list[MessageBody] = pydantic.Field(
+        default=[], description="What the terminal says of the plan as well: what would run, and what that needs."
+    )
     warnings: list[str] = []
     warning_messages: list[MessageBody] = []
     estimate: Estimate = Estimate()
@@ -225,7 +231,8 @@ class DatasetChange(Schema):
     """What publishing or validating rows did, or would do."""
 
     valid: bool
-    changed: bool = False
+    published: bool = pydantic.Field(default=False, description="False if the rows were only checked.")
+    changed: bool = pydantic.Field(default=False, description="Whether publishing changed, or would change, anything.")
     dataset: Dataset | None = None
     reasons: list[str] = []
     problems: list[dict[str, t.Any]] = pydantic.Field(
@@ -247,6 +254,7 @@ class Model(Schema):
     present: bool | None = pydantic.Field(
         default=None, description="Whether Ollama has it; null if Ollama does not respond."
     )
+    state: MessageBody = pydantic.Field(description="Its state, as all interfaces show it.")
     registered_at: str = ""
     lineage: dict[str, t.Any] = {}
     gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="Report of its last gate.")

@@ -19,6 +19,9 @@ class JobInfo(pydantic.BaseModel):
     job_id: str = pydantic.Field(description="What to name it by. Empty while the base model is still looked up.")
     name: str = pydantic.Field(default="", description="Name of the fine-tune, and of its model in Ollama.")
     status: str = pydantic.Field(description="starting, queued, running, paused, succeeded, failed or cancelled.")
+    state: str = pydantic.Field(
+        default="", description="The same as all interfaces show it, with its place in the queue."
+    )
     message: str = pydantic.Field(description="How it stands, in a sentence.")
     next: str = pydantic.Field(description="What to do next.")
     step: str = pydantic.Field(default="", description="The step at work: base, train, merge, gguf-… or register-….")
@@ -55,6 +58,7 @@ class DatasetList(pydantic.BaseModel):
 class Estimated(pydantic.BaseModel):
     """What a fine-tune would do and take. Nothing was started or written."""
 
+    summary: list[str] = pydantic.Field(default=[], description="What would run, and what that needs, in words.")
     to_be_made: list[str] = pydantic.Field(description="Steps that would have to be made; empty when all is there.")
     method: str
     method_reason: str = ""

@@ -220,9 +220,10 @@ class Tools:
         if fits is False:
             hint = f"It does not fit this machine. {plan.estimate.advice or 'Try method qlora, or a smaller model.'}"
         elif not plan.pending:
-            hint = "All of it is there already: nothing has to be trained."
+            hint = "Nothing has to be started."
         return Estimated(
-            to_be_made=plan.pending, method=plan.job.method, method_reason=plan.job.method_reason,
+            summary=[said.text for said in plan.summary], to_be_made=plan.pending,
+            method=plan.job.method, method_reason=plan.job.method_reason,
             estimate=plan.estimate, warnings=plan.warnings, inventory=plan.yaml, next=hint,
         )  # fmt: skip
 
@@ -288,7 +289,8 @@ class Tools:
         ]
         message, hint = _describe(job)
         return JobInfo(
-            job_id=job.job_id, name=job.name, status=job.status, message=message, next=hint, step=job.current_step,
+            job_id=job.job_id, name=job.name, status=job.status, state=job.state.text,
+            message=message, next=hint, step=job.current_step,
             percent=progress.percent if progress else None, loss=progress.loss if progress else None,
             eta_seconds=progress.eta_seconds if progress else None, position=job.position,
             base_model=job.base_model, dataset=job.dataset, method=job.method, model=job.model, error=job.error,

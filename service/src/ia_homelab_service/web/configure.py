@@ -144,7 +144,7 @@ def _describe(language: t.Any, dataset: schemas.Dataset | None) -> None:
     ]
     if dataset.bytes is not None:
         pairs.append((language("dataset.size"), language.size(dataset.bytes)))
-    systems = dataset.systems.get("count", len(dataset.systems)) if dataset.systems else 0
+    systems = int(dataset.systems.get("distinct") or 0)
     pairs += [
         (language("dataset.systems"), language.number(systems)),
         (language("dataset.version"), dataset.digest[:12]),
@@ -189,10 +189,13 @@ def _upload_result(language: t.Any, result: schemas.DatasetChange | Exception | 
         components.problem(language, result)
         return
     if result.valid:
-        key = "upload.published" if result.dataset is not None and result.changed else "upload.valid"
-        rows = language.number(result.dataset.rows or 0) if result.dataset else "?"
+        if result.dataset is None:
+            text = language("upload.fine")
+        else:
+            key = "upload.valid" if not result.published else "upload.published" if result.changed else "upload.same"
+            text = language(key, rows=language.number(result.dataset.rows or 0))
         with components.note("good", role="status"):
-            components.paragraph(language(key, rows=rows))
+            components.paragraph(text)
         return
     with components.note("bad", role="alert"):
         components.paragraph(language("upload.refused", count=language.number(result.problems_total)))

@@ -140,7 +140,7 @@ class FormRoutes:
         self._results[key] = result
         while len(self._results) > _RESULTS_KEPT:
             self._results.popitem(last=False)
-        published = isinstance(result, schemas.DatasetChange) and result.valid and result.dataset is not None
+        published = isinstance(result, schemas.DatasetChange) and result.published and result.dataset is not None
         chosen = f"&dataset={result.dataset.name}" if published else ""  # type: ignore[union-attr]
         return RedirectResponse(f"/?upload={key}{chosen}", 303)
 

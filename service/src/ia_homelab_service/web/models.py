@@ -55,7 +55,7 @@ def _row(language: Language, name: str, versions: t.Sequence[schemas.Model]) -> 
     served = next((model for model in versions if is_served(model)), None)
     return [
         f'<a class="plain" href="{components.address("/models/")}{html.escape(name)}">{html.escape(name)}</a>',
-        f"<code>{html.escape(served.tag)}</code>" if served else html.escape(language("models.nobody")),
+        f"<code>{html.escape(served.tag)}</code>" if served else html.escape(language(unserved_text(versions))),
         language.number(len(versions)),
         html.escape(language.time(versions[0].registered_at)),
     ]
@@ -64,6 +64,11 @@ def _row(language: Language, name: str, versions: t.Sequence[schemas.Model]) -> 
 def is_served(model: schemas.Model) -> bool:
     """Whether a public name points at the model."""
     return bool(model.served)
+
+
+def unserved_text(versions: t.Sequence[schemas.Model]) -> str:
+    """Return the key of the text for a model of which no version is known to be served."""
+    return "models.unknown_served" if any(model.present is None for model in versions) else "models.nobody"
 
 
 async def build_model(viewer: Viewer, operations: Operations, name: str) -> None:
@@ -112,7 +117,7 @@ class _ModelView:
         language = self._language
         with components.panel(language("models.now")):
             if served is None:
-                components.paragraph(language("models.nobody_long", name=self._name))
+                components.paragraph(language(f"{unserved_text(versions)}_long", name=self._name))
             else:
                 ui.html(
                     f"<p>{html.escape(language('models.now_answers', name=', '.join(served.served)))} "
@@ -134,10 +139,8 @@ class _ModelView:
         with components.panel() as part:
             with ui.element("div").classes("line"):
                 title = components.heading(model.tag).classes("wrap")
-                if now:
-                    components.chip(language("models.serves"), "good")
-                if model.present is False:
-                    components.chip(language("models.gone"), "bad")
+                state = Message.from_stored(model.state.model_dump()).render(language.code).message
+                components.chip(state, "good" if now else "bad" if model.present is False else "")
                 if model.gate is not None:
                     passed = bool(model.gate.get("passed"))
                     components.chip(language("gate.passed" if passed else "gate.failed"), "good" if passed else "bad")

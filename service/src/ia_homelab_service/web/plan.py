@@ -80,9 +80,9 @@ def _link_button(text: str, address: str) -> None:
 
 
 def _show_notes(language: Language, plan: schemas.Plan) -> None:
-    if not plan.pending:
-        with components.note("good", role="status"):
-            components.paragraph(language("plan.nothing"))
+    with components.note("" if plan.pending else "good", role="status"):
+        first, *others = [components.messages_html(language, [said]) for said in plan.summary]
+        ui.html(f"<p><strong>{first}</strong></p>" + (f"<p>{', '.join(others)}</p>" if others else ""), sanitize=False)
     if plan.estimate.fits is False:
         with components.note("bad", role="alert"):
             components.paragraph(language("plan.no_fit"))

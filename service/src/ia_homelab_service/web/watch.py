@@ -39,8 +39,8 @@ _ANNOUNCE_EVERY = 10
 
 def status_html(language: Language, job: schemas.Job) -> str:
     """Return the state of a run as HTML."""
-    text = language("status.cancelling") if job.cancelling else language(f"status.{job.status}")
-    return f'<span class="chip {STATUS_CHIPS.get(job.status, "")}">{html.escape(text)}</span>'
+    text = components.messages_html(language, [job.state])
+    return f'<span class="chip {STATUS_CHIPS.get(job.status, "")}">{text}</span>'
 
 
 def progress_text(language: Language, job: schemas.Job) -> str:
@@ -63,12 +63,21 @@ def progress_text(language: Language, job: schemas.Job) -> str:
             parts.append(Message.from_stored(progress.note_message.model_dump()).render(language.code).message)
         elif progress.note:
             parts.append(progress.note)
-    if job.position:
-        parts.append(language("watch.position", place=job.position))
     if job.waiting_for_message is not None:
         reason = Message.from_stored(job.waiting_for_message.model_dump()).render(language.code).message
         parts.append(language("watch.waiting_for", reason=reason))
     return " · ".join(parts)
+
+
+def cancel_text(job: schemas.Job, has_checkpoint: bool) -> str:
+    """Return the key of the text that says what stopping a run keeps.
+
+    :param has_checkpoint: whether its training has written a checkpoint already; a training that runs writes one at
+        its end.
+    """
+    if has_checkpoint or (job.current_step == "train" and job.status == "running"):
+        return "watch.cancel_kept"
+    return "watch.cancel_begins_again" if job.status == "running" else "watch.cancel_not_begun"
 
 
 async def build_queue(viewer: Viewer, operations: Operations) -> None:
@@ -198,13 +207,16 @@ class _RunView:
             self._model = ui.button(language("watch.see_model"), icon="arrow_forward")
         with ui.dialog() as dialog, ui.card():
             components.heading(language("watch.cancel_sure"))
-            components.paragraph(language("watch.cancel_kept"))
+            kept = components.paragraph("")
             with ui.element("div").classes("line"):
                 ui.button(language("watch.cancel_yes"), color="negative", on_click=lambda: dialog.submit(True))
                 ui.button(language("no"), on_click=lambda: dialog.submit(False)).props("outline")
         dialog.props(f'aria-label="{html.escape(language("watch.cancel_sure"))}"')
 
         async def cancel() -> None:
+            job = await asyncio.to_thread(self._operations.get_job, self._id)
+            saved = await asyncio.to_thread(self._operations.checkpoints, self._id)
+            kept.content = html.escape(language(cancel_text(job, bool(saved))))
             if await dialog:
                 await self._act(self._operations.cancel)
 

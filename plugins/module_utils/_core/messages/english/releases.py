@@ -8,6 +8,14 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "releases.version_served": "{aliases:join|,}",
+    "releases.version_held": "{aliases:join|,} (held)",
+    "releases.version_pruned": "pruned",
+    "releases.version_undetermined": "unknown: Ollama does not answer",
+    "releases.version_gone": "gone",
+    "releases.version_kept_out": "kept out",
+    "releases.version_previous": "way back",
+    "releases.version_kept": "kept",
     "releases.gate_invalid": "A gate is a list of prompts, or a dictionary with prompts, not {value!r}.",
     "releases.gate_without_prompts": Text(
         "The gate has no prompts.",

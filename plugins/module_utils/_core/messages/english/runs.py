@@ -8,6 +8,15 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "runs.state_absent": "not submitted",
+    "runs.state_queued": "queued",
+    "runs.state_queued_at": "queued ({place})",
+    "runs.state_running": "running",
+    "runs.state_paused": "paused",
+    "runs.state_succeeded": "succeeded",
+    "runs.state_failed": "failed",
+    "runs.state_cancelled": "cancelled",
+    "runs.state_cancelling": "cancelling",
     "runs.progress": "{parts:join|  }",
     "runs.progress_step": "step {current:g}/{total:g}",
     "runs.progress_loss": "loss {loss:.4g}",

@@ -8,6 +8,14 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "releases.version_served": "{aliases:join|,}",
+    "releases.version_held": "{aliases:join|,} (retenue)",
+    "releases.version_pruned": "élaguée",
+    "releases.version_undetermined": "inconnu : Ollama ne répond pas",
+    "releases.version_gone": "disparue",
+    "releases.version_kept_out": "écartée",
+    "releases.version_previous": "retour possible",
+    "releases.version_kept": "gardée",
     "releases.regex_too_slow": Text(
         "Une expression régulière de la porte dépasse {seconds} secondes ou sa mémoire pour une réponse : {pattern!r}.",
         "Évitez les répétitions dans des répétitions, comme (a+)+.",

@@ -8,6 +8,15 @@ from __future__ import annotations
 from ..text import Texts
 
 TEXTS: Texts = {
+    "runs.state_absent": "non soumis",
+    "runs.state_queued": "en file",
+    "runs.state_queued_at": "en file ({place})",
+    "runs.state_running": "en cours",
+    "runs.state_paused": "en pause",
+    "runs.state_succeeded": "réussi",
+    "runs.state_failed": "échoué",
+    "runs.state_cancelled": "arrêté",
+    "runs.state_cancelling": "en cours d'arrêt",
     "runs.progress": "{parts:join|  }",
     "runs.progress_step": "pas {current:g}/{total:g}",
     "runs.progress_loss": "perte {loss:.4g}",

@@ -1,0 +1,223 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of ``./ia``: the command line of each, what it refuses, and the inventory that ``init`` writes.
+
+``ansible-playbook`` and ``ansible`` are stand-ins that record their arguments, unless a test names the real ones.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import stat
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab
+
+ROOT = Path(__file__).resolve().parents[3]
+REAL = Path(sys.executable).parent
+
+#: Records the arguments, and answers like chat.yml: it adds an answer to the conversation.
+STAND_IN = """#!{python}
+import json, os, pathlib, sys
+with open({log!r}, "a", encoding="utf-8") as stream:
+    stream.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + "\\n")
+if "playbooks/chat.yml" in sys.argv:
+    path = pathlib.Path(json.loads(sys.argv[-1])["finetune_conversation"])
+    messages = json.loads(path.read_text())
+    path.write_text(json.dumps([*messages, {{"role": "assistant", "content": f"answer {{len(messages)}}"}}]))
+print(os.environ.get("STAND_IN_OUTPUT", ""))
+sys.exit(int(os.environ.get("STAND_IN_STATUS", "0")))
+"""
+
+
+class Front:
+    """``ia.py`` in a repository of its own, whose only content is an inventory."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.log, programs = root, root / "log", root / "bin"
+        (root / "inventory").mkdir()
+        programs.mkdir()
+        for name in ("ansible-playbook", "ansible"):
+            (programs / name).write_text(STAND_IN.format(python=sys.executable, log=str(self.log)))
+            (programs / name).chmod(stat.S_IRWXU)
+        (programs / "ansible-inventory").symlink_to(REAL / "ansible-inventory")
+        spec = importlib.util.spec_from_file_location("ia_commands", ROOT / "playbooks/files/ia.py")
+        assert spec and spec.loader
+        self.module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "ia_commands", self.module)
+        spec.loader.exec_module(self.module)
+        monkeypatch.setattr(self.module, "ROOT", root)
+        monkeypatch.setattr(sys, "executable", str(programs / "python"))
+        monkeypatch.chdir(root)
+
+    def declare(self, *names: str, directory: str = "mine") -> Path:
+        """Write an inventory with fine-tunes of these names."""
+        path = self.root / "inventory" / directory
+        path.mkdir()
+        entries = [{"name": name, "base_model": "qwen2.5:0.5b", "dataset": "homelab"} for name in names]
+        (path / "hosts.yml").write_text(json.dumps({"pc_ia": {"hosts": {"pc": {}}, "vars": {"finetunes": entries}}}))
+        return path
+
+    def run(self, *arguments: str, **options: t.Any) -> Result:
+        return CliRunner().invoke(self.module.main, list(arguments), **options)
+
+    def calls(self) -> list[list[str]]:
+        """The command lines of the stand-ins."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+
+@pytest.fixture
+def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Front:
+    return Front(tmp_path, monkeypatch)
+
+
+ENTRY = {"name": "one", "base_model": "qwen2.5:0.5b", "dataset": "homelab"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "playbook", "options", "values"),
+    [
+        (["install"], "site", [], {}),
+        (["plan"], "plan", [], {}),
+        (["plan", "one"], "plan", ["--limit", "pc"], {"finetunes": [ENTRY]}),
+        (["plan", "--save", "p.json"], "plan", [], {"finetune_plan_file": "{root}/p.json"}),
+        (["apply"], "finetune", [], {}),
+        (["apply", "one"], "finetune", ["--limit", "pc"], {"finetunes": [ENTRY]}),
+        (["apply", "--plan", "p.json"], "finetune", [], {"finetune_plan_file": "{root}/p.json"}),
+        (["status"], "status", [], {}),
+        (["status", "one", "--limit", "3"], "status", [], {"finetune_name": "one", "finetune_limit": 3}),
+        (["rollback", "one"], "rollback", [], {"finetune_name": "one"}),
+        (["rollback", "one", "--version", "3f"], "rollback", [], {"finetune_name": "one", "finetune_version": "3f"}),
+        (["rollback", "one", "--release"], "rollback", [], {"finetune_name": "one", "finetune_release": True}),
+        (["cancel", "one"], "cancel", [], {"finetune_name": "one"}),
+        (["page"], "page", [], {}),
+    ],
+)
+def test_each_command_calls_its_playbook(
+    front: Front, arguments: list[str], playbook: str, options: list[str], values: dict[str, t.Any]
+) -> None:
+    inventory = front.declare("one", "two")
+    done = front.run(*arguments)
+    assert done.exit_code == 0, done.output
+    (call,) = front.calls()
+    wanted = json.loads(json.dumps(values).replace("{root}", str(front.root)))
+    given = json.loads(call.pop()) if call[-2] == "-e" else {}
+    assert given == wanted
+    start = ["ansible-playbook", "-i", str(inventory), f"playbooks/{playbook}.yml", *options]
+    assert call == start + (["-e"] if wanted else [])
+    assert (ROOT / f"playbooks/{playbook}.yml").exists()
+
+
+def test_chat_keeps_the_conversation(front: Front) -> None:
+    front.declare("one")
+    done = front.run("chat", "one", input="Who are you?\n{{ braces }}\n\n")
+    assert done.exit_code == 0, done.output
+    assert "answer 1" in done.output and "answer 3" in done.output
+    first, second = (json.loads(call[-1]) for call in front.calls())
+    assert first["finetune_name"] == second["finetune_name"] == "one"
+    assert "braces" not in json.dumps(front.calls())
+    assert front.run("chat", "one", "Who", "are", "you?").output.strip() == "answer 1"
+
+
+def test_verbose_and_the_password_of_sudo(front: Front) -> None:
+    inventory = front.declare("one")
+    done = front.run("-v", "-K", "cancel", "one")
+    assert "--ask-become-pass" in front.calls()[0]
+    assert f"ansible-playbook -i {inventory} playbooks/cancel.yml --ask-become-pass -e" in done.output
+
+
+def test_the_status_of_the_playbook_is_that_of_the_command(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    front.declare("one")
+    monkeypatch.setenv("STAND_IN_STATUS", "2")
+    monkeypatch.setenv("STAND_IN_OUTPUT", "what is wrong")
+    assert front.run("apply").exit_code == 2
+    done = front.run("chat", "one", "hello")
+    assert done.exit_code == 2 and "what is wrong" in done.output
+
+
+@pytest.mark.parametrize(
+    ("inventories", "arguments", "message"),
+    [
+        ([], ["plan"], "run ./ia init"),
+        (["a", "b"], ["plan"], "several inventories (a, b)"),
+        (["a"], ["-i", "inventory/b", "plan"], "There is no inventory at"),
+        (["a"], ["plan", "thre"], "declares no fine-tune 'thre'. Declared: one."),
+        (["a"], ["rollback"], "Missing argument 'NAME'"),
+        (["a"], ["rollback", "one", "--release", "--version", "3f"], "exclude each other"),
+        (["a"], ["status", "--limit", "0"], "0 is not in the range"),
+        (["a"], ["plna"], "No such command 'plna'"),
+    ],
+)
+def test_what_is_wrong_is_refused(front: Front, inventories: list[str], arguments: list[str], message: str) -> None:
+    for name in inventories:
+        front.declare("one", directory=name)
+    done = front.run(*arguments)
+    assert done.exit_code != 0 and message in done.output, done.output
+    assert front.calls() == []
+
+
+def init(front: Front, **answers: str) -> Result:
+    front.root.joinpath("my prompts.json").write_text(json.dumps([{"instruction": "a", "output": "b"}] * 20))
+    given = {"host": "localhost", "base": "qwen2.5:0.5b", "prompts": "my prompts.json", "name": "my-model", **answers}
+    return front.run("init", input="".join(f"{value}\n" for value in given.values()))
+
+
+def test_init_asks_and_writes_an_inventory_that_ansible_reads_and_a_plan_accepts(front: Front, tmp_path: Path) -> None:
+    """With the real ansible-inventory and ansible-playbook, on this machine through the connection "local"."""
+    done = init(front)
+    assert done.exit_code == 0, done.output
+    inventory = front.root / "inventory" / "mine"
+    ping, planned = front.calls()
+    assert ping[:1] == ["ansible"] and "ansible.builtin.ping" in ping and planned[-1] == "playbooks/plan.yml"
+    assert sorted(path.name for path in front.root.joinpath("inventory").iterdir()) == ["mine"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    listed = subprocess.run(
+        [str(REAL / "ansible-inventory"), "-i", str(inventory), "--list"],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    variables = json.loads(listed.stdout)["_meta"]["hostvars"]["pc-ia"]
+    assert variables["finetunes"][0]["name"] == "my-model" and variables["ansible_connection"] == "local"
+    (tmp_path / "lab").mkdir()
+    lab = PlanLab(tmp_path / "lab")
+    plan = subprocess.run(
+        [str(REAL / "ansible-playbook"), "-i", str(inventory), "playbooks/plan.yml",
+         "-e", f"llamafactory_data_dir={lab.layout.root}", "-e", f"ansible_python_interpreter={REAL / 'python'}",
+         "-e", "llamafactory_accelerator=cpu", "-e", "ansible_become=false"],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    assert "my-model" in plan.stdout and "new fine-tune" in plan.stdout
+
+
+def test_init_for_another_host_asks_for_the_user(front: Front) -> None:
+    done = front.run(
+        "init", "far", "--host", "pc.lan", "--base", "qwen2.5:7b", "--prompts", __file__, "--name", "m", input="ia\n"
+    )
+    assert done.exit_code == 0, done.output
+    hosts = (front.root / "inventory/far/hosts.yml").read_text()
+    assert 'ansible_host: "pc.lan"' in hosts and 'ansible_user: "ia"' in hosts and "ansible_become: true" in hosts
+
+
+def test_init_leaves_nothing_if_the_host_cannot_be_used(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_STATUS", "4")
+    done = init(front)
+    assert done.exit_code == 1 and "ssh-copy-id" in done.output
+    monkeypatch.setenv("STAND_IN_OUTPUT", "Missing sudo password")
+    assert "./ia -K init" in init(front).output
+    assert list(front.root.joinpath("inventory").iterdir()) == []
+
+
+def test_init_overwrites_no_inventory(front: Front) -> None:
+    front.declare("one")
+    done = init(front)
+    assert done.exit_code == 2 and "exists already" in done.output
+    assert front.calls() == []
