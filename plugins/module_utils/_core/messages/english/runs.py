@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "runs.dismiss_active": Text("The run {run} has not ended.", "Cancel it first."),
     "runs.progress": "{parts:join|  }",
     "runs.progress_step": "step {current:g}/{total:g}",
     "runs.progress_loss": "loss {loss:.4g}",

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from ..text import Texts
+from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "runs.dismiss_active": Text("L’exécution {run} n’est pas terminée.", "Annulez-la d’abord."),
     "runs.progress": "{parts:join|  }",
     "runs.progress_step": "pas {current:g}/{total:g}",
     "runs.progress_loss": "perte {loss:.4g}",
