@@ -12,6 +12,7 @@ description:
     wrong extra variable (C(-e)) is refused before the first task.
   - Refused are extra variables that this collection does not know but that look like its own, those of another
     playbook, those that had another name in an earlier version, and a file that does not exist.
+  - With O(detached=true), the process says at its end, if it is interrupted (Ctrl-C), that the submitted work goes on.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -35,6 +36,10 @@ options:
     type: list
     elements: str
     default: []
+  detached:
+    description: Whether the play submits work that goes on without it.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -56,7 +61,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _extra_vars
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _extra_vars, _interrupt
 
 
 class LookupModule(LookupBase):
@@ -77,4 +82,6 @@ class LookupModule(LookupBase):
                 problems.append(f"{name}: there is no file {path}. playbooks/plan.yml -e {name}=FILE writes it.")
         if problems:
             raise AnsibleLookupError(" ".join(problems))
+        if self.get_option("detached"):
+            _interrupt.announce()
         return [str(term) for term in terms]

@@ -229,7 +229,9 @@ def require_known(engine: Engine, name: str) -> None:
     """
     known = sorted({view.name for view in engine.observe_all(_KNOWN_RUNS)})
     if name not in known:
-        raise InputError("modules.cancel_unknown" if known else "modules.cancel_none", name=name, known=known)
+        if not known:
+            raise InputError("modules.cancel_none", name=name)
+        raise InputError("modules.cancel_unknown", name=name, known=known)
 
 
 def dismiss(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
