@@ -68,7 +68,9 @@ class ActionModule(ActionBase):
         """Print what runs have made."""
         arguments = {"data_dir": options["data_dir"], "runs": options["runs"], "wait": False, "summary": True}
         answer = self._part("job", arguments, task_vars)
-        lines = result_lines(answer["results"], options["ollama_url"] or DEFAULT_URL, options["page_url"])
+        # in an apply the task that followed the training has warned of its findings
+        explained = options["state"] != "shown"
+        lines = result_lines(answer["results"], options["ollama_url"] or DEFAULT_URL, options["page_url"], explained)
         _output.show(lines)
         return {"changed": False, "results": answer["results"], "lines": lines}
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is said at the end of a play that the user interrupts with Ctrl-C.
 
-The runs are detached on the hosts, which the user cannot see. The process of ansible-playbook has to say it: those of the
-tasks have ended by then.
+The runs are detached on the hosts, which the user cannot see. The process of ansible-playbook has to say it: those of
+the tasks have ended by then.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ _FOR_PEOPLE = (
     "ansible.builtin.minimal",
     "yaml",
     "community.general.yaml",
+    "ia_homelab.llamafactory.milestones",
 )
 
 #: Keys of a failed result that are printed without ``-v``. The default callback prints a failed result whole.

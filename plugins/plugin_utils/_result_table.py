@@ -13,17 +13,20 @@ from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table imp
 _HEADS = ("MODEL", "VERSION", "LOSS", "FINDINGS", "TIME")
 
 
-def result_lines(results: t.Sequence[t.Mapping[str, t.Any]], ollama_url: str, page_url: str = "") -> list[str]:
+def result_lines(
+    results: t.Sequence[t.Mapping[str, t.Any]], ollama_url: str, page_url: str = "", explained: bool = True
+) -> list[str]:
     """Return the table, the findings, and what to do next as lines.
 
     :param results: as :func:`engine.results.results_of` returns them.
     :param ollama_url: URL of Ollama, as seen from the host.
     :param page_url: URL of the page of the training service; empty if there is none.
+    :param explained: whether the findings have lines of their own; those of a training that was followed are warnings.
     """
     if not results:
         return ["No fine-tune is declared for this host."]
     lines = table([_HEADS, *(_row(result) for result in results)])
-    for result in results:
+    for result in results if explained else ():
         lines += [f"{result['name']}: {line}" for line in finding_lines(result["findings"])]
     for result in results:
         served = result["alias"] or result["version"]
