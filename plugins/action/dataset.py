@@ -32,7 +32,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import sha256_file
-from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _user_files
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _output, _user_files
 
 _MODULE = "ia_homelab.llamafactory.dataset"
 _GIT_SECONDS = 10
@@ -49,7 +49,9 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
+        return _output.shortened(self._run(tmp, task_vars or {}))
+
+    def _run(self, tmp: None, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         args.pop("sources", None)

@@ -10,7 +10,8 @@ version_added: 0.1.0
 description:
   - Formats the runs that M(ia_homelab.llamafactory.job_info) returns as
     RV(ia_homelab.llamafactory.job_info#module:runs) as the lines of a table, one line per run.
-  - The table is followed by the findings of the trainings, such as a loss that did not fall.
+  - The table is followed by the findings of the trainings, such as a loss that did not fall, and by the
+    errors of the runs that failed.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -55,12 +56,20 @@ def job_table(runs: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """
     try:
         rows = [_HEADS, *(_row(run) for run in runs)]
-        notes = [f"{run['id']}: {note}" for run in runs for note in finding_lines(run.get("findings") or [])]
+        notes = [f"{run['id']}: {note}" for run in runs for note in _notes(run)]
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"job_table expects the runs that job_info returns: {error}") from error
     if len(rows) == 1:
         return ["no runs"]
     return [*table(rows), *notes]
+
+
+def _notes(run: t.Mapping[str, t.Any]) -> list[str]:
+    """The error of a failed run, and the findings of its training."""
+    error = run.get("error") or {}
+    failed = run["state"] == "failed" and error.get("message")
+    errors = [" ".join(filter(None, [error["message"], error.get("hint")]))] if failed else []
+    return [*errors, *finding_lines(run.get("findings") or [])]
 
 
 def _row(run: t.Mapping[str, t.Any]) -> tuple[str, ...]:

@@ -93,6 +93,7 @@ def modules() -> None:
     from ._core.engine import ollama_use as _core_engine_ollama_use
     from ._core.engine import pending_steps as _core_engine_pending_steps
     from ._core.engine import reconciler as _core_engine_reconciler
+    from ._core.engine import results as _core_engine_results
     from ._core.engine import supervisor as _core_engine_supervisor
     from ._core.engine import worker as _core_engine_worker
     from ._core import errors as _core_errors
@@ -217,6 +218,7 @@ def modules() -> None:
     from ._core.steps import gguf as _core_steps_gguf
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import gguf_format as _core_steps_gguf_format
+    from ._core.steps import log_cause as _core_steps_log_cause
     from ._core.steps import merge as _core_steps_merge
     from ._core.steps import one_pass as _core_steps_one_pass
     from ._core.steps import projector as _core_steps_projector

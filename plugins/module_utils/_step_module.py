@@ -244,8 +244,10 @@ def _failure_message(runs: t.Sequence[dict[str, t.Any]]) -> Message:
                 Message("modules.run_failed", name=run["name"], step=error.get("step", ""), problem=problem)
             )
             hints.append(Message("modules.hint_of", problem=problem))
-            log = (error.get("details") or {}).get("log")
-            if log:
-                hints.append(Message("modules.log", log=log))
+            details = error.get("details") or {}
+            line = (details.get("log_cause") or {}).get("line")
+            if details.get("log"):
+                code = "modules.log_line" if line else "modules.log"
+                hints.append(Message(code, log=details["log"], **({"line": line} if line else {})))
     different = {str(hint): hint for hint in hints if hint.text}
     return Message("modules.runs_failed", failures=failures, hints=list(different.values()))

@@ -23,8 +23,10 @@ options:
       - V(submitted) submits the O(finetunes) and returns at once.
       - V(finished) submits the O(finetunes), if any, and follows them, or the one O(run), to the end.
       - V(cancelled) stops the run O(run), or all active runs of the fine-tune O(name). Their checkpoints are kept.
+      - V(dismissed) removes the ended run O(run), or all failed and cancelled runs of the fine-tune O(name), with their
+        logs, so that they are not reported any more. What they have made is kept, and so are checkpoints.
     type: str
-    choices: [submitted, finished, cancelled]
+    choices: [submitted, finished, cancelled, dismissed]
     default: finished
   finetunes:
     description:
@@ -56,11 +58,11 @@ options:
     default: {}
   run:
     description:
-      - Id of the run to follow or cancel.
+      - Id of the run to follow, cancel or dismiss.
     type: str
   name:
     description:
-      - Name of the fine-tune whose active runs are cancelled.
+      - Name of the fine-tune whose active runs are cancelled, or whose failed runs are dismissed.
     type: str
   until:
     description:
@@ -72,6 +74,11 @@ options:
       - Follow the O(runs) only until none of their steps of these kinds is pending, and return only these steps.
     type: list
     elements: str
+  summary:
+    description:
+      - Also return RV(results), in a few facts what the O(runs) have made.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
@@ -107,6 +114,20 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+results:
+  description: What the runs have made.
+  returned: when O(summary=true)
+  type: list
+  elements: dict
+  sample:
+    - name: homelab-model
+      version: homelab-model:3fa9c1d2e4b5-q4_K_M
+      alias: homelab-model:latest
+      loss_first: 2.61
+      loss_last: 0.84
+      findings: []
+      seconds: 612.0
+      path: ""
 runs:
   description: The runs, with the steps that were pending when they were submitted.
   returned: success
@@ -164,6 +185,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.dist
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.states import RunState
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import (
     FOLLOW_SPEC,
     answer,
@@ -178,6 +200,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_modu
 # The imports for a submission, a third of the core, are deferred: while a job is followed, this module is started and
 # recompiled every few seconds, concurrently with the training.
 
+#: How many ended runs are searched for a name.
+_KNOWN_RUNS = 1000
+
 
 def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     run_id, name = module.params["run"], module.params["name"]
@@ -185,6 +210,8 @@ def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
     if run_id:
         engine.observe(run_id)
     chosen = [view for view in active if view.id == run_id or (name and view.name == name)]
+    if name and not chosen:
+        require_known(engine, name)
     if not module.check_mode:
         for view in chosen:
             engine.cancel(view.id)
@@ -193,6 +220,34 @@ def cancel(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
                 engine.follow(view.id, timeout=module.params["timeout"])
     runs = [run_entry(view if module.check_mode else engine.observe(view.id), [], None) for view in chosen]
     return {"changed": bool(chosen), "runs": runs}
+
+
+def require_known(engine: Engine, name: str) -> None:
+    """Refuse to cancel a fine-tune that has no run, whether active or ended.
+
+    :raises InputError: with the names of those that have one.
+    """
+    known = sorted({view.name for view in engine.observe_all(_KNOWN_RUNS)})
+    if name not in known:
+        if not known:
+            raise InputError("modules.cancel_none", name=name)
+        raise InputError("modules.cancel_unknown", name=name, known=known)
+
+
+def dismiss(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
+    run_id, name = module.params["run"], module.params["name"]
+    if run_id:
+        chosen = [engine.observe(run_id)]
+    else:
+        require_known(engine, name)
+        ended = [view for view in engine.observe_all(_KNOWN_RUNS) if view.name == name]
+        chosen = [view for view in ended if view.state in (RunState.FAILED, RunState.CANCELLED)]
+    active = [view.id for view in chosen if not view.state.ended]
+    if active:
+        raise InputError("runs.dismiss_active", run=active[0])
+    for view in chosen if not module.check_mode else []:
+        engine.dismiss(view.id)
+    return {"changed": bool(chosen), "runs": [run_entry(view, [], None) for view in chosen]}
 
 
 def follow_one(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
@@ -212,7 +267,12 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
         if unknown:
             raise InputError("modules.step_unknown", kind=unknown[0], known=list(KINDS))
         result = answer(follow_runs(module, engine, module.params["runs"], kinds), kinds)
-        warn_findings(module, result)
+        if module.params["summary"]:
+            from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.results import results_of
+
+            result["results"] = [results_of(run["name"], run["steps"]) for run in module.params["runs"]]
+        else:
+            warn_findings(module, result)
         return result
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import warnings_of
@@ -315,6 +375,10 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         if not module.params["run"] and not module.params["name"]:
             raise InputError("modules.cancel_what")
         return cancel(module, engine)
+    if module.params["state"] == "dismissed":
+        if not module.params["run"] and not module.params["name"]:
+            raise InputError("modules.dismiss_what")
+        return dismiss(module, engine)
     if module.params["run"]:
         return follow_one(module, engine)
     if module.params["finetunes"] is None and module.params["runs"] is None:
@@ -326,7 +390,11 @@ def main() -> None:
     run_module(
         {
             **FOLLOW_SPEC,
-            "state": {"type": "str", "choices": ["submitted", "finished", "cancelled"], "default": "finished"},
+            "state": {
+                "type": "str",
+                "choices": ["submitted", "finished", "cancelled", "dismissed"],
+                "default": "finished",
+            },
             "finetunes": {"type": "raw"},
             "datasets": {"type": "dict", "default": {}},
             "plan": {"type": "list", "elements": "dict"},
@@ -335,6 +403,7 @@ def main() -> None:
             "name": {"type": "str"},
             "until": {"type": "list", "elements": "str"},
             "kinds": {"type": "list", "elements": "str"},
+            "summary": {"type": "bool", "default": False},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
         act,

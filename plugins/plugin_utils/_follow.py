@@ -19,6 +19,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import KINDS_OF_MODULE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import Progress
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _output
 
 display = Display()
 
@@ -83,10 +84,19 @@ class FollowAction(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     #: States of the module that start no run, or that the module follows itself.
-    _NOT_FOLLOWED: t.ClassVar[tuple[str, ...]] = ("submitted", "cancelled", "absent", "rolled_back", "released")
+    _NOT_FOLLOWED: t.ClassVar[tuple[str, ...]] = (
+        "submitted",
+        "cancelled",
+        "dismissed",
+        "absent",
+        "rolled_back",
+        "released",
+    )
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
+        return _output.shortened(self._run(tmp, task_vars or {}))
+
+    def _run(self, tmp: None, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         wait = boolean(args.pop("wait", True)) and args.get("state") not in self._NOT_FOLLOWED
@@ -111,8 +121,9 @@ class FollowAction(ActionBase):
 
     def _passed_runs(self, args: t.Mapping[str, t.Any], runs: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
         """Return the options with which the module ``job`` answers for the steps of this task."""
-        kinds = list(KINDS_OF_MODULE[self._task.action.rpartition(".")[2]])
-        return {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds}
+        kinds = args.get("kinds") or list(KINDS_OF_MODULE[self._task.action.rpartition(".")[2]])
+        summary = {"summary": args["summary"]} if args.get("summary") else {}
+        return {"data_dir": args["data_dir"], "runs": runs, "kinds": kinds, **summary}
 
     def _follow(
         self, args: t.Mapping[str, t.Any], runs: t.Sequence[t.Mapping[str, t.Any]], task_vars: dict[str, t.Any]

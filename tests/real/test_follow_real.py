@@ -106,7 +106,7 @@ def observations(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Observa
         os.killpg(first.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
         interrupted = first.wait(timeout=60)
         status = lab.play(playbook="status")
-        cancelled = lab.play("-e", "model=lab-model", "--limit", HOSTS[0], playbook="cancel").well()
+        cancelled = lab.play("-e", "finetune_name=lab-model", "--limit", HOSTS[0], playbook="cancel").well()
         kept = lab.checkpoints(HOSTS[0])
         second = lab.start(
             "second",

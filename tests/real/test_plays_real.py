@@ -40,8 +40,7 @@ EXPORTED = "hf_CanaryOfTheEnvironment9876543210"
 
 #: The tasks that make the results of one fine-tune, in order.
 MAKING = [
-    "Publish the datasets",
-    "Submit the fine-tunes",
+    "Plan, publish the datasets and submit",
     "Fetch the base models",
     "Train",
     "Merge the adapters into their bases",
@@ -101,7 +100,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
         watch.start()
         made.checked = made.play("--check", "--diff").well()
         # the path is relative to the working directory of the play
-        made.planned = made.play("-e", "plan=plan.json", playbook="plan").well()
+        made.planned = made.play("-e", "finetune_plan_file=plan.json", playbook="plan").well()
         made.untouched = (
             not lab.data.exists()
             and lab.tags() == {}
@@ -109,7 +108,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
             == {path: facts for path, facts in tree(lab.root / "ollama" / "models").items() if path in before}
         )
         made.asked = [seen for seen in hub.seen if seen.token]
-        made.first = made.play("-vvv", "--diff", "-e", "plan=plan.json").well()
+        made.first = made.play("-vvv", "--diff", "-e", "finetune_plan_file=plan.json").well()
         watch.over.set()
         watch.join()
         yield made
@@ -132,7 +131,7 @@ def snapshot(workspace: Workspace) -> dict[str, t.Any]:
 
 def test_check_mode_on_an_empty_host(workspace: Workspace) -> None:
     assert workspace.untouched, "check mode wrote something"
-    assert workspace.checked.changed == MAKING
+    assert workspace.checked.changed == MAKING[:1], "a check ends with the plan"
     assert workspace.first.changed == MAKING
     assert workspace.lab.tags()[LATEST]
 
@@ -146,7 +145,7 @@ def test_saved_plan_is_applied(workspace: Workspace) -> None:
     assert kept["hosts"]["pc-ia"][0]["pending"] == STEPS
     other = workspace.lab.root / "other.json"
     other.write_text(json.dumps({"schema": 1, "hosts": {"another": []}}))
-    refused = workspace.play("-e", f"plan={other}")
+    refused = workspace.play("-e", f"finetune_plan_file={other}")
     assert refused.status != 0 and "lab-model was not part of it" in refused.output
 
 
@@ -205,32 +204,32 @@ def test_check_mode_writes_nothing_and_predicts_changes(workspace: Workspace, wh
     lab = workspace.lab
     more: dict[str, t.Any] = {}
     plan: list[str] = []
-    expected = MAKING[:2] + MAKING[3:]
+    expected = MAKING[:1] + MAKING[2:]
     if what == "pruned":
         for path in (lab.data / "models" / "merged").glob("[0-9a-f]*/adapter_changes.json"):
             path.unlink()
         # the served model is complete, so none of its inputs is rebuilt, and an applied plan has no pending steps
-        expected, plan = [], ["-e", "plan=plan.json"]
+        expected, plan = [], ["-e", "finetune_plan_file=plan.json"]
     elif what == "rows":
         change_rows(lab.prompts)
         lab.declared["finetunes"] = [{**lab.declared["finetunes"][0], "learning_rate": 2e-4}]
     elif what == "system":
         more = {"finetunes": [{**lab.declared["finetunes"][0], "system": "Tu réponds en vers."}]}
-        expected = [MAKING[1], MAKING[6]]
+        expected = [MAKING[0], MAKING[5]]
     elif what == "drift":
         lab.ollama.delete(LATEST)
-        expected = [MAKING[1], MAKING[6]]
+        expected = [MAKING[0], MAKING[5]]
     before = snapshot(workspace)
     checked = workspace.play("--check", "--diff", **more).well()
     assert snapshot(workspace) == before
     if what == "rows":
         check_reported_plan(workspace, checked.output)
-        refused = workspace.play("-e", "plan=plan.json")
+        refused = workspace.play("-e", "finetune_plan_file=plan.json")
         assert refused.status != 0 and "The plan is stale: lab-model: train: " in refused.output
         assert "(3 rows added, 1 changed)" in refused.output
         assert snapshot(workspace) == before, "a stale plan changed something"
     real = workspace.play("--diff", *plan, **more).well()
-    assert checked.changed == expected
+    assert checked.changed == expected[:1]
     assert real.changed == expected
     if what == "pruned":
         after = snapshot(workspace)
@@ -252,12 +251,13 @@ def check_reported_plan(workspace: Workspace, output: str) -> None:
     """Check the output for another learning rate and other rows: causes, old and new values, and resources."""
     lines = [line.strip() for line in output.splitlines()]
     assert "lab-model: 5 of 6 steps would run" in lines
-    assert "train            learning_rate 0.002 → 0.0002" in lines
-    assert any(line.startswith("dataset sha256 ") and line.endswith(" (3 rows added, 1 changed)") for line in lines)
+    assert any(line.startswith("train            learning_rate 0.002 → 0.0002") for line in lines)
+    assert re.search(r"dataset sha256 .* \(3 rows added, 1 changed\)", output)
     assert any("changed: " in line and line.endswith(" → Je ne sais pas.") for line in lines), "the rows are shown"
     assert any(line.startswith("+added: Et le numéro 2 ? → ") for line in lines)
-    assert "merge            made from another train" in lines and "gguf-f16         made from another merge" in lines
-    assert any(re.match(r"RAM [\d.]+ .B, disk [\d.]+ .B, about .* \(as the last time\)$", line) for line in lines)
+    for made in ("merge            made from another train", "gguf-f16         made from another merge"):
+        assert any(line.startswith(made) for line in lines)
+    assert any(re.search(r"RAM [\d.]+ .B, disk [\d.]+ .B, about .* \(as the last time\)$", line) for line in lines)
     whole = next(line for line in lines if line.startswith("In all: disk "))
     assert re.search(rf"free at {workspace.lab.data}, RAM [\d.]+ GB of [\d.]+ GB free, about ", whole)
 
@@ -271,7 +271,7 @@ def test_rollback_hold_and_release(workspace: Workspace) -> None:
     other = next(tag for tag in tags if tag not in (declared, before))
 
     def back(*arguments: str) -> Played:
-        return workspace.play("-e", "model=lab-model", *arguments, playbook="rollback").well()
+        return workspace.play("-e", "finetune_name=lab-model", *arguments, playbook="rollback").well()
 
     done = back()
     assert done.recap["changed"] == 1 and f"lab-model is {before}; the hold blocks {declared}" in done.output
@@ -281,9 +281,9 @@ def test_rollback_hold_and_release(workspace: Workspace) -> None:
     words = " ".join(held.output.split())
     assert "[WARNING]" in words and f"held at {before} by a rollback" in words and "release=true" in words
 
-    named = back("-e", f"version={other.partition(':')[2][:12]}")
+    named = back("-e", f"finetune_version={other.partition(':')[2][:12]}")
     assert named.recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
-    shown = workspace.play("-e", "model=lab-model", playbook="status").well().output
+    shown = workspace.play("-e", "finetune_name=lab-model", playbook="status").well().output
     assert re.search(rf"{other} +latest \(held\)", shown) and f"lab-model: held at {other} against {declared}" in shown
     assert re.search(rf"{declared} +kept out ", shown)
     for tag in tags:
@@ -295,8 +295,8 @@ def test_rollback_hold_and_release(workspace: Workspace) -> None:
         assert re.search(rf"  {step} +[0-9a-f]{{12}}", made_from), step
     assert f"{lab.prompts.name}@{workspace.commit[:10]}+" in made_from and f"{REPOSITORY}@" in made_from
 
-    assert back("-e", "release=true").recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
-    assert workspace.play().well().changed == [MAKING[1], MAKING[6]]
+    assert back("-e", "finetune_release=true").recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
+    assert workspace.play().well().changed == [MAKING[0], MAKING[5]]
     assert lab.tags()[LATEST] == lab.tags()[declared]
 
 

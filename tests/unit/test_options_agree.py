@@ -41,7 +41,7 @@ def plain(options: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, dict[str,
 def test_ansible_does_not_check_the_entries_of_finetunes() -> None:
     """The core does, which knows the nearest option: Ansible's own message is hundreds of lines long."""
     role = load("roles", "finetune", "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert role["finetune_models"]["type"] == "raw"
+    assert role["finetunes"]["type"] == "raw"
     for module in ("job", "plan_info", "training_node"):
         text = ROOT.joinpath("plugins", "modules", f"{module}.py").read_text(encoding="utf-8")
         documented = yaml.safe_load(text.split('r"""')[1].split('"""')[0])["options"]

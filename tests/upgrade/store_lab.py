@@ -162,7 +162,7 @@ class Site:
     def plan(self) -> dict[str, list[str]]:
         """Labels of the steps that an apply would make, by fine-tune."""
         kept = self.root / "plan.json"
-        self.play("plan", "-e", f"plan={kept}").well()
+        self.play("plan", "-e", f"finetune_plan_file={kept}").well()
         plans = json.loads(kept.read_text(encoding="utf-8"))["hosts"]["pc-ia"]
         return {plan["name"]: plan["pending"] for plan in plans}
 

@@ -110,7 +110,9 @@ def test_check_mode_writes_nothing(site: Site) -> None:
     assert "recipe 1 → 2" in planned
 
 
-@pytest.mark.parametrize("arguments", [("finetune",), ("cancel", "-e", "model=draft-model")], ids=lambda args: args[0])
+@pytest.mark.parametrize(
+    "arguments", [("finetune",), ("cancel", "-e", "finetune_name=draft-model")], ids=lambda args: args[0]
+)
 def test_newer_store_is_refused(site: Site, arguments: tuple[str, ...]) -> None:
     """The message names both schema numbers and what to do. Nothing is written, although rows have changed."""
     schema = site.data / "jobs" / "schema.json"
@@ -206,7 +208,7 @@ def test_interrupted_apply_resumes(site: Site, applied: Played) -> None:
     training = EXPECTED["runs"][run]["steps"]["train"]["fingerprint"]
     checkpoints = f"outputs/adapters/.work-{training}/checkpoint"
     quantized = "jobs/*/pocket-model-*/gguf-q4_0-1/command.json"
-    cancel = ("cancel", "-e", "model=draft-model")
+    cancel = ("cancel", "-e", "finetune_name=draft-model")
     struck = store_lab.unpack()
     struck.server.start()
     try:

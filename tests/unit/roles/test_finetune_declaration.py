@@ -69,7 +69,7 @@ def test_a_valid_dictionary_gets_to_the_modules(tmp_path: Path) -> None:
     base = str(tmp_path / "no-such-base")
     status, output = play(tmp_path, {"homelab-model": {"base_model": base, "dataset": "d", "register": False}})
     assert status != 0
-    assert "TASK [ia_homelab.llamafactory.finetune : Submit the fine-tunes]" in output
+    assert "TASK [ia_homelab.llamafactory.finetune : Plan, publish the datasets and submit]" in output
     message = " ".join(failure(output)).replace("''", "'")  # YAML's quotes
     assert "There is no dataset 'd' in" in message
 

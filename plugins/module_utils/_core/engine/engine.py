@@ -401,6 +401,19 @@ class Engine:
         self.reconcile()
         return requested
 
+    def dismiss(self, run_id: str) -> bool:
+        """Remove an ended run with its logs from the store. What it has made is kept.
+
+        :returns: False, without a write, when there is no such run.
+        :raises InputError: when it is queued or running.
+        """
+        if self.store.record(run_id) is None:
+            return False
+        with disk_errors(self.layout.jobs):
+            self.store.prepare()
+            with self.store.lock():
+                return self.store.forget(run_id)
+
     def reconcile(self) -> None:
         """Finalize finished jobs and start the next ones."""
         Reconciler(self.layout).reconcile()

@@ -41,6 +41,7 @@ from ..runs.names import (
 )
 from ..runs.run import read_outcome
 from ..runs.states import RunState
+from ..steps.log_cause import first_cause
 from ..steps.registry import get_step
 from ..steps.step import Step
 from ..steps.tool_errors import is_peer_failure
@@ -363,6 +364,9 @@ class Supervisor:
         problem = self.step.explain(tail)
         code = probe.exit_code or 0
         details["log_tail"] = tail[-15:]
+        cause = first_cause(self._path(LOG_FILE))
+        if cause is not None:
+            details["log_cause"] = {"line": cause.line, "text": cause.text}
         free = free_bytes(self.ctx.work)
         if free < _LOW_DISK_BYTES or any("No space left on device" in line for line in tail):
             if problem.code == "steps.tool_disk_full":

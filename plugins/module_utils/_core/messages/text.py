@@ -19,7 +19,9 @@ class Text(t.NamedTuple):
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        # the hint of a text of several lines would be lost at the end of the last one
+        between = "\n" if "\n" in self.message else " "
+        return f"{self.message}{between}{self.hint}" if self.hint else self.message
 
 
 #: Texts of a catalogue by code; a plain string is a text without a hint.

@@ -12,6 +12,9 @@ from ..messages.message import Message
 from ..system.disk import gigabytes
 from . import statements
 
+#: Characters of the details of a step on one line.
+_WIDTH = 90
+
 
 def text(plan: t.Mapping[str, t.Any]) -> str:
     """Format a plan: the steps that would run, the reasons and the requirements.
@@ -20,8 +23,7 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
 
         homelab-model: 5 of 6 steps would run (qlora: 12.9 GB of GPU memory, …)
           base             kept
-          train            learning_rate 0.0001 → 0.0002
-                           GPU 10.0 GB of 12.9 GB (12.5 GB free now), RAM 4.7 GB, …, about 7 min
+          train            learning_rate 0.0001 → 0.0002; GPU 10.0 GB of 12.9 GB, RAM 4.7 GB, about 7 min
           …
         In all: disk 36.6 GB of 210.0 GB free at /data/llamafactory, RAM 4.8 GB of 27.3 GB free, about 11 min
     """
@@ -31,19 +33,42 @@ def text(plan: t.Mapping[str, t.Any]) -> str:
     if not plan["pending"]:
         return f"{headline}\n"
     reason = f" ({plan['method']}: {plan['method_reason']})" if plan["method_reason"] else ""
-    lines = [f"{headline}{reason}"]
+    common = _common_reason(steps)
+    because = f": {', '.join(common)}" if common else ""
+    lines = [f"{headline}{reason}{because}"]
     for step in steps:
         label = f"  {step['label']:<{width}}  "
         if not step["runs"]:
             lines += [label + said.text for said in statements.of_step(step)]
             continue
         about = [Message.from_stored(step["note"]).text] if step.get("note") else []
-        details = [*step["why"], *_choices(step, plan), *about, _requirements(step["takes"], plan["host"])]
-        lines += [(label if number == 0 else " " * len(label)) + each for number, each in enumerate(details)]
+        why = [] if step["why"] == common else step["why"]
+        details = [*why, *_choices(step, plan), *about, _requirements(step["takes"], plan["host"])]
+        lines += [
+            (label if number == 0 else " " * len(label)) + each
+            for number, each in enumerate(_joined([detail for detail in details if detail]) or ["to be made"])
+        ]
     if plan.get("base_unchecked"):
         lines.append(f"The files of the base: not checked ({plan['base_unchecked']})")
     lines.append(_total(plan))
     return "".join(f"{line}\n" for line in lines if line.strip())
+
+
+def _common_reason(steps: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """The reasons of the steps that would run, if several have the same; said once, in the first line."""
+    reasons = [list(step["why"]) for step in steps if step["runs"]]
+    return reasons[0] if len(reasons) > 1 and all(each == reasons[0] for each in reasons) else []
+
+
+def _joined(details: t.Sequence[str]) -> list[str]:
+    """Details of a step on as few lines as fit into a terminal."""
+    lines: list[str] = []
+    for detail in details:
+        if lines and len(lines[-1]) + len(detail) < _WIDTH:
+            lines[-1] += f"; {detail}"
+        else:
+            lines.append(detail)
+    return lines
 
 
 def _choices(step: t.Mapping[str, t.Any], plan: t.Mapping[str, t.Any]) -> list[str]:

@@ -240,6 +240,20 @@ class Store:
         fsync_dir(self._folder("active"))
         fsync_dir(self._folder("done"))
 
+    def forget(self, run_id: str) -> bool:
+        """Remove an ended run; False when there is none.
+
+        :raises InputError: when it is active.
+        """
+        path = self._find(run_id)
+        if path is None:
+            return False
+        if os.path.dirname(path) != self._folder("done"):
+            raise InputError("runs.dismiss_active", run=run_id)
+        discard(path)
+        fsync_dir(self._folder("done"))
+        return True
+
     def request_cancel(self, run_id: str) -> None:
         """Request the cancellation of an active run."""
         path = os.path.join(self._folder("active"), run_id, "cancel.json")

@@ -140,6 +140,11 @@ def explain(log_tail: t.Sequence[str]) -> Message:
     return Message("steps.last_line", line=_shorten(_last_error(lines)))
 
 
+def is_error_line(line: str) -> bool:
+    """Whether a line, without the space around it, is the one with which a traceback ends."""
+    return _ERROR.match(line) is not None
+
+
 def _last_error(lines: t.Sequence[str]) -> str:
     """Return the last line that names an exception; the last line when there is none."""
     return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])

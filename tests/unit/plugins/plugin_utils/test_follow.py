@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _follow
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _follow, _output
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._follow import FollowAction, ProgressPrinter
 
 
@@ -170,11 +170,16 @@ def test_a_failed_or_complete_start_is_the_answer(shown: list[str], answer: dict
     assert action.run(None, {}) == answer and len(action.calls) == 1
 
 
-def test_a_failure_while_following_keeps_the_runs(shown: list[str]) -> None:
+@pytest.mark.parametrize("verbosity", [0, 1])
+def test_a_failure_is_its_message_unless_the_play_is_verbose(
+    shown: list[str], monkeypatch: pytest.MonkeyPatch, verbosity: int
+) -> None:
+    monkeypatch.setattr(_output.display, "verbosity", verbosity)
     runs = [run_view("m", True)]
     action = Action("train", {"data_dir": "/d"}, [{"runs": runs}, {"failed": True, "msg": "out of memory"}])
     result = action.run(None, {})
-    assert result == {"failed": True, "msg": "out of memory", "changed": True, "runs": runs}
+    details = {"runs": runs} if verbosity else {}
+    assert result == {"failed": True, "msg": "out of memory", "changed": True, **details}
 
 
 def test_a_timeout_says_where_the_run_is(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

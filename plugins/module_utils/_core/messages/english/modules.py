@@ -42,6 +42,11 @@ TEXTS: Texts = {
     ),
     "modules.step_unknown": Text("There is no kind of step {kind!r}.", "The kinds are {known}."),
     "modules.cancel_what": "Say which run to cancel: give run or name.",
+    "modules.dismiss_what": "Say which run to dismiss: give run or name.",
+    "modules.cancel_unknown": Text(
+        "No fine-tune {name!r} has a run on this host.", "There are runs of {known:join|, | and }."
+    ),
+    "modules.cancel_none": "No fine-tune {name!r} has a run on this host, and there are no others.",
     "modules.nothing_to_do": "There is nothing to do: give finetunes, or the run to follow.",
     "modules.go_missing": Text(
         "Building Ollama {version} needs Go 1.21 or newer, which is not on this host.",
@@ -56,6 +61,7 @@ TEXTS: Texts = {
     "modules.run_failed": "{name}: {step}: {problem}",
     "modules.hint_of": "{problem.hint}",
     "modules.log": "Log: {log}",
+    "modules.log_line": "Log: {log}, line {line}",
     "modules.runs_failed": Text("{failures:join| }", "{hints:join| }"),
     "modules.nodes_unreachable": Text("{problems:join| }", "{first.hint}"),
     "modules.llama_server_missing": Text(

@@ -68,6 +68,12 @@ TEXTS: Texts = {
         "{name}: it is no plan that this version of the collection can read.",
         "Make the plan again.",
     ),
+    "planning.plan_file_unreadable": Text(
+        "The plan {path} cannot be read: {reason}.", "playbooks/plan.yml -e finetune_plan_file={path} writes it."
+    ),
+    "planning.plan_file_invalid": Text(
+        "{path} is no plan.", "playbooks/plan.yml -e finetune_plan_file=FILE writes one."
+    ),
     "planning.plan_stale": Text(
         "The plan is stale: {reasons:join|. }.",
         "Make the plan again, look at it, and apply that.",

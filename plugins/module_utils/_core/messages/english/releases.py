@@ -148,6 +148,6 @@ TEXTS: Texts = {
     "releases.alias_missing": "{alias} does not exist and must be {tag}",
     "releases.held": (
         "{name}: held at {held} by a rollback of {since}, so {tag} is not promoted. Release it with "
-        "playbooks/rollback.yml -e model={name} -e release=true, or declare something else."
+        "playbooks/rollback.yml -e finetune_name={name} -e finetune_release=true, or declare something else."
     ),
 }

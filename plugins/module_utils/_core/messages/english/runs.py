@@ -17,6 +17,7 @@ TEXTS: Texts = {
     "runs.state_failed": "failed",
     "runs.state_cancelled": "cancelled",
     "runs.state_cancelling": "cancelling",
+    "runs.dismiss_active": Text("The run {run} has not ended.", "Cancel it first."),
     "runs.progress": "{parts:join|  }",
     "runs.progress_step": "step {current:g}/{total:g}",
     "runs.progress_loss": "loss {loss:.4g}",

@@ -74,7 +74,8 @@ TEXTS: Texts = {
     "releases.alias_differs": "{alias} est un autre modèle que {tag}",
     "releases.alias_missing": "{alias} n'existe pas et doit être {tag}",
     "releases.held": (
-        "{name} : maintenu à {held} par un retour arrière du {since}, {tag} n'est donc pas promu. Levez le "
-        "maintien avec playbooks/rollback.yml -e model={name} -e release=true, ou déclarez autre chose."
+        "{name} : maintenu à {held} par un retour arrière du {since}, {tag} n'est donc pas promu. Levez "
+        "le maintien avec playbooks/rollback.yml -e finetune_name={name} -e finetune_release=true, "
+        "ou déclarez autre chose."
     ),
 }

@@ -1,0 +1,213 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much the plays print, with the default callback and from an installed collection, as a user has it.
+
+The numbers are upper bounds: a terminal has some 50 lines, and an apply is read while it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
+    ROOT,
+    Played,
+    PlayLab,
+    left_running,
+    make_tiny_base,
+)
+
+#: Lines that Ansible prints around what a play says: its head, the names of the tasks, the recap.
+FIXED = 16
+UNKNOWN = {"gate": {"prompts": [{"prompt": "Bonjour ?", "contains": "no model would say that"}]}}
+
+
+class Installed:
+    """A lab whose plays are those of the installed collection, without a configuration file."""
+
+    def __init__(self, lab: PlayLab, collections: Path) -> None:
+        self.lab = lab
+        self.playbooks = collections / "ansible_collections" / "ia_homelab" / "llamafactory" / "playbooks"
+        self.environment = {"ANSIBLE_CONFIG": str(lab.root / "empty.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(collections)}
+        (lab.root / "empty.cfg").write_text("[defaults]\n")
+
+    def play(self, *arguments: str, playbook: str = "finetune", **declared: t.Any) -> Played:
+        return self.lab.play(
+            *arguments, playbook=str(self.playbooks / f"{playbook}.yml"), environment=self.environment, **declared
+        )
+
+    def finetune(self, **more: t.Any) -> list[dict[str, t.Any]]:
+        return [{**self.lab.declared["finetunes"][0], **more}]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the collection, built with an inventory of a user in the checkout."""
+    root = tmp_path_factory.mktemp("built")
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    for name in filter(None, listed):
+        source = ROOT / name
+        if source.is_file() and not source.is_symlink() and not name.startswith(("tests/", "service/tests/")):
+            target = root / "checkout" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    own = root / "checkout" / "inventory" / "mine" / "hosts.yml"
+    own.parent.mkdir(parents=True)
+    own.write_text("pc_ia: {hosts: {pc-ia: {ansible_password: secret}}}\n")
+    galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
+    # the collection of the checkout would count as installed
+    environment = {
+        **os.environ, "ANSIBLE_HOME": str(root / "home"), "ANSIBLE_COLLECTIONS_PATH": str(root / "collections"),
+    }  # fmt: skip
+    for command in (
+        ["build", "--output-path", str(root), str(root / "checkout")],
+        ["install", "--offline", "--no-cache", "-p", str(root / "collections"), "{archive}"],
+    ):
+        archive = str(next(root.glob("*.tar.gz"), ""))
+        words = [word.replace("{archive}", archive) for word in command]
+        subprocess.run([galaxy, "collection", *words], check=True, capture_output=True, env=environment, cwd=root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Installed]:
+    root = tmp_path_factory.mktemp("terminal")
+    lab = PlayLab(root / "lab", str(make_tiny_base(root / "base")))
+    lab.server.start()
+    try:
+        yield Installed(lab, built / "collections")
+    finally:
+        left_running(str(lab.data), 120)
+        lab.server.stop()
+
+
+def lines(played: Played, at_most: int) -> list[str]:
+    """The printed lines, of which there are not too many."""
+    found = played.output.splitlines()
+    assert len(found) <= at_most, f"{len(found)} lines:\n{played.output}"
+    return found
+
+
+def said(played: Played, text: str) -> int:
+    """How often a text is printed, in the one line or the several that Ansible has for a message."""
+    return played.output.count(text)
+
+
+def test_inventories_of_the_user_are_not_packed(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = archive.getnames()
+    assert "playbooks/finetune.yml" in names and not [name for name in names if name.startswith("inventory")]
+
+
+@pytest.mark.parametrize(
+    "extra, meant",
+    [
+        ("plan=x.json", "finetune_plan_file"),
+        ("plna=x.json", "finetune_plan_file"),
+        ("finetune_weit=1", "finetune_wait"),
+    ],
+)
+def test_wrong_extra_variable_is_refused_before_any_task(installed: Installed, extra: str, meant: str) -> None:
+    played = installed.play("-e", extra)
+    assert played.status != 0 and meant in played.output and "TASK" not in played.output
+    lines(played, 10)
+
+
+def test_missing_plan_is_one_message(installed: Installed) -> None:
+    played = installed.play("-e", "finetune_plan_file=/missing.json")
+    assert played.status != 0 and "there is no file /missing.json" in played.output and "TASK" not in played.output
+    lines(played, 10)
+
+
+def test_misspelled_option_is_one_message(installed: Installed) -> None:
+    played = installed.play(finetunes=installed.finetune(epohcs=2))
+    assert played.status != 0 and "Did you mean epochs?" in played.output
+    lines(played, FIXED + 18)
+
+
+def test_check_ends_with_the_plan(installed: Installed) -> None:
+    played = installed.play("--check").well()
+    found = lines(played, FIXED + 22)
+    assert "lab-model: 6 of 6 steps would run: a new fine-tune" in found
+    after = played.output.partition("In all: ")[2]
+    assert "Train" not in after and not installed.lab.data.exists()
+
+
+def test_steps_are_listed(installed: Installed) -> None:
+    shown = installed.play("--list-tasks").well().output
+    for step in ("Fetch the base models", "Train", "Merge", "Convert to GGUF", "Register", "Promote"):
+        assert f"finetune : {step}" in shown
+
+
+def test_unknown_fine_tune_is_not_cancelled(installed: Installed) -> None:
+    played = installed.play("-e", "finetune_name=nobody", playbook="cancel")
+    assert played.status != 0 and "'nobody'" in played.output
+    lines(played, 20)
+
+
+@pytest.mark.full
+def test_interrupted_apply_says_what_goes_on(installed: Installed) -> None:
+    lab = installed.lab
+    command = lab.command(playbook=str(installed.playbooks / "finetune.yml"), finetunes=installed.finetune(epochs=2))
+    play = subprocess.Popen(
+        command, env=lab.environment(**installed.environment), cwd=lab.root, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert play.stdout is not None
+    output = ""
+    for line in play.stdout:
+        output += line
+        if "Fetch the base models" in line:
+            break
+    time.sleep(1)
+    os.killpg(play.pid, signal.SIGINT)
+    output += play.stdout.read()
+    assert play.wait(60) == 99
+    assert "What was submitted goes on on the hosts." in output and "playbooks/cancel.yml -e finetune_name=" in output
+    cancelled = installed.play("-e", "finetune_name=lab-model", playbook="cancel").well()
+    assert "cancelled" in cancelled.output
+    lines(cancelled, 20)
+    dismissed = installed.play("-e", "finetune_name=lab-model", "-e", "finetune_dismiss=true", playbook="cancel").well()
+    lines(dismissed, 20)
+    assert "no runs" in installed.play(playbook="status").well().output
+
+
+@pytest.mark.full
+def test_apply_ends_with_a_table(installed: Installed) -> None:
+    played = installed.play().well()
+    found = lines(played, FIXED + 54)
+    head = next(number for number, line in enumerate(found) if line.startswith("MODEL "))
+    assert re.match(r"lab-model +[0-9a-f]{12}-q4_K_M +[\d.]+ → [\d.]+ +\d+|none +\d:\d\d:\d\d", found[head + 1])
+    assert "ollama run lab-model:latest" in played.output
+    first = played.output.index("lab-model: 6 of 6 steps would run")
+    assert first < played.output.index("Fetch the base models"), "the plan comes before any step"
+    again = installed.play().well()
+    lines(again, FIXED + 18)
+    assert again.recap["changed"] == 0 and "ollama run lab-model:latest" in again.output
+
+
+@pytest.mark.full
+def test_shut_gate_fails_the_promotion_alone(installed: Installed) -> None:
+    played = installed.play(finetunes=installed.finetune(**UNKNOWN))
+    assert played.status != 0
+    lines(played, FIXED + 50)
+    failed = played.output.partition("TASK [ia_homelab.llamafactory.finetune : Promote what passes its gate]")[2]
+    assert "The gate is shut" in failed and "FAILED" in failed
+    assert "FAILED" not in played.output.partition("Promote what passes its gate")[0]
+    assert said(played, '"runs"') == 0 and said(played, '"details"') == 0
