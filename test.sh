@@ -54,9 +54,10 @@ Environment:
   What "full" sets, where it is not set:
     IA_FULL             anything, to run the tests marked full (pyproject.toml)
     IA_DEEPSPEED        anything, to train with DeepSpeed as well (real; it compiles for minutes)
-    IA_KILL_COUNT       kills of the engine (kill: 200; full: 3000)
+    IA_KILL_COUNT       kills of the engine (kill: 80; full: 3000)
+    IA_KILL_EVERY       one of so many changes of the engine is a kill (kill: 4; full: 1)
     IA_KILL_REAL_COUNT  kills of the real tools (kill: 20; full: 60)
-    IA_UPGRADE_EVERY    one of so many changes is a kill (upgrade: 3; full: 1)
+    IA_UPGRADE_EVERY    one of so many changes is a kill (upgrade: 5; full: 1)
     IA_CHECK_EXAMPLES   random histories of check mode (unit: 12; full: 100)
 END
 }
@@ -102,6 +103,7 @@ done
 if [[ $full ]]; then
     ((${#parts[@]} == 0)) || die "full is all parts; name it alone"
     export IA_FULL=1 IA_DEEPSPEED=${IA_DEEPSPEED:-1} IA_UPGRADE_EVERY=${IA_UPGRADE_EVERY:-1}
+    export IA_KILL_EVERY=${IA_KILL_EVERY:-1}
     export IA_KILL_COUNT=${IA_KILL_COUNT:-3000} IA_KILL_REAL_COUNT=${IA_KILL_REAL_COUNT:-60}
     export IA_CHECK_EXAMPLES=${IA_CHECK_EXAMPLES:-100}
 fi

@@ -21,6 +21,7 @@ SCENARIO = Path(__file__).parents[1] / "support" / "full_disk_real.py"
 STEPS = ("dataset", "base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M")
 
 
+@pytest.mark.full
 def test_full_disk_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with HubStandIn() as hub:
         hub.add("homelab/Tiny-Chat", make_tiny_base(tmp_path / "base"))
