@@ -115,6 +115,8 @@ class Operations:
             pending=view.pending,
             warnings=plan["warnings"],
             warning_messages=plan["warning_messages"],
+            base_unchecked=plan["base_unchecked"],
+            base_unchecked_message=plan["base_unchecked_message"] or None,
             estimate=estimate(self.settings, self.layout, run, plan),
             declaration=checked.declaration,
             yaml=as_yaml(checked.declaration),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -193,8 +194,10 @@ def test_another_attempt_is_refused_and_another_training_waits(group: t.Callable
     threading.Thread(target=stranger, daemon=True).start()
     thread = threading.Thread(target=lambda: leader.meet(pause))
     thread.start()
-    with pytest.raises(JobError, match="pc-a makes another attempt at this training now"):
+    with pytest.raises(JobError, match="pc-a makes another attempt at this training now") as refused:
         Member(other, TRAINING, str(two.root)).meet(pause)
+    french = Message.from_stored(json.loads(json.dumps(refused.value.content.as_dict()))).render("fr")
+    assert french.message == "pc-a fait maintenant une autre tentative de cet entraînement."
     end = time.monotonic() + 60
     while "pc-a, which runs another training" not in told and time.monotonic() < end:
         time.sleep(0.05)

@@ -117,6 +117,8 @@ def test_ollama_away_for_a_moment_does_not_end_a_run_that_waits(lab: Lab, ollama
     lab.wait(lambda: lab.store.record(run.id) and lab.engine.observe(run.id).undetermined)
     view = lab.engine.observe(run.id)
     assert view.waiting_for == f"the check of register: not checked: Ollama at {AWAY.format(url=ollama.url)}"
+    assert view.undetermined_message["code"] == "engine.not_checked"
+    assert view.undetermined_message["text"] == view.undetermined
     assert view.state not in ("failed", "succeeded")
     lab.engine.reconcile()
     assert lab.store.is_active(run.id), "it stays"
@@ -158,6 +160,8 @@ def test_while_ollama_is_stopped_for_a_training_receipts_count(lab: Lab, ollama:
     for view in (lab.engine.preview(run), lab.engine.submit(run).view):
         assert (view.state, view.pending) == ("succeeded", [])
         assert view.unchecked == {"register": note}
+        message = view.unchecked_messages["register"]
+        assert (message["code"], message["text"]) == ("engine.not_checked", note)
         assert [(step.state, step.reason) for step in view.steps] == [("whole", note)]
     assert {path: facts for path, facts in lab.tree().items() if "/jobs/" not in path} == before
     assert [record.run.name for record in lab.store.active() if record.run] == ["other"]
