@@ -31,7 +31,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.real import test_steps_re
 from ansible_collections.ia_homelab.llamafactory.tests.support.conversations import ODD
 
 #: Fewer than the row has bytes, so that its tokens are counted, and more than its tokens.
-CUTOFF = 900
+CUTOFF = 1300
 DATASET = fingerprint("dataset", {"tools": 1}, {})
 ROW = {
     "messages": [

@@ -97,7 +97,7 @@ def test_preview_predicts_the_steps_of_a_run(
                 assert lab.tree() == before, "preview or observe_all wrote something"
                 submission = lab.engine.submit(run)
                 assert list(submission.pending) == preview.pending
-                view = lab.engine.follow(run.id, timeout=60, poll=0.02) if preview.pending else submission.view
+                view = lab.engine.follow(run.id, timeout=120, poll=0.02) if preview.pending else submission.view
                 built = [label for label, inode in inodes(lab, run).items() if inode not in (0, inodes_before[label])]
                 if view.state == "succeeded":
                     assert built == preview.pending
