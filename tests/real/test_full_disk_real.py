@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A full disk at each real step: reported with figures, earlier results unchanged, and resumed once space is free.
 
-About two minutes on two cores.
+About two minutes on two cores, and so in "full" alone; ``test_full_disk.py`` does it to trivial commands, and
+``test_steps_real.py`` has a real tool whose file cannot grow.
 """
 
 from __future__ import annotations
