@@ -32,7 +32,7 @@ Parts, in the order they run:
 
 Only in "full", or by name:
   other_core   sanity, unit and integration on the other ansible-core (2.21; it needs Python 3.12 or newer)
-  and in the parts above: tests marked full or deepspeed, thousands of kills, the scenario ubuntu of molecule
+  and in the parts above: tests marked full or deepspeed, thousands of kills, molecule's scenarios hosts and ubuntu
 
 Only by name:
   tools        only installs what the parts from integration on need
@@ -49,15 +49,16 @@ Environment:
   IA_HOMELAB_CACHE      what is slow to install or build (~/.cache/ia-homelab-llamafactory)
   IA_HOMELAB_ARTIFACTS  logs and reports of this run (<cache>/artifacts/<time>)
   IA_HOMELAB_PYTHON     the Python to use, 3.11 or newer (the first found that works)
-  IA_MOLECULE           the scenarios of molecule to run, "provision" for example (all but ubuntu)
+  IA_MOLECULE           the scenarios of molecule to run, "provision" for example (all but hosts and ubuntu)
   PYTEST_ADDOPTS        more arguments for pytest, such as "-x -k 'resume and not merge'"
   What "full" sets, where it is not set:
     IA_FULL             anything, to run the tests marked full (pyproject.toml)
     IA_DEEPSPEED        anything, to train with DeepSpeed as well (real; it compiles for minutes)
-    IA_KILL_COUNT       kills of the engine (kill: 200; full: 3000)
+    IA_KILL_COUNT       kills of the engine (kill: 80; full: 3000)
+    IA_KILL_EVERY       one of so many changes of the engine is a kill (kill: 4; full: 1)
     IA_KILL_REAL_COUNT  kills of the real tools (kill: 20; full: 60)
-    IA_UPGRADE_EVERY    one of so many changes is a kill (upgrade: 3; full: 1)
-    IA_CHECK_EXAMPLES   random histories of check mode (unit: 12; full: 100)
+    IA_UPGRADE_EVERY    one of so many changes is a kill (upgrade: 5; full: 1)
+    IA_CHECK_EXAMPLES   random histories of check mode (unit: 8; full: 100)
 END
 }
 
@@ -102,6 +103,7 @@ done
 if [[ $full ]]; then
     ((${#parts[@]} == 0)) || die "full is all parts; name it alone"
     export IA_FULL=1 IA_DEEPSPEED=${IA_DEEPSPEED:-1} IA_UPGRADE_EVERY=${IA_UPGRADE_EVERY:-1}
+    export IA_KILL_EVERY=${IA_KILL_EVERY:-1}
     export IA_KILL_COUNT=${IA_KILL_COUNT:-3000} IA_KILL_REAL_COUNT=${IA_KILL_REAL_COUNT:-60}
     export IA_CHECK_EXAMPLES=${IA_CHECK_EXAMPLES:-100}
 fi

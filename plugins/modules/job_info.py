@@ -101,10 +101,16 @@ runs:
     undetermined:
       description: Why it cannot be determined now whether the run is complete, if it waits for that alone; else empty.
       type: str
+    undetermined_message:
+      description: The same as a message; empty if it is determined.
+      type: dict
     unchecked:
       description: Labels of complete steps that cannot be checked in Ollama now, each with the reason.
       type: dict
       sample: {register: "not checked: Ollama is stopped for the training other-model"}
+    unchecked_messages:
+      description: The same labels, each with the reason as a message.
+      type: dict
     progress:
       description: Progress of the running step; unknown values are omitted.
       type: dict

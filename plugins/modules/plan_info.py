@@ -99,6 +99,9 @@ plans:
       description: Why the files of the base model were not checked; empty if they were, or if nothing would be trained.
       type: str
       sample: its files are checked when it is applied
+    base_unchecked_message:
+      description: The same as a message; empty if they were.
+      type: dict
     tool_format:
       description: How tools and calls are written for the model, V(template) or V(house); empty without a training.
       type: str

@@ -258,14 +258,14 @@ def test_starting_does_not_wait_for_an_unresponsive_hub(
 
         async def work(client: Client) -> None:
             for _time in range(2):
+                began = time.monotonic()
                 job = await call(client, "llamafactory_train", model="qwen2.5:7b", dataset="homelab")
+                # it takes 1.5 s; a hub that does not answer is given up after half a minute
+                assert time.monotonic() - began < 25
                 assert (job["status"], job["job_id"]) == ("starting", "")
                 assert "llamafactory_train again" in job["next"]
 
-        began = time.monotonic()
         over_http(service, work)
-        # each call takes 1.5 s; the rest allows for a busy machine
-        assert time.monotonic() - began < 20
         service.kill()
 
 

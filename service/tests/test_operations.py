@@ -93,6 +93,17 @@ def test_findings_of_a_training_are_part_of_the_job(operations: Operations, lab:
     assert tools._job_info(plan.job).findings == [f"{found.text} {found.hint}"]
 
 
+def test_why_the_base_is_not_checked_is_part_of_the_plan(operations: Operations, lab: PlanLab) -> None:
+    """As a message, which the page shows in its language."""
+    plan = operations.plan(request(goal="train"))
+    assert plan.base_unchecked_message is not None
+    assert plan.base_unchecked == plan.base_unchecked_message.text
+    told = LabMessage.from_stored(plan.base_unchecked_message.model_dump())
+    assert "ne répond pas" in told.render("fr").message or "n'est pas installé" in told.render("fr").message
+    lab.make(lab.plan(goal=Goal.TRAIN))
+    assert operations.plan(request(goal="train")).base_unchecked_message is None
+
+
 def test_optimizer_steps_are_part_of_the_estimate(operations: Operations) -> None:
     plan = operations.plan(request(goal="train"))
     assert plan.estimate.optimizer_steps == 9

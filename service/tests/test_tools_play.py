@@ -212,7 +212,9 @@ def test_errors_leave_the_file(play: Play, case: str, message: str) -> None:
             "path": lambda: stack.enter_context(serving("homelab")).replace("/mcp", "/other"),
             "circle": lambda: stack.enter_context(serving("circle")),
         }
-        output = flat(play.fetch(urls[case](), "-e", "finetune_tools_timeout=2", fails=True))
+        # short only where none answers: a busy machine may take seconds for an answer
+        limit = ["-e", "finetune_tools_timeout=2"] if case == "silent" else []
+        output = flat(play.fetch(urls[case](), *limit, fails=True))
     assert message in output, output
     assert play.file.read_bytes() == before
     assert [path.name for path in play.file.parent.iterdir()] == ["homelab.json"]

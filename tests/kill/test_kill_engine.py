@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Killed at any point, then applied once more: the same artifacts, no process, no leftovers, nothing lost.
 
-``IA_KILL_COUNT`` (200): minimum number of kills; a higher number adds kills at random moments. ``IA_KILL_SEED``: the
-first seed of those (printed). ``python -m ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios SEED``
-repeats one.
+``IA_KILL_EVERY`` (4): one of so many changes of a process is a kill, others in each run; with 1 all of them.
+``IA_KILL_COUNT`` (80): minimum number of kills; a higher number adds kills at random moments. ``IA_KILL_SEED``: the
+first seed of those, which chooses the changes as well (printed).
+``python -m ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios SEED`` repeats one of random moments.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.kill import scenarios
 from ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios import Result
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
 
-KILLS = int(os.environ.get("IA_KILL_COUNT", "200"))
+KILLS = int(os.environ.get("IA_KILL_COUNT", "80"))
+EVERY = int(os.environ.get("IA_KILL_EVERY", "4"))
 SEED = int(os.environ.get("IA_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 WORKERS = int(os.environ.get("IA_KILL_WORKERS", "2"))
 
@@ -97,6 +99,9 @@ def test_a_line_torn_by_a_kill_is_no_evidence(tmp_path: Path, length: int) -> No
 
 def test_killed_before_every_change(core: Path) -> None:
     faults = scenarios.every_fault(core)
+    first = SEED % EVERY
+    print(f"IA_KILL_SEED={SEED}: every {EVERY}th of {len(faults)} from {first}")
+    faults = faults[first::EVERY]
     expected = scenarios.undisturbed(core, lambda lab: [scenarios.one_run(lab)])
     results = lives(scenarios.at_point, [(core, fault, expected) for fault in faults])
     print(scenarios.report(results))
@@ -115,7 +120,7 @@ def test_killed_while_the_core_is_installed(core: Path) -> None:
 @pytest.mark.timeout(900 + KILLS)
 def test_killed_at_random_moments(core: Path) -> None:
     expected = scenarios.undisturbed(core, scenarios.some_runs)
-    count = max(8, (KILLS - 130) * 7 // (PER_LIFE * 6))
+    count = max(6, (KILLS - sum(DONE)) * 7 // (PER_LIFE * 6))
     print(f"IA_KILL_SEED={SEED}, {count} lives")
     results = lives(scenarios.at_random, [(core, SEED + number, PER_LIFE, expected) for number in range(count)])
     print(scenarios.report(results))

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Terminal output while two hosts train at once: live lines, Ctrl-C, status, cancel, and attach.
 
-Real LLaMA-Factory on both, up to the GGUF files, without Ollama. About a minute on two cores.
+Real LLaMA-Factory on both, up to the GGUF files, without Ollama. About a minute on two cores, and so in "full" alone:
+the quickstart's test has the live lines of one host, and molecule's scenario ``stack`` a play that attaches to a run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     left_running,
     make_tiny_base,
 )
+
+pytestmark = pytest.mark.full
 
 HOSTS = ("pc-ia", "pc-two")
 STEPS = 240

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A full disk at each real step: reported with figures, earlier results unchanged, and resumed once space is free.
 
-About two minutes on two cores.
+About two minutes on two cores, and so in "full" alone; ``test_full_disk.py`` does it to trivial commands, and
+``test_steps_real.py`` has a real tool whose file cannot grow.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SCENARIO = Path(__file__).parents[1] / "support" / "full_disk_real.py"
 STEPS = ("dataset", "base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M")
 
 
+@pytest.mark.full
 def test_full_disk_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with HubStandIn() as hub:
         hub.add("homelab/Tiny-Chat", make_tiny_base(tmp_path / "base"))

@@ -237,7 +237,7 @@ def model_run(guest: YieldingServer, name: str, file: File, seconds: float, poli
     return make_run(name, [train, register, promote], ["train", "promote"], tools)
 
 
-@pytest.mark.parametrize("policy", ["stop", "cpu"])
+@pytest.mark.parametrize("policy", ["stop", pytest.param("cpu", marks=pytest.mark.full)])
 def test_two_models_are_both_served_at_the_end(guest: YieldingServer, gguf: File, policy: str) -> None:
     """The training of the second one begins when that of the first one has ended, which is registered then."""
     runs = [model_run(guest, name, gguf, 3, policy) for name in ("first", "second")]

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two hosts train one model together with real LLaMA-Factory: torchrun and gloo on CPUs. One is lost during it.
 
-The hosts are namespaces (see ``node_lab``). About two minutes on two cores; in "full" a process is killed, too, which
-``test_node_link.py`` does to a trivial command.
+The hosts are namespaces (see ``node_lab``). About a minute on two cores; in "full" the network is cut and a process
+is killed, too, which ``test_node_link.py`` does to a trivial command.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Nodes]:
     made.lab.stop()
 
 
+@pytest.mark.full
 def test_cut_network_ends_both_with_a_message(nodes: Nodes) -> None:
     before = {name: len(nodes.outcomes(name)) for name in NAMES}
     ended = nodes.begin()

@@ -30,6 +30,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
 from ansible_collections.ia_homelab.llamafactory.tests.real import test_steps_real as steps_real
 from ansible_collections.ia_homelab.llamafactory.tests.support.conversations import ODD
 
+#: Fewer than the row has bytes, so that its tokens are counted, and more than its tokens.
+CUTOFF = 1300
 DATASET = fingerprint("dataset", {"tools": 1}, {})
 ROW = {
     "messages": [
@@ -65,7 +67,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[steps_real
 def test_rows_are_trained_and_counted(workspace: steps_real.Workspace, template: str, tool_format: str) -> None:
     """LLaMA-Factory reports how many tokens it has read, padded to a multiple of eight."""
     wanted = hp.normalise(
-        {**steps_real.DECLARED, "template": template, "epochs": 1, "warmup_ratio": 0, "cutoff_len": 2000}
+        {**steps_real.DECLARED, "template": template, "epochs": 1, "warmup_ratio": 0, "cutoff_len": CUTOFF}
     )
     settings = {**hp.settings(wanted), "tool_format": tool_format}
     ctx = workspace.context(

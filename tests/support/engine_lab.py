@@ -170,8 +170,8 @@ class Lab:
 
     # -- processes ---------------------------------------------------------------------------------------------
 
-    def wait(self, what: t.Callable[[], t.Any], timeout: float = 60.0) -> t.Any:
-        """Wait until a function returns a true value, and return it."""
+    def wait(self, what: t.Callable[[], t.Any], timeout: float = 120.0) -> t.Any:
+        """Wait until a function returns a true value, and return it. The time is for a busy machine."""
         return until(what, timeout)
 
     def identity(self, run: Run, name: str) -> system_processes.Identity | None:

@@ -153,7 +153,7 @@ class OwnerLab:
                 found.append(int(name))
         return found
 
-    def wait(self, what: t.Callable[[], t.Any], timeout: float = 60.0) -> t.Any:
+    def wait(self, what: t.Callable[[], t.Any], timeout: float = 120.0) -> t.Any:
         """Wait until a function returns a true value, and return it."""
         return until(what, timeout)
 

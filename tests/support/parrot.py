@@ -10,14 +10,13 @@ is followed by the first piece of the text, each piece by the next one, and the 
 from __future__ import annotations
 
 import array
-import typing as t
 from pathlib import Path
+
+from ansible_collections.ia_homelab.llamafactory.tests.support.tiny_llama import TinyLlama, filled
 
 #: Characters of a piece, more where that piece occurs twice: parsers have to work across borders of tokens.
 _PIECE = 3
 _HEAD = 64
-
-WriteGguf = t.Callable[..., None]
 
 
 def pieces_of(text: str) -> list[str]:
@@ -30,8 +29,8 @@ def pieces_of(text: str) -> list[str]:
             size += 1
         pieces.append(text[start : start + size])
         start += size
-    if len(set(pieces)) < len(pieces):
-        # the last one repeats another: one piece with the one before it
+    if len(pieces) > 1 and (len(pieces[-1]) == 1 or pieces[-1] in pieces[:-1]):
+        # one piece with the one before it: it repeats another, or a prompt that ends with it would be taken for the end
         pieces[-2:] = ["".join(pieces[-2:])]
     return pieces
 
@@ -46,10 +45,9 @@ def byte_characters() -> dict[int, str]:
     }
 
 
-def write_parrot(write_gguf: WriteGguf, path: Path, text: str) -> None:
+def write_parrot(path: Path, text: str) -> None:
     """Write the model.
 
-    :param write_gguf: writes a GGUF file (``write_gguf`` of ``tests/real/conftest.py``).
     :param text: its answer to everything; not empty.
     """
     characters = byte_characters()
@@ -57,8 +55,7 @@ def write_parrot(write_gguf: WriteGguf, path: Path, text: str) -> None:
     special = ["</s>", "<s>"]
     # single characters are in the vocabulary for prompts, so a piece of one character is not added again
     alphabet = [each for each in characters.values() if each not in chain]
-    tokens = [*special, *alphabet, *chain]
-    tokens += [f"<unused{number}>" for number in range(-len(tokens) % 8)]
+    tokens = filled([*special, *alphabet, *chain])
     width = _HEAD * (len(chain) // _HEAD + 1)
     assert len(set(tokens)) == len(tokens) and len(chain) < width
     first = tokens.index(chain[0])
@@ -71,44 +68,4 @@ def write_parrot(write_gguf: WriteGguf, path: Path, text: str) -> None:
     for position in range(len(chain) + 1):
         following = first + position if position < len(chain) else 0
         output[following * width + position] = 1.0
-    metadata = {
-        "general.architecture": "llama",
-        "general.file_type": 0,
-        "llama.block_count": 1,
-        "llama.context_length": 8192,
-        "llama.embedding_length": width,
-        "llama.feed_forward_length": 64,
-        "llama.attention.head_count": width // _HEAD,
-        "llama.attention.head_count_kv": width // _HEAD,
-        "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "llama.rope.dimension_count": _HEAD,
-        "llama.vocab_size": len(tokens),
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "llama-bpe",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": [3 if number < len(special) else 1 for number in range(len(tokens))],
-        "tokenizer.ggml.merges": ["a b"],
-        "tokenizer.ggml.eos_token_id": 0,
-        "tokenizer.ggml.bos_token_id": 1,
-        "tokenizer.ggml.add_bos_token": False,
-    }
-    block = {
-        "attn_norm": (width,),
-        "attn_q": (width, width),
-        "attn_k": (width, width),
-        "attn_v": (width, width),
-        "attn_output": (width, width),
-        "ffn_norm": (width,),
-        "ffn_gate": (width, 64),
-        "ffn_up": (width, 64),
-        "ffn_down": (64, width),
-    }
-    tensors: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (width, len(tokens)),
-        "output_norm.weight": (width,),
-        "output.weight": (width, len(tokens)),
-        **{f"blk.0.{name}.weight": shape for name, shape in block.items()},
-    }
-    ones = array.array("f", [1.0]) * width
-    values = {"token_embd.weight": embedding, "output_norm.weight": ones, "output.weight": output}
-    write_gguf(path, metadata, tensors, values)
+    TinyLlama(tokens, len(special), width, width // _HEAD, context=8192).write(path, embedding, output)

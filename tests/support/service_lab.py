@@ -167,7 +167,7 @@ class Service:
         """Send SIGTERM, like systemd; return the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=120)
 
     def close(self) -> None:
         """Stop the service and its jobs."""

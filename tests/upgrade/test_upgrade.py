@@ -198,8 +198,11 @@ def test_second_apply_changes_nothing(site: Site, applied: Played) -> None:
     assert site.tags() == tags and tree(site.data, site.models) == before
 
 
+@pytest.mark.full
 def test_interrupted_apply_resumes(site: Site, applied: Played) -> None:
     """Everything is killed at three moments; the next apply comes to the same models.
+
+    In every run ``test_upgrade_engine.py`` kills the engine before changes of its first contact.
 
     The third moment is in a cancel: the training that takes the most time is stopped by its name. Its checkpoint is
     kept.

@@ -5,7 +5,7 @@
 store it can be killed, and supervisors of the old core that still run are neither doubled nor broken.
 
 A command counts to six, and waits at three until a file exists (see ``probe_runs``). So each test decides how long
-a step is at work. ``IA_UPGRADE_EVERY`` (3): one of so many points is a kill; with 1 all of them, in two minutes.
+a step is at work. ``IA_UPGRADE_EVERY`` (5): one of so many points is a kill; with 1 all of them, in two minutes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ STATES = {
     "queued": "queued",
 }
 #: One of so many points is chosen to be killed at; of those in the files of an installed core one of so many of these.
-EVERY = int(os.environ.get("IA_UPGRADE_EVERY", "3"))
+EVERY = int(os.environ.get("IA_UPGRADE_EVERY", "5"))
 EVERY_OF_CORE = 10
 _SECONDS = 60.0
 

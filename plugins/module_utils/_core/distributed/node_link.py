@@ -8,7 +8,7 @@ is noticed after half an hour, and then none of the others knows who it was. One
 leading one, with JSON lines on it::
 
     member: {"join": {"session", "rank", "training", "checkpoints"}}       again until the leading one is there
-    leader: {"wait": why, "wait_message": …} or {"refused": why}, and closes
+    leader: {"wait": why, "wait_message": …}, or the same with "refused", and closes
     leader: {"begin": {"port", "resume", "trained"}}                       once all are there
     member: {"ready": true}                                                prepared, as the leading one itself
     leader: {"go": true}                                                   all are
@@ -255,9 +255,11 @@ class Leader(Link):
                 other = Message("distributed.other_training_awaited", node=self.nodes.me)
                 guest.send(wait=str(other), wait_message=other.as_dict())
             elif asked.get("session") != self.nodes.session:
-                guest.send(refused=f"{self.nodes.me} makes another attempt at this training now.")
+                refused = Message("distributed.other_attempt", node=self.nodes.me)
+                guest.send(refused=str(refused), refused_message=refused.as_dict())
             elif asked.get("rank") not in range(1, self.nodes.count):
-                guest.send(refused=f"{self.nodes.me} knows no node {asked.get('rank')!r}.")
+                refused = Message("distributed.node_unknown", node=self.nodes.me, rank=str(asked.get("rank")))
+                guest.send(refused=str(refused), refused_message=refused.as_dict())
             else:
                 name = self.nodes.names[int(asked["rank"])]
                 if name in self._lines:
@@ -344,7 +346,8 @@ class Member(Link):
         while True:
             for message in line.receive():
                 if "refused" in message:
-                    raise JobError("distributed.refused", reason=str(message["refused"]))
+                    reason = Message.from_stored(message.get("refused_message") or message["refused"])
+                    raise JobError("distributed.sent_away", reason=reason)
                 if "wait" in message:
                     return Message.from_stored(message.get("wait_message") or message["wait"])
                 told = message.get("begin")

@@ -197,7 +197,7 @@ class Engine:
         if found is not None:
             pending = found.labels
             unchecked = found.unchecked
-            view.unchecked = {label: str(reason) for label, reason in found.unchecked.items()}
+            view.leave_unchecked(found.unchecked)
         else:
             unchecked = {}
             unknown = problem or Message("engine.not_determined")
@@ -257,9 +257,7 @@ class Engine:
         view.position = position
         pending = view.pending
         if found is not None and found.is_undetermined:
-            view.current, undetermined = next(iter(found.unknown.items()))
-            view.undetermined = str(undetermined)
-            view.wait_for(Message("engine.check_awaited", step=view.current, reason=undetermined))
+            view.leave_undetermined(*next(iter(found.unknown.items())))
         elif position and pending:
             view.current = pending[0]
             view.wait_for(Message("engine.run_awaited", run=queue[position - 1].id))

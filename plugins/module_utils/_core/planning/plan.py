@@ -90,8 +90,10 @@ def make_plan(
             entry["takes"] = _requirements(layout, run, step, options, machine, facts, cores, previous)
         elif step.label in view.unchecked:
             entry["unchecked"] = view.unchecked[step.label]
+            entry["unchecked_message"] = view.unchecked_messages[step.label]
         steps.append(entry)
     training = next((step for step in run.steps if step.spec.kind == "train"), None)
+    base_unchecked = _base_unchecked(options) if training is not None and training.label in pending else None
     plan = {
         "schema": SCHEMA,
         "name": run.name,
@@ -104,7 +106,8 @@ def make_plan(
         "method": str((options.get("resolved") or {}).get("method") or ""),
         "method_reason": str(options.get("method_reason") or ""),
         "method_cause": dict(options.get("method_cause") or {}),
-        "base_unchecked": _base_unchecked(options) if training is not None and training.label in pending else "",
+        "base_unchecked": str(base_unchecked) if base_unchecked is not None else "",
+        "base_unchecked_message": base_unchecked.as_dict() if base_unchecked is not None else {},
         "tool_format": str((options.get("resolved") or {}).get("tool_format") or ""),
         "tool_format_cause": dict(options.get("tool_format_cause") or {}),
         "thinking": str((options.get("resolved") or {}).get("thinking") or ""),
@@ -128,10 +131,10 @@ def add_warnings(plan: t.Mapping[str, t.Any], warnings: t.Iterable[Message]) -> 
     }
 
 
-def _base_unchecked(options: t.Mapping[str, t.Any]) -> str:
-    """Why the files of the base were not checked; empty if they were."""
+def _base_unchecked(options: t.Mapping[str, t.Any]) -> Message | None:
+    """Why the files of the base were not checked; None if they were."""
     stored = options.get("base_unchecked")
-    return str(Message.from_stored(stored)) if stored else ""
+    return Message.from_stored(stored) if stored else None
 
 
 def bases(run: Run) -> dict[str, dict[str, t.Any]]:

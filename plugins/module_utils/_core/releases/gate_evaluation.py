@@ -9,6 +9,7 @@ import contextlib
 import typing as t
 
 from ..errors import NotReadyError, RemoteError
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..system.clock import utc_now
 from .gate import Answer, Gate, report
@@ -78,13 +79,13 @@ def evaluate(
 
     asked_at = utc_now()
     before: list[Answer] = []
-    served_error = ""
+    served_error: Message | None = None
     if compare:
         # The served model comes first because it is probably loaded. Its failure must not block a better candidate.
         try:
             before = ask(ollama, served, gate, count_answer)
         except RemoteError as error:
-            served_error, compare = str(error), False
+            served_error, compare = error.content, False
     after = ask(ollama, candidate, gate, count_answer)
     result = report(
         gate,
@@ -93,8 +94,8 @@ def evaluate(
         {"model": served, "digest": served_digest} if compare else None,
         before,
     )
-    if served_error:
-        result["served_error"] = served_error
+    if served_error is not None:
+        result |= {"served_error": str(served_error), "served_error_message": served_error.as_dict()}
     if served_digest and served_digest != digest and not result["passed"]:
         # free the memory for the model that stays in use
         with contextlib.suppress(RemoteError):

@@ -57,10 +57,12 @@ class RunView:
     :param finished_at: when it ended.
     :param cancelling: whether its cancellation was requested and it has not ended.
     :param unchecked: labels of complete steps whose state outside of the data directory cannot be checked now, each
-        with the reason.
+        with the reason, in English.
+    :param unchecked_messages: the same labels, each with the reason as a message.
     :param findings: what its finished training found out about itself that a user should know, as messages
         (:meth:`Message.as_dict`).
     :param undetermined: why it cannot be determined now whether it is complete; it waits for that alone. Else empty.
+    :param undetermined_message: the same as a message; empty when it is determined.
     """
 
     id: str
@@ -80,7 +82,9 @@ class RunView:
     finished_at: str = ""
     cancelling: bool = False
     unchecked: dict[str, str] = dataclasses.field(default_factory=dict)
+    unchecked_messages: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
     undetermined: str = ""
+    undetermined_message: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     findings: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
     def as_dict(self) -> dict[str, t.Any]:
@@ -94,6 +98,17 @@ class RunView:
     def wait_for(self, reason: Message) -> None:
         """Set what the run waits for."""
         self.waiting_for, self.waiting_for_message = str(reason), reason.as_dict()
+
+    def leave_unchecked(self, reasons: t.Mapping[str, Message]) -> None:
+        """Set which complete steps cannot be checked now, by label, and why."""
+        self.unchecked = {label: str(reason) for label, reason in reasons.items()}
+        self.unchecked_messages = {label: reason.as_dict() for label, reason in reasons.items()}
+
+    def leave_undetermined(self, step: str, reason: Message) -> None:
+        """Set that it waits for a check of a step alone."""
+        self.current = step
+        self.undetermined, self.undetermined_message = str(reason), reason.as_dict()
+        self.wait_for(Message("engine.check_awaited", step=step, reason=reason))
 
     @property
     def pending(self) -> list[str]:

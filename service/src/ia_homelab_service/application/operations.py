@@ -116,6 +116,8 @@ class Operations:
             summary=[MessageBody(**said.as_dict()) for said in statements.of_plan(plan)],
             warnings=plan["warnings"],
             warning_messages=plan["warning_messages"],
+            base_unchecked=plan["base_unchecked"],
+            base_unchecked_message=plan["base_unchecked_message"] or None,
             estimate=estimate(self.settings, self.layout, run, plan),
             declaration=checked.declaration,
             yaml=as_yaml(checked.declaration),

@@ -162,6 +162,10 @@ class Plan(Schema):
     )
     warnings: list[str] = []
     warning_messages: list[MessageBody] = []
+    base_unchecked: str = pydantic.Field(
+        default="", description="Why the files of the base model were not checked, in English; empty if they were."
+    )
+    base_unchecked_message: MessageBody | None = None
     estimate: Estimate = Estimate()
     declaration: dict[str, t.Any] = pydantic.Field(default={}, description="The equivalent entry of finetunes.")
     yaml: str = pydantic.Field(default="", description="The entry as YAML for an inventory.")

@@ -238,6 +238,11 @@ def _show_gate(language: Language, gate: t.Mapping[str, t.Any]) -> None:
         text = html.escape("\n".join(filter(None, (str(entry.get("text", "")), calls_text(entry.get("calls") or ())))))
         return f'<span class="chip {kind}">{html.escape(language(key))}</span><div class="answers">{text}</div>{unmet}'
 
+    if gate.get("served_error"):
+        why = Message.from_stored(gate.get("served_error_message") or gate["served_error"])
+        with components.note("warn"):
+            told = f"{html.escape(language('gate.not_compared'))} {components.message_html(language, why)}"
+            ui.html(f"<p>{told}</p>", sanitize=False)
     components.table(
         language("gate.caption"),
         [language("gate.question"), language("gate.before"), language("gate.after")],

@@ -93,6 +93,10 @@ def _show_notes(language: Language, plan: schemas.Plan) -> None:
             warnings = (components.messages_html(language, [warning]) for warning in plan.warning_messages)
             items = "".join(f"<li>{warning}</li>" for warning in warnings)
             ui.html(f"<p><strong>{html.escape(language('plan.warnings'))}</strong></p><ul>{items}</ul>", sanitize=False)
+    if plan.base_unchecked_message is not None:
+        why = components.messages_html(language, [plan.base_unchecked_message])
+        with components.note():
+            ui.html(f"<p>{html.escape(language('plan.base_unchecked'))} {why}</p>", sanitize=False)
 
 
 def _show_declaration(language: Language, plan: schemas.Plan) -> None:

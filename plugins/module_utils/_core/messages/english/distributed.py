@@ -54,5 +54,7 @@ TEXTS: Texts = {
     "distributed.readiness_awaited": "{nodes}, which {count:is|are} not ready yet",
     "distributed.others_awaited": "the other nodes, with {leader}",
     "distributed.others_ready_awaited": "the other nodes to be ready",
-    "distributed.refused": Text("{reason}", "Apply again."),
+    "distributed.other_attempt": "{node} makes another attempt at this training now.",
+    "distributed.node_unknown": "{node} knows no node {rank}.",
+    "distributed.sent_away": Text("{reason}", "Apply again."),
 }

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..text import Texts
+from ..text import Text, Texts
 
 TEXTS: Texts = {
     "distributed.nodes_awaited": "{count:le nœud|les nœuds} {nodes}",
@@ -14,4 +14,7 @@ TEXTS: Texts = {
     "distributed.readiness_awaited": "{nodes}, qui se {count:prépare|préparent}",
     "distributed.others_awaited": "les autres nœuds, avec {leader}",
     "distributed.others_ready_awaited": "les autres nœuds, qui se préparent",
+    "distributed.other_attempt": "{node} fait maintenant une autre tentative de cet entraînement.",
+    "distributed.node_unknown": "{node} ne connaît pas de nœud {rank}.",
+    "distributed.sent_away": Text("{reason}", "Appliquez à nouveau."),
 }

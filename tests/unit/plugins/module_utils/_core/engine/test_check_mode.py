@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check mode writes nothing, and its prediction matches the real changes: for random declarations and histories.
 
-``IA_CHECK_EXAMPLES`` (12): number of examples per test. With the real tools: ``tests/real/test_plays_real.py``.
+``IA_CHECK_EXAMPLES`` (8): number of examples per test. With the real tools: ``tests/real/test_plays_real.py``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.modules import ca
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
 random_examples = settings(
-    max_examples=int(os.environ.get("IA_CHECK_EXAMPLES", "12")),
+    max_examples=int(os.environ.get("IA_CHECK_EXAMPLES", "8")),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # no shrinking: an example takes a second and is small enough
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -97,7 +97,7 @@ def test_preview_predicts_the_steps_of_a_run(
                 assert lab.tree() == before, "preview or observe_all wrote something"
                 submission = lab.engine.submit(run)
                 assert list(submission.pending) == preview.pending
-                view = lab.engine.follow(run.id, timeout=60, poll=0.02) if preview.pending else submission.view
+                view = lab.engine.follow(run.id, timeout=120, poll=0.02) if preview.pending else submission.view
                 built = [label for label, inode in inodes(lab, run).items() if inode not in (0, inodes_before[label])]
                 if view.state == "succeeded":
                     assert built == preview.pending

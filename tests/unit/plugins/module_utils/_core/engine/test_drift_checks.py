@@ -113,10 +113,12 @@ def test_ollama_away_for_a_moment_does_not_end_a_run_that_waits(lab: Lab, ollama
     assert (view.state, view.error) == ("queued", None)
     assert [(step.label, step.state) for step in view.steps] == [("register", "needed"), ("train-0", "needed")]
     (lab.root / "go").touch()
-    lab.wait(lambda: lab.artifact(run).is_dir(), timeout=20)
+    lab.wait(lambda: lab.artifact(run).is_dir())
     lab.wait(lambda: lab.store.record(run.id) and lab.engine.observe(run.id).undetermined)
     view = lab.engine.observe(run.id)
     assert view.waiting_for == f"the check of register: not checked: Ollama at {AWAY.format(url=ollama.url)}"
+    assert view.undetermined_message["code"] == "engine.not_checked"
+    assert view.undetermined_message["text"] == view.undetermined
     assert view.state not in ("failed", "succeeded")
     lab.engine.reconcile()
     assert lab.store.is_active(run.id), "it stays"
@@ -158,6 +160,8 @@ def test_while_ollama_is_stopped_for_a_training_receipts_count(lab: Lab, ollama:
     for view in (lab.engine.preview(run), lab.engine.submit(run).view):
         assert (view.state, view.pending) == ("succeeded", [])
         assert view.unchecked == {"register": note}
+        message = view.unchecked_messages["register"]
+        assert (message["code"], message["text"]) == ("engine.not_checked", note)
         assert [(step.state, step.reason) for step in view.steps] == [("whole", note)]
     assert {path: facts for path, facts in lab.tree().items() if "/jobs/" not in path} == before
     assert [record.run.name for record in lab.store.active() if record.run] == ["other"]
@@ -243,7 +247,7 @@ def test_a_silent_server_is_asked_once_for_all_runs(
 
 def test_a_server_that_hangs_delays_an_answer_by_seconds_only(lab: Lab, ollama: FakeOllama) -> None:
     run = made(lab, served(lab, ollama))
-    ollama.answer = lambda _method, _path, _body: time.sleep(60) or (200, {})  # type: ignore[method-assign]
+    ollama.answer = lambda _method, _path, _body: time.sleep(600) or (200, {})  # type: ignore[method-assign]
     began = time.monotonic()
     assert list(lab.engine.pending_steps(run)) == ["register"]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300, "generous for a busy machine"

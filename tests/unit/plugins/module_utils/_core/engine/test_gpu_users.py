@@ -38,7 +38,7 @@ def test_a_foreign_training_is_waited_for_and_named(lab: Lab, gpu_processes: Pat
     gpu_processes.write_text(f"{HEADER}\nGPU-1, 999999, 9000 MiB, /opt/webui/bin/python")
     run = lab.run("a", "true", accelerator="cuda")
     lab.engine.submit(run)
-    waiting_for = lab.wait(lambda: lab.engine.observe(run.id).waiting_for, timeout=60)
+    waiting_for = lab.wait(lambda: lab.engine.observe(run.id).waiting_for)
     assert waiting_for == "the GPU, where /opt/webui/bin/python (pid 999999, 9.4 GB) computes"
     view = lab.engine.observe(run.id)
     message = Message.from_stored(view.waiting_for_message)
@@ -46,7 +46,7 @@ def test_a_foreign_training_is_waited_for_and_named(lab: Lab, gpu_processes: Pat
     assert message.render("fr").message == "le GPU, dont se sert /opt/webui/bin/python (pid 999999, 9,4 Go)"
     assert not Path(lab.job(run).directory, "command.json").exists(), "the command must not start"
     gpu_processes.write_text(HEADER)
-    view = lab.engine.follow(run.id, timeout=60, poll=0.02)
+    view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert (view.state, view.waiting_for, view.waiting_for_message) == ("succeeded", "", {})
     assert lab.broken() == []
 
@@ -55,9 +55,9 @@ def test_waiting_can_be_cancelled(lab: Lab, gpu_processes: Path) -> None:
     gpu_processes.write_text(f"{HEADER}\nGPU-1, 999999, 9000 MiB, python")
     run = lab.run("a", "true", accelerator="cuda")
     lab.engine.submit(run)
-    lab.wait(lambda: lab.engine.observe(run.id).waiting_for, timeout=60)
+    lab.wait(lambda: lab.engine.observe(run.id).waiting_for)
     lab.engine.cancel(run.id)
-    assert lab.engine.follow(run.id, timeout=60, poll=0.02).state == "cancelled"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "cancelled"
     assert lab.broken() == []
 
 

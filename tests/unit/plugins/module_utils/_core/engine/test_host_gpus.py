@@ -77,7 +77,7 @@ def test_the_second_data_directory_waits_and_says_for_whom(labs: tuple[Lab, Lab]
     assert "another data directory" in text and f"pid {first.identity(training, 'supervisor.json').pid}" in text
     assert not Path(second.job(waiting).directory, "command.json").exists(), "it must not start"
     first.engine.cancel(training.id)
-    assert second.engine.follow(waiting.id, timeout=60, poll=0.02).state == "succeeded"
+    assert second.engine.follow(waiting.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_a_training_whose_supervisor_is_lost_still_has_its_gpu(labs: tuple[Lab, Lab], driver: Driver) -> None:
@@ -90,7 +90,7 @@ def test_a_training_whose_supervisor_is_lost_still_has_its_gpu(labs: tuple[Lab, 
     assert f"pid {command.pid}" in second.wait(lambda: second.engine.observe(waiting.id).waiting_for)
     driver.processes.write_text(PROCESSES)
     first.kill(command)
-    assert second.engine.follow(waiting.id, timeout=60, poll=0.02).state == "succeeded"
+    assert second.engine.follow(waiting.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_a_supervisor_that_follows_a_command_takes_its_gpu_again(labs: tuple[Lab, Lab], driver: Driver) -> None:
@@ -110,7 +110,7 @@ def test_trainings_on_different_gpus_do_not_wait(labs: tuple[Lab, Lab], driver: 
     command = first.wait(lambda: first.identity(training, "command.json"))
     driver.uses(command.pid, 0)
     other = start(second, "b", "1", "true")
-    assert second.engine.follow(other.id, timeout=30, poll=0.02).state == "succeeded"
+    assert second.engine.follow(other.id, timeout=120, poll=0.02).state == "succeeded"
     assert first.engine.observe(training.id).state == "running"
 
 
@@ -150,7 +150,7 @@ def test_a_training_locks_the_gpus_that_it_uses(driver: Driver) -> None:
 def test_a_program_on_another_gpu_does_not_keep_a_training_waiting(labs: tuple[Lab, Lab], driver: Driver) -> None:
     driver.uses(os.getpid(), 1)
     run = start(labs[0], "a", "0", "true")
-    assert labs[0].engine.follow(run.id, timeout=30, poll=0.02).state == "succeeded"
+    assert labs[0].engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
 
 
 def test_without_a_list_of_gpus_there_is_one_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,9 +101,9 @@ def test_a_command_without_dying_processes_is_not_waited_for(tmp_path: Path) -> 
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
         began = time.monotonic()
-        processes.settle(processes.identify(process.pid), "none", 10)
-        processes.settle(None, "none", 10)
-        assert time.monotonic() - began < 5
+        processes.settle(processes.identify(process.pid), "none", 600)
+        processes.settle(None, "none", 600)
+        assert time.monotonic() - began < 300, "generous for a busy machine"
     finally:
         process.kill()
         process.wait()
@@ -120,13 +120,13 @@ def test_a_zombie_that_stays_is_waited_for_only_so_long() -> None:
         def has_zombie() -> t.Any:
             return any(processes.is_dying(pid) for pid in processes._session_members(identity))
 
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not has_zombie():
             assert time.monotonic() < end
             time.sleep(0.01)
         began = time.monotonic()
         processes.settle(identity, "none", 0.3)
-        assert 0.3 <= time.monotonic() - began < 10
+        assert 0.3 <= time.monotonic() - began < 60
     finally:
         leader.kill()
         leader.wait()

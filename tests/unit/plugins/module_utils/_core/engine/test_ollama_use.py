@@ -181,6 +181,6 @@ def test_a_failed_restart_ends_the_waiting(lab: Lab, ollama: FakeOllama) -> None
     lab.engine.submit(run)
     lab.wait(lambda: lab.engine.observe(run.id).waiting_for)
     lab.engine.cancel(training.id)  # at its end it starts a unit that does not exist
-    assert lab.engine.follow(run.id, timeout=60, poll=0.05).state == "succeeded"
+    assert lab.engine.follow(run.id, timeout=120, poll=0.05).state == "succeeded"
     assert gpu_lease.ollama_stopped_for(lab.layout) == ""
     assert Path(lab.layout.path("jobs", "gpu_loan.json")).exists(), "the restart is tried again later"

@@ -287,7 +287,7 @@ def test_a_supervisor_leaves_a_run_to_the_core_that_submitted_it(lab: Lab) -> No
     shutil.copytree(own, newer)
     edit(Path(lab.record(later).directory, "run.json"), core_dir=f"/elsewhere/{newer.name}")
     (newer / installation.PACKAGE / "version.py").write_text('VERSION = "99.0.0"\n')
-    lab.wait(lambda: not lab.store.is_active(later.id), timeout=30)
+    lab.wait(lambda: not lab.store.is_active(later.id))
     assert lab.engine.observe(later.id).state == "succeeded"
     supervisor = json.loads(Path(lab.job(later).directory, "supervisor.json").read_text())
     assert supervisor["core_version"] == "99.0.0"
@@ -318,7 +318,7 @@ def test_a_run_continues_without_a_follower(lab: Lab) -> None:
     """The supervisor itself starts the next job."""
     run = lab.counting("a", steps=3, count=1)
     lab.engine.submit(run)
-    lab.wait(lambda: not lab.store.is_active(run.id), timeout=30)
+    lab.wait(lambda: not lab.store.is_active(run.id))
     assert lab.engine.observe(run.id).state == "succeeded"
     assert lab.broken() == []
 

@@ -119,12 +119,12 @@ def test_host_without_an_address() -> None:
 
 def test_timeout(server: FakeServer) -> None:
     released = threading.Event()
-    server.answers["GET /api/version"] = lambda handler: (released.wait(5), handler.close_connection)[0] and None
+    server.answers["GET /api/version"] = lambda handler: (released.wait(120), handler.close_connection)[0] and None
     begin = time.monotonic()
     with pytest.raises(RemoteError, match=r"sent nothing for 0\.2 seconds when asked to report its version"):
         Ollama(server.url, timeout=0.2).version()
-    assert time.monotonic() - begin < 10
     released.set()
+    assert time.monotonic() - begin < 60
 
 
 def test_a_password_is_sent_and_never_shown(server: FakeServer) -> None:

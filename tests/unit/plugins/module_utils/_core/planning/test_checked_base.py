@@ -49,8 +49,12 @@ class CheckedLab(PlanLab):
 
     def text(self, run: Run) -> str:
         """The plan as it is shown."""
+        return plan_text.text(self.plan_of(run))
+
+    def plan_of(self, run: Run) -> dict[str, t.Any]:
+        """The plan as plain values."""
         view = Engine(self.layout.root).preview(run)
-        return plan_text.text(planning_plan.make_plan(self.layout, run, view, Machine("cpu")))
+        return planning_plan.make_plan(self.layout, run, view, Machine("cpu"))
 
     def calls(self) -> int:
         path = self.root / "calls"
@@ -82,6 +86,7 @@ def test_check_mode_says_not_checked_and_writes_nothing(lab: CheckedLab) -> None
     before = lab.tree()
     run = lab.planned(write=False)
     assert "The files of the base: not checked (its files are checked when it is applied)" in lab.text(run)
+    assert lab.plan_of(run)["base_unchecked_message"]["code"] == "base_models.checked_when_applied"
     assert lab.tree() == before and lab.calls() == 0
     assert run.id == lab.planned().id
 

@@ -125,11 +125,14 @@ def test_what_is_not_checked_is_said(lab: PlanLab) -> None:
     lab.make(run)
     view = Engine(lab.layout.root).preview(run)
     note = "not checked: Ollama is stopped for the training other"
-    view.unchecked = {"gguf-q4_K_M": note}
+    reason = Message("engine.not_checked", cause="Ollama is stopped for the training other")
+    view.leave_unchecked({"gguf-q4_K_M": reason})
     plan = planning_plan.make_plan(lab.layout, run, view, MACHINE)
     assert not plan["changed"]
     assert plan_text.text(plan) == f"homelab-model: nothing to do ({note})\n"
     assert [step["unchecked"] for step in plan["steps"] if "unchecked" in step] == [note]
+    messages = [step["unchecked_message"] for step in plan["steps"] if "unchecked_message" in step]
+    assert messages == [reason.as_dict()]
     view.steps[0].state = StepState.NEEDED
     assert f"gguf-q4_K_M  kept ({note})\n" in plan_text.text(planning_plan.make_plan(lab.layout, run, view, MACHINE))
 

@@ -75,6 +75,8 @@ def test_a_served_model_that_fails_blocks_no_better_one(server: FakeOllama) -> N
     report = evaluate(Ollama(server.url), gate(no_regression=True), "m:new", "m:latest")
     assert report["passed"] and report["served"] is None
     assert "told to fail" in report["served_error"]
+    assert report["served_error_message"]["code"].startswith("ollama.")
+    assert report["served_error_message"]["text"] in report["served_error"]
 
 
 def test_a_candidate_that_fails_is_an_error(server: FakeOllama) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 import typing as t
 from pathlib import Path
@@ -143,7 +144,7 @@ def live_runs(draw: t.Callable[[t.Any], t.Any]) -> tuple[str, list[tuple[str, in
 POLICIES = st.builds(Policy, st.sampled_from([1, 2, None]), st.booleans())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 if os.environ.get("IA_FULL") else 20, deadline=None)
 @given(live_runs(), POLICIES)
 def test_what_an_active_run_reads_is_kept(runs: tuple[str, list[tuple[str, int]]], policy: Policy) -> None:
     export, wanted = runs

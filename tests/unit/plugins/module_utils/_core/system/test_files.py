@@ -262,7 +262,7 @@ def test_lock_ends_with_its_holder_and_is_not_inherited(tmp_path: Path) -> None:
         assert locks.FileLock(path, timeout=0).acquire() is False
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        assert locks.FileLock(path, timeout=5).acquire() is True
+        assert locks.FileLock(path, timeout=60).acquire() is True
 
 
 def test_sha256_of_a_file(tmp_path: Path) -> None:

@@ -35,9 +35,13 @@ def counting(count: int) -> str:
     return _COUNTING.replace("COUNT", str(count))
 
 
-@pytest.fixture(params=[(12345, 12346), (65534, 65534)], ids=["unknown", "nobody"])
+UNKNOWN = pytest.param((12345, 12346), id="unknown")
+NOBODY = (65534, 65534)
+
+
+@pytest.fixture(params=[UNKNOWN, pytest.param(NOBODY, id="nobody", marks=pytest.mark.full)])
 def lab(request: pytest.FixtureRequest) -> t.Iterator[OwnerLab]:
-    """A data directory of a user without an entry in passwd, and of a user with an entry but no home directory."""
+    """A data directory of a user without an entry in passwd; in "full" also of one with an entry but no home."""
     owner_lab = OwnerLab(*request.param)
     yield owner_lab
     owner_lab.close()
@@ -62,6 +66,7 @@ def other() -> t.Iterator[OwnerLab]:
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lab", [UNKNOWN, pytest.param(NOBODY, id="nobody")], indirect=True)
 def test_files_created_by_root_belong_to_the_owner(lab: OwnerLab) -> None:
     result = lab.call("apply", "a", counting(1))
     assert result["state"] == "succeeded", result
