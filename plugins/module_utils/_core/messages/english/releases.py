@@ -97,14 +97,14 @@ TEXTS: Texts = {
         "{version!r} names more than one version of {name} in Ollama.",
         "There are: {available}.",
     ),
-    "releases.version_served": Text(
+    "releases.delete_served": Text(
         "{tag} is served as {names}.", "Promote or roll back to another version first, then delete this one."
     ),
-    "releases.version_held": Text("A rollback holds {tag}.", "Release the hold first."),
-    "releases.version_declared": Text(
+    "releases.delete_held": Text("A rollback holds {tag}.", "Release the hold first."),
+    "releases.delete_declared": Text(
         "{tag} is the declared version: the next apply would make it again.", "Declare another version first."
     ),
-    "releases.version_in_use": Text("{tag} is used by a run that has not ended.", "Wait for its end, or cancel it."),
+    "releases.delete_in_use": Text("{tag} is used by a run that has not ended.", "Wait for its end, or cancel it."),
     "releases.version_unknown": Text("{version!r} is no version of {name} in Ollama.", "There are: {available}."),
     "releases.no_versions": Text("{version!r} is no version of {name} in Ollama.", "There are: none."),
     "releases.rollback_target_gone": Text(
