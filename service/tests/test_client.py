@@ -82,6 +82,10 @@ def test_the_calls_of_the_specification(service: Service) -> None:
         assert refused.value.status == 409
         stopped = await client.cancel(job["job_id"])
         assert stopped["status"] == "cancelled" or stopped["cancelling"]
+        while (await client.get_status(job["job_id"]))["status"] != "cancelled":
+            await asyncio.sleep(0.1)
+        assert (await client.dismiss(job["job_id"]))["status"] == "cancelled"
+        assert job["job_id"] not in [one["job_id"] for one in await client.list_jobs()]
 
     use(service.url, calls)
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import json
 import os
+import types
 import typing as t
 from pathlib import Path
 
@@ -21,16 +23,20 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import P
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 from ia_homelab_core.errors import CoreError, NotReadyError
 from ia_homelab_core.estimates import fit, memory
+from ia_homelab_core.messages.message import Message
 from ia_homelab_core.planning import planner
 from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.releases import gate
+from ia_homelab_core.runs.run import Run
 from ia_homelab_core.runs.spec import Toolchain
 from ia_homelab_core.runs.states import ENDED, RunState
+from ia_homelab_core.runs.status import RunView
 from ia_homelab_core.runs.store import Store
 from ia_homelab_core.training import option_values
 from ia_homelab_service.application import models
 from ia_homelab_service.application.errors import FieldErrors, NotFoundError
 from ia_homelab_service.application.operations import Operations
+from ia_homelab_service.http.access import READ
 from ia_homelab_service.mcp.tools import Tools
 from ia_homelab_service.settings import Settings
 
@@ -102,6 +108,42 @@ def test_why_the_base_is_not_checked_is_part_of_the_plan(operations: Operations,
     assert "ne répond pas" in told.render("fr").message or "n'est pas installé" in told.render("fr").message
     lab.make(lab.plan(goal=Goal.TRAIN))
     assert operations.plan(request(goal="train")).base_unchecked_message is None
+
+
+def test_a_model_is_told_what_was_not_checked(
+    operations: Operations, lab: PlanLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By MCP: the files of the base, and complete steps whose receipts are trusted."""
+    tools = Tools(operations, lambda _request: (READ,))
+    ctx = types.SimpleNamespace(request_context=types.SimpleNamespace(request=None))
+    asked = {"model": "qwen2.5:0.5b", "method": "lora", "dataset": "homelab"}
+
+    def estimated(**more: t.Any) -> t.Any:
+        return asyncio.run(tools.llamafactory_estimate(ctx=t.cast(t.Any, ctx), **asked, options=more))
+
+    (told,) = estimated(goal="train").unchecked
+    assert (
+        told == f"The files of the base model were not checked: {operations.plan(request(goal='train')).base_unchecked}"
+    )
+    lab.make(lab.plan(register=False))
+    made = {"name": "homelab-model", "register": False, "goal": "model"}
+    assert estimated(**made).unchecked == []
+    reason = Message("engine.check_awaited", step="gguf-q4_K_M", reason="its server is stopped")
+    preview = operations.engine.preview
+
+    def unchecked(run: Run) -> RunView:
+        view = preview(run)
+        view.leave_unchecked({view.steps[-1].label: reason})
+        view.steps[-1].reason, view.steps[-1].cause = reason.text, reason.as_dict()
+        return view
+
+    monkeypatch.setattr(operations.engine, "preview", unchecked)
+    (told,) = estimated(**made).unchecked
+    assert told.startswith("gguf-q4_K_M: ") and reason.text in told
+    submitted = operations.plan({**request(), **made}).job
+    run = lab.plan(register=False)
+    job = operations.jobs.describe(unchecked(run), run)
+    assert job.job_id == submitted.job_id and tools._job_info(job).unchecked == [f"gguf-q4_K_M: {reason.text}"]
 
 
 def test_optimizer_steps_are_part_of_the_estimate(operations: Operations) -> None:

@@ -207,6 +207,8 @@ def test_a_run_with_nothing_to_make_is_in_the_list(operations: Operations, lab: 
     assert submitted.pending == [] and not submitted.created
     assert [job.job_id for job in operations.list_jobs()] == [submitted.job_id]
     assert operations.list_jobs(status="failed") == []
+    operations.dismiss(submitted.job_id)
+    assert operations.list_jobs() == []
 
 
 def job(**more: t.Any) -> schemas.Job:

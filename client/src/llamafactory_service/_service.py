@@ -145,6 +145,13 @@ class LlamaFactoryService:
         """Stop a job gracefully and keep its checkpoint. Submitting the same training again resumes it."""
         return await self._json("POST", f"/api/jobs/{_part(job_id)}/cancel")
 
+    async def dismiss(self, job_id: str) -> dict[str, t.Any]:
+        """Remove an ended job with its logs and events, and return it as it was. What it has made is kept.
+
+        :raises Refused: if it has not ended.
+        """
+        return await self._json("POST", f"/api/jobs/{_part(job_id)}/dismiss")
+
     async def follow(
         self, job_id: str, *, last_event_id: str = "", give_up_after: float = 600.0
     ) -> t.AsyncIterator[Event]:

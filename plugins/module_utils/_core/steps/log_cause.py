@@ -61,9 +61,11 @@ def first_cause(path: str) -> LogCause | None:
             start = max(0, size - _TAIL_BYTES)
             stream.seek(0)
             skipped = _count_lines(stream, start)
-            lines = stream.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
+            text = stream.read(_TAIL_BYTES).decode("utf-8", "replace").replace("\r\n", "\n")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+    # a progress bar rewrites its line with carriage returns, which do not count as ends of lines
+    lines = [line.rsplit("\r", 1)[-1] for line in text.removesuffix("\n").split("\n")]
     index = _index_of_cause(lines)
     if index is None:
         return None

@@ -31,7 +31,7 @@ from ia_homelab_core.runs.progress import Progress
 from ia_homelab_core.runs.run import Job, Record
 from ia_homelab_core.runs.states import ENDED, RunState, StepState
 from ia_homelab_core.system.clock import utc_now
-from ia_homelab_core.system.files import make_dirs, read_record
+from ia_homelab_core.system.files import discard, make_dirs, read_record
 from ia_homelab_core.system.locks import FileLock
 from ia_homelab_core.training import trainer_log
 
@@ -100,6 +100,9 @@ class Journal:
         make_dirs(self.settings.path("events"))
         with self._lock, FileLock(self.settings.path("events", ".lock")):
             journal = self._load_locked(job_id)
+            if journal.is_of_another(record):
+                # dismissed in a terminal and submitted again: its rounds and attempts count from 1 again
+                journal = self._remove_locked(job_id)
             new_events = list(self._missing_events(record, journal))
             if new_events:
                 self._append(job_id, journal, new_events)
@@ -107,6 +110,17 @@ class Journal:
         if new_events and self.listener is not None:
             self.listener(job_id)
         return [event for _key, event in new_events]
+
+    def forget(self, job_id: str) -> None:
+        """Remove the journal of a run that was removed from the store."""
+        make_dirs(self.settings.path("events"))
+        with self._lock, FileLock(self.settings.path("events", ".lock")):
+            self._remove_locked(job_id)
+
+    def _remove_locked(self, job_id: str) -> _JournalState:
+        discard(self.path(job_id))
+        state = self._states[job_id] = _JournalState()
+        return state
 
     def ended(self, job_id: str) -> bool:
         """Whether the last event reports the end of the run: no event follows unless it is submitted again."""
@@ -328,6 +342,8 @@ class _JournalState:
     def __init__(self) -> None:
         self._starts = array.array("Q")
         self.keys: set[str] = set()
+        #: When each round of the run was submitted, by the key of its event.
+        self._submitted: dict[str, str] = {}
         self.size = 0
         #: Byte of the training's log after the last line that became an event, and the step of that line.
         self.offset = 0
@@ -347,6 +363,13 @@ class _JournalState:
         start = self._starts[after] if after < len(self._starts) else self.size
         return start, self._starts[ends] if ends < len(self._starts) else self.size
 
+    def is_of_another(self, record: Record) -> bool:
+        """Whether the events are those of an earlier run with the same id, which was removed from the store."""
+        run = record.run
+        if run is None or not run.submitted_at or "ended:1:" in self.keys:
+            return False  # the last: a request that had nothing to do, which had no record
+        return self._submitted.get(f"queued:{run.round}", run.submitted_at) != run.submitted_at
+
     def add(self, key: str, event: Event, size: int) -> None:
         self._starts.append(self.size)
         self.size += size
@@ -357,6 +380,8 @@ class _JournalState:
             self.step = float(event.data.get("current", 0.0))
         else:
             self.keys.add(key)
+            if key.startswith("queued:"):
+                self._submitted[key] = event.at
 
 
 def _parse(line: bytes) -> tuple[str, Event]:

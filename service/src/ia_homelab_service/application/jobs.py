@@ -234,6 +234,12 @@ class Jobs:
         """Remove that mark."""
         discard(self._pause_path(job_id))
 
+    def forget(self, job_id: str) -> None:
+        """Remove what the service has stored beside the record of a run."""
+        for path in (self._pause_path(job_id), self._request_path(job_id)):
+            discard(path)
+        self.invalidate(job_id)
+
     # -- jobs ------------------------------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Job:

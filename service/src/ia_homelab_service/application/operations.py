@@ -18,21 +18,22 @@ import time
 import typing as t
 
 from ia_homelab_core.engine.engine import Engine
-from ia_homelab_core.errors import CoreError
+from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.messages.message import Message
 from ia_homelab_core.messages.suggestions import nearest
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import planner, statements
 from ia_homelab_core.planning.request import Host, Request
 from ia_homelab_core.runs.names import LOG_FILE
+from ia_homelab_core.runs.run import Job as CoreJob
 from ia_homelab_core.runs.run import Run
-from ia_homelab_core.runs.states import StepState
+from ia_homelab_core.runs.states import RunState, StepState
 from ia_homelab_core.system import gpus
 from ia_homelab_core.system.disk import free_bytes
 from ia_homelab_core.system.files import tail_lines
 
 from ..settings import Settings
-from . import finetune_request
+from . import failures, finetune_request
 from .datasets import Datasets
 from .errors import ConflictError, FieldError, FieldErrors, NotFoundError
 from .estimate import core_plan, estimate
@@ -46,6 +47,7 @@ from .schemas import (
     Gpu,
     Job,
     Log,
+    LogCause,
     Machine,
     MessageBody,
     Model,
@@ -217,6 +219,24 @@ class Operations:
         """Resume a failed job."""
         return self.resume(job_id)
 
+    def dismiss(self, job_id: str) -> Job:
+        """Remove an ended job with its logs and events; what it has made is kept. Return it as it was.
+
+        :raises ConflictError: when it is queued or running.
+        """
+        job = self.get_job(job_id)
+        if self.engine.store.is_active(job_id):
+            raise ConflictError("runs.dismiss_active", run=job_id)
+        try:
+            self.engine.dismiss(job_id)
+        except InputError as error:  # submitted again in the meantime
+            raise ConflictError(error.content) from error
+        self.jobs.forget(job_id)
+        self.journal.forget(job_id)
+        if self.on_queue_change is not None:
+            self.on_queue_change()
+        return job
+
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def get_job(self, job_id: str) -> Job:
@@ -280,7 +300,10 @@ class Operations:
             self.journal.sync(job_id)  # a client that has seen the end of a job also finds it in the events
 
     def log(self, job_id: str, lines: int = 200, step: str = "") -> Log:
-        """Return the last lines of output of a job's current step, its last step, or a given step."""
+        """Return the last lines of output of a job's current step, its last step, or a given step.
+
+        For an attempt that failed, with the first cause of that, wherever in the log it is.
+        """
         run = self.jobs.run(job_id)
         record = self.engine.store.record(job_id)
         attempts = [job for job in record.jobs if not step or job.label == step] if record else []
@@ -292,7 +315,14 @@ class Operations:
         path = os.path.join(attempts[-1].directory, LOG_FILE)
         count = max(0, min(lines, _MAX_LOG_LINES))
         tail = tail_lines(path, count, 1024 * 1024) if count else []
-        return Log(job_id=job_id, step=attempts[-1].label, lines=[self.redactor.text(line) for line in tail])
+        cause = failures.cause_in(path) if _failed_in_its_command(attempts[-1]) else None
+        return Log(
+            job_id=job_id,
+            step=attempts[-1].label,
+            path=path,
+            lines=[self.redactor.text(line) for line in tail],
+            cause=LogCause(**self.redactor.value(cause.as_dict())) if cause is not None else None,
+        )
 
     def curve(self, job_id: str, limit: int = 2000) -> list[Point]:
         """Return losses and learning rates of a training."""
@@ -348,6 +378,13 @@ class Operations:
         if any(one.current_job is None or not one.current_job.is_supervised() for one in active):
             self.engine.reconcile()
         return [one.id for one in active if self.journal.sync(one.id)]
+
+
+def _failed_in_its_command(attempt: CoreJob) -> bool:
+    """Whether an attempt failed because its command did, so that the log says why; else the error has all of it."""
+    outcome = attempt.outcome or {}
+    details = (outcome.get("error") or {}).get("details")
+    return outcome.get("state") == RunState.FAILED and isinstance(details, dict) and "log_tail" in details
 
 
 def _as_planned(step: Step, planned: t.Mapping[str, t.Any]) -> Step:

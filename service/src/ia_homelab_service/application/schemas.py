@@ -12,6 +12,8 @@ import typing as t
 
 import pydantic
 
+from ia_homelab_core.artifacts.kinds import KINDS
+
 Status = t.Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
 
@@ -45,10 +47,10 @@ class Step(Schema):
     """One step of a run."""
 
     label: str = pydantic.Field(description="Its name within the run, such as train or gguf-q4_K_M.")
-    kind: str = pydantic.Field(description="base, dataset, train, merge, gguf or register.")
+    kind: str = pydantic.Field(description=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.")
     fingerprint: str = pydantic.Field(description="Identifies its result.")
     state: str = pydantic.Field(description="whole, idle, needed, running or failed.")
-    reason: str = pydantic.Field(default="", description="Why it is not complete.")
+    reason: str = pydantic.Field(default="", description="Why it is not complete, or was not checked.")
     causes: list[MessageBody] = pydantic.Field(default=[], description="The reason as messages.")
 
 
@@ -197,12 +199,27 @@ class Point(Schema):
     seconds: float | None = None
 
 
+class LogCause(Schema):
+    """The first cause of a failure in a log."""
+
+    path: str = pydantic.Field(description="The log, on the host.")
+    line: int = pydantic.Field(description="Number of the line, from 1.")
+    text: str
+    first: int = pydantic.Field(description="Number of the first line of the excerpt.")
+    excerpt: list[str] = pydantic.Field(description="The lines around it.")
+    problem: MessageBody = pydantic.Field(description="What it means, and what to do.")
+
+
 class Log(Schema):
     """The last lines of a job's output."""
 
     job_id: str
     step: str
+    path: str = pydantic.Field(default="", description="The log, on the host; empty if there is none.")
     lines: list[str]
+    cause: LogCause | None = pydantic.Field(
+        default=None, description="Where and why the step failed; null if it did not, or if no line names an error."
+    )
 
 
 class Checkpoint(Schema):

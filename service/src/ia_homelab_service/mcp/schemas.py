@@ -35,6 +35,9 @@ class JobInfo(pydantic.BaseModel):
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is served.")
     error: schemas.Problem | None = None
     warnings: list[str] = []
+    unchecked: list[str] = pydantic.Field(
+        default=[], description="Steps that are only taken to be as their receipts say, and why they were not checked."
+    )
     findings: list[str] = pydantic.Field(
         default=[], description="What the training found out about itself, with the setting to change."
     )
@@ -64,5 +67,8 @@ class Estimated(pydantic.BaseModel):
     method_reason: str = ""
     estimate: schemas.Estimate
     warnings: list[str] = []
+    unchecked: list[str] = pydantic.Field(
+        default=[], description="What was not checked, and why: the files of the base model, or complete steps."
+    )
     inventory: str = pydantic.Field(description="The same as an entry of the Ansible inventory (YAML).")
     next: str

@@ -225,6 +225,7 @@ class Tools:
             summary=[said.text for said in plan.summary], to_be_made=plan.pending,
             method=plan.job.method, method_reason=plan.job.method_reason,
             estimate=plan.estimate, warnings=plan.warnings, inventory=plan.yaml, next=hint,
+            unchecked=_unchecked_in(plan),
         )  # fmt: skip
 
     @needs(READ)
@@ -295,9 +296,22 @@ class Tools:
             eta_seconds=progress.eta_seconds if progress else None, position=job.position,
             base_model=job.base_model, dataset=job.dataset, method=job.method, model=job.model, error=job.error,
             warnings=list(warnings),
+            unchecked=_unchecked(job),
             findings=[" ".join(filter(None, (one.text, one.hint))) for one in job.findings],
             resources=[f"llamafactory://jobs/{job.job_id}/log", *receipts],
         )  # fmt: skip
+
+
+def _unchecked_in(plan: schemas.Plan) -> list[str]:
+    """Return what a plan has not checked, each with the reason: the files of the base, and complete steps."""
+    base = [f"The files of the base model were not checked: {plan.base_unchecked}"] if plan.base_unchecked else []
+    said = ((step.label, cause) for step in plan.job.steps for cause in step.causes)
+    return [*base, *(f"{label}: {cause.text}" for label, cause in said if cause.code == "planning.step_kept_unchecked")]
+
+
+def _unchecked(job: schemas.Job) -> list[str]:
+    """Return the complete steps of a job that were not checked, each with the reason."""
+    return [f"{step.label}: {step.reason}" for step in job.steps if step.state == "whole" and step.reason]
 
 
 def _describe(job: schemas.Job) -> tuple[str, str]:

@@ -87,6 +87,16 @@ def add_control_routes(router: APIRouter, operations: Operations) -> None:
     async def pause(job_id: JobId) -> Response:
         return json_response(await to_thread.run_sync(operations.pause, job_id))
 
+    @router.post(
+        "/jobs/{job_id}/dismiss",
+        dependencies=[needs(TRAIN)],
+        response_model=Job,
+        responses=error_responses(404, 409),
+        summary="Remove an ended job with its logs and events; what it has made is kept",
+    )
+    async def dismiss(job_id: JobId) -> Response:
+        return json_response(await to_thread.run_sync(operations.dismiss, job_id))
+
 
 def add_status_routes(router: APIRouter, operations: Operations) -> None:
     @router.get("/status", dependencies=[needs(READ)], response_model=State)

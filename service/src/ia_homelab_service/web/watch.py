@@ -20,6 +20,7 @@ from . import charts, components
 from .i18n.language import Language
 from .layout import Viewer
 from .plan import step_chip, step_suffix
+from .run_log import RunLog
 
 #: Seconds between two updates.
 _POLL_SECONDS = 1.0
@@ -67,6 +68,13 @@ def progress_text(language: Language, job: schemas.Job) -> str:
         reason = Message.from_stored(job.waiting_for_message.model_dump()).render(language.code).message
         parts.append(language("watch.waiting_for", reason=reason))
     return " · ".join(parts)
+
+
+def _unchecked_html(language: Language, step: schemas.Step) -> str:
+    """Return why a complete step is only taken to be as its receipt says, as HTML; empty if it was checked."""
+    if step.state != "whole" or not step.reason:
+        return ""
+    return f'<br><span class="soft small">{components.messages_html(language, step.causes, step.reason)}</span>'
 
 
 def cancel_text(job: schemas.Job, has_checkpoint: bool) -> str:
@@ -158,6 +166,18 @@ async def build_run(viewer: Viewer, operations: Operations, job_id: str) -> None
     await _RunView(viewer, operations, job).start()
 
 
+def _question(language: Language, key: str, yes: str) -> tuple[ui.dialog, ui.html]:
+    """Add a dialog that is answered with yes or no; return it and its explanation, which is empty."""
+    with ui.dialog() as dialog, ui.card():
+        components.heading(language(key))
+        explanation = components.paragraph("")
+        with ui.element("div").classes("line"):
+            ui.button(language(yes), color="negative", on_click=lambda: dialog.submit(True))
+            ui.button(language("no"), on_click=lambda: dialog.submit(False)).props("outline")
+    dialog.props(f'aria-label="{html.escape(language(key))}"')
+    return dialog, explanation
+
+
 class _RunView:
     """The view of a run, updated regularly."""
 
@@ -194,9 +214,7 @@ class _RunView:
                 self._steps = ui.element("div")
             with components.panel(language("machine.title")):
                 self._machine = ui.element("div")
-        with components.panel(language("watch.log")):
-            self._log = ui.html("", tag="pre", sanitize=False).classes("log")
-            self._log.props(f'tabindex=0 role=log aria-live=off aria-label="{html.escape(language("watch.log"))}"')
+        self._log = RunLog(language)
 
     def _buttons(self) -> None:
         language = self._language
@@ -204,14 +222,11 @@ class _RunView:
             self._cancel = ui.button(language("watch.cancel"), icon="stop", color="negative").props("outline")
             self._resume = ui.button(language("watch.resume"), icon="play_arrow")
             self._retry = ui.button(language("watch.retry"), icon="replay")
+            self._dismiss = ui.button(language("watch.dismiss"), icon="delete").props("outline")
             self._model = ui.button(language("watch.see_model"), icon="arrow_forward")
-        with ui.dialog() as dialog, ui.card():
-            components.heading(language("watch.cancel_sure"))
-            kept = components.paragraph("")
-            with ui.element("div").classes("line"):
-                ui.button(language("watch.cancel_yes"), color="negative", on_click=lambda: dialog.submit(True))
-                ui.button(language("no"), on_click=lambda: dialog.submit(False)).props("outline")
-        dialog.props(f'aria-label="{html.escape(language("watch.cancel_sure"))}"')
+        dialog, kept = _question(language, "watch.cancel_sure", "watch.cancel_yes")
+        self._dismissal, logs = _question(language, "watch.dismiss_sure", "watch.dismiss_yes")
+        logs.content = html.escape(language("watch.dismiss_kept"))
 
         async def cancel() -> None:
             job = await asyncio.to_thread(self._operations.get_job, self._id)
@@ -223,22 +238,32 @@ class _RunView:
         self._cancel.on_click(cancel)
         self._resume.on_click(lambda: self._act(self._operations.resume))
         self._retry.on_click(lambda: self._act(self._operations.retry))
+        self._dismiss.on_click(self._ask_dismiss)
+
+    async def _ask_dismiss(self) -> None:
+        if await self._dismissal and await self._act(self._operations.dismiss):
+            ui.navigate.to("/watch")
 
     async def start(self) -> None:
         """Show the run, and start updating it."""
         await self._refresh()
         self._timer = ui.timer(_POLL_SECONDS, self._refresh)
 
-    async def _act(self, operation: t.Callable[[str], t.Any]) -> None:
+    async def _act(self, operation: t.Callable[[str], t.Any]) -> bool:
+        """Do what a button says; whether that was done."""
         if not self._reader.may_train():
-            return
+            return False
         self._outcome.clear()
         try:
             await asyncio.to_thread(operation, self._id)
         except CoreError as error:
             with self._outcome:
                 components.problem(self._language, error)
-        await self._refresh()
+            await self._refresh()
+            return False
+        if operation != self._operations.dismiss:
+            await self._refresh()
+        return True
 
     async def _refresh(self) -> None:
         operations = self._operations
@@ -248,7 +273,7 @@ class _RunView:
             points = await asyncio.to_thread(operations.curve, self._id)
             self._update("curve", points, self._show_curve)
             log = await asyncio.to_thread(operations.log, self._id, _LOG_LINES)
-            self._update("log", log.lines, self._show_log)
+            self._update("log", log, self._log.show)
             self._update("machine", await asyncio.to_thread(operations.machine), self._show_machine)
         except CoreError as error:
             with self._outcome.clear() or self._outcome:
@@ -270,6 +295,7 @@ class _RunView:
         self._cancel.visible = not job.ended and not job.cancelling
         self._resume.visible = job.status in ("paused", "cancelled")
         self._retry.visible = job.status == "failed"
+        self._dismiss.visible = job.status in ("paused", "cancelled", "failed")
         self._model.visible = done and job.goal == "model"
         if self._model.visible:
             self._model.props(f'href="{components.address("/models/")}{html.escape(job.name)}"')
@@ -287,7 +313,7 @@ class _RunView:
                 [
                     (
                         html.escape(language.maybe(f"step.{step.kind}", step.kind) + step_suffix(step)),
-                        step_chip(language, step.state),
+                        step_chip(language, step.state) + _unchecked_html(language, step),
                     )
                     for step in job.steps
                 ],
@@ -315,14 +341,6 @@ class _RunView:
             chart.options.update(options)
             chart.update()
         self._loss_description.content = html.escape(charts.loss_description(language, points))
-
-    def _show_log(self, lines: list[str]) -> None:
-        self._log.content = html.escape("\n".join(lines))
-        # scrolls to the end, unless the log has focus or the pointer
-        element = f"getHtmlElement({self._log.id})"
-        ui.run_javascript(
-            f"{{const e = {element}; if (e && !e.matches(':focus, :hover')) e.scrollTop = e.scrollHeight}}"
-        )
 
     def _show_machine(self, machine: schemas.Machine) -> None:
         self._machine.clear()

@@ -52,6 +52,14 @@ def test_number_of_the_line_in_a_long_log(tmp_path: Path) -> None:
     assert found is not None and found.line == 200_006
 
 
+def test_progress_bar_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"start\r\n 10%|#   |\r 20%|##  |\r 30%|### |\nwrite: No space left on device\n")
+    found = first_cause(str(path))
+    assert found is not None and found.line == 3
+    assert found.excerpt == ("start", " 30%|### |", "write: No space left on device")
+
+
 def test_no_cause(tmp_path: Path) -> None:
     assert first_cause(log(tmp_path, "all is well\n")) is None
     assert first_cause(log(tmp_path, "")) is None
