@@ -178,7 +178,7 @@ def test_what_changes_something_needs_the_scope_train(app: FastAPI) -> None:
     prefixes = ("/api", "/api/training/llamafactory")
     rest = {f"POST {prefix}/{name}" for prefix in prefixes for name in ("plan", "datasets/nothing/validate")}
     openai = {f"POST /v1/{name}" for name in ("chat/completions", "completions", "embeddings")}
-    mcp = {"POST /mcp", "DELETE /mcp"}
+    mcp = {f"{method} /mcp{slash}" for method in ("POST", "DELETE") for slash in ("", "/")}
     websocket = {f"{method} /_nicegui_ws/socket.io/?EIO=4&transport=polling" for method in ("POST", "DELETE")}
     assert unsafe == {*rest, *openai, *mcp, *websocket, "POST /logout"}
 

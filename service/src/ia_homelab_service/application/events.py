@@ -368,7 +368,7 @@ class _JournalState:
         run = record.run
         if run is None or not run.submitted_at or "ended:1:" in self.keys:
             return False  # the last: a request that had nothing to do, which had no record
-        return self._submitted.get(f"queued:{run.round}", run.submitted_at) != run.submitted_at
+        return self._submitted.get(f"queued:{run.round}", run.submitted_at) not in ("", run.submitted_at)
 
     def add(self, key: str, event: Event, size: int) -> None:
         self._starts.append(self.size)

@@ -42,15 +42,11 @@ def build(operations: Operations, scopes: ScopeLookup) -> MCPServer[t.Any]:
     return server
 
 
-class _Slash:
-    """The same application at the address with a slash."""
-
-    def __init__(self, app: SecuredApp) -> None:
-        self.app = app
-        self.security = app.security
+class _WithSlash(SecuredApp):
+    """The application of ``/mcp`` at the address with a slash."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app({**scope, "path": "/mcp"}, receive, send)
+        await super().__call__({**scope, "path": "/mcp"}, receive, send)
 
 
 def mount(app: FastAPI) -> None:
@@ -67,10 +63,9 @@ def mount(app: FastAPI) -> None:
         max_request_body_size=operations.settings.max_body_bytes,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    secured = SecuredApp(inner, needs(READ))
     # both answer: clients do not follow a redirect of a POST, or lose their token on the way
-    app.router.routes.append(Route("/mcp", secured, methods=None, include_in_schema=False))
-    app.router.routes.append(Route("/mcp/", _Slash(secured), methods=None, include_in_schema=False))
+    app.router.routes.append(Route("/mcp", SecuredApp(inner, needs(READ)), methods=None, include_in_schema=False))
+    app.router.routes.append(Route("/mcp/", _WithSlash(inner, needs(READ)), methods=None, include_in_schema=False))
     app.state.lifespans.append(server.session_manager.run())
 
 
