@@ -179,7 +179,7 @@ def modules() -> None:
     from ._core.planning import vision as _core_planning_vision
     from ._core.programs import check_training as _core_programs_check_training
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
-    from ._core.programs import convert_projector as _core_programs_convert_projector
+    from ._core.programs import convert_by_hub_names as _core_programs_convert_by_hub_names
     from ._core.programs import convert_with_adapter as _core_programs_convert_with_adapter
     from ._core.programs import count_rendered as _core_programs_count_rendered
     from ._core.programs import count_tokens as _core_programs_count_tokens

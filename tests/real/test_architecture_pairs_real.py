@@ -61,6 +61,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         request = {
             "adapter": str(adapter / "adapter_model.safetensors"),
             "changes": {key: vars(change) for key, change in changes.items()},
+            "prefixes": [],
         }
         (root / name / "changes.json").write_text(json.dumps(request), encoding="utf-8")
         options = converter_options(str(root / name / "base"))

@@ -24,14 +24,22 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.base_models.vision import ENCODERS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.gguf import read_header
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import read_tensors
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import (
+    read_model,
+    read_tensors,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.versions import is_older
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.recipes import RECIPE
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.gguf import GgufStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.merge import MergeStep
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.one_pass import is_on_the_way
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.one_pass import (
+    MERGED,
+    ONE_PASS,
+    doubled_prefixes,
+    is_on_the_way,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.projector import ProjectorStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.tests.real import make_architecture
@@ -44,6 +52,8 @@ pytestmark = pytest.mark.full
 MAKER = Path(make_architecture.__file__)
 #: LLaMA-Factory's template of each architecture.
 TEMPLATES = {"qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_vl", "qwen3_vl": "qwen3_vl_nothink", "gemma3": "gemma3"}
+#: Tensors of the language model of the tiny gemma3: thirteen of each of its layers, embeddings and the last norm.
+LANGUAGE_TENSORS = 6 * 13 + 2
 
 
 def test_each_architecture_is_tried() -> None:
@@ -77,6 +87,17 @@ def converter_of_tiny_vocabulary(source: str, target: Path) -> str:
     assert wanted != text[function:]
     base.write_text(text[:function] + wanted, encoding="utf-8")
     return str(target)
+
+
+def make_base(workspace: steps_real.Workspace, architecture: str) -> None:
+    """Replace the tiny base by one of an architecture, with the names of the hub."""
+    text = (workspace.root / "base").rename(workspace.root / "text")
+    subprocess.run(
+        [steps_real.tool("IA_LF_VENV") + "/bin/python", str(MAKER), str(text), architecture]
+        + [str(workspace.root / "base")],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+    )
 
 
 def make(workspace: steps_real.Workspace, architecture: str) -> tuple[served.Made, str]:
@@ -117,13 +138,7 @@ def test_eyes_stay_open(
 ) -> None:
     started = time.monotonic()
     for workspace in steps_real.prepared(tmp_path_factory.mktemp(architecture)):
-        text = (workspace.root / "base").rename(workspace.root / "text")
-        subprocess.run(
-            [steps_real.tool("IA_LF_VENV") + "/bin/python", str(MAKER), str(text), architecture]
-            + [str(workspace.root / "base")],
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
-        )
+        make_base(workspace, architecture)
         if architecture.startswith("qwen"):
             copy = converter_of_tiny_vocabulary(workspace.tools.llama_cpp_dir, workspace.root / "llama.cpp")
             workspace.tools = dataclasses.replace(workspace.tools, llama_cpp_dir=copy)
@@ -156,3 +171,35 @@ def test_eyes_stay_open(
             tried += 1
         assert tried
         print(f"{architecture}: {'; '.join(figures)}")
+
+
+def test_merged_weights_of_gemma3_are_converted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """transformers writes ``model.`` before the names of the hub, which the converter does not know."""
+    for workspace in steps_real.prepared(tmp_path_factory.mktemp("merged")):
+        make_base(workspace, "gemma3")
+        merge = merged(workspace, attempt=0, method="full", learning_rate=1e-4)
+        weights = workspace.layout.artifact("merge", merge)
+        assert doubled_prefixes(read_model(weights)) == ["language_model.model."]
+        assert converted(workspace, merge) == MERGED
+        # they are the base of a further fine-tune, which is merged on the way
+        shutil.rmtree(workspace.root / "base")
+        shutil.copytree(weights, workspace.root / "base")
+        assert converted(workspace, merged(workspace, attempt=1)) == ONE_PASS
+
+
+def merged(workspace: steps_real.Workspace, **declared: t.Any) -> str:
+    """The fingerprint of a merge: on the way, where it can be."""
+    train = steps_real.training(workspace, epochs=0.4, template="gemma3", **declared)
+    served.publish(workspace, train, workspace.run(TrainStep(), train))
+    upstream = {"base": steps_real.BASE, "train": train.spec.fingerprint}
+    merge = workspace.context("merge", {}, upstream, resolved=train.spec.options["resolved"], weights=False)
+    served.publish(workspace, merge, workspace.run(MergeStep(), merge))
+    return merge.spec.fingerprint
+
+
+def converted(workspace: steps_real.Workspace, merge: str) -> str:
+    """Convert a merge, and return how its weights came to the converter."""
+    gguf = steps_real.conversion(workspace, merge)
+    results = workspace.run(GgufStep(), gguf)
+    assert results["texts_compared"] > 0 and results["tensors"] == LANGUAGE_TENSORS
+    return str(results["recipe"])

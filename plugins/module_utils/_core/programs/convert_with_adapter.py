@@ -6,7 +6,8 @@
 Run by the Python of the converter's virtual environment: ``convert_with_adapter.py CONVERTER CHANGES BASE …``, where
 ``CONVERTER`` is the path of ``convert_hf_to_gguf.py`` and what follows ``CHANGES`` are its own arguments. ``CHANGES``
 is a JSON file: ``adapter`` (path of ``adapter_model.safetensors``) and ``changes`` (see ``training.one_pass.Change``:
-by name of a tensor of the base its ``a``, ``b``, ``scale``, ``magnitude``, ``replacement``).
+by name of a tensor of the base its ``a``, ``b``, ``scale``, ``magnitude``, ``replacement``); and ``prefixes``, starts
+of names to which newer versions of transformers add ``model.``, which the converter does not know.
 Exit status: that of the converter; 1 when it has left out a tensor that the adapter changes.
 
 The tensors are read, changed and written one by one, so merged weights exist neither on the disk nor in memory as a
@@ -48,9 +49,12 @@ def changed(adapter: t.Any, change: t.Mapping[str, t.Any]) -> t.Callable[[t.Any]
     return merged
 
 
-def patch_converter(adapter_file: str, changes: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Callable[[], list[str]]:
+def patch_converter(
+    adapter_file: str, changes: t.Mapping[str, t.Mapping[str, t.Any]], prefixes: t.Sequence[str]
+) -> t.Callable[[], list[str]]:
     """Have the converter read changed tensors; it must be importable.
 
+    :param prefixes: starts of names as the converter knows them.
     :returns: a function that names the tensors that the converter has not read.
     """
     import torch
@@ -77,7 +81,12 @@ def patch_converter(adapter_file: str, changes: t.Mapping[str, t.Mapping[str, t.
     def index(self: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
         # names are the checkpoint's before this filter, and the converter's own after it
         filter_tensors = self.filter_tensors
-        self.filter_tensors = lambda item: filter_tensors((item[0], pass_by(*item)))
+
+        def known(name: str) -> str:
+            hub_name = name.removeprefix("model.")
+            return hub_name if hub_name.startswith(tuple(prefixes)) else name
+
+        self.filter_tensors = lambda item: filter_tensors((known(item[0]), pass_by(*item)))
         try:
             return index_tensors(self, *args, **kwargs)
         finally:
@@ -97,7 +106,7 @@ def main(argv: t.Sequence[str]) -> int:
         request = json.load(stream)
     tree = os.path.dirname(os.path.abspath(converter))
     sys.path[:0] = [tree, os.path.join(tree, "gguf-py")]
-    unused = patch_converter(request["adapter"], request["changes"])
+    unused = patch_converter(request["adapter"], request["changes"], request["prefixes"])
     sys.argv = [converter, *arguments]
     try:
         runpy.run_path(converter, run_name="__main__")

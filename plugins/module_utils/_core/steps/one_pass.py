@@ -11,7 +11,7 @@ import typing as t
 
 from ..artifacts.integrity import artifact_path
 from ..errors import NotReadyError, StoreError
-from ..formats.safetensors import ADAPTER
+from ..formats.safetensors import ADAPTER, read_model
 from ..messages.message import Message
 from ..runs.job_context import StepContext
 from ..system.files import read_json, write_json
@@ -74,12 +74,26 @@ class Source:
 
         :param program: path of llama.cpp's converter.
         """
+        prefixes = doubled_prefixes(read_model(self.directory))
         if not self.merge:
-            return [program]
+            renaming = [os.path.join(PROGRAMS, "convert_by_hub_names.py"), program, ",".join(prefixes)]
+            return renaming if prefixes else [program]
         request = os.path.join(ctx.job_dir, "changes.json")
         changes = read_json(os.path.join(self.merge, CHANGES_FILE))
-        write_json(request, {"adapter": os.path.join(self.trained, ADAPTER), "changes": changes})
+        adapter = os.path.join(self.trained, ADAPTER)
+        write_json(request, {"adapter": adapter, "changes": changes, "prefixes": prefixes})
         return [os.path.join(PROGRAMS, "convert_with_adapter.py"), program, request]
+
+
+def doubled_prefixes(names: t.Iterable[str]) -> list[str]:
+    """Return the starts of names before which transformers has written ``model.`` although they have one of their own.
+
+    transformers 5 does so with a ``gemma3`` model whose files come from the hub. llama.cpp's converter does not know
+    these names.
+
+    :param names: of the tensors of a model.
+    """
+    return ["language_model.model."] if any(name.startswith("model.language_model.model.") for name in names) else []
 
 
 def source_of(ctx: StepContext) -> Source:

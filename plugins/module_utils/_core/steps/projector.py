@@ -69,7 +69,7 @@ class ProjectorStep(Step):
         os.makedirs(ctx.work)
         size = int(elements * _BYTES)
         require_disk_space(ctx.work, size, "Converting the encoder of pictures")
-        program = os.path.join(PROGRAMS, "convert_projector.py")
+        program = os.path.join(PROGRAMS, "convert_by_hub_names.py")
         # the default name is that of the directory, which would make the file's bytes depend on the path
         name = ["--model-name", str(ctx.spec.options.get("name") or "base")]
         output = ["--mmproj", "--outtype", OUTTYPE, "--outfile", _partial_output(ctx)]

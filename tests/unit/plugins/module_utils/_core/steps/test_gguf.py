@@ -127,6 +127,27 @@ def test_layers_that_predict_further_tokens_are_left_out(lab: StepLab, architect
     assert [item for item in request_of(prepare(context(lab)))["convert"] if item == "--no-mtp"] == options
 
 
+@pytest.mark.parametrize(
+    ("name", "prefixes"),
+    [
+        ("model.language_model.model.norm.weight", ["language_model.model."]),
+        ("language_model.model.norm.weight", []),
+        ("model.language_model.norm.weight", []),
+    ],
+)
+def test_names_that_newer_transformers_write_are_those_of_the_hub(lab: StepLab, name: str, prefixes: list[str]) -> None:
+    """The converter does not know the others."""
+    merged = lab.layout.artifact("merge", MERGE)
+    write_safetensors(os.path.join(merged, "model.safetensors"), {name: ("BF16", [64, 64], bytes(8192))})
+    program, *arguments = request_of(prepare(context(lab)))["convert"]
+    converter = str(lab.root / "llama.cpp/convert_hf_to_gguf.py")
+    if prefixes:
+        assert os.path.basename(program) == "convert_by_hub_names.py" and os.path.isfile(program)
+        assert arguments[:3] == [converter, ",".join(prefixes), merged]
+    else:
+        assert [program, arguments[0]] == [converter, merged]
+
+
 def test_quantization(lab: StepLab) -> None:
     """Quantizes the 16-bit file, without any other input."""
     ctx = context(lab, "q4_K_M")

@@ -67,7 +67,7 @@ def test_the_command_converts_the_encoder_of_the_base(lab: StepLab, ctx: StepCon
     Path(ctx.work, "half").touch()
     command = ProjectorStep().command(ctx)
     assert command.argv[0] == str(lab.root / "conv/bin/python")
-    assert os.path.basename(command.argv[1]) == "convert_projector.py" and os.path.exists(command.argv[1])
+    assert os.path.basename(command.argv[1]) == "convert_by_hub_names.py" and os.path.exists(command.argv[1])
     assert command.argv[2:] == [
         str(lab.root / "llama.cpp/convert_hf_to_gguf.py"),
         "visual.",

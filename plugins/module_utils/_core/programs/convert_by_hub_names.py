@@ -1,14 +1,14 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs llama.cpp's converter on the encoder of pictures of a base, by the names that the converter knows.
+"""Runs llama.cpp's converter on tensors that newer versions of transformers have saved, by the names that it knows.
 
-Run by the Python of the converter's virtual environment: ``convert_projector.py CONVERTER PREFIXES BASE …``, where
-``CONVERTER`` is the path of ``convert_hf_to_gguf.py``, ``PREFIXES`` are the starts of the names of the encoder's
-tensors, separated by commas, and the rest are the converter's own arguments. Exit status: that of the converter.
+Run by the Python of the converter's virtual environment: ``convert_by_hub_names.py CONVERTER PREFIXES MODEL …``, where
+``CONVERTER`` is the path of ``convert_hf_to_gguf.py``, ``PREFIXES`` are starts of names of tensors in the files of the
+hub, separated by commas, and the rest are the converter's own arguments. Exit status: that of the converter.
 
-Newer versions of transformers save a model with ``model.`` before these names; the converter would leave the tensors
-out and end with status 0.
+Newer versions of transformers save some models with ``model.`` before these names. The converter knows no such tensor:
+it stops, or leaves an encoder of pictures out and ends with status 0.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def patch_converter(prefixes: t.Sequence[str]) -> None:
 def main(argv: t.Sequence[str]) -> int:
     """Convert.
 
-    :param argv: path of the converter, prefixes, arguments of the converter.
+    :param argv: path of the converter, prefixes, its own arguments.
     """
     converter, prefixes, *arguments = argv
     tree = os.path.dirname(os.path.abspath(converter))

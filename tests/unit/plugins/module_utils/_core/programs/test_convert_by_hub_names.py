@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that converts an encoder of pictures, with a stand-in for the converter that lists what it reads."""
+"""The program that names tensors as the hub does, with a stand-in for the converter that lists what it reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.programs import convert_projector
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.programs import convert_by_hub_names
 
 BASE = """
 class ModelBase:
@@ -50,7 +50,7 @@ def test_tensors_have_the_names_of_the_hub(tmp_path: Path, names: list[str], rea
     converter = tmp_path / "convert_hf_to_gguf.py"
     converter.write_text(CONVERTER)
     arguments = [json.dumps(names), str(status)]
-    argv = [sys.executable, convert_projector.__file__, str(converter), "visual.,vision_tower.", *arguments]
+    argv = [sys.executable, convert_by_hub_names.__file__, str(converter), "visual.,vision_tower.", *arguments]
     completed = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert completed.returncode == status, completed.stderr
     assert json.loads(completed.stdout) == [arguments, read, False]
