@@ -146,6 +146,13 @@ def test_a_model_is_told_what_was_not_checked(
     assert job.job_id == submitted.job_id and tools._job_info(job).unchecked == [f"gguf-q4_K_M: {reason.text}"]
 
 
+def test_a_boolean_of_yaml_is_the_word_that_was_written(operations: Operations) -> None:
+    """``thinking: off`` without quotes, as a form, a model or a client may have read it."""
+    written, read = (operations.plan(request(thinking=value, goal="train")) for value in ("off", False))
+    assert read.job.job_id == written.job.job_id and read.declaration == written.declaration
+    assert 'thinking: "off"' in read.yaml and '"thinking": "off"' in read.curl
+
+
 def test_optimizer_steps_are_part_of_the_estimate(operations: Operations) -> None:
     plan = operations.plan(request(goal="train"))
     assert plan.estimate.optimizer_steps == 9
