@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A base that takes pictures is fine-tuned on text, and the fine-tune still takes pictures.
+"""A base that accepts images is fine-tuned on text, and the fine-tune still accepts images.
 
 Real LLaMA-Factory, llama.cpp and Ollama, the oldest supported version and the current one where they can; tiny random
 bases. About a minute and a half for each architecture on two idle cores.

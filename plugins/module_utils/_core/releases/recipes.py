@@ -18,7 +18,7 @@ from ..fingerprint import fingerprint
 RECIPE = 2
 
 KIND = "register"
-#: The input of a registration that registrations of versions without it do not have: the encoder of pictures.
+#: The input of a registration that registrations of versions without it do not have: the image encoder.
 _ENCODER = "projector"
 
 

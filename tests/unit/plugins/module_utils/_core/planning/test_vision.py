@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The encoder of pictures in a plan: which fine-tunes are served with it, and what is said of the others."""
+"""The image encoder in a plan: which fine-tunes are served with it, and what is said of the others."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_encoder_is_made_before_the_training_and_registered(lab: EyesLab) -> Non
     assert projector.spec.upstream == {"base": run.step("base").spec.fingerprint} and not projector.spec.settings
     assert set(register.spec.upstream) == {"gguf", "projector"}
     assert register.spec.upstream["projector"] == projector.spec.fingerprint
-    assert "for text alone" not in said(run)
+    assert "served as a text model" not in said(run)
     assert disk_of(run, projector) == int(8 * 2.2)
     without = lab.planned(lab.base("gemma3", LANGUAGE, "vision_tower.a", "multi_modal_projector.b"), register=False)
     assert "projector" not in kinds(without)
