@@ -51,7 +51,7 @@ def test_each_architecture_is_tried() -> None:
 
 
 def png(width: int, height: int, color: tuple[int, int, int]) -> str:
-    """A picture of one color, in base64."""
+    """An image of one color, in base64."""
     rows = b"".join(b"\0" + bytes(color) * width for _row in range(height))
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -145,13 +145,13 @@ def test_eyes_stay_open(
                 figures.append(f"{server}: too old")
                 continue
             started = time.monotonic()
-            name = f"eyes-{architecture.replace('_', '-')}"
+            name = f"vision-{architecture.replace('_', '-')}"
             results = made.register(registration(made, url, name, projector, TEMPLATES[architecture]))
             assert results["proof"]["probes"] and len(results["stored"]["FROM"]) == 2, results
             assert "vision" in ollama.show(f"{name}:latest")["capabilities"]
-            blind, seeing = tokens_of(ollama, name), tokens_of(ollama, name, png(112, 112, (200, 30, 30)))
-            assert seeing > blind, (seeing, blind)
-            figures.append(f"{server} {time.monotonic() - started:.0f} s, {blind} tokens, {seeing} with a picture")
+            without, with_image = tokens_of(ollama, name), tokens_of(ollama, name, png(112, 112, (200, 30, 30)))
+            assert with_image > without, (with_image, without)
+            figures.append(f"{server} {time.monotonic() - started:.0f} s, {without} tokens, {with_image} with an image")
             shutil.rmtree(layout.path("outputs", "served"), ignore_errors=True)
             tried += 1
         assert tried
