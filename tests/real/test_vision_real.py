@@ -112,7 +112,7 @@ def tokens_of(ollama: Ollama, name: str, *pictures: str) -> int:
 
 
 @pytest.mark.parametrize("architecture", list(TEMPLATES))
-def test_eyes_stay_open(
+def test_fine_tune_still_accepts_images(
     architecture: str, tmp_path_factory: pytest.TempPathFactory, ollama_servers: t.Callable[[str], Server]
 ) -> None:
     started = time.monotonic()
