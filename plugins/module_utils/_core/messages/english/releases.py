@@ -97,11 +97,11 @@ TEXTS: Texts = {
         "{version!r} names more than one version of {name} in Ollama.",
         "There are: {available}.",
     ),
-    "releases.version_served": Text(
+    "releases.deletes_served": Text(
         "{tag} is served as {names}.", "Promote or roll back to another version first, then delete this one."
     ),
-    "releases.version_held": Text("A rollback holds {tag}.", "Release the hold first."),
-    "releases.version_declared": Text(
+    "releases.deletes_held": Text("A rollback holds {tag}.", "Release the hold first."),
+    "releases.deletes_declared": Text(
         "{tag} is the declared version: the next apply would make it again.", "Declare another version first."
     ),
     "releases.version_in_use": Text("{tag} is used by a run that has not ended.", "Wait for its end, or cancel it."),

@@ -20,11 +20,11 @@ TEXTS: Texts = {
         "Une expression régulière de la porte dépasse {seconds} secondes ou sa mémoire pour une réponse : {pattern!r}.",
         "Évitez les répétitions dans des répétitions, comme (a+)+.",
     ),
-    "releases.version_served": Text(
+    "releases.deletes_served": Text(
         "{tag} est servi sous {names}.", "Promouvez d'abord une autre version, puis supprimez celle-ci."
     ),
-    "releases.version_held": Text("Un retour arrière maintient {tag}.", "Levez d'abord le maintien."),
-    "releases.version_declared": Text(
+    "releases.deletes_held": Text("Un retour arrière maintient {tag}.", "Levez d'abord le maintien."),
+    "releases.deletes_declared": Text(
         "{tag} est la version déclarée : le prochain apply la referait.", "Déclarez d'abord une autre version."
     ),
     "releases.version_in_use": Text(

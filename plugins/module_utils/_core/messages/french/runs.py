@@ -17,7 +17,7 @@ TEXTS: Texts = {
     "runs.state_failed": "échoué",
     "runs.state_cancelled": "arrêté",
     "runs.state_cancelling": "en cours d'arrêt",
-    "runs.dismiss_active": Text("L’exécution {run} n’est pas terminée.", "Annulez-la d’abord."),
+    "runs.dismiss_active": Text("L'exécution {run} n'est pas terminée.", "Annulez-la d'abord."),
     "runs.progress": "{parts:join|  }",
     "runs.progress_step": "pas {current:g}/{total:g}",
     "runs.progress_loss": "perte {loss:.4g}",
