@@ -94,6 +94,7 @@ class ActionModule(ActionBase):
         if saved is not None:
             submission["plan"] = saved
         by_name = {str(each["name"]): each for each in published}
+        said_before = {key: list(said) for key, said in self._said.items()}
         planned = self._part("job", {**submission, "datasets": by_name}, task_vars, check=True)
         plans = planned.get("plans") or []
         text = "\n".join(plan_text(plan) for plan in plans)
@@ -103,7 +104,8 @@ class ActionModule(ActionBase):
             changed = not is_plan and (bool(planned.get("changed")) or any(each.get("changed") for each in published))
             answer = {**planned, "plans": plans, "text": text, "changed": changed}
         else:
-            # the warnings of the plan were those of this submission, too
+            # the submission warns of the same, and may know more by then
+            self._said = said_before
             published = self._each("dataset", options["datasets"], rows, task_vars)
             by_name = {str(each["name"]): each for each in published}
             answer = self._part("job", {**submission, "datasets": by_name}, task_vars)
