@@ -153,7 +153,7 @@ def test_pinned_training_keeps_its_thinking(lab: PlanLab, thinking: str, told: b
 
 
 def test_served_as_it_was_trained(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, "version_warning", lambda _ollama: None)
+    monkeypatch.setattr(planner, "version_warning", lambda *_about: None)
     for dataset, expected in (("plain", False), ("thoughts", None)):
         run = lab.plan(dataset=dataset, template="qwen3")
         assert spec(run, "register").settings.get("enable_thinking") is expected
