@@ -83,8 +83,9 @@ def _problem(name: str, takes: t.Sequence[str]) -> str:
     if name in RENAMED:
         return f"The extra variable {name} is called {RENAMED[name]}: write -e {RENAMED[name]}=…"
     if name in PLAYBOOKS:
+        verb = "takes" if len(PLAYBOOKS[name]) == 1 else "take"
         books = " and ".join(f"playbooks/{book}.yml" for book in PLAYBOOKS[name])
-        return f"This playbook has no use for the extra variable {name}: {books} takes it."
+        return f"This playbook does not use the extra variable {name}: {books} {verb} it."
     known = role_options() | set(OTHERS)
     if name in known:
         return ""

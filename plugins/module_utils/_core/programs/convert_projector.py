@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs llama.cpp's converter on the encoder of pictures of a base, by the names that the converter knows.
+"""Runs llama.cpp's converter on the image encoder of a base, by the names that the converter knows.
 
 Run by the Python of the converter's virtual environment: ``convert_projector.py CONVERTER PREFIXES BASE …``, where
 ``CONVERTER`` is the path of ``convert_hf_to_gguf.py``, ``PREFIXES`` are the starts of the names of the encoder's

@@ -12,9 +12,9 @@ TEXTS: Texts = {
     "releases.version_held": "{aliases:join|,} (held)",
     "releases.version_pruned": "pruned",
     "releases.version_undetermined": "unknown: Ollama does not answer",
-    "releases.version_gone": "gone",
+    "releases.version_gone": "not in Ollama",
     "releases.version_kept_out": "kept out",
-    "releases.version_previous": "way back",
+    "releases.version_previous": "previous",
     "releases.version_kept": "kept",
     "releases.gate_invalid": "A gate is a list of prompts, or a dictionary with prompts, not {value!r}.",
     "releases.gate_without_prompts": Text(
@@ -102,7 +102,7 @@ TEXTS: Texts = {
     ),
     "releases.deletes_held": Text("A rollback holds {tag}.", "Release the hold first."),
     "releases.deletes_declared": Text(
-        "{tag} is the declared version: the next apply would make it again.", "Declare another version first."
+        "{tag} is the declared version: the next apply would register it again.", "Declare another version first."
     ),
     "releases.version_in_use": Text("{tag} is used by a run that has not ended.", "Wait for its end, or cancel it."),
     "releases.version_unknown": Text("{version!r} is no version of {name} in Ollama.", "There are: {available}."),

@@ -9,8 +9,8 @@ from ..text import Text, Texts
 
 TEXTS: Texts = {
     "runs.state_absent": "non soumis",
-    "runs.state_queued": "en file",
-    "runs.state_queued_at": "en file ({place})",
+    "runs.state_queued": "en attente",
+    "runs.state_queued_at": "en attente ({place})",
     "runs.state_running": "en cours",
     "runs.state_paused": "en pause",
     "runs.state_succeeded": "réussi",

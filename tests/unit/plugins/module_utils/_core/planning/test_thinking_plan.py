@@ -80,7 +80,7 @@ def test_template_without_thoughts(lab: PlanLab) -> None:
     assert "thinking" not in spec(run).settings
     with pytest.raises(InputError, match="50 rows have thoughts before the answer"):
         planned(lab, "thoughts", "llama3")
-    with pytest.raises(InputError, match="knows no thoughts"):
+    with pytest.raises(InputError, match="has no form for thoughts"):
         planned(lab, "plain", "llama3", thinking="keep")
     removed = planned(lab, "thoughts", "llama3", thinking="off")
     assert spec(removed).settings["thinking"] == "off"

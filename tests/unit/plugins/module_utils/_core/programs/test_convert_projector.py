@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that converts an encoder of pictures, with a stand-in for the converter that lists what it reads."""
+"""The program that converts an image encoder, with a stand-in for the converter that lists what it reads."""
 
 from __future__ import annotations
 
