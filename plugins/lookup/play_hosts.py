@@ -82,7 +82,8 @@ class LookupModule(LookupBase):
         for name in self.get_option("files"):
             path = os.path.abspath(os.path.expanduser(str(given.get(name) or "")))
             if given.get(name) and not os.path.isfile(path):
-                problems.append(f"{name}: there is no file {path}. playbooks/plan.yml -e {name}=FILE writes it.")
+                hint = f" playbooks/plan.yml -e {name}=FILE writes it." if name == "finetune_plan_file" else ""
+                problems.append(f"{name}: there is no file {path}.{hint}")
         if problems:
             raise AnsibleLookupError(" ".join(problems))
         if self.get_option("detached"):
