@@ -28,6 +28,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
 FORMATS_FRAGMENT = ROOT / "plugins" / "doc_fragments" / "dataset_format.py"
 FRAGMENT = ROOT / "plugins" / "doc_fragments" / "hyperparameters.py"
 README = ROOT / "roles" / "finetune" / "README.md"
+_OTHER_NAMES = "Other names of options, which declarations, modules and requests accept:"
 BEGIN = "<!-- Written by tests/option_docs.py. -->"
 END = "<!-- End of the options. -->"
 _WIDTH = 120
@@ -143,7 +144,7 @@ def yaml_value(value: t.Any) -> str:
 
 
 def table() -> str:
-    """The table of all options in the README."""
+    """The table of all options in the README, and that of their other names."""
     lines = [BEGIN, "", "| option | type | default | |", "|---|---|---|---|"]
     for option in options.ALL:
         kind = _TYPES.get(option.type, option.type)
@@ -153,11 +154,11 @@ def table() -> str:
         if option.default is not None:
             default = code(option.copy_default())
         text = [option.description, *rules(option, code)]
-        if option.aliases:
-            text.append(f"Also called {enumerate_values(option.aliases, code)}.")
         if option.is_hyperparameter and not option.changes_result:
             text.append("It does not change the result.")
         lines.append(f"| {code(option.name)} | {kind} | {default} | {' '.join(text)} |")
+    lines += ["", _OTHER_NAMES, "", "| option | other names |", "|---|---|"]
+    lines += [f"| {code(each.name)} | {', '.join(map(code, each.aliases))} |" for each in options.ALL if each.aliases]
     return "\n".join([*lines, "", END])
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,14 @@ class Front:
             click.echo(f"$ cd {shlex.quote(str(ROOT))} && {shlex.join([program, *arguments])}", err=True)
         output = subprocess.PIPE if capture else None
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        return subprocess.run(command, cwd=ROOT, env=environment, check=False, text=True, stdout=output, stderr=output)
+        # The terminal sends Ctrl-C to Ansible as well, which says what goes on; subprocess would kill it before that.
+        previous = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            return subprocess.run(
+                command, cwd=ROOT, env=environment, check=False, text=True, stdout=output, stderr=output
+            )
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
     def play(self, playbook: str, *more: str, capture: bool = False, **values: t.Any) -> str:
         """Run a playbook with extra variables; end with its exit status if it fails."""
@@ -180,10 +188,11 @@ def rollback(front: Front, name: str, version: str | None, release: bool) -> Non
 
 @main.command()
 @click.argument("name")
+@click.option("--dismiss", is_flag=True, help="Remove its failed runs from the tables instead.")
 @pass_front
-def cancel(front: Front, name: str) -> None:
+def cancel(front: Front, name: str, dismiss: bool) -> None:
     """Stop the active runs of a fine-tune; what is finished is kept."""
-    front.play("cancel", finetune_name=name)
+    front.play("cancel", finetune_name=name, **({"finetune_dismiss": True} if dismiss else {}))
 
 
 @main.command()
@@ -209,11 +218,10 @@ def chat(front: Front, name: str, question: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("name", default="")
 @pass_front
-def page(front: Front, name: str) -> None:
+def page(front: Front) -> None:
     """Print a link to the page of the training service, for one sign-in within five minutes."""
-    front.play("page", **({"finetune_name": name} if name else {}))
+    front.play("page")
 
 
 @main.command()

@@ -2,7 +2,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Starts and stops the training service of quickstart.sh --page. It lies beside the settings, the log and the program.
+# Starts and stops the training service of quickstart.sh --page. It is in the directory of the settings, the log and the program.
 #   page.sh start PYTHON    start it, and wait until it answers; restart it if it runs with other files
 #   page.sh link            print a link that signs a browser in, once and within five minutes
 #   page.sh stop            stop it; jobs that it has started continue

@@ -55,6 +55,7 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         result: Answer = super().run(tmp, task_vars)
         _validation, options = self.validate_argument_spec(_SPEC)
+        self._said: dict[str, list[t.Any]] = {}
         try:
             work = self._show if options["state"] == "shown" else self._work
             result.update(work(options, task_vars))
@@ -62,6 +63,7 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=str(error), details=error.details)
         except _Failed as failure:
             result.update(failure.args[0])
+        result.update({key: said for key, said in self._said.items() if said})
         return _output.shortened(result)
 
     def _show(self, options: Answer, task_vars: dict[str, t.Any]) -> Answer:
@@ -92,6 +94,7 @@ class ActionModule(ActionBase):
         if saved is not None:
             submission["plan"] = saved
         by_name = {str(each["name"]): each for each in published}
+        said_before = {key: list(said) for key, said in self._said.items()}
         planned = self._part("job", {**submission, "datasets": by_name}, task_vars, check=True)
         plans = planned.get("plans") or []
         text = "\n".join(plan_text(plan) for plan in plans)
@@ -101,7 +104,8 @@ class ActionModule(ActionBase):
             changed = not is_plan and (bool(planned.get("changed")) or any(each.get("changed") for each in published))
             answer = {**planned, "plans": plans, "text": text, "changed": changed}
         else:
-            # the warnings of the plan were those of this submission, too
+            # the submission warns of the same, and may know more by then
+            self._said = said_before
             published = self._each("dataset", options["datasets"], rows, task_vars)
             by_name = {str(each["name"]): each for each in published}
             answer = self._part("job", {**submission, "datasets": by_name}, task_vars)
@@ -120,7 +124,7 @@ class ActionModule(ActionBase):
         return [self._part(name, {**common, **item}, task_vars, check) for item in items]
 
     def _part(self, name: str, arguments: Answer, task_vars: dict[str, t.Any], check: bool = False) -> Answer:
-        """Run another action of the collection as a part of this task.
+        """Run another action of the collection as a part of this task, whose warnings become those of this task.
 
         :param check: whether it runs in check mode, even if the task does not.
         :raises _Failed: with its result, if it fails.
@@ -136,6 +140,9 @@ class ActionModule(ActionBase):
             answer: Answer = action.run(task_vars=task_vars)
         finally:
             action.cleanup()
+        for key in ("warnings", "deprecations"):
+            # left in place, they could not be passed to another part: Ansible makes objects of them
+            self._said.setdefault(key, []).extend(answer.pop(key, []))
         if answer.get("failed") or answer.get("unreachable"):
             raise _Failed(answer)
         return answer

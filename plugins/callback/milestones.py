@@ -137,7 +137,7 @@ class CallbackModule(DefaultCallback):
     def v2_runner_on_ok(self, result: t.Any) -> None:
         """Note a change, and print the message of a task ``debug``."""
         super().v2_runner_on_ok(result)
-        self._changed = self._changed or bool(_values(result).get("changed"))
+        self._changed = self._changed or _did_something(_values(result))
         if self._task is None or not self._task.loop:
             self._show_message(result)
 
@@ -191,6 +191,12 @@ class CallbackModule(DefaultCallback):
 
 
 _FIGURES = (("ok", "ok"), ("changed", "changed"), ("unreachable", "unreachable"), ("failed", "failures"))
+
+
+def _did_something(values: t.Mapping[str, t.Any]) -> bool:
+    """Whether a task changed something, also what ``changed_when`` leaves out: a server that runs for one play."""
+    diff = values.get("diff")
+    return bool(values.get("changed")) or (isinstance(diff, dict) and diff.get("before") != diff.get("after"))
 
 
 def _values(result: t.Any) -> t.Mapping[str, t.Any]:

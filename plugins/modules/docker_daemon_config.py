@@ -202,7 +202,7 @@ def restore(module: AnsibleModule, path: str, raw: bytes | None) -> dict[str, t.
 
 
 def require_startable(module: AnsibleModule, before: dict[str, t.Any], after: dict[str, t.Any]) -> None:
-    """Refuse settings with which the engine does not start, and which it does not see when it validates the file.
+    """Refuse settings with which the engine does not start, and which ``dockerd --validate`` accepts.
 
     :raises InputError: if the change causes such a fault, or leaves one where settings are added.
     """

@@ -14,7 +14,7 @@ description:
   - Template, stop strings and system prompt are always set, so that prompts have the format of the training.
   - The file is streamed over HTTP, and is not sent if the server already has it.
   - Ollama's copy is a cache. If it is missing or was changed, it is recreated from the GGUF file.
-  - A model whose base takes pictures is registered with the encoder of that base, which the step C(projector) converts
+  - A model whose base accepts images is registered with the encoder of that base, which the step C(projector) converts
     once for each base.
   - With a O(gate) the tags are moved only if the answers of the new model meet the expectations. If the model does not
     pass, nothing changes, and the task fails with the answers.

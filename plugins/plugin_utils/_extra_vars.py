@@ -29,17 +29,21 @@ RENAMED = {
 #: Variables of a single command, with the playbooks that take them.
 PLAYBOOKS = {
     "finetune_plan_file": ("plan", "finetune"),
-    "finetune_name": ("status", "rollback", "cancel"),
+    "finetune_name": ("status", "rollback", "cancel", "chat"),
     "finetune_run": ("cancel",),
     "finetune_dismiss": ("cancel",),
     "finetune_version": ("rollback",),
     "finetune_release": ("rollback",),
     "finetune_limit": ("status",),
     "finetune_tools_refresh": ("tools",),
+    "finetune_question": ("chat",),
+    "finetune_conversation": ("chat",),
+    "uninstall_data": ("uninstall",),
+    "uninstall_docker": ("uninstall",),
 }
 
 #: Variables of the inventory that are no options of a role.
-OTHERS = ("finetune_hosts", "finetune_tools_timeout", "finetune_models", "training_service", "uninstall_data")
+OTHERS = ("finetune_hosts", "finetune_tools_timeout", "finetune_models", "training_service")
 
 _PREFIX = "finetune"
 _ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
@@ -79,8 +83,9 @@ def _problem(name: str, takes: t.Sequence[str]) -> str:
     if name in RENAMED:
         return f"The extra variable {name} is called {RENAMED[name]}: write -e {RENAMED[name]}=…"
     if name in PLAYBOOKS:
+        verb = "takes" if len(PLAYBOOKS[name]) == 1 else "take"
         books = " and ".join(f"playbooks/{book}.yml" for book in PLAYBOOKS[name])
-        return f"This playbook has no use for the extra variable {name}: {books} takes it."
+        return f"This playbook does not use the extra variable {name}: {books} {verb} it."
     known = role_options() | set(OTHERS)
     if name in known:
         return ""

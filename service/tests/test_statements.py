@@ -153,7 +153,7 @@ def test_four_edges_say_the_same_of_a_run(service: Service) -> None:
         ({"served": {"m:latest": {"version": "m:1"}}}, "latest"),
         ({"served": {"m:latest": {"version": "m:1"}}, "hold": {"tag": "m:1", "against": ["m:2"]}}, "latest (held)"),
         ({"hold": {"tag": "m:0", "against": ["m:1"]}}, "kept out"),
-        ({"previous": "m:1"}, "way back"),
+        ({"previous": "m:1"}, "previous"),
         ({}, "kept"),
     ],
 )

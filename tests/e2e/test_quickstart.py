@@ -140,6 +140,7 @@ def test_first_run_gives_an_answer(clone: Clone) -> None:
     assert_ends_with_a_call(output)
     assert re.search(r"^\[pc-ia\] train homelab-model  \d+%  step \d+/280  loss [\d.]+  ETA 0:\d\d:\d\d", output, re.M)
     assert re.search(r"^-- Apply the declaration: \d+ s", output, re.M), "the duration of each part is printed"
+    assert re.search(r"^-- Stop the Ollama server: \d+ s$", output, re.M), "a server that was stopped is something"
     assert len(output.splitlines()) <= 70, "one line for each thing done"
     log = (clone.data / "quickstart.log").read_text(encoding="utf-8")
     assert "TASK [" in log and "PLAY RECAP" in log, "the log has the complete output"

@@ -39,7 +39,7 @@ ARCHITECTURES: dict[str, dict[str, t.Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Vision:
-    """An architecture that takes pictures: a language model, an encoder of pictures, and what makes pixels for it.
+    """An architecture that accepts images: a language model, an image encoder, and what makes pixels for it.
 
     :param tokens: its tokens, added to the vocabulary of the tiny base: the name of an id in its configuration, or its
         own text where the configuration has none.

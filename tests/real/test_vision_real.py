@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A base that takes pictures is fine-tuned on text, and the fine-tune still takes pictures.
+"""A base that accepts images is fine-tuned on text, and the fine-tune still accepts images.
 
 Real LLaMA-Factory, llama.cpp and Ollama, the oldest supported version and the current one where they can; tiny random
 bases. About a minute and a half for each architecture on two idle cores.
@@ -61,7 +61,7 @@ def test_each_architecture_is_tried() -> None:
 
 
 def png(width: int, height: int, color: tuple[int, int, int]) -> str:
-    """A picture of one color, in base64."""
+    """An image of one color, in base64."""
     rows = b"".join(b"\0" + bytes(color) * width for _row in range(height))
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -133,7 +133,7 @@ def tokens_of(ollama: Ollama, name: str, *pictures: str) -> int:
 
 
 @pytest.mark.parametrize("architecture", list(TEMPLATES))
-def test_eyes_stay_open(
+def test_fine_tune_still_accepts_images(
     architecture: str, tmp_path_factory: pytest.TempPathFactory, ollama_servers: t.Callable[[str], Server]
 ) -> None:
     started = time.monotonic()
@@ -160,13 +160,13 @@ def test_eyes_stay_open(
                 figures.append(f"{server}: too old")
                 continue
             started = time.monotonic()
-            name = f"eyes-{architecture.replace('_', '-')}"
+            name = f"vision-{architecture.replace('_', '-')}"
             results = made.register(registration(made, url, name, projector, TEMPLATES[architecture]))
             assert results["proof"]["probes"] and len(results["stored"]["FROM"]) == 2, results
             assert "vision" in ollama.show(f"{name}:latest")["capabilities"]
-            blind, seeing = tokens_of(ollama, name), tokens_of(ollama, name, png(112, 112, (200, 30, 30)))
-            assert seeing > blind, (seeing, blind)
-            figures.append(f"{server} {time.monotonic() - started:.0f} s, {blind} tokens, {seeing} with a picture")
+            without, with_image = tokens_of(ollama, name), tokens_of(ollama, name, png(112, 112, (200, 30, 30)))
+            assert with_image > without, (with_image, without)
+            figures.append(f"{server} {time.monotonic() - started:.0f} s, {without} tokens, {with_image} with an image")
             shutil.rmtree(layout.path("outputs", "served"), ignore_errors=True)
             tried += 1
         assert tried

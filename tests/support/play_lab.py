@@ -45,6 +45,12 @@ TRAINING: dict[str, t.Any] = {
 }
 
 
+def taken_by(playbook: Path) -> list[str]:
+    """The extra variables that a playbook says it takes (``play_hosts``), and others do not."""
+    listed = re.search(r"takes=\[([^\]]*)\]", playbook.read_text(encoding="utf-8"))
+    return re.findall(r"'(\w+)'", listed.group(1)) if listed else []
+
+
 @dataclasses.dataclass(frozen=True)
 class Played:
     """The outcome of a play.

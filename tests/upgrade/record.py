@@ -70,14 +70,14 @@ class Recorder:
         refused = self.apply({**first, "system": "Tu réponds en un mot.", "gate": shut})
         assert refused.status != 0 and "The gate is shut" in refused.output, refused.output[-3000:]
         self.apply(model).well()
-        self.site.play("rollback", "-e", "model=homelab-model").well()
+        self.site.play("rollback", "-e", "finetune_name=homelab-model").well()
 
     def cancel_a_training(self) -> None:
         """A run that was cancelled after a checkpoint. Its fine-tune is not declared any more."""
         old = {**self.declared["draft-model"], "name": "old-model", "learning_rate": 0.0004, "epochs": 400}
         self.apply(old, wait=False).well()
         wait_for(lambda: list((self.site.data / "outputs/adapters").glob(".work-*/checkpoint-*/trainer_state.json")))
-        self.site.play("cancel", "-e", "model=old-model").well()
+        self.site.play("cancel", "-e", "finetune_name=old-model").well()
 
     def fail_without_ollama(self) -> None:
         """A run that fails at its registration."""

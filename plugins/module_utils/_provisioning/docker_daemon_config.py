@@ -139,7 +139,7 @@ def _other_runtimes(current: Config, added: Config, default: t.Any) -> Config:
 
 
 def faults(config: Config) -> list[Message]:
-    """Why the engine would not start with these settings, as far as ``dockerd --validate`` does not see it.
+    """Why the engine would not start with these settings, as far as ``dockerd --validate`` does not check it.
 
     From ``daemon/runtime_unix.go`` and ``daemon/config/config_linux.go`` of the engine.
     """
@@ -150,7 +150,7 @@ def faults(config: Config) -> list[Message]:
         if isinstance(runtime, dict) and bool(runtime.get("path")) == bool(runtime.get("runtimeType")):
             found.append(Message("provisioning.runtime_without_path", runtime=name))
     default = config.get("default-runtime")
-    # The names that the engine knows itself, and those of containerd's shims.
+    # The names that the engine defines itself, and those of containerd's shims.
     if isinstance(default, str) and default and default not in runtimes and not _BUILT_IN_RUNTIME.match(default):
         found.append(Message("provisioning.default_runtime_missing", runtime=default))
     return found

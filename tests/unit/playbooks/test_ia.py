@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -20,10 +21,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _extra_vars
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import taken_by
 
 ROOT = Path(__file__).resolve().parents[3]
-REAL = Path(sys.executable).parent
+PYTHON = sys.executable
+REAL = Path(PYTHON).parent
 
 #: Records the arguments, and answers like chat.yml: it adds an answer to the conversation.
 STAND_IN = """#!{python}
@@ -99,6 +103,7 @@ ENTRY = {"name": "one", "base_model": "qwen2.5:0.5b", "dataset": "homelab"}
         (["rollback", "one", "--version", "3f"], "rollback", [], {"finetune_name": "one", "finetune_version": "3f"}),
         (["rollback", "one", "--release"], "rollback", [], {"finetune_name": "one", "finetune_release": True}),
         (["cancel", "one"], "cancel", [], {"finetune_name": "one"}),
+        (["cancel", "one", "--dismiss"], "cancel", [], {"finetune_name": "one", "finetune_dismiss": True}),
         (["page"], "page", [], {}),
     ],
 )
@@ -114,7 +119,7 @@ def test_each_command_calls_its_playbook(
     assert given == wanted
     start = ["ansible-playbook", "-i", str(inventory), f"playbooks/{playbook}.yml", *options]
     assert call == start + (["-e"] if wanted else [])
-    assert (ROOT / f"playbooks/{playbook}.yml").exists()
+    assert _extra_vars.problems(given, taken_by(ROOT / f"playbooks/{playbook}.yml")) == []
 
 
 def test_chat_keeps_the_conversation(front: Front) -> None:
@@ -124,6 +129,7 @@ def test_chat_keeps_the_conversation(front: Front) -> None:
     assert "answer 1" in done.output and "answer 3" in done.output
     first, second = (json.loads(call[-1]) for call in front.calls())
     assert first["finetune_name"] == second["finetune_name"] == "one"
+    assert _extra_vars.problems(first, taken_by(ROOT / "playbooks/chat.yml")) == []
     assert "braces" not in json.dumps(front.calls())
     assert front.run("chat", "one", "Who", "are", "you?").output.strip() == "answer 1"
 
@@ -133,6 +139,35 @@ def test_verbose_and_the_password_of_sudo(front: Front) -> None:
     done = front.run("-v", "-K", "cancel", "one")
     assert "--ask-become-pass" in front.calls()[0]
     assert f"ansible-playbook -i {inventory} playbooks/cancel.yml --ask-become-pass -e" in done.output
+
+
+def test_ctrl_c_lets_the_playbook_end_by_itself(front: Front) -> None:
+    """A terminal sends the signal to both; the playbook says what goes on, which takes a moment."""
+    program = front.root / "bin" / "ansible-playbook"
+    program.write_text(
+        f"#!{PYTHON}\n"
+        "import sys, time\n"
+        "try:\n"
+        "    print('begun', flush=True)\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    time.sleep(1)\n"
+        "    print('goes on', flush=True)\n"
+        "    sys.exit(99)\n"
+    )
+    start = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import ia; sys.executable = sys.argv[2]; ia.main(sys.argv[3:])"
+    )
+    inventory = front.declare("one")
+    command = [PYTHON, "-c", start, str(ROOT / "playbooks/files"), str(program), "-i", str(inventory), "apply"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as done:  # fmt: skip
+        assert done.stdout is not None and done.stdout.readline() == "begun\n"
+        os.killpg(done.pid, signal.SIGINT)
+        output = done.stdout.read()
+    assert output == "goes on\n" and done.returncode == 99
 
 
 def test_the_status_of_the_playbook_is_that_of_the_command(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +231,8 @@ def test_init_asks_and_writes_an_inventory_that_ansible_reads_and_a_plan_accepts
     )  # fmt: skip
     assert plan.returncode == 0, plan.stdout + plan.stderr
     assert "my-model" in plan.stdout and "new fine-tune" in plan.stdout
+    assert "parse" not in plan.stderr, "the prompts are not read as an inventory"
+    assert "row 2 and row 1" in plan.stderr, "the warnings of the dataset are shown"
 
 
 def test_init_for_another_host_asks_for_the_user(front: Front) -> None:

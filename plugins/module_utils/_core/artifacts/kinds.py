@@ -131,7 +131,7 @@ TABLE = (
         "projector",
         "models/projectors",
         "gguf",
-        "Picture encoder",
+        "Image encoder",
         lineage=4,
         facts=("projector", "bytes", "tensors"),
         retention=Retention.VERSION,

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The encoders of pictures that are served beside a fine-tune: of which architectures, and where their tensors are.
+"""The image encoders that are served beside a fine-tune: of which architectures, and where their tensors are.
 
 A training on text changes the language model alone (``freeze_vision_tower`` of LLaMA-Factory), so the encoder of the
 base serves all its fine-tunes. llama.cpp's converter writes it into a file of its own (``--mmproj``), and Ollama takes
@@ -19,7 +19,7 @@ from ..formats.safetensors import model_files, read_model
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """The encoder of pictures of an architecture.
+    """The image encoder of an architecture.
 
     :param prefixes: starts of the names of its tensors, in the files of the hub. Newer versions of transformers write
         ``model.`` before them.

@@ -106,7 +106,7 @@ class TemplateFacts:
 
     @property
     def empty_thought(self) -> str:
-        """The text of an empty thought; empty if the template knows no thoughts."""
+        """The text of an empty thought; empty if the template has no thoughts."""
         if not self.reasoning:
             return ""
         begin, end = self.thought_words

@@ -89,7 +89,7 @@ def choose(declared: str, template: str, use: ThoughtUse, enable_thinking: t.Any
     :param template: name of the chat template.
     :param use: the thoughts of the rows.
     :param enable_thinking: LLaMA-Factory's argument of that name in ``extra``; None if it is not set.
-    :raises InputError: if ``extra`` contradicts, the template knows no thoughts and the rows hold some or it is to
+    :raises InputError: if ``extra`` contradicts, the template has no thoughts and the rows hold some or it is to
         learn them, or a thought cannot be told from its answer.
     """
     if enable_thinking is not None and declared != FROM_ROWS:
@@ -131,7 +131,7 @@ def _reason(declared: str, policy: str, by_argument: bool, use: ThoughtUse) -> s
 
 
 def _refuse(declared: str, policy: str, facts: TemplateFacts, use: ThoughtUse) -> None:
-    """Refuse thoughts that the template does not know, and texts of which LLaMA-Factory makes something else."""
+    """Refuse thoughts that the template has no form for, and texts that LLaMA-Factory would train otherwise."""
     if policy == KEEP and not facts.reasoning:
         code = "chat_formats.thoughts_unknown" if declared == KEEP else "chat_formats.thoughts_not_written"
         raise InputError(code, template=facts.name, count=use.rows, known=templates_with())

@@ -93,7 +93,7 @@ def may_have(data: bytes) -> bool:
 
 
 def own_words(facts: TemplateFacts) -> tuple[str, ...]:
-    """The words of a template without white space; empty if it knows no thoughts."""
+    """The words of a template without white space; empty if it has no thoughts."""
     return tuple(word.strip() for word in facts.thought_words) if facts.reasoning else ()
 
 
@@ -142,7 +142,7 @@ def _thought(text: str, opening: str, end: int, pair: tuple[str, str]) -> Though
 
 
 def templates_with() -> list[str]:
-    """The names of the templates that know thoughts and can be served, sorted."""
+    """The names of the templates that have thoughts and can be served, sorted."""
     return [name for name in names() if facts_of(name).reasoning and exactness_of(name).level in (EXACT, SINGLE_TURN)]
 
 

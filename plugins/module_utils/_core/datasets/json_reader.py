@@ -252,6 +252,7 @@ def read_list(file: SourceFile) -> t.Iterator[Row]:
 def _next_value(window: _Window, number: int) -> tuple[t.Any, int] | None:
     """The value at the window's position and its end; None if it is invalid, after the problem was recorded."""
     line: int | None = None
+    is_cut = False
     while True:
         try:
             row, end = _scan(window.text, window.position)

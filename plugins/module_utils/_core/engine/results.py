@@ -15,7 +15,7 @@ from ..training.trainer_log import read_all
 
 _TRAINER_LOG = "trainer_log.jsonl"
 
-#: Kinds whose directory a user takes home when no model of the run is registered in Ollama.
+#: Kinds whose directory is named at the end of an apply when no model of the run is registered in Ollama.
 _EXPORTS = ("gguf_adapter", "gguf", "merge", "train")
 
 Step = t.Mapping[str, t.Any]

@@ -231,7 +231,7 @@ def modelfile(
     :param from_: file or model to create it from.
     :param adapter: adapter file to apply; empty for none.
     :param parser: Ollama's parser for the answers; empty for its default.
-    :param projector: file of the encoder of pictures; empty for none.
+    :param projector: file of the image encoder; empty for none.
     """
     files = (("FROM", from_), ("FROM", projector), ("ADAPTER", adapter))
     lines = [f"{command} {file}" for command, file in files if file]

@@ -99,7 +99,7 @@ def register_steps(
 
     :param ggufs: fingerprint of each quantized file by quantization, in declared order.
     :param beside: fingerprints of what each is registered with, by kind: the GGUF adapter that is applied to it, the
-        encoder of pictures.
+        image encoder.
     """
     steps = []
     for index, (name, gguf) in enumerate(ggufs.items()):
@@ -206,7 +206,7 @@ class Chain:
     :param quantizations: GGUF types to create, in declared order.
     :param export: ``merged`` or ``adapter`` (see ``training.adapter_export``).
     :param ggufs: fingerprints of existing GGUF files by quantization, if the run only serves them.
-    :param projector: the step that converts the encoder of pictures, with which the model is served; None for none.
+    :param projector: the step that converts the image encoder, with which the model is served; None for none.
     :param serving: how the model is served; None for other goals.
     """
 

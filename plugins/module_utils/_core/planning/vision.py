@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a fine-tune is served with the encoder of pictures of its base, and the step that converts it."""
+"""Whether a fine-tune is served with the image encoder of its base, and the step that converts it."""
 
 from __future__ import annotations
 

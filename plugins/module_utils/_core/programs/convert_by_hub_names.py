@@ -8,7 +8,7 @@ Run by the Python of the converter's virtual environment: ``convert_by_hub_names
 hub, separated by commas, and the rest are the converter's own arguments. Exit status: that of the converter.
 
 Newer versions of transformers save some models with ``model.`` before these names. The converter knows no such tensor:
-it stops, or leaves an encoder of pictures out and ends with status 0.
+it stops, or leaves an image encoder out and ends with status 0.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 The setting ``recipe`` of a registration is part of its fingerprint. Registrations of 0.1.0 have none, which is recipe
 1. When the rules change, the number is raised: each model that is declared is then registered again from the same GGUF
-file, under another content tag, and its earlier tag remains as the way back. Nothing is trained or converted again.
+file, under another content tag, and its earlier tag remains for a rollback. Nothing is trained or converted again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..fingerprint import fingerprint
 RECIPE = 2
 
 KIND = "register"
-#: The input of a registration that registrations of versions without it do not have: the encoder of pictures.
+#: The input of a registration that registrations of versions without it do not have: the image encoder.
 _ENCODER = "projector"
 
 

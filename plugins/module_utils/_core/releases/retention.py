@@ -226,13 +226,13 @@ def _refuse_if_used(
     digests = {digest_of(models, tag) for tag in tags} - {""}
     served = [alias for alias in ledger.aliases if digest_of(models, alias) in digests]
     if served:
-        raise InputError("releases.delete_served", tag=tags[0], names=served)
+        raise InputError("releases.deletes_served", tag=tags[0], names=served)
     if ledger.hold is not None and _has_tag(version, ledger.hold.tag):
-        raise InputError("releases.delete_held", tag=tags[0])
+        raise InputError("releases.deletes_held", tag=tags[0])
     if _has_tag(version, ledger.declared):
-        raise InputError("releases.delete_declared", tag=tags[0])
+        raise InputError("releases.deletes_declared", tag=tags[0])
     if any(("register", str(receipt["fingerprint"])) in run_inputs for receipt in version):
-        raise InputError("releases.delete_in_use", tag=tags[0])
+        raise InputError("releases.version_in_use", tag=tags[0])
 
 
 def _versions(layout: Layout, name: str) -> dict[str, list[Receipt]]:

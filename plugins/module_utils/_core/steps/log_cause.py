@@ -22,7 +22,7 @@ _TAIL_BYTES = 256 * 1024
 _BEFORE, _AFTER = 12, 4
 _TRACEBACK = re.compile(r"^\W*(?:\[rank\d+\]: ?)?Traceback \(most recent call last\):")
 _MAX_LINE_LENGTH = 400
-#: Codes of :func:`explain` for a line that it knows nothing about.
+#: Codes of :func:`explain` for a line that it has no explanation of.
 _UNEXPLAINED = ("steps.last_line", "steps.nothing_written")
 
 

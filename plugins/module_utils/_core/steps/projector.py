@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Step projector: llama.cpp's converter writes the encoder of pictures of a base into a GGUF file of its own.
+"""Step projector: llama.cpp's converter writes the image encoder of a base into a GGUF file of its own.
 
 It is made once for each base, and all its fine-tunes are registered with it.
 """
@@ -68,7 +68,7 @@ class ProjectorStep(Step):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
         size = int(elements * _BYTES)
-        require_disk_space(ctx.work, size, "Converting the encoder of pictures")
+        require_disk_space(ctx.work, size, "Converting the image encoder")
         program = os.path.join(PROGRAMS, "convert_by_hub_names.py")
         # the default name is that of the directory, which would make the file's bytes depend on the path
         name = ["--model-name", str(ctx.spec.options.get("name") or "base")]

@@ -54,7 +54,7 @@ _RECORD = "registration.json"
 _REPORT_INTERVAL = 0.5
 #: A property of a model, in messages.
 TEMPLATE = "template"
-#: What a model can do that takes pictures, in the terms of Ollama.
+#: What a model can do that accepts images, in the terms of Ollama.
 VISION = "vision"
 
 
@@ -67,7 +67,7 @@ class Registration:
     :param aliases: tags to point to the model, without its name.
     :param path: the GGUF file.
     :param adapter: GGUF file of an adapter that Ollama applies on load; empty for a merged model.
-    :param projector: GGUF file of the encoder of pictures; empty for a model of text.
+    :param projector: GGUF file of the image encoder; empty for a model of text.
     :param template: template in Ollama's syntax.
     :param parser: name of Ollama's parser for the answers; empty for the one that it derives from the template.
     :param system: system prompt; may be empty.
@@ -95,7 +95,7 @@ class Registration:
 
 
 class _NoVisionError(JobError):
-    """The server has the encoder of pictures and does not use it."""
+    """The server has the image encoder and does not use it."""
 
 
 class RegisterStep(Step):
@@ -448,7 +448,7 @@ def _differing_properties(shown: t.Mapping[str, t.Any], registration: Registrati
     if shown and bool(blobs.get("ADAPTER")) != bool(registration.adapter):
         properties.append("adapter")
     if shown and (len(blobs.get("FROM", ())) > 1) != bool(registration.projector):
-        properties.append("encoder of pictures")
+        properties.append("image encoder")
     return properties
 
 
@@ -456,7 +456,7 @@ def _verify(ollama: Ollama, registration: Registration) -> tuple[str, dict[str, 
     """Check that the model exists in the desired state.
 
     :returns: digest of the model, and the blobs that the server keeps.
-    :raises JobError: when it is missing or differs, or has the encoder of pictures and the server does not use it.
+    :raises JobError: when it is missing or differs, or has the image encoder and the server does not use it.
     """
     digest = ollama.digest(registration.tag)
     if not digest:

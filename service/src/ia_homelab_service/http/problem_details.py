@@ -187,7 +187,7 @@ def _content_of(request: Request, error: HTTPException) -> Message:
 
 
 def prefers_json(connection: HTTPConnection) -> bool:
-    """Whether a client is a program that wants JSON, and no browser."""
+    """Whether a client is a program that accepts JSON, and no browser."""
     accept = connection.headers.get("accept", "").lower()
     return "application/json" in accept and "text/html" not in accept
 

@@ -157,7 +157,9 @@ TEXTS: Texts = {
     "service.body_no_json": "The body is not JSON.",
     "service.body_half_character": "The body contains an incomplete character (a lone surrogate).",
     "service.body_too_large": "The body is larger than {limit} bytes.",
-    "service.body_too_large_here": Text("The body is larger than {limit} bytes.", "Raise {variable} if it is meant."),
+    "service.body_too_large_here": Text(
+        "The body is larger than {limit} bytes.", "If it is intended, raise {variable}."
+    ),
     "service.file_unknown": "There is no file {file_id!r}.",
     "service.model_unknown": "There is no model {model!r}.",
     "service.no_json": "{path} is not JSON: {reason}.",
@@ -180,7 +182,8 @@ TEXTS: Texts = {
         "The address of OpenAI's interface ends in /v1, such as {example}; that of REST in /api.",
     ),
     "service.model_alias": Text(
-        "{name!r} is a name that moves from version to version.", "Delete a version by its own tag, such as {tag}."
+        "{name!r} is not a version, but a name that is moved from one version to another.",
+        "Delete a version by its own tag, such as {tag}.",
     ),
     "service.inventory_only": Text(
         "{option} is declared in an inventory: several hosts train together only where Ansible asks them all.",

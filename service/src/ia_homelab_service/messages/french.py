@@ -83,7 +83,7 @@ TEXTS: Texts = {
     "service.body_no_json": "Le corps n'est pas du JSON.",
     "service.body_half_character": "Le corps contient un caractère incomplet (un demi-codet isolé).",
     "service.body_too_large": "Le corps a plus de {limit} octets.",
-    "service.body_too_large_here": Text("Le corps a plus de {limit} octets.", "Augmentez {variable} si c'est voulu."),
+    "service.body_too_large_here": Text("Le corps a plus de {limit} octets.", "Si c'est voulu, augmentez {variable}."),
     "service.file_missing": "Il n'y a pas de fichier dans la requête, ou il est vide.",
     "service.inventory_only": Text(
         "{option} se déclare dans un inventaire : plusieurs machines n'entraînent ensemble que là où Ansible "
@@ -118,7 +118,7 @@ TEXTS: Texts = {
     "service.model_gone": Text("{tag} n'est plus dans Ollama.", "Demandez de nouveau son affinage."),
     "service.no_model": "Aucune exécution n'a enregistré de modèle {name!r}.",
     "service.model_alias": Text(
-        "« {name} » est un nom qui passe d'une version à l'autre.",
+        "« {name} » n'est pas une version, mais un nom déplacé d'une version à l'autre.",
         "Supprimez une version par sa propre étiquette, comme {tag}.",
     ),
     "service.form_too_old": Text("Le formulaire était trop ancien.", "Envoyez-le de nouveau."),

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fields of requests for a model: what Ollama knows is passed, what it names otherwise is translated.
+"""Fields of requests for a model: those that Ollama supports are passed, those that it calls otherwise are translated.
 
 Ollama ignores fields that it does not know, so all others are refused by their names, unless the value given is what
 happens anyway. ``tests/test_openai_fields.py`` compares the table with the servers.
@@ -31,7 +31,7 @@ _LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"
 class Fields:
     """The fields of a kind of request.
 
-    :param passed: those that Ollama knows.
+    :param passed: those that Ollama supports.
     :param renamed: those that Ollama names otherwise.
     :param neutral: others, with the values that ask for what Ollama does anyway. Null always does.
     """
@@ -65,7 +65,7 @@ COMPLETIONS = Fields(
 )
 EMBEDDINGS = Fields(frozenset({"model", "input", "dimensions", "encoding_format"}))
 
-#: Fields of a message that Ollama knows, and those of an answer that is sent back, which hold nothing here.
+#: Fields of a message that Ollama supports, and those of an answer that is sent back, which hold nothing here.
 _MESSAGE = frozenset({"role", "content", "name", "tool_calls", "tool_call_id", "reasoning"})
 _RENAMED_IN_MESSAGE = {"reasoning_content": "reasoning"}
 _EMPTY_IN_MESSAGE = frozenset({"refusal", "annotations", "audio", "function_call"})

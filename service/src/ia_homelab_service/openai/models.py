@@ -65,8 +65,8 @@ class Upstream:
         If the client hangs up, the request to the server ends, and so does the server's work on it.
 
         :param body: the body of the request, which has been read.
-        :param fields: which of its fields the server knows.
-        :raises FieldErrors: for fields that the server does not know.
+        :param fields: which of its fields the server supports.
+        :raises FieldErrors: for fields that the server does not support.
         """
         translated = translate(fields, body)
         answering = asyncio.ensure_future(self._forward(request.url.path, translated, language_of(request)))

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _extra_vars
-from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import ROOT
+from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import ROOT, taken_by
 
 PLAYBOOKS = [path for path in (ROOT / "playbooks").glob("*.yml") if "play_hosts" in path.read_text(encoding="utf-8")]
 
@@ -56,11 +56,16 @@ def test_needed_variable_is_asked_for() -> None:
     assert _extra_vars.problems({"finetune_name": "m"}, ["finetune_name"], ["finetune_name"]) == []
 
 
+def test_every_playbook_checks_its_extra_variables() -> None:
+    """Those of the quickstart get what quickstart.yml has checked."""
+    others = {path.stem for path in (ROOT / "playbooks").glob("*.yml")} - {path.stem for path in PLAYBOOKS}
+    assert others == {"quickstart-page", "quickstart-stop"}
+
+
 def test_table_says_which_playbooks_take_a_variable() -> None:
     taken: dict[str, set[str]] = {}
     for path in PLAYBOOKS:
-        listed = re.search(r"takes=\[([^\]]*)\]", path.read_text(encoding="utf-8"))
-        for name in re.findall(r"'(\w+)'", listed.group(1)) if listed else []:
+        for name in taken_by(path):
             taken.setdefault(name, set()).add(path.stem)
     assert taken == {name: set(books) for name, books in _extra_vars.PLAYBOOKS.items()}
 

@@ -178,27 +178,27 @@ TEXTS: Texts = {
         "The training would fail: {reason}.", "Set tool_format to house, or leave it at auto."
     ),
     "chat_formats.thinking_twice": Text(
-        "extra.enable_thinking and thinking: {thinking} both say what becomes of thoughts.",
+        "extra.enable_thinking and thinking: {thinking} both decide what becomes of thoughts.",
         "Leave extra.enable_thinking out: thinking: keep stands for true, and off for false.",
     ),
     "chat_formats.thoughts_unknown": Text(
-        "thinking: keep does not work with the chat template {template}, which knows no thoughts.",
+        "thinking: keep does not work with the chat template {template}, which has no form for thoughts.",
         "Leave thinking out, or take a base model with one of the templates {known}.",
     ),
     "chat_formats.thoughts_not_written": Text(
         "{count} {count:row has a thought|rows have thoughts} before the answer, and the chat template {template} "
-        "knows none: the model would learn them as text of its answers.",
+        "has no form for them: the model would learn them as text of its answers.",
         "Set thinking to off to remove them, or take a base model with one of the templates {known}.",
     ),
     "chat_formats.thought_open": Text(
         "{file} row {row}, {field}: a thought begins with {marker} and does not end. In all, this concerns {count} "
         "{count:answer|answers}.",
-        "Add the end of the thought before the answer, or remove the word.",
+        "Add the end of the thought before the answer, or remove the marker.",
     ),
     "chat_formats.thought_again": Text(
         "{file} row {row}, {field}: after the thought there is another {marker}, and only one thought may stand before "
         "an answer. In all, this concerns {count} {count:answer|answers}.",
-        "Put what was thought into one thought before the answer.",
+        "Combine them into one thought before the answer.",
     ),
     "chat_formats.thought_alone": Text(
         "{file} row {row}, {field}: there is no answer after the thought, which ends with {marker}. In all, this "
@@ -208,18 +208,18 @@ TEXTS: Texts = {
     "chat_formats.thought_inside": Text(
         "{file} row {row}, {field}: {marker} stands within the answer, and the chat template marks thoughts with it. "
         "In all, this concerns {count} {count:answer|answers}.",
-        "Put the thought before the answer, or write the word in another way.",
+        "Put the thought before the answer, or write the marker in another way.",
     ),
     "chat_formats.thoughts_mixed": (
         "Of {total} {total:row|rows}, {count} {count:has|have} a thought before the answer and {without} "
-        "{without:has|have} none. The model learns to write an empty thought there."
+        "{without:has|have} none. The model learns to write an empty thought before the latter."
     ),
     "chat_formats.thoughts_partly": (
         "In {partly} of {total} {total:row|rows}, only some answers have a thought. The model learns to write an empty "
         "thought before the others."
     ),
     "chat_formats.thinking_declared": "it is declared",
-    "chat_formats.thinking_by_argument": "extra.enable_thinking says so",
+    "chat_formats.thinking_by_argument": "extra.enable_thinking is set",
     "chat_formats.thinking_trained_before": (
         "a training with the chat template {template} exists, whose rows stay as they were"
     ),

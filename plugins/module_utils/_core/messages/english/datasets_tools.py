@@ -140,7 +140,8 @@ TEXTS: Texts = {
     ),
     "datasets.two_thoughts": Text("the answer has two thoughts, in {fields:join| and }", "Leave one of them out."),
     "datasets.thought_with_marker": Text(
-        "the thought has {marker} in it, which marks where thoughts begin and end", "Remove the word from the thought."
+        "the thought has {marker} in it, which marks where thoughts begin and end",
+        "Remove the marker from the thought.",
     ),
     "datasets.tool_value_lost": "{file} row {row}, {field}: {what}",
     "datasets.calls_without_tools": (

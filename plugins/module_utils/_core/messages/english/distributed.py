@@ -55,6 +55,6 @@ TEXTS: Texts = {
     "distributed.others_awaited": "the other nodes, with {leader}",
     "distributed.others_ready_awaited": "the other nodes to be ready",
     "distributed.other_attempt": "{node} makes another attempt at this training now.",
-    "distributed.node_unknown": "{node} knows no node {rank}.",
+    "distributed.node_unknown": "This training has no node {rank} on {node}.",
     "distributed.sent_away": Text("{reason}", "Apply again."),
 }

@@ -31,7 +31,7 @@ TEXTS: Texts = {
         "weights {size:bytes}, of which {share:bytes} are {experts} experts in each layer ({active} for a token)"
     ),
     "estimates.trained": "what is trained {size:bytes}",
-    "estimates.activations": "values kept for the way back {size:bytes}",
+    "estimates.activations": "values kept for the backward pass {size:bytes}",
     "estimates.logits": "scores of the vocabulary {size:bytes}",
     "estimates.ram_too_small": Text(
         "The step {step} takes about {needed:bytes} of the machine's memory, which has {total:bytes} and {swap}.",

@@ -118,19 +118,19 @@ TEXTS: Texts = {
     "planning.asked_again": "it is asked for again",
     "planning.made_from_another": "made from another {inputs:join| and }",
     "planning.encoder_not_served": (
-        "{model} takes pictures or sound, and the fine-tune is served for text alone: its encoder is not served for "
+        "{model} accepts images or audio, but the fine-tune is served as a text model: its encoder is not served for "
         "the architecture {architecture} (it is for {known})."
     ),
     "planning.encoder_trained": (
-        "{model} takes pictures, and the fine-tune is served for text alone: with {argument}: false the training "
-        "changes the encoder, and the one of the base would not match. Without that argument it is served."
+        "{model} accepts images, but the fine-tune is served as a text model: with {argument}: false the training "
+        "changes the encoder, so that of the base would not match. Without that argument the encoder is served, too."
     ),
     "planning.encoder_needs_ollama": (
-        "{model} takes pictures, and the fine-tune is served for text alone: Ollama at {url} is version {version}, "
-        "which cannot run its encoder. With {minimum} or later it is registered again with it."
+        "{model} accepts images, but the fine-tune is served as a text model: Ollama at {url} is version {version}, "
+        "which cannot run its encoder. With {minimum} or later, it is registered again with the encoder."
     ),
     "planning.encoder_missing": (
-        "{model} has an architecture that takes pictures, and the fine-tune is served for text alone: the weights on "
+        "{model} has an architecture that accepts images, but the fine-tune is served as a text model: the weights on "
         "this host have no encoder (tensors whose names start with {prefixes})."
     ),
     "planning.disk_short": Text(

@@ -12,9 +12,9 @@ TEXTS: Texts = {
     "releases.version_held": "{aliases:join|,} (held)",
     "releases.version_pruned": "pruned",
     "releases.version_undetermined": "unknown: Ollama does not answer",
-    "releases.version_gone": "gone",
+    "releases.version_gone": "not in Ollama",
     "releases.version_kept_out": "kept out",
-    "releases.version_previous": "way back",
+    "releases.version_previous": "previous",
     "releases.version_kept": "kept",
     "releases.gate_invalid": "A gate is a list of prompts, or a dictionary with prompts, not {value!r}.",
     "releases.gate_without_prompts": Text(
@@ -97,14 +97,14 @@ TEXTS: Texts = {
         "{version!r} names more than one version of {name} in Ollama.",
         "There are: {available}.",
     ),
-    "releases.delete_served": Text(
+    "releases.deletes_served": Text(
         "{tag} is served as {names}.", "Promote or roll back to another version first, then delete this one."
     ),
-    "releases.delete_held": Text("A rollback holds {tag}.", "Release the hold first."),
-    "releases.delete_declared": Text(
-        "{tag} is the declared version: the next apply would make it again.", "Declare another version first."
+    "releases.deletes_held": Text("A rollback holds {tag}.", "Release the hold first."),
+    "releases.deletes_declared": Text(
+        "{tag} is the declared version: the next apply would register it again.", "Declare another version first."
     ),
-    "releases.delete_in_use": Text("{tag} is used by a run that has not ended.", "Wait for its end, or cancel it."),
+    "releases.version_in_use": Text("{tag} is used by a run that has not ended.", "Wait for its end, or cancel it."),
     "releases.version_unknown": Text("{version!r} is no version of {name} in Ollama.", "There are: {available}."),
     "releases.no_versions": Text("{version!r} is no version of {name} in Ollama.", "There are: none."),
     "releases.rollback_target_gone": Text(

@@ -169,21 +169,21 @@ TEXTS: Texts = {
     "steps.hold_not_replaced": Text("{tag} is still pinned, and {replacement} is not.", "Apply again."),
     "steps.never_registered": "it was never registered",
     "steps.no_encoder": Text(
-        "The weights in {directory} have no encoder of pictures: no tensor has a name that starts with {prefixes}.",
-        "Are the files those of the hub?",
+        "The weights in {directory} have no image encoder: no tensor has a name that starts with {prefixes}.",
+        "Compare the files with those on the hub: one may be missing.",
     ),
     "steps.encoder_unknown": Text(
-        "The encoder of pictures of the architecture {architecture!r} is not known.", "Known are: {known}."
+        "The image encoder of the architecture {architecture!r} is not known.", "Known are: {known}."
     ),
     "steps.no_projector_written": Text(
-        "llama.cpp's converter ended without a file of the encoder of pictures.", "Its log says why."
+        "llama.cpp's converter ended without writing the image encoder.", "See its log for the reason."
     ),
     "steps.projector_parameters": Text(
-        "The converted encoder of pictures has {parameters} parameters, and that of the base has {expected}.",
-        "The converter has left out a part; is its version the one that this collection installs?",
+        "The converted image encoder has {parameters} parameters, and that of the base has {expected}.",
+        "The converter has left out a part. Use the version of llama.cpp that this collection installs.",
     ),
     "steps.server_without_vision": Text(
-        "Ollama {version} at {url} has taken the encoder of pictures of {tag}, and does not use it.",
+        "Ollama {version} at {url} has accepted the image encoder of {tag} but does not use it.",
         "No tag was moved. Use a newer version of Ollama.",
     ),
     "steps.registered_with_other": "{tag} has another {properties:join| and }",

@@ -173,23 +173,23 @@ TEXTS: Texts = {
         "L'entraînement échouerait : {reason}.", "Mettez tool_format à house, ou laissez-le à auto."
     ),
     "chat_formats.thinking_twice": Text(
-        "extra.enable_thinking et thinking: {thinking} disent tous deux ce que deviennent les réflexions.",
+        "extra.enable_thinking et thinking: {thinking} décident tous deux de ce que deviennent les réflexions.",
         "Retirez extra.enable_thinking : thinking: keep équivaut à true, et off à false.",
     ),
     "chat_formats.thoughts_unknown": Text(
-        "thinking: keep ne fonctionne pas avec le modèle de conversation {template}, qui ne connaît pas de réflexions.",
+        "thinking: keep ne fonctionne pas avec le modèle de conversation {template}, qui ne prévoit pas de réflexion.",
         "Retirez thinking, ou prenez un modèle de base avec l'un des modèles de conversation {known}.",
     ),
     "chat_formats.thoughts_not_written": Text(
         "{count} {count:ligne a une réflexion|lignes ont des réflexions} avant la réponse, et le modèle de "
-        "conversation {template} n'en connaît pas : le modèle les apprendrait comme texte de ses réponses.",
+        "conversation {template} n'en prévoit pas : le modèle les apprendrait comme texte de ses réponses.",
         "Mettez thinking à off pour les retirer, ou prenez un modèle de base avec l'un des modèles de conversation "
         "{known}.",
     ),
     "chat_formats.thought_open": Text(
         "{file} ligne {row}, {field} : une réflexion commence par {marker} et ne finit pas. En tout, cela concerne "
         "{count} {count:réponse|réponses}.",
-        "Ajoutez la fin de la réflexion avant la réponse, ou retirez le mot.",
+        "Ajoutez la fin de la réflexion avant la réponse, ou retirez le marqueur.",
     ),
     "chat_formats.thought_again": Text(
         "{file} ligne {row}, {field} : il y a un autre {marker} après la réflexion, et une seule réflexion peut "
@@ -204,18 +204,18 @@ TEXTS: Texts = {
     "chat_formats.thought_inside": Text(
         "{file} ligne {row}, {field} : {marker} se trouve dans la réponse, et le modèle de conversation en marque les "
         "réflexions. En tout, cela concerne {count} {count:réponse|réponses}.",
-        "Mettez la réflexion avant la réponse, ou écrivez le mot autrement.",
+        "Placez la réflexion avant la réponse, ou écrivez le marqueur autrement.",
     ),
     "chat_formats.thoughts_mixed": (
         "Sur {total} {total:ligne|lignes}, {count} {count:a|ont} une réflexion avant la réponse et {without} n'en "
-        "{without:a|ont} pas. Le modèle y apprend à écrire une réflexion vide."
+        "{without:a|ont} pas. Le modèle apprend à écrire une réflexion vide avant ces dernières."
     ),
     "chat_formats.thoughts_partly": (
         "Dans {partly} {partly:ligne|lignes} sur {total}, seules certaines réponses ont une réflexion. Le modèle "
         "apprend à écrire une réflexion vide avant les autres."
     ),
-    "chat_formats.thinking_declared": "c'est déclaré",
-    "chat_formats.thinking_by_argument": "extra.enable_thinking le dit",
+    "chat_formats.thinking_declared": "c'est ce qui est déclaré",
+    "chat_formats.thinking_by_argument": "extra.enable_thinking est défini",
     "chat_formats.thinking_trained_before": (
         "un entraînement avec le modèle de conversation {template} existe, dont les lignes restent comme elles étaient"
     ),

@@ -63,7 +63,7 @@ TEXTS: Texts = {
     "datasets.two_thoughts": Text("la réponse a deux réflexions, dans {fields:join| et }", "Retirez l'une d'elles."),
     "datasets.thought_with_marker": Text(
         "la réflexion contient {marker}, qui marque le début et la fin des réflexions",
-        "Retirez le mot de la réflexion.",
+        "Retirez ce marqueur de la réflexion.",
     ),
     "datasets.tool_value_lost": "{file} ligne {row}, {field} : {what}",
     "datasets.calls_without_tools": (

@@ -15,6 +15,6 @@ TEXTS: Texts = {
     "distributed.others_awaited": "les autres nœuds, avec {leader}",
     "distributed.others_ready_awaited": "les autres nœuds, qui se préparent",
     "distributed.other_attempt": "{node} fait maintenant une autre tentative de cet entraînement.",
-    "distributed.node_unknown": "{node} ne connaît pas de nœud {rank}.",
+    "distributed.node_unknown": "Cet entraînement n'a pas de nœud {rank} sur {node}.",
     "distributed.sent_away": Text("{reason}", "Appliquez à nouveau."),
 }

@@ -50,10 +50,10 @@ TEXTS: Texts = {
     "planning.rows_reordered": "les mêmes lignes dans un autre ordre ou une autre forme",
     "planning.nothing_to_do": "{name} : rien à faire",
     "planning.nothing_to_do_unchecked": "{name} : rien à faire ({unchecked})",
-    "planning.steps_to_run": "{name} : {count} étapes sur {total} à exécuter",
-    "planning.step_kept": "gardé",
-    "planning.step_kept_unchecked": "gardé ({reason})",
-    "planning.step_not_needed": "pas nécessaire",
+    "planning.steps_to_run": "{name} : {count} {count:étape|étapes} sur {total} à exécuter",
+    "planning.step_kept": "conservée",
+    "planning.step_kept_unchecked": "conservée ({reason})",
+    "planning.step_not_needed": "inutile",
     "planning.needs_disk": "disque {disk:bytes} sur {free:bytes} libres dans {path}",
     "planning.needs_gpu": "GPU {vram:bytes} sur {total:bytes} ({free:bytes} libres maintenant)",
     "planning.needs_ram": "RAM {ram:bytes} sur {free:bytes} libres",
@@ -65,21 +65,22 @@ TEXTS: Texts = {
     "planning.asked_again": "il est demandé de nouveau",
     "planning.made_from_another": "ce dont il est fait change : {inputs:join| et }",
     "planning.encoder_not_served": (
-        "{model} prend des images ou du son, et l'affinage est servi pour le texte seul : son encodeur n'est pas servi "
-        "pour l'architecture {architecture} (il l'est pour {known})."
+        "{model} accepte des images ou du son, mais l'affinage est servi comme modèle de texte : son encodeur n'est "
+        "pas servi pour l'architecture {architecture} (il l'est pour {known})."
     ),
     "planning.encoder_trained": (
-        "{model} prend des images, et l'affinage est servi pour le texte seul : avec {argument}: false l'entraînement "
-        "change l'encodeur, et celui de la base n'irait plus avec. Sans cet argument il est servi."
+        "{model} accepte des images, mais l'affinage est servi comme modèle de texte : avec {argument}: false "
+        "l'entraînement modifie l'encodeur, et celui de la base ne conviendrait plus. Sans cet argument, l'encodeur "
+        "est servi aussi."
     ),
     "planning.encoder_needs_ollama": (
-        "{model} prend des images, et l'affinage est servi pour le texte seul : Ollama à {url} est en version "
+        "{model} accepte des images, mais l'affinage est servi comme modèle de texte : Ollama à {url} est en version "
         "{version}, qui ne peut pas exécuter son encodeur. Avec {minimum} ou plus récent, il est enregistré de nouveau "
         "avec lui."
     ),
     "planning.encoder_missing": (
-        "{model} a une architecture qui prend des images, et l'affinage est servi pour le texte seul : les poids sur "
-        "cet hôte n'ont pas d'encodeur (des tenseurs dont le nom commence par {prefixes})."
+        "{model} a une architecture qui accepte des images, mais l'affinage est servi comme modèle de texte : les "
+        "poids sur cet hôte n'ont pas d'encodeur (des tenseurs dont le nom commence par {prefixes})."
     ),
     "planning.disk_short": Text(
         "{name} : les étapes qui restent à faire ont besoin d'environ {needed:bytes} de disque, et {free:bytes} sont "

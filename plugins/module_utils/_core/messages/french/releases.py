@@ -11,23 +11,24 @@ TEXTS: Texts = {
     "releases.version_served": "{aliases:join|,}",
     "releases.version_held": "{aliases:join|,} (retenue)",
     "releases.version_pruned": "élaguée",
-    "releases.version_undetermined": "inconnu : Ollama ne répond pas",
-    "releases.version_gone": "disparue",
+    "releases.version_undetermined": "inconnue : Ollama ne répond pas",
+    "releases.version_gone": "absente d'Ollama",
     "releases.version_kept_out": "écartée",
-    "releases.version_previous": "retour possible",
-    "releases.version_kept": "gardée",
+    "releases.version_previous": "précédente",
+    "releases.version_kept": "conservée",
     "releases.regex_too_slow": Text(
         "Une expression régulière de la porte dépasse {seconds} secondes ou sa mémoire pour une réponse : {pattern!r}.",
         "Évitez les répétitions dans des répétitions, comme (a+)+.",
     ),
-    "releases.delete_served": Text(
+    "releases.deletes_served": Text(
         "{tag} est servi sous {names}.", "Promouvez d'abord une autre version, puis supprimez celle-ci."
     ),
-    "releases.delete_held": Text("Un retour arrière maintient {tag}.", "Levez d'abord le maintien."),
-    "releases.delete_declared": Text(
-        "{tag} est la version déclarée : le prochain apply la referait.", "Déclarez d'abord une autre version."
+    "releases.deletes_held": Text("Un retour arrière maintient {tag}.", "Levez d'abord le maintien."),
+    "releases.deletes_declared": Text(
+        "{tag} est la version déclarée : la prochaine application la réenregistrerait.",
+        "Déclarez d'abord une autre version.",
     ),
-    "releases.delete_in_use": Text(
+    "releases.version_in_use": Text(
         "{tag} sert à une exécution qui n'est pas terminée.", "Attendez sa fin, ou annulez-la."
     ),
     "releases.never_promoted": Text(

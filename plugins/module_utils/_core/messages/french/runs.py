@@ -9,15 +9,15 @@ from ..text import Text, Texts
 
 TEXTS: Texts = {
     "runs.state_absent": "non soumis",
-    "runs.state_queued": "en file",
-    "runs.state_queued_at": "en file ({place})",
+    "runs.state_queued": "en attente",
+    "runs.state_queued_at": "en attente ({place})",
     "runs.state_running": "en cours",
     "runs.state_paused": "en pause",
     "runs.state_succeeded": "réussi",
     "runs.state_failed": "échoué",
     "runs.state_cancelled": "arrêté",
     "runs.state_cancelling": "en cours d'arrêt",
-    "runs.dismiss_active": Text("L’exécution {run} n’est pas terminée.", "Annulez-la d’abord."),
+    "runs.dismiss_active": Text("L'exécution {run} n'est pas terminée.", "Annulez-la d'abord."),
     "runs.progress": "{parts:join|  }",
     "runs.progress_step": "pas {current:g}/{total:g}",
     "runs.progress_loss": "perte {loss:.4g}",

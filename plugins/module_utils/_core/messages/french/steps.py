@@ -74,20 +74,21 @@ TEXTS: Texts = {
     "steps.no_encoder": Text(
         "Les poids dans {directory} n'ont pas d'encodeur d'images : aucun tenseur n'a un nom qui commence par "
         "{prefixes}.",
-        "Est-ce que ce sont les fichiers du hub ?",
+        "Comparez ces fichiers à ceux du hub : il en manque peut-être un.",
     ),
     "steps.encoder_unknown": Text(
         "L'encodeur d'images de l'architecture {architecture!r} n'est pas connu.", "Sont connus : {known}."
     ),
     "steps.no_projector_written": Text(
-        "Le convertisseur de llama.cpp s'est terminé sans fichier de l'encodeur d'images.", "Son journal dit pourquoi."
+        "Le convertisseur de llama.cpp s'est terminé sans écrire l'encodeur d'images.",
+        "Son journal en donne la raison.",
     ),
     "steps.projector_parameters": Text(
         "L'encodeur d'images converti a {parameters} paramètres, et celui de la base en a {expected}.",
-        "Le convertisseur en a laissé une partie ; sa version est-elle celle que cette collection installe ?",
+        "Le convertisseur en a omis une partie. Utilisez la version de llama.cpp que cette collection installe.",
     ),
     "steps.server_without_vision": Text(
-        "Ollama {version} à {url} a pris l'encodeur d'images de {tag}, et ne s'en sert pas.",
+        "Ollama {version} à {url} a accepté l'encodeur d'images de {tag}, mais ne s'en sert pas.",
         "Aucune étiquette n'a été déplacée. Utilisez une version plus récente d'Ollama.",
     ),
     "steps.registered_with_other": "{tag} a d'autres {properties:join| et }",

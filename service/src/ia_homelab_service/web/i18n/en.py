@@ -93,7 +93,7 @@ TEXTS: dict[str, str] = {
     "plan.what": "Fine-tune",
     "plan.model": "Model in Ollama",
     "plan.why_tool_format": "Why this tool format",
-    "plan.why_thinking": "Why thinking is so",
+    "plan.why_thinking": "Reason for the choice of thinking",
     "plan.why_method": "Why this method",
     "plan.cost": "Requirements",
     "plan.no_estimate": "There is no estimate for this model.",

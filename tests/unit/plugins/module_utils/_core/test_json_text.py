@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.facts import facts_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.thinking import FROM_ROWS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import training_rows
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, StoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import read_tensors
@@ -85,4 +87,4 @@ def test_a_call_that_is_nested_too_deeply_is_refused_with_its_row(depth: int) ->
     turn = {"from": "function_call", "value": "[" * depth + "]" * depth}
     line = json.dumps({"conversations": [turn], "tools": "[]"}).encode() + b"\n"
     with pytest.raises(InputError, match="7.*nested too deeply"):
-        training_rows._Writer("\n").line(line, 7)
+        training_rows._Writer("\n", facts_of("qwen"), FROM_ROWS).line(line, 7)

@@ -37,10 +37,10 @@ EMPTY = ThoughtUse(10, empty=("<think></think>",))
         (KEEP, "qwen3", EMPTY, None, KEEP, KEEP, "it is declared"),
         (OFF, "qwen3", EXACT, None, OFF, OFF, "10 of 10 rows have a thought, which are removed"),
         (OFF, "qwen3", NONE, None, OFF, OFF, "it is declared"),
-        (FROM_ROWS, "qwen3", NONE, False, OFF, FROM_ROWS, "extra.enable_thinking says so"),
+        (FROM_ROWS, "qwen3", NONE, False, OFF, FROM_ROWS, "extra.enable_thinking is set"),
         (FROM_ROWS, "qwen3", EXACT, False, OFF, FROM_ROWS, "10 of 10 rows have a thought, which are removed"),
         (FROM_ROWS, "qwen3", ONE_LINE, False, OFF, OFF, "4 of 10 rows have a thought, which are removed"),
-        (FROM_ROWS, "qwen3", NONE, True, KEEP, FROM_ROWS, "extra.enable_thinking says so"),
+        (FROM_ROWS, "qwen3", NONE, True, KEEP, FROM_ROWS, "extra.enable_thinking is set"),
         (FROM_ROWS, "llama3", NONE, None, FROM_ROWS, FROM_ROWS, None),
         (OFF, "llama3", NONE, None, FROM_ROWS, FROM_ROWS, None),
         (OFF, "llama3", EXACT, None, OFF, OFF, "10 of 10 rows have a thought, which are removed"),
@@ -65,7 +65,7 @@ def test_mixture_is_told_with_counts() -> None:
 
 
 def test_template_without_thoughts_is_refused_with_those_that_have_them() -> None:
-    with pytest.raises(InputError, match="llama3, which knows no thoughts.*deepseekr1.*qwen3"):
+    with pytest.raises(InputError, match="llama3, which has no form for thoughts.*deepseekr1.*qwen3"):
         choose(KEEP, "llama3", NONE)
     with pytest.raises(InputError, match="4 rows have thoughts before the answer.*Set thinking to off.*qwen3"):
         choose(FROM_ROWS, "llama3", ONE_LINE)

@@ -111,7 +111,7 @@ def test_a_command_without_dying_processes_is_not_waited_for(tmp_path: Path) -> 
 
 def test_a_zombie_that_stays_is_waited_for_only_so_long() -> None:
     leader = subprocess.Popen(
-        [sys.executable, "-c", "import subprocess, time; subprocess.Popen(['true']); time.sleep(600)"],
+        [sys.executable, "-c", "import subprocess, time; child = subprocess.Popen(['true']); time.sleep(600)"],
         start_new_session=True,
     )
     try:

@@ -80,7 +80,7 @@ def test_template_without_thoughts(lab: PlanLab) -> None:
     assert "thinking" not in spec(run).settings
     with pytest.raises(InputError, match="50 rows have thoughts before the answer"):
         planned(lab, "thoughts", "llama3")
-    with pytest.raises(InputError, match="knows no thoughts"):
+    with pytest.raises(InputError, match="has no form for thoughts"):
         planned(lab, "plain", "llama3", thinking="keep")
     removed = planned(lab, "thoughts", "llama3", thinking="off")
     assert spec(removed).settings["thinking"] == "off"
@@ -153,7 +153,7 @@ def test_pinned_training_keeps_its_thinking(lab: PlanLab, thinking: str, told: b
 
 
 def test_served_as_it_was_trained(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner, "version_warning", lambda _ollama: None)
+    monkeypatch.setattr(planner, "version_warning", lambda *_about: None)
     for dataset, expected in (("plain", False), ("thoughts", None)):
         run = lab.plan(dataset=dataset, template="qwen3")
         assert spec(run, "register").settings.get("enable_thinking") is expected

@@ -142,7 +142,7 @@ def test_interrupted_training_is_continued(lab: PlanLab) -> None:
 def test_served_as_it_was_trained(lab: PlanLab, monkeypatch: pytest.MonkeyPatch) -> None:
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import planner
 
-    monkeypatch.setattr(planner, "version_warning", lambda _ollama: None)
+    monkeypatch.setattr(planner, "version_warning", lambda *_about: None)
     assert spec(lab.plan(dataset="calls", template="llama3"), "register").settings["tool_format"] == "house"
     assert "tool_format" not in spec(lab.plan(dataset="calls", template="qwen"), "register").settings
 

@@ -86,7 +86,7 @@ def test_the_command_converts_the_encoder_of_the_base(lab: StepLab, ctx: StepCon
 def test_weights_without_an_encoder_are_refused(lab: StepLab, ctx: StepContext) -> None:
     """The converter would write a file without tensors, and end with status 0."""
     write_base(lab.root, "model.norm.weight", "lm_head.weight")
-    with pytest.raises(NotReadyError, match="have no encoder of pictures"):
+    with pytest.raises(NotReadyError, match="have no image encoder"):
         ProjectorStep().command(ctx)
 
 
@@ -113,7 +113,7 @@ def test_a_complete_file_gets_its_name(ctx: StepContext) -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        (None, "ended without a file of the encoder"),
+        (None, "ended without writing the image encoder"),
         ({"cut": 8}, "The GGUF file is incomplete"),
         ({"elements": 0}, "holds no tensors"),
         ({"elements": 4}, "has 4 parameters, and that of the base has 8"),

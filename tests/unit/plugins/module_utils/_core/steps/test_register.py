@@ -294,11 +294,11 @@ def test_server_has_to_use_the_encoder(context: t.Callable[..., StepContext]) ->
     server = VisionStandIn(seeing, "completion", "vision")
     digest, stored = register._verify(as_ollama(server), seeing)
     assert digest == NEW and stored == {"FROM": [f"sha256:{each}" for each in (OLD, NEW)]}
-    with pytest.raises(JobError, match="has another encoder of pictures"):
+    with pytest.raises(JobError, match="has another image encoder"):
         register._verify(as_ollama(server), text)
     server.shown["capabilities"] = ["completion"]
-    with pytest.raises(JobError, match="Ollama 0.99.0 at http://stand-in has taken the encoder of pictures"):
+    with pytest.raises(JobError, match="Ollama 0.99.0 at http://stand-in has accepted the image encoder"):
         register._verify(as_ollama(server), seeing)
     server.shown["modelfile"] = f"FROM /models/blobs/sha256-{OLD}\n"
-    with pytest.raises(JobError, match="has another encoder of pictures"):
+    with pytest.raises(JobError, match="has another image encoder"):
         register._verify(as_ollama(server), seeing)
