@@ -84,7 +84,8 @@ class ActionModule(ActionBase):
             raise _Failed({"failed": True, "msg": "\n".join(problems)})
         on_host = {name: options[name] for name in _OF_HOST if options[name] is not None}
         rows = {"data_dir": options["data_dir"], "tools": sets}
-        published = self._each("dataset", options["datasets"], rows, task_vars, check=True)
+        # compared row by row: the plan says which rows were added or changed
+        published = self._each("dataset", options["datasets"], rows, task_vars, check=True, diff=True)
         saved = (
             saved_plans(options["plan_file"], str(task_vars.get("inventory_hostname")))
             if options["plan_file"]
@@ -113,25 +114,29 @@ class ActionModule(ActionBase):
             answer["changed"] = bool(answer.get("changed")) or any(each.get("changed") for each in published)
             if not answer["changed"]:
                 self._show({**options, "runs": answer["runs"]}, task_vars)
-        diffs = [each["diff"] for each in published if each.get("diff")]
+        diffs = [each.pop("diff") for each in published if each.get("diff")]
         answer.pop("diff", None)
         return {**answer, "datasets": published, **({"diff": diffs} if diffs and self._task.diff else {})}
 
     def _each(
-        self, name: str, items: t.Sequence[Answer], common: Answer, task_vars: dict[str, t.Any], check: bool = False
+        self, name: str, items: t.Sequence[Answer], common: Answer, task_vars: dict[str, t.Any], **modes: bool
     ) -> list[Answer]:
         """Run an action for each item that is declared."""
-        return [self._part(name, {**common, **item}, task_vars, check) for item in items]
+        return [self._part(name, {**common, **item}, task_vars, **modes) for item in items]
 
-    def _part(self, name: str, arguments: Answer, task_vars: dict[str, t.Any], check: bool = False) -> Answer:
+    def _part(
+        self, name: str, arguments: Answer, task_vars: dict[str, t.Any], check: bool = False, diff: bool = False
+    ) -> Answer:
         """Run another action of the collection as a part of this task, whose warnings become those of this task.
 
         :param check: whether it runs in check mode, even if the task does not.
+        :param diff: whether it shows differences, even if the task does not.
         :raises _Failed: with its result, if it fails.
         """
         task = self._task.copy()
         task.action, task.args = f"{_COLLECTION}.{name}", arguments
         task.check_mode = check or self._task.check_mode
+        task.diff = diff or self._task.diff
         action = self._shared_loader_obj.action_loader.get(
             task.action, task=task, connection=self._connection, play_context=self._play_context,
             loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj,
