@@ -146,7 +146,13 @@ def follow_runs(
     """Return the current entries of runs that an earlier task submitted, after waiting if the module waits."""
     if module.check_mode:
         return list(runs)
-    entries = [run_entry(engine.observe(run["id"]), run["pending"], kinds) for run in runs]
+    entries = [
+        # a submission of which everything was there already has made no record
+        run_entry(engine.observe(run["id"]), run["pending"], kinds)
+        if run["pending"] or engine.store.record(run["id"]) is not None
+        else dict(run)
+        for run in runs
+    ]
     wait_for(module, engine, entries, kinds)
     return entries
 

@@ -20,6 +20,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
@@ -85,6 +86,10 @@ class Visitor:
         self.page.goto(self.url + path)
         expect(self.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
 
+    def state(self, name: str) -> str:
+        """The word for the state of a run."""
+        return Message(f"runs.state_{name}").render(self.code).message
+
     def field(self, name: str) -> t.Any:
         """Return a field of the form."""
         return self.page.get_by_label(re.compile("^" + re.escape(self.words(f"field.{name}")) + r"( \*)?$"))
@@ -149,7 +154,7 @@ def train(visitor: Visitor) -> str:
     assert "curl -X POST" in page.locator("pre").last.inner_text()
     visitor.press("plan.start")
     page.wait_for_url("**/watch/**", timeout=PATIENCE)
-    expect(page.locator(".chip").first).to_have_text(words("status.succeeded"), timeout=TRAINING)
+    expect(page.locator(".chip").first).to_have_text(visitor.state("succeeded"), timeout=TRAINING)
     expect(page.get_by_text(words("watch.done"), exact=True)).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("log")).not_to_be_empty()
     visitor.shoot("watch")
@@ -243,7 +248,7 @@ def test_a_run_is_stopped_and_resumed(service: Service, visit: t.Callable[..., V
     run = service.occupy("slow")
     visitor = visit(service, "en", DESK, color_scheme="dark")
     visitor.open(f"/watch/{run}")
-    page, words = visitor.page, visitor.words
+    page = visitor.page
     visitor.press("watch.cancel")
     expect(page.get_by_role("dialog")).to_be_visible(timeout=PATIENCE)
     # an accidental key press stops nothing
@@ -251,10 +256,10 @@ def test_a_run_is_stopped_and_resumed(service: Service, visit: t.Callable[..., V
     expect(page.get_by_role("dialog")).to_have_count(0)
     visitor.press("watch.cancel")
     visitor.press("watch.cancel_yes")
-    expect(page.locator(".chip").first).to_have_text(words("status.cancelled"), timeout=PATIENCE)
+    expect(page.locator(".chip").first).to_have_text(visitor.state("cancelled"), timeout=PATIENCE)
     visitor.shoot("stopped-dark")
     visitor.press("watch.resume")
-    expect(page.locator(".chip").first).to_have_text(words("status.running"), timeout=PATIENCE)
+    expect(page.locator(".chip").first).to_have_text(visitor.state("running"), timeout=PATIENCE)
 
 
 def test_keyboard_only(service: Service, visit: t.Callable[..., Visitor]) -> None:

@@ -146,7 +146,7 @@ def test_fifty_concurrent_clients(service: Service) -> None:
     status = Path(shutil.copy(ROOT / "playbooks" / "status.yml", service.root))
     told = playbook(
         status,
-        finetune_hosts="localhost", llamafactory_data_dir=str(service.lab.data), limit="100",
+        finetune_hosts="localhost", llamafactory_data_dir=str(service.lab.data), finetune_limit="100",
         ollama_url="http://127.0.0.1:9",
     )  # fmt: skip
     assert [job_id for job_id in ids if job_id not in told] == [], "whoever asked, a playbook tells it"

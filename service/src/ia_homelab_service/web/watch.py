@@ -291,7 +291,9 @@ class _RunView:
         done = job.status == "succeeded"
         self._bar.value = 1.0 if done else (percent or 0) / 100
         progress = language("watch.done") if done else progress_text(language, job)
-        self._progress_text.content = html.escape(progress or (language(f"status.{job.status}")))
+        self._progress_text.content = (
+            html.escape(progress) if progress else components.messages_html(language, [job.state])
+        )
         self._cancel.visible = not job.ended and not job.cancelling
         self._resume.visible = job.status in ("paused", "cancelled")
         self._retry.visible = job.status == "failed"
@@ -329,7 +331,8 @@ class _RunView:
         now = (job.status, job.cancelling, job.current_step, (percent or 0) // _ANNOUNCE_EVERY)
         if now != self._announced:
             self._announced = now
-            self._announcement.text = f"{self._language(f'status.{job.status}')}. {progress}"
+            state = Message.from_stored(job.state.model_dump()).render(self._language.code).message
+            self._announcement.text = f"{state}. {progress}"
 
     def _show_curve(self, points: list[schemas.Point]) -> None:
         language = self._language
