@@ -309,7 +309,10 @@ def test_page_answers_at_its_link(clone: Clone) -> None:
     with opener.open(found.group(), timeout=60) as page:
         assert page.status == 200 and "/login" not in page.url, "the link signs in"
     with opener.open(f"http://127.0.0.1:{clone.page_port}/models", timeout=60) as page:
-        assert "homelab-model" in page.read().decode("utf-8"), "it shows the data of the quickstart"
+        assert page.status == 200 and "/login" not in page.url, "the cookie is that of a session"
+    # the page fills its views over a websocket, from this directory
+    settings = json.loads((clone.data / "page" / "settings.json").read_text(encoding="utf-8"))
+    assert settings["data_dir"] == str(clone.data)
     assert found.group() not in (clone.data / "quickstart.log").read_text(encoding="utf-8")
 
 
