@@ -164,11 +164,16 @@ def prune(layout: Layout, name: str, policy: Policy, ollama: Ollama, except_run_
 
     :returns: what was removed.
     """
+    return _remove(layout, name, ollama, lambda models: surplus(layout, name, policy, models, except_run_with))
+
+
+def _remove(layout: Layout, name: str, ollama: Ollama, choose: t.Callable[[Models], list[Surplus]]) -> list[Surplus]:
+    """Remove what a function chooses from Ollama's models: first files, then tags; return it."""
     # these locks block rollbacks to the removed versions, and new runs that need the removed artifacts
     with Releases(layout, name).locked():
         models = ollama.tags()
         with Store(layout).lock():
-            items = surplus(layout, name, policy, models, except_run_with)
+            items = choose(models)
             # Receipts are marked before tags are deleted: after a kill, a remaining tag does not count as a version.
             set_aside = [_set_aside(layout, item) for item in items if item.kind != "tag"]
         for item in items:
@@ -188,26 +193,20 @@ def delete_version(layout: Layout, name: str, tag: str, ollama: Ollama) -> list[
     :raises InputError: if no version has the tag, and if the version is served, held or declared, or an active run uses
         it.
     """
-    with Releases(layout, name).locked():
-        models = ollama.tags()
-        with Store(layout).lock():
-            versions = _versions(layout, name)
-            key = next((key for key, group in versions.items() if _has_tag(group, tag)), None)
-            if key is None:
-                tags = [lineage.tag_of(receipt) for group in versions.values() for receipt in group]
-                available = [known for known in tags if digest_of(models, known)]
-                raise InputError("releases.version_unknown", version=tag, name=name, available=available)
-            run_inputs = _inputs_of_active_runs(layout, "")
-            _refuse_if_used(Releases(layout, name), versions[key], models, run_inputs)
-            kept = {other for other in versions if other != key}
-            items = _surplus_beside(layout, versions, kept, Policy(), models, run_inputs)
-            set_aside = [_set_aside(layout, item) for item in items if item.kind != "tag"]
-        for item in items:
-            if item.kind == "tag":
-                ollama.delete(item.name)
-    for path in set_aside:
-        shutil.rmtree(path, ignore_errors=True)
-    return items
+
+    def choose(models: Models) -> list[Surplus]:
+        versions = _versions(layout, name)
+        key = next((key for key, group in versions.items() if _has_tag(group, tag)), None)
+        if key is None:
+            tags = [lineage.tag_of(receipt) for group in versions.values() for receipt in group]
+            available = [known for known in tags if digest_of(models, known)]
+            raise InputError("releases.version_unknown", version=tag, name=name, available=available)
+        run_inputs = _inputs_of_active_runs(layout, "")
+        _refuse_if_used(Releases(layout, name), versions[key], models, run_inputs)
+        kept = {other for other in versions if other != key}
+        return _surplus_beside(layout, versions, kept, Policy(), models, run_inputs)
+
+    return _remove(layout, name, ollama, choose)
 
 
 def _has_tag(receipts: t.Iterable[Receipt], tag: t.Any) -> bool:
