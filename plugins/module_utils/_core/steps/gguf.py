@@ -39,6 +39,7 @@ from .tool_environment import (
     PROGRAMS,
     compute_threads,
     container,
+    converter_programs,
     remove_scratch,
     require_disk_space,
     tool_environment,
@@ -100,10 +101,7 @@ class GgufStep(Step):
 
     def _convert(self, ctx: StepContext) -> Command:
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
-        python = tools.program(tools.converter_venv, "bin", "python", image=image)
-        converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py", image=image)
-        if image:
-            converter = os.path.join(tools.image_llama_cpp_dir, converter)
+        python, converter = converter_programs(tools, "convert_hf_to_gguf.py", image)
         source = source_of(ctx)
         merged = source.directory
         count = sum(tensor.elements for tensor in self._weights(merged).values())

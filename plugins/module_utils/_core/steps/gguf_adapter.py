@@ -26,6 +26,7 @@ from .step import Step
 from .tool_environment import (
     compute_threads,
     container,
+    converter_programs,
     remove_scratch,
     require_directory,
     require_disk_space,
@@ -53,10 +54,7 @@ class GgufAdapterStep(Step):
 
     def command(self, ctx: StepContext) -> Command:
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
-        python = tools.program(tools.converter_venv, "bin", "python", image=image)
-        converter = tools.program(tools.llama_cpp_dir, "convert_lora_to_gguf.py", image=image)
-        if image:
-            converter = os.path.join(tools.image_llama_cpp_dir, converter)
+        python, converter = converter_programs(tools, "convert_lora_to_gguf.py", image)
         base = require_directory(ctx.upstream_path("base"), "The base model")
         trained = require_directory(ctx.upstream_path("train"), "The training's result")
         weights = os.path.join(trained, ADAPTER)

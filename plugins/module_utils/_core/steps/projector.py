@@ -26,6 +26,7 @@ from .tool_environment import (
     PROGRAMS,
     compute_threads,
     container,
+    converter_programs,
     remove_scratch,
     require_directory,
     require_disk_space,
@@ -55,10 +56,7 @@ class ProjectorStep(Step):
 
     def command(self, ctx: StepContext) -> Command:
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
-        python = tools.program(tools.converter_venv, "bin", "python", image=image)
-        converter = tools.program(tools.llama_cpp_dir, "convert_hf_to_gguf.py", image=image)
-        if image:
-            converter = os.path.join(tools.image_llama_cpp_dir, converter)
+        python, converter = converter_programs(tools, "convert_hf_to_gguf.py", image)
         base = require_directory(ctx.upstream_path("base"), "The base model")
         encoder = _encoder(ctx, base)
         elements = encoder_elements(base, encoder)

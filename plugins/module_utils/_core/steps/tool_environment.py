@@ -12,6 +12,7 @@ import typing as t
 from ..errors import NotReadyError
 from ..runners.command import Container
 from ..runs.job_context import StepContext
+from ..runs.spec import Toolchain
 from ..system.disk import free_bytes
 from ..system.environment import clean_environment
 
@@ -50,6 +51,18 @@ def scratch(ctx: StepContext) -> str:
 def remove_scratch(ctx: StepContext) -> None:
     """Remove the job's temporary files."""
     shutil.rmtree(scratch(ctx), ignore_errors=True)
+
+
+def converter_programs(tools: Toolchain, script: str, image: str) -> tuple[str, str]:
+    """Return the interpreter of llama.cpp's converters, and the path of one of them.
+
+    :param script: file name of the converter.
+    :param image: the image in which they run; empty on the host.
+    """
+    converter = tools.program(tools.llama_cpp_dir, script, image=image)
+    if image:
+        converter = os.path.join(tools.image_llama_cpp_dir, converter)
+    return tools.program(tools.converter_venv, "bin", "python", image=image), converter
 
 
 def tool_environment(ctx: StepContext, venv: str, threads: int, image: str = "") -> dict[str, str]:
