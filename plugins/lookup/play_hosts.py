@@ -12,7 +12,8 @@ description:
     wrong extra variable (C(-e)) is refused before the first task.
   - Refused are extra variables that this collection does not know but that look like its own, those of another
     playbook, those that had another name in an earlier version, and a file that does not exist.
-  - With O(detached=true), the process says at its end, if it is interrupted (Ctrl-C), that the submitted work goes on.
+  - With O(detached=true), the process says at its end, if it is interrupted (Ctrl-C), that the submitted work
+    continues.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -37,7 +38,7 @@ options:
     elements: str
     default: []
   detached:
-    description: Whether the play submits work that goes on without it.
+    description: Whether the play submits work that continues without it.
     type: bool
     default: false
 """

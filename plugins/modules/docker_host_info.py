@@ -220,7 +220,7 @@ apt_sources:
   type: dict
   contains:
     source:
-      description: File and line of a source of somebody else that has the repository; empty if there is none.
+      description: File and line of a source of another owner that has the repository; empty if there is none.
       type: str
       sample: /etc/apt/sources.list.d/docker.list:1
     suite:
@@ -232,11 +232,11 @@ apt_sources:
       type: bool
       sample: false
     beside:
-      description: A source of somebody else beside which the role's cannot stay; empty if there is none.
+      description: A source of another owner beside which the role's cannot stay; empty if there is none.
       type: str
       sample: ""
     key_used:
-      description: Whether a source of somebody else uses the file of the role's key.
+      description: Whether a source of another owner uses the file of the role's key.
       type: bool
       sample: false
     problem:

@@ -30,7 +30,7 @@ class _State:
 
 
 def announce() -> None:
-    """Have this process print at its end that the work goes on, if it is interrupted. No-op when it does already."""
+    """Have this process print at its end that the work continues, if it is interrupted. No-op when it does already."""
     if _State.process == os.getpid() or threading.current_thread() is not threading.main_thread():
         return
     _State.process = os.getpid()

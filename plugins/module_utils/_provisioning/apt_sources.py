@@ -177,9 +177,9 @@ def state_of(
 
     :param sources: all of them.
     :param own: whether the role has written ``repository.path``.
-    :returns: ``source``, path and line of the source of somebody else that has the repository (empty if there is
-        none), and its ``suite``; ``own``, whether the role's source exists; ``beside``, a source of somebody else
-        because of which that one has to go (empty if there is none); ``key_used``, whether a source of somebody else
+    :returns: ``source``, path and line of the source of another owner that has the repository (empty if there is
+        none), and its ``suite``; ``own``, whether the role's source exists; ``beside``, a source of another owner
+        because of which that one has to go (empty if there is none); ``key_used``, whether a source of another owner
         uses the role's key; and the ``problem`` because of which the role can neither use what is there nor write a
         source (empty if there is none).
     """

@@ -90,7 +90,7 @@ def choose(declared: str, template: str, use: ThoughtUse, enable_thinking: t.Any
     :param use: the thoughts of the rows.
     :param enable_thinking: LLaMA-Factory's argument of that name in ``extra``; None if it is not set.
     :raises InputError: if ``extra`` contradicts, the template has no thoughts and the rows hold some or it is to
-        learn them, or a thought cannot be told from its answer.
+        learn them, or a thought cannot be distinguished from its answer.
     """
     if enable_thinking is not None and declared != FROM_ROWS:
         raise InputError("chat_formats.thinking_twice", thinking=declared, details={"argument": "enable_thinking"})

@@ -29,7 +29,7 @@ _GAP = re.compile(r"(?:[ \t]*\n)+|[ \t]*")
 
 
 class Unclear(Exception):
-    """A text whose thought cannot be told from its answer.
+    """A text whose thought cannot be distinguished from its answer.
 
     :param kind: :data:`OPEN`, :data:`AGAIN`, :data:`ALONE` or :data:`INSIDE`; :param marker: the word.
     """
@@ -101,7 +101,7 @@ def read(text: str) -> Thought | None:
     """The thought before an answer; None if there is none.
 
     :param text: an answer, or calls with what stands before them.
-    :raises Unclear: if it cannot be told from the answer.
+    :raises Unclear: if it cannot be distinguished from the answer.
     """
     begin = len(text) - len(text.lstrip())
     for first, last in words():
