@@ -24,7 +24,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab impor
 from ia_homelab_core.errors import InputError
 from ia_homelab_core.messages.message import Message
 from ia_homelab_service.application import finetune_request, schemas
-from ia_homelab_service.web import components, finetune_form
+from ia_homelab_service.web import components, finetune_form, watch
 from ia_homelab_service.web.i18n import en, fr, language
 
 PAGE = {"Accept": "text/html"}
@@ -214,7 +214,7 @@ def test_both_languages_have_the_same_texts() -> None:
 
 
 def test_everything_on_the_form_has_texts() -> None:
-    """Every option, choice, step and state of the core has texts in both languages."""
+    """Every option, choice and step of the core has texts in both languages, and every state has its colour."""
     schema = finetune_request.form_schema()["properties"]
     shown = {name: entry for name, entry in schema.items() if name not in finetune_form.FIXED_VALUES}
     # names that are the same in every language: number formats, formulas
@@ -224,9 +224,9 @@ def test_everything_on_the_form_has_texts() -> None:
         for choice in entry.get("enum") or entry.get("items", {}).get("enum") or ():
             keys.update([] if str(choice) in names else [f"choice.{choice}"])
     keys.update(f"step.{kind}" for kind in kinds.KINDS)
-    keys.update(f"status.{status}" for status in t.get_args(schemas.Status))
     for words in language.TEXTS.values():
         assert keys - set(words) == set()
+    assert set(watch.STATUS_CHIPS) == set(t.get_args(schemas.Status))
     # no text is left for removed ones
     known = {key for key in fr.TEXTS if key.startswith(("field.", "hint.", "choice.", "step."))}
     assert known - keys == set()
