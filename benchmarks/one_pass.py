@@ -6,11 +6,13 @@
 The base has random weights in the shape of a real model (``IA_BENCHMARK_SHAPE``: ``0.5b`` or ``1.5b`` of Qwen 2.5), the
 adapter is random, of rank 16 on all linear modules. Prints seconds, peak RAM and bytes written of both ways, and their
 ratios; and how far the two files differ. Needs the variables that ``./test.sh tools`` prints, and with ``1.5b`` about
-13 GB of disk.
+13 GB of disk. ``IA_BENCHMARK_FORMER_LLAMA_CPP`` is the directory of an earlier build of llama.cpp, whose quantization
+the way through merged weights then uses.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -160,6 +162,11 @@ def way(workspace: steps.Workspace, upstream: dict[str, str], weights: bool) -> 
         f16=convert.spec.fingerprint,
         name="toy",
     )
+    former = os.environ.get("IA_BENCHMARK_FORMER_LLAMA_CPP") if weights else None
+    if former:
+        quantize = dataclasses.replace(
+            quantize, toolchain=dataclasses.replace(quantize.toolchain, llama_cpp_dir=former)
+        )
     stages = (merging, converting, measured(workspace, GgufStep(), quantize))
     print("  merge, f16, q4_K_M: " + ", ".join(f"{stage.seconds:.1f} s" for stage in stages))
     total = Spent(
