@@ -258,3 +258,10 @@ def test_init_overwrites_no_inventory(front: Front) -> None:
     done = init(front)
     assert done.exit_code == 2 and "exists already" in done.output
     assert front.calls() == []
+
+
+def test_it_stays_a_thin_front() -> None:
+    """It calls the playbooks; what it would decide itself, they would not know."""
+    lines = (ROOT / "playbooks/files/ia.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 300
+    assert not [line for line in lines if "ansible_collections" in line], "it uses no code of the collection"
