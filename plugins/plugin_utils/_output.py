@@ -53,7 +53,9 @@ class Failure(AnsibleActionFail):
 
     def __init__(self, answer: dict[str, t.Any]) -> None:
         self.answer = {name: value for name, value in answer.items() if name != "exception"}
-        super().__init__(str(answer["msg"]), result=self.answer)
+        # ansible-core adds the others itself, of which it prints what it finds here
+        added = {name: value for name, value in self.answer.items() if name not in ("failed", "msg")}
+        super().__init__(str(answer["msg"]), result=added)
 
     @property
     def omit_exception_key(self) -> bool:

@@ -220,7 +220,8 @@ def test_from_a_form_to_an_answer_and_back(
     french.shoot("model")
 
     french.press("models.rollback")
-    expect(page.get_by_role("status")).to_contain_text(first, timeout=PATIENCE)
+    expect(page.get_by_role("status")).to_contain_text(version_of(first), timeout=PATIENCE)
+    assert names_in(page, "[role=status]")[0] == 1
     expect(served).to_have_text(version_of(first), timeout=PATIENCE)
     expect(page.get_by_text(words("models.held"))).to_be_visible()
     french.shoot("rolled-back")

@@ -214,7 +214,7 @@ def test_from_an_empty_pc_to_the_first_answer(desk: Desk) -> None:
 
     # Documentation of the modules
     documented = [
-        "PATH=$(echo ~/.local/share/ia-homelab/tools/controller-*/bin):$PATH",
+        "PATH=$(ls -dt ~/.local/share/ia-homelab/tools/controller-*/bin | head -n 1):$PATH",
         "ansible-galaxy collection build ~/llamafactory --output-path /tmp",
         "ansible-galaxy collection install /tmp/ia_homelab-llamafactory-*.tar.gz",
         "ansible-doc ia_homelab.llamafactory.job",

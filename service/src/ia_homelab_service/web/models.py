@@ -181,7 +181,8 @@ class _ModelView:
             return
         await self.show()
         with self._outcome, components.note("good", role="status"):
-            components.paragraph(language(key, name=self._name, tag=getattr(done, "tag", "")))
+            version = components.without_name(getattr(done, "tag", ""), self._name, ":")
+            components.paragraph(language(key, name=self._name, tag=version))
 
 
 def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, str]]:
