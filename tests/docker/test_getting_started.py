@@ -175,11 +175,12 @@ def test_from_an_empty_pc_to_the_first_answer(desk: Desk) -> None:
     refused = desk.type("./ia init", told)
     assert refused.status == 1 and "run ./ia -K init" in refused.output
     written = desk.type("./ia -K init", [*told, SUDO, SUDO]).well()
-    assert "The PC answers." in written and "homelab-model: 6 of 6 steps would run" in written
-    assert "Written: /home/me/llamafactory/inventory/mine" in written
-    # not in the document: tools that are there already
+    assert "The PC answers." in written and "Written: /home/me/llamafactory/inventory/mine" in written
+    assert "Declare template: the format that the model was trained with." in " ".join(written.split())
     variables = "inventory/mine/group_vars/pc_ia/main.yml"
-    desk.type(f"echo 'llamafactory_tools_dir: {os.environ['IA_TOOLS_DIR']}' >>{variables}").well()
+    desk.type(f"sed -i 's/^    method: auto/    template: qwen\\n&/' {variables}").well()
+    # not in the document: tools that are there already
+    desk.type(f"echo 'llamafactory_tools_dir: {os.environ['IA_TOOLS_DIR']}' >>{variables}; cat {variables}").well()
 
     # 4. Install the tools, once
     assert "/login" in desk.ia("install"), "it ends with a link to the page"
@@ -194,7 +195,7 @@ def test_from_an_empty_pc_to_the_first_answer(desk: Desk) -> None:
     assert desk.ia(f"chat homelab-model '{QUESTION}'").strip()
     desk.type(f"ssh ia@pc-ia.lan ollama run homelab-model '\"{QUESTION}\"' </dev/null").well()
     assert re.search(r"http://\S+/login\S+", desk.ia("page"))
-    tunnel = 'ssh -f -N -L 8000:127.0.0.1:8000 ia@pc-ia.lan && python3 -c "{}" && pkill -u me -f 8000:127'
+    tunnel = 'ssh -f -L 8000:127.0.0.1:8000 ia@pc-ia.lan sleep 20 >/dev/null && python3 -c "{}"'
     ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/login').status)"
     assert "200" in desk.type(tunnel.format(ask)).well()
 
