@@ -174,7 +174,7 @@ def test_from_an_empty_pc_to_the_first_answer(desk: Desk) -> None:
     ]  # fmt: skip
     refused = desk.type("./ia init", told)
     assert refused.status == 1 and "run ./ia -K init" in refused.output
-    written = desk.type("./ia -K init", [*told, SUDO, SUDO]).well()
+    written = desk.type("./ia -K init", [*told, SUDO]).well()
     assert "The PC answers." in written and "Written: /home/me/llamafactory/inventory/mine" in written
     assert "Declare template: the format that the model was trained with." in " ".join(written.split())
     variables = "inventory/mine/group_vars/pc_ia/main.yml"
