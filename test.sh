@@ -31,7 +31,7 @@ Parts, in the order they run:
   e2e          the quickstart in a clean clone                        (tests/e2e)
 
 Only in "full", or by name:
-  other_core   sanity, unit and integration on the other ansible-core (2.21; it needs Python 3.12 or newer)
+  other_core   sanity, unit, integration and what plays print on the other ansible-core (2.21; it needs Python 3.12)
   and in the parts above: tests marked full or deepspeed, thousands of kills, molecule's scenarios hosts and ubuntu
 
 Only by name:

@@ -41,7 +41,8 @@ class Front:
             if not path.exists():
                 raise click.UsageError(f"There is no inventory at {path}. ./ia init writes one.")
             return str(path)
-        own = sorted(path for path in ROOT.joinpath("inventory").iterdir() if path.name not in EXAMPLES)
+        # a name with a dot is that of an init that was interrupted
+        own = sorted(path for path in ROOT.glob("inventory/[!.]*") if path.name not in EXAMPLES)
         if len(own) == 1:
             return str(own[0])
         if not own:
@@ -54,18 +55,15 @@ class Front:
         command = [str(Path(sys.executable).parent / program), *arguments]
         if self.verbose:
             click.echo(f"$ cd {shlex.quote(str(ROOT))} && {shlex.join([program, *arguments])}", err=True)
-        output = subprocess.PIPE if capture else None
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         # The terminal sends Ctrl-C to Ansible as well, which says what goes on; subprocess would kill it before that.
         previous = signal.signal(signal.SIGINT, lambda *_: None)
         try:
-            return subprocess.run(
-                command, cwd=ROOT, env=environment, check=False, text=True, stdout=output, stderr=output
-            )
+            return subprocess.run(command, cwd=ROOT, env=environment, check=False, text=True, capture_output=capture)
         finally:
             signal.signal(signal.SIGINT, previous)
 
-    def play(self, playbook: str, *more: str, capture: bool = False, **values: t.Any) -> str:
+    def play(self, playbook: str, *more: str, capture: bool = False, **values: t.Any) -> None:
         """Run a playbook with extra variables; end with its exit status if it fails."""
         arguments = ["-i", self.find_inventory(), f"playbooks/{playbook}.yml", *more]
         if self.ask_password:
@@ -77,7 +75,6 @@ class Front:
             if capture:
                 click.echo(f"{done.stdout}{done.stderr}", err=True)
             raise click.exceptions.Exit(done.returncode)
-        return done.stdout or ""
 
     def declared(self) -> dict[str, tuple[str, dict[str, t.Any]]]:
         """Return each declared fine-tune by name: a host that declares it, and its entry."""
@@ -96,8 +93,7 @@ class Front:
 
     def find_declared(self, name: str) -> tuple[str, dict[str, t.Any]]:
         """Return the host and the entry of a fine-tune."""
-        declared = self.declared()
-        if name not in declared:
+        if name not in (declared := self.declared()):
             known = ", ".join(declared) or "none that can be read"
             raise click.BadParameter(f"The inventory declares no fine-tune {name!r}. Declared: {known}.")
         return declared[name]
@@ -131,12 +127,13 @@ def install(front: Front) -> None:
     front.play("site")
 
 
-def _selection(front: Front, name: str) -> tuple[list[str], dict[str, t.Any]]:
-    """Return options and variables that restrict a playbook to a fine-tune; empty for all."""
+def _selection(front: Front, name: str, plan_file: str | None) -> tuple[list[str], dict[str, t.Any]]:
+    """Return the options and variables for a fine-tune, if one is named, and for a file of plans."""
+    values: dict[str, t.Any] = {"finetune_plan_file": str(Path(plan_file).resolve())} if plan_file else {}
     if not name:
-        return [], {}
+        return [], values
     host, entry = front.find_declared(name)
-    return ["--limit", host], {"finetunes": [entry]}
+    return ["--limit", host], {**values, "finetunes": [entry]}
 
 
 @main.command()
@@ -145,8 +142,8 @@ def _selection(front: Front, name: str) -> tuple[list[str], dict[str, t.Any]]:
 @pass_front
 def plan(front: Front, name: str, save: str | None) -> None:
     """Show what an apply would do, why, and what it needs."""
-    options, values = _selection(front, name)
-    front.play("plan", *options, **values, **_plan_file(save))
+    options, values = _selection(front, name, save)
+    front.play("plan", *options, **values)
 
 
 @main.command()
@@ -155,12 +152,8 @@ def plan(front: Front, name: str, save: str | None) -> None:
 @pass_front
 def apply(front: Front, name: str, saved: str | None) -> None:
     """Make what is declared, all of it or one fine-tune. Ctrl-C stops the display, not the work."""
-    options, values = _selection(front, name)
-    front.play("finetune", *options, **values, **_plan_file(saved))
-
-
-def _plan_file(path: str | None) -> dict[str, str]:
-    return {"finetune_plan_file": str(Path(path).resolve())} if path else {}
+    options, values = _selection(front, name, saved)
+    front.play("finetune", *options, **values)
 
 
 @main.command()
@@ -263,7 +256,7 @@ def _write_inventory(target: Path, host: str, user: str, base: str, prompts: Pat
     target.joinpath("prompts").mkdir()
     shutil.copyfile(prompts, target / "prompts" / prompts.name)
     hosts = f"---\npc_ia:\n  hosts:\n    pc-ia:\n      {how}\n      ansible_become: {become}\n"
-    target.joinpath("hosts.yml").write_text(hosts, encoding="utf-8")
+    (target / "hosts.yml").write_text(hosts, encoding="utf-8")
     dataset = re.sub(r"[^A-Za-z0-9._-]", "_", prompts.stem)
     variables.joinpath("main.yml").write_text(
         f"""---
@@ -290,17 +283,16 @@ finetunes:
 
 
 def _check(front: Front) -> None:
-    """Check that the host answers with the rights that are needed, and show what fits it."""
+    """Show what fits the host, for which it has to answer and to grant the rights that are needed."""
     more = ["--ask-become-pass"] if front.ask_password else []
-    done = front.run("ansible", "-i", front.inventory, "pc_ia", "-m", "ansible.builtin.ping", *more, capture=True)
+    done = front.run("ansible-playbook", "-i", front.inventory, "playbooks/plan.yml", *more, capture=True)
     output = f"{done.stdout}{done.stderr}".strip()
-    if done.returncode and re.search(r"(?i)sudo.*password|password is required", output):
-        raise click.ClickException("The PC answers, and sudo asks for a password there: run ./ia -K init.")
+    if done.returncode and "finetune : Plan]" not in output:  # it did not come to the task that plans
+        if re.search(r"(?i)sudo.*password|password is required", output):
+            raise click.ClickException("The PC answers, and sudo asks for a password there: run ./ia -K init.")
+        raise click.ClickException(f"The PC cannot be used: ssh USER@HOST has to work by key (ssh-copy-id).\n{output}")
+    click.echo(f"The PC answers. What your model needs there:\n{output}")
     if done.returncode:
-        hint = "Try: ssh USER@HOST. It must work with a key (ssh-copy-id USER@HOST), without a password."
-        raise click.ClickException(f"The PC cannot be used. {hint}\n{output}")
-    click.echo("The PC answers. What your model needs there:")
-    if front.run("ansible-playbook", "-i", front.inventory, "playbooks/plan.yml", *more).returncode:
         click.echo("The plan shows what to change in the inventory.", err=True)
 
 

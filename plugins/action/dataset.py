@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        return _output.shortened(self._run(tmp, task_vars or {}))
+        return _output.finished(self._task, self._run(tmp, task_vars or {}))
 
     def _run(self, tmp: None, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)

@@ -64,7 +64,7 @@ class ActionModule(ActionBase):
         except _Failed as failure:
             result.update(failure.args[0])
         result.update({key: said for key, said in self._said.items() if said})
-        return _output.shortened(result)
+        return _output.finished(self._task, result)
 
     def _show(self, options: Answer, task_vars: dict[str, t.Any]) -> Answer:
         """Print what runs have made."""
@@ -143,6 +143,8 @@ class ActionModule(ActionBase):
         )  # fmt: skip
         try:
             answer: Answer = action.run(task_vars=task_vars)
+        except _output.Failure as failure:
+            answer = failure.answer
         finally:
             action.cleanup()
         for key in ("warnings", "deprecations"):

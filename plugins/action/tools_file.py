@@ -21,7 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.erro
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_atomic
-from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _user_files
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _output, _user_files
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._mcp_client import McpClient
 
 _VAULT = b"$ANSIBLE_VAULT"
@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
         except CoreError as error:
             answer = {"failed": True, "msg": str(error), "hint": error.hint, "details": error.details}
         result.update(answer)
-        return result
+        return _output.finished(self._task, result)
 
     def _read(self, options: Options, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         path = self._find(options["src"], task_vars).path

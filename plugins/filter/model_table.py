@@ -92,6 +92,11 @@ def _state(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> str:
     ).text
 
 
+def _version(tag: str) -> str:
+    """The version in a tag, in a line that has the name already."""
+    return tag.rpartition(":")[2]
+
+
 def _commit(source: t.Mapping[str, t.Any]) -> str:
     return f"{source['commit'][:10]}{'+' if source.get('dirty') else ''}"
 
@@ -102,7 +107,7 @@ def _lineage_lines(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
         aliases = [alias for alias, target in model["served"].items() if target["version"] == version["tag"]]
         if not aliases:
             continue
-        yield f"{', '.join(aliases)} is {version['tag']}, made from"
+        yield f"{', '.join(aliases)} is {_version(version['tag'])}, made from"
         nothing: dict[str, t.Any] = {"facts": {}}
         trained = next((entry for entry in version["lineage"] if entry["step"] == "train"), nothing)
         for entry in version["lineage"]:
@@ -137,7 +142,8 @@ def _facts(entry: t.Mapping[str, t.Any], sources: t.Sequence[t.Mapping[str, t.An
 def _notes(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     yield from _lineage_lines(model)
     if model["hold"]:
-        yield f"{model['name']}: held at {model['hold']['tag']} against {', '.join(model['hold']['against'])}"
+        against = ", ".join(map(_version, model["hold"]["against"]))
+        yield f"{model['name']}: held at {_version(model['hold']['tag'])} against {against}"
     for reason in model["drift"]:
         yield f"{model['name']}: {reason}"
 

@@ -156,9 +156,22 @@ def train(visitor: Visitor) -> str:
     page.wait_for_url("**/watch/**", timeout=PATIENCE)
     expect(page.locator(".chip").first).to_have_text(visitor.state("succeeded"), timeout=TRAINING)
     expect(page.get_by_text(words("watch.done"), exact=True)).to_be_visible(timeout=PATIENCE)
+    run_id = page.url.rpartition("/")[2]
+    expect(page.get_by_role("heading", level=1)).to_have_text(run_id)
+    expect(page.locator("p").filter(has_text=run_id)).to_have_count(0)
     expect(page.get_by_role("log")).not_to_be_empty()
     visitor.shoot("watch")
     return page.url.rpartition("/")[2]
+
+
+def version_of(tag: str) -> str:
+    """The version in a tag of Ollama, as it is shown where the name of the model stands already."""
+    return tag.partition(":")[2]
+
+
+def names_in(page: Page, selector: str) -> list[int]:
+    """How often the name of the model stands in each of some elements. The name of its dataset begins alike."""
+    return [len(re.findall(r"\bhomelab\b", text)) for text in page.locator(selector).all_inner_texts()]
 
 
 @pytest.mark.timeout(3600)
@@ -198,7 +211,7 @@ def test_from_a_form_to_an_answer_and_back(
     second = page.locator("section.panel h2").filter(has_text="homelab:").first.inner_text()
     assert first != second
     served = page.get_by_role("region", name=words("models.now"), exact=True).locator("code")
-    expect(served).to_have_text(second, timeout=PATIENCE)
+    expect(served).to_have_text(version_of(second), timeout=PATIENCE)
 
     row = json.loads(PROMPTS.read_text(encoding="utf-8"))[0]
     page.get_by_label(words("chat.message")).fill(row["instruction"])
@@ -207,19 +220,24 @@ def test_from_a_form_to_an_answer_and_back(
     french.shoot("model")
 
     french.press("models.rollback")
-    expect(page.get_by_role("status")).to_contain_text(first, timeout=PATIENCE)
-    expect(served).to_have_text(first, timeout=PATIENCE)
+    expect(page.get_by_role("status")).to_contain_text(version_of(first), timeout=PATIENCE)
+    assert names_in(page, "[role=status]")[0] == 1
+    expect(served).to_have_text(version_of(first), timeout=PATIENCE)
     expect(page.get_by_text(words("models.held"))).to_be_visible()
     french.shoot("rolled-back")
     page.get_by_role("button", name=words("models.promote_what", tag=second)).click()
-    expect(served).to_have_text(second, timeout=PATIENCE)
+    expect(served).to_have_text(version_of(second), timeout=PATIENCE)
     expect(page.get_by_text(words("models.held"))).to_have_count(0)
+    assert names_in(page, "section.panel:has(h2:text-matches('^homelab:'))") == [1, 1], "a version and its run"
+    assert names_in(page, "section.panel:has(code):has(button)")[0] == 1, "what answers now"
 
     english.open("/models")
     expect(english.page.get_by_role("link", name="homelab", exact=True)).to_be_visible()
+    assert names_in(english.page, "tbody tr") == [1]
     english.shoot("models")
     english.open("/watch")
     expect(english.page.get_by_role("row")).to_have_count(3)
+    assert names_in(english.page, "tbody tr") == [1, 1]
     english.shoot("queue")
 
 

@@ -265,3 +265,14 @@ def test_numbers_are_formatted_by_language() -> None:
     assert (english.duration(3661), french.duration(90061)) == ("1 h 1 min", "1 j 1 h")
     assert english.time("2026-01-31T12:00:00Z") == "2026-01-31 12:00 UTC"
     assert french.time("no time") == "no time"
+
+
+def test_name_of_a_run_stands_once_beside_its_id() -> None:
+    def text(shown: str) -> str:
+        return re.sub(r"<[^>]+>", "", shown)
+
+    assert text(components.run_html("homelab", "homelab-41a4010045ad")) == "homelab-41a4010045ad"
+    assert text(components.run_html("a<b", "a<b-41a4010045ad")) == "a&lt;b-41a4010045ad"
+    assert text(components.run_html("homelab", "41a4010045ad")) == "homelab 41a4010045ad"
+    assert components.without_name("homelab:41a4-q8_0", "homelab", ":") == "41a4-q8_0"
+    assert components.without_name("other:41a4-q8_0", "homelab", ":") == "other:41a4-q8_0"

@@ -35,7 +35,10 @@ part_sanity() {
     return $status
 }
 
-# sanity, unit and integration on the other supported ansible-core.
+# What the plays print, which each ansible-core does in its own way. Part of real; alone for the other ansible-core.
+part_terminal() { tools_env && run_pytest tests/real/test_terminal_real.py; }
+
+# sanity, unit, integration and what is printed on the other supported ansible-core.
 part_other_core() {
     local version=2.21 part ended status=0
     [[ $ANSIBLE_MINOR != "$version" ]] || version=2.19
@@ -43,7 +46,7 @@ part_other_core() {
     IA_HOMELAB_PYTHON='' use_ansible_core "$version"
     ARTIFACTS=$ARTIFACTS/ansible-core-$version
     mkdir -p "$ARTIFACTS"
-    for part in sanity unit integration; do
+    for part in sanity unit integration terminal; do
         say "$part on ansible-core $version"
         set +e # and not "||": see check
         (set -e; "part_$part")

@@ -252,6 +252,11 @@ def change_rows(prompts: Path) -> None:
     prompts.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 
 
+def version(tag: str) -> str:
+    """The version in a tag of Ollama."""
+    return tag.partition(":")[2]
+
+
 def check_reported_plan(workspace: Workspace, output: str) -> None:
     """Check the output for another learning rate and other rows: causes, old and new values, and resources."""
     lines = [line.strip() for line in output.splitlines()]
@@ -289,13 +294,14 @@ def test_rollback_hold_and_release(workspace: Workspace) -> None:
     named = back("-e", f"finetune_version={other.partition(':')[2][:12]}")
     assert named.recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
     shown = workspace.play("-e", "finetune_name=lab-model", playbook="status").well().output
-    assert re.search(rf"{other} +latest \(held\)", shown) and f"lab-model: held at {other} against {declared}" in shown
+    assert re.search(rf"{other} +latest \(held\)", shown)
+    assert f"lab-model: held at {version(other)} against {version(declared)}" in shown
     assert re.search(rf"{declared} +kept out ", shown)
     for tag in tags:
         line = next(line for line in shown.splitlines() if tag in line and "lora" in line)
         # the first version was made from committed prompts, the others from modified ones
         assert f"{workspace.commit[:10]}{'' if tag == tags[-1] else '+'}" in line.split()
-    made_from = shown[shown.index(f"{LATEST} is {other}, made from") :]
+    made_from = shown[shown.index(f"{LATEST} is {version(other)}, made from") :]
     for step in ("register", "gguf", "merge", "train", "dataset", "base"):
         assert re.search(rf"  {step} +[0-9a-f]{{12}}", made_from), step
     assert f"{lab.prompts.name}@{workspace.commit[:10]}+" in made_from and f"{REPOSITORY}@" in made_from

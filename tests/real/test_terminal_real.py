@@ -8,6 +8,7 @@ The numbers are upper bounds: a terminal has some 50 lines, and an apply is read
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -46,6 +47,14 @@ class Installed:
         return self.lab.play(
             *arguments, playbook=str(self.playbooks / f"{playbook}.yml"), environment=self.environment, **declared
         )
+
+    def started(self, **more: t.Any) -> subprocess.Popen[str]:
+        """An apply at work, in a group of processes of its own."""
+        command = self.lab.command(playbook=str(self.playbooks / "finetune.yml"), finetunes=self.finetune(**more))
+        return subprocess.Popen(
+            command, env=self.lab.environment(**self.environment), cwd=self.lab.root, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
 
     def finetune(self, **more: t.Any) -> list[dict[str, t.Any]]:
         return [{**self.lab.declared["finetunes"][0], **more}]
@@ -104,9 +113,25 @@ def lines(played: Played, at_most: int) -> list[str]:
     return found
 
 
-def said(played: Played, text: str) -> int:
-    """How often a text is printed, in the one line or the several that Ansible has for a message."""
-    return played.output.count(text)
+def read_until(play: subprocess.Popen[str], text: str) -> str:
+    """The output of a play up to the line with a text."""
+    assert play.stdout is not None
+    output = ""
+    for line in play.stdout:
+        output += line
+        if text in line:
+            return output
+    pytest.fail(f"the play ended without {text!r}:\n{output}")
+
+
+def one_message(played: Played, at_most: int, *texts: str) -> str:
+    """The failure of a play, which is printed once and in few lines, and has each of these texts once."""
+    found = [line for line in lines(played, at_most) if "FAILED!" in line or line.startswith("[ERROR]")]
+    assert played.status != 0 and len(found) == 1, played.output
+    assert set(json.loads(found[0].partition(" => ")[2])) == {"changed", "msg"}, "details are for -v"
+    for text in texts:
+        assert found[0].count(text) == 1 and played.output.count(text) == 1, f"{text!r} in {played.output}"
+    return found[0]
 
 
 def test_inventories_of_the_user_are_not_packed(built: Path) -> None:
@@ -137,8 +162,20 @@ def test_missing_plan_is_one_message(installed: Installed) -> None:
 
 def test_misspelled_option_is_one_message(installed: Installed) -> None:
     played = installed.play(finetunes=installed.finetune(epohcs=2))
-    assert played.status != 0 and "Did you mean epochs?" in played.output
-    lines(played, FIXED + 18)
+    one_message(played, FIXED + 4, "lab-model: There is no option 'epohcs' of a fine-tune. Did you mean epochs?")
+
+
+def test_verbose_failure_has_its_details(installed: Installed) -> None:
+    played = installed.play("-v", playbook="plan", finetunes=installed.finetune(base_model="/no/such/base"))
+    assert '"details": {' in played.output and "[ERROR]" not in played.output
+    assert played.output.count("The base model /no/such/base is not a directory on this host.") == 1
+
+
+def test_every_row_that_is_refused_is_in_one_message(installed: Installed) -> None:
+    bad = installed.lab.root / "bad.json"
+    bad.write_text(json.dumps([{"instruction": "a"}, {"output": 3}]))
+    played = installed.play(finetune_datasets=[{"name": "prompts", "src": str(bad)}])
+    one_message(played, FIXED + 4, "row 1, field output: it is missing", "Put it in quotes")
 
 
 def test_check_ends_with_the_plan(installed: Installed) -> None:
@@ -155,30 +192,68 @@ def test_steps_are_listed(installed: Installed) -> None:
         assert f"finetune : {step}" in shown
 
 
+def on_disk(size: str, filler: str = ":") -> list[str]:
+    """A command that runs another with a separate tmpfs at the path that is its first argument.
+
+    :param filler: shell commands that run beside it; ``$0`` is that path.
+    """
+    script = (
+        f'mount -t tmpfs -o size={size},nr_inodes=10k none "$0" || exit 9; ( {filler} ) & filler=$!; '
+        '"$@"; status=$?; kill $filler 2>/dev/null; exit $status'
+    )
+    private = ["unshare", "--mount", "--propagation", "private"]
+    if os.geteuid() != 0:
+        private += ["--user", "--map-root-user"]
+    return [*private, "sh", "-c", script]
+
+
+def test_disk_that_is_too_small_is_one_message(installed: Installed) -> None:
+    disk = installed.lab.root / "small"
+    disk.mkdir()
+    played = installed.play(within=[*on_disk("6m"), str(disk)], llamafactory_data_dir=str(disk / "data"))
+    one_message(played, FIXED + 26, "Make room on that filesystem")
+
+
+@pytest.mark.full
+def test_disk_that_fills_up_is_one_message(installed: Installed) -> None:
+    disk = installed.lab.root / "full"
+    disk.mkdir()
+    fill = (
+        'until ls "$0"/data/jobs/*/*/train*/command.json; do sleep 0.05; done; '
+        'while :; do cat /dev/zero >>"$0/ballast"; sleep 0.05; done'
+    )
+    played = installed.play(
+        within=[*on_disk("40m", f"{{ {fill}; }} >/dev/null 2>&1"), str(disk)], llamafactory_data_dir=str(disk / "data")
+    )
+    one_message(played, FIXED + 34, "Make room")
+
+
 def test_unknown_fine_tune_is_not_cancelled(installed: Installed) -> None:
     played = installed.play("-e", "finetune_name=nobody", playbook="cancel")
-    assert played.status != 0 and "'nobody'" in played.output
-    lines(played, 20)
+    one_message(played, 12, "'nobody'")
+
+
+@pytest.mark.full
+def test_cancelled_run_is_one_message(installed: Installed) -> None:
+    with installed.started(epochs=30) as play:
+        read_until(play, "TASK [ia_homelab.llamafactory.finetune : Train]")
+        lines(installed.play("-e", "finetune_name=lab-model", playbook="cancel").well(), 20)
+        assert play.stdout is not None
+        output = play.stdout.read()
+    one_message(Played(play.returncode, output), FIXED + 10, "lab-model: cancelled. Apply again to resume")
 
 
 @pytest.mark.full
 def test_interrupted_apply_says_what_goes_on(installed: Installed) -> None:
-    lab = installed.lab
-    command = lab.command(playbook=str(installed.playbooks / "finetune.yml"), finetunes=installed.finetune(epochs=2))
-    play = subprocess.Popen(
-        command, env=lab.environment(**installed.environment), cwd=lab.root, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert play.stdout is not None
-    output = ""
-    for line in play.stdout:
-        output += line
-        if "Fetch the base models" in line:
-            break
-    time.sleep(1)
-    os.killpg(play.pid, signal.SIGINT)
-    output += play.stdout.read()
-    assert play.wait(60) == 99
+    with installed.started(epochs=2) as play:
+        output = read_until(play, "Fetch the base models")
+        time.sleep(1)
+        os.killpg(play.pid, signal.SIGINT)
+        assert play.stdout is not None
+        output += play.stdout.read()
+    assert play.returncode == 99
+    lines(Played(play.returncode, output), FIXED + 34)
+    assert output.count("[ERROR]") == 1
     assert "What was submitted goes on on the hosts." in output and "playbooks/cancel.yml -e finetune_name=" in output
     cancelled = installed.play("-e", "finetune_name=lab-model", playbook="cancel").well()
     assert "cancelled" in cancelled.output
@@ -195,8 +270,9 @@ def test_apply_ends_with_a_table(installed: Installed) -> None:
     head = next(number for number, line in enumerate(found) if line.startswith("MODEL "))
     assert re.match(r"lab-model +[0-9a-f]{12}-q4_K_M +[\d.]+ → [\d.]+ +\d+|none +\d:\d\d:\d\d", found[head + 1])
     assert "ollama run lab-model:latest" in played.output
-    first = played.output.index("lab-model: 6 of 6 steps would run")
-    assert first < played.output.index("Fetch the base models"), "the plan comes before any step"
+    # a base may be there, of a run that another test has stopped
+    planned = re.search(r"lab-model: \d of 6 steps would run", played.output)
+    assert planned and planned.end() < played.output.index("Fetch the base models"), "the plan comes before any step"
     again = installed.play().well()
     lines(again, FIXED + 18)
     assert again.recap["changed"] == 0 and "ollama run lab-model:latest" in again.output
@@ -206,8 +282,8 @@ def test_apply_ends_with_a_table(installed: Installed) -> None:
 def test_shut_gate_fails_the_promotion_alone(installed: Installed) -> None:
     played = installed.play(finetunes=installed.finetune(**UNKNOWN))
     assert played.status != 0
-    lines(played, FIXED + 50)
-    failed = played.output.partition("TASK [ia_homelab.llamafactory.finetune : Promote what passes its gate]")[2]
-    assert "The gate is shut" in failed and "FAILED" in failed
-    assert "FAILED" not in played.output.partition("Promote what passes its gate")[0]
-    assert said(played, '"runs"') == 0 and said(played, '"details"') == 0
+    one_message(played, FIXED + 44, "The gate is shut", "it does not contain", "change the gate")
+    before, _task, failed = played.output.partition(
+        "TASK [ia_homelab.llamafactory.finetune : Promote what passes its gate]"
+    )
+    assert "FAILED" in failed and "FAILED" not in before

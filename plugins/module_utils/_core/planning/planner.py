@@ -318,9 +318,9 @@ def warnings_of(run: Run, layout: Layout | None = None) -> list[Message]:
     """
     warnings = []
     for step in run.steps:
-        messages = read_warnings(step.spec.options)
-        if messages:
-            warnings.append(Message("planning.warnings_of", name=run.name, warnings=messages))
+        # each by itself: Ansible shows a warning once, and the next plan may know one more
+        for message in read_warnings(step.spec.options):
+            warnings.append(Message("planning.warnings_of", name=run.name, warnings=[message]))
     for step in run.steps if layout is not None else ():
         options = step.spec.options
         if step.spec.kind == "register" and options.get("aliases"):

@@ -35,6 +35,21 @@ def paragraph(text: str, classes: str = "") -> ui.html:
     return ui.html(html.escape(text), tag="p", sanitize=False).classes(classes)
 
 
+def run_html(name: str, run_id: str) -> str:
+    """Return the id of a run as HTML, with its fine-tune's name, with which the id begins, put first and once."""
+    if not run_id.startswith(name):
+        return f'{html.escape(name)} <span class="soft small">{html.escape(run_id)}</span>'
+    return f'{html.escape(name)}<span class="soft small">{html.escape(run_id[len(name) :])}</span>'
+
+
+def without_name(full: str, name: str, separator: str) -> str:
+    """Return what distinguishes a version or a run where the name of its model is known already.
+
+    :param full: ``NAME:VERSION`` or ``NAME-FINGERPRINT``; returned as it is if it begins with another name.
+    """
+    return full.removeprefix(name + separator)
+
+
 def english(text: str) -> str:
     """Return a message of the core as HTML, marked as English for screen readers."""
     return f'<span lang="en">{html.escape(text)}</span>'

@@ -55,7 +55,9 @@ def _row(language: Language, name: str, versions: t.Sequence[schemas.Model]) -> 
     served = next((model for model in versions if is_served(model)), None)
     return [
         f'<a class="plain" href="{components.address("/models/")}{html.escape(name)}">{html.escape(name)}</a>',
-        f"<code>{html.escape(served.tag)}</code>" if served else html.escape(language(unserved_text(versions))),
+        f"<code>{html.escape(components.without_name(served.tag, name, ':'))}</code>"
+        if served
+        else html.escape(language(unserved_text(versions))),
         language.number(len(versions)),
         html.escape(language.time(versions[0].registered_at)),
     ]
@@ -121,7 +123,7 @@ class _ModelView:
             else:
                 ui.html(
                     f"<p>{html.escape(language('models.now_answers', name=', '.join(served.served)))} "
-                    f"<code>{html.escape(served.tag)}</code></p>",
+                    f"<code>{html.escape(components.without_name(served.tag, self._name, ':'))}</code></p>",
                     sanitize=False,
                 )
                 if served.held:
@@ -179,7 +181,8 @@ class _ModelView:
             return
         await self.show()
         with self._outcome, components.note("good", role="status"):
-            components.paragraph(language(key, name=self._name, tag=getattr(done, "tag", "")))
+            version = components.without_name(getattr(done, "tag", ""), self._name, ":")
+            components.paragraph(language(key, name=self._name, tag=version))
 
 
 def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, str]]:
@@ -212,7 +215,8 @@ def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, 
                 )
     run_id = str(line.get("run") or "")
     if run_id:
-        link = f'<a class="plain" href="{components.address("/watch/")}{html.escape(run_id)}">{html.escape(run_id)}</a>'
+        at, text = components.address("/watch/") + run_id, components.without_name(run_id, model.name, "-")
+        link = f'<a class="plain" href="{html.escape(at)}">{html.escape(text)}</a>'
         pairs.append((language("lineage.run"), link))
     return pairs
 

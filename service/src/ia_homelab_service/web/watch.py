@@ -124,8 +124,7 @@ async def build_queue(viewer: Viewer, operations: Operations) -> None:
 def _row(language: Language, job: schemas.Job) -> list[str]:
     address = html.escape(components.address(f"/watch/{job.job_id}"))
     return [
-        f'<a class="plain" href="{address}">{html.escape(job.name)}</a>'
-        f'<br><span class="soft small">{html.escape(job.job_id)}</span>',
+        f'<a class="plain" href="{address}">{components.run_html(job.name, job.job_id)}</a>',
         status_html(language, job),
         f'<span class="figures">{html.escape(progress_text(language, job))}</span>',
         html.escape(job.submitted_by),
@@ -187,9 +186,8 @@ class _RunView:
         self._announced: tuple[t.Any, ...] = ()
         language = self._language
         with ui.element("div").classes("line"):
-            components.heading(job.name, 1)
+            ui.html(components.run_html(job.name, job.job_id), tag="h1", sanitize=False).classes("wrap")
             self._status = ui.html("", sanitize=False)
-        components.paragraph(job.job_id, "soft small wrap")
         self._live = ui.element("div").classes("sr").props("aria-live=polite role=status")
         with self._live:
             self._announcement = ui.label("")

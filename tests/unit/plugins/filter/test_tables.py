@@ -35,5 +35,6 @@ def test_findings_are_part_of_the_lineage_of_a_served_model() -> None:
         "drift": [], "versions": [version],
     }  # fmt: skip
     lines = model_table([model])
+    assert "homelab:latest is 1, made from" in lines, "the name once"
     assert lines[-1] == f"  {FINDING}"
     assert lines[-2].startswith("  train")

@@ -74,6 +74,13 @@ def test_a_run_without_a_step_shows_its_state() -> None:
 # -- the action --------------------------------------------------------------------------------------------------------
 
 
+def failure_of(action: Action) -> dict[str, t.Any]:
+    """The failed result with which the action ends."""
+    with pytest.raises(_output.Failure) as raised:
+        action.run(None, {})
+    return raised.value.answer
+
+
 def run_view(name: str, waiting: bool, **more: t.Any) -> dict[str, t.Any]:
     return {"id": f"id-{name}", "name": name, "state": "running", "current": "train", "waiting": waiting, **more}
 
@@ -164,10 +171,15 @@ def test_runs_of_an_earlier_task_are_answered_for_by_job_in_check_mode(shown: li
     assert action.calls == [("job", {"data_dir": "/d", "runs": runs, "kinds": ["merge"], "wait": False})]
 
 
-@pytest.mark.parametrize("answer", [{"failed": True, "msg": "no"}, {"changed": False, "runs": [run_view("m", False)]}])
-def test_a_failed_or_complete_start_is_the_answer(shown: list[str], answer: dict[str, t.Any]) -> None:
+def test_a_complete_start_is_the_answer(shown: list[str]) -> None:
+    answer = {"changed": False, "runs": [run_view("m", False)]}
     action = Action("train", {"data_dir": "/d"}, [answer])
     assert action.run(None, {}) == answer and len(action.calls) == 1
+
+
+def test_a_failed_start_is_the_failure(shown: list[str]) -> None:
+    action = Action("train", {"data_dir": "/d"}, [{"failed": True, "msg": "no"}])
+    assert failure_of(action) == {"failed": True, "msg": "no"} and len(action.calls) == 1
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
@@ -177,7 +189,7 @@ def test_a_failure_is_its_message_unless_the_play_is_verbose(
     monkeypatch.setattr(_output.display, "verbosity", verbosity)
     runs = [run_view("m", True)]
     action = Action("train", {"data_dir": "/d"}, [{"runs": runs}, {"failed": True, "msg": "out of memory"}])
-    result = action.run(None, {})
+    result = failure_of(action)
     details = {"runs": runs} if verbosity else {}
     assert result == {"failed": True, "msg": "out of memory", "changed": True, **details}
 
@@ -187,7 +199,7 @@ def test_a_timeout_says_where_the_run_is(shown: list[str], monkeypatch: pytest.M
     monkeypatch.setattr(_follow.time, "monotonic", lambda: float(next(seconds)))
     answers = [{"changed": True, "runs": [run_view("m", True)]} for _answer in range(9)]
     action = Action("train", {"data_dir": "/d", "timeout": 100}, answers)
-    result = action.run(None, {})
+    result = failure_of(action)
     assert result["failed"] and result["changed"]
     assert result["msg"] == "m: still at train. The run continues: apply again to attach to it."
     assert 1 < len(action.calls) < 9
@@ -202,7 +214,7 @@ def test_runs_that_cannot_be_determined_are_not_followed_for_ever(
     away = run_view("m", True, undetermined=reason, waiting_for=f"the check of register: {reason}")
     answers = [{"changed": True, "runs": [away, *more]} for more in ([run_view("n", True)], *[()] * 9)]
     action = Action("ollama_model", {"data_dir": "/d"}, answers)
-    result = action.run(None, {})
+    result = failure_of(action)
     assert result["failed"] and result["msg"] == (
         f"m: still waiting for the check of register: {reason} The run stays in the queue: make that server answer, "
         "and apply again."

@@ -181,7 +181,7 @@ TEXTS: dict[str, str] = {
     "models.nobody_long": "Aucune version ne répond sous {name}:latest. Promouvez-en une.",
     "models.unknown": "Aucune exécution n'a enregistré de modèle de ce nom.",
     "models.now": "Servi actuellement",
-    "models.now_answers": "{name} : répond",
+    "models.now_answers": "Sous {name} répond",
     "models.held": "Retenu : la prochaine application garde cette version, jusqu'à libération ou nouvelle déclaration.",
     "models.promote": "Promouvoir",
     "models.promote_what": "Promouvoir {tag}",

@@ -363,8 +363,9 @@ def test_warnings_about_the_rows_are_part_of_the_plan(lab: PlanLab) -> None:
     lab.publish("unfilled", [{"instruction": "a", "output": "Je suis {{name}}."}, {"instruction": "b", "output": "c"}])
     for more in ({}, {"regenerate": "never"}):
         run = lab.plan(dataset="unfilled", **more)
-        (text,) = [str(warning) for warning in warnings_of(run, lab.layout)]
-        assert text.count("unfilled: 1 row has {{…}} in a text (records row 1).") == 1
+        texts = [str(warning) for warning in warnings_of(run, lab.layout)]
+        assert len(texts) > 1 and all(text.startswith("homelab-model: ") for text in texts), "one for each finding"
+        assert " ".join(texts).count("unfilled: 1 row has {{…}} in a text (records row 1).") == 1
         lab.make(run)
     facts = {"fingerprint": run.step("train").spec.upstream["dataset"], "outcome": load(lab.layout, "unfilled").results}
     raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "unfilled"}
