@@ -108,10 +108,17 @@ def train_tokenizer(prompts: str, target: Path) -> int:
         tokenizer_object=tokenizer, bos_token=SPECIAL[0], eos_token=SPECIAL[2], pad_token=SPECIAL[0]
     )
     whole.save_pretrained(target)
-    # phi3 asks for this class before it looks for a vocabulary of this kind
-    path = target / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "GPT2Tokenizer"}))
     return len(whole)
+
+
+def write_tokenizer(source: Path, target: Path, name: str) -> None:
+    """Copy a tokenizer, with the class of an architecture: transformers splits text as the class says."""
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    # llama.cpp's converter looks for this kind of vocabulary in phi3 only where it has this class
+    tokenizer_class = "GPT2Tokenizer" if name == "phi3" else "Qwen2Tokenizer"
+    path = target / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": tokenizer_class}))
 
 
 def make(name: str, target: Path, tokenizer: Path, vocabulary: int) -> None:
@@ -140,8 +147,7 @@ def make(name: str, target: Path, tokenizer: Path, vocabulary: int) -> None:
     adapted.save_pretrained(target / "adapter")
     adapted.merge_and_unload().save_pretrained(target / "merged")
     for weights in ("base", "merged"):
-        for file in tokenizer.iterdir():
-            (target / weights / file.name).write_bytes(file.read_bytes())
+        write_tokenizer(tokenizer, target / weights, name)
 
 
 def main(prompts: str, root: str, *names: str) -> None:

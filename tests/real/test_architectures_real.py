@@ -41,7 +41,7 @@ import os, runpy, sys
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [here, os.path.join(here, "gguf-py")]
 from conversion import base, gemma
-base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
+base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2" if self.hparams["model_type"] == "phi3" else "qwen2"
 gemma.Gemma2Model.set_vocab = lambda self: self._set_vocab_gpt2()  # it takes only a vocabulary of SentencePiece
 runpy.run_path(os.path.join(here, "original.py"), run_name="__main__")
 """
@@ -77,20 +77,23 @@ def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def train_and_convert_in_one_pass(root: Path, architecture: str, llama_cpp: Path) -> t.Iterator[served.Made]:
-    """A fine-tune of two steps of a tiny base of the architecture, as a GGUF file of base and adapter."""
-    for workspace in steps_real.prepared(root):
-        subprocess.run(
-            [
-                steps_real.tool("IA_LF_VENV") + "/bin/python", str(PAIRS_MAKER),
-                str(steps_real.FILES / "homelab_prompts.json"), str(root / "made"), architecture,
-            ],
-            check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
-        )  # fmt: skip
-        failed = root / "made" / architecture / "error.txt"
-        assert not failed.exists(), failed.read_text(encoding="utf-8")
-        shutil.rmtree(root / "base")
-        (root / "made" / architecture / "base").rename(root / "base")
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a tiny base of each architecture, made in one process."""
+    root = tmp_path_factory.mktemp("bases")
+    subprocess.run(
+        [
+            steps_real.tool("IA_LF_VENV") + "/bin/python", str(PAIRS_MAKER),
+            str(steps_real.FILES / "homelab_prompts.json"), str(root), *make_architecture_pairs.ARCHITECTURES,
+        ],
+        check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+    )  # fmt: skip
+    return root
+
+
+def train_and_convert_in_one_pass(root: Path, base: Path, llama_cpp: Path) -> t.Iterator[served.Made]:
+    """A fine-tune of two steps of a base, as a GGUF file of base and adapter."""
+    for workspace in steps_real.prepared(root, base):
         workspace.tools = dataclasses.replace(workspace.tools, llama_cpp_dir=str(llama_cpp))
         train = steps_real.training(workspace, epochs=0.4)
         served.publish(workspace, train, workspace.run(TrainStep(), train))
@@ -103,15 +106,16 @@ def train_and_convert_in_one_pass(root: Path, architecture: str, llama_cpp: Path
 @pytest.mark.parametrize("architecture", make_architecture_pairs.ARCHITECTURES)
 def test_whole_way_in_one_pass(
     architecture: str,
+    bases: Path,
     llama_cpp: Path,
     tmp_path_factory: pytest.TempPathFactory,
     ollama_servers: t.Callable[[str], Server],
 ) -> None:
+    failed = bases / architecture / "error.txt"
+    assert not failed.exists(), failed.read_text(encoding="utf-8")
     started = time.monotonic()
-    root = tmp_path_factory.mktemp(architecture)
-    ask_on_both_servers(
-        train_and_convert_in_one_pass(root, architecture, llama_cpp), f"pass-{architecture}", started, ollama_servers
-    )
+    way = train_and_convert_in_one_pass(tmp_path_factory.mktemp(architecture), bases / architecture / "base", llama_cpp)
+    ask_on_both_servers(way, f"pass-{architecture}", started, ollama_servers)
 
 
 def ask_on_both_servers(
