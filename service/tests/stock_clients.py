@@ -53,6 +53,7 @@ def litellm(request: Request) -> dict[str, t.Any]:
     """List, chat, stream and call with ``litellm``."""
     import litellm as library
 
+    library.suppress_debug_info = True  # it is printed among the results
     common: dict[str, t.Any] = {
         "model": f"openai/{request['model']}", "api_base": request["url"], "api_key": "unused",
         "temperature": 0, "max_tokens": 200, "num_retries": 0,

@@ -112,13 +112,19 @@ def train_tokenizer(prompts: str, target: Path) -> int:
 
 
 def write_tokenizer(source: Path, target: Path, name: str) -> None:
-    """Copy a tokenizer, with the class of an architecture: transformers splits text as the class says."""
+    """Copy a tokenizer, with the class of an architecture: newer versions of transformers split text as it says."""
     for file in source.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
-    # llama.cpp's converter looks for this kind of vocabulary in phi3 only where it has this class
-    tokenizer_class = "GPT2Tokenizer" if name == "phi3" else "Qwen2Tokenizer"
-    path = target / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": tokenizer_class}))
+    changes: dict[str, dict[str, t.Any]] = {"tokenizer_config.json": {"tokenizer_class": "Qwen2Tokenizer"}}
+    if name == "phi3":  # llama.cpp's converter looks for this kind of vocabulary in it only where it has this class
+        split = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        changes = {
+            "tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer"},
+            "tokenizer.json": {"pre_tokenizer": split},
+        }
+    for file, values in changes.items():
+        content = json.loads((target / file).read_text(encoding="utf-8"))
+        (target / file).write_text(json.dumps({**content, **values}, ensure_ascii=False), encoding="utf-8")
 
 
 def make(name: str, target: Path, tokenizer: Path, vocabulary: int) -> None:

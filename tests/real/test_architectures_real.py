@@ -34,6 +34,8 @@ pytestmark = pytest.mark.full
 
 MAKER = Path(make_architecture.__file__)
 PAIRS_MAKER = Path(make_architecture_pairs.__file__)
+#: What the pinned LLaMA-Factory cannot train; test_base_checks_real.py shows that it is refused.
+REFUSED = {"gpt_oss"}
 #: llama.cpp's converter, for a tiny vocabulary: it recognises how a vocabulary splits text by the ids of a fixed text,
 #: and does not know those of a tiny one. Everything else of the converter runs as it is.
 CONVERTER = """
@@ -103,7 +105,9 @@ def train_and_convert_in_one_pass(root: Path, base: Path, llama_cpp: Path) -> t.
         yield served.Made(workspace, train.spec.fingerprint, gguf.spec.fingerprint)
 
 
-@pytest.mark.parametrize("architecture", make_architecture_pairs.ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture", [name for name in make_architecture_pairs.ARCHITECTURES if name not in REFUSED]
+)
 def test_whole_way_in_one_pass(
     architecture: str,
     bases: Path,
