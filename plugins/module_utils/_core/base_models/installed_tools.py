@@ -41,8 +41,8 @@ class InstalledTools:
     :param converted: names of those that the converter converts; None if its table cannot be read.
     :param text: the text whose tokens identify a pre-tokenizer; empty if it cannot be read.
     :param pre_tokenizers: SHA-256 of the tokens of that text, of all pre-tokenizers that the converter knows.
-    :param without_attention: ``model_type`` of those that LLaMA-Factory trains only with an attention that the installed
-        transformers cannot load: it lacks the function that is called for it.
+    :param without_attention: ``model_type`` of those that LLaMA-Factory trains only with an attention of the hub, which
+        the installed transformers cannot load: it lacks the function that is called for it.
     """
 
     trained: frozenset[str] | None
