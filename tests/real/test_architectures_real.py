@@ -34,9 +34,9 @@ pytestmark = pytest.mark.full
 
 MAKER = Path(make_architecture.__file__)
 PAIRS_MAKER = Path(make_architecture_pairs.__file__)
-#: Those that cannot be tried with a byte-level vocabulary. The pinned LLaMA-Factory cannot train gpt_oss, which is refused
-#: (test_base_checks_real.py); older servers split the text for gemma3 by a rule of their own, and its models have
-#: vocabularies of SentencePiece.
+#: Those that cannot be tried with a byte-level vocabulary. The pinned LLaMA-Factory cannot train gpt_oss, which is
+#: refused (test_base_checks_real.py); older servers split the text for gemma3 by a rule of their own, and its models
+#: have vocabularies of SentencePiece.
 LEFT_OUT = {"gpt_oss", "gemma3_text"}
 #: llama.cpp's converter, for a tiny vocabulary: it recognises how a vocabulary splits text by the ids of a fixed text,
 #: and does not know those of a tiny one. Everything else of the converter runs as it is.
