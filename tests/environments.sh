@@ -140,21 +140,35 @@ service_venv() {
     exec 9>&-
 }
 
-# A separate environment with a client of MCP SDK 1.x.
-mcp1_venv() {
-    local key locked=service/tests/requirements-mcp1.txt
-    key=$(cat "$locked" <("$PYTHON" -VV) <(uname -sm) | sha256sum | cut -c1-16)
-    export IA_MCP1_PYTHON=$CACHE/service/mcp1-$key/bin/python
+# client_venv NAME VARIABLE [PYTHON]   an environment of service/tests/requirements-NAME.txt; its Python's path goes to
+# VARIABLE
+client_venv() {
+    local key venv locked=service/tests/requirements-$1.txt python=${3:-$PYTHON}
+    key=$(cat "$locked" <("$python" -VV) <(uname -sm) | sha256sum | cut -c1-16)
+    venv=$CACHE/service/$1-$key
+    export "$2=$venv/bin/python"
     exec 9>"$CACHE/service/lock"
     flock 9
-    if [[ ! -e $CACHE/service/mcp1-$key/.complete ]]; then
-        rm -rf "$CACHE/service/mcp1-$key"
-        "$PYTHON" -m venv "$CACHE/service/mcp1-$key"
+    if [[ ! -e $venv/.complete ]]; then
+        rm -rf "$venv"
+        "$python" -m venv "$venv"
         (
-            uv_as_pip "$CACHE/service/mcp1-$key/bin/pip"
-            "$VENV/bin/uv" pip install -q --compile-bytecode --python "$IA_MCP1_PYTHON" -r "$locked"
+            uv_as_pip "$venv/bin/pip"
+            # What is locked and nothing else: some dependencies are left out on purpose.
+            "$VENV/bin/uv" pip install -q --compile-bytecode --no-deps --python "$venv/bin/python" -r "$locked"
         ) || return
     fi
-    touch "$CACHE/service/mcp1-$key" "$CACHE/service/mcp1-$key/.complete"
+    touch "$venv" "$venv/.complete"
     exec 9>&-
+}
+
+# A client of MCP SDK 1.x; in "full" also stock clients of OpenAI's interface, one of which is 1 GB.
+client_venvs() {
+    client_venv mcp1 IA_MCP1_PYTHON
+    [[ ${IA_FULL:-} ]] || return 0
+    client_venv clients IA_CLIENTS_PYTHON
+    local python
+    if python=$(find_python 11 12); then # what Open WebUI supports
+        client_venv openwebui IA_OPEN_WEBUI_PYTHON "$python"
+    fi
 }

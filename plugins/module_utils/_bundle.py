@@ -253,6 +253,7 @@ def modules() -> None:
     from ._core.system import ports as _core_system_ports
     from ._core.system import processes as _core_system_processes
     from ._core.training import adapter_export as _core_training_adapter_export
+    from ._core.training import adapter_targets as _core_training_adapter_targets
     from ._core.training import checkpoints as _core_training_checkpoints
     from ._core.training import extra_arguments as _core_training_extra_arguments
     from ._core.training import extra_files as _core_training_extra_files

@@ -37,6 +37,7 @@ run_pytest() {
     nvidia-smi >/dev/null 2>&1 || without+=(gpu)
     [[ ${IA_DEEPSPEED:-} ]] || without+=(deepspeed)
     [[ ${IA_FULL:-} ]] || without+=(full)
+    [[ ${IA_OPEN_WEBUI_PYTHON:-} ]] || without+=(open_webui)
     local mark select=''
     for mark in "${without[@]}"; do
         select+=${select:+ and }"not $mark"

@@ -36,7 +36,7 @@ part_docker() {
 part_service() {
     tools_env
     service_venv
-    mcp1_venv
+    client_venvs
     export IA_HOMELAB_ARTIFACTS=$ARTIFACTS
     export PATH=$SERVICE_VENV/bin:$PATH PYTHONPATH=$ROOT/service/src
     MYPYPATH=$PYTHONPATH check mypy mypy --strict --cache-dir "$CACHE/mypy-service" -p ia_homelab_service

@@ -108,10 +108,23 @@ def train_tokenizer(prompts: str, target: Path) -> int:
         tokenizer_object=tokenizer, bos_token=SPECIAL[0], eos_token=SPECIAL[2], pad_token=SPECIAL[0]
     )
     whole.save_pretrained(target)
-    # phi3 asks for this class before it looks for a vocabulary of this kind
-    path = target / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "GPT2Tokenizer"}))
     return len(whole)
+
+
+def write_tokenizer(source: Path, target: Path, name: str) -> None:
+    """Copy a tokenizer, with the class of an architecture: newer versions of transformers split text as it says."""
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    changes: dict[str, dict[str, t.Any]] = {"tokenizer_config.json": {"tokenizer_class": "Qwen2Tokenizer"}}
+    if name == "phi3":  # llama.cpp's converter looks for this kind of vocabulary in it only where it has this class
+        split = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        changes = {
+            "tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer"},
+            "tokenizer.json": {"pre_tokenizer": split},
+        }
+    for file, values in changes.items():
+        content = json.loads((target / file).read_text(encoding="utf-8"))
+        (target / file).write_text(json.dumps({**content, **values}, ensure_ascii=False), encoding="utf-8")
 
 
 def make(name: str, target: Path, tokenizer: Path, vocabulary: int) -> None:
@@ -140,8 +153,7 @@ def make(name: str, target: Path, tokenizer: Path, vocabulary: int) -> None:
     adapted.save_pretrained(target / "adapter")
     adapted.merge_and_unload().save_pretrained(target / "merged")
     for weights in ("base", "merged"):
-        for file in tokenizer.iterdir():
-            (target / weights / file.name).write_bytes(file.read_bytes())
+        write_tokenizer(tokenizer, target / weights, name)
 
 
 def main(prompts: str, root: str, *names: str) -> None:

@@ -44,6 +44,7 @@ def test_the_installed_tools_know_the_catalogue() -> None:
     assert known.trained and {entry.model_type for entry in CATALOGUE} <= known.trained
     assert known.converted and {"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"} <= known.converted
     assert len(known.pre_tokenizers) > 50 and "3333" in known.text
+    assert known.without_attention == {"gpt_oss"}
 
 
 def test_tiny_base_is_checked_in_seconds(tiny: Path, tmp_path: Path) -> None:

@@ -194,6 +194,8 @@ def _architecture(config: t.Mapping[str, t.Any], subject: Subject, tools: Instal
     ):
         code = "base_models.architecture_needs_code" if config.get("auto_map") else "base_models.architecture_unknown"
         return Message(code, architecture=model_type)
+    if model_type in tools.without_attention:
+        return Message("base_models.architecture_without_attention", architecture=model_type)
     text = config.get("text_config")
     names = [
         *(config.get("architectures") or ()),

@@ -24,6 +24,12 @@ _TABLES = (
     "MODEL_FOR_TEXT_TO_WAVEFORM_MAPPING_NAMES",
 )
 _MODELING_AUTO = os.path.join("lib", "python3.*", "site-packages", "transformers", "models", "auto", "modeling_auto.py")
+_ATTENTION = os.path.join("lib", "python3.*", "site-packages", "llamafactory", "model", "model_utils", "attention.py")
+_KERNELS = os.path.join("lib", "python3.*", "site-packages", "transformers", "integrations", "hub_kernels.py")
+#: In LLaMA-Factory's choice of an attention: an architecture, and the function of transformers that loads its own one.
+_LOADED_ATTENTION = re.compile(
+    r'"model_type", None\) == "(\w+)":\s+from transformers\.integrations\.hub_kernels import (\w+)$', re.MULTILINE
+)
 _PRE_TOKENIZER = re.compile(r'chkhsh == "([0-9a-f]{64})"')
 
 
@@ -35,12 +41,15 @@ class InstalledTools:
     :param converted: names of those that the converter converts; None if its table cannot be read.
     :param text: the text whose tokens identify a pre-tokenizer; empty if it cannot be read.
     :param pre_tokenizers: SHA-256 of the tokens of that text, of all pre-tokenizers that the converter knows.
+    :param without_attention: ``model_type`` of those that LLaMA-Factory trains only with an attention of the hub, which
+        the installed transformers cannot load: it lacks the function that is called for it.
     """
 
     trained: frozenset[str] | None
     converted: frozenset[str] | None
     text: str = ""
     pre_tokenizers: frozenset[str] = frozenset()
+    without_attention: frozenset[str] = frozenset()
 
 
 def stamp(llamafactory_venv: str, llama_cpp_dir: str) -> list[t.Any]:
@@ -57,7 +66,7 @@ def stamp(llamafactory_venv: str, llama_cpp_dir: str) -> list[t.Any]:
 
 def read_tools(llamafactory_venv: str, llama_cpp_dir: str) -> InstalledTools:
     """Read the tables of the installed tools; a part that is not there or has another form is unknown."""
-    modeling, conversion, base = _files(llamafactory_venv, llama_cpp_dir)
+    modeling, attention, kernels, conversion, base = _files(llamafactory_venv, llama_cpp_dir)
     tables = _assigned(modeling)
     trained = frozenset(
         str(pair[0])
@@ -72,14 +81,30 @@ def read_tools(llamafactory_venv: str, llama_cpp_dir: str) -> InstalledTools:
         frozenset(converted) if isinstance(converted, dict) else None,
         _checked_text(source),
         frozenset(_PRE_TOKENIZER.findall(source)),
+        _without_attention(_text(attention), _text(kernels)),
     )
 
 
-def _files(llamafactory_venv: str, llama_cpp_dir: str) -> tuple[str, str, str]:
-    modeling = sorted(glob.glob(os.path.join(llamafactory_venv, _MODELING_AUTO))) if llamafactory_venv else []
+def _without_attention(attention: str, kernels: str) -> frozenset[str]:
+    if not kernels:
+        return frozenset()
+    return frozenset(
+        model_type
+        for model_type, function in _LOADED_ATTENTION.findall(attention)
+        if not re.search(rf"\b{function}\b", kernels)
+    )
+
+
+def _files(llamafactory_venv: str, llama_cpp_dir: str) -> tuple[str, str, str, str, str]:
+    def installed(pattern: str) -> str:
+        found = sorted(glob.glob(os.path.join(llamafactory_venv, pattern))) if llamafactory_venv else []
+        return found[-1] if found else ""
+
     conversion = os.path.join(llama_cpp_dir, "conversion") if llama_cpp_dir else ""
     return (
-        modeling[-1] if modeling else "",
+        installed(_MODELING_AUTO),
+        installed(_ATTENTION),
+        installed(_KERNELS),
         os.path.join(conversion, "__init__.py") if conversion else "",
         os.path.join(conversion, "base.py") if conversion else "",
     )

@@ -110,7 +110,7 @@ FILE_TYPES = {
 }
 
 #: Byte-pair tokenizers to which llama.cpp prepends a BOS if the file does not set the flag (``llama-vocab.cpp``).
-_BPE_WITH_BOS = frozenset(
+BPE_WITH_BOS = frozenset(
     ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon")
 )
 
@@ -200,7 +200,7 @@ class GgufInfo:
             return bool(flag)
         model = self.metadata.get("tokenizer.ggml.model", "")
         if model == "gpt2":
-            return self.metadata.get("tokenizer.ggml.pre", "") in _BPE_WITH_BOS
+            return self.metadata.get("tokenizer.ggml.pre", "") in BPE_WITH_BOS
         return model in ("llama", "bert")
 
     def token(self, name: str) -> str:

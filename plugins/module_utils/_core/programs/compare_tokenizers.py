@@ -4,9 +4,10 @@
 """Converts a model to GGUF and compares the tokenizer used in training with the one used in serving.
 
 Run as a script by the Python of the converter's virtual environment (transformers): ``compare_tokenizers.py REQUEST``.
-The request is a JSON file: ``convert`` (a Python program to run first, with its arguments; may be empty), ``tokenizer``
-(directory of the Hugging Face tokenizer), ``gguf``, ``llama_tokenize`` (program), ``alone`` and ``together`` (texts,
-see :func:`compare`), ``report`` (file for the result).
+The request is a JSON file: ``convert`` (a Python program to run first, with its arguments; may be empty),
+``gguf_package`` (directory with the package ``gguf`` that it uses) and ``bpe_with_bos`` (see :func:`state_bos`),
+``tokenizer`` (directory of the Hugging Face tokenizer), ``gguf``, ``llama_tokenize`` (program), ``alone`` and
+``together`` (texts, see :func:`compare`), ``report`` (file for the result).
 Exit status: that of the program when it fails; else 0, even when the tokenizers differ, which the report states.
 """
 
@@ -54,6 +55,37 @@ def load() -> None:
         from transformers import AutoConfig, AutoTokenizer  # noqa: F401
     gc.freeze()
     gc.enable()
+
+
+def state_bos(gguf_package: str, bpe_with_bos: t.Sequence[str]) -> None:
+    """Have the converter write that no BOS token is put before prompts, where a tokenizer's files say nothing of it.
+
+    Newer versions of transformers save such files. llama.cpp then decides by how a vocabulary splits text; Ollama's own
+    engine, with which older versions run some architectures, puts a BOS token before every prompt.
+
+    :param gguf_package: directory with the package ``gguf``.
+    :param bpe_with_bos: names of the splits of text for which llama.cpp adds one.
+    """
+    sys.path.insert(0, gguf_package)
+    try:
+        from gguf import vocab
+    except ImportError:  # the converter reports it
+        return
+    finally:
+        sys.path.remove(gguf_package)
+    write = vocab.SpecialVocab.add_to_gguf
+
+    def add_to_gguf(self: t.Any, gw: t.Any, *args: t.Any, **kwargs: t.Any) -> None:
+        write(self, gw, *args, **kwargs)
+        written = {key: value.value for part in gw.kv_data for key, value in part.items()}
+        if (
+            "tokenizer.ggml.add_bos_token" not in written
+            and written.get("tokenizer.ggml.model") == "gpt2"
+            and written.get("tokenizer.ggml.pre") not in bpe_with_bos
+        ):
+            gw.add_add_bos_token(False)
+
+    vocab.SpecialVocab.add_to_gguf = add_to_gguf
 
 
 def run_program(argv: t.Sequence[str]) -> None:
@@ -130,6 +162,8 @@ def main(path: str) -> int:
     with open(path, encoding="utf-8") as stream:
         request = json.load(stream)
     if request.get("convert"):
+        if request.get("gguf_package"):
+            state_bos(request["gguf_package"], request["bpe_with_bos"])
         run_program(request["convert"])
     # of the conversion: the tokenizers need less
     peak_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -22,7 +22,7 @@ from ..artifacts.layout import GGUF_FILE
 from ..datasets.output_formats import DATA_FILE
 from ..errors import CoreError, JobError, NotReadyError, StoreError
 from ..estimates.memory import BITS, quantized_bytes
-from ..formats.gguf import GgufInfo, check_complete, read_header
+from ..formats.gguf import BPE_WITH_BOS, GgufInfo, check_complete, read_header
 from ..formats.safetensors import model_files, read_model
 from ..json_text import parse_json
 from ..messages.message import Message
@@ -117,6 +117,8 @@ class GgufStep(Step):
             {
                 # the default is the directory name, which would make the file's bytes depend on the path
                 "convert": [*argv, "--model-name", str(ctx.spec.options.get("name") or "model")],
+                "gguf_package": os.path.join(os.path.dirname(converter), "gguf-py"),
+                "bpe_with_bos": sorted(BPE_WITH_BOS),
                 "tokenizer": tokenizer,
                 "gguf": _partial_output(ctx),
                 "llama_tokenize": tools.program(tools.llama_cpp_dir, "bin", "llama-tokenize", image=image),

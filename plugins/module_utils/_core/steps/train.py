@@ -36,6 +36,7 @@ from ..runs.spec import Toolchain
 from ..system import gpus as system_gpus
 from ..system.files import list_files, read_json, write_atomic, write_json
 from ..training import checkpoints, extra_files, optimizer_steps, trainer_log
+from ..training.adapter_targets import named_targets
 from ..training.findings import findings
 from ..training.float32_base import in_float32
 from ..training.hyperparameters import llamafactory_train_arguments, precision
@@ -225,6 +226,8 @@ class TrainStep(Step):
             accelerator=_accelerator(ctx),
             eval_dataset=validation,
         )
+        if "lora_target" in settings:
+            settings["lora_target"] = ",".join(named_targets(base, resolved["lora_target"]))
         if ctx.spec.options.get("nodes"):
             settings["save_on_each_node"] = True  # a node resumes from its own disk
         elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):

@@ -49,7 +49,7 @@ class Chat:
             self._log = ui.element("div").classes("chat")
             self._log.props(f'role=log aria-live=polite aria-label="{html.escape(language("chat.title"))}" tabindex=0')
             self._log.visible = False
-            self._results = ui.element("div").classes("w-full")
+            self._results = ui.element("div").classes("fields")
             with ui.element("div").classes("line").style("flex-wrap: nowrap; align-items: flex-end"):
                 self._input = (
                     ui.textarea(language("chat.message")).props("outlined autogrow rows=1").style("flex: 1 1 auto")

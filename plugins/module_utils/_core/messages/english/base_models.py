@@ -117,6 +117,11 @@ TEXTS: Texts = {
         "repository does.",
         "Read that code, and declare extra: {{trust_remote_code: true}} if you trust it.",
     ),
+    "base_models.architecture_without_attention": Text(
+        "The installed LLaMA-Factory trains {architecture!r} only with an attention that the installed transformers "
+        "cannot load.",
+        "Take another base, or a LLaMA-Factory and a transformers that go together for it.",
+    ),
     "base_models.architecture_not_converted": Text(
         "The installed converter of llama.cpp does not know its architecture {architecture!r}, so Ollama cannot serve "
         "it.",

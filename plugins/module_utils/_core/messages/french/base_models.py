@@ -64,6 +64,11 @@ TEXTS: Texts = {
         "modèle la connaît.",
         "Lisez ce code, et déclarez extra: {{trust_remote_code: true}} si vous lui faites confiance.",
     ),
+    "base_models.architecture_without_attention": Text(
+        "Le LLaMA-Factory installé n'entraîne « {architecture} » qu'avec une attention que le transformers installé ne "
+        "sait pas charger.",
+        "Prenez un autre modèle, ou un LLaMA-Factory et un transformers qui vont ensemble pour lui.",
+    ),
     "base_models.architecture_not_converted": Text(
         "Le convertisseur de llama.cpp installé ne connaît pas son architecture « {architecture} » : Ollama ne peut "
         "pas le servir.",

@@ -108,6 +108,26 @@ def test_architecture_that_the_converter_does_not_know(layout: Layout, base: Pat
     assert notes(layout, subject(base, converted=False), tools) == []
 
 
+@pytest.mark.parametrize("offered", [False, True])
+def test_attention_that_transformers_cannot_load(layout: Layout, base: Path, tools: Toolchain, offered: bool) -> None:
+    packages = Path(tools.llamafactory_venv, "lib/python3.11/site-packages")
+    chooser, kernels = packages / "llamafactory/model/model_utils", packages / "transformers/integrations"
+    chooser.mkdir(parents=True)
+    kernels.mkdir()
+    (chooser / "attention.py").write_text(
+        'def choose(config):\n    if getattr(config, "model_type", None) == "new":\n'
+        "        from transformers.integrations.hub_kernels import load_kernel\n\n        load_kernel('flash')\n"
+    )
+    (kernels / "hub_kernels.py").write_text(f"def {'load_kernel' if offered else 'load_kernels'}(name): ...\n")
+    configure(base, model_type="new")
+    if offered:
+        assert notes(layout, subject(base), tools) == []
+    else:
+        assert "only with an attention that the installed transformers cannot load" in problem(
+            layout, subject(base), tools
+        )
+
+
 def test_base_without_a_tokenizer(layout: Layout, base: Path, tools: Toolchain) -> None:
     (base / "vocab.json").unlink()
     assert "It has no tokenizer (none of tokenizer.json, " in problem(layout, subject(base), tools)

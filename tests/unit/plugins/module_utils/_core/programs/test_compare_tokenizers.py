@@ -145,6 +145,57 @@ def test_the_conversion_runs_first_in_the_same_process(workshop: Workshop) -> No
     assert not (workshop.root / "report").exists()
 
 
+GGUF_VOCAB = """
+class Value:
+    def __init__(self, value): self.value = value
+class Writer:
+    def __init__(self, **written):
+        self.kv_data = [{f"tokenizer.ggml.{key}": Value(value) for key, value in written.items()}]
+    def add_add_bos_token(self, value): self.kv_data[0]["tokenizer.ggml.add_bos_token"] = Value(value)
+class SpecialVocab:
+    def __init__(self, bos=None): self.bos = bos
+    def add_to_gguf(self, gw, quiet=False):
+        if self.bos is not None: gw.add_add_bos_token(self.bos)
+"""
+CONVERT = """
+import json, sys
+from gguf.vocab import SpecialVocab, Writer
+bos, model, split = json.loads(sys.argv[1])
+writer = Writer(model=model, pre=split)
+SpecialVocab(bos).add_to_gguf(writer, quiet=True)
+flag = writer.kv_data[0].get("tokenizer.ggml.add_bos_token")
+print("written:", None if flag is None else flag.value)
+"""
+
+
+@pytest.mark.parametrize(
+    ("bos", "model", "split", "written"),
+    [
+        (None, "gpt2", "qwen2", False),
+        (True, "gpt2", "qwen2", True),
+        (False, "gpt2", "qwen2", False),
+        (None, "gpt2", "llama-bpe", None),  # llama.cpp adds one
+        (None, "llama", "default", None),
+    ],
+)
+def test_what_the_files_do_not_say_of_bos_is_written(
+    workshop: Workshop, bos: bool | None, model: str, split: str, written: bool | None
+) -> None:
+    """Servers differ in what they do without it."""
+    package = workshop.root / "gguf-py" / "gguf"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "vocab.py").write_text(GGUF_VOCAB)
+    (workshop.root / "convert.py").write_text(f"import sys; sys.path.insert(0, {str(package.parent)!r})\n{CONVERT}")
+    process = workshop.run(
+        convert=[str(workshop.root / "convert.py"), json.dumps([bos, model, split])],
+        gguf_package=str(package.parent),
+        bpe_with_bos=["llama-bpe"],
+    )
+    assert process.returncode == 0, process.stderr
+    assert f"written: {written}\n" in process.stdout
+
+
 def test_a_configuration_of_another_version_is_ignored(workshop: Workshop) -> None:
     (workshop.root / "tokenizer" / "newer").touch()
     process = workshop.run()
