@@ -54,9 +54,9 @@ Environment:
   What "full" sets, where it is not set:
     IA_FULL             anything, to run the tests marked full (pyproject.toml)
     IA_DEEPSPEED        anything, to train with DeepSpeed as well (real; it compiles for minutes)
-    IA_KILL_COUNT       kills of the engine (kill: 80; full: 3000)
-    IA_KILL_EVERY       one of so many changes of the engine is a kill (kill: 4; full: 1)
-    IA_KILL_REAL_COUNT  kills of the real tools (kill: 20; full: 60)
+    IA_KILL_COUNT       kills of the engine (kill: 60; full: 3000)
+    IA_KILL_EVERY       one of so many changes of the engine is a kill (kill: 6; full: 1)
+    IA_KILL_REAL_COUNT  kills of the real tools (kill: 12; full: 60)
     IA_UPGRADE_EVERY    one of so many changes is a kill (upgrade: 5; full: 1)
     IA_CHECK_EXAMPLES   random histories of check mode (unit: 8; full: 100)
 END
@@ -140,6 +140,7 @@ need git:git flock:util-linux
 use_ansible_core "${IA_ANSIBLE_CORE:-}" || die "name a Python that fits in IA_HOMELAB_PYTHON"
 
 PASSED=0 FAILED=0 SUMMARY=() PART=''
+read -r BUSY IDLE < <(processors)
 prepare "${parts[@]}"
 if ((JOBS > 1)); then
     run_side_by_side "${parts[@]}"
@@ -149,6 +150,8 @@ fi
 
 say "Summary (logs in $ARTIFACTS), after $((SECONDS / 60)) min, on ansible-core $ANSIBLE_MINOR"
 printf '%s\n' "${SUMMARY[@]}"
+read -r busy idle < <(processors)
+echo "The processors of this machine were at work for $((busy - BUSY)) s and idle for $((idle - IDLE)) s."
 echo
 echo "$PASSED passed, $FAILED failed"
 ((FAILED == 0))

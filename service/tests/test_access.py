@@ -216,7 +216,7 @@ def test_a_dataset_may_be_called_like_a_request(closed: Service) -> None:
 def test_no_body_is_awaited_from_who_may_not(
     closed: Service, path: str, media_type: str, token: str, status: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", closed.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", closed.port), timeout=120) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: 4000\r\n"
         connection.sendall(f"{head}Authorization: Bearer {token}\r\n\r\n".encode())
         assert connection.recv(4096).split()[1] == status

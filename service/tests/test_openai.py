@@ -83,7 +83,7 @@ def upstream() -> t.Iterator[Upstream]:
 
 def client_of(service: Service) -> openai.OpenAI:
     """Return the stock client."""
-    return openai.OpenAI(base_url=f"{service.url}/v1", api_key="unused", max_retries=0, timeout=30)
+    return openai.OpenAI(base_url=f"{service.url}/v1", api_key="unused", max_retries=0, timeout=120)
 
 
 def test_fields_are_passed_and_translated(start: t.Callable[..., Service], upstream: Upstream) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import free_port
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
 from ia_homelab_service.http import header_timeout, middleware
 from ia_homelab_service.http.access import Access
 from ia_homelab_service.http.header_timeout import HeaderTimeoutProtocol

@@ -113,6 +113,23 @@ def play(tmp_path: Path) -> Play:
     return Play(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a play writes of the tools of a server."""
+    play = Play(tmp_path_factory.mktemp("fetched"))
+    with serving("homelab") as url:
+        play.fetch(url)
+    return play.file.read_bytes()
+
+
+@pytest.fixture
+def fetched(play: Play, content: bytes) -> Play:
+    """A control machine that has fetched these tools."""
+    play.file.parent.mkdir()
+    play.file.write_bytes(content)
+    return play
+
+
 def flat(output: str) -> str:
     """The output without the line breaks of the callback."""
     return " ".join(output.split())
@@ -138,11 +155,9 @@ def test_a_file_is_fetched_once(play: Play, more: list[str]) -> None:
 
 @pytest.mark.skipif("IA_MCP1_PYTHON" not in os.environ, reason="the first version of the package is not installed")
 @pytest.mark.parametrize("more", [[], ["json"]], ids=["events", "json"])
-def test_servers_of_the_first_version_offer_the_same(play: Play, more: list[str]) -> None:
-    with serving("homelab") as url:
-        play.fetch(url)
+def test_servers_of_the_first_version_offer_the_same(fetched: Play, more: list[str]) -> None:
     with serving("homelab", *more, python=os.environ["IA_MCP1_PYTHON"]) as url:
-        assert "changed=0" in play.fetch(url)
+        assert "changed=0" in fetched.fetch(url)
 
 
 def test_what_models_do_not_receive_is_named(play: Play) -> None:
@@ -201,10 +216,8 @@ def test_a_changed_server_is_a_warning_and_the_file_counts(play: Play, tmp_path:
         ("circle", "walk.inputSchema.properties.node.properties.inner.items.$ref: it refers to itself"),
     ],
 )
-def test_errors_leave_the_file(play: Play, case: str, message: str) -> None:
+def test_errors_leave_the_file(fetched: Play, content: bytes, case: str, message: str) -> None:
     with contextlib.ExitStack() as stack:
-        play.fetch(stack.enter_context(serving("homelab")))
-        before = play.file.read_bytes()
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         urls = {
             "silent": lambda: f"http://127.0.0.1:{listener.getsockname()[1]}/mcp",
@@ -214,10 +227,10 @@ def test_errors_leave_the_file(play: Play, case: str, message: str) -> None:
         }
         # short only where none answers: a busy machine may take seconds for an answer
         limit = ["-e", "finetune_tools_timeout=2"] if case == "silent" else []
-        output = flat(play.fetch(urls[case](), *limit, fails=True))
+        output = flat(fetched.fetch(urls[case](), *limit, fails=True))
     assert message in output, output
-    assert play.file.read_bytes() == before
-    assert [path.name for path in play.file.parent.iterdir()] == ["homelab.json"]
+    assert fetched.file.read_bytes() == content
+    assert [path.name for path in fetched.file.parent.iterdir()] == ["homelab.json"]
 
 
 def test_a_name_that_is_not_declared_is_refused(play: Play) -> None:

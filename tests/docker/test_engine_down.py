@@ -43,7 +43,7 @@ def lab(tmp_path: Path, installed_core: Path, image: str, own: OwnEngine) -> t.I
     ],
 )
 def test_job_continues_after_engine_restart(lab: DockerLab, own: OwnEngine, number: int, supervisor_too: bool) -> None:
-    run = lab.counting("a", steps=1, count=60, pause=0.25)
+    run = lab.counting("a", steps=1, count=6, held=True)
     lab.engine.submit(run)
     lab.wait(lambda: sum(entry.what == "done" for entry in lab.evidence()) > 3)
     if supervisor_too:
@@ -52,6 +52,7 @@ def test_job_continues_after_engine_restart(lab: DockerLab, own: OwnEngine, numb
     time.sleep(0.5)
     assert lab.engine.observe(run.id).state == "running"
     own.start()
+    lab.release()
     view = lab.apply(run, timeout=150)
     assert view.state == "succeeded", view.error
     begun = starts(lab)

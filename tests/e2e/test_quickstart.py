@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import typing as t
 import urllib.request
@@ -29,6 +28,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))
@@ -54,10 +54,7 @@ class Clone:
         self.home = root / "home"
         self.home.mkdir()
         self.tools = pathlib.Path(os.environ["IA_TOOLS_DIR"])
-        with socket.socket() as probe, socket.socket() as other:
-            probe.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            self.port, self.page_port = probe.getsockname()[1], other.getsockname()[1]
+        self.port, self.page_port = free_port(), free_port()
         names = subprocess.run(
             ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, check=True,

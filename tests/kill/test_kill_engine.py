@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Killed at any point, then applied once more: the same artifacts, no process, no leftovers, nothing lost.
 
-``IA_KILL_EVERY`` (4): one of so many changes of a process is a kill, others in each run; with 1 all of them.
-``IA_KILL_COUNT`` (80): minimum number of kills; a higher number adds kills at random moments. ``IA_KILL_SEED``: the
+``IA_KILL_EVERY`` (6): one of so many changes of a process is a kill, others in each run; with 1 all of them.
+``IA_KILL_COUNT`` (60): minimum number of kills; a higher number adds kills at random moments. ``IA_KILL_SEED``: the
 first seed of those, which chooses the changes as well (printed).
 ``python -m ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios SEED`` repeats one of random moments.
 """
@@ -25,8 +25,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.kill import scenarios
 from ansible_collections.ia_homelab.llamafactory.tests.kill.scenarios import Result
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab, install_core
 
-KILLS = int(os.environ.get("IA_KILL_COUNT", "80"))
-EVERY = int(os.environ.get("IA_KILL_EVERY", "4"))
+KILLS = int(os.environ.get("IA_KILL_COUNT", "60"))
+EVERY = int(os.environ.get("IA_KILL_EVERY", "6"))
 SEED = int(os.environ.get("IA_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 WORKERS = int(os.environ.get("IA_KILL_WORKERS", "2"))
 

@@ -38,9 +38,12 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import m
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
-COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "20"))
-#: Number of kills of each step among twenty.
-STEPS = ("train",) * 7 + ("gguf-f16",) * 7 + ("gguf-q4_K_M",) + ("register-q4_K_M",) * 3 + ("promote",) * 2
+COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "12"))
+#: The steps of twenty kills. With the default seed the first twelve kill each process in a training, and Ollama
+#: in a registration and a promotion.
+STEPS = ("train",) * 3 + ("register-q4_K_M", "gguf-f16", "promote", "gguf-f16", "gguf-q4_K_M", "train", "gguf-f16")
+STEPS += ("register-q4_K_M", "promote", "train", "gguf-f16", "train", "gguf-f16", "gguf-f16", "train")
+STEPS += ("register-q4_K_M", "gguf-f16")
 #: Those that ask the one server, and are struck one at a time; of the others two at a time.
 SERVED = ("register-q4_K_M", "promote")
 SAVE_STEPS = 4

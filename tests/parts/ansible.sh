@@ -7,6 +7,7 @@
 # Every target in a play of its own, as ansible-test does (setup_* are only there for the others).
 part_integration() {
     tools_env
+    keep_modules
     local target log status=0 start
     mkdir -p "$ARTIFACTS/integration"
     while read -r target; do
@@ -52,6 +53,7 @@ scenarios() {
 
 part_molecule() {
     tools_env
+    keep_modules
     local scenario log status=0 start
     export NO_COLOR=1
     mkdir -p "$ARTIFACTS/molecule"

@@ -25,6 +25,13 @@ check() {
     fi
 }
 
+# keep_modules   the plays of this part, and of others that call this, share the modules that Ansible packs: see the plugin
+keep_modules() {
+    mkdir -p "$WORK/modules"
+    export IA_MODULE_CACHE=$WORK/modules ANSIBLE_CALLBACKS_ENABLED=module_cache
+    export ANSIBLE_CALLBACK_PLUGINS=$ROOT/tests/support/callbacks
+}
+
 # How pytest is started.
 PYTEST=(python -m pytest)
 

@@ -6,6 +6,7 @@
 
 # With the coverage of what runs on this Python in the tests' own process; supervisors and workers are others.
 part_unit() {
+    keep_modules
     local status=0
     # shellcheck disable=SC2034  # used in run_pytest
     local PYTEST=(python -m coverage run --data-file "$ARTIFACTS/$PART.coverage" -m pytest)
@@ -15,13 +16,15 @@ part_unit() {
     python tests/coverage_table.py "$ARTIFACTS/$PART.coverage" || status=1
     return $status
 }
-part_real() { tools_env && run_pytest tests/real; }
-part_kill() { tools_env && run_pytest tests/kill; }
-part_upgrade() { tools_env && run_pytest tests/upgrade; }
+part_real() { tools_env && keep_modules && run_pytest tests/real; }
+part_kill() { tools_env && keep_modules && run_pytest tests/kill; }
+part_upgrade() { tools_env && keep_modules && run_pytest tests/upgrade; }
+# Without keep_modules: as a user runs it.
 part_e2e() { tools_env && run_pytest tests/e2e; }
 
 part_docker() {
     tools_env
+    keep_modules
     local status=0
     tests/images.sh >"$WORK/images.env"
     # shellcheck disable=SC1091  # written just now
@@ -35,6 +38,7 @@ part_docker() {
 # On the interpreter and the packages the role gives the service; Ansible comes from the tests' own environment.
 part_service() {
     tools_env
+    keep_modules
     service_venv
     client_venvs
     export IA_HOMELAB_ARTIFACTS=$ARTIFACTS

@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs the parts: one after the other or side by side; adds up what they counted.
 
-# run_part NAME   output to the terminal and to a log; leaves in $WORK/result.NAME: passed, failed, seconds
+# run_part NAME   output to the terminal and to a log; leaves in $WORK/result.NAME: passed, failed, seconds, and seconds of
+# processor time (of the processes that the part has waited for: not those in containers or that run on as services)
 run_part() {
     PART=$1
     local status=0 start=$SECONDS pipe=$WORK/pipe.$1 tee waited
@@ -13,7 +14,7 @@ run_part() {
     tee "$ARTIFACTS/$PART.log" <"$pipe" &
     tee=$!
     set +e
-    (set -euo pipefail; "part_$PART") >"$pipe" 2>&1
+    (set -euo pipefail; trap 'times >"$WORK/times.$PART"' EXIT; "part_$PART") >"$pipe" 2>&1
     status=$?
     set -e
     rm "$pipe"
@@ -34,15 +35,17 @@ run_part() {
     fi
     # A part that broke before, or beside, its own counting is a failure too.
     if ((status != 0 && failed == 0)); then failed=1; fi
-    echo "$passed $failed $((SECONDS - start))" >"$WORK/result.$PART"
+    echo "$passed $failed $((SECONDS - start)) $(tr ms '  ' <"$WORK/times.$PART" | awk '{
+        busy += 60 * ($1 + $3) + $2 + $4
+    } END { printf "%d", busy }')" >"$WORK/result.$PART"
 }
 
 # add_up NAME   a part has ended: its line in the summary
 add_up() {
-    local passed=0 failed=1 seconds=0
-    [[ ! -e $WORK/result.$1 ]] || read -r passed failed seconds <"$WORK/result.$1"
+    local passed=0 failed=1 seconds=0 busy=0
+    [[ ! -e $WORK/result.$1 ]] || read -r passed failed seconds busy <"$WORK/result.$1"
     PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed))
-    SUMMARY+=("$(printf '%-12s %5d passed %4d failed %5ds' "$1" "$passed" "$failed" "$seconds")")
+    SUMMARY+=("$(printf '%-12s %5d passed %4d failed %5ds (processors %5ds)' "$1" "$passed" "$failed" "$seconds" "$busy")")
 }
 
 # The parts one after the other, seen as they go.
@@ -68,6 +71,13 @@ prepare() {
                 ;;
         esac
     done
+}
+
+# processors   seconds that all processors together have been at work, and idle, since the machine was started
+processors() {
+    awk -v ticks="$(getconf CLK_TCK)" '/^cpu / {
+        printf "%d %d\n", ($2 + $3 + $4 + $7 + $8) / ticks, ($5 + $6) / ticks
+    }' /proc/stat
 }
 
 # needs_tools NAME

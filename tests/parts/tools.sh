@@ -5,9 +5,9 @@
 # The tools that the parts from integration on need, and the benchmarks, which need them too.
 
 # The real tools, installed by the roles as a user would, but into the cache. Says in tools.env where they are.
-# Ollama is compiled faster than a user has it, who wants it to answer fast.
+# Ollama is compiled faster than a user has it, who wants it to answer fast, and both versions share what is compiled of Go.
 part_tools() {
-    CGO_CFLAGS=-O1 CGO_CXXFLAGS=-O1 ANSIBLE_NOCOLOR=1 ANSIBLE_DISPLAY_SKIPPED_HOSTS=false \
+    GOCACHE=$WORK/go CGO_CFLAGS=-O1 CGO_CXXFLAGS=-O1 ANSIBLE_NOCOLOR=1 ANSIBLE_DISPLAY_SKIPPED_HOSTS=false \
         ansible-playbook -i localhost, tests/tools.yml -e llamafactory_tools_dir="$CACHE/tools" \
         -e tests_tools_env="$WORK/tools.env"
     tiny_base >>"$WORK/tools.env"

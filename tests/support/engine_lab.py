@@ -32,7 +32,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core
 
 #: Counts up to COUNT with a checkpoint after each number, resumes from it when started again, and ends by giving
 #: its last checkpoint the name of the result. Records its actions in EVIDENCE (outside of the data directory). Leaves
-#: two helper processes that do not end on their own, one of them in its own session.
+#: two helper processes that do not end on their own, one of them in its own session. If HOLD is a path, the command
+#: does not count to the last number before that file exists.
 COUNTING = r"""
 set -e
 say() { echo "$1 $STEP ${2:-0} $$ $(date +%s%N)" >> "$EVIDENCE"; }
@@ -42,6 +43,7 @@ sleep 1000 & setsid sleep 1000 &
 n=0; [ ! -e checkpoint ] || n=$(cat checkpoint)
 say start "$n"
 while [ "$n" -lt "$COUNT" ]; do
+    [ -z "$HOLD" ] || [ $((n + 1)) -lt "$COUNT" ] || until [ -e "$HOLD" ]; do sleep 0.02; done
     sleep "$PAUSE"; n=$((n + 1))
     echo "$n" > .checkpoint; mv .checkpoint checkpoint
     say done "$n"
@@ -97,6 +99,7 @@ class Lab:
         self.root = root
         self.data = root / "data"
         self.evidence_file = root / "evidence"
+        self._go = root / "go-on"
         self.layout = Layout(str(self.data))
         self.engine = Engine(str(self.data))
         self.store = self.engine.store
@@ -129,22 +132,35 @@ class Lab:
         return make_run(name, steps, [steps[-1].label], Toolchain(environment=dict(environment or {})))
 
     def counting(
-        self, name: str, steps: int = 2, count: int = 3, pause: float = 0.02, kind: str = probe_step.ProbeStep.kind
+        self,
+        name: str,
+        steps: int = 2,
+        count: int = 3,
+        pause: float = 0.02,
+        kind: str = probe_step.ProbeStep.kind,
+        held: bool = False,
     ) -> Run:
-        """A run of counting commands (see :data:`COUNTING`)."""
+        """A run of counting commands (see :data:`COUNTING`).
+
+        :param held: whether they do not end before :meth:`release` is called.
+        """
         scripts, fingerprint = [], ""
         run = None
         for index in range(steps):
             upstream = self.layout.artifact(kind, fingerprint) if fingerprint else ""
             values = {
                 "EVIDENCE": self.evidence_file, "STEP": f"{name}-{index}", "COUNT": count, "PAUSE": pause,
-                "UPSTREAM": upstream,
+                "UPSTREAM": upstream, "HOLD": self._go if held else "",
             }  # fmt: skip
             scripts.append("".join(f"{key}='{value}'\n" for key, value in values.items()) + COUNTING)
             run = self.run(name, *scripts, kind=kind, expects=["result"])
             fingerprint = run.steps[-1].spec.fingerprint
         assert run is not None
         return run
+
+    def release(self) -> None:
+        """Let held commands end."""
+        self._go.touch()
 
     def apply(self, run: Run, timeout: float = 120.0, **options: t.Any) -> RunView:
         """Submit and follow to the end, as a controller does."""

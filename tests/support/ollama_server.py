@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import random
 import re
 import signal
 import socket
@@ -19,6 +21,8 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 
+#: Ports that :func:`free_port` has returned in this process.
+_GIVEN: set[int] = set()
 #: The variables with the programs of the servers, by name.
 PROGRAMS = {"current": "IA_OLLAMA_BIN", "old": "IA_OLLAMA_OLD_BIN"}
 #: Marks a test, or in ``pytestmark`` a module, whose fixture ``ollama_server`` is each of them in turn.
@@ -123,7 +127,16 @@ class Server:
 
 
 def free_port() -> int:
-    """An unused port."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """An unused port, which this process was not given before.
+
+    It is below those that the kernel gives to outgoing connections: one of these, of any process, would otherwise have
+    taken it when a server listens there only later, or again after a restart.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    while True:
+        port = random.SystemRandom().randrange(12000, first if first > 16000 else 32768)
+        with contextlib.suppress(OSError), socket.socket() as found:
+            found.bind(("127.0.0.1", port))
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port

@@ -9,6 +9,8 @@ may be in root's home.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -68,6 +70,19 @@ print(json.dumps({{"state": view.state, "error": view.error, "job": view.job, "a
 """
 
 
+@functools.cache
+def _readable_core(python: str) -> Path:
+    """A copy of the core that every user can read, compiled for an interpreter; its directory for ``PYTHONPATH``."""
+    root = Path(tempfile.mkdtemp(prefix="owner-core-", dir="/tmp"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    shutil.copytree(_CORE, root / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    probe_core.extend(root / PACKAGE)
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    subprocess.run([python, "-m", "compileall", "-q", str(root)], env=environment, check=True)
+    subprocess.run(["chmod", "-R", "go+rX", str(root)], check=True)
+    return root
+
+
 class OwnerLab:
     """One data directory.
 
@@ -83,10 +98,8 @@ class OwnerLab:
         self.data = self.root / "data"
         self.data.mkdir(mode=0o755)
         os.chown(self.data, uid, gid)
-        shutil.copytree(_CORE, self.root / "lib" / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-        probe_core.extend(self.root / "lib" / PACKAGE)
-        subprocess.run(["chmod", "-R", "go+rX", str(self.root / "lib")], check=True)
         self.python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or "/usr/bin/python3"
+        self.core = _readable_core(self.python)
 
     # -- callers -----------------------------------------------------------------------------------------------
 
@@ -113,7 +126,7 @@ class OwnerLab:
         env = {"PATH": "/usr/bin:/bin", "HOME": "/root", "USER": "root", "TMPDIR": "/root", "LC_ALL": "C.UTF-8"}
         return subprocess.run(
             [self.python, "-c", _CALLER, str(self.data), what, name, script],
-            env={**env, **more, "PYTHONPATH": str(self.root / "lib"), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**env, **more, "PYTHONPATH": str(self.core), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True, text=True, check=False, cwd="/", **user,
         )  # fmt: skip
 

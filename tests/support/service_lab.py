@@ -14,7 +14,6 @@ import os
 import py_compile
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -28,19 +27,13 @@ import httpx
 from ansible_collections.ia_homelab.llamafactory.tests.support import probe_core
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 from ansible_collections.ia_homelab.llamafactory.tests.support.fork_server import Forked, ForkServer
+from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import write_safetensors
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "service" / "src"
 CORE = ROOT / "plugins" / "module_utils" / "_core"
 PROMPTS = ROOT / "playbooks" / "files" / "homelab_prompts.json"
-
-
-def free_port() -> int:
-    """Return an unused port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @functools.cache
@@ -112,7 +105,7 @@ class Service:
         """Return an HTTP client."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         # without certificates, which take time to load and are not needed
-        options = {"timeout": 30.0, "trust_env": False, "verify": False, **options}
+        options = {"timeout": 120.0, "trust_env": False, "verify": False, **options}
         return httpx.Client(base_url=self.url, headers=headers, **options)
 
     def command(self) -> tuple[list[str], dict[str, str]]:

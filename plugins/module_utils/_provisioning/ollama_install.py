@@ -109,7 +109,8 @@ def _build_environment(work: Path, go: Go, headers_dir: str) -> dict[str, str]:
     environment = {
         "GOBIN": str(work / "result/bin"),
         "GOPATH": str(work / "path"),
-        "GOCACHE": str(work / "cache"),
+        # One of the caller's own is shared by several builds, and stays.
+        "GOCACHE": os.environ.get("GOCACHE") or str(work / "cache"),
         # Modules are read-only by default, and could then not be removed.
         "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),
     }

@@ -142,6 +142,7 @@ def test_another_version_is_refused(installation: Installation, monkeypatch: pyt
 
 def test_source_check_run_check_run(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CGO_CXXFLAGS", "-O3")
+    monkeypatch.delenv("GOCACHE", raising=False)
     installation.stand_ins.add("go")
     assert installation.from_source(check=True)["changed"] and not installation.tools.exists()
     made = installation.from_source()
@@ -154,6 +155,7 @@ def test_source_check_run_check_run(installation: Installation, monkeypatch: pyt
     assert f"github.com/ollama/ollama/version.Version={VERSION} github.com/ollama/ollama@v{VERSION}\n" in text
     for line in ("GOFLAGS=-modcacherw", f"CGO_CPPFLAGS=-I{installation.headers}", "CGO_CFLAGS=-O2", "CGO_CXXFLAGS=-O3"):
         assert f"{line}\n" in text
+    assert re.search(rf"^GOCACHE={re.escape(str(installation.tools))}/\.work-.*/cache$", text, re.MULTILINE)
     assert "GOTOOLCHAIN" not in text, "the installed Go is new enough"
 
 
@@ -161,10 +163,12 @@ def test_an_older_go_downloads_the_toolchain_it_needs(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GO_VERSION", "1.22.2")
+    monkeypatch.setenv("GOCACHE", "/cache/of/the/caller")
     go = installation.stand_ins.add("go")
     assert installation.from_source(go=str(go))["changed"]
     (log,) = (installation.tools / ".logs").iterdir()
     assert "GOTOOLCHAIN=go1.26.0+auto\n" in log.read_text()
+    assert "GOCACHE=/cache/of/the/caller\n" in log.read_text()
 
 
 def test_a_host_without_go_or_headers_is_reported(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

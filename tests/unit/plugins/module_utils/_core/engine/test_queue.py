@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -178,11 +180,17 @@ def test_cancelling_a_completed_command_is_a_success(lab: Lab) -> None:
 
 
 def test_resubmitting_a_run_that_is_being_cancelled_resumes_it(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=5, pause=0.3)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     lab.wait_for_command(run)
+    supervisor = lab.identity(run, "supervisor.json")
+    assert supervisor is not None
+    os.kill(supervisor.pid, signal.SIGSTOP)
     lab.engine.cancel(run.id)
-    assert lab.engine.submit(run).attached
+    submission = lab.engine.submit(run)
+    os.kill(supervisor.pid, signal.SIGCONT)
+    assert submission.attached
+    lab.release()
     assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     starts = [entry.number for entry in lab.evidence() if entry.what == "start"]
     assert starts[0] == 0 and all(number > 0 for number in starts[1:])
@@ -190,11 +198,12 @@ def test_resubmitting_a_run_that_is_being_cancelled_resumes_it(lab: Lab) -> None
 
 
 def test_a_cancelled_run_resumes_from_its_checkpoint(lab: Lab) -> None:
-    run = lab.counting("a", steps=2, count=6, pause=0.1)
+    run = lab.counting("a", held=True)
     lab.engine.submit(run)
     lab.wait_for_command(run)
     lab.engine.cancel(run.id)
     assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "cancelled"
+    lab.release()
     assert lab.apply(run).state == "succeeded"
     starts = [entry.number for entry in lab.evidence() if entry.what == "start" and entry.step == "a-0"]
     assert len(starts) == 2 and starts[1] > 0
@@ -238,7 +247,7 @@ def test_damaged_queued_runs_fail_and_other_runs_continue(lab: Lab) -> None:
 
 @pytest.mark.parametrize(("name", "text"), [("run.json", "{"), ("state.json", "{"), ("JOB/job.json", '{"unknown": 1}')])
 def test_a_damaged_running_run_ends_when_its_job_has_ended(lab: Lab, name: str, text: str) -> None:
-    first, second = (lab.counting(word, steps=1, count=4, pause=0.1) for word in ("a", "b"))
+    first, second = (lab.counting(word, steps=1, held=True) for word in ("a", "b"))
     for run in (first, second):
         lab.engine.submit(run)
     lab.wait_for_command(first)
@@ -246,6 +255,7 @@ def test_a_damaged_running_run_ends_when_its_job_has_ended(lab: Lab, name: str, 
     Path(record.directory, name.replace("JOB", record.jobs[-1].name)).write_text(text)
     assert lab.engine.observe(first.id).state == "running"
     assert lab.engine.submit(first).attached
+    lab.release()
     assert lab.engine.follow(second.id, timeout=120, poll=0.02).state == "succeeded"
     assert lab.engine.observe(first.id).state == ("succeeded" if name == "state.json" else "failed")
     assert lab.engine.submit(first).pending == (), "the artifact was produced in spite of the damage"
@@ -279,13 +289,14 @@ def test_a_damaged_run_without_supervisor_leaves_no_process(lab: Lab) -> None:
     ],
 )
 def test_other_damaged_records_are_determined_again(lab: Lab, name: str, text: str) -> None:
-    run = lab.counting("a", steps=1, count=6, pause=0.05)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     lab.wait_for_command(run)
     directory = Path(lab.job(run).directory)
     supervisor = lab.identity(run, "supervisor.json")
     (directory / name).write_text(text)
     lab.kill(supervisor)
+    lab.release()
     view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert view.state == "succeeded", view.error
     numbers = [entry.number for entry in lab.evidence() if entry.what == "start"]

@@ -38,27 +38,31 @@ def edit(path: Path, **values: object) -> None:
 
 
 def test_the_next_supervisor_adopts_the_running_command(lab: Lab) -> None:
-    run = lab.counting("a", steps=2, count=30, pause=0.1)
+    run = lab.counting("a", held=True)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     first = lab.identity(run, "supervisor.json")
     lab.kill(first)
     assert processes.alive(command)
+    lab.engine.reconcile()
+    log = Path(lab.job(run).directory, "supervisor.log")
+    lab.wait(lambda: "still runs: following it" in log.read_text())
+    lab.release()
     assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert starts(lab) == [0]
     jobs = lab.record(run).jobs
     assert len(jobs) == 2
     record = json.loads(Path(jobs[0].directory, "supervisor.json").read_text())
     assert record["starts"] == 2 and record["pid"] != (first.pid if first else 0)
-    assert "still runs: following it" in Path(jobs[0].directory, "supervisor.log").read_text()
     assert lab.broken() == []
 
 
 def test_a_command_that_ended_without_supervisor_is_not_run_again(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=3, pause=0.1)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     lab.kill(lab.identity(run, "supervisor.json"))
+    lab.release()
     lab.wait(lambda: not processes.alive(command))
     assert lab.apply(run).state == "succeeded"
     assert starts(lab) == [0]
@@ -66,13 +70,14 @@ def test_a_command_that_ended_without_supervisor_is_not_run_again(lab: Lab) -> N
 
 
 def test_a_killed_command_fails_and_the_next_submission_resumes(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=10, pause=0.05)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     lab.kill(lab.wait_for_command(run))
     view = lab.engine.follow(run.id, timeout=120, poll=0.02)
     assert view.state == "failed" and view.error is not None
     assert view.error["message"].startswith("probe was killed by signal 9")
     assert view.error["details"]["exit_code"] == -9
+    lab.release()
     assert lab.apply(run).state == "succeeded"
     assert len(starts(lab)) == 2 and starts(lab)[1] > 0
     assert lab.broken() == []
@@ -80,7 +85,7 @@ def test_a_killed_command_fails_and_the_next_submission_resumes(lab: Lab) -> Non
 
 def test_a_submission_right_after_a_kill_starts_a_new_round(lab: Lab) -> None:
     """The supervisor has not detected the kill yet: that failure predates the request and must not end the run."""
-    run = lab.counting("a", steps=1, count=10, pause=0.05)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     supervisor = lab.identity(run, "supervisor.json")
@@ -90,6 +95,7 @@ def test_a_submission_right_after_a_kill_starts_a_new_round(lab: Lab) -> None:
     submission = lab.engine.submit(run)
     os.kill(supervisor.pid, signal.SIGCONT)
     assert submission.attached
+    lab.release()
     assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert len(starts(lab)) == 2 and starts(lab)[1] > 0
     assert [(job.outcome or {})["state"] for job in lab.record(run).jobs] == ["failed", "succeeded"]
@@ -97,11 +103,12 @@ def test_a_submission_right_after_a_kill_starts_a_new_round(lab: Lab) -> None:
 
 
 def test_with_both_killed_the_step_resumes_from_its_checkpoint(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=10, pause=0.05)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     lab.kill(lab.identity(run, "supervisor.json"))
     lab.kill(command)
+    lab.release()
     assert lab.apply(run).state == "succeeded"
     assert len(starts(lab)) == 2 and starts(lab)[1] > 0
     assert [job.name for job in lab.record(run).jobs] == ["step-0-1"]
@@ -110,7 +117,7 @@ def test_with_both_killed_the_step_resumes_from_its_checkpoint(lab: Lab) -> None
 
 def test_a_job_resumes_after_a_reboot(lab: Lab) -> None:
     """After another boot, the recorded pids belong to foreign processes."""
-    run = lab.counting("a", steps=1, count=10, pause=0.05)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     directory = Path(lab.job(run).directory)
@@ -122,6 +129,7 @@ def test_a_job_resumes_after_a_reboot(lab: Lab) -> None:
         assert identity is not None
         for name in ("command.json", "supervisor.json", "spawns.json"):
             edit(directory / name, boot="another boot", pid=identity.pid, started=identity.started)
+        lab.release()
         assert lab.apply(run).state == "succeeded"
         assert foreign.poll() is None
     finally:
@@ -133,7 +141,7 @@ def test_a_job_resumes_after_a_reboot(lab: Lab) -> None:
 
 def test_a_reused_pid(lab: Lab) -> None:
     """A foreign process leads a session with the recorded pid but started later: it is neither adopted nor killed."""
-    run = lab.counting("a", steps=1, count=6, pause=0.05)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     directory = Path(lab.job(run).directory)
@@ -145,6 +153,7 @@ def test_a_reused_pid(lab: Lab) -> None:
         assert identity is not None
         for name in ("command.json", "supervisor.json", "spawns.json"):
             edit(directory / name, pid=identity.pid, started=identity.started - 100)
+        lab.release()
         assert lab.apply(run).state == "succeeded"
         assert foreign.poll() is None
     finally:
@@ -154,7 +163,7 @@ def test_a_reused_pid(lab: Lab) -> None:
 
 
 def test_a_command_whose_record_was_lost_is_replaced(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=100, pause=0.05)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     command = lab.wait_for_command(run)
     directory = Path(lab.job(run).directory)
@@ -163,6 +172,7 @@ def test_a_command_whose_record_was_lost_is_replaced(lab: Lab) -> None:
     lab.engine.reconcile()
     lab.wait(lambda: len(starts(lab)) == 2)
     assert not processes.alive(command)
+    lab.release()
     assert lab.apply(run).state == "succeeded"
     assert lab.broken() == []
 
@@ -179,7 +189,7 @@ def test_workers_in_their_own_sessions_do_not_outlive_their_launcher(lab: Lab) -
 
 
 def test_a_second_supervisor_does_not_disturb_the_first(lab: Lab) -> None:
-    run = lab.counting("a", steps=1, count=60, pause=0.1)
+    run = lab.counting("a", steps=1, held=True)
     lab.engine.submit(run)
     lab.wait_for_command(run)
     record, job = lab.record(run), lab.job(run)
@@ -192,6 +202,7 @@ def test_a_second_supervisor_does_not_disturb_the_first(lab: Lab) -> None:
         check=False,
     )
     assert second.returncode == 0
+    lab.release()
     assert lab.engine.follow(run.id, timeout=120, poll=0.02).state == "succeeded"
     assert starts(lab) == [0]
     assert Path(lab.job(run).directory, "supervisor.json").read_text() == before

@@ -27,7 +27,7 @@ def test_the_zone_of_the_host_has_no_effect(monkeypatch: pytest.MonkeyPatch, zon
     time.tzset()
     try:
         assert clock.parse_utc("2026-01-31T12:00:00.250Z") == 1769860800.25
-        assert abs(clock.parse_utc(clock.utc_now()) - time.time()) < 1
+        assert abs(clock.parse_utc(clock.utc_now()) - time.time()) < 60
     finally:
         monkeypatch.undo()
         time.tzset()

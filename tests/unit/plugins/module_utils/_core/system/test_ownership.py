@@ -35,6 +35,11 @@ def counting(count: int) -> str:
     return _COUNTING.replace("COUNT", str(count))
 
 
+def held(lab: OwnerLab, count: int) -> str:
+    """Return a script like :func:`counting` that does not end before ``go`` exists in the directory of the lab."""
+    return counting(count).replace("mkdir", f"until [ -e '{lab.root}/go' ]; do sleep 0.05; done\nmkdir", 1)
+
+
 UNKNOWN = pytest.param((12345, 12346), id="unknown")
 NOBODY = (65534, 65534)
 
@@ -93,9 +98,10 @@ def test_owner_continues_a_store_created_by_root(lab: OwnerLab) -> None:
 
 def test_one_supervisor_for_two_runs(other: OwnerLab) -> None:
     """The supervisor starts the next job itself, and the owner can take over that job as well."""
-    supervisor = other.identity(other.call("begin", "a", counting(12)), "supervisor.json")
+    supervisor = other.identity(other.call("begin", "a", held(other, 1)), "supervisor.json")
     second = other.call("begin", "b", counting(300))
     assert second["state"] == "queued"
+    (other.root / "go").touch()
     records = other.data / "jobs/active"
     commands = other.wait(lambda: [path for path in records.glob("*/*/command.json") if path.parts[-3].startswith("b")])
     started = {"job": str(commands[0].parent)}
@@ -141,12 +147,13 @@ def test_owner_ends_a_command_left_running_by_root(other: OwnerLab) -> None:
 
 
 def test_owner_resumes_a_run_started_by_root(other: OwnerLab) -> None:
-    started = other.call("begin", "a", counting(15))
+    started = other.call("begin", "a", held(other, 2))
     checkpoint = Path(started["work"], "checkpoint")
     command = other.identity(started, "command.json")
     other.wait(checkpoint.exists)
     processes.send([other.identity(started, "supervisor.json"), command], 9)
-    result = other.call("apply", "a", counting(15), as_owner=True)
+    (other.root / "go").touch()
+    result = other.call("apply", "a", held(other, 2), as_owner=True)
     assert result["state"] == "succeeded"
     starts = Path(result["artifact"], "begun").read_text().split("\n")
     assert starts[0] == "from 0"
@@ -446,13 +453,14 @@ def test_record_of_a_run_names_no_code(other: OwnerLab) -> None:
 @pytest.mark.parametrize("what", ["python", "core_dir"])
 def test_record_of_a_run_names_no_code_for_another_supervisor(other: OwnerLab, what: str) -> None:
     """The supervisor of a running job is lost, so that root starts another one for the rewritten run."""
-    started = other.call("begin", "a", counting(25))
+    started = other.call("begin", "a", held(other, 1))
     other.identity(started, "command.json")
     planted, seen = plant_code(other)
     (record,) = other.data.glob("jobs/active/a-*/run.json")
     record.write_text(json.dumps({**json.loads(record.read_text()), what: planted[what]}))
     processes.send([other.identity(started, "supervisor.json")], 9)
-    assert other.call("apply", "a", counting(25))["state"] == "succeeded"
+    (other.root / "go").touch()
+    assert other.call("apply", "a", held(other, 1))["state"] == "succeeded"
     assert list(seen.iterdir()) == []
 
 
