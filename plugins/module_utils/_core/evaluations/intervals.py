@@ -1,0 +1,100 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Confidence intervals of shares, and of differences between two models that answered the same questions.
+
+Sources: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the American
+Statistical Association 22 (1927), pages 209-212; B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap"
+(1993), section 13.3 (percentile intervals).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import typing as t
+
+CONFIDENCE = 0.95
+
+#: Samples of a bootstrap: the bounds of a 95 % interval are its 50th and 1950th.
+SAMPLES = 2000
+
+
+class Interval(t.NamedTuple):
+    """A value with the bounds of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(met: int, asked: int, confidence: float = CONFIDENCE) -> Interval:
+    """The share ``met / asked`` with Wilson's score interval.
+
+    With ``p = met / asked``, ``n = asked`` and the quantile ``z`` of the normal distribution, its centre is
+    ``(p + z²/2n) / (1 + z²/n)`` and its half width ``z / (1 + z²/n) · √(p(1-p)/n + z²/4n²)``. Unlike the normal
+    approximation, it stays within 0 and 1 and is valid for few questions and for shares of 0 or 1.
+
+    :param met: from 0 to ``asked``.
+    :param asked: at least 1.
+    :param confidence: between 0 and 1, both exclusive.
+    """
+    if not 0 <= met <= asked or asked < 1:
+        raise ValueError(f"{met} of {asked}")
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    share, square = met / asked, z * z / asked
+    centre = (share + square / 2) / (1 + square)
+    half = z / (1 + square) * math.sqrt(share * (1 - share) / asked + square / (4 * asked))
+    # exact at both ends, where rounding would leave a bound slightly inside
+    low = 0.0 if met == 0 else centre - half
+    high = 1.0 if met == asked else centre + half
+    return Interval(share, low, high)
+
+
+def fewest_for(share: float, confidence: float = CONFIDENCE) -> int:
+    """The fewest questions with which the lower bound can reach a share: all of them answered right.
+
+    With every answer right the lower bound is ``n / (n + z²)``, so ``n ≥ z² · share / (1 - share)``.
+
+    :param share: from 0 (inclusive) to 1 (exclusive); no number of questions proves 1.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(share)
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    fewest = max(1, math.ceil(z * z * share / (1 - share)))
+    while wilson(fewest, fewest, confidence).low < share:  # the ceiling of a rounded quotient may be one too low
+        fewest += 1
+    return fewest
+
+
+def paired_bootstrap(
+    differences: t.Sequence[float], confidence: float = CONFIDENCE, samples: int = SAMPLES, seed: int = 0
+) -> Interval:
+    """The mean of differences between two models, question by question, with its percentile interval.
+
+    Questions are drawn with replacement, as often as there are questions, and the mean is taken; ``samples`` times. The
+    bounds are the quantiles of these means. The pairs stay together, so that hard questions, which both models fail, do
+    not widen the interval.
+
+    :param differences: at least one; score of the one model minus that of the other, of each question.
+    :param samples: at least 100.
+    :param seed: the same seed gives the same interval.
+    """
+    count = len(differences)
+    mean = math.fsum(differences) / count
+    values = sorted(set(differences))
+    if len(values) == 1:
+        return Interval(mean, mean, mean)
+    generator = random.Random(seed)
+    means = sorted(math.fsum(generator.choices(differences, k=count)) / count for _sample in range(samples))
+    tail = (1 - confidence) / 2
+    return Interval(mean, _quantile(means, tail), _quantile(means, 1 - tail))
+
+
+def _quantile(ordered: t.Sequence[float], share: float) -> float:
+    """The quantile of ordered values, interpolated between its neighbours."""
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
