@@ -103,6 +103,7 @@ def modules() -> None:
     from ._core.estimates import host as _core_estimates_host
     from ._core.estimates import memory as _core_estimates_memory
     from ._core.estimates import number_format as _core_estimates_number_format
+    from ._core.evaluations import intervals as _core_evaluations_intervals
     from ._core.evaluations import items as _core_evaluations_items
     from ._core import fingerprint as _core_fingerprint
     from ._core.formats import gguf as _core_formats_gguf
