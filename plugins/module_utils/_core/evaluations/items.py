@@ -13,8 +13,9 @@ import typing as t
 PARTS = ("gate", "held_out", "guard")
 
 #: What answers are measured by. ``gate``, ``guard``: share of the answers that meet their expectations. ``calls``: share
-#: with the calls of the reference, by name and arguments. ``json``: share that is JSON of the reference's structure.
-#: ``exact``, ``same``: share of the texts that equal the reference, as written and normalised. ``text``: chrF, 0 to 100.
+#: with the calls of the reference, by name and arguments. ``json``: share that is JSON of the structure of the
+#: reference. ``exact``, ``same``: share of the texts that equal the reference, as written and normalised. ``text``:
+#: chrF, 0 to 100.
 MEASURES = ("gate", "calls", "json", "exact", "same", "text", "guard")
 
 
@@ -26,8 +27,8 @@ class Item:
     :param part: one of :data:`PARTS`.
     :param messages: the conversation up to the question, as Ollama takes it.
     :param tools: the tools that the model is offered.
-    :param expect: expectations (``releases.gate.EXPECTATIONS``, ``calls``) of a gate's or guard's question; else empty.
-    :param reference: the answer of a held-out row: ``content``, and ``calls`` (each ``name``, ``arguments``); else None.
+    :param expect: expectations (``releases.gate.EXPECTATIONS``, ``calls``) of a gate's or guard's question.
+    :param reference: the answer of a held-out row: ``content``, and ``calls`` (each ``name``, ``arguments``).
     :param options: Ollama options of the request.
     :param row: number of the row in its dataset, counted from 1; None if the question is no row.
     """
