@@ -12,7 +12,7 @@ import typing as t
 #: their answers as references. ``guard``: general prompts with expectations, which the model must still meet.
 PARTS = ("gate", "held_out", "guard")
 
-#: What answers are measured by. ``gate``, ``guard``: share of the answers that meet their expectations. ``calls``: share
+#: What answers are measured by. ``gate``, ``guard``: share of the answers that meet expectations. ``calls``: share
 #: with the calls of the reference, by name and arguments. ``json``: share that is JSON of the structure of the
 #: reference. ``exact``, ``same``: share of the texts that equal the reference, as written and normalised. ``text``:
 #: chrF, 0 to 100.
