@@ -150,6 +150,7 @@ TABLE = (
         bytes_per_second=400e6,
         card=_SERVED,
     ),
+    Kind("evaluate", "outputs/evaluations", "evaluate", "Evaluation", facts=(), retention=Retention.VERSION),
     Kind(
         "promote",
         "outputs/promotions",
