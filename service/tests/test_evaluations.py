@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import html
 import json
 import typing as t
-from pathlib import Path
 
 import pytest
 from mcp import Client
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.recipes import RECIPE
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
-from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import QUESTIONS, report, write_evaluation
-from ansible_collections.ia_homelab.llamafactory.tests.support.model_store import ModelStore
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import (
+    QUESTIONS,
+    evaluated_versions,
+    report,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 
 PROBLEM = "application/problem+json"
 LINE = "calls 48/50, text 71.2, guard 39/40, vs served calls +6.0 ± 8.0, text +3.1 ± 2.0, guard -2.5 ± 3.8"
-PAGE = {"Accept": "text/html", "Accept-Language": "en"}
+PAGE = {"Accept": "text/html", "Accept-Language": "fr"}
 
 
 @dataclasses.dataclass
@@ -54,19 +55,7 @@ class Lab:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     root = tmp_path_factory.mktemp("evaluations")
     service = Service(root / "service", {})
-    store = ModelStore(root / "service" / "data", RECIPE)
-    tags, names = [], []
-    for epochs in (1, 2, 3):
-        steps = store.make(epochs)
-        spec = steps[-1].spec
-        receipt = Path(store.layout.artifact("register", spec.fingerprint), "receipt.json")
-        raw = read_json(str(receipt))
-        facts = {"tag": store.tag(steps), "digest": f"{epochs}" * 64}
-        write_json(str(receipt), {**raw, "results": {**raw["results"], **facts}})
-        tags.insert(0, store.tag(steps))
-        names.insert(0, spec.fingerprint)
-    write_evaluation(store.layout, names[1], "2" * 64, swapped=True)
-    write_evaluation(store.layout, names[0], "3" * 64, at="2026-11-30T09:01:00.000Z")
+    tags = evaluated_versions(root / "service" / "data")
     service.start()
     yield Lab(service, tags)
     service.close()
@@ -161,3 +150,12 @@ def test_a_language_model_reads_the_worst_answers(lab: Lab) -> None:
         }
     ]
     assert missing.is_error and "was not evaluated" in missing.content[0].text
+
+
+def test_the_page_has_versions_side_by_side(lab: Lab) -> None:
+    with lab.service.client() as client:
+        page = html.unescape(client.get("/models/m", headers=PAGE).text)
+    assert "Versions côte à côte" in page and "48/50 = 96.0 % (86.5 à 98.9)" in page
+    assert "exigences satisfaites" in page
+    for tag in lab.tags:
+        assert tag in page

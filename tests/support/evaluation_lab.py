@@ -11,7 +11,13 @@ from pathlib import Path
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_json
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.recipes import RECIPE
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import (
+    make_dirs,
+    read_json,
+    write_json,
+)
+from ansible_collections.ia_homelab.llamafactory.tests.support.model_store import ModelStore
 
 SERVED_DIGEST = "5" * 64
 
@@ -150,3 +156,22 @@ def write_evaluation(
     }  # fmt: skip
     write_json(str(path / "receipt.json"), receipt)
     return name
+
+
+def evaluated_versions(data: Path) -> list[str]:
+    """Write three versions of the model m, of which the latest two were evaluated; return their tags, latest first.
+
+    The answers of the latest version are those that the one before compared with, and the other way round.
+    """
+    store, versions = ModelStore(data, RECIPE), []
+    for epochs in (1, 2, 3):
+        steps = store.make(epochs)
+        registration = steps[-1].spec.fingerprint
+        path = str(Path(store.layout.artifact("register", registration), "receipt.json"))
+        receipt = read_json(path)
+        facts = {"tag": store.tag(steps), "digest": f"{epochs}" * 64}
+        write_json(path, {**receipt, "results": {**receipt["results"], **facts}})
+        versions.insert(0, (store.tag(steps), registration))
+    write_evaluation(store.layout, versions[1][1], "2" * 64, swapped=True)
+    write_evaluation(store.layout, versions[0][1], "3" * 64, at="2026-11-30T09:01:00.000Z")
+    return [tag for tag, _registration in versions]
