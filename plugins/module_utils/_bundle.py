@@ -104,8 +104,14 @@ def modules() -> None:
     from ._core.estimates import memory as _core_estimates_memory
     from ._core.estimates import number_format as _core_estimates_number_format
     from ._core.evaluations import answered as _core_evaluations_answered
+    from ._core.evaluations import comparison as _core_evaluations_comparison
+    from ._core.evaluations import guard as _core_evaluations_guard
+    from ._core.evaluations import guard_questions as _core_evaluations_guard_questions
     from ._core.evaluations import intervals as _core_evaluations_intervals
     from ._core.evaluations import items as _core_evaluations_items
+    from ._core.evaluations import report as _core_evaluations_report
+    from ._core.evaluations import requirements as _core_evaluations_requirements
+    from ._core.evaluations import scores as _core_evaluations_scores
     from ._core.evaluations import statements as _core_evaluations_statements
     from ._core.evaluations import store as _core_evaluations_store
     from ._core.evaluations import summaries as _core_evaluations_summaries

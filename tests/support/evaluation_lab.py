@@ -97,8 +97,8 @@ def report(digest: str, label: str = "q4_K_M", **changes: t.Any) -> dict[str, t.
         "judge": None,
         "requirements": [
             {"model": label, "name": "calls", "wanted": 0.8, "value": 0.96, "bound": 0.865, "met": True},
-            {"model": label, "name": "not_worse_than_served", "wanted": True, "value": True, "bound": None,
-             "met": True},
+            {"model": label, "name": "not_worse_than_served", "measure": "calls", "wanted": 0.0, "value": 0.06,
+             "bound": None, "met": True},
         ],
         "passed": {label: True},
         "notes": [{"code": "messages.stored", "parameters": {"text": "Two rows were left out.", "hint": ""},

@@ -9,6 +9,7 @@ import typing as t
 
 from ..messages.message import Message
 from .items import MEASURES
+from .requirements import describe
 from .store import model_of
 
 #: Measures that are shares, 0 to 1; the others are means from 0 to 100. Differences of both are shown in points of 100.
@@ -43,11 +44,11 @@ def line(report: t.Mapping[str, t.Any], label: str) -> Message | None:
         named = len(compared) > 1
         differences = [difference(entry, named) for entry in compared]
         parts.append(Message("evaluations.versus", against=compared[0]["against"], differences=differences))
-    unmet = [str(each["name"]) for each in _requirements(report, label) if not each["met"]]
+    unmet = dict.fromkeys(str(each["name"]) for each in _requirements(report, label) if not each["met"])
     if not parts:
         parts.append(Message("evaluations.nothing_measured"))
     if unmet:
-        return Message("evaluations.line_unmet", parts=parts, names=unmet)
+        return Message("evaluations.line_unmet", parts=parts, names=list(unmet))
     return Message("evaluations.line", parts=parts)
 
 
@@ -157,15 +158,20 @@ def _requirements(report: t.Mapping[str, t.Any], label: str) -> list[dict[str, t
 
 
 def _requirement(entry: t.Mapping[str, t.Any]) -> Message:
-    facts = {"model": entry["model"], "name": entry["name"], "wanted": _number(entry["wanted"])}
-    facts["value"] = _number(entry["value"])
-    bound = entry.get("bound")
+    if not entry["met"]:
+        return describe(entry)
+    name, value, bound = entry["name"], entry["value"], entry.get("bound")
+    if value is None:
+        return Message("evaluations.nothing_to_compare", model=entry["model"], name=name)
+    facts = {"model": entry["model"], "wanted": _number(entry["wanted"]), "value": _number(value)}
     facts["bound"] = None if bound is None else Message("evaluations.bound", bound=_number(bound))
-    return Message("evaluations.requirement_met" if entry["met"] else "evaluations.requirement_unmet", **facts)
+    if "measure" in entry:
+        facts["name"] = Message("evaluations.requirement_of", name=name, measure=entry["measure"])
+    else:
+        facts["name"] = name
+    return Message("evaluations.requirement_met", **facts)
 
 
-def _number(value: t.Any) -> t.Any:
-    """A value as it is declared: ``true``, and at most three digits behind the point."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else "-" if value is None else value
+def _number(value: float) -> str:
+    """A number with at most three digits behind the point."""
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

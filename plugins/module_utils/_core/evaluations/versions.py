@@ -8,8 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .answered import Answered, index_of
-from .intervals import paired_bootstrap
-from .items import MEASURES
+from .comparison import Scores, compare
 from .store import Evaluation
 
 
@@ -33,30 +32,12 @@ def comparisons(answered: Answered, model: str, against: str) -> list[dict[str, 
 
     :param model: label of the one model.
     :param against: label of the other model.
-    :returns: entries as ``comparisons`` of a report has them; empty if both have no question in common.
+    :returns: as :func:`.comparison.compare`; empty if both have no question in common.
     """
-    own, others = answered.scores(model), answered.scores(against)
-    entries = []
-    for measure in MEASURES:
-        pairs = {
-            item: scores[measure] - others[item][measure]
-            for item, scores in own.items()
-            if measure in scores and measure in others.get(item, {})
-        }
-        if not pairs:
-            continue
-        interval = paired_bootstrap(list(pairs.values()))
-        entries.append(
-            {
-                "model": model,
-                "against": against,
-                "measure": measure,
-                "difference": interval.value,
-                "low": interval.low,
-                "high": interval.high,
-                "asked": len(pairs),
-                "worse": [item for item, difference in pairs.items() if difference < 0],
-                "better": [item for item, difference in pairs.items() if difference > 0],
-            }
-        )
-    return entries
+    found: dict[str, Scores] = {}
+    for label in (model, against):
+        found[label] = Scores()
+        for item, scores in answered.scores(label).items():
+            for measure, value in scores.items():
+                found[label].add(measure, item, value)
+    return compare(model, found[model], against, found[against])

@@ -218,7 +218,8 @@ TEXTS: dict[str, str] = {
     "evaluation.passed": "requirements met",
     "evaluation.failed": "requirements not met",
     "evaluation.questions": "Questions and answers",
-    "evaluation.page": "{tag}: questions {first} to {last} of {total}, the worse ones first ({worse} worse, {better} better)",
+    "evaluation.page": "{tag}: questions {first} to {last} of {total}, the worse ones first "
+    "({worse} worse, {better} better)",
     "evaluation.no_questions": "There are no questions.",
     "evaluation.no_answer": "no answer",
     "evaluation.expected": "Expected:",

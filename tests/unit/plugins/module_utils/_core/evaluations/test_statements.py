@@ -79,24 +79,22 @@ def test_a_model_that_the_report_does_not_have_has_no_line() -> None:
 
 
 def test_requirements_that_are_not_met_come_first() -> None:
+    fact = {"model": "q4_K_M", "bound": None}
     entries = [
-        {"model": "q4_K_M", "name": "calls", "wanted": 0.8, "value": 0.96, "bound": 0.8654, "met": True},
-        {
-            "model": "q4_K_M",
-            "name": "not_worse_than_served",
-            "wanted": True,
-            "value": False,
-            "bound": None,
-            "met": False,
-        },
+        {**fact, "name": "calls", "wanted": 0.8, "value": 0.96, "bound": 0.8654, "met": True},
+        {**fact, "name": "not_worse_than_served", "measure": "json", "wanted": 0.0, "value": 0.02, "met": True},
+        {**fact, "name": "not_worse_than_served", "measure": "text", "wanted": 0.0, "value": -3.0, "met": False},
+        {**fact, "name": "guard_drop_at_most", "wanted": 0.1, "value": None, "met": True},
         {"model": "q8_0", "name": "guard", "wanted": 1, "value": None, "bound": None, "met": False},
     ]
     value = report(DIGEST, requirements=entries)
     assert [str(line) for line in statements.requirements(value, "q4_K_M")] == [
-        "q4_K_M: not_worse_than_served is false, but true is required.",
+        "q4_K_M: text is lower by 3 than that of the model served now.",
         "q4_K_M: calls is 0.96 (bound 0.865), as required (0.8).",
+        "q4_K_M: not_worse_than_served, json, is 0.02, as required (0).",
+        "q4_K_M: guard_drop_at_most is met: there is nothing to compare with.",
     ]
-    assert str(statements.requirements(value)[1]) == "q8_0: guard is -, but 1 is required."
+    assert str(statements.requirements(value)[1]) == "q8_0: guard was not measured, and 1 is required."
 
 
 def test_values_with_their_bounds() -> None:
