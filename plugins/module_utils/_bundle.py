@@ -103,8 +103,14 @@ def modules() -> None:
     from ._core.estimates import host as _core_estimates_host
     from ._core.estimates import memory as _core_estimates_memory
     from ._core.estimates import number_format as _core_estimates_number_format
+    from ._core.evaluations import comparison as _core_evaluations_comparison
+    from ._core.evaluations import guard as _core_evaluations_guard
+    from ._core.evaluations import guard_questions as _core_evaluations_guard_questions
     from ._core.evaluations import intervals as _core_evaluations_intervals
     from ._core.evaluations import items as _core_evaluations_items
+    from ._core.evaluations import report as _core_evaluations_report
+    from ._core.evaluations import requirements as _core_evaluations_requirements
+    from ._core.evaluations import scores as _core_evaluations_scores
     from ._core import fingerprint as _core_fingerprint
     from ._core.formats import gguf as _core_formats_gguf
     from ._core.formats import safetensors as _core_formats_safetensors
@@ -122,6 +128,7 @@ def modules() -> None:
     from ._core.messages.english import engine as _core_messages_english_engine
     from ._core.messages.english import errors as _core_messages_english_errors
     from ._core.messages.english import estimates as _core_messages_english_estimates
+    from ._core.messages.english import evaluations as _core_messages_english_evaluations
     from ._core.messages.english import fingerprint as _core_messages_english_fingerprint
     from ._core.messages.english import formats as _core_messages_english_formats
     from ._core.messages.english import messages as _core_messages_english_messages
@@ -146,6 +153,7 @@ def modules() -> None:
     from ._core.messages.french import engine as _core_messages_french_engine
     from ._core.messages.french import errors as _core_messages_french_errors
     from ._core.messages.french import estimates as _core_messages_french_estimates
+    from ._core.messages.french import evaluations as _core_messages_french_evaluations
     from ._core.messages.french import ollama as _core_messages_french_ollama
     from ._core.messages.french import planning as _core_messages_french_planning
     from ._core.messages.french import releases as _core_messages_french_releases
