@@ -13,12 +13,13 @@ from ..errors import NotReadyError
 from ..evaluations import guard
 from ..evaluations.gate_items import gate_items, with_id
 from ..evaluations.items import Item
+from ..messages.message import Message
 from ..releases.gate import Gate
 from . import held_out
 
 
-def items_of(layout: Layout, asked: t.Mapping[str, t.Any]) -> tuple[list[Item], dict[str, t.Any]]:
-    """The questions in the order in which they are asked, each once, and how many rows were left out and why.
+def items_of(layout: Layout, asked: t.Mapping[str, t.Any]) -> tuple[list[Item], list[Message]]:
+    """The questions in the order in which they are asked, each once, and what is said of rows that were left out.
 
     :param asked: settings of the step ``evaluate``: ``gate``; ``held_out`` (``share``, ``dataset``) or ``rows``
         (``dataset``, ``trained_on``); ``guard`` (``digest`` of the shipped set, or ``dataset``).
@@ -26,7 +27,7 @@ def items_of(layout: Layout, asked: t.Mapping[str, t.Any]) -> tuple[list[Item], 
     :raises InputError: if rows cannot be asked.
     """
     items: list[Item] = []
-    counts: dict[str, t.Any] = {}
+    notes: list[Message] = []
     if asked.get("gate"):
         items += gate_items(Gate.from_settings(asked["gate"]))
     rows = asked.get("held_out") or asked.get("rows")
@@ -36,13 +37,14 @@ def items_of(layout: Layout, asked: t.Mapping[str, t.Any]) -> tuple[list[Item], 
             _version(layout, rows["dataset"]), rows.get("share"), _version(layout, trained_on) if trained_on else None
         )
         items += found
+        notes += held_out.notes(counts)
     about_guard = asked.get("guard") or {}
     if about_guard.get("dataset"):
         found, _counts = held_out.items(_version(layout, about_guard["dataset"]), None, None)
         items += [_as_guard(item) for item in found]
     elif about_guard:
         items += guard.items()
-    return list({item.id: item for item in items}.values()), counts
+    return list({item.id: item for item in items}.values()), notes
 
 
 def _version(layout: Layout, fingerprint: str) -> str:

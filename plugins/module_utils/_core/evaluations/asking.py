@@ -175,4 +175,3 @@ class Interview:
             except RemoteError:
                 if time.monotonic() > ends:
                     raise error from None
-

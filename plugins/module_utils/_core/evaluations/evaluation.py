@@ -98,8 +98,8 @@ def evaluate(
     """Ask the models and write the report.
 
     :param directory: exists; what an earlier attempt left there is continued.
-    :param items: the questions, each once.
-    :param earlier: directories of earlier evaluations, whose answers of the same models to the same questions are taken.
+    :param items: the questions; equal ones are asked once.
+    :param earlier: directories of earlier evaluations, whose answers of these models to these questions are taken.
     :param notes: what the report is to say beside what follows from the answers.
     :param measure: computes what needs other programs; called when all answers are there.
     :returns: the report.
@@ -108,6 +108,7 @@ def evaluate(
     :raises JobError: if it takes too long.
     """
     began, asked_at = time.monotonic(), utc_now()
+    items = list({item.id: item for item in items}.values())
     limits = limits or Limits()
     models = models_of(ollama, subject)
     path = os.path.join(directory, QUESTIONS_FILE)
@@ -135,7 +136,7 @@ def evaluate(
     )
     report = build(facts, read_questions(directory), answers, subject.required)
     # also of models that were left out
-    report["asked"] = {each.label: each.digest for each in models}
+    report["digests"] = {each.label: each.digest for each in models}
     write_json(os.path.join(directory, REPORT_FILE), report)
     for each in models:
         if each.role == BASE:  # nobody else asks it

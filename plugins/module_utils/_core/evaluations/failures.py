@@ -63,7 +63,9 @@ def failure_lines(
     """
     answers = answers_of(directory, report)
     own, before = answers.get(label) or {}, answers.get(SERVED) or {}
-    regressed, others, count = [], [], 0
+    regressed: list[list[Message]] = []
+    others: list[list[Message]] = []
+    count = 0
     for number, item in enumerate(read_questions(directory), 1):
         line, old = own.get(item.id), before.get(item.id)
         if line is None or not _is_failed(line):

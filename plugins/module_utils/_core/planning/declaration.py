@@ -130,9 +130,7 @@ def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
     return gate.as_settings() if gate else None
 
 
-def read_evaluation(
-    raw: t.Any, gate: t.Mapping[str, t.Any] | None, aliases: t.Sequence[str]
-) -> Evaluation | None:
+def read_evaluation(raw: t.Any, gate: t.Mapping[str, t.Any] | None, aliases: t.Sequence[str]) -> Evaluation | None:
     """Return a declared evaluation; None if none is declared.
 
     :param gate: settings of the gate, whose conditions become requirements; None for none.

@@ -103,7 +103,7 @@ def check_questions(layout: Layout, evaluating: Evaluating) -> None:
     :raises InputError: for a requirement that cannot be met even if every answer is right; it names the rows needed.
     """
     try:
-        items, _counts = evaluation_items.items_of(layout, evaluating.asked)
+        items, _notes = evaluation_items.items_of(layout, evaluating.asked)
     except NotReadyError:
         return
     if not items:

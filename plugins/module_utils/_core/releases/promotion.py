@@ -343,9 +343,7 @@ class Releases:
                 self._write(dataclasses.replace(self.ledger(), hold=None))
         return True
 
-    def record_gate(
-        self, tag: str, promotion: str, entry: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any]
-    ) -> str:
+    def record_gate(self, tag: str, promotion: str, entry: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any]) -> str:
         """Store the result of an evaluation, and the report as it was compared; each version keeps only its latest.
 
         :param promotion: fingerprint of the promotion that compared it with what is required.

@@ -74,7 +74,7 @@ class EvaluateStep(Step):
         return {
             "items": report["items"],
             "parts": report["parts"],
-            "digests": report["asked"],
+            "digests": report["digests"],
             "passed": report["passed"],
             "chosen": report["chosen"],
             "seconds": report["seconds"],
@@ -129,7 +129,7 @@ def run(
 
     :param asked: settings of the questions.
     """
-    items, counts = items_of(ctx.layout, asked)
+    items, notes = items_of(ctx.layout, asked)
     report_progress = _ProgressReport(ctx.progress_file)
     report = evaluate(
         ollama,
@@ -137,17 +137,12 @@ def run(
         items,
         subject,
         earlier=_earlier(ctx.layout, subject.name),
-        notes=_notes(counts),
+        notes=notes,
         on_answer=report_progress,
         limits=limits,
     )
     log_line(f"{report['items']} questions, {len(report['models'])} models, {report['seconds']} s")
     return report
-
-
-def _notes(counts: t.Mapping[str, t.Any]) -> list[Message]:
-    """What the report says of rows that were left out."""
-    return [note if isinstance(note, Message) else Message.from_stored(note) for note in counts.get("notes") or ()]
 
 
 def _alias(ctx: StepContext) -> str:

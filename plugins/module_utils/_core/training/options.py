@@ -87,8 +87,8 @@ ALL: tuple[Option, ...] = (
         "evaluation", "dict", {}, "Evaluation",
         "How the new model is measured before its aliases are moved to it. Keys: held_out (share of the questions that "
         "is not trained on) or rows (a dataset that is not trained on), against (served, base), guard (general, or a "
-        "dataset), judge, require, choose (declared, smallest) and likelihood. held_out changes the rows of the training, "
-        "which is repeated; with anything else, only questions without an answer are asked.",
+        "dataset), judge, require, choose (declared, smallest) and likelihood. held_out changes the rows of the "
+        "training, which is repeated; with anything else, only questions without an answer are asked.",
         step="evaluate", changes_result=False,
     ),
     Option(

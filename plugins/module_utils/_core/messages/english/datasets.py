@@ -8,6 +8,9 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "datasets.evaluated_version_gone": Text(
+        "The version {fingerprint} of a dataset that is asked is not on this host.", "Apply its dataset again."
+    ),
     "datasets.row_finding": "row {row}: {path}: {problem!s}",
     "datasets.info_unreadable": Text("{path} cannot be read: {reason}.", "Check what is there, and its mode."),
     "datasets.info_broken": Text(

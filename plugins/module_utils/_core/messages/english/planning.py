@@ -24,6 +24,21 @@ TEXTS: Texts = {
         "A gate is declared, and no aliases that stand behind it.",
         "Give aliases, such as [latest].",
     ),
+    "planning.evaluation_without_aliases": Text(
+        "An evaluation is declared, and no aliases that stand behind it.",
+        "Give aliases, such as [latest].",
+    ),
+    "planning.allowed_failures_twice": Text(
+        "allowed_failures is declared for the gate and in require of the evaluation.", "Declare it once."
+    ),
+    "planning.evaluates_trained_rows": Text(
+        "{option} of the evaluation is the dataset {name}, which is trained on.",
+        "Use held_out, which keeps a share of its questions from the training, or another dataset.",
+    ),
+    "planning.nothing_to_ask": Text(
+        "The evaluation has no questions.", "A larger share of held_out, or another dataset, has some."
+    ),
+    "planning.unattainable": "{problems:join| }",
     "planning.name_invalid": Text(
         "{name!r} is not a name for a model.",
         "Use letters, digits, '.', '_' and '-', at most 80, a letter or digit first.",

@@ -8,6 +8,10 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "datasets.evaluated_version_gone": Text(
+        "La version {fingerprint} d'un jeu de données qui est demandé n'est pas sur cette machine.",
+        "Appliquez de nouveau son jeu de données.",
+    ),
     "datasets.row_finding": "ligne {row} : {path} : {problem!s}",
     "datasets.name_invalid": Text(
         "Un jeu de données ne peut pas s'appeler « {name} ».",

@@ -23,6 +23,22 @@ TEXTS: Texts = {
         "Une porte de qualité est déclarée, et aucun alias derrière elle.",
         "Donnez des alias, comme [latest].",
     ),
+    "planning.evaluation_without_aliases": Text(
+        "Une évaluation est déclarée, et aucun alias derrière elle.",
+        "Donnez des alias, comme [latest].",
+    ),
+    "planning.allowed_failures_twice": Text(
+        "allowed_failures est déclaré pour la porte de qualité et dans require de l'évaluation.",
+        "Déclarez-le une fois.",
+    ),
+    "planning.evaluates_trained_rows": Text(
+        "{option} de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
+        "Utilisez held_out, qui garde une part de ses questions hors de l'entraînement, ou un autre jeu de données.",
+    ),
+    "planning.nothing_to_ask": Text(
+        "L'évaluation n'a pas de question.", "Une plus grande part held_out, ou un autre jeu de données, en a."
+    ),
+    "planning.unattainable": "{problems:join| }",
     "planning.name_invalid": Text(
         "« {name} » n'est pas un nom pour un modèle.",
         "Utilisez des lettres, des chiffres, « . », « _ » et « - », 80 au plus, une lettre ou un chiffre d'abord.",
