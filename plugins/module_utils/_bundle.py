@@ -45,6 +45,8 @@ def modules() -> None:
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
     from ._core.datasets import diff as _core_datasets_diff
     from ._core.datasets import earlier_turns as _core_datasets_earlier_turns
+    from ._core.datasets import held_out as _core_datasets_held_out
+    from ._core.datasets import held_out_rows as _core_datasets_held_out_rows
     from ._core.datasets import json_reader as _core_datasets_json_reader
     from ._core.datasets import media_markers as _core_datasets_media_markers
     from ._core.datasets import output_formats as _core_datasets_output_formats
