@@ -98,6 +98,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         )
 
     settings, options = pinned.training(declared.hyper, read)
+    inputs.require_held_out(declared.name, declared.hyper, options["resolved"])
     if request.start is None:
         with _errors_of("base_model"):
             options = inputs.checked_base(

@@ -255,6 +255,12 @@ ALL: tuple[Option, ...] = (
         minimum=0, maximum=LARGEST_SHARE, usual=True,
     ),
     Option(
+        "held_out", "float", 0.0, "Share held out",
+        "Share of the rows that is neither trained on nor validated on, to measure the model with them. A row is "
+        "selected by its question, so the selection is stable as the dataset grows.",
+        minimum=0, maximum=LARGEST_SHARE, stages=("sft", "dpo", "kto"),
+    ),
+    Option(
         "pref_loss", "str", "sigmoid", "Preference loss",
         "Loss of dpo; sigmoid is DPO itself. orpo and simpo need no second copy of the base.",
         choices=("sigmoid", "hinge", "ipo", "kto_pair", "orpo", "simpo"), lf_argument="pref_loss", stages=("dpo",),

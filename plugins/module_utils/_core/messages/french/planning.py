@@ -19,6 +19,19 @@ TEXTS: Texts = {
         "fichiers ; il est gardé parce qu'un entraînement s'en est servi.",
         "Déclarez template: {template} si c'est son format.",
     ),
+    "planning.rows_held_out": "l'entraînement ne lit plus {count} des {rows} lignes",
+    "planning.other_rows_held_out": "d'autres lignes sont apprises",
+    "planning.not_held_out": Text(
+        "{name} : l'entraînement gardé met de côté {kept:g} des questions, et non {share:g} : il a lu des lignes qui "
+        "seraient posées.",
+        "Entraînez de nouveau (regenerate: on_change, avec hyperparameters dans regenerate_on), déclarez held_out "
+        "{kept:g}, ou posez un jeu de données qui n'est pas appris (evaluation, rows).",
+    ),
+    "planning.nothing_held_out": Text(
+        "{name} : l'entraînement gardé a lu toutes les lignes ; aucune n'est mise de côté.",
+        "Entraînez de nouveau (regenerate: on_change, avec hyperparameters dans regenerate_on), ou posez un jeu de "
+        "données qui n'est pas appris (evaluation, rows).",
+    ),
     "planning.gate_without_aliases": Text(
         "Une porte de qualité est déclarée, et aucun alias derrière elle.",
         "Donnez des alias, comme [latest].",
