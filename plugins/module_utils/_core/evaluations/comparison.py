@@ -86,10 +86,10 @@ def compare(label: str, scores: Scores, against: str, other: Scores) -> list[dic
         differences = {item: value - of_other[item] for item, value in scores.of(measure).items() if item in of_other}
         if not differences:
             continue
+        difference = differences.__getitem__
         mean, bounds = bounds_of_mean(list(differences.values()))
         low, high = bounds[str(CONFIDENCE)]
         least = _NOTICEABLE.get(measure, 1e-9)
-        in_order = sorted(differences, key=differences.__getitem__)
         made.append(
             {
                 "model": label,
@@ -100,8 +100,10 @@ def compare(label: str, scores: Scores, against: str, other: Scores) -> list[dic
                 "high": high,
                 "bounds": bounds,
                 "asked": len(differences),
-                "worse": [item for item in in_order if differences[item] <= -least],
-                "better": [item for item in reversed(in_order) if differences[item] >= least],
+                "worse": [item for item in sorted(differences, key=difference) if difference(item) <= -least],
+                "better": [
+                    item for item in sorted(differences, key=difference, reverse=True) if difference(item) >= least
+                ],
             }
         )
     return made

@@ -117,11 +117,11 @@ def _unmet_calls(expected: t.Sequence[t.Mapping[str, t.Any]], answer: Answer) ->
     # equality is transitive, so that the first equal call is as good a partner as any other
     missing, made = [], list(answer.calls)
     for call in expected:
-        partner = next((each for each in made if _is_same_call(call, each)), None)
+        partner = next((number for number, each in enumerate(made) if _is_same_call(call, each)), None)
         if partner is None:
             missing.append(call)
         else:
-            made.remove(partner)
+            del made[partner]  # by number: for Python, true is equal to 1
     if not missing:
         return []
     return [Message("evaluations.unmet_calls_equal", calls=calls_text(made), expected=calls_text(missing))]

@@ -99,8 +99,8 @@ TEXTS: Texts = {
         "{wanted:g} est permis."
     ),
     "evaluations.lacks_gate": (
-        "{model} : {value} {value:réponse|réponses} à la porte de qualité {value:n'est pas conforme|ne sont pas conformes}, "
-        "et {wanted} {wanted:est permise|sont permises}."
+        "{model} : {value} {value:réponse|réponses} à la porte de qualité "
+        "{value:n'est pas conforme|ne sont pas conformes}, et {wanted} {wanted:est permise|sont permises}."
     ),
     "evaluations.lacks_regression": (
         "{model} : {value} {value:question|questions} de la porte de qualité {value:a|ont} eu une réponse conforme du "
