@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from mcp import Client
 
-from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import (
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import (
     QUESTIONS,
     evaluated_versions,
     report,

@@ -21,7 +21,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
-from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import evaluated_versions
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import evaluated_versions
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service

@@ -150,7 +150,14 @@ TABLE = (
         bytes_per_second=400e6,
         card=_SERVED,
     ),
-    Kind("evaluate", "outputs/evaluations", "evaluate", "Evaluation", facts=(), retention=Retention.VERSION),
+    Kind(
+        "evaluate",
+        "outputs/evaluations",
+        "ollama_model",
+        "Evaluation",
+        facts=(),
+        retention=Retention.VERSION,
+    ),
     Kind(
         "promote",
         "outputs/promotions",

@@ -31,7 +31,6 @@ TRAINER_LOG_FILE = "trainer_log.jsonl"
 LOSS_PLOT_FILE = "training_loss.png"
 PROBES_FILE = "probes.json"
 MODEL_CARD_FILE = "README.md"
-#: Files of an evaluation.
 REPORT_FILE = "report.json"
 QUESTIONS_FILE = "questions.jsonl"
 ANSWERS_FILE = "answers.jsonl"

@@ -21,7 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
-from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import write_evaluation
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import write_evaluation
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import FakeOllama, fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.model_store import BASE, ModelStore
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import statements
-from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import report, share
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import report, share
 
 DIGEST = "a" * 64
 TEXT = {"value": 71.2, "low": 66.0, "high": 76.4, "asked": 31}

@@ -26,7 +26,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.eval
     answered_by,
     comparisons,
 )
-from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import (
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import (
     QUESTIONS,
     SERVED_DIGEST,
     write_evaluation,

@@ -15,7 +15,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.summaries import lines_of_card
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.model_card import model_card
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_json
-from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_lab import write_evaluation
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import write_evaluation
 
 BASE, DATASET, TRAIN, GGUF, REGISTER = (digit * 64 for digit in "12345")
 
