@@ -1,7 +1,10 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The evaluations of a data directory, found by the versions that they have asked. Read-only."""
+"""The evaluations of a data directory, found by the versions that they have asked. Read-only.
+
+What retention removes of an evaluation are questions and answers; its report stays.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ def _read(layout: Layout) -> t.Iterator[Evaluation]:
             receipt = layout.receipt(KIND, name)
         except (StoreError, OSError):
             continue  # no artifact, such as a directory of work, or a damaged one
-        if receipt is None or receipt.get("fingerprint") != name or receipt.get("pruned_at"):
+        if receipt is None or receipt.get("fingerprint") != name:
             continue
         candidates = (receipt.get("settings") or {}).get("candidates") or {}
         yield Evaluation(

@@ -146,8 +146,9 @@ class _ModelView:
                 title = components.heading(model.tag).classes("wrap")
                 state = Message.from_stored(model.state.model_dump()).render(language.code).message
                 components.chip(state, "good" if now else "bad" if model.present is False else "")
-                if model.gate is not None:
-                    passed = bool(model.gate.get("passed"))
+                if model.gate is not None and evaluated is None:
+                    # reports of a gate alone, by earlier versions, say only whether it was passed
+                    passed = bool(model.gate["chosen"] if "models" in model.gate else model.gate.get("passed"))
                     components.chip(language("gate.passed" if passed else "gate.failed"), "good" if passed else "bad")
                 if evaluated is not None:
                     evaluations.chip(language, evaluated)
@@ -157,7 +158,7 @@ class _ModelView:
             components.findings(language, [schemas.MessageBody(**finding) for finding in found])
             if evaluated is not None:
                 evaluations.show_version(language, self._operations, evaluated)
-            if model.gate is not None:
+            if model.gate is not None and "questions" in model.gate:
                 with ui.expansion(language("gate.answers")).classes("w-full"):
                     _show_gate(language, model.gate)
             if not now and model.present:

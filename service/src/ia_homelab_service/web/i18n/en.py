@@ -220,7 +220,7 @@ TEXTS: dict[str, str] = {
     "evaluation.questions": "Questions and answers",
     "evaluation.page": "{tag}: questions {first} to {last} of {total}, the worse ones first "
     "({worse} worse, {better} better)",
-    "evaluation.no_questions": "There are no questions.",
+    "evaluation.no_questions": "There are none: questions and answers are removed with a version.",
     "evaluation.no_answer": "no answer",
     "evaluation.expected": "Expected:",
     "evaluation.row": "row {row}",

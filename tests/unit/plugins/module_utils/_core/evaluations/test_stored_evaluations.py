@@ -68,19 +68,28 @@ def test_the_last_evaluation_of_a_version_is_found(layout: Layout) -> None:
     assert len(evaluations.all) == 3 and evaluations.report_of("3" * 64) is None
 
 
-@pytest.mark.parametrize("damage", ["receipt", "pruned", "report", "work"])
+@pytest.mark.parametrize("damage", ["receipt", "report", "work"])
 def test_what_is_incomplete_is_left_out(layout: Layout, damage: str) -> None:
     path = Path(layout.artifact("evaluate", write_evaluation(layout, ONE, A)))
     if damage == "receipt":
         (path / "receipt.json").write_text("{")
-    elif damage == "pruned":
-        receipt = json.loads((path / "receipt.json").read_text())
-        (path / "receipt.json").write_text(json.dumps({**receipt, "pruned_at": "2026-12-01"}))
     elif damage == "report":
         (path / "report.json").unlink()
     else:
         path.rename(path.parent / f".work-{path.name}")
     assert Evaluations(layout).report_of(ONE) is None
+
+
+def test_a_report_outlives_questions_and_answers(layout: Layout) -> None:
+    path = Path(layout.artifact("evaluate", write_evaluation(layout, ONE, A)))
+    for name in ("questions.jsonl", "answers.jsonl"):
+        (path / name).unlink()
+    receipt = json.loads((path / "receipt.json").read_text())
+    (path / "receipt.json").write_text(json.dumps({**receipt, "pruned_at": "2026-12-01"}))
+    evaluations = Evaluations(layout)
+    assert evaluations.report_of(ONE) is not None
+    answered = Answered([index_of(str(path))], columns(evaluations))
+    assert answered.ordered("q4_K_M", "served") == []
 
 
 def test_questions_that_became_worse_come_first(layout: Layout) -> None:
