@@ -90,6 +90,7 @@ def modules() -> None:
     from ._core.engine import host_gpus as _core_engine_host_gpus
     from ._core.engine import installation as _core_engine_installation
     from ._core.engine import launcher as _core_engine_launcher
+    from ._core.engine import model_evaluation as _core_engine_model_evaluation
     from ._core.engine import model_versions as _core_engine_model_versions
     from ._core.engine import ollama_access as _core_engine_ollama_access
     from ._core.engine import ollama_password as _core_engine_ollama_password
