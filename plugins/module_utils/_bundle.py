@@ -128,6 +128,7 @@ def modules() -> None:
     from ._core.evaluations import statements as _core_evaluations_statements
     from ._core.evaluations import store as _core_evaluations_store
     from ._core.evaluations import summaries as _core_evaluations_summaries
+    from ._core.evaluations import texts as _core_evaluations_texts
     from ._core.evaluations import versions as _core_evaluations_versions
     from ._core import fingerprint as _core_fingerprint
     from ._core.formats import gguf as _core_formats_gguf

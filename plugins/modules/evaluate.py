@@ -65,6 +65,16 @@ options:
       - Name of a model to compare with, such as the one that is served now. It is ignored if it does not exist or is
         the same model.
     type: str
+  judge:
+    description:
+      - Name of a model in Ollama that compares two texts where nothing exact can, or a dictionary of C(model) and
+        C(rubric), what makes an answer better. It has an effect with O(against).
+    type: raw
+  converter_venv:
+    description:
+      - Virtual environment of the converter, as the role C(llamafactory) installs it. With it, texts are measured by
+        chrF; without it, by equality alone.
+    type: path
   required:
     description:
       - Whether the task fails if O(gate) or O(require) is not met.
@@ -154,7 +164,7 @@ line:
   type: str
   sample: calls 48/50, guard 39/40, vs served calls +6.0 ± 8.0, guard -2.5 ± 3.8
 lines:
-  description: What else is said, the requirements and notes.
+  description: What else is said; what the judge said, the requirements, and notes.
   returned: when there is a report
   type: list
   elements: str
@@ -218,6 +228,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
     settings_of,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import judge as judges
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import requirements, statements
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.answered import (
     Answered,
@@ -237,6 +248,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.mess
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import read_gate
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 
 #: Largest number of questions in the result: Ansible keeps all of it in memory several times.
 _MAX_QUESTIONS = 100
@@ -277,7 +289,11 @@ def answer(evaluated: Evaluated) -> dict[str, t.Any]:
     if report is None:
         return {"changed": evaluated.changed, "passed": None, "path": path, "report": {}, "questions": []}
     line = statements.line(report, CANDIDATE)
-    said = [*statements.requirements(report, CANDIDATE), *statements.notes(report)]
+    said = [
+        *statements.judged(report, CANDIDATE),
+        *statements.requirements(report, CANDIDATE),
+        *statements.notes(report),
+    ]
     return {
         "changed": evaluated.changed,
         "passed": bool(report["chosen"]),
@@ -301,7 +317,9 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
         required=with_conditions(required, gate),
     )
     layout = Layout(params["data_dir"]) if params["data_dir"] else None
-    asked = settings_of(layout, gate, params.get("rows") or "", params.get("guard") or "")
+    judge = judges.read(params.get("judge"), Message("modules.place_option", option="judge"))
+    asked = settings_of(layout, gate, params.get("rows") or "", params.get("guard") or "", judge)
+    tools = Toolchain(converter_venv=params.get("converter_venv") or "")
     stopped_for = ollama_stopped_for(layout, url) if layout is not None else ""
     if module.check_mode and stopped_for:
         module.warn(f"{params['model']} is not checked: Ollama is stopped for the training {stopped_for}.")
@@ -310,10 +328,10 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
         if layout is not None and not module.check_mode:
             stack.enter_context(using_ollama(layout.root, "evaluate", url, params["timeout"]))
         if layout is not None:
-            evaluated = evaluate_model(layout, Ollama(url), subject, asked, check=module.check_mode)
+            evaluated = evaluate_model(layout, Ollama(url), subject, asked, tools, module.check_mode)
         else:
             directory = stack.enter_context(tempfile.TemporaryDirectory(dir=module.tmpdir))
-            evaluated = evaluate_once(directory, Ollama(url), subject, asked)
+            evaluated = evaluate_once(directory, Ollama(url), subject, asked, tools)
         result = answer(evaluated)
         if params["required"] and result["passed"] is False and evaluated.report is not None:
             lines = [
@@ -333,6 +351,8 @@ def main() -> None:
             "rows": {"type": "str"},
             "guard": {"type": "str"},
             "require": {"type": "dict"},
+            "judge": {"type": "raw"},
+            "converter_venv": {"type": "path"},
             "against": {"type": "str"},
             "required": {"type": "bool", "default": True},
             "ollama_url": {"type": "str", "default": DEFAULT_URL},

@@ -17,18 +17,26 @@ from ..artifacts.layout import RECEIPT, Layout
 from ..datasets import registry
 from ..datasets.evaluation_items import items_of
 from ..errors import InputError
+from ..evaluations import chrf, requirements
 from ..evaluations import guard as guard_set
-from ..evaluations import requirements
+from ..evaluations import judge as judges
+from ..evaluations.asking import Limits
 from ..evaluations.declaration import GENERAL
-from ..evaluations.evaluation import Measure, Subject, evaluate, is_complete, models_of, read_report
+from ..evaluations.evaluation import Answers, Measure, Subject, evaluate, is_complete, models_of, read_report
 from ..evaluations.gate_items import asked_settings
-from ..evaluations.report import CANDIDATE, choose
+from ..evaluations.items import Item
+from ..evaluations.judge import Judge
+from ..evaluations.judging import judge_texts
+from ..evaluations.report import CANDIDATE, SERVED, choose
 from ..evaluations.store import KIND, Evaluations
+from ..evaluations.texts import measure_texts
 from ..fingerprint import fingerprint
+from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..planning.evaluating import Evaluating, check_questions
 from ..releases import lineage
 from ..releases.gate import Gate
+from ..runs.spec import Toolchain
 from ..system.clock import utc_now
 from ..system.files import discard, list_files, make_dirs, publish_dir, remove_tree, sha256_file, write_json
 from ..system.locks import FileLock
@@ -55,7 +63,9 @@ class Evaluated:
     changed: bool
 
 
-def settings_of(layout: Layout | None, gate: Gate | None, rows: str = "", guard: str = "") -> dict[str, t.Any]:
+def settings_of(
+    layout: Layout | None, gate: Gate | None, rows: str = "", guard: str = "", judge: Judge | None = None
+) -> dict[str, t.Any]:
     """The settings of the questions (:func:`.datasets.evaluation_items.items_of`).
 
     :param layout: None without a data directory.
@@ -74,27 +84,33 @@ def settings_of(layout: Layout | None, gate: Gate | None, rows: str = "", guard:
         asked["guard"] = {"dataset": _dataset(layout, "guard", guard)}
     if not asked:
         raise InputError("modules.nothing_to_evaluate")
+    if judge is not None:
+        asked["judge"] = judge.as_settings()
     return asked
 
 
 def evaluate_model(
-    layout: Layout, ollama: Ollama, subject: Subject, asked: t.Mapping[str, t.Any], *, check: bool = False,
-    measure: Measure | None = None,
-) -> Evaluated:  # fmt: skip
+    layout: Layout,
+    ollama: Ollama,
+    subject: Subject,
+    asked: t.Mapping[str, t.Any],
+    tools: Toolchain,
+    check: bool = False,
+) -> Evaluated:
     """Evaluate a model and keep the evaluation, or return the one that is kept.
 
     :param subject: with one candidate, labelled ``candidate``.
     :param asked: :func:`settings_of`.
+    :param tools: where chrF is computed, if its environment is on this host.
     :param check: whether nothing is asked.
-    :param measure: as for :func:`.evaluations.evaluation.evaluate`.
     :raises InputError: for a requirement that cannot be met.
     :raises LockedError: if the same evaluation is at work.
     """
-    check_questions(layout, Evaluating(asked, require=subject.required))
+    check_questions(layout, Evaluating(asked, require=subject.required), tools)
     models = models_of(ollama, subject)
-    settings = {**asked, "models": {model.label: model.digest for model in models}}
-    if measure is not None:
-        settings["measure"] = "text"
+    settings: dict[str, t.Any] = {**asked, "models": {model.label: model.digest for model in models}}
+    if chrf.unavailable(tools) is None:
+        settings["measures"] = ["text"]
     upstream = _registration(layout, settings["models"][CANDIDATE])
     name = fingerprint(KIND, settings, upstream)
     final = layout.artifact(KIND, name)
@@ -109,6 +125,7 @@ def evaluate_model(
         started_at = utc_now()
         items, notes = items_of(layout, asked)
         earlier = [evaluation.path for evaluation in Evaluations(layout).all[:_EARLIER]]
+        measure = _measure(ollama, work, subject, asked, tools)
         report = evaluate(ollama, work, items, subject, earlier=earlier, notes=notes, measure=measure)
         if len(report["models"]) < len(models):
             # a model to compare with did not answer: the next attempt asks it alone
@@ -136,15 +153,16 @@ def evaluate_model(
 
 
 def evaluate_once(
-    directory: str, ollama: Ollama, subject: Subject, asked: t.Mapping[str, t.Any], measure: Measure | None = None
+    directory: str, ollama: Ollama, subject: Subject, asked: t.Mapping[str, t.Any], tools: Toolchain
 ) -> Evaluated:
     """Evaluate a model in a directory of the caller's, which keeps it or not.
 
     :param asked: :func:`settings_of` without a data directory.
     """
     layout = Layout(os.path.abspath(directory))
-    check_questions(layout, Evaluating(asked, require=subject.required))
+    check_questions(layout, Evaluating(asked, require=subject.required), tools)
     items, notes = items_of(layout, asked)
+    measure = _measure(ollama, directory, subject, asked, tools)
     report = evaluate(ollama, directory, items, subject, notes=notes, measure=measure)
     return Evaluated("", directory, report, False)
 
@@ -155,6 +173,28 @@ def with_requirements(report: t.Mapping[str, t.Any], subject: Subject) -> dict[s
     candidates = [model["label"] for model in report["models"] if model["role"] == CANDIDATE]
     checked = {**report, "requirements": entries, "passed": requirements.passed(entries, candidates)}
     return {**checked, "chosen": choose(checked, subject.rule)}
+
+
+def _measure(
+    ollama: Ollama, directory: str, subject: Subject, asked: t.Mapping[str, t.Any], tools: Toolchain
+) -> Measure:
+    """What is measured once all answers are there: chrF, and the verdicts of a judge.
+
+    :raises NotReadyError: if the judge is not in Ollama.
+    """
+    judge = judges.read(asked.get("judge"), Message("evaluations.place"))
+    if judge is not None:
+        judges.require(ollama, judge)
+
+    def measure(questions: t.Callable[[], t.Iterable[Item]], answers: Answers) -> t.Mapping[str, t.Any]:
+        found = measure_texts(tools, directory, questions, answers)
+        if judge is None:
+            return found
+        pairs = [(label, SERVED) for label in subject.candidates if SERVED in answers]
+        judged = judge_texts(ollama, directory, judge, questions, answers, pairs, Limits())
+        return {**found, **judged, "notes": [*found.get("notes", ()), *judged["notes"]]}
+
+    return measure
 
 
 def _dataset(layout: Layout | None, option: str, name: str) -> str:

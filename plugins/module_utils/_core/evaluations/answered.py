@@ -14,10 +14,12 @@ import functools
 import os
 import typing as t
 
-from ..artifacts.layout import ANSWERS_FILE, QUESTIONS_FILE
+from ..artifacts.layout import ANSWERS_FILE, QUESTIONS_FILE, REPORT_FILE
 from ..json_text import parse_json
+from ..system.files import read_record
 from .items import MEASURES
 from .statements import SHARES
+from .texts import texts_of
 
 #: Evaluations whose index stays in memory: about 3 MB for 2000 questions to five models.
 _KEPT = 4
@@ -52,8 +54,10 @@ class Index:
         return _read_line(os.path.join(self.path, QUESTIONS_FILE), self.questions.get(item))
 
     def answer(self, digest: str, item: str) -> dict[str, t.Any] | None:
-        """The answer of a model; None if there is none."""
-        return _read_line(os.path.join(self.path, ANSWERS_FILE), self.answers.get((digest, item)))
+        """The answer of a model, with its chrF among the scores; None if there is none."""
+        place = self.answers.get((digest, item))
+        line = _read_line(os.path.join(self.path, ANSWERS_FILE), place)
+        return {**line, "scores": {**(line.get("scores") or {}), **place.scores}} if line and place else None
 
 
 def index_of(path: str) -> Index:
@@ -158,6 +162,10 @@ def _index(path: str, _questions: tuple[int, int], _answers: tuple[int, int]) ->
         scores = {name: float(value) for name, value in (line.get("scores") or {}).items() if name in MEASURES}
         digest, item = (names.setdefault(name, name) for name in (str(line["digest"]), str(line["item"])))
         answers[digest, item] = Place(offset, scores)
+    for digest, item, value in texts_of(path, read_record(os.path.join(path, REPORT_FILE)) or {}):
+        if (digest, item) in answers:
+            place = answers[digest, item]
+            answers[digest, item] = Place(place.offset, {**place.scores, "text": value})
     return Index(path, questions, answers)
 
 
