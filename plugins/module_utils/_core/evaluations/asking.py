@@ -47,7 +47,7 @@ class Limits:
 
     answer: float = 900.0
     whole: float = 6 * 3600.0
-    away: float = 300.0
+    away: float = 60.0
     pause: float = 1.0
 
 

@@ -126,7 +126,7 @@ def read_evaluation(raw: t.Any, gate: Gate | None = None) -> Evaluation | None:
         _one_of(raw.get("choose", DECLARED), CHOICES, "choose"),
         _boolean(raw.get("likelihood", False), "likelihood"),
     )
-    if evaluation.asks_nothing and gate is None and not evaluation.likelihood:
+    if evaluation.asks_nothing and gate is None:
         raise InputError("evaluations.asks_nothing")
     return evaluation
 

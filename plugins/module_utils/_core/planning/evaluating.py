@@ -29,6 +29,7 @@ class Evaluating:
     :param choose: which quantization gets the aliases.
     :param every: whether all quantizations are asked; otherwise the one declared first.
     :param promotion: settings of the step ``promote`` beside the gate.
+    :param questions: their number; 0 if it is not known yet.
     """
 
     asked: t.Mapping[str, t.Any]
@@ -37,6 +38,7 @@ class Evaluating:
     choose: str = "declared"
     every: bool = True
     promotion: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    questions: int = 0
 
     @property
     def needs_base(self) -> bool:
@@ -47,7 +49,8 @@ class Evaluating:
 def of_gate(gate: t.Mapping[str, t.Any]) -> Evaluating:
     """A gate alone as an evaluation: its questions, to the quantization declared first and to the served model."""
     require = with_conditions(Requirements(), Gate.from_settings(gate))
-    return Evaluating({"gate": asked_settings(gate)}, require=require, every=False)
+    questions = len(gate["prompts"])
+    return Evaluating({"gate": asked_settings(gate)}, require=require, every=False, questions=questions)
 
 
 def of_declaration(
@@ -96,8 +99,8 @@ def of_declaration(
     )
 
 
-def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain) -> None:
-    """Check that there is something to ask, and that every requirement can be met.
+def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain) -> Evaluating:
+    """Check that there is something to ask, and that every requirement can be met; return it with their number.
 
     Of the rows, nothing is checked if they are not on this host yet.
 
@@ -110,9 +113,10 @@ def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain
     try:
         items, _notes = evaluation_items.items_of(layout, evaluating.asked)
     except NotReadyError:
-        return
+        return evaluating
     if not items:
         raise InputError("planning.nothing_to_ask")
     problems = requirements.unattainable(evaluating.require, scores.counts(items))
     if problems:
         raise InputError("planning.unattainable", problems=problems, first=problems[0])
+    return dataclasses.replace(evaluating, questions=len(items))

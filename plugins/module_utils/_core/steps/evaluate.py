@@ -52,7 +52,7 @@ class EvaluateStep(Step):
     ``require`` and ``choose``.
 
     ``results``: ``items``, ``parts``, ``digests`` (of the models by label), ``passed`` (by label), ``chosen``,
-    ``seconds``, ``server_version``.
+    ``seconds``, ``seconds_per_answer`` (the mean of the models), ``server_version``.
     """
 
     kind = "evaluate"
@@ -83,6 +83,7 @@ class EvaluateStep(Step):
             "passed": report["passed"],
             "chosen": report["chosen"],
             "seconds": report["seconds"],
+            "seconds_per_answer": sum(each["seconds_per_answer"] for each in report["models"]) / len(report["models"]),
             "server_version": report["server_version"],
         }
 
