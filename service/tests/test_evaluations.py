@@ -10,6 +10,7 @@ import dataclasses
 import html
 import json
 import typing as t
+from pathlib import Path
 
 import pytest
 from mcp import Client
@@ -20,6 +21,14 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixtur
     report,
 )
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
+from ia_homelab_core.evaluations.store import Evaluations
+from ia_homelab_core.planning.pipeline import make_run, make_step
+from ia_homelab_core.runs.names import OUTCOME_FILE
+from ia_homelab_core.runs.spec import Toolchain
+from ia_homelab_core.system.files import write_json
+from ia_homelab_service.application.operations import Operations
+from ia_homelab_service.openai import jobs as openai_jobs
+from ia_homelab_service.settings import Settings
 
 PROBLEM = "application/problem+json"
 LINE = "calls 48/50, text 71.2, guard 39/40, vs served calls +6.0 ± 8.0, text +3.1 ± 2.0, guard -2.5 ± 3.8"
@@ -150,6 +159,34 @@ def test_a_language_model_reads_the_worst_answers(lab: Lab) -> None:
         }
     ]
     assert missing.is_error and "was not evaluated" in missing.content[0].text
+
+
+def test_the_line_of_each_version_is_an_event_of_the_run(tmp_path: Path) -> None:
+    evaluated_versions(tmp_path)
+    operations = Operations(Settings(data_dir=str(tmp_path), accelerator="cpu", ollama_url="http://127.0.0.1:9"))
+    asked = Evaluations(operations.layout).all[0]
+    receipt = operations.layout.receipt("evaluate", asked.fingerprint) or {}
+    step = make_step("evaluate", receipt["settings"], receipt["upstream"], {"name": "m"})
+    run = make_run("m", [step], [step.label], Toolchain())
+    store = operations.engine.store
+    with store.lock():
+        store.enqueue(run)
+        record = store.record(run.id)
+        assert record is not None
+        store.add_job(record, run, step.label, False)
+        record = store.record(run.id)
+        assert record is not None
+        finished = {"state": "succeeded", "finished_at": "2026-11-30T09:01:01.000Z"}
+        write_json(f"{record.jobs[0].directory}/{OUTCOME_FILE}", finished)
+    tag = "m:abc-q4_K_M"
+    events = {event.code: event for event in operations.events(run.id)}
+    said = events["service.event_evaluated"]
+    assert said.message == f"{tag}: {LINE}" and said.data["version"] == tag
+    assert list(events).index("service.event_step_done") < list(events).index("service.event_evaluated")
+    messages = [event["message"] for event in openai_jobs.events(operations, run.id)["data"]]
+    assert messages.count(f"{tag}: {LINE}") == 1
+    assert len(operations.events(run.id)) == len(events), "each is written once"
+    assert operations.get_job(run.id).evaluations[tag].text == LINE
 
 
 def test_the_page_has_versions_side_by_side(lab: Lab) -> None:

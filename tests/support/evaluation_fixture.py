@@ -150,9 +150,10 @@ def write_evaluation(
     files = {
         file: {"bytes": (path / file).stat().st_size} for file in ("report.json", "questions.jsonl", "answers.jsonl")
     }
+    results = {"digests": {label: digest, "served": served_digest}}
     receipt = {
         "schema": 1, "kind": "evaluate", "fingerprint": name, "settings": settings, "upstream": upstream,
-        "options": {}, "results": {}, "files": files, "finished_at": at, "run": "", "job": "",
+        "options": {}, "results": results, "files": files, "finished_at": at, "run": "", "job": "",
     }  # fmt: skip
     write_json(str(path / "receipt.json"), receipt)
     return name
