@@ -45,8 +45,7 @@ def model_card(layout: Layout, receipt: Receipt, evaluation: t.Sequence[str] = (
         *_use(ancestors),
         *_training(ancestors),
         *_data(ancestors),
-        *_gate(ancestors),
-        *_evaluation(evaluation),
+        *(_evaluation(evaluation) or _gate(ancestors)),
         _lineage(ancestors),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
