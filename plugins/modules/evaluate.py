@@ -202,7 +202,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     stopped_for = ollama_stopped_for(Layout(params["data_dir"]), url) if params["data_dir"] else ""
     if module.check_mode and stopped_for:
         module.warn(f"{params['model']} is not checked: Ollama is stopped for the training {stopped_for}.")
-        return {"changed": False, "passed": None, "report": {}, "questions": []}
+        return {"changed": False, "passed": None, "report": {}}
     with contextlib.ExitStack() as stack:
         if params["data_dir"] and not module.check_mode:
             stack.enter_context(using_ollama(params["data_dir"], "evaluate", url, params["timeout"]))
