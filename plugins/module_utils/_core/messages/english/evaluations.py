@@ -8,6 +8,31 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "evaluations.place": "the evaluation",
+    "evaluations.no_dictionary": Text(
+        "{place:capital} must be a dictionary, not {value!r}.", "For example: evaluation: {{held_out: 0.2}}"
+    ),
+    "evaluations.held_out_and_rows": Text(
+        "held_out and rows exclude each other.",
+        "held_out asks rows of the dataset that is trained on, which the training does not read; rows asks another "
+        "dataset.",
+    ),
+    "evaluations.no_share": "{place:capital} must be a share above 0 and at most {largest:g}, not {value!r}.",
+    "evaluations.no_dataset": "{place:capital} must be the name of a dataset, not {value!r}.",
+    "evaluations.no_list": "{place:capital} must be a list of {choices:join|, | and }, not {value!r}.",
+    "evaluations.no_choice": "{place:capital} must be one of {choices:join|, | and }, not {value!r}.",
+    "evaluations.no_judge": Text(
+        "{place:capital} must have the name of a model, not {value!r}.", "For example: judge: {{model: qwen3:14b}}"
+    ),
+    "evaluations.asks_nothing": Text(
+        "The evaluation asks nothing.", "Give held_out, rows or guard, or declare a gate beside it."
+    ),
+    "evaluations.not_compared": "{model} is not compared with: {problem}",
+    "evaluations.takes_too_long": Text(
+        "{answers} of {total} answers took more than {seconds:g} seconds.",
+        "Apply again: the answers are kept, and the rest is asked. To ask less, lower held_out or use a smaller "
+        "dataset.",
+    ),
     "evaluations.unmet_calls_equal": "calls {calls} and not {expected}",
     "evaluations.unmet_structure": "is JSON of another structure: {place}: {reason}",
     "evaluations.no_answer": "The answer to the question {item} has no text.",

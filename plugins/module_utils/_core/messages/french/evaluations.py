@@ -8,6 +8,31 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "evaluations.place": "l'évaluation",
+    "evaluations.no_dictionary": Text(
+        "{place:capital} doit être un dictionnaire, et non {value!r}.", "Par exemple : evaluation: {{held_out: 0.2}}"
+    ),
+    "evaluations.held_out_and_rows": Text(
+        "held_out et rows s'excluent.",
+        "held_out pose des lignes du jeu de données d'entraînement, que l'entraînement ne lit pas ; rows pose un autre "
+        "jeu de données.",
+    ),
+    "evaluations.no_share": "{place:capital} doit être une part supérieure à 0, au plus {largest:g}, et non {value!r}.",
+    "evaluations.no_dataset": "{place:capital} doit être le nom d'un jeu de données, et non {value!r}.",
+    "evaluations.no_list": "{place:capital} doit être une liste de {choices:join|, | et }, et non {value!r}.",
+    "evaluations.no_choice": "{place:capital} doit être l'un de {choices:join|, | et }, et non {value!r}.",
+    "evaluations.no_judge": Text(
+        "{place:capital} doit avoir le nom d'un modèle, et non {value!r}.", "Par exemple : judge: {{model: qwen3:14b}}"
+    ),
+    "evaluations.asks_nothing": Text(
+        "L'évaluation ne demande rien.", "Donnez held_out, rows ou guard, ou déclarez une porte de qualité à côté."
+    ),
+    "evaluations.not_compared": "{model} n'est pas comparé : {problem}",
+    "evaluations.takes_too_long": Text(
+        "{answers} réponses sur {total} ont pris plus de {seconds:g} secondes.",
+        "Appliquez de nouveau : les réponses sont gardées, et le reste est demandé. Pour demander moins, baissez "
+        "held_out ou prenez un plus petit jeu de données.",
+    ),
     "evaluations.unmet_calls_equal": "appelle {calls} et non {expected}",
     "evaluations.unmet_structure": "est un JSON d'une autre structure : {place} : {reason}",
     "evaluations.no_answer": "La réponse à la question {item} n'a pas de texte.",
