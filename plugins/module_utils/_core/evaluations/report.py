@@ -132,10 +132,7 @@ def build(
     }
     made["requirements"] = requirements.check(required, made)
     candidates = [model.label for model in facts.models if model.role == CANDIDATE]
-    made["passed"] = {
-        label: met and not usage[label].missing
-        for label, met in requirements.passed(made["requirements"], candidates).items()
-    }
+    made["passed"] = requirements.passed(made["requirements"], candidates)
     made["chosen"] = choose(made, facts.rule)
     missing = [
         Message("evaluations.answers_missing", model=label, count=each.missing)
@@ -181,6 +178,7 @@ def _model(model: Model, scores: Scores, usage: _Usage, facts: Facts) -> dict[st
         **dataclasses.asdict(model),
         "measures": measures,
         "tokens_per_answer": round(usage.tokens / usage.answers, 1) if usage.answers else 0.0,
+        "missing": usage.missing,
         "seconds_per_answer": round(usage.seconds / usage.answers, 3) if usage.answers else 0.0,
     }
 
