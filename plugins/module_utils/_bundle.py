@@ -119,7 +119,6 @@ def modules() -> None:
     from ._core.evaluations import intervals as _core_evaluations_intervals
     from ._core.evaluations import items as _core_evaluations_items
     from ._core.evaluations import judge as _core_evaluations_judge
-    from ._core.evaluations import measuring as _core_evaluations_measuring
     from ._core.evaluations import report as _core_evaluations_report
     from ._core.evaluations import requirements as _core_evaluations_requirements
     from ._core.evaluations import scores as _core_evaluations_scores

@@ -147,28 +147,16 @@ def is_judged(item: Item) -> bool:
     return "text" in measures_of(item)
 
 
-def ask_pair(
-    ollama: Ollama,
-    judge: Judge,
-    item: Item,
-    model: str,
-    answer: str,
-    against: str,
-    other: str,
-    known: t.Sequence[str] | None = None,
-) -> Judgement:
+def ask_pair(ollama: Ollama, judge: Judge, item: Item, model: str, answer: str, against: str, other: str) -> Judgement:
     """Ask a judge which of two answers is better, in both orders. Equal answers are a tie without a question.
 
     :param model: label of the model that answered ``answer``; :param against: label of that of ``other``.
-    :param known: the verdicts of this judge about this pair, if it was asked before.
     :raises RemoteError: if Ollama does not answer.
     """
     one, two = without_thought(answer).strip(), without_thought(other).strip()
     if normalised(one) == normalised(two):
         return Judgement(item.id, model, against, ())
     longer = "" if len(one) == len(two) else model if len(one) > len(two) else against
-    if known:
-        return Judgement(item.id, model, against, tuple(known), longer)
     verdicts = (_ask(ollama, judge, item, one, two), _ask(ollama, judge, item, two, one))
     return Judgement(item.id, model, against, verdicts, longer)
 

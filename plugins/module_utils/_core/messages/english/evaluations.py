@@ -110,9 +110,6 @@ TEXTS: Texts = {
     "evaluations.judge_missing": Text(
         "The judge {model} is not in Ollama at {url}.", "Run 'ollama pull {model}', or declare another judge."
     ),
-    "evaluations.judge_without_other": (
-        "The judge {judge} had nothing to compare with: no model is served, and the base is not asked."
-    ),
     "evaluations.judge_unread": (
         "The judge {judge} gave no verdict on {count} of {asked} pairs of {model} and {against}: its answer was not "
         "the JSON that was asked for. These pairs count for neither."

@@ -115,9 +115,6 @@ TEXTS: Texts = {
         "Le juge {model} n'est pas dans Ollama à l'adresse {url}.",
         "Exécutez « ollama pull {model} », ou déclarez un autre juge.",
     ),
-    "evaluations.judge_without_other": (
-        "Le juge {judge} n'a rien eu à comparer : aucun modèle n'est servi, et la base n'est pas interrogée."
-    ),
     "evaluations.judge_unread": (
         "Le juge {judge} n'a pas rendu de verdict sur {count} des {asked} paires de {model} et {against} : sa réponse "
         "n'était pas le JSON demandé. Ces paires ne comptent pour aucun des deux."
