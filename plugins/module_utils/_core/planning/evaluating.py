@@ -11,11 +11,12 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..datasets import evaluation_items
 from ..errors import InputError, NotReadyError
-from ..evaluations import guard, requirements, scores
+from ..evaluations import chrf, guard, requirements, scores
 from ..evaluations.declaration import BASE, GENERAL, SERVED, SMALLEST, Evaluation
 from ..evaluations.gate_items import asked_settings, with_conditions
 from ..evaluations.requirements import Requirements
 from ..releases.gate import Gate
+from ..runs.spec import Toolchain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,13 +96,17 @@ def of_declaration(
     )
 
 
-def check_questions(layout: Layout, evaluating: Evaluating) -> None:
+def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain) -> None:
     """Check that there is something to ask, and that every requirement can be met.
 
-    Nothing is checked if the rows are not on this host yet.
+    Of the rows, nothing is checked if they are not on this host yet.
 
+    :raises InputError: for a required measure whose tools are not on this host.
     :raises InputError: for a requirement that cannot be met even if every answer is right; it names the rows needed.
     """
+    missing = chrf.refusal(toolchain, evaluating.require)
+    if missing is not None:
+        raise InputError(missing)
     try:
         items, _notes = evaluation_items.items_of(layout, evaluating.asked)
     except NotReadyError:

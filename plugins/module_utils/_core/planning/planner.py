@@ -209,7 +209,7 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
             lambda name: inputs.resolve_dataset(layout, name, host.datasets).fingerprint,
             declared.hyper.quantizations,
         )
-        check_questions(layout, evaluating)
+        check_questions(layout, evaluating, host.toolchain)
     return evaluating
 
 

@@ -16,9 +16,13 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..datasets.evaluation_items import items_of
 from ..errors import JobError
-from ..evaluations import requirements
+from ..evaluations import chrf, requirements, scores
+from ..evaluations import judge as judges
 from ..evaluations.asking import Limits
-from ..evaluations.evaluation import Subject, evaluate, is_complete, read_report
+from ..evaluations.evaluation import Answers, Subject, evaluate, is_complete, read_report
+from ..evaluations.items import Item
+from ..evaluations.judging import judge_texts
+from ..evaluations.report import BASE, SERVED
 from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..releases import lineage
@@ -131,6 +135,19 @@ def run(
     """
     items, notes = items_of(ctx.layout, asked)
     report_progress = _ProgressReport(ctx.progress_file)
+    judge = judges.read(asked.get("judge"), Message("evaluations.place"))
+
+    def measure(questions: t.Callable[[], t.Iterable[Item]], answers: Answers) -> dict[str, t.Any]:
+        found = _texts(ctx, directory, questions, answers)
+        if judge is not None:
+            others = [label for label in (SERVED, BASE) if label in answers]
+            pairs = [(label, other) for label in subject.candidates for other in others]
+            judged = judge_texts(ollama, directory, judge, questions, answers, pairs, limits, report_progress)
+            found = {**found, **judged, "notes": [*found.get("notes", ()), *judged["notes"]]}
+        return found
+
+    if judge is not None:
+        judges.require(ollama, judge)  # before hundreds of answers, and not after them
     report = evaluate(
         ollama,
         directory,
@@ -138,11 +155,29 @@ def run(
         subject,
         earlier=_earlier(ctx.layout, subject.name),
         notes=notes,
+        measure=measure,
         on_answer=report_progress,
         limits=limits,
     )
     log_line(f"{report['items']} questions, {len(report['models'])} models, {report['seconds']} s")
     return report
+
+
+def _texts(
+    ctx: StepContext, directory: str, questions: t.Callable[[], t.Iterable[Item]], answers: Answers
+) -> dict[str, t.Any]:
+    """``texts`` and ``corpora`` of the report, where there are texts and the tools to measure them."""
+    if "text" not in scores.counts(questions()):
+        return {}
+    reason = chrf.unavailable(ctx.toolchain)
+    if reason is not None:
+        return {"notes": [reason]}
+    python = os.path.join(ctx.toolchain.converter_venv, "bin", "python")
+    found = {label: chrf.of_answers(python, questions(), lines, directory) for label, lines in answers.items()}
+    return {
+        "texts": {label: each.scores for label, each in found.items()},
+        "corpora": {label: each.corpus for label, each in found.items() if each.corpus is not None},
+    }
 
 
 def _alias(ctx: StepContext) -> str:
@@ -169,12 +204,13 @@ class _ProgressReport:
     def __init__(self, path: str) -> None:
         self._path = path
         self._written_at = 0.0
-        self._started: tuple[float, int] | None = None
+        self._started = (0.0, 0)
+        self._total = -1
 
     def __call__(self, count: int, total: int, label: str) -> None:
         now = time.monotonic()
-        if self._started is None:
-            self._started = (now, count)
+        if total != self._total:  # the answers of the models, or after them those of the judge
+            self._started, self._total = (now, count), total
         if count < total and now - self._written_at < _REPORT_INTERVAL:
             return
         self._written_at = now

@@ -21,9 +21,6 @@ TEXTS: Texts = {
     "evaluations.no_dataset": "{place:capital} must be the name of a dataset, not {value!r}.",
     "evaluations.no_list": "{place:capital} must be a list of {choices:join|, | and }, not {value!r}.",
     "evaluations.no_choice": "{place:capital} must be one of {choices:join|, | and }, not {value!r}.",
-    "evaluations.no_judge": Text(
-        "{place:capital} must have the name of a model, not {value!r}.", "For example: judge: {{model: qwen3:14b}}"
-    ),
     "evaluations.asks_nothing": Text(
         "The evaluation asks nothing.", "Give held_out, rows or guard, or declare a gate beside it."
     ),

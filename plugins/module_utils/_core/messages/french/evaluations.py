@@ -21,9 +21,6 @@ TEXTS: Texts = {
     "evaluations.no_dataset": "{place:capital} doit être le nom d'un jeu de données, et non {value!r}.",
     "evaluations.no_list": "{place:capital} doit être une liste de {choices:join|, | et }, et non {value!r}.",
     "evaluations.no_choice": "{place:capital} doit être l'un de {choices:join|, | et }, et non {value!r}.",
-    "evaluations.no_judge": Text(
-        "{place:capital} doit avoir le nom d'un modèle, et non {value!r}.", "Par exemple : judge: {{model: qwen3:14b}}"
-    ),
     "evaluations.asks_nothing": Text(
         "L'évaluation ne demande rien.", "Donnez held_out, rows ou guard, ou déclarez une porte de qualité à côté."
     ),
