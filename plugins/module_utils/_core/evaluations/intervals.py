@@ -71,6 +71,18 @@ def fewest_for(share: float, confidence: float = CONFIDENCE) -> int:
     return fewest
 
 
+def most_unseen(asked: int, confidence: float = CONFIDENCE) -> float:
+    """The largest share of something that may well be seen in none of ``asked`` questions.
+
+    It is ``s`` where ``(1 - s)^asked = 1 - confidence``.
+    A bootstrap cannot tell it: samples of equal differences are equal. About ``3/n`` for 95 %: J. A. Hanley and
+    A. Lippman-Hand, "If Nothing Goes Wrong, Is Everything All Right?", JAMA 249 (1983), pages 1743-1745.
+
+    :param asked: at least 1.
+    """
+    return 1 - math.pow(1 - confidence, 1 / asked)
+
+
 def paired_bootstrap(
     differences: t.Sequence[float], confidence: float = CONFIDENCE, samples: int = SAMPLES, seed: int = 0
 ) -> Interval:

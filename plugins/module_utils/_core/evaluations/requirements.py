@@ -37,7 +37,7 @@ KEYS = (*MEASURES, *_DIFFERENCES, *_OF_GATE, "confidence")
 #: Rounding of means; a share that equals what is required meets it.
 _ROUNDING = 1e-9
 #: Questions below which a plan and a report say what a share can show.
-_FEW = 50
+FEW = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +206,7 @@ def notes(counts: t.Mapping[str, int], met: t.Mapping[str, int] | None = None) -
     made = []
     for measure in MEASURES:
         asked = counts.get(measure, 0)
-        if 0 < asked < _FEW and measure != "text":
+        if 0 < asked < FEW and measure != "text":
             right = round(0.9 * asked) if met is None else met.get(measure, 0)
             share = wilson(right, asked)
             facts = {"name": measure, "asked": asked, "met": right, "low": share.low, "high": share.high}

@@ -15,6 +15,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.eval
     bootstrap_mean,
     bounds_of_mean,
     fewest_for,
+    most_unseen,
     paired_bootstrap,
     wilson,
 )
@@ -162,3 +163,11 @@ def test_intervals_contain_the_truth_in_17_of_20_evaluations(asked: int) -> None
         texts = bootstrap_mean([generator.betavariate(2, 1) * 100 for _question in range(asked)])
         means += texts.low <= 200 / 3 <= texts.high
     assert min(shares, differences, means) >= 17, (shares, differences, means)
+
+
+def test_what_was_never_seen_may_still_be_there() -> None:
+    for asked in (1, 10, 300):
+        share = most_unseen(asked)
+        assert (1 - share) ** asked == pytest.approx(0.05), "that share stays unseen in one of twenty cases"
+    assert most_unseen(10) == pytest.approx(0.2589, abs=1e-4)
+    assert most_unseen(300) == pytest.approx(3 / 300, rel=0.01)
