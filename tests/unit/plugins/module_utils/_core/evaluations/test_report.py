@@ -195,8 +195,8 @@ def test_few_questions_are_told_and_many_are_not() -> None:
         "calls: with 4 questions, a measured share of 3/4 may truly be anything from 0.30 to 0.95 (95 % confidence)."
     )
     assert str(notes[-1]) == (
-        "q4_K_M and served agree on all 2 questions measured by guard; even so, their answers may differ to up to 78% of "
-        "all questions (95 % confidence)."
+        "q4_K_M and served agree on all 2 questions measured by guard; even so, their answers may differ to up to 78% "
+        "of all questions (95 % confidence)."
     )
     items = [question(number, "guard") for number in range(200)]
     many = report.build(facts(Q4), items, {"q4_K_M": {item.id: line(guard=1.0) for item in items}}, Requirements())
