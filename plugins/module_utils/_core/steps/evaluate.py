@@ -16,13 +16,14 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..datasets.evaluation_items import items_of
 from ..errors import JobError
-from ..evaluations import chrf, requirements, scores
 from ..evaluations import judge as judges
+from ..evaluations import requirements
 from ..evaluations.asking import Limits
 from ..evaluations.evaluation import Answers, Subject, evaluate, is_complete, read_report
 from ..evaluations.items import Item
 from ..evaluations.judging import judge_texts
 from ..evaluations.report import BASE, SERVED
+from ..evaluations.texts import measure_texts
 from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..releases import lineage
@@ -140,7 +141,7 @@ def run(
     judge = judges.read(asked.get("judge"), Message("evaluations.place"))
 
     def measure(questions: t.Callable[[], t.Iterable[Item]], answers: Answers) -> dict[str, t.Any]:
-        found = _texts(ctx, directory, questions, answers)
+        found = measure_texts(ctx.toolchain, directory, questions, answers)
         if judge is not None:
             others = [label for label in (SERVED, BASE) if label in answers]
             pairs = [(label, other) for label in subject.candidates for other in others]
@@ -163,23 +164,6 @@ def run(
     )
     log_line(f"{report['items']} questions, {len(report['models'])} models, {report['seconds']} s")
     return report
-
-
-def _texts(
-    ctx: StepContext, directory: str, questions: t.Callable[[], t.Iterable[Item]], answers: Answers
-) -> dict[str, t.Any]:
-    """``texts`` and ``corpora`` of the report, where there are texts and the tools to measure them."""
-    if "text" not in scores.counts(questions()):
-        return {}
-    reason = chrf.unavailable(ctx.toolchain)
-    if reason is not None:
-        return {"notes": [reason]}
-    python = os.path.join(ctx.toolchain.converter_venv, "bin", "python")
-    found = {label: chrf.of_answers(python, questions(), lines, directory) for label, lines in answers.items()}
-    return {
-        "texts": {label: each.scores for label, each in found.items()},
-        "corpora": {label: each.corpus for label, each in found.items() if each.corpus is not None},
-    }
 
 
 def _alias(ctx: StepContext) -> str:

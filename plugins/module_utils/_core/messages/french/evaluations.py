@@ -159,4 +159,29 @@ TEXTS: Texts = {
         "{model} : {value} {value:question|questions} de la porte de qualité {value:a|ont} eu une réponse conforme du "
         "modèle servi actuellement, et n'en {value:a|ont} plus."
     ),
+    "evaluations.line": "{parts}",
+    "evaluations.line_unmet": "{parts} ; non satisfait : {names}",
+    "evaluations.met": "{measure} {met}/{asked}",
+    "evaluations.value": "{measure} {value:.1f}",
+    "evaluations.versus": "vs {against} {differences}",
+    "evaluations.difference": "{difference:+.1f} ± {margin:.1f}",
+    "evaluations.difference_of": "{measure} {difference:+.1f} ± {margin:.1f}",
+    "evaluations.nothing_measured": "rien n'a été mesuré",
+    "evaluations.better": "meilleur",
+    "evaluations.worse": "moins bon",
+    "evaluations.undecided": "indécis",
+    "evaluations.share": "{met}/{asked} = {percent:.1f} % ({low:.1f} à {high:.1f})",
+    "evaluations.mean": "{value:.1f} ({low:.1f} à {high:.1f}, {asked} {asked:réponse|réponses})",
+    "evaluations.bound": " (borne {bound})",
+    "evaluations.requirement_met": "{model} : {name} vaut {value}{bound}, comme exigé ({wanted}).",
+    "evaluations.requirement_of": "{name}, {measure},",
+    "evaluations.nothing_to_compare": "{model} : {name} est satisfait : il n'y a rien à quoi comparer.",
+    "evaluations.judged": (
+        "{judge} a préféré {model} à {against} pour {wins} {wins:question|questions} sur {asked}, et {against} pour "
+        "{losses} ; {ties} {ties:égalité|égalités}. Il s'est contredit pour {disagreements}."
+    ),
+    "evaluations.judge_habits": (
+        "{judge} a donné {position:.0f} % de ses verdicts à la réponse lue en premier et {longer:.0f} % à la plus "
+        "longue."
+    ),
 }
