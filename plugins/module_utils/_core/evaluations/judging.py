@@ -35,6 +35,7 @@ def judge_texts(
     labels: t.Sequence[tuple[str, str]],
     limits: Limits,
     on_answer: OnAnswer | None = None,
+    earlier: t.Iterable[str] = (),
 ) -> dict[str, t.Any]:
     """Ask the judge about every pair of texts that it has not judged yet.
 
@@ -42,6 +43,7 @@ def judge_texts(
 
     :param directory: of the evaluation.
     :param labels: the pairs of models.
+    :param earlier: directories of earlier evaluations, whose judgements are taken.
     :returns: ``judge`` and ``notes`` of the report.
     :raises NotReadyError: if the judge is not in Ollama.
     :raises RemoteError: if Ollama does not answer.
@@ -50,12 +52,17 @@ def judge_texts(
     model = judges.require(ollama, judge)
     ends = time.monotonic() + limits.whole
     store = AnswerStore(os.path.join(directory, FILE), repair=True)
+    former = [AnswerStore(os.path.join(each, FILE)) for each in earlier]
     total = sum(1 for _pair in judges.pairs(labels, items(), answers))
     bounded = ollama.with_slow_timeout(limits.answer)
     made = []
     for count, (item, one, text, other, other_text) in enumerate(judges.pairs(labels, items(), answers), 1):
         key = digest([judge.rubric, item.id, one, text, other, other_text])
         line = store.get(model, key)
+        taken = next((each for each in former if (model, key) in each), None) if line is None else None
+        if taken is not None:
+            line = taken.get(model, key)
+            store.add_all([line] if line is not None else [])
         if line is None:
             if time.monotonic() > ends:
                 raise JobError("evaluations.takes_too_long", answers=count - 1, total=total, seconds=limits.whole)

@@ -128,7 +128,9 @@ def _gate(ancestors: t.Mapping[str, Receipt]) -> list[str]:
     before = results.get("met_before")
     text = f"{results.get('met')} of {results.get('asked')} answers were as expected before it was promoted"
     text += f"; of the model it took the place of, {before}." if before is not None else "."
-    return ["## Gate", f"{text} Questions and answers are in `gate.json`."]
+    evaluation = str(results.get("evaluation") or "")
+    place = f"`outputs/evaluations/{evaluation}`" if evaluation else "`gate.json`"
+    return ["## Gate", f"{text} Questions and answers are in {place}."]
 
 
 def _evaluation(lines: t.Sequence[str]) -> list[str]:

@@ -137,6 +137,7 @@ def run(
     """
     items, notes = items_of(ctx.layout, asked)
     report_progress = _ProgressReport(ctx.progress_file)
+    earlier = _earlier(ctx.layout, subject.name)
     judge = judges.read(asked.get("judge"), Message("evaluations.place"))
 
     def measure(questions: t.Callable[[], t.Iterable[Item]], answers: Answers) -> dict[str, t.Any]:
@@ -144,7 +145,7 @@ def run(
         if judge is not None:
             others = [label for label in (SERVED, BASE) if label in answers]
             pairs = [(label, other) for label in subject.candidates for other in others]
-            judged = judge_texts(ollama, directory, judge, questions, answers, pairs, limits, report_progress)
+            judged = judge_texts(ollama, directory, judge, questions, answers, pairs, limits, report_progress, earlier)
             found = {**found, **judged, "notes": [*found.get("notes", ()), *judged["notes"]]}
         return found
 
@@ -155,7 +156,7 @@ def run(
         directory,
         items,
         subject,
-        earlier=_earlier(ctx.layout, subject.name),
+        earlier=earlier,
         notes=notes,
         measure=measure,
         on_answer=report_progress,

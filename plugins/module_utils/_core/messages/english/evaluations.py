@@ -127,6 +127,10 @@ TEXTS: Texts = {
         "The judge {judge} chose the longer answer in {share} % of its verdicts on {model} and {against}: length "
         "may have decided, and not quality."
     ),
+    "evaluations.no_difference": (
+        "{model} and {against} agree on all {asked} {asked:question|questions} measured by {name}; even so, their "
+        "answers may differ to up to {share:.0%} of all questions ({confidence} % confidence)."
+    ),
     "evaluations.answers_missing": "{model} has not answered {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model}: {name} was not measured, and {wanted:g} is required.",
     "evaluations.lacks_value": "{model}: {name} is {value:.3g} and must be at least {wanted:g}.",

@@ -132,6 +132,11 @@ TEXTS: Texts = {
         "Le juge {judge} a choisi la réponse la plus longue dans {share} % de ses verdicts sur {model} et {against} "
         ": la longueur a pu décider, et non la qualité."
     ),
+    "evaluations.no_difference": (
+        "{model} et {against} concordent sur {asked} {asked:question mesurée|questions mesurées} par {name} ; leurs "
+        "réponses peuvent pourtant différer pour jusqu'à {share:.0%} de toutes les questions (confiance de "
+        "{confidence} %)."
+    ),
     "evaluations.answers_missing": "{model} n'a pas répondu à {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model} : {name} n'a pas été mesuré, et {wanted:g} est exigé.",
     "evaluations.lacks_value": "{model} : {name} vaut {value:.3g} et doit être d'au moins {wanted:g}.",

@@ -124,6 +124,8 @@ def test_a_registered_model_that_passed_a_gate(layout: Layout) -> None:
     )
     compared = model_card(layout, {**promote, "results": {**results, "met_before": 0}})
     assert "promoted; of the model it took the place of, 0. Questions and answers are in `gate.json`." in compared
+    evaluated = model_card(layout, {**promote, "results": {**results, "evaluation": "7" * 64}})
+    assert f"Questions and answers are in `outputs/evaluations/{'7' * 64}`." in evaluated
 
 
 def test_a_promoted_model_that_was_evaluated(layout: Layout) -> None:
