@@ -45,7 +45,8 @@ def model_card(layout: Layout, receipt: Receipt, evaluation: t.Sequence[str] = (
         *_use(ancestors),
         *_training(ancestors),
         *_data(ancestors),
-        *(_evaluation(evaluation) or _gate(ancestors)),
+        *_gate(ancestors),
+        *_evaluation(evaluation),
         _lineage(ancestors),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
