@@ -125,7 +125,7 @@ def evaluate_model(
         started_at = utc_now()
         items, notes = items_of(layout, asked)
         earlier = [evaluation.path for evaluation in Evaluations(layout).all[:_EARLIER]]
-        measure = _measure(ollama, work, subject, asked, tools)
+        measure = _measure(ollama, work, subject, asked, tools, earlier)
         report = evaluate(ollama, work, items, subject, earlier=earlier, notes=notes, measure=measure)
         if len(report["models"]) < len(models):
             # a model to compare with did not answer: the next attempt asks it alone
@@ -176,10 +176,16 @@ def with_requirements(report: t.Mapping[str, t.Any], subject: Subject) -> dict[s
 
 
 def _measure(
-    ollama: Ollama, directory: str, subject: Subject, asked: t.Mapping[str, t.Any], tools: Toolchain
+    ollama: Ollama,
+    directory: str,
+    subject: Subject,
+    asked: t.Mapping[str, t.Any],
+    tools: Toolchain,
+    earlier: t.Sequence[str] = (),
 ) -> Measure:
     """What is measured once all answers are there: chrF, and the verdicts of a judge.
 
+    :param earlier: directories of evaluations whose judgements are taken over.
     :raises NotReadyError: if the judge is not in Ollama.
     """
     judge = judges.read(asked.get("judge"), Message("evaluations.place"))
@@ -191,7 +197,7 @@ def _measure(
         if judge is None:
             return found
         pairs = [(label, SERVED) for label in subject.candidates if SERVED in answers]
-        judged = judge_texts(ollama, directory, judge, questions, answers, pairs, Limits())
+        judged = judge_texts(ollama, directory, judge, questions, answers, pairs, Limits(), earlier=earlier)
         return {**found, **judged, "notes": [*found.get("notes", ()), *judged["notes"]]}
 
     return measure

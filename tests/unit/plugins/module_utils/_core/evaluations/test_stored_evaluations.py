@@ -120,6 +120,18 @@ def test_a_torn_last_line_and_a_missing_answer_are_shown_as_no_answer(layout: La
     assert "text-2" not in dict(answered.ordered("q4_K_M", "served", only_shared=True))
 
 
+def test_chrf_that_was_computed_later_is_among_the_scores(layout: Layout) -> None:
+    write_evaluation(layout, ONE, A)
+    evaluations = Evaluations(layout)
+    path = Path(evaluations.all[0].path)
+    (path / "chrf.json").write_text(json.dumps({"q4_K_M": {"text-2": 12.5, "gone": 1.0}, "other": {"text-2": 1.0}}))
+    answered = Answered([index_of(str(path))], columns(evaluations))
+    assert answered.scores("q4_K_M")["text-2"] == {"exact": 0.0, "same": 0.0, "text": 12.5}
+    assert answered.read("text-2")["answers"]["q4_K_M"]["scores"]["text"] == 12.5
+    assert answered.read("text-2")["answers"]["served"]["scores"]["text"] == 48.0
+    assert dict(answered.ordered("q4_K_M", "served"))["text-2"] == pytest.approx(-0.355 / 3)
+
+
 def test_two_versions_of_different_evaluations_are_compared(layout: Layout) -> None:
     write_evaluation(layout, ONE, A)
     write_evaluation(layout, TWO, B, at="2026-11-30T09:01:00.000Z", swapped=True)
