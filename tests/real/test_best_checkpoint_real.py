@@ -20,6 +20,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import held_out, registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import JobError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.formats.safetensors import ADAPTER
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
@@ -53,7 +54,21 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
     make_tiny_base(root / "base", "--layers", "1")
     prompts = json.loads((FILES / "homelab_prompts.json").read_text(encoding="utf-8"))[:ROWS]
     rows = [{"instruction": row["instruction"], "output": row["output"]} for row in prompts]
-    registry.apply(made.layout, registry.Declaration("rows"), [Source("records", records=rows)])
+    others = [{"output": row["output"]} for row in rows[1:] + rows[:1]]
+    kinds: dict[str, list[dict[str, t.Any]]] = {
+        "rows": rows,
+        "pairs": [
+            {"instruction": row["instruction"], "chosen": row["output"], "rejected": other["output"]}
+            for row, other in zip(rows, others)
+        ],
+        "rated": [
+            {**row, **(other if number % 2 else {}), "kto_tag": not number % 2}
+            for number, (row, other) in enumerate(zip(rows, others))
+        ],
+        "texts": [{"text": f"{row['instruction']} {row['output']} " * 2} for row in rows],
+    }
+    for name, records in kinds.items():
+        registry.apply(made.layout, registry.Declaration(name), [Source("records", records=records)])
     yield made
     made.clear()
     shutil.rmtree(root)
@@ -63,6 +78,7 @@ def planned(workspace: Workspace, **more: t.Any) -> StepContext:
     """A job for the training that is planned."""
     base_model = str(workspace.root / "base")
     wanted = {"name": "essai", "base_model": base_model, "dataset": "rows", **DECLARED, **more}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
     run = plan(workspace.layout, Request.finetune(wanted), Host(workspace.tools, "cpu"))
     base, spec = run.steps[0].spec, run.steps[1].spec
     location = workspace.layout.artifact("base", base.fingerprint)
@@ -141,3 +157,57 @@ def test_a_killed_training_takes_the_same_checkpoint(
     assert again["resumed_from"] in (results["best_step"], after_best)
     assert (again["best_step"], again["steps"]) == (results["best_step"], results["steps"])
     assert Path(ctx.work, ADAPTER).read_bytes() == adapter
+
+
+@pytest.mark.full
+def test_a_stop_within_an_epoch_is_no_evaluation_without_a_lower_loss(workspace: Workspace) -> None:
+    """LLaMA-Factory evaluates where it is stopped. The training ends at the end of an epoch nevertheless."""
+    ctx, step = planned(workspace, batch_size=4, early_stopping=1, learning_rate=0.02, seed=3), TrainStep()
+    command = step.command(ctx)
+    assert command is not None
+    process = workspace.start(command, ctx)
+    deadline = time.monotonic() + 600
+    while not (progress := step.progress(ctx)) or progress.current < 2:
+        assert process.poll() is None and time.monotonic() < deadline, log_of(ctx)[-3000:]
+        time.sleep(0.01)
+    assert process.wait(step.stop(ctx, lambda number: os.killpg(process.pid, number))) == 0
+    state = json.loads(Path(ctx.work, "trainer_state.json").read_text())
+    if state["epoch"] == round(state["epoch"]):
+        pytest.skip("it was stopped at the end of an epoch")
+    with pytest.raises(JobError, match="stopped at step"):
+        step.finish(ctx)
+    ctx = workspace.again(ctx)
+    results = workspace.run(step, ctx)
+    assert results["resumed_from"] == state["global_step"]
+    assert results["epochs"] == round(results["epochs"])
+    assert results["best_step"] < results["steps"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("dataset", "more"),
+    [
+        ("pairs", {"stage": "dpo"}),
+        ("rated", {"stage": "kto"}),
+        ("texts", {"stage": "pt", "held_out": 0, "cutoff_len": 64}),
+        ("rows", {"method": "full"}),
+        ("rows", {"method": "freeze", "freeze_trainable_layers": 1}),
+    ],
+    ids=["dpo", "kto", "pt", "full", "freeze"],
+)
+def test_every_stage_and_method_takes_the_best_checkpoint(
+    workspace: Workspace, dataset: str, more: dict[str, t.Any]
+) -> None:
+    """The weights are those of the checkpoint, whatever format they are in."""
+    ctx, step = planned(workspace, dataset=dataset, epochs=3, early_stopping=None, **more), TrainStep()
+    command = step.command(ctx)
+    assert command is not None
+    assert workspace.start(command, ctx).wait(600) == 0, log_of(ctx)[-3000:]
+    found = losses(ctx)
+    assert len(found) == 3
+    lowest = min(found, key=found.__getitem__)
+    weights = ADAPTER if "method" not in more else "model.safetensors"
+    assert Path(ctx.work, weights).read_bytes() == Path(ctx.work, f"checkpoint-{lowest}", weights).read_bytes()
+    results = step.finish(ctx)
+    assert results["best_step"] == lowest
+    assert "stopped_early" not in results

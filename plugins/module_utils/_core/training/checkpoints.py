@@ -178,8 +178,41 @@ def _stopped_early(state: t.Mapping[str, t.Any]) -> bool:
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         stopping = state["stateful_callbacks"]["EarlyStoppingCallback"]
         patience = stopping["args"]["early_stopping_patience"]
-        return bool(stopping["attributes"]["early_stopping_patience_counter"] >= patience > 0)
+        without_lower_loss = stopping["attributes"]["early_stopping_patience_counter"]
+        return bool(without_lower_loss >= patience > 0) and not _is_within_epoch(state)
     return False
+
+
+def _is_within_epoch(state: t.Mapping[str, t.Any]) -> bool:
+    """Whether a state is that of a step after which a training does not evaluate unless it is stopped there.
+
+    A Trainer that evaluates after each epoch takes the step at which SIGTERM stops it for the end of one.
+    """
+    epoch, step, every = state.get("epoch"), state.get("global_step"), state.get("eval_steps")
+    if not isinstance(epoch, (int, float)) or abs(epoch - round(epoch)) < 1e-6:
+        return False
+    return not (isinstance(step, int) and isinstance(every, int) and every > 0 and step % every == 0)
+
+
+def _discount_stop(path: str) -> None:
+    """Take the evaluation at a stop within an epoch out of the count of those without a lower loss.
+
+    :param path: of the checkpoint from which a training resumes.
+    """
+    state = read_object(os.path.join(path, STATE))
+    evaluated = [entry.get("step") for entry in state.get("log_history") or [] if "eval_loss" in entry]
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        counted = state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]
+        name = "early_stopping_patience_counter"
+        if counted[name] > 0 and _is_within_epoch(state) and evaluated[-1:] == [state["global_step"]]:
+            counted[name] -= 1
+            # removed from the log, so that it is discounted once
+            state["log_history"] = [
+                entry
+                for entry in state["log_history"]
+                if "eval_loss" not in entry or entry.get("step") != state["global_step"]
+            ]
+            write_json(os.path.join(path, STATE), state)
 
 
 def prepare(work: str, takes_best: bool = False) -> Attempt:
@@ -196,6 +229,7 @@ def prepare(work: str, takes_best: bool = False) -> Attempt:
             remove_tree(work)
         os.makedirs(work)
         return attempt
+    _discount_stop(os.path.join(work, f"checkpoint-{attempt.step}"))
     for name in attempt.broken:
         remove_tree(os.path.join(work, name))
     for name in os.listdir(work):

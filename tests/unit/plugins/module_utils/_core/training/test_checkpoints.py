@@ -232,6 +232,29 @@ def test_the_best_checkpoint_is_kept_and_needed(tmp_path: Path) -> None:
     assert attempt.broken["checkpoint-100"] == "checkpoint-80, the best one before it, is incomplete"
 
 
+def test_the_evaluation_at_a_stop_does_not_count(tmp_path: Path) -> None:
+    """A Trainer that is stopped within an epoch evaluates there; stopping often must not end a training."""
+    state = json.loads((RECORDED / "trainer_state-early_stopping.json").read_text(encoding="utf-8"))
+    stopped = {**state, "global_step": 34, "epoch": 8.5}
+    stopped["log_history"] = [*state["log_history"], {"eval_loss": 3.0, "step": 34, "epoch": 8.5}]
+    assert not checkpoints.is_complete(stopped)
+    assert checkpoints.is_complete({**stopped, "eval_steps": 17}), "one that evaluates every 17 steps"
+    write_checkpoint(tmp_path, 34)
+    path = tmp_path / "checkpoint-34" / "trainer_state.json"
+
+    def counted(content: dict[str, t.Any]) -> int:
+        path.write_text(json.dumps(content))
+        checkpoints.prepare(str(tmp_path))
+        checkpoints.prepare(str(tmp_path))
+        stopping = json.loads(path.read_text())["stateful_callbacks"]["EarlyStoppingCallback"]
+        return int(stopping["attributes"]["early_stopping_patience_counter"])
+
+    assert counted(stopped) == 1, "once, however often it is prepared"
+    assert counted({**stopped, "log_history": state["log_history"]}) == 2, "no evaluation at the stop"
+    assert counted({**stopped, "eval_steps": 17}) == 2
+    assert counted({**stopped, "epoch": 9.0}) == 2
+
+
 def test_best_checkpoint_of_a_state() -> None:
     state = json.loads((RECORDED / "trainer_state-early_stopping.json").read_text(encoding="utf-8"))
     assert checkpoints.best(state) == (24, 1.4914591312408447)
