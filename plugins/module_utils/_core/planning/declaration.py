@@ -62,7 +62,6 @@ def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] =
                 checked.problems.append(Problem(written, Message("training.option_missing", option=option.name)))
     checked.problems.extend(hyperparameters.ineffective_options(checked))
     checked.problems.extend(hyperparameters.gpu_problems(checked))
-    checked.problems.extend(hyperparameters.evaluation_problems(checked))
     return checked
 
 

@@ -92,9 +92,7 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
         of bounds, an unsupported method or stage.
     """
     checked = check_options(OPTIONS, declared)
-    raise_problems(
-        [*checked.problems, *ineffective_options(checked), *gpu_problems(checked), *evaluation_problems(checked)]
-    )
+    raise_problems([*checked.problems, *ineffective_options(checked), *gpu_problems(checked)])
     return complete(checked.values)
 
 
@@ -113,7 +111,24 @@ def ineffective_options(checked: Checked) -> list[Problem]:
     ``method: lora`` is QLoRA in LLaMA-Factory, but not here. A value that is the default has no other effect.
     """
     defects = ((option, _defect_of_context(option, checked)) for option in OPTIONS if option.name in checked.values)
-    return [Problem(checked.written[option.name], defect) for option, defect in defects if defect]
+    found = [Problem(checked.written[option.name], defect) for option, defect in defects if defect]
+    return found + _evaluation_problems(checked)
+
+
+def _evaluation_problems(checked: Checked) -> list[Problem]:
+    """What ``extra`` says against ``early_stopping`` and ``best_checkpoint``: the same, or to evaluate nothing."""
+    extra = checked.values.get("extra") or {}
+    problems = []
+    for option, argument in _EVALUATION_ARGUMENTS.items():
+        if not checked.values.get(option):
+            continue
+        if argument in extra:
+            content = Message("training.extra_is_option", name=argument, option=option)
+            problems.append(Problem(checked.written["extra"], content))
+        elif extra.get("eval_strategy") in ("no", False):  # YAML reads no as false
+            content = Message("training.option_of_other_value", option=option, **_NO_EVALUATION)
+            problems.append(Problem(checked.written[option], content))
+    return problems
 
 
 def _defect_of_context(option: Option, checked: Checked) -> Message | None:
@@ -173,22 +188,6 @@ def gpu_problems(checked: Checked) -> list[Problem]:
         nearest=max(1, round(batches / gpus)) * gpus,
     )
     return [Problem(checked.written["gpus"], content)]
-
-
-def evaluation_problems(checked: Checked) -> list[Problem]:
-    """What ``extra`` says against ``early_stopping`` and ``best_checkpoint``: the same, or to evaluate nothing."""
-    extra = checked.values.get("extra") or {}
-    problems = []
-    for option, argument in _EVALUATION_ARGUMENTS.items():
-        if not checked.values.get(option):
-            continue
-        if argument in extra:
-            content = Message("training.extra_is_option", name=argument, option=option)
-            problems.append(Problem(checked.written["extra"], content))
-        elif str(extra.get("eval_strategy", "epoch")) == "no":
-            content = Message("training.option_of_other_value", option=option, **_NO_EVALUATION)
-            problems.append(Problem(checked.written[option], content))
-    return problems
 
 
 def _require_method(method: str) -> None:

@@ -268,6 +268,10 @@ def test_every_option_that_changes_the_result_enters_the_settings() -> None:
             "Declare best_checkpoint instead, outside of extra.",
         ),
         (
+            {"early_stopping": 2, "validation_share": 0.1, "extra": {"eval_strategy": False}},
+            "early_stopping has no effect with eval_strategy: no.",
+        ),
+        (
             {"best_checkpoint": True, "validation_share": 0.1, "extra": {"eval_strategy": "no"}},
             "best_checkpoint has no effect with eval_strategy: no. Declare eval_strategy: epoch or steps",
         ),
