@@ -111,7 +111,7 @@ class TrainStep(Step):
         distributed = ctx.spec.options.get("nodes")
         if distributed and not checkpoints.finished(ctx.work):
             self._drop_unshared_checkpoints(ctx)
-        attempt = checkpoints.prepare(ctx.work)
+        attempt = checkpoints.prepare(ctx.work, _takes_best(ctx))
         env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)), image)
         extra = ctx.spec.options["resolved"].get("extra") or {}
         extra_files.require_unchanged(ctx.layout, ctx.spec.settings, extra)
@@ -299,10 +299,16 @@ class TrainStep(Step):
             "resumed_from": _resumed_from(ctx),
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
         }
+        if state["global_step"] < state["max_steps"]:
+            results["stopped_early"] = True
         found = findings(state, resolved)
         if found:
             results["findings"] = [finding.as_dict() for finding in found]
+        if _takes_best(ctx):
+            self._record_best(ctx, state)
         results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
+        if "best_eval_loss" in results:
+            results["metrics"]["eval_loss"] = results["best_eval_loss"]
         checkpoints.clean_output(ctx.work)
         checkpoints.normalise_adapter(ctx.work, ctx.upstream_path("base"))
         remove_scratch(ctx)
@@ -310,6 +316,21 @@ class TrainStep(Step):
             # safetensors creates files with mode 0600; the permissions of the directory control the access
             os.chmod(os.path.join(ctx.work, name), 0o644)
         return results
+
+    @staticmethod
+    def _record_best(ctx: StepContext, state: t.Mapping[str, t.Any]) -> None:
+        """Record which checkpoint the result is, before the checkpoints are deleted.
+
+        :raises JobError: when there is none, in which case the Trainer has left the last weights as they are.
+        """
+        path = os.path.join(ctx.work, ROWS)
+        recorded = read_json(path) or {}
+        if "best_step" in recorded:
+            return
+        best = checkpoints.best(state)
+        if best is None or not checkpoints.has_checkpoint(ctx.work, best[0]):
+            raise JobError("steps.no_best_checkpoint")
+        write_json(path, {**recorded, "best_step": best[0], "best_eval_loss": round(best[1], 6)})
 
     def _complete_state(self, ctx: StepContext) -> dict[str, t.Any]:
         """Read ``trainer_state.json`` and check that the training is complete.
@@ -372,7 +393,7 @@ def resumable_steps(ctx: StepContext) -> list[int]:
     Empty on a CPU: transformers loads the optimizer's state onto a device that torch does not support there
     (``map_location`` of ``_load_optimizer_and_scheduler``).
     """
-    return [] if _accelerator(ctx) == "cpu" else checkpoints.resumable(ctx.work)
+    return [] if _accelerator(ctx) == "cpu" else checkpoints.resumable(ctx.work, _takes_best(ctx))
 
 
 def _extensions_directory(ctx: StepContext, installation: str) -> str:
@@ -391,6 +412,11 @@ def _extensions_directory(ctx: StepContext, installation: str) -> str:
 
 def _accelerator(ctx: StepContext) -> str:
     return str(ctx.spec.options.get("accelerator") or "cpu")
+
+
+def _takes_best(ctx: StepContext) -> bool:
+    """Whether the result is the best checkpoint instead of the last one."""
+    return bool(ctx.spec.options["resolved"].get("best_checkpoint"))
 
 
 def _saves_on_sigterm(venv: str) -> bool:

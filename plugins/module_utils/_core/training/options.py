@@ -255,6 +255,18 @@ ALL: tuple[Option, ...] = (
         minimum=0, maximum=LARGEST_SHARE, usual=True,
     ),
     Option(
+        "early_stopping", "int", None, "Early stopping",
+        "Evaluations in a row without a lower validation loss after which the training ends; by default it ends with "
+        "its epochs. Requires validation_share.",
+        minimum=1, maximum=1000, requires="validation_share",
+    ),
+    Option(
+        "best_checkpoint", "bool", False, "Best checkpoint",
+        "Whether the result is the checkpoint with the lowest validation loss instead of the last one. Checkpoints are "
+        "then written at each evaluation instead of every save_steps. Requires validation_share.",
+        stages=("sft", "pt", "dpo", "kto"), requires="validation_share",
+    ),
+    Option(
         "held_out", "float", 0.0, "Share held out",
         "Share of the rows that is neither trained on nor validated on, to measure the model with them. A row is "
         "selected by its question, so the selection is stable as the dataset grows.",
@@ -315,6 +327,7 @@ ALL: tuple[Option, ...] = (
         "save_steps", "int", 50, "Steps between checkpoints",
         "Steps between two checkpoints, from which an interrupted training resumes.",
         minimum=1, maximum=1000000, lf_argument="save_steps", changes_result=False,
+        needs=("best_checkpoint", (False,)),
     ),
     Option(
         "extra", "dict", {}, "Additional arguments of LLaMA-Factory",

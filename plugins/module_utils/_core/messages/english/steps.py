@@ -230,6 +230,10 @@ TEXTS: Texts = {
         "The training finished all its steps but its result is incomplete.",
         "Check whether the disk is full, and apply again: it resumes from its last checkpoint.",
     ),
+    "steps.no_best_checkpoint": Text(
+        "The training has no best checkpoint: no validation loss was a number, or the checkpoint was deleted.",
+        "Lower learning_rate (to a tenth), or leave out best_checkpoint.",
+    ),
     "steps.training_diverged": Text(
         "The training diverged: {file} holds values that are no numbers ({tensor}).",
         "Lower learning_rate (to a tenth), or raise warmup_ratio.",
