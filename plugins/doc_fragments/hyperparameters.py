@@ -165,6 +165,27 @@ options:
       - At least V(0), at most V(0.5).
     type: float
     default: 0.0
+  early_stopping:
+    description:
+      - Evaluations in a row without a lower validation loss after which the training ends; by default it ends with its
+        epochs. Requires validation_share.
+      - At least V(1), at most V(1000).
+    type: int
+  best_checkpoint:
+    description:
+      - Whether the result is the checkpoint with the lowest validation loss instead of the last one. Checkpoints are
+        then written at each evaluation instead of every save_steps. Requires validation_share.
+      - Only for the stages V(sft), V(pt), V(dpo) and V(kto).
+    type: bool
+    default: false
+  held_out:
+    description:
+      - Share of the rows that is neither trained on nor validated on, to measure the model with them. A row is selected
+        by its question, so the selection is stable as the dataset grows.
+      - At least V(0), at most V(0.5).
+      - Only for the stages V(sft), V(dpo) and V(kto).
+    type: float
+    default: 0.0
   pref_loss:
     description:
       - Loss of dpo; sigmoid is DPO itself. orpo and simpo need no second copy of the base.

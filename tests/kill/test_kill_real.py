@@ -40,12 +40,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
 COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "12"))
 #: The steps of twenty kills. With the default seed the first twelve kill each process in a training, and Ollama
-#: in a registration and a promotion.
-STEPS = ("train",) * 3 + ("register-q4_K_M", "gguf-f16", "promote", "gguf-f16", "gguf-q4_K_M", "train", "gguf-f16")
+#: in a registration, an evaluation and a promotion.
+STEPS = ("train",) * 3 + ("register-q4_K_M", "gguf-f16", "evaluate", "gguf-f16", "gguf-q4_K_M", "train", "gguf-f16")
 STEPS += ("register-q4_K_M", "promote", "train", "gguf-f16", "train", "gguf-f16", "gguf-f16", "train")
 STEPS += ("register-q4_K_M", "gguf-f16")
 #: Those that ask the one server, and are struck one at a time; of the others two at a time.
-SERVED = ("register-q4_K_M", "promote")
+SERVED = ("register-q4_K_M", "evaluate", "promote")
 SAVE_STEPS = 4
 
 #: The answers do not matter, only the requests.

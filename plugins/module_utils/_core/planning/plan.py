@@ -266,10 +266,22 @@ def _seconds(
             return None, ""
         method = str(options["resolved"]["method"])
         return duration.training_seconds(parameters, tokens, method, gpu, cores, count), "worked out"
+    if kind == "evaluate":
+        return _seconds_of_answers(step.spec, before), "the last time"
     previous_seconds = _duration(before)
     if previous_seconds is not None and (before or {}).get("settings") == step.spec.settings and kind != "base":
         return previous_seconds, "the last time"
     return duration.copying_seconds(kind, disk), "worked out"
+
+
+def _seconds_of_answers(spec: StepSpec, before: t.Mapping[str, t.Any] | None) -> float | None:
+    """Seconds of an evaluation in which every model is asked every question; None if none was asked before."""
+    each = ((before or {}).get("results") or {}).get("seconds_per_answer")
+    questions = spec.options.get("questions")
+    if not each or not questions:
+        return None
+    models = len(spec.settings.get("candidates") or ()) + len(spec.settings.get("against") or ())
+    return float(each) * int(questions) * models
 
 
 def _training_tokens(
@@ -285,7 +297,10 @@ def _training_tokens(
     resolved = options.get("resolved") or {}
     if not dataset_results or not resolved:
         return None
-    return duration.total_tokens(dataset_results, float(resolved["epochs"]), int(resolved["cutoff_len"]))
+    tokens = duration.total_tokens(dataset_results, float(resolved["epochs"]), int(resolved["cutoff_len"]))
+    counted = options.get("held_out") or {}
+    share = counted["held_out"] / counted["rows"] if counted else float(resolved.get("held_out") or 0.0)
+    return None if tokens is None else tokens * (1 - share)
 
 
 def _is_comparable(

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The gate of a promotion: prompts, and expectations the answers must meet.
 
-A gate is declared as ``{"prompts": [{"prompt": "…", "contains": "…"}, …]}``; ``releases.gate_evaluation`` asks the
+A gate is declared as ``{"prompts": [{"prompt": "…", "contains": "…"}, …]}``; ``evaluations`` asks the
 models. A gate changes no model, so only the fingerprint of the promotion contains it.
 """
 
@@ -14,7 +14,9 @@ import json
 import typing as t
 import unicodedata
 
+from ..chat_formats.json_schema import schema_faults, unchecked, value_faults
 from ..errors import InputError
+from ..json_text import is_too_deep
 from ..messages.message import Message
 from ..ollama.syntax import check_parameters
 from . import regex
@@ -35,9 +37,12 @@ EXPECTATIONS: dict[str, type] = {
     "ends_by_itself": bool,
     "max_tokens": int,
     "json": bool,
+    "json_schema": dict,
     "ignore_case": bool,
     "no_calls": bool,
 }
+#: Places of an answer that are named because they are not as a schema says.
+_MAX_FAULTS = 5
 _PROMPT_KEYS = ("prompt", "system", "messages", "tools", "calls")
 _KEYS = ("prompts", "tools", "options", "allowed_failures", "no_regression")
 _ROLES = ("system", "user", "assistant", "tool")
@@ -198,6 +203,8 @@ def _question(raw: t.Any, number: int, shared_tools: list[dict[str, t.Any]]) -> 
             value = _integer(value, _option(name, place), 1)
         elif value_type is str:
             value = _text(value, _option(name, place))
+        elif value_type is dict:
+            value = _schema(value, _option(name, place))
         else:
             items = value if isinstance(value, (list, tuple)) else [value]
             value = [_text(item, _option(name, place)) for item in items]
@@ -267,6 +274,17 @@ def _boolean(value: t.Any, place: Message) -> bool:
     raise InputError("releases.no_boolean", place=place, value=value)
 
 
+def _schema(value: t.Any, place: Message) -> dict[str, t.Any]:
+    """A JSON schema of which every keyword is checked."""
+    if not isinstance(value, t.Mapping) or not value:
+        raise InputError("releases.schema_invalid", place=place, value=value)
+    faults = schema_faults(value, "json_schema") or unchecked(value, "json_schema")
+    if faults:
+        where, problem = faults[0]
+        raise InputError("releases.schema_faulty", place=place, path=where, problem=problem)
+    return dict(value)
+
+
 def _integer(value: t.Any, place: Message, minimum: int) -> int:
     try:
         number = int(str(value))
@@ -324,126 +342,32 @@ def unmet(question: Question, answer: Answer) -> list[Message]:
     if "max_tokens" in expect and answer.tokens > expect["max_tokens"]:
         code = "releases.unmet_max_tokens" if answer.ended else "releases.unmet_max_tokens_unended"
         failures.append(Message(code, tokens=answer.tokens, limit=expect["max_tokens"]))
-    if expect.get("json"):
-        defect = _json_defect(answer.text)
+    if expect.get("json") or "json_schema" in expect:
+        value, defect = _read_json(answer.text)
         if defect:
             failures.append(Message("releases.unmet_json", reason=defect))
+        elif "json_schema" in expect and is_too_deep(value):
+            failures.append(Message("releases.unmet_json", reason=Message("releases.nested_too_deeply")))
+        elif "json_schema" in expect:
+            failures += [
+                Message("releases.unmet_json_schema", path=path, reason=reason)
+                for path, reason in value_faults(value, expect["json_schema"], "$")[:_MAX_FAULTS]
+            ]
     return failures
 
 
-def _json_defect(text: str) -> str | Message:
-    """Why a text is no JSON; empty if it is."""
+def _read_json(text: str) -> tuple[t.Any, str | Message]:
+    """The value of a text in JSON, and why it is none; empty if it is."""
 
     def refuse_constant(name: str) -> t.NoReturn:
         raise InputError("releases.no_json_value", name=name)
 
     try:
-        json.loads(text, parse_constant=refuse_constant)
+        value = json.loads(text, parse_constant=refuse_constant)
     except InputError as error:
-        return error.content
+        return None, error.content
     except ValueError as error:
-        return str(error)
+        return None, str(error)
     except RecursionError:
-        return Message("releases.nested_too_deeply")
-    return ""
-
-
-def report(
-    gate: Gate,
-    candidate: t.Mapping[str, str],
-    after: t.Sequence[Answer],
-    served: t.Mapping[str, str] | None = None,
-    before: t.Sequence[Answer] = (),
-) -> dict[str, t.Any]:
-    """The result of a gate: ``passed``, the number of answers that meet the expectations, all questions and answers.
-
-    :param candidate: ``model`` and ``digest`` of the model to promote.
-    :param after: the candidate's answers.
-    :param served: ``model`` and ``digest`` of the model served now; None if there is none or it is the candidate.
-    :param before: the served model's answers.
-    """
-    entries = []
-    for number, (question, answer) in enumerate(zip(gate.questions, after), 1):
-        entry: dict[str, t.Any] = {
-            "number": number,
-            "messages": [dict(message) for message in question.messages],
-            "expected": dict(question.expect),
-            **({"tools": [tool["function"]["name"] for tool in question.tools]} if question.tools else {}),
-            "after": _judged(question, answer),
-            "before": _judged(question, before[number - 1]) if served else None,
-        }
-        entry["regressed"] = bool(entry["before"] and entry["before"]["met"] and not entry["after"]["met"])
-        entries.append(entry)
-    met = sum(entry["after"]["met"] for entry in entries)
-    regressed = gate.no_regression and any(entry["regressed"] for entry in entries)
-    return {
-        "schema": 1,
-        "passed": len(entries) - met <= gate.allowed_failures and not regressed,
-        "candidate": {**candidate, "met": met},
-        "served": {**served, "met": sum(entry["before"]["met"] for entry in entries)} if served else None,
-        "asked": len(entries),
-        "allowed_failures": gate.allowed_failures,
-        "no_regression": gate.no_regression,
-        "questions": entries,
-    }
-
-
-def _judged(question: Question, answer: Answer) -> dict[str, t.Any]:
-    failures = unmet(question, answer)
-    return {
-        **dataclasses.asdict(answer),
-        "met": not failures,
-        "unmet": [str(failure) for failure in failures],
-        "unmet_messages": [failure.as_dict() for failure in failures],
-    }
-
-
-def summary(result: t.Mapping[str, t.Any]) -> Message:
-    """One sentence that summarizes a :func:`report`."""
-    candidate, served = result["candidate"], result["served"]
-    facts = {"met": candidate["met"], "asked": result["asked"], "model": candidate["model"]}
-    if not served:
-        return Message("releases.answers", **facts)
-    return Message("releases.answers_of_both", **facts, served_met=served["met"], served=served["model"])
-
-
-def failure_lines(result: t.Mapping[str, t.Any], max_questions: int = 10, max_chars: int = 300) -> list[Message]:
-    """Lines that describe the failed answers, for display.
-
-    :param result: a :func:`report`.
-    :param max_questions: maximum number of questions.
-    :param max_chars: maximum length of an answer, in characters.
-    """
-    failed = [entry for entry in result["questions"] if not entry["after"]["met"]]
-    lines = []
-    for entry in failed[:max_questions]:
-        question = _short(entry["messages"][-1]["content"], max_chars)
-        lines.append(Message("releases.failed_question", number=entry["number"], question=question))
-        lines.append(Message("releases.failed_answer", answer=_shown(entry["after"], max_chars)))
-        lines.append(Message("releases.failed_because", reasons=_unmet_of(entry["after"])))
-        if entry["before"]:
-            answer, reasons = _shown(entry["before"], max_chars), _unmet_of(entry["before"])
-            lines.append(
-                Message("releases.served_failed", answer=answer, reasons=reasons)
-                if reasons
-                else Message("releases.served_met", answer=answer)
-            )
-    if len(failed) > max_questions:
-        lines.append(Message("releases.further_failures", count=len(failed) - max_questions))
-    return lines
-
-
-def _shown(answer: t.Mapping[str, t.Any], max_chars: int) -> str:
-    """Text and calls of an answer, for display."""
-    text = _short(answer["text"], max_chars)
-    return f"{text} calls {calls_text(answer['calls'])[:max_chars]}" if answer.get("calls") else text
-
-
-def _unmet_of(answer: t.Mapping[str, t.Any]) -> list[Message]:
-    """The expectations that an answer of a report does not meet."""
-    return [Message.from_stored(failure) for failure in answer["unmet_messages"]]
-
-
-def _short(text: str, max_chars: int) -> str:
-    line = " ".join(text.split())
-    return repr(line if len(line) <= max_chars else line[: max_chars - 1] + "…")
+        return None, Message("releases.nested_too_deeply")
+    return value, ""

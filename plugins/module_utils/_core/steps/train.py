@@ -20,7 +20,7 @@ from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
 from ..base_models.model_files import special_tokens
 from ..chat_formats.house_format import written_format
 from ..chat_formats.thinking import FROM_ROWS
-from ..datasets import training_rows, truncation, validation_split
+from ..datasets import held_out_rows, training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
 from ..distributed.node_link import Leader, Link
@@ -112,7 +112,7 @@ class TrainStep(Step):
         distributed = ctx.spec.options.get("nodes")
         if distributed and not checkpoints.finished(ctx.work):
             self._drop_unshared_checkpoints(ctx)
-        attempt = checkpoints.prepare(ctx.work)
+        attempt = checkpoints.prepare(ctx.work, _takes_best(ctx))
         env = tool_environment(ctx, venv, compute_threads(weight_bytes(base), _accelerator(ctx)), image)
         extra = ctx.spec.options["resolved"].get("extra") or {}
         extra_files.require_unchanged(ctx.layout, ctx.spec.settings, extra)
@@ -166,16 +166,18 @@ class TrainStep(Step):
             _append_log(ctx, f"A checkpoint of an earlier attempt is dropped. {explain_restart(ctx)}")
 
     @staticmethod
-    def _count_long_rows(ctx: StepContext, base: str, dataset: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
+    def _count_long_rows(
+        ctx: StepContext, base: str, dataset: str, env: t.Mapping[str, str], numbers: t.Sequence[int]
+    ) -> dict[str, t.Any]:
         """Count the rows that are too long, and write the result to the log.
 
         Informational only: a failed count is logged and otherwise ignored.
 
-        :param dataset: directory of the rows as they are trained on.
+        :param dataset: directory of the rows as they are trained on; :param numbers: of the rows in the dataset.
         """
         python = os.path.join(ctx.toolchain.llamafactory_venv, "bin", "python")
         try:
-            count = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
+            count = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env, numbers)
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
             _append_log(ctx, f"Whether rows are longer than cutoff_len was not counted: {error}")
             return {}
@@ -196,6 +198,9 @@ class TrainStep(Step):
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
+        numbers: t.Sequence[int] = ()
+        if resolved.get("held_out"):
+            dataset, numbers = self._leave_out_rows(ctx, dataset, resolved["held_out"], statistics)
         spelled = os.path.join(scratch(ctx), "spelled")
         rewritten = training_rows.write(
             dataset,
@@ -205,12 +210,13 @@ class TrainStep(Step):
             written_format(resolved.get("tool_format")),
             (resolved.get("extra") or {}).get("default_system"),
             str(resolved.get("thinking") or FROM_ROWS),
+            numbers,
         )
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())
             statistics["rewritten"] = rewritten.as_results()
             dataset, name = spelled, dataset_name(spelled)
-        statistics.update(self._count_long_rows(ctx, base, dataset, env))
+        statistics.update(self._count_long_rows(ctx, base, dataset, env, numbers))
         if resolved.get("validation_share"):
             rows = os.path.join(scratch(ctx), "rows")
             split = validation_split.split(dataset, rows, resolved["validation_share"])
@@ -235,6 +241,27 @@ class TrainStep(Step):
         settings["resume_from_checkpoint"] = resume
         self._leave_out_warmup(ctx, settings, statistics)
         return settings
+
+    @staticmethod
+    def _leave_out_rows(
+        ctx: StepContext, dataset: str, share: float, statistics: dict[str, t.Any]
+    ) -> tuple[str, t.Sequence[int]]:
+        """Copy the dataset without the rows that are held out, and record how many these are.
+
+        :returns: directory of the copy, and the number of each of its rows in the dataset.
+        """
+        trained = os.path.join(scratch(ctx), "trained")
+        written = held_out_rows.write_trained(dataset, trained, share)
+        counts = written.counts
+        statistics.update(train_rows=counts.trained, held_out_rows=counts.held_out)
+        if counts.containing:
+            statistics["held_out_containing"] = counts.containing
+        _append_log(
+            ctx,
+            f"Of {counts.trained + counts.held_out} rows, {counts.held_out} are held out (held_out {share:g}); "
+            f"{counts.trained} are left.",
+        )
+        return trained, written.numbers
 
     @staticmethod
     def _leave_out_warmup(ctx: StepContext, settings: dict[str, t.Any], statistics: dict[str, t.Any]) -> None:
@@ -275,10 +302,16 @@ class TrainStep(Step):
             "resumed_from": _resumed_from(ctx),
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
         }
+        if state["global_step"] < state["max_steps"]:
+            results["stopped_early"] = True
         found = findings(state, resolved)
         if found:
             results["findings"] = [finding.as_dict() for finding in found]
+        if _takes_best(ctx):
+            self._record_best(ctx, state)
         results.update(read_json(os.path.join(ctx.work, ROWS)) or {})
+        if "best_eval_loss" in results:
+            results["metrics"]["eval_loss"] = results["best_eval_loss"]
         checkpoints.clean_output(ctx.work)
         checkpoints.normalise_adapter(ctx.work, ctx.upstream_path("base"))
         remove_scratch(ctx)
@@ -286,6 +319,21 @@ class TrainStep(Step):
             # safetensors creates files with mode 0600; the permissions of the directory control the access
             os.chmod(os.path.join(ctx.work, name), 0o644)
         return results
+
+    @staticmethod
+    def _record_best(ctx: StepContext, state: t.Mapping[str, t.Any]) -> None:
+        """Record which checkpoint the result is, before the checkpoints are deleted.
+
+        :raises JobError: when there is none, in which case the Trainer has left the last weights as they are.
+        """
+        path = os.path.join(ctx.work, ROWS)
+        recorded = read_json(path) or {}
+        if "best_step" in recorded:
+            return
+        best = checkpoints.best(state)
+        if best is None or not checkpoints.has_checkpoint(ctx.work, best[0]):
+            raise JobError("steps.no_best_checkpoint")
+        write_json(path, {**recorded, "best_step": best[0], "best_eval_loss": round(best[1], 6)})
 
     def _complete_state(self, ctx: StepContext) -> dict[str, t.Any]:
         """Read ``trainer_state.json`` and check that the training is complete.
@@ -348,7 +396,7 @@ def resumable_steps(ctx: StepContext) -> list[int]:
     Empty on a CPU: transformers loads the optimizer's state onto a device that torch does not support there
     (``map_location`` of ``_load_optimizer_and_scheduler``).
     """
-    return [] if _accelerator(ctx) == "cpu" else checkpoints.resumable(ctx.work)
+    return [] if _accelerator(ctx) == "cpu" else checkpoints.resumable(ctx.work, _takes_best(ctx))
 
 
 def _extensions_directory(ctx: StepContext, installation: str) -> str:
@@ -367,6 +415,11 @@ def _extensions_directory(ctx: StepContext, installation: str) -> str:
 
 def _accelerator(ctx: StepContext) -> str:
     return str(ctx.spec.options.get("accelerator") or "cpu")
+
+
+def _takes_best(ctx: StepContext) -> bool:
+    """Whether the result is the best checkpoint instead of the last one."""
+    return bool(ctx.spec.options["resolved"].get("best_checkpoint"))
 
 
 def _saves_on_sigterm(venv: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import re
 import shutil
@@ -65,11 +66,14 @@ def read_object(path: str) -> dict[str, t.Any]:
     return value
 
 
-def inspect(work: str) -> Attempt:
-    """Inspect an output directory. Read-only."""
+def inspect(work: str, takes_best: bool = False) -> Attempt:
+    """Inspect an output directory. Read-only.
+
+    :param takes_best: whether the result will be the best checkpoint, which a resumed training then needs, too.
+    """
     broken: dict[str, str] = {}
     for step, name in checkpoints(work):
-        reason = defect(os.path.join(work, name), step)
+        reason = defect(os.path.join(work, name), step, takes_best)
         if not reason:
             return Attempt(finished(work), step, broken)
         broken[name] = reason
@@ -86,19 +90,25 @@ def checkpoints(work: str) -> list[tuple[int, str]]:
     return sorted(numbered, reverse=True)
 
 
-def defect(path: str, step: int) -> str:
+def defect(path: str, step: int, takes_best: bool = False) -> str:
     """Why a training cannot resume from a checkpoint, as a short reason; empty when it can.
 
     Cheap at any size: reads only the central directory at the end of zip files, headers, and JSON.
+
+    :param takes_best: as for :func:`inspect`.
     """
     try:
         names = os.listdir(path)
         if _INCOMPLETE in names:
             return "it was being written"
-        if read_object(os.path.join(path, STATE)).get("global_step") != step:
+        state = read_object(os.path.join(path, STATE))
+        if state.get("global_step") != step:
             return f"{STATE} records another step"
         if not weights_complete(path):
             return "it holds no weights"
+        before = best(state) if takes_best else None
+        if before is not None and not has_checkpoint(os.path.dirname(path), before[0]):
+            return f"checkpoint-{before[0]}, the best one before it, is incomplete"
     except (OSError, StoreError) as error:
         return str(error)
     if not any(_OPTIMIZER.match(name) for name in names):
@@ -108,6 +118,24 @@ def defect(path: str, step: int) -> str:
         if name.endswith((".pt", ".pth")) and not _zip_is_complete(os.path.join(path, name)):
             return f"{name} is incomplete"
     return ""
+
+
+def best(state: t.Mapping[str, t.Any]) -> tuple[int, float] | None:
+    """Step and validation loss of the best checkpoint that a ``trainer_state.json`` records; None if it has none."""
+    # the path is one of the container or host that trained
+    match = _CHECKPOINT.match(os.path.basename(str(state.get("best_model_checkpoint") or "")))
+    loss = state.get("best_metric")
+    if match is None or not isinstance(loss, (int, float)) or not math.isfinite(loss):
+        return None
+    return int(match.group(1)), float(loss)
+
+
+def has_checkpoint(work: str, step: int) -> bool:
+    """Whether the checkpoint of a step has complete weights."""
+    try:
+        return weights_complete(os.path.join(work, f"checkpoint-{step}"))
+    except (OSError, StoreError):
+        return False
 
 
 def _zip_is_complete(path: str) -> bool:
@@ -150,16 +178,50 @@ def _stopped_early(state: t.Mapping[str, t.Any]) -> bool:
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         stopping = state["stateful_callbacks"]["EarlyStoppingCallback"]
         patience = stopping["args"]["early_stopping_patience"]
-        return bool(stopping["attributes"]["early_stopping_patience_counter"] >= patience > 0)
+        without_lower_loss = stopping["attributes"]["early_stopping_patience_counter"]
+        return bool(without_lower_loss >= patience > 0) and not _is_within_epoch(state)
     return False
 
 
-def prepare(work: str) -> Attempt:
+def _is_within_epoch(state: t.Mapping[str, t.Any]) -> bool:
+    """Whether a state is that of a step after which a training does not evaluate unless it is stopped there.
+
+    A Trainer that evaluates after each epoch takes the step at which SIGTERM stops it for the end of one.
+    """
+    epoch, step, every = state.get("epoch"), state.get("global_step"), state.get("eval_steps")
+    if not isinstance(epoch, (int, float)) or abs(epoch - round(epoch)) < 1e-6:
+        return False
+    return not (isinstance(step, int) and isinstance(every, int) and every > 0 and step % every == 0)
+
+
+def _discount_stop(path: str) -> None:
+    """Take the evaluation at a stop within an epoch out of the count of those without a lower loss.
+
+    :param path: of the checkpoint from which a training resumes.
+    """
+    state = read_object(os.path.join(path, STATE))
+    evaluated = [entry.get("step") for entry in state.get("log_history") or [] if "eval_loss" in entry]
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        counted = state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]
+        name = "early_stopping_patience_counter"
+        if counted[name] > 0 and _is_within_epoch(state) and evaluated[-1:] == [state["global_step"]]:
+            counted[name] -= 1
+            # removed from the log, so that it is discounted once
+            state["log_history"] = [
+                entry
+                for entry in state["log_history"]
+                if "eval_loss" not in entry or entry.get("step") != state["global_step"]
+            ]
+            write_json(os.path.join(path, STATE), state)
+
+
+def prepare(work: str, takes_best: bool = False) -> Attempt:
     """Prepare an output directory for the next attempt: resume from the last complete checkpoint, or start clean.
 
+    :param takes_best: as for :func:`inspect`.
     :returns: the state before the preparation; the directory of a finished training is left unchanged.
     """
-    attempt = inspect(work)
+    attempt = inspect(work, takes_best)
     if attempt.finished:
         return attempt
     if attempt.step is None:
@@ -167,6 +229,7 @@ def prepare(work: str) -> Attempt:
             remove_tree(work)
         os.makedirs(work)
         return attempt
+    _discount_stop(os.path.join(work, f"checkpoint-{attempt.step}"))
     for name in attempt.broken:
         remove_tree(os.path.join(work, name))
     for name in os.listdir(work):
@@ -191,9 +254,12 @@ def prepare(work: str) -> Attempt:
     return attempt
 
 
-def resumable(work: str) -> list[int]:
-    """Steps of all checkpoints that a training can resume from. Read-only."""
-    return [step for step, name in checkpoints(work) if not defect(os.path.join(work, name), step)]
+def resumable(work: str, takes_best: bool = False) -> list[int]:
+    """Steps of all checkpoints that a training can resume from. Read-only.
+
+    :param takes_best: as for :func:`inspect`.
+    """
+    return [step for step, name in checkpoints(work) if not defect(os.path.join(work, name), step, takes_best)]
 
 
 def drop_after(work: str, step: int | None) -> bool:

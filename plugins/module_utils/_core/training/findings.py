@@ -32,7 +32,9 @@ def findings(state: t.Mapping[str, t.Any], values: t.Mapping[str, t.Any]) -> lis
     :param values: resolved hyperparameters.
     """
     history = [entry for entry in state.get("log_history") or [] if isinstance(entry, t.Mapping)]
-    found = [_training_loss(_losses(history, "loss"), values, state), _validation_loss(_losses(history, "eval_loss"))]
+    found = [_training_loss(_losses(history, "loss"), values, state)]
+    if not values.get("best_checkpoint"):  # the result has the weights of the lowest loss
+        found.append(_validation_loss(_losses(history, "eval_loss")))
     return [finding for finding in found if finding is not None]
 
 

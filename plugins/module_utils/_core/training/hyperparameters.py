@@ -16,6 +16,9 @@ from .option import ADAPTERS, AUTOMATIC_METHODS, Option
 from .option_values import Checked, Problem, check_options, raise_problems
 from .options import BY_NAME, DEFAULTS, OPTIONS
 
+#: Options of the evaluation, and the argument of LLaMA-Factory in ``extra`` of the same meaning.
+_EVALUATION_ARGUMENTS = {"early_stopping": "early_stopping_steps", "best_checkpoint": "load_best_model_at_end"}
+_NO_EVALUATION: dict[str, t.Any] = {"other": "eval_strategy", "value": "no", "allowed": ["epoch", "steps"]}
 #: Maximum length of a setting in a description, in characters.
 _MAX_DESCRIPTION = 60
 
@@ -58,6 +61,24 @@ class Hyperparameters:
         """A copy with other ``extra`` arguments (checked against the installed LLaMA-Factory)."""
         return dataclasses.replace(self, values={**self.values, "extra": dict(extra)})
 
+    def with_held_out(self, share: float | None) -> Hyperparameters:
+        """A copy whose training holds out a share of the questions, as an evaluation declares it.
+
+        :param share: None if the evaluation declares none; what ``held_out`` declares then stays.
+        :raises InputError: if ``held_out`` declares another share, or the stage has no answers to measure.
+        """
+        if not share:
+            return self
+        if self.values["held_out"] not in (0.0, share):
+            raise InputError("training.held_out_twice", share=share, other=self.values["held_out"])
+        option = BY_NAME["held_out"]
+        if self.values["stage"] not in option.stages:
+            names = list(option.stages)
+            raise InputError(
+                "training.option_of_other_stage", option="held_out", stage=self.values["stage"], stages=names
+            )
+        return dataclasses.replace(self, values={**self.values, "held_out": share})
+
     def with_contents(self, contents: t.Mapping[str, str]) -> Hyperparameters:
         """A copy with the content of the files that ``extra`` names."""
         return dataclasses.replace(self, contents=dict(contents))
@@ -90,7 +111,24 @@ def ineffective_options(checked: Checked) -> list[Problem]:
     ``method: lora`` is QLoRA in LLaMA-Factory, but not here. A value that is the default has no other effect.
     """
     defects = ((option, _defect_of_context(option, checked)) for option in OPTIONS if option.name in checked.values)
-    return [Problem(checked.written[option.name], defect) for option, defect in defects if defect]
+    found = [Problem(checked.written[option.name], defect) for option, defect in defects if defect]
+    return found + _evaluation_problems(checked)
+
+
+def _evaluation_problems(checked: Checked) -> list[Problem]:
+    """What ``extra`` says against ``early_stopping`` and ``best_checkpoint``: the same, or to evaluate nothing."""
+    extra = checked.values.get("extra") or {}
+    problems = []
+    for option, argument in _EVALUATION_ARGUMENTS.items():
+        if not checked.values.get(option):
+            continue
+        if argument in extra:
+            content = Message("training.extra_is_option", name=argument, option=option)
+            problems.append(Problem(checked.written["extra"], content))
+        elif extra.get("eval_strategy") in ("no", False):  # YAML reads no as false
+            content = Message("training.option_of_other_value", option=option, **_NO_EVALUATION)
+            problems.append(Problem(checked.written[option], content))
+    return problems
 
 
 def _defect_of_context(option: Option, checked: Checked) -> Message | None:
@@ -107,6 +145,8 @@ def _defect_of_context(option: Option, checked: Checked) -> Message | None:
             return Message("training.option_of_other_method", option=option.name, method=method, methods=names)
     if has_default:
         return None
+    if option.requires in valid and values[option.requires] == BY_NAME[option.requires].copy_default():
+        return Message("training.option_requires", option=option.name, other=option.requires)
     if option.stages and stage not in option.stages and "stage" in valid:
         names = list(option.stages)
         return Message("training.option_of_other_stage", option=option.name, stage=stage, stages=names)
@@ -125,7 +165,12 @@ def idle_options(values: t.Mapping[str, t.Any]) -> list[Message]:
         other, allowed = option.needs or ("", ())
         # zero is what comes of it anyway: no warm-up, no margin
         if other and values[option.name] not in (0, option.default) and values[other] not in allowed:
-            facts = {"option": option.name, "other": other, "value": values[other], "allowed": list(allowed)}
+            facts = {
+                "option": option.name,
+                "other": other,
+                "value": describe_settings(values[other]),
+                "allowed": [describe_settings(value) for value in allowed],
+            }
             found.append(Message("training.option_of_other_value", **facts))
     return found
 
@@ -277,10 +322,33 @@ def llamafactory_train_arguments(
         arguments.update(
             eval_dataset=eval_dataset, eval_strategy="epoch", per_device_eval_batch_size=values["batch_size"]
         )
+        arguments.update(_evaluation_arguments(values))
     arguments.update(values.get("extra") or {})
     if not keeps_prompt_open(values):
         arguments["enable_thinking"] = False
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def _evaluation_arguments(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Arguments for ``early_stopping`` and ``best_checkpoint``.
+
+    LLaMA-Factory loads the best checkpoint only if each evaluation is followed by a checkpoint. Without its state, a
+    resumed training would count the evaluations from zero.
+    """
+    arguments: dict[str, t.Any] = {}
+    extra = values.get("extra") or {}
+    if values.get("early_stopping"):
+        arguments.update(
+            early_stopping_steps=values["early_stopping"],
+            metric_for_best_model="eval_loss",
+            restore_callback_states_from_checkpoint=True,
+        )
+    if values.get("best_checkpoint"):
+        strategy = str(extra.get("eval_strategy", "epoch"))
+        arguments.update(load_best_model_at_end=True, metric_for_best_model="eval_loss", save_strategy=strategy)
+        if strategy == "steps":
+            arguments["save_steps"] = extra.get("eval_steps") or values["logging_steps"]
+    return arguments
 
 
 def precision(values: t.Mapping[str, t.Any], accelerator: str) -> str:

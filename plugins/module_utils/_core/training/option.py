@@ -43,9 +43,10 @@ class Option:
     :param methods: methods it applies to; empty for all.
     :param stages: stages it applies to; empty for all.
     :param needs: another option, and the values of it with which this one has an effect; empty for all.
+    :param requires: another option without which this one is refused, because it has no effect; empty for none.
     :param decides_method: whether declaring it, even with its default, implies one of :attr:`methods`.
     :param step: the step it belongs to: ``base``, ``dataset``, ``train``, ``merge``, ``gguf``, ``register``,
-        ``promote`` or ``retain``; ``run`` for all of them together. Those of ``HYPERPARAMETER_STEPS`` are
+        ``evaluate``, ``promote`` or ``retain``; ``run`` for all of them together. Those of ``HYPERPARAMETER_STEPS`` are
         hyperparameters.
     :param required: whether a declaration must have it.
     :param explained: whether its wrong values have messages of their own, so that Ansible must not check its choices.
@@ -68,6 +69,7 @@ class Option:
     methods: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     needs: tuple[str, tuple[t.Any, ...]] | tuple[()] = ()
+    requires: str = ""
     decides_method: bool = False
     step: str = "train"
     required: bool = False

@@ -84,6 +84,14 @@ ALL: tuple[Option, ...] = (
         step="promote", changes_result=False,
     ),
     Option(
+        "evaluation", "dict", {}, "Evaluation",
+        "How the new model is measured before its aliases are moved to it. Keys: held_out (share of the questions that "
+        "is not trained on) or rows (a dataset that is not trained on), against (served, base), guard (general, or a "
+        "dataset), judge, require, choose (declared, smallest) and likelihood. held_out changes the rows of the "
+        "training, which is repeated; with anything else, only questions without an answer are asked.",
+        step="evaluate", changes_result=False,
+    ),
+    Option(
         "export", "str", "merged", "Export format",
         "Whether the trained adapter is merged into the weights of its base (merged), or converted to a GGUF file"
         " of its own that Ollama loads on top of the base (adapter). With adapter, no merged weights are written,"
@@ -247,6 +255,24 @@ ALL: tuple[Option, ...] = (
         minimum=0, maximum=LARGEST_SHARE, usual=True,
     ),
     Option(
+        "early_stopping", "int", None, "Early stopping",
+        "Evaluations in a row without a lower validation loss after which the training ends; by default it ends with "
+        "its epochs. Requires validation_share.",
+        minimum=1, maximum=1000, requires="validation_share",
+    ),
+    Option(
+        "best_checkpoint", "bool", False, "Best checkpoint",
+        "Whether the result is the checkpoint with the lowest validation loss instead of the last one. Checkpoints are "
+        "then written at each evaluation instead of every save_steps. Requires validation_share.",
+        stages=("sft", "pt", "dpo", "kto"), requires="validation_share",
+    ),
+    Option(
+        "held_out", "float", 0.0, "Share held out",
+        "Share of the rows that is neither trained on nor validated on, to measure the model with them. A row is "
+        "selected by its question, so the selection is stable as the dataset grows.",
+        minimum=0, maximum=LARGEST_SHARE, stages=("sft", "dpo", "kto"),
+    ),
+    Option(
         "pref_loss", "str", "sigmoid", "Preference loss",
         "Loss of dpo; sigmoid is DPO itself. orpo and simpo need no second copy of the base.",
         choices=("sigmoid", "hinge", "ipo", "kto_pair", "orpo", "simpo"), lf_argument="pref_loss", stages=("dpo",),
@@ -301,6 +327,7 @@ ALL: tuple[Option, ...] = (
         "save_steps", "int", 50, "Steps between checkpoints",
         "Steps between two checkpoints, from which an interrupted training resumes.",
         minimum=1, maximum=1000000, lf_argument="save_steps", changes_result=False,
+        needs=("best_checkpoint", (False,)),
     ),
     Option(
         "extra", "dict", {}, "Additional arguments of LLaMA-Factory",

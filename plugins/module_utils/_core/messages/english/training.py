@@ -143,6 +143,14 @@ TEXTS: Texts = {
         "{option} has no effect with {other}: {value}.",
         "Declare {other}: {allowed:join|, | or }, or leave {option} out.",
     ),
+    "training.option_requires": Text(
+        "{option} has no effect without {other}.",
+        "Declare {other}, or leave {option} out.",
+    ),
+    "training.held_out_twice": Text(
+        "held_out is {other:g}, and the evaluation holds out {share:g}.",
+        "Declare it once, in evaluation.",
+    ),
     "training.option_of_other_stage": Text(
         "{option} has no effect with the stage {stage}.",
         "Declare stage: {stages:join| or }, or leave {option} out.",
@@ -199,7 +207,7 @@ TEXTS: Texts = {
     "training.validation_loss_rose": Text(
         "The validation loss rose to {last:.4g} after its lowest value, {smallest:.4g} at evaluation {number} of "
         "{count}: the model overfits the rows of the training.",
-        "Lower epochs.",
+        "Lower epochs, or declare best_checkpoint: true, which takes the checkpoint with the lowest value.",
     ),
     "training.text_teaches_no_answering": (
         "Training on text teaches no answering: the model answers as its base does, and a base that was not made "

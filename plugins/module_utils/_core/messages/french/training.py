@@ -123,6 +123,14 @@ TEXTS: Texts = {
         "{option} est sans effet avec {other}: {value}.",
         "Déclarez {other}: {allowed:join|, | ou }, ou retirez {option}.",
     ),
+    "training.option_requires": Text(
+        "{option} est sans effet sans {other}.",
+        "Déclarez {other}, ou retirez {option}.",
+    ),
+    "training.held_out_twice": Text(
+        "held_out vaut {other:g}, et evaluation met de côté {share:g}.",
+        "Déclarez-le une seule fois, dans evaluation.",
+    ),
     "training.option_of_other_stage": Text(
         "{option} est sans effet avec le stage {stage}.",
         "Déclarez stage: {stages:join| ou }, ou retirez {option}.",
@@ -181,7 +189,7 @@ TEXTS: Texts = {
     "training.validation_loss_rose": Text(
         "La perte de validation est montée à {last:.4g} après sa plus basse valeur, {smallest:.4g} à l'évaluation "
         "{number} sur {count} : le modèle surapprend les lignes de l'entraînement.",
-        "Baissez epochs.",
+        "Baissez epochs, ou déclarez best_checkpoint: true, qui prend le point de reprise de la plus basse valeur.",
     ),
     "training.text_teaches_no_answering": (
         "L'entraînement sur du texte n'apprend pas à répondre : le modèle répond comme sa base, et une base qui "

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import typing as t
@@ -203,6 +204,63 @@ def test_early_stopping_is_complete() -> None:
     assert checkpoints.is_complete(state)
     state["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"] -= 1
     assert not checkpoints.is_complete(state)
+
+
+def with_best(directory: Path, step: int, best: int) -> None:
+    """A checkpoint that records the best one, by the path that it had in a container."""
+    path = directory / f"checkpoint-{step}" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({**state, "best_metric": 1.5, "best_model_checkpoint": f"/data/w/checkpoint-{best}"}))
+
+
+def test_the_best_checkpoint_is_kept_and_needed(tmp_path: Path) -> None:
+    """A resumed training takes it at its end, so without it there is nothing to resume."""
+    for step in (60, 80, 100):
+        write_checkpoint(tmp_path, step)
+        with_best(tmp_path, step, min(step, 80))
+    truncate("checkpoint-100/adapter_model.safetensors")(str(tmp_path))
+    assert checkpoints.prepare(str(tmp_path), True).step == 80
+    assert {name for _step, name in checkpoints.checkpoints(str(tmp_path))} == {"checkpoint-80", "checkpoint-60"}
+    write_checkpoint(tmp_path, 100)
+    with_best(tmp_path, 100, 80)
+    assert checkpoints.resumable(str(tmp_path), True) == [100, 80, 60]
+    truncate("checkpoint-80/adapter_model.safetensors")(str(tmp_path))
+    assert checkpoints.resumable(str(tmp_path), True) == [60]
+    assert checkpoints.inspect(str(tmp_path)).step == 100, "who takes the last checkpoint needs no other"
+    attempt = checkpoints.prepare(str(tmp_path), True)
+    assert attempt.step == 60
+    assert attempt.broken["checkpoint-100"] == "checkpoint-80, the best one before it, is incomplete"
+
+
+def test_the_evaluation_at_a_stop_does_not_count(tmp_path: Path) -> None:
+    """A Trainer that is stopped within an epoch evaluates there; stopping often must not end a training."""
+    state = json.loads((RECORDED / "trainer_state-early_stopping.json").read_text(encoding="utf-8"))
+    stopped = {**state, "global_step": 34, "epoch": 8.5}
+    stopped["log_history"] = [*state["log_history"], {"eval_loss": 3.0, "step": 34, "epoch": 8.5}]
+    assert not checkpoints.is_complete(stopped)
+    assert checkpoints.is_complete({**stopped, "eval_steps": 17}), "one that evaluates every 17 steps"
+    write_checkpoint(tmp_path, 34)
+    path = tmp_path / "checkpoint-34" / "trainer_state.json"
+
+    def counted(content: dict[str, t.Any]) -> int:
+        path.write_text(json.dumps(content))
+        checkpoints.prepare(str(tmp_path))
+        checkpoints.prepare(str(tmp_path))
+        stopping = json.loads(path.read_text())["stateful_callbacks"]["EarlyStoppingCallback"]
+        return int(stopping["attributes"]["early_stopping_patience_counter"])
+
+    assert counted(stopped) == 1, "once, however often it is prepared"
+    assert counted({**stopped, "log_history": state["log_history"]}) == 2, "no evaluation at the stop"
+    assert counted({**stopped, "eval_steps": 17}) == 2
+    assert counted({**stopped, "epoch": 9.0}) == 2
+
+
+def test_best_checkpoint_of_a_state() -> None:
+    state = json.loads((RECORDED / "trainer_state-early_stopping.json").read_text(encoding="utf-8"))
+    assert checkpoints.best(state) == (24, 1.4914591312408447)
+    assert checkpoints.best({**state, "best_model_checkpoint": None}) is None
+    assert checkpoints.best({**state, "best_metric": math.inf}) is None
+    assert checkpoints.best({}) is None
 
 
 def test_clean_output(tmp_path: Path) -> None:

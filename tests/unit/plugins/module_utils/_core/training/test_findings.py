@@ -77,5 +77,7 @@ def test_of_repeated_steps_the_last_counts() -> None:
 def test_a_rising_validation_loss() -> None:
     (found,) = findings(state(line(12.0, 3.0, 21), [2.0, 1.5, 2.5]), RATE)
     assert "rose to 2.5 after its lowest value, 1.5 at evaluation 2 of 3" in str(found)
-    assert found.hint == "Lower epochs."
+    assert found.hint.startswith("Lower epochs, or declare best_checkpoint: true")
+    taken = {**RATE, "best_checkpoint": True}
+    assert findings(state(line(12.0, 3.0, 21), [2.0, 1.5, 2.5]), taken) == []
     assert findings(state(line(12.0, 3.0, 21), [2.0, 1.5, 1.51]), RATE) == []
