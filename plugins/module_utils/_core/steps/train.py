@@ -236,6 +236,10 @@ class TrainStep(Step):
         elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
         settings["resume_from_checkpoint"] = resume
+        if resume and checkpoints.stopped_early(checkpoints.read_object(os.path.join(resume, checkpoints.STATE))):
+            # killed while it was saving its result: it would train until its next evaluation
+            settings["max_steps"] = step
+            statistics["stopped_early"] = True
         self._leave_out_warmup(ctx, settings, statistics)
         return settings
 

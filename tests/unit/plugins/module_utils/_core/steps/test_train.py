@@ -428,6 +428,25 @@ def test_the_best_checkpoint_is_recorded_before_checkpoints_are_deleted(lab: Ste
     assert TrainStep().finish(ctx)["best_step"] == 20
 
 
+def test_a_training_that_was_killed_after_its_early_stop_does_no_further_step(lab: StepLab) -> None:
+    """It resumes at the checkpoint of its stop, only to save the result; another one continues to its end."""
+    rows = [{"instruction": f"q{number}", "input": "", "output": "r", "system": ""} for number in range(100)]
+    Path(lab.dataset, "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ctx = context(lab, validation_share=0.2, early_stopping=2)
+    for counter, further in ((2, False), (1, True)):
+        checkpoint = os.path.join(ctx.work, "checkpoint-40")
+        shutil.rmtree(ctx.work, ignore_errors=True)
+        os.makedirs(checkpoint)
+        write_adapter(checkpoint, 1.0)
+        Path(checkpoint, "optimizer.bin").touch()
+        stopping = {"args": {"early_stopping_patience": 2}, "attributes": {"early_stopping_patience_counter": counter}}
+        write_state(checkpoint, 40, 100, stateful_callbacks={"EarlyStoppingCallback": stopping}, epoch=4.0)
+        TrainStep().command(ctx)
+        config = configuration(ctx)
+        assert config["resume_from_checkpoint"] == checkpoint
+        assert config.get("max_steps") == (None if further else 40)
+
+
 def test_no_row_that_is_held_out(lab: StepLab) -> None:
     """The error is raised before LLaMA-Factory is started."""
     Path(lab.dataset, "data.jsonl").write_text('{"instruction": "a", "input": "", "output": "b", "system": ""}\n')
