@@ -239,6 +239,10 @@ class TrainStep(Step):
         elif not self.image(ctx.toolchain) and _saves_on_sigterm(ctx.toolchain.llamafactory_venv):
             settings["enable_jit_checkpoint"] = True
         settings["resume_from_checkpoint"] = resume
+        if resume and checkpoints.stopped_early(checkpoints.read_object(os.path.join(resume, checkpoints.STATE))):
+            # killed while it was saving its result: it would train until its next evaluation
+            settings["max_steps"] = step
+            statistics["stopped_early"] = True
         self._leave_out_warmup(ctx, settings, statistics)
         return settings
 
@@ -256,11 +260,7 @@ class TrainStep(Step):
         statistics.update(train_rows=counts.trained, held_out_rows=counts.held_out)
         if counts.containing:
             statistics["held_out_containing"] = counts.containing
-        _append_log(
-            ctx,
-            f"Of {counts.trained + counts.held_out} rows, {counts.held_out} are held out (held_out {share:g}); "
-            f"{counts.trained} are left.",
-        )
+        _append_log(ctx, f"{counts.held_out} rows are held out (held_out {share:g}); {counts.trained} are left.")
         return trained, written.numbers
 
     @staticmethod
@@ -301,9 +301,8 @@ class TrainStep(Step):
             "loss_plot": LOSS_PLOT_FILE if os.path.exists(os.path.join(ctx.work, LOSS_PLOT_FILE)) else None,
             "resumed_from": _resumed_from(ctx),
             "duration_seconds": max(log.get("seconds", 0.0), round(float(metrics.get("train_runtime") or 0.0), 1)),
+            **({"stopped_early": True} if state["global_step"] < state["max_steps"] else {}),
         }
-        if state["global_step"] < state["max_steps"]:
-            results["stopped_early"] = True
         found = findings(state, resolved)
         if found:
             results["findings"] = [finding.as_dict() for finding in found]

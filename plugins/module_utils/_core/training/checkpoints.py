@@ -171,10 +171,11 @@ def is_complete(state: t.Mapping[str, t.Any]) -> bool:
     current, total = state.get("global_step"), state.get("max_steps")
     if not isinstance(current, int) or not isinstance(total, int) or total <= 0:
         return False
-    return current >= total or _stopped_early(state)
+    return current >= total or stopped_early(state)
 
 
-def _stopped_early(state: t.Mapping[str, t.Any]) -> bool:
+def stopped_early(state: t.Mapping[str, t.Any]) -> bool:
+    """Whether a ``trainer_state.json`` records that enough evaluations in a row had no lower loss."""
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         stopping = state["stateful_callbacks"]["EarlyStoppingCallback"]
         patience = stopping["args"]["early_stopping_patience"]
