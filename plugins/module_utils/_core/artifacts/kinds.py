@@ -106,6 +106,16 @@ TABLE = (
         card=Card("Merged 16-bit weights of a training of", "finetune", "transformers"),
     ),
     Kind(
+        "imatrix",
+        "models/imatrix",
+        "gguf",
+        "Importance matrix",
+        lineage=4,
+        facts=("rows", "tokens", "perplexity"),
+        retention=Retention.VERSION,
+        startup_seconds=15.0,
+    ),
+    Kind(
         "gguf",
         "models/gguf",
         "gguf",

@@ -50,12 +50,14 @@ class PendingSteps:
 def required_artifacts(layout: Layout, spec: StepSpec) -> dict[str, str]:
     """Return the artifacts that must be complete before the step can run: kind → fingerprint.
 
-    A quantized file is produced from the f16 file alone, although its fingerprint is derived from the merged weights.
+    A quantized file is produced from the f16 file, and an importance matrix if there is one, although its fingerprint
+    is derived from the merged weights.
     A file that is merged on the way is produced from the base and the training.
     """
     f16 = spec.options.get("f16")
     if spec.kind == "gguf" and f16:
-        return {"gguf": str(f16)}
+        imatrix = spec.upstream.get("imatrix")
+        return {"gguf": str(f16), **({"imatrix": imatrix} if imatrix else {})}
     required = dict(spec.upstream)
     if spec.kind == "gguf" and "merge" in required:
         merged = layout.receipt("merge", required["merge"]) or {}

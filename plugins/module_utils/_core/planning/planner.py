@@ -24,7 +24,7 @@ from ..ollama.versions import MINIMUM_VERSION, version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
-from . import held_versions, inputs, pipeline, retraining, vision
+from . import held_versions, inputs, measurements, pipeline, retraining, vision
 from .declaration import Declared
 from .pipeline import Chain, Goal, Identity, Serving, Training
 from .request import Host, Registration, Request, Result
@@ -143,6 +143,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         quantizations=declared.hyper.quantizations,
         export=declared.export,
         projector=projector,
+        imatrix=measurements.imatrix(declared.hyper["imatrix"], dataset.fingerprint, base.shape, host.toolchain)
+        if request.goal in (Goal.GGUF, Goal.MODEL)
+        else None,
         serving=_serving(
             layout,
             declared,

@@ -8,6 +8,10 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.program_missing": Text(
+        "{option} needs {program}, which is not in {directory}: llama.cpp was built there by an earlier version.",
+        "Run the role ia_homelab.llamafactory.llamafactory again; it builds what is missing.",
+    ),
     "planning.merge_on_the_way": "on the way to the GGUF file, without merged weights",
     "planning.merge_of_shared_base": "on the way to the GGUF file, without merged weights; export: adapter would write "
     "{adapter:bytes} instead of {merged:bytes}, because its base is shared with {others:join|, | and }, for answers "

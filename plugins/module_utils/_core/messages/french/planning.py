@@ -8,6 +8,10 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.program_missing": Text(
+        "{option} demande {program}, qui n'est pas dans {directory} : une version antérieure y a construit llama.cpp.",
+        "Lancez de nouveau le rôle ia_homelab.llamafactory.llamafactory ; il construit ce qui manque.",
+    ),
     "planning.merge_on_the_way": "en chemin vers le fichier GGUF, sans poids fusionnés",
     "planning.merge_of_shared_base": "en chemin vers le fichier GGUF, sans poids fusionnés ; export: adapter écrirait "
     "{adapter:bytes} au lieu de {merged:bytes}, car sa base est partagée avec {others:join|, | et }, pour des réponses "

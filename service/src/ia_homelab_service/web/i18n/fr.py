@@ -110,6 +110,7 @@ TEXTS: dict[str, str] = {
     "step.gguf": "GGUF",
     "step.gguf_adapter": "Adaptateur GGUF",
     "step.projector": "Encodeur d'images",
+    "step.imatrix": "Matrice d'importance",
     "step.register": "Enregistrement dans Ollama",
     "step.promote": "Promotion",
     "step.retain": "Nettoyage",
