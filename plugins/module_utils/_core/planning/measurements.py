@@ -1,0 +1,51 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps that measure GGUF files with llama.cpp: how many tokens they read, and whether the programs are there."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..base_models.entry import Shape
+from ..errors import NotReadyError
+from ..estimates import measurements
+from ..runs.spec import Toolchain
+from .pipeline import Imatrix
+
+#: Tokens that an importance matrix is made from: 64 pieces of 512.
+IMATRIX_TOKENS = 32768
+#: Increased when the same tokens give another matrix.
+_MATRIX_RECIPE = 1
+
+
+def imatrix(declared: t.Any, dataset: str, shape: Shape | None, toolchain: Toolchain) -> Imatrix | None:
+    """Return the importance matrix of a fine-tune; None if none is declared.
+
+    :param declared: value of the option ``imatrix``.
+    :param dataset: fingerprint of the dataset.
+    :param shape: shape of the base model; None if it is unknown.
+    :raises NotReadyError: if llama.cpp was installed without the program.
+    """
+    if not declared:
+        return None
+    require_program(toolchain, "llama-imatrix", "imatrix")
+    settings = {"tokens": IMATRIX_TOKENS, "recipe": _MATRIX_RECIPE}
+    takes = {"takes": measurements.imatrix(shape, IMATRIX_TOKENS).as_dict()} if shape else {}
+    return Imatrix(dataset, settings, takes)
+
+
+def require_program(toolchain: Toolchain, program: str, option: str) -> None:
+    """Check that a program of llama.cpp is installed, which earlier versions of this collection did not build.
+
+    An image is not looked into, and llama.cpp that is not there at all is reported by the steps.
+
+    :param option: the option that needs it.
+    :raises NotReadyError: if it is not.
+    """
+    directory = os.path.join(toolchain.llama_cpp_dir, "bin")
+    if toolchain.llama_cpp_image or not toolchain.llama_cpp_dir or not os.path.isdir(directory):
+        return
+    if not os.path.exists(os.path.join(directory, program)):
+        raise NotReadyError("planning.program_missing", program=program, directory=directory, option=option)
