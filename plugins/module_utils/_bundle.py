@@ -225,6 +225,7 @@ def modules() -> None:
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import gguf_format as _core_steps_gguf_format
     from ._core.steps import imatrix as _core_steps_imatrix
+    from ._core.steps import likelihood as _core_steps_likelihood
     from ._core.steps import log_cause as _core_steps_log_cause
     from ._core.steps import measured_text as _core_steps_measured_text
     from ._core.steps import merge as _core_steps_merge

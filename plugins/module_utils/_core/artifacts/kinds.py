@@ -128,6 +128,15 @@ TABLE = (
         card=Card("GGUF file of a training of", "quantized"),
     ),
     Kind(
+        "likelihood",
+        "outputs/likelihood",
+        "gguf",
+        "Likelihood",
+        facts=("rows", "tokens", "quantizations"),
+        retention=Retention.VERSION,
+        startup_seconds=15.0,
+    ),
+    Kind(
         "gguf_adapter",
         "models/gguf_adapters",
         "gguf",

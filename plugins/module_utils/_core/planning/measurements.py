@@ -12,12 +12,16 @@ from ..base_models.entry import Shape
 from ..errors import NotReadyError
 from ..estimates import measurements
 from ..runs.spec import Toolchain
-from .pipeline import Imatrix
+from .pipeline import Imatrix, Likelihood
 
 #: Tokens that an importance matrix is made from: 64 pieces of 512.
 IMATRIX_TOKENS = 32768
-#: Increased when the same tokens give another matrix.
+#: Tokens on which quantized files are compared: 16 pieces of 512, of which half of the tokens is predicted. The
+#: probabilities of the 16-bit file take as many bytes for each as the vocabulary has tokens.
+LIKELIHOOD_TOKENS = 8192
+#: Increased when the same tokens give another matrix, or other figures.
 _MATRIX_RECIPE = 1
+_LIKELIHOOD_RECIPE = 1
 
 
 def imatrix(declared: t.Any, dataset: str, shape: Shape | None, toolchain: Toolchain) -> Imatrix | None:
@@ -34,6 +38,28 @@ def imatrix(declared: t.Any, dataset: str, shape: Shape | None, toolchain: Toolc
     settings = {"tokens": IMATRIX_TOKENS, "recipe": _MATRIX_RECIPE}
     takes = {"takes": measurements.imatrix(shape, IMATRIX_TOKENS).as_dict()} if shape else {}
     return Imatrix(dataset, settings, takes)
+
+
+def likelihood(
+    dataset: str,
+    rows: t.Mapping[str, t.Any],
+    quantizations: t.Sequence[str],
+    shape: Shape | None,
+    toolchain: Toolchain,
+) -> Likelihood:
+    """Return the comparison of the quantized files of a fine-tune with the 16-bit one.
+
+    :param dataset: fingerprint of the dataset whose rows they read.
+    :param rows: which rows, as settings of the step: ``rows`` and ``held_out``.
+    :param quantizations: declared types.
+    :param shape: shape of the base model; None if it is unknown.
+    :raises NotReadyError: if llama.cpp was installed without the program.
+    """
+    require_program(toolchain, "llama-perplexity", "evaluation.likelihood")
+    settings = {"tokens": LIKELIHOOD_TOKENS, "recipe": _LIKELIHOOD_RECIPE, **rows}
+    compared = [name for name in quantizations if name != "f16"]
+    takes = measurements.likelihood(shape, LIKELIHOOD_TOKENS, compared).as_dict() if shape else None
+    return Likelihood(dataset, settings, {"takes": takes} if takes else {})
 
 
 def require_program(toolchain: Toolchain, program: str, option: str) -> None:

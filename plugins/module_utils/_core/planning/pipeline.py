@@ -73,6 +73,20 @@ class Imatrix:
     options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """The comparison of the quantized files of a fine-tune with the 16-bit one.
+
+    :param dataset: fingerprint of the dataset whose rows they read.
+    :param settings: how many tokens they read, and of which rows.
+    :param options: what it takes of the host.
+    """
+
+    dataset: str
+    settings: t.Mapping[str, t.Any]
+    options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+
+
 def wants_weights(options: t.Mapping[str, t.Any]) -> bool:
     """Whether a fine-tune has its merged weights written: they are declared, or the conversion cannot do without.
 
@@ -112,6 +126,21 @@ def gguf_steps(
                 inputs = {**upstream, "imatrix": matrix.spec.fingerprint}
             steps.append(make_step("gguf", {"quantization": name}, inputs, gguf_options, f"gguf-{name}"))
     return steps
+
+
+def likelihood_step(files: t.Sequence[RunStep], likelihood: Likelihood) -> RunStep | None:
+    """Return the step that compares quantized files with the 16-bit one; None if there is none to compare.
+
+    :param files: the steps of :func:`gguf_steps`.
+    """
+    by_name = {step.spec.options["quantization"]: step.spec for step in files if step.spec.kind == "gguf"}
+    half = by_name.pop("f16", None)
+    if half is None or not by_name:
+        return None
+    candidates = {name: spec.fingerprint for name, spec in by_name.items()}
+    upstream = {"gguf": half.fingerprint, "dataset": likelihood.dataset}
+    options = {"name": half.options["name"], **likelihood.options}
+    return make_step("likelihood", {**likelihood.settings, "candidates": candidates}, upstream, options)
 
 
 def register_steps(
@@ -234,6 +263,7 @@ class Chain:
     :param ggufs: fingerprints of existing GGUF files by quantization, if the run only serves them.
     :param projector: the step that converts the image encoder, with which the model is served; None for none.
     :param imatrix: the importance matrix by which the GGUF files are quantized; None for none.
+    :param likelihood: how the quantized files are compared with the 16-bit one; None for not at all.
     :param serving: how the model is served; None for other goals.
     """
 
@@ -247,6 +277,7 @@ class Chain:
     ggufs: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     projector: RunStep | None = None
     imatrix: Imatrix | None = None
+    likelihood: Likelihood | None = None
     serving: Serving | None = None
 
 
@@ -272,6 +303,7 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
         return steps, [goal.value]
     ggufs = dict(chain.ggufs)
     goals = []
+    measured: list[RunStep] = []
     if not ggufs:
         if chain.export == "adapter" and chain.base is not None:
             adapter, files = adapter_steps(chain.base, results["train"], chain.options, chain.quantizations)
@@ -287,7 +319,11 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
                 goals = ["merge"]
             recorded = {"name": chain.options.get("name", ""), "base": results["base"], "dataset": results["dataset"]}
             files = gguf_steps(results["merge"], chain.quantizations, recorded, imatrix=chain.imatrix)
-        steps += files
+            compared = likelihood_step(files, chain.likelihood) if chain.likelihood else None
+            if compared is not None:
+                measured = [compared]
+                goals.append(compared.label)
+        steps += [*files, *measured]
         by_name = {
             step.spec.options["quantization"]: step.spec.fingerprint for step in files if step.spec.kind == "gguf"
         }
@@ -296,7 +332,7 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
         return steps, [*goals, *(f"gguf-{name}" for name in ggufs)]
     beside = {kind: results[kind] for kind in ("gguf_adapter", "projector") if results.get(kind)}
     served = serving_steps(ggufs, chain.serving, beside)
-    kept = [label for label in goals if label == "merge"]
+    kept = [label for label in goals if label in ("merge", "likelihood")]
     return [*steps, *served], [*kept, *(step.label for step in served)]
 
 

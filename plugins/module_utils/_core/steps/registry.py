@@ -50,6 +50,10 @@ def _create(kind: str) -> Step:
         from .imatrix import ImatrixStep
 
         return ImatrixStep()
+    if kind == "likelihood":
+        from .likelihood import LikelihoodStep
+
+        return LikelihoodStep()
     if kind == "gguf_adapter":
         from .gguf_adapter import GgufAdapterStep
 

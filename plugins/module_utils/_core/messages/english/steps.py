@@ -180,6 +180,8 @@ TEXTS: Texts = {
         "llama-imatrix ended without writing an importance matrix.", "Look into the job's log."
     ),
     "steps.weighing": "weighing the weights",
+    "steps.not_compared": Text("llama-perplexity has printed no figures of {name}.", "Look into the job's log."),
+    "steps.comparing_quantizations": "comparing the quantizations",
     "steps.training_receipt_missing": "the receipt of the training is missing",
     "steps.probes_not_rendered": "LLaMA-Factory could not render them here: {reason!s}",
     "steps.llamafactory_in_image": "it is installed in an image only",

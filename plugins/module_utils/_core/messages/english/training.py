@@ -47,11 +47,11 @@ TEXTS: Texts = {
     "training.argument_type": "extra.{name} must be {kinds:join| or }, not {value!r}.",
     "training.option_bounds": "{option} must be {bounds:join| and }, not {value}.",
     "training.imatrix_needed": Text(
-        "{types:join| and } cannot be made without an importance matrix.",
+        "{types:join|, } cannot be made without an importance matrix.",
         "Declare imatrix: dataset, or types with more bits (q2_K and larger).",
     ),
     "training.imatrix_unused": Text(
-        "no importance matrix is used for {types:join| and }.",
+        "no importance matrix is used for {types:join|, }.",
         "Leave imatrix out, or declare a type that it changes (q6_K and smaller).",
     ),
     "training.imatrix_of_shared_base": Text(

@@ -78,6 +78,10 @@ TEXTS: Texts = {
         "llama-imatrix s'est terminé sans écrire de matrice d'importance.", "Voyez le journal du travail."
     ),
     "steps.weighing": "pesée des poids",
+    "steps.not_compared": Text(
+        "llama-perplexity n'a pas donné les chiffres de {name}.", "Voyez le journal du travail."
+    ),
+    "steps.comparing_quantizations": "comparaison des quantifications",
     "steps.training_receipt_missing": "le reçu de l'entraînement manque",
     "steps.probes_not_rendered": "LLaMA-Factory n'a pas pu les rendre ici : {reason!s}",
     "steps.llamafactory_in_image": "il n'est installé que dans une image",

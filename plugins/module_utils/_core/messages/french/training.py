@@ -41,11 +41,11 @@ TEXTS: Texts = {
     "training.no_argument": Text("LLaMA-Factory {version} n'a pas d'argument « {name} » (extra).", "{suggestion}"),
     "training.option_bounds": "{option} doit être {bounds:join| et }, et non {value}.",
     "training.imatrix_needed": Text(
-        "{types:join| et } ne peuvent pas être faits sans matrice d'importance.",
+        "{types:join|, } : ne peut être fait sans matrice d'importance.",
         "Déclarez imatrix: dataset, ou des types de plus de bits (q2_K et au-dessus).",
     ),
     "training.imatrix_unused": Text(
-        "{types:join| et } n'utilisent pas de matrice d'importance.",
+        "{types:join|, } n'utilise pas de matrice d'importance.",
         "Retirez imatrix, ou déclarez un type qu'elle change (q6_K et au-dessous).",
     ),
     "training.imatrix_of_shared_base": Text(

@@ -111,6 +111,7 @@ TEXTS: dict[str, str] = {
     "step.gguf_adapter": "Adaptateur GGUF",
     "step.projector": "Encodeur d'images",
     "step.imatrix": "Matrice d'importance",
+    "step.likelihood": "Vraisemblance",
     "step.register": "Enregistrement dans Ollama",
     "step.promote": "Promotion",
     "step.retain": "Nettoyage",
