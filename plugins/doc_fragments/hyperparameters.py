@@ -165,6 +165,14 @@ options:
       - At least V(0), at most V(0.5).
     type: float
     default: 0.0
+  held_out:
+    description:
+      - Share of the rows that is neither trained on nor validated on, to measure the model with them. A row is selected
+        by its question, so the selection is stable as the dataset grows.
+      - At least V(0), at most V(0.5).
+      - Only for the stages V(sft), V(dpo) and V(kto).
+    type: float
+    default: 0.0
   pref_loss:
     description:
       - Loss of dpo; sigmoid is DPO itself. orpo and simpo need no second copy of the base.

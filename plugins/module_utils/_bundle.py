@@ -45,6 +45,9 @@ def modules() -> None:
     from ._core.datasets import dataset_info_file as _core_datasets_dataset_info_file
     from ._core.datasets import diff as _core_datasets_diff
     from ._core.datasets import earlier_turns as _core_datasets_earlier_turns
+    from ._core.datasets import evaluation_items as _core_datasets_evaluation_items
+    from ._core.datasets import held_out as _core_datasets_held_out
+    from ._core.datasets import held_out_rows as _core_datasets_held_out_rows
     from ._core.datasets import json_reader as _core_datasets_json_reader
     from ._core.datasets import media_markers as _core_datasets_media_markers
     from ._core.datasets import output_formats as _core_datasets_output_formats
@@ -105,8 +108,20 @@ def modules() -> None:
     from ._core.estimates import measurements as _core_estimates_measurements
     from ._core.estimates import memory as _core_estimates_memory
     from ._core.estimates import number_format as _core_estimates_number_format
+    from ._core.evaluations import answers as _core_evaluations_answers
+    from ._core.evaluations import asking as _core_evaluations_asking
+    from ._core.evaluations import comparison as _core_evaluations_comparison
+    from ._core.evaluations import declaration as _core_evaluations_declaration
+    from ._core.evaluations import evaluation as _core_evaluations_evaluation
+    from ._core.evaluations import failures as _core_evaluations_failures
+    from ._core.evaluations import gate_items as _core_evaluations_gate_items
+    from ._core.evaluations import guard as _core_evaluations_guard
+    from ._core.evaluations import guard_questions as _core_evaluations_guard_questions
     from ._core.evaluations import intervals as _core_evaluations_intervals
     from ._core.evaluations import items as _core_evaluations_items
+    from ._core.evaluations import report as _core_evaluations_report
+    from ._core.evaluations import requirements as _core_evaluations_requirements
+    from ._core.evaluations import scores as _core_evaluations_scores
     from ._core import fingerprint as _core_fingerprint
     from ._core.formats import gguf as _core_formats_gguf
     from ._core.formats import safetensors as _core_formats_safetensors
@@ -124,6 +139,7 @@ def modules() -> None:
     from ._core.messages.english import engine as _core_messages_english_engine
     from ._core.messages.english import errors as _core_messages_english_errors
     from ._core.messages.english import estimates as _core_messages_english_estimates
+    from ._core.messages.english import evaluations as _core_messages_english_evaluations
     from ._core.messages.english import fingerprint as _core_messages_english_fingerprint
     from ._core.messages.english import formats as _core_messages_english_formats
     from ._core.messages.english import messages as _core_messages_english_messages
@@ -148,6 +164,7 @@ def modules() -> None:
     from ._core.messages.french import engine as _core_messages_french_engine
     from ._core.messages.french import errors as _core_messages_french_errors
     from ._core.messages.french import estimates as _core_messages_french_estimates
+    from ._core.messages.french import evaluations as _core_messages_french_evaluations
     from ._core.messages.french import ollama as _core_messages_french_ollama
     from ._core.messages.french import planning as _core_messages_french_planning
     from ._core.messages.french import releases as _core_messages_french_releases
@@ -165,6 +182,7 @@ def modules() -> None:
     from ._core.planning import changes as _core_planning_changes
     from ._core.planning import declaration as _core_planning_declaration
     from ._core.planning import entries as _core_planning_entries
+    from ._core.planning import evaluating as _core_planning_evaluating
     from ._core.planning import held_versions as _core_planning_held_versions
     from ._core.planning import inputs as _core_planning_inputs
     from ._core.planning import measurements as _core_planning_measurements
@@ -197,7 +215,6 @@ def modules() -> None:
     from ._core.programs import render_rows as _core_programs_render_rows
     from ._core.releases import gate as _core_releases_gate
     from ._core.releases import gate_calls as _core_releases_gate_calls
-    from ._core.releases import gate_evaluation as _core_releases_gate_evaluation
     from ._core.releases import lineage as _core_releases_lineage
     from ._core.releases import model_card as _core_releases_model_card
     from ._core.releases import promotion as _core_releases_promotion
@@ -221,6 +238,7 @@ def modules() -> None:
     from ._core.runs import status as _core_runs_status
     from ._core.runs import store as _core_runs_store
     from ._core.steps import base_model as _core_steps_base_model
+    from ._core.steps import evaluate as _core_steps_evaluate
     from ._core.steps import gguf as _core_steps_gguf
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import gguf_format as _core_steps_gguf_format

@@ -106,33 +106,38 @@ passed:
   returned: when the questions were asked
   type: bool
 report:
-  description: Report with the questions and answers.
+  description: Report of the evaluation.
   returned: when the questions were asked
   type: dict
   contains:
-    asked:
+    items:
       description: Number of questions.
       type: int
     asked_at:
       description: Time of the evaluation, in UTC.
       type: str
-    candidate:
-      description: The evaluated model, with C(model), C(digest) and C(met), the number of answers that pass.
-      type: dict
-    served:
-      description: The same for the model to compare with. None if there is none.
-      type: dict
-    questions:
+    models:
       description:
-        - Each question with C(messages), C(expected), and C(after) and C(before), the answers of the model and of the
-          model to compare with. An answer has C(text), C(calls), C(ended), C(tokens), C(seconds), C(met), and C(unmet),
-          the expectations it does not meet. C(unmet_messages) has these as messages with C(code) and
-          C(parameters).
+        - The evaluated model and the one to compare with, each with C(role) (C(candidate) or C(served)), C(model),
+          C(digest), and C(measures). C(measures.gate) has C(met), the number of answers that pass, and C(asked).
       type: list
       elements: dict
+    requirements:
+      description: Each requirement with C(name), C(wanted), C(value) and C(met).
+      type: list
+      elements: dict
+questions:
+  description:
+    - Each question with C(messages), C(expected), and C(after) and C(before), the answers of the model and of the model
+      to compare with. An answer has C(text), C(calls), C(ended), C(tokens), C(seconds), C(met), and C(unmet), the
+      expectations it does not meet. C(unmet_messages) has these as messages with C(code) and C(parameters).
+  returned: when the questions were asked
+  type: list
+  elements: dict
 """
 
 import contextlib
+import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -142,14 +147,49 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_stopped_for
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.evaluation import (
+    Subject,
+    answers_of,
+    evaluate,
+    read_questions,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.failures import (
     failure_lines,
-    read_gate,
     summary,
 )
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.gate_items import (
+    gate_items,
+    with_conditions,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.report import CANDIDATE, SERVED
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.requirements import Requirements
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import read_gate
+
+
+def questions_of(directory: str, report: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The questions with the answers of the model and of the one that it is compared with."""
+    answers = answers_of(directory, report)
+
+    def judged(label: str, item: str) -> dict[str, t.Any] | None:
+        line = (answers.get(label) or {}).get(item)
+        if line is None:
+            return None
+        unmet = [str(Message.from_stored(each)) for each in line["unmet"]]
+        return {**line["answer"], "met": not unmet, "unmet": unmet, "unmet_messages": line["unmet"]}
+
+    return [
+        {
+            "number": number,
+            "messages": list(item.messages),
+            "expected": dict(item.expect),
+            "after": judged(CANDIDATE, item.id),
+            "before": judged(SERVED, item.id),
+        }
+        for number, item in enumerate(read_questions(directory), 1)
+    ]
 
 
 def body(module: AnsibleModule) -> dict[str, t.Any]:
@@ -161,15 +201,19 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     stopped_for = ollama_stopped_for(Layout(params["data_dir"]), url) if params["data_dir"] else ""
     if module.check_mode and stopped_for:
         module.warn(f"{params['model']} is not checked: Ollama is stopped for the training {stopped_for}.")
-        return {"changed": False, "passed": None, "report": {}}
+        return {"changed": False, "passed": None, "report": {}, "questions": []}
     with contextlib.ExitStack() as stack:
         if params["data_dir"] and not module.check_mode:
             stack.enter_context(using_ollama(params["data_dir"], "evaluate", url, params["timeout"]))
-        report = evaluate(Ollama(url), gate, params["model"], params["against"] or "")
-    answer = {"changed": False, "passed": report["passed"], "report": report}
-    if module.params["required"] and not report["passed"]:
-        lines = [summary(report), *failure_lines(report)]
-        module.fail_json(msg="\n".join(str(line) for line in lines), **answer)
+        directory = stack.enter_context(tempfile.TemporaryDirectory(dir=module.tmpdir))
+        model, required = params["model"], with_conditions(Requirements(), gate)
+        subject = Subject(model, {CANDIDATE: model}, CANDIDATE, served=params["against"] or "", required=required)
+        report = evaluate(Ollama(url), directory, gate_items(gate), subject)
+        passed = bool(report["chosen"])
+        answer = {"changed": False, "passed": passed, "report": report, "questions": questions_of(directory, report)}
+        if params["required"] and not passed:
+            lines = [summary(report, CANDIDATE), *failure_lines(directory, report, CANDIDATE)]
+            module.fail_json(msg="\n".join(str(line) for line in lines), **answer)
     return answer
 
 

@@ -22,13 +22,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
-    Gate,
-    failure_lines,
-    read_gate,
-)
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import evaluate
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
+from ansible_collections.ia_homelab.llamafactory.tests.support.asked_gate import ask_gate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))
@@ -192,14 +187,14 @@ def right_calls(ollama: Ollama) -> int:
     return right
 
 
-def test_model_calls_tools(clone: Clone) -> None:
+def test_model_calls_tools(clone: Clone, tmp_path: pathlib.Path) -> None:
     ollama = Ollama(clone.url, timeout=120)
     assert "tools" in ollama.show("homelab-model")["capabilities"]
     assert right_calls(ollama) >= 8
-    assert_gate_tells_calls(ollama)
+    assert_gate_tells_calls(ollama, tmp_path)
 
 
-def assert_gate_tells_calls(ollama: Ollama) -> None:
+def assert_gate_tells_calls(ollama: Ollama, tmp_path: pathlib.Path) -> None:
     """The gate passes what the model learnt, and names what another expectation misses."""
     messages = TOOL_PROMPTS[0]["messages"]
     title: dict[str, t.Any] = {"regex": "Chihiro"}
@@ -215,10 +210,10 @@ def assert_gate_tells_calls(ollama: Ollama) -> None:
             ],
         }
 
-    passed = evaluate(ollama, t.cast(Gate, read_gate(prompts({"title": title, "type": "film"}))), "homelab-model")
-    assert passed["passed"], failure_lines(passed)
-    failed = evaluate(ollama, t.cast(Gate, read_gate(prompts({"title": title, "type": "série"}))), "homelab-model")
-    assert [entry["after"]["unmet"] for entry in failed["questions"]] == [
+    passed = ask_gate(ollama, tmp_path / "passed", prompts({"title": title, "type": "film"}), "homelab-model")
+    assert passed.passed, passed.lines()
+    failed = ask_gate(ollama, tmp_path / "failed", prompts({"title": title, "type": "série"}), "homelab-model")
+    assert failed.unmet() == [
         ['calls request_media with type "film", which is not "série"'], [], []
     ]  # fmt: skip
 

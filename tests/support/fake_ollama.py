@@ -19,6 +19,7 @@ class FakeOllama(ThreadingHTTPServer):
     """The server; :func:`fake_ollama` starts and stops one.
 
     :ivar models: digest by full name.
+    :ivar sizes: size in bytes by full name, where it is not 0.
     :ivar loaded: names of the models in memory.
     :ivar requests: method, path and body of each request that is no list, in order.
     :ivar reply: answers a chat, from the model's name and the last message: a text, a message, or a status.
@@ -32,6 +33,7 @@ class FakeOllama(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.models: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
         self.loaded: list[str] = []
         self.requests: list[tuple[str, str, dict[str, t.Any]]] = []
         self.reply: Reply = lambda _model, _prompt: ""
@@ -55,7 +57,11 @@ class FakeOllama(ThreadingHTTPServer):
         if path == "/api/version":
             return 200, {"version": self.version}
         if path == "/api/tags":
-            return 200, {"models": [{"name": name, "digest": digest} for name, digest in self.models.items()]}
+            models = [
+                {"name": name, "digest": digest, "size": self.sizes.get(name, 0)}
+                for name, digest in self.models.items()
+            ]
+            return 200, {"models": models}
         if path == "/api/ps":
             return 200, {"models": [{"name": name} for name in self.loaded]}
         self.requests.append((method, path, body))

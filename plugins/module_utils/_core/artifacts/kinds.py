@@ -170,6 +170,14 @@ TABLE = (
         card=_SERVED,
     ),
     Kind(
+        "evaluate",
+        "outputs/evaluations",
+        "ollama_model",
+        "Evaluation",
+        facts=(),
+        retention=Retention.VERSION,
+    ),
+    Kind(
         "promote",
         "outputs/promotions",
         "ollama_model",

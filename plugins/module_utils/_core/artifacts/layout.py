@@ -32,6 +32,9 @@ TRAINER_LOG_FILE = "trainer_log.jsonl"
 LOSS_PLOT_FILE = "training_loss.png"
 PROBES_FILE = "probes.json"
 MODEL_CARD_FILE = "README.md"
+REPORT_FILE = "report.json"
+QUESTIONS_FILE = "questions.jsonl"
+ANSWERS_FILE = "answers.jsonl"
 #: What a receipt contains; docs/architecture.md has an example.
 Receipt = t.Mapping[str, t.Any]
 #: Prefix of a directory in which an artifact is made.

@@ -16,6 +16,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import typing as t
@@ -111,6 +112,7 @@ def write(
     tool_format: str = TEMPLATE,
     default_system: str | None = None,
     thinking: str = FROM_ROWS,
+    numbers: t.Sequence[int] = (),
 ) -> Rewritten | None:
     """Write a copy of a dataset with the rows of a training.
 
@@ -123,6 +125,7 @@ def write(
     :param default_system: LLaMA-Factory's argument of that name; None keeps the template's own.
     :param thinking: what becomes of thoughts: they are spelled as the template spells them
         (:data:`..chat_formats.thinking.KEEP`), left out (``OFF``), or stay as they are (``FROM_ROWS``).
+    :param numbers: the number of each row, for what is said of it; they are counted from 1 if it is empty.
     :returns: what was rewritten; None if every row stays as it is, and then nothing is written.
     :raises InputError: if the tools of a row are no JSON, or no tools.
     :raises NotReadyError: if the disk is full.
@@ -145,7 +148,7 @@ def write(
     try:
         with contextlib.ExitStack() as stack:
             rows = stack.enter_context(open(os.path.join(source, DATA_FILE), "rb"))
-            for number, line in enumerate(rows, 1):
+            for number, line in zip(numbers or itertools.count(1), rows):
                 spelled = writer.line(line, number, with_tools)
                 if copy is None and spelled != line:
                     os.makedirs(target, exist_ok=True)

@@ -13,6 +13,7 @@ are counted.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 
@@ -110,7 +111,12 @@ def _render(
 
 
 def count(
-    python: str, base: str, dataset: str, values: t.Mapping[str, t.Any], env: t.Mapping[str, str]
+    python: str,
+    base: str,
+    dataset: str,
+    values: t.Mapping[str, t.Any],
+    env: t.Mapping[str, str],
+    numbers: t.Sequence[int] = (),
 ) -> dict[str, t.Any] | None:
     """Count the rows that will be truncated.
 
@@ -118,6 +124,7 @@ def count(
     :param base: directory of the base model; :param dataset: directory of a published version.
     :param values: all hyperparameters.
     :param env: complete environment of the counting program.
+    :param numbers: the number of each row, for what is said of it; they are counted from 1 if it is empty.
     :returns: ``rows``, number of rows longer than ``cutoff_len``; ``longest``, tokens of the longest one, and
         ``longest_row``, its number from 1; ``candidates``, number of rows with more bytes than that, and ``counted``,
         how many of them were counted; ``exact``, whether the template is known and all candidates were counted. None
@@ -136,7 +143,7 @@ def count(
     rows: dict[int, list[tuple[str, int]]] = {}
     with_tools: dict[int, list[dict[str, t.Any]]] = {}
     with open(os.path.join(dataset, DATA_FILE), "rb") as stream:
-        for number, raw in enumerate(stream, 1):
+        for number, raw in zip(numbers or itertools.count(1), stream):
             rendered = template is not None and _uses_tools(raw)
             if (len(raw) * _TOOL_FACTOR + _TOOL_PROMPT if rendered else len(raw) + _SLACK) <= cutoff:
                 continue

@@ -70,17 +70,23 @@ def _require_rows(counts: t.Sequence[int], share: float, smallest_position: floa
         raise InputError("datasets.nothing_to_train_on", share=share, rows=counts[1])
 
 
-def check_share(source: str, share: float) -> None:
+def check_share(
+    source: str, share: float, is_trained: t.Callable[[t.Mapping[str, t.Any]], bool] = lambda row: True
+) -> None:
     """Check that a share leaves rows on both sides, before anything is written. Reads until both sides have one.
 
     :param source: directory of a published version; nothing is checked if its rows are not there.
+    :param is_trained: whether a row is among those that are split; others are held out from both sides.
     :raises InputError: if one side would be empty.
     """
     counts, smallest_position = [0, 0], 1.0
     try:
         with open(os.path.join(source, DATA_FILE), "rb") as rows:
             for line in rows:
-                row_position = position(question_of(json.loads(line)))
+                row = json.loads(line)
+                if not is_trained(row):
+                    continue
+                row_position = position(question_of(row))
                 smallest_position = min(smallest_position, row_position)
                 counts[row_position < share] += 1
                 if all(counts):

@@ -66,6 +66,23 @@ def required_artifacts(layout: Layout, spec: StepSpec) -> dict[str, str]:
     return required
 
 
+def required_results(layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
+    """Return kind and fingerprint of all artifacts that must be complete before the step can run.
+
+    An evaluation asks several registered models. A promotion needs the evaluation, unless the same version was promoted
+    under the same conditions when it was registered by an earlier recipe.
+    """
+    required = list(required_artifacts(layout, spec).items())
+    if spec.kind == "evaluate":
+        asked = [*(spec.settings.get("candidates") or {}).values(), spec.settings.get("base")]
+        required += [("register", str(each)) for each in asked if each and ("register", str(each)) not in required]
+    if spec.kind == "promote" and spec.options.get("evaluation"):
+        promoted_before = spec.options.get("promoted_before") or ()
+        if not any(layout.receipt("promote", str(each)) for each in promoted_before):
+            required.append(("evaluate", str(spec.options["evaluation"])))
+    return required
+
+
 def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> PendingSteps:
     """Return the steps of a run that must run.
 
@@ -98,7 +115,7 @@ def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> Pending
         if reason is None:
             return
         reasons[step.label] = reason
-        for kind, fingerprint in required_artifacts(layout, step.spec).items():
+        for kind, fingerprint in required_results(layout, step.spec):
             producer = by_fingerprint.get((kind, fingerprint))
             if producer is not None:
                 visit(producer)

@@ -17,6 +17,9 @@ import typing as t
 
 CONFIDENCE = 0.95
 
+#: The degrees of confidence that a requirement may ask for.
+DEGREES = (0.8, 0.9, 0.95, 0.99)
+
 #: Samples of a bootstrap: the bounds of a 95 % interval are its 50th and 1950th.
 SAMPLES = 2000
 
@@ -81,15 +84,46 @@ def paired_bootstrap(
     :param samples: at least 100.
     :param seed: the same seed gives the same interval.
     """
-    count = len(differences)
-    mean = math.fsum(differences) / count
-    values = sorted(set(differences))
-    if len(values) == 1:
-        return Interval(mean, mean, mean)
+    means = _sampled_means(differences, samples, seed)
+    return Interval(math.fsum(differences) / len(differences), *_between(means, confidence))
+
+
+def bootstrap_mean(
+    values: t.Sequence[float], confidence: float = CONFIDENCE, samples: int = SAMPLES, seed: int = 0
+) -> Interval:
+    """The mean of scores, such as chrF of each answer, with its percentile interval.
+
+    The interval is that of :func:`paired_bootstrap`; the parameters are the same. It is somewhat too narrow for few
+    scores: with 10 of them, an interval of 95 % contains the truth in about 90 % of cases.
+    """
+    return paired_bootstrap(values, confidence, samples, seed)
+
+
+def bounds_of_mean(
+    values: t.Sequence[float], samples: int = SAMPLES, seed: int = 0
+) -> tuple[float, dict[str, list[float]]]:
+    """The mean of scores or differences, and its bounds for every degree of :data:`DEGREES`.
+
+    The bounds are those of :func:`bootstrap_mean`, and all of them come from the same samples.
+
+    :returns: the mean; lower and upper bound by degree as text, such as ``"0.95"``.
+    """
+    means = _sampled_means(values, samples, seed)
+    return math.fsum(values) / len(values), {str(degree): list(_between(means, degree)) for degree in DEGREES}
+
+
+def _sampled_means(values: t.Sequence[float], samples: int, seed: int) -> list[float]:
+    """The means of samples with replacement, in ascending order; the mean alone if all values are equal."""
+    count = len(values)
+    if min(values) == max(values):
+        return [math.fsum(values) / count]
     generator = random.Random(seed)
-    means = sorted(math.fsum(generator.choices(differences, k=count)) / count for _sample in range(samples))
+    return sorted(math.fsum(generator.choices(values, k=count)) / count for _sample in range(samples))
+
+
+def _between(means: t.Sequence[float], confidence: float) -> tuple[float, float]:
     tail = (1 - confidence) / 2
-    return Interval(mean, _quantile(means, tail), _quantile(means, 1 - tail))
+    return _quantile(means, tail), _quantile(means, 1 - tail)
 
 
 def _quantile(ordered: t.Sequence[float], share: float) -> float:

@@ -10,6 +10,7 @@ The API is that of ``docs/api.md`` in ollama; undocumented behaviour was read fr
 from __future__ import annotations
 
 import base64
+import copy
 import http.client
 import json
 import os
@@ -68,6 +69,12 @@ class Ollama:
         host = f"[{self._host}]" if ":" in self._host else self._host
         #: Base URL without credentials.
         self.url = f"{parts.scheme}://{host}:{self._port}{self._path}"
+
+    def with_slow_timeout(self, seconds: float) -> Ollama:
+        """The same server with another :attr:`slow_timeout`."""
+        other = copy.copy(self)
+        other.slow_timeout = seconds
+        return other
 
     # ------------------------------------------------------------------ queries
 

@@ -162,8 +162,18 @@ def _changed_settings(kind: str, before: Receipt, current: StepSpec) -> list[Cha
         old_value, new_value = old.get(name, default), new.get(name, default)
         if old_value != new_value:
             detail = Message("planning.other_recipe") if name == "recipe" else None
+            if kind == "train" and name == "held_out":
+                detail = _rows_held_out(current)
             changed.append(Change(name, describe_settings(old_value), describe_settings(new_value), detail))
     return changed
+
+
+def _rows_held_out(current: StepSpec) -> Message | None:
+    """Say that other rows are trained on, and how many are not, where they have been counted."""
+    counted = current.options.get("held_out") or {}
+    if counted:
+        return Message("planning.rows_held_out", count=counted["held_out"], rows=counted["rows"])
+    return Message("planning.other_rows_held_out")
 
 
 def _flatten(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -11,9 +11,12 @@ import typing as t
 
 from ..datasets import registry
 from ..errors import InputError
+from ..evaluations import declaration as evaluations_declaration
+from ..evaluations.declaration import Evaluation
 from ..messages.message import Message
 from ..ollama import syntax
 from ..releases import gate as releases_gate
+from ..releases.gate import Gate
 from ..releases.retention import Policy
 from ..runs.names import FINETUNE_NAME
 from ..training import hyperparameters, options, stages
@@ -39,6 +42,7 @@ class Declared:
     memory_check: str
     preflight_check: str
     gate: dict[str, t.Any] | None
+    evaluation: Evaluation | None
     export: str
     retraining_inputs: tuple[str, ...]
     always_retrain: bool
@@ -82,11 +86,15 @@ def read_declaration(raw: t.Mapping[str, t.Any], checked: Checked | None = None)
     }
     hyper = hyperparameters.complete(checked.values)
     problems = list(checked.problems)
-    gate, register = None, values["register"]
+    gate, evaluation, register = None, None, values["register"]
     try:
         gate = read_gate(values["gate"], values["aliases"])
     except InputError as error:
         problems.append(Problem(checked.written.get("gate", "gate"), error.content))
+    try:
+        evaluation = read_evaluation(values["evaluation"], gate, values["aliases"])
+    except InputError as error:
+        problems.append(Problem(checked.written.get("evaluation", "evaluation"), error.content))
     try:
         register = stages.is_registered(hyper["stage"], checked.values.get("register"))
     except InputError as error:
@@ -104,6 +112,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], checked: Checked | None = None)
         memory_check=values["memory_check"],
         preflight_check=values["preflight_check"],
         gate=gate,
+        evaluation=evaluation,
         export=values["export"],
         retraining_inputs=retraining.retraining_inputs(label, values["regenerate"], values["regenerate_on"]),
         always_retrain=values["regenerate"] == "always",
@@ -122,6 +131,23 @@ def read_gate(raw: t.Any, aliases: t.Sequence[str]) -> dict[str, t.Any] | None:
     if gate is not None and not aliases:
         raise InputError("planning.gate_without_aliases")
     return gate.as_settings() if gate else None
+
+
+def read_evaluation(raw: t.Any, gate: t.Mapping[str, t.Any] | None, aliases: t.Sequence[str]) -> Evaluation | None:
+    """Return a declared evaluation; None if none is declared.
+
+    :param gate: settings of the gate, whose conditions become requirements; None for none.
+    :raises InputError: for an invalid evaluation, or one without aliases to protect.
+    """
+    declared_gate = Gate.from_settings(gate) if gate else None
+    evaluation = evaluations_declaration.read_evaluation(raw, declared_gate)
+    if evaluation is None:
+        return None
+    if not aliases:
+        raise InputError("planning.evaluation_without_aliases")
+    if declared_gate is not None and evaluation.require.allowed_failures is not None and declared_gate.allowed_failures:
+        raise InputError("planning.allowed_failures_twice")
+    return evaluation
 
 
 def _check_name(name: str) -> str:

@@ -22,6 +22,7 @@ from ..chat_formats.house_format import AUTO, HOUSE, TEMPLATE
 from ..chat_formats.tool_formats import unread_calls
 from ..datasets import (
     earlier_turns,
+    held_out_rows,
     media_markers,
     registry,
     thought_statistics,
@@ -164,11 +165,14 @@ def training_settings(
     estimate = host.estimate_resources(hyper, subject, machine)
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
-    counted = optimizer_steps.count(options["resolved"], subject.dataset_results, subject.nodes)
+    trained = host.is_trained(layout, hyper, subject)
+    results, held_out = _trained_results(layout, hyper, subject, count=not trained)
+    if held_out is not None:
+        options["held_out"] = held_out
+    counted = optimizer_steps.count(options["resolved"], results, subject.nodes)
     if counted is not None:
         options["optimizer_steps"] = counted.steps
     steps = host.steps_with_ram(merges)
-    trained = host.is_trained(layout, hyper, subject)
     warnings = [
         host.check(layout, hyper, subject, machine, name, memory_check, estimate, steps),
         about_precision,
@@ -178,13 +182,15 @@ def training_settings(
         else None,
         *stages.warnings_for(hyper.values),
         *hyperparameters.idle_options(hyper.values),
-        truncation.warning(hyper.values, subject.dataset_results),
+        truncation.warning(hyper.values, results),
         text_arguments.warning(hyper.values),
         choice.warning,
         thoughts.warning,
     ]
     if hyper["validation_share"] and not trained:
-        validation_split.check_share(layout.artifact("dataset", subject.dataset), hyper["validation_share"])
+        directory = layout.artifact("dataset", subject.dataset)
+        sides = held_out_rows.Sides(directory, hyper["held_out"])
+        validation_split.check_share(directory, hyper["validation_share"], sides.is_trained)
     if not trained:  # what exists is not made again
         warnings += optimizer_steps.warnings_for(options["resolved"], counted)
         directory = _base_directory(layout, base)
@@ -193,6 +199,40 @@ def training_settings(
         )
     settings = extra_files.settings(layout, hyper, subject.upstream, subject.nodes)
     return settings, add_warnings(options, warnings)
+
+
+def _trained_results(
+    layout: Layout, hyper: Hyperparameters, subject: host.Subject, count: bool
+) -> tuple[t.Mapping[str, t.Any], dict[str, t.Any] | None]:
+    """Return the statistics of the rows that are trained on, and how many rows are held out if they were counted.
+
+    :param count: whether the rows may be read to count them.
+    :raises InputError: if no row is held out, or none is left to train on.
+    """
+    share = hyper["held_out"]
+    if not share or not BY_NAME["held_out"].applies(hyper.method, hyper["stage"]):
+        return subject.dataset_results, None
+    directory = layout.artifact("dataset", subject.dataset) if count else None
+    results, counts = held_out_rows.trained_results(directory, subject.dataset_results, share)
+    if counts is None:
+        return results, None
+    return results, {"held_out": counts.held_out, "asked": counts.asked, "rows": counts.trained + counts.held_out}
+
+
+def require_held_out(name: str, declared: Hyperparameters, training: t.Mapping[str, t.Any]) -> None:
+    """Check that a training holds out the rows that are declared as such, also one that is kept from before.
+
+    A larger share holds out the rows of a smaller one, too.
+
+    :param name: name of the fine-tune.
+    :param training: resolved hyperparameters of the training.
+    :raises InputError: if it has read some of them.
+    """
+    share, kept = declared["held_out"], float(training.get("held_out") or 0.0)
+    if share <= kept:
+        return
+    code = "planning.not_held_out" if kept else "planning.nothing_held_out"
+    raise InputError(code, name=name, share=share, kept=kept, details={"options": ["held_out"]})
 
 
 def checked_base(

@@ -11,11 +11,13 @@ import typing as t
 
 from ..fingerprint import digest, fingerprint
 from ..releases.promotion import former_tags
+from ..releases.recipes import earlier_fingerprints
 from ..runs.names import slug
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
 from ..training.known_names import DIRECT_QUANTIZATIONS, WITHOUT_IMATRIX
 from ..training.one_pass import declared_obstacle
+from .evaluating import Evaluating, of_gate
 
 
 class Goal(str, enum.Enum):
@@ -164,10 +166,40 @@ def register_steps(
     return steps
 
 
-def promote_step(registered: RunStep, gate: t.Mapping[str, t.Any]) -> RunStep:
-    """Return the step that promotes a registered model once it has passed a gate.
+def evaluate_step(registers: t.Sequence[RunStep], evaluating: Evaluating, base: RunStep | None = None) -> RunStep:
+    """Return the step that asks the registered models, and those that they are compared with.
 
-    :param gate: settings of the gate.
+    :param registers: the registrations; the first one is that of the quantization declared first.
+    :param base: the registration of the base model, if it is asked.
+    """
+    first = registers[0].spec
+    candidates = {str(step.spec.options["quantization"]): step.spec.fingerprint for step in registers}
+    quantization = str(first.options["quantization"])
+    if not evaluating.every:
+        candidates = {quantization: first.fingerprint}
+    settings = {**evaluating.asked, "candidates": candidates, "against": list(evaluating.against)}
+    options: dict[str, t.Any] = {
+        "name": first.settings["name"],
+        "aliases": list(first.options["aliases"]),
+        "declared": quantization,
+        "require": evaluating.require.as_settings(),
+        "choose": evaluating.choose,
+    }
+    if base is not None:
+        settings["base"] = base.spec.fingerprint
+        options["base"] = {"name": base.spec.settings["name"], "quantization": base.spec.options["quantization"]}
+    return make_step("evaluate", settings, {"register": first.fingerprint}, options)
+
+
+def promote_step(
+    registered: RunStep, gate: t.Mapping[str, t.Any] | None, evaluating: Evaluating, evaluation: RunStep
+) -> RunStep:
+    """Return the step that promotes a registered model once it has passed its evaluation.
+
+    The evaluation is no input of its fingerprint: a version that was promoted needs none.
+
+    :param gate: settings of the gate; None for none.
+    :param evaluation: the step that asks the models.
     """
     spec = registered.spec
     options = {name: spec.options[name] for name in ("quantization", "aliases")}
@@ -175,21 +207,61 @@ def promote_step(registered: RunStep, gate: t.Mapping[str, t.Any]) -> RunStep:
     formerly = former_tags(str(options["name"]), spec.settings, spec.upstream, str(options["quantization"]))
     if formerly:
         options["formerly"] = list(formerly)
-    return make_step("promote", {"gate": gate}, {"register": spec.fingerprint}, options)
+    options["evaluation"] = evaluation.spec.fingerprint
+    options["candidates"] = dict(evaluation.spec.settings["candidates"])
+    settings = {**({"gate": gate} if gate else {}), **evaluating.promotion}
+    promoted_before = [
+        fingerprint("promote", settings, {"register": each})
+        for each in earlier_fingerprints(spec.settings, spec.upstream)
+    ]
+    if promoted_before:
+        options["promoted_before"] = promoted_before
+    return make_step("promote", settings, {"register": spec.fingerprint}, options)
 
 
-def with_gate(registers: t.Sequence[RunStep], gate: t.Mapping[str, t.Any] | None) -> list[RunStep]:
-    """Return the registrations; with a gate they do not promote, and a promotion step follows them.
+def with_promotion(
+    registers: t.Sequence[RunStep],
+    gate: t.Mapping[str, t.Any] | None,
+    evaluating: Evaluating | None = None,
+    base: RunStep | None = None,
+) -> list[RunStep]:
+    """Return the registrations; with a gate or an evaluation they do not promote, and the steps that do follow them.
 
     :param registers: registration steps; the first one gets the aliases.
+    :param base: the registration of the base model, if it is asked.
     """
-    if not gate:
+    if evaluating is None and gate:
+        evaluating = of_gate(gate)
+    if evaluating is None:
         return list(registers)
     unpromoted = [
         dataclasses.replace(step, spec=dataclasses.replace(step.spec, options={**step.spec.options, "promote": False}))
         for step in registers
     ]
-    return [*unpromoted, promote_step(unpromoted[0], gate)]
+    evaluation = evaluate_step(unpromoted, evaluating, base)
+    return [*unpromoted, evaluation, promote_step(unpromoted[0], gate, evaluating, evaluation)]
+
+
+def base_registration(
+    base: Identity, serving: Serving, quantization: str, beside: t.Mapping[str, str]
+) -> list[RunStep]:
+    """Return the steps that convert the base model and register it as it is served after its training.
+
+    It gets a name of its own, without aliases.
+
+    :param quantization: GGUF type, the first of those of the model.
+    :param beside: as for :func:`register_steps`.
+    """
+    hub = base.settings.get("hub", "base").rpartition("/")[2]
+    files = [
+        dataclasses.replace(step, label=step.label.replace("gguf-", "gguf-base-", 1))
+        for step in gguf_steps(base.fingerprint, [quantization], {"name": hub, "base": base.fingerprint}, "base")
+    ]
+    settings = {**serving.settings, "name": f"{serving.settings['name']}-base"}
+    encoder = {kind: value for kind, value in beside.items() if kind == "projector"}
+    options = {name: value for name, value in serving.options.items() if name not in ("warning", "warnings")}
+    (registered,) = register_steps({quantization: files[-1].spec.fingerprint}, settings, (), options, encoder)
+    return [*files, dataclasses.replace(registered, label="register-base")]
 
 
 def retain_step(registered: RunStep, policy: t.Mapping[str, t.Any]) -> RunStep:
@@ -237,6 +309,7 @@ class Serving:
     :param options: other values the registration needs.
     :param aliases: tags that the first quantization gets.
     :param gate: settings of the gate the model must pass; None for none.
+    :param evaluating: the declared evaluation that it must pass, which asks the questions of the gate as well; or None.
     :param keep: settings of the retention policy for old versions; empty for none.
     :param held: the step that registers the version that a rollback pins by the current recipe; None for none.
     """
@@ -247,6 +320,7 @@ class Serving:
     gate: t.Mapping[str, t.Any] | None = None
     keep: t.Mapping[str, t.Any] | None = None
     held: RunStep | None = None
+    evaluating: Evaluating | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,10 +393,10 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
                 goals = ["merge"]
             recorded = {"name": chain.options.get("name", ""), "base": results["base"], "dataset": results["dataset"]}
             files = gguf_steps(results["merge"], chain.quantizations, recorded, imatrix=chain.imatrix)
-            compared = likelihood_step(files, chain.likelihood) if chain.likelihood else None
-            if compared is not None:
-                measured = [compared]
-                goals.append(compared.label)
+            likelihood = likelihood_step(files, chain.likelihood) if chain.likelihood else None
+            if likelihood is not None:
+                measured = [likelihood]
+                goals.append(likelihood.label)
         steps += [*files, *measured]
         by_name = {
             step.spec.options["quantization"]: step.spec.fingerprint for step in files if step.spec.kind == "gguf"
@@ -331,20 +405,33 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
     if goal is Goal.GGUF or chain.serving is None:
         return steps, [*goals, *(f"gguf-{name}" for name in ggufs)]
     beside = {kind: results[kind] for kind in ("gguf_adapter", "projector") if results.get(kind)}
-    served = serving_steps(ggufs, chain.serving, beside)
+    compared: list[RunStep] = []
+    if chain.serving.evaluating is not None and chain.serving.evaluating.needs_base and chain.base is not None:
+        made = {(step.spec.kind, step.spec.fingerprint) for step in steps}
+        compared = [
+            step
+            for step in base_registration(chain.base, chain.serving, next(iter(ggufs)), beside)
+            if (step.spec.kind, step.spec.fingerprint) not in made
+        ]
+    served = [*compared, *serving_steps(ggufs, chain.serving, beside, compared[-1] if compared else None)]
     kept = [label for label in goals if label in ("merge", "likelihood")]
-    return [*steps, *served], [*kept, *(step.label for step in served)]
+    wanted = [step for step in served if step not in compared and step.spec.kind != "evaluate"]
+    return [*steps, *served], [*kept, *(step.label for step in wanted)]
 
 
 def serving_steps(
-    ggufs: t.Mapping[str, str], serving: Serving, beside: t.Mapping[str, str] | None = None
+    ggufs: t.Mapping[str, str],
+    serving: Serving,
+    beside: t.Mapping[str, str] | None = None,
+    base: RunStep | None = None,
 ) -> list[RunStep]:
-    """Return the registrations of GGUF files, with a promotion behind a gate, and the retention of old versions.
+    """Return the registrations of GGUF files, with evaluation and promotion, and the retention of old versions.
 
     :param beside: as for :func:`register_steps`.
+    :param base: the registration of the base model, if it is asked.
     """
     registered = register_steps(ggufs, serving.settings, serving.aliases, serving.options, beside)
-    steps = with_gate(registered, serving.gate)
+    steps = with_promotion(registered, serving.gate, serving.evaluating, base)
     if serving.keep:
         steps = [*steps, retain_step(steps[0], serving.keep)]
     if serving.held is None or any(step.spec.fingerprint == serving.held.spec.fingerprint for step in steps):

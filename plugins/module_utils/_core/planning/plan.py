@@ -290,7 +290,10 @@ def _training_tokens(
     resolved = options.get("resolved") or {}
     if not dataset_results or not resolved:
         return None
-    return duration.total_tokens(dataset_results, float(resolved["epochs"]), int(resolved["cutoff_len"]))
+    tokens = duration.total_tokens(dataset_results, float(resolved["epochs"]), int(resolved["cutoff_len"]))
+    counted = options.get("held_out") or {}
+    share = counted["held_out"] / counted["rows"] if counted else float(resolved.get("held_out") or 0.0)
+    return None if tokens is None else tokens * (1 - share)
 
 
 def _is_comparable(

@@ -26,6 +26,7 @@ from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
 from . import held_versions, inputs, measurements, pipeline, retraining, vision
 from .declaration import Declared
+from .evaluating import Evaluating, check_questions, of_declaration
 from .pipeline import Chain, Goal, Identity, Serving, Training
 from .request import Host, Registration, Request, Result
 from .step_warnings import add_warnings, read_warnings
@@ -97,6 +98,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         )
 
     settings, options = pinned.training(declared.hyper, read)
+    inputs.require_held_out(declared.name, declared.hyper, options["resolved"])
     if request.start is None:
         with _errors_of("base_model"):
             options = inputs.checked_base(
@@ -153,6 +155,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             dataset.results,
             dataset.fingerprint,
             [*pinned.notes, *_about_server(host, architecture), *([without] if without else [])],
+            host,
         )
         if request.goal is Goal.MODEL
         else None,
@@ -182,6 +185,7 @@ def _serving(
     results: t.Mapping[str, t.Any],
     dataset: str,
     notes: t.Sequence[Message],
+    host: Host,
 ) -> Serving:
     about_template = inputs.check_template(layout, str(options["resolved"]["template"]), dataset)
     settings, warning = inputs.register_settings(
@@ -189,7 +193,27 @@ def _serving(
     )
     more = add_warnings({"name": options.get("name", "")}, [warning, about_template, *notes])
     held = held_versions.registration(layout, declared.name)
-    return Serving(settings, more, declared.aliases, declared.gate, declared.keep, held)
+    evaluating = _evaluating(layout, declared, dataset, host)
+    return Serving(settings, more, declared.aliases, declared.gate, declared.keep, held, evaluating)
+
+
+def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) -> Evaluating | None:
+    """Return the declared evaluation with its names resolved; None for none.
+
+    :raises InputError: for a dataset that does not exist, or a requirement that cannot be met.
+    """
+    if declared.evaluation is None:
+        return None
+    with _errors_of("evaluation"):
+        evaluating = of_declaration(
+            declared.evaluation,
+            declared.gate,
+            dataset,
+            lambda name: inputs.resolve_dataset(layout, name, host.datasets).fingerprint,
+            declared.hyper.quantizations,
+        )
+        check_questions(layout, evaluating)
+    return evaluating
 
 
 def _about_server(host: Host, architecture: str = "") -> list[Message]:

@@ -22,7 +22,7 @@ from .entries import entries
 from .pipeline import Goal
 
 #: Options that have an effect on a served model only. The service keeps those of ``EXPORTED`` for a later export.
-_SERVED = ("system", "parameters", "aliases", "gate", "keep", "keep_intermediates")
+_SERVED = ("system", "parameters", "aliases", "gate", "evaluation", "keep", "keep_intermediates")
 _EXPORTED = ("system", "parameters", "quantizations", "imatrix")
 
 
@@ -231,6 +231,7 @@ def _refuse_unused(declared: Declared, reached: Goal, goal: Goal, reason: str) -
         "parameters": bool(declared.parameters),
         "aliases": declared.aliases != options.BY_NAME["aliases"].default,
         "gate": declared.gate is not None,
+        "evaluation": declared.evaluation is not None,
         "keep": "keep" in declared.keep,
         "keep_intermediates": "intermediates" in declared.keep,
         "keep_merged": bool(declared.hyper["keep_merged"]),

@@ -276,7 +276,7 @@ def _argument_failures(expected: Call, made: Call, ignore_case: bool) -> list[Me
 def _unmet_matchers(matchers: t.Mapping[str, t.Any], value: t.Any, ignore_case: bool) -> t.Iterator[Message]:
     plain = unicodedata.normalize("NFC", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     text = _normalized(plain, ignore_case)
-    if "equals" in matchers and not _same(matchers["equals"], value, ignore_case):
+    if "equals" in matchers and not same_value(matchers["equals"], value, ignore_case):
         wanted_value = json.dumps(matchers["equals"], ensure_ascii=False, default=str)
         yield Message("releases.unmet_argument_equals", value=wanted_value)
     yield from (
@@ -301,14 +301,16 @@ def _normalized(text: str, ignore_case: bool) -> str:
     return text.casefold() if ignore_case else text
 
 
-def _same(expected: t.Any, value: t.Any, ignore_case: bool) -> bool:
+def same_value(expected: t.Any, value: t.Any, ignore_case: bool) -> bool:
     """Whether two JSON values are equal; true is not 1, and 1 is 1.0."""
     if isinstance(expected, str) and isinstance(value, str):
         return _normalized(expected, ignore_case) == _normalized(value, ignore_case)
     if isinstance(expected, t.Mapping) and isinstance(value, t.Mapping):
-        return set(expected) == set(value) and all(_same(expected[key], value[key], ignore_case) for key in expected)
+        return set(expected) == set(value) and all(
+            same_value(expected[key], value[key], ignore_case) for key in expected
+        )
     if isinstance(expected, (list, tuple)) and isinstance(value, (list, tuple)):
-        return len(expected) == len(value) and all(map(_same, expected, value, [ignore_case] * len(value)))
+        return len(expected) == len(value) and all(map(same_value, expected, value, [ignore_case] * len(value)))
     if isinstance(expected, bool) or isinstance(value, bool):
         return expected is value
     return bool(expected == value)

@@ -51,7 +51,7 @@ def registrations(layout: Layout, name: str = "") -> list[dict[str, t.Any]]:
     """
     receipts = [
         receipt
-        for receipt in _receipts(layout, "register")
+        for receipt in receipts_of(layout, "register")
         if not name or str(receipt["settings"].get("name", "")).lower() == name.lower()
     ]
     return sorted(receipts, key=lambda receipt: str(receipt.get("finished_at", "")), reverse=True)
@@ -74,7 +74,7 @@ def last_training(layout: Layout, name: str) -> dict[str, t.Any] | None:
         if training is not None:
             return training
     trainings = [
-        training for training in _receipts(layout, "train") if (training.get("options") or {}).get("name") == name
+        training for training in receipts_of(layout, "train") if (training.get("options") or {}).get("name") == name
     ]
     return max(trainings, key=lambda training: str(training.get("finished_at", "")), default=None)
 
@@ -86,7 +86,7 @@ def fine_tunes_of(layout: Layout, base: str) -> set[str]:
     """
     return {
         str((training.get("options") or {}).get("name") or "")
-        for training in _receipts(layout, "train")
+        for training in receipts_of(layout, "train")
         if (training.get("upstream") or {}).get("base") == base
     } - {""}
 
@@ -116,7 +116,8 @@ def read_receipt(layout: Layout, kind: str, fingerprint: str) -> dict[str, t.Any
         return None
 
 
-def _receipts(layout: Layout, kind: str) -> t.Iterator[dict[str, t.Any]]:
+def receipts_of(layout: Layout, kind: str) -> t.Iterator[dict[str, t.Any]]:
+    """All intact receipts of a kind, in the order of their fingerprints."""
     try:
         names = sorted(os.listdir(layout.parent(kind)))
     except FileNotFoundError:

@@ -343,29 +343,27 @@ class Releases:
                 self._write(dataclasses.replace(self.ledger(), hold=None))
         return True
 
-    def record_gate(self, tag: str, promotion: str, report: t.Mapping[str, t.Any]) -> str:
-        """Store the report of a gate; each version keeps only its latest report.
+    def record_gate(self, tag: str, promotion: str, entry: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any]) -> str:
+        """Store the result of an evaluation, and the report as it was compared; each version keeps only its latest.
 
-        :param promotion: fingerprint of the promotion that ran the gate.
-        :param report: a report of :func:`releases.gate_evaluation.evaluate`.
+        :param promotion: fingerprint of the promotion that compared it with what is required.
+        :param entry: ``passed``, ``at``, ``met``, ``asked``.
+        :param report: the report of the evaluation.
         :returns: path of the report.
         """
         path = self.gate_report(tag)
         with self.locked():
             write_json(path, dict(report))
             ledger = self.ledger()
-            entry = {
-                "passed": report["passed"],
-                "at": report["asked_at"],
-                "promotion": promotion,
-                "met": report["candidate"]["met"],
-                "asked": report["asked"],
-            }
-            self._write(dataclasses.replace(ledger, gates={**ledger.gates, tag: entry}))
+            gates = {**ledger.gates, tag: {**entry, "promotion": promotion}}
+            self._write(dataclasses.replace(ledger, gates=gates))
         return path
 
     def gate_report(self, tag: str) -> str:
-        """Path of the report of a version's gate, whether it exists or not."""
+        """Path of the report of a version's last evaluation, whether it exists or not.
+
+        Versions up to 0.1 of the collection wrote reports of a gate alone, which have ``questions``.
+        """
         return os.path.join(self.directory, f"gate-{_tag_of(tag)}.json")
 
     def _move(

@@ -66,6 +66,10 @@ def _create(kind: str) -> Step:
         from .register import RegisterStep
 
         return RegisterStep()
+    if kind == "evaluate":
+        from .evaluate import EvaluateStep
+
+        return EvaluateStep()
     if kind == "promote":
         from .promote import PromoteStep
 

@@ -20,7 +20,7 @@ from ..artifacts.layout import LOSS_PLOT_FILE, TRAINER_LOG_FILE
 from ..base_models.model_files import special_tokens
 from ..chat_formats.house_format import written_format
 from ..chat_formats.thinking import FROM_ROWS
-from ..datasets import training_rows, truncation, validation_split
+from ..datasets import held_out_rows, training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
 from ..distributed import nodes as distributed_nodes
 from ..distributed.node_link import Leader, Link
@@ -165,16 +165,18 @@ class TrainStep(Step):
             _append_log(ctx, f"A checkpoint of an earlier attempt is dropped. {explain_restart(ctx)}")
 
     @staticmethod
-    def _count_long_rows(ctx: StepContext, base: str, dataset: str, env: t.Mapping[str, str]) -> dict[str, t.Any]:
+    def _count_long_rows(
+        ctx: StepContext, base: str, dataset: str, env: t.Mapping[str, str], numbers: t.Sequence[int]
+    ) -> dict[str, t.Any]:
         """Count the rows that are too long, and write the result to the log.
 
         Informational only: a failed count is logged and otherwise ignored.
 
-        :param dataset: directory of the rows as they are trained on.
+        :param dataset: directory of the rows as they are trained on; :param numbers: of the rows in the dataset.
         """
         python = os.path.join(ctx.toolchain.llamafactory_venv, "bin", "python")
         try:
-            count = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env)
+            count = truncation.count(python, base, dataset, ctx.spec.options["resolved"], env, numbers)
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
             _append_log(ctx, f"Whether rows are longer than cutoff_len was not counted: {error}")
             return {}
@@ -195,6 +197,9 @@ class TrainStep(Step):
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
+        numbers: t.Sequence[int] = ()
+        if resolved.get("held_out"):
+            dataset, numbers = self._leave_out_rows(ctx, dataset, resolved["held_out"], statistics)
         spelled = os.path.join(scratch(ctx), "spelled")
         rewritten = training_rows.write(
             dataset,
@@ -204,12 +209,13 @@ class TrainStep(Step):
             written_format(resolved.get("tool_format")),
             (resolved.get("extra") or {}).get("default_system"),
             str(resolved.get("thinking") or FROM_ROWS),
+            numbers,
         )
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())
             statistics["rewritten"] = rewritten.as_results()
             dataset, name = spelled, dataset_name(spelled)
-        statistics.update(self._count_long_rows(ctx, base, dataset, env))
+        statistics.update(self._count_long_rows(ctx, base, dataset, env, numbers))
         if resolved.get("validation_share"):
             rows = os.path.join(scratch(ctx), "rows")
             split = validation_split.split(dataset, rows, resolved["validation_share"])
@@ -232,6 +238,27 @@ class TrainStep(Step):
         settings["resume_from_checkpoint"] = resume
         self._leave_out_warmup(ctx, settings, statistics)
         return settings
+
+    @staticmethod
+    def _leave_out_rows(
+        ctx: StepContext, dataset: str, share: float, statistics: dict[str, t.Any]
+    ) -> tuple[str, t.Sequence[int]]:
+        """Copy the dataset without the rows that are held out, and record how many these are.
+
+        :returns: directory of the copy, and the number of each of its rows in the dataset.
+        """
+        trained = os.path.join(scratch(ctx), "trained")
+        written = held_out_rows.write_trained(dataset, trained, share)
+        counts = written.counts
+        statistics.update(train_rows=counts.trained, held_out_rows=counts.held_out)
+        if counts.containing:
+            statistics["held_out_containing"] = counts.containing
+        _append_log(
+            ctx,
+            f"Of {counts.trained + counts.held_out} rows, {counts.held_out} are held out (held_out {share:g}); "
+            f"{counts.trained} are left.",
+        )
+        return trained, written.numbers
 
     @staticmethod
     def _leave_out_warmup(ctx: StepContext, settings: dict[str, t.Any], statistics: dict[str, t.Any]) -> None:

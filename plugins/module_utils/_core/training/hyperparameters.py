@@ -58,6 +58,24 @@ class Hyperparameters:
         """A copy with other ``extra`` arguments (checked against the installed LLaMA-Factory)."""
         return dataclasses.replace(self, values={**self.values, "extra": dict(extra)})
 
+    def with_held_out(self, share: float | None) -> Hyperparameters:
+        """A copy whose training holds out a share of the questions, as an evaluation declares it.
+
+        :param share: None if the evaluation declares none; what ``held_out`` declares then stays.
+        :raises InputError: if ``held_out`` declares another share, or the stage has no answers to measure.
+        """
+        if not share:
+            return self
+        if self.values["held_out"] not in (0.0, share):
+            raise InputError("training.held_out_twice", share=share, other=self.values["held_out"])
+        option = BY_NAME["held_out"]
+        if self.values["stage"] not in option.stages:
+            names = list(option.stages)
+            raise InputError(
+                "training.option_of_other_stage", option="held_out", stage=self.values["stage"], stages=names
+            )
+        return dataclasses.replace(self, values={**self.values, "held_out": share})
+
     def with_contents(self, contents: t.Mapping[str, str]) -> Hyperparameters:
         """A copy with the content of the files that ``extra`` names."""
         return dataclasses.replace(self, contents=dict(contents))

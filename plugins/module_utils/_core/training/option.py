@@ -45,7 +45,7 @@ class Option:
     :param needs: another option, and the values of it with which this one has an effect; empty for all.
     :param decides_method: whether declaring it, even with its default, implies one of :attr:`methods`.
     :param step: the step it belongs to: ``base``, ``dataset``, ``train``, ``merge``, ``gguf``, ``register``,
-        ``promote`` or ``retain``; ``run`` for all of them together. Those of ``HYPERPARAMETER_STEPS`` are
+        ``evaluate``, ``promote`` or ``retain``; ``run`` for all of them together. Those of ``HYPERPARAMETER_STEPS`` are
         hyperparameters.
     :param required: whether a declaration must have it.
     :param explained: whether its wrong values have messages of their own, so that Ansible must not check its choices.

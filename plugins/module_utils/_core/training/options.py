@@ -84,6 +84,14 @@ ALL: tuple[Option, ...] = (
         step="promote", changes_result=False,
     ),
     Option(
+        "evaluation", "dict", {}, "Evaluation",
+        "How the new model is measured before its aliases are moved to it. Keys: held_out (share of the questions that "
+        "is not trained on) or rows (a dataset that is not trained on), against (served, base), guard (general, or a "
+        "dataset), judge, require, choose (declared, smallest) and likelihood. held_out changes the rows of the "
+        "training, which is repeated; with anything else, only questions without an answer are asked.",
+        step="evaluate", changes_result=False,
+    ),
+    Option(
         "export", "str", "merged", "Export format",
         "Whether the trained adapter is merged into the weights of its base (merged), or converted to a GGUF file"
         " of its own that Ollama loads on top of the base (adapter). With adapter, no merged weights are written,"
@@ -245,6 +253,12 @@ ALL: tuple[Option, ...] = (
         "Share of the rows that is held back from training and evaluated after each epoch (eval_loss). A row is "
         "selected by its question, so the selection is stable as the dataset grows.",
         minimum=0, maximum=LARGEST_SHARE, usual=True,
+    ),
+    Option(
+        "held_out", "float", 0.0, "Share held out",
+        "Share of the rows that is neither trained on nor validated on, to measure the model with them. A row is "
+        "selected by its question, so the selection is stable as the dataset grows.",
+        minimum=0, maximum=LARGEST_SHARE, stages=("sft", "dpo", "kto"),
     ),
     Option(
         "pref_loss", "str", "sigmoid", "Preference loss",

@@ -42,4 +42,4 @@ def test_a_module_waits_for_the_training_that_has_stopped_ollama(lab: Lab, what:
 def test_the_steps_that_use_ollama_wait_for_it() -> None:
     """The supervisor of such a step holds Ollama until the job ends (``test_ollama_use.py``)."""
     steps = [get_step(kind) for kind in KINDS if kind != "dataset"]
-    assert [step.kind for step in steps if step.uses_ollama] == ["register", "promote", "retain"]
+    assert [step.kind for step in steps if step.uses_ollama] == ["register", "evaluate", "promote", "retain"]

@@ -8,6 +8,9 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "datasets.evaluated_version_gone": Text(
+        "The version {fingerprint} of a dataset that is asked is not on this host.", "Apply its dataset again."
+    ),
     "datasets.row_finding": "row {row}: {path}: {problem!s}",
     "datasets.info_unreadable": Text("{path} cannot be read: {reason}.", "Check what is there, and its mode."),
     "datasets.info_broken": Text(
@@ -51,6 +54,33 @@ TEXTS: Texts = {
     "datasets.nothing_to_train_on": Text(
         "validation_share {share:g} of {rows} rows leaves no row to train on.",
         "Add rows, or leave it out.",
+    ),
+    "datasets.nothing_held_out": Text("held_out {share:g} of {rows} rows holds no row out.", "{advice}"),
+    "datasets.all_held_out": Text(
+        "held_out {share:g} of {rows} rows leaves no row to train on.",
+        "Add rows, or leave it out; a dataset that is not trained on can be asked as well: evaluation, rows.",
+    ),
+    "datasets.text_not_asked": Text(
+        "The rows in {directory} are plain text, which has no question to ask.",
+        "Name a dataset with questions and answers.",
+    ),
+    "datasets.nothing_to_ask": Text(
+        "None of the {rows} rows can be asked. {notes!s:join| }",
+        "Name a dataset with other questions, or raise held_out.",
+    ),
+    "datasets.questions_trained": ("{count} {count:row is|rows are} not asked: the question is trained on."),
+    "datasets.asked_once": ("{count} {count:row repeats|rows repeat} a question and its answer, which is asked once."),
+    "datasets.other_answers": (
+        "{count} {count:row has|rows have} another answer to a question that is asked; the first one is the reference."
+    ),
+    "datasets.questions_contained": (
+        "{count} {count:conversation contains|conversations contain} a question that is held out, and "
+        "{count:is|are} neither trained on nor asked."
+    ),
+    "datasets.not_asked_disliked": ("{count} {count:row is|rows are} not asked: a disliked answer is no reference."),
+    "datasets.not_asked_empty": "{count} {count:row is|rows are} not asked: the last answer is empty.",
+    "datasets.not_asked_thought": (
+        "{count} {count:row is|rows are} not asked: the thought cannot be told from the answer."
     ),
     "datasets.unknown": Text("There is no dataset {name!r} in {directory}.", "{suggestion} There are: {known}."),
     "datasets.none_yet": Text(

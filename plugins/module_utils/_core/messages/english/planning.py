@@ -24,10 +24,38 @@ TEXTS: Texts = {
         "Declare template: {template} if that is its format.",
     ),
     "planning.other_recipe": "other rules for the prompt, nothing is trained",
+    "planning.rows_held_out": "the training no longer reads {count} of the {rows} rows",
+    "planning.other_rows_held_out": "other rows are trained on",
+    "planning.not_held_out": Text(
+        "{name}: the training that is kept holds out {kept:g} of the questions, not {share:g}: it has read rows that "
+        "would be asked.",
+        "Train again (regenerate: on_change, with hyperparameters in regenerate_on), declare held_out {kept:g}, or ask "
+        "a dataset that is not trained on (evaluation, rows).",
+    ),
+    "planning.nothing_held_out": Text(
+        "{name}: the training that is kept has read all rows; none is held out.",
+        "Train again (regenerate: on_change, with hyperparameters in regenerate_on), or ask a dataset that is not "
+        "trained on (evaluation, rows).",
+    ),
     "planning.gate_without_aliases": Text(
         "A gate is declared, and no aliases that stand behind it.",
         "Give aliases, such as [latest].",
     ),
+    "planning.evaluation_without_aliases": Text(
+        "An evaluation is declared, and no aliases that stand behind it.",
+        "Give aliases, such as [latest].",
+    ),
+    "planning.allowed_failures_twice": Text(
+        "allowed_failures is declared for the gate and in require of the evaluation.", "Declare it once."
+    ),
+    "planning.evaluates_trained_rows": Text(
+        "{option} of the evaluation is the dataset {name}, which is trained on.",
+        "Use held_out, which keeps a share of its questions from the training, or another dataset.",
+    ),
+    "planning.nothing_to_ask": Text(
+        "The evaluation has no questions.", "A larger share of held_out, or another dataset, has some."
+    ),
+    "planning.unattainable": "{problems:join| }",
     "planning.name_invalid": Text(
         "{name!r} is not a name for a model.",
         "Use letters, digits, '.', '_' and '-', at most 80, a letter or digit first.",

@@ -61,6 +61,17 @@ TEXTS: Texts = {
         "The base or the adapter is broken, or the values are too large for float16.",
     ),
     "steps.gate_interrupted": Text("The gate was not asked to its end.", "Apply again."),
+    "steps.evaluation_interrupted": Text(
+        "The evaluation did not come to its end.", "Apply again: the answers so far are kept."
+    ),
+    "steps.evaluation_gone": Text("The report of the evaluation is not in {directory} any more.", "Apply again."),
+    "steps.evaluated_other_candidate": "{quantization} was registered again and is another model than the one asked",
+    "steps.evaluated_other_served": "{alias} is another model than the one that was compared with",
+    "steps.asking_model": "asking {model}",
+    "steps.requirements_unmet": Text(
+        "The evaluation is not passed: {lacking:join| } {summary} {consequence}\n{failures:join|\n}",
+        "Better the prompts or the training, or require less: nothing is asked again then.",
+    ),
     "steps.changed_meanwhile": Text("{problems:join|; }.", "Another program changed it meanwhile: run again."),
     "steps.kind_unknown": "There is no step {kind!r} that runs as a job.",
     "steps.no_room": Text(
@@ -213,7 +224,6 @@ TEXTS: Texts = {
     "steps.quantizing": "quantizing",
     "steps.converting": "converting",
     "steps.comparing_tokens": "comparing tokens",
-    "steps.asking": "asking",
     "steps.uploading": "uploading",
     "steps.promoting": "promoting",
     "steps.hashing": "hashing",

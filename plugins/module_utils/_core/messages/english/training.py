@@ -155,6 +155,10 @@ TEXTS: Texts = {
         "{option} has no effect with {other}: {value}.",
         "Declare {other}: {allowed:join|, | or }, or leave {option} out.",
     ),
+    "training.held_out_twice": Text(
+        "held_out is {other:g}, and the evaluation holds out {share:g}.",
+        "Declare it once, in evaluation.",
+    ),
     "training.option_of_other_stage": Text(
         "{option} has no effect with the stage {stage}.",
         "Declare stage: {stages:join| or }, or leave {option} out.",

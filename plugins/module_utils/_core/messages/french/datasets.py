@@ -8,6 +8,10 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "datasets.evaluated_version_gone": Text(
+        "La version {fingerprint} d'un jeu de données qui est demandé n'est pas sur cette machine.",
+        "Appliquez de nouveau son jeu de données.",
+    ),
     "datasets.row_finding": "ligne {row} : {path} : {problem!s}",
     "datasets.name_invalid": Text(
         "Un jeu de données ne peut pas s'appeler « {name} ».",
@@ -18,6 +22,48 @@ TEXTS: Texts = {
         "Appelez-le « {instead} ».",
     ),
     "datasets.format_unknown": Text("Il n'y a pas de format « {format} ».", "{suggestion} Il y a {formats}."),
+    "datasets.nothing_held_out": Text("held_out {share:g} de {rows} lignes n'en met aucune de côté.", "{advice}"),
+    "datasets.smallest_share": (
+        "La plus petite part qui choisit une ligne est {smallest:.3f} ; ou ajoutez des lignes, ou retirez-la."
+    ),
+    "datasets.too_few_to_validate": (
+        "Ajoutez des lignes, ou retirez-la : aucune part jusqu'à {largest:g}, la plus grande, n'en choisit une."
+    ),
+    "datasets.all_held_out": Text(
+        "held_out {share:g} de {rows} lignes ne laisse aucune ligne pour l'entraînement.",
+        "Ajoutez des lignes, ou retirez-la ; un jeu de données qui n'est pas appris peut aussi être posé : evaluation, "
+        "rows.",
+    ),
+    "datasets.text_not_asked": Text(
+        "Les lignes de {directory} sont du texte simple, qui n'a pas de question à poser.",
+        "Nommez un jeu de données avec des questions et des réponses.",
+    ),
+    "datasets.nothing_to_ask": Text(
+        "Aucune des {rows} lignes ne peut être posée. {notes!s:join| }",
+        "Nommez un jeu de données avec d'autres questions, ou augmentez held_out.",
+    ),
+    "datasets.questions_trained": (
+        "{count} {count:ligne n'est pas posée|lignes ne sont pas posées} : la question est apprise."
+    ),
+    "datasets.asked_once": (
+        "{count} {count:ligne répète|lignes répètent} une question et sa réponse, qui est posée une fois."
+    ),
+    "datasets.other_answers": (
+        "{count} {count:ligne a|lignes ont} une autre réponse à une question posée ; la première est la référence."
+    ),
+    "datasets.questions_contained": (
+        "{count} {count:conversation contient|conversations contiennent} une question mise de côté, et "
+        "{count:n'est ni apprise ni posée|ne sont ni apprises ni posées}."
+    ),
+    "datasets.not_asked_disliked": (
+        "{count} {count:ligne n'est pas posée|lignes ne sont pas posées} : une réponse rejetée n'est pas une référence."
+    ),
+    "datasets.not_asked_empty": (
+        "{count} {count:ligne n'est pas posée|lignes ne sont pas posées} : la dernière réponse est vide."
+    ),
+    "datasets.not_asked_thought": (
+        "{count} {count:ligne n'est pas posée|lignes ne sont pas posées} : la réflexion se confond avec la réponse."
+    ),
     "datasets.unknown": Text(
         "Il n'y a pas de jeu de données « {name} » dans {directory}.",
         "{suggestion} Il y a : {known}.",

@@ -23,10 +23,39 @@ TEXTS: Texts = {
         "fichiers ; il est gardé parce qu'un entraînement s'en est servi.",
         "Déclarez template: {template} si c'est son format.",
     ),
+    "planning.rows_held_out": "l'entraînement ne lit plus {count} des {rows} lignes",
+    "planning.other_rows_held_out": "d'autres lignes sont apprises",
+    "planning.not_held_out": Text(
+        "{name} : l'entraînement gardé met de côté {kept:g} des questions, et non {share:g} : il a lu des lignes qui "
+        "seraient posées.",
+        "Entraînez de nouveau (regenerate: on_change, avec hyperparameters dans regenerate_on), déclarez held_out "
+        "{kept:g}, ou posez un jeu de données qui n'est pas appris (evaluation, rows).",
+    ),
+    "planning.nothing_held_out": Text(
+        "{name} : l'entraînement gardé a lu toutes les lignes ; aucune n'est mise de côté.",
+        "Entraînez de nouveau (regenerate: on_change, avec hyperparameters dans regenerate_on), ou posez un jeu de "
+        "données qui n'est pas appris (evaluation, rows).",
+    ),
     "planning.gate_without_aliases": Text(
         "Une porte de qualité est déclarée, et aucun alias derrière elle.",
         "Donnez des alias, comme [latest].",
     ),
+    "planning.evaluation_without_aliases": Text(
+        "Une évaluation est déclarée, et aucun alias derrière elle.",
+        "Donnez des alias, comme [latest].",
+    ),
+    "planning.allowed_failures_twice": Text(
+        "allowed_failures est déclaré pour la porte de qualité et dans require de l'évaluation.",
+        "Déclarez-le une fois.",
+    ),
+    "planning.evaluates_trained_rows": Text(
+        "{option} de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
+        "Utilisez held_out, qui garde une part de ses questions hors de l'entraînement, ou un autre jeu de données.",
+    ),
+    "planning.nothing_to_ask": Text(
+        "L'évaluation n'a pas de question.", "Une plus grande part held_out, ou un autre jeu de données, en a."
+    ),
+    "planning.unattainable": "{problems:join| }",
     "planning.name_invalid": Text(
         "« {name} » n'est pas un nom pour un modèle.",
         "Utilisez des lettres, des chiffres, « . », « _ » et « - », 80 au plus, une lettre ou un chiffre d'abord.",

@@ -92,6 +92,19 @@ TEXTS: Texts = {
         "La porte de qualité est fermée : {summary} {consequence}\n{failures:join|\n}",
         "Améliorez les invites ou l'entraînement, ou changez la porte : elle seule est alors interrogée de nouveau.",
     ),
+    "steps.evaluation_interrupted": Text(
+        "L'évaluation n'est pas allée à son terme.", "Appliquez de nouveau : les réponses obtenues sont gardées."
+    ),
+    "steps.evaluation_gone": Text("Le rapport de l'évaluation n'est plus dans {directory}.", "Appliquez de nouveau."),
+    "steps.evaluated_other_candidate": (
+        "{quantization} a été enregistré de nouveau et est un autre modèle que celui qui a été interrogé"
+    ),
+    "steps.evaluated_other_served": "{alias} est un autre modèle que celui qui a été comparé",
+    "steps.asking_model": "interroge {model}",
+    "steps.requirements_unmet": Text(
+        "L'évaluation n'est pas réussie : {lacking:join| } {summary} {consequence}\n{failures:join|\n}",
+        "Améliorez les invites ou l'entraînement, ou exigez moins : rien n'est alors demandé de nouveau.",
+    ),
     "steps.alias_stays": "{alias} reste tel quel.",
     "steps.nothing_served": "Rien n'est servi sous {alias}.",
     "steps.files_changed": "les fichiers dans {directory} ont changé",
@@ -120,7 +133,6 @@ TEXTS: Texts = {
     "steps.quantizing": "quantification",
     "steps.converting": "conversion",
     "steps.comparing_tokens": "comparaison des jetons",
-    "steps.asking": "interrogation",
     "steps.uploading": "envoi",
     "steps.promoting": "promotion",
     "steps.hashing": "calcul de l'empreinte",

@@ -136,6 +136,10 @@ TEXTS: Texts = {
         "{option} est sans effet avec {other}: {value}.",
         "Déclarez {other}: {allowed:join|, | ou }, ou retirez {option}.",
     ),
+    "training.held_out_twice": Text(
+        "held_out vaut {other:g}, et evaluation met de côté {share:g}.",
+        "Déclarez-le une seule fois, dans evaluation.",
+    ),
     "training.option_of_other_stage": Text(
         "{option} est sans effet avec le stage {stage}.",
         "Déclarez stage: {stages:join| ou }, ou retirez {option}.",

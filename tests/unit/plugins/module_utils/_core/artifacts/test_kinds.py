@@ -39,7 +39,7 @@ def test_modules_handle_their_kinds_in_the_order_of_the_pipeline() -> None:
         "train": ("train", "train_node"),
         "merge": ("merge",),
         "gguf": ("imatrix", "gguf", "likelihood", "gguf_adapter", "projector"),
-        "ollama_model": ("register", "promote", "retain"),
+        "ollama_model": ("register", "evaluate", "promote", "retain"),
         "job": kinds.KINDS,
     }
 

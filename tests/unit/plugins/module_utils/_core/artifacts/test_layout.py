@@ -36,6 +36,7 @@ def test_paths_of_the_documented_tree() -> None:
         "gguf_adapter": "models/gguf_adapters",
         "projector": "models/projectors",
         "register": "outputs/models",
+        "evaluate": "outputs/evaluations",
         "promote": "outputs/promotions",
         "retain": "outputs/retained",
     }

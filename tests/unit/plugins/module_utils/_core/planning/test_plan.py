@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import typing as t
 from pathlib import Path
 
@@ -94,6 +95,46 @@ def test_a_share_that_leaves_no_row_is_refused_before_the_queue(lab: PlanLab) ->
     with pytest.raises(InputError, match="validation_share 0.001 of 2 rows leaves no row to validate on"):
         declared(lab, dataset="two", validation_share=0.001)
     assert declared(lab, validation_share=0.2).steps
+
+
+def test_rows_that_are_held_out_are_not_planned_to_be_read(lab: PlanLab) -> None:
+    """Steps, duration and warnings are those of the rows that are left; both shares must leave rows."""
+    lab.publish("hundred", [*rows(100), {"instruction": "x" * 20_000, "output": "long"}])
+    options = declared(lab, dataset="hundred", held_out=0.3).step("train").spec.options
+    counts = options["held_out"]
+    assert counts["rows"] == 101 and 15 < counts["held_out"] < 45
+    assert options["optimizer_steps"] == math.ceil((101 - counts["held_out"]) / 8) * 3
+    whole, part = (plan_of(lab, declared(lab, dataset="hundred", **more)) for more in ({}, {"held_out": 0.3}))
+    assert takes(part, "train")["seconds"] < takes(whole, "train")["seconds"]
+    lab.publish("two", rows(2))
+    with pytest.raises(InputError, match="held_out 0.001 of 2 rows holds no row out"):
+        declared(lab, dataset="two", held_out=0.001)
+    left = 101 - counts["held_out"]
+    with pytest.raises(InputError, match=f"validation_share 0.0001 of {left} rows leaves no row to validate on"):
+        declared(lab, dataset="hundred", held_out=0.3, validation_share=0.0001)
+
+
+def test_holding_rows_out_trains_again_and_the_plan_says_why(lab: PlanLab) -> None:
+    run = declared(lab)
+    lab.make(run)
+    again = declared(lab, held_out=0.3)
+    assert again.step("train").spec.fingerprint != run.step("train").spec.fingerprint
+    assert again.step("train").spec.settings["held_out"] == 0.3
+    counts = again.step("train").spec.options["held_out"]
+    (text,) = why(plan_of(lab, again))["train"]
+    assert f"held_out 0 → 0.3 (the training no longer reads {counts['held_out']} of the {counts['rows']} rows)" == text
+
+
+def test_a_training_that_is_kept_must_have_held_the_rows_out(lab: PlanLab) -> None:
+    """It would be asked what it was trained on. A training that holds out more is fine."""
+    lab.make(declared(lab))
+    kept = {"regenerate": "never"}
+    with pytest.raises(InputError, match="has read all rows; none is held out"):
+        declared(lab, held_out=0.3, **kept)
+    lab.make(declared(lab, held_out=0.2), at="2026-02-01T00:00:00Z")
+    assert declared(lab, held_out=0.1, **kept).step("train").spec.settings["held_out"] == 0.2
+    with pytest.raises(InputError, match="holds out 0.2 of the questions, not 0.3"):
+        declared(lab, held_out=0.3, **kept)
 
 
 def test_modules_of_a_base_that_is_not_there_are_not_checked(lab: PlanLab) -> None:

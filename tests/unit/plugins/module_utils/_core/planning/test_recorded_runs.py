@@ -44,7 +44,8 @@ def recorded_form(run: Run) -> dict[str, t.Any]:
         "id": run.id,
         "name": run.name,
         "goals": list(run.goals),
-        "steps": {step.label: step.spec.fingerprint[:16] for step in run.steps},
+        # a gate was asked by the promotion itself
+        "steps": {step.label: step.spec.fingerprint[:16] for step in run.steps if step.spec.kind != "evaluate"},
     }
 
 
@@ -124,7 +125,7 @@ def test_same_request_is_the_same_run_as_recorded(runs: dict[str, Run], kind: st
 def test_only_what_is_served_depends_on_the_recipe(runs: dict[str, Run]) -> None:
     """Nothing is trained, merged or converted again because of it."""
     for kind, run in runs.items():
-        for step in run.steps:
+        for step in (step for step in run.steps if step.spec.kind != "evaluate"):
             recorded = RECORDED[kind]["steps"][step.label]
             assert step.spec.fingerprint.startswith(recorded) == (
                 step.spec.kind not in ("register", "promote", "retain")

@@ -74,12 +74,12 @@ def test_next_attempt_is_the_first_unfinished_one(layout: Layout) -> None:
 def test_failed_gate_finishes_an_attempt(layout: Layout) -> None:
     steps, goals = next_attempt(layout, lambda number: plan(number, GATE))
     assert goals == ["register-q4_K_M", "promote"]
-    register, promote = steps[-2], steps[-1]
+    register, promote = steps[-3], steps[-1]
     write_receipt(layout, register)
     assert attempt_of(next_attempt(layout, lambda number: plan(number, GATE))[0]) == 1
     tag = content_tag("m", register.spec.fingerprint, "q4_K_M")
-    report = {"passed": False, "asked_at": "now", "candidate": {"met": 0}, "asked": 1}
-    Releases(layout, "m").record_gate(tag, promote.spec.fingerprint, report)
+    entry = {"passed": False, "at": "now", "met": 0, "asked": 1}
+    Releases(layout, "m").record_gate(tag, promote.spec.fingerprint, entry, {"schema": 1})
     assert attempt_of(next_attempt(layout, lambda number: plan(number, GATE))[0]) == 2
     other = {**GATE, "allowed_failures": 1}
     assert attempt_of(next_attempt(layout, lambda number: plan(number, other))[0]) == 1, (

@@ -14,16 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases import regex
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     OPTIONS,
     Answer,
     Gate,
-    failure_lines,
     read_gate,
-    report,
-    summary,
     unmet,
 )
 
@@ -152,56 +148,10 @@ def test_an_answer_may_exceed_max_tokens_by_one() -> None:
     assert endless is not None and endless.options_for(endless.questions[0])["num_predict"] == -1
 
 
-def report_of(allowed: int, strict: bool, after: list[str], before: list[str] | None = None) -> dict[str, t.Any]:
-    declared = read_gate(
-        {
-            "prompts": [{"prompt": f"{number}?", "equals": "ok"} for number in range(len(after))],
-            "allowed_failures": allowed,
-            "no_regression": strict,
-        }
-    )
-    assert declared is not None
-    served = {"model": "m:latest", "digest": "b"} if before is not None else None
-    return report(
-        declared,
-        {"model": "m:new", "digest": "a"},
-        [answer(text) for text in after],
-        served,
-        [answer(text) for text in before or []],
-    )
-
-
-def test_reports() -> None:
-    assert report_of(0, False, ["ok", "ok"])["passed"]
-    assert not report_of(0, False, ["ok", "no"])["passed"]
-    assert report_of(1, False, ["ok", "no"])["passed"]
-    assert report_of(1, False, ["ok", "no"], ["no", "ok"])["passed"]
-    assert not report_of(1, True, ["ok", "no"], ["no", "ok"])["passed"], "a question the served model passed fails now"
-    assert report_of(1, True, ["ok", "no"], ["no", "no"])["passed"]
-    assert report_of(1, True, ["ok", "no"])["passed"], "without a served model there is no regression"
-    result = report_of(1, False, ["ok", "no"], ["no", "no"])
-    assert (result["candidate"]["met"], result["served"]["met"], result["asked"]) == (1, 0, 2)
-
-
-def test_failure_lines_show_question_answer_and_expectation() -> None:
-    result = report_of(0, False, ["ok", "non\nnon"], ["ok", "ok"])
-    assert str(summary(result)) == "1 of 2 answers of m:new are as expected, 2 of m:latest."
-    assert [str(line) for line in failure_lines(result)] == [
-        "2. '1?'",
-        "   answer: 'non non'",
-        "   it is not 'ok'",
-        "   served now: 'ok' (as expected)",
-    ]
-    assert failure_lines(report_of(0, False, ["no"] * 30), max_questions=2)[-1].text == "and 28 more."
-    assert "…" in failure_lines(report_of(0, False, ["no" * 999]))[1].text
-
-
-def test_what_an_answer_does_not_meet_is_stored_as_messages() -> None:
-    after = report_of(0, False, ["ok", "non"])["questions"][1]["after"]
-    assert after["unmet"] == ["is not 'ok'"]
-    (message,) = after["unmet_messages"]
-    assert (message["code"], message["parameters"]) == ("releases.unmet_equals", {"text": "ok"})
-    assert Message.from_stored(message).render("fr").message == "n'est pas 'ok'"
+def test_what_an_answer_does_not_meet_is_a_message() -> None:
+    (message,) = unmet(gate(equals="ok").questions[0], answer("non"))
+    assert (message.code, message.parameters) == ("releases.unmet_equals", {"text": "ok"})
+    assert message.render("fr").message == "n'est pas 'ok'"
 
 
 # -- limits of regular expressions -------------------------------------------------------------------------------------

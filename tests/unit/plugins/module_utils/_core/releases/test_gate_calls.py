@@ -6,23 +6,22 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, RemoteError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.asking import ask
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.gate_items import gate_items
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases import gate as releases_gate
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import (
     Answer,
     Gate,
-    failure_lines,
     read_gate,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_calls import calls_of
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate_evaluation import (
-    ask,
-    evaluate,
-)
+from ansible_collections.ia_homelab.llamafactory.tests.support.asked_gate import ask_gate
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 
 
@@ -271,7 +270,7 @@ def test_a_gate_with_tools_is_restored_from_its_settings() -> None:
     assert settings["prompts"][0]["expect"]["calls"] == [{"name": "ping", "arguments": {"host": {"regex": ["n"]}}}]
 
 
-def test_the_model_is_offered_the_tools_and_its_calls_are_reported() -> None:
+def test_the_model_is_offered_the_tools_and_its_calls_are_reported(tmp_path: Path) -> None:
     asked = {
         "messages": [{"role": "user", "content": "?"}, said(call("ping", host="nas")), result("1 ms")],
         "contains": "1 ms",
@@ -282,13 +281,12 @@ def test_the_model_is_offered_the_tools_and_its_calls_are_reported() -> None:
     with fake_ollama() as server:
         server.models = {"m:new": "1" * 64}
         server.reply = lambda _model, prompt: "Il répond en 1 ms." if prompt == "1 ms" else "Bonjour."
-        report = evaluate(Ollama(server.url), declared, "m:new")
+        asked_gate = ask_gate(Ollama(server.url), tmp_path, declared, "m:new")
         bodies = server.bodies("/api/chat")
     assert [len(body.get("tools", ())) for body in bodies] == [2, 2, 0]
     assert bodies[1]["messages"][1]["tool_calls"] == [{"function": call("ping", host="nas")}]
-    assert report["candidate"]["met"] == 2
-    assert report["questions"][0]["tools"] == ["request_media", "ping"]
-    assert str(failure_lines(report)[2]) == "   it calls no tool and not request_media"
+    assert asked_gate.met() == 2
+    assert asked_gate.lines()[2] == "   it calls no tool and not request_media"
     message = {"content": "", "tool_calls": [{"function": {"name": "ping", "arguments": {"host": "nas"}}}]}
     assert calls_of(message) == (call("ping", host="nas"),)
 
@@ -303,13 +301,14 @@ def test_a_call_that_the_server_cannot_read_is_an_answer_that_fails() -> None:
             raise RemoteError("ollama.connection_ended", url=self.url, action=self.reason)
 
     server = Server("http://127.0.0.1:9")
-    answers = ask(server, "m:new", gate({"calls": "ping"}))
-    assert unmet(gate({"calls": "ping"}).questions[0], answers[0]) == ["makes a call that the server cannot read"]
+    (item,) = gate_items(gate({"calls": "ping"}))
+    answer = ask(server, "m:new", item)
+    assert unmet(gate({"calls": "ping"}).questions[0], answer) == ["makes a call that the server cannot read"]
     with pytest.raises(RemoteError):
-        ask(server, "m:new", gate({"tools": []}))
+        ask(server, "m:new", gate_items(gate({"tools": []}))[0])
     server.reason = "the model was not found"
     with pytest.raises(RemoteError):
-        ask(server, "m:new", gate({"calls": "ping"}))
+        ask(server, "m:new", item)
 
 
 def test_arguments_nested_too_deeply_are_refused() -> None:

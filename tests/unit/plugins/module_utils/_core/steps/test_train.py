@@ -21,6 +21,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import held_out
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import (
     InputError,
     JobError,
@@ -369,6 +370,37 @@ def test_validation_rows(lab: StepLab) -> None:
     results = TrainStep().finish(ctx)
     assert (results["train_rows"], results["validation_rows"]) == (counts["train"], counts["validation"])
     assert not os.path.exists(config["dataset_dir"])
+
+
+def test_rows_that_are_held_out_are_not_trained_on(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are gone before rows are counted, spelled and split, and these speak of the rows of the dataset."""
+    rows = [{"instruction": f"q{number}", "input": "", "output": "r", "system": ""} for number in range(100)]
+    Path(lab.dataset, "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {item.messages[-1]["content"] for item in held_out.items(str(lab.dataset), 0.2)[0]}
+    assert 10 < len(asked) < 30
+    numbered: list[list[int]] = []
+    monkeypatch.setattr(train.truncation, "count", lambda *arguments: numbered.append(list(arguments[5])))
+    ctx = context(lab, held_out=0.2, validation_share=0.2)
+    TrainStep().command(ctx)
+    config = configuration(ctx)
+    directory = Path(config["dataset_dir"])
+    read = {name: (directory / f"{name}.jsonl").read_text().splitlines() for name in ("train", "validation")}
+    questions = [json.loads(line)["instruction"] for lines in read.values() for line in lines]
+    assert sorted([*questions, *asked]) == sorted(row["instruction"] for row in rows)
+    assert {f"q{number - 1}" for number in numbered[0]} == set(questions)
+    assert f"{len(asked)} are held out (held_out 0.2)" in Path(ctx.job_dir, "log.txt").read_text()
+    write_finished_training(ctx)
+    results = TrainStep().finish(ctx)
+    assert results["held_out_rows"] == len(asked)
+    assert (results["train_rows"], results["validation_rows"]) == (len(read["train"]), len(read["validation"]))
+    assert not os.path.exists(config["dataset_dir"])
+
+
+def test_no_row_that_is_held_out(lab: StepLab) -> None:
+    """The error is raised before LLaMA-Factory is started."""
+    Path(lab.dataset, "data.jsonl").write_text('{"instruction": "a", "input": "", "output": "b", "system": ""}\n')
+    with pytest.raises(InputError, match="holds no row out|leaves no row to train on"):
+        TrainStep().command(context(lab, held_out=0.3))
 
 
 def test_truncated_rows_are_reported_before_the_training(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,7 @@ def test_golden_defaults() -> None:
         "warmup_ratio": 0.1,
         "weight_decay": 0.0,
         "validation_share": 0.0,
+        "held_out": 0.0,
         "pref_loss": "sigmoid",
         "pref_beta": 0.1,
         "pref_ftx": 0.0,
@@ -247,6 +248,9 @@ def test_every_option_that_changes_the_result_enters_the_settings() -> None:
         ({"method": "auto", "freeze_trainable_layers": 3}, "has no effect with the method auto"),
         ({"validation_share": 0.6}, "at most 0.5"),
         ({"extra": {"val_size": 0.1}}, "Declare validation_share instead, outside of extra."),
+        ({"held_out": 0.6}, "at most 0.5"),
+        ({"stage": "pt", "held_out": 0.2}, "held_out has no effect with the stage pt."),
+        ({"stage": "rm", "held_out": 0.2}, "Declare stage: sft or dpo or kto, or leave held_out out."),
         ({"stage": "ppo"}, "must be one of"),
         ({"extra": ["a"]}, "mapping"),
         ({"extra": {"lora_rank": 4}}, "Declare lora_rank instead, outside of extra."),
@@ -499,3 +503,15 @@ def test_argument_spec_and_schema_agree_with_the_table() -> None:
 def test_deepspeed_detects_the_cpu_itself() -> None:
     # with use_cpu the Trainer does not start ZeRO 3
     assert "use_cpu" not in arguments({"extra": {"deepspeed": {"zero_optimization": {"stage": 3}}}}, "cpu")
+
+
+def test_the_share_that_an_evaluation_holds_out() -> None:
+    """It is that of the training; it is declared once, and only for stages with answers."""
+    declared = hp.normalise({})
+    assert declared.with_held_out(None) is declared
+    assert hp.settings(declared.with_held_out(0.2)) == {"held_out": 0.2}
+    assert hp.normalise({"held_out": 0.2}).with_held_out(0.2)["held_out"] == 0.2
+    with pytest.raises(InputError, match="held_out is 0.1, and the evaluation holds out 0.2. Declare it once"):
+        hp.normalise({"held_out": 0.1}).with_held_out(0.2)
+    with pytest.raises(InputError, match="held_out has no effect with the stage pt."):
+        hp.normalise({"stage": "pt"}).with_held_out(0.2)

@@ -1,0 +1,207 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The option ``evaluation`` of a fine-tune: what is asked, of whom, and what the answers must be like."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ..errors import InputError
+from ..messages.message import Message
+from ..releases.gate import Gate
+from ..releases.gate_calls import check_keys
+from . import requirements
+from .requirements import Requirements
+
+#: The shipped set of general questions.
+GENERAL = "general"
+
+SERVED, BASE = "served", "base"
+#: The models that a new version can be compared with: the one that is served now, and its base model.
+AGAINST = (SERVED, BASE)
+
+DECLARED, SMALLEST = "declared", "smallest"
+#: Which quantization gets the aliases: the one declared first, or the smallest that meets the requirements.
+CHOICES = (DECLARED, SMALLEST)
+
+#: The largest share of the questions that can be held out.
+LARGEST_SHARE = 0.5
+
+_KEYS = ("held_out", "rows", "against", "guard", "judge", "require", "choose", "likelihood")
+_JUDGE_KEYS = ("model", "rubric")
+_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """The model that compares two answers where nothing exact can.
+
+    :param model: its name in Ollama.
+    :param rubric: what makes an answer better, in words; empty for the shipped text.
+    """
+
+    model: str
+    rubric: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A declared evaluation.
+
+    :param held_out: share of the questions that no training reads and that are asked; None for none.
+    :param rows: name of a published dataset that is asked and not trained on; empty for none.
+    :param against: the models to compare with, of :data:`AGAINST`.
+    :param guard: :data:`GENERAL` or the name of a published dataset, which the model must still be able to answer;
+        empty for none.
+    :param judge: None for none.
+    :param require: what the answers must be like.
+    :param choose: one of :data:`CHOICES`.
+    :param likelihood: whether perplexity and divergence of the quantizations are computed, too.
+    """
+
+    held_out: float | None = None
+    rows: str = ""
+    against: tuple[str, ...] = (SERVED,)
+    guard: str = ""
+    judge: Judge | None = None
+    require: Requirements = dataclasses.field(default_factory=Requirements)
+    choose: str = DECLARED
+    likelihood: bool = False
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether it has no questions of its own."""
+        return self.held_out is None and not self.rows and not self.guard
+
+    def as_settings(self) -> dict[str, t.Any]:
+        """The evaluation in canonical form, without values that equal the defaults."""
+        settings: dict[str, t.Any] = {}
+        if self.held_out is not None:
+            settings["held_out"] = self.held_out
+        if self.rows:
+            settings["rows"] = self.rows
+        if self.against != (SERVED,):
+            settings["against"] = list(self.against)
+        if self.guard:
+            settings["guard"] = self.guard
+        if self.judge is not None:
+            settings["judge"] = {name: value for name, value in dataclasses.asdict(self.judge).items() if value}
+        require = self.require.as_settings()
+        if require:
+            settings["require"] = require
+        if self.choose != DECLARED:
+            settings["choose"] = self.choose
+        if self.likelihood:
+            settings["likelihood"] = True
+        return settings
+
+    @classmethod
+    def from_settings(cls, settings: t.Mapping[str, t.Any]) -> Evaluation:
+        """The evaluation from the settings that :meth:`as_settings` returned."""
+        judge = settings.get("judge")
+        return cls(
+            settings.get("held_out"),
+            str(settings.get("rows") or ""),
+            tuple(settings.get("against", (SERVED,))),
+            str(settings.get("guard") or ""),
+            Judge(**judge) if judge else None,
+            requirements.read(settings.get("require"), _option("require")),
+            str(settings.get("choose") or DECLARED),
+            bool(settings.get("likelihood")),
+        )
+
+
+def read_evaluation(raw: t.Any, gate: Gate | None = None) -> Evaluation | None:
+    """Validate a declared evaluation; None if none is declared.
+
+    :param gate: the gate of the same fine-tune, whose questions are asked as well.
+    :raises InputError: with the defect and its place.
+    """
+    if raw is None or raw == {}:
+        return None
+    place = Message("evaluations.place")
+    if not isinstance(raw, t.Mapping):
+        raise InputError("evaluations.no_dictionary", place=place, value=raw)
+    check_keys(raw, _KEYS, place)
+    held_out, rows = _share(raw.get("held_out")), _dataset(raw.get("rows"), "rows")
+    if held_out is not None and rows:
+        raise InputError("evaluations.held_out_and_rows")
+    evaluation = Evaluation(
+        held_out,
+        rows,
+        _against(raw.get("against")),
+        _dataset(raw.get("guard"), "guard"),
+        _judge(raw.get("judge")),
+        requirements.read(raw.get("require"), _option("require")),
+        _one_of(raw.get("choose", DECLARED), CHOICES, "choose"),
+        _boolean(raw.get("likelihood", False), "likelihood"),
+    )
+    if evaluation.asks_nothing and gate is None and not evaluation.likelihood:
+        raise InputError("evaluations.asks_nothing")
+    return evaluation
+
+
+def _option(name: str) -> Message:
+    return Message("releases.place_option", option=name, place=Message("evaluations.place"))
+
+
+def _share(value: t.Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = 0.0
+    if isinstance(value, bool) or not 0 < share <= LARGEST_SHARE:
+        raise InputError("evaluations.no_share", place=_option("held_out"), largest=LARGEST_SHARE, value=value)
+    return share
+
+
+def _dataset(value: t.Any, option: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not _DATASET.match(value):
+        raise InputError("evaluations.no_dataset", place=_option(option), value=value)
+    return value
+
+
+def _against(value: t.Any) -> tuple[str, ...]:
+    if value is None:
+        return (SERVED,)
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)):
+        raise InputError("evaluations.no_list", place=_option("against"), choices=list(AGAINST), value=value)
+    chosen = [_one_of(item, AGAINST, "against") for item in items]
+    return tuple(name for name in AGAINST if name in chosen)
+
+
+def _one_of(value: t.Any, choices: t.Sequence[str], option: str) -> str:
+    name = str(value).strip().lower()
+    if name not in choices:
+        raise InputError("evaluations.no_choice", place=_option(option), choices=list(choices), value=value)
+    return name
+
+
+def _judge(value: t.Any) -> Judge | None:
+    if value is None or value == {}:
+        return None
+    declared = {"model": value} if isinstance(value, str) else value
+    place = _option("judge")
+    if not isinstance(declared, t.Mapping):
+        raise InputError("evaluations.no_judge", place=place, value=value)
+    check_keys(declared, _JUDGE_KEYS, place)
+    model, rubric = declared.get("model"), declared.get("rubric") or ""
+    if not isinstance(model, str) or not model.strip() or not isinstance(rubric, str):
+        raise InputError("evaluations.no_judge", place=place, value=value)
+    return Judge(model.strip(), rubric.strip())
+
+
+def _boolean(value: t.Any, option: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "yes", "false", "no"):
+        return value.lower() in ("true", "yes")
+    raise InputError("releases.no_boolean", place=_option(option), value=value)

@@ -1,0 +1,106 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""English texts of the package ``evaluations``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "evaluations.place": "the evaluation",
+    "evaluations.no_dictionary": Text(
+        "{place:capital} must be a dictionary, not {value!r}.", "For example: evaluation: {{held_out: 0.2}}"
+    ),
+    "evaluations.held_out_and_rows": Text(
+        "held_out and rows exclude each other.",
+        "held_out asks rows of the dataset that is trained on, which the training does not read; rows asks another "
+        "dataset.",
+    ),
+    "evaluations.no_share": "{place:capital} must be a share above 0 and at most {largest:g}, not {value!r}.",
+    "evaluations.no_dataset": "{place:capital} must be the name of a dataset, not {value!r}.",
+    "evaluations.no_list": "{place:capital} must be a list of {choices:join|, | and }, not {value!r}.",
+    "evaluations.no_choice": "{place:capital} must be one of {choices:join|, | and }, not {value!r}.",
+    "evaluations.no_judge": Text(
+        "{place:capital} must have the name of a model, not {value!r}.", "For example: judge: {{model: qwen3:14b}}"
+    ),
+    "evaluations.asks_nothing": Text(
+        "The evaluation asks nothing.", "Give held_out, rows or guard, or declare a gate beside it."
+    ),
+    "evaluations.not_compared": "{model} is not compared with: {problem}",
+    "evaluations.takes_too_long": Text(
+        "{answers} of {total} answers took more than {seconds:g} seconds.",
+        "Apply again: the answers are kept, and the rest is asked. To ask less, lower held_out or use a smaller "
+        "dataset.",
+    ),
+    "evaluations.unmet_calls_equal": "calls {calls} and not {expected}",
+    "evaluations.unmet_structure": "is JSON of another structure: {place}: {reason}",
+    "evaluations.no_answer": "The answer to the question {item} has no text.",
+    "evaluations.require_invalid": Text(
+        "{place:capital} must be a dictionary, not {value!r}.", "For example: require: {{calls: 0.8}}"
+    ),
+    "evaluations.requirement_unknown": Text(
+        "{place:capital} has an unknown key {key!r}. {suggestion}", "The keys are {names}."
+    ),
+    "evaluations.share_invalid": Text(
+        "{place:capital}: {name} must be a share above 0 and at most 1, not {value!r}.", "Write 0.8 for 80 %."
+    ),
+    "evaluations.text_invalid": Text(
+        "{place:capital}: text must be above 1 and at most 100, not {value!r}.", "It is chrF, which goes from 0 to 100."
+    ),
+    "evaluations.drop_invalid": Text(
+        "{place:capital}: guard_drop_at_most must be a share from 0 to below 1, not {value!r}.",
+        "Write 0.1 if the share may be lower by a tenth.",
+    ),
+    "evaluations.failures_invalid": (
+        "{place:capital}: allowed_failures must be a whole number, at least 0, not {value!r}."
+    ),
+    "evaluations.no_boolean": "{place:capital}: {name} must be true or false, not {value!r}.",
+    "evaluations.confidence_unknown": Text(
+        "{place:capital}: confidence must be one of {degrees}, not {value!r}.", "0.95 is usual."
+    ),
+    "evaluations.confidence_without_effect": Text(
+        "{place:capital}: confidence has no effect: nothing that it applies to is required.",
+        "Require a measure, not_worse_than_served or guard_drop_at_most, or remove it.",
+    ),
+    "evaluations.requirement_without_questions": Text(
+        "{name} is required, and no question measures it.",
+        "Remove the requirement, or add questions whose answers are measured by it.",
+    ),
+    "evaluations.requirement_unattainable": Text(
+        "{name}: {wanted:g} with a confidence of {confidence:g} cannot be met: with all {asked} "
+        "{asked:answer|answers} right, the lower bound is {reached:.2f}.",
+        "At least {needed} questions are needed; or require less, or leave confidence out.",
+    ),
+    "evaluations.requirement_unprovable": Text(
+        "{name}: {wanted:g} with a confidence of {confidence:g} cannot be met: no number of questions proves that all "
+        "answers are right, and there are {asked}.",
+        "Require less than 1, or leave confidence out.",
+    ),
+    "evaluations.few_questions": (
+        "{name}: with {asked} {asked:question|questions}, a measured share of {met}/{asked} may truly be anything from "
+        "{low:.2f} to {high:.2f} ({confidence} % confidence)."
+    ),
+    "evaluations.answers_missing": "{model} has not answered {count} {count:question|questions}.",
+    "evaluations.lacks_measure": "{model}: {name} was not measured, and {wanted:g} is required.",
+    "evaluations.lacks_value": "{model}: {name} is {value:.3g} and must be at least {wanted:g}.",
+    "evaluations.lacks_bound": (
+        "{model}: {name} is {value:.3g}, and its lower bound {bound:.3g} must be at least {wanted:g}."
+    ),
+    "evaluations.lacks_served": "{model}: {name} is lower by {value:.3g} than that of the model served now.",
+    "evaluations.lacks_guard": (
+        "{model}: the share of guard questions is lower by {value:.3g}, and {wanted:g} is allowed."
+    ),
+    "evaluations.lacks_guard_bound": (
+        "{model}: the share of guard questions is lower by {value:.3g}, perhaps by {bound:.3g}, and "
+        "{wanted:g} is allowed."
+    ),
+    "evaluations.lacks_gate": (
+        "{model}: {value} {value:answer|answers} to the gate {value:is|are} not as expected, and {wanted} "
+        "{wanted:is|are} allowed."
+    ),
+    "evaluations.lacks_regression": (
+        "{model}: {value} {value:question|questions} of the gate {value:was|were} answered as expected by the model "
+        "served now, and {value:is|are} not any more."
+    ),
+}

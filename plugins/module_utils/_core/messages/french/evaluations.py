@@ -1,0 +1,109 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""French texts of the package ``evaluations``."""
+
+from __future__ import annotations
+
+from ..text import Text, Texts
+
+TEXTS: Texts = {
+    "evaluations.place": "l'évaluation",
+    "evaluations.no_dictionary": Text(
+        "{place:capital} doit être un dictionnaire, et non {value!r}.", "Par exemple : evaluation: {{held_out: 0.2}}"
+    ),
+    "evaluations.held_out_and_rows": Text(
+        "held_out et rows s'excluent.",
+        "held_out pose des lignes du jeu de données d'entraînement, que l'entraînement ne lit pas ; rows pose un autre "
+        "jeu de données.",
+    ),
+    "evaluations.no_share": "{place:capital} doit être une part supérieure à 0, au plus {largest:g}, et non {value!r}.",
+    "evaluations.no_dataset": "{place:capital} doit être le nom d'un jeu de données, et non {value!r}.",
+    "evaluations.no_list": "{place:capital} doit être une liste de {choices:join|, | et }, et non {value!r}.",
+    "evaluations.no_choice": "{place:capital} doit être l'un de {choices:join|, | et }, et non {value!r}.",
+    "evaluations.no_judge": Text(
+        "{place:capital} doit avoir le nom d'un modèle, et non {value!r}.", "Par exemple : judge: {{model: qwen3:14b}}"
+    ),
+    "evaluations.asks_nothing": Text(
+        "L'évaluation ne demande rien.", "Donnez held_out, rows ou guard, ou déclarez une porte de qualité à côté."
+    ),
+    "evaluations.not_compared": "{model} n'est pas comparé : {problem}",
+    "evaluations.takes_too_long": Text(
+        "{answers} réponses sur {total} ont pris plus de {seconds:g} secondes.",
+        "Appliquez de nouveau : les réponses sont gardées, et le reste est demandé. Pour demander moins, baissez "
+        "held_out ou prenez un plus petit jeu de données.",
+    ),
+    "evaluations.unmet_calls_equal": "appelle {calls} et non {expected}",
+    "evaluations.unmet_structure": "est un JSON d'une autre structure : {place} : {reason}",
+    "evaluations.no_answer": "La réponse à la question {item} n'a pas de texte.",
+    "evaluations.require_invalid": Text(
+        "{place:capital} doit être un dictionnaire, et non {value!r}.", "Par exemple : require: {{calls: 0.8}}"
+    ),
+    "evaluations.requirement_unknown": Text(
+        "{place:capital} a une clé inconnue {key!r}. {suggestion}", "Les clés sont {names}."
+    ),
+    "evaluations.share_invalid": Text(
+        "{place:capital} : {name} doit être une proportion supérieure à 0 et d'au plus 1, et non {value!r}.",
+        "Écrivez 0.8 pour 80 %.",
+    ),
+    "evaluations.text_invalid": Text(
+        "{place:capital} : text doit être supérieur à 1 et d'au plus 100, et non {value!r}.",
+        "C'est le chrF, qui va de 0 à 100.",
+    ),
+    "evaluations.drop_invalid": Text(
+        "{place:capital} : guard_drop_at_most doit être une proportion d'au moins 0 et inférieure à 1, et non "
+        "{value!r}.",
+        "Écrivez 0.1 si la proportion peut baisser d'un dixième.",
+    ),
+    "evaluations.failures_invalid": (
+        "{place:capital} : allowed_failures doit être un nombre entier, au moins 0, et non {value!r}."
+    ),
+    "evaluations.no_boolean": "{place:capital} : {name} doit être true ou false, et non {value!r}.",
+    "evaluations.confidence_unknown": Text(
+        "{place:capital} : confidence doit être l'une des valeurs {degrees}, et non {value!r}.", "0.95 est habituel."
+    ),
+    "evaluations.confidence_without_effect": Text(
+        "{place:capital} : confidence n'a aucun effet : rien de ce à quoi elle s'applique n'est exigé.",
+        "Exigez une mesure, not_worse_than_served ou guard_drop_at_most, ou retirez-la.",
+    ),
+    "evaluations.requirement_without_questions": Text(
+        "{name} est exigé, et aucune question ne le mesure.",
+        "Retirez l'exigence, ou ajoutez des questions dont les réponses sont ainsi mesurées.",
+    ),
+    "evaluations.requirement_unattainable": Text(
+        "{name} : {wanted:g} avec une confiance de {confidence:g} ne peut pas être atteint : même si {asked} "
+        "{asked:réponse est juste|réponses sont justes}, la borne inférieure est {reached:.2f}.",
+        "Il faut au moins {needed} questions ; ou exigez moins, ou omettez confidence.",
+    ),
+    "evaluations.requirement_unprovable": Text(
+        "{name} : {wanted:g} avec une confiance de {confidence:g} ne peut pas être atteint : aucun nombre de questions "
+        "ne prouve que toutes les réponses sont justes, et il y en a {asked}.",
+        "Exigez moins de 1, ou omettez confidence.",
+    ),
+    "evaluations.few_questions": (
+        "{name} : avec {asked} {asked:question|questions}, une proportion mesurée de {met}/{asked} peut être en vérité "
+        "comprise entre {low:.2f} et {high:.2f} (confiance de {confidence} %)."
+    ),
+    "evaluations.answers_missing": "{model} n'a pas répondu à {count} {count:question|questions}.",
+    "evaluations.lacks_measure": "{model} : {name} n'a pas été mesuré, et {wanted:g} est exigé.",
+    "evaluations.lacks_value": "{model} : {name} vaut {value:.3g} et doit être d'au moins {wanted:g}.",
+    "evaluations.lacks_bound": (
+        "{model} : {name} vaut {value:.3g}, et sa borne inférieure {bound:.3g} doit être d'au moins {wanted:g}."
+    ),
+    "evaluations.lacks_served": "{model} : {name} est inférieur de {value:.3g} à celui du modèle servi actuellement.",
+    "evaluations.lacks_guard": (
+        "{model} : la proportion de questions témoins est inférieure de {value:.3g}, et {wanted:g} est permis."
+    ),
+    "evaluations.lacks_guard_bound": (
+        "{model} : la proportion de questions témoins est inférieure de {value:.3g}, peut-être de {bound:.3g}, et "
+        "{wanted:g} est permis."
+    ),
+    "evaluations.lacks_gate": (
+        "{model} : {value} {value:réponse|réponses} à la porte de qualité "
+        "{value:n'est pas conforme|ne sont pas conformes}, et {wanted} {wanted:est permise|sont permises}."
+    ),
+    "evaluations.lacks_regression": (
+        "{model} : {value} {value:question|questions} de la porte de qualité {value:a|ont} eu une réponse conforme du "
+        "modèle servi actuellement, et n'en {value:a|ont} plus."
+    ),
+}

@@ -1,0 +1,185 @@
+# Copyright: ia_homelab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Step evaluate: asks registered models, and those that they are compared with, the same questions.
+
+It decides nothing: the step promote compares the report with what is required, so that a changed requirement asks
+nothing again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ..artifacts.layout import Layout
+from ..datasets.evaluation_items import items_of
+from ..errors import JobError
+from ..evaluations import requirements
+from ..evaluations.asking import Limits
+from ..evaluations.evaluation import Subject, evaluate, is_complete, read_report
+from ..messages.message import Message
+from ..ollama.client import Ollama
+from ..releases import lineage
+from ..releases.promotion import content_tag, digest_of
+from ..runners.command import Command
+from ..runs.job_context import StepContext
+from ..runs.progress import Progress
+from ..system.files import read_json, write_json
+from ..system.log import log_line
+from .step import DRIFT_TIMEOUT, Step
+from .worker_command import worker_command
+
+#: The latest evaluations of the same model whose answers are looked at.
+_EARLIER = 5
+#: Seconds between two reports of the progress.
+_REPORT_INTERVAL = 0.5
+
+
+class EvaluateStep(Step):
+    """Asks the models of ``settings["candidates"]``.
+
+    Settings: ``candidates`` (fingerprints of registrations by quantization), ``against`` (``served``, ``base``),
+    ``base`` (fingerprint of the registration of the base model), and what is asked
+    (:func:`.datasets.evaluation_items.items_of`). Options: ``name``, ``aliases``, ``declared`` (the quantization
+    declared first), ``base`` (``name`` and ``quantization`` of its registration), and, for the report only,
+    ``require`` and ``choose``.
+
+    ``results``: ``items``, ``parts``, ``digests`` (of the models by label), ``passed`` (by label), ``chosen``,
+    ``seconds``, ``server_version``.
+    """
+
+    kind = "evaluate"
+    exclusive = False
+    uses_ollama = True
+    limits = Limits()
+
+    def command(self, ctx: StepContext) -> Command:
+        os.makedirs(ctx.work, exist_ok=True)
+        return worker_command(ctx)
+
+    def perform(self, ctx: StepContext) -> None:
+        ollama = Ollama(ctx.toolchain.ollama_address)
+        run(ctx, ollama, ctx.work, subject_of(ctx), ctx.spec.settings, self.limits)
+
+    def progress(self, ctx: StepContext) -> Progress | None:
+        raw = read_json(ctx.progress_file)
+        return Progress.from_dict(raw) if raw else None
+
+    def finish(self, ctx: StepContext) -> dict[str, t.Any]:
+        report = read_report(ctx.work)
+        if report is None or not is_complete(ctx.work):
+            raise JobError("steps.evaluation_interrupted")
+        return {
+            "items": report["items"],
+            "parts": report["parts"],
+            "digests": report["digests"],
+            "passed": report["passed"],
+            "chosen": report["chosen"],
+            "seconds": report["seconds"],
+            "server_version": report["server_version"],
+        }
+
+    def drift(self, ctx: StepContext) -> list[Message]:
+        receipt = ctx.layout.receipt(self.kind, ctx.spec.fingerprint) or {}
+        asked = dict((receipt.get("results") or {}).get("digests") or {})
+        reasons = []
+        candidates = set()
+        for label, registration in (ctx.spec.settings.get("candidates") or {}).items():
+            digest = str(_results(ctx.layout, registration).get("digest") or "")
+            candidates.add(digest)
+            if digest != asked.get(label):
+                reasons.append(Message("steps.evaluated_other_candidate", quantization=label))
+        if "served" not in (ctx.spec.settings.get("against") or ()):
+            return reasons
+        alias = _alias(ctx)
+        served = digest_of(Ollama(ctx.toolchain.ollama_address, timeout=DRIFT_TIMEOUT).tags(), alias)
+        if served and served not in candidates and served != asked.get("served"):
+            reasons.append(Message("steps.evaluated_other_served", alias=alias))
+        return reasons
+
+
+def subject_of(ctx: StepContext) -> Subject:
+    """What an evaluation is about, from its settings and options."""
+    settings, options = ctx.spec.settings, ctx.spec.options
+    name = str(options["name"])
+    base = options.get("base") or {}
+    place = Message("releases.place_option", option="require", place=Message("evaluations.place"))
+    return Subject(
+        name,
+        {label: content_tag(name, fp, label) for label, fp in settings["candidates"].items()},
+        str(options["declared"]),
+        _alias(ctx) if "served" in settings["against"] else "",
+        content_tag(str(base["name"]), str(settings["base"]), str(base["quantization"])) if base else "",
+        requirements.read(options.get("require"), place),
+        str(options.get("choose") or "declared"),
+    )
+
+
+def run(
+    ctx: StepContext,
+    ollama: Ollama,
+    directory: str,
+    subject: Subject,
+    asked: t.Mapping[str, t.Any],
+    limits: Limits,
+) -> dict[str, t.Any]:
+    """Evaluate into a directory, report the progress, and return the report.
+
+    :param asked: settings of the questions.
+    """
+    items, notes = items_of(ctx.layout, asked)
+    report_progress = _ProgressReport(ctx.progress_file)
+    report = evaluate(
+        ollama,
+        directory,
+        items,
+        subject,
+        earlier=_earlier(ctx.layout, subject.name),
+        notes=notes,
+        on_answer=report_progress,
+        limits=limits,
+    )
+    log_line(f"{report['items']} questions, {len(report['models'])} models, {report['seconds']} s")
+    return report
+
+
+def _alias(ctx: StepContext) -> str:
+    """Full name of the first tag, under which the served model is found; empty if there is none."""
+    aliases = ctx.spec.options.get("aliases") or ()
+    return f"{ctx.spec.options['name']}:{aliases[0]}" if aliases else ""
+
+
+def _results(layout: Layout, registration: str) -> dict[str, t.Any]:
+    return dict((layout.receipt("register", str(registration)) or {}).get("results") or {})
+
+
+def _earlier(layout: Layout, name: str) -> list[str]:
+    """Directories of the latest evaluations of a model, whose answers are taken over."""
+    found = lineage.receipts_of(layout, "evaluate")
+    own = [receipt for receipt in found if (receipt.get("options") or {}).get("name") == name]
+    own.sort(key=lambda receipt: str(receipt.get("finished_at") or ""), reverse=True)
+    return [layout.artifact("evaluate", str(receipt["fingerprint"])) for receipt in own[:_EARLIER]]
+
+
+class _ProgressReport:
+    """Writes the progress, at most twice per second; what was answered before does not count for the time left."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._written_at = 0.0
+        self._started: tuple[float, int] | None = None
+
+    def __call__(self, count: int, total: int, label: str) -> None:
+        now = time.monotonic()
+        if self._started is None:
+            self._started = (now, count)
+        if count < total and now - self._written_at < _REPORT_INTERVAL:
+            return
+        self._written_at = now
+        began, before = self._started
+        done = count - before
+        eta = (now - began) * (total - count) / done if done > 0 and count < total else None
+        note = Message("steps.asking_model", model=label)
+        write_json(self._path, Progress(count, total, "answer", eta_seconds=eta, note=note).as_dict())
