@@ -16,7 +16,10 @@ import os
 import typing as t
 
 from ..json_text import parse_json
-from .output_formats import DATA_FILE
+from ..system.disk import disk_error
+from ..system.files import read_json, write_json
+from . import held_out_rows
+from .output_formats import DATA_FILE, INFO_FILE
 from .truncation import conversations
 from .validation_split import position, question_of
 
@@ -24,20 +27,73 @@ from .validation_split import position, question_of
 _MAX_ROW_BYTES = 4 * 1024 * 1024
 
 
-def in_training(validation_share: float) -> t.Callable[[t.Mapping[str, t.Any]], bool]:
-    """Whether a row is trained on, as a function of the row.
+#: Whether a row is wanted.
+Filter = t.Callable[[t.Mapping[str, t.Any]], bool]
+
+
+def every(row: t.Mapping[str, t.Any]) -> bool:
+    """Every row is wanted."""
+    del row
+    return True
+
+
+def in_training(validation_share: float) -> Filter:
+    """Return whether a row is trained on, and not validated on.
 
     :param validation_share: share of the questions that the training validates on.
     """
     return lambda row: position(question_of(row)) >= validation_share
 
 
-def in_validation(validation_share: float) -> t.Callable[[t.Mapping[str, t.Any]], bool]:
-    """Whether a row is one of those that the training validates on, as a function of the row."""
+def in_validation(validation_share: float) -> Filter:
+    """Return whether a row is one of those that the training validates on."""
     return lambda row: position(question_of(row)) < validation_share
 
 
-def write(source: str, target: str, count: int, wanted: t.Callable[[t.Mapping[str, t.Any]], bool]) -> int:
+def held_out(directory: str, share: float) -> Filter:
+    """Return whether the question of a row is held out from the training.
+
+    :param directory: of the version; :param share: share of the questions that are held out.
+    """
+    sides = held_out_rows.Sides(directory, share)
+    return lambda row: sides.side(row) == held_out_rows.ASKED
+
+
+def not_held_out(directory: str, share: float) -> Filter:
+    """Return whether a training reads a row, as far as rows are held out from it."""
+    return held_out_rows.Sides(directory, share).is_trained if share else every
+
+
+def not_trained_on(directory: str) -> Filter:
+    """Return whether the question of a row is in no row of another dataset.
+
+    :param directory: of the version that is trained on. 16 bytes of each question are kept.
+    """
+    with open(os.path.join(directory, DATA_FILE), "rb") as stream:
+        trained = {question for line in stream for question in held_out_rows.questions(parse_json(line))}
+    return lambda row: held_out_rows.questions(row)[-1] not in trained
+
+
+def write_some(source: str, target: str, wanted: Filter) -> None:
+    """Write a copy of a dataset with some of its rows.
+
+    :param source: directory of a dataset; :param target: directory to write to; created if missing.
+    :raises NotReadyError: if the disk is full.
+    """
+    name, entry = next(iter((read_json(os.path.join(source, INFO_FILE)) or {}).items()))
+    try:
+        os.makedirs(target, exist_ok=True)
+        with (
+            open(os.path.join(source, DATA_FILE), "rb") as rows,
+            open(os.path.join(target, DATA_FILE), "wb") as copy,
+        ):
+            copy.writelines(line for line in rows if wanted(parse_json(line)))
+    except OSError as error:
+        raise disk_error(error, target) from error
+    write_json(os.path.join(target, INFO_FILE), {name: {**entry, "file_name": DATA_FILE}})
+
+
+def write(source: str, target: str, count: int, wanted: Filter) -> int:
     """Write a sample of rows as JSONL: ``{"system", "messages", "tools"}``, or ``{"text"}``.
 
     :param source: directory of a dataset; :param target: file to write.
@@ -55,7 +111,7 @@ def write(source: str, target: str, count: int, wanted: t.Callable[[t.Mapping[st
     return len(chosen)
 
 
-def _places(stream: t.BinaryIO, wanted: t.Callable[[t.Mapping[str, t.Any]], bool]) -> t.Iterator[tuple[bytes, int]]:
+def _places(stream: t.BinaryIO, wanted: Filter) -> t.Iterator[tuple[bytes, int]]:
     """Digest and offset of each row that is wanted; without answers that the model is to avoid."""
     place = 0
     for line in stream:

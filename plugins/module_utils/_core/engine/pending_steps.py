@@ -69,13 +69,15 @@ def required_artifacts(layout: Layout, spec: StepSpec) -> dict[str, str]:
 def required_results(layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
     """Return kind and fingerprint of all artifacts that must be complete before the step can run.
 
-    An evaluation asks several registered models. A promotion needs the evaluation, unless the same version was promoted
-    under the same conditions when it was registered by an earlier recipe.
+    An evaluation asks several registered models, and several files are compared with one. A promotion needs the
+    evaluation, unless the same version was promoted under the same conditions when it was registered by an earlier recipe.
     """
     required = list(required_artifacts(layout, spec).items())
     if spec.kind == "evaluate":
         asked = [*(spec.settings.get("candidates") or {}).values(), spec.settings.get("base")]
         required += [("register", str(each)) for each in asked if each and ("register", str(each)) not in required]
+    if spec.kind == "likelihood":
+        required += [("gguf", str(each)) for each in spec.settings["candidates"].values()]
     if spec.kind == "promote" and spec.options.get("evaluation"):
         promoted_before = spec.options.get("promoted_before") or ()
         if not any(layout.receipt("promote", str(each)) for each in promoted_before):

@@ -9,11 +9,15 @@ import os
 import typing as t
 
 from ..base_models.entry import Shape
-from ..errors import NotReadyError
+from ..errors import InputError, NotReadyError
 from ..estimates import measurements
 from ..runs.spec import Toolchain
+from ..training.hyperparameters import Hyperparameters
+from ..training.known_names import DIRECT_QUANTIZATIONS
 from .pipeline import Imatrix, Likelihood
 
+#: Which rows quantized files are compared on (``steps.likelihood``).
+VALIDATION, HELD_OUT, OTHERS = "validation", "held_out", "others"
 #: Tokens that an importance matrix is made from: 64 pieces of 512.
 IMATRIX_TOKENS = 32768
 #: Tokens on which quantized files are compared: 16 pieces of 512, of which half of the tokens is predicted. The
@@ -42,7 +46,7 @@ def imatrix(declared: t.Any, dataset: str, shape: Shape | None, toolchain: Toolc
 
 def likelihood(
     dataset: str,
-    rows: t.Mapping[str, t.Any],
+    rows: str,
     quantizations: t.Sequence[str],
     shape: Shape | None,
     toolchain: Toolchain,
@@ -50,16 +54,44 @@ def likelihood(
     """Return the comparison of the quantized files of a fine-tune with the 16-bit one.
 
     :param dataset: fingerprint of the dataset whose rows they read.
-    :param rows: which rows, as settings of the step: ``rows`` and ``held_out``.
+    :param rows: which of them (:func:`rows_for`).
     :param quantizations: declared types.
     :param shape: shape of the base model; None if it is unknown.
     :raises NotReadyError: if llama.cpp was installed without the program.
     """
     require_program(toolchain, "llama-perplexity", "evaluation.likelihood")
-    settings = {"tokens": LIKELIHOOD_TOKENS, "recipe": _LIKELIHOOD_RECIPE, **rows}
+    settings = {"tokens": LIKELIHOOD_TOKENS, "recipe": _LIKELIHOOD_RECIPE, "rows": rows}
     compared = [name for name in quantizations if name != "f16"]
     takes = measurements.likelihood(shape, LIKELIHOOD_TOKENS, compared).as_dict() if shape else None
     return Likelihood(dataset, settings, {"takes": takes} if takes else {})
+
+
+def rows_for(name: str, hyper: Hyperparameters, others: str) -> str:
+    """Return which rows that are not trained on quantized files are compared on.
+
+    :param name: name of the fine-tune.
+    :param others: fingerprint of a dataset that is not trained on; empty if none is declared.
+    :raises InputError: if there are none.
+    """
+    if others:
+        return OTHERS
+    if hyper["held_out"]:
+        return HELD_OUT
+    if hyper["validation_share"]:
+        return VALIDATION
+    raise InputError("planning.likelihood_without_rows", name=name)
+
+
+def check_comparable(name: str, export: str, quantizations: t.Sequence[str]) -> None:
+    """Check that there are quantized files of this fine-tune to compare with the 16-bit one.
+
+    :param name: name of the fine-tune.
+    :raises InputError: if not.
+    """
+    if export == "adapter":
+        raise InputError("planning.likelihood_of_shared_base", name=name)
+    if all(each in DIRECT_QUANTIZATIONS for each in quantizations):
+        raise InputError("planning.nothing_to_compare", name=name, quantizations=list(quantizations))
 
 
 def require_program(toolchain: Toolchain, program: str, option: str) -> None:

@@ -15,6 +15,7 @@ import typing as t
 
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
+from ..base_models.entry import Shape
 from ..base_models.server_versions import OLDEST_SERVER
 from ..datasets import statistics
 from ..errors import InputError, NotReadyError
@@ -27,7 +28,7 @@ from ..training import adapter_export, stages
 from . import held_versions, inputs, measurements, pipeline, retraining, vision
 from .declaration import Declared
 from .evaluating import Evaluating, check_questions, of_declaration
-from .pipeline import Chain, Goal, Identity, Serving, Training
+from .pipeline import Chain, Goal, Identity, Likelihood, Serving, Training
 from .request import Host, Registration, Request, Result
 from .step_warnings import add_warnings, read_warnings
 
@@ -148,6 +149,9 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         imatrix=measurements.imatrix(declared.hyper["imatrix"], dataset.fingerprint, base.shape, host.toolchain)
         if request.goal in (Goal.GGUF, Goal.MODEL)
         else None,
+        likelihood=_likelihood(layout, declared, dataset.fingerprint, base.shape, host)
+        if request.goal is Goal.MODEL
+        else None,
         serving=_serving(
             layout,
             declared,
@@ -214,6 +218,22 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
         )
         check_questions(layout, evaluating)
     return evaluating
+
+
+def _likelihood(layout: Layout, declared: Declared, dataset: str, shape: Shape | None, host: Host) -> Likelihood | None:
+    """Return how the quantized files are compared with the 16-bit one; None if that is not declared.
+
+    :param dataset: fingerprint of the dataset that is trained on.
+    :raises InputError: if there are no rows that are not trained on, or no files to compare.
+    """
+    if declared.evaluation is None or not declared.evaluation.likelihood:
+        return None
+    with _errors_of("evaluation"):
+        named = declared.evaluation.rows
+        others = inputs.resolve_dataset(layout, named, host.datasets).fingerprint if named else ""
+        rows = measurements.rows_for(declared.name, declared.hyper, others)
+        measurements.check_comparable(declared.name, declared.export, declared.hyper.quantizations)
+    return measurements.likelihood(others or dataset, rows, declared.hyper.quantizations, shape, host.toolchain)
 
 
 def _about_server(host: Host, architecture: str = "") -> list[Message]:

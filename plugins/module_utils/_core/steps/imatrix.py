@@ -23,7 +23,7 @@ from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import remove_tree
-from . import measured_text, prompt_probes
+from . import measured_text
 from .measured_text import BATCH, Measurement
 from .step import Step
 from .tool_environment import compute_threads, remove_scratch, require_directory
@@ -58,16 +58,17 @@ class ImatrixStep(Step):
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
-        training = prompt_probes.training_of(ctx)
-        if training is None:
-            raise NotReadyError("steps.training_receipt_missing")
+        training = measured_text.training_behind(ctx)
+        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         threads = compute_threads(info.file_bytes, "cpu")
         # names without their directory, because the program writes them into the matrix
         argv = [program, "-m", model, "-f", os.path.basename(measured_text.text_file(ctx)), "-o", _partial_output(ctx)]
         argv += ["--parse-special", "-c", "{context}", "--chunks", "{chunks}", "-b", str(BATCH), "-ub", str(BATCH)]
         return measured_text.measure(
             ctx,
-            require_directory(ctx.upstream_path("dataset"), "The dataset"),
+            training,
+            dataset,
+            sampled_rows.not_held_out(dataset, float(training.resolved.get("held_out") or 0)),
             sampled_rows.in_training(float(training.resolved.get("validation_share") or 0)),
             int(ctx.spec.settings["tokens"]),
             [Measurement(_LABEL, [*argv, "-t", str(threads)])],

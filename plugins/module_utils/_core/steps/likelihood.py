@@ -17,7 +17,7 @@ import typing as t
 
 from ..artifacts.layout import GGUF_FILE
 from ..datasets import sampled_rows
-from ..errors import JobError, NotReadyError
+from ..errors import JobError
 from ..formats.gguf import GgufInfo, check_complete, read_header
 from ..messages.message import Message
 from ..runners.command import Command
@@ -26,9 +26,10 @@ from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
 from ..runs.spec import Toolchain
 from ..system.files import remove_tree, write_json
-from . import measured_text, prompt_probes
+from . import measured_text
 from .imatrix import perplexity_in
 from .measured_text import BATCH, Measurement
+from .prompt_probes import Training
 from .step import Step
 from .tool_environment import compute_threads, remove_scratch, require_directory, require_disk_space, scratch
 from .tool_errors import explain
@@ -37,6 +38,8 @@ from .tool_errors import explain
 REPORT_FILE = "likelihood.json"
 #: Label of the file that the others are compared with.
 HALF = "f16"
+#: Which rows are read.
+VALIDATION, HELD_OUT, OTHERS = "validation", "held_out", "others"
 
 _NUMBER = r"(-?[\d.]+(?:e[-+]?\d+)?|-?nan|-?inf)"
 _PAIR = rf"\s*{_NUMBER} ± +{_NUMBER}"
@@ -53,8 +56,8 @@ _RESULTS: dict[str, tuple[re.Pattern[str], float]] = {
 class LikelihoodStep(Step):
     """Compares ``settings["candidates"]`` (fingerprints of GGUF files by quantization) with ``upstream["gguf"]``.
 
-    ``settings``: ``tokens``, number of tokens that are read; ``rows``, which rows: ``validation``, ``held_out`` or
-    ``dataset`` (all rows of ``upstream["dataset"]``); ``held_out``, the share.
+    ``settings``: ``tokens``, number of tokens that are read; ``rows``, which rows of ``upstream["dataset"]``: those
+    that the training validates on, those that are held out from it, or all whose question is not trained on.
     ``results``: ``rows``, ``tokens``, ``context`` (tokens of a piece) and ``quantizations``: for each, ``perplexity``,
     ``divergence`` (mean Kullback-Leibler divergence from the 16-bit file, in nats), ``same_top`` (share of tokens) and
     ``perplexity_ratio``, each with ``value`` and ``error`` (standard error, as the program reports it). The 16-bit file
@@ -79,9 +82,8 @@ class LikelihoodStep(Step):
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
-        training = prompt_probes.training_of(ctx)
-        if training is None:
-            raise NotReadyError("steps.training_receipt_missing")
+        training = measured_text.training_behind(ctx)
+        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
         tokens = int(ctx.spec.settings["tokens"])
         require_disk_space(ctx.job_dir, tokens * vocabulary(infos[HALF]), "Comparing the quantizations")
         os.makedirs(scratch(ctx), exist_ok=True)
@@ -97,8 +99,9 @@ class LikelihoodStep(Step):
             measurements.append(Measurement(name, [*argv, *(text if name == HALF else ["--kl-divergence"])]))
         return measured_text.measure(
             ctx,
-            require_directory(ctx.upstream_path("dataset"), "The dataset"),
-            _wanted(ctx, training.resolved),
+            training,
+            dataset,
+            *_rows(ctx, training, dataset),
             tokens,
             measurements,
             threads,
@@ -173,10 +176,17 @@ def _results_of(ctx: StepContext, name: str) -> dict[str, t.Any]:
     return dict(found)
 
 
-def _wanted(ctx: StepContext, resolved: t.Mapping[str, t.Any]) -> t.Callable[[t.Mapping[str, t.Any]], bool]:
-    if ctx.spec.settings["rows"] == "validation":
-        return sampled_rows.in_validation(float(resolved["validation_share"]))
-    return lambda row: True
+def _rows(ctx: StepContext, training: Training, dataset: str) -> tuple[sampled_rows.Filter, sampled_rows.Filter]:
+    """Which rows are read, before and after they are spelled for the training."""
+    which = ctx.spec.settings["rows"]
+    if which == VALIDATION:
+        chosen = sampled_rows.not_held_out(dataset, float(training.resolved.get("held_out") or 0))
+        return chosen, sampled_rows.in_validation(float(training.resolved["validation_share"]))
+    if which == HELD_OUT:
+        return sampled_rows.held_out(dataset, float(training.resolved["held_out"])), sampled_rows.every
+    trained_on = (ctx.layout.receipt("train", training.fingerprint) or {})["upstream"]["dataset"]
+    directory = require_directory(ctx.layout.artifact("dataset", str(trained_on)), "The dataset")
+    return sampled_rows.not_trained_on(directory), sampled_rows.every
 
 
 def _logits_file(ctx: StepContext) -> str:

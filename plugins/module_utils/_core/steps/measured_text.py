@@ -26,6 +26,7 @@ from ..runs.progress import Progress
 from ..system.files import read_record, remove_tree, tail_lines, write_json
 from . import prompt_probes
 from .gguf import search_path
+from .prompt_probes import Training
 from .tool_environment import PROGRAMS, container, llamafactory_python, scratch, tool_environment
 
 #: Tokens of a piece of text, at most: llama.cpp's own default.
@@ -64,6 +65,17 @@ def output_of(ctx: StepContext, label: str) -> str:
     return os.path.join(ctx.job_dir, f"measured-{label}.log")
 
 
+def training_behind(ctx: StepContext) -> Training:
+    """Return the training that has made the measured file.
+
+    :raises NotReadyError: when its receipt is missing.
+    """
+    training = prompt_probes.training_of(ctx)
+    if training is None:
+        raise NotReadyError("steps.no_training_receipt")
+    return training
+
+
 def report_of(ctx: StepContext) -> dict[str, int]:
     """Return the report of ``programs/render_rows.py``.
 
@@ -79,22 +91,21 @@ def report_of(ctx: StepContext) -> dict[str, int]:
 
 def measure(
     ctx: StepContext,
+    training: Training,
     dataset: str,
-    wanted: t.Callable[[t.Mapping[str, t.Any]], bool],
+    chosen: sampled_rows.Filter,
+    wanted: sampled_rows.Filter,
     tokens: int,
     measurements: t.Sequence[Measurement],
     threads: int,
 ) -> Command:
     """Return the command that renders rows as the training behind a step does, and runs programs on their text.
 
+    :param training: the training.
     :param dataset: directory of a published version.
-    :param wanted: whether a row may be among the rendered ones.
+    :param chosen: whether a row of it may be rendered; :param wanted: the same, for a row as the training spells it.
     :param tokens: number of tokens after which no further row is taken.
-    :raises NotReadyError: when the receipt of the training is missing.
     """
-    training = prompt_probes.training_of(ctx)
-    if training is None:
-        raise NotReadyError("steps.training_receipt_missing")
     image = ctx.toolchain.llama_cpp_image
     base = artifact_path(ctx.layout, "base", training.base)
     eos, bos = special_tokens(base)
@@ -103,6 +114,10 @@ def measure(
     if os.path.isdir(spelled):
         remove_tree(spelled)
     os.makedirs(scratch(ctx), exist_ok=True)
+    if chosen is not sampled_rows.every:
+        some = os.path.join(scratch(ctx), "chosen")
+        sampled_rows.write_some(dataset, some, chosen)
+        dataset = some
     rewritten = training_rows.write(
         dataset,
         spelled,

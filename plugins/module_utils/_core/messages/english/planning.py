@@ -8,6 +8,20 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.likelihood_without_rows": Text(
+        "{name}: evaluation.likelihood needs rows that are not trained on, and none are declared.",
+        "Declare evaluation.held_out, evaluation.rows or validation_share.",
+    ),
+    "planning.likelihood_of_shared_base": Text(
+        "{name}: with export: adapter there are no quantized files of this fine-tune that evaluation.likelihood could "
+        "compare.",
+        "Leave evaluation.likelihood out, or declare export: merged.",
+    ),
+    "planning.nothing_to_compare": Text(
+        "{name}: evaluation.likelihood compares quantized files with the 16-bit one, and none is declared "
+        "({quantizations:join|, }).",
+        "Leave evaluation.likelihood out, or declare a quantization such as q4_K_M.",
+    ),
     "planning.program_missing": Text(
         "{option} needs {program}, which is not in {directory}: llama.cpp was built there by an earlier version.",
         "Run the role ia_homelab.llamafactory.llamafactory again; it builds what is missing.",

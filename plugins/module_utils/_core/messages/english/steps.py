@@ -193,6 +193,7 @@ TEXTS: Texts = {
     "steps.weighing": "weighing the weights",
     "steps.not_compared": Text("llama-perplexity has printed no figures of {name}.", "Look into the job's log."),
     "steps.comparing_quantizations": "comparing the quantizations",
+    "steps.no_training_receipt": Text("The receipt of the training is missing.", "Apply the fine-tune again."),
     "steps.training_receipt_missing": "the receipt of the training is missing",
     "steps.probes_not_rendered": "LLaMA-Factory could not render them here: {reason!s}",
     "steps.llamafactory_in_image": "it is installed in an image only",

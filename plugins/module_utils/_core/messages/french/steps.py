@@ -82,6 +82,7 @@ TEXTS: Texts = {
         "llama-perplexity n'a pas donné les chiffres de {name}.", "Voyez le journal du travail."
     ),
     "steps.comparing_quantizations": "comparaison des quantifications",
+    "steps.no_training_receipt": Text("Le reçu de l'entraînement manque.", "Appliquez de nouveau l'affinage."),
     "steps.training_receipt_missing": "le reçu de l'entraînement manque",
     "steps.probes_not_rendered": "LLaMA-Factory n'a pas pu les rendre ici : {reason!s}",
     "steps.llamafactory_in_image": "il n'est installé que dans une image",
