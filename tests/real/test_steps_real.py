@@ -162,10 +162,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
     yield from prepared(tmp_path_factory.mktemp("steps"))
 
 
-def prepared(root: Path) -> t.Iterator[Workspace]:
-    """A data directory with the tiny base and the shipped prompts in it."""
+def prepared(root: Path, *shape: str) -> t.Iterator[Workspace]:
+    """A data directory with the tiny base and the shipped prompts in it.
+
+    :param shape: further options for ``make_tiny_base.py``.
+    """
     made = Workspace(root)
-    make_tiny_base(root / "base", "--layers", "2")
+    make_tiny_base(root / "base", "--layers", "2", *shape)
     location = made.layout.artifact("base", BASE)
     os.makedirs(location)
     write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(root / "base")}})

@@ -70,7 +70,8 @@ def required_results(layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
     """Return kind and fingerprint of all artifacts that must be complete before the step can run.
 
     An evaluation asks several registered models, and several files are compared with one. A promotion needs the
-    evaluation, unless the same version was promoted under the same conditions when it was registered by an earlier recipe.
+    evaluation, unless the same version was promoted under the same conditions when it was registered by an earlier
+    recipe.
     """
     required = list(required_artifacts(layout, spec).items())
     if spec.kind == "evaluate":

@@ -231,7 +231,7 @@ def _likelihood(layout: Layout, declared: Declared, dataset: str, shape: Shape |
     with _errors_of("evaluation"):
         named = declared.evaluation.rows
         others = inputs.resolve_dataset(layout, named, host.datasets).fingerprint if named else ""
-        rows = measurements.rows_for(declared.name, declared.hyper, others)
+        rows = measurements.rows_for(declared.name, declared.hyper, declared.evaluation.held_out, others)
         measurements.check_comparable(declared.name, declared.export, declared.hyper.quantizations)
     return measurements.likelihood(others or dataset, rows, declared.hyper.quantizations, shape, host.toolchain)
 
