@@ -110,6 +110,7 @@ def modules() -> None:
     from ._core.estimates import number_format as _core_estimates_number_format
     from ._core.evaluations import answers as _core_evaluations_answers
     from ._core.evaluations import asking as _core_evaluations_asking
+    from ._core.evaluations import chrf as _core_evaluations_chrf
     from ._core.evaluations import comparison as _core_evaluations_comparison
     from ._core.evaluations import declaration as _core_evaluations_declaration
     from ._core.evaluations import evaluation as _core_evaluations_evaluation
@@ -119,6 +120,7 @@ def modules() -> None:
     from ._core.evaluations import guard_questions as _core_evaluations_guard_questions
     from ._core.evaluations import intervals as _core_evaluations_intervals
     from ._core.evaluations import items as _core_evaluations_items
+    from ._core.evaluations import judge as _core_evaluations_judge
     from ._core.evaluations import report as _core_evaluations_report
     from ._core.evaluations import requirements as _core_evaluations_requirements
     from ._core.evaluations import scores as _core_evaluations_scores
@@ -201,6 +203,7 @@ def modules() -> None:
     from ._core.planning import step_warnings as _core_planning_step_warnings
     from ._core.planning import vision as _core_planning_vision
     from ._core.programs import check_training as _core_programs_check_training
+    from ._core.programs import chrf as _core_programs_chrf
     from ._core.programs import compare_tokenizers as _core_programs_compare_tokenizers
     from ._core.programs import convert_by_hub_names as _core_programs_convert_by_hub_names
     from ._core.programs import convert_with_adapter as _core_programs_convert_with_adapter

@@ -26,7 +26,8 @@ options:
         optionally C(system).
       - The expectations on the answer to a prompt are C(contains), C(not_contains), C(regex), C(not_regex) and
         C(not_equals) (a text or a list of texts, all of which apply), C(equals), C(ends_by_itself), C(max_tokens),
-        C(json) and C(ignore_case). An answer must not be empty, unless C(not_empty=false).
+        C(json), C(json_schema) (a JSON schema that the answer follows) and C(ignore_case). An answer must not be empty,
+        unless C(not_empty=false).
       - C(tools), of a prompt or of the gate, is the list of tools that the model is offered.
       - C(calls) are exactly the calls that the answer must make, each with C(name) and C(arguments). The value of an
         argument is compared, or it is a dictionary of C(equals), C(contains), C(not_contains), C(regex) and

@@ -155,7 +155,7 @@ def asked_all_the_while(workspace: Workspace, pause: float = 0.05) -> t.Iterator
 def test_passed_gate_promotes(workspace: Workspace, applies: dict[str, Applied]) -> None:
     done = applies["learned"] = workspace.apply(**LEARNED, gate=gate_of_rows(0, 1, 2, allowed_failures=1))
     assert done.view.state == "succeeded", done.view.error
-    assert done.pending[-2:] == ("register-q4_K_M", "promote")
+    assert done.pending[-3:] == ("register-q4_K_M", "evaluate", "promote")
     assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(workspace.tag(done)) != ""
     receipt = workspace.layout.receipt("promote", done.run.steps[-1].spec.fingerprint)
     assert receipt is not None
@@ -174,8 +174,9 @@ def test_failed_gate_keeps_the_served_model(workspace: Workspace, applies: dict[
     assert message.startswith("The gate is shut: 0 of 3 answers") and f"{LATEST} stays as it was." in message
     assert repr(PROMPTS[0]["instruction"])[1:20] in message and repr(PROMPTS[0]["output"])[1:30] in message
     assert "served now: " in message and "(as expected)" in message
-    report = failed.view.error["details"]["gate"]
-    assert report["candidate"]["met"] == 0 and report["served"]["met"] >= 2
+    report = failed.view.error["details"]["evaluation"]
+    met = {model["role"]: model["measures"]["gate"]["met"] for model in report["models"]}
+    assert met["candidate"] == 0 and met["served"] >= 2
     assert workspace.ollama.digest(LATEST) == before
     assert workspace.releases.ledger().moves == ledger.moves
     assert not any(text.startswith("ERROR") for text in counts), counts
@@ -185,10 +186,10 @@ def test_failed_gate_keeps_the_served_model(workspace: Workspace, applies: dict[
 def test_changed_gate_runs_only_the_gate(workspace: Workspace, applies: dict[str, Applied]) -> None:
     poor = applies["poor"]
     again = workspace.apply(**POOR, gate=gate_of_rows(0, 1, 2, allowed_failures=1))
-    assert again.pending == ("promote",) and again.view.state == "failed", "the same gate fails again"
+    assert again.pending == ("promote",) and again.view.state == "failed", "the same answers fail again, unasked"
     with asked_all_the_while(workspace) as counts:
         done = applies["poor"] = workspace.apply(**POOR, gate=LENIENT)
-    assert done.pending == ("promote",), "neither trained nor registered"
+    assert done.pending == ("evaluate", "promote"), "neither trained nor registered"
     assert done.view.state == "succeeded", done.view.error
     assert workspace.ollama.digest(LATEST) == workspace.ollama.digest(workspace.tag(poor))
     assert not any(text.startswith("ERROR") for text in counts), counts
@@ -240,7 +241,9 @@ def test_drift_is_reported(workspace: Workspace, applies: dict[str, Applied], gg
     tag = workspace.tag(applies["poor"])
     shown = workspace.ollama.show(tag)
     receipt = next(
-        r for r in [workspace.layout.receipt("register", applies["poor"].run.steps[-2].spec.fingerprint)] if r
+        r
+        for r in [workspace.layout.receipt("register", applies["poor"].run.step("register-q4_K_M").spec.fingerprint)]
+        if r
     )
     workspace.ollama.push_blob(gguf.path, gguf.digest)
     workspace.ollama.create(
@@ -337,7 +340,7 @@ def test_retention(workspace: Workspace, applies: dict[str, Applied], ollama_ser
     declared: dict[str, t.Any] = {**POOR, **policy, "system": "Tu réponds."}
     done = workspace.apply(**declared)
     assert done.view.state == "succeeded", done.view.error
-    assert done.pending == ("register-q4_K_M", "promote", "retain")
+    assert done.pending == ("register-q4_K_M", "evaluate", "promote", "retain")
 
     served, way_back = (
         workspace.tag(done),

@@ -47,6 +47,22 @@ _SCHEMAS = (
 )
 _LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+#: Keywords that values are compared with, and those that only describe.
+_COMPARED = (
+    *("$ref", "type", "enum", "const", "required", "pattern", "uniqueItems", *_LISTS_OF_SCHEMAS, "not", "items"),
+    *("additionalItems", "properties", "patternProperties", "additionalProperties", *_LIMITS, *_EXCLUSIVE_LIMITS),
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+)
+_DESCRIBING = (
+    *("$id", "$schema", "$anchor", "$comment", "$defs", "definitions", "title", "description", "default", "examples"),
+    *("deprecated", "readOnly", "writeOnly"),
+)
+#: Other keywords of JSON Schema.
+_OF_JSON_SCHEMA = (
+    *("format", "if", "then", "else", "contains", "minContains", "maxContains", "propertyNames", "dependentSchemas"),
+    *("dependentRequired", "dependencies", "unevaluatedProperties", "unevaluatedItems", "contentEncoding"),
+    *("contentMediaType", "contentSchema", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$recursiveRef"),
+)
 #: Keywords that apply their schemas to the same value, not to a part of it; and ``not``.
 _IN_PLACE = ("anyOf", "oneOf", "allOf")
 
@@ -59,6 +75,31 @@ def schema_faults(schema: t.Any, path: str) -> list[Fault]:
     faults = list(_faults(schema, path, 0))
     if not faults and isinstance(schema, t.Mapping):
         faults += _reference_faults(schema, path)
+    return faults
+
+
+def unchecked(schema: t.Any, path: str) -> list[Fault]:
+    """The keywords of a valid schema that :func:`value_faults` does not compare values with, unknown ones among them.
+
+    A value that they exclude would pass. Keywords that describe, and allow every value, are none of them.
+
+    :param path: how the schema is called in the faults.
+    """
+    faults: list[Fault] = []
+    for each, where in _walk(schema, path):
+        for key, value in each.items():
+            if key in _COMPARED or key in _DESCRIBING:
+                if key in _EXCLUSIVE_LIMITS and isinstance(value, bool):
+                    faults.append((f"{where}.{key}", Message("chat_formats.schema_no_number", value=_shown(value))))
+                continue
+            facts = {"keyword": key, "suggestion": None if key in _OF_JSON_SCHEMA else nearest(key, _COMPARED)}
+            faults.append((f"{where}.{key}", Message("chat_formats.keyword_unchecked", **facts)))
+        patterns = [each["pattern"]] if "pattern" in each else []
+        for pattern in [*patterns, *each.get("patternProperties", ())]:
+            reason = limited_regex.search(pattern, "")
+            if isinstance(reason, str):
+                facts = {"pattern": _shown(pattern), "reason": reason}
+                faults.append((where, Message("chat_formats.pattern_unreadable", **facts)))
     return faults
 
 

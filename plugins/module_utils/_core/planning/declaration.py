@@ -96,6 +96,10 @@ def read_declaration(raw: t.Mapping[str, t.Any], checked: Checked | None = None)
     except InputError as error:
         problems.append(Problem(checked.written.get("evaluation", "evaluation"), error.content))
     try:
+        hyper = hyper.with_held_out(evaluation.held_out if evaluation is not None else None)
+    except InputError as error:
+        problems.append(Problem(checked.written.get("evaluation", "evaluation"), error.content))
+    try:
         register = stages.is_registered(hyper["stage"], checked.values.get("register"))
     except InputError as error:
         problems.append(Problem(checked.written.get("register", "register"), error.content))

@@ -110,4 +110,4 @@ def check_questions(layout: Layout, evaluating: Evaluating) -> None:
         raise InputError("planning.nothing_to_ask")
     problems = requirements.unattainable(evaluating.require, scores.counts(items))
     if problems:
-        raise InputError("planning.unattainable", problems=problems)
+        raise InputError("planning.unattainable", problems=problems, first=problems[0])

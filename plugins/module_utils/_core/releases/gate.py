@@ -14,7 +14,9 @@ import json
 import typing as t
 import unicodedata
 
+from ..chat_formats.json_schema import schema_faults, unchecked, value_faults
 from ..errors import InputError
+from ..json_text import is_too_deep
 from ..messages.message import Message
 from ..ollama.syntax import check_parameters
 from . import regex
@@ -35,9 +37,12 @@ EXPECTATIONS: dict[str, type] = {
     "ends_by_itself": bool,
     "max_tokens": int,
     "json": bool,
+    "json_schema": dict,
     "ignore_case": bool,
     "no_calls": bool,
 }
+#: Places of an answer that are named because they are not as a schema says.
+_MAX_FAULTS = 5
 _PROMPT_KEYS = ("prompt", "system", "messages", "tools", "calls")
 _KEYS = ("prompts", "tools", "options", "allowed_failures", "no_regression")
 _ROLES = ("system", "user", "assistant", "tool")
@@ -198,6 +203,8 @@ def _question(raw: t.Any, number: int, shared_tools: list[dict[str, t.Any]]) -> 
             value = _integer(value, _option(name, place), 1)
         elif value_type is str:
             value = _text(value, _option(name, place))
+        elif value_type is dict:
+            value = _schema(value, _option(name, place))
         else:
             items = value if isinstance(value, (list, tuple)) else [value]
             value = [_text(item, _option(name, place)) for item in items]
@@ -267,6 +274,17 @@ def _boolean(value: t.Any, place: Message) -> bool:
     raise InputError("releases.no_boolean", place=place, value=value)
 
 
+def _schema(value: t.Any, place: Message) -> dict[str, t.Any]:
+    """A JSON schema of which every keyword is checked."""
+    if not isinstance(value, t.Mapping) or not value:
+        raise InputError("releases.schema_invalid", place=place, value=value)
+    faults = schema_faults(value, "json_schema") or unchecked(value, "json_schema")
+    if faults:
+        where, problem = faults[0]
+        raise InputError("releases.schema_faulty", place=place, path=where, problem=problem)
+    return dict(value)
+
+
 def _integer(value: t.Any, place: Message, minimum: int) -> int:
     try:
         number = int(str(value))
@@ -324,25 +342,32 @@ def unmet(question: Question, answer: Answer) -> list[Message]:
     if "max_tokens" in expect and answer.tokens > expect["max_tokens"]:
         code = "releases.unmet_max_tokens" if answer.ended else "releases.unmet_max_tokens_unended"
         failures.append(Message(code, tokens=answer.tokens, limit=expect["max_tokens"]))
-    if expect.get("json"):
-        defect = _json_defect(answer.text)
+    if expect.get("json") or "json_schema" in expect:
+        value, defect = _read_json(answer.text)
         if defect:
             failures.append(Message("releases.unmet_json", reason=defect))
+        elif "json_schema" in expect and is_too_deep(value):
+            failures.append(Message("releases.unmet_json", reason=Message("releases.nested_too_deeply")))
+        elif "json_schema" in expect:
+            failures += [
+                Message("releases.unmet_json_schema", path=path, reason=reason)
+                for path, reason in value_faults(value, expect["json_schema"], "$")[:_MAX_FAULTS]
+            ]
     return failures
 
 
-def _json_defect(text: str) -> str | Message:
-    """Why a text is no JSON; empty if it is."""
+def _read_json(text: str) -> tuple[t.Any, str | Message]:
+    """The value of a text in JSON, and why it is none; empty if it is."""
 
     def refuse_constant(name: str) -> t.NoReturn:
         raise InputError("releases.no_json_value", name=name)
 
     try:
-        json.loads(text, parse_constant=refuse_constant)
+        value = json.loads(text, parse_constant=refuse_constant)
     except InputError as error:
-        return error.content
+        return None, error.content
     except ValueError as error:
-        return str(error)
+        return None, str(error)
     except RecursionError:
-        return Message("releases.nested_too_deeply")
-    return ""
+        return None, Message("releases.nested_too_deeply")
+    return value, ""

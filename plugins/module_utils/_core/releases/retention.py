@@ -26,6 +26,7 @@ from ..artifacts.layout import (
     MODELFILE,
     PROBES_FILE,
     RECEIPT,
+    REPORT_FILE,
     TRAINER_LOG_FILE,
     Layout,
     Receipt,
@@ -43,7 +44,7 @@ from .promotion import Models, Releases, digest_of
 from .recipes import without_recipe
 
 #: Files that are kept: they are small and still useful.
-_KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE, PROBES_FILE)
+_KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE, PROBES_FILE, REPORT_FILE)
 _REMOVED_WITH_A_VERSION = {kind.name for kind in kinds.TABLE if kind.retention is not kinds.Retention.KEPT}
 _INTERMEDIATE = {kind.name for kind in kinds.TABLE if kind.retention is kinds.Retention.INTERMEDIATE}
 _GB = 1e9
@@ -132,6 +133,7 @@ def _surplus_beside(
     for receipt in removed:
         artifacts = _artifacts_of(layout, receipt)
         candidates.update(dict.fromkeys(artifact for artifact in artifacts if artifact[0] in _REMOVED_WITH_A_VERSION))
+    candidates.update(dict.fromkeys(_evaluations_of(layout, removed)))
     if not policy.intermediates:
         for receipt in [*kept, *removed]:
             artifacts = _artifacts_of(layout, receipt)
@@ -291,6 +293,16 @@ def _artifacts_of(layout: Layout, receipt: Receipt) -> list[tuple[str, str]]:
         if kind == "gguf" and f16:
             artifacts.append((kind, str(f16)))
     return artifacts
+
+
+def _evaluations_of(layout: Layout, registrations: t.Iterable[Receipt]) -> list[tuple[str, str]]:
+    """Kind and fingerprint of the evaluations of versions: their questions and answers; the reports stay."""
+    versions = {str(receipt["fingerprint"]) for receipt in registrations}
+    return [
+        ("evaluate", str(receipt["fingerprint"]))
+        for receipt in lineage.receipts_of(layout, "evaluate")
+        if str((receipt.get("upstream") or {}).get("register")) in versions
+    ]
 
 
 def _is_kept_merge(layout: Layout, kind: str, fingerprint: str) -> bool:

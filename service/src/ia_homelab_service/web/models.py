@@ -142,13 +142,14 @@ class _ModelView:
                 state = Message.from_stored(model.state.model_dump()).render(language.code).message
                 components.chip(state, "good" if now else "bad" if model.present is False else "")
                 if model.gate is not None:
-                    passed = bool(model.gate.get("passed"))
+                    # reports of a gate alone, by earlier versions, say only whether it was passed
+                    passed = bool(model.gate["chosen"] if "models" in model.gate else model.gate.get("passed"))
                     components.chip(language("gate.passed" if passed else "gate.failed"), "good" if passed else "bad")
             part.props(f'aria-labelledby="{title.html_id}"')
             components.facts(_lineage_facts(language, model))
             found = ((model.lineage.get("train") or {}).get("results") or {}).get("findings") or []
             components.findings(language, [schemas.MessageBody(**finding) for finding in found])
-            if model.gate is not None:
+            if model.gate is not None and "questions" in model.gate:
                 with ui.expansion(language("gate.answers")).classes("w-full"):
                     _show_gate(language, model.gate)
             if not now and model.present:

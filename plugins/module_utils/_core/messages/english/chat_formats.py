@@ -94,6 +94,11 @@ TEXTS: Texts = {
     "chat_formats.schema_no_list": Text("it is {value}, and not a list with something in it", "Write a list."),
     "chat_formats.schemas_no_object": Text("it is {value}, and no object of schemas by name", "Write an object."),
     "chat_formats.schema_no_text": Text("it is {value}, and not text", "Write a text."),
+    "chat_formats.keyword_unchecked": Text(
+        "the keyword {keyword} is not compared with values. {suggestion}",
+        "Remove it, or say it in another way: pattern instead of format, for example.",
+    ),
+    "chat_formats.pattern_unreadable": "the expression {pattern} cannot be read: {reason}",
     "chat_formats.schema_no_number": Text("it is {value}, and not a number", "Write a number."),
     "chat_formats.schema_no_count": Text("it is {value}, and no number of things", "Write a whole number from 0 on."),
     "chat_formats.schema_type_unknown": Text(

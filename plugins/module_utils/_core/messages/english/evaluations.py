@@ -77,9 +77,58 @@ TEXTS: Texts = {
         "answers are right, and there are {asked}.",
         "Require less than 1, or leave confidence out.",
     ),
+    "evaluations.chrf_in_container": (
+        "Texts are compared for equality only: chrF needs the converter's environment on the host, and the tools "
+        "run in containers ({image})."
+    ),
+    "evaluations.chrf_not_installed": (
+        "Texts are compared for equality only: the converter's environment {path!r} has no sacrebleu, which "
+        "computes chrF."
+    ),
+    "evaluations.chrf_required": Text(
+        "text is required and cannot be measured. {reason}",
+        "Run the role llamafactory, which installs it on the host, or require same instead.",
+    ),
+    "evaluations.chrf_failed": Text(
+        "chrF cannot be computed with {python}: {reason}.",
+        "Run the role llamafactory again; it installs sacrebleu in the converter's environment.",
+    ),
     "evaluations.few_questions": (
         "{name}: with {asked} {asked:question|questions}, a measured share of {met}/{asked} may truly be anything from "
         "{low:.2f} to {high:.2f} ({confidence} % confidence)."
+    ),
+    "evaluations.judge_invalid": Text(
+        "{place:capital} must be a dictionary with the name of a model in Ollama, not {value!r}.",
+        'For example: judge: {{model: "qwen3:14b"}}',
+    ),
+    "evaluations.judge_key_unknown": Text(
+        "{place:capital} has an unknown key {key!r}. {suggestion}", "The keys are {names}."
+    ),
+    "evaluations.rubric_invalid": Text(
+        "{place:capital}: rubric must be a text, not {value!r}.", "Say what makes an answer better, or leave it out."
+    ),
+    "evaluations.judge_missing": Text(
+        "The judge {model} is not in Ollama at {url}.", "Run 'ollama pull {model}', or declare another judge."
+    ),
+    "evaluations.judge_unread": (
+        "The judge {judge} gave no verdict on {count} of {asked} pairs of {model} and {against}: its answer was not "
+        "the JSON that was asked for. These pairs count for neither."
+    ),
+    "evaluations.judge_disagrees": (
+        "The judge {judge} contradicted itself on {count} of {asked} pairs of {model} and {against}: its verdict "
+        "depended on the order of the answers. These pairs count for neither."
+    ),
+    "evaluations.judge_prefers_first": (
+        "The judge {judge} chose the answer that stood first in {share} % of its verdicts on {model} and {against}, "
+        "where one half is expected."
+    ),
+    "evaluations.judge_prefers_second": (
+        "The judge {judge} chose the answer that stood second in {share} % of its verdicts on {model} and {against}, "
+        "where one half is expected."
+    ),
+    "evaluations.judge_prefers_longer": (
+        "The judge {judge} chose the longer answer in {share} % of its verdicts on {model} and {against}: length "
+        "may have decided, and not quality."
     ),
     "evaluations.answers_missing": "{model} has not answered {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model}: {name} was not measured, and {wanted:g} is required.",

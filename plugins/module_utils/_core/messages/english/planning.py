@@ -69,7 +69,7 @@ TEXTS: Texts = {
     "planning.nothing_to_ask": Text(
         "The evaluation has no questions.", "A larger share of held_out, or another dataset, has some."
     ),
-    "planning.unattainable": "{problems:join| }",
+    "planning.unattainable": Text("{problems:join| }", "{first.hint}"),
     "planning.name_invalid": Text(
         "{name!r} is not a name for a model.",
         "Use letters, digits, '.', '_' and '-', at most 80, a letter or digit first.",

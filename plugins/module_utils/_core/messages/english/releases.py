@@ -134,6 +134,15 @@ TEXTS: Texts = {
     "releases.unmet_argument_missing": "calls {tool} without {argument}",
     "releases.unmet_argument": "calls {tool} with {argument} {value}, which {reason}",
     "releases.unmet_argument_equals": "is not {value}",
+    "releases.schema_invalid": Text(
+        "{place:capital} must be a JSON schema, not {value!r}.",
+        "For example: json_schema: {{type: object, required: [title]}}",
+    ),
+    "releases.schema_faulty": Text(
+        "{place:capital} is no schema that answers can be compared with: {path}: {problem}",
+        "{problem.hint}",
+    ),
+    "releases.unmet_json_schema": "is JSON, but not as json_schema says: {path}: {reason}",
     "releases.unmet_json": "is no JSON: {reason}",
     "releases.no_json_value": "{name} is no JSON value",
     "releases.nested_too_deeply": "it is nested too deeply",

@@ -84,6 +84,11 @@ TEXTS: Texts = {
     ),
     "chat_formats.schemas_no_object": Text("c'est {value}, et non un objet de schémas par nom", "Écrivez un objet."),
     "chat_formats.schema_no_text": Text("c'est {value}, et non un texte", "Écrivez un texte."),
+    "chat_formats.keyword_unchecked": Text(
+        "le mot-clé {keyword} n'est pas comparé aux valeurs. {suggestion}",
+        "Retirez-le, ou dites-le autrement : pattern au lieu de format, par exemple.",
+    ),
+    "chat_formats.pattern_unreadable": "l'expression {pattern} ne peut pas être lue : {reason}",
     "chat_formats.schema_no_number": Text("c'est {value}, et non un nombre", "Écrivez un nombre."),
     "chat_formats.schema_no_count": Text(
         "c'est {value}, et non un nombre d'éléments", "Écrivez un nombre entier à partir de 0."

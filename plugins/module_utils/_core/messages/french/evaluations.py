@@ -80,9 +80,60 @@ TEXTS: Texts = {
         "ne prouve que toutes les réponses sont justes, et il y en a {asked}.",
         "Exigez moins de 1, ou omettez confidence.",
     ),
+    "evaluations.chrf_in_container": (
+        "Les textes ne sont comparés que pour leur égalité : le chrF a besoin de l'environnement du convertisseur sur "
+        "l'hôte, et les outils s'exécutent dans des conteneurs ({image})."
+    ),
+    "evaluations.chrf_not_installed": (
+        "Les textes ne sont comparés que pour leur égalité : l'environnement du convertisseur {path!r} n'a pas "
+        "sacrebleu, qui calcule le chrF."
+    ),
+    "evaluations.chrf_required": Text(
+        "text est exigé et ne peut pas être mesuré. {reason}",
+        "Exécutez le rôle llamafactory, qui l'installe sur l'hôte, ou exigez plutôt same.",
+    ),
+    "evaluations.chrf_failed": Text(
+        "Le chrF ne peut pas être calculé avec {python} : {reason}.",
+        "Exécutez de nouveau le rôle llamafactory ; il installe sacrebleu dans l'environnement du convertisseur.",
+    ),
     "evaluations.few_questions": (
         "{name} : avec {asked} {asked:question|questions}, une proportion mesurée de {met}/{asked} peut être en vérité "
         "comprise entre {low:.2f} et {high:.2f} (confiance de {confidence} %)."
+    ),
+    "evaluations.judge_invalid": Text(
+        "{place:capital} doit être un dictionnaire avec le nom d'un modèle d'Ollama, et non {value!r}.",
+        'Par exemple : judge: {{model: "qwen3:14b"}}',
+    ),
+    "evaluations.judge_key_unknown": Text(
+        "{place:capital} a une clé inconnue {key!r}. {suggestion}", "Les clés sont {names}."
+    ),
+    "evaluations.rubric_invalid": Text(
+        "{place:capital} : rubric doit être un texte, et non {value!r}.",
+        "Dites ce qui rend une réponse meilleure, ou omettez-la.",
+    ),
+    "evaluations.judge_missing": Text(
+        "Le juge {model} n'est pas dans Ollama à l'adresse {url}.",
+        "Exécutez « ollama pull {model} », ou déclarez un autre juge.",
+    ),
+    "evaluations.judge_unread": (
+        "Le juge {judge} n'a pas rendu de verdict sur {count} des {asked} paires de {model} et {against} : sa réponse "
+        "n'était pas le JSON demandé. Ces paires ne comptent pour aucun des deux."
+    ),
+    "evaluations.judge_disagrees": (
+        "Le juge {judge} s'est contredit sur {count} des {asked} paires de {model} et {against} : son verdict "
+        "dépendait de l'ordre des réponses. Ces paires ne comptent pour aucun des deux."
+    ),
+    "evaluations.judge_prefers_first": (
+        "Le juge {judge} a choisi la première réponse dans {share} % de ses verdicts sur {model} et {against}, au "
+        "lieu de la moitié attendue."
+    ),
+    "evaluations.judge_prefers_second": (
+        "Le juge {judge} a choisi la seconde réponse dans {share} % de ses verdicts sur {model} et {against}, au "
+        "lieu de la moitié attendue."
+    ),
+    "evaluations.judge_prefers_longer": (
+        "Le juge {judge} a choisi la réponse la plus longue dans {share} % de ses verdicts sur {model} et {against} "
+        ": la longueur a pu décider, et non la qualité."
     ),
     "evaluations.answers_missing": "{model} n'a pas répondu à {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model} : {name} n'a pas été mesuré, et {wanted:g} est exigé.",

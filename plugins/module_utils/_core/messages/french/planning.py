@@ -70,7 +70,7 @@ TEXTS: Texts = {
     "planning.nothing_to_ask": Text(
         "L'évaluation n'a pas de question.", "Une plus grande part held_out, ou un autre jeu de données, en a."
     ),
-    "planning.unattainable": "{problems:join| }",
+    "planning.unattainable": Text("{problems:join| }", "{first.hint}"),
     "planning.name_invalid": Text(
         "« {name} » n'est pas un nom pour un modèle.",
         "Utilisez des lettres, des chiffres, « . », « _ » et « - », 80 au plus, une lettre ou un chiffre d'abord.",

@@ -62,6 +62,15 @@ TEXTS: Texts = {
     "releases.unmet_argument_missing": "appelle {tool} sans {argument}",
     "releases.unmet_argument": "appelle {tool} avec {argument} {value}, qui {reason}",
     "releases.unmet_argument_equals": "n'est pas {value}",
+    "releases.schema_invalid": Text(
+        "{place:capital} doit être un schéma JSON, et non {value!r}.",
+        "Par exemple : json_schema: {{type: object, required: [title]}}",
+    ),
+    "releases.schema_faulty": Text(
+        "{place:capital} n'est pas un schéma auquel des réponses peuvent être comparées : {path} : {problem}",
+        "{problem.hint}",
+    ),
+    "releases.unmet_json_schema": "est du JSON, mais pas conforme à json_schema : {path} : {reason}",
     "releases.unmet_json": "n'est pas du JSON : {reason}",
     "releases.no_json_value": "{name} n'est pas une valeur JSON",
     "releases.nested_too_deeply": "l'imbrication est trop profonde",

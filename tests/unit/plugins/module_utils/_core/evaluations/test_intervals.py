@@ -11,6 +11,9 @@ import random
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.intervals import (
+    DEGREES,
+    bootstrap_mean,
+    bounds_of_mean,
     fewest_for,
     paired_bootstrap,
     wilson,
@@ -26,6 +29,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.eval
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
+        # scipy.stats.binomtest(met, asked).proportion_ci(method="wilson") of scipy 1.17.1
+        (9, 10, 0.5958, 0.9821),
+        (10, 10, 0.7225, 1.0),
+        (48, 50, 0.8654, 0.9890),
     ],
 )
 def test_published_intervals_of_shares(met: int, asked: int, low: float, high: float) -> None:
@@ -95,3 +102,63 @@ def test_intervals_of_differences_contain_the_truth() -> None:
         found = paired_bootstrap(differences, seed=trial, samples=500)
         contained += found.low <= 1 / 6 <= found.high
     assert contained >= 88
+
+
+def binomial_quantile(trials: int, chance: float, share: float) -> int:
+    """The fewest successes whose cumulative probability reaches a share."""
+    total = 0.0
+    for successes in range(trials + 1):
+        total += math.comb(trials, successes) * chance**successes * (1 - chance) ** (trials - successes)
+        if total >= share:
+            return successes
+    return trials
+
+
+@pytest.mark.parametrize(("met", "asked"), [(3, 10), (12, 40), (45, 50)])
+def test_a_bootstrap_of_right_and_wrong_answers_is_binomial(met: int, asked: int) -> None:
+    """The mean of samples with replacement of ``met`` ones and zeros is binomial, so that its quantiles are known."""
+    values = [1.0] * met + [0.0] * (asked - met)
+    found = bootstrap_mean(values, samples=20_000)
+    for bound, share in ((found.low, 0.025), (found.high, 0.975)):
+        assert abs(bound * asked - binomial_quantile(asked, met / asked, share)) <= 1
+    shifted = bootstrap_mean([3 * value - 1 for value in values], samples=20_000)
+    assert shifted == pytest.approx([3 * each - 1 for each in found])
+
+
+def test_a_bootstrap_is_that_of_scipy() -> None:
+    """``scipy.stats.bootstrap((values,), numpy.mean, method="percentile", n_resamples=20000)`` of scipy 1.17.1."""
+    found = paired_bootstrap([1.0] * 9 + [0.0] * 18 + [-1.0] * 13, samples=20_000)
+    # both bounds are multiples of 1/40, the mean of as many answers
+    assert found == pytest.approx((-0.1, -0.325, 0.125), abs=1 / 40 + 1e-9)
+
+
+def test_bounds_of_every_degree_come_from_the_same_samples() -> None:
+    generator = random.Random(9)
+    values = [generator.uniform(0, 100) for _answer in range(25)]
+    mean, bounds = bounds_of_mean(values)
+    assert mean == pytest.approx(sum(values) / 25) and list(bounds) == ["0.8", "0.9", "0.95", "0.99"]
+    for degree in DEGREES:
+        assert tuple(bounds[str(degree)]) == bootstrap_mean(values, degree)[1:]
+    lows, highs = zip(*bounds.values())
+    assert list(lows) == sorted(lows, reverse=True) and list(highs) == sorted(highs)
+    assert min(values) <= lows[-1] and highs[-1] <= max(values)
+    assert bounds_of_mean([2.5] * 4) == (2.5, {str(degree): [2.5, 2.5] for degree in DEGREES})
+
+
+@pytest.mark.parametrize("asked", [20, 50, 150])
+def test_intervals_contain_the_truth_in_17_of_20_evaluations(asked: int) -> None:
+    """Two models answer questions of different difficulty: shares, and their differences question by question."""
+    shares, differences, means = 0, 0, 0
+    for seed in range(20):
+        generator = random.Random(f"{asked} {seed}")
+        answers = []
+        for _question in range(asked):
+            ease = generator.random()  # drawn from all questions that could be asked, on average one half
+            answers.append((float(generator.random() < 0.4 + 0.6 * ease), float(generator.random() < 0.1 + 0.8 * ease)))
+        share = wilson(round(sum(one for one, _other in answers)), asked)
+        shares += share.low <= 0.7 <= share.high
+        difference = paired_bootstrap([one - other for one, other in answers])
+        differences += difference.low <= 0.2 <= difference.high
+        texts = bootstrap_mean([generator.betavariate(2, 1) * 100 for _question in range(asked)])
+        means += texts.low <= 200 / 3 <= texts.high
+    assert min(shares, differences, means) >= 17, (shares, differences, means)

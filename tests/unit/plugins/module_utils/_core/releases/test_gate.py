@@ -23,6 +23,14 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
     unmet,
 )
 
+FILM = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "year": {"$ref": "#/$defs/year"}},
+    "required": ["title"],
+    "additionalProperties": False,
+    "$defs": {"year": {"type": "integer", "minimum": 1888}},
+}
+
 
 def gate(**expect: t.Any) -> Gate:
     declared = read_gate({"prompts": [{"prompt": "Qui es-tu ?", **expect}]})
@@ -55,6 +63,32 @@ def answer(text: str, tokens: int = 5, ended: bool = True) -> Answer:
         ({"json": True}, answer('{"a": [1]}'), answer('```json\n{"a": 1}\n```'), "is no JSON: "),
         ({"json": True}, answer("null"), answer("NaN"), "is no JSON: NaN is no JSON value"),
         ({"json": True}, answer("1"), answer("[" * 200_000), "is no JSON: "),
+        ({"json": True}, answer("[" * 300 + "]" * 300), answer("[" * 300), "is no JSON: "),
+        ({"json_schema": FILM}, answer('{"title": "Dune", "year": 1984.0}'), answer("Dune"), "is no JSON: "),
+        (
+            {"json_schema": FILM},
+            answer('{"title": "D"}'),
+            answer("[" * 300 + "]" * 300),
+            "is no JSON: it is nested too",
+        ),
+        (
+            {"json_schema": FILM},
+            answer('{"title": "D"}'),
+            answer('{"year": 2001}'),
+            "is JSON, but not as json_schema says: $: ",
+        ),
+        (
+            {"json_schema": FILM, "json": True},
+            answer('{"title": "D"}'),
+            answer('{"title": "D", "year": true}'),
+            "is JSON, but not as json_schema says: $.year: ",
+        ),
+        (
+            {"json_schema": FILM},
+            answer('{"title": "D"}'),
+            answer('{"title": "D", "director": "x"}'),
+            "is JSON, but not as json_schema says: $.director: ",
+        ),
     ],
 )
 def test_an_expectation(expect: dict[str, t.Any], good: Answer, bad: Answer, why: str) -> None:
@@ -89,6 +123,18 @@ def test_all_failures_are_listed() -> None:
         ([{"prompt": "x", "max_tokens": 0}], "at least 1"),
         ([{"prompt": "x", "max_tokens": True}], "whole number"),
         ([{"prompt": "x", "json": "maybe"}], "true or false"),
+        ([{"prompt": "x", "json_schema": "object"}], "must be a JSON schema, not 'object'"),
+        ([{"prompt": "x", "json_schema": {}}], "must be a JSON schema"),
+        ([{"prompt": "x", "json_schema": {"type": "text"}}], r"compared with: json_schema.type: "),
+        (
+            [{"prompt": "x", "json_schema": {"items": {"format": "date"}}}],
+            "json_schema.items.format: the keyword format is",
+        ),
+        ([{"prompt": "x", "json_schema": {"requird": ["a"]}}], "required"),
+        ([{"prompt": "x", "json_schema": {"not": {"if": True}}}], "json_schema.not.if: "),
+        ([{"prompt": "x", "json_schema": {"minimum": 1, "exclusiveMinimum": True}}], "exclusiveMinimum"),
+        ([{"prompt": "x", "json_schema": {"pattern": "(?<n>a)"}}], "cannot be read"),
+        ([{"prompt": "x", "json_schema": {"$ref": "#/$defs/none"}}], "json_schema.\\$ref"),
         ([{"prompt": "x", "equals": ["a"]}], "must be a text"),
         ([{"prompt": True}], "must be a text"),
         ([{"messages": []}], "no list of messages"),

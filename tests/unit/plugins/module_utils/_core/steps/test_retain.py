@@ -13,7 +13,8 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import RECEIPT
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import make_run, make_step
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.lineage import registrations
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import StepSpec, Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
@@ -117,3 +118,21 @@ def test_an_unreachable_server_removes_nothing(models: ModelStore, server: FakeO
         RetainStep().perform(ctx)
     server.refuses.clear()
     assert len(perform(ctx)["pruned"]) == 12, "nothing was lost: all is removed now"
+
+
+def test_an_evaluation_goes_with_its_version(models: ModelStore, server: FakeOllama) -> None:
+    """Questions and answers are removed; the report stays, as receipts do."""
+    evaluations = {}
+    latest, *_others, first = registrations(models.layout, "m")
+    for epochs, receipt in ((1, first), (4, latest)):
+        upstream = {"register": receipt["fingerprint"]}
+        step = make_step("evaluate", {"candidates": {"q4_K_M": receipt["fingerprint"]}}, upstream, {"name": "m"})
+        models.write(step, {})
+        path = Path(models.layout.artifact("evaluate", step.spec.fingerprint))
+        for name in ("report.json", "questions.jsonl", "answers.jsonl"):
+            (path / name).write_text("{}")
+        evaluations[epochs] = path
+    perform(context(models, server, keep=2))
+    left = {epochs: {each.name for each in path.iterdir()} for epochs, path in evaluations.items()}
+    assert left[1] == {"README.md", "receipt.json", "report.json"}
+    assert {"questions.jsonl", "answers.jsonl"} <= left[4]
