@@ -51,7 +51,8 @@ _OPTIONS = {
 # time and without optimization: 342 s of processor time for everything that is built here, and 557 s without this.
 # json.cpp stays apart, because a name has another meaning there.
 # llama-perplexity has no option for it, so a header makes it read the markers of a chat template as tokens, as
-# llama-imatrix does with --parse-special; a training reads them so too.
+# llama-imatrix does with --parse-special; a training reads them so too. Both leave their log to a thread that ends with
+# the process: the header makes them wait for it, or their last lines, which have the results, would sometimes be lost.
 # llama-server has to answer fast, so its kernels keep -O3, and what it does for each token is not left at -O0. It needs
 # all of mtmd too, whose files for single models are compiled as one: 367 s of processor time for all three programs.
 _PROJECT = """\
@@ -71,15 +72,24 @@ else()
 endif()
 # llama-imatrix and llama-perplexity compute with the model.
 target_compile_options(ggml-cpu PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O3>)
-file(WRITE "${CMAKE_BINARY_DIR}/markers.h" [[
+file(WRITE "${CMAKE_BINARY_DIR}/measuring.h" [[
 #include "common.h"
+#include "log.h"
+#include <cstdlib>
+static void init_and_flush() {
+    common_init();
+    std::atexit([] { common_log_pause(common_log_main()); });
+}
 static std::vector<llama_token> with_markers(
         const llama_context * ctx, const std::string & text, bool add_special, bool parse_special = true) {
     return common_tokenize(ctx, text, add_special, parse_special);
 }
+#define common_init init_and_flush
 #define common_tokenize with_markers
 ]])
-target_compile_options(llama-perplexity-impl PRIVATE -include "${CMAKE_BINARY_DIR}/markers.h")
+foreach(MEASURING llama-imatrix llama-perplexity-impl)
+    target_compile_options(${MEASURING} PRIVATE -include "${CMAKE_BINARY_DIR}/measuring.h")
+endforeach()
 """
 _KEPT = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion", "gguf-py", "LICENSE")
 _NOT_UNPACKED = (".devops", ".github", "benches", "docs", "examples", "media", "models", "pocs", "tests")

@@ -133,7 +133,6 @@ TABLE = (
         "gguf",
         "Likelihood",
         facts=("rows", "tokens", "quantizations"),
-        retention=Retention.VERSION,
         startup_seconds=15.0,
     ),
     Kind(

@@ -32,7 +32,7 @@ from .tool_errors import explain
 #: Type of the file in its header.
 _TYPE = "imatrix"
 _LABEL = "f16"
-_PERPLEXITY = re.compile(r"^Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)", re.MULTILINE)
+_PERPLEXITY = re.compile(r"\bFinal estimate: PPL = ([\d.]+) \+/- ([\d.]+)")
 
 
 class ImatrixStep(Step):
