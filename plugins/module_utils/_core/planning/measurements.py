@@ -13,7 +13,7 @@ from ..errors import InputError, NotReadyError
 from ..estimates import measurements
 from ..runs.spec import Toolchain
 from ..training.hyperparameters import Hyperparameters
-from ..training.known_names import DIRECT_QUANTIZATIONS
+from ..training.known_names import DIRECT_QUANTIZATIONS, NEED_IMATRIX
 from .pipeline import Imatrix, Likelihood
 
 #: Which rows quantized files are compared on (``steps.likelihood``).
@@ -93,6 +93,17 @@ def check_comparable(name: str, export: str, quantizations: t.Sequence[str]) -> 
         raise InputError("planning.likelihood_of_shared_base", name=name)
     if all(each in DIRECT_QUANTIZATIONS for each in quantizations):
         raise InputError("planning.nothing_to_compare", name=name, quantizations=list(quantizations))
+
+
+def check_base_type(name: str, quantization: str) -> None:
+    """Check that the base can be quantized as the fine-tune, to compare them: it has no rows for an importance matrix.
+
+    :param name: name of the fine-tune.
+    :param quantization: the type declared first.
+    :raises InputError: if it cannot.
+    """
+    if quantization in NEED_IMATRIX:
+        raise InputError("planning.base_needs_imatrix", name=name, type=quantization)
 
 
 def require_program(toolchain: Toolchain, program: str, option: str) -> None:

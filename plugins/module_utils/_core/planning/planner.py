@@ -217,6 +217,8 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
             declared.hyper.quantizations,
         )
         check_questions(layout, evaluating)
+        if evaluating.needs_base:
+            measurements.check_base_type(declared.name, declared.hyper.quantizations[0])
     return evaluating
 
 

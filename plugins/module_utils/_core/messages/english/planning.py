@@ -22,6 +22,10 @@ TEXTS: Texts = {
         "({quantizations:join|, }).",
         "Leave evaluation.likelihood out, or declare a quantization such as q4_K_M.",
     ),
+    "planning.base_needs_imatrix": Text(
+        "{name}: evaluation.against has base, which would be quantized to {type} without an importance matrix.",
+        "Declare another quantization first, or leave base out of evaluation.against.",
+    ),
     "planning.program_missing": Text(
         "{option} needs {program}, which is not in {directory}: llama.cpp was built there by an earlier version.",
         "Run the role ia_homelab.llamafactory.llamafactory again; it builds what is missing.",

@@ -23,6 +23,10 @@ TEXTS: Texts = {
         "({quantizations:join|, }).",
         "Retirez evaluation.likelihood, ou déclarez une quantification telle que q4_K_M.",
     ),
+    "planning.base_needs_imatrix": Text(
+        "{name} : evaluation.against contient base, qui serait quantifiée en {type} sans matrice d'importance.",
+        "Déclarez d'abord une autre quantification, ou retirez base d'evaluation.against.",
+    ),
     "planning.program_missing": Text(
         "{option} demande {program}, qui n'est pas dans {directory} : une version antérieure y a construit llama.cpp.",
         "Lancez de nouveau le rôle ia_homelab.llamafactory.llamafactory ; il construit ce qui manque.",

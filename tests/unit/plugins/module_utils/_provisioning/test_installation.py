@@ -160,7 +160,8 @@ def test_what_fails_is_reported_and_built_again_by_the_next_run(stand_ins: Stand
     stand_ins.fail("ninja")
     failed = run(stand_ins, components=["llama_cpp"])
     assert failed["failed"]
-    assert failed["msg"].startswith("Building llama-quantize, llama-tokenize, llama-imatrix and llama-perplexity failed (exit 3); ")
+    programs = "llama-quantize, llama-tokenize, llama-imatrix and llama-perplexity"
+    assert failed["msg"].startswith(f"Building {programs} failed (exit 3); the log is ")
     assert failed["msg"].endswith("ninja fails as told")
     found = look(stand_ins, components=["llama_cpp"])
     assert found["missing"] == ["llama_cpp"], "the builder stays"

@@ -46,7 +46,8 @@ def test_row_as_a_conversation(tmp_path: Path) -> None:
     (row,) = sample(publish(tmp_path / "d", [alpaca(1)]), tmp_path / "s", 5)
     messages = [{"role": "user", "content": "Question 1 ?"}, {"role": "assistant", "content": "Réponse 1."}]
     assert row == {"system": "Sois bref.", "tools": "", "messages": messages}
-    assert sampled_rows.as_conversation({**alpaca(1), "input": "Ici."})["messages"][0]["content"] == "Question 1 ?\nIci."
+    with_input = sampled_rows.as_conversation({**alpaca(1), "input": "Ici."})
+    assert with_input["messages"][0]["content"] == "Question 1 ?\nIci."
 
 
 def test_preferred_answer_and_plain_text() -> None:

@@ -118,9 +118,13 @@ def test_rows_that_are_not_trained_on(lab: PlanLab, declared: dict[str, t.Any], 
         ({"evaluation": {"guard": "general", "likelihood": True}}, "needs rows that are not trained on"),
         ({"evaluation": {"held_out": 0.2, "likelihood": True}, "export": "adapter"}, "no quantized files of this"),
         ({"evaluation": {"held_out": 0.2, "likelihood": True}, "quantizations": ["f16"]}, "and none is declared"),
+        (
+            {"evaluation": {"held_out": 0.2, "against": ["base"]}, "quantizations": ["iq2_M"], "imatrix": "dataset"},
+            "base, which would be quantized to iq2_M without",
+        ),
     ],
 )
-def test_likelihood_without_rows_or_files_is_refused(lab: PlanLab, declared: dict[str, t.Any], message: str) -> None:
+def test_what_cannot_be_compared_is_refused(lab: PlanLab, declared: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         planned(lab, **declared)
 

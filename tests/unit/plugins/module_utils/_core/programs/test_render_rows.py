@@ -30,7 +30,8 @@ class Template:
         if tools == "bad":
             raise ValueError(tools)
         texts = [message["content"] for message in messages]
-        return [(tokenizer.encode(f"<{q}>", False), tokenizer.encode(a, False)) for q, a in zip(texts[::2], texts[1::2])]
+        pairs = zip(texts[::2], texts[1::2])
+        return [(tokenizer.encode(f"<{q}>", False), tokenizer.encode(a, False)) for q, a in pairs]
 def load_tokenizer(directory, arguments):
     return Tokenizer()
 def load_template(name, tokenizer, arguments):
@@ -62,10 +63,18 @@ class Lab:
             }
             for number, script in enumerate(scripts)
         ]
+        files = {"rows": "rows.jsonl", "text": "text.txt", "report": "report.json"}
         request = {
-            **{"template": "x", "tokenizer": "", "arguments": {}, "rows": str(self.root / "rows.jsonl")},
-            **{"cutoff_len": 1000, "tokens": 1000, "minimum": 10, "context": 512, "commands": commands},
-            **{"text": str(self.root / "text.txt"), "report": str(self.root / "report.json"), **changed},
+            "template": "x",
+            "tokenizer": "",
+            "arguments": {},
+            "cutoff_len": 1000,
+            "tokens": 1000,
+            "minimum": 10,
+            "context": 512,
+            "commands": commands,
+            **{name: str(self.root / file) for name, file in files.items()},
+            **changed,
         }
         (self.root / "request.json").write_text(json.dumps(request))
         argv = [sys.executable, str(self.root / "render_rows.py"), str(self.root / "request.json")]

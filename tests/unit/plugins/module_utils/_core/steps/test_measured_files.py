@@ -250,7 +250,7 @@ def test_results_of_a_comparison(lab: MeasuredLab) -> None:
     assert results["tokens"] == 589 and set(results["quantizations"]) == {"f16", "q2_K"}
     found = results["quantizations"]["q2_K"]
     assert set(found) == {"perplexity", "perplexity_ratio", "divergence", "same_top"}
-    assert 0 < found["divergence"]["value"] and 0 < found["divergence"]["error"]
+    assert found["divergence"]["value"] > 0 and found["divergence"]["error"] > 0
     assert 0 < found["same_top"]["value"] < 1
     half = results["quantizations"]["f16"]["perplexity"]
     assert found["perplexity_ratio"]["value"] == pytest.approx(found["perplexity"]["value"] / half["value"], rel=1e-4)
