@@ -52,7 +52,7 @@ def model_table(models: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """
     try:
         rows = [_HEADS, *(_row(model, version) for model in models for version in model["versions"])]
-        notes = [note for model in models for note in _notes(model)]
+        notes = [note for model in models for note in (*_evaluation_lines(model), *_notes(model))]
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"model_table expects the models that ollama_model_info returns: {error}") from error
     if len(rows) == 1:
@@ -134,6 +134,13 @@ def _facts(entry: t.Mapping[str, t.Any], sources: t.Sequence[t.Mapping[str, t.An
         yield from ["on the way"] if facts.get("weights") is False else []
         yield from [facts["quantization"]] if facts.get("quantization") else []
         yield from [f"{facts['bytes'] / 1e6:.1f} MB"] if facts.get("bytes") else []
+
+
+def _evaluation_lines(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Yield a line for each version that was evaluated."""
+    for version in model["versions"]:
+        if version.get("evaluation"):
+            yield f"{version['tag']}: {version['evaluation']['line']}"
 
 
 def _notes(model: t.Mapping[str, t.Any]) -> t.Iterator[str]:

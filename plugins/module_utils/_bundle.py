@@ -91,6 +91,7 @@ def modules() -> None:
     from ._core.engine import host_gpus as _core_engine_host_gpus
     from ._core.engine import installation as _core_engine_installation
     from ._core.engine import launcher as _core_engine_launcher
+    from ._core.engine import model_evaluation as _core_engine_model_evaluation
     from ._core.engine import model_versions as _core_engine_model_versions
     from ._core.engine import ollama_access as _core_engine_ollama_access
     from ._core.engine import ollama_password as _core_engine_ollama_password
@@ -108,6 +109,7 @@ def modules() -> None:
     from ._core.estimates import measurements as _core_estimates_measurements
     from ._core.estimates import memory as _core_estimates_memory
     from ._core.estimates import number_format as _core_estimates_number_format
+    from ._core.evaluations import answered as _core_evaluations_answered
     from ._core.evaluations import answers as _core_evaluations_answers
     from ._core.evaluations import asking as _core_evaluations_asking
     from ._core.evaluations import chrf as _core_evaluations_chrf
@@ -121,9 +123,15 @@ def modules() -> None:
     from ._core.evaluations import intervals as _core_evaluations_intervals
     from ._core.evaluations import items as _core_evaluations_items
     from ._core.evaluations import judge as _core_evaluations_judge
+    from ._core.evaluations import judging as _core_evaluations_judging
     from ._core.evaluations import report as _core_evaluations_report
     from ._core.evaluations import requirements as _core_evaluations_requirements
     from ._core.evaluations import scores as _core_evaluations_scores
+    from ._core.evaluations import statements as _core_evaluations_statements
+    from ._core.evaluations import store as _core_evaluations_store
+    from ._core.evaluations import summaries as _core_evaluations_summaries
+    from ._core.evaluations import texts as _core_evaluations_texts
+    from ._core.evaluations import versions as _core_evaluations_versions
     from ._core import fingerprint as _core_fingerprint
     from ._core.formats import gguf as _core_formats_gguf
     from ._core.formats import safetensors as _core_formats_safetensors

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: evaluate
-short_description: Ask a model questions and check its answers against expectations
+short_description: Evaluate a model in Ollama
 version_added: 0.1.0
 description:
-  - Sends the questions of a O(gate) to a model in Ollama, and to a second model for comparison.
-  - The task fails if the answers do not meet the expectations, and shows the answers.
-  - It is the same gate as before a promotion in C(finetunes), for any model. No model is created, moved or removed.
+  - Asks any model in Ollama the rows of a published dataset, a guard set, and the questions of a O(gate), and measures
+    its answers, as the option C(evaluation) of a fine-tune does before a promotion. A second model can be asked the
+    same for comparison. No model is created, moved or removed.
+  - The task fails if the answers do not meet what is required, and shows those that are not as expected.
+  - With O(data_dir), questions, answers and report are kept there under C(outputs/evaluations). Nothing is asked again
+    as long as the models, by their digests, and the questions are the same; another O(require) is checked on the
+    answers that are there. After an interruption, only what has no answer yet is asked.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -37,16 +41,43 @@ options:
         1024.
       - C(allowed_failures) is the number of answers that may fail, 0 by default.
       - With C(no_regression=true), O(model) must also pass each question that the model O(against) passes.
+      - At least one of O(gate), O(rows) and O(guard) is needed.
     type: dict
-    required: true
+  rows:
+    description:
+      - Name of a published dataset. The answer of each of its rows is what the answer of the model is measured by. It
+        needs O(data_dir).
+    type: str
+  guard:
+    description:
+      - V(general) for the shipped set of 40 general questions in French and English, or the name of a published dataset
+        whose rows must be answered as they are, which needs O(data_dir).
+    type: str
+  require:
+    description:
+      - What the answers must be like, as C(require) of the option C(evaluation) of a fine-tune. By measure (C(calls),
+        C(json), C(exact), C(same), C(gate), C(guard)) the smallest share, C(not_worse_than_served) (than the model
+        O(against)), C(guard_drop_at_most), C(allowed_failures), C(no_regression), and C(confidence).
+      - A requirement that cannot be met, even if every answer is right, is refused.
+    type: dict
   against:
     description:
       - Name of a model to compare with, such as the one that is served now. It is ignored if it does not exist or is
         the same model.
     type: str
+  judge:
+    description:
+      - Name of a model in Ollama that compares two texts where nothing exact can, or a dictionary of C(model) and
+        C(rubric), what makes an answer better. It has an effect with O(against).
+    type: raw
+  converter_venv:
+    description:
+      - Virtual environment of the converter, as the role C(llamafactory) installs it. With it, texts are measured by
+        chrF; without it, by equality alone.
+    type: path
   required:
     description:
-      - Whether the task fails if the gate is not passed.
+      - Whether the task fails if O(gate) or O(require) is not met.
     type: bool
     default: true
   ollama_url:
@@ -56,8 +87,10 @@ options:
     default: http://127.0.0.1:11434
   data_dir:
     description:
-      - Data directory of the fine-tunes of the host. With it, no training stops or restarts Ollama during the
-        evaluation, and the task waits for a training that has stopped it (C(ollama_while_training)).
+      - Data directory of the fine-tunes of the host, where the evaluation is kept. With it, no training stops or
+        restarts Ollama during the evaluation, and the task waits for a training that has stopped it
+        (C(ollama_while_training)).
+      - Without it nothing is kept. Each run asks all questions, also in check mode.
     type: path
   timeout:
     description:
@@ -65,8 +98,17 @@ options:
     type: float
     default: 300
 extends_documentation_fragment:
-  - ia_homelab.llamafactory.attributes.info_module
+  - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+attributes:
+  check_mode:
+    details:
+      - With O(data_dir), no question is asked; an evaluation that is kept is returned.
+  diff_mode:
+    support: none
+  idempotent:
+    details:
+      - An evaluation is changed when it was made and kept.
 notes:
   - A model that is not in memory is loaded, and Ollama may unload another model to make room.
 seealso:
@@ -92,6 +134,15 @@ EXAMPLES = r"""
           tools: "{{ homelab_tools.tools }}"   # as the module tools_file returns them
           calls: [{name: request_media, arguments: {title: {regex: Chihiro}}}]
 
+- name: Measure a model on rows that it was not trained on, and what it can do in general
+  ia_homelab.llamafactory.evaluate:
+    model: qwen2.5:7b
+    against: homelab-model
+    rows: homelab-test
+    guard: general
+    require: {calls: 0.8, guard: 0.9}
+    data_dir: /data/llamafactory
+
 - name: Compare two versions without failing
   ia_homelab.llamafactory.evaluate:
     model: homelab-model:3fa9c1d2e4b5-q4_K_M
@@ -103,12 +154,27 @@ EXAMPLES = r"""
 
 RETURN = r"""
 passed:
-  description: Whether the gate is passed; none in check mode while Ollama is stopped for a training.
-  returned: when the questions were asked
+  description:
+    - Whether O(gate) and O(require) are met. None in check mode if nothing was asked.
+  returned: success
   type: bool
+line:
+  description: What was measured in one line. Behind C(±) is half of the width of a 95 % confidence interval.
+  returned: when there is a report
+  type: str
+  sample: calls 48/50, guard 39/40, vs served calls +6.0 ± 8.0, guard -2.5 ± 3.8
+lines:
+  description: What else is said; what the judge said, the requirements, and notes.
+  returned: when there is a report
+  type: list
+  elements: str
+path:
+  description: Directory with C(report.json), C(questions.jsonl) and C(answers.jsonl). Empty without O(data_dir).
+  returned: success
+  type: str
 report:
-  description: Report of the evaluation.
-  returned: when the questions were asked
+  description: Report of the evaluation. Empty in check mode if nothing was asked.
+  returned: success
   type: dict
   contains:
     items:
@@ -120,7 +186,14 @@ report:
     models:
       description:
         - The evaluated model and the one to compare with, each with C(role) (C(candidate) or C(served)), C(model),
-          C(digest), and C(measures). C(measures.gate) has C(met), the number of answers that pass, and C(asked).
+          C(digest), and C(measures). A measure has C(value), with C(low) and C(high), the bounds of a 95 % confidence
+          interval, C(asked), and C(met) if it is a share.
+      type: list
+      elements: dict
+    comparisons:
+      description:
+        - By C(measure) the C(difference) to the model to compare with, with C(low), C(high), C(asked), and the ids of
+          the questions whose answers are C(worse) and C(better).
       type: list
       elements: dict
     requirements:
@@ -129,10 +202,12 @@ report:
       elements: dict
 questions:
   description:
-    - Each question with C(messages), C(expected), and C(after) and C(before), the answers of the model and of the model
-      to compare with. An answer has C(text), C(calls), C(ended), C(tokens), C(seconds), C(met), and C(unmet), the
-      expectations it does not meet. C(unmet_messages) has these as messages with C(code) and C(parameters).
-  returned: when the questions were asked
+    - The first 100 questions, those whose answers are worse than those of the model to compare with first; RV(path) has
+      all. Each has C(messages), C(expected), C(reference), and C(after) and C(before), the answers of the model and of
+      the model to compare with. An answer has C(text), C(calls), C(ended), C(tokens), C(seconds), C(scores), C(met),
+      and C(unmet), the expectations it does not meet. C(unmet_messages) has these as messages with C(code) and
+      C(parameters).
+  returned: success
   type: list
   elements: dict
 """
@@ -146,83 +221,138 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_stopped_for
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.evaluation import (
-    Subject,
-    answers_of,
-    evaluate,
-    read_questions,
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_evaluation import (
+    Evaluated,
+    evaluate_model,
+    evaluate_once,
+    settings_of,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import judge as judges
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import requirements, statements
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.answered import (
+    Answered,
+    index_of,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.evaluation import Subject
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.failures import (
     failure_lines,
     summary,
+    unmet_requirements,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.gate_items import (
-    gate_items,
     with_conditions,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.report import CANDIDATE, SERVED
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.requirements import Requirements
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.syntax import DEFAULT_URL
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import read_gate
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+
+#: Largest number of questions in the result: Ansible keeps all of it in memory several times.
+_MAX_QUESTIONS = 100
 
 
 def questions_of(directory: str, report: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    """The questions with the answers of the model and of the one that it is compared with."""
-    answers = answers_of(directory, report)
+    """The first questions with the answers of the model and of the one that it is compared with, the worst first."""
+    columns = {str(model["label"]): str(model["digest"]) for model in report["models"]}
+    answered = Answered([index_of(directory)], columns)
+    found = []
+    for item, _change in answered.ordered(CANDIDATE, SERVED if SERVED in columns else "")[:_MAX_QUESTIONS]:
+        read = answered.read(item)
+        question = read["item"]
+        found.append(
+            {
+                "messages": question["messages"],
+                "expected": question["expect"],
+                "reference": question["reference"],
+                "after": _judged(read["answers"].get(CANDIDATE)),
+                "before": _judged(read["answers"].get(SERVED)),
+            }
+        )
+    return found
 
-    def judged(label: str, item: str) -> dict[str, t.Any] | None:
-        line = (answers.get(label) or {}).get(item)
-        if line is None:
-            return None
-        unmet = [str(Message.from_stored(each)) for each in line["unmet"]]
-        return {**line["answer"], "met": not unmet, "unmet": unmet, "unmet_messages": line["unmet"]}
 
-    return [
-        {
-            "number": number,
-            "messages": list(item.messages),
-            "expected": dict(item.expect),
-            "after": judged(CANDIDATE, item.id),
-            "before": judged(SERVED, item.id),
-        }
-        for number, item in enumerate(read_questions(directory), 1)
+def _judged(line: dict[str, t.Any] | None) -> dict[str, t.Any] | None:
+    if line is None:
+        return None
+    unmet = [str(Message.from_stored(each)) for each in line["unmet"]]
+    facts = {"met": not unmet, "unmet": unmet, "unmet_messages": line["unmet"], "scores": line["scores"]}
+    return {**line["answer"], **facts}
+
+
+def answer(evaluated: Evaluated) -> dict[str, t.Any]:
+    """The result of the module."""
+    path = evaluated.directory if evaluated.fingerprint else ""
+    report = evaluated.report
+    if report is None:
+        return {"changed": evaluated.changed, "passed": None, "path": path, "report": {}, "questions": []}
+    line = statements.line(report, CANDIDATE)
+    said = [
+        *statements.judged(report, CANDIDATE),
+        *statements.requirements(report, CANDIDATE),
+        *statements.notes(report),
     ]
+    return {
+        "changed": evaluated.changed,
+        "passed": bool(report["chosen"]),
+        "line": line.text if line is not None else "",
+        "lines": [each.text for each in said],
+        "path": path,
+        "report": report,
+        "questions": questions_of(evaluated.directory, report),
+    }
 
 
 def body(module: AnsibleModule) -> dict[str, t.Any]:
-    gate = read_gate(module.params["gate"])
-    if gate is None:
-        raise InputError("releases.gate_without_prompts")
     params = module.params
-    url = params["ollama_url"]
-    stopped_for = ollama_stopped_for(Layout(params["data_dir"]), url) if params["data_dir"] else ""
+    gate, url = read_gate(params.get("gate")), params["ollama_url"]
+    required = requirements.read(params.get("require"), Message("modules.place_option", option="require"))
+    subject = Subject(
+        params["model"],
+        {CANDIDATE: params["model"]},
+        CANDIDATE,
+        served=params["against"] or "",
+        required=with_conditions(required, gate),
+    )
+    layout = Layout(params["data_dir"]) if params["data_dir"] else None
+    judge = judges.read(params.get("judge"), Message("modules.place_option", option="judge"))
+    asked = settings_of(layout, gate, params.get("rows") or "", params.get("guard") or "", judge)
+    tools = Toolchain(converter_venv=params.get("converter_venv") or "")
+    stopped_for = ollama_stopped_for(layout, url) if layout is not None else ""
     if module.check_mode and stopped_for:
         module.warn(f"{params['model']} is not checked: Ollama is stopped for the training {stopped_for}.")
-        return {"changed": False, "passed": None, "report": {}, "questions": []}
+        return answer(Evaluated("", "", None, False))
     with contextlib.ExitStack() as stack:
-        if params["data_dir"] and not module.check_mode:
-            stack.enter_context(using_ollama(params["data_dir"], "evaluate", url, params["timeout"]))
-        directory = stack.enter_context(tempfile.TemporaryDirectory(dir=module.tmpdir))
-        model, required = params["model"], with_conditions(Requirements(), gate)
-        subject = Subject(model, {CANDIDATE: model}, CANDIDATE, served=params["against"] or "", required=required)
-        report = evaluate(Ollama(url), directory, gate_items(gate), subject)
-        passed = bool(report["chosen"])
-        answer = {"changed": False, "passed": passed, "report": report, "questions": questions_of(directory, report)}
-        if params["required"] and not passed:
-            lines = [summary(report, CANDIDATE), *failure_lines(directory, report, CANDIDATE)]
-            module.fail_json(msg="\n".join(str(line) for line in lines), **answer)
-    return answer
+        if layout is not None and not module.check_mode:
+            stack.enter_context(using_ollama(layout.root, "evaluate", url, params["timeout"]))
+        if layout is not None:
+            evaluated = evaluate_model(layout, Ollama(url), subject, asked, tools, module.check_mode)
+        else:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(dir=module.tmpdir))
+            evaluated = evaluate_once(directory, Ollama(url), subject, asked, tools)
+        result = answer(evaluated)
+        if params["required"] and result["passed"] is False and evaluated.report is not None:
+            lines = [
+                *unmet_requirements(evaluated.report["requirements"], CANDIDATE),
+                summary(evaluated.report, CANDIDATE),
+                *failure_lines(evaluated.directory, evaluated.report, CANDIDATE),
+            ]
+            module.fail_json(msg="\n".join(str(line) for line in lines), **result)
+    return result
 
 
 def main() -> None:
     run_module(
         {
             "model": {"type": "str", "required": True},
-            "gate": {"type": "dict", "required": True},
+            "gate": {"type": "dict"},
+            "rows": {"type": "str"},
+            "guard": {"type": "str"},
+            "require": {"type": "dict"},
+            "judge": {"type": "raw"},
+            "converter_venv": {"type": "path"},
             "against": {"type": "str"},
             "required": {"type": "bool", "default": True},
             "ollama_url": {"type": "str", "default": DEFAULT_URL},

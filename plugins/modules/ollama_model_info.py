@@ -101,6 +101,57 @@ models:
         gate:
           description: Last result of its gate, with C(passed), C(at), C(met) and C(asked). Empty without a gate.
           type: dict
+        evaluation:
+          description: What its last evaluation found. Empty without an evaluation.
+          type: dict
+          contains:
+            line:
+              description: What is said of it in one line. C(line_message) is the same as a message.
+              type: str
+              sample: calls 48/50, text 71.2, vs served calls +6.0 ± 8.0, text +3.1 ± 2.0
+            measures:
+              description:
+                - By measure its C(value), with C(low) and C(high), the bounds of its 95 % confidence interval, and
+                  C(asked), the number of answers. A share has C(met), too.
+              type: dict
+            comparisons:
+              description:
+                - Each with C(against), C(measure), C(difference), C(low), C(high), C(asked), C(verdict), and the
+                  numbers of answers that are C(worse) and C(better).
+              type: list
+              elements: dict
+            requirements:
+              description: Each with C(name), C(wanted), C(value), C(bound) and C(met).
+              type: list
+              elements: dict
+            passed:
+              description: Whether it meets all requirements; none if nothing is required.
+              type: bool
+            lines:
+              description: What else is said, as messages; what a judge said, the requirements, and notes.
+              type: list
+              elements: dict
+            items:
+              description: Number of questions.
+              type: int
+            asked_at:
+              description: When it was evaluated.
+              type: str
+            label:
+              description: How the report names it, which is its quantization.
+              type: str
+            fingerprint:
+              description: Fingerprint of the evaluation.
+              type: str
+            path:
+              description: Directory with C(report.json), C(questions.jsonl) and C(answers.jsonl).
+              type: str
+            tokens_per_answer:
+              description: Mean number of tokens of an answer.
+              type: float
+            seconds_per_answer:
+              description: Mean duration of an answer.
+              type: float
         path:
           description: Directory of its receipt and model card.
           type: str

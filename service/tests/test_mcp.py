@@ -36,6 +36,7 @@ TOOLS = {
     "llamafactory_list": True,
     "llamafactory_estimate": True,
     "llamafactory_datasets": True,
+    "llamafactory_evaluation": True,
 }
 T = t.TypeVar("T")
 Work = t.Callable[[Client], t.Awaitable[T]]

@@ -21,6 +21,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import evaluated_versions
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
@@ -221,6 +222,30 @@ def test_from_a_form_to_an_answer_and_back(
     english.open("/watch")
     expect(english.page.get_by_role("row")).to_have_count(3)
     english.shoot("queue")
+
+
+def test_versions_are_compared_with_what_became_worse_first(
+    start: t.Callable[..., Service], visit: t.Callable[..., Visitor], tmp_path: Path
+) -> None:
+    tags = evaluated_versions(tmp_path / "service" / "data")
+    service = start()
+    for code, size in (("en", DESK), ("fr", PHONE)):
+        visitor = visit(service, code, size)
+        words, page = visitor.words, visitor.page
+        visitor.open("/models/m")
+        board = page.get_by_role("region", name=words("evaluation.title"), exact=True)
+        expect(board.get_by_text(re.compile("48.50 = 96")).first).to_be_visible()
+        page.get_by_text(words("evaluation.questions")).first.click()
+        counts = {"first": 1, "last": 4, "total": 4, "worse": 2, "better": 1}
+        caption = words("evaluation.page", tag=f"{tags[0]} / served", **counts)
+        rows = page.get_by_role("region", name=caption, exact=True)
+        expect(rows.get_by_role("row").nth(1)).to_contain_text("Demande Heat.", timeout=PATIENCE)
+        expect(rows.get_by_role("row").nth(2)).to_contain_text("<script>alert(1)</script>")
+        visitor.press("evaluation.compare")
+        compared = words("evaluation.compared", one=tags[0], other=tags[1])
+        expect(page.get_by_role("region", name=compared)).to_be_visible(timeout=PATIENCE)
+        expect(board.get_by_role("row").filter(has_text="Demande Heat.")).to_contain_text("request_media")
+        visitor.shoot("evaluations")
 
 
 def test_errors_are_shown_at_their_fields(service: Service, visit: t.Callable[..., Visitor]) -> None:

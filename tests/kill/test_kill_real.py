@@ -40,9 +40,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("IA_KILL_SEED", "20261124"))
 COUNT = int(os.environ.get("IA_KILL_REAL_COUNT", "20"))
 #: Number of kills of each step among twenty.
-STEPS = ("train",) * 7 + ("gguf-f16",) * 7 + ("gguf-q4_K_M",) + ("register-q4_K_M",) * 3 + ("promote",) * 2
+STEPS = (
+    ("train",) * 7
+    + ("gguf-f16",) * 7
+    + ("gguf-q4_K_M",)
+    + ("register-q4_K_M",) * 3
+    + (
+        "evaluate",
+        "promote",
+    )
+)
 #: Those that ask the one server, and are struck one at a time; of the others two at a time.
-SERVED = ("register-q4_K_M", "promote")
+SERVED = ("register-q4_K_M", "evaluate", "promote")
 SAVE_STEPS = 4
 
 #: The answers do not matter, only the requests.

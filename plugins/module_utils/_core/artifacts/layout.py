@@ -35,6 +35,7 @@ MODEL_CARD_FILE = "README.md"
 REPORT_FILE = "report.json"
 QUESTIONS_FILE = "questions.jsonl"
 ANSWERS_FILE = "answers.jsonl"
+CHRF_FILE = "chrf.json"
 #: What a receipt contains; docs/architecture.md has an example.
 Receipt = t.Mapping[str, t.Any]
 #: Prefix of a directory in which an artifact is made.

@@ -9,6 +9,8 @@ import dataclasses
 import typing as t
 
 from ..artifacts.layout import Layout
+from ..evaluations.store import Evaluations
+from ..evaluations.summaries import summary_of
 from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
@@ -56,11 +58,11 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
     :returns: ``name``; ``served``, for each alias its ``version`` (empty for a model that this collection did not
         register) and ``digest``; ``declared``, ``previous`` and ``hold``; ``drift``, descriptions of deviations from
         the recorded state; and ``versions``, latest first, each with ``tag``, ``digest``, ``there``,
-        ``registered_at``, ``promoted_at``, ``pruned_at``, ``gate``, ``path`` and ``lineage``.
+        ``registered_at``, ``promoted_at``, ``pruned_at``, ``gate``, ``evaluation``, ``path`` and ``lineage``.
     """
     releases = Releases(layout, name)
     ledger, models = releases.ledger(), ollama.tags()
-    receipts = lineage.registrations(layout, name)
+    receipts, evaluations = lineage.registrations(layout, name), Evaluations(layout)
     tags = [lineage.tag_of(receipt) for receipt in receipts]
     served = {}
     for alias in ledger.aliases:
@@ -91,7 +93,7 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
         "previous": releases.previous(models),
         "hold": dataclasses.asdict(ledger.hold) if ledger.hold else {},
         "drift": drift,
-        "versions": [_version(layout, models, ledger, receipt) for receipt in receipts],
+        "versions": [_version(layout, models, ledger, evaluations, receipt) for receipt in receipts],
     }
 
 
@@ -107,7 +109,9 @@ def _drift(layout: Layout, ollama: Ollama, receipt: t.Mapping[str, t.Any], is_se
     return get_step("register").drift(step_context(layout, spec, Toolchain(ollama_url=ollama.url)))
 
 
-def _version(layout: Layout, models: Models, ledger: Ledger, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+def _version(
+    layout: Layout, models: Models, ledger: Ledger, evaluations: Evaluations, receipt: t.Mapping[str, t.Any]
+) -> dict[str, t.Any]:
     tag = lineage.tag_of(receipt)
     digest = digest_of(models, tag)
     moves = [str(move.get("at", "")) for move in ledger.moves if same_name(str(move["tag"]), tag)]
@@ -119,6 +123,7 @@ def _version(layout: Layout, models: Models, ledger: Ledger, receipt: t.Mapping[
         "promoted_at": moves[-1] if moves else "",
         "pruned_at": str(receipt.get("pruned_at") or ""),
         "gate": dict(ledger.gates.get(tag) or {}),
+        "evaluation": summary_of(evaluations, str(receipt["fingerprint"])),
         "path": layout.artifact("register", str(receipt["fingerprint"])),
         "lineage": lineage.lineage(layout, receipt),
     }

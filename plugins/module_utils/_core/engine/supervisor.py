@@ -22,6 +22,7 @@ from ..artifacts.integrity import step_defect
 from ..artifacts.layout import MODEL_CARD_FILE, RECEIPT, Layout
 from ..distributed.node_link import Link, NodeLost
 from ..errors import CoreError, JobError, StoreError, as_error
+from ..evaluations.summaries import lines_of_card
 from ..messages.message import Message
 from ..releases.model_card import model_card
 from ..runners.command import Command
@@ -390,7 +391,7 @@ class Supervisor:
         argv = (read_record(self._path(COMMAND_FILE)) or {}).get("argv", [])
         sweep(work, deep=True)
         artifact = {**spec.as_dict(), "results": results}
-        card = model_card(self.layout, artifact)
+        card = model_card(self.layout, artifact, lines_of_card(self.layout, artifact))
         if card:
             write_atomic(os.path.join(work, MODEL_CARD_FILE), card)
         files = {}

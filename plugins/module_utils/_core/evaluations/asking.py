@@ -29,6 +29,8 @@ _MALFORMED_CALL = "failed to parse"
 #: Codes of the errors of a server that does not run at the moment.
 _AWAY = ("ollama.no_server", "ollama.connection_ended", "ollama.unreachable")
 
+Reply = t.TypeVar("Reply")
+
 #: Called after each answer with the number of answers so far, the total, and the model that is asked.
 OnAnswer = t.Callable[[int, int, str], None]
 
@@ -45,7 +47,7 @@ class Limits:
 
     answer: float = 900.0
     whole: float = 6 * 3600.0
-    away: float = 300.0
+    away: float = 60.0
     pause: float = 1.0
 
 
@@ -146,32 +148,52 @@ class Interview:
             self._on_answer(self._count, self._total, asked.label)
 
     def _answer(self, asked: Model, item: Item) -> Answer:
-        """Ask one question; if the server goes away, wait for it and ask again.
+        """Ask one question, while the model stays the one that was found."""
+        return persist(
+            lambda: ask(self._ollama, asked.model, item),
+            self._ollama,
+            self._limits,
+            self._ends,
+            lambda: self._ollama.digest(asked.model) == asked.digest,
+        )
 
-        :raises RemoteError: if the server stays away, or fails on the question twice.
-        """
-        failed = 0
-        while True:
-            try:
-                return ask(self._ollama, asked.model, item)
-            except RemoteError as error:
-                is_away = error.code in _AWAY
-                # a server that is stopped in mid-answer may report an error before it ends
-                failed += not is_away
-                status = int(error.details.get("status") or 0)
-                if failed > 1 or (not is_away and status < 500):
-                    raise
-                self._wait_for_server(error)
-                if self._ollama.digest(asked.model) != asked.digest:
-                    raise
 
-    def _wait_for_server(self, error: RemoteError) -> None:
-        ends = min(self._ends, time.monotonic() + self._limits.away)
-        while True:
-            time.sleep(self._limits.pause)
-            try:
-                self._ollama.version()
-                return
-            except RemoteError:
-                if time.monotonic() > ends:
-                    raise error from None
+def persist(
+    request: t.Callable[[], Reply],
+    ollama: Ollama,
+    limits: Limits,
+    ends: float,
+    is_same: t.Callable[[], bool] = lambda: True,
+) -> Reply:
+    """The reply to a request; if the server goes away, wait for it and ask again.
+
+    :param ends: time of the monotonic clock at which waiting ends in any case.
+    :param is_same: whether the request still means the same after the server was away.
+    :raises RemoteError: if the server stays away, or fails on the request twice.
+    """
+    failed = 0
+    while True:
+        try:
+            return request()
+        except RemoteError as error:
+            is_away = error.code in _AWAY
+            # a server that is stopped in mid-answer may report an error before it ends
+            failed += not is_away
+            status = int(error.details.get("status") or 0)
+            if failed > 1 or (not is_away and status < 500):
+                raise
+            _wait_for_server(ollama, limits, ends, error)
+            if not is_same():
+                raise
+
+
+def _wait_for_server(ollama: Ollama, limits: Limits, ends: float, error: RemoteError) -> None:
+    ends = min(ends, time.monotonic() + limits.away)
+    while True:
+        time.sleep(limits.pause)
+        try:
+            ollama.version()
+            return
+        except RemoteError:
+            if time.monotonic() > ends:
+                raise error from None

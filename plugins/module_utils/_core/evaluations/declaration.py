@@ -13,7 +13,8 @@ from ..errors import InputError
 from ..messages.message import Message
 from ..releases.gate import Gate
 from ..releases.gate_calls import check_keys
-from . import requirements
+from . import judge, requirements
+from .judge import Judge
 from .requirements import Requirements
 
 #: The shipped set of general questions.
@@ -31,20 +32,7 @@ CHOICES = (DECLARED, SMALLEST)
 LARGEST_SHARE = 0.5
 
 _KEYS = ("held_out", "rows", "against", "guard", "judge", "require", "choose", "likelihood")
-_JUDGE_KEYS = ("model", "rubric")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
-
-
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """The model that compares two answers where nothing exact can.
-
-    :param model: its name in Ollama.
-    :param rubric: what makes an answer better, in words; empty for the shipped text.
-    """
-
-    model: str
-    rubric: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +76,7 @@ class Evaluation:
         if self.guard:
             settings["guard"] = self.guard
         if self.judge is not None:
-            settings["judge"] = {name: value for name, value in dataclasses.asdict(self.judge).items() if value}
+            settings["judge"] = self.judge.as_settings()
         require = self.require.as_settings()
         if require:
             settings["require"] = require
@@ -101,13 +89,12 @@ class Evaluation:
     @classmethod
     def from_settings(cls, settings: t.Mapping[str, t.Any]) -> Evaluation:
         """The evaluation from the settings that :meth:`as_settings` returned."""
-        judge = settings.get("judge")
         return cls(
             settings.get("held_out"),
             str(settings.get("rows") or ""),
             tuple(settings.get("against", (SERVED,))),
             str(settings.get("guard") or ""),
-            Judge(**judge) if judge else None,
+            judge.read(settings.get("judge"), _option("judge")),
             requirements.read(settings.get("require"), _option("require")),
             str(settings.get("choose") or DECLARED),
             bool(settings.get("likelihood")),
@@ -134,12 +121,12 @@ def read_evaluation(raw: t.Any, gate: Gate | None = None) -> Evaluation | None:
         rows,
         _against(raw.get("against")),
         _dataset(raw.get("guard"), "guard"),
-        _judge(raw.get("judge")),
+        judge.read(raw.get("judge"), _option("judge")),
         requirements.read(raw.get("require"), _option("require")),
         _one_of(raw.get("choose", DECLARED), CHOICES, "choose"),
         _boolean(raw.get("likelihood", False), "likelihood"),
     )
-    if evaluation.asks_nothing and gate is None and not evaluation.likelihood:
+    if evaluation.asks_nothing and gate is None:
         raise InputError("evaluations.asks_nothing")
     return evaluation
 
@@ -183,20 +170,6 @@ def _one_of(value: t.Any, choices: t.Sequence[str], option: str) -> str:
     if name not in choices:
         raise InputError("evaluations.no_choice", place=_option(option), choices=list(choices), value=value)
     return name
-
-
-def _judge(value: t.Any) -> Judge | None:
-    if value is None or value == {}:
-        return None
-    declared = {"model": value} if isinstance(value, str) else value
-    place = _option("judge")
-    if not isinstance(declared, t.Mapping):
-        raise InputError("evaluations.no_judge", place=place, value=value)
-    check_keys(declared, _JUDGE_KEYS, place)
-    model, rubric = declared.get("model"), declared.get("rubric") or ""
-    if not isinstance(model, str) or not model.strip() or not isinstance(rubric, str):
-        raise InputError("evaluations.no_judge", place=place, value=value)
-    return Judge(model.strip(), rubric.strip())
 
 
 def _boolean(value: t.Any, option: str) -> bool:

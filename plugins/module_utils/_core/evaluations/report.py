@@ -12,7 +12,7 @@ import typing as t
 from ..messages.message import Message
 from . import comparison, requirements
 from .comparison import Scores
-from .intervals import CONFIDENCE, bounds_of_mean, wilson
+from .intervals import CONFIDENCE, bounds_of_mean, most_unseen, wilson
 from .items import PARTS, Item
 from .requirements import Requirements
 
@@ -132,10 +132,7 @@ def build(
     }
     made["requirements"] = requirements.check(required, made)
     candidates = [model.label for model in facts.models if model.role == CANDIDATE]
-    made["passed"] = {
-        label: met and not usage[label].missing
-        for label, met in requirements.passed(made["requirements"], candidates).items()
-    }
+    made["passed"] = requirements.passed(made["requirements"], candidates)
     made["chosen"] = choose(made, facts.rule)
     missing = [
         Message("evaluations.answers_missing", model=label, count=each.missing)
@@ -181,6 +178,7 @@ def _model(model: Model, scores: Scores, usage: _Usage, facts: Facts) -> dict[st
         **dataclasses.asdict(model),
         "measures": measures,
         "tokens_per_answer": round(usage.tokens / usage.answers, 1) if usage.answers else 0.0,
+        "missing": usage.missing,
         "seconds_per_answer": round(usage.seconds / usage.answers, 3) if usage.answers else 0.0,
     }
 
@@ -208,7 +206,24 @@ def _notes(report: t.Mapping[str, t.Any]) -> list[Message]:
     if shown is None:
         return []
     shares = {measure: each for measure, each in shown["measures"].items() if "met" in each}
-    return requirements.notes(
-        {measure: each["asked"] for measure, each in shares.items()},
-        {measure: each["met"] for measure, each in shares.items()},
-    )
+    served = [model["label"] for model in report["models"] if model["role"] == SERVED]
+    return [
+        *requirements.notes(
+            {measure: each["asked"] for measure, each in shares.items()},
+            {measure: each["met"] for measure, each in shares.items()},
+        ),
+        *(
+            Message(
+                "evaluations.no_difference",
+                model=each["model"],
+                against=each["against"],
+                name=each["measure"],
+                asked=each["asked"],
+                share=most_unseen(each["asked"]),
+                confidence=round(CONFIDENCE * 100),
+            )
+            for each in report["comparisons"]
+            if each["model"] == shown["label"] and each["against"] in served and each["measure"] in shares
+            if each["asked"] < requirements.FEW and not each["worse"] and not each["better"]
+        ),
+    ]

@@ -37,7 +37,7 @@ KEYS = (*MEASURES, *_DIFFERENCES, *_OF_GATE, "confidence")
 #: Rounding of means; a share that equals what is required meets it.
 _ROUNDING = 1e-9
 #: Questions below which a plan and a report say what a share can show.
-_FEW = 50
+FEW = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +206,7 @@ def notes(counts: t.Mapping[str, int], met: t.Mapping[str, int] | None = None) -
     made = []
     for measure in MEASURES:
         asked = counts.get(measure, 0)
-        if 0 < asked < _FEW and measure != "text":
+        if 0 < asked < FEW and measure != "text":
             right = round(0.9 * asked) if met is None else met.get(measure, 0)
             share = wilson(right, asked)
             facts = {"name": measure, "asked": asked, "met": right, "low": share.low, "high": share.high}
@@ -223,12 +223,14 @@ def check(required: Requirements, report: t.Mapping[str, t.Any]) -> list[dict[st
     :param report: with ``models`` and ``comparisons`` (:func:`.report.build`).
     :returns: for each candidate and requirement: ``model``, ``name``, ``wanted``, ``value`` (None if there is nothing
         to compare with: no model was served, so that none can be worse), ``bound`` (None without ``confidence``) and
-        ``met``. ``not_worse_than_served`` has an entry for each ``measure``. ``value`` of ``no_regression`` is the
-        number of questions that regressed.
+        ``met``. A candidate that has not answered every question has an entry ``answers``. ``not_worse_than_served``
+        has an entry for each ``measure``. ``value`` of ``no_regression`` is the number of questions that regressed.
     """
     made: list[dict[str, t.Any]] = []
     for model in report["models"]:
         if model["role"] == "candidate":
+            if model.get("missing"):
+                made.append(_entry(model, "answers", report["items"], report["items"] - model["missing"], None, False))
             made += _of_measures(required, model)
             made += _of_differences(required, model, report)
             made += _of_gate(required, model, report)
@@ -258,6 +260,8 @@ def describe(entry: t.Mapping[str, t.Any]) -> Message:
         if bound is None:
             return Message("evaluations.lacks_guard", value=max(0.0, -value), **facts)
         return Message("evaluations.lacks_guard_bound", value=max(0.0, -value), bound=max(0.0, -bound), **facts)
+    if name == "answers":
+        return Message("evaluations.answers_missing", model=entry["model"], count=wanted - value)
     if name == "allowed_failures":
         return Message("evaluations.lacks_gate", model=entry["model"], value=value, wanted=wanted)
     if name == "no_regression":

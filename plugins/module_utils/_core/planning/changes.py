@@ -93,7 +93,10 @@ class PreviousResult:
         self.receipts[key] = receipt
         # the 16-bit file of a quantized one is an intermediate result and not part of its upstream
         f16 = (receipt.get("options") or {}).get("f16") if receipt.get("kind") == "gguf" else None
-        inputs = [*(receipt.get("upstream") or {}).items(), *([("gguf", f16)] if f16 else [])]
+        # nor is the evaluation part of the upstream of a promotion
+        asked = (receipt.get("options") or {}).get("evaluation") if receipt.get("kind") == "promote" else None
+        beside = [("gguf", f16), ("evaluate", asked)]
+        inputs = [*(receipt.get("upstream") or {}).items(), *((kind, each) for kind, each in beside if each)]
         for kind, fingerprint in inputs:
             upstream_receipt = _read(self.layout, kind, fingerprint)
             if upstream_receipt is not None:

@@ -11,11 +11,12 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..datasets import evaluation_items
 from ..errors import InputError, NotReadyError
-from ..evaluations import guard, requirements, scores
+from ..evaluations import chrf, guard, requirements, scores
 from ..evaluations.declaration import BASE, GENERAL, SERVED, SMALLEST, Evaluation
 from ..evaluations.gate_items import asked_settings, with_conditions
 from ..evaluations.requirements import Requirements
 from ..releases.gate import Gate
+from ..runs.spec import Toolchain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Evaluating:
     :param choose: which quantization gets the aliases.
     :param every: whether all quantizations are asked; otherwise the one declared first.
     :param promotion: settings of the step ``promote`` beside the gate.
+    :param questions: their number; 0 if it is not known yet.
     """
 
     asked: t.Mapping[str, t.Any]
@@ -36,6 +38,7 @@ class Evaluating:
     choose: str = "declared"
     every: bool = True
     promotion: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    questions: int = 0
 
     @property
     def needs_base(self) -> bool:
@@ -46,7 +49,8 @@ class Evaluating:
 def of_gate(gate: t.Mapping[str, t.Any]) -> Evaluating:
     """A gate alone as an evaluation: its questions, to the quantization declared first and to the served model."""
     require = with_conditions(Requirements(), Gate.from_settings(gate))
-    return Evaluating({"gate": asked_settings(gate)}, require=require, every=False)
+    questions = len(gate["prompts"])
+    return Evaluating({"gate": asked_settings(gate)}, require=require, every=False, questions=questions)
 
 
 def of_declaration(
@@ -95,19 +99,24 @@ def of_declaration(
     )
 
 
-def check_questions(layout: Layout, evaluating: Evaluating) -> None:
-    """Check that there is something to ask, and that every requirement can be met.
+def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain) -> Evaluating:
+    """Check that there is something to ask, and that every requirement can be met; return it with their number.
 
-    Nothing is checked if the rows are not on this host yet.
+    Of the rows, nothing is checked if they are not on this host yet.
 
+    :raises InputError: for a required measure whose tools are not on this host.
     :raises InputError: for a requirement that cannot be met even if every answer is right; it names the rows needed.
     """
+    missing = chrf.refusal(toolchain, evaluating.require)
+    if missing is not None:
+        raise InputError(missing)
     try:
         items, _notes = evaluation_items.items_of(layout, evaluating.asked)
     except NotReadyError:
-        return
+        return evaluating
     if not items:
         raise InputError("planning.nothing_to_ask")
     problems = requirements.unattainable(evaluating.require, scores.counts(items))
     if problems:
         raise InputError("planning.unattainable", problems=problems, first=problems[0])
+    return dataclasses.replace(evaluating, questions=len(items))

@@ -66,17 +66,16 @@ def likelihood(
     return Likelihood(dataset, settings, {"takes": takes} if takes else {})
 
 
-def rows_for(name: str, hyper: Hyperparameters, share: float | None, others: str) -> str:
+def rows_for(name: str, hyper: Hyperparameters, others: str) -> str:
     """Return which rows that are not trained on quantized files are compared on.
 
     :param name: name of the fine-tune.
-    :param share: share of the questions that the evaluation holds out; None if it holds out none.
     :param others: fingerprint of a dataset that is not trained on; empty if none is declared.
     :raises InputError: if there are none.
     """
     if others:
         return OTHERS
-    if share or hyper["held_out"]:
+    if hyper["held_out"]:
         return HELD_OUT
     if hyper["validation_share"]:
         return VALIDATION

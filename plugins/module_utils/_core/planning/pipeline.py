@@ -184,6 +184,7 @@ def evaluate_step(registers: t.Sequence[RunStep], evaluating: Evaluating, base: 
         "declared": quantization,
         "require": evaluating.require.as_settings(),
         "choose": evaluating.choose,
+        "questions": evaluating.questions,
     }
     if base is not None:
         settings["base"] = base.spec.fingerprint

@@ -268,6 +268,8 @@ def _seconds(
             return None, ""
         method = str(options["resolved"]["method"])
         return duration.training_seconds(parameters, tokens, method, gpu, cores, count), "worked out"
+    if kind == "evaluate":
+        return _seconds_of_answers(step.spec, before), "the last time"
     previous_seconds = _duration(before)
     if previous_seconds is not None and (before or {}).get("settings") == step.spec.settings and kind != "base":
         return previous_seconds, "the last time"
@@ -275,6 +277,16 @@ def _seconds(
     if takes:
         return duration.reading_seconds(kind, takes["active_parameters"], takes["tokens"], cores), "worked out"
     return duration.copying_seconds(kind, disk), "worked out"
+
+
+def _seconds_of_answers(spec: StepSpec, before: t.Mapping[str, t.Any] | None) -> float | None:
+    """Seconds of an evaluation in which every model is asked every question; None if none was asked before."""
+    each = ((before or {}).get("results") or {}).get("seconds_per_answer")
+    questions = spec.options.get("questions")
+    if not each or not questions:
+        return None
+    models = len(spec.settings.get("candidates") or ()) + len(spec.settings.get("against") or ())
+    return float(each) * int(questions) * models
 
 
 def _training_tokens(

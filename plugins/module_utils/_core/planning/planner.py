@@ -216,10 +216,9 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
             lambda name: inputs.resolve_dataset(layout, name, host.datasets).fingerprint,
             declared.hyper.quantizations,
         )
-        check_questions(layout, evaluating)
         if evaluating.needs_base:
             measurements.check_base_type(declared.name, declared.hyper.quantizations[0])
-    return evaluating
+        return check_questions(layout, evaluating, host.toolchain)
 
 
 def _likelihood(layout: Layout, declared: Declared, dataset: str, shape: Shape | None, host: Host) -> Likelihood | None:
@@ -233,7 +232,7 @@ def _likelihood(layout: Layout, declared: Declared, dataset: str, shape: Shape |
     with _errors_of("evaluation"):
         named = declared.evaluation.rows
         others = inputs.resolve_dataset(layout, named, host.datasets).fingerprint if named else ""
-        rows = measurements.rows_for(declared.name, declared.hyper, declared.evaluation.held_out, others)
+        rows = measurements.rows_for(declared.name, declared.hyper, others)
         measurements.check_comparable(declared.name, declared.export, declared.hyper.quantizations)
     return measurements.likelihood(others or dataset, rows, declared.hyper.quantizations, shape, host.toolchain)
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The gate of a promotion: prompts, and expectations the answers must meet.
 
-A gate is declared as ``{"prompts": [{"prompt": "…", "contains": "…"}, …]}``; ``releases.gate_evaluation`` asks the
+A gate is declared as ``{"prompts": [{"prompt": "…", "contains": "…"}, …]}``; ``evaluations`` asks the
 models. A gate changes no model, so only the fingerprint of the promotion contains it.
 """
 

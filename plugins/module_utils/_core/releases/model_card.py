@@ -27,11 +27,12 @@ _SHOWN_SETTINGS = (
 )  # fmt: skip
 
 
-def model_card(layout: Layout, receipt: Receipt) -> str:
+def model_card(layout: Layout, receipt: Receipt, evaluation: t.Sequence[str] = ()) -> str:
     """The card of a result; empty for kinds without a card, and for a merge on the way.
 
     :param receipt: of the result, or of a result to come: ``kind``, ``fingerprint``, ``settings``, ``upstream``,
         ``options``, ``results``.
+    :param evaluation: what is said of the evaluation of this version, in lines.
     """
     kind = str(receipt["kind"])
     if kind not in CARDS or (kind == "merge" and is_without_weights(receipt)):
@@ -45,6 +46,7 @@ def model_card(layout: Layout, receipt: Receipt) -> str:
         *_training(ancestors),
         *_data(ancestors),
         *_gate(ancestors),
+        *_evaluation(evaluation),
         _lineage(ancestors),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -127,7 +129,13 @@ def _gate(ancestors: t.Mapping[str, Receipt]) -> list[str]:
     before = results.get("met_before")
     text = f"{results.get('met')} of {results.get('asked')} answers were as expected before it was promoted"
     text += f"; of the model it took the place of, {before}." if before is not None else "."
-    return ["## Gate", f"{text} Questions and answers are in `gate.json`."]
+    evaluation = str(results.get("evaluation") or "")
+    place = f"`outputs/evaluations/{evaluation}`" if evaluation else "`gate.json`"
+    return ["## Gate", f"{text} Questions and answers are in {place}."]
+
+
+def _evaluation(lines: t.Sequence[str]) -> list[str]:
+    return ["## Evaluation", "\n".join(f"* {_cell(line)}" for line in lines)] if lines else []
 
 
 def _lineage(ancestors: t.Mapping[str, Receipt]) -> str:

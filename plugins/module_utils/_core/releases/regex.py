@@ -45,7 +45,11 @@ def search(patterns: t.Sequence[str], text: str, ignore_case: bool) -> dict[str,
     :raises InputError: for one that cannot be compiled, or exceeds the limits.
     """
     found = {}
-    for pattern, answer in zip(patterns, limited_regex.run(patterns, text, ignore_case, _CPU_SECONDS)):
+    # most expressions are simple and most answers short: a child process for each would take longer than the search
+    answers = {pattern: limited_regex.search_quickly(pattern, text, ignore_case) for pattern in patterns}
+    others = [pattern for pattern, answer in answers.items() if answer is None]
+    answers.update(zip(others, limited_regex.run(others, text, ignore_case, _CPU_SECONDS)))
+    for pattern, answer in answers.items():
         if answer is None:
             raise InputError("releases.regex_too_slow", pattern=_short(pattern), seconds=_CPU_SECONDS)
         if not isinstance(answer, bool):

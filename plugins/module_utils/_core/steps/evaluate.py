@@ -16,9 +16,14 @@ import typing as t
 from ..artifacts.layout import Layout
 from ..datasets.evaluation_items import items_of
 from ..errors import JobError
+from ..evaluations import judge as judges
 from ..evaluations import requirements
 from ..evaluations.asking import Limits
-from ..evaluations.evaluation import Subject, evaluate, is_complete, read_report
+from ..evaluations.evaluation import Answers, Subject, evaluate, is_complete, read_report
+from ..evaluations.items import Item
+from ..evaluations.judging import judge_texts
+from ..evaluations.report import BASE, SERVED
+from ..evaluations.texts import measure_texts
 from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..releases import lineage
@@ -47,7 +52,7 @@ class EvaluateStep(Step):
     ``require`` and ``choose``.
 
     ``results``: ``items``, ``parts``, ``digests`` (of the models by label), ``passed`` (by label), ``chosen``,
-    ``seconds``, ``server_version``.
+    ``seconds``, ``seconds_per_answer`` (the mean of the models), ``server_version``.
     """
 
     kind = "evaluate"
@@ -78,6 +83,7 @@ class EvaluateStep(Step):
             "passed": report["passed"],
             "chosen": report["chosen"],
             "seconds": report["seconds"],
+            "seconds_per_answer": sum(each["seconds_per_answer"] for each in report["models"]) / len(report["models"]),
             "server_version": report["server_version"],
         }
 
@@ -131,13 +137,28 @@ def run(
     """
     items, notes = items_of(ctx.layout, asked)
     report_progress = _ProgressReport(ctx.progress_file)
+    earlier = _earlier(ctx.layout, subject.name)
+    judge = judges.read(asked.get("judge"), Message("evaluations.place"))
+
+    def measure(questions: t.Callable[[], t.Iterable[Item]], answers: Answers) -> dict[str, t.Any]:
+        found = measure_texts(ctx.toolchain, directory, questions, answers)
+        if judge is not None:
+            others = [label for label in (SERVED, BASE) if label in answers]
+            pairs = [(label, other) for label in subject.candidates for other in others]
+            judged = judge_texts(ollama, directory, judge, questions, answers, pairs, limits, report_progress, earlier)
+            found = {**found, **judged, "notes": [*found.get("notes", ()), *judged["notes"]]}
+        return found
+
+    if judge is not None:
+        judges.require(ollama, judge)  # before hundreds of answers, and not after them
     report = evaluate(
         ollama,
         directory,
         items,
         subject,
-        earlier=_earlier(ctx.layout, subject.name),
+        earlier=earlier,
         notes=notes,
+        measure=measure,
         on_answer=report_progress,
         limits=limits,
     )
@@ -169,12 +190,13 @@ class _ProgressReport:
     def __init__(self, path: str) -> None:
         self._path = path
         self._written_at = 0.0
-        self._started: tuple[float, int] | None = None
+        self._started = (0.0, 0)
+        self._total = -1
 
     def __call__(self, count: int, total: int, label: str) -> None:
         now = time.monotonic()
-        if self._started is None:
-            self._started = (now, count)
+        if total != self._total:  # the answers of the models, or after them those of the judge
+            self._started, self._total = (now, count), total
         if count < total and now - self._written_at < _REPORT_INTERVAL:
             return
         self._written_at = now

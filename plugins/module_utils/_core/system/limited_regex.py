@@ -81,11 +81,9 @@ def search(pattern: str, text: str) -> bool | str | None:
 
     For many short texts: most searches need no child process.
     """
-    if _is_quick(pattern, len(text)):
-        try:
-            return re.search(pattern, text) is not None
-        except (re.error, OverflowError, RecursionError) as error:
-            return str(error)
+    quick = search_quickly(pattern, text, False)
+    if quick is not None:
+        return quick
     if len(text) >= _slow.get(pattern, len(text) + 1):
         return None
     (found,) = run([pattern], text, False, SEARCH_SECONDS)
@@ -94,6 +92,16 @@ def search(pattern: str, text: str) -> bool | str | None:
             _slow.clear()
         _slow[pattern] = len(text)
     return found
+
+
+def search_quickly(pattern: str, text: str, ignore_case: bool) -> bool | str | None:
+    """Whether an expression is found, or its defect, without a child process; None if that could take long."""
+    if not _is_quick(pattern, len(text)):
+        return None
+    try:
+        return re.search(pattern, text, re.IGNORECASE if ignore_case else 0) is not None
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
 
 
 def _is_quick(pattern: str, size: int) -> bool:

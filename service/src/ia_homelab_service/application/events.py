@@ -24,11 +24,12 @@ from collections import OrderedDict
 
 from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.evaluations.store import KIND
 from ia_homelab_core.json_text import parse_json
 from ia_homelab_core.messages.message import Message, as_json
 from ia_homelab_core.runs.names import JOB_FILE, SUPERVISOR_FILE
 from ia_homelab_core.runs.progress import Progress
-from ia_homelab_core.runs.run import Job, Record
+from ia_homelab_core.runs.run import Job, Record, Run
 from ia_homelab_core.runs.states import ENDED, RunState, StepState
 from ia_homelab_core.system.clock import utc_now
 from ia_homelab_core.system.files import discard, make_dirs, read_record
@@ -36,6 +37,7 @@ from ia_homelab_core.system.locks import FileLock
 from ia_homelab_core.training import trainer_log
 
 from ..settings import Settings
+from .evaluations import lines_of
 from .jobs import Jobs, to_point
 from .schemas import Event
 
@@ -242,6 +244,16 @@ class Journal:
             else:
                 message = Message(_STEP_EVENTS.get(state, "service.event_step_done"), step=job.label)
             yield f"end:{job.name}", at, "step", level, message, {**labels, "state": state.value}
+            if job.kind == KIND and state is RunState.SUCCEEDED and record.run is not None:
+                yield from self._evaluation_events(record.run, job, at)
+
+    def _evaluation_events(self, run: Run, job: Job, at: str) -> t.Iterator[_RawEvent]:
+        """Yield what an evaluation found of each version that it has asked."""
+        fingerprint = next((step.spec.fingerprint for step in run.steps if step.label == job.label), "")
+        for tag, line in lines_of(self.engine.layout, fingerprint).items():
+            data = {"step": job.label, "attempt": job.name, "version": tag, "evaluation": fingerprint}
+            message = Message("service.event_evaluated", version=tag, line=line)
+            yield f"evaluation:{job.name}:{tag}", at, "step", "info", message, data
 
     def _log_events(self, record: Record, job: Job, journal: _JournalState, last: bool) -> t.Iterator[_RawEvent]:
         """Yield events for lines of the training's log that were not read yet. The log is append-only."""

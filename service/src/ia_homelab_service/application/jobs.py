@@ -18,6 +18,7 @@ from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE, Layout
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.engine.ollama_password import without_password
 from ia_homelab_core.errors import InputError, StoreError
+from ia_homelab_core.evaluations.store import KIND
 from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
 from ia_homelab_core.runs.statements import state_of
@@ -30,6 +31,7 @@ from ia_homelab_core.training import trainer_log
 
 from ..settings import Settings
 from .errors import NotFoundError
+from .evaluations import lines_of
 from .redaction import Redactor
 from .schemas import Checkpoint, Job, MessageBody, Point, Problem, Progress, Status, Step
 
@@ -125,6 +127,12 @@ def to_job(
         hyperparameters={key: value for key, value in resolved.items() if key not in _SEPARATE_FIELDS},
         results=results,
         findings=[MessageBody(**finding) for finding in view.findings],
+        evaluations={
+            tag: MessageBody(**line.as_dict())
+            for one in view.steps
+            if one.kind == KIND and one.state is StepState.WHOLE
+            for tag, line in lines_of(layout, one.fingerprint).items()
+        },
         model=model,
         version=version,
         trained_by=str(declared.get("trained_by") or ""),

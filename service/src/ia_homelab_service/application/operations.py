@@ -37,6 +37,7 @@ from . import failures, finetune_request
 from .datasets import Datasets
 from .errors import ConflictError, FieldError, FieldErrors, NotFoundError
 from .estimate import core_plan, estimate
+from .evaluations import VersionEvaluations
 from .events import Journal
 from .jobs import Jobs, goal_of, step_spec
 from .models import Models
@@ -73,6 +74,7 @@ class Operations:
         self.jobs = Jobs(settings, self.engine, self.redactor)
         self.datasets = Datasets(settings, self.layout)
         self.models = Models(self.layout, settings.ollama_url)
+        self.evaluations = VersionEvaluations(self.layout, self.models)
         self.journal = Journal(settings, self.engine, self.jobs)
         #: Called after each operation that changes the queue; the watcher polls the store then.
         self.on_queue_change: t.Callable[[], None] | None = None

@@ -113,6 +113,9 @@ class Job(Schema):
     findings: list[MessageBody] = pydantic.Field(
         default=[], description="What its training found out about itself, such as a loss that did not fall."
     )
+    evaluations: dict[str, MessageBody] = pydantic.Field(
+        default={}, description="What its evaluation found in one line, by the tag of each version."
+    )
     model: str = pydantic.Field(default="", description="Name in Ollama, once it is registered.")
     version: str = pydantic.Field(
         default="", description="Content tag of that model, once it is registered: unlike its name, it never moves."
@@ -281,6 +284,85 @@ class Model(Schema):
     gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="Report of its last gate.")
     declared: bool = pydantic.Field(default=False, description="Whether it is the model that was declared last.")
     held: bool = pydantic.Field(default=False, description="Whether a rollback holds it instead of the declared model.")
+
+
+class ModelDifference(Schema):
+    """How a model differs from another one by one measure, question by question."""
+
+    model: str
+    against: str
+    measure: str
+    difference: float = pydantic.Field(description="Mean over the questions: of shares 0 to 1, of text 0 to 100.")
+    low: float = pydantic.Field(description="Lower bound of the 95 % confidence interval.")
+    high: float
+    asked: int = pydantic.Field(description="Number of questions that both answered.")
+    worse: int = pydantic.Field(description="Number of answers that are worse.")
+    better: int
+    verdict: MessageBody = pydantic.Field(description="Better, worse, or undecided within the bounds of chance.")
+
+
+class EvaluatedVersion(Schema):
+    """What the last evaluation of a version found."""
+
+    name: str
+    tag: str
+    fingerprint: str = pydantic.Field(description="Fingerprint of the evaluation.")
+    label: str = pydantic.Field(description="How the report names the version: its quantization.")
+    asked_at: str
+    items: int = pydantic.Field(description="Number of questions.")
+    line: MessageBody = pydantic.Field(description="What is said of it in one line.")
+    passed: bool | None = pydantic.Field(description="Whether it meets the requirements; null if there are none.")
+    measures: dict[str, dict[str, t.Any]] = pydantic.Field(
+        description="By measure: value, low, high (95 % confidence interval), asked, and met of a share."
+    )
+    tokens_per_answer: float | None = None
+    seconds_per_answer: float | None = None
+    comparisons: list[ModelDifference] = []
+    requirements: list[dict[str, t.Any]] = pydantic.Field(default=[], description="name, wanted, value, bound, met.")
+    lines: list[MessageBody] = pydantic.Field(
+        default=[], description="What else is said: what a judge said, the requirements, and notes."
+    )
+
+
+class Evaluation(EvaluatedVersion):
+    """The last evaluation of a version, with its report."""
+
+    report: dict[str, t.Any] = pydantic.Field(description="The report on all models that were asked.")
+
+
+class AnsweredQuestion(Schema):
+    """A question of an evaluation, and the answers of models."""
+
+    item: dict[str, t.Any] = pydantic.Field(
+        description="id, part, messages, tools, and reference or expect: what the answer is measured by."
+    )
+    answers: dict[str, dict[str, t.Any] | None] = pydantic.Field(
+        description="By label of the model: answer, scores and unmet; null without an answer."
+    )
+    change: float | None = pydantic.Field(
+        default=None, description="From -1 (worse) to 1 (better); null if one of both did not answer."
+    )
+
+
+class QuestionPage(Schema):
+    """Questions of an evaluation, those whose answers became worse first."""
+
+    tag: str
+    label: str = pydantic.Field(description="Name of the version among the answers.")
+    against: str = pydantic.Field(description="Name of what it is compared with; empty if there is none.")
+    total: int
+    worse: int = pydantic.Field(description="Number of answers that became worse, of all questions.")
+    better: int
+    next: int | None = pydantic.Field(default=None, description="Value of after for the next page; null on the last.")
+    questions: list[AnsweredQuestion]
+
+
+class Comparison(Schema):
+    """Two versions compared by the questions that both have answered."""
+
+    tag: str
+    against: str
+    measures: list[ModelDifference]
 
 
 class Promotion(Schema):

@@ -41,6 +41,9 @@ class JobInfo(pydantic.BaseModel):
     findings: list[str] = pydantic.Field(
         default=[], description="What the training found out about itself, with the setting to change."
     )
+    evaluations: list[str] = pydantic.Field(
+        default=[], description="What its evaluation found, in a line for each version."
+    )
     resources: list[str] = pydantic.Field(default=[], description="Its log, and the receipts of what it made.")
 
 
@@ -48,6 +51,29 @@ class JobList(pydantic.BaseModel):
     """Jobs: those at work in the order of the queue, then the latest that have ended."""
 
     jobs: list[JobInfo]
+    next: str
+
+
+class EvaluatedAnswer(pydantic.BaseModel):
+    """A question whose answer became worse, or is not as it should be."""
+
+    question: str
+    expected: str = pydantic.Field(description="The reference, or the expectations.")
+    answers: dict[str, str] = pydantic.Field(description="By model: the version, and what it is compared with.")
+    change: float | None = pydantic.Field(default=None, description="From -1 (worse) to 1 (better).")
+
+
+class EvaluationInfo(pydantic.BaseModel):
+    """What the evaluation of a version found, short enough to be read in passing."""
+
+    version: str
+    line: str = pydantic.Field(description="Its measures in one line. Behind ± is half of a 95 % confidence interval.")
+    passed: bool | None = pydantic.Field(description="Whether it meets its requirements; null if there are none.")
+    lines: list[str] = pydantic.Field(default=[], description="Requirements, what a judge said, and notes.")
+    against: str = ""
+    worse: int = pydantic.Field(default=0, description="Number of answers that became worse.")
+    better: int = 0
+    answers: list[EvaluatedAnswer] = pydantic.Field(default=[], description="The worst ones.")
     next: str
 
 

@@ -29,7 +29,8 @@ from ..application.operations import Operations
 from ..http.access import READ, TRAIN
 from ..http.security import check_scopes
 from .arguments import CheckedTool, request_of, tool_errors
-from .schemas import DatasetList, Estimated, JobInfo, JobList
+from .evaluations import to_info
+from .schemas import DatasetList, Estimated, EvaluationInfo, JobInfo, JobList
 
 #: Longest time that a request for the status may wait.
 MAX_WAIT_SECONDS = 25.0
@@ -89,6 +90,7 @@ class Tools:
             CheckedTool.of(self.llamafactory_list, "List jobs", READS),
             CheckedTool.of(self.llamafactory_estimate, "Estimate a fine-tune", READS, takes_options=True),
             CheckedTool.of(self.llamafactory_datasets, "List datasets", READS),
+            CheckedTool.of(self.llamafactory_evaluation, "Evaluation of a model", READS),
         ]
 
     def add_resources(self, server: MCPServer[t.Any]) -> None:
@@ -238,6 +240,22 @@ class Tools:
         )  # fmt: skip
         return DatasetList(datasets=datasets, next=hint)
 
+    @needs(READ)
+    async def llamafactory_evaluation(
+        self, ctx: Context[t.Any, t.Any], model: str, against: str = "", limit: int = 5
+    ) -> EvaluationInfo:
+        """How good a version of a model is: its measures against what was served, its requirements, its worst answers.
+
+        Args:
+            model: A version (its tag, such as homelab-model:3fa9c1d2e4b5-q4_K_M) or a name that is served.
+            against: What to compare its answers with: served, base, or another version. By default what was served.
+            limit: How many answers at most, those that became worse first (up to 20).
+        """
+        evaluations = self._operations.evaluations
+        found = await self._call(evaluations.get, model)
+        page = await self._call(evaluations.questions, model, against, 0, max(1, min(limit, 20)))
+        return to_info(found, page)
+
     # -- resources ---------------------------------------------------------------------------------------------
 
     @needs(READ, ResourceError)
@@ -298,6 +316,7 @@ class Tools:
             warnings=list(warnings),
             unchecked=_unchecked(job),
             findings=[" ".join(filter(None, (one.text, one.hint))) for one in job.findings],
+            evaluations=[f"{tag}: {line.text}" for tag, line in job.evaluations.items()],
             resources=[f"llamafactory://jobs/{job.job_id}/log", *receipts],
         )  # fmt: skip
 

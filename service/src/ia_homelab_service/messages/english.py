@@ -22,6 +22,13 @@ TEXTS: Texts = {
     "service.job_unknown": "There is no job {job!r}.",
     "service.model_not_registered": "There is no model {tag!r} that a run has registered.",
     "service.model_gone": Text("{tag} is not in Ollama any more.", "Ask for its fine-tune again."),
+    "service.not_evaluated": Text(
+        "{tag} was not evaluated.", "Declare evaluation or gate for its fine-tune, and apply it."
+    ),
+    "service.nothing_to_compare": Text(
+        "{tag} and {against} have not answered a common question.",
+        "Evaluate both with the same rows, guard or gate.",
+    ),
     "service.no_model": "No run has registered a model {name!r}.",
     "service.job_trains_nothing": Text(
         "The job {job} trains nothing.",
@@ -95,6 +102,7 @@ TEXTS: Texts = {
     "service.event_queued_again": "Queued again.",
     "service.event_cancelling": "Stop requested.",
     "service.event_step_started": "{step} started.",
+    "service.event_evaluated": "{version}: {line}",
     "service.event_step_done": "{step} is done.",
     "service.event_step_stopped": "{step} was stopped.",
     "service.event_step_failed": "{step} failed.",

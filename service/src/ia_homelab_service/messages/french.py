@@ -23,6 +23,7 @@ TEXTS: Texts = {
     "service.event_queued_again": "Remis en file d'attente.",
     "service.event_cancelling": "Arrêt demandé.",
     "service.event_step_started": "{step} a commencé.",
+    "service.event_evaluated": "{version} : {line}",
     "service.event_step_done": "{step} est terminé.",
     "service.event_step_stopped": "{step} a été arrêté.",
     "service.event_step_failed": "{step} a échoué.",
@@ -116,6 +117,13 @@ TEXTS: Texts = {
     "service.step_unknown": Text("L'exécution {job} n'a pas d'étape {step!r}.", "Ses étapes sont {known}."),
     "service.model_not_registered": "Il n'y a pas de modèle {tag!r} qu'une exécution ait enregistré.",
     "service.model_gone": Text("{tag} n'est plus dans Ollama.", "Demandez de nouveau son affinage."),
+    "service.not_evaluated": Text(
+        "{tag} n'a pas été évalué.", "Déclarez evaluation ou gate pour son affinage, puis appliquez-le."
+    ),
+    "service.nothing_to_compare": Text(
+        "{tag} et {against} n'ont répondu à aucune question commune.",
+        "Évaluez les deux avec les mêmes lignes, la même garde ou la même épreuve.",
+    ),
     "service.no_model": "Aucune exécution n'a enregistré de modèle {name!r}.",
     "service.model_alias": Text(
         "« {name} » n'est pas une version, mais un nom déplacé d'une version à l'autre.",

@@ -11,6 +11,7 @@ from ..application.operations import Operations
 from ..application.watcher import Watcher
 from ..http.routing import ServiceRoute
 from .datasets import add_dataset_routes
+from .evaluations import add_evaluation_routes
 from .events import add_event_routes
 from .jobs import add_control_routes, add_status_routes
 from .models import add_model_routes
@@ -28,6 +29,7 @@ def create_router(operations: Operations, watcher: Watcher) -> APIRouter:
     add_event_routes(router, operations, watcher)
     add_dataset_routes(router, operations)
     add_model_routes(router, operations)
+    add_evaluation_routes(router, operations)
     return router
 
 

@@ -10,7 +10,7 @@ import typing as t
 import pydantic
 
 from ..application import finetune_request
-from ..application.schemas import Dataset, Event, Job, Machine, Model
+from ..application.schemas import Dataset, EvaluatedVersion, Event, Job, Machine, Model
 from ..http.bodies import JsonObject, RequestBody
 
 
@@ -86,3 +86,9 @@ class ModelList(pydantic.BaseModel):
     """Registered models, the latest first."""
 
     models: list[Model]
+
+
+class EvaluationList(pydantic.BaseModel):
+    """The last evaluation of each version that has one, the latest version first."""
+
+    evaluations: list[EvaluatedVersion]

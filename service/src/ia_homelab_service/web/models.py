@@ -17,7 +17,7 @@ from ia_homelab_core.releases.gate_calls import calls_text
 
 from ..application import schemas
 from ..application.operations import Operations
-from . import chat, components
+from . import chat, components, evaluations
 from .i18n.language import Language
 from .layout import Viewer
 
@@ -93,6 +93,7 @@ class _ModelView:
         language = self._language
         try:
             versions = await asyncio.to_thread(self._operations.list_models, self._name)
+            evaluated = await asyncio.to_thread(self._operations.evaluations.all, self._name)
         except CoreError as error:
             with self._body:
                 components.problem(language, error)
@@ -105,8 +106,10 @@ class _ModelView:
                 return
             served = next((model for model in versions if is_served(model)), None)
             self._show_served(served, versions)
+            evaluations.show_side_by_side(language, self._operations, evaluated)
+            by_tag = {each.tag: each for each in evaluated}
             for model in versions:
-                self._show_version(model, served)
+                self._show_version(model, served, by_tag.get(model.tag))
         if self._chat is None:
             with self._chat_place:
                 self._chat = chat.Chat(language, self._operations, self._name, versions)
@@ -134,21 +137,27 @@ class _ModelView:
                 if served is not None and served.held:
                     ui.button(language("models.release"), icon="lock_open", on_click=self._release).props("outline")
 
-    def _show_version(self, model: schemas.Model, served: schemas.Model | None) -> None:
+    def _show_version(
+        self, model: schemas.Model, served: schemas.Model | None, evaluated: schemas.EvaluatedVersion | None
+    ) -> None:
         language, now = self._language, served is not None and model.tag == served.tag
         with components.panel() as part:
             with ui.element("div").classes("line"):
                 title = components.heading(model.tag).classes("wrap")
                 state = Message.from_stored(model.state.model_dump()).render(language.code).message
                 components.chip(state, "good" if now else "bad" if model.present is False else "")
-                if model.gate is not None:
+                if model.gate is not None and evaluated is None:
                     # reports of a gate alone, by earlier versions, say only whether it was passed
                     passed = bool(model.gate["chosen"] if "models" in model.gate else model.gate.get("passed"))
                     components.chip(language("gate.passed" if passed else "gate.failed"), "good" if passed else "bad")
+                if evaluated is not None:
+                    evaluations.chip(language, evaluated)
             part.props(f'aria-labelledby="{title.html_id}"')
             components.facts(_lineage_facts(language, model))
             found = ((model.lineage.get("train") or {}).get("results") or {}).get("findings") or []
             components.findings(language, [schemas.MessageBody(**finding) for finding in found])
+            if evaluated is not None:
+                evaluations.show_version(language, self._operations, evaluated)
             if model.gate is not None and "questions" in model.gate:
                 with ui.expansion(language("gate.answers")).classes("w-full"):
                     _show_gate(language, model.gate)

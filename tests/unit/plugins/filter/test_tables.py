@@ -37,3 +37,14 @@ def test_findings_are_part_of_the_lineage_of_a_served_model() -> None:
     lines = model_table([model])
     assert lines[-1] == f"  {FINDING}"
     assert lines[-2].startswith("  train")
+
+
+def test_each_version_that_was_evaluated_has_a_line() -> None:
+    version = {"tag": "m:2", "gate": None, "registered_at": "", "pruned_at": "", "there": True, "lineage": []}
+    model = {
+        "name": "m", "served": {"m:latest": {"version": "m:2"}}, "hold": None, "previous": "m:1", "drift": [],
+        "versions": [{**version, "evaluation": {"line": "calls 48/50, text 71.2"}},
+                     {**version, "tag": "m:1", "evaluation": {}}, {**version, "tag": "m:0"}],
+    }  # fmt: skip
+    lines = model_table([model])
+    assert lines[4:] == ["m:2: calls 48/50, text 71.2", "m:latest is m:2, made from"]

@@ -40,7 +40,7 @@ def test_evaluate(lab: Lab, lease: LeaseRecord, warnings: list[str]) -> None:
     failed = call("evaluate", evaluation(lab))
     assert failed["failed"] and failed["msg"].startswith("This needs Ollama, which is stopped for the training other.")
     checked = call("evaluate", evaluation(lab), check=True)
-    assert checked == {"changed": False, "passed": None, "report": {}}
+    assert (checked["changed"], checked["passed"], checked["report"]) == (False, None, {})
     assert warnings == ["m is not checked: Ollama is stopped for the training other."]
     lease.remove()
     assert "No Ollama server answers" in call("evaluate", evaluation(lab))["msg"]

@@ -21,9 +21,6 @@ TEXTS: Texts = {
     "evaluations.no_dataset": "{place:capital} must be the name of a dataset, not {value!r}.",
     "evaluations.no_list": "{place:capital} must be a list of {choices:join|, | and }, not {value!r}.",
     "evaluations.no_choice": "{place:capital} must be one of {choices:join|, | and }, not {value!r}.",
-    "evaluations.no_judge": Text(
-        "{place:capital} must have the name of a model, not {value!r}.", "For example: judge: {{model: qwen3:14b}}"
-    ),
     "evaluations.asks_nothing": Text(
         "The evaluation asks nothing.", "Give held_out, rows or guard, or declare a gate beside it."
     ),
@@ -130,6 +127,10 @@ TEXTS: Texts = {
         "The judge {judge} chose the longer answer in {share} % of its verdicts on {model} and {against}: length "
         "may have decided, and not quality."
     ),
+    "evaluations.no_difference": (
+        "{model} and {against} agree on all {asked} {asked:question|questions} measured by {name}; even so, their "
+        "answers may differ to up to {share:.0%} of all questions ({confidence} % confidence)."
+    ),
     "evaluations.answers_missing": "{model} has not answered {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model}: {name} was not measured, and {wanted:g} is required.",
     "evaluations.lacks_value": "{model}: {name} is {value:.3g} and must be at least {wanted:g}.",
@@ -151,5 +152,30 @@ TEXTS: Texts = {
     "evaluations.lacks_regression": (
         "{model}: {value} {value:question|questions} of the gate {value:was|were} answered as expected by the model "
         "served now, and {value:is|are} not any more."
+    ),
+    "evaluations.line": "{parts}",
+    "evaluations.line_unmet": "{parts}; not met: {names}",
+    "evaluations.met": "{measure} {met}/{asked}",
+    "evaluations.value": "{measure} {value:.1f}",
+    "evaluations.versus": "vs {against} {differences}",
+    "evaluations.difference": "{difference:+.1f} ± {margin:.1f}",
+    "evaluations.difference_of": "{measure} {difference:+.1f} ± {margin:.1f}",
+    "evaluations.nothing_measured": "nothing was measured",
+    "evaluations.better": "better",
+    "evaluations.worse": "worse",
+    "evaluations.undecided": "undecided",
+    "evaluations.share": "{met}/{asked} = {percent:.1f} % ({low:.1f} to {high:.1f})",
+    "evaluations.mean": "{value:.1f} ({low:.1f} to {high:.1f}, {asked} {asked:answer|answers})",
+    "evaluations.bound": " (bound {bound})",
+    "evaluations.requirement_met": "{model}: {name} is {value}{bound}, as required ({wanted}).",
+    "evaluations.requirement_of": "{name}, {measure},",
+    "evaluations.nothing_to_compare": "{model}: {name} is met: there is nothing to compare with.",
+    "evaluations.judged": (
+        "{judge} preferred {model} to {against} in {wins} of {asked} {asked:question|questions}, and {against} in "
+        "{losses}; {ties} {ties:tie|ties}. It contradicted itself in {disagreements}."
+    ),
+    "evaluations.judge_habits": (
+        "Of its verdicts, {judge} gave {position:.0f} % to the answer that it read first and {longer:.0f} % to the "
+        "longer one."
     ),
 }

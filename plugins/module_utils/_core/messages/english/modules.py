@@ -13,6 +13,11 @@ TEXTS: Texts = {
         "The runner {runner} needs an image with LLaMA-Factory.",
         "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose runner: process.",
     ),
+    "modules.nothing_to_evaluate": Text("There is nothing to ask.", "Declare at least one of gate, rows and guard."),
+    "modules.rows_without_data_dir": Text(
+        "{option} names the published dataset {name}, and no data_dir says where it is.", "Declare data_dir."
+    ),
+    "modules.place_option": "the option {option}",
     "modules.files_not_transferred": Text(
         "The files of the controller were not transferred.",
         "Call the module by its full name.",

@@ -21,9 +21,6 @@ TEXTS: Texts = {
     "evaluations.no_dataset": "{place:capital} doit être le nom d'un jeu de données, et non {value!r}.",
     "evaluations.no_list": "{place:capital} doit être une liste de {choices:join|, | et }, et non {value!r}.",
     "evaluations.no_choice": "{place:capital} doit être l'un de {choices:join|, | et }, et non {value!r}.",
-    "evaluations.no_judge": Text(
-        "{place:capital} doit avoir le nom d'un modèle, et non {value!r}.", "Par exemple : judge: {{model: qwen3:14b}}"
-    ),
     "evaluations.asks_nothing": Text(
         "L'évaluation ne demande rien.", "Donnez held_out, rows ou guard, ou déclarez une porte de qualité à côté."
     ),
@@ -135,6 +132,11 @@ TEXTS: Texts = {
         "Le juge {judge} a choisi la réponse la plus longue dans {share} % de ses verdicts sur {model} et {against} "
         ": la longueur a pu décider, et non la qualité."
     ),
+    "evaluations.no_difference": (
+        "{model} et {against} concordent sur {asked} {asked:question mesurée|questions mesurées} par {name} ; leurs "
+        "réponses peuvent pourtant différer pour jusqu'à {share:.0%} de toutes les questions (confiance de "
+        "{confidence} %)."
+    ),
     "evaluations.answers_missing": "{model} n'a pas répondu à {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model} : {name} n'a pas été mesuré, et {wanted:g} est exigé.",
     "evaluations.lacks_value": "{model} : {name} vaut {value:.3g} et doit être d'au moins {wanted:g}.",
@@ -156,5 +158,30 @@ TEXTS: Texts = {
     "evaluations.lacks_regression": (
         "{model} : {value} {value:question|questions} de la porte de qualité {value:a|ont} eu une réponse conforme du "
         "modèle servi actuellement, et n'en {value:a|ont} plus."
+    ),
+    "evaluations.line": "{parts}",
+    "evaluations.line_unmet": "{parts} ; non satisfait : {names}",
+    "evaluations.met": "{measure} {met}/{asked}",
+    "evaluations.value": "{measure} {value:.1f}",
+    "evaluations.versus": "vs {against} {differences}",
+    "evaluations.difference": "{difference:+.1f} ± {margin:.1f}",
+    "evaluations.difference_of": "{measure} {difference:+.1f} ± {margin:.1f}",
+    "evaluations.nothing_measured": "rien n'a été mesuré",
+    "evaluations.better": "meilleur",
+    "evaluations.worse": "moins bon",
+    "evaluations.undecided": "indécis",
+    "evaluations.share": "{met}/{asked} = {percent:.1f} % ({low:.1f} à {high:.1f})",
+    "evaluations.mean": "{value:.1f} ({low:.1f} à {high:.1f}, {asked} {asked:réponse|réponses})",
+    "evaluations.bound": " (borne {bound})",
+    "evaluations.requirement_met": "{model} : {name} vaut {value}{bound}, comme exigé ({wanted}).",
+    "evaluations.requirement_of": "{name}, {measure},",
+    "evaluations.nothing_to_compare": "{model} : {name} est satisfait : il n'y a rien à quoi comparer.",
+    "evaluations.judged": (
+        "{judge} a préféré {model} à {against} pour {wins} {wins:question|questions} sur {asked}, et {against} pour "
+        "{losses} ; {ties} {ties:égalité|égalités}. Il s'est contredit pour {disagreements}."
+    ),
+    "evaluations.judge_habits": (
+        "{judge} a donné {position:.0f} % de ses verdicts à la réponse lue en premier et {longer:.0f} % à la plus "
+        "longue."
     ),
 }

@@ -21,6 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.rele
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.store import Store
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import write_evaluation
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import FakeOllama, fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.model_store import BASE, ModelStore
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps
@@ -73,6 +74,28 @@ def test_overview_of_a_served_model(models: ModelStore, server: FakeOllama) -> N
     assert newest["there"] and newest["registered_at"] and newest["promoted_at"] and newest["pruned_at"] == ""
     assert newest["path"].endswith(f"/outputs/models/{newest['lineage'][0]['fingerprint']}")
     assert [entry["step"] for entry in newest["lineage"]] == ["register", "gguf", "merge", "train", "base"]
+
+
+def test_overview_has_the_evaluation_of_each_version(models: ModelStore, server: FakeOllama) -> None:
+    newest = model_versions.overview(models.layout, Ollama(server.url), "m")["versions"][0]
+    assert newest["evaluation"] == {}
+    registration = newest["lineage"][0]["fingerprint"]
+    made = write_evaluation(models.layout, registration, newest["digest"])
+    newest, older, _oldest = model_versions.overview(models.layout, Ollama(server.url), "m")["versions"]
+    assert older["evaluation"] == {}
+    evaluation = newest["evaluation"]
+    assert (evaluation["fingerprint"], evaluation["label"], evaluation["passed"]) == (made, "q4_K_M", True)
+    assert evaluation["line"].startswith("calls 48/50, text 71.2, guard 39/40, vs served calls +6.0 ± 8.0")
+    assert evaluation["line_message"]["code"] == "evaluations.line"
+    assert evaluation["measures"]["calls"]["met"] == 48
+    assert [(entry["measure"], entry["worse"], entry["better"]) for entry in evaluation["comparisons"]] == [
+        ("calls", 1, 0), ("text", 1, 1), ("guard", 0, 0),
+    ]  # fmt: skip
+    assert [entry["verdict"]["text"] for entry in evaluation["comparisons"]] == ["undecided", "better", "undecided"]
+    assert evaluation["lines"][-1]["text"] == "Two rows were left out."
+    write_evaluation(models.layout, registration, newest["digest"], at="2026-12-01T08:01:00.000Z", requirements=[])
+    newest = model_versions.overview(models.layout, Ollama(server.url), "m")["versions"][0]
+    assert newest["evaluation"]["passed"] is None
 
 
 def test_upgrade_that_changes_the_prompt_is_reported(tmp_path: Path, server: FakeOllama) -> None:

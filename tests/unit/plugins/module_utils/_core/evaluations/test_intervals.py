@@ -10,11 +10,13 @@ import random
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import intervals
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.intervals import (
     DEGREES,
     bootstrap_mean,
     bounds_of_mean,
     fewest_for,
+    most_unseen,
     paired_bootstrap,
     wilson,
 )
@@ -162,3 +164,23 @@ def test_intervals_contain_the_truth_in_17_of_20_evaluations(asked: int) -> None
         texts = bootstrap_mean([generator.betavariate(2, 1) * 100 for _question in range(asked)])
         means += texts.low <= 200 / 3 <= texts.high
     assert min(shares, differences, means) >= 17, (shares, differences, means)
+
+
+def test_what_was_never_seen_may_still_be_there() -> None:
+    for asked in (1, 10, 300):
+        share = most_unseen(asked)
+        assert (1 - share) ** asked == pytest.approx(0.05), "that share stays unseen in one of twenty cases"
+    assert most_unseen(10) == pytest.approx(0.2589, abs=1e-4)
+    assert most_unseen(300) == pytest.approx(3 / 300, rel=0.01)
+
+
+@pytest.mark.parametrize("numbers", [(250, 90, 60), (395, 3, 2), (398, 2, 0), (10, 190, 200)])
+def test_many_answers_are_sampled_as_few_are(numbers: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where drawing each answer takes long, numbers of answers are drawn: the quantiles are the same."""
+    values = [value for value, number in zip((0.0, 1.0, -1.0), numbers) for _answer in range(number)]
+    _mean, quick = bounds_of_mean(values, samples=20_000)
+    monkeypatch.setattr(intervals, "_MANY", 10**9)
+    _mean, plain = bounds_of_mean(values, samples=4_000)
+    deviation = math.sqrt(sum(value * value for value in values)) / 400
+    for degree in DEGREES:
+        assert quick[str(degree)] == pytest.approx(plain[str(degree)], abs=0.25 * deviation + 1 / 400)

@@ -16,7 +16,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.eval
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.intervals import wilson
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.items import Item
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.report import Facts, Model
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.requirements import Requirements
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.requirements import (
+    Requirements,
+    check,
+    describe,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 
 Q4 = Model("q4_K_M", "candidate", "m:v2-q4_K_M", "1" * 64, 400)
@@ -156,6 +160,11 @@ def test_a_candidate_with_missing_answers_does_not_pass() -> None:
     made = report.build(facts(Q4, F16), ITEMS, {**ANSWERS, "f16": lines}, Requirements())
     assert made["passed"] == {"q4_K_M": True, "f16": False}
     assert "evaluations.answers_missing" in [note["code"] for note in made["notes"]]
+    assert [model["missing"] for model in made["models"]] == [0, 1]
+    (entry,) = made["requirements"]
+    assert entry == {"model": "f16", "name": "answers", "wanted": 9, "value": 8, "bound": None, "met": False}
+    assert str(describe(entry)) == "f16 has not answered 1 question."
+    assert check(Requirements(), made) == [entry], "a changed requirement must not let it pass"
     nothing = report.build(facts(Q4), ITEMS, {}, Requirements())
     assert nothing["passed"] == {"q4_K_M": False} and nothing["models"][0]["measures"] == {}
 
@@ -184,6 +193,10 @@ def test_few_questions_are_told_and_many_are_not() -> None:
     notes = [Message.from_stored(note) for note in built()["notes"]]
     assert str(notes[0]) == (
         "calls: with 4 questions, a measured share of 3/4 may truly be anything from 0.30 to 0.95 (95 % confidence)."
+    )
+    assert str(notes[-1]) == (
+        "q4_K_M and served agree on all 2 questions measured by guard; even so, their answers may differ to up to 78% "
+        "of all questions (95 % confidence)."
     )
     items = [question(number, "guard") for number in range(200)]
     many = report.build(facts(Q4), items, {"q4_K_M": {item.id: line(guard=1.0) for item in items}}, Requirements())

@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import required_results
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates.host import Machine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plan import make_plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 
 GATE = {"prompts": [{"prompt": "Who?", "contains": "homelab"}, {"prompt": "Where?", "contains": "rack"}]}
@@ -165,3 +170,20 @@ def test_what_cannot_be_is_refused_at_plan_time(lab: PlanLab, declared: dict[str
 def test_a_training_alone_has_no_evaluation(lab: PlanLab) -> None:
     with pytest.raises(InputError, match="evaluation"):
         lab.plan(goal=Goal.TRAIN, evaluation={"guard": "general"})
+
+
+def test_the_time_of_an_evaluation_is_that_of_the_last_answers(lab: PlanLab) -> None:
+    declared: dict[str, t.Any] = {"quantizations": ["q4_K_M", "q8_0"], "evaluation": {"rows": "tests"}}
+    first = lab.plan(**declared)
+    lab.make(first)
+    path = os.path.join(lab.layout.artifact("evaluate", spec(first, "evaluate").fingerprint), "receipt.json")
+    receipt = read_json(path)
+    write_json(path, {**receipt, "results": {"seconds_per_answer": 0.5}})
+    asked = spec(first, "evaluate").options["questions"]
+    assert asked == 10, "20 of 30 rows of the dataset are trained on"
+    declared["evaluation"]["guard"] = "general"
+    run = lab.plan(**declared)
+    plan = make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), Machine("cpu"))
+    (step,) = [step for step in plan["steps"] if step["kind"] == "evaluate"]
+    # two quantizations and the served model, 40 more questions
+    assert (step["takes"]["seconds"], step["takes"]["seconds_from"]) == (3 * (asked + 40) * 0.5, "the last time")

@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.summaries import lines_of_card
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.model_card import model_card
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import make_dirs, write_json
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import write_evaluation
 
 BASE, DATASET, TRAIN, GGUF, REGISTER = (digit * 64 for digit in "12345")
 
@@ -122,6 +124,20 @@ def test_a_registered_model_that_passed_a_gate(layout: Layout) -> None:
     )
     compared = model_card(layout, {**promote, "results": {**results, "met_before": 0}})
     assert "promoted; of the model it took the place of, 0. Questions and answers are in `gate.json`." in compared
+    evaluated = model_card(layout, {**promote, "results": {**results, "evaluation": "7" * 64}})
+    assert f"Questions and answers are in `outputs/evaluations/{'7' * 64}`." in evaluated
+
+
+def test_a_promoted_model_that_was_evaluated(layout: Layout) -> None:
+    register = add(layout, "register", REGISTER, settings={"name": "m"}, options={"quantization": "q4_K_M"})
+    promote = {"kind": "promote", "fingerprint": "6" * 64, "upstream": {"register": REGISTER}}
+    assert lines_of_card(layout, promote) == []
+    write_evaluation(layout, REGISTER, "a" * 64)
+    assert lines_of_card(layout, register) == [], "it is registered before it is evaluated"
+    card = model_card(layout, promote, lines_of_card(layout, promote))
+    section = card.partition("## Evaluation\n\n")[2].partition("\n\n")[0].splitlines()
+    assert section[0].startswith("* calls 48/50, text 71.2, guard 39/40, vs served calls +6.0 ± 8.0")
+    assert section[-1] == "* Two rows were left out." and len(section) == 4
 
 
 def test_a_gguf_file_of_a_base_alone(layout: Layout) -> None:
