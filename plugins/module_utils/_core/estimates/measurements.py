@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing as t
 
 from ..base_models.entry import Shape
 from .memory import expert_parameters, gguf_bytes, parameters
@@ -40,7 +39,7 @@ class Takes:
         return dataclasses.asdict(self)
 
 
-def imatrix(shape: Shape, tokens: int) -> Takes:
+def imatrix(shape: Shape, tokens: float) -> Takes:
     """Estimate an importance matrix.
 
     The file has one number in 32 bits for each input of each linear module, and the name of the module.
@@ -48,16 +47,17 @@ def imatrix(shape: Shape, tokens: int) -> Takes:
     :param tokens: number of tokens that are read.
     """
     width = 6 * shape.hidden + max(1, shape.experts) * max(shape.intermediate, shape.expert_intermediate)
-    return Takes(4 * shape.layers * width + 500_000, _ram(shape, "f16"), tokens, _active(shape))
+    return Takes(4 * shape.layers * width + 500_000, _ram(shape, "f16"), int(tokens), _active(shape))
 
 
-def likelihood(shape: Shape, tokens: int, quantizations: t.Sequence[str]) -> Takes:
+def likelihood(shape: Shape, most: int, tokens: float, files: int) -> Takes:
     """Estimate the comparison of quantized files with the 16-bit one.
 
-    :param tokens: number of tokens that each file reads.
+    :param most: number of tokens that each file reads at most; :param tokens: the same, as estimated from the rows.
+    :param files: number of quantized files.
     """
-    kept = int(tokens * shape.vocabulary * _KEPT_LOGITS_BYTES)
-    return Takes(kept, _ram(shape, "f16"), tokens * (1 + len(quantizations)), _active(shape))
+    kept = int(most * shape.vocabulary * _KEPT_LOGITS_BYTES)
+    return Takes(kept, _ram(shape, "f16"), int(min(most, tokens) * (1 + files)), _active(shape))
 
 
 def _ram(shape: Shape, quantization: str) -> int:

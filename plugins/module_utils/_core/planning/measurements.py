@@ -10,7 +10,7 @@ import typing as t
 
 from ..base_models.entry import Shape
 from ..errors import InputError, NotReadyError
-from ..estimates import measurements
+from ..estimates import duration, measurements
 from ..runs.spec import Toolchain
 from ..training.hyperparameters import Hyperparameters
 from ..training.known_names import DIRECT_QUANTIZATIONS, NEED_IMATRIX
@@ -28,49 +28,62 @@ _MATRIX_RECIPE = 1
 _LIKELIHOOD_RECIPE = 1
 
 
-def imatrix(declared: t.Any, dataset: str, shape: Shape | None, toolchain: Toolchain) -> Imatrix | None:
+def imatrix(
+    hyper: Hyperparameters, dataset: str, results: t.Mapping[str, t.Any], shape: Shape | None, toolchain: Toolchain
+) -> Imatrix | None:
     """Return the importance matrix of a fine-tune; None if none is declared.
 
-    :param declared: value of the option ``imatrix``.
-    :param dataset: fingerprint of the dataset.
+    :param dataset: fingerprint of the dataset; :param results: its statistics.
     :param shape: shape of the base model; None if it is unknown.
     :raises NotReadyError: if llama.cpp was installed without the program.
     """
-    if not declared:
+    if not hyper["imatrix"]:
         return None
     require_program(toolchain, "llama-imatrix", "imatrix")
     settings = {"tokens": IMATRIX_TOKENS, "recipe": _MATRIX_RECIPE}
-    takes = {"takes": measurements.imatrix(shape, IMATRIX_TOKENS).as_dict()} if shape else {}
+    tokens = _tokens(hyper, results, 1.0, IMATRIX_TOKENS)
+    takes = {"takes": measurements.imatrix(shape, tokens).as_dict()} if shape else {}
     return Imatrix(dataset, settings, takes)
 
 
+def _tokens(hyper: Hyperparameters, results: t.Mapping[str, t.Any], share: float, most: int) -> float:
+    """Return how many tokens of a dataset are read, as far as its size tells.
+
+    :param share: share of its rows; :param most: the largest number.
+    """
+    tokens = duration.total_tokens(results, share, int(hyper["cutoff_len"]))
+    return most if tokens is None else min(most, tokens)
+
+
 def likelihood(
+    hyper: Hyperparameters,
     dataset: str,
+    results: t.Mapping[str, t.Any],
     rows: str,
-    quantizations: t.Sequence[str],
     shape: Shape | None,
     toolchain: Toolchain,
 ) -> Likelihood:
     """Return the comparison of the quantized files of a fine-tune with the 16-bit one.
 
-    :param dataset: fingerprint of the dataset whose rows they read.
+    :param dataset: fingerprint of the dataset whose rows they read; :param results: its statistics.
     :param rows: which of them (:func:`rows_for`).
-    :param quantizations: declared types.
     :param shape: shape of the base model; None if it is unknown.
     :raises NotReadyError: if llama.cpp was installed without the program.
     """
     require_program(toolchain, "llama-perplexity", "evaluation.likelihood")
     settings = {"tokens": LIKELIHOOD_TOKENS, "recipe": _LIKELIHOOD_RECIPE, "rows": rows}
-    compared = [name for name in quantizations if name != "f16"]
-    takes = measurements.likelihood(shape, LIKELIHOOD_TOKENS, compared).as_dict() if shape else None
-    return Likelihood(dataset, settings, {"takes": takes} if takes else {})
+    share = {HELD_OUT: hyper["held_out"], VALIDATION: hyper["validation_share"]}.get(rows, 1.0)
+    tokens = _tokens(hyper, results, float(share), LIKELIHOOD_TOKENS)
+    files = sum(name != "f16" for name in hyper.quantizations)
+    takes = {"takes": measurements.likelihood(shape, LIKELIHOOD_TOKENS, tokens, files).as_dict()} if shape else {}
+    return Likelihood(dataset, settings, takes)
 
 
-def rows_for(name: str, hyper: Hyperparameters, others: str) -> str:
+def rows_for(name: str, hyper: Hyperparameters, others: bool) -> str:
     """Return which rows that are not trained on quantized files are compared on.
 
     :param name: name of the fine-tune.
-    :param others: fingerprint of a dataset that is not trained on; empty if none is declared.
+    :param others: whether a dataset that is not trained on is declared.
     :raises InputError: if there are none.
     """
     if others:

@@ -146,12 +146,10 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         quantizations=declared.hyper.quantizations,
         export=declared.export,
         projector=projector,
-        imatrix=measurements.imatrix(declared.hyper["imatrix"], dataset.fingerprint, base.shape, host.toolchain)
+        imatrix=measurements.imatrix(declared.hyper, dataset.fingerprint, dataset.results, base.shape, host.toolchain)
         if request.goal in (Goal.GGUF, Goal.MODEL)
         else None,
-        likelihood=_likelihood(layout, declared, dataset.fingerprint, base.shape, host)
-        if request.goal is Goal.MODEL
-        else None,
+        likelihood=_likelihood(layout, declared, dataset, base.shape, host) if request.goal is Goal.MODEL else None,
         serving=_serving(
             layout,
             declared,
@@ -221,20 +219,22 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
         return check_questions(layout, evaluating, host.toolchain)
 
 
-def _likelihood(layout: Layout, declared: Declared, dataset: str, shape: Shape | None, host: Host) -> Likelihood | None:
+def _likelihood(
+    layout: Layout, declared: Declared, dataset: inputs.ResolvedDataset, shape: Shape | None, host: Host
+) -> Likelihood | None:
     """Return how the quantized files are compared with the 16-bit one; None if that is not declared.
 
-    :param dataset: fingerprint of the dataset that is trained on.
+    :param dataset: the dataset that is trained on.
     :raises InputError: if there are no rows that are not trained on, or no files to compare.
     """
     if declared.evaluation is None or not declared.evaluation.likelihood:
         return None
     with _errors_of("evaluation"):
         named = declared.evaluation.rows
-        others = inputs.resolve_dataset(layout, named, host.datasets).fingerprint if named else ""
-        rows = measurements.rows_for(declared.name, declared.hyper, others)
+        read = inputs.resolve_dataset(layout, named, host.datasets) if named else dataset
+        rows = measurements.rows_for(declared.name, declared.hyper, bool(named))
         measurements.check_comparable(declared.name, declared.export, declared.hyper.quantizations)
-    return measurements.likelihood(others or dataset, rows, declared.hyper.quantizations, shape, host.toolchain)
+    return measurements.likelihood(declared.hyper, read.fingerprint, read.results, rows, shape, host.toolchain)
 
 
 def _about_server(host: Host, architecture: str = "") -> list[Message]:

@@ -5,24 +5,29 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import (
     required_artifacts,
     required_results,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import measurements
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates.host import Machine
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import measurements, plan_text
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plan import make_plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.readiness import disk_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import likelihood, measured_text
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.memory import Ram
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 
 TYPES = ["q4_K_M", "iq2_XXS", "q8_0"]
@@ -136,8 +141,28 @@ def test_what_they_take_is_in_the_plan(lab: PlanLab) -> None:
     assert 500_000 < (disk_of(run, matrix) or 0) < 5_000_000
     assert disk_of(run, compared) == measurements.LIKELIHOOD_TOKENS * 151936
     takes = compared.spec.options["takes"]
-    assert takes["tokens"] == 2 * measurements.LIKELIHOOD_TOKENS
+    # a fifth of 40 rows of about 70 bytes, read by two files
+    assert 100 < takes["tokens"] < 1000
     assert 2.5e9 < takes["ram_bytes"] == matrix.spec.options["takes"]["ram_bytes"] < 4e9
+
+
+def test_text_of_the_plan(lab: PlanLab) -> None:
+    """Both are told with memory, disk and time, and a comparison that is declared later is all that is made."""
+    declared: dict[str, t.Any] = {"quantizations": ["q4_K_M"], "imatrix": "dataset"}
+    lab.publish("homelab", [{"instruction": f"Quand {n} ?", "output": "Oui. " * 80} for n in range(500)])
+    run = planned(lab, **declared)
+    machine = Machine("cpu", (), Ram(total=64 << 30, available=60 << 30, swap=0))
+    made = make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), machine, None, 2)
+    (matrix,) = (step["takes"] for step in made["steps"] if step["label"] == "imatrix")
+    # 2 operations for each of 494 million parameters and 32 768 tokens, on two cores
+    assert matrix["seconds"] == pytest.approx(15 + 2 * 494e6 * 32768 / 30e9, rel=0.01)
+    assert re.search(r"\n  imatrix +RAM 2\.\d GB, disk \d\.\d MB, about 18 min", plan_text.text(made)), plan_text.text(
+        made
+    )
+    lab.make(run)
+    later = planned(lab, **declared, evaluation={"rows": "others", "likelihood": True, "guard": "general"})
+    view = Engine(lab.layout.root).preview(later)
+    assert view.pending[0] == "likelihood" and "imatrix" not in view.pending and "gguf-q4_K_M" not in view.pending
 
 
 def test_names_are_those_of_the_steps() -> None:
