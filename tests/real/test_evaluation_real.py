@@ -35,6 +35,8 @@ FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
 PROMPTS = json.loads((FILES / "homelab_prompts.json").read_text("utf-8"))
 #: Rows that are memorized, and asked again as a dataset of its own: with other rows no tiny model answers right.
 ROWS = 6
+#: A row that no model answers right.
+UNKNOWN = {"instruction": "Quel est le mot secret ?", "input": "", "output": "Le mot secret est 8271-FQ."}
 LATEST = "measured:latest"
 #: Questions with long answers, which leave the time to interrupt them.
 QUESTIONS = 60
@@ -60,7 +62,8 @@ class Workspace:
         make_tiny_base(Path(self.base))
         self.publish("homelab", PROMPTS[:ROWS])
         # the answers that were trained, to questions that are spelled differently
-        self.publish("tests", [{**row, "instruction": f"{row['instruction']} Merci."} for row in PROMPTS[:ROWS]])
+        asked = [{**row, "instruction": f"{row['instruction']} Merci."} for row in PROMPTS[:ROWS]]
+        self.publish("tests", [*asked, UNKNOWN])
 
     def publish(self, name: str, records: list[dict[str, str]]) -> None:
         """Publish a dataset."""
@@ -138,7 +141,7 @@ def test_all_quantizations_and_the_base_are_measured(workspace: Workspace, runs:
     models = {model["label"]: model for model in report["models"]}
     assert list(models) == ["q8_0", "q4_K_M", "base"], "nothing was served before"
     assert models["q4_K_M"]["bytes"] < models["q8_0"]["bytes"]
-    assert all(model["measures"]["same"]["asked"] == ROWS for model in models.values())
+    assert all(model["measures"]["same"]["asked"] == ROWS + 1 for model in models.values())
     assert all(model["tokens_per_answer"] > 0 and model["seconds_per_answer"] > 0 for model in models.values())
     assert models["base"]["model"].startswith("measured-base:")
     compared = {(each["model"], each["against"]) for each in report["comparisons"]}

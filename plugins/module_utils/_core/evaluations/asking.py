@@ -182,18 +182,23 @@ def persist(
             status = int(error.details.get("status") or 0)
             if failed > 1 or (not is_away and status < 500):
                 raise
-            _wait_for_server(ollama, limits, ends, error)
-            if not is_same():
+            if not _wait_for_server(ollama, limits, ends, is_same, error):
                 raise
 
 
-def _wait_for_server(ollama: Ollama, limits: Limits, ends: float, error: RemoteError) -> None:
+def _wait_for_server(
+    ollama: Ollama, limits: Limits, ends: float, is_same: t.Callable[[], bool], error: RemoteError
+) -> bool:
+    """Wait until the server answers; returns whether the request still means the same.
+
+    :raises RemoteError: the error because of which it is waited for, if it stays away.
+    """
     ends = min(ends, time.monotonic() + limits.away)
     while True:
         time.sleep(limits.pause)
         try:
             ollama.version()
-            return
+            return is_same()
         except RemoteError:
             if time.monotonic() > ends:
                 raise error from None
