@@ -163,10 +163,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
 
 
 def prepared(root: Path, *shape: str) -> t.Iterator[Workspace]:
-    """A data directory with the tiny base and the shipped prompts in it.
-
-    :param shape: further options for ``make_tiny_base.py``.
-    """
+    """A data directory with the tiny base (``shape``: its options) and the shipped prompts in it."""
     made = Workspace(root)
     make_tiny_base(root / "base", "--layers", "2", *shape)
     location = made.layout.artifact("base", BASE)

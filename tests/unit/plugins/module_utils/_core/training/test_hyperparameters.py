@@ -363,8 +363,7 @@ def test_quantizations(declared: t.Any, canonical: list[str]) -> None:
 
 
 def test_canonical_quantizations_are_unchanged() -> None:
-    declared = {"quantizations": list(QUANTIZATIONS), "imatrix": "dataset"}
-    assert hp.normalise(declared).quantizations == list(QUANTIZATIONS)
+    assert hp.normalise({"quantizations": list(QUANTIZATIONS), "imatrix": "dataset"}).quantizations == [*QUANTIZATIONS]
     assert hp.normalise({}).quantizations == ["q4_K_M"]
 
 
