@@ -28,7 +28,7 @@ options:
     description:
       - The components that have to be installed. V(builder) makes the others and is added where it is needed.
       - V(llamafactory) is the environment of LLaMA-Factory, V(converter) that of llama.cpp's converter, V(llama_cpp)
-        holds the converter, C(llama-quantize) and C(llama-tokenize).
+        holds the converter, C(llama-quantize), C(llama-tokenize), C(llama-imatrix) and C(llama-perplexity).
       - V(llama_server) holds the programs that Ollama 0.30 and later runs, V(headers) what older ones are built with.
         The build of V(llama_server) also makes V(llama_cpp), if it is missing.
     type: list

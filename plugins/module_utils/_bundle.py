@@ -66,6 +66,7 @@ def modules() -> None:
     from ._core.datasets.rules import tool_use as _core_datasets_rules_tool_use
     from ._core.datasets.rules import tools as _core_datasets_rules_tools
     from ._core.datasets.rules import unread_fields as _core_datasets_rules_unread_fields
+    from ._core.datasets import sampled_rows as _core_datasets_sampled_rows
     from ._core.datasets import source_text as _core_datasets_source_text
     from ._core.datasets import sources as _core_datasets_sources
     from ._core.datasets import statistics as _core_datasets_statistics
@@ -105,6 +106,7 @@ def modules() -> None:
     from ._core.estimates import duration as _core_estimates_duration
     from ._core.estimates import fit as _core_estimates_fit
     from ._core.estimates import host as _core_estimates_host
+    from ._core.estimates import measurements as _core_estimates_measurements
     from ._core.estimates import memory as _core_estimates_memory
     from ._core.estimates import number_format as _core_estimates_number_format
     from ._core.evaluations import answered as _core_evaluations_answered
@@ -193,6 +195,7 @@ def modules() -> None:
     from ._core.planning import evaluating as _core_planning_evaluating
     from ._core.planning import held_versions as _core_planning_held_versions
     from ._core.planning import inputs as _core_planning_inputs
+    from ._core.planning import measurements as _core_planning_measurements
     from ._core.planning import node_training as _core_planning_node_training
     from ._core.planning import pipeline as _core_planning_pipeline
     from ._core.planning import plan as _core_planning_plan
@@ -220,6 +223,7 @@ def modules() -> None:
     from ._core.programs import list_llamafactory_templates as _core_programs_list_llamafactory_templates
     from ._core.programs import llamafactory_cli as _core_programs_llamafactory_cli
     from ._core.programs import render_probes as _core_programs_render_probes
+    from ._core.programs import render_rows as _core_programs_render_rows
     from ._core.releases import gate as _core_releases_gate
     from ._core.releases import gate_calls as _core_releases_gate_calls
     from ._core.releases import lineage as _core_releases_lineage
@@ -249,7 +253,10 @@ def modules() -> None:
     from ._core.steps import gguf as _core_steps_gguf
     from ._core.steps import gguf_adapter as _core_steps_gguf_adapter
     from ._core.steps import gguf_format as _core_steps_gguf_format
+    from ._core.steps import imatrix as _core_steps_imatrix
+    from ._core.steps import likelihood as _core_steps_likelihood
     from ._core.steps import log_cause as _core_steps_log_cause
+    from ._core.steps import measured_text as _core_steps_measured_text
     from ._core.steps import merge as _core_steps_merge
     from ._core.steps import one_pass as _core_steps_one_pass
     from ._core.steps import projector as _core_steps_projector

@@ -9,8 +9,8 @@ module: toolchain
 short_description: Install the tools of a fine-tune
 version_added: 0.1.0
 description:
-  - Installs LLaMA-Factory and llama.cpp's converter into environments of their own, and builds C(llama-quantize) and
-    C(llama-tokenize) from source. Every package is pinned.
+  - Installs LLaMA-Factory and llama.cpp's converter into environments of their own, and builds C(llama-quantize),
+    C(llama-tokenize), C(llama-imatrix) and C(llama-perplexity) from source. Every package is pinned.
   - A component is complete once its file C(.complete) is written, last of all. What an interrupted installation left is
     removed and built again. A lock keeps two plays from building the same component.
   - Needs no root. System packages that are missing (a C++ compiler, C(python3-venv)) are reported with the command that

@@ -97,7 +97,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train_and_convert_in_one_pass(root: Path, base: Path, llama_cpp: Path) -> t.Iterator[served.Made]:
     """A fine-tune of two steps of a base, as a GGUF file of base and adapter."""
-    for workspace in steps_real.prepared(root, base):
+    for workspace in steps_real.prepared(root, base=base):
         workspace.tools = dataclasses.replace(workspace.tools, llama_cpp_dir=str(llama_cpp))
         train = steps_real.training(workspace, epochs=0.4)
         served.publish(workspace, train, workspace.run(TrainStep(), train))

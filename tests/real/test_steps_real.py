@@ -162,11 +162,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
     yield from prepared(tmp_path_factory.mktemp("steps"))
 
 
-def prepared(root: Path, base: Path | None = None) -> t.Iterator[Workspace]:
-    """A data directory with a base, the tiny one by default, and the shipped prompts in it."""
+def prepared(root: Path, *shape: str, base: Path | None = None) -> t.Iterator[Workspace]:
+    """A data directory with a base, the tiny one (``shape``: its options) by default, and the shipped prompts in it."""
     made = Workspace(root)
     if base is None:
-        make_tiny_base(root / "base", "--layers", "2")
+        make_tiny_base(root / "base", "--layers", "2", *shape)
     else:
         shutil.copytree(base, root / "base")
     location = made.layout.artifact("base", BASE)

@@ -19,7 +19,10 @@ from .workspace import Workspace, remove
 
 #: The programs of each component. Ollama 0.30 and later runs models in llama-server, and copies them with
 #: llama-quantize.
-PROGRAMS = {"llama_cpp": ("llama-quantize", "llama-tokenize"), "llama_server": ("llama-server", "llama-quantize")}
+PROGRAMS = {
+    "llama_cpp": ("llama-quantize", "llama-tokenize", "llama-imatrix", "llama-perplexity"),
+    "llama_server": ("llama-server", "llama-quantize"),
+}
 #: Besides the options that depend on the machine. Static, and without what needs more system packages.
 _OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -51,6 +54,9 @@ _OPTIONS = {
 # ordered, so a compiler keeps them one by one unless it may add in another order: three times the speed, and an error
 # of the weights (root mean square) that differs by 0.002 %. Infinities and NaN are treated as before. ggml-base has no
 # code that answers: the kernels of llama-server are in ggml-cpu.
+# llama-perplexity has no option for it, so a header makes it read the markers of a chat template as tokens, as
+# llama-imatrix does with --parse-special; a training reads them so too. Both leave their log to a thread that ends with
+# the process: the header makes them wait for it, or their last lines, which have the results, would sometimes be lost.
 # llama-server has to answer fast, so its kernels keep -O3, and what it does for each token is not left at -O0. It needs
 # all of mtmd too, whose files for single models are compiled as one: 367 s of processor time for all three programs.
 _PROJECT = """\
@@ -63,7 +69,6 @@ set_target_properties(llama-common PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_S
 set_source_files_properties("${SOURCE}/common/json.cpp" TARGET_DIRECTORY llama-common
     PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 if(LLAMA_BUILD_SERVER)
-    target_compile_options(ggml-cpu PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O3>)
     file(GLOB MODELS "${SOURCE}/tools/mtmd/models/*.cpp")
     set_target_properties(mtmd PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
     set_source_files_properties(${MODELS} TARGET_DIRECTORY mtmd PROPERTIES UNITY_GROUP models)
@@ -71,6 +76,26 @@ else()
     target_compile_options(llama-common PRIVATE -O0)
     target_compile_options(cpp-httplib PRIVATE -O0)
 endif()
+# llama-imatrix and llama-perplexity compute with the model.
+target_compile_options(ggml-cpu PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O3>)
+file(WRITE "${CMAKE_BINARY_DIR}/measuring.h" [[
+#include "common.h"
+#include "log.h"
+#include <cstdlib>
+static void init_and_flush() {
+    common_init();
+    std::atexit([] { common_log_pause(common_log_main()); });
+}
+static std::vector<llama_token> with_markers(
+        const llama_context * ctx, const std::string & text, bool add_special, bool parse_special = true) {
+    return common_tokenize(ctx, text, add_special, parse_special);
+}
+#define common_init init_and_flush
+#define common_tokenize with_markers
+]])
+foreach(MEASURING llama-imatrix llama-perplexity-impl)
+    target_compile_options(${MEASURING} PRIVATE -include "${CMAKE_BINARY_DIR}/measuring.h")
+endforeach()
 """
 _KEPT = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion", "gguf-py", "LICENSE")
 _NOT_UNPACKED = (".devops", ".github", "benches", "docs", "examples", "media", "models", "pocs", "tests")

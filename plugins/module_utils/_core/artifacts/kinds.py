@@ -106,6 +106,16 @@ TABLE = (
         card=Card("Merged 16-bit weights of a training of", "finetune", "transformers"),
     ),
     Kind(
+        "imatrix",
+        "models/imatrix",
+        "gguf",
+        "Importance matrix",
+        lineage=4,
+        facts=("rows", "tokens", "perplexity"),
+        retention=Retention.VERSION,
+        startup_seconds=15.0,
+    ),
+    Kind(
         "gguf",
         "models/gguf",
         "gguf",
@@ -116,6 +126,14 @@ TABLE = (
         startup_seconds=5.0,
         bytes_per_second=250e6,
         card=Card("GGUF file of a training of", "quantized"),
+    ),
+    Kind(
+        "likelihood",
+        "outputs/likelihood",
+        "gguf",
+        "Likelihood",
+        facts=("rows", "tokens", "quantizations"),
+        startup_seconds=15.0,
     ),
     Kind(
         "gguf_adapter",

@@ -50,12 +50,14 @@ class PendingSteps:
 def required_artifacts(layout: Layout, spec: StepSpec) -> dict[str, str]:
     """Return the artifacts that must be complete before the step can run: kind → fingerprint.
 
-    A quantized file is produced from the f16 file alone, although its fingerprint is derived from the merged weights.
+    A quantized file is produced from the f16 file, and an importance matrix if there is one, although its fingerprint
+    is derived from the merged weights.
     A file that is merged on the way is produced from the base and the training.
     """
     f16 = spec.options.get("f16")
     if spec.kind == "gguf" and f16:
-        return {"gguf": str(f16)}
+        imatrix = spec.upstream.get("imatrix")
+        return {"gguf": str(f16), **({"imatrix": imatrix} if imatrix else {})}
     required = dict(spec.upstream)
     if spec.kind == "gguf" and "merge" in required:
         merged = layout.receipt("merge", required["merge"]) or {}
@@ -67,13 +69,16 @@ def required_artifacts(layout: Layout, spec: StepSpec) -> dict[str, str]:
 def required_results(layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
     """Return kind and fingerprint of all artifacts that must be complete before the step can run.
 
-    An evaluation asks several registered models. A promotion needs the evaluation, unless the same version was promoted
-    under the same conditions when it was registered by an earlier recipe.
+    An evaluation asks several registered models, and several files are compared with one. A promotion needs the
+    evaluation, unless the same version was promoted under the same conditions when it was registered by an earlier
+    recipe.
     """
     required = list(required_artifacts(layout, spec).items())
     if spec.kind == "evaluate":
         asked = [*(spec.settings.get("candidates") or {}).values(), spec.settings.get("base")]
         required += [("register", str(each)) for each in asked if each and ("register", str(each)) not in required]
+    if spec.kind == "likelihood":
+        required += [("gguf", str(each)) for each in spec.settings["candidates"].values()]
     if spec.kind == "promote" and spec.options.get("evaluation"):
         promoted_before = spec.options.get("promoted_before") or ()
         if not any(layout.receipt("promote", str(each)) for each in promoted_before):

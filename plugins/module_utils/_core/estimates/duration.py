@@ -56,6 +56,8 @@ _UTILISATION = 0.4
 _QLORA_SLOWDOWN = 1.2
 #: Operations per second of one CPU core.
 _CORE_RATE = 15e9
+#: The same where llama.cpp reads text.
+_READING_RATE = 15e9
 
 #: Start-up of a training: imports of PyTorch and LLaMA-Factory.
 _TRAIN_STARTUP = kinds.BY_NAME["train"].startup_seconds
@@ -91,6 +93,16 @@ def training_seconds(
         slowdown = _QLORA_SLOWDOWN if method == "qlora" else 1.0
         return _TRAIN_STARTUP + operations * slowdown / (peak * 1e12 * _UTILISATION * gpus)
     return _TRAIN_STARTUP + operations / (_CORE_RATE * max(1, cores))
+
+
+def reading_seconds(kind: str, parameters: int, tokens: int, cores: int) -> float:
+    """Estimated seconds of a step in which llama.cpp reads text on the CPU: 2 operations per parameter and token.
+
+    :param parameters: number of parameters that a token uses.
+    :param tokens: number of tokens.
+    :param cores: number of CPU cores.
+    """
+    return kinds.BY_NAME[kind].startup_seconds + 2 * float(parameters) * tokens / (_READING_RATE * max(1, cores))
 
 
 def total_tokens(dataset_results: t.Mapping[str, t.Any], epochs: float, cutoff: int) -> float | None:

@@ -80,7 +80,15 @@ BITS = {
     "q3_K_L": 4.2979,
     "q3_K_M": 3.9960,
     "q3_K_S": 3.6429,
+    "iq3_XXS": 3.2548,
     "q2_K": 3.1593,
+    "q2_K_S": 2.9697,
+    "iq2_M": 2.9294,
+    "iq2_S": 2.7403,
+    "iq2_XS": 2.5882,
+    "iq2_XXS": 2.3824,
+    "iq1_M": 2.1460,
+    "iq1_S": 2.0042,
 }
 #: Bits per weight of the embeddings, which get more bits than the layers; they dominate in small models.
 _EMBEDDING_BITS = 6.5633

@@ -15,7 +15,7 @@ from ..releases.recipes import earlier_fingerprints
 from ..runs.names import slug
 from ..runs.run import Run, RunStep
 from ..runs.spec import StepSpec, Toolchain
-from ..training.known_names import DIRECT_QUANTIZATIONS
+from ..training.known_names import DIRECT_QUANTIZATIONS, WITHOUT_IMATRIX
 from ..training.one_pass import declared_obstacle
 from .evaluating import Evaluating, of_gate
 
@@ -61,6 +61,34 @@ def base_step(base: Identity) -> RunStep:
     return make_step("base", base.settings, {}, base.options)
 
 
+@dataclasses.dataclass(frozen=True)
+class Imatrix:
+    """The importance matrix of a fine-tune.
+
+    :param dataset: fingerprint of the dataset whose rows it is made from.
+    :param settings: how it is made.
+    :param options: what it takes of the host.
+    """
+
+    dataset: str
+    settings: t.Mapping[str, t.Any]
+    options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """The comparison of the quantized files of a fine-tune with the 16-bit one.
+
+    :param dataset: fingerprint of the dataset whose rows they read.
+    :param settings: how many tokens they read, and of which rows.
+    :param options: what it takes of the host.
+    """
+
+    dataset: str
+    settings: t.Mapping[str, t.Any]
+    options: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+
+
 def wants_weights(options: t.Mapping[str, t.Any]) -> bool:
     """Whether a fine-tune has its merged weights written: they are declared, or the conversion cannot do without.
 
@@ -71,23 +99,50 @@ def wants_weights(options: t.Mapping[str, t.Any]) -> bool:
 
 
 def gguf_steps(
-    weights: str, quantizations: t.Sequence[str], options: t.Mapping[str, t.Any], source: str = "merge"
+    weights: str,
+    quantizations: t.Sequence[str],
+    options: t.Mapping[str, t.Any],
+    source: str = "merge",
+    imatrix: Imatrix | None = None,
 ) -> list[RunStep]:
     """Return the conversion, and a quantization from f16 for each type that needs one.
 
     :param weights: fingerprint of the merged weights or of the base.
     :param source: kind of the weights: ``merge`` or ``base``.
+    :param imatrix: the importance matrix by which they are quantized; None for none.
     """
     upstream = {source: weights}
     f16 = make_step("gguf", {"quantization": "f16"}, upstream, {**options, "quantization": "f16"}, "gguf-f16")
     steps = [f16] if any(name not in DIRECT_QUANTIZATIONS or name == "f16" for name in quantizations) else []
+    matrix = None
+    if imatrix is not None:
+        inputs = {"gguf": f16.spec.fingerprint, "dataset": imatrix.dataset}
+        matrix = make_step("imatrix", imatrix.settings, inputs, {**options, **imatrix.options})
+        steps.append(matrix)
     for name in quantizations:
         if name != "f16":
-            gguf_options = {**options, "quantization": name}
+            gguf_options, inputs = {**options, "quantization": name}, upstream
             if name not in DIRECT_QUANTIZATIONS:
                 gguf_options["f16"] = f16.spec.fingerprint
-            steps.append(make_step("gguf", {"quantization": name}, upstream, gguf_options, f"gguf-{name}"))
+            if matrix is not None and name not in WITHOUT_IMATRIX:
+                inputs = {**upstream, "imatrix": matrix.spec.fingerprint}
+            steps.append(make_step("gguf", {"quantization": name}, inputs, gguf_options, f"gguf-{name}"))
     return steps
+
+
+def likelihood_step(files: t.Sequence[RunStep], likelihood: Likelihood) -> RunStep | None:
+    """Return the step that compares quantized files with the 16-bit one; None if there is none to compare.
+
+    :param files: the steps of :func:`gguf_steps`.
+    """
+    by_name = {step.spec.options["quantization"]: step.spec for step in files if step.spec.kind == "gguf"}
+    half = by_name.pop("f16", None)
+    if half is None or not by_name:
+        return None
+    candidates = {name: spec.fingerprint for name, spec in by_name.items()}
+    upstream = {"gguf": half.fingerprint, "dataset": likelihood.dataset}
+    options = {"name": half.options["name"], **likelihood.options}
+    return make_step("likelihood", {**likelihood.settings, "candidates": candidates}, upstream, options)
 
 
 def register_steps(
@@ -282,6 +337,8 @@ class Chain:
     :param export: ``merged`` or ``adapter`` (see ``training.adapter_export``).
     :param ggufs: fingerprints of existing GGUF files by quantization, if the run only serves them.
     :param projector: the step that converts the image encoder, with which the model is served; None for none.
+    :param imatrix: the importance matrix by which the GGUF files are quantized; None for none.
+    :param likelihood: how the quantized files are compared with the 16-bit one; None for not at all.
     :param serving: how the model is served; None for other goals.
     """
 
@@ -294,6 +351,8 @@ class Chain:
     export: str = "merged"
     ggufs: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     projector: RunStep | None = None
+    imatrix: Imatrix | None = None
+    likelihood: Likelihood | None = None
     serving: Serving | None = None
 
 
@@ -319,6 +378,7 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
         return steps, [goal.value]
     ggufs = dict(chain.ggufs)
     goals = []
+    measured: list[RunStep] = []
     if not ggufs:
         if chain.export == "adapter" and chain.base is not None:
             adapter, files = adapter_steps(chain.base, results["train"], chain.options, chain.quantizations)
@@ -333,9 +393,15 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
             if (chain.options.get("resolved") or {}).get("keep_merged"):
                 goals = ["merge"]
             recorded = {"name": chain.options.get("name", ""), "base": results["base"], "dataset": results["dataset"]}
-            files = gguf_steps(results["merge"], chain.quantizations, recorded)
-        steps += files
-        by_name = {step.spec.options["quantization"]: step.spec.fingerprint for step in files}
+            files = gguf_steps(results["merge"], chain.quantizations, recorded, imatrix=chain.imatrix)
+            likelihood = likelihood_step(files, chain.likelihood) if chain.likelihood else None
+            if likelihood is not None:
+                measured = [likelihood]
+                goals.append(likelihood.label)
+        steps += [*files, *measured]
+        by_name = {
+            step.spec.options["quantization"]: step.spec.fingerprint for step in files if step.spec.kind == "gguf"
+        }
         ggufs = {name: by_name[name] for name in chain.quantizations}
     if goal is Goal.GGUF or chain.serving is None:
         return steps, [*goals, *(f"gguf-{name}" for name in ggufs)]
@@ -349,7 +415,7 @@ def compose(chain: Chain, goal: Goal) -> tuple[list[RunStep], list[str]]:
             if (step.spec.kind, step.spec.fingerprint) not in made
         ]
     served = [*compared, *serving_steps(ggufs, chain.serving, beside, compared[-1] if compared else None)]
-    kept = [label for label in goals if label == "merge"]
+    kept = [label for label in goals if label in ("merge", "likelihood")]
     wanted = [step for step in served if step not in compared and step.spec.kind != "evaluate"]
     return [*steps, *served], [*kept, *(step.label for step in wanted)]
 

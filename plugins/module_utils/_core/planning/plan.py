@@ -220,8 +220,10 @@ def _requirements(
     disk = disk_of(run, step)
     if disk is not None:
         requirements["disk_bytes"] = disk
-    if (estimate.get("ram") or {}).get(kind):
-        requirements["ram_bytes"] = estimate["ram"][kind]
+    takes = step.spec.options.get("takes") or {}
+    ram = takes.get("ram_bytes") or (estimate.get("ram") or {}).get(kind)
+    if ram:
+        requirements["ram_bytes"] = ram
     if kind == "train" and estimate.get("vram"):
         requirements["vram_bytes"] = estimate["vram"]["planned"]
     if kind == "train" and options.get("optimizer_steps"):
@@ -271,6 +273,9 @@ def _seconds(
     previous_seconds = _duration(before)
     if previous_seconds is not None and (before or {}).get("settings") == step.spec.settings and kind != "base":
         return previous_seconds, "the last time"
+    takes = step.spec.options.get("takes")
+    if takes:
+        return duration.reading_seconds(kind, takes["active_parameters"], takes["tokens"], cores), "worked out"
     return duration.copying_seconds(kind, disk), "worked out"
 
 

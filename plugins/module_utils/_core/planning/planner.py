@@ -15,6 +15,7 @@ import typing as t
 
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
+from ..base_models.entry import Shape
 from ..base_models.server_versions import OLDEST_SERVER
 from ..datasets import statistics
 from ..errors import InputError, NotReadyError
@@ -24,10 +25,10 @@ from ..ollama.versions import MINIMUM_VERSION, version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
-from . import held_versions, inputs, pipeline, retraining, vision
+from . import held_versions, inputs, measurements, pipeline, retraining, vision
 from .declaration import Declared
 from .evaluating import Evaluating, check_questions, of_declaration
-from .pipeline import Chain, Goal, Identity, Serving, Training
+from .pipeline import Chain, Goal, Identity, Likelihood, Serving, Training
 from .request import Host, Registration, Request, Result
 from .step_warnings import add_warnings, read_warnings
 
@@ -145,6 +146,10 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
         quantizations=declared.hyper.quantizations,
         export=declared.export,
         projector=projector,
+        imatrix=measurements.imatrix(declared.hyper, dataset.fingerprint, dataset.results, base.shape, host.toolchain)
+        if request.goal in (Goal.GGUF, Goal.MODEL)
+        else None,
+        likelihood=_likelihood(layout, declared, dataset, base.shape, host) if request.goal is Goal.MODEL else None,
         serving=_serving(
             layout,
             declared,
@@ -209,7 +214,27 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
             lambda name: inputs.resolve_dataset(layout, name, host.datasets).fingerprint,
             declared.hyper.quantizations,
         )
+        if evaluating.needs_base:
+            measurements.check_base_type(declared.name, declared.hyper.quantizations[0])
         return check_questions(layout, evaluating, host.toolchain)
+
+
+def _likelihood(
+    layout: Layout, declared: Declared, dataset: inputs.ResolvedDataset, shape: Shape | None, host: Host
+) -> Likelihood | None:
+    """Return how the quantized files are compared with the 16-bit one; None if that is not declared.
+
+    :param dataset: the dataset that is trained on.
+    :raises InputError: if there are no rows that are not trained on, or no files to compare.
+    """
+    if declared.evaluation is None or not declared.evaluation.likelihood:
+        return None
+    with _errors_of("evaluation"):
+        named = declared.evaluation.rows
+        read = inputs.resolve_dataset(layout, named, host.datasets) if named else dataset
+        rows = measurements.rows_for(declared.name, declared.hyper, bool(named))
+        measurements.check_comparable(declared.name, declared.export, declared.hyper.quantizations)
+    return measurements.likelihood(declared.hyper, read.fingerprint, read.results, rows, shape, host.toolchain)
 
 
 def _about_server(host: Host, architecture: str = "") -> list[Message]:

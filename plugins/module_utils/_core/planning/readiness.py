@@ -54,6 +54,8 @@ def disk_of(run: Run, step: RunStep) -> int | None:
             return 0
         if step.spec.options.get("bytes"):
             return int(step.spec.options["bytes"])
+    if step.spec.options.get("takes"):
+        return int(step.spec.options["takes"]["disk_bytes"])
     if step.spec.kind == "projector":
         return int(step.spec.options.get("bytes") or 0)
     if step.spec.kind == "merge" and not step.spec.options.get("weights", True):

@@ -23,7 +23,7 @@ from .pipeline import Goal
 
 #: Options that have an effect on a served model only. The service keeps those of ``EXPORTED`` for a later export.
 _SERVED = ("system", "parameters", "aliases", "gate", "evaluation", "keep", "keep_intermediates")
-_EXPORTED = ("system", "parameters", "quantizations")
+_EXPORTED = ("system", "parameters", "quantizations", "imatrix")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,8 +238,10 @@ def _refuse_unused(declared: Declared, reached: Goal, goal: Goal, reason: str) -
         "export": declared.export != options.BY_NAME["export"].default,
         "register": goal is Goal.TRAIN and not declared.register and stages.STAGES[declared.hyper["stage"]].generates,
         "quantizations": declared.hyper.quantizations != options.BY_NAME["quantizations"].copy_default(),
+        "imatrix": declared.hyper["imatrix"] is not None,
     }
-    unused = [*_SERVED, *(("export", "register", "quantizations", "keep_merged") if reached is Goal.TRAIN else ())]
+    of_files = ("export", "register", "quantizations", "imatrix", "keep_merged")
+    unused = [*_SERVED, *(of_files if reached is Goal.TRAIN else ())]
     if goal is Goal.TRAIN:
         unused = [option for option in unused if option not in _EXPORTED]
     names = [option for option in unused if given[option]]

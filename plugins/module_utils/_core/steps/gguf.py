@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import typing as t
 import unicodedata
 
 from ..artifacts.integrity import artifact_path
-from ..artifacts.layout import GGUF_FILE
+from ..artifacts.layout import GGUF_FILE, IMATRIX_FILE
 from ..datasets.output_formats import DATA_FILE
 from ..errors import CoreError, JobError, NotReadyError, StoreError
 from ..estimates.memory import BITS, quantized_bytes
@@ -146,7 +147,7 @@ class GgufStep(Step):
         if image:
             env["PATH"] = search_path(tools)
         # llama-quantize ignores the case of the type
-        argv = [program, source, _partial_output(ctx), _quantization(ctx).upper(), str(threads)]
+        argv = [program, *_imatrix(ctx), source, _partial_output(ctx), _quantization(ctx).upper(), str(threads)]
         return Command(argv, env, ctx.job_dir, container(ctx, image))
 
     @staticmethod
@@ -188,6 +189,7 @@ class GgufStep(Step):
             _remove_file(output)
             raise
         os.replace(output, os.path.join(ctx.work, GGUF_FILE))
+        _remove_file(os.path.join(ctx.job_dir, IMATRIX_FILE))
         remove_scratch(ctx)
         results = {
             "quantization": _quantization(ctx),
@@ -239,6 +241,17 @@ def _report_file(ctx: StepContext) -> str:
 
 def _f16_file(ctx: StepContext) -> str:
     return os.path.join(ctx.layout.artifact("gguf", str(ctx.spec.options["f16"])), GGUF_FILE)
+
+
+def _imatrix(ctx: StepContext) -> list[str]:
+    """Arguments of llama-quantize for the importance matrix, if the file is made with one.
+
+    The program writes the path into the file, which would depend on the data directory: it gets a copy beside the log.
+    """
+    if "imatrix" not in ctx.spec.upstream:
+        return []
+    shutil.copyfile(os.path.join(ctx.upstream_path("imatrix"), IMATRIX_FILE), os.path.join(ctx.job_dir, IMATRIX_FILE))
+    return ["--imatrix", IMATRIX_FILE]
 
 
 def _remove_file(path: str) -> None:

@@ -46,6 +46,14 @@ def _create(kind: str) -> Step:
         from .gguf import GgufStep
 
         return GgufStep()
+    if kind == "imatrix":
+        from .imatrix import ImatrixStep
+
+        return ImatrixStep()
+    if kind == "likelihood":
+        from .likelihood import LikelihoodStep
+
+        return LikelihoodStep()
     if kind == "gguf_adapter":
         from .gguf_adapter import GgufAdapterStep
 

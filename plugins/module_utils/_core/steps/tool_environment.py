@@ -30,6 +30,15 @@ for python in python3 python "$(sed -n '1s/^#!//p' "$(command -v llamafactory-cl
     python=
 done
 """
+#: The same for a program that runs in an image with llama.cpp, whose converter has an interpreter of its own.
+_FIND_CLI_PYTHON = """
+for python in "$(sed -n '1s/^#!//p' "$(command -v llamafactory-cli)" 2>/dev/null)" python3 python; do
+    "$python" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("llamafactory"))' 2>/dev/null && break
+    python=
+done
+[ "$python" ] || { echo "No module named 'llamafactory' in this image" >&2; exit 1; }
+exec "$python" "$0" "$@"
+"""
 _RUN_CLI = """
 [ "$python" ] || exec llamafactory-cli "$@"
 exec "$python" "$0" "$@"
@@ -112,6 +121,18 @@ def llamafactory(ctx: StepContext, image: str, *arguments: str, before: str = ""
     if image:
         return ["/bin/sh", "-c", _FIND_PYTHON + before + _RUN_CLI, _LLAMAFACTORY_CLI, *arguments]
     return [ctx.toolchain.program(ctx.toolchain.llamafactory_venv, "bin", "python"), _LLAMAFACTORY_CLI, *arguments]
+
+
+def llamafactory_python(ctx: StepContext, image: str, program: str, *arguments: str) -> list[str]:
+    """Return the command line that runs a program with the Python of LLaMA-Factory's environment.
+
+    :param image: the image in which it runs; empty for none.
+    :param program: path of the program, in the data directory or on the host.
+    :raises NotReadyError: when the virtual environment does not exist.
+    """
+    if image:
+        return ["/bin/sh", "-c", _FIND_CLI_PYTHON, program, *arguments]
+    return [ctx.toolchain.program(ctx.toolchain.llamafactory_venv, "bin", "python"), program, *arguments]
 
 
 def container(ctx: StepContext, image: str, reads: t.Iterable[str] = (), gpu: bool = False) -> Container | None:

@@ -108,6 +108,21 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "name",
     ),
     (
+        r"Missing importance matrix for tensor (\S+) in",
+        "steps.imatrix_incomplete",
+        "name",
+    ),
+    (
+        r"No module named 'llamafactory' in this image",
+        "steps.image_without_llamafactory",
+        "",
+    ),
+    (
+        r"The rows have (\d+) tokens, fewer than \d+\.",
+        "steps.too_few_tokens",
+        "name",
+    ),
+    (
         r"does not appear to have a file named|Error no file named|LocalEntryNotFoundError|OfflineModeIsEnabled|"
         r"couldn't connect to|Repo id must be|is not a valid model identifier|FileNotFoundError|"
         r"No such file or directory",

@@ -11,7 +11,7 @@ import typing as t
 from ..chat_formats.thinking import keeps_prompt_open
 from ..errors import InputError
 from ..messages.message import Message
-from .known_names import QUANTIZATIONS
+from .known_names import NEED_IMATRIX, QUANTIZATIONS, WITHOUT_IMATRIX
 from .option import ADAPTERS, AUTOMATIC_METHODS, Option
 from .option_values import Checked, Problem, check_options, raise_problems
 from .options import BY_NAME, DEFAULTS, OPTIONS
@@ -92,7 +92,9 @@ def normalise(declared: t.Mapping[str, t.Any]) -> Hyperparameters:
         of bounds, an unsupported method or stage.
     """
     checked = check_options(OPTIONS, declared)
-    raise_problems([*checked.problems, *ineffective_options(checked), *gpu_problems(checked)])
+    raise_problems(
+        [*checked.problems, *ineffective_options(checked), *gpu_problems(checked), *imatrix_problems(checked)]
+    )
     return complete(checked.values)
 
 
@@ -188,6 +190,21 @@ def gpu_problems(checked: Checked) -> list[Problem]:
         nearest=max(1, round(batches / gpus)) * gpus,
     )
     return [Problem(checked.written["gpus"], content)]
+
+
+def imatrix_problems(checked: Checked) -> list[Problem]:
+    """Types that cannot be made without an importance matrix, and a matrix that no declared type uses."""
+    wrong = [problem.option for problem in checked.problems]
+    if any(checked.written.get(name) in wrong for name in ("quantizations", "imatrix")):
+        return []
+    types = checked.values.get("quantizations", BY_NAME["quantizations"].copy_default())
+    if not checked.values.get("imatrix"):
+        needing = [name for name in types if name in NEED_IMATRIX]
+        content = Message("training.imatrix_needed", types=needing)
+        return [Problem(checked.written["quantizations"], content)] if needing else []
+    if all(name in WITHOUT_IMATRIX for name in types):
+        return [Problem(checked.written["imatrix"], Message("training.imatrix_unused", types=list(types)))]
+    return []
 
 
 def _require_method(method: str) -> None:

@@ -22,8 +22,7 @@ REFUSED_METHODS = frozenset(
     )
 )
 
-#: GGUF types that llama-quantize creates (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), without those that
-#: need an importance matrix.
+#: GGUF types that llama-quantize creates (source: QUANT_OPTIONS of llama.cpp's ``tools/quantize``), the largest first.
 QUANTIZATIONS = (
     "f32",
     "f16",
@@ -43,8 +42,21 @@ QUANTIZATIONS = (
     "q3_K_L",
     "q3_K_M",
     "q3_K_S",
+    "iq3_XXS",
     "q2_K",
+    "q2_K_S",
+    "iq2_M",
+    "iq2_S",
+    "iq2_XS",
+    "iq2_XXS",
+    "iq1_M",
+    "iq1_S",
 )
+#: Those that llama-quantize refuses to make without an importance matrix (``tensor_requires_imatrix`` in llama.cpp's
+#: ``src/llama-quant.cpp``).
+NEED_IMATRIX = ("iq3_XXS", "q2_K_S", "iq2_M", "iq2_S", "iq2_XS", "iq2_XXS", "iq1_M", "iq1_S")
+#: Those that an importance matrix leaves as they are.
+WITHOUT_IMATRIX = ("f32", "f16", "bf16", "q8_0")
 #: Those that are converted directly from the merged weights; all others are quantized from f16.
 DIRECT_QUANTIZATIONS = ("f16", "bf16", "f32")
 #: Short names that llama-quantize accepts for the common variant.

@@ -345,6 +345,13 @@ ALL: tuple[Option, ...] = (
         "Types of the GGUF files; the model's name refers to the first one.",
         aliases=("quantization",), step="gguf", explained=True, usual=True,
     ),
+    Option(
+        "imatrix", "str", None, "Importance matrix",
+        "Text from which llama.cpp learns which weights a quantized file must keep most exact: that of the training "
+        "rows (dataset). A file of few bits loses less then, and types that need such a matrix can be declared: "
+        "iq3_XXS, q2_K_S, iq2_M, iq2_S, iq2_XS, iq2_XXS, iq1_M and iq1_S. By default no matrix is made.",
+        choices=("dataset",), step="gguf",
+    ),
 )
 # fmt: on
 

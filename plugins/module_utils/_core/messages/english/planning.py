@@ -8,6 +8,28 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.likelihood_without_rows": Text(
+        "{name}: evaluation.likelihood needs rows that are not trained on, and none are declared.",
+        "Declare evaluation.held_out, evaluation.rows or validation_share.",
+    ),
+    "planning.likelihood_of_shared_base": Text(
+        "{name}: with export: adapter there are no quantized files of this fine-tune that evaluation.likelihood could "
+        "compare.",
+        "Leave evaluation.likelihood out, or declare export: merged.",
+    ),
+    "planning.nothing_to_compare": Text(
+        "{name}: evaluation.likelihood compares quantized files with the 16-bit one, and none is declared "
+        "({quantizations:join|, }).",
+        "Leave evaluation.likelihood out, or declare a quantization such as q4_K_M.",
+    ),
+    "planning.base_needs_imatrix": Text(
+        "{name}: evaluation.against has base, which would be quantized to {type} without an importance matrix.",
+        "Declare another quantization first, or leave base out of evaluation.against.",
+    ),
+    "planning.program_missing": Text(
+        "{option} needs {program}, which is not in {directory}: llama.cpp was built there by an earlier version.",
+        "Run the role ia_homelab.llamafactory.llamafactory again; it builds what is missing.",
+    ),
     "planning.merge_on_the_way": "on the way to the GGUF file, without merged weights",
     "planning.merge_of_shared_base": "on the way to the GGUF file, without merged weights; export: adapter would write "
     "{adapter:bytes} instead of {merged:bytes}, because its base is shared with {others:join|, | and }, for answers "

@@ -170,6 +170,30 @@ TEXTS: Texts = {
         "The GGUF file has {token} put before every prompt, and training with the template {template} did not: set "
         "tokenizer.ggml.add_bos_token to false in it."
     ),
+    "steps.imatrix_incomplete": Text(
+        "The importance matrix lacks {name}: no training row has used these weights, and a type of so few bits needs "
+        "that.",
+        "Add rows to the dataset, or declare a type that needs no matrix (q2_K and larger).",
+    ),
+    "steps.image_without_llamafactory": Text(
+        "The image with llama.cpp has no LLaMA-Factory, which renders the rows.",
+        "Use the image that the role llamafactory builds (images/llama-cpp).",
+    ),
+    "steps.too_few_tokens": Text(
+        "The rows have {name} tokens in all, too few to measure anything.",
+        "Add rows to the dataset: 256 tokens are the least.",
+    ),
+    "steps.text_too_short": Text(
+        "The rows have {tokens} tokens in all, and {minimum} are needed.", "Add rows to the dataset."
+    ),
+    "steps.rows_not_rendered": Text("The rows were not rendered.", "Look into the job's log."),
+    "steps.no_imatrix_written": Text(
+        "llama-imatrix ended without writing an importance matrix.", "Look into the job's log."
+    ),
+    "steps.weighing": "weighing the weights",
+    "steps.not_compared": Text("llama-perplexity has printed no figures of {name}.", "Look into the job's log."),
+    "steps.comparing_quantizations": "comparing the quantizations",
+    "steps.no_training_receipt": Text("The receipt of the training is missing.", "Apply the fine-tune again."),
     "steps.training_receipt_missing": "the receipt of the training is missing",
     "steps.probes_not_rendered": "LLaMA-Factory could not render them here: {reason!s}",
     "steps.llamafactory_in_image": "it is installed in an image only",

@@ -46,6 +46,18 @@ TEXTS: Texts = {
     "training.argument_choice": "extra.{name} must be one of {allowed}, not {value!r}.",
     "training.argument_type": "extra.{name} must be {kinds:join| or }, not {value!r}.",
     "training.option_bounds": "{option} must be {bounds:join| and }, not {value}.",
+    "training.imatrix_needed": Text(
+        "{types:join|, } cannot be made without an importance matrix.",
+        "Declare imatrix: dataset, or types with more bits (q2_K and larger).",
+    ),
+    "training.imatrix_unused": Text(
+        "no importance matrix is used for {types:join|, }.",
+        "Leave imatrix out, or declare a type that it changes (q6_K and smaller).",
+    ),
+    "training.imatrix_of_shared_base": Text(
+        "with export: adapter the base is quantized once for all its fine-tunes, not by the rows of one.",
+        "Leave imatrix out, or declare export: merged.",
+    ),
     "training.quantizations_invalid": "quantizations must be a list of GGUF types, not {value}.",
     "training.extra_invalid": "extra must be a mapping of LLaMA-Factory's arguments, not {value}.",
     "training.too_little_text": Text(

@@ -8,6 +8,29 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "planning.likelihood_without_rows": Text(
+        "{name} : evaluation.likelihood demande des lignes qui ne servent pas à l'entraînement, et aucune n'est "
+        "déclarée.",
+        "Déclarez evaluation.held_out, evaluation.rows ou validation_share.",
+    ),
+    "planning.likelihood_of_shared_base": Text(
+        "{name} : avec export: adapter, cet affinage n'a pas de fichiers quantifiés qu'evaluation.likelihood pourrait "
+        "comparer.",
+        "Retirez evaluation.likelihood, ou déclarez export: merged.",
+    ),
+    "planning.nothing_to_compare": Text(
+        "{name} : evaluation.likelihood compare des fichiers quantifiés à celui de 16 bits, et aucun n'est déclaré "
+        "({quantizations:join|, }).",
+        "Retirez evaluation.likelihood, ou déclarez une quantification telle que q4_K_M.",
+    ),
+    "planning.base_needs_imatrix": Text(
+        "{name} : evaluation.against contient base, qui serait quantifiée en {type} sans matrice d'importance.",
+        "Déclarez d'abord une autre quantification, ou retirez base d'evaluation.against.",
+    ),
+    "planning.program_missing": Text(
+        "{option} demande {program}, qui n'est pas dans {directory} : une version antérieure y a construit llama.cpp.",
+        "Lancez de nouveau le rôle ia_homelab.llamafactory.llamafactory ; il construit ce qui manque.",
+    ),
     "planning.merge_on_the_way": "en chemin vers le fichier GGUF, sans poids fusionnés",
     "planning.merge_of_shared_base": "en chemin vers le fichier GGUF, sans poids fusionnés ; export: adapter écrirait "
     "{adapter:bytes} au lieu de {merged:bytes}, car sa base est partagée avec {others:join|, | et }, pour des réponses "

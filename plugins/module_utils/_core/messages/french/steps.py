@@ -57,6 +57,32 @@ TEXTS: Texts = {
         "Le fichier GGUF met {token} devant chaque invite, ce que l'entraînement avec le modèle de conversation "
         "« {template} » ne faisait pas : mettez-y tokenizer.ggml.add_bos_token à false."
     ),
+    "steps.imatrix_incomplete": Text(
+        "La matrice d'importance n'a pas {name} : aucune ligne d'entraînement n'a utilisé ces poids, ce dont un type "
+        "d'aussi peu de bits a besoin.",
+        "Ajoutez des lignes au jeu de données, ou déclarez un type qui se passe de matrice (q2_K et au-dessus).",
+    ),
+    "steps.image_without_llamafactory": Text(
+        "L'image de llama.cpp n'a pas LLaMA-Factory, qui met les lignes en forme.",
+        "Utilisez l'image que le rôle llamafactory construit (images/llama-cpp).",
+    ),
+    "steps.too_few_tokens": Text(
+        "Les lignes ont {name} jetons en tout, trop peu pour mesurer quoi que ce soit.",
+        "Ajoutez des lignes au jeu de données : il en faut au moins 256 jetons.",
+    ),
+    "steps.text_too_short": Text(
+        "Les lignes ont {tokens} jetons en tout, et il en faut {minimum}.", "Ajoutez des lignes au jeu de données."
+    ),
+    "steps.rows_not_rendered": Text("Les lignes n'ont pas été mises en forme.", "Voyez le journal du travail."),
+    "steps.no_imatrix_written": Text(
+        "llama-imatrix s'est terminé sans écrire de matrice d'importance.", "Voyez le journal du travail."
+    ),
+    "steps.weighing": "pesée des poids",
+    "steps.not_compared": Text(
+        "llama-perplexity n'a pas donné les chiffres de {name}.", "Voyez le journal du travail."
+    ),
+    "steps.comparing_quantizations": "comparaison des quantifications",
+    "steps.no_training_receipt": Text("Le reçu de l'entraînement manque.", "Appliquez de nouveau l'affinage."),
     "steps.training_receipt_missing": "le reçu de l'entraînement manque",
     "steps.probes_not_rendered": "LLaMA-Factory n'a pas pu les rendre ici : {reason!s}",
     "steps.llamafactory_in_image": "il n'est installé que dans une image",

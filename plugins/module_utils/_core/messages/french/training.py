@@ -40,6 +40,19 @@ TEXTS: Texts = {
     ),
     "training.no_argument": Text("LLaMA-Factory {version} n'a pas d'argument « {name} » (extra).", "{suggestion}"),
     "training.option_bounds": "{option} doit être {bounds:join| et }, et non {value}.",
+    "training.imatrix_needed": Text(
+        "{types:join|, } : ne peut être fait sans matrice d'importance.",
+        "Déclarez imatrix: dataset, ou des types de plus de bits (q2_K et au-dessus).",
+    ),
+    "training.imatrix_unused": Text(
+        "{types:join|, } n'utilise pas de matrice d'importance.",
+        "Retirez imatrix, ou déclarez un type qu'elle change (q6_K et au-dessous).",
+    ),
+    "training.imatrix_of_shared_base": Text(
+        "avec export: adapter, la base est quantifiée une fois pour tous ses affinages, et non selon les "
+        "lignes d'un seul.",
+        "Retirez imatrix, ou déclarez export: merged.",
+    ),
     "training.quantizations_invalid": "quantizations doit être une liste de types GGUF, et non {value}.",
     "training.extra_invalid": "extra doit être un dictionnaire d'arguments de LLaMA-Factory, et non {value}.",
     "training.too_little_text": Text(

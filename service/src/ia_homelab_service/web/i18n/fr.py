@@ -110,6 +110,8 @@ TEXTS: dict[str, str] = {
     "step.gguf": "GGUF",
     "step.gguf_adapter": "Adaptateur GGUF",
     "step.projector": "Encodeur d'images",
+    "step.imatrix": "Matrice d'importance",
+    "step.likelihood": "Vraisemblance",
     "step.register": "Enregistrement dans Ollama",
     "step.evaluate": "Évaluation",
     "step.promote": "Promotion",
@@ -353,6 +355,7 @@ TEXTS: dict[str, str] = {
     "field.save_steps": "Pas entre deux points de reprise",
     "field.extra": "Autres arguments de LLaMA-Factory",
     "field.keep_merged": "Garder les poids fusionnés",
+    "field.imatrix": "Matrice d'importance",
     "field.quantizations": "Quantifications",
     "hint.name": "Du modèle dans Ollama ; composé du modèle et du jeu de données si vide.",
     "hint.base_model": "Un nom à la Ollama, un identifiant Hugging Face ou un dossier du PC IA.",
@@ -418,5 +421,6 @@ TEXTS: dict[str, str] = {
     "hint.save_steps": "Un entraînement interrompu reprend au dernier point de reprise.",
     "hint.extra": "Avec les noms de LLaMA-Factory ; ici, ceux qui changent le calcul de l'entraînement.",
     "hint.keep_merged": "Au format de Hugging Face, pour vLLM ou le hub ; sinon, fusion en chemin vers le GGUF.",
+    "hint.imatrix": "Texte dont llama.cpp tire les poids à garder les plus exacts : celui des lignes (dataset).",
     "hint.quantizations": "Types GGUF ; le nom désigne le premier.",
 }

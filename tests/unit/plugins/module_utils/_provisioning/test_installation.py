@@ -98,10 +98,10 @@ def test_llama_server_comes_with_llama_cpp_in_one_build(stand_ins: StandIns) -> 
     assert sorted(path.name for path in tree.iterdir()) == [MARKER, "LICENSE", "bin"]
     assert sorted(path.name for path in (tree / "bin").iterdir()) == ["llama-quantize", "llama-server"]
     both = Path(made["components"]["llama_cpp"]["path"])
-    assert sorted(path.name for path in (both / "bin").iterdir()) == ["llama-quantize", "llama-tokenize"]
+    assert sorted(path.name for path in (both / "bin").iterdir()) == sorted(llama_cpp.PROGRAMS["llama_cpp"])
     assert marker(made, "llama_server")["options"]["LLAMA_BUILD_SERVER"] == "ON"
     (build,) = [command for command in commands(made, "llama_server") if "/ninja -C" in command]
-    assert build.endswith(" llama-server llama-quantize llama-tokenize")
+    assert build.endswith(" llama-server llama-quantize llama-tokenize llama-imatrix llama-perplexity")
     assert not run(stand_ins, components=["llama_cpp", "llama_server", "headers"])["changed"]
 
 
@@ -160,7 +160,8 @@ def test_what_fails_is_reported_and_built_again_by_the_next_run(stand_ins: Stand
     stand_ins.fail("ninja")
     failed = run(stand_ins, components=["llama_cpp"])
     assert failed["failed"]
-    assert failed["msg"].startswith("Building llama-quantize and llama-tokenize failed (exit 3); the log is ")
+    programs = "llama-quantize, llama-tokenize, llama-imatrix and llama-perplexity"
+    assert failed["msg"].startswith(f"Building {programs} failed (exit 3); the log is ")
     assert failed["msg"].endswith("ninja fails as told")
     found = look(stand_ins, components=["llama_cpp"])
     assert found["missing"] == ["llama_cpp"], "the builder stays"

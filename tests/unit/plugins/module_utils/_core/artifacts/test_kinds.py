@@ -38,7 +38,7 @@ def test_modules_handle_their_kinds_in_the_order_of_the_pipeline() -> None:
         "dataset": ("dataset",),
         "train": ("train", "train_node"),
         "merge": ("merge",),
-        "gguf": ("gguf", "gguf_adapter", "projector"),
+        "gguf": ("imatrix", "gguf", "likelihood", "gguf_adapter", "projector"),
         "ollama_model": ("register", "evaluate", "promote", "retain"),
         "job": kinds.KINDS,
     }
@@ -49,6 +49,7 @@ def test_orders_that_results_are_shown_in() -> None:
         "promote",
         "register",
         "gguf",
+        "imatrix",
         "gguf_adapter",
         "projector",
         "merge",

@@ -114,6 +114,7 @@ def test_golden_defaults() -> None:
         "precision": "auto",
         "extra": {},
         "quantizations": ["q4_K_M"],
+        "imatrix": None,
     }
 
 
@@ -261,7 +262,10 @@ def test_every_option_that_changes_the_result_enters_the_settings() -> None:
         ({"extra": {"hf_hub_token": "x"}}, "Use the option token_file of the modules instead."),
         ({"quantizations": "q4_K_N"}, "Did you mean q4_K_"),
         ({"quantizations": []}, "list of GGUF types"),
-        ({"quantizations": "iq2_xxs"}, "There is no GGUF type"),
+        ({"quantizations": "iq7_xxs"}, "There is no GGUF type"),
+        ({"quantizations": "q4_K_M,iq2_xxs"}, "iq2_XXS cannot be made without an importance matrix. Declare imatrix"),
+        ({"quantizations": "q8_0", "imatrix": "dataset"}, "no importance matrix is used for q8_0. Leave imatrix out"),
+        ({"imatrix": "wikitext"}, "imatrix must be one of dataset, not 'wikitext'"),
     ],
 )
 def test_rejected_with_a_message(declared: dict[str, t.Any], message: str) -> None:
@@ -359,7 +363,7 @@ def test_quantizations(declared: t.Any, canonical: list[str]) -> None:
 
 
 def test_canonical_quantizations_are_unchanged() -> None:
-    assert hp.normalise({"quantizations": list(QUANTIZATIONS)}).quantizations == list(QUANTIZATIONS)
+    assert hp.normalise({"quantizations": list(QUANTIZATIONS), "imatrix": "dataset"}).quantizations == [*QUANTIZATIONS]
     assert hp.normalise({}).quantizations == ["q4_K_M"]
 
 
@@ -481,7 +485,7 @@ def test_argument_spec_and_schema_agree_with_the_table() -> None:
     spec, schema = hp.argument_spec(), hp.schema()["properties"]
     assert list(spec) == list(schema) == hp.option_names()
     assert "quantizations" not in hp.argument_spec("train")
-    assert hp.option_names("gguf") == ["quantizations"]
+    assert hp.option_names("gguf") == ["quantizations", "imatrix"]
     defaults = {name: entry["default"] for name, entry in spec.items() if "default" in entry}
     assert hp.normalise(defaults) == hp.normalise({})
     assert {name: entry["default"] for name, entry in schema.items() if "default" in entry} == defaults
