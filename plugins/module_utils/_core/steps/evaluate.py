@@ -48,8 +48,8 @@ class EvaluateStep(Step):
     Settings: ``candidates`` (fingerprints of registrations by quantization), ``against`` (``served``, ``base``),
     ``base`` (fingerprint of the registration of the base model), and what is asked
     (:func:`.datasets.evaluation_items.items_of`). Options: ``name``, ``aliases``, ``declared`` (the quantization
-    declared first), ``quantizations`` (all that are asked, in declared order), ``base`` (``name`` and ``quantization`` of its registration), and, for the report only,
-    ``require`` and ``choose``.
+    declared first), ``quantizations`` (all that are asked, in declared order), ``base`` (``name`` and ``quantization``
+    of its registration), and, for the report only, ``require`` and ``choose``.
 
     ``results``: ``items``, ``parts``, ``digests`` (of the models by label), ``passed`` (by label), ``chosen``,
     ``seconds``, ``seconds_per_answer`` (the mean of the models), ``server_version``.
