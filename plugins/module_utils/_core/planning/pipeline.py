@@ -182,6 +182,7 @@ def evaluate_step(registers: t.Sequence[RunStep], evaluating: Evaluating, base: 
         "name": first.settings["name"],
         "aliases": list(first.options["aliases"]),
         "declared": quantization,
+        "quantizations": list(candidates),
         "require": evaluating.require.as_settings(),
         "choose": evaluating.choose,
         "questions": evaluating.questions,

@@ -48,8 +48,8 @@ class EvaluateStep(Step):
     Settings: ``candidates`` (fingerprints of registrations by quantization), ``against`` (``served``, ``base``),
     ``base`` (fingerprint of the registration of the base model), and what is asked
     (:func:`.datasets.evaluation_items.items_of`). Options: ``name``, ``aliases``, ``declared`` (the quantization
-    declared first), ``base`` (``name`` and ``quantization`` of its registration), and, for the report only,
-    ``require`` and ``choose``.
+    declared first), ``quantizations`` (all that are asked, in declared order), ``base`` (``name`` and ``quantization``
+    of its registration), and, for the report only, ``require`` and ``choose``.
 
     ``results``: ``items``, ``parts``, ``digests`` (of the models by label), ``passed`` (by label), ``chosen``,
     ``seconds``, ``seconds_per_answer`` (the mean of the models), ``server_version``.
@@ -114,7 +114,8 @@ def subject_of(ctx: StepContext) -> Subject:
     place = Message("releases.place_option", option="require", place=Message("evaluations.place"))
     return Subject(
         name,
-        {label: content_tag(name, fp, label) for label, fp in settings["candidates"].items()},
+        # a stored run has the keys of its settings in the order of the alphabet
+        {label: content_tag(name, settings["candidates"][label], label) for label in options["quantizations"]},
         str(options["declared"]),
         _alias(ctx) if "served" in settings["against"] else "",
         content_tag(str(base["name"]), str(settings["base"]), str(base["quantization"])) if base else "",
