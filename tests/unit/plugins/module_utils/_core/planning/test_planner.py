@@ -364,8 +364,8 @@ def test_warnings_about_the_rows_are_part_of_the_plan(lab: PlanLab) -> None:
     for more in ({}, {"regenerate": "never"}):
         run = lab.plan(dataset="unfilled", **more)
         texts = [str(warning) for warning in warnings_of(run, lab.layout)]
-        assert len(texts) > 1 and all(text.startswith("homelab-model: ") for text in texts), "one for each finding"
-        assert " ".join(texts).count("unfilled: 1 row has {{…}} in a text (records row 1).") == 1
+        about_rows = [text for text in texts if "unfilled: 1 row has {{…}} in a text (records row 1)." in text]
+        assert len(about_rows) == 1 and about_rows[0].startswith("homelab-model: unfilled: "), "a warning of its own"
         lab.make(run)
     facts = {"fingerprint": run.step("train").spec.upstream["dataset"], "outcome": load(lab.layout, "unfilled").results}
     raw = {"name": "homelab-model", "base_model": "qwen2.5:0.5b", "dataset": "unfilled"}
