@@ -144,6 +144,7 @@ def register(service: Service, base: str, template: str, name: str = "calls", da
             "lr_scheduler": "constant",
             "quantizations": ["f16"],
             "goal": "model",
+            "parameters": {"temperature": 0},  # what clients leave open, such as the page
             **more,
         }
         submitted = client.post("/api/train", json=body)

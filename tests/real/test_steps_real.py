@@ -165,13 +165,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Workspace]
 def prepared(root: Path, *shape: str, base: Path | None = None) -> t.Iterator[Workspace]:
     """A data directory with a base, the tiny one (``shape``: its options) by default, and the shipped prompts in it."""
     made = Workspace(root)
-    if base is None:
-        make_tiny_base(root / "base", "--layers", "2", *shape)
-    else:
-        shutil.copytree(base, root / "base")
+    base = shutil.copytree(base, root / "base") if base else make_tiny_base(root / "base", "--layers", "2", *shape)
     location = made.layout.artifact("base", BASE)
     os.makedirs(location)
-    write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(root / "base")}})
+    write_json(os.path.join(location, "receipt.json"), {"results": {"location": str(base)}})
     dataset = Path(made.layout.artifact("dataset", DATASET))
     dataset.mkdir()
     rows = json.loads((FILES / "homelab_prompts.json").read_text(encoding="utf-8"))
