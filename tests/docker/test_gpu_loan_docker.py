@@ -83,7 +83,7 @@ def test_moved_to_the_cpu_and_restored(contained: ContainerServer) -> None:
     docker("exec", contained.name, "touch", "/tmp/models/mine")
     run = contained.run("cpu")
     contained.begin(run)
-    assert contained.lab.wait(contained.answers, timeout=30)
+    assert contained.lab.wait(contained.answers, timeout=120)
     assert not contained.state()["State"]["Running"]
     (other,) = contained.others()
     environment = contained.state(other)["Config"]["Env"]

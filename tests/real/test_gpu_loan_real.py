@@ -78,7 +78,7 @@ def test_stopped_and_restored(guest: YieldingServer, gguf: File) -> None:
 def test_moved_to_the_cpu_and_restored(guest: YieldingServer) -> None:
     run = guest.run("cpu")
     guest.begin(run)
-    assert guest.lab.wait(guest.answers, timeout=30)
+    assert guest.lab.wait(guest.answers, timeout=120)
     assert guest.variables()["CUDA_VISIBLE_DEVICES"] == "-1"
     during = guest.pid()
     guest.end(run)
@@ -155,7 +155,7 @@ def test_restored_by_next_reconcile_after_a_reboot(guest: YieldingServer) -> Non
     write_json(str(directory / "outcome.json"), {"state": "cancelled"})
     assert not guest.answers()
     lab.engine.reconcile()
-    assert lab.wait(guest.answers, timeout=30) and not guest.record.exists()
+    assert lab.wait(guest.answers, timeout=120) and not guest.record.exists()
 
 
 def test_server_that_cannot_be_stopped_is_reported_and_unloaded(guest: YieldingServer, server: Server) -> None:

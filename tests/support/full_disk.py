@@ -81,7 +81,7 @@ def run(lab: Lab, core: Path, pages: int, found: dict[str, t.Any]) -> None:
     assert lab.broken() == []
     kept = lab.artifacts()
     ballast.leave(pages)
-    view = tell(found, lambda: lab.apply(wanted, timeout=20))
+    view = tell(found, lambda: lab.apply(wanted, timeout=120))
     if view is not None and view.state == "failed":
         found["told"].append(view.error["message"])
     elif view is not None:

@@ -18,27 +18,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.arti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system import ownership, processes
 from ansible_collections.ia_homelab.llamafactory.tests.support.hub_stand_in import HubStandIn
-from ansible_collections.ia_homelab.llamafactory.tests.support.owner_lab import OwnerLab
-
-#: Records its user, then counts to COUNT with a checkpoint after each step; a restart resumes from the checkpoint.
-_COUNTING = """
-echo "$(id -u):$(id -g):$(id -G) $HOME $USER $LOGNAME $TMPDIR" > who
-n=0; [ ! -e checkpoint ] || n=$(cat checkpoint)
-echo "from $n" >> begun
-while [ $n -lt COUNT ]; do sleep 0.1; n=$((n + 1)); echo $n > .new; mv .new checkpoint; done
-mkdir -p deep/er; echo done > deep/er/file; ln -s deep link; mv checkpoint result
-"""
-
-
-def counting(count: int) -> str:
-    """Return a script that takes a tenth of a second per count."""
-    return _COUNTING.replace("COUNT", str(count))
-
-
-def held(lab: OwnerLab, count: int) -> str:
-    """Return a script like :func:`counting` that does not end before ``go`` exists in the directory of the lab."""
-    return counting(count).replace("mkdir", f"until [ -e '{lab.root}/go' ]; do sleep 0.05; done\nmkdir", 1)
-
+from ansible_collections.ia_homelab.llamafactory.tests.support.owner_lab import OwnerLab, counting, held
 
 UNKNOWN = pytest.param((12345, 12346), id="unknown")
 NOBODY = (65534, 65534)
