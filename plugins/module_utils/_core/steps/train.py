@@ -130,12 +130,8 @@ class TrainStep(Step):
         # a training that an earlier version began uses all GPUs to its end
         gpus = ctx.spec.options["resolved"].get("gpus")
         if gpus and _accelerator(ctx) == "cuda":
-            there = system_gpus.gpus()
-            if isolation is None:
-                env.update(training_gpus.host_environment(gpus, env, there))
-            else:
-                devices = training_gpus.container_devices(gpus, isolation.gpus, there)
-                isolation = dataclasses.replace(isolation, gpus=devices)
+            variables, isolation = training_gpus.assigned(gpus, env, isolation, system_gpus.gpus())
+            env.update(variables)
             env.update(training_gpus.launch_environment(gpus, bool(distributed or extra.get("deepspeed"))))
         if attempt.finished:
             if os.path.exists(os.path.join(ctx.work, LOSS_PLOT_FILE)):

@@ -9,9 +9,11 @@ the result would be another.
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ..errors import NotReadyError
+from ..runners.command import Container
 from ..system.gpus import Gpu, largest
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -27,6 +29,20 @@ def launch_environment(count: int, distributed: bool) -> dict[str, str]:
     env = {"NPROC_PER_NODE": str(count)} if count > 1 or distributed else {}
     # without this it starts a single process if it should see a single GPU, and the result would be another
     return {**env, "FORCE_TORCHRUN": "1"} if count > 1 else env
+
+
+def assigned(
+    count: int, env: t.Mapping[str, str], isolation: Container | None, gpus: t.Sequence[Gpu]
+) -> tuple[dict[str, str], Container | None]:
+    """Variables for a process on the host, and the container, with a number of GPUs.
+
+    :param env: as for :func:`host_environment`; :param gpus: likewise.
+    :param isolation: the container; None for a process on the host.
+    :raises NotReadyError: if there are fewer.
+    """
+    if isolation is None:
+        return host_environment(count, env, gpus), None
+    return {}, dataclasses.replace(isolation, gpus=container_devices(count, isolation.gpus, gpus))
 
 
 def host_environment(count: int, env: t.Mapping[str, str], gpus: t.Sequence[Gpu]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training import hyperparameters as hp
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.known_names import QUANTIZATIONS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.options import OPTIONS
 
 # -- golden values -------------------------------------------------------------------------------------------------
@@ -340,31 +339,6 @@ def test_auto_has_no_fingerprint() -> None:
     with pytest.raises(InputError, match="auto"):
         hp.settings(declared)
     assert hp.settings(declared.with_method("lora")) == {}
-
-
-# -- quantizations -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("declared", "canonical"),
-    [
-        ("q4_k_m", ["q4_K_M"]),
-        ("Q4_K_M", ["q4_K_M"]),
-        ("q4-k-m", ["q4_K_M"]),
-        (["Q8_0", "F16", "q8_0"], ["q8_0", "f16"]),
-        ("f16, q5_k_s", ["f16", "q5_K_S"]),
-        ("Q4_K", ["q4_K_M"]),
-        ("IQ4_xs", ["iq4_XS"]),
-    ],
-)
-def test_quantizations(declared: t.Any, canonical: list[str]) -> None:
-    assert hp.normalise({"quantizations": declared}).quantizations == canonical
-    assert hp.normalise({"quantization": declared}).quantizations == canonical
-
-
-def test_canonical_quantizations_are_unchanged() -> None:
-    assert hp.normalise({"quantizations": list(QUANTIZATIONS), "imatrix": "dataset"}).quantizations == [*QUANTIZATIONS]
-    assert hp.normalise({}).quantizations == ["q4_K_M"]
 
 
 # -- LLaMA-Factory's arguments -------------------------------------------------------------------------------------
