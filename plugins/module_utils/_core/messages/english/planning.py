@@ -70,6 +70,14 @@ TEXTS: Texts = {
         "{option} of the evaluation is the dataset {name}, which is trained on.",
         "Use held_out, which keeps a share of its questions from the training, or another dataset.",
     ),
+    "planning.evaluation_of": Text("{name}: {problem}", "{problem.hint}"),
+    "planning.evaluation_dataset": Text(
+        "{option} of the evaluation: {problem}", "{suggestion} Declare it in finetune_datasets."
+    ),
+    "planning.requirements_unchecked": (
+        "Whether the questions suffice for what the evaluation requires is checked when its datasets are published, "
+        "before anything is trained."
+    ),
     "planning.nothing_to_ask": Text(
         "The evaluation has no questions.", "A larger share of held_out, or another dataset, has some."
     ),
