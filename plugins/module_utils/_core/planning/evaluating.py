@@ -80,7 +80,7 @@ def of_declaration(
     if evaluation.rows:
         rows = resolve("rows", evaluation.rows)
         if rows == dataset:
-            raise InputError("planning.evaluates_trained_rows", option="rows", name=evaluation.rows)
+            raise InputError("planning.evaluates_trained_rows", name=evaluation.rows)
         asked["rows"] = {"dataset": rows, "trained_on": dataset}
         promotion["rows"] = rows
     if evaluation.guard == GENERAL:
@@ -88,7 +88,7 @@ def of_declaration(
     elif evaluation.guard:
         asked["guard"] = {"dataset": resolve("guard", evaluation.guard)}
         if asked["guard"]["dataset"] == dataset:
-            raise InputError("planning.evaluates_trained_rows", option="guard", name=evaluation.guard)
+            raise InputError("planning.guards_trained_rows", name=evaluation.guard)
         promotion["guard"] = asked["guard"]["dataset"]
     if evaluation.judge is not None:
         asked["judge"] = promotion["judge"]

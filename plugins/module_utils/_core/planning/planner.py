@@ -231,7 +231,7 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
             asked = of_declaration(declared.evaluation, declared.gate, dataset, resolve, declared.hyper.quantizations)
             evaluating = check_questions(layout, asked, host.toolchain)
         except InputError as error:
-            raise InputError("planning.evaluation_of", name=declared.name, problem=error.content) from error
+            raise InputError("training.of_finetune", name=declared.name, problem=error.content) from error
     missing = _about_judge(host, declared.evaluation.judge)
     return dataclasses.replace(evaluating, warnings=(*evaluating.warnings, *missing))
 

@@ -68,12 +68,15 @@ TEXTS: Texts = {
         "Déclarez-le une fois.",
     ),
     "planning.evaluates_trained_rows": Text(
-        "{option} de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
+        "rows de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
         "Utilisez held_out, qui garde une part de ses questions hors de l'entraînement, ou un autre jeu de données.",
     ),
-    "planning.evaluation_of": Text("{name} : {problem}", "{problem.hint}"),
     "planning.evaluation_dataset": Text(
         "{option} de l'évaluation : {problem}", "{suggestion} Déclarez-le dans finetune_datasets."
+    ),
+    "planning.guards_trained_rows": Text(
+        "guard de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
+        "Utilisez general, le jeu de questions fourni, ou un autre jeu de données.",
     ),
     "planning.requirements_unchecked": (
         "Si les questions suffisent à ce que l'évaluation exige est vérifié quand ses jeux de données sont publiés, "
