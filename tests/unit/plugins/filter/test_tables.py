@@ -48,4 +48,4 @@ def test_each_version_that_was_evaluated_has_a_line() -> None:
                      {**version, "tag": "m:1", "evaluation": {}}, {**version, "tag": "m:0"}],
     }  # fmt: skip
     lines = model_table([model])
-    assert lines[4:] == ["m:2: calls 48/50, text 71.2", "m:latest is m:2, made from"]
+    assert lines[4:] == ["m:2: calls 48/50, text 71.2", "m:latest is 2, made from"]
