@@ -296,7 +296,7 @@ def test_an_evaluation_has_one_message_or_one_line(installed: Installed) -> None
     failed = one_message(
         played, FIXED + 64, "The evaluation is not passed", "or require less", "and must be at least 0.9"
     )
-    assert "and 42 more." in failed, "ten answers are shown, and no text of the guard twice"
+    assert re.search(r"and \d+ more\.", failed), "ten answers are shown"
     played = installed.play(finetunes=installed.finetune(evaluation=asked)).well()
     found = lines(played, FIXED + 44)
     assert any(re.match(r"  evaluate +kept", line) for line in found), "less is required: nothing is asked again"
