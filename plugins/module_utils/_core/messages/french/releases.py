@@ -16,6 +16,7 @@ TEXTS: Texts = {
     "releases.version_kept_out": "écartée",
     "releases.version_previous": "précédente",
     "releases.version_kept": "conservée",
+    "releases.version_base": "base de {model}, pour les évaluations",
     "releases.regex_too_slow": Text(
         "Une expression régulière de la porte dépasse {seconds} secondes ou sa mémoire pour une réponse : {pattern!r}.",
         "Évitez les répétitions dans des répétitions, comme (a+)+.",
