@@ -52,7 +52,6 @@ TEXTS: Texts = {
     "evaluations.failures_invalid": (
         "{place:capital}: allowed_failures must be a whole number, at least 0, not {value!r}."
     ),
-    "evaluations.no_boolean": "{place:capital}: {name} must be true or false, not {value!r}.",
     "evaluations.confidence_unknown": Text(
         "{place:capital}: confidence must be one of {degrees}, not {value!r}.", "0.95 is usual."
     ),

@@ -55,7 +55,6 @@ TEXTS: Texts = {
     "evaluations.failures_invalid": (
         "{place:capital} : allowed_failures doit être un nombre entier, au moins 0, et non {value!r}."
     ),
-    "evaluations.no_boolean": "{place:capital} : {name} doit être true ou false, et non {value!r}.",
     "evaluations.confidence_unknown": Text(
         "{place:capital} : confidence doit être l'une des valeurs {degrees}, et non {value!r}.", "0.95 est habituel."
     ),
