@@ -166,8 +166,14 @@ TEXTS: Texts = {
     "evaluations.share": "{met}/{asked} = {percent:.1f} % ({low:.1f} to {high:.1f})",
     "evaluations.mean": "{value:.1f} ({low:.1f} to {high:.1f}, {asked} {asked:answer|answers})",
     "evaluations.bound": " (bound {bound})",
-    "evaluations.requirement_met": "{model}: {name} is {value}{bound}, as required ({wanted}).",
-    "evaluations.requirement_of": "{name}, {measure},",
+    "evaluations.requirement_met": "{model}: {name} is {value}{bound}, and at least {wanted} is required.",
+    "evaluations.not_worse": (
+        "{model}: {name} differs by {value}{bound} from that of the model served now: it is not worse."
+    ),
+    "evaluations.guard_kept": (
+        "{model}: the share of guard questions differs by {value}{bound}, and may be lower by {wanted}."
+    ),
+    "evaluations.no_regression": "{model}: no question of the gate fails that the model served now passes.",
     "evaluations.nothing_to_compare": "{model}: {name} is met: there is nothing to compare with.",
     "evaluations.judged": (
         "{judge} preferred {model} to {against} in {wins} of {asked} {asked:question|questions}, and {against} in "
