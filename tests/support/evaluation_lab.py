@@ -83,7 +83,7 @@ class EvaluationLab:
             evaluating = of_gate(settings)
         else:
             quantizations = [str(step.spec.options["quantization"]) for step in registers]
-            evaluating = of_declaration(declared, settings, DATASET, lambda name: name, quantizations)
+            evaluating = of_declaration(declared, settings, DATASET, lambda _option, name: name, quantizations)
         asked = evaluate_step(registers, evaluating, base)
         return asked, promote_step(registers[0], settings, evaluating, asked)
 

@@ -14,6 +14,7 @@ from ..messages.message import Message
 from ..releases.gate import Gate, boolean
 from ..releases.gate_calls import check_keys
 from . import judge, requirements
+from .items import MEASURES
 from .judge import Judge
 from .requirements import Requirements
 
@@ -30,6 +31,11 @@ CHOICES = (DECLARED, SMALLEST)
 
 #: The largest share of the questions that can be held out.
 LARGEST_SHARE = 0.5
+
+#: Requirements by what has to be asked for them.
+_OF_GATE = ("gate", *requirements.OF_GATE)
+_OF_GUARD = ("guard", "guard_drop_at_most")
+_OF_ROWS = tuple(measure for measure in MEASURES if measure not in ("gate", "guard"))
 
 _KEYS = ("held_out", "rows", "against", "guard", "judge", "require", "choose", "likelihood")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -94,8 +100,8 @@ class Evaluation:
             str(settings.get("rows") or ""),
             tuple(settings.get("against", (SERVED,))),
             str(settings.get("guard") or ""),
-            judge.read(settings.get("judge"), _option("judge")),
-            requirements.read(settings.get("require"), _option("require")),
+            judge.read(settings.get("judge"), place_of("judge")),
+            requirements.read(settings.get("require"), place_of("require")),
             str(settings.get("choose") or DECLARED),
             bool(settings.get("likelihood")),
         )
@@ -121,18 +127,42 @@ def read_evaluation(raw: t.Any, gate: Gate | None = None) -> Evaluation | None:
         rows,
         _against(raw.get("against")),
         _dataset(raw.get("guard"), "guard"),
-        judge.read(raw.get("judge"), _option("judge")),
-        requirements.read(raw.get("require"), _option("require")),
+        judge.read(raw.get("judge"), place_of("judge")),
+        requirements.read(raw.get("require"), place_of("require")),
         _one_of(raw.get("choose", DECLARED), CHOICES, "choose"),
-        boolean(raw.get("likelihood", False), _option("likelihood")),
+        boolean(raw.get("likelihood", False), place_of("likelihood")),
     )
     if evaluation.asks_nothing and gate is None:
         raise InputError("evaluations.asks_nothing")
+    _check_required(evaluation, gate)
     return evaluation
 
 
-def _option(name: str) -> Message:
-    return Message("releases.place_option", option=name, place=Message("evaluations.place"))
+def place_of(option: str) -> Message:
+    """Where an option of an evaluation is declared."""
+    return Message("evaluations.place_option", option=option)
+
+
+def _check_required(evaluation: Evaluation, gate: Gate | None) -> None:
+    """Check that what is required is asked, and of the models that it is compared with.
+
+    :raises InputError: for a requirement that would stop nothing, or everything.
+    """
+    place, declared = place_of("require"), dict.fromkeys(evaluation.require.as_settings())
+    rows = evaluation.held_out is not None or bool(evaluation.rows)
+    for name in declared:
+        if name in _OF_GATE and gate is None:
+            raise InputError("evaluations.required_without_gate", place=place, name=name)
+        if name in _OF_GUARD and not evaluation.guard:
+            raise InputError("evaluations.required_without_guard", place=place, name=name)
+        if name in _OF_ROWS and not rows:
+            raise InputError("evaluations.required_without_rows", place=place, name=name)
+    compared = {"not_worse_than_served": (SERVED,), "guard_drop_at_most": AGAINST, "no_regression": (SERVED,)}
+    if gate is not None and gate.no_regression:
+        declared["no_regression"] = None
+    for name, models in compared.items():
+        if name in declared and not set(models).intersection(evaluation.against):
+            raise InputError("evaluations.required_not_compared", name=name, models=list(models))
 
 
 def _share(value: t.Any) -> float | None:
@@ -143,7 +173,7 @@ def _share(value: t.Any) -> float | None:
     except (TypeError, ValueError):
         share = 0.0
     if isinstance(value, bool) or not 0 < share <= LARGEST_SHARE:
-        raise InputError("evaluations.no_share", place=_option("held_out"), largest=LARGEST_SHARE, value=value)
+        raise InputError("evaluations.no_share", place=place_of("held_out"), largest=LARGEST_SHARE, value=value)
     return share
 
 
@@ -151,7 +181,9 @@ def _dataset(value: t.Any, option: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or not _DATASET.match(value):
-        raise InputError("evaluations.no_dataset", place=_option(option), value=value)
+        if option == "guard":
+            raise InputError("evaluations.no_guard", place=place_of(option), value=value)
+        raise InputError("evaluations.no_dataset", place=place_of(option), value=value)
     return value
 
 
@@ -160,7 +192,7 @@ def _against(value: t.Any) -> tuple[str, ...]:
         return (SERVED,)
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
-        raise InputError("evaluations.no_list", place=_option("against"), choices=list(AGAINST), value=value)
+        raise InputError("evaluations.no_list", place=place_of("against"), choices=list(AGAINST), value=value)
     chosen = [_one_of(item, AGAINST, "against") for item in items]
     return tuple(name for name in AGAINST if name in chosen)
 
@@ -168,5 +200,5 @@ def _against(value: t.Any) -> tuple[str, ...]:
 def _one_of(value: t.Any, choices: t.Sequence[str], option: str) -> str:
     name = str(value).strip().lower()
     if name not in choices:
-        raise InputError("evaluations.no_choice", place=_option(option), choices=list(choices), value=value)
+        raise InputError("evaluations.no_choice", place=place_of(option), choices=list(choices), value=value)
     return name

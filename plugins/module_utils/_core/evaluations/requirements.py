@@ -32,8 +32,9 @@ from .intervals import CONFIDENCE, DEGREES, fewest_for, wilson
 from .items import MEASURES
 
 _DIFFERENCES = ("not_worse_than_served", "guard_drop_at_most")
-_OF_GATE = ("allowed_failures", "no_regression")
-KEYS = (*MEASURES, *_DIFFERENCES, *_OF_GATE, "confidence")
+#: Conditions on the questions of a gate.
+OF_GATE = ("allowed_failures", "no_regression")
+KEYS = (*MEASURES, *_DIFFERENCES, *OF_GATE, "confidence")
 
 #: Rounding of means; a share that equals what is required meets it.
 _ROUNDING = 1e-9

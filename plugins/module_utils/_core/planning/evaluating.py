@@ -15,6 +15,7 @@ from ..evaluations import chrf, guard, requirements, scores
 from ..evaluations.declaration import BASE, GENERAL, SERVED, SMALLEST, Evaluation
 from ..evaluations.gate_items import asked_settings, with_conditions
 from ..evaluations.requirements import Requirements
+from ..messages.message import Message
 from ..releases.gate import Gate
 from ..runs.spec import Toolchain
 
@@ -30,6 +31,7 @@ class Evaluating:
     :param every: whether all quantizations are asked; otherwise the one declared first.
     :param promotion: settings of the step ``promote`` beside the gate.
     :param questions: their number; 0 if it is not known yet.
+    :param warnings: about what is asked.
     """
 
     asked: t.Mapping[str, t.Any]
@@ -39,6 +41,7 @@ class Evaluating:
     every: bool = True
     promotion: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     questions: int = 0
+    warnings: tuple[Message, ...] = ()
 
     @property
     def needs_base(self) -> bool:
@@ -57,14 +60,14 @@ def of_declaration(
     evaluation: Evaluation,
     gate: t.Mapping[str, t.Any] | None,
     dataset: str,
-    resolve: t.Callable[[str], str],
+    resolve: t.Callable[[str, str], str],
     quantizations: t.Sequence[str],
 ) -> Evaluating:
     """A declared evaluation with its names resolved.
 
     :param gate: settings of the gate of the same fine-tune; None for none.
     :param dataset: fingerprint of the dataset that is trained on.
-    :param resolve: returns the fingerprint of a dataset by its name.
+    :param resolve: returns the fingerprint of a dataset by the option that names it, and its name.
     :param quantizations: in declared order.
     :raises InputError: if a dataset that is not to be trained on is the one that is.
     """
@@ -75,15 +78,17 @@ def of_declaration(
     if evaluation.held_out is not None:
         asked["held_out"] = {"share": evaluation.held_out, "dataset": dataset}
     if evaluation.rows:
-        rows = resolve(evaluation.rows)
+        rows = resolve("rows", evaluation.rows)
         if rows == dataset:
-            raise InputError("planning.evaluates_trained_rows", option="rows", name=evaluation.rows)
+            raise InputError("planning.evaluates_trained_rows", name=evaluation.rows)
         asked["rows"] = {"dataset": rows, "trained_on": dataset}
         promotion["rows"] = rows
     if evaluation.guard == GENERAL:
         asked["guard"] = {"digest": guard.DIGEST}
     elif evaluation.guard:
-        asked["guard"] = {"dataset": resolve(evaluation.guard)}
+        asked["guard"] = {"dataset": resolve("guard", evaluation.guard)}
+        if asked["guard"]["dataset"] == dataset:
+            raise InputError("planning.guards_trained_rows", name=evaluation.guard)
         promotion["guard"] = asked["guard"]["dataset"]
     if evaluation.judge is not None:
         asked["judge"] = promotion["judge"]
@@ -102,7 +107,8 @@ def of_declaration(
 def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain) -> Evaluating:
     """Check that there is something to ask, and that every requirement can be met; return it with their number.
 
-    Of the rows, nothing is checked if they are not on this host yet.
+    Of the rows, nothing is checked if they are not on this host yet, as in a first check; a warning says so if
+    something is required of them.
 
     :raises InputError: for a required measure whose tools are not on this host.
     :raises InputError: for a requirement that cannot be met even if every answer is right; it names the rows needed.
@@ -113,7 +119,9 @@ def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain
     try:
         items, _notes = evaluation_items.items_of(layout, evaluating.asked)
     except NotReadyError:
-        return evaluating
+        if not evaluating.require:
+            return evaluating
+        return dataclasses.replace(evaluating, warnings=(Message("planning.requirements_unchecked"),))
     if not items:
         raise InputError("planning.nothing_to_ask")
     problems = requirements.unattainable(evaluating.require, scores.counts(items))

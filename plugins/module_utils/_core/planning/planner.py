@@ -18,8 +18,12 @@ from ..artifacts.layout import Layout
 from ..base_models.entry import Shape
 from ..base_models.server_versions import OLDEST_SERVER
 from ..datasets import statistics
-from ..errors import InputError, NotReadyError
+from ..errors import InputError, NotReadyError, RemoteError
+from ..evaluations import judge as judges
+from ..evaluations.declaration import BASE, GENERAL
+from ..evaluations.judge import Judge
 from ..messages.message import Message
+from ..messages.suggestions import nearest
 from ..ollama.client import Ollama
 from ..ollama.versions import MINIMUM_VERSION, version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
@@ -193,9 +197,10 @@ def _serving(
     settings, warning = inputs.register_settings(
         declared.name, options["resolved"], results, declared.system, declared.parameters
     )
-    more = add_warnings({"name": options.get("name", "")}, [warning, about_template, *notes])
-    held = held_versions.registration(layout, declared.name)
     evaluating = _evaluating(layout, declared, dataset, host)
+    about_questions = evaluating.warnings if evaluating is not None else ()
+    more = add_warnings({"name": options.get("name", "")}, [warning, about_template, *notes, *about_questions])
+    held = held_versions.registration(layout, declared.name)
     return Serving(settings, more, declared.aliases, declared.gate, declared.keep, held, evaluating)
 
 
@@ -206,17 +211,43 @@ def _evaluating(layout: Layout, declared: Declared, dataset: str, host: Host) ->
     """
     if declared.evaluation is None:
         return None
+
+    def resolve(option: str, name: str) -> str:
+        try:
+            return inputs.resolve_dataset(layout, name, host.datasets).fingerprint
+        except InputError as error:
+            known = [*([GENERAL] if option == "guard" else []), *host.datasets]
+            raise InputError(
+                "planning.evaluation_dataset",
+                option=option,
+                problem=error.content,
+                suggestion=nearest(name, known) or error.parameters.get("suggestion"),
+            ) from error
+
     with _errors_of("evaluation"):
-        evaluating = of_declaration(
-            declared.evaluation,
-            declared.gate,
-            dataset,
-            lambda name: inputs.resolve_dataset(layout, name, host.datasets).fingerprint,
-            declared.hyper.quantizations,
-        )
-        if evaluating.needs_base:
+        if BASE in declared.evaluation.against:
             measurements.check_base_type(declared.name, declared.hyper.quantizations[0])
-        return check_questions(layout, evaluating, host.toolchain)
+        try:
+            asked = of_declaration(declared.evaluation, declared.gate, dataset, resolve, declared.hyper.quantizations)
+            evaluating = check_questions(layout, asked, host.toolchain)
+        except InputError as error:
+            raise InputError("training.of_finetune", name=declared.name, problem=error.content) from error
+    missing = _about_judge(host, declared.evaluation.judge)
+    return dataclasses.replace(evaluating, warnings=(*evaluating.warnings, *missing))
+
+
+def _about_judge(host: Host, declared: Judge | None) -> list[Message]:
+    """Return a warning if a judge is not in Ollama; empty if it is, or if Ollama cannot be asked."""
+    if declared is None:
+        return []
+    server = Ollama(host.toolchain.ollama_address, timeout=_SERVER_SECONDS)
+    try:
+        judges.require(server, declared)
+    except NotReadyError as error:
+        return [error.content]
+    except RemoteError:
+        pass  # the registration reports it
+    return []
 
 
 def _likelihood(

@@ -39,7 +39,7 @@ def scores(lines: t.Iterable[str]) -> t.Iterator[t.Any]:
 def main() -> None:
     """Answer the pairs on standard input."""
     for score in scores(sys.stdin):
-        print(json.dumps(score))
+        sys.stdout.write(json.dumps(score) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from ..errors import JobError
 from ..evaluations import judge as judges
 from ..evaluations import requirements
 from ..evaluations.asking import Limits
+from ..evaluations.declaration import place_of
 from ..evaluations.evaluation import Answers, Subject, evaluate, is_complete, read_report
 from ..evaluations.items import Item
 from ..evaluations.judging import judge_texts
@@ -111,7 +112,6 @@ def subject_of(ctx: StepContext) -> Subject:
     settings, options = ctx.spec.settings, ctx.spec.options
     name = str(options["name"])
     base = options.get("base") or {}
-    place = Message("releases.place_option", option="require", place=Message("evaluations.place"))
     return Subject(
         name,
         # a stored run has the keys of its settings in the order of the alphabet
@@ -119,7 +119,7 @@ def subject_of(ctx: StepContext) -> Subject:
         str(options["declared"]),
         _alias(ctx) if "served" in settings["against"] else "",
         content_tag(str(base["name"]), str(settings["base"]), str(base["quantization"])) if base else "",
-        requirements.read(options.get("require"), place),
+        requirements.read(options.get("require"), place_of("require")),
         str(options.get("choose") or "declared"),
     )
 

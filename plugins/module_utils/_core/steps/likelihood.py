@@ -11,6 +11,7 @@ the likeliest token is the same.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import typing as t
@@ -155,9 +156,9 @@ def read_results(printed: str) -> dict[str, dict[str, float]]:
         if match is None:
             continue
         value, error = (float(number) / unit for number in match.groups())
-        if value == value and abs(value) != float("inf"):
+        if math.isfinite(value):
             # the errors of values that are all the same are no numbers
-            found[name] = {"value": value, "error": error if error == error else 0.0}
+            found[name] = {"value": value, "error": 0.0 if math.isnan(error) else error}
     return found
 
 

@@ -231,6 +231,8 @@ def _check_bounds(option: Option, value: float, written: t.Any) -> None:
 
 def _convert(option: Option, value: t.Any) -> t.Any:
     error = InputError(_WRONG_TYPE[option.type], option=option.name, value=shown(value))
+    if option.type == "str" and option.choices:
+        error = _not_a_choice(option.name, option.choices, shown(value), None)
     if option.type == "bool":
         text = str(value).strip().lower()
         if text not in _TRUE + _FALSE:

@@ -9,6 +9,7 @@ from ..text import Text, Texts
 
 TEXTS: Texts = {
     "evaluations.place": "the evaluation",
+    "evaluations.place_option": "the option {option} of the evaluation",
     "evaluations.no_dictionary": Text(
         "{place:capital} must be a dictionary, not {value!r}.", "For example: evaluation: {{held_out: 0.2}}"
     ),
@@ -17,12 +18,37 @@ TEXTS: Texts = {
         "held_out asks rows of the dataset that is trained on, which the training does not read; rows asks another "
         "dataset.",
     ),
-    "evaluations.no_share": "{place:capital} must be a share above 0 and at most {largest:g}, not {value!r}.",
-    "evaluations.no_dataset": "{place:capital} must be the name of a dataset, not {value!r}.",
-    "evaluations.no_list": "{place:capital} must be a list of {choices:join|, | and }, not {value!r}.",
+    "evaluations.no_share": Text(
+        "{place:capital} must be a share above 0 and at most {largest:g}, not {value!r}.", "Write 0.2 for 20 %."
+    ),
+    "evaluations.no_dataset": Text(
+        "{place:capital} must be the name of a dataset, not {value!r}.", "Declare it in finetune_datasets, by its name."
+    ),
+    "evaluations.no_guard": Text(
+        "{place:capital} must be general or the name of a dataset, not {value!r}.",
+        "general is the set of questions that ships.",
+    ),
+    "evaluations.no_list": Text(
+        "{place:capital} must be a list of {choices:join|, | and }, not {value!r}.", "For example: against: [served]"
+    ),
     "evaluations.no_choice": "{place:capital} must be one of {choices:join|, | and }, not {value!r}.",
     "evaluations.asks_nothing": Text(
         "The evaluation asks nothing.", "Give held_out, rows or guard, or declare a gate beside it."
+    ),
+    "evaluations.required_without_rows": Text(
+        "{place:capital}: {name} is required, and no rows are asked, which measure it.",
+        "Give held_out or rows, or remove {name}.",
+    ),
+    "evaluations.required_without_guard": Text(
+        "{place:capital}: {name} is required, and no guard is asked.", "Declare guard: general, or remove {name}."
+    ),
+    "evaluations.required_without_gate": Text(
+        "{place:capital}: {name} is required, and there is no gate.",
+        "Declare a gate beside the evaluation, or remove {name}.",
+    ),
+    "evaluations.required_not_compared": Text(
+        "{name} is required, and against of the evaluation does not name {models:join|, | or }.",
+        "Add it to against, or remove {name}.",
     ),
     "evaluations.not_compared": "{model} is not compared with: {problem}",
     "evaluations.takes_too_long": Text(

@@ -67,8 +67,19 @@ TEXTS: Texts = {
         "allowed_failures is declared for the gate and in require of the evaluation.", "Declare it once."
     ),
     "planning.evaluates_trained_rows": Text(
-        "{option} of the evaluation is the dataset {name}, which is trained on.",
+        "rows of the evaluation is the dataset {name}, which is trained on.",
         "Use held_out, which keeps a share of its questions from the training, or another dataset.",
+    ),
+    "planning.evaluation_dataset": Text(
+        "{option} of the evaluation: {problem}", "{suggestion} Declare it in finetune_datasets."
+    ),
+    "planning.guards_trained_rows": Text(
+        "guard of the evaluation is the dataset {name}, which is trained on.",
+        "Use general, the set of questions that ships, or another dataset.",
+    ),
+    "planning.requirements_unchecked": (
+        "Whether the questions suffice for what the evaluation requires is checked when its datasets are published, "
+        "before anything is trained."
     ),
     "planning.nothing_to_ask": Text(
         "The evaluation has no questions.", "A larger share of held_out, or another dataset, has some."

@@ -9,6 +9,7 @@ from ..text import Text, Texts
 
 TEXTS: Texts = {
     "evaluations.place": "l'évaluation",
+    "evaluations.place_option": "l'option {option} de l'évaluation",
     "evaluations.no_dictionary": Text(
         "{place:capital} doit être un dictionnaire, et non {value!r}.", "Par exemple : evaluation: {{held_out: 0.2}}"
     ),
@@ -17,12 +18,41 @@ TEXTS: Texts = {
         "held_out pose des lignes du jeu de données d'entraînement, que l'entraînement ne lit pas ; rows pose un autre "
         "jeu de données.",
     ),
-    "evaluations.no_share": "{place:capital} doit être une part supérieure à 0, au plus {largest:g}, et non {value!r}.",
-    "evaluations.no_dataset": "{place:capital} doit être le nom d'un jeu de données, et non {value!r}.",
-    "evaluations.no_list": "{place:capital} doit être une liste de {choices:join|, | et }, et non {value!r}.",
+    "evaluations.no_share": Text(
+        "{place:capital} doit être une part supérieure à 0, au plus {largest:g}, et non {value!r}.",
+        "Écrivez 0.2 pour 20 %.",
+    ),
+    "evaluations.no_dataset": Text(
+        "{place:capital} doit être le nom d'un jeu de données, et non {value!r}.",
+        "Déclarez-le dans finetune_datasets, par son nom.",
+    ),
+    "evaluations.no_guard": Text(
+        "{place:capital} doit être general ou le nom d'un jeu de données, et non {value!r}.",
+        "general est le jeu de questions fourni.",
+    ),
+    "evaluations.no_list": Text(
+        "{place:capital} doit être une liste de {choices:join|, | et }, et non {value!r}.",
+        "Par exemple : against: [served]",
+    ),
     "evaluations.no_choice": "{place:capital} doit être l'un de {choices:join|, | et }, et non {value!r}.",
     "evaluations.asks_nothing": Text(
         "L'évaluation ne demande rien.", "Donnez held_out, rows ou guard, ou déclarez une porte de qualité à côté."
+    ),
+    "evaluations.required_without_rows": Text(
+        "{place:capital} : {name} est exigé, et aucune ligne qui le mesure n'est posée.",
+        "Donnez held_out ou rows, ou retirez {name}.",
+    ),
+    "evaluations.required_without_guard": Text(
+        "{place:capital} : {name} est exigé, et aucun guard n'est posé.",
+        "Déclarez guard: general, ou retirez {name}.",
+    ),
+    "evaluations.required_without_gate": Text(
+        "{place:capital} : {name} est exigé, et il n'y a pas de porte de qualité.",
+        "Déclarez une porte de qualité à côté de l'évaluation, ou retirez {name}.",
+    ),
+    "evaluations.required_not_compared": Text(
+        "{name} est exigé, et against de l'évaluation ne nomme pas {models:join|, | ou }.",
+        "Ajoutez-le à against, ou retirez {name}.",
     ),
     "evaluations.not_compared": "{model} n'est pas comparé : {problem}",
     "evaluations.takes_too_long": Text(

@@ -68,8 +68,19 @@ TEXTS: Texts = {
         "Déclarez-le une fois.",
     ),
     "planning.evaluates_trained_rows": Text(
-        "{option} de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
+        "rows de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
         "Utilisez held_out, qui garde une part de ses questions hors de l'entraînement, ou un autre jeu de données.",
+    ),
+    "planning.evaluation_dataset": Text(
+        "{option} de l'évaluation : {problem}", "{suggestion} Déclarez-le dans finetune_datasets."
+    ),
+    "planning.guards_trained_rows": Text(
+        "guard de l'évaluation est le jeu de données {name}, sur lequel on entraîne.",
+        "Utilisez general, le jeu de questions fourni, ou un autre jeu de données.",
+    ),
+    "planning.requirements_unchecked": (
+        "Si les questions suffisent à ce que l'évaluation exige est vérifié quand ses jeux de données sont publiés, "
+        "avant tout entraînement."
     ),
     "planning.nothing_to_ask": Text(
         "L'évaluation n'a pas de question.", "Une plus grande part held_out, ou un autre jeu de données, en a."

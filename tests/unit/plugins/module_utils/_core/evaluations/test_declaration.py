@@ -54,11 +54,11 @@ def test_nothing_declared_is_none() -> None:
         ("x", "The evaluation must be a dictionary, not 'x'."),
         ({"helt_out": 0.2}, "Did you mean held_out?"),
         ({"held_out": 0.2, "rows": "x"}, "held_out and rows exclude each other."),
-        ({"held_out": 0}, "Held_out of the evaluation must be a share above 0 and at most 0.5, not 0."),
+        ({"held_out": 0}, "The option held_out of the evaluation must be a share above 0 and at most 0.5, not 0."),
         ({"held_out": 0.6}, "at most 0.5, not 0.6"),
         ({"held_out": True}, "not True"),
-        ({"rows": "a b"}, "Rows of the evaluation must be the name of a dataset, not 'a b'."),
-        ({"guard": ["a"]}, "Guard of the evaluation must be the name of a dataset"),
+        ({"rows": "a b"}, "The option rows of the evaluation must be the name of a dataset, not 'a b'."),
+        ({"guard": ["a"]}, "The option guard of the evaluation must be general or the name of a dataset"),
         ({"guard": "general", "against": ["serves"]}, "must be one of served and base, not 'serves'"),
         ({"guard": "general", "against": 3}, "must be a list of served and base, not 3"),
         ({"guard": "general", "choose": "largest"}, "must be one of declared and smallest"),
@@ -67,9 +67,33 @@ def test_nothing_declared_is_none() -> None:
         ({"guard": "general", "likelihood": 3}, "must be true or false"),
         ({"guard": "general", "require": {"cals": 1}}, "Did you mean 'calls'?"),
         ({"require": {"gate": 1}}, "The evaluation asks nothing."),
+        ({"held_out": 20}, "Write 0.2 for 20 %."),
+        ({"held_out": 0.2, "require": {"gate": 0.8}}, "gate is required, and there is no gate."),
+        ({"held_out": 0.2, "require": {"no_regression": True}}, "no_regression is required, and there is no gate."),
+        ({"held_out": 0.2, "require": {"guard_drop_at_most": 0.1}}, "Declare guard: general"),
+        ({"held_out": 0.2, "require": {"guard": 0.5}}, "guard is required, and no guard is asked."),
+        ({"guard": "general", "require": {"calls": 0.8}}, "calls is required, and no rows are asked"),
+        (
+            {"held_out": 0.2, "against": ["base"], "require": {"not_worse_than_served": True}},
+            "against of the evaluation does not name served. Add it to against",
+        ),
+        (
+            {"guard": "general", "against": [], "require": {"guard_drop_at_most": 0.1}},
+            "does not name served or base.",
+        ),
     ],
 )
 def test_what_is_refused(raw: t.Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
         read_evaluation(raw)
     assert message.lower() in str(caught.value).lower()
+
+
+def test_a_gate_without_regressions_needs_the_served_model() -> None:
+    """Not compared with the model served now, no answer would count as a regression."""
+    gate = read_gate({"prompts": [{"prompt": "a", "contains": "b"}], "no_regression": True})
+    assert read_evaluation({"held_out": 0.2}, gate) is not None
+    with pytest.raises(
+        InputError, match="no_regression is required, and against of the evaluation does not name served"
+    ):
+        read_evaluation({"held_out": 0.2, "against": ["base"]}, gate)

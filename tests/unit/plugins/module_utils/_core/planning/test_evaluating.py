@@ -18,8 +18,12 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.esti
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import Goal
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.plan import make_plan
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan, warnings_of
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
+from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 
 GATE = {"prompts": [{"prompt": "Who?", "contains": "homelab"}, {"prompt": "Where?", "contains": "rack"}]}
@@ -153,6 +157,11 @@ def test_the_base_of_an_adapter_is_converted_once(lab: PlanLab) -> None:
             "allowed_failures is declared for the gate and in require",
         ),
         ({"evaluation": {"held_out": 0.2, "require": {"calls": 0.8}}}, "no question measures it"),
+        ({"evaluation": {"rows": "test"}}, "homelab-model: rows of the evaluation: There is no dataset 'test'"),
+        ({"evaluation": {"rows": "test"}}, "Did you mean 'tests'? Declare it in finetune_datasets."),
+        ({"evaluation": {"guard": "genral"}}, "Did you mean 'general'?"),
+        ({"evaluation": {"rows": "homelab"}}, "homelab-model: rows of the evaluation is the dataset homelab, which is"),
+        ({"evaluation": {"held_out": 0.2, "guard": "homelab"}}, "guard of the evaluation is the dataset homelab"),
         (
             {"evaluation": {"held_out": 0.2, "require": {"same": 0.95, "confidence": 0.95}}},
             "At least 73 questions are needed",
@@ -167,6 +176,37 @@ def test_what_cannot_be_is_refused_at_plan_time(lab: PlanLab, declared: dict[str
     with pytest.raises(InputError) as caught:
         lab.plan(**declared)
     assert message in str(caught.value)
+
+
+def warnings(lab: PlanLab, toolchain: Toolchain, datasets: dict[str, t.Any], **evaluation: t.Any) -> list[str]:
+    declared = {"name": "m", "base_model": "qwen2.5:0.5b", "dataset": "homelab", "evaluation": evaluation}
+    host = Host(toolchain, "cpu", datasets=datasets, write=False)
+    return [str(warning) for warning in warnings_of(plan(lab.layout, Request.finetune(declared), host))]
+
+
+def test_what_cannot_be_checked_before_the_rows_are_published_is_said(lab: PlanLab) -> None:
+    """A first check has no rows to count: with or without something to require, it plans."""
+    unpublished = {"new": {"fingerprint": "f" * 64, "outcome": {"rows": 30}}}
+
+    def said(**evaluation: t.Any) -> bool:
+        found = warnings(lab, Toolchain(), unpublished, **evaluation)
+        return any("is checked when its datasets are published" in each for each in found)
+
+    assert said(rows="new", require={"same": 0.5}) and not said(rows="new")
+    assert not said(rows="tests", require={"same": 0.5}), "it was checked"
+
+
+def test_a_judge_that_is_not_in_ollama_is_told(lab: PlanLab) -> None:
+    with fake_ollama() as server:
+        server.models["there:latest"] = "1" * 64
+
+        def said(model: str) -> list[str]:
+            found = warnings(lab, Toolchain(ollama_url=server.url), {}, held_out=0.2, judge={"model": model})
+            return [each for each in found if "judge" in each]
+
+        assert said("there") == []
+        (told,) = said("qwen3:14b")
+        assert "Run 'ollama pull qwen3:14b'" in told
 
 
 def test_a_training_alone_has_no_evaluation(lab: PlanLab) -> None:
