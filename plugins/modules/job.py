@@ -128,6 +128,7 @@ results:
       findings: []
       seconds: 612.0
       path: ""
+      evaluation: "calls 48/50, text 71.2, vs served +3.1 ± 2.0"
 runs:
   description: The runs, with the steps that were pending when they were submitted.
   returned: success

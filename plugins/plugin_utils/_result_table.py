@@ -16,7 +16,7 @@ _HEADS = ("MODEL", "VERSION", "LOSS", "FINDINGS", "TIME")
 def result_lines(
     results: t.Sequence[t.Mapping[str, t.Any]], ollama_url: str, page_url: str = "", explained: bool = True
 ) -> list[str]:
-    """Return the table, the findings, and what to do next as lines.
+    """Return the table, what was evaluated, the findings, and what to do next as lines.
 
     :param results: as :func:`engine.results.results_of` returns them.
     :param ollama_url: URL of Ollama, as seen from the host.
@@ -26,6 +26,7 @@ def result_lines(
     if not results:
         return ["No fine-tune is declared for this host."]
     lines = table([_HEADS, *(_row(result) for result in results)])
+    lines += [f"{result['name']}: {result['evaluation']}" for result in results if result.get("evaluation")]
     for result in results if explained else ():
         lines += [f"{result['name']}: {line}" for line in finding_lines(result["findings"])]
     for result in results:

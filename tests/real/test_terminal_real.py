@@ -287,3 +287,20 @@ def test_shut_gate_fails_the_promotion_alone(installed: Installed) -> None:
         "TASK [ia_homelab.llamafactory.finetune : Promote what passes its gate]"
     )
     assert "FAILED" in failed and "FAILED" not in before
+
+
+@pytest.mark.full
+def test_an_evaluation_has_one_message_or_one_line(installed: Installed) -> None:
+    asked = {"held_out": 0.2, "guard": "general"}
+    played = installed.play(finetunes=installed.finetune(evaluation={**asked, "require": {"same": 0.9}}))
+    failed = one_message(
+        played, FIXED + 64, "The evaluation is not passed", "or require less", "and must be at least 0.9"
+    )
+    assert "and 42 more." in failed, "ten answers are shown, and no text of the guard twice"
+    played = installed.play(finetunes=installed.finetune(evaluation=asked)).well()
+    found = lines(played, FIXED + 44)
+    assert any(re.match(r"  evaluate +kept", line) for line in found), "less is required: nothing is asked again"
+    (line,) = [line for line in found if line.startswith("lab-model: same ")]
+    assert re.match(r"lab-model: same \d+/\d+, guard \d+/40", line) and "not met" not in line
+    again = installed.play(finetunes=installed.finetune(evaluation=asked)).well()
+    assert line in lines(again, FIXED + 20) and again.recap["changed"] == 0

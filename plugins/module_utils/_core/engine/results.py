@@ -9,8 +9,9 @@ import datetime
 import os
 import typing as t
 
-from ..artifacts.layout import RECEIPT
-from ..system.files import read_json
+from ..artifacts.layout import RECEIPT, REPORT_FILE
+from ..evaluations import statements
+from ..system.files import read_json, read_record
 from ..training.trainer_log import read_all
 
 _TRAINER_LOG = "trainer_log.jsonl"
@@ -29,7 +30,8 @@ def results_of(name: str, steps: t.Sequence[Step]) -> dict[str, t.Any]:
     :returns: ``name``; ``version``, the full tag in Ollama, empty if none was registered; ``loss_first`` and
         ``loss_last``, None without a training; ``findings``, stored messages; ``seconds``, the sum of the time that its
         steps took; ``path``, the directory of the last result if none was registered, else empty; ``alias``, the first
-        name under which the version is served, empty if it is under none.
+        name under which the version is served, empty if it is under none; ``evaluation``, the line about the version
+        in its evaluation, in English, empty without one.
     """
     receipts = [(step["kind"], step["path"], read_json(os.path.join(step["path"], RECEIPT)) or {}) for step in steps]
     value: dict[str, t.Any] = {
@@ -41,7 +43,9 @@ def results_of(name: str, steps: t.Sequence[Step]) -> dict[str, t.Any]:
         "findings": [],
         "seconds": round(sum(_seconds(receipt) for _kind, _path, receipt in receipts), 1),
         "path": "",
+        "evaluation": "",
     }
+    report: dict[str, t.Any] | None = None
     for kind, path, receipt in receipts:
         results = receipt.get("results") or {}
         if kind == "train" and receipt:
@@ -51,6 +55,12 @@ def results_of(name: str, steps: t.Sequence[Step]) -> dict[str, t.Any]:
             ]
             if losses:
                 value.update(loss_first=losses[0], loss_last=losses[-1])
+        if kind == "evaluate" and receipt:
+            report = read_record(os.path.join(path, REPORT_FILE))
+        if kind == "promote" and report is not None:
+            # promoted, it has met what is required now; the report has the requirements of its time
+            said = statements.line({**report, "requirements": []}, str(results.get("quantization") or ""))
+            value["evaluation"] = said.text if said is not None else ""
         if kind in ("register", "promote") and results.get("tag"):
             aliases = results.get("aliases") or []
             value.update(version=str(results["tag"]), alias=str(aliases[0]) if aliases else value["alias"])

@@ -18,7 +18,11 @@ from .store import model_of
 #: Measures of which each answer meets one or not; ``exact`` measures the same answers as ``same``.
 _COUNTED = ("gate", "calls", "json", "same", "guard")
 
+#: Measures of how near a text is to the reference.
+_OF_TEXTS = ("exact", "same", "text")
+
 Report = t.Mapping[str, t.Any]
+Line = t.Mapping[str, t.Any]
 
 
 def met_of(model: t.Mapping[str, t.Any]) -> tuple[int, int]:
@@ -45,13 +49,16 @@ def unmet_requirements(entries: t.Iterable[t.Mapping[str, t.Any]], label: str) -
 
     :param entries: of :func:`.requirements.check`.
     """
-    return [describe(entry) for entry in entries if entry["model"] == label and not entry["met"]]
+    return [describe(entry) for entry in _unmet(entries, label)]
 
 
 def failure_lines(
     directory: str, report: Report, label: str, max_questions: int = 10, max_chars: int = 300
 ) -> list[Message]:
     """Lines that describe the answers of a model that are not as expected, those that were better before first.
+
+    A text that is not that of the reference is no failure by itself, as it may say the same. It is shown if a measure
+    of texts is not met.
 
     :param directory: of the evaluation.
     :param max_questions: maximum number of questions.
@@ -62,15 +69,19 @@ def failure_lines(
     regressed: list[list[Message]] = []
     others: list[list[Message]] = []
     count = 0
+    lacking = {str(entry.get("measure") or entry["name"]) for entry in _unmet(report["requirements"], label)}
+    with_texts = not lacking.isdisjoint(_OF_TEXTS)
     for number, item in enumerate(read_questions(directory), 1):
         line, old = own.get(item.id), before.get(item.id)
-        if line is None or not _is_failed(line):
+        reasons = _reasons(item, line, with_texts, max_chars)
+        if line is None or not reasons:
             continue
         count += 1
-        worse = old is not None and not _is_failed(old)
+        reasons_before = _reasons(item, old, with_texts, max_chars)
+        worse = old is not None and not reasons_before
         chosen = regressed if worse else others
         if len(chosen) < max_questions:
-            chosen.append(_lines(number, item, line, old, max_chars))
+            chosen.append(_lines(number, item, (line, reasons), (old, reasons_before), max_chars))
     shown = [*regressed, *others][:max_questions]
     lines = [line for each in shown for line in each]
     if count > max_questions:
@@ -78,24 +89,42 @@ def failure_lines(
     return lines
 
 
-def _is_failed(line: t.Mapping[str, t.Any]) -> bool:
-    """Whether an answer is not as expected. A text that is not that of the reference is no failure by itself."""
-    return bool(line.get("unmet"))
+def _unmet(entries: t.Iterable[t.Mapping[str, t.Any]], label: str) -> list[t.Mapping[str, t.Any]]:
+    return [entry for entry in entries if entry["model"] == label and not entry["met"]]
+
+
+def _reasons(item: Item, line: Line | None, with_texts: bool, max_chars: int) -> list[Message]:
+    """Why an answer is not as expected; empty if it is, or if there is no answer.
+
+    :param with_texts: whether a text must be the same as the reference.
+    """
+    if line is None:
+        return []
+    reasons = [Message.from_stored(failure) for failure in line.get("unmet") or ()]
+    if not reasons and with_texts and line["scores"].get("same", 1.0) < 1:
+        reference = " ".join(str((item.reference or {}).get("content") or "").split())
+        reasons = [Message("releases.unmet_equals", text=_cut(reference, max_chars))]
+    return reasons
 
 
 def _lines(
-    number: int, item: Item, line: t.Mapping[str, t.Any], old: t.Mapping[str, t.Any] | None, max_chars: int
+    number: int,
+    item: Item,
+    own: tuple[Line, t.Sequence[Message]],
+    before: tuple[Line | None, t.Sequence[Message]],
+    max_chars: int,
 ) -> list[Message]:
+    (line, reasons), (old, reasons_before) = own, before
     lines = [
         Message("releases.failed_question", number=number, question=_short(_question(item), max_chars)),
         Message("releases.failed_answer", answer=_shown(line["answer"], max_chars)),
-        Message("releases.failed_because", reasons=_unmet_of(line)),
+        Message("releases.failed_because", reasons=list(reasons)),
     ]
     if old is not None:
-        answer, reasons = _shown(old["answer"], max_chars), _unmet_of(old)
+        answer = _shown(old["answer"], max_chars)
         lines.append(
-            Message("releases.served_failed", answer=answer, reasons=reasons)
-            if reasons
+            Message("releases.served_failed", answer=answer, reasons=list(reasons_before))
+            if reasons_before
             else Message("releases.served_met", answer=answer)
         )
     return lines
@@ -111,10 +140,9 @@ def _shown(answer: t.Mapping[str, t.Any], max_chars: int) -> str:
     return f"{text} calls {calls_text(answer['calls'])[:max_chars]}" if answer.get("calls") else text
 
 
-def _unmet_of(line: t.Mapping[str, t.Any]) -> list[Message]:
-    return [Message.from_stored(failure) for failure in line["unmet"]]
-
-
 def _short(text: str, max_chars: int) -> str:
-    shown = " ".join(text.split())
-    return repr(shown if len(shown) <= max_chars else shown[: max_chars - 1] + "…")
+    return repr(_cut(" ".join(text.split()), max_chars))
+
+
+def _cut(text: str, max_chars: int) -> str:
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"

@@ -14,9 +14,12 @@ import typing as t
 
 from ..artifacts.layout import REPORT_FILE, Layout
 from ..errors import StoreError
+from ..releases.promotion import Releases, content_tag
 from ..system.files import read_record
 
 KIND = "evaluate"
+#: What a promotion renews in a report.
+_COMPARED = ("requirements", "passed", "declared", "chosen")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Evaluations:
     """
 
     def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self.all = sorted(_read(layout), key=lambda each: (each.finished_at, each.fingerprint), reverse=True)
         self._latest: dict[str, Evaluation] = {}
         for evaluation in reversed(self.all):
@@ -65,12 +69,29 @@ class Evaluations:
         return self._latest.get(registration)
 
     def report_of(self, registration: str) -> tuple[Evaluation, dict[str, t.Any], str] | None:
-        """The last evaluation of a version, its report, and the label of the version in it; None if there is none."""
+        """The last evaluation of a version, its report, and the label of the version in it; None if there is none.
+
+        The requirements in the report are those of the last promotion that compared it, whether it passed or not.
+        """
         evaluation = self.latest_of(registration)
         report = evaluation.report() if evaluation is not None else None
         if evaluation is None or report is None:
             return None
-        return evaluation, report, evaluation.label_of(registration)
+        return evaluation, {**report, **self._compared(evaluation, report)}, evaluation.label_of(registration)
+
+    def _compared(self, evaluation: Evaluation, report: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """What the last promotion found when it compared a report; empty if none has."""
+        name = str(report.get("name") or "")
+        releases = Releases(self._layout, name)
+        gates = releases.ledger().gates if name else {}
+        tags = [content_tag(name, found, label) for label, found in evaluation.candidates.items()] if gates else []
+        for tag in sorted(
+            (tag for tag in tags if tag in gates), key=lambda tag: str(gates[tag].get("at")), reverse=True
+        ):
+            record = read_record(releases.gate_report(tag))
+            if record is not None and record.get("asked_at") == report.get("asked_at") and "models" in record:
+                return {key: record[key] for key in _COMPARED if key in record}
+        return {}
 
 
 def model_of(report: t.Mapping[str, t.Any], label: str) -> dict[str, t.Any] | None:

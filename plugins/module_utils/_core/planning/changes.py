@@ -111,9 +111,17 @@ class PreviousResult:
 
 
 def result_key(kind: str, value: Receipt) -> tuple[str, str]:
-    """Return the key of a result within a fine-tune: its kind, and its quantization if there are several of a kind."""
-    quantization = (value.get("settings") or {}).get("quantization") or (value.get("options") or {}).get("quantization")
-    return kind, str(quantization or "")
+    """Return the key of a result within a fine-tune: its kind, and its quantization if there are several of a kind.
+
+    Files and registrations of the base model are not those of what was trained from it.
+    """
+    settings, options = value.get("settings") or {}, value.get("options") or {}
+    quantization = settings.get("quantization") or options.get("quantization") or ""
+    if kind == "gguf":
+        is_of_base = set(value.get("upstream") or {}) == {"base"}
+    else:
+        is_of_base = kind == "register" and options.get("name", settings.get("name")) != settings.get("name")
+    return kind, f"{quantization}{' of the base' if is_of_base else ''}"
 
 
 def _receipts(layout: Layout, kind: str) -> t.Iterator[Receipt]:

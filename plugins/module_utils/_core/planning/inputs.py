@@ -166,7 +166,12 @@ def training_settings(
     if estimate is not None:
         options["estimate"] = estimate.as_dict()
     trained = host.is_trained(layout, hyper, subject)
-    results, held_out = _trained_results(layout, hyper, subject, count=not trained)
+    try:
+        results, held_out = _trained_results(layout, hyper, subject, count=not trained)
+    except InputError as error:
+        raise InputError(
+            "training.of_finetune", name=name, problem=error.content, details={"options": ["held_out"], **error.details}
+        ) from error
     if held_out is not None:
         options["held_out"] = held_out
     counted = optimizer_steps.count(options["resolved"], results, subject.nodes)

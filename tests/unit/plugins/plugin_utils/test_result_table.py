@@ -42,5 +42,10 @@ def test_findings_are_explained_where_nothing_warned_of_them() -> None:
     assert short == [found[0], found[1], found[3]]
 
 
+def test_an_evaluation_has_a_line() -> None:
+    found = result_lines([result(evaluation="calls 48/50, text 71.2"), result(evaluation="")], URL)
+    assert found[3] == "m: calls 48/50, text 71.2" and found[4].startswith("Ask it")
+
+
 def test_nothing_declared() -> None:
     assert result_lines([], URL) == ["No fine-tune is declared for this host."]

@@ -77,7 +77,7 @@ def test_names_of_installed_components_stay(
     assert {name: component.path for name, component in found.items()} == {
         "llamafactory": f"/t/llamafactory-{llamafactory}",
         "converter": f"/t/converter-{converter}",
-        "llama_cpp": "/t/llama.cpp-6fb6adb5009aece0",
+        "llama_cpp": "/t/llama.cpp-0881a1302cf09c99",  # recipe 2, with llama-imatrix and llama-perplexity
         "llama_server": "/t/llama-server-0cfd9431ca817e1c",
         "headers": "/t/llama-headers-8bde6a841185d9d5",
         "builder": "/t/builder-0cb2c76673a6a9c2",

@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.results import results_of
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.tests.support import evaluation_fixture
 from ansible_collections.ia_homelab.llamafactory.tests.support.engine_lab import Lab
 
 
@@ -53,8 +54,13 @@ def test_results_of_a_served_model(tmp_path: Path) -> None:
     times = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:01:30Z"}
     steps = [
         step(tmp_path, "train", results={"findings": [{"code": "x"}]}, **times),
-        step(tmp_path, "register", results={"tag": "m:abc-q4_K_M", "aliases": ["m:latest"]}, **times),
+        step(tmp_path, "register", results={"tag": "m:abc-q4_K_M", "aliases": []}, **times),
+        step(tmp_path, "evaluate", results={}),
+        step(tmp_path, "promote", results={"tag": "m:abc-q4_K_M", "aliases": ["m:latest"], "quantization": "q4_K_M"}),
     ]
+    report = evaluation_fixture.report("1" * 64)
+    report["requirements"][0]["met"] = False  # less is required now
+    (tmp_path / "evaluate" / "report.json").write_text(json.dumps(report))
     log = [{"current_steps": 1, "loss": 2.5}, {"current_steps": 2, "loss": 1.5}, {"current_steps": 2}]
     (tmp_path / "train" / "trainer_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     assert results_of("m", steps) == {
@@ -66,7 +72,10 @@ def test_results_of_a_served_model(tmp_path: Path) -> None:
         "findings": [{"code": "x"}],
         "seconds": 180.0,
         "path": "",
+        "evaluation": "calls 48/50, text 71.2, guard 39/40, "
+        "vs served calls +6.0 ± 8.0, text +3.1 ± 2.0, guard -2.5 ± 3.8",
     }
+    assert results_of("m", steps[:2])["evaluation"] == ""
 
 
 def test_results_of_an_export_have_its_place(tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError, RemoteError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.evaluation import is_complete
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import requirements
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.evaluation import (
+    Subject,
+    evaluate,
+    is_complete,
+)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.failures import failure_lines
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.items import Item
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.asked_gate import NEW, AskedGate, ask_gate
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import FakeOllama, fake_ollama
@@ -151,3 +159,32 @@ def test_failure_lines_show_question_answer_and_expectation(server: FakeOllama, 
 def test_what_was_better_before_is_shown_first(server: FakeOllama, tmp_path: Path) -> None:
     asked = of_texts(server, tmp_path, ["no", "no", "no"], ["no", "ok", "no"])
     assert [line for line in asked.lines() if line[0].isdigit()] == ["2. '1?'", "1. '0?'", "3. '2?'"]
+
+
+def test_texts_are_shown_where_a_measure_of_texts_is_not_met(server: FakeOllama, tmp_path: Path) -> None:
+    """They may say the same as the reference: without such a requirement they are no failures."""
+    items = [
+        Item(
+            str(number),
+            "held_out",
+            ({"role": "user", "content": f"{number}?"},),
+            reference={"content": f"Yes {number}", "calls": []},
+        )
+        for number in range(3)
+    ]
+    server.reply = lambda model, prompt: "Yes 1" if (model, prompt) == ("m:latest", "1?") else "No"
+
+    def lines(name: str, **required: float) -> list[str]:
+        directory = tmp_path / name
+        directory.mkdir()
+        required_of = requirements.read(required, Message("evaluations.place"))
+        subject = Subject("m", {NEW: "m:new"}, NEW, "m:latest", required=required_of)
+        report = evaluate(Ollama(server.url), str(directory), items, subject)
+        return [str(line) for line in failure_lines(str(directory), report, NEW)]
+
+    assert lines("a", guard=0.5) == []
+    assert lines("b", same=0.5) == [
+        "2. '1?'", "   answer: 'No'", "   it is not 'Yes 1'", "   served now: 'Yes 1' (as expected)",
+        "1. '0?'", "   answer: 'No'", "   it is not 'Yes 0'", "   served now: 'No' (it is not 'Yes 0')",
+        "3. '2?'", "   answer: 'No'", "   it is not 'Yes 2'", "   served now: 'No' (it is not 'Yes 2')",
+    ]  # fmt: skip

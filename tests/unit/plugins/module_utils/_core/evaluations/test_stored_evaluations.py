@@ -26,6 +26,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.eval
     answered_by,
     comparisons,
 )
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.promotion import (
+    Releases,
+    content_tag,
+)
 from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import (
     QUESTIONS,
     SERVED_DIGEST,
@@ -66,6 +70,31 @@ def test_the_last_evaluation_of_a_version_is_found(layout: Layout) -> None:
     assert model is not None and model["digest"] == A
     assert model_of(report, "q8_0") is None
     assert len(evaluations.all) == 3 and evaluations.report_of("3" * 64) is None
+
+
+def test_requirements_are_those_of_the_last_comparison(layout: Layout) -> None:
+    """A promotion with other requirements compares the same report again, and asks nothing."""
+    write_evaluation(layout, ONE, A)
+    releases, tag = Releases(layout, "m"), content_tag("m", ONE, "q4_K_M")
+
+    def unmet() -> list[str]:
+        found = Evaluations(layout).report_of(ONE)
+        assert found is not None
+        return [entry["name"] for entry in found[1]["requirements"] if not entry["met"]]
+
+    assert unmet() == []
+    report = Evaluations(layout).all[0].report()
+    assert report is not None
+    failed = {"model": "q4_K_M", "name": "calls", "wanted": 0.99, "value": 0.96, "bound": None, "met": False}
+    entry = {"passed": False, "at": "2026-11-30T08:02:00.000Z", "met": 48, "asked": 50}
+    releases.record_gate(tag, "f" * 64, entry, {**report, "requirements": [failed], "passed": {"q4_K_M": False}})
+    assert unmet() == ["calls"]
+    releases.record_gate(tag, "f" * 64, entry, {**report, "requirements": []})
+    assert unmet() == []
+    # of an earlier evaluation of the same version, and of a gate alone by an earlier version of the collection
+    for other in ({**report, "requirements": [failed], "asked_at": "2026-01-01T00:00:00Z"}, {"questions": []}):
+        releases.record_gate(tag, "f" * 64, entry, other)
+        assert unmet() == []
 
 
 @pytest.mark.parametrize("damage", ["receipt", "report", "work"])

@@ -134,6 +134,15 @@ def test_all_quantizations_and_the_base(lab: PlanLab) -> None:
     assert spec(more, "promote").fingerprint != spec(run, "promote").fingerprint, "a smaller one may be chosen"
 
 
+def test_the_base_is_new_and_not_a_changed_model(lab: PlanLab) -> None:
+    lab.make(lab.plan(quantizations=["q4_K_M"]))
+    run = lab.plan(quantizations=["q4_K_M"], evaluation={"guard": "general", "against": ["base"]})
+    plan = make_plan(lab.layout, run, Engine(lab.layout.root).preview(run), Machine("cpu"))
+    steps = {step["label"]: step for step in plan["steps"]}
+    for label in ("gguf-base-f16", "gguf-base-q4_K_M", "register-base"):
+        assert steps[label]["why"] == ["new in this fine-tune"], label
+
+
 def test_the_base_of_an_adapter_is_converted_once(lab: PlanLab) -> None:
     run = lab.plan(evaluation={"held_out": 0.2, "against": ["base"]}, export="adapter")
     assert [label for label in labels(run) if "gguf" in label] == ["gguf-adapter", "gguf-f16", "gguf-q4_K_M"]
