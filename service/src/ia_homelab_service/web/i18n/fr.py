@@ -355,8 +355,8 @@ TEXTS: dict[str, str] = {
     "field.save_steps": "Pas entre deux points de reprise",
     "field.extra": "Autres arguments de LLaMA-Factory",
     "field.keep_merged": "Garder les poids fusionnés",
-    "field.imatrix": "Matrice d'importance",
     "field.quantizations": "Quantifications",
+    "field.imatrix": "Matrice d'importance",
     "hint.name": "Du modèle dans Ollama ; composé du modèle et du jeu de données si vide.",
     "hint.base_model": "Un nom à la Ollama, un identifiant Hugging Face ou un dossier du PC IA.",
     "hint.base_revision": "Branche, étiquette ou commit sur le hub.",
@@ -421,6 +421,6 @@ TEXTS: dict[str, str] = {
     "hint.save_steps": "Un entraînement interrompu reprend au dernier point de reprise.",
     "hint.extra": "Avec les noms de LLaMA-Factory ; ici, ceux qui changent le calcul de l'entraînement.",
     "hint.keep_merged": "Au format de Hugging Face, pour vLLM ou le hub ; sinon, fusion en chemin vers le GGUF.",
-    "hint.imatrix": "Texte dont llama.cpp tire les poids à garder les plus exacts : celui des lignes (dataset).",
     "hint.quantizations": "Types GGUF ; le nom désigne le premier.",
+    "hint.imatrix": "Texte dont llama.cpp tire les poids à garder les plus exacts : celui des lignes (dataset).",
 }
