@@ -29,6 +29,10 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     facts,
 )
 
+#: Architectures that the pinned LLaMA-Factory and transformers cannot train together; test_base_checks_real.py compares
+#: them with the installed ones, by which a plan refuses them.
+UNTRAINABLE = frozenset({"gpt_oss"})
+
 _END = "<!-- End of the generated part. -->"
 
 
@@ -46,13 +50,14 @@ def _model(entry: Entry) -> str:
     shape = entry.shape
     parameters = f"{shape.parameters / 1e9:.2f}" if shape else ""
     experts = f", {shape.experts} experts, {shape.active_experts} for a token" if shape and shape.experts else ""
+    refused = " (cannot be trained, refused)" if entry.model_type in UNTRAINABLE else ""
     exact = exactness.exactness_of(entry.template).level
     cells = (
         ", ".join(f"`{name}`" for name in names),
         f"`{entry.hub_id}`",
         f"`{entry.template}`",
         "yes" if exact == exactness.EXACT else exact,
-        f"{entry.model_type}{experts}",
+        f"{entry.model_type}{refused}{experts}",
         parameters,
         (entry.licence or "") + (" (to be accepted)" if entry.gated else ""),
         "yes" if entry.takes_images else "",

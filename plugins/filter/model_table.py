@@ -89,6 +89,7 @@ def _state(model: t.Mapping[str, t.Any], version: t.Mapping[str, t.Any]) -> str:
         pruned=bool(version["pruned_at"]),
         kept_out=version["tag"] in (model["hold"] or {}).get("against", []),
         previous=model["previous"] == version["tag"],
+        base_of=version.get("base_of") or "",
     ).text
 
 

@@ -237,7 +237,9 @@ def inspect(module: AnsibleModule) -> dict[str, t.Any]:
         tools_dir, params["version"], archive.get("sha256", ""), params["llama_cpp_pins"]
     )
     problem = ollama_programs.source_problem(params["version"])
-    other = ollama_programs.Program() if programs["installed"] else ollama_programs.find_program(params["version"])
+    other = ollama_programs.Program()
+    if not programs["installed"]:
+        other = ollama_programs.find_program(params["version"], tools_dir)
     return {
         "changed": False,
         **programs,

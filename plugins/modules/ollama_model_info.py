@@ -152,6 +152,10 @@ models:
             seconds_per_answer:
               description: Mean duration of an answer.
               type: float
+        base_of:
+          description:
+            - The model that an evaluation compares with this one, which is its base. Empty for a version of a model.
+          type: str
         path:
           description: Directory of its receipt and model card.
           type: str

@@ -81,8 +81,10 @@ def test_run_is_the_same_as_through_other_interfaces(
         step.label: step.spec.fingerprint for step in run.steps
     }
     recorded = json.loads(RECORDED.read_text("utf-8"))[kind]["steps"]
-    assert list(recorded) == [step.label for step in job.steps]
-    for step in job.steps:
+    # a gate was asked by the promotion itself
+    steps = [step for step in job.steps if step.kind != "evaluate"]
+    assert list(recorded) == [step.label for step in steps]
+    for step in steps:
         if step.kind not in ("register", "promote", "retain"):
             assert step.fingerprint.startswith(recorded[step.label])
 

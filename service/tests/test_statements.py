@@ -20,8 +20,10 @@ from urllib.parse import urlencode
 import pytest
 from mcp import Client
 
+from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, ROOT, Service
+from ia_homelab_core.artifacts.layout import Layout
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.messages.message import Message
 from ia_homelab_core.planning import plan_text, planner
@@ -31,11 +33,13 @@ from ia_homelab_core.releases import statements
 from ia_homelab_core.runs.spec import Toolchain
 from ia_homelab_core.runs.states import StepState
 from ia_homelab_service.application import schemas
+from ia_homelab_service.application.models import Models
 from ia_homelab_service.application.operations import Operations
 from ia_homelab_service.settings import Settings
 from ia_homelab_service.web import models as models_view
 from ia_homelab_service.web import watch
 from ia_homelab_service.web.i18n import en, fr
+from ia_homelab_service.web.i18n.language import Language
 
 PAGE = {"Accept": "text/html", "Accept-Language": "en"}
 #: Figures of the machine change between two requests: free disk and memory.
@@ -246,6 +250,25 @@ def test_without_ollama_no_version_is_called_unserved() -> None:
     assert models_view.unserved_text(silent) == "models.unknown_served"
     assert models_view.unserved_text(answers) == "models.nobody"
     assert "cannot be determined" in en.TEXTS["models.unknown_served_long"]
+
+
+def test_the_base_that_evaluations_ask_is_not_offered_for_promotion(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path))
+    options = {"quantization": "q4_K_M", "aliases": [], "base_of": "m"}
+    receipt = {
+        "kind": "register", "fingerprint": "a" * 64, "settings": {"name": "m-base"}, "upstream": {}, "options": options,
+        "results": {"tag": "m-base:1", "digest": "d"}, "finished_at": "2026-11-30T08:00:00.000Z",
+    }  # fmt: skip
+    path = Path(layout.artifact("register", "a" * 64))
+    path.mkdir(parents=True)
+    (path / "receipt.json").write_text(json.dumps(receipt), encoding="utf-8")
+    with fake_ollama() as server:
+        server.models["m-base:1"] = "d"
+        (model,) = Models(layout, server.url).all()
+    assert (model.base_of, model.state.text) == ("m", "base of m, for evaluations")
+    for code, said in (("en", "base of m, for evaluations"), ("fr", "base de m, pour les évaluations")):
+        assert models_view.base_text(Language(code), [model]) == said, "in place of: no version answers, promote one"
+    assert models_view.base_text(Language("en"), [model.model_copy(update={"base_of": ""})]) == ""
 
 
 def send(service: Service, do: str) -> str:

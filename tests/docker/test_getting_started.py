@@ -14,7 +14,6 @@ import os
 import pty
 import re
 import select
-import shlex
 import subprocess
 import time
 import typing as t
@@ -194,9 +193,6 @@ def test_from_an_empty_pc_to_the_first_answer(desk: Desk) -> None:
 
     # 6. Ask the model
     assert desk.ia(f"chat homelab-model '{QUESTION}'").strip()
-    program = r"$(systemctl cat ollama | sed -n 's/^ExecStart=\(.*\) serve$/\1/p')"
-    link = shlex.quote(f'sudo ln -sf "{program}" /usr/local/bin/ollama')
-    desk.type(f"ssh -t ia@pc-ia.lan {link}", [("password", PASSWORD)]).well()
     desk.type(f"ssh ia@pc-ia.lan ollama run homelab-model '\"{QUESTION}\"' </dev/null").well()
     assert re.search(r"http://\S+/login\S+", desk.ia("page"))
     tunnel = 'ssh -f -L 8000:127.0.0.1:8000 ia@pc-ia.lan sleep 20 >/dev/null && python3 -c "{}"'

@@ -93,7 +93,8 @@ def test_modules_report_the_recorded_state(site: Site) -> None:
     for run_id, run in EXPECTED["runs"].items():
         line = next(line for line in shown.splitlines() if run_id in line)
         assert run["state"] in line.split(), line
-    assert f"{MODEL}: held at {HOLD['tag']} against {HOLD['against'][0]}" in shown
+    held, against = (tag.removeprefix(f"{MODEL}:") for tag in (HOLD["tag"], HOLD["against"][0]))
+    assert f"{MODEL}: held at {held} against {against}" in shown
     assert tree(site.data) == before
 
 

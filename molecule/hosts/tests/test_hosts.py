@@ -77,6 +77,12 @@ def test_the_declared_variables_are_set() -> None:
     assert {"OLLAMA_KEEP_ALIVE=10m", "OLLAMA_CONTEXT_LENGTH=8192", "OLLAMA_HOST=127.0.0.1:11434"} <= set(variables)
 
 
+def test_a_shell_finds_the_program() -> None:
+    command = ["docker", "exec", HEALTHY, "bash", "-lc", "readlink $(command -v ollama) && ollama --version"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert re.match(r"/opt/ia-homelab/\S*ollama-[0-9a-f]{16}/bin/ollama\n", found), found
+
+
 def test_a_drop_in_that_opens_the_port_is_named(tmp_path: Path) -> None:
     """It is left from a former Ollama, whose unit had the same name."""
     drop_in = "/etc/systemd/system/ollama.service.d/override.conf"

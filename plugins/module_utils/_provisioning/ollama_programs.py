@@ -104,12 +104,16 @@ def program_of(made: Component) -> str:
     return os.path.join(made.path, "bin/ollama")
 
 
-def find_program(version: str) -> Program:
-    """An ollama outside of the tools directory: the first with this version, otherwise the first at all."""
+def find_program(version: str, tools_dir: str) -> Program:
+    """An ollama outside of the tools directory: the first with this version, otherwise the first at all.
+
+    :param tools_dir: a link to a program in it, such as the role makes, is not one.
+    """
+    inside = os.path.join(os.path.realpath(tools_dir), "")
     folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
     first = Program()
     for path in dict.fromkeys(os.path.join(folder, "ollama") for folder in folders if folder):
-        if not os.access(path, os.X_OK):
+        if not os.access(path, os.X_OK) or os.path.realpath(path).startswith(inside):
             continue
         status, text = run(path, "--version", env=NO_SERVER)
         match = re.search(r"version is v?(\d\S*)\s*$", text) if status == 0 else None

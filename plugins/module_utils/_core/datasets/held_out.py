@@ -25,11 +25,11 @@ import typing as t
 from ..chat_formats import thoughts
 from ..chat_formats.canonical import canonical_arguments, canonical_tools
 from ..errors import InputError, NotReadyError
-from ..evaluations.items import Item
+from ..evaluations.items import Item, normalised
 from ..fingerprint import digest
 from ..json_text import parse_json
 from ..messages.message import Message
-from .held_out_rows import ASKED, CONTAINING, TRAINED, Row, Sides, normalised, questions
+from .held_out_rows import ASKED, CONTAINING, TRAINED, Row, Sides, questions
 from .output_formats import ASSISTANT, CALL, DATA_FILE, HUMAN, OBSERVATION
 from .rules.calls import Unreadable, read_text
 from .rules.conversations import TOOL_SEPARATOR

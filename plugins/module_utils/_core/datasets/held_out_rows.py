@@ -20,9 +20,9 @@ import hashlib
 import json
 import os
 import typing as t
-import unicodedata
 
 from ..errors import InputError
+from ..evaluations.items import normalised
 from ..messages.message import Message
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
@@ -56,12 +56,6 @@ class Counts:
     def held_out(self) -> int:
         """Rows that are not trained on."""
         return self.asked + self.containing
-
-
-def normalised(text: str) -> str:
-    """A text as questions are compared: in NFC, case folded, each white space one blank, none around it."""
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    return " ".join(folded.split())
 
 
 def questions(row: Row) -> list[bytes]:

@@ -58,7 +58,8 @@ def overview(layout: Layout, ollama: Ollama, name: str) -> dict[str, t.Any]:
     :returns: ``name``; ``served``, for each alias its ``version`` (empty for a model that this collection did not
         register) and ``digest``; ``declared``, ``previous`` and ``hold``; ``drift``, descriptions of deviations from
         the recorded state; and ``versions``, latest first, each with ``tag``, ``digest``, ``there``,
-        ``registered_at``, ``promoted_at``, ``pruned_at``, ``gate``, ``evaluation``, ``path`` and ``lineage``.
+        ``registered_at``, ``promoted_at``, ``pruned_at``, ``gate``, ``evaluation``, ``base_of``, ``path`` and
+        ``lineage``.
     """
     releases = Releases(layout, name)
     ledger, models = releases.ledger(), ollama.tags()
@@ -124,6 +125,7 @@ def _version(
         "pruned_at": str(receipt.get("pruned_at") or ""),
         "gate": dict(ledger.gates.get(tag) or {}),
         "evaluation": summary_of(evaluations, str(receipt["fingerprint"])),
+        "base_of": lineage.base_of(receipt),
         "path": layout.artifact("register", str(receipt["fingerprint"])),
         "lineage": lineage.lineage(layout, receipt),
     }

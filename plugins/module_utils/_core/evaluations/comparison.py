@@ -16,6 +16,9 @@ from .scores import measures_of
 #: two good answers often by a few points.
 _NOTICEABLE = {"text": 5.0}
 
+#: The largest difference of two answers, by measure; that of shares is 1.
+_LARGEST = {"text": 100.0}
+
 OnLine = t.Callable[[str, Item, t.Optional[t.Mapping[str, t.Any]]], None]
 
 
@@ -87,7 +90,7 @@ def compare(label: str, scores: Scores, against: str, other: Scores) -> list[dic
         if not differences:
             continue
         difference = differences.__getitem__
-        mean, bounds = bounds_of_mean(list(differences.values()))
+        mean, bounds = bounds_of_mean(list(differences.values()), reach=_LARGEST.get(measure, 1.0))
         low, high = bounds[str(CONFIDENCE)]
         least = _NOTICEABLE.get(measure, 1e-9)
         made.append(

@@ -11,7 +11,7 @@ import typing as t
 
 from ..errors import InputError
 from ..messages.message import Message
-from ..releases.gate import Gate
+from ..releases.gate import Gate, boolean
 from ..releases.gate_calls import check_keys
 from . import judge, requirements
 from .items import MEASURES
@@ -130,7 +130,7 @@ def read_evaluation(raw: t.Any, gate: Gate | None = None) -> Evaluation | None:
         judge.read(raw.get("judge"), place_of("judge")),
         requirements.read(raw.get("require"), place_of("require")),
         _one_of(raw.get("choose", DECLARED), CHOICES, "choose"),
-        _boolean(raw.get("likelihood", False), "likelihood"),
+        boolean(raw.get("likelihood", False), place_of("likelihood")),
     )
     if evaluation.asks_nothing and gate is None:
         raise InputError("evaluations.asks_nothing")
@@ -202,11 +202,3 @@ def _one_of(value: t.Any, choices: t.Sequence[str], option: str) -> str:
     if name not in choices:
         raise InputError("evaluations.no_choice", place=place_of(option), choices=list(choices), value=value)
     return name
-
-
-def _boolean(value: t.Any, option: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "yes", "false", "no"):
-        return value.lower() in ("true", "yes")
-    raise InputError("releases.no_boolean", place=place_of(option), value=value)

@@ -13,6 +13,7 @@ from .evaluation import answers_of, read_questions
 from .items import Item
 from .report import SERVED
 from .requirements import describe
+from .store import model_of
 
 #: Measures of which each answer meets one or not; ``exact`` measures the same answers as ``same``.
 _COUNTED = ("gate", "calls", "json", "same", "guard")
@@ -22,11 +23,6 @@ _OF_TEXTS = ("exact", "same", "text")
 
 Report = t.Mapping[str, t.Any]
 Line = t.Mapping[str, t.Any]
-
-
-def model_of(report: Report, label: str) -> dict[str, t.Any]:
-    """The entry of a model in a report; empty if it was not asked."""
-    return next((dict(model) for model in report["models"] if model["label"] == label), {})
 
 
 def met_of(model: t.Mapping[str, t.Any]) -> tuple[int, int]:
@@ -40,7 +36,7 @@ def met_of(model: t.Mapping[str, t.Any]) -> tuple[int, int]:
 
 def summary(report: Report, label: str) -> Message:
     """One sentence that says how many answers of a model are as expected, and how many of the model served now."""
-    model, served = model_of(report, label), model_of(report, SERVED)
+    model, served = model_of(report, label) or {}, model_of(report, SERVED)
     met, asked = met_of(model)
     facts = {"met": met, "asked": asked, "model": model["model"]}
     if not served:

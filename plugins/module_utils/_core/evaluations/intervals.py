@@ -120,14 +120,24 @@ def bootstrap_mean(
 
 
 def bounds_of_mean(
-    values: t.Sequence[float], samples: int = SAMPLES, seed: int = 0
+    values: t.Sequence[float], samples: int = SAMPLES, seed: int = 0, reach: float | None = None
 ) -> tuple[float, dict[str, list[float]]]:
     """The mean of scores or differences, and its bounds for every degree of :data:`DEGREES`.
 
-    The bounds are those of :func:`bootstrap_mean`, and all of them come from the same samples.
+    The bounds are those of :func:`bootstrap_mean`, and all of them come from the same samples. Equal differences other
+    than 0, of which samples show nothing, have the bounds that differences which were not seen leave
+    (:func:`most_unseen`): the one question that a model fails proves nothing.
 
+    :param reach: of differences, the largest that one can be; None for other values.
     :returns: the mean; lower and upper bound by degree as text, such as ``"0.95"``.
     """
+    if reach is not None and values[0] and min(values) == max(values):
+        value = values[0]
+        unseen = {degree: most_unseen(len(values), degree) for degree in DEGREES}
+        return value, {
+            str(degree): [value - share * (value + reach), value + share * (reach - value)]
+            for degree, share in unseen.items()
+        }
     means = _sampled_means(values, samples, seed)
     return math.fsum(values) / len(values), {str(degree): list(_between(means, degree)) for degree in DEGREES}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
+import unicodedata
 
 #: Parts of an evaluation. ``gate``: declared prompts with expectations. ``held_out``: rows that no training reads, with
 #: their answers as references. ``guard``: general prompts with expectations, which the model must still meet.
@@ -51,3 +52,10 @@ class Item:
         """The item that :meth:`as_dict` returned."""
         values = {field.name: raw[field.name] for field in dataclasses.fields(cls) if field.name in raw}
         return cls(**{**values, "messages": tuple(raw["messages"]), "tools": tuple(raw.get("tools") or ())})
+
+
+def normalised(text: str) -> str:
+    """A text as questions, and answers for the measure ``same``, are compared: in Unicode's NFC form, case folded, each
+    white space one blank, none around it. Accents and punctuation stay."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return " ".join(folded.split())

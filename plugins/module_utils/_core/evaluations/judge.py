@@ -21,8 +21,8 @@ from ..messages.suggestions import nearest
 from ..ollama.client import Ollama
 from ..ollama.syntax import check_name
 from .intervals import wilson
-from .items import Item
-from .scores import measures_of, normalised, without_thought
+from .items import Item, normalised
+from .scores import measures_of, without_thought
 
 FIRST, SECOND, TIE = "first", "second", "tie"
 #: Verdict of an answer that is none: no JSON, or another word.

@@ -26,6 +26,7 @@ import typing as t
 from ..errors import InputError
 from ..messages.message import Message
 from ..messages.suggestions import nearest
+from ..releases.gate import boolean
 from .comparison import find
 from .intervals import CONFIDENCE, DEGREES, fewest_for, wilson
 from .items import MEASURES
@@ -155,12 +156,7 @@ def _number(value: t.Any) -> float | None:
 
 
 def _boolean(name: str, given: t.Mapping[str, t.Any], place: Message) -> bool:
-    value = given.get(name, False)
-    if isinstance(value, str) and value.lower() in ("true", "yes", "false", "no"):
-        return value.lower() in ("true", "yes")
-    if not isinstance(value, bool):
-        raise InputError("evaluations.no_boolean", place=place, name=name, value=value)
-    return value
+    return boolean(given.get(name, False), Message("releases.place_option", option=name, place=place))
 
 
 def unattainable(required: Requirements, counts: t.Mapping[str, int]) -> list[Message]:

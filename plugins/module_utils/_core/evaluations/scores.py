@@ -10,7 +10,7 @@ compared with the reference, by what the reference is:
   fewer. Texts are compared in Unicode's NFC form; 1 is 1.0; true is not 1.
 * an object or a list in JSON: the answer, without white space around it, is JSON and has its structure
   (:func:`structure_of`). Values are not compared: texts in them may be said in several ways.
-* text: ``exact``, ``same`` (:func:`normalised`), and ``text``, which is computed for all answers at once
+* text: ``exact``, ``same`` (:func:`.items.normalised`), and ``text``, which is computed for all answers at once
   (``evaluations.chrf``). An answer that makes a call instead has the text "".
 
 A thought before the answer is no part of it, but for a gate, whose expectations are about all that a model writes.
@@ -31,7 +31,7 @@ from ..json_text import is_too_deep, parse_strict_json
 from ..messages.message import Message
 from ..releases.gate import Answer, Question, unmet
 from ..releases.gate_calls import calls_text, same_value
-from .items import MEASURES, Item
+from .items import MEASURES, Item, normalised
 
 #: Levels of lists and objects up to which the structure of a reference is compared; a deeper one is text.
 _MAX_LEVELS = 40
@@ -84,13 +84,6 @@ def text_pair(item: Item, answer: Answer) -> tuple[str, str] | None:
     if "text" not in measures_of(item):
         return None
     return _said(answer), _reference_text(item)
-
-
-def normalised(text: str) -> str:
-    """A text for the measure ``same``: Unicode's NFC form, case folded, white space collapsed to single blanks, none
-    around it. Accents and punctuation stay."""
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    return " ".join(folded.split())
 
 
 def without_thought(text: str) -> str:

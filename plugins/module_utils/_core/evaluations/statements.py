@@ -163,12 +163,16 @@ def _requirement(entry: t.Mapping[str, t.Any]) -> Message:
     name, value, bound = entry["name"], entry["value"], entry.get("bound")
     if value is None:
         return Message("evaluations.nothing_to_compare", model=entry["model"], name=name)
-    facts = {"model": entry["model"], "wanted": _number(entry["wanted"]), "value": _number(value)}
+    if name == "allowed_failures":
+        return describe(entry)
+    if name == "no_regression":
+        return Message("evaluations.no_regression", model=entry["model"])
+    facts = {"model": entry["model"], "name": name, "wanted": _number(entry["wanted"]), "value": _number(value)}
     facts["bound"] = None if bound is None else Message("evaluations.bound", bound=_number(bound))
-    if "measure" in entry:
-        facts["name"] = Message("evaluations.requirement_of", name=name, measure=entry["measure"])
-    else:
-        facts["name"] = name
+    if name == "not_worse_than_served":
+        return Message("evaluations.not_worse", **{**facts, "name": entry["measure"]})
+    if name == "guard_drop_at_most":
+        return Message("evaluations.guard_kept", **facts)
     return Message("evaluations.requirement_met", **facts)
 
 

@@ -259,9 +259,11 @@ def base_registration(
         dataclasses.replace(step, label=step.label.replace("gguf-", "gguf-base-", 1))
         for step in gguf_steps(base.fingerprint, [quantization], {"name": hub, "base": base.fingerprint}, "base")
     ]
-    settings = {**serving.settings, "name": f"{serving.settings['name']}-base"}
+    name = serving.settings["name"]
+    settings = {**serving.settings, "name": f"{name}-base"}
     encoder = {kind: value for kind, value in beside.items() if kind == "projector"}
-    options = {name: value for name, value in serving.options.items() if name not in ("warning", "warnings")}
+    options = {key: value for key, value in serving.options.items() if key not in ("warning", "warnings")}
+    options["base_of"] = name
     (registered,) = register_steps({quantization: files[-1].spec.fingerprint}, settings, (), options, encoder)
     return [*files, dataclasses.replace(registered, label="register-base")]
 

@@ -182,7 +182,7 @@ def read_gate(raw: t.Any) -> Gate | None:
         questions,
         options,
         allowed_failures,
-        _boolean(declared.get("no_regression", False), _option("no_regression")),
+        boolean(declared.get("no_regression", False), _option("no_regression")),
     )
 
 
@@ -198,7 +198,7 @@ def _question(raw: t.Any, number: int, shared_tools: list[dict[str, t.Any]]) -> 
             continue
         value = raw[name]
         if value_type is bool:
-            value = _boolean(value, _option(name, place))
+            value = boolean(value, _option(name, place))
         elif value_type is int:
             value = _integer(value, _option(name, place), 1)
         elif value_type is str:
@@ -266,7 +266,11 @@ def _text(value: t.Any, place: Message) -> str:
     return str(value)
 
 
-def _boolean(value: t.Any, place: Message) -> bool:
+def boolean(value: t.Any, place: Message) -> bool:
+    """Read a declared boolean, also as the text that Ansible makes of a template.
+
+    :raises InputError: for another value.
+    """
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("true", "yes", "false", "no"):

@@ -64,6 +64,11 @@ def tag_of(receipt: Receipt) -> str:
     return str(recorded or content_tag(receipt["settings"]["name"], receipt["fingerprint"], options["quantization"]))
 
 
+def base_of(receipt: Receipt) -> str:
+    """Name of the model that evaluations compare with this registration of its base; empty for any other one."""
+    return str((receipt.get("options") or {}).get("base_of") or "")
+
+
 def last_training(layout: Layout, name: str) -> dict[str, t.Any] | None:
     """The receipt of the training behind the latest result of a fine-tune; None if there is none.
 

@@ -17,6 +17,7 @@ def state_of(
     pruned: bool = False,
     kept_out: bool = False,
     previous: bool = False,
+    base_of: str = "",
 ) -> Message:
     """Return the state of a version in a word.
 
@@ -25,6 +26,7 @@ def state_of(
     :param held: whether a rollback holds what is served.
     :param kept_out: whether that hold blocks this version.
     :param previous: whether a rollback would serve it.
+    :param base_of: the model that an evaluation compares with it, which is its base; empty for a version of a model.
     """
     if aliases:
         return Message("releases.version_held" if held else "releases.version_served", aliases=list(aliases))
@@ -34,6 +36,8 @@ def state_of(
         return Message("releases.version_undetermined")
     if not there:
         return Message("releases.version_gone")
+    if base_of:
+        return Message("releases.version_base", model=base_of)
     if kept_out:
         return Message("releases.version_kept_out")
     return Message("releases.version_previous" if previous else "releases.version_kept")

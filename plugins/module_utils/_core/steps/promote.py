@@ -18,10 +18,11 @@ from ..evaluations import requirements
 from ..evaluations.asking import Limits
 from ..evaluations.declaration import Evaluation
 from ..evaluations.evaluation import Subject, read_report
-from ..evaluations.failures import failure_lines, met_of, model_of, summary, unmet_requirements
+from ..evaluations.failures import failure_lines, met_of, summary, unmet_requirements
 from ..evaluations.gate_items import asked_settings, with_conditions
 from ..evaluations.report import SERVED, choose
 from ..evaluations.requirements import Requirements
+from ..evaluations.store import model_of
 from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import check_name
@@ -183,7 +184,7 @@ class PromoteStep(Step):
 
 
 def _decision(ctx: StepContext, judged: Judged) -> dict[str, t.Any]:
-    met, asked = met_of(model_of(judged.report, judged.label))
+    met, asked = met_of(model_of(judged.report, judged.label) or {})
     served = model_of(judged.report, SERVED)
     return {
         "quantization": judged.label,
@@ -196,7 +197,7 @@ def _decision(ctx: StepContext, judged: Judged) -> dict[str, t.Any]:
 
 def _entry(judged: Judged) -> dict[str, t.Any]:
     """What the ledger keeps of the result."""
-    met, asked = met_of(model_of(judged.report, judged.label))
+    met, asked = met_of(model_of(judged.report, judged.label) or {})
     return {"passed": judged.is_passed, "at": utc_now(), "met": met, "asked": asked}
 
 

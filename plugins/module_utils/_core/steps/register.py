@@ -105,7 +105,8 @@ class RegisterStep(Step):
     Settings: ``name``, ``template``, ``system``, ``parameters``, ``recipe`` (:mod:`..releases.recipes`), and
     ``enable_thinking``, ``default_system`` and ``tool_format`` when the training set them. Options: ``quantization``,
     ``aliases`` (tags to move to it), ``promote`` (False does not move the aliases), ``held`` (full tag of the earlier
-    registration of the same version, which a rollback pins: this one is pinned in its place).
+    registration of the same version, which a rollback pins: this one is pinned in its place), ``base_of`` (the model
+    that an evaluation compares with this one, which is its base).
 
     ``results``: ``tag``, ``digest`` (of the manifest), ``blob``, ``adapter_blob`` and ``projector_blob`` (digests of
     the uploads), ``stored`` (blobs that the server keeps), ``aliases``, ``previous`` (for each moved alias, its

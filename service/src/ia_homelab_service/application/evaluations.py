@@ -17,6 +17,7 @@ from ia_homelab_core.evaluations.answered import Answered, index_of
 from ia_homelab_core.evaluations.store import KIND, Evaluations
 from ia_homelab_core.evaluations.versions import answered_by, comparisons
 from ia_homelab_core.messages.message import Message
+from ia_homelab_core.releases.gate_calls import calls_text
 from ia_homelab_core.system.files import read_record
 
 from .errors import NotFoundError
@@ -121,6 +122,12 @@ class VersionEvaluations:
 
     def _answered(self, evaluations: Evaluations, columns: t.Mapping[str, str]) -> Answered:
         return answered_by(evaluations.all, columns)
+
+
+def spoken(answer: t.Mapping[str, t.Any]) -> str:
+    """Return the text and the calls of an answer or a reference."""
+    text = str(answer.get("text") or answer.get("content") or "")
+    return "\n".join(filter(None, (text, calls_text(answer.get("calls") or ()))))
 
 
 def lines_of(layout: Layout, fingerprint: str) -> dict[str, Message]:

@@ -16,6 +16,7 @@ from ia_homelab_core.engine.ollama_use import using_ollama
 from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.ollama.syntax import same_model, same_name
+from ia_homelab_core.releases.lineage import base_of
 from ia_homelab_core.releases.promotion import Change, Releases
 from ia_homelab_core.releases.retention import delete_version
 from ia_homelab_core.releases.statements import state_of
@@ -80,6 +81,7 @@ class Models:
             pruned=bool(receipt.get("pruned_at")),
             kept_out=ledger.hold is not None and ledger.hold.blocks(tag),
             previous=tags is not None and same_name(releases.previous(tags), tag),
+            base_of=base_of(receipt),
         )
         return Model(
             name=name,
@@ -95,6 +97,7 @@ class Models:
             gate=read_record(Releases(self.layout, name).gate_report(tag)),
             declared=bool(ledger.declared) and same_name(ledger.declared, tag),
             held=ledger.hold is not None and same_name(ledger.hold.tag, tag),
+            base_of=base_of(receipt),
         )
 
     def _lineage(self, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

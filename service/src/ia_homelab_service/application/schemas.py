@@ -284,6 +284,9 @@ class Model(Schema):
     gate: dict[str, t.Any] | None = pydantic.Field(default=None, description="Report of its last gate.")
     declared: bool = pydantic.Field(default=False, description="Whether it is the model that was declared last.")
     held: bool = pydantic.Field(default=False, description="Whether a rollback holds it instead of the declared model.")
+    base_of: str = pydantic.Field(
+        default="", description="The model that an evaluation compares with it, which is its base; empty for a version."
+    )
 
 
 class ModelDifference(Schema):

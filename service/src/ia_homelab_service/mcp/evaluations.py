@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ia_homelab_core.releases.gate_calls import calls_text
-
 from ..application import schemas
+from ..application.evaluations import spoken
 from .schemas import EvaluatedAnswer, EvaluationInfo
 
 #: Largest number of characters of a question or an answer.
@@ -49,12 +48,6 @@ def _to_answer(question: schemas.AnsweredQuestion, shown: t.Sequence[str]) -> Ev
         answers={label: _short(spoken(line["answer"])) for label, line in lines.items() if line is not None},
         change=question.change,
     )
-
-
-def spoken(answer: t.Mapping[str, t.Any]) -> str:
-    """Return the text and the calls of an answer or a reference."""
-    text = str(answer.get("text") or answer.get("content") or "")
-    return "\n".join(filter(None, (text, calls_text(answer.get("calls") or ()))))
 
 
 def _short(text: str) -> str:

@@ -122,7 +122,7 @@ TEXTS: Texts = {
     ),
     "service.nothing_to_compare": Text(
         "{tag} et {against} n'ont répondu à aucune question commune.",
-        "Évaluez les deux avec les mêmes lignes, la même garde ou la même épreuve.",
+        "Évaluez les deux avec les mêmes lignes, questions témoins ou questions de la porte de qualité.",
     ),
     "service.no_model": "Aucune exécution n'a enregistré de modèle {name!r}.",
     "service.model_alias": Text(

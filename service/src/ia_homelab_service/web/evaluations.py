@@ -15,9 +15,9 @@ from ia_homelab_core.errors import CoreError
 from ia_homelab_core.evaluations import statements
 from ia_homelab_core.evaluations.items import MEASURES
 from ia_homelab_core.messages.message import Message
-from ia_homelab_core.releases.gate_calls import calls_text
 
 from ..application import schemas
+from ..application.evaluations import spoken
 from ..application.operations import Operations
 from . import components
 from .i18n.language import Language
@@ -218,7 +218,7 @@ def _question(language: Language, question: schemas.AnsweredQuestion) -> str:
     parts.append(f'<span class="soft small">{html.escape(", ".join(where))}</span>')
     reference = item.get("reference")
     if reference:
-        expected = html.escape(_spoken(reference))
+        expected = html.escape(spoken(reference))
         parts.append(f'<div class="small answers">{html.escape(language("evaluation.expected"))} {expected}</div>')
     return "".join(parts)
 
@@ -232,7 +232,7 @@ def _answer(language: Language, line: t.Mapping[str, t.Any] | None) -> str:
         f'<br><span class="small">{components.message_html(language, Message.from_stored(each))}</span>'
         for each in line.get("unmet") or ()
     )
-    return f'{chips}<div class="answers">{html.escape(_spoken(line.get("answer") or {}))}</div>{unmet}'
+    return f'{chips}<div class="answers">{html.escape(spoken(line.get("answer") or {}))}</div>{unmet}'
 
 
 def _score(language: Language, name: str, score: float) -> str:
@@ -244,12 +244,6 @@ def _score(language: Language, name: str, score: float) -> str:
             f'<span class="sr">{html.escape(said)}</span></span> '
         )
     return f'<span class="chip">{html.escape(name)} {language.number(round(score, 1))}</span> '
-
-
-def _spoken(answer: t.Mapping[str, t.Any]) -> str:
-    """The text and the calls of an answer or a reference."""
-    text = str(answer.get("text") or answer.get("content") or "")
-    return "\n".join(filter(None, (text, calls_text(answer.get("calls") or ()))))
 
 
 def _message(body: schemas.MessageBody) -> Message:

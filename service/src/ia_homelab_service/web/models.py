@@ -57,10 +57,16 @@ def _row(language: Language, name: str, versions: t.Sequence[schemas.Model]) -> 
         f'<a class="plain" href="{components.address("/models/")}{html.escape(name)}">{html.escape(name)}</a>',
         f"<code>{html.escape(components.without_name(served.tag, name, ':'))}</code>"
         if served
-        else html.escape(language(unserved_text(versions))),
+        else html.escape(base_text(language, versions) or language(unserved_text(versions))),
         language.number(len(versions)),
         html.escape(language.time(versions[0].registered_at)),
     ]
+
+
+def base_text(language: Language, versions: t.Sequence[schemas.Model]) -> str:
+    """Say of which model this is the base, which is only there to be evaluated; empty for another model."""
+    model = next((each.base_of for each in versions if each.base_of), "")
+    return Message("releases.version_base", model=model).render(language.code).message if model else ""
 
 
 def is_served(model: schemas.Model) -> bool:
@@ -122,7 +128,8 @@ class _ModelView:
         language = self._language
         with components.panel(language("models.now")):
             if served is None:
-                components.paragraph(language(f"{unserved_text(versions)}_long", name=self._name))
+                answers = base_text(language, versions) or language(f"{unserved_text(versions)}_long", name=self._name)
+                components.paragraph(answers)
             else:
                 ui.html(
                     f"<p>{html.escape(language('models.now_answers', name=', '.join(served.served)))} "

@@ -49,3 +49,12 @@ def test_each_version_that_was_evaluated_has_a_line() -> None:
     }  # fmt: skip
     lines = model_table([model])
     assert lines[4:] == ["m:2: calls 48/50, text 71.2", "m:latest is 2, made from"]
+
+
+def test_the_base_that_evaluations_ask_is_told_from_versions() -> None:
+    version = {
+        "tag": "m-base:1", "gate": None, "registered_at": "", "pruned_at": "", "there": True, "lineage": [],
+        "base_of": "m",
+    }  # fmt: skip
+    model = {"name": "m-base", "served": {}, "hold": None, "previous": "", "drift": [], "versions": [version]}
+    assert model_table([model])[1].split("  ")[:2] == ["m-base:1", "base of m, for evaluations"]

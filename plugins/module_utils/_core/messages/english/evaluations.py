@@ -78,7 +78,6 @@ TEXTS: Texts = {
     "evaluations.failures_invalid": (
         "{place:capital}: allowed_failures must be a whole number, at least 0, not {value!r}."
     ),
-    "evaluations.no_boolean": "{place:capital}: {name} must be true or false, not {value!r}.",
     "evaluations.confidence_unknown": Text(
         "{place:capital}: confidence must be one of {degrees}, not {value!r}.", "0.95 is usual."
     ),
@@ -193,8 +192,14 @@ TEXTS: Texts = {
     "evaluations.share": "{met}/{asked} = {percent:.1f} % ({low:.1f} to {high:.1f})",
     "evaluations.mean": "{value:.1f} ({low:.1f} to {high:.1f}, {asked} {asked:answer|answers})",
     "evaluations.bound": " (bound {bound})",
-    "evaluations.requirement_met": "{model}: {name} is {value}{bound}, as required ({wanted}).",
-    "evaluations.requirement_of": "{name}, {measure},",
+    "evaluations.requirement_met": "{model}: {name} is {value}{bound}, and at least {wanted} is required.",
+    "evaluations.not_worse": (
+        "{model}: {name} differs by {value}{bound} from that of the model served now: it is not worse."
+    ),
+    "evaluations.guard_kept": (
+        "{model}: the share of guard questions differs by {value}{bound}, and may be lower by {wanted}."
+    ),
+    "evaluations.no_regression": "{model}: no question of the gate fails that the model served now passes.",
     "evaluations.nothing_to_compare": "{model}: {name} is met: there is nothing to compare with.",
     "evaluations.judged": (
         "{judge} preferred {model} to {against} in {wins} of {asked} {asked:question|questions}, and {against} in "

@@ -16,6 +16,7 @@ TEXTS: Texts = {
     "releases.version_kept_out": "kept out",
     "releases.version_previous": "previous",
     "releases.version_kept": "kept",
+    "releases.version_base": "base of {model}, for evaluations",
     "releases.gate_invalid": "A gate is a list of prompts, or a dictionary with prompts, not {value!r}.",
     "releases.gate_without_prompts": Text(
         "The gate has no prompts.",

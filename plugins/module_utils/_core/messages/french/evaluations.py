@@ -85,7 +85,6 @@ TEXTS: Texts = {
     "evaluations.failures_invalid": (
         "{place:capital} : allowed_failures doit être un nombre entier, au moins 0, et non {value!r}."
     ),
-    "evaluations.no_boolean": "{place:capital} : {name} doit être true ou false, et non {value!r}.",
     "evaluations.confidence_unknown": Text(
         "{place:capital} : confidence doit être l'une des valeurs {degrees}, et non {value!r}.", "0.95 est habituel."
     ),
@@ -203,8 +202,16 @@ TEXTS: Texts = {
     "evaluations.share": "{met}/{asked} = {percent:.1f} % ({low:.1f} à {high:.1f})",
     "evaluations.mean": "{value:.1f} ({low:.1f} à {high:.1f}, {asked} {asked:réponse|réponses})",
     "evaluations.bound": " (borne {bound})",
-    "evaluations.requirement_met": "{model} : {name} vaut {value}{bound}, comme exigé ({wanted}).",
-    "evaluations.requirement_of": "{name}, {measure},",
+    "evaluations.requirement_met": "{model} : {name} vaut {value}{bound}, et au moins {wanted} est exigé.",
+    "evaluations.not_worse": (
+        "{model} : {name} diffère de {value}{bound} de celui du modèle servi actuellement : il n'est pas inférieur."
+    ),
+    "evaluations.guard_kept": (
+        "{model} : la proportion de questions témoins diffère de {value}{bound}, et peut être inférieure de {wanted}."
+    ),
+    "evaluations.no_regression": (
+        "{model} : aucune question de la porte de qualité n'échoue que le modèle servi actuellement réussit."
+    ),
     "evaluations.nothing_to_compare": "{model} : {name} est satisfait : il n'y a rien à quoi comparer.",
     "evaluations.judged": (
         "{judge} a préféré {model} à {against} pour {wins} {wins:question|questions} sur {asked}, et {against} pour "

@@ -16,6 +16,10 @@ TEXTS: Texts = {
     "releases.version_kept_out": "écartée",
     "releases.version_previous": "précédente",
     "releases.version_kept": "conservée",
+    "releases.version_base": "base de {model}, pour les évaluations",
+    "releases.place_gate": "la porte de qualité",
+    "releases.place_option": "{option} de {place}",
+    "releases.no_boolean": "{place:capital} doit être true ou false, et non {value!r}.",
     "releases.regex_too_slow": Text(
         "Une expression régulière de la porte dépasse {seconds} secondes ou sa mémoire pour une réponse : {pattern!r}.",
         "Évitez les répétitions dans des répétitions, comme (a+)+.",

@@ -157,4 +157,9 @@ TEXTS: Texts = {
         "Aucune étiquette n'a été déplacée. Cette version d'Ollama est-elle prise en charge, et le fichier "
         "GGUF vient-il de cet entraînement ?",
     ),
+    "steps.no_best_checkpoint": Text(
+        "L'entraînement n'a pas de meilleur point de reprise : aucune perte de validation n'était un nombre, ou le "
+        "point de reprise a été supprimé.",
+        "Réduisez learning_rate (à un dixième), ou omettez best_checkpoint.",
+    ),
 }

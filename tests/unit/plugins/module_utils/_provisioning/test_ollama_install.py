@@ -258,11 +258,25 @@ def test_programs_elsewhere_are_found(installation: Installation, monkeypatch: p
     newer = other / "ollama"
     newer.write_text("#!/bin/sh\necho ollama version is 0.30.0\n")
     newer.chmod(0o755)
+    tools = str(installation.stand_ins.root / "tools")
     monkeypatch.setenv("PATH", f"{other}:{installation.stand_ins.bin}:/usr/bin:/bin")
-    assert ollama_programs.find_program(VERSION) == ollama_programs.Program(str(newer), "0.30.0")
+    assert ollama_programs.find_program(VERSION, tools) == ollama_programs.Program(str(newer), "0.30.0")
     pinned = installation.stand_ins.add("ollama")
-    assert ollama_programs.find_program(VERSION) == ollama_programs.Program(str(pinned), VERSION)
+    assert ollama_programs.find_program(VERSION, tools) == ollama_programs.Program(str(pinned), VERSION)
     assert installation.look()["other"] == {"path": str(pinned), "version": VERSION}
+
+
+def test_a_link_to_an_installed_program_is_no_program_elsewhere(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be used in place of another build of the same version."""
+    program = installation.stand_ins.add("ollama")
+    inside = installation.tools / "ollama-0123456789abcdef" / "bin" / "ollama"
+    inside.parent.mkdir(parents=True)
+    program.rename(inside)
+    program.symlink_to(inside)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    assert installation.look()["other"]["path"] != str(program)
 
 
 def test_the_archive_takes_precedence_over_the_build(installation: Installation) -> None:

@@ -23,14 +23,13 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.data
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.held_out_rows import (
     Sides,
-    normalised,
     position,
     questions,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import Declaration, apply
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.sources import Source
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.items import Item
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.items import Item, normalised
 
 TOOL = {
     "type": "function",

@@ -33,13 +33,17 @@ def server() -> t.Iterator[FakeOllama]:
         yield server
 
 
-def make(store: ModelStore, epochs: int) -> None:
-    """Add a version of the model m whose receipt says what a registration finds out."""
-    steps = store.make(epochs)
+def make(store: ModelStore, epochs: int, name: str = "m", **options: t.Any) -> None:
+    """Add a version of a model whose receipt says what a registration finds out.
+
+    :param options: more options of its registration.
+    """
+    steps = store.make(epochs, name)
     receipt = Path(store.layout.artifact("register", steps[-1].spec.fingerprint), "receipt.json")
     facts = {"tag": store.tag(steps), "digest": steps[-1].spec.fingerprint}
     raw = read_json(str(receipt))
-    write_json(str(receipt), {**raw, "results": {**raw["results"], **facts}})
+    options = {**raw["options"], **options}
+    write_json(str(receipt), {**raw, "options": options, "results": {**raw["results"], **facts}})
 
 
 @pytest.fixture
@@ -182,3 +186,12 @@ def test_a_pruned_version_is_no_drift(models: ModelStore, server: FakeOllama) ->
 def test_names_of_registered_models(models: ModelStore) -> None:
     models.make(1, "a")
     assert model_versions.names(models.layout) == ["a", "m"]
+
+
+def test_the_base_that_evaluations_ask_is_no_version(models: ModelStore, server: FakeOllama) -> None:
+    """It has a name of its own, and says of which model it is the base."""
+    make(models, 1, "m-base", base_of="m")
+    ollama = Ollama(server.url)
+    assert {each["base_of"] for each in model_versions.overview(models.layout, ollama, "m")["versions"]} == {""}
+    (version,) = model_versions.overview(models.layout, ollama, "m-base")["versions"]
+    assert version["base_of"] == "m"

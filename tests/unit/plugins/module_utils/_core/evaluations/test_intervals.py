@@ -184,3 +184,14 @@ def test_many_answers_are_sampled_as_few_are(numbers: tuple[int, int, int], monk
     deviation = math.sqrt(sum(value * value for value in values)) / 400
     for degree in DEGREES:
         assert quick[str(degree)] == pytest.approx(plain[str(degree)], abs=0.25 * deviation + 1 / 400)
+
+
+@pytest.mark.parametrize(("count", "decided"), [(1, False), (4, False), (5, True), (20, True)])
+def test_a_few_equal_differences_decide_nothing(count: int, decided: bool) -> None:
+    """Samples of them are equal, so that a bootstrap would call one failed question a proof."""
+    mean, bounds = bounds_of_mean([-1.0] * count, reach=1.0)
+    low, high = bounds["0.95"]
+    assert (mean, low) == (-1.0, -1.0) and (high < 0) is decided
+    assert bounds_of_mean([0.0] * count, reach=1.0) == (0.0, {str(degree): [0.0, 0.0] for degree in DEGREES})
+    _mean, of_texts = bounds_of_mean([50.0] * count, reach=100.0)
+    assert -100 <= of_texts["0.95"][0] < 50 < of_texts["0.95"][1] <= 100

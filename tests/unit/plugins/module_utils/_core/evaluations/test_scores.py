@@ -18,7 +18,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
     value_faults,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations import scores
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.items import Item
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.evaluations.items import Item, normalised
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.releases.gate import Answer
 
 
@@ -250,9 +250,9 @@ def test_normalising_twice_changes_nothing() -> None:
         text = "".join(
             chr(generator.choice([32, 9, 0x130, 0xDF, 0x1E9E, 0x345, 0x301, 0x49, 0xFB01, 0x3A3])) for _ch in range(6)
         )
-        once = scores.normalised(text)
-        assert scores.normalised(once) == once
-        assert scores.normalised(unicodedata.normalize("NFD", text)) == once
+        once = normalised(text)
+        assert normalised(once) == once
+        assert normalised(unicodedata.normalize("NFD", text)) == once
 
 
 def test_texts_to_compare() -> None:

@@ -85,14 +85,20 @@ def test_requirements_that_are_not_met_come_first() -> None:
         {**fact, "name": "not_worse_than_served", "measure": "json", "wanted": 0.0, "value": 0.02, "met": True},
         {**fact, "name": "not_worse_than_served", "measure": "text", "wanted": 0.0, "value": -3.0, "met": False},
         {**fact, "name": "guard_drop_at_most", "wanted": 0.1, "value": None, "met": True},
+        {**fact, "name": "guard_drop_at_most", "wanted": 0.1, "value": -0.05, "met": True},
+        {**fact, "name": "allowed_failures", "wanted": 2, "value": 1, "met": True},
+        {**fact, "name": "no_regression", "wanted": 0, "value": 0, "met": True},
         {"model": "q8_0", "name": "guard", "wanted": 1, "value": None, "bound": None, "met": False},
     ]
     value = report(DIGEST, requirements=entries)
     assert [str(line) for line in statements.requirements(value, "q4_K_M")] == [
         "q4_K_M: text is lower by 3 than that of the model served now.",
-        "q4_K_M: calls is 0.96 (bound 0.865), as required (0.8).",
-        "q4_K_M: not_worse_than_served, json, is 0.02, as required (0).",
+        "q4_K_M: calls is 0.96 (bound 0.865), and at least 0.8 is required.",
+        "q4_K_M: json differs by 0.02 from that of the model served now: it is not worse.",
         "q4_K_M: guard_drop_at_most is met: there is nothing to compare with.",
+        "q4_K_M: the share of guard questions differs by -0.05, and may be lower by 0.1.",
+        "q4_K_M: 1 answer to the gate is not as expected, and 2 are allowed.",
+        "q4_K_M: no question of the gate fails that the model served now passes.",
     ]
     assert str(statements.requirements(value)[1]) == "q8_0: guard was not measured, and 1 is required."
 
@@ -124,5 +130,5 @@ def test_a_judge_is_told_with_its_habits() -> None:
 def test_a_card_has_the_line_the_requirements_and_the_notes() -> None:
     lines = statements.card(report(DIGEST), "q4_K_M")
     assert lines[0].startswith("calls 48/50")
-    assert "q4_K_M: calls is 0.96 (bound 0.865), as required (0.8)." in lines
+    assert "q4_K_M: calls is 0.96 (bound 0.865), and at least 0.8 is required." in lines
     assert lines[-1] == "Two rows were left out."

@@ -121,6 +121,8 @@ def test_all_quantizations_and_the_base(lab: PlanLab) -> None:
     assert run.goals == ("register-q8_0", "register-q4_K_M", "promote", "retain"), "the base is no goal"
     base, evaluate = spec(run, "register-base"), spec(run, "evaluate")
     assert base.settings["name"] == "homelab-model-base" and base.options["aliases"] == []
+    assert base.options["base_of"] == "homelab-model", "what status and the page say of it"
+    assert "base_of" not in spec(run, "register-q8_0").options
     assert spec(run, "gguf-base-q8_0").upstream == {"base": spec(run, "base").fingerprint}
     assert required_results(lab.layout, evaluate) == [
         ("register", spec(run, "register-q8_0").fingerprint),
