@@ -34,13 +34,16 @@ def items_of(layout: Layout, asked: t.Mapping[str, t.Any]) -> tuple[list[Item], 
     if rows:
         trained_on = rows.get("trained_on")
         found, counts = held_out.items(
-            _version(layout, rows["dataset"]), rows.get("share"), _version(layout, trained_on) if trained_on else None
+            _version(layout, rows["dataset"]),
+            rows.get("share"),
+            _version(layout, trained_on) if trained_on else None,
+            every_call=True,
         )
         items += found
         notes += held_out.notes(counts)
     about_guard = asked.get("guard") or {}
     if about_guard.get("dataset"):
-        found, _counts = held_out.items(_version(layout, about_guard["dataset"]), None, None)
+        found, _counts = held_out.items(_version(layout, about_guard["dataset"]), None, None, every_call=True)
         items += [_as_guard(item) for item in found]
     elif about_guard:
         items += guard.items()

@@ -13,8 +13,10 @@ import os
 import typing as t
 
 from ..artifacts.layout import REPORT_FILE, Layout
-from ..errors import StoreError
+from ..errors import CoreError, StoreError
+from ..releases.promotion import Releases
 from ..system.files import read_record
+from .quantizations import likelihood_of, section
 
 KIND = "evaluate"
 
@@ -52,6 +54,7 @@ class Evaluations:
     """
 
     def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self.all = sorted(_read(layout), key=lambda each: (each.finished_at, each.fingerprint), reverse=True)
         self._latest: dict[str, Evaluation] = {}
         for evaluation in reversed(self.all):
@@ -65,17 +68,40 @@ class Evaluations:
         return self._latest.get(registration)
 
     def report_of(self, registration: str) -> tuple[Evaluation, dict[str, t.Any], str] | None:
-        """The last evaluation of a version, its report, and the label of the version in it; None if there is none."""
+        """The last evaluation of a version, its report, and the label of the version in it; None if there is none.
+
+        The report has the requirements as they were last compared, which asks nothing again, and what was measured of
+        the quantizations since.
+        """
         evaluation = self.latest_of(registration)
         report = evaluation.report() if evaluation is not None else None
         if evaluation is None or report is None:
             return None
+        report = {**report, **_last_decision(self._layout, report)}
+        report["quantizations"] = section(report, likelihood_of(self._layout, evaluation.candidates))
         return evaluation, report, evaluation.label_of(registration)
 
 
 def model_of(report: t.Mapping[str, t.Any], label: str) -> dict[str, t.Any] | None:
     """The entry of a model in a report; None if the report has none of that label."""
     return next((dict(model) for model in report["models"] if model.get("label") == label), None)
+
+
+def _last_decision(layout: Layout, report: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What the last promotion, passed or failed, has decided by the answers of a report; empty if there was none."""
+    latest, found = 0, {}
+    for model in report["models"]:
+        if model.get("role") != "candidate":
+            continue
+        try:
+            path = Releases(layout, str(report["name"])).gate_report(str(model["model"]))
+            decided, written_at = read_record(path), os.stat(path).st_mtime_ns
+        except (CoreError, OSError):
+            continue
+        if decided is not None and decided.get("asked_at") == report["asked_at"] and written_at > latest:
+            latest = written_at
+            found = {name: decided[name] for name in ("requirements", "passed", "chosen") if name in decided}
+    return found
 
 
 def _read(layout: Layout) -> t.Iterator[Evaluation]:

@@ -22,6 +22,7 @@ from ..evaluations.asking import Limits
 from ..evaluations.evaluation import Answers, Subject, evaluate, is_complete, read_report
 from ..evaluations.items import Item
 from ..evaluations.judging import judge_texts
+from ..evaluations.quantizations import likelihood_of
 from ..evaluations.report import BASE, SERVED
 from ..evaluations.texts import measure_texts
 from ..messages.message import Message
@@ -143,6 +144,7 @@ def run(
 
     def measure(questions: t.Callable[[], t.Iterable[Item]], answers: Answers) -> dict[str, t.Any]:
         found = measure_texts(ctx.toolchain, directory, questions, answers)
+        found["likelihood"] = likelihood_of(ctx.layout, asked.get("candidates") or {})
         if judge is not None:
             others = [label for label in (SERVED, BASE) if label in answers]
             pairs = [(label, other) for label in subject.candidates for other in others]
