@@ -89,7 +89,8 @@ def model_of(report: t.Mapping[str, t.Any], label: str) -> dict[str, t.Any] | No
 
 def _last_decision(layout: Layout, report: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What the last promotion, passed or failed, has decided by the answers of a report; empty if there was none."""
-    latest, found = 0, {}
+    latest = 0
+    found: dict[str, t.Any] = {}
     for model in report["models"]:
         if model.get("role") != "candidate":
             continue
