@@ -74,7 +74,7 @@ def test_the_report_says_what_each_costs(lab: EvaluationLab, server: FakeOllama)
     assert gate["difference"] == -0.25 and gate["low"] < -0.25 < gate["high"] and gate["asked"] == 4
     assert small["likelihood"] == {**figures(0.0171), "tokens": 4096}
     assert [str(line) for line in statements.quantization(report, "q4_K_M")] == [
-        "q4_K_M has 58 % of the size of q8_0: gate -25.0 ± 37.5.",
+        "q4_K_M has 58 % of the size of q8_0: gate -25.0 ± 50.0.",
         "q4_K_M: perplexity 8.613, 1.0142 ± 0.0031 times that of f16; divergence 0.0171 ± 0.0031; the likeliest token "
         "is that of f16 in 93.4 %.",
     ]
