@@ -22,7 +22,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.eval
     Requirements,
 )
 
-#: Of seeds 0 to 19, Student's interval contains one of these truths in 16 only; of seeds 0 to 299, in 93 %, as these do.
+#: Of seeds 0 to 19, Student's own interval contains one of these truths in 16 only; of seeds 0 to 299, both do in 93 %.
 SEEDS = range(20, 40)
 #: Of 95 % intervals of 20 seeds, 17 and more contain the truth with a probability of 0.98.
 CONTAINED = 17
