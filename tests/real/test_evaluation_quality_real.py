@@ -53,7 +53,7 @@ def train(workspace: Workspace, dataset: str, epochs: int, **evaluation: t.Any) 
         name="toy",
         dataset=dataset,
         epochs=epochs,
-        batch_size=2,
+        batch_size=1,
         quantizations=["q8_0"],
         evaluation={"rows": "tests", "guard": "remembered", **evaluation},
     )
@@ -72,13 +72,13 @@ def test_more_epochs_are_better(workspace: Workspace, reports: dict[str, Report]
         state, message, report = train(workspace, "homelab", epochs)
         assert state == "succeeded", message
         reports[str(epochs)] = report
+    reports["served"] = {"digest": workspace.ollama.digest(LATEST)}
     texts = [value(reports[epochs], "text") for epochs in ("1", "4", "16")]
     assert texts == sorted(texts) and len(set(texts)) == 3, texts
     assert value(reports["16"], "guard") == 1.0
     difference = find(reports["16"]["comparisons"], "q8_0", "served", "text")
     assert difference is not None and difference["low"] > 0, "more than chance"
     assert value(reports["16"], "text", "served") == pytest.approx(texts[1]), "the same model was asked before"
-    reports["served"] = {"digest": workspace.ollama.digest(LATEST)}
 
 
 def test_other_rows_are_worse_and_a_judge_compares_the_texts(

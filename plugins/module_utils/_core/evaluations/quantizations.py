@@ -22,28 +22,37 @@ _HALF = "f16"
 Likelihood = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
-def likelihood_of(layout: Layout, registrations: t.Mapping[str, str]) -> dict[str, dict[str, t.Any]]:
-    """Return what the step ``likelihood`` has last measured of the files of some registrations.
+def measured_files(layout: Layout) -> dict[str, dict[str, t.Any]]:
+    """Return what the step ``likelihood`` has last measured of each file, by the fingerprint of the file.
 
-    :param registrations: fingerprint of the registration of each candidate, by its label.
-    :returns: by label ``perplexity``, ``divergence``, ``same_top`` and ``perplexity_ratio``, each with ``value`` and
-        ``error``, and ``tokens``, how many were read; the 16-bit file has a ``perplexity`` alone. Without those that
-        were not measured.
+    :returns: ``perplexity``, ``divergence``, ``same_top`` and ``perplexity_ratio``, each with ``value`` and
+        ``error``, and ``tokens``, how many were read; the 16-bit file has a ``perplexity`` alone.
     """
     measured = sorted(lineage.receipts_of(layout, "likelihood"), key=lambda each: str(each.get("finished_at") or ""))
-    if not measured:
-        return {}
     by_file: dict[str, dict[str, t.Any]] = {}
     for receipt in measured:
         results = receipt.get("results") or {}
         files = {**((receipt.get("settings") or {}).get("candidates") or {})}
         files[_HALF] = (receipt.get("upstream") or {}).get("gguf")
         for name, figures in (results.get("quantizations") or {}).items():
-            by_file[str(files.get(name))] = {**figures, "tokens": results.get("tokens")}
+            if files.get(name):
+                by_file[str(files[name])] = {**figures, "tokens": results.get("tokens")}
+    return by_file
+
+
+def likelihood_of(
+    layout: Layout, registrations: t.Mapping[str, str], files: t.Mapping[str, dict[str, t.Any]] | None = None
+) -> dict[str, dict[str, t.Any]]:
+    """Return what was measured of the files of some registrations, by label, without those that were not measured.
+
+    :param registrations: fingerprint of the registration of each candidate, by its label.
+    :param files: :func:`measured_files`, if it is known.
+    """
+    files = measured_files(layout) if files is None else files
     found = {}
-    for label, registration in registrations.items():
+    for label, registration in registrations.items() if files else ():
         registered = lineage.read_receipt(layout, "register", registration) or {}
-        figures = by_file.get(str((registered.get("upstream") or {}).get("gguf")))
+        figures = files.get(str((registered.get("upstream") or {}).get("gguf")))
         if figures is not None:
             found[label] = figures
     return found

@@ -9,6 +9,7 @@ What retention removes of an evaluation are questions and answers; its report st
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import typing as t
 
@@ -16,7 +17,7 @@ from ..artifacts.layout import REPORT_FILE, Layout
 from ..errors import CoreError, StoreError
 from ..releases.promotion import Releases
 from ..system.files import read_record
-from .quantizations import likelihood_of, section
+from .quantizations import likelihood_of, measured_files, section
 
 KIND = "evaluate"
 
@@ -60,6 +61,10 @@ class Evaluations:
         for evaluation in reversed(self.all):
             self._latest.update(dict.fromkeys(evaluation.candidates.values(), evaluation))
 
+    @functools.cached_property
+    def _measured_files(self) -> dict[str, dict[str, t.Any]]:
+        return measured_files(self._layout)
+
     def latest_of(self, registration: str) -> Evaluation | None:
         """The last evaluation of a version; None if there is none.
 
@@ -78,7 +83,9 @@ class Evaluations:
         if evaluation is None or report is None:
             return None
         report = {**report, **_last_decision(self._layout, report)}
-        report["quantizations"] = section(report, likelihood_of(self._layout, evaluation.candidates))
+        report["quantizations"] = section(
+            report, likelihood_of(self._layout, evaluation.candidates, self._measured_files)
+        )
         return evaluation, report, evaluation.label_of(registration)
 
 
