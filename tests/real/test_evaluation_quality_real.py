@@ -54,6 +54,8 @@ def train(workspace: Workspace, dataset: str, epochs: int, **evaluation: t.Any) 
         dataset=dataset,
         epochs=epochs,
         batch_size=1,
+        method="full",
+        learning_rate=2e-3,
         quantizations=["q8_0"],
         evaluation={"rows": "tests", "guard": "remembered", **evaluation},
     )
