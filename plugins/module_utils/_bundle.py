@@ -124,6 +124,7 @@ def modules() -> None:
     from ._core.evaluations import items as _core_evaluations_items
     from ._core.evaluations import judge as _core_evaluations_judge
     from ._core.evaluations import judging as _core_evaluations_judging
+    from ._core.evaluations import quantizations as _core_evaluations_quantizations
     from ._core.evaluations import report as _core_evaluations_report
     from ._core.evaluations import requirements as _core_evaluations_requirements
     from ._core.evaluations import scores as _core_evaluations_scores

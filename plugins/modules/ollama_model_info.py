@@ -120,6 +120,12 @@ models:
                   numbers of answers that are C(worse) and C(better).
               type: list
               elements: dict
+            quantization:
+              description:
+                - What it costs against the largest quantization, C(against), with its C(size) as a share of that, the
+                  C(differences) by measure, and C(likelihood), what llama.cpp has measured of its file, if it has.
+                - None if there is one quantization alone, of which no likelihood was measured.
+              type: dict
             requirements:
               description: Each with C(name), C(wanted), C(value), C(bound) and C(met).
               type: list

@@ -8,31 +8,19 @@ The tests build on each other, in their order. About two minutes on two idle cor
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 import typing as t
-from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.status import RunView
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, old_server_in_full
-from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
+from ansible_collections.ia_homelab.llamafactory.tests.support.toy_workspace import PROMPTS, Workspace, respelled
 
 pytestmark = old_server_in_full
 
-FILES = Path(__file__).resolve().parents[2] / "playbooks" / "files"
-PROMPTS = json.loads((FILES / "homelab_prompts.json").read_text("utf-8"))
 #: Rows that are memorized, and asked again as a dataset of its own: with other rows no tiny model answers right.
 ROWS = 6
 #: A row that no model answers right.
@@ -46,73 +34,6 @@ LONG = {
 }
 
 
-class Workspace:
-    """One data directory, its declaration, and its server."""
-
-    def __init__(self, root: Path, server: Server) -> None:
-        self.layout = Layout(str(root / "data"))
-        self.layout.create()
-        self.engine = Engine(self.layout.root)
-        self.server = server
-        self.ollama = Ollama(server.url, slow_timeout=300)
-        self.base = str(root / "tiny-base")
-        self.tools = Toolchain(
-            os.environ["IA_LF_VENV"], os.environ["IA_CONV_VENV"], os.environ["IA_LLAMA_CPP_DIR"], server.url
-        )
-        make_tiny_base(Path(self.base))
-        self.publish("homelab", PROMPTS[:ROWS])
-        # the answers that were trained, to questions that are spelled differently
-        asked = [{**row, "instruction": f"{row['instruction']} Merci."} for row in PROMPTS[:ROWS]]
-        self.publish("tests", [*asked, UNKNOWN])
-
-    def publish(self, name: str, records: list[dict[str, str]]) -> None:
-        """Publish a dataset."""
-        registry.apply(self.layout, registry.Declaration(name), [registry.Source("records", records=records)])
-
-    def plan(self, **declared: t.Any) -> Run:
-        """Plan the run of a declaration."""
-        whole = {
-            "name": "measured", "base_model": self.base, "dataset": "homelab", "template": "qwen", "method": "lora",
-            "epochs": 28, "learning_rate": 3e-3, "batch_size": ROWS, "gradient_accumulation": 1, "cutoff_len": 512,
-            "save_steps": 1000, "quantizations": ["q8_0", "q4_K_M"], **declared,
-        }  # fmt: skip
-        return plan(self.layout, Request.finetune(whole), Host(self.tools, "cpu"))
-
-    def apply(self, **declared: t.Any) -> tuple[Run, tuple[str, ...], RunView]:
-        """Apply a declaration; returns the run, what was to be made, and its end."""
-        run = self.plan(**declared)
-        asked = self.engine.submit(run)
-        view = self.engine.follow(run.id, timeout=600) if asked.pending else asked.view
-        return run, asked.pending, view
-
-    def report(self, run: Run) -> dict[str, t.Any]:
-        """The report of the evaluation of a run."""
-        path = Path(self.layout.artifact("evaluate", run.step("evaluate").spec.fingerprint))
-        return dict(json.loads((path / "report.json").read_text("utf-8")))
-
-    def answers(self, run: Run) -> list[dict[str, t.Any]]:
-        """The answers so far, of the job that runs or of the artifact."""
-        spec = run.step("evaluate").spec
-        for path in (
-            self.layout.work("evaluate", spec.fingerprint),
-            self.layout.artifact("evaluate", spec.fingerprint),
-        ):
-            file = Path(path, "answers.jsonl")
-            if file.exists():
-                lines = file.read_text("utf-8").splitlines(keepends=True)
-                return [json.loads(line) for line in lines if line.endswith("\n")]
-        return []
-
-    def worker(self, run: Run) -> int:
-        """Process id of the command of the running job."""
-        path = max((self.layout_jobs() / run.id).glob("evaluate-*/command.json"))
-        return int(json.loads(path.read_text("utf-8"))["pid"])
-
-    def layout_jobs(self) -> Path:
-        """Directory of the active runs."""
-        return Path(self.layout.jobs, "active")
-
-
 def wait(what: t.Callable[[], t.Any], seconds: float = 120) -> t.Any:
     ends = time.monotonic() + seconds
     while not (found := what()):
@@ -123,7 +44,10 @@ def wait(what: t.Callable[[], t.Any], seconds: float = 120) -> t.Any:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, ollama_server: Server) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("evaluation"), ollama_server)
+    made = Workspace(tmp_path_factory.mktemp("evaluation"), ollama_server)
+    made.publish("homelab", PROMPTS[:ROWS])
+    made.publish("tests", [*respelled(PROMPTS[:ROWS]), UNKNOWN])
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +57,7 @@ def runs() -> dict[str, Run]:
 
 
 def test_all_quantizations_and_the_base_are_measured(workspace: Workspace, runs: dict[str, Run]) -> None:
-    declared = {"rows": "tests", "against": ["served", "base"], "choose": "smallest"}
+    declared = {"rows": "tests", "against": ["served", "base"], "choose": "smallest", "likelihood": True}
     run, pending, view = workspace.apply(evaluation=declared)
     assert view.state == "succeeded", view.error
     assert pending[-4:] == ("register-q8_0", "register-q4_K_M", "evaluate", "promote")
@@ -147,6 +71,12 @@ def test_all_quantizations_and_the_base_are_measured(workspace: Workspace, runs:
     compared = {(each["model"], each["against"]) for each in report["comparisons"]}
     assert compared == {("q8_0", "base"), ("q4_K_M", "base"), ("q4_K_M", "q8_0")}
     assert report["chosen"] == "q4_K_M"
+    large, small = report["quantizations"]
+    assert large["size"] == 1.0 and small["against"] == "q8_0" and small["size"] < 1.0
+    assert {"exact", "same", "text"} == set(small["differences"])
+    found = [each["likelihood"] for each in (large, small)]
+    assert 0 <= found[0]["divergence"]["value"] < found[1]["divergence"]["value"]
+    assert all(0.5 < each["same_top"]["value"] <= 1 and each["tokens"] > 256 for each in found)
     assert workspace.ollama.digest(LATEST) == models["q4_K_M"]["digest"]
     receipt = workspace.layout.receipt("promote", run.step("promote").spec.fingerprint)
     assert receipt is not None and receipt["results"]["quantization"] == "q4_K_M"

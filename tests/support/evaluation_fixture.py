@@ -94,7 +94,7 @@ def report(digest: str, label: str = "q4_K_M", **changes: t.Any) -> dict[str, t.
             {**one, "measure": "guard", "difference": -0.025, "low": -0.075, "high": 0.0, "asked": 40,
              "worse": [], "better": []},
         ],
-        "judge": None,
+        "judge": None, "quantizations": [],
         "requirements": [
             {"model": label, "name": "calls", "wanted": 0.8, "value": 0.96, "bound": 0.865, "met": True},
             {"model": label, "name": "not_worse_than_served", "measure": "calls", "wanted": 0.0, "value": 0.06,

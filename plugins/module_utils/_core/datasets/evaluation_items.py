@@ -18,33 +18,45 @@ from ..releases.gate import Gate
 from . import held_out
 
 
-def items_of(layout: Layout, asked: t.Mapping[str, t.Any]) -> tuple[list[Item], list[Message]]:
-    """The questions in the order in which they are asked, each once, and what is said of rows that were left out.
+def each_item(layout: Layout, asked: t.Mapping[str, t.Any], notes: list[Message]) -> t.Iterator[Item]:
+    """The questions in the order in which they are asked, each once. They are read one at a time.
 
     :param asked: settings of the step ``evaluate``: ``gate``; ``held_out`` (``share``, ``dataset``) or ``rows``
         (``dataset``, ``trained_on``); ``guard`` (``digest`` of the shipped set, or ``dataset``).
+    :param notes: gets what is said of rows that were left out, once all questions were read.
     :raises NotReadyError: if the rows of a dataset are not on this host any more.
     :raises InputError: if rows cannot be asked.
     """
-    items: list[Item] = []
-    notes: list[Message] = []
+    seen: set[str] = set()
+    for item in _all_items(layout, asked, notes):
+        if item.id not in seen:
+            seen.add(item.id)
+            yield item
+
+
+def _all_items(layout: Layout, asked: t.Mapping[str, t.Any], notes: list[Message]) -> t.Iterator[Item]:
     if asked.get("gate"):
-        items += gate_items(Gate.from_settings(asked["gate"]))
+        yield from gate_items(Gate.from_settings(asked["gate"]))
     rows = asked.get("held_out") or asked.get("rows")
     if rows:
+        counts: dict[str, t.Any] = {}
         trained_on = rows.get("trained_on")
-        found, counts = held_out.items(
-            _version(layout, rows["dataset"]), rows.get("share"), _version(layout, trained_on) if trained_on else None
+        yield from held_out.each_item(
+            _version(layout, rows["dataset"]),
+            rows.get("share"),
+            _version(layout, trained_on) if trained_on else None,
+            counts,
+            every_call=True,
         )
-        items += found
         notes += held_out.notes(counts)
     about_guard = asked.get("guard") or {}
     if about_guard.get("dataset"):
-        found, _counts = held_out.items(_version(layout, about_guard["dataset"]), None, None)
-        items += [_as_guard(item) for item in found]
+        counts = {}
+        rows_of_guard = _version(layout, about_guard["dataset"])
+        yield from map(_as_guard, held_out.each_item(rows_of_guard, None, None, counts, every_call=True))
+        notes += held_out.notes(counts)
     elif about_guard:
-        items += guard.items()
-    return list({item.id: item for item in items}.values()), notes
+        yield from guard.items()
 
 
 def _version(layout: Layout, fingerprint: str) -> str:

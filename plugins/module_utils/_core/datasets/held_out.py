@@ -5,13 +5,14 @@
 
 Either the rows that a training holds out (:mod:`.held_out_rows`), or all rows of a dataset that is not trained on. In
 both cases, what the model is asked is everything before the last answer of a row, and that answer, without a thought,
-is the reference. What Ollama asks in the same way is asked once: further such rows are counted, and so is everything
-else that is not asked:
+is the reference. The calls before that answer are asked as well, each as a question of its own (``every_call``). What
+Ollama asks in the same way is asked once: further such rows are counted, and so is everything else that is not asked:
 
 * Plain text (``pt``) has no question, and a dataset of it is refused.
 * Of a pair of answers (``dpo``, ``rm``), the better one is the reference.
 * A disliked answer (``kto``) is no reference: such a row is not asked.
 * A row whose last answer is empty, or cannot be told from a thought, is not asked.
+* A call is not asked if another row, with another result of it, is trained on: its question is trained on there.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ _NOTES = {
     "duplicates": "datasets.asked_once",
     "same_question": "datasets.other_answers",
     "containing": "datasets.questions_contained",
+    "calls_trained": "datasets.calls_trained",
     DISLIKED: "datasets.not_asked_disliked",
     EMPTY: "datasets.not_asked_empty",
     THOUGHT: "datasets.not_asked_thought",
@@ -84,12 +86,15 @@ def each_item(
         ``held_out``, rows that the training does not read (with a share); ``trained``, rows whose question is trained
         on (with ``trained_on``); ``duplicates``, rows that repeat an earlier one, and ``same_question``, those that do
         so with another answer; ``containing``, rows of several turns that hold a question that is held out;
-        ``left_out``, rows that cannot be asked, by reason.
+        ``calls``, questions for calls before the last answer of a row, and ``calls_trained``, those that are not asked
+        because another row is trained on that has the same question; ``left_out``, rows that cannot be asked, by
+        reason.
     :param every_call: whether calls before the last answer of a row are asked as well, as questions of their own.
     :raises InputError: for plain text, a row that cannot be trained on either, or if nothing can be asked.
     :raises NotReadyError: if the rows cannot be read.
     """
     counts.update(rows=0, asked=0, held_out=0, trained=0, duplicates=0, same_question=0, containing=0, left_out={})
+    counts.update(calls=0, calls_trained=0)
     path = os.path.join(version_directory, DATA_FILE)
     sides = Sides(version_directory, share) if share is not None else None
     left_out: collections.Counter[str] = collections.Counter()
@@ -97,7 +102,7 @@ def each_item(
     asked: dict[bytes, bytes] = {}
     reader = _Reader(every_call)
     try:
-        trained = _trained_questions(path, trained_on) if trained_on is not None else frozenset()
+        trained = _trained_questions(path, sides, trained_on, every_call)
         with open(path, "rb") as stream:
             for number, line in enumerate(stream, 1):
                 counts["rows"] += 1
@@ -111,11 +116,13 @@ def each_item(
                 if side == CONTAINING:
                     counts["containing"] += 1
                     continue
-                if questions(row)[-1] in trained:
+                *calls, own = [question for question, _context, _answer in _asked_turns(row, every_call)]
+                if own in trained:
                     counts["trained"] += 1
                     continue
+                counts["calls_trained"] += sum(call in trained for call in calls)
                 try:
-                    found = reader.items(row, number)
+                    found = reader.items(row, number, trained)
                 except _NotAsked as error:
                     left_out[str(error)] += 1
                     counts["left_out"] = dict(left_out)
@@ -127,6 +134,7 @@ def each_item(
                 for item in new:
                     asked[_key(item)] = _reference_key(item)
                     counts["asked"] += 1
+                    counts["calls"] += item is not found[-1]
                     yield item
     except OSError as error:
         raise NotReadyError("errors.unreadable", path=error.filename or path, reason=error.strerror) from error
@@ -143,15 +151,30 @@ def notes(counts: t.Mapping[str, t.Any]) -> list[Message]:
     return [Message(code, count=numbers[name]) for name, code in _NOTES.items() if numbers.get(name)]
 
 
-def _trained_questions(path: str, trained_on: str) -> frozenset[bytes]:
-    """The own questions of the rows of a file that are questions of a dataset that is trained on."""
-    with open(path, "rb") as stream:
-        own = {questions(json.loads(line))[-1] for line in stream}
-    found = set()
-    with open(os.path.join(trained_on, DATA_FILE), "rb") as stream:
-        for line in stream:
-            found.update(own.intersection(questions(json.loads(line))))
+def _trained_questions(path: str, sides: Sides | None, trained_on: str | None, every_call: bool) -> frozenset[bytes]:
+    """The questions that the rows of a file ask, and that are trained on as well.
+
+    :param sides: of the rows, if they are held out from the training of the same file: only calls before the last
+        answers can be trained on then.
+    :param trained_on: directory of the version that is trained on; None if they are held out, or to ask all.
+    """
+    if trained_on is None and (sides is None or not every_call):
+        return frozenset()
+    own: set[bytes] = set()
+    for row in _rows(path):
+        if "text" not in row and (sides is None or sides.side(row) == ASKED):
+            own.update(question for question, _context, _answer in _asked_turns(row, every_call))
+    found: set[bytes] = set()
+    for row in _rows(path if trained_on is None else os.path.join(trained_on, DATA_FILE)):
+        if sides is None or sides.is_trained(row):
+            found.update(own.intersection(questions(row)))
     return frozenset(found)
+
+
+def _rows(path: str) -> t.Iterator[Row]:
+    with open(path, "rb") as stream:
+        for line in stream:
+            yield json.loads(line)
 
 
 def _hashed(value: t.Any) -> bytes:
@@ -176,9 +199,10 @@ class _Reader:
         self._every_call = every_call
         self._tools: dict[str, tuple[dict[str, t.Any], ...]] = {}
 
-    def items(self, row: Row, number: int) -> list[Item]:
+    def items(self, row: Row, number: int, trained: t.Container[bytes]) -> list[Item]:
         """The questions of a row, the one for its last answer last.
 
+        :param trained: questions that are trained on; calls that answer one are left out.
         :raises _NotAsked: if it cannot be asked.
         :raises InputError: if it cannot be read.
         """
@@ -188,14 +212,15 @@ class _Reader:
             tools = self._canonical(str(row.get("tools") or ""))
             *earlier, last = _asked_turns(row, self._every_call)
             found = []
-            for context, answer in earlier:
+            for question, context, answer in earlier:
                 reference = _reference(answer)
-                if isinstance(reference, dict):
+                if question not in trained and isinstance(reference, dict):
                     found.append(_item(row, context, tools, reference, number))
-            reference = _reference(last[1])
+            _question, context, answer = last
+            reference = _reference(answer)
             if not isinstance(reference, dict):
                 raise _NotAsked(reference)
-            return [*found, _item(row, last[0], tools, reference, number)]
+            return [*found, _item(row, context, tools, reference, number)]
         except (ValueError, InputError, Unreadable) as error:
             problem: Message | str = str(error)
             if isinstance(error, Unreadable):
@@ -213,15 +238,21 @@ class _Reader:
         return self._tools[tools]
 
 
-def _asked_turns(row: Row, every_call: bool) -> list[tuple[t.Sequence[Turn], Turn]]:
-    """What is said before an answer, and the answer: the last one of a row last."""
+def _asked_turns(row: Row, every_call: bool) -> list[tuple[bytes, t.Sequence[Turn], Turn]]:
+    """Digest of the question, what is said before an answer, and the answer: the last one of a row last."""
+    digests = questions(row)
     if "instruction" in row:
         question = "\n".join(text for text in (row["instruction"], row["input"]) if text)
-        return [([{"from": HUMAN, "value": question}], {"from": ASSISTANT, "value": row["output"]})]
+        return [(digests[-1], [{"from": HUMAN, "value": question}], {"from": ASSISTANT, "value": row["output"]})]
     turns = row["conversations"]
-    last: tuple[t.Sequence[Turn], Turn] = (turns, row["chosen"]) if "chosen" in row else (turns[:-1], turns[-1])
-    places = [number for number, turn in enumerate(last[0]) if number and turn["from"] == CALL] if every_call else []
-    return [*((turns[:number], turns[number]) for number in places), last]
+    context, answer = (turns, row["chosen"]) if "chosen" in row else (turns[:-1], turns[-1])
+    answers = [number for number, turn in enumerate(turns) if number and turn["from"] in (ASSISTANT, CALL)]
+    earlier = [
+        (question, turns[:number], turns[number])
+        for number, question in zip(answers, digests)
+        if every_call and number < len(context) and turns[number]["from"] == CALL
+    ]
+    return [*earlier, (digests[-1], context, answer)]
 
 
 def _item(

@@ -15,7 +15,7 @@ import typing as t
 
 from ..artifacts.layout import RECEIPT, Layout
 from ..datasets import registry
-from ..datasets.evaluation_items import items_of
+from ..datasets.evaluation_items import each_item
 from ..errors import InputError
 from ..evaluations import chrf, requirements
 from ..evaluations import guard as guard_set
@@ -66,7 +66,7 @@ class Evaluated:
 def settings_of(
     layout: Layout | None, gate: Gate | None, rows: str = "", guard: str = "", judge: Judge | None = None
 ) -> dict[str, t.Any]:
-    """The settings of the questions (:func:`.datasets.evaluation_items.items_of`).
+    """The settings of the questions (:func:`.datasets.evaluation_items.each_item`).
 
     :param layout: None without a data directory.
     :param rows: name of a published dataset; empty for none.
@@ -123,7 +123,8 @@ def evaluate_model(
     make_dirs(work)
     with FileLock(os.path.join(work, _LOCK), timeout=0.0):
         started_at = utc_now()
-        items, notes = items_of(layout, asked)
+        notes: list[Message] = []
+        items = each_item(layout, asked, notes)
         earlier = [evaluation.path for evaluation in Evaluations(layout).all[:_EARLIER]]
         measure = _measure(ollama, work, subject, asked, tools, earlier)
         report = evaluate(ollama, work, items, subject, earlier=earlier, notes=notes, measure=measure)
@@ -161,7 +162,8 @@ def evaluate_once(
     """
     layout = Layout(os.path.abspath(directory))
     check_questions(layout, Evaluating(asked, require=subject.required), tools)
-    items, notes = items_of(layout, asked)
+    notes: list[Message] = []
+    items = each_item(layout, asked, notes)
     measure = _measure(ollama, directory, subject, asked, tools)
     report = evaluate(ollama, directory, items, subject, notes=notes, measure=measure)
     return Evaluated("", directory, report, False)

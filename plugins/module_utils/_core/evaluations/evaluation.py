@@ -20,7 +20,7 @@ from ..messages.message import Message
 from ..ollama.client import Ollama
 from ..ollama.syntax import same_name
 from ..system.clock import utc_now
-from ..system.files import read_record, write_atomic, write_json
+from ..system.files import read_record, write_chunks, write_json
 from .answers import AnswerStore
 from .asking import Interview, Limits, OnAnswer
 from .items import Item
@@ -86,7 +86,7 @@ def models_of(ollama: Ollama, subject: Subject) -> list[Model]:
 def evaluate(
     ollama: Ollama,
     directory: str,
-    items: t.Sequence[Item],
+    items: t.Iterable[Item],
     subject: Subject,
     *,
     earlier: t.Iterable[str] = (),
@@ -98,9 +98,9 @@ def evaluate(
     """Ask the models and write the report.
 
     :param directory: exists; what an earlier attempt left there is continued.
-    :param items: the questions; equal ones are asked once.
+    :param items: the questions, read once and not kept in memory; equal ones are asked once.
     :param earlier: directories of earlier evaluations, whose answers of these models to these questions are taken.
-    :param notes: what the report is to say beside what follows from the answers.
+    :param notes: what the report is to say beside what follows from the answers; read when all are there.
     :param measure: computes what needs other programs; called when all answers are there.
     :returns: the report.
     :raises NotReadyError: if a candidate does not exist.
@@ -108,12 +108,9 @@ def evaluate(
     :raises JobError: if it takes too long.
     """
     began, asked_at = time.monotonic(), utc_now()
-    items = list({item.id: item for item in items}.values())
     limits = limits or Limits()
     models = models_of(ollama, subject)
-    path = os.path.join(directory, QUESTIONS_FILE)
-    write_atomic(path, "".join(json.dumps(item.as_dict(), ensure_ascii=False) + "\n" for item in items))
-    ids = {item.id for item in items}
+    ids = _write_questions(directory, items)
     store = AnswerStore(os.path.join(directory, ANSWERS_FILE), repair=True)
     for other in earlier:
         take_over(store, other, ids, models)
@@ -143,6 +140,20 @@ def evaluate(
             with contextlib.suppress(RemoteError):
                 ollama.unload(each.model)
     return report
+
+
+def _write_questions(directory: str, items: t.Iterable[Item]) -> set[str]:
+    """Write ``questions.jsonl``, each question once; returns their ids."""
+    ids: set[str] = set()
+
+    def lines() -> t.Iterator[bytes]:
+        for item in items:
+            if item.id not in ids:
+                ids.add(item.id)
+                yield (json.dumps(item.as_dict(), ensure_ascii=False) + "\n").encode("utf-8")
+
+    write_chunks(os.path.join(directory, QUESTIONS_FILE), lines())
+    return ids
 
 
 def _in_order(ollama: Ollama, models: t.Sequence[Model]) -> list[Model]:

@@ -10,7 +10,7 @@ import dataclasses
 import typing as t
 
 from ..messages.message import Message
-from . import comparison, requirements
+from . import comparison, quantizations, requirements
 from .comparison import Scores
 from .intervals import CONFIDENCE, bounds_of_mean, most_unseen, wilson
 from .items import PARTS, Item
@@ -54,6 +54,7 @@ class Facts:
     :param texts: chrF by label and question; :param corpora: chrF of all texts together, by label
         (``evaluations.chrf``).
     :param judge: the summary of the judge's verdicts (``evaluations.judge``); None without one.
+    :param likelihood: what llama.cpp has measured of the candidates' files (``evaluations.quantizations``).
     :param notes: what is said beside what :func:`build` finds itself: rows left out, for example, and why.
     """
 
@@ -67,6 +68,7 @@ class Facts:
     texts: t.Mapping[str, t.Mapping[str, float]] = dataclasses.field(default_factory=dict)
     corpora: t.Mapping[str, float] = dataclasses.field(default_factory=dict)
     judge: t.Mapping[str, t.Any] | None = None
+    likelihood: quantizations.Likelihood = dataclasses.field(default_factory=dict)
     notes: t.Sequence[Message] = ()
 
 
@@ -130,6 +132,7 @@ def build(
         "comparisons": _comparisons(facts.models, scores),
         "judge": facts.judge,
     }
+    made["quantizations"] = quantizations.section(made, facts.likelihood)
     made["requirements"] = requirements.check(required, made)
     candidates = [model.label for model in facts.models if model.role == CANDIDATE]
     made["passed"] = requirements.passed(made["requirements"], candidates)

@@ -53,8 +53,17 @@ def measures_of(item: Item) -> tuple[str, ...]:
 
 def counts(items: t.Iterable[Item]) -> dict[str, int]:
     """The number of items by measure; measures without items are left out."""
-    found = collections.Counter(measure for item in items for measure in measures_of(item))
-    return {measure: found[measure] for measure in MEASURES if found[measure]}
+    return counted(items)[0]
+
+
+def counted(items: t.Iterable[Item]) -> tuple[dict[str, int], int]:
+    """The number of items by measure, as :func:`counts`, and of all items."""
+    found: collections.Counter[str] = collections.Counter()
+    number = 0
+    for item in items:
+        found.update(measures_of(item))
+        number += 1
+    return {measure: found[measure] for measure in MEASURES if found[measure]}, number
 
 
 def score(item: Item, answer: Answer) -> tuple[dict[str, float], list[Message]]:

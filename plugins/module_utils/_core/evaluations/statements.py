@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..messages.message import Message
+from . import quantizations
 from .items import MEASURES
 from .requirements import describe
 from .store import model_of
@@ -124,11 +125,18 @@ def judged(report: t.Mapping[str, t.Any], label: str = "") -> list[Message]:
     return lines
 
 
+def quantization(report: t.Mapping[str, t.Any], label: str) -> list[Message]:
+    """Return what a quantization costs against the largest one, and what llama.cpp has measured of its file."""
+    entries = [entry for entry in report.get("quantizations") or () if entry["model"] == label]
+    return [line for entry in entries for line in quantizations.messages(entry, difference)]
+
+
 def card(report: t.Mapping[str, t.Any], label: str) -> list[str]:
-    """Return the lines of a model card in English: the line of the version, its requirements, and the notes."""
+    """Return the lines of a model card in English: the line of the version, its quantization, requirements, notes."""
     said = line(report, label)
     first = [said] if said is not None else []
-    return [each.text for each in (*first, *judged(report, label), *requirements(report, label), *notes(report))]
+    more = (*quantization(report, label), *judged(report, label), *requirements(report, label), *notes(report))
+    return [each.text for each in (*first, *more)]
 
 
 def _shown(measures: t.Mapping[str, t.Any]) -> list[str]:

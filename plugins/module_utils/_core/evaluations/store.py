@@ -9,6 +9,7 @@ What retention removes of an evaluation are questions and answers; its report st
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import typing as t
 
@@ -16,6 +17,7 @@ from ..artifacts.layout import REPORT_FILE, Layout
 from ..errors import StoreError
 from ..releases.promotion import Releases, content_tag
 from ..system.files import read_record
+from .quantizations import likelihood_of, measured_files, section
 
 KIND = "evaluate"
 #: What a promotion renews in a report.
@@ -61,6 +63,10 @@ class Evaluations:
         for evaluation in reversed(self.all):
             self._latest.update(dict.fromkeys(evaluation.candidates.values(), evaluation))
 
+    @functools.cached_property
+    def _measured_files(self) -> dict[str, dict[str, t.Any]]:
+        return measured_files(self._layout)
+
     def latest_of(self, registration: str) -> Evaluation | None:
         """The last evaluation of a version; None if there is none.
 
@@ -71,13 +77,18 @@ class Evaluations:
     def report_of(self, registration: str) -> tuple[Evaluation, dict[str, t.Any], str] | None:
         """The last evaluation of a version, its report, and the label of the version in it; None if there is none.
 
-        The requirements in the report are those of the last promotion that compared it, whether it passed or not.
+        The requirements in the report are those of the last promotion that compared it, whether it passed or not; what
+        was measured of the quantizations may be more recent.
         """
         evaluation = self.latest_of(registration)
         report = evaluation.report() if evaluation is not None else None
         if evaluation is None or report is None:
             return None
-        return evaluation, {**report, **self._compared(evaluation, report)}, evaluation.label_of(registration)
+        report = {**report, **self._compared(evaluation, report)}
+        report["quantizations"] = section(
+            report, likelihood_of(self._layout, evaluation.candidates, self._measured_files)
+        )
+        return evaluation, report, evaluation.label_of(registration)
 
     def _compared(self, evaluation: Evaluation, report: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """What the last promotion found when it compared a report; empty if none has."""

@@ -26,14 +26,20 @@ def summary(evaluation: Evaluation, report: t.Mapping[str, t.Any], label: str) -
 
     :param label: of the model in the report.
     :returns: ``fingerprint`` and ``path`` of the evaluation, ``label``, ``asked_at``, ``items`` (number of questions),
-        ``line`` in English and as a message (``line_message``), ``measures``, ``comparisons`` with numbers of items
+        ``line`` in English and as a message (``line_message``), ``measures``, ``quantization`` (what it costs against
+        the largest one; None for a single one), ``comparisons`` with numbers of items
         instead of their ids, ``requirements`` and ``passed`` (None if nothing is required), and what else is said
         (``lines``). Empty if the report does not have the model.
     """
     model, line = model_of(report, label), statements.line(report, label)
     if model is None or line is None:
         return {}
-    said = [*statements.judged(report, label), *statements.requirements(report, label), *statements.notes(report)]
+    said = [
+        *statements.quantization(report, label),
+        *statements.judged(report, label),
+        *statements.requirements(report, label),
+        *statements.notes(report),
+    ]
     required = [dict(entry) for entry in report.get("requirements") or () if entry["model"] == label]
     return {
         "fingerprint": evaluation.fingerprint,
@@ -47,6 +53,7 @@ def summary(evaluation: Evaluation, report: t.Mapping[str, t.Any], label: str) -
         "tokens_per_answer": model.get("tokens_per_answer"),
         "seconds_per_answer": model.get("seconds_per_answer"),
         "comparisons": [counted(entry) for entry in report.get("comparisons") or () if entry["model"] == label],
+        "quantization": next((q for q in report.get("quantizations") or () if q["model"] == label), None),
         "requirements": required,
         "passed": bool((report.get("passed") or {}).get(label)) if required else None,
         "lines": [each.as_dict() for each in said],

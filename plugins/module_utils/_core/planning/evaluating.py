@@ -117,14 +117,14 @@ def check_questions(layout: Layout, evaluating: Evaluating, toolchain: Toolchain
     if missing is not None:
         raise InputError(missing)
     try:
-        items, _notes = evaluation_items.items_of(layout, evaluating.asked)
+        counts, questions = scores.counted(evaluation_items.each_item(layout, evaluating.asked, []))
     except NotReadyError:
         if not evaluating.require:
             return evaluating
         return dataclasses.replace(evaluating, warnings=(Message("planning.requirements_unchecked"),))
-    if not items:
+    if not questions:
         raise InputError("planning.nothing_to_ask")
-    problems = requirements.unattainable(evaluating.require, scores.counts(items))
+    problems = requirements.unattainable(evaluating.require, counts)
     if problems:
         raise InputError("planning.unattainable", problems=problems, first=problems[0])
-    return dataclasses.replace(evaluating, questions=len(items))
+    return dataclasses.replace(evaluating, questions=questions)

@@ -14,7 +14,7 @@ import time
 import typing as t
 
 from ..artifacts.layout import Layout
-from ..datasets.evaluation_items import items_of
+from ..datasets.evaluation_items import each_item
 from ..errors import JobError
 from ..evaluations import judge as judges
 from ..evaluations import requirements
@@ -23,6 +23,7 @@ from ..evaluations.declaration import place_of
 from ..evaluations.evaluation import Answers, Subject, evaluate, is_complete, read_report
 from ..evaluations.items import Item
 from ..evaluations.judging import judge_texts
+from ..evaluations.quantizations import likelihood_of
 from ..evaluations.report import BASE, SERVED
 from ..evaluations.texts import measure_texts
 from ..messages.message import Message
@@ -48,7 +49,7 @@ class EvaluateStep(Step):
 
     Settings: ``candidates`` (fingerprints of registrations by quantization), ``against`` (``served``, ``base``),
     ``base`` (fingerprint of the registration of the base model), and what is asked
-    (:func:`.datasets.evaluation_items.items_of`). Options: ``name``, ``aliases``, ``declared`` (the quantization
+    (:func:`.datasets.evaluation_items.each_item`). Options: ``name``, ``aliases``, ``declared`` (the quantization
     declared first), ``quantizations`` (all that are asked, in declared order), ``base`` (``name`` and ``quantization``
     of its registration), and, for the report only, ``require`` and ``choose``.
 
@@ -136,13 +137,15 @@ def run(
 
     :param asked: settings of the questions.
     """
-    items, notes = items_of(ctx.layout, asked)
+    notes: list[Message] = []
+    items = each_item(ctx.layout, asked, notes)
     report_progress = _ProgressReport(ctx.progress_file)
     earlier = _earlier(ctx.layout, subject.name)
     judge = judges.read(asked.get("judge"), Message("evaluations.place"))
 
     def measure(questions: t.Callable[[], t.Iterable[Item]], answers: Answers) -> dict[str, t.Any]:
         found = measure_texts(ctx.toolchain, directory, questions, answers)
+        found["likelihood"] = likelihood_of(ctx.layout, asked.get("candidates") or {})
         if judge is not None:
             others = [label for label in (SERVED, BASE) if label in answers]
             pairs = [(label, other) for label in subject.candidates for other in others]

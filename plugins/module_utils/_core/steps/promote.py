@@ -20,6 +20,7 @@ from ..evaluations.declaration import Evaluation
 from ..evaluations.evaluation import Subject, read_report
 from ..evaluations.failures import failure_lines, met_of, summary, unmet_requirements
 from ..evaluations.gate_items import asked_settings, with_conditions
+from ..evaluations.quantizations import likelihood_of, section
 from ..evaluations.report import SERVED, choose
 from ..evaluations.requirements import Requirements
 from ..evaluations.store import model_of
@@ -140,6 +141,7 @@ class PromoteStep(Step):
         report["passed"] = requirements.passed(report["requirements"], candidates)
         report["declared"] = quantization
         report["chosen"] = choose(report, declared.choose)
+        report["quantizations"] = section(report, likelihood_of(ctx.layout, ctx.spec.options.get("candidates") or {}))
         return Judged(report, directory, report["chosen"] or quantization)
 
     def _ask(self, ctx: StepContext, ollama: Ollama, directory: str, required: Requirements) -> None:
@@ -216,7 +218,7 @@ def _refuse(ollama: Ollama, judged: Judged, tag: str, alias: str, path: str) -> 
         # free the memory for the model that stays in use
         with contextlib.suppress(RemoteError):
             ollama.unload(tag)
-    is_gate = {entry["name"] for entry in report["requirements"]} <= {"gate", "allowed_failures", "no_regression"}
+    is_gate = {entry["name"] for entry in report["requirements"]} <= {"allowed_failures", "no_regression"}
     facts = {
         "summary": summary(report, judged.label),
         "consequence": Message("steps.alias_stays" if served else "steps.nothing_served", alias=alias),

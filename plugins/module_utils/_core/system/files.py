@@ -116,13 +116,21 @@ def write_atomic(path: str, data: bytes | str, mode: int = 0o644) -> None:
 
     :raises DiskFullError: when the disk is full.
     """
-    raw = data.encode("utf-8") if isinstance(data, str) else data
+    write_chunks(path, [data.encode("utf-8") if isinstance(data, str) else data], mode)
+
+
+def write_chunks(path: str, chunks: t.Iterable[bytes], mode: int = 0o644) -> None:
+    """Replace the content of a file as :func:`write_atomic` does, without having all of it in memory.
+
+    :param chunks: if reading them fails, the file stays as it was.
+    :raises DiskFullError: when the disk is full.
+    """
     parent = os.path.dirname(path) or "."
     temporary = ""
     try:
         fd, temporary = tempfile.mkstemp(prefix=temporary_prefix(NEW), dir=parent)
         with os.fdopen(fd, "wb") as stream:
-            stream.write(raw)
+            stream.writelines(chunks)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())

@@ -321,6 +321,10 @@ class EvaluatedVersion(Schema):
     tokens_per_answer: float | None = None
     seconds_per_answer: float | None = None
     comparisons: list[ModelDifference] = []
+    quantization: dict[str, t.Any] | None = pydantic.Field(
+        default=None,
+        description="What it costs against the largest one: size, differences, likelihood; null for a single one.",
+    )
     requirements: list[dict[str, t.Any]] = pydantic.Field(default=[], description="name, wanted, value, bound, met.")
     lines: list[MessageBody] = pydantic.Field(
         default=[], description="What else is said: what a judge said, the requirements, and notes."

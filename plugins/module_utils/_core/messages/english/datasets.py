@@ -77,6 +77,9 @@ TEXTS: Texts = {
         "{count} {count:conversation contains|conversations contain} a question that is held out, and "
         "{count:is|are} neither trained on nor asked."
     ),
+    "datasets.calls_trained": (
+        "{count} {count:call is|calls are} not asked: another row with the same question is trained on."
+    ),
     "datasets.not_asked_disliked": ("{count} {count:row is|rows are} not asked: a disliked answer is no reference."),
     "datasets.not_asked_empty": "{count} {count:row is|rows are} not asked: the last answer is empty.",
     "datasets.not_asked_thought": (

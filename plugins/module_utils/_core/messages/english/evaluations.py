@@ -156,6 +156,13 @@ TEXTS: Texts = {
         "{model} and {against} agree on all {asked} {asked:question|questions} measured by {name}; even so, their "
         "answers may differ to up to {share:.0%} of all questions ({confidence} % confidence)."
     ),
+    "evaluations.quantization_cost": "{model} has {size:.0f} % of the size of {against}: {differences}.",
+    "evaluations.likelihood": (
+        "{model}: perplexity {perplexity:.4g}, {perplexity_ratio:.4f} ± {perplexity_ratio_error:.4f} times that of "
+        "f16; divergence {divergence:.4f} ± {divergence_error:.4f}; the likeliest token is that of f16 in "
+        "{same_top:.1f} %."
+    ),
+    "evaluations.likelihood_of_half": "{model}: perplexity {perplexity:.4g}.",
     "evaluations.answers_missing": "{model} has not answered {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model}: {name} was not measured, and {wanted:g} is required.",
     "evaluations.lacks_value": "{model}: {name} is {value:.3g} and must be at least {wanted:g}.",

@@ -157,7 +157,7 @@ TEXTS: Texts = {
     "steps.no_output": Text("no output", "The complete log is in the job's directory."),
     "steps.gate_shut": Text(
         "The gate is shut: {summary} {consequence}\n{failures:join|\n}",
-        "Better the prompts or the training, or change the gate: it alone is asked again then.",
+        "Better the prompts or the training, or change the gate: only new questions are asked then.",
     ),
     "steps.alias_stays": "{alias} stays as it was.",
     "steps.nothing_served": "Nothing is served as {alias}.",

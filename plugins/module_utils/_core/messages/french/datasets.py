@@ -55,6 +55,10 @@ TEXTS: Texts = {
         "{count} {count:conversation contient|conversations contiennent} une question mise de côté, et "
         "{count:n'est ni apprise ni posée|ne sont ni apprises ni posées}."
     ),
+    "datasets.calls_trained": (
+        "{count} {count:appel n'est pas demandé|appels ne sont pas demandés} : une autre ligne avec la même "
+        "question est apprise."
+    ),
     "datasets.not_asked_disliked": (
         "{count} {count:ligne n'est pas posée|lignes ne sont pas posées} : une réponse rejetée n'est pas une référence."
     ),

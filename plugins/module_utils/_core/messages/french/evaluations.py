@@ -166,6 +166,13 @@ TEXTS: Texts = {
         "réponses peuvent pourtant différer pour jusqu'à {share:.0%} de toutes les questions (confiance de "
         "{confidence} %)."
     ),
+    "evaluations.quantization_cost": "{model} a {size:.0f} % de la taille de {against} : {differences}.",
+    "evaluations.likelihood": (
+        "{model} : perplexité {perplexity:.4g}, {perplexity_ratio:.4f} ± {perplexity_ratio_error:.4f} fois celle de "
+        "f16 ; divergence {divergence:.4f} ± {divergence_error:.4f} ; le jeton le plus probable est celui de f16 dans "
+        "{same_top:.1f} % des cas."
+    ),
+    "evaluations.likelihood_of_half": "{model} : perplexité {perplexity:.4g}.",
     "evaluations.answers_missing": "{model} n'a pas répondu à {count} {count:question|questions}.",
     "evaluations.lacks_measure": "{model} : {name} n'a pas été mesuré, et {wanted:g} est exigé.",
     "evaluations.lacks_value": "{model} : {name} vaut {value:.3g} et doit être d'au moins {wanted:g}.",

@@ -91,7 +91,8 @@ TEXTS: Texts = {
     "steps.own_system_prompt": "le modèle est enregistré avec une invite système qui lui est propre",
     "steps.gate_shut": Text(
         "La porte de qualité est fermée : {summary} {consequence}\n{failures:join|\n}",
-        "Améliorez les invites ou l'entraînement, ou changez la porte : elle seule est alors interrogée de nouveau.",
+        "Améliorez les invites ou l'entraînement, ou changez la porte : seules ses nouvelles questions sont alors "
+        "posées.",
     ),
     "steps.evaluation_interrupted": Text(
         "L'évaluation n'est pas allée à son terme.", "Appliquez de nouveau : les réponses obtenues sont gardées."

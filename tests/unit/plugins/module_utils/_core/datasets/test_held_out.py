@@ -278,6 +278,42 @@ def test_tools_calls_and_results_as_ollama_takes_them(tmp_path: Path) -> None:
     assert call.reference == {"content": "Je regarde.", "calls": [first, second]}
 
 
+def called(number: int, result: str) -> dict[str, t.Any]:
+    """A question, its call, the result, and the answer."""
+    call = {"type": "function", "function": {"name": "meteo", "arguments": {"ville": f"V{number}"}}}
+    turns = [
+        {"role": "user", "content": f"Temps à V{number} ?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": result},
+        {"role": "assistant", "content": f"Il fait {result}."},
+    ]
+    return {"messages": turns, "tools": [TOOL]}
+
+
+def test_a_call_whose_question_another_row_trains_on_is_not_asked(tmp_path: Path) -> None:
+    """Rows with the same question and another result have different last questions, and may be on different sides."""
+    version = publish(tmp_path, [called(number, result) for number in range(40) for result in ("gris", "bleu")])
+    items, counts = held_out.items(version, 0.3, every_call=True)
+    trained = [row for row in published(version) if Sides(version, 0.3).is_trained(row)]
+    read = {question for row in trained for question in questions(row)}
+    calls = [item for item in items if (item.reference or {})["calls"]]
+    assert calls and counts["calls"] == len(calls) and counts["calls_trained"] > 0
+    asked = {questions(row)[0] for row in published(version) if row["conversations"][0]["value"] in {
+        item.messages[-1]["content"] for item in calls}}  # fmt: skip
+    assert len(asked) == len(calls) and not asked & read
+    answers = [item for item in items if not (item.reference or {})["calls"]]
+    assert len(answers) == counts["held_out"], "the answers after a result are asked in any case"
+    assert f"{counts['calls_trained']} calls are not asked: another row" in str(held_out.notes(counts)[-1])
+
+
+def test_a_call_that_a_training_of_another_dataset_reads_is_not_asked(tmp_path: Path) -> None:
+    trained = publish(tmp_path / "trained", [called(0, "gris"), called(1, "gris")])
+    tests = publish(tmp_path / "tests", [called(0, "gris"), called(1, "bleu"), called(2, "bleu")])
+    items, counts = held_out.items(tests, None, trained, every_call=True)
+    assert [(item.row, bool((item.reference or {})["calls"])) for item in items] == [(2, False), (3, True), (3, False)]
+    assert (counts["trained"], counts["calls"], counts["calls_trained"]) == (1, 1, 1)
+
+
 def test_a_last_answer_that_is_a_call(tmp_path: Path) -> None:
     call = {"type": "function", "function": {"name": "meteo", "arguments": {"ville": "Lyon"}}}
     turns = [{"role": "user", "content": "Lyon ?"}, {"role": "assistant", "content": None, "tool_calls": [call]}]

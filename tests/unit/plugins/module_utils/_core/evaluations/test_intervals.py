@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 
 import pytest
 
@@ -18,6 +19,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.eval
     fewest_for,
     most_unseen,
     paired_bootstrap,
+    tail,
     wilson,
 )
 
@@ -121,14 +123,41 @@ def test_a_bootstrap_of_right_and_wrong_answers_is_binomial(met: int, asked: int
     """The mean of samples with replacement of ``met`` ones and zeros is binomial, so that its quantiles are known."""
     values = [1.0] * met + [0.0] * (asked - met)
     found = bootstrap_mean(values, samples=20_000)
-    for bound, share in ((found.low, 0.025), (found.high, 0.975)):
+    outside = tail(0.95, asked)
+    for bound, share in ((found.low, outside), (found.high, 1 - outside)):
         assert abs(bound * asked - binomial_quantile(asked, met / asked, share)) <= 1
     shifted = bootstrap_mean([3 * value - 1 for value in values], samples=20_000)
     assert shifted == pytest.approx([3 * each - 1 for each in found])
 
 
+@pytest.mark.parametrize(
+    ("confidence", "count", "student"),
+    [(0.95, 5, 2.776445), (0.95, 10, 2.262157), (0.95, 30, 2.045230), (0.99, 10, 3.249836), (0.8, 10, 1.383029)],
+)
+def test_few_values_have_the_width_of_student(confidence: float, count: int, student: float) -> None:
+    """Quantiles of Student's t, as ``scipy.stats.t.ppf((1 + confidence) / 2, count - 1)`` of scipy 1.17.1 has them."""
+    normal = statistics.NormalDist()
+    expected = normal.cdf(-student * math.sqrt(count / (count - 1)))
+    assert tail(confidence, count) == pytest.approx(expected, rel=0.02)
+    assert tail(confidence, 100_000) == pytest.approx((1 - confidence) / 2, rel=1e-3)
+
+
+def test_few_scores_contain_the_truth() -> None:
+    """Ten scores: a plain percentile interval contains the truth in 89 % of cases."""
+    contained = 0
+    for seed in range(300):
+        generator = random.Random(1000 + seed)
+        scores = [4 + generator.uniform(-5, 5) - generator.uniform(-5, 5) for _answer in range(10)]
+        found = bootstrap_mean(scores, samples=600)
+        contained += found.low <= 4 <= found.high
+    assert contained >= 0.915 * 300
+
+
 def test_a_bootstrap_is_that_of_scipy() -> None:
-    """``scipy.stats.bootstrap((values,), numpy.mean, method="percentile", n_resamples=20000)`` of scipy 1.17.1."""
+    """``scipy.stats.bootstrap((values,), numpy.mean, method="percentile", n_resamples=20000)`` of scipy 1.17.1.
+
+    For 40 values, the expanded interval is as wide as the percentile interval but for one of these multiples.
+    """
     found = paired_bootstrap([1.0] * 9 + [0.0] * 18 + [-1.0] * 13, samples=20_000)
     # both bounds are multiples of 1/40, the mean of as many answers
     assert found == pytest.approx((-0.1, -0.325, 0.125), abs=1 / 40 + 1e-9)

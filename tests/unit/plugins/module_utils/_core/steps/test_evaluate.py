@@ -235,6 +235,44 @@ def tests(lab: EvaluationLab) -> str:
     return found.dataset.fingerprint
 
 
+def test_every_call_of_a_row_is_asked(lab: EvaluationLab, server: FakeOllama) -> None:
+    """A row with a question, a call, its result and an answer: the call is measured, and then the answer."""
+    tool = {
+        "type": "function",
+        "function": {"name": "meteo", "parameters": {"type": "object", "properties": {"ville": {"type": "string"}}}},
+    }
+    call = {"type": "function", "function": {"name": "meteo", "arguments": {"ville": "Lyon"}}}
+    turns = [
+        {"role": "user", "content": "Temps à Lyon ?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "gris"},
+        {"role": "assistant", "content": "Il fait gris."},
+    ]
+    source = registry.Source("records", records=[{"messages": turns, "tools": [tool]}])
+    dataset = registry.apply(lab.layout, registry.Declaration("calls"), [source]).dataset
+    assert dataset is not None
+
+    def reply(_model: str, prompt: str) -> str | dict[str, t.Any]:
+        return "Il fait gris." if prompt == "gris" else {"content": "", "tool_calls": [call]}
+
+    server.reply = reply
+    declared = {"rows": dataset.fingerprint, "guard": dataset.fingerprint}
+    evaluate, _promote = lab.steps([lab.register(2, aliases=["latest"])], None, declared)
+    evaluate.spec.settings["rows"].pop("trained_on")
+    assert lab.run(evaluate)["parts"] == {"held_out": 2, "guard": 2}
+    measures = lab.report(evaluate)["models"][0]["measures"]
+    assert {name: (each["met"], each["asked"]) for name, each in measures.items()} == {
+        "calls": (1, 1),
+        "exact": (1, 1),
+        "same": (1, 1),
+        "guard": (2, 2),
+    }
+    first, second = server.bodies("/api/chat")[:2]
+    assert [message["role"] for message in first["messages"]] == ["user"]
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool"]
+    assert first["tools"] == second["tools"] and first["tools"][0]["function"]["name"] == "meteo"
+
+
 def rows(tests: str, **more: t.Any) -> dict[str, t.Any]:
     """An evaluation with the rows of a dataset, of which none is trained on."""
     return {"rows": tests, "judge": {"model": "judge:1"}, **more}
