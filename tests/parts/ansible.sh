@@ -61,7 +61,7 @@ part_molecule() {
         start=$SECONDS log=$ARTIFACTS/molecule/$scenario.log
         export MOLECULE_EPHEMERAL_DIRECTORY=$WORK/molecule/$scenario
         mkdir -p "$MOLECULE_EPHEMERAL_DIRECTORY"
-        if timeout -k 60 1800 molecule --base-config molecule/base.yml test --scenario-name "$scenario" \
+        if timeout -k 60 3600 molecule --base-config molecule/base.yml test --scenario-name "$scenario" \
             --destroy never </dev/null >"$log" 2>&1 && ! grep 'Missing playbook' "$log"; then
             printf '  ok      %-28s %4ds\n' "$scenario" $((SECONDS - start))
             tally 1 0
