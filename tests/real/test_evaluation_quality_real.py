@@ -37,7 +37,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, ollama_server: Server) -
     made.publish("other", [*OTHER_ROWS, *MORE_ROWS])
     made.publish("forgetful", ROWS)
     made.publish("tests", respelled(ROWS))
-    made.publish("remembered", [*ROWS, *MORE_ROWS])  # as they were trained: these a toy must remember
+    # As they were trained: these a toy must remember. In another order, because a guard that is itself the dataset of a
+    # training is refused.
+    made.publish("remembered", [*MORE_ROWS, *ROWS])
     return made
 
 
