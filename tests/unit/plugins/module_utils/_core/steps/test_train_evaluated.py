@@ -96,7 +96,7 @@ def test_the_best_checkpoint_is_recorded_before_checkpoints_are_deleted(lab: Ste
     write_state(ctx.work, 40, 100, **facts)
     with pytest.raises(JobError, match="no best checkpoint: no validation loss was a number"):
         TrainStep().finish(ctx)
-    write_state(ctx.work, 40, 100, **facts, best_model_checkpoint="/data/work/checkpoint-20")
+    write_state(ctx.work, 40, 100, **facts, best_model_checkpoint="/data/made/checkpoint-20")
     with pytest.raises(JobError, match="no best checkpoint"):
         TrainStep().finish(ctx)
     best = os.path.join(ctx.work, "checkpoint-20")
