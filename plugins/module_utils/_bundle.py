@@ -274,6 +274,7 @@ def modules() -> None:
     from ._core.steps import train_node as _core_steps_train_node
     from ._core.steps import training_gpus as _core_steps_training_gpus
     from ._core.steps import worker_command as _core_steps_worker_command
+    from ._core.steps import written_gguf as _core_steps_written_gguf
     from ._core.system import access_queue as _core_system_access_queue
     from ._core.system import clock as _core_system_clock
     from ._core.system import disk as _core_system_disk

@@ -32,7 +32,8 @@ from ..json_text import parse_json
 from ..messages.message import Message
 from .held_out_rows import ASKED, CONTAINING, TRAINED, Row, Sides, questions
 from .output_formats import ASSISTANT, CALL, DATA_FILE, HUMAN, OBSERVATION
-from .rules.calls import Unreadable, read_text
+from .published_rows import errors_of_row
+from .rules.calls import read_text
 from .rules.conversations import TOOL_SEPARATOR
 
 #: Distinct tools of rows whose canonical spelling is remembered.
@@ -208,7 +209,7 @@ class _Reader:
         """
         if row.get("kto_tag") is False:
             raise _NotAsked(DISLIKED)
-        try:
+        with errors_of_row(number):
             tools = self._canonical(str(row.get("tools") or ""))
             *earlier, last = _asked_turns(row, self._every_call)
             found = []
@@ -221,13 +222,6 @@ class _Reader:
             if not isinstance(reference, dict):
                 raise _NotAsked(reference)
             return [*found, _item(row, context, tools, reference, number)]
-        except (ValueError, InputError, Unreadable) as error:
-            problem: Message | str = str(error)
-            if isinstance(error, Unreadable):
-                problem = error.fault[1]
-            elif isinstance(error, InputError):
-                problem = error.content
-            raise InputError("datasets.training_row_invalid", row=number, problem=problem) from error
 
     def _canonical(self, tools: str) -> tuple[dict[str, t.Any], ...]:
         if tools not in self._tools:

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from ..artifacts.layout import Layout
+from ..errors import InputError
+from ..messages.message import Message
 from .output_formats import CALL, DATA_FILE, OBSERVATION
+from .rules.calls import Unreadable
 
 #: Parts of a line of which at least one is in every row with tools, calls or results.
 _NO_TOOLS = b'"tools":""'
@@ -26,6 +30,24 @@ def lines(layout: Layout, fingerprint: str) -> t.Iterator[tuple[int, bytes]]:
             yield from enumerate(stream, 1)
     except FileNotFoundError:
         return
+
+
+@contextlib.contextmanager
+def errors_of_row(number: int) -> t.Iterator[None]:
+    """Raise what is wrong with the tools and calls of a row as an error that names the row.
+
+    :param number: of the row, from 1.
+    :raises InputError: with the number.
+    """
+    try:
+        yield
+    except (ValueError, InputError, Unreadable) as error:
+        problem: Message | str = str(error)
+        if isinstance(error, Unreadable):
+            problem = error.fault[1]
+        elif isinstance(error, InputError):
+            problem = error.content
+        raise InputError("datasets.training_row_invalid", row=number, problem=problem) from error
 
 
 def may_use_tools(line: bytes) -> bool:

@@ -36,14 +36,13 @@ from ..chat_formats.canonical import (
 from ..chat_formats.facts import TemplateFacts, facts_of, names
 from ..chat_formats.house_format import HOUSE, TEMPLATE, calls_text, system_with_tools
 from ..chat_formats.thinking import FROM_ROWS, KEEP
-from ..errors import InputError
 from ..json_text import parse_json
 from ..messages.message import Message
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
 from .output_formats import ASSISTANT, CALL, DATA_FILE, INFO_FILE, OBSERVATION
-from .published_rows import may_use_tools
-from .rules.calls import Unreadable, joined, read_text
+from .published_rows import errors_of_row, may_use_tools
+from .rules.calls import joined, read_text
 from .rules.conversations import TOOL_SEPARATOR
 
 #: Distinct tools of rows whose canonical spelling is remembered.
@@ -201,7 +200,7 @@ class _Writer:
             self.rewritten.thoughts += 1
         spelled = json.dumps(row, sort_keys=True) if respelled else before
         findings: list[Finding] = []
-        try:
+        with errors_of_row(number):
             if row.get("tools"):
                 tools, found = self._canonical(str(row["tools"]))
                 findings += found
@@ -210,13 +209,6 @@ class _Writer:
                 turns = row.get(name) or []
                 for turn in turns if isinstance(turns, list) else [turns]:
                     findings += self._turn(turn)
-        except (ValueError, InputError, Unreadable) as error:
-            problem: Message | str = str(error)
-            if isinstance(error, Unreadable):
-                problem = error.fault[1]
-            elif isinstance(error, InputError):
-                problem = error.content
-            raise InputError("datasets.training_row_invalid", row=number, problem=problem) from error
         self.rewritten.add(number, findings)
         after = json.dumps(row, sort_keys=True)
         self.rewritten.tools += after != spelled

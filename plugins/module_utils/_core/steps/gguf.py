@@ -23,7 +23,7 @@ from ..artifacts.layout import GGUF_FILE, IMATRIX_FILE
 from ..datasets.output_formats import DATA_FILE
 from ..errors import CoreError, JobError, NotReadyError, StoreError
 from ..estimates.memory import BITS, quantized_bytes
-from ..formats.gguf import BPE_WITH_BOS, GgufInfo, check_complete, read_header
+from ..formats.gguf import BPE_WITH_BOS, GgufInfo, read_header
 from ..formats.safetensors import model_files, read_model
 from ..json_text import parse_json
 from ..messages.message import Message
@@ -47,6 +47,7 @@ from .tool_environment import (
     weight_bytes,
 )
 from .tool_errors import explain
+from .written_gguf import as_errors_of_job, read_complete
 
 #: Texts compared in every conversion: accents, other scripts, digits, code, whitespace, and apparent escapes.
 FIXED_TEXTS = (
@@ -138,8 +139,7 @@ class GgufStep(Step):
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
         program = tools.program(tools.llama_cpp_dir, "bin", "llama-quantize", image=image)
         source = _f16_file(ctx)
-        info = read_header(source)
-        check_complete(info)
+        info = read_complete(source)
         quantization = _quantization(ctx)
         require_disk_space(ctx.work, quantized_bytes(info.file_bytes, quantization), f"Quantizing to {quantization}")
         threads = compute_threads(info.file_bytes, "cpu")
@@ -181,7 +181,8 @@ class GgufStep(Step):
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, GGUF_FILE)
         try:
-            info = _read_complete(output)
+            with as_errors_of_job("steps.no_gguf_written"):
+                info = read_complete(output)
             direct = _is_direct(ctx)
             compared = _check_conversion(ctx, info) if direct else _check_quantization(ctx, info)
         except CoreError:
@@ -257,17 +258,6 @@ def _imatrix(ctx: StepContext) -> list[str]:
 def _remove_file(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-
-
-def _read_complete(path: str) -> GgufInfo:
-    try:
-        info = read_header(path)
-        check_complete(info)
-    except NotReadyError as error:
-        raise JobError("steps.no_gguf_written") from error
-    except StoreError as error:
-        raise JobError("steps.gguf_incomplete", problem=error.content, details=error.details) from error
-    return info
 
 
 def _check_conversion(ctx: StepContext, info: GgufInfo) -> int:

@@ -13,8 +13,7 @@ import os
 import typing as t
 
 from ..artifacts.layout import GGUF_ADAPTER_FILE
-from ..errors import JobError, NotReadyError, StoreError
-from ..formats.gguf import check_complete, read_header
+from ..errors import JobError, NotReadyError
 from ..formats.safetensors import ADAPTER, read_tensors
 from ..messages.message import Message
 from ..runners.command import Command
@@ -33,6 +32,7 @@ from .tool_environment import (
     tool_environment,
 )
 from .tool_errors import explain
+from .written_gguf import as_errors_of_job, read_complete
 
 #: Number type of the output: an adapter is small, and is trained in at most 16 bits.
 OUTTYPE = "f16"
@@ -75,14 +75,9 @@ class GgufAdapterStep(Step):
         output = (
             _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else os.path.join(ctx.work, GGUF_ADAPTER_FILE)
         )
-        try:
-            info = read_header(output)
-            check_complete(info)
+        with as_errors_of_job("steps.no_adapter_written"):
+            info = read_complete(output)
             tensors = len(read_tensors(os.path.join(ctx.upstream_path("train"), ADAPTER)))
-        except NotReadyError as error:
-            raise JobError("steps.no_adapter_written") from error
-        except StoreError as error:
-            raise JobError("steps.gguf_incomplete", problem=error.content, details=error.details) from error
         if info.metadata.get("general.type") != "adapter" or info.tensor_count != tensors:
             raise JobError(
                 "steps.adapter_tensors",

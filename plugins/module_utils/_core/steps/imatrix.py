@@ -14,8 +14,7 @@ import typing as t
 
 from ..artifacts.layout import GGUF_FILE, IMATRIX_FILE
 from ..datasets import sampled_rows
-from ..errors import JobError, NotReadyError, StoreError
-from ..formats.gguf import check_complete, read_header
+from ..errors import JobError
 from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
@@ -28,6 +27,7 @@ from .measured_text import BATCH, Measurement
 from .step import Step
 from .tool_environment import compute_threads, remove_scratch, require_directory
 from .tool_errors import explain
+from .written_gguf import as_errors_of_job, read_complete
 
 #: Type of the file in its header.
 _TYPE = "imatrix"
@@ -53,8 +53,7 @@ class ImatrixStep(Step):
         tools = ctx.toolchain
         program = tools.program(tools.llama_cpp_dir, "bin", "llama-imatrix", image=self.image(tools))
         model = os.path.join(ctx.upstream_path("gguf"), GGUF_FILE)
-        info = read_header(model)
-        check_complete(info)
+        info = read_complete(model)
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
@@ -81,13 +80,8 @@ class ImatrixStep(Step):
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         report = measured_text.report_of(ctx)
         output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else _output(ctx)
-        try:
-            info = read_header(output)
-            check_complete(info)
-        except NotReadyError as error:
-            raise JobError("steps.no_imatrix_written") from error
-        except StoreError as error:
-            raise JobError("steps.gguf_incomplete", problem=error.content, details=error.details) from error
+        with as_errors_of_job("steps.no_imatrix_written"):
+            info = read_complete(output)
         if info.metadata.get("general.type") != _TYPE or not info.tensor_count:
             raise JobError("steps.no_imatrix_written")
         os.replace(output, _output(ctx))

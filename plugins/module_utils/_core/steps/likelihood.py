@@ -19,7 +19,7 @@ import typing as t
 from ..artifacts.layout import GGUF_FILE
 from ..datasets import sampled_rows
 from ..errors import JobError
-from ..formats.gguf import GgufInfo, check_complete, read_header
+from ..formats.gguf import GgufInfo
 from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
@@ -34,6 +34,7 @@ from .prompt_probes import Training
 from .step import Step
 from .tool_environment import compute_threads, remove_scratch, require_directory, require_disk_space, scratch
 from .tool_errors import explain
+from .written_gguf import read_complete
 
 #: File of the artifact with all results.
 REPORT_FILE = "likelihood.json"
@@ -77,9 +78,7 @@ class LikelihoodStep(Step):
         files = {HALF: os.path.join(ctx.upstream_path("gguf"), GGUF_FILE)}
         for name, fingerprint in sorted(ctx.spec.settings["candidates"].items()):
             files[name] = os.path.join(ctx.layout.artifact("gguf", str(fingerprint)), GGUF_FILE)
-        infos = {name: read_header(path) for name, path in files.items()}
-        for info in infos.values():
-            check_complete(info)
+        infos = {name: read_complete(path) for name, path in files.items()}
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)

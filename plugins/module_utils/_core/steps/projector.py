@@ -13,8 +13,8 @@ import typing as t
 
 from ..artifacts.layout import PROJECTOR_FILE
 from ..base_models.vision import ENCODERS, Encoder, encoder_elements
-from ..errors import JobError, NotReadyError, StoreError
-from ..formats.gguf import GgufInfo, check_complete, read_header
+from ..errors import JobError, NotReadyError
+from ..formats.gguf import GgufInfo
 from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
@@ -33,6 +33,7 @@ from .tool_environment import (
     tool_environment,
 )
 from .tool_errors import explain
+from .written_gguf import as_errors_of_job, read_complete
 
 #: Number type of the output: an encoder is small beside its language model, and is not quantized.
 OUTTYPE = "f16"
@@ -80,14 +81,9 @@ class ProjectorStep(Step):
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         output = _partial_output(ctx) if os.path.exists(_partial_output(ctx)) else _output(ctx)
         base = ctx.upstream_path("base")
-        try:
-            info = read_header(output)
-            check_complete(info)
+        with as_errors_of_job("steps.no_projector_written"):
+            info = read_complete(output)
             expected = encoder_elements(base, _encoder(ctx, base))
-        except NotReadyError as error:
-            raise JobError("steps.no_projector_written") from error
-        except StoreError as error:
-            raise JobError("steps.gguf_incomplete", problem=error.content, details=error.details) from error
         _check(info, expected)
         os.replace(output, _output(ctx))
         remove_scratch(ctx)
